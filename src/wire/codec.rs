@@ -1,0 +1,614 @@
+//! pure: the primitive types that every message is written with, and the bounded [`Reader`] and [`Writer`] under them.
+//!
+//! A reader slices strings, bytes and records out of the frame instead of copying them, checks every count against the
+//! bytes that remain, and keeps a budget so that no frame makes it allocate more than a small multiple of itself.
+//! A writer collects bytes and, between them, record data that stays where it is: see [`Part`].
+
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+
+use crate::base::file_range::FileRange;
+use crate::base::ids::Uuid;
+
+/// Memory that decoding may take per byte of input. An empty compact string is one byte on the wire and 32 in memory.
+const MEMORY_PER_BYTE_MAX: usize = 32;
+/// Memory that decoding may always take, so that tiny frames are not refused for rounding.
+const MEMORY_MIN: usize = 4096;
+/// Elements for which an array makes room before it has read any of them.
+const PREALLOCATED_ELEMENTS_MAX: usize = 64;
+/// Records shorter than this are copied behind their header; longer ones travel as a part of their own.
+const COPIED_RECORDS_MAX: usize = 512;
+
+/// Why bytes are not the message that they should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("{needed} more bytes were promised where {remaining} remain")]
+    Short { needed: usize, remaining: usize },
+    #[error("a length of {0} where none below -1 is allowed")]
+    NegativeLength(i64),
+    #[error("null where version {version} has none")]
+    UnexpectedNull { version: i16 },
+    #[error("a string that is not UTF-8")]
+    NotUtf8,
+    #[error("a variable-length number of more than {0} bytes")]
+    VarintTooLong(usize),
+    #[error("tagged field {0} does not fill its size")]
+    TaggedFieldSize(u32),
+    #[error("tagged field {0} twice")]
+    TaggedFieldTwice(u32),
+    #[error("more elements than its size makes plausible")]
+    TooManyElements,
+    #[error("version {0} does not exist")]
+    UnknownVersion(i16),
+    #[error("{0} bytes after the end")]
+    TrailingBytes(usize),
+}
+
+/// Why a message cannot be written in a version. Always a mistake of the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error("{field} is set but does not exist in version {version}")]
+    FieldNotInVersion { field: &'static str, version: i16 },
+    #[error("null where version {version} has none")]
+    UnexpectedNull { version: i16 },
+    #[error("{0} bytes or elements are too many for their length field")]
+    TooLong(usize),
+    #[error("version {0} does not exist")]
+    UnknownVersion(i16),
+}
+
+/// What a field must know of the message around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub version: i16,
+    /// Compact lengths and tagged sections (KIP-482).
+    pub flexible: bool,
+    /// Whether this version of this field may be null.
+    pub nullable: bool,
+}
+
+impl Layout {
+    /// The layout of a whole message.
+    pub fn new(version: i16, flexible: bool) -> Self {
+        Self {
+            version,
+            flexible,
+            nullable: false,
+        }
+    }
+
+    pub fn nullable(self, nullable: bool) -> Self {
+        Self { nullable, ..self }
+    }
+}
+
+/// Something with a form on the wire. Implemented by the primitives here and, through `message!`, by every message.
+pub trait Field: Sized {
+    fn decode(reader: &mut Reader, layout: Layout) -> Result<Self, DecodeError>;
+    fn encode(&self, writer: &mut Writer, layout: Layout) -> Result<(), EncodeError>;
+}
+
+/// The unread rest of a frame.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    rest: Bytes,
+    memory_left: usize,
+}
+
+impl Reader {
+    pub fn new(frame: Bytes) -> Self {
+        let memory_left = frame
+            .len()
+            .saturating_mul(MEMORY_PER_BYTE_MAX)
+            .saturating_add(MEMORY_MIN);
+        Self {
+            rest: frame,
+            memory_left,
+        }
+    }
+
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The unread bytes, shared with the frame.
+    pub fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
+    /// The next `len` bytes, shared with the frame.
+    pub fn take(&mut self, len: usize) -> Result<Bytes, DecodeError> {
+        if len > self.rest.len() {
+            return Err(DecodeError::Short {
+                needed: len,
+                remaining: self.rest.len(),
+            });
+        }
+        Ok(self.rest.split_to(len))
+    }
+
+    /// Refuses bytes that nothing asked for.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::TrailingBytes(self.rest.len()))
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let Some((head, _)) = self.rest.split_first_chunk::<N>() else {
+            return Err(DecodeError::Short {
+                needed: N,
+                remaining: self.rest.len(),
+            });
+        };
+        let head = *head;
+        bytes::Buf::advance(&mut self.rest, N);
+        Ok(head)
+    }
+
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub fn i16(&mut self) -> Result<i16, DecodeError> {
+        Ok(i16::from_be_bytes(self.array()?))
+    }
+
+    pub fn i32(&mut self) -> Result<i32, DecodeError> {
+        Ok(i32::from_be_bytes(self.array()?))
+    }
+
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// An unsigned varint of at most 5 bytes. As in Kafka's `ByteUtils`, bits above the 32nd are dropped.
+    pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
+        let mut value = 0_u32;
+        for shift in (0..35).step_by(7) {
+            let byte = self.u8()?;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::VarintTooLong(5))
+    }
+
+    /// A length or count; `None` for null. Not yet checked against what remains.
+    fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>, DecodeError> {
+        let length = match (flexible, wide) {
+            (true, _) => i64::from(self.unsigned_varint()?) - 1,
+            (false, true) => i64::from(self.i32()?),
+            (false, false) => i64::from(self.i16()?),
+        };
+        match length {
+            -1 => Ok(None),
+            0.. => Ok(Some(length as usize)),
+            _ => Err(DecodeError::NegativeLength(length)),
+        }
+    }
+
+    fn charge(&mut self, memory: usize) -> Result<(), DecodeError> {
+        self.memory_left = self
+            .memory_left
+            .checked_sub(memory)
+            .ok_or(DecodeError::TooManyElements)?;
+        Ok(())
+    }
+
+    /// Reads a tagged section: `field` gets each tag with a reader of exactly its payload and says whether it knew it.
+    pub fn tagged_section(
+        &mut self,
+        mut field: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let count = self.unsigned_varint()?;
+        for _ in 0..count {
+            let tag = self.unsigned_varint()?;
+            let size = self.unsigned_varint()? as usize;
+            let mut payload = Self {
+                rest: self.take(size)?,
+                memory_left: self.memory_left,
+            };
+            if field(tag, &mut payload)? && payload.remaining() > 0 {
+                return Err(DecodeError::TaggedFieldSize(tag));
+            }
+            self.memory_left = payload.memory_left;
+        }
+        Ok(())
+    }
+}
+
+/// A stretch of an encoded message: bytes, or record data that is sent from its file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    Bytes(Bytes),
+    File(FileRange),
+}
+
+impl Part {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(range) => range.len,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Collects an encoded message.
+#[derive(Debug, Default)]
+pub struct Writer {
+    parts: Vec<Part>,
+    tail: BytesMut,
+}
+
+impl Writer {
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            parts: Vec::new(),
+            tail: BytesMut::with_capacity(capacity),
+        }
+    }
+
+    /// Bytes written so far, record data included.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Part::len).sum::<usize>() + self.tail.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What was written, in order.
+    pub fn into_parts(mut self) -> Vec<Part> {
+        if !self.tail.is_empty() {
+            self.parts.push(Part::Bytes(self.tail.freeze()));
+        }
+        self.parts
+    }
+
+    /// What was written, for messages that carry no file ranges; those are left out.
+    pub fn into_bytes(self) -> Bytes {
+        if self.parts.is_empty() {
+            return self.tail.freeze();
+        }
+        let mut all = BytesMut::with_capacity(self.len());
+        for part in self.into_parts() {
+            if let Part::Bytes(bytes) = part {
+                all.put(bytes);
+            }
+        }
+        all.freeze()
+    }
+
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.tail.put_slice(bytes);
+    }
+
+    pub fn u8(&mut self, value: u8) {
+        self.tail.put_u8(value);
+    }
+
+    pub fn i16(&mut self, value: i16) {
+        self.tail.put_i16(value);
+    }
+
+    pub fn i32(&mut self, value: i32) {
+        self.tail.put_i32(value);
+    }
+
+    pub fn i64(&mut self, value: i64) {
+        self.tail.put_i64(value);
+    }
+
+    pub fn unsigned_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.tail.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.tail.put_u8(value as u8);
+    }
+
+    /// Puts `part` behind what was written, without copying it.
+    fn splice(&mut self, part: Part) {
+        let before = self.tail.split().freeze();
+        if !before.is_empty() {
+            self.parts.push(Part::Bytes(before));
+        }
+        self.parts.push(part);
+    }
+
+    fn length(
+        &mut self,
+        length: Option<usize>,
+        layout: Layout,
+        wide: bool,
+    ) -> Result<(), EncodeError> {
+        if length.is_none() && !layout.nullable {
+            return Err(EncodeError::UnexpectedNull {
+                version: layout.version,
+            });
+        }
+        let limit = if layout.flexible || wide {
+            i32::MAX as usize
+        } else {
+            i16::MAX as usize
+        };
+        if let Some(length) = length.filter(|length| *length > limit) {
+            return Err(EncodeError::TooLong(length));
+        }
+        match (layout.flexible, wide) {
+            (true, _) => self.unsigned_varint(length.map_or(0, |length| length as u32 + 1)),
+            (false, true) => self.i32(length.map_or(-1, |length| length as i32)),
+            (false, false) => self.i16(length.map_or(-1, |length| length as i16)),
+        }
+        Ok(())
+    }
+
+    /// Writes a tagged section of fields that are already encoded, in any order.
+    pub fn tagged_section(&mut self, mut fields: Vec<(u32, Bytes)>) {
+        fields.sort_unstable_by_key(|(tag, _)| *tag);
+        self.unsigned_varint(fields.len() as u32);
+        for (tag, payload) in fields {
+            self.unsigned_varint(tag);
+            self.unsigned_varint(payload.len() as u32);
+            self.put(&payload);
+        }
+    }
+}
+
+/// Record batches inside a message: the wire's `records` type. Decoding gives bytes; a broker answers with file ranges.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Records {
+    Bytes(Bytes),
+    File(FileRange),
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
+}
+
+impl Records {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(range) => range.len,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of decoded records; empty for a file range.
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::File(_) => Bytes::new(),
+        }
+    }
+}
+
+macro_rules! number {
+    ($($ty:ty),*) => {$(
+        impl Field for $ty {
+            fn decode(reader: &mut Reader, _: Layout) -> Result<Self, DecodeError> {
+                Ok(Self::from_be_bytes(reader.array()?))
+            }
+
+            fn encode(&self, writer: &mut Writer, _: Layout) -> Result<(), EncodeError> {
+                writer.put(&self.to_be_bytes());
+                Ok(())
+            }
+        }
+    )*};
+}
+
+number!(i8, i16, i32, i64, u16, u32, f64);
+
+impl Field for bool {
+    fn decode(reader: &mut Reader, _: Layout) -> Result<Self, DecodeError> {
+        Ok(reader.u8()? != 0)
+    }
+
+    fn encode(&self, writer: &mut Writer, _: Layout) -> Result<(), EncodeError> {
+        writer.u8(u8::from(*self));
+        Ok(())
+    }
+}
+
+impl Field for Uuid {
+    fn decode(reader: &mut Reader, _: Layout) -> Result<Self, DecodeError> {
+        reader.array().map(Self)
+    }
+
+    fn encode(&self, writer: &mut Writer, _: Layout) -> Result<(), EncodeError> {
+        writer.put(&self.0);
+        Ok(())
+    }
+}
+
+/// A type whose null is a length of -1: decodes and encodes itself as `Option`.
+trait Lengthed: Sized {
+    fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError>;
+    fn encode_option(
+        this: Option<&Self>,
+        writer: &mut Writer,
+        layout: Layout,
+    ) -> Result<(), EncodeError>;
+}
+
+macro_rules! lengthed {
+    ($({$($generics:tt)*})? $ty:ty) => {
+        impl $(<$($generics)*>)? Field for $ty {
+            fn decode(reader: &mut Reader, layout: Layout) -> Result<Self, DecodeError> {
+                <$ty>::decode_option(reader, layout)?
+                    .ok_or(DecodeError::UnexpectedNull { version: layout.version })
+            }
+
+            fn encode(&self, writer: &mut Writer, layout: Layout) -> Result<(), EncodeError> {
+                <$ty>::encode_option(Some(self), writer, layout)
+            }
+        }
+
+        impl $(<$($generics)*>)? Field for Option<$ty> {
+            fn decode(reader: &mut Reader, layout: Layout) -> Result<Self, DecodeError> {
+                let value = <$ty>::decode_option(reader, layout)?;
+                if value.is_none() && !layout.nullable {
+                    return Err(DecodeError::UnexpectedNull { version: layout.version });
+                }
+                Ok(value)
+            }
+
+            fn encode(&self, writer: &mut Writer, layout: Layout) -> Result<(), EncodeError> {
+                <$ty>::encode_option(self.as_ref(), writer, layout)
+            }
+        }
+    };
+}
+
+lengthed!(ByteString);
+lengthed!(Bytes);
+lengthed!(Records);
+lengthed!({T: Field} Vec<T>);
+
+impl Lengthed for ByteString {
+    fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
+        let Some(length) = reader.length(layout.flexible, false)? else {
+            return Ok(None);
+        };
+        let bytes = reader.take(length)?;
+        Self::try_from(bytes)
+            .map(Some)
+            .map_err(|_| DecodeError::NotUtf8)
+    }
+
+    fn encode_option(
+        this: Option<&Self>,
+        writer: &mut Writer,
+        layout: Layout,
+    ) -> Result<(), EncodeError> {
+        writer.length(this.map(|text| text.len()), layout, false)?;
+        if let Some(text) = this {
+            writer.put(text.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+impl Lengthed for Bytes {
+    fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
+        let Some(length) = reader.length(layout.flexible, true)? else {
+            return Ok(None);
+        };
+        reader.take(length).map(Some)
+    }
+
+    fn encode_option(
+        this: Option<&Self>,
+        writer: &mut Writer,
+        layout: Layout,
+    ) -> Result<(), EncodeError> {
+        writer.length(this.map(Self::len), layout, true)?;
+        if let Some(bytes) = this {
+            writer.put(bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Lengthed for Records {
+    fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
+        Ok(Bytes::decode_option(reader, layout)?.map(Self::Bytes))
+    }
+
+    fn encode_option(
+        this: Option<&Self>,
+        writer: &mut Writer,
+        layout: Layout,
+    ) -> Result<(), EncodeError> {
+        writer.length(this.map(Self::len), layout, true)?;
+        match this {
+            Some(Self::Bytes(bytes)) if bytes.len() <= COPIED_RECORDS_MAX => writer.put(bytes),
+            Some(Self::Bytes(bytes)) => writer.splice(Part::Bytes(bytes.clone())),
+            Some(Self::File(range)) => writer.splice(Part::File(range.clone())),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+impl<T: Field> Lengthed for Vec<T> {
+    fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError> {
+        let Some(count) = reader.length(layout.flexible, true)? else {
+            return Ok(None);
+        };
+        // Every element takes at least one byte: even an empty flexible struct has its tagged section.
+        if count > reader.remaining() {
+            return Err(DecodeError::Short {
+                needed: count,
+                remaining: reader.remaining(),
+            });
+        }
+        let mut elements = Self::with_capacity(count.min(PREALLOCATED_ELEMENTS_MAX));
+        for _ in 0..count {
+            reader.charge(size_of::<T>())?;
+            elements.push(T::decode(reader, layout.nullable(false))?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn encode_option(
+        this: Option<&Self>,
+        writer: &mut Writer,
+        layout: Layout,
+    ) -> Result<(), EncodeError> {
+        writer.length(this.map(Self::len), layout, true)?;
+        for element in this.into_iter().flatten() {
+            element.encode(writer, layout.nullable(false))?;
+        }
+        Ok(())
+    }
+}
+
+/// A struct that may be null is preceded by a marker byte in the versions where it may; `message!` uses these two.
+pub fn decode_nullable_struct<T: Field>(
+    reader: &mut Reader,
+    layout: Layout,
+) -> Result<Option<T>, DecodeError> {
+    if layout.nullable && reader.u8()? as i8 == -1 {
+        return Ok(None);
+    }
+    T::decode(reader, layout.nullable(false)).map(Some)
+}
+
+/// See [`decode_nullable_struct`].
+pub fn encode_nullable_struct<T: Field>(
+    value: Option<&T>,
+    writer: &mut Writer,
+    layout: Layout,
+) -> Result<(), EncodeError> {
+    match value {
+        Some(value) => {
+            if layout.nullable {
+                writer.u8(1);
+            }
+            value.encode(writer, layout.nullable(false))
+        }
+        None if layout.nullable => {
+            writer.u8(0xff);
+            Ok(())
+        }
+        None => Err(EncodeError::UnexpectedNull {
+            version: layout.version,
+        }),
+    }
+}

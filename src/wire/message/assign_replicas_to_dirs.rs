@@ -1,0 +1,39 @@
+//! pure: AssignReplicasToDirs (key 73), the declared form of its request and response.
+
+use crate::base::ids::Uuid;
+use crate::wire::message::macros::message;
+
+message! {
+    request 73 AssignReplicasToDirsRequest -> AssignReplicasToDirsResponse, versions 0..=0, flexible Some(0);
+    {
+        broker_id: i32 [0..];
+        broker_epoch: i64 [0..] = -1;
+        directories: Vec<DirectoryData> [0..];
+    }
+
+    struct DirectoryData {
+        id: Uuid [0..];
+        topics: Vec<TopicData> [0..];
+    }
+
+    struct TopicData {
+        topic_id: Uuid [0..];
+        partitions: Vec<AssignReplicasToDirsRequestPartitionData> [0..];
+    }
+
+    struct AssignReplicasToDirsRequestPartitionData {
+        partition_index: i32 [0..];
+    }
+
+    message AssignReplicasToDirsResponse, versions 0..=0, flexible Some(0);
+    {
+        throttle_time_ms: i32 [0..];
+        error_code: i16 [0..];
+        directories: Vec<DirectoryData> [0..];
+    }
+
+    struct AssignReplicasToDirsResponsePartitionData {
+        partition_index: i32 [0..];
+        error_code: i16 [0..];
+    }
+}

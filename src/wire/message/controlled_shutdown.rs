@@ -1,0 +1,24 @@
+//! pure: ControlledShutdown (key 7), the declared form of its request and response.
+
+use bytestring::ByteString;
+
+use crate::wire::message::macros::message;
+
+message! {
+    request 7 ControlledShutdownRequest -> ControlledShutdownResponse, versions 0..=3, flexible Some(3);
+    {
+        broker_id: i32 [0..];
+        #[ignorable] broker_epoch: i64 [2..] = -1;
+    }
+
+    message ControlledShutdownResponse, versions 0..=3, flexible Some(3);
+    {
+        error_code: i16 [0..];
+        remaining_partitions: Vec<RemainingPartition> [0..];
+    }
+
+    struct RemainingPartition {
+        topic_name: ByteString [0..];
+        partition_index: i32 [0..];
+    }
+}

@@ -1,0 +1,51 @@
+//! pure: WriteShareGroupState (key 85), the declared form of its request and response.
+
+use bytestring::ByteString;
+
+use crate::base::ids::Uuid;
+use crate::wire::message::macros::message;
+
+message! {
+    request 85 WriteShareGroupStateRequest -> WriteShareGroupStateResponse, versions 0..=1, flexible Some(0);
+    {
+        group_id: ByteString [0..];
+        topics: Vec<WriteStateData> [0..];
+    }
+
+    struct WriteStateData {
+        topic_id: Uuid [0..];
+        partitions: Vec<PartitionData> [0..];
+    }
+
+    struct PartitionData {
+        partition: i32 [0..];
+        state_epoch: i32 [0..];
+        leader_epoch: i32 [0..];
+        start_offset: i64 [0..];
+        #[ignorable] delivery_complete_count: i32 [1..] = -1;
+        state_batches: Vec<StateBatch> [0..];
+    }
+
+    struct StateBatch {
+        first_offset: i64 [0..];
+        last_offset: i64 [0..];
+        delivery_state: i8 [0..];
+        delivery_count: i16 [0..];
+    }
+
+    message WriteShareGroupStateResponse, versions 0..=1, flexible Some(0);
+    {
+        results: Vec<WriteStateResult> [0..];
+    }
+
+    struct WriteStateResult {
+        topic_id: Uuid [0..];
+        partitions: Vec<PartitionResult> [0..];
+    }
+
+    struct PartitionResult {
+        partition: i32 [0..];
+        error_code: i16 [0..];
+        error_message: Option<ByteString> [0..] null [0..];
+    }
+}
