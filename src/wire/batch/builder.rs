@@ -1,0 +1,220 @@
+//! pure: builds batches of our own: coordinator and metadata records, markers, converted old messages.
+
+use bytes::Bytes;
+
+use super::compression::{Compression, Levels};
+use super::header::{self, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
+use super::varint;
+use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::base::time::Timestamp;
+
+/// Collects records and writes them as one batch of format v2.
+#[derive(Clone, Debug)]
+pub struct BatchBuilder {
+    compression: Compression,
+    levels: Levels,
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+    producer: (ProducerId, ProducerEpoch, i32),
+    transactional: bool,
+    control: bool,
+    base_timestamp: Option<Timestamp>,
+    max_timestamp: Timestamp,
+    count: i32,
+    last_offset_delta: i32,
+    records: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new(Compression::None)
+    }
+}
+
+impl BatchBuilder {
+    pub fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            levels: Levels::default(),
+            base_offset: 0,
+            leader_epoch: -1,
+            producer: (-1, -1, -1),
+            transactional: false,
+            control: false,
+            base_timestamp: None,
+            max_timestamp: -1,
+            count: 0,
+            last_offset_delta: 0,
+            records: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub fn levels(mut self, levels: Levels) -> Self {
+        self.levels = levels;
+        self
+    }
+
+    /// The offset of the first record and the epoch of the leader; an appending log writes its own.
+    pub fn at(mut self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Self {
+        (self.base_offset, self.leader_epoch) = (base_offset, leader_epoch);
+        self
+    }
+
+    pub fn producer(mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: i32) -> Self {
+        self.producer = (id, epoch, base_sequence);
+        self
+    }
+
+    pub fn transactional(mut self) -> Self {
+        self.transactional = true;
+        self
+    }
+
+    pub fn control(mut self) -> Self {
+        self.control = true;
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// Bytes that the batch would have now, before compression.
+    pub fn size(&self) -> usize {
+        HEADER_SIZE + self.records.len()
+    }
+
+    pub fn push(&mut self, timestamp: Timestamp, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.push_with_headers(self.count, timestamp, key, value, std::iter::empty());
+    }
+
+    /// A record at its own distance from the first one: `offset_delta` grows from record to record.
+    pub fn push_with_headers<'a>(
+        &mut self,
+        offset_delta: i32,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) {
+        let base = *self.base_timestamp.get_or_insert(timestamp);
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let body = &mut self.scratch;
+        body.clear();
+        body.push(0);
+        varint::write_i64(body, timestamp - base);
+        varint::write_i32(body, offset_delta);
+        put_bytes(body, key);
+        put_bytes(body, value);
+        let mut header_bytes = Vec::new();
+        let mut header_count = 0;
+        for (key, value) in headers {
+            put_bytes(&mut header_bytes, Some(key));
+            put_bytes(&mut header_bytes, value);
+            header_count += 1;
+        }
+        varint::write_i32(body, header_count);
+        body.extend_from_slice(&header_bytes);
+        varint::write_i32(&mut self.records, body.len() as i32);
+        self.records.extend_from_slice(body);
+        self.count += 1;
+        self.last_offset_delta = offset_delta;
+    }
+
+    /// The batch. Compression into memory cannot fail; should a codec say otherwise, records stay plain.
+    pub fn build(self) -> Bytes {
+        let packed = match self.compression {
+            Compression::None => None,
+            codec => codec.compress(&self.records, self.levels).ok(),
+        };
+        let codec = if packed.is_some() {
+            self.compression
+        } else {
+            Compression::None
+        };
+        let body = packed.as_ref().unwrap_or(&self.records);
+        let (producer_id, producer_epoch, base_sequence) = self.producer;
+
+        let mut out = Vec::with_capacity(HEADER_SIZE + body.len());
+        out.extend_from_slice(&self.base_offset.to_be_bytes());
+        out.extend_from_slice(&((HEADER_SIZE - LOG_OVERHEAD + body.len()) as i32).to_be_bytes());
+        out.extend_from_slice(&self.leader_epoch.to_be_bytes());
+        out.push(MAGIC_V2 as u8);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(
+            &header::attributes(codec, self.transactional, self.control).to_be_bytes(),
+        );
+        out.extend_from_slice(&self.last_offset_delta.to_be_bytes());
+        out.extend_from_slice(&self.base_timestamp.unwrap_or(-1).to_be_bytes());
+        out.extend_from_slice(&self.max_timestamp.to_be_bytes());
+        out.extend_from_slice(&producer_id.to_be_bytes());
+        out.extend_from_slice(&producer_epoch.to_be_bytes());
+        out.extend_from_slice(&base_sequence.to_be_bytes());
+        out.extend_from_slice(&self.count.to_be_bytes());
+        out.extend_from_slice(body);
+        header::seal(&mut out);
+        Bytes::from(out)
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => {
+            varint::write_i32(out, bytes.len() as i32);
+            out.extend_from_slice(bytes);
+        }
+        None => varint::write_i32(out, -1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::BatchHeader;
+    use super::super::record::{decompressed, records};
+    use super::*;
+
+    #[test]
+    fn what_was_built_is_what_is_read() {
+        for codec in [
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ] {
+            let mut builder = BatchBuilder::new(codec).producer(7, 1, 40).transactional();
+            builder.push(1000, Some(b"k"), Some(b"v"));
+            builder.push(900, None, Some(&[9; 5000]));
+            let headers: [(&[u8], Option<&[u8]>); 3] =
+                [(b"h", Some(b"1")), (b"h", None), (b"", Some(b""))];
+            builder.push_with_headers(2, 1100, Some(b""), None, headers.into_iter());
+            let batch = builder.build();
+
+            let header = BatchHeader::parse(&batch).unwrap();
+            header.verify(&batch).unwrap();
+            assert_eq!(header.size(), batch.len());
+            assert_eq!((header.base_timestamp, header.max_timestamp), (1000, 1100));
+            assert_eq!(
+                (
+                    header.last_offset_delta,
+                    header.record_count,
+                    header.last_sequence()
+                ),
+                (2, 3, 42)
+            );
+            assert!(header.is_transactional() && !header.is_control());
+            let body = decompressed(&header, &batch, 1 << 20).unwrap();
+            let read: Vec<_> = records(&header, &body).collect::<Result<_, _>>().unwrap();
+            assert_eq!(read[0].key, Some(&b"k"[..]));
+            assert_eq!((read[1].timestamp, read[1].offset), (900, 1));
+            assert_eq!(read[2].headers().collect::<Vec<_>>(), headers);
+            assert_eq!(read[2].value, None);
+        }
+    }
+}

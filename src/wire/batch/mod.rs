@@ -1,0 +1,32 @@
+//! Record batches: a zero-copy view, the records in them, a builder, and the codecs they are compressed with.
+//!
+//! The layout is that of message format v2 (KIP-98); `legacy` knows the two formats before it.
+
+pub mod builder;
+pub mod compression;
+pub mod header;
+pub mod record;
+pub mod varint;
+
+/// Why bytes are not a record batch, or not the records that its header promises.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    #[error("{0} bytes are too few for a record batch")]
+    Short(usize),
+    #[error("a batch size of {0} is below the smallest")]
+    Size(i32),
+    #[error("message format {0} is unknown")]
+    Magic(i8),
+    #[error("checksum {found:08x} where the header says {stored:08x}")]
+    Checksum { stored: u32, found: u32 },
+    #[error("compression kind {0} is unknown")]
+    CompressionKind(u8),
+    #[error("records cannot be decompressed: {0}")]
+    Decompression(String),
+    #[error("records grow beyond {0} bytes when decompressed")]
+    DecompressedTooLarge(usize),
+    #[error("record {index}: {what}")]
+    Record { index: i32, what: &'static str },
+    #[error("{0} bytes after the last record")]
+    TrailingBytes(usize),
+}
