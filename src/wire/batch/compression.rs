@@ -1,6 +1,6 @@
 //! pure: the codecs of record data, with a ceiling on what decompression may produce.
 
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
 
 use super::BatchError;
 
@@ -121,10 +121,8 @@ impl Compression {
             Self::None => Ok(packed.to_vec()),
             Self::Gzip => drain(flate2::read::MultiGzDecoder::new(packed), limit),
             Self::Snappy => unsnappy(packed, limit),
-            Self::Lz4 => drain(
-                lz4::Decoder::new(Cursor::new(packed)).map_err(refused)?,
-                limit,
-            ),
+            // The binding that compresses takes some cut frames for whole ones; this decoder does not.
+            Self::Lz4 => drain(lz4_flex::frame::FrameDecoder::new(packed), limit),
             Self::Zstd => drain(
                 zstd::stream::read::Decoder::new(packed).map_err(refused)?,
                 limit,
