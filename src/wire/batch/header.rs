@@ -172,6 +172,12 @@ pub fn stamp_append_time(batch: &mut [u8], now: Timestamp) {
     seal(batch);
 }
 
+/// Corrects the newest timestamp of a whole batch and renews its checksum.
+pub fn set_max_timestamp(batch: &mut [u8], newest: Timestamp) {
+    batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&newest.to_be_bytes());
+    seal(batch);
+}
+
 /// Writes the checksum of a whole batch into it.
 pub fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CHECKED_FROM..]);

@@ -1,0 +1,389 @@
+//! pure: is this batch fit to be appended, and what must change in it? Kafka's `LogValidator`.
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::{AppendError, RecordError};
+use super::producer_state::Marker;
+use super::settings::LogSettings;
+use crate::base::time::Timestamp;
+use crate::wire::batch::BatchError;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
+use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, MAGIC_END, MAGIC_V2};
+use crate::wire::batch::record::{self, read_raw};
+use crate::wire::error_code::ErrorCode;
+
+/// What the records of one batch may grow to when decompressed: more is a bomb, not a message.
+pub const DECOMPRESSED_MAX: usize = 512 << 20;
+
+/// Who wrote the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer; everything is checked.
+    Client,
+    /// A coordinator or the controller of this process; only sizes are checked.
+    Internal,
+}
+
+/// A batch that may be appended.
+#[derive(Clone, Debug)]
+pub struct Valid {
+    pub header: BatchHeader,
+    /// The batch, changed where the topic's settings demand it.
+    pub bytes: Bytes,
+    /// The time that the broker gave the records, if it did (LogAppendTime).
+    pub log_append_time: Option<Timestamp>,
+    /// Set for the marker that ends a transaction.
+    pub marker: Option<Marker>,
+}
+
+/// Checks the records of one produce request for one partition: exactly one batch of format v2.
+pub fn validate_client(
+    records: &Bytes,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Valid, AppendError> {
+    let header = match records.get(MAGIC_END - 1) {
+        Some(&magic) if magic as i8 == MAGIC_V2 => BatchHeader::parse(records).map_err(corrupt)?,
+        Some(_) => return Err(invalid("message formats before v2 need an older request")),
+        None => return Err(invalid("a produce request must have a record batch")),
+    };
+    if header.size() != records.len() {
+        return Err(match records.len() {
+            len if len < header.size() => corrupt(BatchError::Short(len)),
+            _ => invalid("a produce request must have exactly one record batch"),
+        });
+    }
+    if header.base_offset != 0 {
+        return Err(invalid(format!(
+            "the base offset of a new batch is {} instead of 0",
+            header.base_offset
+        )));
+    }
+    if records.len() > settings.max_message_bytes as usize {
+        return Err(AppendError::refused(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "a batch of {} bytes is larger than the {} allowed",
+                records.len(),
+                settings.max_message_bytes
+            ),
+        ));
+    }
+    header.verify(records).map_err(corrupt)?;
+    validate_records(header, records, settings, now)
+}
+
+fn validate_records(
+    header: BatchHeader,
+    records: &Bytes,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Valid, AppendError> {
+    if header.record_count <= 0
+        || i64::from(header.last_offset_delta) + 1 != i64::from(header.record_count)
+    {
+        return Err(invalid(format!(
+            "{} records cannot have a last offset delta of {}",
+            header.record_count, header.last_offset_delta
+        )));
+    }
+    if header.is_control() {
+        return Err(invalid("clients may not write control batches"));
+    }
+    if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+        return Err(invalid(format!(
+            "sequence {} or epoch {} is negative although there is a producer id",
+            header.base_sequence, header.producer_epoch
+        )));
+    }
+    if header.is_transactional() && !header.has_producer_id() {
+        return Err(invalid("a transactional batch needs a producer id"));
+    }
+    if header.is_log_append_time() && !settings.log_append_time {
+        return Err(AppendError::refused(
+            ErrorCode::InvalidTimestamp,
+            "a client may not say that the broker set its timestamps",
+        ));
+    }
+    let codec = header
+        .compression()
+        .map_err(|error| invalid(error.to_string()))?;
+    let plain;
+    let body: &[u8] = match codec {
+        Compression::None => records.get(HEADER_SIZE..).unwrap_or_default(),
+        codec => {
+            let packed = records.get(HEADER_SIZE..).unwrap_or_default();
+            plain = codec
+                .decompress(packed, DECOMPRESSED_MAX)
+                .map_err(corrupt)?;
+            &plain
+        }
+    };
+    let newest = walk(&header, body, settings, now)?;
+
+    let target = settings.compression.unwrap_or(codec);
+    if target != codec {
+        return Ok(recompress(&header, body, target, settings, now));
+    }
+    if settings.log_append_time {
+        let mut bytes = BytesMut::from(&records[..]);
+        header::stamp_append_time(&mut bytes, now);
+        let bytes = bytes.freeze();
+        let header = BatchHeader::parse(&bytes).map_err(corrupt)?;
+        return Ok(Valid {
+            header,
+            bytes,
+            log_append_time: Some(now),
+            marker: None,
+        });
+    }
+    if header.max_timestamp != newest {
+        // Kafka trusts the records, not the header, and writes the header anew.
+        let mut bytes = BytesMut::from(&records[..]);
+        header::set_max_timestamp(&mut bytes, newest);
+        let bytes = bytes.freeze();
+        let header = BatchHeader::parse(&bytes).map_err(corrupt)?;
+        return Ok(Valid {
+            header,
+            bytes,
+            log_append_time: None,
+            marker: None,
+        });
+    }
+    Ok(Valid {
+        header,
+        bytes: records.clone(),
+        log_append_time: None,
+        marker: None,
+    })
+}
+
+/// Looks at every record once; gives the newest timestamp.
+fn walk(
+    header: &BatchHeader,
+    body: &[u8],
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Timestamp, AppendError> {
+    let mut rest = body;
+    let mut newest = -1;
+    let mut faults = Vec::new();
+    let mut fault_code = ErrorCode::InvalidRecord;
+    for index in 0..header.record_count {
+        let raw = read_raw(&mut rest).map_err(|what| invalid(format!("record {index}: {what}")))?;
+        if raw.offset_delta != index {
+            return Err(invalid(format!(
+                "record {index} has an offset delta of {}",
+                raw.offset_delta
+            )));
+        }
+        if settings.cleanup_compact && raw.key.is_none() {
+            faults.push(RecordError {
+                batch_index: index,
+                message: "a compacted topic cannot accept a message without a key".to_owned(),
+            });
+        }
+        let timestamp = header.base_timestamp.saturating_add(raw.timestamp_delta);
+        newest = newest.max(timestamp);
+        if !settings.log_append_time
+            && timestamp != -1
+            && !settings.accepts_timestamp(timestamp, now)
+        {
+            fault_code = ErrorCode::InvalidTimestamp;
+            faults.push(RecordError {
+                batch_index: index,
+                message: format!(
+                    "timestamp {timestamp} is out of the range that the topic accepts at {now}"
+                ),
+            });
+        }
+    }
+    if !rest.is_empty() {
+        return Err(invalid(format!(
+            "{} bytes after the last record",
+            rest.len()
+        )));
+    }
+    if faults.is_empty() {
+        return Ok(newest);
+    }
+    Err(AppendError::Refused {
+        code: fault_code,
+        message: "one or more records have been rejected".to_owned(),
+        records: faults,
+    })
+}
+
+/// Writes the same records with the codec that the topic asks for.
+fn recompress(
+    header: &BatchHeader,
+    body: &[u8],
+    target: Compression,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Valid {
+    let mut builder = BatchBuilder::new(target)
+        .levels(settings.compression_levels)
+        .producer(
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+        );
+    if header.is_transactional() {
+        builder = builder.transactional();
+    }
+    for record in record::records(header, body).flatten() {
+        let delta = (record.offset - header.base_offset) as i32;
+        builder.push_with_headers(
+            delta,
+            record.timestamp,
+            record.key,
+            record.value,
+            record.headers(),
+        );
+    }
+    let mut bytes = BytesMut::from(&builder.build()[..]);
+    if settings.log_append_time {
+        header::stamp_append_time(&mut bytes, now);
+    }
+    let bytes = bytes.freeze();
+    // We have just built it.
+    let header = BatchHeader::parse(&bytes).unwrap_or(*header);
+    Valid {
+        header,
+        bytes,
+        log_append_time: settings.log_append_time.then_some(now),
+        marker: None,
+    }
+}
+
+/// A batch of our own: a coordinator's records, or the marker that ends a transaction.
+pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
+    let header = BatchHeader::parse(records).map_err(corrupt)?;
+    if header.size() != records.len() {
+        return Err(corrupt(BatchError::Short(records.len())));
+    }
+    let marker = transaction_marker(&header, records);
+    Ok(Valid {
+        header,
+        bytes: records.clone(),
+        log_append_time: None,
+        marker,
+    })
+}
+
+/// What a control batch says about the end of a transaction; `None` for every other batch.
+pub fn transaction_marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
+    if !header.is_control() || !header.has_producer_id() {
+        return None;
+    }
+    let mut rest = batch.get(HEADER_SIZE..)?;
+    let record = read_raw(&mut rest).ok()?;
+    // Key: version i16, type i16 (0 abort, 1 commit). Value: version i16, coordinator epoch i32.
+    let kind = record.key?.get(2..4)?;
+    let epoch: [u8; 4] = record.value?.get(2..6)?.try_into().ok()?;
+    match kind {
+        [0, 0] => Some(Marker {
+            committed: false,
+            coordinator_epoch: i32::from_be_bytes(epoch),
+        }),
+        [0, 1] => Some(Marker {
+            committed: true,
+            coordinator_epoch: i32::from_be_bytes(epoch),
+        }),
+        _ => None,
+    }
+}
+
+fn invalid(message: impl Into<String>) -> AppendError {
+    AppendError::refused(ErrorCode::InvalidRecord, message)
+}
+
+fn corrupt(error: BatchError) -> AppendError {
+    AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(edit: impl FnOnce(&mut BytesMut)) -> Bytes {
+        let mut builder = BatchBuilder::default();
+        builder.push(1_000, Some(b"k"), Some(b"v"));
+        builder.push(2_000, None, Some(b"w"));
+        let mut bytes = BytesMut::from(&builder.build()[..]);
+        edit(&mut bytes);
+        bytes.freeze()
+    }
+
+    fn check(settings: &LogSettings, edit: impl FnOnce(&mut BytesMut), expected: &str) {
+        let outcome = match validate_client(&batch(edit), settings, 3_000) {
+            Ok(valid) => format!("ok max={}", valid.header.max_timestamp),
+            Err(AppendError::Refused { code, records, .. }) => {
+                let indexes: Vec<_> = records.iter().map(|record| record.batch_index).collect();
+                format!("{code} {indexes:?}")
+            }
+            Err(AppendError::Storage(error)) => error.to_string(),
+        };
+        assert_eq!(outcome, expected);
+    }
+
+    #[test]
+    fn each_fault_has_kafkas_error() {
+        let plain = LogSettings::default();
+        let compacted = LogSettings {
+            cleanup_compact: true,
+            ..plain.clone()
+        };
+        let strict = LogSettings {
+            timestamp_before_max_ms: 1_500,
+            ..plain.clone()
+        };
+        let small = LogSettings {
+            max_message_bytes: 70,
+            ..plain.clone()
+        };
+        let stamped = LogSettings {
+            log_append_time: true,
+            ..plain.clone()
+        };
+        let sealed = |at: usize, value: u8| {
+            move |bytes: &mut BytesMut| {
+                bytes[at] = value;
+                header::seal(bytes);
+            }
+        };
+        check(&plain, |_| {}, "ok max=2000");
+        check(&stamped, |_| {}, "ok max=3000");
+        check(&compacted, |_| {}, "INVALID_RECORD [1]");
+        check(&strict, |_| {}, "INVALID_TIMESTAMP [0]");
+        check(&small, |_| {}, "MESSAGE_TOO_LARGE []");
+        check(&plain, |bytes| bytes[70] ^= 1, "CORRUPT_MESSAGE []");
+        check(&plain, |bytes| bytes[7] = 1, "INVALID_RECORD []");
+        check(&plain, sealed(60, 3), "INVALID_RECORD []");
+        check(&plain, sealed(26, 2), "INVALID_RECORD []");
+        check(&plain, sealed(22, 0x20), "INVALID_RECORD []");
+        check(&plain, sealed(22, 0x08), "INVALID_TIMESTAMP []");
+        check(&plain, |bytes| bytes.truncate(75), "CORRUPT_MESSAGE []");
+        check(&plain, |bytes| bytes.truncate(10), "INVALID_RECORD []");
+        check(
+            &plain,
+            |bytes| bytes.extend_from_slice(&batch(|_| {})),
+            "INVALID_RECORD []",
+        );
+        check(&plain, sealed(42, 0), "ok max=2000");
+    }
+
+    #[test]
+    fn a_topic_with_its_own_codec_gets_it() {
+        let settings = LogSettings {
+            compression: Some(Compression::Zstd),
+            ..LogSettings::default()
+        };
+        let valid = validate_client(&batch(|_| {}), &settings, 3_000).unwrap();
+        assert_eq!(valid.header.compression().unwrap(), Compression::Zstd);
+        let body = record::decompressed(&valid.header, &valid.bytes, 1_000).unwrap();
+        assert_eq!(record::records(&valid.header, &body).flatten().count(), 2);
+    }
+}

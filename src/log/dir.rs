@@ -1,0 +1,282 @@
+//! A log directory: its names, its lock, `meta.properties`, the mark of a clean stop.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::checkpoint;
+use super::error::{DiskContext, StorageError, malformed};
+use crate::base::ids::{BrokerId, TopicPartition, Uuid};
+
+const META_PROPERTIES: &str = "meta.properties";
+const LOCK: &str = ".lock";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const PARTITION_METADATA: &str = "partition.metadata";
+
+/// The identity that a log directory carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaProperties {
+    pub cluster_id: Option<String>,
+    pub node_id: Option<BrokerId>,
+    pub directory_id: Option<Uuid>,
+}
+
+impl MetaProperties {
+    /// `None` when the directory was never formatted.
+    pub fn read(dir: &Path) -> Result<Option<Self>, StorageError> {
+        let path = dir.join(META_PROPERTIES);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("read", path),
+        };
+        let get = |wanted: &str| {
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .rev()
+                .find_map(|line| {
+                    let (key, value) = line.split_once('=')?;
+                    (key.trim() == wanted).then(|| value.trim().replace("\\:", ":"))
+                })
+        };
+        let version = get("version").unwrap_or_else(|| "0".to_owned());
+        let node_key = match version.as_str() {
+            "0" => "broker.id",
+            "1" => "node.id",
+            other => {
+                return Err(malformed(
+                    path,
+                    format!("version {other} is newer than this program"),
+                ));
+            }
+        };
+        let node_id = match get(node_key) {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| malformed(&path, format!("{node_key}={text} is not a number")))?,
+            ),
+            None => None,
+        };
+        let directory_id = match get("directory.id") {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|error| malformed(&path, format!("{error}")))?,
+            ),
+            None => None,
+        };
+        Ok(Some(Self {
+            cluster_id: get("cluster.id"),
+            node_id,
+            directory_id,
+        }))
+    }
+
+    /// Writes version 1.
+    pub fn write(&self, dir: &Path) -> Result<(), StorageError> {
+        let mut text = String::from("#\n");
+        if let Some(cluster_id) = &self.cluster_id {
+            text.push_str(&format!("cluster.id={cluster_id}\n"));
+        }
+        if let Some(directory_id) = &self.directory_id {
+            text.push_str(&format!("directory.id={directory_id}\n"));
+        }
+        if let Some(node_id) = self.node_id {
+            text.push_str(&format!("node.id={node_id}\n"));
+        }
+        text.push_str("version=1\n");
+        checkpoint::replace(&dir.join(META_PROPERTIES), text.as_bytes(), true)
+    }
+}
+
+/// Held while a process uses a log directory.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+/// Takes the lock of a directory. It is a POSIX record lock, which Apache Kafka's JVM takes too, and an open file
+/// description lock beside it, because record locks do not exclude a second broker of the same process.
+pub fn lock(dir: &Path) -> Result<DirLock, StorageError> {
+    let path = dir.join(LOCK);
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+    };
+    let file = open().at("open", &path)?;
+    let busy = |error: rustix::io::Errno| {
+        let error = io::Error::from(error);
+        if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(13) {
+            io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another process uses this log directory; stop it, or choose another log.dirs",
+            )
+        } else {
+            error
+        }
+    };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(busy)
+        .at("lock", &path)?;
+    rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(busy)
+        .at("lock", &path)?;
+    Ok(DirLock { _file: file })
+}
+
+/// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible.
+pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
+    let path = dir.join(CLEAN_SHUTDOWN);
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).at("remove", path),
+    }
+}
+
+pub fn write_clean_shutdown(dir: &Path, broker_epoch: i64) -> Result<(), StorageError> {
+    let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+    checkpoint::replace(&dir.join(CLEAN_SHUTDOWN), text.as_bytes(), true)
+}
+
+pub fn write_partition_metadata(dir: &Path, topic_id: Uuid) -> Result<(), StorageError> {
+    let text = format!("version: 0\ntopic_id: {topic_id}");
+    checkpoint::replace(&dir.join(PARTITION_METADATA), text.as_bytes(), false)
+}
+
+/// The topic id of a partition's directory; `None` when it predates topic ids.
+pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError> {
+    let path = dir.join(PARTITION_METADATA);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("read", path),
+    };
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
+    let id = id.ok_or_else(|| malformed(&path, "there is no topic_id"))?;
+    id.trim()
+        .parse()
+        .map(Some)
+        .map_err(|error| malformed(&path, format!("{error}")))
+}
+
+/// What a directory inside a log directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirName {
+    Partition(TopicPartition),
+    /// Waits to be removed.
+    Delete,
+    /// A replica that moves between log directories.
+    Future(TopicPartition),
+    /// A replica that the metadata does not know here.
+    Stray,
+    /// Not a partition: no part of the log.
+    Other,
+}
+
+/// The longest name of a directory entry.
+const NAME_MAX: usize = 255;
+
+impl DirName {
+    pub fn parse(name: &str) -> Self {
+        if name.ends_with("-delete") {
+            return Self::Delete;
+        }
+        if name.ends_with("-stray") {
+            return Self::Stray;
+        }
+        if let Some(rest) = name.strip_suffix("-future") {
+            let partition = rest
+                .rsplit_once('.')
+                .and_then(|(name, _)| parse_partition(name));
+            return partition.map_or(Self::Other, Self::Future);
+        }
+        parse_partition(name).map_or(Self::Other, Self::Partition)
+    }
+}
+
+fn parse_partition(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    let number = !partition.is_empty() && partition.bytes().all(|byte| byte.is_ascii_digit());
+    (number && !topic.is_empty()).then_some(())?;
+    Some(TopicPartition::new(topic, partition.parse().ok()?))
+}
+
+/// The name under which a partition waits for its removal.
+pub fn deleted_name(partition: &TopicPartition, unique: [u8; 16]) -> PathBuf {
+    let unique: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix = format!("-{}.{unique}-delete", partition.partition);
+    let topic_len = partition.topic.len().min(NAME_MAX - suffix.len());
+    PathBuf::from(format!("{}{suffix}", &partition.topic[..topic_len]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        let partition = DirName::Partition(TopicPartition::new("a-b.c", 12));
+        assert_eq!(DirName::parse("a-b.c-12"), partition);
+        assert_eq!(DirName::parse("remote-log-index-cache"), DirName::Other);
+        assert_eq!(DirName::parse("-1"), DirName::Other);
+        let doomed = deleted_name(&TopicPartition::new("t".repeat(249), 3), [0xab; 16]);
+        assert!(doomed.as_os_str().len() <= NAME_MAX);
+        assert_eq!(DirName::parse(doomed.to_str().unwrap()), DirName::Delete);
+        let future = DirName::Future(TopicPartition::new("t", 0));
+        assert_eq!(
+            DirName::parse("t-0.0123456789abcdef0123456789abcdef-future"),
+            future
+        );
+    }
+
+    #[test]
+    fn both_versions_of_the_identity_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(MetaProperties::read(dir.path()).unwrap(), None);
+        let path = dir.path().join(META_PROPERTIES);
+        fs::write(&path, "#x\nversion=0\nbroker.id=3\ncluster.id=abc\n").unwrap();
+        let old = MetaProperties::read(dir.path()).unwrap().unwrap();
+        assert_eq!(
+            (old.node_id, old.cluster_id.as_deref()),
+            (Some(3), Some("abc"))
+        );
+        let new = MetaProperties {
+            cluster_id: Some("c".to_owned()),
+            node_id: Some(1),
+            directory_id: Some(Uuid([7; 16])),
+        };
+        new.write(dir.path()).unwrap();
+        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(new));
+        fs::write(&path, "version=2\n").unwrap();
+        assert!(MetaProperties::read(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_second_user_of_a_directory_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert!(
+            lock(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("another process")
+        );
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_clean_stop_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!take_clean_shutdown(dir.path()).unwrap());
+        write_clean_shutdown(dir.path(), 5).unwrap();
+        assert!(take_clean_shutdown(dir.path()).unwrap());
+        assert!(!take_clean_shutdown(dir.path()).unwrap());
+    }
+}

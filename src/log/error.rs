@@ -1,0 +1,99 @@
+//! What may go wrong with a log: refusals that are answers, and disks that fail.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::ids::Offset;
+use crate::wire::error_code::ErrorCode;
+
+/// A record of a refused batch, by its index in the batch (KIP-467).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordError {
+    pub batch_index: i32,
+    pub message: String,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("{message}")]
+    Refused {
+        code: ErrorCode,
+        message: String,
+        records: Vec<RecordError>,
+    },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AppendError {
+    pub fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Refused {
+            code,
+            message: message.into(),
+            records: Vec::new(),
+        }
+    }
+
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Refused { code, .. } => *code,
+            Self::Storage(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// Why nothing can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("offset {offset} is outside of {log_start} to {log_end}")]
+    OutOfRange {
+        offset: Offset,
+        log_start: Offset,
+        log_end: Offset,
+    },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Storage(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// The disk did not do what it was asked, or holds what it should not.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}: {source}", path.display())]
+pub struct StorageError {
+    pub doing: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// Gives an I/O error the words that its reader needs.
+pub trait DiskContext<T> {
+    fn at(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T, StorageError>;
+}
+
+impl<T> DiskContext<T> for io::Result<T> {
+    fn at(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T, StorageError> {
+        self.map_err(|source| StorageError {
+            doing,
+            path: path.into(),
+            source,
+        })
+    }
+}
+
+/// A file whose content breaks its own format.
+pub fn malformed(path: impl Into<PathBuf>, what: impl Into<String>) -> StorageError {
+    StorageError {
+        doing: "read",
+        path: path.into(),
+        source: io::Error::new(io::ErrorKind::InvalidData, what.into()),
+    }
+}

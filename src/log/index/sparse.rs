@@ -1,0 +1,186 @@
+//! A file of fixed-size entries that only grows at its end, with the newest entries still in memory.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::log::error::{DiskContext, StorageError};
+
+/// Entries kept in memory before they are written in one go.
+const PENDING_MAX: usize = 256;
+
+/// An entry with a fixed form on disk.
+pub trait Entry: Copy {
+    const SIZE: usize;
+
+    fn read(bytes: &[u8]) -> Self;
+    fn write(self, out: &mut Vec<u8>);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SparseFile<E> {
+    path: PathBuf,
+    /// Entries on disk.
+    written: usize,
+    pending: Vec<E>,
+}
+
+impl<E: Entry> SparseFile<E> {
+    /// The index of a segment of which `len` bytes are on disk.
+    pub fn new(path: PathBuf, len: u64) -> Self {
+        Self {
+            path,
+            written: len as usize / E::SIZE,
+            pending: Vec::new(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn len(&self) -> usize {
+        self.written + self.pending.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn push(&mut self, entry: E) -> Result<(), StorageError> {
+        self.pending.push(entry);
+        if self.pending.len() >= PENDING_MAX {
+            self.write_pending()
+        } else {
+            Ok(())
+        }
+    }
+
+    pub fn last(&self) -> Result<Option<E>, StorageError> {
+        match (self.pending.last(), self.written.checked_sub(1)) {
+            (Some(entry), _) => Ok(Some(*entry)),
+            (None, Some(index)) => Reading::open(self)?.get(index).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The last entry for which `before` holds; `before` is true for a prefix of the entries.
+    pub fn last_where(&self, before: impl Fn(&E) -> bool) -> Result<Option<E>, StorageError> {
+        if let Some(index) = self.pending.partition_point(&before).checked_sub(1) {
+            return Ok(Some(self.pending[index]));
+        }
+        if self.written == 0 {
+            return Ok(None);
+        }
+        let reading = Reading::open(self)?;
+        let (mut low, mut high) = (0, self.written);
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(&reading.get(middle)?) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        low.checked_sub(1)
+            .map(|index| reading.get(index))
+            .transpose()
+    }
+
+    /// Every entry, in order.
+    pub fn all(&self) -> Result<Vec<E>, StorageError> {
+        let mut entries = Vec::with_capacity(self.len());
+        if self.written > 0 {
+            let mut bytes = vec![0; self.written * E::SIZE];
+            let file = File::open(&self.path).at("open", &self.path)?;
+            file.read_exact_at(&mut bytes, 0).at("read", &self.path)?;
+            entries.extend(bytes.chunks_exact(E::SIZE).map(E::read));
+        }
+        entries.extend_from_slice(&self.pending);
+        Ok(entries)
+    }
+
+    /// Keeps the entries for which `keep` holds: a prefix of them.
+    pub fn truncate_where(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), StorageError> {
+        let mut entries = self.all()?;
+        entries.truncate(entries.partition_point(keep));
+        self.reset(entries)
+    }
+
+    /// Replaces everything by `entries`.
+    pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
+        self.written = 0;
+        self.pending = entries;
+        File::create(&self.path)
+            .map(drop)
+            .at("truncate", &self.path)?;
+        self.write_pending()
+    }
+
+    /// Writes what is still in memory; the file then holds exactly the entries.
+    pub fn write_pending(&mut self) -> Result<(), StorageError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(self.pending.len() * E::SIZE);
+        for entry in &self.pending {
+            entry.write(&mut bytes);
+        }
+        let write = || -> io::Result<()> {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&self.path)?;
+            file.write_all_at(&bytes, (self.written * E::SIZE) as u64)
+        };
+        write().at("write", &self.path)?;
+        self.written += self.pending.len();
+        self.pending = Vec::new();
+        Ok(())
+    }
+
+    /// Writes and syncs the file, and cuts what a preallocating writer left behind the entries.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.write_pending()?;
+        match OpenOptions::new().write(true).open(&self.path) {
+            Ok(file) => {
+                let trim = || -> io::Result<()> {
+                    file.set_len((self.written * E::SIZE) as u64)?;
+                    file.sync_all()
+                };
+                trim().at("sync", &self.path)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error).at("open", &self.path),
+        }
+    }
+}
+
+struct Reading<'a, E> {
+    file: File,
+    path: &'a Path,
+    entries: std::marker::PhantomData<E>,
+}
+
+impl<'a, E: Entry> Reading<'a, E> {
+    fn open(sparse: &'a SparseFile<E>) -> Result<Self, StorageError> {
+        let file = File::open(&sparse.path).at("open", &sparse.path)?;
+        Ok(Self {
+            file,
+            path: &sparse.path,
+            entries: std::marker::PhantomData,
+        })
+    }
+
+    fn get(&self, index: usize) -> Result<E, StorageError> {
+        let mut bytes = [0; 64];
+        let bytes = &mut bytes[..E::SIZE];
+        self.file
+            .read_exact_at(bytes, (index * E::SIZE) as u64)
+            .at("read", self.path)?;
+        Ok(E::read(bytes))
+    }
+}

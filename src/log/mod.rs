@@ -1,0 +1,18 @@
+//! One partition's records on disk, and all of them together: Kafka's files, name for name. Blocking code; the log
+//! does not know that replicas exist.
+
+pub mod append;
+pub mod checkpoint;
+pub mod dir;
+pub mod error;
+pub mod index;
+pub mod leader_epoch;
+pub mod manager;
+pub mod partition_log;
+pub mod producer_state;
+pub mod recovery;
+pub mod segment;
+pub mod settings;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,932 @@
+//! One partition's log: append at its end, plan reads anywhere, move its start.
+//!
+//! ```text
+//! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
+//! ```
+//! One mutex guards it all. A read is planned under it and leaves with a stretch of a file; nobody waits for another's
+//! disk. `fsync` runs outside of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
+use super::checkpoint;
+use super::dir;
+use super::error::{AppendError, DiskContext, ReadError, StorageError};
+use super::index::transaction::AbortedTransaction;
+use super::leader_epoch::LeaderEpochs;
+use super::producer_state::{Checked, Producer, ProducerStates};
+use super::recovery::{self, Known};
+use super::segment::{Segment, Span, file_name};
+use super::settings::LogSettings;
+use crate::base::file_range::FileRange;
+use crate::base::ids::{LeaderEpoch, Offset, ProducerId, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
+use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
+use crate::wire::batch::record;
+use crate::wire::error_code::ErrorCode;
+
+/// Old segments whose files stay open after they were read.
+const OPEN_OLD_SEGMENTS: usize = 4;
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub first_offset: Offset,
+    pub last_offset: Offset,
+    /// Set when the broker stamped the records.
+    pub log_append_time: Option<Timestamp>,
+    pub log_start: Offset,
+    pub log_end: Offset,
+    /// The batch had been appended before; nothing was written now.
+    pub duplicate: bool,
+}
+
+/// How far a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadEnd {
+    LogEnd,
+    HighWatermark,
+    LastStable,
+}
+
+/// The positions of a log at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    pub log_start: Offset,
+    pub last_stable: Offset,
+    pub high_watermark: Offset,
+    pub log_end: Offset,
+}
+
+/// What a read will send.
+#[derive(Clone, Debug)]
+pub struct ReadPlan {
+    pub watermarks: Watermarks,
+    /// Whole batches from the one that holds the offset on; the last may be cut. `None` when there is nothing to send.
+    pub records: Option<FileRange>,
+    /// The message format of the first batch.
+    pub magic: i8,
+    /// The offset of the first batch, at or below the one asked for.
+    pub base_offset: Offset,
+    /// Aborted transactions that a `read_committed` reader must skip; `None` for other readers.
+    pub aborted: Option<Vec<AbortedTransaction>>,
+}
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A producer as DescribeProducers shows it.
+#[derive(Clone, Debug)]
+pub struct ActiveProducer {
+    pub producer_id: ProducerId,
+    pub state: Producer,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct PartitionLog {
+    partition: TopicPartition,
+    topic_id: Uuid,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    dir: PathBuf,
+    settings: LogSettings,
+    segments: Vec<Segment>,
+    epochs: LeaderEpochs,
+    producers: ProducerStates,
+    log_start: Offset,
+    high_watermark: Offset,
+    log_end: Offset,
+    recovery_point: Offset,
+    last_flush: Timestamp,
+    /// Removed segments whose files wait for `file.delete.delay.ms`.
+    doomed: Vec<(Timestamp, Vec<PathBuf>)>,
+    /// The newest timestamp of all sealed segments is kept in the segments; of the log, here lies the last roll's jitter.
+    jitter_ms: i64,
+}
+
+impl PartitionLog {
+    /// Opens the directory of a partition, recovering it if the last stop was not clean.
+    pub fn open(
+        path: &Path,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        settings: LogSettings,
+        known: Known,
+        high_watermark: Offset,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
+        let found = recovery::recover(path, &settings, known, now)?;
+        let high_watermark = high_watermark.clamp(found.log_start, found.log_end);
+        let mut producers = found.producers;
+        producers.on_high_watermark(high_watermark);
+        let jitter_ms = jitter(&settings, &partition);
+        let state = State {
+            dir: path.to_owned(),
+            segments: found.segments,
+            epochs: found.epochs,
+            producers,
+            log_start: found.log_start,
+            high_watermark,
+            log_end: found.log_end,
+            recovery_point: found.recovery_point,
+            last_flush: now,
+            doomed: Vec::new(),
+            jitter_ms,
+            settings,
+        };
+        Ok(Self {
+            partition,
+            topic_id,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Makes the directory of a new partition.
+    pub fn create(
+        path: &Path,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        settings: LogSettings,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
+        fs::create_dir_all(path).at("create", path)?;
+        dir::write_partition_metadata(path, topic_id)?;
+        checkpoint::replace(&path.join(checkpoint::LEADER_EPOCHS), b"0\n0\n", false)?;
+        let known = Known {
+            clean: true,
+            recovery_point: 0,
+            log_start: None,
+        };
+        Self::open(path, partition, topic_id, settings, known, 0, now)
+    }
+
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.state.lock().dir.clone()
+    }
+
+    pub fn watermarks(&self) -> Watermarks {
+        self.state.lock().watermarks()
+    }
+
+    pub fn log_end(&self) -> Offset {
+        self.state.lock().log_end
+    }
+
+    pub fn recovery_point(&self) -> Offset {
+        self.state.lock().recovery_point
+    }
+
+    /// The log start if it lies inside of the first segment: only then a checkpoint must remember it.
+    pub fn log_start_to_remember(&self) -> Option<Offset> {
+        let state = self.state.lock();
+        state
+            .segments
+            .first()
+            .filter(|first| first.base_offset < state.log_start)
+            .map(|_| state.log_start)
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.state
+            .lock()
+            .segments
+            .iter()
+            .map(|segment| segment.size)
+            .sum()
+    }
+
+    pub fn update_settings(&self, settings: LogSettings) {
+        let mut state = self.state.lock();
+        state.jitter_ms = jitter(&settings, &self.partition);
+        state.settings = settings;
+    }
+
+    pub fn settings(&self) -> LogSettings {
+        self.state.lock().settings.clone()
+    }
+
+    /// Appends the records of one produce request, or of a coordinator: gives them offsets and the leader's epoch.
+    ///
+    /// Refusals are those of [`append`](super::append) and of the producer state; a duplicate is a success that wrote
+    /// nothing.
+    pub fn append_as_leader(
+        &self,
+        records: &Bytes,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let settings = self.settings_for_check(origin);
+        let mut valid = match origin {
+            Origin::Client => append::validate_client(records, &settings, now)?,
+            Origin::Internal => append::validate_internal(records)?,
+        };
+        let mut state = self.state.lock();
+        if let Some(duplicate) = state.check_producer(&valid, origin)? {
+            return Ok(duplicate);
+        }
+        valid.header.base_offset = state.log_end;
+        valid.header.leader_epoch = leader_epoch;
+        state.append(&valid, now)?;
+        Ok(Appended {
+            first_offset: valid.header.base_offset,
+            last_offset: valid.header.last_offset(),
+            log_append_time: valid.log_append_time,
+            log_start: state.log_start,
+            log_end: state.log_end,
+            duplicate: false,
+        })
+    }
+
+    /// Settings are copied out so that checksums and decompression run outside of the lock.
+    fn settings_for_check(&self, origin: Origin) -> LogSettings {
+        match origin {
+            Origin::Client => self.state.lock().settings.clone(),
+            Origin::Internal => LogSettings::default(),
+        }
+    }
+
+    /// Appends batches that already have their offsets and epochs: what a follower fetched.
+    pub fn append_as_follower(
+        &self,
+        records: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, AppendError> {
+        let mut state = self.state.lock();
+        let mut rest = records.clone();
+        while !rest.is_empty() {
+            let header = BatchHeader::parse(&rest).map_err(|error| {
+                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
+            })?;
+            if header.size() > rest.len() {
+                break;
+            }
+            let batch = rest.split_to(header.size());
+            header.verify(&batch).map_err(|error| {
+                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
+            })?;
+            if header.base_offset < state.log_end {
+                return Err(AppendError::refused(
+                    ErrorCode::InvalidRecord,
+                    format!(
+                        "offset {} lies before the end {}",
+                        header.base_offset, state.log_end
+                    ),
+                ));
+            }
+            let marker = append::transaction_marker(&header, &batch);
+            state.append(
+                &Valid {
+                    header,
+                    bytes: batch,
+                    log_append_time: None,
+                    marker,
+                },
+                now,
+            )?;
+        }
+        Ok(state.log_end)
+    }
+
+    /// Moves the high watermark; it never goes back and never beyond the end.
+    pub fn set_high_watermark(&self, offset: Offset) -> Watermarks {
+        let mut state = self.state.lock();
+        let offset = offset.min(state.log_end);
+        if offset > state.high_watermark {
+            state.high_watermark = offset;
+            state.producers.on_high_watermark(offset);
+        }
+        state.watermarks()
+    }
+
+    /// Appends, and takes the end as the high watermark at once: for a partition with a single replica.
+    pub fn append_alone(
+        &self,
+        records: &Bytes,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let appended = self.append_as_leader(records, leader_epoch, origin, now)?;
+        self.set_high_watermark(appended.log_end);
+        Ok(appended)
+    }
+
+    /// Plans a read of at most `max_bytes` from the batch that holds `from`.
+    ///
+    /// With `at_least_one` a first batch beyond `max_bytes` is sent whole; without, nothing is. Errors: `OutOfRange`.
+    pub fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        end: ReadEnd,
+        at_least_one: bool,
+    ) -> Result<ReadPlan, ReadError> {
+        let mut state = self.state.lock();
+        let watermarks = state.watermarks();
+        if from < watermarks.log_start || from > watermarks.log_end {
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                log_start: watermarks.log_start,
+                log_end: watermarks.log_end,
+            });
+        }
+        let limit = match end {
+            ReadEnd::LogEnd => watermarks.log_end,
+            ReadEnd::HighWatermark => watermarks.high_watermark,
+            ReadEnd::LastStable => watermarks.last_stable,
+        };
+        let mut plan = ReadPlan {
+            watermarks,
+            records: None,
+            magic: MAGIC_V2,
+            base_offset: from,
+            aborted: (end == ReadEnd::LastStable).then(Vec::new),
+        };
+        if from < limit {
+            state.plan(from, max_bytes, limit, at_least_one, &mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    /// The first record at or after `timestamp`, below `end`.
+    pub fn find_timestamp(
+        &self,
+        timestamp: Timestamp,
+        end: Offset,
+    ) -> Result<Option<FoundOffset>, StorageError> {
+        let mut state = self.state.lock();
+        let log_start = state.log_start;
+        for index in 0..state.segments.len() {
+            let segment = &mut state.segments[index];
+            let mut next = segment.locate_timestamp(timestamp)?;
+            while let Some(span) = next {
+                if span.base_offset >= end {
+                    return Ok(None);
+                }
+                let found = first_record(segment, &span, |offset, at| {
+                    at >= timestamp && offset >= log_start
+                })?;
+                if let Some(found) = found {
+                    return Ok((found.offset < end).then_some(found));
+                }
+                next = segment.span_at(span.end())?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the newest timestamp; of several, the first.
+    pub fn find_newest(&self) -> Result<Option<FoundOffset>, StorageError> {
+        let mut state = self.state.lock();
+        let mut newest: Option<(Timestamp, usize)> = None;
+        for index in 0..state.segments.len() {
+            if let Some((timestamp, _)) = state.segments[index].newest_timestamp()?
+                && newest.is_none_or(|(best, _)| timestamp > best)
+            {
+                newest = Some((timestamp, index));
+            }
+        }
+        let Some((timestamp, index)) = newest else {
+            return Ok(None);
+        };
+        let segment = &mut state.segments[index];
+        let mut next = segment.locate_timestamp(timestamp)?;
+        while let Some(span) = next {
+            if let Some(found) = first_record(segment, &span, |_, at| at >= timestamp)? {
+                return Ok(Some(found));
+            }
+            next = segment.span_at(span.end())?;
+        }
+        Ok(None)
+    }
+
+    /// The epoch that wrote `offset`, -1 if none is known.
+    pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
+        self.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
+    }
+
+    /// The newest epoch that wrote here.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.lock().epochs.latest()
+    }
+
+    /// See [`LeaderEpochs::end_of`].
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let state = self.state.lock();
+        state.epochs.end_of(epoch, state.log_end)
+    }
+
+    /// Notes that `epoch` leads from the end of the log on.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        state.assign_epoch(epoch, end)
+    }
+
+    /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
+    pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
+        let mut state = self.state.lock();
+        if offset > state.log_start {
+            state.log_start = offset.min(state.high_watermark);
+            state.drop_segments_before_start(now)?;
+        }
+        Ok(state.log_start)
+    }
+
+    /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
+    pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.state.lock().retain(now)
+    }
+
+    /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
+    pub fn remove_doomed(&self, now: Timestamp) {
+        let due = {
+            let mut state = self.state.lock();
+            let delay = state.settings.file_delete_delay_ms;
+            let split = state
+                .doomed
+                .partition_point(|(since, _)| now.saturating_sub(*since) >= delay);
+            state.doomed.drain(..split).collect::<Vec<_>>()
+        };
+        for path in due.into_iter().flat_map(|(_, paths)| paths) {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file");
+            }
+        }
+    }
+
+    /// Forgets idle producers.
+    pub fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
+        self.state.lock().producers.expire(now, expiration_ms);
+    }
+
+    /// Whether unflushed data is older or more than the settings allow.
+    pub fn flush_due(&self, now: Timestamp) -> bool {
+        let state = self.state.lock();
+        state.recovery_point < state.log_end
+            && (now.saturating_sub(state.last_flush) >= state.settings.flush_ms
+                || state.log_end - state.recovery_point >= state.settings.flush_messages)
+    }
+
+    /// Makes everything appended so far durable and moves the recovery point.
+    pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        let recovery_point = state.recovery_point;
+        let first = state
+            .segments
+            .partition_point(|segment| segment.base_offset <= recovery_point)
+            .saturating_sub(1);
+        for segment in &mut state.segments[first..] {
+            segment.sync()?;
+        }
+        state.recovery_point = state.recovery_point.max(end);
+        state.last_flush = now;
+        Ok(())
+    }
+
+    /// Cuts the log at `offset`.
+    pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
+        self.state.lock().truncate_to(offset)
+    }
+
+    pub fn producers(&self) -> Vec<ActiveProducer> {
+        let state = self.state.lock();
+        let active = |(producer_id, producer): (ProducerId, &Producer)| ActiveProducer {
+            producer_id,
+            state: producer.clone(),
+        };
+        state.producers.iter().map(active).collect()
+    }
+
+    pub fn has_open_transaction(&self, producer_id: ProducerId) -> bool {
+        self.state
+            .lock()
+            .producers
+            .has_open_transaction(producer_id)
+    }
+
+    /// Closes the log so that it opens without recovery.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        if state.recovery_point < end || state.segments.last().is_some_and(|last| last.size > 0) {
+            for segment in &mut state.segments {
+                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
+                    segment.seal()?;
+                }
+            }
+            if let Some(active) = state.segments.last_mut() {
+                active.close()?;
+            }
+            let recovery_point = state.recovery_point;
+            for segment in &mut state.segments {
+                if segment.base_offset >= recovery_point {
+                    segment.sync()?;
+                }
+            }
+        }
+        state.recovery_point = end;
+        if !state.producers.is_empty() {
+            state.write_producer_snapshot(end)?;
+        }
+        for (_, paths) in std::mem::take(&mut state.doomed) {
+            for path in paths {
+                drop(fs::remove_file(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the directory; the log goes on under the new name until it is dropped.
+    pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        for segment in &mut state.segments {
+            segment.release_file();
+        }
+        fs::rename(&state.dir, to).at("rename", &state.dir)?;
+        state.dir = to.to_owned();
+        Ok(())
+    }
+}
+
+impl State {
+    fn watermarks(&self) -> Watermarks {
+        let unstable = self.producers.first_unstable().unwrap_or(Offset::MAX);
+        Watermarks {
+            log_start: self.log_start,
+            last_stable: unstable.min(self.high_watermark).max(self.log_start),
+            high_watermark: self.high_watermark,
+            log_end: self.log_end,
+        }
+    }
+
+    fn check_producer(
+        &self,
+        valid: &Valid,
+        origin: Origin,
+    ) -> Result<Option<Appended>, AppendError> {
+        if let Some(marker) = valid.marker {
+            self.producers.check_marker(&valid.header, marker)?;
+            return Ok(None);
+        }
+        if origin != Origin::Client || !valid.header.has_producer_id() {
+            return Ok(None);
+        }
+        Ok(match self.producers.check(&valid.header)? {
+            Checked::New => None,
+            Checked::Duplicate(seen) => Some(Appended {
+                first_offset: seen.first_offset(),
+                last_offset: seen.last_offset,
+                log_append_time: self.settings.log_append_time.then_some(seen.timestamp),
+                log_start: self.log_start,
+                log_end: self.log_end,
+                duplicate: true,
+            }),
+        })
+    }
+
+    /// Appends a batch whose header carries its final offsets and epoch.
+    fn append(&mut self, valid: &Valid, now: Timestamp) -> Result<(), AppendError> {
+        let header = &valid.header;
+        if valid.bytes.len() as u64 > u64::from(self.settings.segment_bytes) {
+            return Err(AppendError::refused(
+                ErrorCode::RecordListTooLarge,
+                format!(
+                    "a batch of {} bytes does not fit in a segment of {}",
+                    valid.bytes.len(),
+                    self.settings.segment_bytes
+                ),
+            ));
+        }
+        self.roll_if_due(valid, now)?;
+        self.assign_epoch(header.leader_epoch, header.base_offset)?;
+        let interval = u64::from(self.settings.index_interval_bytes);
+        if let Some(active) = self.segments.last_mut() {
+            active.append(&valid.bytes, header, interval)?;
+        }
+        self.log_end = header.next_offset();
+        if header.has_producer_id() {
+            match valid.marker {
+                Some(marker) => {
+                    let aborted = self.producers.apply_marker(header, marker);
+                    if let (Some(aborted), Some(active)) = (aborted, self.segments.last_mut()) {
+                        active.aborted.push(aborted)?;
+                    }
+                }
+                None if !header.is_control() && header.base_sequence >= 0 => {
+                    self.producers.apply(header)
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
+        if self.epochs.assign(epoch, start) {
+            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
+            checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
+        }
+        Ok(())
+    }
+
+    fn roll_if_due(&mut self, valid: &Valid, now: Timestamp) -> Result<(), StorageError> {
+        let settings = &self.settings;
+        let Some(active) = self.segments.last() else {
+            return Ok(());
+        };
+        let header = &valid.header;
+        let age_limit = settings.segment_ms.saturating_sub(self.jitter_ms);
+        let aged = match active.first_timestamp {
+            Some(first) => header.max_timestamp.saturating_sub(first) > age_limit,
+            None => now.saturating_sub(active.created) > age_limit,
+        };
+        let index_capacity = settings.segment_index_bytes as usize;
+        let due = active.size + valid.bytes.len() as u64 > u64::from(settings.segment_bytes)
+            || aged
+            || active.offsets.len() >= index_capacity / 8
+            || active.times.len() + 1 >= index_capacity / 12
+            || header.last_offset() - active.base_offset > i64::from(i32::MAX);
+        if due && active.size > 0 {
+            self.roll(now)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Starts a new segment at the end of the log.
+    fn roll(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if let Some(active) = self.segments.last_mut() {
+            active.seal()?;
+            active.aborted.write_pending()?;
+        }
+        if !self.producers.is_empty() {
+            self.write_producer_snapshot(self.log_end)?;
+        }
+        let segment = Segment::create(&self.dir, self.log_end, now)?;
+        self.segments.push(segment);
+        self.release_old_files();
+        Ok(())
+    }
+
+    fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
+        let path = self.dir.join(file_name(offset, ".snapshot"));
+        fs::write(&path, self.producers.to_snapshot()).at("write", path)
+    }
+
+    fn release_old_files(&mut self) {
+        let keep_from = self.segments.len().saturating_sub(OPEN_OLD_SEGMENTS);
+        for segment in &mut self.segments[..keep_from] {
+            segment.release_file();
+        }
+    }
+
+    fn plan(
+        &mut self,
+        from: Offset,
+        max_bytes: usize,
+        limit: Offset,
+        at_least_one: bool,
+        plan: &mut ReadPlan,
+    ) -> Result<(), ReadError> {
+        let mut index = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= from)
+            .saturating_sub(1);
+        let span = loop {
+            let Some(segment) = self.segments.get_mut(index) else {
+                return Ok(());
+            };
+            match segment.locate(from)? {
+                Some(span) => break span,
+                // Compaction may have emptied the rest of this segment.
+                None => index += 1,
+            }
+        };
+        let next_base = self
+            .segments
+            .get(index + 1)
+            .map_or(self.log_end, |next| next.base_offset);
+        let segment = &mut self.segments[index];
+        let end = if limit >= next_base {
+            segment.size
+        } else {
+            segment
+                .locate(limit)?
+                .map_or(segment.size, |span| span.position)
+        };
+        let available = end.saturating_sub(span.position) as usize;
+        let len = if span.size > max_bytes {
+            if !at_least_one {
+                return Ok(());
+            }
+            span.size.min(available)
+        } else {
+            available.min(max_bytes)
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        plan.magic = span.magic;
+        plan.base_offset = span.base_offset;
+        plan.records = Some(FileRange {
+            file: segment.file()?,
+            position: span.position,
+            len,
+        });
+        if plan.aborted.is_some() {
+            plan.aborted = Some(self.aborted_between(index, from, limit)?);
+        }
+        Ok(())
+    }
+
+    /// Aborted transactions that overlap `from..upper`, beginning in segment `first`.
+    fn aborted_between(
+        &self,
+        first: usize,
+        from: Offset,
+        upper: Offset,
+    ) -> Result<Vec<AbortedTransaction>, StorageError> {
+        let mut found = Vec::new();
+        for segment in &self.segments[first..] {
+            if segment.aborted.is_empty() {
+                continue;
+            }
+            for entry in segment.aborted.all()? {
+                if entry.last_offset >= from && entry.first_offset < upper {
+                    found.push(entry);
+                }
+                if entry.last_stable_offset >= upper {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if !self.settings.cleanup_delete {
+            return self.drop_segments_before_start(now);
+        }
+        let mut size: u64 = self.segments.iter().map(|segment| segment.size).sum();
+        let mut keep_from = 0;
+        for index in 0..self.segments.len() {
+            let next_base = self
+                .segments
+                .get(index + 1)
+                .map_or(self.log_end, |next| next.base_offset);
+            let active = index + 1 == self.segments.len();
+            let segment = &mut self.segments[index];
+            if next_base > self.high_watermark || active && segment.size == 0 {
+                break;
+            }
+            let newest = segment
+                .newest_timestamp()?
+                .map_or(segment.created, |(timestamp, _)| timestamp);
+            let too_old = self.settings.retention_ms >= 0
+                && now.saturating_sub(newest) > self.settings.retention_ms;
+            let too_much = self.settings.retention_bytes >= 0
+                && size.saturating_sub(segment.size) >= self.settings.retention_bytes as u64
+                && !active;
+            if !too_old && !too_much {
+                break;
+            }
+            size -= segment.size;
+            keep_from = index + 1;
+        }
+        if keep_from == self.segments.len() {
+            self.roll(now)?;
+        }
+        if keep_from > 0 {
+            self.log_start = self.log_start.max(self.segments[keep_from].base_offset);
+        }
+        self.drop_segments_before_start(now)
+    }
+
+    fn drop_segments_before_start(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let log_start = self.log_start;
+        let keep_from = self
+            .segments
+            .windows(2)
+            .take_while(|pair| pair[1].base_offset <= log_start)
+            .count();
+        for segment in self.segments.drain(..keep_from) {
+            let mut paths = Vec::new();
+            for path in segment.files() {
+                let mut deleted = path.as_os_str().to_owned();
+                deleted.push(".deleted");
+                let deleted = PathBuf::from(deleted);
+                if fs::rename(path, &deleted).is_ok() {
+                    paths.push(deleted);
+                }
+            }
+            tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
+            self.doomed.push((now, paths));
+            drop(fs::remove_file(
+                self.dir.join(file_name(segment.base_offset, ".snapshot")),
+            ));
+        }
+        if self.epochs.truncate_start(log_start) {
+            checkpoint::write_epochs(
+                &self.dir.join(checkpoint::LEADER_EPOCHS),
+                self.epochs.entries(),
+                false,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
+        if offset >= self.log_end {
+            return Ok(());
+        }
+        let keep = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .max(1);
+        for segment in self.segments.drain(keep..) {
+            recovery::remove_files(&segment)?;
+        }
+        if let Some(active) = self.segments.last_mut() {
+            let position = active
+                .locate(offset)?
+                .map_or(active.size, |span| span.position);
+            active.truncate(position, offset)?;
+        }
+        self.log_end = offset;
+        self.high_watermark = self.high_watermark.min(offset);
+        self.recovery_point = self.recovery_point.min(offset);
+        if self.epochs.truncate_end(offset) {
+            checkpoint::write_epochs(
+                &self.dir.join(checkpoint::LEADER_EPOCHS),
+                self.epochs.entries(),
+                true,
+            )?;
+        }
+        let mut producers = ProducerStates::default();
+        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start)?;
+        self.producers = producers;
+        Ok(())
+    }
+}
+
+/// The first record of a batch for which `wanted` holds.
+fn first_record(
+    segment: &mut Segment,
+    span: &Span,
+    wanted: impl Fn(Offset, Timestamp) -> bool,
+) -> Result<Option<FoundOffset>, StorageError> {
+    let bytes = segment.read(span)?;
+    let Ok(header) = BatchHeader::parse(&bytes) else {
+        let found = FoundOffset {
+            offset: span.last_offset,
+            timestamp: span.max_timestamp,
+            leader_epoch: span.leader_epoch,
+        };
+        return Ok(wanted(found.offset, found.timestamp).then_some(found));
+    };
+    let Ok(body) = record::decompressed(&header, &bytes, DECOMPRESSED_MAX) else {
+        return Ok(None);
+    };
+    Ok(record::records(&header, &body)
+        .flatten()
+        .find(|record| wanted(record.offset, record.timestamp))
+        .map(|record| FoundOffset {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            leader_epoch: header.leader_epoch,
+        }))
+}
+
+/// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.
+fn jitter(settings: &LogSettings, partition: &TopicPartition) -> i64 {
+    if settings.segment_jitter_ms <= 0 {
+        return 0;
+    }
+    let hash = crc32c::crc32c(partition.to_string().as_bytes());
+    i64::from(hash) % settings.segment_jitter_ms
+}

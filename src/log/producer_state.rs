@@ -1,0 +1,465 @@
+//! pure: what a partition remembers of idempotent and transactional producers. Kafka's `ProducerStateManager`.
+//!
+//! It tells a batch that was sent again from a new one, refuses gaps and fenced epochs, and knows which transactions
+//! are open: the first of them bounds what `read_committed` consumers see.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::error::AppendError;
+use super::index::transaction::AbortedTransaction;
+use crate::base::ids::{Offset, ProducerEpoch, ProducerId};
+use crate::base::time::Timestamp;
+use crate::wire::batch::header::{BatchHeader, advance_sequence};
+use crate::wire::error_code::ErrorCode;
+
+/// An idempotent client has at most this many batches in flight; any of them is recognised when it comes again.
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+const SNAPSHOT_VERSION: i16 = 1;
+const SNAPSHOT_HEADER_SIZE: usize = 10;
+const SNAPSHOT_ENTRY_SIZE: usize = 46;
+
+/// One of the last batches of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSeen {
+    pub last_sequence: i32,
+    pub last_offset: Offset,
+    pub offset_delta: i32,
+    pub timestamp: Timestamp,
+}
+
+impl BatchSeen {
+    pub fn first_sequence(&self) -> i32 {
+        // Sequences wrap from the largest number to 0, backwards too.
+        ((i64::from(self.last_sequence) - i64::from(self.offset_delta)) & i64::from(i32::MAX))
+            as i32
+    }
+
+    pub fn first_offset(&self) -> Offset {
+        self.last_offset - i64::from(self.offset_delta)
+    }
+}
+
+/// The state of one producer id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub epoch: ProducerEpoch,
+    /// The newest last.
+    pub batches: VecDeque<BatchSeen>,
+    /// Of the last marker, -1 before any.
+    pub coordinator_epoch: i32,
+    pub last_timestamp: Timestamp,
+    /// Where the open transaction begins.
+    pub transaction_start: Option<Offset>,
+}
+
+impl Producer {
+    fn new(epoch: ProducerEpoch) -> Self {
+        Self {
+            epoch,
+            batches: VecDeque::new(),
+            coordinator_epoch: -1,
+            last_timestamp: -1,
+            transaction_start: None,
+        }
+    }
+
+    pub fn last_sequence(&self) -> i32 {
+        self.batches.back().map_or(-1, |batch| batch.last_sequence)
+    }
+}
+
+/// The end of a transaction, as its marker says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub committed: bool,
+    pub coordinator_epoch: i32,
+}
+
+/// What a checked batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    New,
+    /// Sent before; the answer is that of the first time.
+    Duplicate(BatchSeen),
+}
+
+/// All producers of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerStates {
+    producers: BTreeMap<ProducerId, Producer>,
+    /// Open transactions by the offset at which they begin.
+    open: BTreeMap<Offset, ProducerId>,
+    /// Ended transactions whose marker may still be above the high watermark: first offset, marker offset.
+    ended: VecDeque<(Offset, Offset)>,
+}
+
+impl ProducerStates {
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.producers.iter().map(|(id, producer)| (*id, producer))
+    }
+
+    pub fn get(&self, id: ProducerId) -> Option<&Producer> {
+        self.producers.get(&id)
+    }
+
+    /// The first offset that a `read_committed` consumer may not pass yet.
+    pub fn first_unstable(&self) -> Option<Offset> {
+        let open = self.open.keys().next().copied();
+        let ended = self.ended.iter().map(|(first, _)| *first).min();
+        open.into_iter().chain(ended).min()
+    }
+
+    /// Whether `id` has a transaction open here.
+    pub fn has_open_transaction(&self, id: ProducerId) -> bool {
+        self.producers
+            .get(&id)
+            .is_some_and(|producer| producer.transaction_start.is_some())
+    }
+
+    /// Checks a batch of a client that has a producer id.
+    ///
+    /// Refusals: `INVALID_PRODUCER_EPOCH`, `OUT_OF_ORDER_SEQUENCE_NUMBER`, `INVALID_TXN_STATE`.
+    pub fn check(&self, batch: &BatchHeader) -> Result<Checked, AppendError> {
+        let Some(producer) = self.producers.get(&batch.producer_id) else {
+            return Ok(Checked::New);
+        };
+        if batch.producer_epoch == producer.epoch
+            && let Some(seen) = producer.batches.iter().find(|seen| {
+                seen.last_sequence == batch.last_sequence()
+                    && seen.first_sequence() == batch.base_sequence
+            })
+        {
+            return Ok(Checked::Duplicate(*seen));
+        }
+        if batch.producer_epoch < producer.epoch {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidProducerEpoch,
+                format!(
+                    "producer {} has epoch {}, but the last one seen is {}",
+                    batch.producer_id, batch.producer_epoch, producer.epoch
+                ),
+            ));
+        }
+        let in_sequence = if batch.producer_epoch > producer.epoch {
+            batch.base_sequence == 0 || producer.epoch < 0
+        } else if producer.batches.is_empty() {
+            batch.base_sequence == 0
+        } else {
+            batch.base_sequence == advance_sequence(producer.last_sequence(), 1)
+        };
+        if !in_sequence {
+            return Err(AppendError::refused(
+                ErrorCode::OutOfOrderSequenceNumber,
+                format!(
+                    "producer {} sent sequence {} after {}",
+                    batch.producer_id,
+                    batch.base_sequence,
+                    producer.last_sequence()
+                ),
+            ));
+        }
+        if producer.transaction_start.is_some() && !batch.is_transactional() {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidTxnState,
+                format!(
+                    "producer {} sent a plain batch in an open transaction",
+                    batch.producer_id
+                ),
+            ));
+        }
+        Ok(Checked::New)
+    }
+
+    /// Checks a marker before it is appended.
+    ///
+    /// Refusals: `INVALID_PRODUCER_EPOCH`, `TRANSACTION_COORDINATOR_FENCED`.
+    pub fn check_marker(&self, batch: &BatchHeader, marker: Marker) -> Result<(), AppendError> {
+        let Some(producer) = self.producers.get(&batch.producer_id) else {
+            return Ok(());
+        };
+        if batch.producer_epoch < producer.epoch {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidProducerEpoch,
+                format!(
+                    "marker of producer {} has epoch {}, but the last one seen is {}",
+                    batch.producer_id, batch.producer_epoch, producer.epoch
+                ),
+            ));
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(AppendError::refused(
+                ErrorCode::TransactionCoordinatorFenced,
+                format!(
+                    "coordinator epoch {} is older than {}",
+                    marker.coordinator_epoch, producer.coordinator_epoch
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Remembers an appended batch; `batch` carries its final offsets.
+    pub fn apply(&mut self, batch: &BatchHeader) {
+        let producer = self
+            .producers
+            .entry(batch.producer_id)
+            .or_insert_with(|| Producer::new(batch.producer_epoch));
+        if producer.epoch != batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        if producer.batches.len() == PRODUCER_BATCHES_KEPT {
+            producer.batches.pop_front();
+        }
+        producer.batches.push_back(BatchSeen {
+            last_sequence: batch.last_sequence(),
+            last_offset: batch.last_offset(),
+            offset_delta: batch.last_offset_delta,
+            timestamp: batch.max_timestamp,
+        });
+        producer.last_timestamp = batch.max_timestamp;
+        if batch.is_transactional() && producer.transaction_start.is_none() {
+            producer.transaction_start = Some(batch.base_offset);
+            self.open.insert(batch.base_offset, batch.producer_id);
+        }
+    }
+
+    /// Ends a transaction with the marker at `batch.base_offset`. Gives the aborted transaction, if it was one.
+    pub fn apply_marker(
+        &mut self,
+        batch: &BatchHeader,
+        marker: Marker,
+    ) -> Option<AbortedTransaction> {
+        let producer = self
+            .producers
+            .entry(batch.producer_id)
+            .or_insert_with(|| Producer::new(batch.producer_epoch));
+        if producer.epoch != batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.last_timestamp = batch.max_timestamp;
+        let first_offset = producer.transaction_start.take()?;
+        self.open.remove(&first_offset);
+        let last_offset = batch.base_offset;
+        self.ended.push_back((first_offset, last_offset));
+        let next_open = self.open.keys().next().copied();
+        (!marker.committed).then(|| AbortedTransaction {
+            producer_id: batch.producer_id,
+            first_offset,
+            last_offset,
+            last_stable_offset: next_open.unwrap_or(last_offset + 1),
+        })
+    }
+
+    /// Ended transactions below the high watermark no longer hold anybody back.
+    pub fn on_high_watermark(&mut self, high_watermark: Offset) {
+        self.ended.retain(|&(_, last)| last >= high_watermark);
+    }
+
+    /// Forgets producers without an open transaction that were idle for `expiration_ms`.
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
+        self.producers.retain(|_, producer| {
+            producer.transaction_start.is_some()
+                || now.saturating_sub(producer.last_timestamp) < expiration_ms
+        });
+    }
+
+    /// The content of a `.snapshot` file.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut body = (self.producers.len() as i32).to_be_bytes().to_vec();
+        for (id, producer) in &self.producers {
+            let last = producer.batches.back();
+            body.extend_from_slice(&id.to_be_bytes());
+            body.extend_from_slice(&producer.epoch.to_be_bytes());
+            body.extend_from_slice(&producer.last_sequence().to_be_bytes());
+            body.extend_from_slice(&last.map_or(-1, |batch| batch.last_offset).to_be_bytes());
+            body.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
+            body.extend_from_slice(&producer.last_timestamp.to_be_bytes());
+            body.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            body.extend_from_slice(&producer.transaction_start.unwrap_or(-1).to_be_bytes());
+        }
+        let mut out = SNAPSHOT_VERSION.to_be_bytes().to_vec();
+        out.extend_from_slice(&crc32c::crc32c(&body).to_be_bytes());
+        out.extend_from_slice(&body);
+        out
+    }
+
+    /// Reads a `.snapshot` file; the error says what is wrong with it.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, &'static str> {
+        let (head, entries) = bytes
+            .split_first_chunk::<SNAPSHOT_HEADER_SIZE>()
+            .ok_or("it is too short")?;
+        if i16::from_be_bytes([head[0], head[1]]) != SNAPSHOT_VERSION {
+            return Err("its version is unknown");
+        }
+        let stored = u32::from_be_bytes([head[2], head[3], head[4], head[5]]);
+        if crc32c::crc32c(&bytes[6..]) != stored {
+            return Err("its checksum does not match");
+        }
+        let count = u32::from_be_bytes([head[6], head[7], head[8], head[9]]) as usize;
+        if entries.len() != count.saturating_mul(SNAPSHOT_ENTRY_SIZE) {
+            return Err("its length does not match its number of entries");
+        }
+        let mut this = Self::default();
+        for entry in entries.chunks_exact(SNAPSHOT_ENTRY_SIZE) {
+            let number = |at: usize, size: usize| {
+                let sign = if entry[at] & 0x80 == 0 { 0 } else { -1 };
+                entry[at..at + size]
+                    .iter()
+                    .fold(sign, |value: i64, byte| (value << 8) | i64::from(*byte))
+            };
+            let id = number(0, 8);
+            let mut producer = Producer::new(number(8, 2) as ProducerEpoch);
+            producer.last_timestamp = number(26, 8);
+            producer.coordinator_epoch = number(34, 4) as i32;
+            if number(14, 8) >= 0 {
+                producer.batches.push_back(BatchSeen {
+                    last_sequence: number(10, 4) as i32,
+                    last_offset: number(14, 8),
+                    offset_delta: number(22, 4) as i32,
+                    timestamp: number(26, 8),
+                });
+            }
+            if number(38, 8) >= 0 {
+                producer.transaction_start = Some(number(38, 8));
+                this.open.insert(number(38, 8), id);
+            }
+            this.producers.insert(id, producer);
+        }
+        Ok(this)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::batch::builder::BatchBuilder;
+
+    fn batch(
+        id: i64,
+        epoch: i16,
+        sequence: i32,
+        count: i32,
+        at: Offset,
+        transactional: bool,
+    ) -> BatchHeader {
+        let mut builder = BatchBuilder::default()
+            .producer(id, epoch, sequence)
+            .at(at, 0);
+        if transactional {
+            builder = builder.transactional();
+        }
+        for _ in 0..count {
+            builder.push(50, None, Some(b"v"));
+        }
+        BatchHeader::parse(&builder.build()).unwrap()
+    }
+
+    fn code(result: Result<Checked, AppendError>) -> ErrorCode {
+        result.map_or_else(|error| error.code(), |_| ErrorCode::None)
+    }
+
+    #[test]
+    fn the_last_five_batches_are_recognised() {
+        let mut states = ProducerStates::default();
+        for n in 0..7 {
+            states.apply(&batch(1, 0, n * 2, 2, i64::from(n) * 2, false));
+        }
+        let seen = states.check(&batch(1, 0, 4, 2, 0, false)).unwrap();
+        assert!(matches!(seen, Checked::Duplicate(seen) if seen.first_offset() == 4));
+        assert_eq!(
+            code(states.check(&batch(1, 0, 2, 2, 0, false))),
+            ErrorCode::OutOfOrderSequenceNumber
+        );
+        assert_eq!(
+            states.check(&batch(1, 0, 14, 1, 0, false)).unwrap(),
+            Checked::New
+        );
+        assert_eq!(
+            code(states.check(&batch(1, 0, 15, 1, 0, false))),
+            ErrorCode::OutOfOrderSequenceNumber
+        );
+    }
+
+    #[test]
+    fn epochs_fence_and_begin_at_zero() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 3, 10, 1, 0, false));
+        assert_eq!(
+            code(states.check(&batch(1, 2, 11, 1, 0, false))),
+            ErrorCode::InvalidProducerEpoch
+        );
+        assert_eq!(
+            code(states.check(&batch(1, 4, 11, 1, 0, false))),
+            ErrorCode::OutOfOrderSequenceNumber
+        );
+        assert_eq!(
+            states.check(&batch(1, 4, 0, 1, 0, false)).unwrap(),
+            Checked::New
+        );
+        assert_eq!(
+            states.check(&batch(2, 9, 77, 1, 0, false)).unwrap(),
+            Checked::New
+        );
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 0, i32::MAX - 1, 2, 0, false));
+        assert_eq!(
+            states.check(&batch(1, 0, 0, 1, 0, false)).unwrap(),
+            Checked::New
+        );
+    }
+
+    #[test]
+    fn an_open_transaction_holds_the_stable_offset_until_its_marker_is_replicated() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 0, 0, 1, 10, true));
+        states.apply(&batch(2, 0, 0, 1, 11, true));
+        assert_eq!(states.first_unstable(), Some(10));
+        assert_eq!(
+            code(states.check(&batch(1, 0, 1, 1, 12, false))),
+            ErrorCode::InvalidTxnState
+        );
+        let marker = Marker {
+            committed: false,
+            coordinator_epoch: 0,
+        };
+        let aborted = states
+            .apply_marker(&batch(1, 0, -1, 1, 12, true), marker)
+            .unwrap();
+        assert_eq!(
+            (
+                aborted.first_offset,
+                aborted.last_offset,
+                aborted.last_stable_offset
+            ),
+            (10, 12, 11)
+        );
+        assert_eq!(states.first_unstable(), Some(10));
+        states.on_high_watermark(13);
+        assert_eq!(states.first_unstable(), Some(11));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_last_batch_and_open_transactions() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 5, 0, 3, 10, true));
+        states.apply(&batch(2, 0, 7, 1, 13, false));
+        let again = ProducerStates::from_snapshot(&states.to_snapshot()).unwrap();
+        assert_eq!(again, states);
+        let mut broken = states.to_snapshot();
+        broken[20] ^= 1;
+        assert!(ProducerStates::from_snapshot(&broken).is_err());
+        assert!(ProducerStates::from_snapshot(&[]).is_err());
+    }
+}

@@ -1,0 +1,421 @@
+//! One segment: a data file and its indexes. Files are opened when they are first needed.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::{DiskContext, StorageError};
+use super::index::offset::{OffsetEntry, OffsetIndex};
+use super::index::time::{TimeEntry, TimeIndex};
+use super::index::transaction::TransactionIndex;
+use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::time::Timestamp;
+use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
+
+/// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
+const RECENT_BATCHES: usize = 64;
+/// Below this a message of the old formats cannot be.
+const SMALLEST_MESSAGE: i32 = 14;
+
+/// Where a batch (or an old message) lies, from its first bytes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub position: u64,
+    pub size: usize,
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub max_timestamp: Timestamp,
+    pub magic: i8,
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl Span {
+    /// From the first bytes at `position`; `None` where no batch can begin.
+    pub fn parse(head: &[u8], position: u64) -> Option<Self> {
+        let base_offset = i64::from_be_bytes(*head.first_chunk()?);
+        let length = i32::from_be_bytes(*head.get(8..12)?.first_chunk()?);
+        let magic = *head.get(16)? as i8;
+        if length < SMALLEST_MESSAGE || base_offset < 0 {
+            return None;
+        }
+        let size = length as usize + LOG_OVERHEAD;
+        if magic == MAGIC_V2 {
+            let header = BatchHeader::parse(head).ok()?;
+            return (header.last_offset_delta >= 0).then(|| Self {
+                position,
+                size,
+                base_offset,
+                last_offset: header.last_offset(),
+                max_timestamp: header.max_timestamp,
+                magic,
+                leader_epoch: header.leader_epoch,
+            });
+        }
+        let max_timestamp = match magic {
+            0 => -1,
+            1 => i64::from_be_bytes(*head.get(18..26)?.first_chunk()?),
+            _ => return None,
+        };
+        Some(Self {
+            position,
+            size,
+            base_offset,
+            last_offset: base_offset,
+            max_timestamp,
+            magic,
+            leader_epoch: -1,
+        })
+    }
+
+    pub fn end(&self) -> u64 {
+        self.position + self.size as u64
+    }
+}
+
+/// A segment of a log.
+#[derive(Debug)]
+pub struct Segment {
+    pub base_offset: Offset,
+    /// Bytes of the data file that hold whole batches.
+    pub size: u64,
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    pub offsets: OffsetIndex,
+    pub times: TimeIndex,
+    pub aborted: TransactionIndex,
+    bytes_since_index: u64,
+    /// The newest record so far and the last offset of its batch, of the active segment since it was opened.
+    newest: Option<(Timestamp, Offset)>,
+    /// When the first batch of the active segment was created, by its own word.
+    pub first_timestamp: Option<Timestamp>,
+    pub created: Timestamp,
+    recent: VecDeque<(Offset, u32)>,
+}
+
+/// `<20 digits><suffix>` in a partition's directory.
+pub fn file_name(base_offset: Offset, suffix: &str) -> String {
+    format!("{base_offset:020}{suffix}")
+}
+
+impl Segment {
+    /// A segment whose data file has `size` bytes; indexes are as long as their files say.
+    pub fn open(dir: &Path, base_offset: Offset, size: u64, now: Timestamp) -> Self {
+        let path = |suffix| dir.join(file_name(base_offset, suffix));
+        let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let (index, time_index, txn_index) =
+            (path(".index"), path(".timeindex"), path(".txnindex"));
+        let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
+        Self {
+            base_offset,
+            size,
+            path: path(".log"),
+            file: None,
+            offsets: OffsetIndex::new(index, index_len),
+            times: TimeIndex::new(time_index, time_len),
+            aborted: TransactionIndex::new(txn_index, txn_len),
+            bytes_since_index: 0,
+            newest: None,
+            first_timestamp: None,
+            created: now,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// A new, empty segment: its files exist as Kafka's do.
+    pub fn create(dir: &Path, base_offset: Offset, now: Timestamp) -> Result<Self, StorageError> {
+        let mut this = Self::open(dir, base_offset, 0, now);
+        this.offsets.reset(Vec::new())?;
+        this.times.reset(Vec::new())?;
+        this.file()?;
+        Ok(this)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The data file, opened for reading and writing.
+    pub fn file(&mut self) -> Result<Arc<File>, StorageError> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.path)
+            .at("open", &self.path)?;
+        let file = Arc::new(file);
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Lets go of the descriptor; readers that hold it keep theirs.
+    pub fn release_file(&mut self) {
+        self.file = None;
+    }
+
+    /// Appends a batch whose offsets are final, stamping base offset and epoch on the way: one write, no copy.
+    pub fn append(
+        &mut self,
+        batch: &Bytes,
+        header: &BatchHeader,
+        index_interval: u64,
+    ) -> Result<(), StorageError> {
+        let mut head = [0; HEADER_SIZE];
+        head.copy_from_slice(&batch[..HEADER_SIZE]);
+        header::stamp(&mut head, header.base_offset, header.leader_epoch);
+        let file = self.file()?;
+        let mut parts = [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])];
+        write_all_vectored_at(&file, &mut parts, self.size).at("append to", &self.path)?;
+        self.remember(
+            &Span {
+                position: self.size,
+                size: batch.len(),
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                max_timestamp: header.max_timestamp,
+                magic: header.magic,
+                leader_epoch: header.leader_epoch,
+            },
+            index_interval,
+        )?;
+        if self.first_timestamp.is_none() && header.max_timestamp >= 0 {
+            self.first_timestamp = Some(header.max_timestamp);
+        }
+        Ok(())
+    }
+
+    /// Takes a batch at the end of the file into the indexes. Kafka writes an entry before a batch once more than
+    /// `index_interval` bytes came since the last one.
+    pub fn remember(&mut self, span: &Span, index_interval: u64) -> Result<(), StorageError> {
+        let newest = self.newest_timestamp()?;
+        if newest.is_none_or(|(timestamp, _)| span.max_timestamp > timestamp) {
+            self.newest = Some((span.max_timestamp, span.last_offset));
+        }
+        if self.bytes_since_index > index_interval {
+            self.offsets.push(OffsetEntry {
+                relative_offset: (span.last_offset - self.base_offset) as u32,
+                position: span.position as u32,
+            })?;
+            self.push_newest()?;
+            self.bytes_since_index = 0;
+        }
+        self.bytes_since_index += span.size as u64;
+        self.size = span.end();
+        if self.recent.len() == RECENT_BATCHES {
+            self.recent.pop_front();
+        }
+        self.recent
+            .push_back((span.last_offset, span.position as u32));
+        Ok(())
+    }
+
+    fn push_newest(&mut self) -> Result<(), StorageError> {
+        let Some((timestamp, offset)) = self.newest.filter(|(timestamp, _)| *timestamp >= 0) else {
+            return Ok(());
+        };
+        if self
+            .times
+            .last()?
+            .is_none_or(|last| timestamp > last.timestamp)
+        {
+            self.times.push(TimeEntry {
+                timestamp,
+                relative_offset: (offset - self.base_offset) as u32,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The newest timestamp of the segment and the last offset of its batch, as far as it and the time index know.
+    pub fn newest_timestamp(&mut self) -> Result<Option<(Timestamp, Offset)>, StorageError> {
+        if self.newest.is_none() && !self.times.is_empty() {
+            let last = self.times.last()?;
+            self.newest = last.map(|last| {
+                (
+                    last.timestamp,
+                    self.base_offset + i64::from(last.relative_offset),
+                )
+            });
+        }
+        Ok(self.newest)
+    }
+
+    /// Writes the closing time index entry and all index entries: the segment is not written to any more.
+    pub fn seal(&mut self) -> Result<(), StorageError> {
+        self.newest_timestamp()?;
+        self.push_newest()?;
+        self.offsets.write_pending()?;
+        self.times.write_pending()?;
+        self.recent = VecDeque::new();
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    pub fn sync(&mut self) -> Result<(), StorageError> {
+        self.offsets.write_pending()?;
+        self.times.write_pending()?;
+        self.aborted.write_pending()?;
+        self.file()?.sync_data().at("sync", &self.path)
+    }
+
+    /// Seals, trims and syncs the indexes, for a clean stop.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.seal()?;
+        self.offsets.close()?;
+        self.times.close()?;
+        self.aborted.close()?;
+        self.sync()
+    }
+
+    /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.
+    pub fn span_at(&mut self, position: u64) -> Result<Option<Span>, StorageError> {
+        if position >= self.size {
+            return Ok(None);
+        }
+        let mut head = [0; HEADER_SIZE];
+        let read = read_at_most(&*self.file()?, &mut head, position).at("read", &self.path)?;
+        let span = Span::parse(&head[..read], position);
+        Ok(span.filter(|span| span.end() <= self.size))
+    }
+
+    /// The first batch whose last offset is at or above `offset`.
+    pub fn locate(&mut self, offset: Offset) -> Result<Option<Span>, StorageError> {
+        let mut position = self.position_before(offset)?;
+        while let Some(span) = self.span_at(position)? {
+            if span.last_offset >= offset {
+                return Ok(Some(span));
+            }
+            position = span.end();
+        }
+        Ok(None)
+    }
+
+    /// A position at or before the batch that holds `offset`, as near as memory and the index know.
+    fn position_before(&self, offset: Offset) -> Result<u64, StorageError> {
+        let near = self.recent.partition_point(|&(last, _)| last < offset);
+        if let Some(&(_, position)) = self.recent.get(near)
+            && near > 0
+        {
+            return Ok(u64::from(position));
+        }
+        let relative = offset - self.base_offset;
+        let entry = self
+            .offsets
+            .last_where(|entry| i64::from(entry.relative_offset) <= relative)?;
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The first batch with a record at or after `timestamp`.
+    pub fn locate_timestamp(&mut self, timestamp: Timestamp) -> Result<Option<Span>, StorageError> {
+        let entry = self.times.last_where(|entry| entry.timestamp < timestamp)?;
+        let from = entry.map_or(self.base_offset, |entry| {
+            self.base_offset + i64::from(entry.relative_offset)
+        });
+        let mut position = self.position_before(from)?;
+        while let Some(span) = self.span_at(position)? {
+            if span.max_timestamp >= timestamp {
+                return Ok(Some(span));
+            }
+            position = span.end();
+        }
+        Ok(None)
+    }
+
+    /// The bytes of a batch.
+    pub fn read(&mut self, span: &Span) -> Result<Bytes, StorageError> {
+        let mut bytes = vec![0; span.size];
+        self.file()?
+            .read_exact_at(&mut bytes, span.position)
+            .at("read", &self.path)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Cuts the segment at `position`, which begins the batch of `offset` and all later ones.
+    pub fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
+        self.file()?.set_len(position).at("truncate", &self.path)?;
+        self.size = position;
+        let relative = offset - self.base_offset;
+        self.offsets
+            .truncate_where(|entry| i64::from(entry.relative_offset) < relative)?;
+        self.times
+            .truncate_where(|entry| i64::from(entry.relative_offset) < relative)?;
+        if !self.aborted.is_empty() {
+            self.aborted
+                .truncate_where(|entry| entry.last_offset < offset)?;
+        }
+        self.recent.clear();
+        self.newest = None;
+        self.bytes_since_index = 0;
+        Ok(())
+    }
+
+    /// Forgets the indexes; the caller feeds every batch to [`Self::remember`] again.
+    pub fn reset_indexes(&mut self) -> Result<(), StorageError> {
+        self.offsets.reset(Vec::new())?;
+        self.times.reset(Vec::new())?;
+        if !self.aborted.is_empty() {
+            self.aborted.reset(Vec::new())?;
+        }
+        self.recent.clear();
+        self.newest = None;
+        self.bytes_since_index = 0;
+        self.size = 0;
+        Ok(())
+    }
+
+    /// Every file that the segment may have.
+    pub fn files(&self) -> [&Path; 4] {
+        [
+            &self.path,
+            self.offsets.path(),
+            self.times.path(),
+            self.aborted.path(),
+        ]
+    }
+}
+
+/// How much of `remaining` bytes a batch header takes at most.
+pub fn read_size_for_header(remaining: u64) -> usize {
+    remaining.min(HEADER_SIZE as u64) as usize
+}
+
+/// Fills `out` as far as the file goes.
+pub fn read_at_most(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        match file.read_at(&mut out[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn write_all_vectored_at(
+    file: &File,
+    mut parts: &mut [IoSlice<'_>],
+    mut position: u64,
+) -> io::Result<()> {
+    while !parts.is_empty() {
+        match rustix::io::pwritev(file, parts, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                position += written as u64;
+                IoSlice::advance_slices(&mut parts, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

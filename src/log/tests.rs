@@ -1,0 +1,294 @@
+//! A log as its users see it: appended, read, rolled, cut, stopped and found again.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::append::Origin;
+use super::partition_log::{Appended, PartitionLog, ReadEnd};
+use super::recovery::Known;
+use super::segment::file_name;
+use super::settings::LogSettings;
+use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::header::BatchHeader;
+use crate::wire::error_code::ErrorCode;
+
+const NOW: i64 = 1_000_000;
+
+fn small() -> LogSettings {
+    LogSettings {
+        segment_bytes: 1_000,
+        index_interval_bytes: 100,
+        ..LogSettings::default()
+    }
+}
+
+fn create(dir: &Path, settings: LogSettings) -> PartitionLog {
+    PartitionLog::create(
+        dir,
+        TopicPartition::new("t", 0),
+        Uuid([1; 16]),
+        settings,
+        NOW,
+    )
+    .unwrap()
+}
+
+fn reopen(dir: &Path, settings: LogSettings, clean: bool, recovery_point: Offset) -> PartitionLog {
+    let known = Known {
+        clean,
+        recovery_point,
+        log_start: None,
+    };
+    PartitionLog::open(
+        dir,
+        TopicPartition::new("t", 0),
+        Uuid([1; 16]),
+        settings,
+        known,
+        Offset::MAX,
+        NOW,
+    )
+    .unwrap()
+}
+
+fn batch(timestamp: i64, values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::default();
+    for (index, value) in values.iter().enumerate() {
+        builder.push(timestamp + index as i64, None, Some(value.as_bytes()));
+    }
+    builder.build()
+}
+
+fn append(log: &PartitionLog, timestamp: i64, values: &[&str]) -> Appended {
+    log.append_alone(&batch(timestamp, values), 0, Origin::Client, NOW)
+        .unwrap()
+}
+
+/// The offsets of the batches that a read from `from` gives.
+fn read(log: &PartitionLog, from: Offset, max_bytes: usize) -> Vec<Offset> {
+    let mut offsets = Vec::new();
+    let plan = log
+        .read(from, max_bytes, ReadEnd::HighWatermark, true)
+        .unwrap();
+    let Some(range) = plan.records else {
+        return offsets;
+    };
+    let mut bytes = vec![0; range.len];
+    range
+        .file
+        .read_exact_at(&mut bytes, range.position)
+        .unwrap();
+    let mut rest = bytes.as_slice();
+    while let Ok(header) = BatchHeader::parse(rest)
+        && header.size() <= rest.len()
+    {
+        header.verify(&rest[..header.size()]).unwrap();
+        offsets.push(header.base_offset);
+        rest = &rest[header.size()..];
+    }
+    offsets
+}
+
+fn all(log: &PartitionLog) -> Vec<Offset> {
+    let mut offsets = Vec::new();
+    let mut next = log.watermarks().log_start;
+    while next < log.log_end() {
+        let got = read(log, next, 400);
+        next = got.last().unwrap() + 2;
+        offsets.extend(got);
+    }
+    offsets
+}
+
+fn fill(log: &PartitionLog) {
+    for n in 0..40 {
+        assert_eq!(
+            append(log, 500 + n * 10, &["hello", "world"]).first_offset,
+            n * 2
+        );
+    }
+}
+
+fn expected(count: i64) -> Vec<Offset> {
+    (0..count).map(|n| n * 2).collect()
+}
+
+#[test]
+fn reads_begin_at_the_batch_that_holds_the_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    assert_eq!(all(&log), expected(40));
+    assert_eq!(read(&log, 7, 1)[0], 6);
+    assert_eq!(read(&log, 80, 100), []);
+    assert_eq!(
+        log.read(81, 1, ReadEnd::LogEnd, true).unwrap_err().code(),
+        ErrorCode::OffsetOutOfRange
+    );
+    let nothing = log.read(0, 10, ReadEnd::HighWatermark, false).unwrap();
+    assert!(nothing.records.is_none());
+}
+
+#[test]
+fn a_clean_stop_and_a_crash_both_keep_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    drop(log);
+    let log = reopen(dir.path(), small(), false, 0);
+    assert_eq!(all(&log), expected(40));
+    log.close().unwrap();
+    drop(log);
+    let log = reopen(dir.path(), small(), true, 80);
+    assert_eq!(all(&log), expected(40));
+    assert_eq!(append(&log, 9_000, &["more"]).first_offset, 80);
+}
+
+#[test]
+fn lost_indexes_are_built_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    log.close().unwrap();
+    drop(log);
+    let before = fs::read(dir.path().join(file_name(0, ".index"))).unwrap();
+    let before_times = fs::read(dir.path().join(file_name(0, ".timeindex"))).unwrap();
+    assert!(!before.is_empty() && !before_times.is_empty());
+    fs::remove_file(dir.path().join(file_name(0, ".index"))).unwrap();
+    let log = reopen(dir.path(), small(), true, 80);
+    assert_eq!(
+        fs::read(dir.path().join(file_name(0, ".index"))).unwrap(),
+        before
+    );
+    assert_eq!(
+        fs::read(dir.path().join(file_name(0, ".timeindex"))).unwrap(),
+        before_times
+    );
+    assert_eq!(all(&log), expected(40));
+}
+
+#[test]
+fn a_torn_zeroed_or_flipped_tail_is_cut_to_whole_batches() {
+    for fault in ["torn", "zeroed", "flipped"] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = create(
+            dir.path(),
+            LogSettings {
+                segment_bytes: 1 << 20,
+                ..small()
+            },
+        );
+        fill(&log);
+        drop(log);
+        let path = dir.path().join(file_name(0, ".log"));
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let len = file.metadata().unwrap().len();
+        match fault {
+            "torn" => file.set_len(len - 5).unwrap(),
+            "zeroed" => file.set_len(len + 4_096).unwrap(),
+            _ => file.write_all_at(&[0xff], len - 3).unwrap(),
+        }
+        let log = reopen(dir.path(), small(), false, 0);
+        let kept = if fault == "zeroed" { 40 } else { 39 };
+        assert_eq!(all(&log), expected(kept), "{fault}");
+        assert_eq!(append(&log, 9_000, &["x"]).first_offset, kept * 2);
+    }
+}
+
+#[test]
+fn times_are_found_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    let find = |timestamp| {
+        log.find_timestamp(timestamp, Offset::MAX)
+            .unwrap()
+            .map(|found| found.offset)
+    };
+    assert_eq!(find(0), Some(0));
+    assert_eq!(find(501), Some(1));
+    assert_eq!(find(502), Some(2));
+    assert_eq!(find(690), Some(38));
+    assert_eq!(find(10_000), None);
+    let newest = log.find_newest().unwrap().unwrap();
+    assert_eq!((newest.offset, newest.timestamp), (79, 891));
+}
+
+#[test]
+fn retention_and_deleted_records_move_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    assert_eq!(log.advance_start(5, NOW).unwrap(), 5);
+    assert_eq!(
+        log.read(4, 1, ReadEnd::LogEnd, true).unwrap_err().code(),
+        ErrorCode::OffsetOutOfRange
+    );
+    assert_eq!(log.log_start_to_remember(), Some(5));
+    log.update_settings(LogSettings {
+        retention_bytes: 1_000,
+        ..small()
+    });
+    log.retain(NOW).unwrap();
+    let start = log.watermarks().log_start;
+    assert!(start > 40 && log.size() >= 1_000, "{start}");
+    log.update_settings(LogSettings {
+        retention_ms: 1,
+        ..small()
+    });
+    log.retain(NOW + 10_000_000).unwrap();
+    assert_eq!(log.watermarks().log_start, 80);
+    assert_eq!(append(&log, NOW, &["again"]).first_offset, 80);
+    log.remove_doomed(NOW + 20_000_000);
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().ends_with(".deleted")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn truncation_forgets_what_came_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    log.truncate_to(21).unwrap();
+    assert_eq!(log.log_end(), 21);
+    assert_eq!(read(&log, 18, 10_000), [18]);
+}
+
+#[test]
+fn duplicates_are_answered_with_their_first_offsets() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    let send = |sequence: i32| {
+        let mut builder = BatchBuilder::default().producer(9, 0, sequence);
+        builder.push(600, None, Some(b"v"));
+        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+    };
+    assert_eq!(send(0).unwrap().first_offset, 0);
+    assert_eq!(send(1).unwrap().first_offset, 1);
+    let again = send(0).unwrap();
+    assert!(again.duplicate && again.first_offset == 0);
+    assert_eq!(
+        send(5).unwrap_err().code(),
+        ErrorCode::OutOfOrderSequenceNumber
+    );
+    log.close().unwrap();
+    let log = reopen(dir.path(), small(), true, 2);
+    let mut builder = BatchBuilder::default().producer(9, 0, 1);
+    builder.push(600, None, Some(b"v"));
+    assert!(
+        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+            .unwrap()
+            .duplicate
+    );
+}
