@@ -1,6 +1,7 @@
 //! pure: what a log must know of its topic's settings, as plain values.
 
 use crate::base::time::Timestamp;
+use crate::config::topic::TopicSettings;
 use crate::wire::batch::compression::{Compression, Levels};
 
 /// Settings of one log. Names are those of the topic settings, with their units.
@@ -69,5 +70,49 @@ impl LogSettings {
     pub fn accepts_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(timestamp) <= self.timestamp_before_max_ms
             && timestamp.saturating_sub(now) <= self.timestamp_after_max_ms
+    }
+}
+
+impl From<&TopicSettings<'_>> for LogSettings {
+    fn from(topic: &TopicSettings<'_>) -> Self {
+        let u32_of = |name: &str| topic.long(name).clamp(0, i64::from(u32::MAX)) as u32;
+        let compression = match topic.get("compression.type").as_deref() {
+            Some("uncompressed") => Some(Compression::None),
+            Some("gzip") => Some(Compression::Gzip),
+            Some("snappy") => Some(Compression::Snappy),
+            Some("lz4") => Some(Compression::Lz4),
+            Some("zstd") => Some(Compression::Zstd),
+            _ => None,
+        };
+        Self {
+            segment_bytes: u32_of("segment.bytes"),
+            segment_ms: topic.long("segment.ms"),
+            segment_jitter_ms: topic.long("segment.jitter.ms"),
+            segment_index_bytes: u32_of("segment.index.bytes"),
+            index_interval_bytes: u32_of("index.interval.bytes"),
+            retention_bytes: topic.long("retention.bytes"),
+            retention_ms: topic.long("retention.ms"),
+            cleanup_delete: topic.list_has("cleanup.policy", "delete"),
+            cleanup_compact: topic.list_has("cleanup.policy", "compact"),
+            max_message_bytes: u32_of("max.message.bytes"),
+            compression,
+            compression_levels: Levels {
+                gzip: topic.long("compression.gzip.level") as i32,
+                lz4: topic.long("compression.lz4.level") as i32,
+                zstd: topic.long("compression.zstd.level") as i32,
+            },
+            log_append_time: topic.get("message.timestamp.type").as_deref()
+                == Some("LogAppendTime"),
+            timestamp_before_max_ms: topic.long("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: topic.long("message.timestamp.after.max.ms"),
+            min_compaction_lag_ms: topic.long("min.compaction.lag.ms"),
+            max_compaction_lag_ms: topic.long("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: topic.double("min.cleanable.dirty.ratio"),
+            delete_retention_ms: topic.long("delete.retention.ms"),
+            flush_messages: topic.long("flush.messages"),
+            flush_ms: topic.long("flush.ms"),
+            file_delete_delay_ms: topic.long("file.delete.delay.ms"),
+            preallocate: topic.boolean("preallocate"),
+        }
     }
 }

@@ -1,0 +1,610 @@
+//! pure: the broker's settings: from defaults, a file and overrides to typed values, with all mistakes at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::broker_table::BROKER_SETTINGS;
+use super::listener::{Endpoint, SecurityProtocol};
+use super::parse::Property;
+use super::setting::{Setting, Support, find, list};
+
+/// Where a node without a file keeps its data.
+pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
+const DEFAULT_PORT: u16 = 9092;
+const DEFAULT_CONTROLLER_PORT: u16 = 9093;
+
+/// Names of the time before 4.0 (or 3.0) that still have a meaning here, and what they became.
+const OLD_NAMES: &[(&str, &str)] = &[
+    ("host.name", "listeners"),
+    ("port", "listeners"),
+    ("advertised.host.name", "advertised.listeners"),
+    ("advertised.port", "advertised.listeners"),
+];
+
+/// Names that Kafka has dropped and whose loss changes nothing for a user.
+const DROPPED_NAMES: &[&str] = &[
+    "alter.config.policy.kraft.compatibility.enable",
+    "auto.include.jmx.reporter",
+    "broker.id.generation.enable",
+    "control.plane.listener.name",
+    "controlled.shutdown.max.retries",
+    "controlled.shutdown.retry.backoff.ms",
+    "group.coordinator.new.enable",
+    "inter.broker.protocol.version",
+    "leader.imbalance.per.broker.percentage",
+    "log.message.downconversion.enable",
+    "log.message.format.version",
+    "log.message.timestamp.difference.max.ms",
+    "offsets.commit.required.acks",
+    "reserved.broker.max.id",
+];
+
+/// What was said about a setting that the user should read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub warning: bool,
+    pub text: String,
+}
+
+/// Broker settings by name: what somebody said, over Kafka's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerSettings {
+    explicit: BTreeMap<String, String>,
+}
+
+impl BrokerSettings {
+    /// Settings as they are, unchecked.
+    pub fn new(explicit: BTreeMap<String, String>) -> Self {
+        Self { explicit }
+    }
+
+    /// What the file, an override or the cluster's metadata said.
+    pub fn explicit(&self, name: &str) -> Option<&str> {
+        self.explicit.get(name).map(String::as_str)
+    }
+
+    pub fn explicit_all(&self) -> &BTreeMap<String, String> {
+        &self.explicit
+    }
+
+    /// The same with further settings over them.
+    pub fn with(&self, over: &BTreeMap<String, String>) -> Self {
+        let mut explicit = self.explicit.clone();
+        explicit.extend(
+            over.iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        Self { explicit }
+    }
+
+    /// The value in force.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.explicit(name)
+            .or_else(|| find(BROKER_SETTINGS, name)?.default)
+    }
+
+    pub fn long(&self, name: &str) -> i64 {
+        self.get(name)
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    pub fn int(&self, name: &str) -> i32 {
+        self.long(name)
+            .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    }
+
+    pub fn boolean(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+    }
+
+    /// `log.retention.ms`, else minutes, else hours.
+    pub fn retention_ms(&self) -> i64 {
+        let explicit = |name: &str| {
+            self.explicit(name)
+                .and_then(|value| value.trim().parse::<i64>().ok())
+        };
+        let scaled = |value: i64, unit: i64| {
+            if value < 0 {
+                -1
+            } else {
+                value.saturating_mul(unit)
+            }
+        };
+        explicit("log.retention.ms")
+            .map(|ms| if ms < 0 { -1 } else { ms })
+            .or_else(|| explicit("log.retention.minutes").map(|minutes| scaled(minutes, 60_000)))
+            .unwrap_or_else(|| scaled(self.long("log.retention.hours"), 3_600_000))
+    }
+
+    /// `log.roll.ms`, else hours.
+    pub fn roll_ms(&self) -> i64 {
+        match self.explicit("log.roll.ms") {
+            Some(_) => self.long("log.roll.ms"),
+            None => self.long("log.roll.hours").saturating_mul(3_600_000),
+        }
+    }
+
+    /// `log.roll.jitter.ms`, else hours.
+    pub fn roll_jitter_ms(&self) -> i64 {
+        match self.explicit("log.roll.jitter.ms") {
+            Some(_) => self.long("log.roll.jitter.ms"),
+            None => self.long("log.roll.jitter.hours").saturating_mul(3_600_000),
+        }
+    }
+}
+
+/// A listener that the broker opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub endpoint: Endpoint,
+    pub protocol: SecurityProtocol,
+    /// What clients are told; `None` for "the address that you reached".
+    pub advertised: Option<Endpoint>,
+}
+
+/// The settings of a node, checked and typed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    pub node_id: i32,
+    pub listeners: Vec<Listener>,
+    pub inter_broker_listener: String,
+    pub log_dirs: Vec<PathBuf>,
+    pub metadata_log_dir: PathBuf,
+    pub rack: Option<String>,
+    /// Everything else, by name.
+    pub settings: BrokerSettings,
+}
+
+/// What became of the properties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    pub config: BrokerConfig,
+    /// For the log, in order.
+    pub notes: Vec<Note>,
+}
+
+/// A node with the settings of nobody: loopback only, data beside the process.
+pub fn standalone(overrides: &[Property]) -> Result<Checked, Vec<String>> {
+    let preset = [
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("listeners", "PLAINTEXT://localhost:9092"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("log.dirs", DEFAULT_DATA_DIR),
+        ("offsets.topic.replication.factor", "1"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ];
+    let mut properties: Vec<_> = preset
+        .iter()
+        .map(|(key, value)| Property {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            line: 0,
+        })
+        .collect();
+    properties.extend_from_slice(overrides);
+    check("the command line", &properties)
+}
+
+/// Checks properties and types them. `source` names where they come from, in messages.
+///
+/// Errors: every mistake, one line each, with its line where it has one.
+pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<String>> {
+    let mut explicit = BTreeMap::new();
+    let mut lines = BTreeMap::new();
+    for property in properties {
+        explicit.insert(property.key.clone(), property.value.clone());
+        lines.insert(property.key.clone(), property.line);
+    }
+    let mut faults = Faults {
+        source,
+        lines,
+        found: Vec::new(),
+    };
+    let mut notes = Vec::new();
+    translate_old_names(&mut explicit, &mut notes);
+    for (name, value) in &explicit {
+        match find(BROKER_SETTINGS, name) {
+            Some(setting) => {
+                if let Err(fault) = setting.check(value) {
+                    faults.add(name, fault);
+                } else {
+                    notes.extend(note_on(setting, value));
+                }
+            }
+            None if DROPPED_NAMES.contains(&name.as_str()) => notes.push(Note {
+                warning: true,
+                text: format!("{name} means nothing since Kafka 4.0 and is ignored"),
+            }),
+            None if name.starts_with("listener.name.") => notes.push(Note {
+                warning: true,
+                text: format!("{name} is not supported yet: settings of one listener are ignored"),
+            }),
+            None => notes.push(Note {
+                warning: true,
+                text: format!("{name} is not a known setting and is ignored"),
+            }),
+        }
+    }
+    let settings = BrokerSettings { explicit };
+    let config = typed(settings, &mut faults);
+    if faults.found.is_empty() {
+        Ok(Checked { config, notes })
+    } else {
+        Err(faults.found)
+    }
+}
+
+struct Faults<'a> {
+    source: &'a str,
+    lines: BTreeMap<String, usize>,
+    found: Vec<String>,
+}
+
+impl Faults<'_> {
+    fn add(&mut self, name: &str, what: impl std::fmt::Display) {
+        let place = match self.lines.get(name) {
+            Some(line) if *line > 0 => format!("{}:{line}", self.source),
+            _ => self.source.to_owned(),
+        };
+        self.found.push(format!("{place}: {what}"));
+    }
+}
+
+/// The settings that a single broker does not act upon are named; those at their default need no words.
+fn note_on(setting: &Setting, value: &str) -> Option<Note> {
+    let untouched = setting.default == Some(value.trim());
+    // Written in every combined node's file; one node needs no quorum and no name for it.
+    let formal = setting.name.starts_with("controller.quorum.")
+        || setting.name.starts_with("share.coordinator.state.topic.");
+    (setting.support == Support::Later && !untouched && !formal).then(|| Note {
+        warning: true,
+        text: format!("{} is accepted but has no effect yet", setting.name),
+    })
+}
+
+/// ZooKeeper-era files: host and port become listeners, and a file with `zookeeper.connect` alone is a single node.
+fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<Note>) {
+    let zookeeper: Vec<String> = explicit
+        .keys()
+        .filter(|name| name.starts_with("zookeeper."))
+        .cloned()
+        .collect();
+    for name in &zookeeper {
+        explicit.remove(name);
+    }
+    if !explicit.contains_key("process.roles") {
+        explicit.insert("process.roles".to_owned(), "broker,controller".to_owned());
+        explicit
+            .entry("controller.listener.names".to_owned())
+            .or_insert_with(|| "CONTROLLER".to_owned());
+        if zookeeper.is_empty() {
+            notes.push(Note {
+                warning: false,
+                text: "process.roles is not set: running as a single node, broker and controller"
+                    .to_owned(),
+            });
+        }
+    }
+    if !zookeeper.is_empty() {
+        notes.push(Note {
+            warning: false,
+            text: "zookeeper.connect is set, but no ZooKeeper is needed: metadata is kept in this node's own log"
+                .to_owned(),
+        });
+    }
+    let mut old = |host: &str, port: &str, target: &str, default_host: &str| {
+        let (host, port) = (explicit.remove(host), explicit.remove(port));
+        if (host.is_some() || port.is_some()) && !explicit.contains_key(target) {
+            let host = host.unwrap_or_else(|| default_host.to_owned());
+            let port = port.unwrap_or_else(|| DEFAULT_PORT.to_string());
+            explicit.insert(target.to_owned(), format!("PLAINTEXT://{host}:{port}"));
+        }
+    };
+    old("host.name", "port", "listeners", "");
+    old(
+        "advertised.host.name",
+        "advertised.port",
+        "advertised.listeners",
+        "localhost",
+    );
+    debug_assert!(
+        OLD_NAMES
+            .iter()
+            .all(|(name, _)| !explicit.contains_key(*name))
+    );
+}
+
+fn typed(settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
+    let node_id = node_id(&settings, faults);
+    let roles: Vec<&str> = list(settings.get("process.roles").unwrap_or_default()).collect();
+    if !roles.contains(&"broker") || !roles.contains(&"controller") {
+        faults.add(
+            "process.roles",
+            "process.roles must be broker,controller: a cluster of several nodes is not supported yet",
+        );
+    }
+    let controller_names: Vec<String> = list(
+        settings
+            .get("controller.listener.names")
+            .unwrap_or_default(),
+    )
+    .map(str::to_ascii_uppercase)
+    .collect();
+    let listeners = listeners(&settings, &controller_names, faults);
+    let inter_broker_listener = inter_broker(&settings, &listeners, faults);
+    let dirs = settings
+        .explicit("log.dirs")
+        .or_else(|| settings.explicit("log.dir"));
+    let dirs = dirs
+        .or_else(|| settings.get("log.dir"))
+        .unwrap_or(DEFAULT_DATA_DIR);
+    let log_dirs: Vec<PathBuf> = list(dirs).map(PathBuf::from).collect();
+    if log_dirs.is_empty() {
+        faults.add("log.dirs", "log.dirs names no directory");
+    }
+    let metadata_log_dir = settings
+        .explicit("metadata.log.dir")
+        .map(PathBuf::from)
+        .or_else(|| log_dirs.first().cloned())
+        .unwrap_or_default();
+    let rack = settings.explicit("broker.rack").map(str::to_owned);
+    BrokerConfig {
+        node_id,
+        listeners,
+        inter_broker_listener,
+        log_dirs,
+        metadata_log_dir,
+        rack,
+        settings,
+    }
+}
+
+fn node_id(settings: &BrokerSettings, faults: &mut Faults<'_>) -> i32 {
+    let number = |name: &str| {
+        settings
+            .explicit(name)
+            .and_then(|value| value.trim().parse::<i32>().ok())
+    };
+    let (node, broker) = (number("node.id"), number("broker.id").filter(|id| *id >= 0));
+    if let (Some(node), Some(broker)) = (node, broker)
+        && node != broker
+    {
+        faults.add(
+            "broker.id",
+            format!("broker.id {broker} and node.id {node} must be the same"),
+        );
+    }
+    let id = node.or(broker).unwrap_or(1);
+    if id < 0 {
+        faults.add("node.id", format!("node.id {id} is negative"));
+    }
+    id
+}
+
+fn listeners(
+    settings: &BrokerSettings,
+    controller_names: &[String],
+    faults: &mut Faults<'_>,
+) -> Vec<Listener> {
+    let mut endpoints = |name: &str| {
+        let mut endpoints = Vec::new();
+        for text in list(settings.get(name).unwrap_or_default()) {
+            match Endpoint::parse(text) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(fault) => faults.add(name, format!("{name}: {fault}")),
+            }
+        }
+        endpoints
+    };
+    let listening = endpoints("listeners");
+    let advertised = endpoints("advertised.listeners");
+    let protocols: BTreeMap<String, &str> = list(
+        settings
+            .get("listener.security.protocol.map")
+            .unwrap_or_default(),
+    )
+    .filter_map(|pair| pair.split_once(':'))
+    .map(|(name, protocol)| (name.trim().to_ascii_uppercase(), protocol.trim()))
+    .collect();
+
+    let mut result: Vec<Listener> = Vec::new();
+    for endpoint in listening {
+        if controller_names.contains(&endpoint.name) {
+            continue;
+        }
+        if result
+            .iter()
+            .any(|other| other.endpoint.name == endpoint.name)
+        {
+            faults.add(
+                "listeners",
+                format!("listeners: {} is there twice", endpoint.name),
+            );
+            continue;
+        }
+        if endpoint.port != 0
+            && result
+                .iter()
+                .any(|other| other.endpoint.port == endpoint.port)
+        {
+            faults.add(
+                "listeners",
+                format!("listeners: port {} is used twice", endpoint.port),
+            );
+        }
+        let protocol = protocols
+            .get(&endpoint.name)
+            .copied()
+            .unwrap_or(endpoint.name.as_str());
+        let Some(protocol) = SecurityProtocol::parse(protocol) else {
+            faults.add(
+                "listener.security.protocol.map",
+                format!(
+                    "listener {} has no security protocol in listener.security.protocol.map",
+                    endpoint.name
+                ),
+            );
+            continue;
+        };
+        if protocol != SecurityProtocol::Plaintext {
+            faults.add(
+                "listeners",
+                format!(
+                    "listener {}: {protocol:?} is not supported yet, only PLAINTEXT is",
+                    endpoint.name
+                ),
+            );
+        }
+        let advertised = advertised
+            .iter()
+            .find(|other| other.name == endpoint.name)
+            .cloned();
+        result.push(Listener {
+            endpoint,
+            protocol,
+            advertised,
+        });
+    }
+    for endpoint in &advertised {
+        if endpoint.is_wildcard() {
+            faults.add(
+                "advertised.listeners",
+                format!(
+                    "advertised.listeners: {endpoint} is no address that a client can connect to"
+                ),
+            );
+        }
+        if !result
+            .iter()
+            .any(|listener| listener.endpoint.name == endpoint.name)
+        {
+            faults.add(
+                "advertised.listeners",
+                format!(
+                    "advertised.listeners: {} is not in listeners",
+                    endpoint.name
+                ),
+            );
+        }
+    }
+    if result.is_empty() {
+        faults.add("listeners", "listeners names none that clients can use");
+    }
+    result
+}
+
+fn inter_broker(
+    settings: &BrokerSettings,
+    listeners: &[Listener],
+    faults: &mut Faults<'_>,
+) -> String {
+    if let Some(name) = settings.explicit("inter.broker.listener.name") {
+        let name = name.to_ascii_uppercase();
+        if !listeners
+            .iter()
+            .any(|listener| listener.endpoint.name == name)
+        {
+            faults.add(
+                "inter.broker.listener.name",
+                format!("inter.broker.listener.name: {name} is not in listeners"),
+            );
+        }
+        return name;
+    }
+    listeners
+        .first()
+        .map(|listener| listener.endpoint.name.clone())
+        .unwrap_or_default()
+}
+
+/// Where the controller would listen if it had to: nobody else talks to the quorum of one node.
+pub const CONTROLLER_PORT: u16 = DEFAULT_CONTROLLER_PORT;
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::properties;
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        check("f", &properties(text)).err().unwrap_or_default()
+    }
+
+    fn notes(text: &str) -> String {
+        let checked = check("f", &properties(text)).unwrap();
+        checked
+            .notes
+            .iter()
+            .map(|note| note.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn kafkas_own_sample_is_accepted() {
+        let text = "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.bootstrap.servers=localhost:9093\n\
+            listeners=PLAINTEXT://:9092,CONTROLLER://:9093\ninter.broker.listener.name=PLAINTEXT\n\
+            advertised.listeners=PLAINTEXT://localhost:9092\ncontroller.listener.names=CONTROLLER\n\
+            listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL\nnum.network.threads=3\n\
+            log.dirs=/tmp/x\nlog.retention.hours=168\n";
+        let checked = check("f", &properties(text)).unwrap();
+        assert_eq!(checked.notes, []);
+        assert_eq!(checked.config.listeners.len(), 1);
+        assert_eq!(
+            checked.config.listeners[0]
+                .advertised
+                .as_ref()
+                .unwrap()
+                .host,
+            "localhost"
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line() {
+        let found =
+            faults("node.id=1\nnum.partitions=0\nlisteners=X\nlog.retention.ms=a\nbroker.id=2\n");
+        assert!(
+            found.iter().any(|fault| fault.starts_with("f:2: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|fault| fault.starts_with("f:3: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|fault| fault.starts_with("f:4: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|fault| fault.starts_with("f:5: ")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_zookeeper_era_starts_a_node() {
+        let text = "broker.id=0\nzookeeper.connect=zk:2181\nport=9099\nlog.dir=/tmp/y\nlog.retention.minutes=5\n";
+        let checked = check("f", &properties(text)).unwrap();
+        assert_eq!(checked.config.node_id, 0);
+        assert_eq!(checked.config.listeners[0].endpoint.port, 9099);
+        assert_eq!(checked.config.settings.retention_ms(), 300_000);
+        assert!(notes(text).contains("no ZooKeeper is needed"));
+    }
+
+    #[test]
+    fn unknown_and_unsupported_settings_are_named() {
+        let said = notes(
+            "node.id=1\nlog.dirs=/tmp/x\nfoo.bar=1\nauthorizer.class.name=x\nreplica.lag.time.max.ms=30000\n",
+        );
+        assert!(said.contains("foo.bar is not a known setting"));
+        assert!(said.contains("authorizer.class.name is accepted but has no effect yet"));
+        assert!(!said.contains("replica.lag"));
+    }
+}

@@ -1,0 +1,89 @@
+//! pure: listeners: `NAME://host:port`, their security protocols, and what is advertised.
+
+use std::fmt;
+
+/// How a listener is secured; numbers are those of broker registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityProtocol {
+    Plaintext = 0,
+    Ssl = 1,
+    SaslPlaintext = 2,
+    SaslSsl = 3,
+}
+
+impl SecurityProtocol {
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "PLAINTEXT" => Some(Self::Plaintext),
+            "SSL" => Some(Self::Ssl),
+            "SASL_PLAINTEXT" => Some(Self::SaslPlaintext),
+            "SASL_SSL" => Some(Self::SaslSsl),
+            _ => None,
+        }
+    }
+}
+
+/// One element of `listeners` or `advertised.listeners`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// In upper case.
+    pub name: String,
+    /// Empty for every address of the machine.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Reads `NAME://host:port`; the host may be empty or an IPv6 address in brackets.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let malformed = || format!("'{text}' is not of the form NAME://host:port");
+        let (name, address) = text.split_once("://").ok_or_else(malformed)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = port
+            .parse()
+            .map_err(|_| format!("'{port}' in '{text}' is not a port"))?;
+        if name.is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            name: name.to_ascii_uppercase(),
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    /// Whether it listens on every address and so cannot be advertised.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.is_empty() || self.host == "0.0.0.0" || self.host == "::"
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.name, self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.name, self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_and_written() {
+        for text in ["PLAINTEXT://localhost:9092", "A_B://:0", "X://[::1]:65535"] {
+            assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["localhost:9092", "X://localhost", "X://h:70000", "://h:1"] {
+            assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+        assert!(Endpoint::parse("x://:1").unwrap().is_wildcard());
+    }
+}

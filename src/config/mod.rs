@@ -1,0 +1,10 @@
+//! Settings: each declared once, in one of three tables; read from Kafka's own `server.properties`.
+
+pub mod broker;
+pub mod broker_table;
+pub mod group_table;
+pub mod listener;
+pub mod parse;
+pub mod setting;
+pub mod topic;
+pub mod topic_table;

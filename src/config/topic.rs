@@ -1,0 +1,87 @@
+//! pure: the settings of one topic: its own, over the broker's.
+
+use std::collections::BTreeMap;
+
+use super::broker::BrokerSettings;
+use super::setting::{self, Kind, Setting, find};
+use super::topic_table::TOPIC_SETTINGS;
+
+/// A topic's own settings by name, as the metadata log keeps them.
+pub type Overrides = BTreeMap<String, String>;
+
+/// The settings in force for one topic: own ones first, then the broker's default for each, then Kafka's.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicSettings<'a> {
+    pub own: Option<&'a Overrides>,
+    pub broker: &'a BrokerSettings,
+}
+
+impl TopicSettings<'_> {
+    /// The value of a topic setting in force.
+    pub fn get(&self, name: &str) -> Option<String> {
+        if let Some(own) = self.own.and_then(|own| own.get(name)) {
+            return Some(own.clone());
+        }
+        let setting = find(TOPIC_SETTINGS, name)?;
+        broker_default(self.broker, setting).or_else(|| setting.default.map(str::to_owned))
+    }
+
+    pub fn long(&self, name: &str) -> i64 {
+        self.get(name)
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    pub fn double(&self, name: &str) -> f64 {
+        self.get(name)
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    pub fn boolean(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+    }
+
+    pub fn list_has(&self, name: &str, word: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| setting::list(&value).any(|element| element == word))
+    }
+}
+
+/// What the broker was told for a topic setting, in the unit of the topic setting; `None` when it was told nothing.
+pub fn broker_default(broker: &BrokerSettings, setting: &Setting) -> Option<String> {
+    match setting.name {
+        "retention.ms" => Some(broker.retention_ms().to_string()),
+        "segment.ms" => Some(broker.roll_ms().to_string()),
+        "segment.jitter.ms" => Some(broker.roll_jitter_ms().to_string()),
+        _ if setting.broker_synonym.is_empty() => None,
+        _ => broker.explicit(setting.broker_synonym).map(str::to_owned),
+    }
+}
+
+/// Checks a topic's own settings, each by itself and together; the error is for the user who set them.
+pub fn check(own: &Overrides) -> Result<(), String> {
+    for (name, value) in own {
+        let setting = find(TOPIC_SETTINGS, name)
+            .ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+        setting.check(value)?;
+        if setting.kind == Kind::List && name == "cleanup.policy" {
+            continue;
+        }
+    }
+    let number = |name: &str| {
+        own.get(name)
+            .and_then(|value| value.trim().parse::<i64>().ok())
+    };
+    if let (Some(min), Some(max)) = (
+        number("min.compaction.lag.ms"),
+        number("max.compaction.lag.ms"),
+    ) && min > max
+    {
+        return Err(format!(
+            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+        ));
+    }
+    Ok(())
+}
