@@ -3,4 +3,5 @@
 pub mod base;
 pub mod config;
 pub mod log;
+pub mod metadata;
 pub mod wire;

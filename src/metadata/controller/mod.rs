@@ -1,0 +1,60 @@
+//! The controller: (image, request, now) -> records and answer.
+//!
+//! Four pure files decide; `task` owns the image and the quorum, commits what was decided, and only then answers. The
+//! files do not know which quorum carries their records.
+
+pub mod brokers;
+pub mod partitions;
+pub mod settings;
+pub mod task;
+pub mod topics;
+
+use std::collections::BTreeMap;
+
+use crate::base::ids::{BrokerId, Uuid};
+use crate::base::time::Timestamp;
+use crate::config::broker::BrokerSettings;
+use crate::metadata::record::Record;
+
+/// Records to commit and what to answer once they are.
+#[derive(Debug)]
+pub struct Decision<A> {
+    pub records: Vec<Record>,
+    pub answer: A,
+}
+
+impl<A> Decision<A> {
+    /// An answer that changes nothing.
+    pub fn only(answer: A) -> Self {
+        Self {
+            records: Vec::new(),
+            answer,
+        }
+    }
+}
+
+/// What decisions need besides the image and the request.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub now: Timestamp,
+    pub node_id: BrokerId,
+    /// Static settings of this node: defaults of topics.
+    pub settings: &'a BrokerSettings,
+    /// Fresh topic ids, taken from the end.
+    pub ids: Vec<Uuid>,
+    /// Replication factors above the number of brokers are cut down instead of refused.
+    pub clamp_replication: bool,
+}
+
+impl Context<'_> {
+    /// The broker's settings with the cluster's own over them.
+    pub fn effective(&self, image: &crate::metadata::image::Image) -> BrokerSettings {
+        let mut over = BTreeMap::new();
+        for name in ["", &self.node_id.to_string()] {
+            if let Some(own) = image.overrides(crate::metadata::image::BROKER_RESOURCE, name) {
+                over.extend((**own).clone());
+            }
+        }
+        self.settings.with(&over)
+    }
+}

@@ -1,0 +1,433 @@
+//! pure: settings of topics, brokers and groups, and features. Kafka's `ConfigurationControlManager`.
+
+use std::collections::BTreeSet;
+
+use super::{Context, Decision};
+use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::group_table::GROUP_SETTINGS;
+use crate::config::setting::{Kind, Scope, Setting, find, list};
+use crate::config::topic::{self, Overrides};
+use crate::config::topic_table::TOPIC_SETTINGS;
+use crate::metadata::bootstrap::SUPPORTED_FEATURES;
+use crate::metadata::image::{
+    BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE,
+};
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_configs::{
+    AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
+};
+use crate::wire::message::incremental_alter_configs::{
+    AlterConfigsResourceResponse as IncrementalResourceResponse, AlterableConfig,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use crate::wire::message::update_features::{
+    UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
+};
+
+type Refusal = (ErrorCode, String);
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// IncrementalAlterConfigs: each resource succeeds or fails as a whole.
+pub fn incremental_alter(
+    image: &Image,
+    request: &IncrementalAlterConfigsRequest,
+    context: &Context<'_>,
+) -> Decision<IncrementalAlterConfigsResponse> {
+    let mut records = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut responses = Vec::new();
+    for resource in &request.resources {
+        let outcome = if seen.insert((resource.resource_type, resource.resource_name.clone())) {
+            changed(
+                image,
+                resource.resource_type,
+                &resource.resource_name,
+                &resource.configs,
+                context,
+            )
+            .and_then(|target| {
+                replace(
+                    image,
+                    resource.resource_type,
+                    &resource.resource_name,
+                    target,
+                    context,
+                )
+            })
+        } else {
+            Err((
+                ErrorCode::InvalidRequest,
+                "Each resource must appear at most once.".to_owned(),
+            ))
+        };
+        let (code, message) = split(outcome, request.validate_only, &mut records);
+        responses.push(IncrementalResourceResponse {
+            error_code: code.code(),
+            error_message: message.map(Into::into),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+        });
+    }
+    Decision {
+        records,
+        answer: IncrementalAlterConfigsResponse {
+            responses,
+            ..Default::default()
+        },
+    }
+}
+
+/// AlterConfigs: what a request does not name goes back to its default.
+pub fn alter(
+    image: &Image,
+    request: &AlterConfigsRequest,
+    context: &Context<'_>,
+) -> Decision<AlterConfigsResponse> {
+    let mut records = Vec::new();
+    let mut responses = Vec::new();
+    for resource in &request.resources {
+        let mut target = Overrides::new();
+        let mut outcome = Ok(());
+        for config in &resource.configs {
+            match &config.value {
+                Some(value) => drop(target.insert(config.name.to_string(), value.to_string())),
+                None => {
+                    outcome = Err((
+                        ErrorCode::InvalidRequest,
+                        format!("Null value not supported for : {}", config.name),
+                    ));
+                }
+            }
+        }
+        let outcome = outcome.and_then(|()| {
+            replace(
+                image,
+                resource.resource_type,
+                &resource.resource_name,
+                target,
+                context,
+            )
+        });
+        let (code, message) = split(outcome, request.validate_only, &mut records);
+        responses.push(AlterConfigsResourceResponse {
+            error_code: code.code(),
+            error_message: message.map(Into::into),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+        });
+    }
+    Decision {
+        records,
+        answer: AlterConfigsResponse {
+            responses,
+            ..Default::default()
+        },
+    }
+}
+
+fn split(
+    outcome: Result<Vec<Record>, Refusal>,
+    validate_only: bool,
+    records: &mut Vec<Record>,
+) -> (ErrorCode, Option<String>) {
+    match outcome {
+        Ok(changed) => {
+            if !validate_only {
+                records.extend(changed);
+            }
+            (ErrorCode::None, None)
+        }
+        Err((code, message)) => (code, Some(message)),
+    }
+}
+
+fn table(resource_type: i8) -> Option<&'static [Setting]> {
+    match resource_type {
+        TOPIC_RESOURCE => Some(TOPIC_SETTINGS),
+        BROKER_RESOURCE => Some(BROKER_SETTINGS),
+        GROUP_RESOURCE => Some(GROUP_SETTINGS),
+        _ => None,
+    }
+}
+
+/// The settings of a resource after the operations of a request.
+fn changed(
+    image: &Image,
+    resource_type: i8,
+    name: &str,
+    configs: &[AlterableConfig],
+    context: &Context<'_>,
+) -> Result<Overrides, Refusal> {
+    let mut target = image
+        .overrides(resource_type, name)
+        .map(|own| (**own).clone())
+        .unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    for config in configs {
+        let key = config.name.to_string();
+        if !seen.insert(key.clone()) {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("Error due to duplicate config keys: {key}"),
+            ));
+        }
+        match (config.config_operation, &config.value) {
+            (DELETE, _) => drop(target.remove(&key)),
+            (SET, Some(value)) => drop(target.insert(key, value.to_string())),
+            (APPEND | SUBTRACT, Some(value)) => {
+                let setting = table(resource_type).and_then(|table| find(table, &key));
+                if setting.is_none_or(|setting| setting.kind != Kind::List) {
+                    return Err((
+                        ErrorCode::InvalidConfig,
+                        format!(
+                            "Can't {} to key {key} because its type is not LIST.",
+                            if config.config_operation == APPEND {
+                                "APPEND"
+                            } else {
+                                "SUBTRACT"
+                            }
+                        ),
+                    ));
+                }
+                let current = target
+                    .get(&key)
+                    .cloned()
+                    .or_else(|| in_force(image, resource_type, &key, context));
+                let mut words: Vec<String> = list(current.as_deref().unwrap_or_default())
+                    .map(str::to_owned)
+                    .collect();
+                for word in list(value) {
+                    if config.config_operation == SUBTRACT {
+                        words.retain(|other| other != word);
+                    } else if !words.iter().any(|other| other == word) {
+                        words.push(word.to_owned());
+                    }
+                }
+                target.insert(key, words.join(","));
+            }
+            (SET | APPEND | SUBTRACT, None) => {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    format!("Null value not supported for : {key}"),
+                ));
+            }
+            (other, _) => {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    format!("Unknown operation type {other}."),
+                ));
+            }
+        }
+    }
+    Ok(target)
+}
+
+fn in_force(image: &Image, resource_type: i8, key: &str, context: &Context<'_>) -> Option<String> {
+    let broker = context.effective(image);
+    match resource_type {
+        TOPIC_RESOURCE => topic::TopicSettings {
+            own: None,
+            broker: &broker,
+        }
+        .get(key),
+        _ => broker.get(key).map(str::to_owned),
+    }
+}
+
+/// The records that make `target` the settings of a resource.
+fn replace(
+    image: &Image,
+    resource_type: i8,
+    name: &str,
+    target: Overrides,
+    context: &Context<'_>,
+) -> Result<Vec<Record>, Refusal> {
+    check_resource(image, resource_type, name, context)?;
+    let current = image
+        .overrides(resource_type, name)
+        .map(|own| (**own).clone())
+        .unwrap_or_default();
+    check_values(resource_type, &target, &current)?;
+    let record = |key: &str, value: Option<&String>| {
+        ConfigRecord {
+            resource_type,
+            resource_name: name.into(),
+            name: key.into(),
+            value: value.map(|value| value.as_str().into()),
+        }
+        .into()
+    };
+    let gone = current
+        .keys()
+        .filter(|key| !target.contains_key(*key))
+        .map(|key| record(key, None));
+    let set = target
+        .iter()
+        .filter(|(key, value)| current.get(*key) != Some(value));
+    Ok(gone
+        .chain(set.map(|(key, value)| record(key, Some(value))))
+        .collect())
+}
+
+fn check_resource(
+    image: &Image,
+    resource_type: i8,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    match resource_type {
+        TOPIC_RESOURCE => {
+            super::topics::check_name(name)
+                .map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+            if image.topics.by_name(name).is_none() {
+                return Err((
+                    ErrorCode::UnknownTopicOrPartition,
+                    format!("The topic '{name}' does not exist."),
+                ));
+            }
+            Ok(())
+        }
+        BROKER_RESOURCE if name.is_empty() => Ok(()),
+        BROKER_RESOURCE => match name.parse::<i32>() {
+            Ok(id) if id == context.node_id || image.brokers.contains_key(&id) => Ok(()),
+            Ok(id) => Err((
+                ErrorCode::BrokerNotAvailable,
+                format!("No broker with id {id} found."),
+            )),
+            Err(_) => Err((
+                ErrorCode::InvalidRequest,
+                format!("Node id must be an integer, but it is: {name}"),
+            )),
+        },
+        GROUP_RESOURCE | CLIENT_METRICS_RESOURCE if name.is_empty() => Err((
+            ErrorCode::InvalidRequest,
+            "Default resource name is not allowed.".to_owned(),
+        )),
+        GROUP_RESOURCE => Ok(()),
+        CLIENT_METRICS_RESOURCE => Err((
+            ErrorCode::InvalidRequest,
+            "Client metrics are not supported yet.".to_owned(),
+        )),
+        other => Err((
+            ErrorCode::InvalidRequest,
+            format!("Unsupported resource type {other}."),
+        )),
+    }
+}
+
+fn check_values(resource_type: i8, target: &Overrides, current: &Overrides) -> Result<(), Refusal> {
+    let invalid = |why: String| (ErrorCode::InvalidConfig, why);
+    match resource_type {
+        TOPIC_RESOURCE => topic::check(target).map_err(invalid),
+        BROKER_RESOURCE => {
+            for (key, value) in target
+                .iter()
+                .filter(|(key, value)| current.get(*key) != Some(value))
+            {
+                // Kafka keeps settings that it does not know for plug-ins.
+                let Some(setting) = find(BROKER_SETTINGS, key) else {
+                    continue;
+                };
+                if setting.scope == Scope::ReadOnly {
+                    return Err((
+                        ErrorCode::InvalidRequest,
+                        format!("Cannot update these configs dynamically: Set({key})"),
+                    ));
+                }
+                setting.check(value).map_err(invalid)?;
+            }
+            Ok(())
+        }
+        _ => {
+            for (key, value) in target {
+                let setting = find(GROUP_SETTINGS, key)
+                    .ok_or_else(|| invalid(format!("Unknown group config name: {key}")))?;
+                setting.check(value).map_err(invalid)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// UpdateFeatures: all or nothing.
+pub fn update_features(
+    image: &Image,
+    request: &UpdateFeaturesRequest,
+) -> Decision<UpdateFeaturesResponse> {
+    const UPGRADE: i8 = 1;
+    let mut records = Vec::new();
+    let mut results = Vec::new();
+    let mut failed = None;
+    for update in &request.feature_updates {
+        let current = image.feature(&update.feature);
+        let upgrade = update.upgrade_type == UPGRADE && !update.allow_downgrade;
+        let supported = SUPPORTED_FEATURES
+            .iter()
+            .find(|(name, ..)| *name == &*update.feature);
+        let outcome = match supported {
+            None => Err(format!(
+                "The controller does not support the given feature {}.",
+                update.feature
+            )),
+            Some((name, min, max))
+                if update.max_version_level < *min || update.max_version_level > *max =>
+            {
+                Err(format!(
+                    "Invalid update version {} for feature {name}. Local controller 1 only supports versions {min}-{max}",
+                    update.max_version_level
+                ))
+            }
+            Some((name, ..)) if *name == "kraft.version" => {
+                Err("The quorum of a single node has no kraft.version to update.".to_owned())
+            }
+            Some(_) if update.max_version_level < current && upgrade => Err(format!(
+                "Invalid update version {} for feature {}. Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.",
+                update.max_version_level, update.feature
+            )),
+            Some(_) => Ok(update.max_version_level != current),
+        };
+        let (code, message) = match outcome {
+            Ok(changes) => {
+                if changes {
+                    records.push(
+                        FeatureLevelRecord {
+                            name: update.feature.clone(),
+                            feature_level: update.max_version_level,
+                        }
+                        .into(),
+                    );
+                }
+                (ErrorCode::None, None)
+            }
+            Err(why) => {
+                failed.get_or_insert_with(|| why.clone());
+                (ErrorCode::InvalidUpdateVersion, Some(why))
+            }
+        };
+        results.push(UpdatableFeatureResult {
+            feature: update.feature.clone(),
+            error_code: code.code(),
+            error_message: message.map(Into::into),
+        });
+    }
+    let (code, message) = match failed {
+        Some(why) => (ErrorCode::InvalidUpdateVersion, Some(why)),
+        None => (ErrorCode::None, None),
+    };
+    if code.is_error() || request.validate_only {
+        records.clear();
+    }
+    let answer = UpdateFeaturesResponse {
+        error_code: code.code(),
+        error_message: message.map(Into::into),
+        results,
+        ..Default::default()
+    };
+    Decision { records, answer }
+}

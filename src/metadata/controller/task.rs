@@ -1,0 +1,288 @@
+//! task: a thread that owns the newest image and the quorum, from start to stop.
+//!
+//! It takes requests in the order in which they came, decides each on the image that the ones before it left, commits
+//! what they decided with one sync for all that waited, shows the new image to the publishers in their fixed order, and
+//! then answers. So an answer is never seen before its records are durable and its logs are there.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use super::{Context, Decision};
+use crate::base::ids::{BrokerId, Uuid};
+use crate::base::time::{Clock, Timestamp};
+use crate::config::broker::BrokerSettings;
+use crate::log::error::{AppendError, StorageError};
+use crate::metadata::bootstrap::random_uuid;
+use crate::metadata::image::{Delta, Image};
+use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::record::Record;
+
+/// Requests taken together before they are synced and answered.
+const GROUP_MAX: usize = 256;
+/// Requests that may wait; more are refused by the channel's back-pressure on the sender.
+const QUEUE_MAX: usize = 4_096;
+/// Records of one request that are still committed as one batch.
+const SNAPSHOT_EVERY_BYTES: u64 = 20 << 20;
+
+/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
+pub trait Publisher: Send + Sync {
+    fn on_update(&self, delta: &Delta, image: &Arc<Image>);
+}
+
+/// The newest committed image. Cheap to clone and to read.
+#[derive(Clone, Debug)]
+pub struct ImageHandle {
+    current: Arc<ArcSwap<Image>>,
+}
+
+impl ImageHandle {
+    pub fn new(image: Arc<Image>) -> Self {
+        Self {
+            current: Arc::new(ArcSwap::new(image)),
+        }
+    }
+
+    pub fn load(&self) -> Arc<Image> {
+        self.current.load_full()
+    }
+}
+
+/// The controller is gone: the node is stopping or its metadata disk failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the controller is not available")]
+pub struct ControllerGone;
+
+type Job = Box<dyn FnOnce(&Image, &mut Scribe<'_>) -> Box<dyn FnOnce() + Send> + Send>;
+
+enum Event {
+    Job(Job),
+    Stop(oneshot::Sender<()>),
+}
+
+/// What a job needs to decide, and where its records go.
+struct Scribe<'a> {
+    settings: &'a BrokerSettings,
+    node_id: BrokerId,
+    clamp_replication: bool,
+    now: Timestamp,
+    records: Vec<Record>,
+}
+
+impl Scribe<'_> {
+    fn context(&self, ids: usize) -> Context<'_> {
+        // Without random numbers no topic is created; each then gets an error of its own.
+        let ids = (0..ids)
+            .map_while(|_| random_uuid().ok())
+            .collect::<Vec<Uuid>>();
+        Context {
+            now: self.now,
+            node_id: self.node_id,
+            settings: self.settings,
+            ids,
+            clamp_replication: self.clamp_replication,
+        }
+    }
+}
+
+/// Where requests to the controller go. Cheap to clone.
+#[derive(Clone)]
+pub struct ControllerHandle {
+    events: mpsc::SyncSender<Event>,
+}
+
+impl std::fmt::Debug for ControllerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ControllerHandle")
+    }
+}
+
+impl ControllerHandle {
+    /// Lets the controller decide on the newest image; the answer comes when the records are committed and published.
+    /// `ids` is how many fresh topic ids the decision may need.
+    pub async fn decide<A: Send + 'static>(
+        &self,
+        ids: usize,
+        decide: impl FnOnce(&Image, Context<'_>) -> Decision<A> + Send + 'static,
+    ) -> Result<A, ControllerGone> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |image, scribe| {
+            let decision = decide(image, scribe.context(ids));
+            scribe.records = decision.records;
+            Box::new(move || drop(answer.send(decision.answer)))
+        });
+        self.send(Event::Job(job)).await?;
+        answered.await.map_err(|_| ControllerGone)
+    }
+
+    async fn send(&self, event: Event) -> Result<(), ControllerGone> {
+        let mut event = event;
+        loop {
+            match self.events.try_send(event) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::TrySendError::Disconnected(_)) => return Err(ControllerGone),
+                Err(mpsc::TrySendError::Full(back)) => event = back,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Ends the thread after everything that was asked before; the metadata log is then closed cleanly.
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.send(Event::Stop(done)).await.is_ok() {
+            drop(stopped.await);
+        }
+    }
+}
+
+/// Everything that the thread owns.
+pub struct Controller {
+    pub quorum: SingleQuorum,
+    pub image: Image,
+    pub handle: ImageHandle,
+    pub publishers: Vec<Arc<dyn Publisher>>,
+    pub settings: BrokerSettings,
+    pub node_id: BrokerId,
+    pub clamp_replication: bool,
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller")
+            .field("quorum", &self.quorum)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Controller {
+    /// Commits and publishes records at once; used while the node starts.
+    pub fn commit(&mut self, records: &[Record]) -> Result<(), AppendError> {
+        let mut delta = Delta::default();
+        self.append(records, &mut delta)?;
+        self.quorum.sync(self.clock.now())?;
+        self.publish(&delta);
+        Ok(())
+    }
+
+    /// The offset that the next record gets.
+    pub fn next_offset(&self) -> i64 {
+        self.quorum.log_end()
+    }
+
+    /// Starts the thread.
+    pub fn start(self) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
+        let (events, inbox) = mpsc::sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new()
+            .name("controller".to_owned())
+            .stack_size(512 << 10)
+            .spawn(move || self.run(&inbox))
+            .map_err(|source| StorageError {
+                doing: "start",
+                path: "the controller thread".into(),
+                source,
+            })?;
+        Ok((ControllerHandle { events }, thread))
+    }
+
+    fn run(mut self, inbox: &mpsc::Receiver<Event>) {
+        while let Ok(first) = inbox.recv() {
+            let mut answers = Vec::new();
+            let mut delta = Delta::default();
+            let mut stop = None;
+            let mut next = Some(first);
+            let mut dirty = false;
+            while let Some(event) = next {
+                match event {
+                    Event::Job(job) => match self.execute(job, &mut delta) {
+                        Ok((answer, wrote)) => {
+                            answers.push(answer);
+                            dirty |= wrote;
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "the metadata log failed; the controller stops");
+                            return;
+                        }
+                    },
+                    Event::Stop(done) => {
+                        stop = Some(done);
+                        break;
+                    }
+                }
+                next = if answers.len() < GROUP_MAX {
+                    inbox.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            if dirty {
+                if let Err(error) = self.quorum.sync(self.clock.now()) {
+                    tracing::error!(%error, "the metadata log failed; the controller stops");
+                    return;
+                }
+                self.publish(&delta);
+            }
+            for answer in answers {
+                answer();
+            }
+            if let Some(done) = stop {
+                if let Err(error) = self.quorum.close() {
+                    tracing::error!(%error, "the metadata log could not be closed");
+                }
+                drop(done.send(()));
+                return;
+            }
+            self.snapshot_if_due();
+        }
+    }
+
+    fn execute(
+        &mut self,
+        job: Job,
+        delta: &mut Delta,
+    ) -> Result<(Box<dyn FnOnce() + Send>, bool), AppendError> {
+        let mut scribe = Scribe {
+            settings: &self.settings,
+            node_id: self.node_id,
+            clamp_replication: self.clamp_replication,
+            now: self.clock.now(),
+            records: Vec::new(),
+        };
+        let answer = job(&self.image, &mut scribe);
+        let records = scribe.records;
+        self.append(&records, delta)?;
+        Ok((answer, !records.is_empty()))
+    }
+
+    fn append(&mut self, records: &[Record], delta: &mut Delta) -> Result<(), AppendError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let first = self.quorum.commit(records, self.clock.now())?;
+        for (index, record) in records.iter().enumerate() {
+            self.image.apply(record, first + index as i64, delta);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, delta: &Delta) {
+        let image = Arc::new(self.image.clone());
+        for publisher in &self.publishers {
+            publisher.on_update(delta, &image);
+        }
+        self.handle.current.store(image);
+    }
+
+    fn snapshot_if_due(&mut self) {
+        if self.quorum.since_snapshot() < SNAPSHOT_EVERY_BYTES {
+            return;
+        }
+        if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
+            tracing::error!(%error, "a metadata snapshot failed");
+        }
+    }
+}

@@ -1,0 +1,668 @@
+//! pure: topics: create, delete, more partitions, and where replicas go. Kafka's `ReplicationControlManager`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytestring::ByteString;
+
+use super::{Context, Decision};
+use crate::base::ids::{BrokerId, Uuid};
+use crate::config::setting::find;
+use crate::config::topic::{self, Overrides, TopicSettings};
+use crate::config::topic_table::TOPIC_SETTINGS;
+use crate::metadata::image::{Image, Partition, Topic, partition_record};
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{ConfigRecord, RemoveTopicRecord, TopicRecord};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+    CreatePartitionsTopicResult,
+};
+use crate::wire::message::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
+    CreateTopicsResponse,
+};
+use crate::wire::message::delete_topics::{
+    DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+
+/// The longest name of a topic.
+const TOPIC_NAME_MAX: usize = 249;
+/// Partitions that one request may create: what fits into one atomic batch of the metadata log.
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Why a topic, or a part of the request, is refused.
+type Refusal = (ErrorCode, String);
+
+/// Checks the characters of a topic's name, and that it can be a directory.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("Topic name is invalid: the empty string is not allowed".to_owned());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("Topic name is invalid: '{name}' is not allowed"));
+    }
+    if name.len() > TOPIC_NAME_MAX {
+        return Err(format!(
+            "Topic name is invalid: the length of '{name}' is longer than the max allowed length {TOPIC_NAME_MAX}"
+        ));
+    }
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        return Err(format!(
+            "Topic name is invalid: '{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ));
+    }
+    Ok(())
+}
+
+/// Metrics cannot tell `.` from `_`: two names that differ only there collide.
+fn collision(image: &Image, name: &str) -> Option<String> {
+    if !name.contains(['.', '_']) {
+        return None;
+    }
+    let folded = name.replace('.', "_");
+    image
+        .topics
+        .iter()
+        .find(|topic| topic.name.replace('.', "_") == folded)
+        .map(|topic| {
+            format!(
+                "Topic '{name}' collides with existing topic: {}",
+                topic.name
+            )
+        })
+}
+
+/// CreateTopics: every topic succeeds or fails by itself.
+pub fn create(
+    image: &Image,
+    request: &CreateTopicsRequest,
+    mut context: Context<'_>,
+) -> Decision<CreateTopicsResponse> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *counts.entry(&topic.name).or_default() += 1;
+    }
+    let mut image = image.clone();
+    let mut records = Vec::new();
+    let mut results = Vec::new();
+    for topic in &request.topics {
+        if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
+            if !results
+                .iter()
+                .any(|result: &CreatableTopicResult| result.name == topic.name)
+            {
+                results.push(refused(
+                    &topic.name,
+                    (
+                        ErrorCode::InvalidRequest,
+                        "Found multiple entries for this topic.".to_owned(),
+                    ),
+                ));
+            }
+            continue;
+        }
+        match create_one(&image, topic, &mut context) {
+            Ok((created, result)) => {
+                if !request.validate_only {
+                    let mut delta = crate::metadata::image::Delta::default();
+                    for record in &created {
+                        image.apply(record, image.offset, &mut delta);
+                    }
+                    records.extend(created);
+                }
+                results.push(result);
+            }
+            Err(refusal) => results.push(refused(&topic.name, refusal)),
+        }
+    }
+    if request.validate_only {
+        for result in &mut results {
+            result.topic_id = Uuid::ZERO;
+        }
+    }
+    Decision {
+        records,
+        answer: CreateTopicsResponse {
+            topics: results,
+            ..Default::default()
+        },
+    }
+}
+
+fn refused(name: &ByteString, (code, message): Refusal) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: name.clone(),
+        error_code: code.code(),
+        error_message: Some(message.into()),
+        ..Default::default()
+    }
+}
+
+fn create_one(
+    image: &Image,
+    topic: &CreatableTopic,
+    context: &mut Context<'_>,
+) -> Result<(Vec<Record>, CreatableTopicResult), Refusal> {
+    check_name(&topic.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+    if image.topics.by_name(&topic.name).is_some() {
+        return Err((
+            ErrorCode::TopicAlreadyExists,
+            format!("Topic '{}' already exists.", topic.name),
+        ));
+    }
+    if let Some(why) = collision(image, &topic.name) {
+        return Err((ErrorCode::InvalidTopicException, why));
+    }
+    let own = own_settings(topic)?;
+    let assignment = assign(image, topic, context)?;
+    if assignment.len() > PARTITIONS_PER_REQUEST_MAX {
+        return Err((
+            ErrorCode::PolicyViolation,
+            format!(
+                "Unable to perform excessively large batch operation of {} partitions.",
+                assignment.len()
+            ),
+        ));
+    }
+    let id = context.ids.pop().ok_or_else(|| {
+        (
+            ErrorCode::UnknownServerError,
+            "No topic id is left.".to_owned(),
+        )
+    })?;
+    let mut records = vec![
+        TopicRecord {
+            name: topic.name.clone(),
+            topic_id: id,
+        }
+        .into(),
+    ];
+    records.extend(
+        own.iter()
+            .map(|(name, value)| config_record(&topic.name, name, Some(value))),
+    );
+    let replication_factor = assignment
+        .first()
+        .map_or(-1, |replicas| replicas.len() as i16);
+    for (index, replicas) in assignment.iter().enumerate() {
+        records.push(partition_record(id, index as i32, &new_partition(image, replicas)).into());
+    }
+    let result = CreatableTopicResult {
+        name: topic.name.clone(),
+        topic_id: id,
+        num_partitions: assignment.len() as i32,
+        replication_factor,
+        configs: Some(described(&own, image, context)),
+        ..Default::default()
+    };
+    Ok((records, result))
+}
+
+fn own_settings(topic: &CreatableTopic) -> Result<Overrides, Refusal> {
+    let mut own = Overrides::new();
+    for config in &topic.configs {
+        let Some(value) = &config.value else {
+            return Err((
+                ErrorCode::InvalidConfig,
+                format!(
+                    "Null value not supported for topic configs: {}",
+                    config.name
+                ),
+            ));
+        };
+        own.insert(config.name.to_string(), value.to_string());
+    }
+    topic::check(&own).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    Ok(own)
+}
+
+/// The replicas of each partition: as the request says, or placed here.
+fn assign(
+    image: &Image,
+    topic: &CreatableTopic,
+    context: &Context<'_>,
+) -> Result<Vec<Vec<BrokerId>>, Refusal> {
+    if !topic.assignments.is_empty() {
+        if topic.replication_factor != -1 {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "A manual partition assignment was specified, but replication factor was not set to -1.".to_owned(),
+            ));
+        }
+        if topic.num_partitions != -1 {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "A manual partition assignment was specified, but numPartitions was not set to -1."
+                    .to_owned(),
+            ));
+        }
+        let given: BTreeMap<i32, &Vec<BrokerId>> = topic
+            .assignments
+            .iter()
+            .map(|given| (given.partition_index, &given.broker_ids))
+            .collect();
+        if given.len() != topic.assignments.len() {
+            return Err((
+                ErrorCode::InvalidReplicaAssignment,
+                "Found multiple manual partition assignments for one partition.".to_owned(),
+            ));
+        }
+        if given.keys().copied().ne(0..given.len() as i32) {
+            return Err((
+                ErrorCode::InvalidReplicaAssignment,
+                "partitions should be a consecutive 0-based integer sequence".to_owned(),
+            ));
+        }
+        let replication = given.values().next().map_or(0, |replicas| replicas.len());
+        return given
+            .into_values()
+            .map(|replicas| {
+                check_replicas(image, replicas, Some(replication)).map(|()| replicas.clone())
+            })
+            .collect();
+    }
+    let settings = context.effective(image);
+    if topic.replication_factor < -1 || topic.replication_factor == 0 {
+        return Err((
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
+        ));
+    }
+    if topic.num_partitions < -1 || topic.num_partitions == 0 {
+        return Err((
+            ErrorCode::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.".to_owned(),
+        ));
+    }
+    let partitions = if topic.num_partitions == -1 {
+        settings.int("num.partitions")
+    } else {
+        topic.num_partitions
+    };
+    let factor = if topic.replication_factor == -1 {
+        settings.int("default.replication.factor") as i16
+    } else {
+        topic.replication_factor
+    };
+    if partitions as usize > PARTITIONS_PER_REQUEST_MAX {
+        return Err((
+            ErrorCode::PolicyViolation,
+            format!(
+                "Unable to perform excessively large batch operation of {partitions} partitions."
+            ),
+        ));
+    }
+    place(image, 0, partitions, factor, context.clamp_replication)
+}
+
+/// Replicas of partitions `first..first + count`, spread over the live brokers.
+fn place(
+    image: &Image,
+    first: i32,
+    count: i32,
+    factor: i16,
+    clamp: bool,
+) -> Result<Vec<Vec<BrokerId>>, Refusal> {
+    let live: Vec<BrokerId> = image.live_brokers().map(|broker| broker.id).collect();
+    let factor = if clamp {
+        (factor as usize).min(live.len().max(1))
+    } else {
+        factor as usize
+    };
+    if factor > live.len() {
+        return Err((
+            ErrorCode::InvalidReplicationFactor,
+            format!(
+                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered.",
+                live.len()
+            ),
+        ));
+    }
+    Ok((first..first + count)
+        .map(|partition| {
+            (0..factor)
+                .map(|replica| live[(partition as usize + replica) % live.len()])
+                .collect()
+        })
+        .collect())
+}
+
+fn check_replicas(
+    image: &Image,
+    replicas: &[BrokerId],
+    replication: Option<usize>,
+) -> Result<(), Refusal> {
+    let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, why));
+    if replicas.is_empty() {
+        return refuse(
+            "The manual partition assignment includes an empty replica list.".to_owned(),
+        );
+    }
+    if replication.is_some_and(|expected| expected != replicas.len()) {
+        return refuse(format!(
+            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with previous partitions, which have {} replica(s).",
+            replicas.len(),
+            replication.unwrap_or_default()
+        ));
+    }
+    let distinct: BTreeSet<_> = replicas.iter().collect();
+    if distinct.len() != replicas.len() {
+        return refuse(
+            "The manual partition assignment includes a broker more than once.".to_owned(),
+        );
+    }
+    for id in replicas {
+        if !image.brokers.contains_key(id) {
+            return refuse(format!(
+                "The manual partition assignment includes broker {id}, but no such broker is registered."
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn new_partition(image: &Image, replicas: &[BrokerId]) -> Partition {
+    let alive = |id: &BrokerId| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let isr: Vec<BrokerId> = replicas.iter().copied().filter(alive).collect();
+    // A broker with one log directory can only put the replica there; others say later which they took.
+    let directory = |id: &BrokerId| match image
+        .brokers
+        .get(id)
+        .map(|broker| broker.log_dirs.as_slice())
+    {
+        Some([only]) => *only,
+        _ => Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+    };
+    Partition {
+        directories: replicas.iter().map(directory).collect(),
+        replicas: replicas.to_vec(),
+        leader: isr.first().copied().unwrap_or(-1),
+        isr: if isr.is_empty() {
+            replicas.to_vec()
+        } else {
+            isr
+        },
+        removing: Vec::new(),
+        adding: Vec::new(),
+        elr: Vec::new(),
+        last_known_elr: Vec::new(),
+        leader_recovery_state: 0,
+        leader_epoch: 0,
+        partition_epoch: 0,
+    }
+}
+
+pub(super) fn config_record(topic: &str, name: &str, value: Option<&String>) -> Record {
+    ConfigRecord {
+        resource_type: crate::metadata::image::TOPIC_RESOURCE,
+        resource_name: topic.into(),
+        name: name.into(),
+        value: value.map(|value| value.as_str().into()),
+    }
+    .into()
+}
+
+/// The settings that a new topic has, for the answer of version 5 and later.
+fn described(own: &Overrides, image: &Image, context: &Context<'_>) -> Vec<CreatableTopicConfigs> {
+    const OWN: i8 = 1;
+    const STATIC_BROKER: i8 = 4;
+    const DEFAULT: i8 = 5;
+    let broker = context.effective(image);
+    let settings = TopicSettings {
+        own: Some(own),
+        broker: &broker,
+    };
+    TOPIC_SETTINGS
+        .iter()
+        .map(|setting| CreatableTopicConfigs {
+            name: ByteString::from_static(setting.name),
+            value: settings.get(setting.name).map(Into::into),
+            read_only: false,
+            config_source: if own.contains_key(setting.name) {
+                OWN
+            } else if broker.explicit(setting.broker_synonym).is_some() {
+                STATIC_BROKER
+            } else {
+                DEFAULT
+            },
+            is_sensitive: false,
+        })
+        .collect()
+}
+
+/// DeleteTopics, by name or by id.
+pub fn delete(
+    image: &Image,
+    request: &DeleteTopicsRequest,
+    context: &Context<'_>,
+) -> Decision<DeleteTopicsResponse> {
+    let enabled = context.effective(image).boolean("delete.topic.enable");
+    let by_name = request
+        .topic_names
+        .iter()
+        .map(|name| (Some(name.clone()), Uuid::ZERO));
+    let by_state = request
+        .topics
+        .iter()
+        .map(|topic| (topic.name.clone(), topic.topic_id));
+    let mut seen = BTreeSet::new();
+    let mut records = Vec::new();
+    let mut responses = Vec::new();
+    for (name, id) in by_name.chain(by_state) {
+        let found = match &name {
+            Some(name) => image.topics.by_name(name),
+            None => image.topics.by_id(id),
+        };
+        let outcome = check_delete(name.as_deref(), id, found.map(|topic| &**topic), enabled)
+            .and_then(|topic| {
+                if seen.insert(topic.id) {
+                    Ok(topic)
+                } else {
+                    Err((
+                        ErrorCode::InvalidRequest,
+                        "The provided topic is there twice.".to_owned(),
+                    ))
+                }
+            });
+        responses.push(match outcome {
+            Ok(topic) => {
+                records.push(RemoveTopicRecord { topic_id: topic.id }.into());
+                DeletableTopicResult {
+                    name: Some((*topic.name).into()),
+                    topic_id: topic.id,
+                    ..Default::default()
+                }
+            }
+            Err((code, message)) => DeletableTopicResult {
+                name,
+                topic_id: id,
+                error_code: code.code(),
+                error_message: Some(message.into()),
+            },
+        });
+    }
+    Decision {
+        records,
+        answer: DeleteTopicsResponse {
+            responses,
+            ..Default::default()
+        },
+    }
+}
+
+fn check_delete<'a>(
+    name: Option<&str>,
+    id: Uuid,
+    found: Option<&'a Topic>,
+    enabled: bool,
+) -> Result<&'a Topic, Refusal> {
+    if name.is_some() && !id.is_zero() {
+        return Err((
+            ErrorCode::InvalidRequest,
+            "You may not specify both topic name and topic id.".to_owned(),
+        ));
+    }
+    if name.is_none() && id.is_zero() {
+        return Err((
+            ErrorCode::InvalidRequest,
+            "Neither topic name nor id were specified.".to_owned(),
+        ));
+    }
+    if !enabled {
+        return Err((
+            ErrorCode::TopicDeletionDisabled,
+            "Topic deletion is disabled.".to_owned(),
+        ));
+    }
+    found.ok_or_else(|| match name {
+        Some(_) => (
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.".to_owned(),
+        ),
+        None => (
+            ErrorCode::UnknownTopicId,
+            "This server does not host this topic ID.".to_owned(),
+        ),
+    })
+}
+
+/// CreatePartitions: the count of a request is the new total.
+pub fn create_partitions(
+    image: &Image,
+    request: &CreatePartitionsRequest,
+    context: &Context<'_>,
+) -> Decision<CreatePartitionsResponse> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *counts.entry(&topic.name).or_default() += 1;
+    }
+    let mut records = Vec::new();
+    let mut results: Vec<CreatePartitionsTopicResult> = Vec::new();
+    for topic in &request.topics {
+        let outcome = if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
+            if results.iter().any(|result| result.name == topic.name) {
+                continue;
+            }
+            Err((
+                ErrorCode::InvalidRequest,
+                "Duplicate topic name.".to_owned(),
+            ))
+        } else {
+            extend(image, topic, context)
+        };
+        let (code, message) = match outcome {
+            Ok(created) => {
+                if !request.validate_only {
+                    records.extend(created);
+                }
+                (ErrorCode::None, None)
+            }
+            Err((code, message)) => (code, Some(message.into())),
+        };
+        results.push(CreatePartitionsTopicResult {
+            name: topic.name.clone(),
+            error_code: code.code(),
+            error_message: message,
+        });
+    }
+    Decision {
+        records,
+        answer: CreatePartitionsResponse {
+            results,
+            ..Default::default()
+        },
+    }
+}
+
+fn extend(
+    image: &Image,
+    request: &CreatePartitionsTopic,
+    context: &Context<'_>,
+) -> Result<Vec<Record>, Refusal> {
+    let topic = image.topics.by_name(&request.name).ok_or_else(|| {
+        (
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.".to_owned(),
+        )
+    })?;
+    let current = topic.partitions.len() as i32;
+    if topic
+        .partitions
+        .iter()
+        .any(|partition| !partition.adding.is_empty() || !partition.removing.is_empty())
+    {
+        return Err((
+            ErrorCode::ReassignmentInProgress,
+            "A partition reassignment is in progress.".to_owned(),
+        ));
+    }
+    if request.count == current {
+        return Err((
+            ErrorCode::InvalidPartitions,
+            format!("Topic already has {current} partition(s)."),
+        ));
+    }
+    if request.count < current {
+        return Err((
+            ErrorCode::InvalidPartitions,
+            format!(
+                "The topic {} currently has {current} partition(s); {} would not be an increase.",
+                request.name, request.count
+            ),
+        ));
+    }
+    let added = request.count - current;
+    if added as usize > PARTITIONS_PER_REQUEST_MAX {
+        return Err((
+            ErrorCode::PolicyViolation,
+            format!("Unable to perform excessively large batch operation of {added} partitions."),
+        ));
+    }
+    let factor = topic
+        .partitions
+        .first()
+        .map_or(1, |partition| partition.replicas.len());
+    let assignment = match &request.assignments {
+        Some(given) => {
+            if given.len() != added as usize {
+                return Err((
+                    ErrorCode::InvalidReplicaAssignment,
+                    format!(
+                        "Attempted to add {added} additional partition(s), but only {} assignment(s) were specified.",
+                        given.len()
+                    ),
+                ));
+            }
+            given
+                .iter()
+                .map(|given| {
+                    check_replicas(image, &given.broker_ids, Some(factor))
+                        .map(|()| given.broker_ids.clone())
+                })
+                .collect::<Result<Vec<_>, _>>()?
+        }
+        None => place(
+            image,
+            current,
+            added,
+            factor as i16,
+            context.clamp_replication,
+        )?,
+    };
+    Ok(assignment
+        .iter()
+        .enumerate()
+        .map(|(index, replicas)| {
+            let partition = new_partition(image, replicas);
+            partition_record(topic.id, current + index as i32, &partition).into()
+        })
+        .collect())
+}
+
+/// Whether a name is that of a topic setting.
+pub fn is_topic_setting(name: &str) -> bool {
+    find(TOPIC_SETTINGS, name).is_some()
+}

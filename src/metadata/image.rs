@@ -1,0 +1,580 @@
+//! pure: the cluster as all committed records together say it is. Kafka's `MetadataImage`.
+//!
+//! An image is never changed after it was published; cloning one shares everything that did not change. `apply` cannot
+//! fail: a record that contradicts the image (a change of a partition that is not there) changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use super::record::Record;
+use super::record::schema::{
+    ClientQuotaRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
+};
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, Uuid};
+use crate::config::topic::Overrides;
+
+/// A partition's replicas and leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub replicas: Vec<BrokerId>,
+    pub directories: Vec<Uuid>,
+    pub isr: Vec<BrokerId>,
+    pub removing: Vec<BrokerId>,
+    pub adding: Vec<BrokerId>,
+    pub elr: Vec<BrokerId>,
+    pub last_known_elr: Vec<BrokerId>,
+    /// -1 for none.
+    pub leader: BrokerId,
+    pub leader_recovery_state: i8,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+}
+
+/// A topic; partitions by index, without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub name: Arc<str>,
+    pub id: Uuid,
+    pub partitions: Vec<Partition>,
+}
+
+/// All topics, by name and by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    by_id: OrdMap<Uuid, Arc<Topic>>,
+    ids: OrdMap<Arc<str>, Uuid>,
+}
+
+impl Topics {
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_id.get(self.ids.get(name)?)
+    }
+
+    pub fn by_id(&self, id: Uuid) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// In the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.ids.values().filter_map(|id| self.by_id.get(id))
+    }
+
+    /// Topics whose name is at or after `name`, in order.
+    pub fn iter_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let from: Arc<str> = name.into();
+        self.ids
+            .range(from..)
+            .filter_map(|(_, id)| self.by_id.get(id))
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+/// A feature's range that a broker supports.
+pub type FeatureRange = (i16, i16);
+
+/// A broker's registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    pub id: BrokerId,
+    pub epoch: i64,
+    pub incarnation: Uuid,
+    /// Listener name, host, port, security protocol.
+    pub endpoints: Vec<(Arc<str>, Arc<str>, u16, i16)>,
+    pub features: BTreeMap<Arc<str>, FeatureRange>,
+    pub rack: Option<Arc<str>>,
+    pub fenced: bool,
+    pub in_controlled_shutdown: bool,
+    pub log_dirs: Vec<Uuid>,
+}
+
+/// Kind and name of what a setting belongs to: 2 topic, 4 broker (empty name: all brokers), 16 client metrics, 32 group.
+pub type ConfigResource = (i8, Arc<str>);
+
+pub const TOPIC_RESOURCE: i8 = 2;
+pub const BROKER_RESOURCE: i8 = 4;
+pub const BROKER_LOGGER_RESOURCE: i8 = 8;
+pub const CLIENT_METRICS_RESOURCE: i8 = 16;
+pub const GROUP_RESOURCE: i8 = 32;
+
+/// The entity and key of a quota, and its value.
+pub type QuotaEntity = Vec<(Arc<str>, Option<Arc<str>>)>;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// The offset and epoch of the last record in it; -1 before the first.
+    pub offset: Offset,
+    pub epoch: LeaderEpoch,
+    pub topics: Topics,
+    pub brokers: OrdMap<BrokerId, Arc<Broker>>,
+    pub configs: OrdMap<ConfigResource, Arc<Overrides>>,
+    pub features: OrdMap<Arc<str>, i16>,
+    /// The offset at which features changed last.
+    pub features_epoch: Offset,
+    pub next_producer_id: ProducerId,
+    pub quotas: OrdMap<(QuotaEntity, Arc<str>), u64>,
+    /// Controllers, ACLs, credentials and tokens: kept as they were written until their capabilities use them.
+    pub others: OrdMap<(u8, Vec<u8>), Arc<Record>>,
+}
+
+/// What a batch of records changed.
+#[derive(Clone, Debug, Default)]
+pub struct Delta {
+    /// Topics that are new or have partitions that changed.
+    pub topics: BTreeSet<Uuid>,
+    pub removed_topics: Vec<Arc<Topic>>,
+    pub configs: BTreeSet<ConfigResource>,
+    pub brokers: BTreeSet<BrokerId>,
+    pub features: bool,
+}
+
+impl Image {
+    /// An image of no records.
+    pub fn empty() -> Self {
+        Self {
+            offset: -1,
+            features_epoch: -1,
+            ..Self::default()
+        }
+    }
+
+    /// A topic's own settings.
+    pub fn topic_overrides(&self, name: &str) -> Option<&Arc<Overrides>> {
+        self.configs.get(&(TOPIC_RESOURCE, Arc::from(name)))
+    }
+
+    pub fn overrides(&self, resource: i8, name: &str) -> Option<&Arc<Overrides>> {
+        self.configs.get(&(resource, Arc::from(name)))
+    }
+
+    /// Brokers that take part: registered and not fenced.
+    pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    pub fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
+    }
+
+    /// Folds one record in.
+    pub fn apply(&mut self, record: &Record, offset: Offset, delta: &mut Delta) {
+        match record {
+            Record::Topic(topic) => {
+                let name: Arc<str> = Arc::from(&*topic.name);
+                let added = Topic {
+                    name: Arc::clone(&name),
+                    id: topic.topic_id,
+                    partitions: Vec::new(),
+                };
+                self.topics.ids.insert(name, topic.topic_id);
+                self.topics.by_id.insert(topic.topic_id, Arc::new(added));
+                delta.topics.insert(topic.topic_id);
+            }
+            Record::RemoveTopic(topic) => {
+                if let Some(removed) = self.topics.by_id.remove(&topic.topic_id) {
+                    self.topics.ids.remove(&removed.name);
+                    self.configs
+                        .remove(&(TOPIC_RESOURCE, Arc::clone(&removed.name)));
+                    delta.topics.remove(&removed.id);
+                    delta.removed_topics.push(removed);
+                }
+            }
+            Record::Partition(partition) => self.put_partition(partition, delta),
+            Record::PartitionChange(change) => self.change_partition(change, delta),
+            Record::Config(config) => {
+                let resource = (config.resource_type, Arc::from(&*config.resource_name));
+                let mut overrides = self
+                    .configs
+                    .get(&resource)
+                    .map(|own| (**own).clone())
+                    .unwrap_or_default();
+                match &config.value {
+                    Some(value) => {
+                        drop(overrides.insert(config.name.to_string(), value.to_string()))
+                    }
+                    None => drop(overrides.remove(&*config.name)),
+                }
+                if overrides.is_empty() {
+                    self.configs.remove(&resource);
+                } else {
+                    self.configs.insert(resource.clone(), Arc::new(overrides));
+                }
+                delta.configs.insert(resource);
+            }
+            Record::RegisterBroker(broker) => {
+                self.brokers
+                    .insert(broker.broker_id, Arc::new(registration(broker)));
+                delta.brokers.insert(broker.broker_id);
+            }
+            Record::UnregisterBroker(broker) => {
+                self.brokers.remove(&broker.broker_id);
+                delta.brokers.insert(broker.broker_id);
+            }
+            Record::BrokerRegistrationChange(change) => {
+                self.change_broker(change.broker_id, delta, |broker| {
+                    match change.fenced {
+                        1 => broker.fenced = true,
+                        -1 => broker.fenced = false,
+                        _ => {}
+                    }
+                    broker.in_controlled_shutdown |= change.in_controlled_shutdown == 1;
+                    if !change.log_dirs.is_empty() {
+                        broker.log_dirs.clone_from(&change.log_dirs);
+                    }
+                });
+            }
+            Record::FenceBroker(fence) => {
+                self.change_broker(fence.id, delta, |broker| broker.fenced = true)
+            }
+            Record::UnfenceBroker(fence) => {
+                self.change_broker(fence.id, delta, |broker| broker.fenced = false);
+            }
+            Record::FeatureLevel(feature) => {
+                let name: Arc<str> = Arc::from(&*feature.name);
+                if feature.feature_level == 0 {
+                    self.features.remove(&name);
+                } else {
+                    self.features.insert(name, feature.feature_level);
+                }
+                self.features_epoch = offset;
+                delta.features = true;
+            }
+            Record::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
+            Record::ClientQuota(quota) => self.apply_quota(quota),
+            Record::RegisterController(controller) => {
+                self.keep(27, controller.controller_id.to_be_bytes().to_vec(), record);
+            }
+            Record::UnregisterController(controller) => {
+                self.others
+                    .remove(&(27, controller.controller_id.to_be_bytes().to_vec()));
+            }
+            Record::AccessControlEntry(entry) => self.keep(18, entry.id.0.to_vec(), record),
+            Record::RemoveAccessControlEntry(entry) => {
+                drop(self.others.remove(&(18, entry.id.0.to_vec())))
+            }
+            Record::UserScramCredential(user) => {
+                self.keep(11, scram_key(&user.name, user.mechanism), record);
+            }
+            Record::RemoveUserScramCredential(user) => {
+                self.others
+                    .remove(&(11, scram_key(&user.name, user.mechanism)));
+            }
+            Record::DelegationToken(token) => {
+                self.keep(10, token.token_id.as_bytes().to_vec(), record)
+            }
+            Record::RemoveDelegationToken(token) => {
+                self.others
+                    .remove(&(10, token.token_id.as_bytes().to_vec()));
+            }
+            Record::ClearElr(_)
+            | Record::NoOp(_)
+            | Record::ZkMigrationState(_)
+            | Record::BeginTransaction(_)
+            | Record::EndTransaction(_)
+            | Record::AbortTransaction(_) => {}
+        }
+        self.offset = self.offset.max(offset);
+    }
+
+    fn keep(&mut self, kind: u8, key: Vec<u8>, record: &Record) {
+        self.others.insert((kind, key), Arc::new(record.clone()));
+    }
+
+    fn change_broker(&mut self, id: BrokerId, delta: &mut Delta, change: impl FnOnce(&mut Broker)) {
+        if let Some(broker) = self.brokers.get(&id) {
+            let mut broker = (**broker).clone();
+            change(&mut broker);
+            self.brokers.insert(id, Arc::new(broker));
+            delta.brokers.insert(id);
+        }
+    }
+
+    fn put_partition(&mut self, record: &PartitionRecord, delta: &mut Delta) {
+        let Some(topic) = self.topics.by_id.get_mut(&record.topic_id) else {
+            return;
+        };
+        let partitions = &mut Arc::make_mut(topic).partitions;
+        let partition = Partition {
+            replicas: record.replicas.clone(),
+            directories: record.directories.clone(),
+            isr: record.isr.clone(),
+            removing: record.removing_replicas.clone(),
+            adding: record.adding_replicas.clone(),
+            elr: record.eligible_leader_replicas.clone().unwrap_or_default(),
+            last_known_elr: record.last_known_elr.clone().unwrap_or_default(),
+            leader: record.leader,
+            leader_recovery_state: record.leader_recovery_state,
+            leader_epoch: record.leader_epoch,
+            partition_epoch: record.partition_epoch,
+        };
+        let index = record.partition_id as usize;
+        if index > partitions.len() {
+            return;
+        }
+        match partitions.get_mut(index) {
+            Some(existing) => *existing = partition,
+            None => partitions.push(partition),
+        }
+        delta.topics.insert(record.topic_id);
+    }
+
+    fn change_partition(&mut self, change: &PartitionChangeRecord, delta: &mut Delta) {
+        let Some(topic) = self.topics.by_id.get_mut(&change.topic_id) else {
+            return;
+        };
+        let Some(partition) = Arc::make_mut(topic)
+            .partitions
+            .get_mut(change.partition_id as usize)
+        else {
+            return;
+        };
+        if let Some(isr) = &change.isr {
+            partition.isr.clone_from(isr);
+        }
+        if let Some(replicas) = &change.replicas {
+            partition.replicas.clone_from(replicas);
+        }
+        if let Some(removing) = &change.removing_replicas {
+            partition.removing.clone_from(removing);
+        }
+        if let Some(adding) = &change.adding_replicas {
+            partition.adding.clone_from(adding);
+        }
+        if let Some(directories) = &change.directories {
+            partition.directories.clone_from(directories);
+        }
+        if let Some(elr) = &change.eligible_leader_replicas {
+            partition.elr.clone_from(elr);
+        }
+        if let Some(elr) = &change.last_known_elr {
+            partition.last_known_elr.clone_from(elr);
+        }
+        if change.leader_recovery_state != -1 {
+            partition.leader_recovery_state = change.leader_recovery_state;
+        }
+        // -2 leaves the leader alone; anything else is an election, even of the same leader.
+        if change.leader != -2 {
+            partition.leader = change.leader;
+            partition.leader_epoch += 1;
+        }
+        partition.partition_epoch += 1;
+        delta.topics.insert(change.topic_id);
+    }
+
+    fn apply_quota(&mut self, quota: &ClientQuotaRecord) {
+        let entity: QuotaEntity = quota
+            .entity
+            .iter()
+            .map(|part| {
+                (
+                    Arc::from(&*part.entity_type),
+                    part.entity_name.as_deref().map(Arc::from),
+                )
+            })
+            .collect();
+        let key = (entity, Arc::from(&*quota.key));
+        if quota.remove {
+            self.quotas.remove(&key);
+        } else {
+            self.quotas.insert(key, quota.value.to_bits());
+        }
+    }
+}
+
+/// Names of all configured resources of a kind.
+pub fn configured(image: &Image, kind: i8) -> OrdSet<Arc<str>> {
+    image
+        .configs
+        .keys()
+        .filter(|(of, _)| *of == kind)
+        .map(|(_, name)| Arc::clone(name))
+        .collect()
+}
+
+fn scram_key(name: &str, mechanism: i8) -> Vec<u8> {
+    let mut key = name.as_bytes().to_vec();
+    key.push(0);
+    key.push(mechanism as u8);
+    key
+}
+
+fn registration(record: &RegisterBrokerRecord) -> Broker {
+    Broker {
+        id: record.broker_id,
+        epoch: record.broker_epoch,
+        incarnation: record.incarnation_id,
+        endpoints: record
+            .end_points
+            .iter()
+            .map(|end| {
+                (
+                    Arc::from(&*end.name),
+                    Arc::from(&*end.host),
+                    end.port,
+                    end.security_protocol,
+                )
+            })
+            .collect(),
+        features: record
+            .features
+            .iter()
+            .map(|feature| {
+                let range = (feature.min_supported_version, feature.max_supported_version);
+                (Arc::from(&*feature.name), range)
+            })
+            .collect(),
+        rack: record.rack.as_deref().map(Arc::from),
+        fenced: record.fenced,
+        in_controlled_shutdown: record.in_controlled_shutdown,
+        log_dirs: record.log_dirs.clone(),
+    }
+}
+
+/// The records whose fold is `image`: the content of a snapshot, in Kafka's order.
+pub fn records_of(image: &Image) -> Vec<Record> {
+    use super::record::schema::{
+        BrokerEndpoint, BrokerFeature, ClientQuotaEntityData, ConfigRecord, FeatureLevelRecord,
+        ProducerIdsRecord, TopicRecord,
+    };
+    let mut records = Vec::new();
+    for (name, level) in &image.features {
+        records.push(
+            FeatureLevelRecord {
+                name: (**name).into(),
+                feature_level: *level,
+            }
+            .into(),
+        );
+    }
+    // metadata.version leads, because it says how to read the rest.
+    records.sort_by_key(|record| !matches!(record, Record::FeatureLevel(feature) if feature.name == "metadata.version"));
+    for broker in image.brokers.values() {
+        records.push(
+            RegisterBrokerRecord {
+                broker_id: broker.id,
+                is_migrating_zk_broker: false,
+                incarnation_id: broker.incarnation,
+                broker_epoch: broker.epoch,
+                end_points: broker
+                    .endpoints
+                    .iter()
+                    .map(|(name, host, port, security_protocol)| BrokerEndpoint {
+                        name: (**name).into(),
+                        host: (**host).into(),
+                        port: *port,
+                        security_protocol: *security_protocol,
+                    })
+                    .collect(),
+                features: broker
+                    .features
+                    .iter()
+                    .map(|(name, (min, max))| BrokerFeature {
+                        name: (**name).into(),
+                        min_supported_version: *min,
+                        max_supported_version: *max,
+                    })
+                    .collect(),
+                rack: broker.rack.as_deref().map(Into::into),
+                fenced: broker.fenced,
+                in_controlled_shutdown: broker.in_controlled_shutdown,
+                log_dirs: broker.log_dirs.clone(),
+                cordoned_log_dirs: None,
+            }
+            .into(),
+        );
+    }
+    records.extend(
+        image
+            .others
+            .iter()
+            .filter(|((kind, _), _)| *kind == 27)
+            .map(|(_, record)| (**record).clone()),
+    );
+    for topic in image.topics.iter() {
+        records.push(
+            TopicRecord {
+                name: (*topic.name).into(),
+                topic_id: topic.id,
+            }
+            .into(),
+        );
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            records.push(partition_record(topic.id, index as i32, partition).into());
+        }
+    }
+    for ((kind, name), overrides) in &image.configs {
+        for (key, value) in &**overrides {
+            records.push(
+                ConfigRecord {
+                    resource_type: *kind,
+                    resource_name: (**name).into(),
+                    name: key.as_str().into(),
+                    value: Some(value.as_str().into()),
+                }
+                .into(),
+            );
+        }
+    }
+    for ((entity, key), value) in &image.quotas {
+        records.push(
+            ClientQuotaRecord {
+                entity: entity
+                    .iter()
+                    .map(|(kind, name)| ClientQuotaEntityData {
+                        entity_type: (**kind).into(),
+                        entity_name: name.as_deref().map(Into::into),
+                    })
+                    .collect(),
+                key: (**key).into(),
+                value: f64::from_bits(*value),
+                remove: false,
+            }
+            .into(),
+        );
+    }
+    if image.next_producer_id > 0 {
+        let ids = ProducerIdsRecord {
+            broker_id: -1,
+            broker_epoch: -1,
+            next_producer_id: image.next_producer_id,
+        };
+        records.push(ids.into());
+    }
+    records.extend(
+        image
+            .others
+            .iter()
+            .filter(|((kind, _), _)| *kind != 27)
+            .map(|(_, record)| (**record).clone()),
+    );
+    records
+}
+
+/// The full record of a partition.
+pub fn partition_record(topic_id: Uuid, index: i32, partition: &Partition) -> PartitionRecord {
+    let optional = |ids: &Vec<BrokerId>| (!ids.is_empty()).then(|| ids.clone());
+    PartitionRecord {
+        partition_id: index,
+        topic_id,
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.clone(),
+        removing_replicas: partition.removing.clone(),
+        adding_replicas: partition.adding.clone(),
+        leader: partition.leader,
+        leader_recovery_state: partition.leader_recovery_state,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        directories: partition.directories.clone(),
+        eligible_leader_replicas: optional(&partition.elr),
+        last_known_elr: optional(&partition.last_known_elr),
+    }
+}

@@ -1,0 +1,363 @@
+//! The quorum of one: `__cluster_metadata-0` in this node's metadata directory, with Kafka's batches and snapshots.
+//!
+//! ```text
+//! 1. records are appended as one batch; 2. the file is synced; 3. they are committed, and the image shows them.
+//! ```
+//! After a crash before 2 the batch is there or not, whole or cut off by recovery: nobody was told of it.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
+use crate::log::append::{DECOMPRESSED_MAX, Origin};
+use crate::log::checkpoint;
+use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
+use crate::log::manager::METADATA_LOG;
+use crate::log::partition_log::{PartitionLog, ReadEnd};
+use crate::log::recovery::Known;
+use crate::log::settings::LogSettings;
+use crate::metadata::image::{Delta, Image, records_of};
+use crate::metadata::record::Record;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::header::BatchHeader;
+use crate::wire::batch::record::{decompressed, records};
+use crate::wire::codec::Writer;
+use crate::wire::message::Message;
+use crate::wire::message::embedded::{
+    LeaderChangeMessage, LeaderChangeVoter, SnapshotFooterRecord, SnapshotHeaderRecord,
+};
+
+/// Bytes after which a batch of a snapshot is closed.
+const SNAPSHOT_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of the log read at a time on start.
+const LOAD_BYTES: usize = 4 << 20;
+/// A batch of metadata is never larger.
+const BATCH_BYTES_MAX: u32 = 8 << 20;
+
+const LEADER_CHANGE: u8 = 2;
+const SNAPSHOT_HEADER: u8 = 3;
+const SNAPSHOT_FOOTER: u8 = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub struct SingleQuorum {
+    dir: PathBuf,
+    log: PartitionLog,
+    epoch: LeaderEpoch,
+    /// Bytes appended since the newest snapshot.
+    since_snapshot: u64,
+}
+
+impl SingleQuorum {
+    /// Opens the metadata log, folds it, and begins a new epoch as its leader.
+    pub fn open(
+        metadata_dir: &Path,
+        node_id: BrokerId,
+        clean: bool,
+        now: Timestamp,
+    ) -> Result<(Self, Image), StorageError> {
+        let dir = metadata_dir.join(METADATA_LOG);
+        let mut image = Image::empty();
+        let mut delta = Delta::default();
+        if !dir.exists() {
+            fs::create_dir_all(&dir).at("create", &dir)?;
+            crate::log::dir::write_partition_metadata(&dir, Uuid::METADATA_TOPIC)?;
+        }
+        let snapshot = newest_snapshot(&dir)?;
+        if let Some((path, end, epoch)) = &snapshot {
+            let bytes = Bytes::from(fs::read(path).at("read", path)?);
+            fold(path, &bytes, |record, _| {
+                image.apply(record, end - 1, &mut delta)
+            })?;
+            image.epoch = *epoch;
+        }
+        let settings = LogSettings {
+            cleanup_delete: false,
+            max_message_bytes: BATCH_BYTES_MAX,
+            retention_ms: -1,
+            ..LogSettings::default()
+        };
+        let known = Known {
+            clean,
+            recovery_point: 0,
+            log_start: snapshot
+                .as_ref()
+                .map(|(_, end, _)| *end)
+                .filter(|_| !has_segment(&dir)),
+        };
+        let partition = TopicPartition::new("__cluster_metadata", 0);
+        let log = PartitionLog::open(
+            &dir,
+            partition,
+            Uuid::METADATA_TOPIC,
+            settings,
+            known,
+            Offset::MAX,
+            now,
+        )?;
+        let size_before = log.size();
+        load(&dir, &log, &mut image, &mut delta)?;
+
+        let epoch = log.latest_epoch().unwrap_or(0).max(image.epoch).max(0) + 1;
+        let this = Self {
+            dir,
+            log,
+            epoch,
+            since_snapshot: size_before,
+        };
+        this.write_quorum_state(node_id)?;
+        this.announce_leader(node_id, now)?;
+        image.epoch = epoch;
+        image.offset = this.log.log_end() - 1;
+        Ok((this, image))
+    }
+
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    pub fn log_end(&self) -> Offset {
+        self.log.log_end()
+    }
+
+    /// Commits records as one batch; gives the offset of the first. They count only once this has returned.
+    pub fn commit(&mut self, batch: &[Record], now: Timestamp) -> Result<Offset, AppendError> {
+        let mut builder = BatchBuilder::default();
+        for record in batch {
+            let value = record
+                .encode()
+                .map_err(|error| malformed(&self.dir, error.to_string()))?;
+            builder.push(now, None, Some(&value));
+        }
+        let bytes = builder.build();
+        let appended = self
+            .log
+            .append_alone(&bytes, self.epoch, Origin::Internal, now)?;
+        self.since_snapshot += bytes.len() as u64;
+        Ok(appended.first_offset)
+    }
+
+    /// Makes everything committed so far durable.
+    pub fn sync(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.log.flush(now)
+    }
+
+    /// Bytes appended since the newest snapshot.
+    pub fn since_snapshot(&self) -> u64 {
+        self.since_snapshot
+    }
+
+    /// Writes a snapshot of `image`, which is the fold of everything committed.
+    pub fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
+        let end = self.log.log_end();
+        let content = snapshot_bytes(image, self.epoch, now)?;
+        let path = self
+            .dir
+            .join(format!("{end:020}-{:010}.checkpoint", self.epoch));
+        checkpoint::replace(&path, &content, true)?;
+        self.since_snapshot = 0;
+        Ok(())
+    }
+
+    /// Closes the log for a clean stop.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.log.close()
+    }
+
+    fn write_quorum_state(&self, node_id: BrokerId) -> Result<(), StorageError> {
+        let text = format!(
+            "{{\"clusterId\":\"\",\"leaderId\":{node_id},\"leaderEpoch\":{},\"votedId\":-1,\"appliedOffset\":0,\
+             \"currentVoters\":[{{\"voterId\":{node_id}}}],\"data_version\":0}}",
+            self.epoch
+        );
+        checkpoint::replace(&self.dir.join("quorum-state"), text.as_bytes(), true)
+    }
+
+    fn announce_leader(&self, node_id: BrokerId, now: Timestamp) -> Result<(), StorageError> {
+        let voter = LeaderChangeVoter {
+            voter_id: node_id,
+            voter_directory_id: Uuid::ZERO,
+        };
+        let message = LeaderChangeMessage {
+            version: 0,
+            leader_id: node_id,
+            voters: vec![voter.clone()],
+            granting_voters: vec![voter],
+        };
+        let batch = control_batch(LEADER_CHANGE, &message, now)
+            .map_err(|what| malformed(&self.dir, what))?
+            .build();
+        self.log
+            .append_alone(&batch, self.epoch, Origin::Internal, now)
+            .map_err(|error| match error {
+                AppendError::Storage(error) => error,
+                refused @ AppendError::Refused { .. } => malformed(&self.dir, refused.to_string()),
+            })?;
+        self.log.flush(now)
+    }
+}
+
+/// A batch with one control record of the quorum.
+fn control_batch(kind: u8, value: &impl Message, now: Timestamp) -> Result<BatchBuilder, String> {
+    let mut writer = Writer::default();
+    value
+        .write(&mut writer, 0)
+        .map_err(|error| error.to_string())?;
+    let mut builder = BatchBuilder::default().control();
+    builder.push(now, Some(&[0, 0, 0, kind]), Some(&writer.into_bytes()));
+    Ok(builder)
+}
+
+fn snapshot_bytes(
+    image: &Image,
+    epoch: LeaderEpoch,
+    now: Timestamp,
+) -> Result<Vec<u8>, StorageError> {
+    let wrong = |what: String| malformed("a metadata snapshot", what);
+    let mut out = Vec::new();
+    let mut next = 0;
+    let mut close = |builder: BatchBuilder| {
+        let count = builder.count();
+        if count > 0 {
+            out.extend_from_slice(&builder.at(next, epoch).build());
+            next += i64::from(count);
+        }
+    };
+    let header = SnapshotHeaderRecord {
+        version: 0,
+        last_contained_log_timestamp: now,
+    };
+    close(control_batch(SNAPSHOT_HEADER, &header, now).map_err(wrong)?);
+    let mut builder = BatchBuilder::default();
+    for record in records_of(image) {
+        let value = record.encode().map_err(|error| wrong(error.to_string()))?;
+        builder.push(now, None, Some(&value));
+        if builder.size() >= SNAPSHOT_BATCH_BYTES {
+            close(std::mem::take(&mut builder));
+        }
+    }
+    close(builder);
+    close(
+        control_batch(SNAPSHOT_FOOTER, &SnapshotFooterRecord { version: 0 }, now).map_err(wrong)?,
+    );
+    Ok(out)
+}
+
+/// The snapshot with the largest end offset; the one of formatting time, at offset 0, holds no state of the cluster.
+fn newest_snapshot(dir: &Path) -> Result<Option<(PathBuf, Offset, LeaderEpoch)>, StorageError> {
+    let mut newest: Option<(PathBuf, Offset, LeaderEpoch)> = None;
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let entry = entry.at("list", dir)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let parsed = name.strip_suffix(".checkpoint").and_then(|stem| {
+            let (end, epoch) = stem.split_once('-')?;
+            Some((
+                end.parse::<Offset>().ok()?,
+                epoch.parse::<LeaderEpoch>().ok()?,
+            ))
+        });
+        if let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0)
+            && newest.as_ref().is_none_or(|(_, best, _)| end > *best)
+        {
+            newest = Some((entry.path(), end, epoch));
+        }
+    }
+    Ok(newest)
+}
+
+fn has_segment(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
+        })
+    })
+}
+
+/// Folds the log into the image, from the offset after the image's.
+fn load(
+    dir: &Path,
+    log: &PartitionLog,
+    image: &mut Image,
+    delta: &mut Delta,
+) -> Result<(), StorageError> {
+    let mut pending: Option<Vec<(Record, Offset)>> = None;
+    let mut next = log.watermarks().log_start.max(image.offset + 1);
+    while next < log.log_end() {
+        let plan = log
+            .read(next, LOAD_BYTES, ReadEnd::LogEnd, true)
+            .map_err(|error| malformed(dir, error.to_string()))?;
+        let Some(range) = plan.records else { break };
+        let mut bytes = BytesMut::zeroed(range.len);
+        range
+            .file
+            .read_exact_at(&mut bytes, range.position)
+            .at("read", dir)?;
+        let read_to = fold(dir, &bytes.freeze(), |record, offset| {
+            if offset < next {
+                return;
+            }
+            // A metadata transaction counts as a whole, or not at all.
+            match record {
+                Record::BeginTransaction(_) => pending = Some(Vec::new()),
+                Record::AbortTransaction(_) => pending = None,
+                Record::EndTransaction(_) => {
+                    for (record, offset) in pending.take().into_iter().flatten() {
+                        image.apply(&record, offset, delta);
+                    }
+                }
+                record => match &mut pending {
+                    Some(pending) => pending.push((record.clone(), offset)),
+                    None => image.apply(record, offset, delta),
+                },
+            }
+        })?;
+        if read_to <= next {
+            break;
+        }
+        next = read_to;
+    }
+    Ok(())
+}
+
+/// Hands every metadata record in `bytes` to `apply`; gives the offset after the last whole batch.
+fn fold(
+    path: &Path,
+    bytes: &Bytes,
+    mut apply: impl FnMut(&Record, Offset),
+) -> Result<Offset, StorageError> {
+    let mut rest = bytes.clone();
+    let mut end = 0;
+    while let Ok(header) = BatchHeader::parse(&rest)
+        && header.size() <= rest.len()
+    {
+        let batch = rest.split_to(header.size());
+        let wrong = |what: String| {
+            malformed(
+                path,
+                format!("the batch at offset {}: {what}", header.base_offset),
+            )
+        };
+        header
+            .verify(&batch)
+            .map_err(|error| wrong(error.to_string()))?;
+        end = header.next_offset();
+        if header.is_control() {
+            continue;
+        }
+        let body = decompressed(&header, &batch, DECOMPRESSED_MAX)
+            .map_err(|error| wrong(error.to_string()))?;
+        for record in records(&header, &body) {
+            let record = record.map_err(|error| wrong(error.to_string()))?;
+            let value = body.slice_ref(record.value.unwrap_or_default());
+            let decoded = Record::decode(value).map_err(|error| wrong(error.to_string()))?;
+            apply(&decoded, record.offset);
+        }
+    }
+    Ok(end)
+}
