@@ -4,4 +4,5 @@ pub mod base;
 pub mod config;
 pub mod log;
 pub mod metadata;
+pub mod replica;
 pub mod wire;

@@ -1,0 +1,153 @@
+//! Reading many partitions for one fetch: limits, isolation, epochs. Plans only; the bytes stay in their files.
+
+use std::sync::Arc;
+
+use super::manager::ReplicaManager;
+use super::partition::Partition;
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::log::partition_log::{ReadEnd, ReadPlan};
+use crate::wire::error_code::ErrorCode;
+
+/// One partition that a fetch asks for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub topic: Arc<str>,
+    pub topic_id: Uuid,
+    pub index: PartitionIndex,
+    pub fetch_offset: Offset,
+    /// -1 when the client does not know.
+    pub current_leader_epoch: LeaderEpoch,
+    /// -1 when the client does not know.
+    pub last_fetched_epoch: LeaderEpoch,
+    pub max_bytes: usize,
+}
+
+/// How the whole fetch is limited.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub max_bytes: usize,
+    pub read_committed: bool,
+    pub by_id: bool,
+    /// Before version 3 the limit is hard: a first batch beyond it is cut, not sent whole.
+    pub hard_limit: bool,
+}
+
+/// What one partition gives.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Read(ReadPlan),
+    /// The client's log ended differently: epoch and offset where ours ends it (KIP-595).
+    Diverged {
+        epoch: LeaderEpoch,
+        end_offset: Offset,
+        plan: ReadPlan,
+    },
+    Failed(ErrorCode, Option<Arc<Partition>>),
+}
+
+/// The outcome of every wanted partition, in order, and how many record bytes they have in all.
+#[derive(Debug)]
+pub struct Fetched {
+    pub outcomes: Vec<Outcome>,
+    pub bytes: usize,
+    /// Whether the answer must not wait: an error, or a log that diverged.
+    pub urgent: bool,
+    pub partitions: Vec<Arc<Partition>>,
+}
+
+/// Plans one round of reading.
+pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fetched {
+    let mut fetched = Fetched {
+        outcomes: Vec::with_capacity(wanted.len()),
+        bytes: 0,
+        urgent: false,
+        partitions: Vec::with_capacity(wanted.len()),
+    };
+    let mut left = limits.max_bytes;
+    for want in wanted {
+        let outcome = read_one(
+            replicas,
+            want,
+            limits,
+            left,
+            fetched.bytes == 0,
+            &mut fetched.partitions,
+        );
+        match &outcome {
+            Outcome::Read(plan) => {
+                let len = plan.records.as_ref().map_or(0, |range| range.len);
+                fetched.bytes += len;
+                left = left.saturating_sub(len);
+            }
+            Outcome::Diverged { .. } | Outcome::Failed(..) => fetched.urgent = true,
+        }
+        fetched.outcomes.push(outcome);
+    }
+    fetched
+}
+
+fn read_one(
+    replicas: &ReplicaManager,
+    want: &Wanted,
+    limits: Limits,
+    left: usize,
+    first: bool,
+    seen: &mut Vec<Arc<Partition>>,
+) -> Outcome {
+    let found = if limits.by_id {
+        replicas.partition_by_id(want.topic_id, want.index)
+    } else {
+        replicas.partition(&want.topic, want.index)
+    };
+    let partition = match found {
+        Ok(partition) => partition,
+        Err(error) => return Outcome::Failed(error, None),
+    };
+    if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
+        return Outcome::Failed(error, Some(partition));
+    }
+    let end = if limits.read_committed {
+        ReadEnd::LastStable
+    } else {
+        ReadEnd::HighWatermark
+    };
+    if want.last_fetched_epoch >= 0 {
+        let ours = partition.log.end_of_epoch(want.last_fetched_epoch);
+        let diverged = match ours {
+            None => Some((-1, -1)),
+            Some((epoch, end_offset)) => (epoch < want.last_fetched_epoch
+                || end_offset < want.fetch_offset)
+                .then_some((epoch, end_offset)),
+        };
+        if let Some((epoch, end_offset)) = diverged {
+            let at = partition.log.watermarks().log_start;
+            return match partition.log.read(at, 0, end, false) {
+                Ok(plan) => Outcome::Diverged {
+                    epoch,
+                    end_offset,
+                    plan,
+                },
+                Err(error) => Outcome::Failed(error.code(), Some(partition)),
+            };
+        }
+    }
+    // The first partition with data sends at least one batch, so that a batch beyond all limits can be consumed.
+    let at_least_one = first && !limits.hard_limit;
+    match partition.log.read(
+        want.fetch_offset,
+        want.max_bytes.min(left),
+        end,
+        at_least_one,
+    ) {
+        Ok(plan) => {
+            seen.push(Arc::clone(&partition));
+            Outcome::Read(plan)
+        }
+        Err(error) => {
+            if error.code() == ErrorCode::KafkaStorageError {
+                tracing::error!(partition = %partition.log.partition(), %error, "a read failed");
+            }
+            Outcome::Failed(error.code(), Some(partition))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! One partition on this node: its log, its leader epoch, and who waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use bytes::Bytes;
+
+use super::purgatory::WaitList;
+use crate::base::ids::{LeaderEpoch, PartitionIndex, Uuid};
+use crate::base::time::Timestamp;
+use crate::log::append::Origin;
+use crate::log::error::AppendError;
+use crate::log::partition_log::{Appended, PartitionLog};
+use crate::wire::error_code::ErrorCode;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Partition {
+    pub topic: Arc<str>,
+    pub topic_id: Uuid,
+    pub index: PartitionIndex,
+    pub log: Arc<PartitionLog>,
+    leader_epoch: AtomicI32,
+    /// Cleared when the partition is deleted; whoever still holds it is told to look again.
+    leads: AtomicBool,
+    waiting: WaitList,
+}
+
+impl Partition {
+    pub fn new(
+        topic: Arc<str>,
+        topic_id: Uuid,
+        index: PartitionIndex,
+        log: Arc<PartitionLog>,
+        leader_epoch: LeaderEpoch,
+    ) -> Self {
+        Self {
+            topic,
+            topic_id,
+            index,
+            log,
+            leader_epoch: AtomicI32::new(leader_epoch),
+            leads: AtomicBool::new(true),
+            waiting: WaitList::default(),
+        }
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch.load(Ordering::Acquire)
+    }
+
+    /// Takes over a new epoch; older ones are ignored.
+    pub fn lead(&self, epoch: LeaderEpoch) {
+        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
+        self.waiting.wake();
+    }
+
+    /// The partition is gone.
+    pub fn retire(&self) {
+        self.leads.store(false, Ordering::Release);
+        self.waiting.wake();
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    /// Compares the epoch that a client knows (-1 for none) with the partition's.
+    pub fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
+        let current = self.leader_epoch();
+        if !self.is_leader() {
+            Err(ErrorCode::NotLeaderOrFollower)
+        } else if known < 0 || known == current {
+            Ok(())
+        } else if known < current {
+            Err(ErrorCode::FencedLeaderEpoch)
+        } else {
+            Err(ErrorCode::UnknownLeaderEpoch)
+        }
+    }
+
+    /// Appends and wakes those who wait. The only replica is this one, so the records are committed on return.
+    pub fn append(
+        &self,
+        records: &Bytes,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        if !self.is_leader() {
+            return Err(AppendError::refused(
+                ErrorCode::NotLeaderOrFollower,
+                "this broker does not lead the partition any more",
+            ));
+        }
+        let appended = self
+            .log
+            .append_alone(records, self.leader_epoch(), origin, now)?;
+        if !appended.duplicate {
+            self.waiting.wake();
+        }
+        Ok(appended)
+    }
+}
+
+/// A partition that somebody waits for.
+#[derive(Clone, Debug)]
+pub struct Awaited(pub Arc<Partition>);
+
+impl AsRef<WaitList> for Awaited {
+    fn as_ref(&self) -> &WaitList {
+        &self.0.waiting
+    }
+}
