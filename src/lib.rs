@@ -5,4 +5,5 @@ pub mod config;
 pub mod log;
 pub mod metadata;
 pub mod replica;
+pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! What the broker says about itself: its log.
+
+pub mod logging;
