@@ -1,0 +1,574 @@
+//! pure: one classic group: who is in it, what they support, and who is waiting for what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use indexmap::IndexMap;
+
+use crate::base::time::Timestamp;
+use crate::coordinator::group::record::group_metadata::{GroupMetadataValue, MemberMetadata};
+use crate::coordinator::runtime::shard::Ticket;
+use crate::wire::codec::Reader;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::Message;
+use crate::wire::message::embedded::ConsumerProtocolSubscription;
+use crate::wire::message::join_group::{JoinGroupRequestProtocol, JoinGroupResponseMember};
+
+/// The protocol type of consumers, whose subscriptions the coordinator can read.
+pub const CONSUMER: &str = "consumer";
+
+/// Where a group stands. `Dead` is a group that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Empty,
+    PreparingRebalance {
+        /// Set in the first rebalance of an empty group, which waits for more members to come.
+        initial: Option<InitialDelay>,
+    },
+    CompletingRebalance,
+    Stable,
+}
+
+/// How long the first rebalance still waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitialDelay {
+    pub delay_ms: i32,
+    /// What further delays may take together.
+    pub remaining_ms: i32,
+    /// Whether a member came since the delay began.
+    pub member_came: bool,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance { .. } => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Stable => "Stable",
+        }
+    }
+
+    pub fn is_preparing(self) -> bool {
+        matches!(self, Self::PreparingRebalance { .. })
+    }
+}
+
+/// One member. Its protocols come in its own order of preference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub instance_id: Option<ByteString>,
+    pub client_id: ByteString,
+    pub client_host: ByteString,
+    pub rebalance_timeout_ms: i32,
+    pub session_timeout_ms: i32,
+    pub protocols: Vec<(ByteString, Bytes)>,
+    pub assignment: Bytes,
+    /// Has not had an answer to its first JoinGroup yet, so it cannot send heartbeats.
+    pub is_new: bool,
+    joining: Option<Ticket>,
+    pub syncing: Option<Ticket>,
+}
+
+impl Member {
+    pub fn joining(&self) -> Option<Ticket> {
+        self.joining
+    }
+
+    pub fn metadata(&self, protocol: &str) -> Bytes {
+        self.protocols
+            .iter()
+            .find(|(name, _)| name == protocol)
+            .map(|(_, metadata)| metadata.clone())
+            .unwrap_or_default()
+    }
+
+    /// Whether it offers the same as before, in the same order.
+    pub fn offers(&self, protocols: &[JoinGroupRequestProtocol]) -> bool {
+        self.protocols.len() == protocols.len()
+            && self
+                .protocols
+                .iter()
+                .zip(protocols)
+                .all(|((name, metadata), now)| *name == now.name && *metadata == now.metadata)
+    }
+
+    fn supports(&self, protocol: &str) -> bool {
+        self.protocols.iter().any(|(name, _)| name == protocol)
+    }
+}
+
+/// One group. `apply` makes it what a record says and leaves alone what no record tells.
+#[derive(Clone, Debug)]
+pub struct ClassicGroup {
+    pub state: State,
+    /// When it came into its state; unknown for records before version 2.
+    pub state_since: Option<Timestamp>,
+    pub protocol_type: Option<ByteString>,
+    /// The protocol that all members support and most prefer.
+    pub protocol: Option<ByteString>,
+    pub generation: i32,
+    pub leader: Option<ByteString>,
+    members: IndexMap<ByteString, Member>,
+    static_members: BTreeMap<ByteString, ByteString>,
+    /// Ids that were handed out and have not come back.
+    pub pending_join: BTreeSet<ByteString>,
+    /// Members that have the generation and have not asked for their assignment.
+    pub pending_sync: BTreeSet<ByteString>,
+    /// How many members support a protocol.
+    supported: BTreeMap<ByteString, usize>,
+    joining_count: usize,
+    /// The topics of all members together; unknown if they are not consumers or cannot be read.
+    subscribed: Option<BTreeSet<ByteString>>,
+}
+
+impl ClassicGroup {
+    pub fn new(now: Option<Timestamp>) -> Self {
+        Self {
+            state: State::Empty,
+            state_since: now,
+            protocol_type: None,
+            protocol: None,
+            generation: 0,
+            leader: None,
+            members: IndexMap::new(),
+            static_members: BTreeMap::new(),
+            pending_join: BTreeSet::new(),
+            pending_sync: BTreeSet::new(),
+            supported: BTreeMap::new(),
+            joining_count: 0,
+            subscribed: None,
+        }
+    }
+
+    /// Makes the group what the record says: stable with these members, or empty without any.
+    pub fn apply(&mut self, value: &GroupMetadataValue) {
+        self.generation = value.generation;
+        self.protocol_type = Some(value.protocol_type.clone()).filter(|name| !name.is_empty());
+        self.protocol = value.protocol.clone();
+        self.leader = value.leader.clone();
+        self.state_since =
+            Some(value.current_state_timestamp).filter(|timestamp| *timestamp >= 0);
+
+        let mut before = std::mem::take(&mut self.members);
+        self.static_members.clear();
+        self.supported.clear();
+        self.joining_count = 0;
+        for recorded in &value.members {
+            let mut member = before
+                .shift_remove(&recorded.member_id)
+                .unwrap_or_else(|| remembered(recorded, value.protocol.as_ref()));
+            member.assignment = recorded.assignment.clone();
+            self.insert(recorded.member_id.clone(), member);
+        }
+        self.state = if self.members.is_empty() {
+            State::Empty
+        } else {
+            State::Stable
+        };
+        self.pending_sync
+            .retain(|member| self.members.contains_key(member));
+        self.read_subscriptions();
+    }
+
+    /// The record of the group as it is, with these assignments.
+    pub fn record(&self, mut assignments: BTreeMap<ByteString, Bytes>) -> GroupMetadataValue {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        GroupMetadataValue {
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            generation: self.generation,
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone(),
+            current_state_timestamp: self.state_since.unwrap_or(-1),
+            members: self
+                .members
+                .iter()
+                .map(|(id, member)| MemberMetadata {
+                    member_id: id.clone(),
+                    group_instance_id: member.instance_id.clone(),
+                    client_id: member.client_id.clone(),
+                    client_host: member.client_host.clone(),
+                    rebalance_timeout: member.rebalance_timeout_ms,
+                    session_timeout: member.session_timeout_ms,
+                    subscription: member.metadata(protocol),
+                    assignment: assignments.remove(id).unwrap_or_default(),
+                })
+                .collect(),
+        }
+    }
+
+    pub fn members(&self) -> &IndexMap<ByteString, Member> {
+        &self.members
+    }
+
+    pub fn member(&self, id: &str) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    pub fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.get_mut(id)
+    }
+
+    pub fn static_member(&self, instance_id: &str) -> Option<&ByteString> {
+        self.static_members.get(instance_id)
+    }
+
+    pub fn is_leader(&self, id: &str) -> bool {
+        self.leader.as_deref() == Some(id)
+    }
+
+    pub fn joining_count(&self) -> usize {
+        self.joining_count
+    }
+
+    pub fn all_joined(&self) -> bool {
+        self.joining_count == self.members.len() && self.pending_join.is_empty()
+    }
+
+    /// The longest time that any member needs to come back.
+    pub fn rebalance_timeout_ms(&self) -> i32 {
+        self.members
+            .values()
+            .map(|member| member.rebalance_timeout_ms)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Takes in a member that waits for its generation. The first one decides what kind of group this is.
+    pub fn add(&mut self, id: ByteString, member: Member, protocol_type: &str, ticket: Ticket) {
+        if self.members.is_empty() {
+            self.protocol_type = Some(owned(protocol_type));
+        }
+        self.leader.get_or_insert_with(|| id.clone());
+        self.pending_join.remove(&id);
+        self.insert(id.clone(), member);
+        self.set_joining(&id, Some(ticket));
+    }
+
+    fn insert(&mut self, id: ByteString, member: Member) {
+        if let Some(instance) = &member.instance_id {
+            self.static_members.insert(instance.clone(), id.clone());
+        }
+        self.count_protocols(&member, true);
+        self.joining_count += usize::from(member.joining.is_some());
+        self.members.insert(id, member);
+    }
+
+    pub fn remove(&mut self, id: &str) -> Option<Member> {
+        let member = self.members.shift_remove(id)?;
+        self.count_protocols(&member, false);
+        self.joining_count -= usize::from(member.joining.is_some());
+        self.pending_sync.remove(id);
+        self.pending_join.remove(id);
+        if let Some(instance) = &member.instance_id
+            && self.static_members.get(instance).is_some_and(|of| of == id)
+        {
+            self.static_members.remove(instance);
+        }
+        if self.is_leader(id) {
+            self.leader = self.members.keys().next().cloned();
+        }
+        Some(member)
+    }
+
+    /// Gives a static member another id; it keeps its place, its assignment and the leadership.
+    pub fn rename(&mut self, from: &str, to: ByteString) {
+        let Some((index, _, member)) = self.members.shift_remove_full(from) else {
+            return;
+        };
+        if let Some(instance) = &member.instance_id {
+            self.static_members.insert(instance.clone(), to.clone());
+        }
+        if self.is_leader(from) {
+            self.leader = Some(to.clone());
+        }
+        if self.pending_sync.remove(from) {
+            self.pending_sync.insert(to.clone());
+        }
+        self.members.shift_insert(index, to, member);
+    }
+
+    /// A known member comes again, maybe with other protocols and times.
+    pub fn update(
+        &mut self,
+        id: &str,
+        protocols: &[JoinGroupRequestProtocol],
+        rebalance_timeout_ms: i32,
+        session_timeout_ms: i32,
+    ) {
+        let Some(mut member) = self.members.get(id).cloned() else {
+            return;
+        };
+        self.count_protocols(&member, false);
+        member.protocols = own_protocols(protocols);
+        member.rebalance_timeout_ms = rebalance_timeout_ms;
+        member.session_timeout_ms = session_timeout_ms;
+        self.count_protocols(&member, true);
+        self.members.insert(owned(id), member);
+    }
+
+    /// Parks a member's JoinGroup, or releases it; gives back the one that was parked before.
+    pub fn set_joining(&mut self, id: &str, ticket: Option<Ticket>) -> Option<Ticket> {
+        let member = self.members.get_mut(id)?;
+        let before = std::mem::replace(&mut member.joining, ticket);
+        self.joining_count += usize::from(ticket.is_some());
+        self.joining_count -= usize::from(before.is_some());
+        before
+    }
+
+    /// Whether a newcomer with these protocols can be part of the group.
+    pub fn accepts(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
+        if self.state == State::Empty {
+            return !protocol_type.is_empty() && !protocols.is_empty();
+        }
+        self.protocol_type.as_deref() == Some(protocol_type)
+            && protocols
+                .iter()
+                .any(|protocol| self.supported_by_all(&protocol.name))
+    }
+
+    fn supported_by_all(&self, protocol: &str) -> bool {
+        self.supported.get(protocol).copied().unwrap_or(0) == self.members.len()
+    }
+
+    /// The protocol that all support and most name first; of equals the one that was named earliest.
+    pub fn elect_protocol(&self) -> Option<ByteString> {
+        let mut votes: IndexMap<&ByteString, usize> = IndexMap::new();
+        for member in self.members.values() {
+            let vote = member
+                .protocols
+                .iter()
+                .map(|(name, _)| name)
+                .find(|name| self.supported_by_all(name));
+            if let Some(name) = vote {
+                *votes.entry(name).or_default() += 1;
+            }
+        }
+        let most = votes.values().copied().max()?;
+        votes
+            .into_iter()
+            .find(|(_, count)| *count == most)
+            .map(|(name, _)| name.clone())
+    }
+
+    /// Makes sure that the leader is among those who joined. False if nobody did.
+    pub fn elect_leader(&mut self) -> bool {
+        let leads = self
+            .leader
+            .as_ref()
+            .and_then(|id| self.members.get(id))
+            .is_some_and(|leader| leader.joining.is_some());
+        if leads {
+            return true;
+        }
+        let joined = self
+            .members
+            .iter()
+            .find(|(_, member)| member.joining.is_some())
+            .map(|(id, _)| id.clone());
+        if joined.is_some() {
+            self.leader = joined;
+            return true;
+        }
+        false
+    }
+
+    /// Goes on to the next generation: Completing with the members that there are, or Empty.
+    pub fn next_generation(&mut self, now: Timestamp) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.state_since = Some(now);
+        self.pending_sync.clear();
+        if self.members.is_empty() {
+            self.protocol = None;
+            self.state = State::Empty;
+        } else {
+            self.protocol = self.elect_protocol();
+            self.state = State::CompletingRebalance;
+        }
+        self.read_subscriptions();
+    }
+
+    /// What the leader learns: every member's metadata of the chosen protocol.
+    pub fn for_leader(&self) -> Vec<JoinGroupResponseMember> {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        self.members
+            .iter()
+            .map(|(id, member)| JoinGroupResponseMember {
+                member_id: id.clone(),
+                group_instance_id: member.instance_id.clone(),
+                metadata: member.metadata(protocol),
+            })
+            .collect()
+    }
+
+    /// Whether a request may speak for this member.
+    pub fn check_member(&self, id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
+        if let Some(instance) = instance_id {
+            match self.static_members.get(instance) {
+                None => return Err(ErrorCode::UnknownMemberId),
+                Some(current) if current != id => return Err(ErrorCode::FencedInstanceId),
+                Some(_) => {}
+            }
+        }
+        if self.members.contains_key(id) {
+            Ok(())
+        } else {
+            Err(ErrorCode::UnknownMemberId)
+        }
+    }
+
+    pub fn is_consumer(&self) -> bool {
+        self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// Whether a member reads the topic; of consumers whose subscription is unknown: maybe, so yes.
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        match &self.subscribed {
+            Some(topics) => topics.contains(topic),
+            None => self.is_consumer(),
+        }
+    }
+
+    /// What the age of an offset is counted from; `None` while it may not age.
+    pub fn offsets_age_from(&self, committed_at: Timestamp) -> Option<Timestamp> {
+        if self.protocol_type.is_none() {
+            return Some(committed_at);
+        }
+        match self.state {
+            State::Empty => Some(self.state_since.unwrap_or(committed_at)),
+            State::Stable if self.is_consumer() && self.subscribed.is_some() => Some(committed_at),
+            _ => None,
+        }
+    }
+
+    fn read_subscriptions(&mut self) {
+        self.subscribed = self.subscriptions();
+    }
+
+    fn subscriptions(&self) -> Option<BTreeSet<ByteString>> {
+        if !self.is_consumer() {
+            return None;
+        }
+        if self.members.is_empty() {
+            return Some(BTreeSet::new());
+        }
+        let protocol = self.protocol.as_deref()?;
+        let mut topics = BTreeSet::new();
+        for member in self.members.values() {
+            let mut reader = Reader::new(member.metadata(protocol));
+            // Later versions only add fields, so the newest known one reads them.
+            let version = reader.i16().ok()?.min(*ConsumerProtocolSubscription::VERSIONS.end());
+            topics.extend(
+                ConsumerProtocolSubscription::read(&mut reader, version)
+                    .ok()?
+                    .topics,
+            );
+        }
+        Some(topics)
+    }
+
+    fn count_protocols(&mut self, member: &Member, comes: bool) {
+        let names: BTreeSet<&ByteString> = member.protocols.iter().map(|(name, _)| name).collect();
+        for name in names {
+            let count = self.supported.entry(name.clone()).or_default();
+            if comes {
+                *count += 1;
+            } else {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.supported.remove(name);
+                }
+            }
+        }
+    }
+
+    /// The relations that hold after every event.
+    #[cfg(test)]
+    pub fn check_invariants(&self) {
+        let joining = self.members.values().filter(|m| m.joining.is_some()).count();
+        assert_eq!(joining, self.joining_count);
+        for (instance, id) in &self.static_members {
+            let member = self.members.get(id).expect("a static member is a member");
+            assert_eq!(member.instance_id.as_ref(), Some(instance));
+        }
+        for (name, count) in &self.supported {
+            assert_eq!(*count, self.members.values().filter(|m| m.supports(name)).count());
+        }
+        match self.state {
+            State::Empty => assert!(self.members.is_empty()),
+            State::PreparingRebalance { .. } => {}
+            State::CompletingRebalance | State::Stable => {
+                assert!(!self.members.is_empty());
+                let leader = self.leader.as_ref().expect("a generation has a leader");
+                assert!(self.members.contains_key(leader));
+                let protocol = self.protocol.as_ref().expect("a generation has a protocol");
+                assert!(self.supported_by_all(protocol));
+            }
+        }
+    }
+}
+
+/// A member as the log remembers it: only the protocol in use is known.
+fn remembered(recorded: &MemberMetadata, protocol: Option<&ByteString>) -> Member {
+    let rebalance_timeout_ms = if recorded.rebalance_timeout < 0 {
+        recorded.session_timeout
+    } else {
+        recorded.rebalance_timeout
+    };
+    Member {
+        instance_id: recorded.group_instance_id.clone(),
+        client_id: recorded.client_id.clone(),
+        client_host: recorded.client_host.clone(),
+        rebalance_timeout_ms,
+        session_timeout_ms: recorded.session_timeout,
+        protocols: protocol
+            .map(|name| (name.clone(), recorded.subscription.clone()))
+            .into_iter()
+            .collect(),
+        assignment: recorded.assignment.clone(),
+        is_new: false,
+        joining: None,
+        syncing: None,
+    }
+}
+
+/// A new member, before it is added.
+pub fn newcomer(
+    instance_id: Option<&ByteString>,
+    client_id: &str,
+    client_host: &str,
+    rebalance_timeout_ms: i32,
+    session_timeout_ms: i32,
+    protocols: &[JoinGroupRequestProtocol],
+) -> Member {
+    Member {
+        instance_id: instance_id.map(|id| owned(id)),
+        client_id: owned(client_id),
+        client_host: owned(client_host),
+        rebalance_timeout_ms,
+        session_timeout_ms,
+        protocols: own_protocols(protocols),
+        assignment: Bytes::new(),
+        is_new: true,
+        joining: None,
+        syncing: None,
+    }
+}
+
+fn own_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(ByteString, Bytes)> {
+    protocols
+        .iter()
+        .map(|protocol| {
+            (
+                owned(&protocol.name),
+                Bytes::copy_from_slice(&protocol.metadata),
+            )
+        })
+        .collect()
+}
+
+/// A copy: what a group keeps must not hold on to the frame it came in.
+pub fn owned(text: &str) -> ByteString {
+    ByteString::from(text.to_owned())
+}

@@ -1,0 +1,694 @@
+//! pure: how a classic group moves: joins, leaves, deaths and assignments (Kafka: `GroupMetadataManager`, classic part).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::group::{ClassicGroup, InitialDelay, State, newcomer, owned};
+use crate::coordinator::group::record::GroupRecord;
+use crate::coordinator::group::record::group_metadata::GroupMetadataValue;
+use crate::coordinator::group::request::{GroupAnswer, Join};
+use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::runtime::shard::{Moment, Output, Ticket};
+use crate::coordinator::runtime::timer::Timers;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::join_group::JoinGroupResponse;
+use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity, MemberResponse};
+use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+/// A new member waits this long in a rebalance at most: it cannot send heartbeats, and clients that gave up come again
+/// under another name.
+const NEW_MEMBER_JOIN_MS: i64 = 5 * 60_000;
+
+/// What a group shard wakes up for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupTimer {
+    /// The group has waited long enough for members to join.
+    Join(ByteString),
+    /// Members of this generation have had long enough to ask for their assignment.
+    Sync(ByteString),
+    /// A member, or an id that was handed out, has been silent for its session timeout.
+    Session(ByteString, ByteString),
+    ExpireOffsets,
+}
+
+/// A group, and all that it may use while it handles one event.
+pub struct Scene<'a> {
+    pub id: &'a ByteString,
+    pub group: &'a mut ClassicGroup,
+    pub timers: &'a mut Timers<GroupTimer>,
+    pub settings: &'a GroupSettings,
+    pub now: Moment,
+    pub out: &'a mut Output<GroupAnswer>,
+}
+
+impl Scene<'_> {
+    /// A JoinGroup whose session timeout and group id are good.
+    pub fn join(&mut self, ticket: Ticket, join: &Join) {
+        let member_id = join.request.member_id.clone();
+        let refused = if !self.has_room(&member_id) {
+            self.group.remove(&member_id);
+            self.cancel_session(&member_id);
+            Some((ErrorCode::GroupMaxSizeReached, ByteString::new()))
+        } else if !self
+            .group
+            .accepts(&join.request.protocol_type, &join.request.protocols)
+        {
+            Some((ErrorCode::InconsistentGroupProtocol, member_id.clone()))
+        } else {
+            None
+        };
+        if let Some((error, member_id)) = refused {
+            self.refuse_join(ticket, error, member_id);
+        } else if member_id.is_empty() {
+            self.join_unnamed(ticket, join);
+        } else {
+            self.join_named(ticket, join, member_id);
+        }
+    }
+
+    /// Counts those who wait, not the members, while a rebalance goes on: the last to come are the ones too many.
+    fn has_room(&self, member_id: &str) -> bool {
+        let max = self.settings.members_max;
+        match self.group.state {
+            State::Empty => true,
+            State::PreparingRebalance { .. } => {
+                let waits = |member: &super::group::Member| member.joining().is_some();
+                self.group.member(member_id).is_some_and(waits)
+                    || self.group.joining_count() < max
+            }
+            State::CompletingRebalance | State::Stable => {
+                self.group.member(member_id).is_some() || self.group.members().len() < max
+            }
+        }
+    }
+
+    fn join_unnamed(&mut self, ticket: Ticket, join: &Join) {
+        let request = &join.request;
+        let new_id = match &request.group_instance_id {
+            Some(instance) => fresh_id(instance, join.fresh),
+            None => fresh_id(&join.client_id, join.fresh),
+        };
+        if let Some(instance) = &request.group_instance_id {
+            if let Some(current) = self.group.static_member(instance).cloned() {
+                self.replace_static(ticket, join, &current, new_id);
+            } else {
+                self.add(ticket, join, new_id);
+            }
+        } else if join.member_id_required {
+            self.group.pending_join.insert(new_id.clone());
+            self.set_session(&new_id, i64::from(request.session_timeout_ms));
+            self.refuse_join(ticket, ErrorCode::MemberIdRequired, new_id);
+        } else {
+            self.add(ticket, join, new_id);
+        }
+    }
+
+    fn join_named(&mut self, ticket: Ticket, join: &Join, member_id: ByteString) {
+        let request = &join.request;
+        let instance = request.group_instance_id.as_deref();
+        if instance.is_none() && self.group.pending_join.contains(&member_id) {
+            self.add(ticket, join, owned(&member_id));
+            return;
+        }
+        if let Err(error) = self.group.check_member(&member_id, instance) {
+            self.refuse_join(ticket, error, member_id);
+            return;
+        }
+        let same = self
+            .group
+            .member(&member_id)
+            .is_some_and(|member| member.offers(&request.protocols));
+        match self.group.state {
+            // The answer to its join got lost: once more.
+            State::CompletingRebalance if same => self.answer_join(ticket, &member_id, false),
+            // A follower asks again and nothing is new. The leader asks because it wants to assign anew.
+            State::Stable if same && !self.group.is_leader(&member_id) => {
+                self.answer_join(ticket, &member_id, false);
+            }
+            State::Empty => self.refuse_join(ticket, ErrorCode::UnknownMemberId, member_id),
+            State::PreparingRebalance { .. } | State::CompletingRebalance | State::Stable => {
+                self.update(ticket, join, &member_id);
+                self.rebalance_or_complete();
+            }
+        }
+    }
+
+    fn add(&mut self, ticket: Ticket, join: &Join, id: ByteString) {
+        let request = &join.request;
+        let member = newcomer(
+            request.group_instance_id.as_ref(),
+            &join.client_id,
+            &join.client_host,
+            rebalance_timeout(join),
+            request.session_timeout_ms,
+            &request.protocols,
+        );
+        if let State::PreparingRebalance {
+            initial: Some(delay),
+        } = &mut self.group.state
+        {
+            delay.member_came = true;
+        }
+        self.group
+            .add(id.clone(), member, &request.protocol_type, ticket);
+        self.set_session(&id, NEW_MEMBER_JOIN_MS);
+        self.rebalance_or_complete();
+    }
+
+    fn update(&mut self, ticket: Ticket, join: &Join, id: &str) {
+        self.group.update(
+            id,
+            &join.request.protocols,
+            rebalance_timeout(join),
+            join.request.session_timeout_ms,
+        );
+        if let Some(older) = self.group.set_joining(id, Some(ticket)) {
+            // Kafka forgets the older request of the same member; its client has given up on it.
+            self.refuse_join(older, ErrorCode::UnknownMemberId, owned(id));
+        }
+    }
+
+    /// A static member came back under its instance id: it takes the place of its former self.
+    fn replace_static(&mut self, ticket: Ticket, join: &Join, old: &ByteString, new: ByteString) {
+        let leader_before = self.group.leader.clone();
+        self.fence(old);
+        self.group.rename(old, new.clone());
+        self.cancel_session(old);
+        self.restart_session(&new);
+        self.update(ticket, join, &new);
+        let unchanged = self.group.protocol == self.group.elect_protocol();
+        if self.group.state != State::Stable || !unchanged {
+            self.rebalance_or_complete();
+            return;
+        }
+        // Its assignment is still right, so nobody else need notice; the log must know the new id.
+        let assignments = self.current_assignments();
+        self.group.set_joining(&new, None);
+        match self.record_group(assignments) {
+            Err(error) => {
+                self.group.rename(&new, old.clone());
+                self.refuse_join(ticket, error, ByteString::new());
+            }
+            Ok(()) if join.may_skip_assignment => {
+                self.answer_join(ticket, &new, self.group.is_leader(&new));
+            }
+            Ok(()) => {
+                // Told of its former self as leader, it does not assign: clients before KIP-814 must not.
+                let mut answer = self.join_answer(&new, false);
+                answer.leader = leader_before.unwrap_or_default();
+                answer.members.clear();
+                self.out.answer(ticket, GroupAnswer::Join(answer));
+            }
+        }
+    }
+
+    /// Whoever still waits under this id is another incarnation.
+    fn fence(&mut self, id: &ByteString) {
+        if let Some(waiting) = self.group.set_joining(id, None) {
+            self.refuse_join(waiting, ErrorCode::FencedInstanceId, id.clone());
+        }
+        if let Some(waiting) = self.group.member_mut(id).and_then(|m| m.syncing.take()) {
+            self.refuse_sync(waiting, ErrorCode::FencedInstanceId);
+        }
+    }
+
+    /// Something has changed that the members must agree upon.
+    pub fn rebalance_or_complete(&mut self) {
+        if self.group.state.is_preparing() {
+            self.complete_if_all_joined();
+        } else {
+            self.prepare();
+        }
+    }
+
+    fn prepare(&mut self) {
+        if self.group.state == State::CompletingRebalance {
+            for member in self.group.members().keys().cloned().collect::<Vec<_>>() {
+                let Some(member) = self.group.member_mut(&member) else {
+                    continue;
+                };
+                member.assignment = Bytes::new();
+                if let Some(waiting) = member.syncing.take() {
+                    self.refuse_sync(waiting, ErrorCode::RebalanceInProgress);
+                }
+            }
+            self.restart_sessions();
+        }
+        self.timers.cancel(&GroupTimer::Sync(self.id.clone()));
+        let was_empty = self.group.state == State::Empty;
+        let delay_ms = self.settings.initial_rebalance_delay_ms;
+        self.group.state_since = Some(self.now.wall);
+        self.group.state = State::PreparingRebalance {
+            initial: was_empty.then(|| InitialDelay {
+                delay_ms,
+                remaining_ms: (self.group.rebalance_timeout_ms().saturating_sub(delay_ms)).max(0),
+                member_came: false,
+            }),
+        };
+        if was_empty {
+            self.set_join_timer(delay_ms);
+        } else if self.group.all_joined() {
+            self.complete_join();
+        } else {
+            self.set_join_timer(self.group.rebalance_timeout_ms());
+        }
+    }
+
+    /// The first rebalance of a group waits its time even if everybody known is there.
+    pub fn complete_if_all_joined(&mut self) {
+        let later = State::PreparingRebalance { initial: None };
+        if self.group.state == later && self.group.all_joined() {
+            self.complete_join();
+        }
+    }
+
+    /// The time to join is over, unless it was the first one and members are still coming.
+    pub fn join_time_is_up(&mut self) {
+        let State::PreparingRebalance { initial } = self.group.state else {
+            return;
+        };
+        match initial {
+            Some(delay) if delay.member_came && delay.remaining_ms > 0 => {
+                let next = InitialDelay {
+                    delay_ms: self
+                        .settings
+                        .initial_rebalance_delay_ms
+                        .min(delay.remaining_ms),
+                    remaining_ms: (delay.remaining_ms - delay.delay_ms).max(0),
+                    member_came: false,
+                };
+                self.group.state = State::PreparingRebalance {
+                    initial: Some(next),
+                };
+                self.set_join_timer(next.delay_ms);
+            }
+            _ => self.complete_join(),
+        }
+    }
+
+    fn complete_join(&mut self) {
+        self.timers.cancel(&GroupTimer::Join(self.id.clone()));
+        let gone: Vec<ByteString> = self
+            .group
+            .members()
+            .iter()
+            .filter(|(_, member)| member.joining().is_none() && member.instance_id.is_none())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            self.drop_member(&id);
+        }
+        if !self.group.members().is_empty() && !self.group.elect_leader() {
+            // Only static members are left and none came: their sessions decide.
+            self.set_join_timer(self.group.rebalance_timeout_ms());
+            return;
+        }
+        self.group.next_generation(self.now.wall);
+        if self.group.state == State::Empty {
+            // Fails only if the group has no form on disk; then there was never anything of it there.
+            let _ = self.record_group(BTreeMap::new());
+            return;
+        }
+        for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
+            if let Some(ticket) = self.group.set_joining(&id, None) {
+                self.answer_join(ticket, &id, false);
+            }
+            if let Some(member) = self.group.member_mut(&id) {
+                member.is_new = false;
+            }
+            self.restart_session(&id);
+            self.group.pending_sync.insert(id);
+        }
+        let at = self.now.steady + i64::from(self.group.rebalance_timeout_ms());
+        self.timers.set(GroupTimer::Sync(self.id.clone()), at);
+    }
+
+    /// A SyncGroup; who asks is a member of this generation, or is told what is wrong.
+    pub fn sync(&mut self, ticket: Ticket, request: &SyncGroupRequest) {
+        if let Err(error) = self.check_sync(request) {
+            self.refuse_sync(ticket, error);
+            return;
+        }
+        let id = &request.member_id;
+        match self.group.state {
+            State::Empty => self.refuse_sync(ticket, ErrorCode::UnknownMemberId),
+            State::PreparingRebalance { .. } => {
+                self.refuse_sync(ticket, ErrorCode::RebalanceInProgress);
+            }
+            State::CompletingRebalance => {
+                self.synced(id);
+                let older = self
+                    .group
+                    .member_mut(id)
+                    .and_then(|member| member.syncing.replace(ticket));
+                if let Some(older) = older {
+                    self.refuse_sync(older, ErrorCode::UnknownMemberId);
+                }
+                if self.group.is_leader(id) {
+                    self.assign(request);
+                }
+            }
+            State::Stable => {
+                self.synced(id);
+                self.answer_sync(ticket, id);
+                self.restart_session(id);
+            }
+        }
+    }
+
+    fn check_sync(&self, request: &SyncGroupRequest) -> Result<(), ErrorCode> {
+        self.group
+            .check_member(&request.member_id, request.group_instance_id.as_deref())?;
+        if request.generation_id != self.group.generation {
+            return Err(ErrorCode::IllegalGeneration);
+        }
+        let differs = |said: &Option<ByteString>, is: &Option<ByteString>| {
+            said.is_some() && is.is_some() && said != is
+        };
+        if differs(&request.protocol_type, &self.group.protocol_type)
+            || differs(&request.protocol_name, &self.group.protocol)
+        {
+            return Err(ErrorCode::InconsistentGroupProtocol);
+        }
+        Ok(())
+    }
+
+    /// The leader has spoken: what it says is recorded and told to everybody.
+    fn assign(&mut self, request: &SyncGroupRequest) {
+        let assignments = request
+            .assignments
+            .iter()
+            .map(|one| {
+                (
+                    owned(&one.member_id),
+                    Bytes::copy_from_slice(&one.assignment),
+                )
+            })
+            .collect();
+        let recorded = self.record_group(assignments);
+        if recorded.is_ok() {
+            self.group.state_since = Some(self.now.wall);
+        }
+        for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
+            let Some(ticket) = self.group.member_mut(&id).and_then(|m| m.syncing.take()) else {
+                continue;
+            };
+            match recorded {
+                Ok(()) => self.answer_sync(ticket, &id),
+                Err(error) => self.refuse_sync(ticket, error),
+            }
+            self.restart_session(&id);
+        }
+        if recorded.is_err() {
+            self.rebalance_or_complete();
+        }
+    }
+
+    fn synced(&mut self, id: &str) {
+        self.group.pending_sync.remove(id);
+        if self.group.pending_sync.is_empty() {
+            self.timers.cancel(&GroupTimer::Sync(self.id.clone()));
+        }
+    }
+
+    /// Members that joined but never asked for their assignment are gone.
+    pub fn sync_time_is_up(&mut self) {
+        if !matches!(self.group.state, State::CompletingRebalance | State::Stable) {
+            return;
+        }
+        let silent: Vec<ByteString> = self.group.pending_sync.iter().cloned().collect();
+        if silent.is_empty() {
+            return;
+        }
+        for id in silent {
+            self.drop_member(&id);
+        }
+        self.prepare();
+    }
+
+    pub fn heartbeat(&mut self, id: &str, instance: Option<&str>, generation: i32) -> ErrorCode {
+        if let Err(error) = self.group.check_member(id, instance) {
+            return error;
+        }
+        if generation != self.group.generation {
+            return ErrorCode::IllegalGeneration;
+        }
+        match self.group.state {
+            State::Empty => ErrorCode::UnknownMemberId,
+            State::PreparingRebalance { .. } => {
+                self.restart_session(id);
+                ErrorCode::RebalanceInProgress
+            }
+            // Members may send heartbeats as soon as they have joined.
+            State::CompletingRebalance | State::Stable => {
+                self.restart_session(id);
+                ErrorCode::None
+            }
+        }
+    }
+
+    /// Nothing was heard of a member, or of an id that was handed out.
+    pub fn session_is_over(&mut self, id: &ByteString) {
+        if self.group.pending_join.remove(id) {
+            self.complete_if_all_joined();
+            return;
+        }
+        let Some(member) = self.group.member(id) else {
+            return;
+        };
+        // Who waits for us is alive; but a new member's only sign of life is its join, which has its own limit.
+        let waits = member.joining().is_some() || member.syncing.is_some();
+        if waits && !member.is_new {
+            return;
+        }
+        self.drop_member(id);
+        self.rebalance_or_complete();
+    }
+
+    /// Each member leaves, or is told why not.
+    pub fn leave(&mut self, request: &LeaveGroupRequest) -> Vec<MemberResponse> {
+        let mut left = false;
+        let mut answers = Vec::with_capacity(request.members.len());
+        for member in &request.members {
+            let result = self.leave_one(member);
+            left |= result.is_ok();
+            answers.push(MemberResponse {
+                member_id: member.member_id.clone(),
+                group_instance_id: member.group_instance_id.clone(),
+                error_code: result.err().unwrap_or(ErrorCode::None).code(),
+            });
+        }
+        if left && self.group.state != State::Empty {
+            self.rebalance_or_complete();
+        }
+        answers
+    }
+
+    fn leave_one(&mut self, leaver: &MemberIdentity) -> Result<(), ErrorCode> {
+        let id = if leaver.member_id.is_empty() {
+            // An administrator removes a static member without knowing its id.
+            let instance = leaver.group_instance_id.as_deref().unwrap_or_default();
+            self.group
+                .static_member(instance)
+                .cloned()
+                .ok_or(ErrorCode::UnknownMemberId)?
+        } else if self.group.pending_join.remove(&leaver.member_id) {
+            self.cancel_session(&leaver.member_id);
+            return Ok(());
+        } else {
+            self.group
+                .check_member(&leaver.member_id, leaver.group_instance_id.as_deref())?;
+            leaver.member_id.clone()
+        };
+        self.drop_member(&id);
+        Ok(())
+    }
+
+    /// After loading: silence counts from now on, and a group that has become too large meets again.
+    pub fn loaded(&mut self) {
+        self.restart_sessions();
+        if self.group.members().len() > self.settings.members_max {
+            self.prepare();
+        }
+    }
+
+    pub fn restart_session(&mut self, id: &str) {
+        if let Some(member) = self.group.member(id) {
+            let after = i64::from(member.session_timeout_ms);
+            self.set_session(id, after);
+        }
+    }
+
+    /// Writes the group down as it is; true at once.
+    fn record_group(
+        &mut self,
+        assignments: BTreeMap<ByteString, Bytes>,
+    ) -> Result<(), ErrorCode> {
+        let value = self.group.record(assignments);
+        self.record_value(value)
+    }
+
+    /// A group that has just been made leaves a trace, so that it can be found after a restart.
+    pub fn record_birth(&mut self) -> Result<(), ErrorCode> {
+        self.record_value(GroupMetadataValue {
+            current_state_timestamp: self.now.wall,
+            ..GroupMetadataValue::default()
+        })
+    }
+
+    fn record_value(&mut self, value: GroupMetadataValue) -> Result<(), ErrorCode> {
+        let record = GroupRecord::Group {
+            group: self.id.clone(),
+            value: Some(value),
+        };
+        // Kafka differs: it appends and learns from the failure; the size is known before.
+        self.out
+            .record(record.encode())
+            .map_err(|_| ErrorCode::UnknownServerError)?;
+        if let GroupRecord::Group {
+            value: Some(value), ..
+        } = &record
+        {
+            self.group.apply(value);
+        }
+        Ok(())
+    }
+
+    fn current_assignments(&self) -> BTreeMap<ByteString, Bytes> {
+        self.group
+            .members()
+            .iter()
+            .map(|(id, member)| (id.clone(), member.assignment.clone()))
+            .collect()
+    }
+
+    /// Takes a member out; whatever it waits for will not come.
+    fn drop_member(&mut self, id: &ByteString) {
+        self.cancel_session(id);
+        if let Some(member) = self.group.remove(id) {
+            if let Some(ticket) = member.joining() {
+                self.refuse_join(ticket, ErrorCode::UnknownMemberId, ByteString::new());
+            }
+            if let Some(ticket) = member.syncing {
+                self.refuse_sync(ticket, ErrorCode::UnknownMemberId);
+            }
+        }
+    }
+
+    fn restart_sessions(&mut self) {
+        for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
+            self.restart_session(&id);
+        }
+    }
+
+    fn set_session(&mut self, id: &str, after_ms: i64) {
+        let key = GroupTimer::Session(self.id.clone(), owned(id));
+        self.timers.set(key, self.now.steady + after_ms);
+    }
+
+    fn cancel_session(&mut self, id: &str) {
+        let key = GroupTimer::Session(self.id.clone(), owned(id));
+        self.timers.cancel(&key);
+    }
+
+    fn set_join_timer(&mut self, after_ms: i32) {
+        let at = self.now.steady + i64::from(after_ms.max(0));
+        self.timers.set(GroupTimer::Join(self.id.clone()), at);
+    }
+
+    fn join_answer(&self, id: &str, skip_assignment: bool) -> JoinGroupResponse {
+        JoinGroupResponse {
+            generation_id: self.group.generation,
+            protocol_type: self.group.protocol_type.clone(),
+            protocol_name: Some(self.group.protocol.clone().unwrap_or_default()),
+            leader: self.group.leader.clone().unwrap_or_default(),
+            skip_assignment,
+            member_id: owned(id),
+            members: if self.group.is_leader(id) {
+                self.group.for_leader()
+            } else {
+                Vec::new()
+            },
+            ..JoinGroupResponse::default()
+        }
+    }
+
+    fn answer_join(&mut self, ticket: Ticket, id: &str, skip_assignment: bool) {
+        let answer = self.join_answer(id, skip_assignment);
+        self.out.answer(ticket, GroupAnswer::Join(answer));
+    }
+
+    fn refuse_join(&mut self, ticket: Ticket, error: ErrorCode, member_id: ByteString) {
+        self.out
+            .answer(ticket, GroupAnswer::Join(refused_join(error, member_id)));
+    }
+
+    fn answer_sync(&mut self, ticket: Ticket, id: &str) {
+        let assignment = self
+            .group
+            .member(id)
+            .map(|member| member.assignment.clone())
+            .unwrap_or_default();
+        self.out.answer(
+            ticket,
+            GroupAnswer::Sync(SyncGroupResponse {
+                protocol_type: self.group.protocol_type.clone(),
+                protocol_name: self.group.protocol.clone(),
+                assignment,
+                ..SyncGroupResponse::default()
+            }),
+        );
+    }
+
+    fn refuse_sync(&mut self, ticket: Ticket, error: ErrorCode) {
+        self.out
+            .answer(ticket, GroupAnswer::Sync(refused_sync(error)));
+    }
+}
+
+/// An answer that sends the client away.
+pub fn refused_join(error: ErrorCode, member_id: ByteString) -> JoinGroupResponse {
+    JoinGroupResponse {
+        error_code: error.code(),
+        member_id,
+        // Null only exists since v7.
+        protocol_name: Some(ByteString::new()),
+        ..JoinGroupResponse::default()
+    }
+}
+
+/// See [`refused_join`].
+pub fn refused_sync(error: ErrorCode) -> SyncGroupResponse {
+    SyncGroupResponse {
+        error_code: error.code(),
+        ..SyncGroupResponse::default()
+    }
+}
+
+/// Before v1 there was one timeout for both.
+fn rebalance_timeout(join: &Join) -> i32 {
+    if join.request.rebalance_timeout_ms < 0 {
+        join.request.session_timeout_ms
+    } else {
+        join.request.rebalance_timeout_ms
+    }
+}
+
+/// `prefix` and a random uuid in its usual spelling.
+fn fresh_id(prefix: &str, mut random: [u8; 16]) -> ByteString {
+    random[6] = (random[6] & 0x0f) | 0x40;
+    random[8] = (random[8] & 0x3f) | 0x80;
+    let hex = |range: std::ops::Range<usize>| -> String {
+        random[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    ByteString::from(format!(
+        "{prefix}-{}-{}-{}-{}-{}",
+        hex(0..4),
+        hex(4..6),
+        hex(6..8),
+        hex(8..10),
+        hex(10..16)
+    ))
+}

@@ -1,0 +1,15 @@
+//! Groups and their committed offsets, in `__consumer_offsets`.
+//!
+//! [`shard::GroupShard`] owns one partition of that topic: its [`classic`] groups and its [`offsets`]. A group is served
+//! by the leader of the partition that its id hashes to. [`handle::GroupHandle`] is what API handlers hold.
+
+pub mod classic;
+pub mod handle;
+pub mod offsets;
+pub mod record;
+pub mod request;
+pub mod settings;
+pub mod shard;
+
+#[cfg(test)]
+mod tests;

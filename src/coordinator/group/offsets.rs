@@ -1,0 +1,253 @@
+//! pure: the offsets that groups committed, and those that wait for the end of a transaction.
+
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+
+use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
+use crate::base::time::Timestamp;
+use crate::coordinator::runtime::shard::Origin;
+
+/// An offset that a group will go on from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    pub offset: Offset,
+    /// -1 where the client did not say.
+    pub leader_epoch: LeaderEpoch,
+    pub metadata: ByteString,
+    pub committed_at: Timestamp,
+    /// When the client wished it to be forgotten (requests before KIP-211); -1 for none.
+    pub expires_at: Timestamp,
+    /// Zero where unknown; an offset of another topic of the same name is none.
+    pub topic_id: Uuid,
+    /// The place among all records of the shard: the later record wins, whenever its transaction ends.
+    position: u64,
+}
+
+type OfPartitions = BTreeMap<PartitionIndex, Committed>;
+type OfTopics = BTreeMap<ByteString, OfPartitions>;
+type OfGroups = BTreeMap<ByteString, OfTopics>;
+
+/// All offsets of a shard.
+#[derive(Clone, Debug, Default)]
+pub struct Offsets {
+    committed: OfGroups,
+    pending: BTreeMap<ProducerId, OfGroups>,
+    /// How many open transactions have an offset of the partition.
+    pending_count: BTreeMap<(ByteString, ByteString, PartitionIndex), usize>,
+    applied: u64,
+}
+
+impl Offsets {
+    pub fn apply(
+        &mut self,
+        origin: Origin,
+        key: &OffsetCommitKey,
+        value: Option<&OffsetCommitValue>,
+    ) {
+        self.applied += 1;
+        let Some(value) = value else {
+            self.remove(key);
+            return;
+        };
+        let committed = Committed {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.clone(),
+            committed_at: value.commit_timestamp,
+            expires_at: value.expire_timestamp,
+            topic_id: value.topic_id,
+            position: self.applied,
+        };
+        match origin {
+            Origin::Plain => {
+                insert(&mut self.committed, key, committed);
+            }
+            Origin::Transaction(producer) => {
+                if insert(self.pending.entry(producer).or_default(), key, committed) {
+                    *self.pending_count.entry(flat(key)).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// The end of a producer's transaction: its offsets become true, or never were.
+    pub fn end_transaction(&mut self, producer: ProducerId, commit: bool) {
+        for (group, topics) in self.pending.remove(&producer).unwrap_or_default() {
+            for (topic, partitions) in topics {
+                for (partition, committed) in partitions {
+                    let key = OffsetCommitKey {
+                        group: group.clone(),
+                        topic: topic.clone(),
+                        partition,
+                    };
+                    self.forget_pending(&key);
+                    let newer = self
+                        .get(&key.group, &key.topic, partition)
+                        .is_none_or(|there| there.position < committed.position);
+                    if commit && newer {
+                        insert(&mut self.committed, &key, committed);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn get(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<&Committed> {
+        self.committed.get(group)?.get(topic)?.get(&partition)
+    }
+
+    /// The offsets of a group, topic by topic.
+    pub fn of_group(&self, group: &str) -> impl Iterator<Item = (&ByteString, &OfPartitions)> {
+        self.committed.get(group).into_iter().flatten()
+    }
+
+    /// The keys of a group's offsets.
+    pub fn keys(&self, group: &ByteString) -> Vec<OffsetCommitKey> {
+        self.of_group(group)
+            .flat_map(|(topic, partitions)| {
+                partitions.keys().map(|partition| OffsetCommitKey {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                    partition: *partition,
+                })
+            })
+            .collect()
+    }
+
+    /// The keys of a group's offsets whose transactions are open.
+    pub fn pending_keys(&self, group: &ByteString) -> Vec<OffsetCommitKey> {
+        let mut keys = Vec::new();
+        for topics in self.pending.values().filter_map(|groups| groups.get(group)) {
+            for (topic, partitions) in topics {
+                keys.extend(partitions.keys().map(|partition| OffsetCommitKey {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                    partition: *partition,
+                }));
+            }
+        }
+        keys.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        keys.dedup();
+        keys
+    }
+
+    pub fn is_empty(&self, group: &str) -> bool {
+        !self.committed.contains_key(group)
+    }
+
+    /// Whether an open transaction has an offset of this partition.
+    pub fn is_unstable(&self, group: &ByteString, topic: &ByteString, partition: i32) -> bool {
+        !self.pending_count.is_empty()
+            && self
+                .pending_count
+                .contains_key(&(group.clone(), topic.clone(), partition))
+    }
+
+    /// Whether an open transaction has any offset of the group.
+    pub fn has_unstable(&self, group: &ByteString) -> bool {
+        self.pending
+            .values()
+            .any(|groups| groups.contains_key(group))
+    }
+
+    /// The keys of all offsets, also pending ones, of a topic.
+    pub fn keys_of_topic(&self, topic: &str) -> Vec<OffsetCommitKey> {
+        let mut keys = Vec::new();
+        for groups in std::iter::once(&self.committed).chain(self.pending.values()) {
+            for (group, topics) in groups {
+                let Some((topic, partitions)) = topics.get_key_value(topic) else {
+                    continue;
+                };
+                keys.extend(partitions.keys().map(|partition| OffsetCommitKey {
+                    group: group.clone(),
+                    topic: topic.clone(),
+                    partition: *partition,
+                }));
+            }
+        }
+        keys.sort_by(|a, b| (&a.group, a.partition).cmp(&(&b.group, b.partition)));
+        keys.dedup();
+        keys
+    }
+
+    fn remove(&mut self, key: &OffsetCommitKey) {
+        take(&mut self.committed, key);
+        let producers: Vec<ProducerId> = self.pending.keys().copied().collect();
+        for producer in producers {
+            let Some(groups) = self.pending.get_mut(&producer) else {
+                continue;
+            };
+            if take(groups, key) {
+                if groups.is_empty() {
+                    self.pending.remove(&producer);
+                }
+                self.forget_pending(key);
+            }
+        }
+    }
+
+    fn forget_pending(&mut self, key: &OffsetCommitKey) {
+        let key = flat(key);
+        if let Some(count) = self.pending_count.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending_count.remove(&key);
+            }
+        }
+    }
+
+    /// What two shards that read the same log have in common.
+    #[cfg(test)]
+    pub fn facts(&self) -> (&impl std::fmt::Debug, &impl std::fmt::Debug) {
+        (&self.committed, &self.pending)
+    }
+}
+
+/// Whether there was none before.
+fn insert(groups: &mut OfGroups, key: &OffsetCommitKey, committed: Committed) -> bool {
+    // Most commits repeat a key; cloning its names only for new ones.
+    if let Some(there) = groups
+        .get_mut(&key.group)
+        .and_then(|topics| topics.get_mut(&key.topic))
+        .and_then(|partitions| partitions.get_mut(&key.partition))
+    {
+        *there = committed;
+        return false;
+    }
+    groups
+        .entry(key.group.clone())
+        .or_default()
+        .entry(key.topic.clone())
+        .or_default()
+        .insert(key.partition, committed);
+    true
+}
+
+/// Whether there was one.
+fn take(groups: &mut OfGroups, key: &OffsetCommitKey) -> bool {
+    let Some(topics) = groups.get_mut(&key.group) else {
+        return false;
+    };
+    let Some(partitions) = topics.get_mut(&key.topic) else {
+        return false;
+    };
+    let was = partitions.remove(&key.partition).is_some();
+    if partitions.is_empty() {
+        topics.remove(&key.topic);
+    }
+    if topics.is_empty() {
+        groups.remove(&key.group);
+    }
+    was
+}
+
+fn flat(key: &OffsetCommitKey) -> (ByteString, ByteString, PartitionIndex) {
+    (key.group.clone(), key.topic.clone(), key.partition)
+}

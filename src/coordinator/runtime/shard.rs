@@ -1,0 +1,139 @@
+//! pure: what a coordinator implements to live in the runtime, and what it may put out.
+
+use bytes::Bytes;
+
+use crate::base::ids::{ProducerEpoch, ProducerId};
+use crate::base::time::Timestamp;
+use crate::wire::codec::{DecodeError, EncodeError};
+use crate::wire::error_code::ErrorCode;
+
+/// Now, twice: as records carry it, and as timers count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since 1970; may jump when somebody sets the clock.
+    pub wall: Timestamp,
+    /// Milliseconds since some start; never goes back.
+    pub steady: i64,
+}
+
+/// Names the request that an answer is for. The shard keeps it while it makes the client wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Who wrote a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The coordinator itself: true at once.
+    Plain,
+    /// A producer's open transaction: true when its marker says so.
+    Transaction(ProducerId),
+}
+
+/// The end of a producer's transaction in a partition of the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub coordinator_epoch: i32,
+    pub commit: bool,
+}
+
+/// A record as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    pub key: Bytes,
+    /// Null takes back what the key said before.
+    pub value: Option<Bytes>,
+}
+
+/// Bytes have no meaning for this coordinator, so the partition cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    #[error("a key of {0} bytes")]
+    ShortKey(usize),
+}
+
+/// One partition's worth of a coordinator. All of it is pure: time and chance come in with the request.
+pub trait Shard: Sized + Send + 'static {
+    type Request: Send + 'static;
+    type Answer: Send + 'static;
+    type Record;
+
+    /// `None` for kinds of records that other versions of Kafka write and this one skips.
+    fn decode(raw: RawRecord) -> Result<Option<Self::Record>, RecordError>;
+    fn encode(record: &Self::Record) -> Result<RawRecord, EncodeError>;
+
+    /// Makes a record true. Cannot fail, never asks the time; loading is this in a loop.
+    fn apply(&mut self, origin: Origin, record: &Self::Record);
+
+    /// Makes a marker true.
+    fn apply_marker(&mut self, marker: Marker);
+
+    /// After the last `apply` of loading: sets the timers that records do not tell.
+    fn loaded(&mut self, now: Moment, out: &mut Output<Self::Answer>);
+
+    /// Decides on a request. Whatever becomes durable goes through `out` and `apply`.
+    fn handle(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        request: Self::Request,
+        out: &mut Output<Self::Answer>,
+    );
+
+    /// Does what is due at `now`.
+    fn wake(&mut self, now: Moment, out: &mut Output<Self::Answer>);
+
+    /// When `wake` has something to do, in steady milliseconds.
+    fn next_wake(&self) -> Option<i64>;
+}
+
+/// What a shard puts out while it handles one event.
+#[derive(Debug)]
+pub struct Output<A> {
+    /// Bytes that the records of one event may have together.
+    records_bytes_max: usize,
+    records_bytes: usize,
+    pub records: Vec<RawRecord>,
+    /// Set if the records belong to this producer's transaction.
+    pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// A marker to append, after the records.
+    pub marker: Option<Marker>,
+    pub answers: Vec<(Ticket, A)>,
+}
+
+impl<A> Output<A> {
+    pub fn new(records_bytes_max: usize) -> Self {
+        Self {
+            records_bytes_max,
+            records_bytes: 0,
+            records: Vec::new(),
+            producer: None,
+            marker: None,
+            answers: Vec::new(),
+        }
+    }
+
+    /// Takes a record to append. The caller applies it if, and only if, this succeeds.
+    ///
+    /// Errors: a record that has no form on disk, or more than fits into a batch.
+    pub fn record(&mut self, encoded: Result<RawRecord, EncodeError>) -> Result<(), ErrorCode> {
+        let raw = encoded.map_err(|_| ErrorCode::UnknownServerError)?;
+        let size = raw.key.len() + raw.value.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD_MAX;
+        if self.records_bytes + size > self.records_bytes_max {
+            return Err(ErrorCode::RecordListTooLarge);
+        }
+        self.records_bytes += size;
+        self.records.push(raw);
+        Ok(())
+    }
+
+    pub fn answer(&mut self, ticket: Ticket, answer: A) {
+        self.answers.push((ticket, answer));
+    }
+}
+
+/// Bytes around a record's key and value in a batch, at most.
+const RECORD_OVERHEAD_MAX: usize = 36;
