@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod config;
+pub mod coordinator;
 pub mod log;
 pub mod metadata;
 pub mod replica;

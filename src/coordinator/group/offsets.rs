@@ -94,12 +94,7 @@ impl Offsets {
         }
     }
 
-    pub fn get(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: PartitionIndex,
-    ) -> Option<&Committed> {
+    pub fn get(&self, group: &str, topic: &str, partition: PartitionIndex) -> Option<&Committed> {
         self.committed.get(group)?.get(topic)?.get(&partition)
     }
 

@@ -163,10 +163,11 @@ impl Shard for GroupShard {
                 out.answer(ticket, GroupAnswer::Delete(answer));
             }
             GroupRequest::TopicsDeleted(topics) => {
-                for key in topics
-                    .iter()
-                    .flat_map(|topic| self.offsets.keys_of_topic(topic))
-                {
+                let mut keys = Vec::new();
+                for topic in &topics {
+                    keys.extend(self.offsets.keys_of_topic(topic));
+                }
+                for key in keys {
                     self.forget_offset(key, out);
                 }
                 out.answer(ticket, GroupAnswer::Done);

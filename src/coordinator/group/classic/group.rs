@@ -148,8 +148,7 @@ impl ClassicGroup {
         self.protocol_type = Some(value.protocol_type.clone()).filter(|name| !name.is_empty());
         self.protocol = value.protocol.clone();
         self.leader = value.leader.clone();
-        self.state_since =
-            Some(value.current_state_timestamp).filter(|timestamp| *timestamp >= 0);
+        self.state_since = Some(value.current_state_timestamp).filter(|timestamp| *timestamp >= 0);
 
         let mut before = std::mem::take(&mut self.members);
         self.static_members.clear();
@@ -458,7 +457,10 @@ impl ClassicGroup {
         for member in self.members.values() {
             let mut reader = Reader::new(member.metadata(protocol));
             // Later versions only add fields, so the newest known one reads them.
-            let version = reader.i16().ok()?.min(*ConsumerProtocolSubscription::VERSIONS.end());
+            let version = reader
+                .i16()
+                .ok()?
+                .min(*ConsumerProtocolSubscription::VERSIONS.end());
             topics.extend(
                 ConsumerProtocolSubscription::read(&mut reader, version)
                     .ok()?
@@ -486,14 +488,21 @@ impl ClassicGroup {
     /// The relations that hold after every event.
     #[cfg(test)]
     pub fn check_invariants(&self) {
-        let joining = self.members.values().filter(|m| m.joining.is_some()).count();
+        let joining = self
+            .members
+            .values()
+            .filter(|m| m.joining.is_some())
+            .count();
         assert_eq!(joining, self.joining_count);
         for (instance, id) in &self.static_members {
             let member = self.members.get(id).expect("a static member is a member");
             assert_eq!(member.instance_id.as_ref(), Some(instance));
         }
         for (name, count) in &self.supported {
-            assert_eq!(*count, self.members.values().filter(|m| m.supports(name)).count());
+            assert_eq!(
+                *count,
+                self.members.values().filter(|m| m.supports(name)).count()
+            );
         }
         match self.state {
             State::Empty => assert!(self.members.is_empty()),

@@ -75,8 +75,7 @@ impl Scene<'_> {
             State::Empty => true,
             State::PreparingRebalance { .. } => {
                 let waits = |member: &super::group::Member| member.joining().is_some();
-                self.group.member(member_id).is_some_and(waits)
-                    || self.group.joining_count() < max
+                self.group.member(member_id).is_some_and(waits) || self.group.joining_count() < max
             }
             State::CompletingRebalance | State::Stable => {
                 self.group.member(member_id).is_some() || self.group.members().len() < max
@@ -522,10 +521,7 @@ impl Scene<'_> {
     }
 
     /// Writes the group down as it is; true at once.
-    fn record_group(
-        &mut self,
-        assignments: BTreeMap<ByteString, Bytes>,
-    ) -> Result<(), ErrorCode> {
+    fn record_group(&mut self, assignments: BTreeMap<ByteString, Bytes>) -> Result<(), ErrorCode> {
         let value = self.group.record(assignments);
         self.record_value(value)
     }
@@ -681,7 +677,10 @@ fn fresh_id(prefix: &str, mut random: [u8; 16]) -> ByteString {
     random[6] = (random[6] & 0x0f) | 0x40;
     random[8] = (random[8] & 0x3f) | 0x80;
     let hex = |range: std::ops::Range<usize>| -> String {
-        random[range].iter().map(|byte| format!("{byte:02x}")).collect()
+        random[range]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     };
     ByteString::from(format!(
         "{prefix}-{}-{}-{}-{}-{}",

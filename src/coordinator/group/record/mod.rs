@@ -187,9 +187,7 @@ mod tests {
         ));
         let flexible = RawRecord {
             key: hex("0001 000167 000174 00000000"),
-            value: Some(hex(
-                "0004 0000000000000001 ffffffff 01 0000000000000002 00"
-            )),
+            value: Some(hex("0004 0000000000000001 ffffffff 01 0000000000000002 00")),
         };
         assert!(matches!(GroupRecord::decode(flexible), Ok(Some(_))));
         let consumer_group = RawRecord {

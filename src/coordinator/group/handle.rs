@@ -1,0 +1,312 @@
+//! What API handlers hold of the group coordinator: the protocol's requests in, its answers out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use super::classic::rebalance::{refused_join, refused_sync};
+use super::request::{GroupAnswer, GroupRequest, Join};
+use super::settings::GroupSettings;
+use super::shard::GroupShard;
+use crate::base::ids::PartitionIndex;
+use crate::coordinator::hash::partition_of;
+use crate::coordinator::runtime::handle::Coordinator;
+use crate::coordinator::runtime::log::RecordLog;
+use crate::coordinator::runtime::shard::Marker;
+use crate::coordinator::runtime::task::Task;
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::delete_groups::DeletableGroupResult;
+use crate::wire::message::describe_groups::DescribedGroup;
+use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
+use crate::wire::message::join_group::JoinGroupResponse;
+use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+use crate::wire::message::list_groups::ListedGroup;
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
+use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::wire::message::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
+};
+
+/// The group coordinator of this node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GroupHandle {
+    coordinator: Coordinator<GroupShard>,
+    /// Of `__consumer_offsets`, as it is or will be.
+    partitions: Arc<AtomicI32>,
+}
+
+/// Calls the shard and takes the answer out of its wrapping.
+macro_rules! ask {
+    ($self:ident, $group:expr, $request:expr, $kind:ident) => {
+        match $self
+            .coordinator
+            .ask($self.partition_of($group), $request)
+            .await
+        {
+            Ok(GroupAnswer::$kind(answer)) => Ok(answer),
+            Ok(_) => Err(ErrorCode::UnknownServerError),
+            Err(error) => Err(error),
+        }
+    };
+}
+
+impl GroupHandle {
+    /// `partitions` is `offsets.topic.num.partitions`, until the topic is there.
+    pub fn new(
+        log: Arc<dyn RecordLog>,
+        settings: GroupSettings,
+        partitions: i32,
+        commit_timeout: Duration,
+        compression: Compression,
+    ) -> (Self, Task<GroupShard>) {
+        let make = Arc::new(move |_, _| GroupShard::new(settings.clone()));
+        let (coordinator, task) =
+            Coordinator::new("groups", log, make, commit_timeout, compression);
+        let handle = Self {
+            coordinator,
+            partitions: Arc::new(AtomicI32::new(partitions)),
+        };
+        (handle, task)
+    }
+
+    pub fn coordinator(&self) -> &Coordinator<GroupShard> {
+        &self.coordinator
+    }
+
+    /// The partition of `__consumer_offsets` that keeps a group.
+    pub fn partition_of(&self, group: &str) -> PartitionIndex {
+        partition_of(group, self.partitions.load(Ordering::Relaxed))
+    }
+
+    /// The topic was made with another number of partitions than the settings say.
+    pub fn set_partitions(&self, partitions: i32) {
+        self.partitions.store(partitions, Ordering::Relaxed);
+    }
+
+    pub async fn join(&self, join: Join) -> JoinGroupResponse {
+        let member_id = join.request.member_id.clone();
+        let group = join.request.group_id.clone();
+        ask!(self, &group, GroupRequest::Join(Box::new(join)), Join)
+            .unwrap_or_else(|error| refused_join(error, member_id))
+    }
+
+    pub async fn sync(&self, request: SyncGroupRequest) -> SyncGroupResponse {
+        let group = request.group_id.clone();
+        ask!(self, &group, GroupRequest::Sync(request), Sync).unwrap_or_else(refused_sync)
+    }
+
+    pub async fn heartbeat(&self, request: HeartbeatRequest) -> HeartbeatResponse {
+        let group = request.group_id.clone();
+        ask!(self, &group, GroupRequest::Heartbeat(request), Heartbeat).unwrap_or_else(|error| {
+            HeartbeatResponse {
+                // While it loads, members should go on as if nothing were.
+                error_code: match error {
+                    ErrorCode::CoordinatorLoadInProgress => ErrorCode::None.code(),
+                    error => error.code(),
+                },
+                ..HeartbeatResponse::default()
+            }
+        })
+    }
+
+    pub async fn leave(&self, request: LeaveGroupRequest) -> LeaveGroupResponse {
+        let group = request.group_id.clone();
+        ask!(self, &group, GroupRequest::Leave(request), Leave).unwrap_or_else(|error| {
+            LeaveGroupResponse {
+                error_code: error.code(),
+                ..LeaveGroupResponse::default()
+            }
+        })
+    }
+
+    /// Topics are known and have names.
+    pub async fn commit_offsets(&self, request: OffsetCommitRequest) -> OffsetCommitResponse {
+        let group = request.group_id.clone();
+        let topics: Vec<_> = request
+            .topics
+            .iter()
+            .map(|topic| {
+                let partitions = topic.partitions.iter().map(|one| one.partition_index);
+                (
+                    topic.name.clone(),
+                    topic.topic_id,
+                    partitions.collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        ask!(
+            self,
+            &group,
+            GroupRequest::CommitOffsets(request),
+            CommitOffsets
+        )
+        .unwrap_or_else(|error| OffsetCommitResponse {
+            topics: topics
+                .into_iter()
+                .map(|(name, topic_id, partitions)| OffsetCommitResponseTopic {
+                    name,
+                    topic_id,
+                    partitions: partitions
+                        .into_iter()
+                        .map(|partition_index| OffsetCommitResponsePartition {
+                            partition_index,
+                            error_code: error.code(),
+                        })
+                        .collect(),
+                })
+                .collect(),
+            ..OffsetCommitResponse::default()
+        })
+    }
+
+    pub async fn commit_offsets_in_transaction(
+        &self,
+        request: TxnOffsetCommitRequest,
+    ) -> TxnOffsetCommitResponse {
+        let group = request.group_id.clone();
+        let topics: Vec<_> = request
+            .topics
+            .iter()
+            .map(|topic| {
+                let partitions = topic.partitions.iter().map(|one| one.partition_index);
+                (
+                    topic.name.clone(),
+                    topic.topic_id,
+                    partitions.collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        ask!(
+            self,
+            &group,
+            GroupRequest::CommitOffsetsInTransaction(request),
+            CommitOffsetsInTransaction
+        )
+        .unwrap_or_else(|error| TxnOffsetCommitResponse {
+            topics: topics
+                .into_iter()
+                .map(
+                    |(name, topic_id, partitions)| TxnOffsetCommitResponseTopic {
+                        name,
+                        topic_id,
+                        partitions: partitions
+                            .into_iter()
+                            .map(|partition_index| TxnOffsetCommitResponsePartition {
+                                partition_index,
+                                error_code: error.code(),
+                            })
+                            .collect(),
+                    },
+                )
+                .collect(),
+            ..TxnOffsetCommitResponse::default()
+        })
+    }
+
+    /// Topics, if any are named, have names. None are named for "all".
+    pub async fn fetch_offsets(
+        &self,
+        group: OffsetFetchRequestGroup,
+        require_stable: bool,
+    ) -> OffsetFetchResponseGroup {
+        let id = group.group_id.clone();
+        let request = GroupRequest::FetchOffsets {
+            group,
+            require_stable,
+        };
+        ask!(self, &id, request, FetchOffsets).unwrap_or_else(|error| OffsetFetchResponseGroup {
+            group_id: id.clone(),
+            error_code: error.code(),
+            ..OffsetFetchResponseGroup::default()
+        })
+    }
+
+    pub async fn delete_offsets(&self, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+        let group = request.group_id.clone();
+        ask!(
+            self,
+            &group,
+            GroupRequest::DeleteOffsets(request),
+            DeleteOffsets
+        )
+        .unwrap_or_else(|error| OffsetDeleteResponse {
+            error_code: error.code(),
+            ..OffsetDeleteResponse::default()
+        })
+    }
+
+    pub async fn describe(&self, group: ByteString, unknown_is_error: bool) -> DescribedGroup {
+        let request = GroupRequest::Describe {
+            group: group.clone(),
+            unknown_is_error,
+        };
+        ask!(self, &group, request, Describe).unwrap_or_else(|error| DescribedGroup {
+            error_code: error.code(),
+            group_id: group.clone(),
+            ..DescribedGroup::default()
+        })
+    }
+
+    /// The groups of all partitions here. An error means that some of them could not say.
+    pub async fn list(
+        &self,
+        states: &[ByteString],
+        types: &[ByteString],
+    ) -> Result<Vec<ListedGroup>, ErrorCode> {
+        let mut groups = Vec::new();
+        for partition in self.coordinator.active().await {
+            let request = GroupRequest::List {
+                states: states.to_vec(),
+                types: types.to_vec(),
+            };
+            match self.coordinator.ask(partition, request).await {
+                Ok(GroupAnswer::List(some)) => groups.extend(some),
+                // It was given up since we asked who is there.
+                Err(ErrorCode::NotCoordinator) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Err(ErrorCode::UnknownServerError),
+            }
+        }
+        Ok(groups)
+    }
+
+    pub async fn delete(&self, group: ByteString) -> DeletableGroupResult {
+        let request = GroupRequest::Delete(group.clone());
+        ask!(self, &group, request, Delete).unwrap_or_else(|error| DeletableGroupResult {
+            group_id: group.clone(),
+            error_code: error.code(),
+            ..DeletableGroupResult::default()
+        })
+    }
+
+    /// Forgets the offsets of topics that are gone.
+    pub async fn topics_deleted(&self, topics: Vec<ByteString>) {
+        for partition in self.coordinator.active().await {
+            let request = GroupRequest::TopicsDeleted(topics.clone());
+            if let Err(error) = self.coordinator.ask(partition, request).await {
+                tracing::warn!(partition, %error, "offsets of deleted topics stay until they expire");
+            }
+        }
+    }
+
+    /// Writes the marker that ends a producer's transaction into one partition.
+    pub async fn end_transaction(
+        &self,
+        partition: PartitionIndex,
+        marker: Marker,
+    ) -> Result<(), ErrorCode> {
+        self.coordinator
+            .ask(partition, GroupRequest::EndTransaction(marker))
+            .await
+            .map(|_| ())
+    }
+}

@@ -1,0 +1,545 @@
+//! The group shard as a play: each scene is a script of requests and time, and what comes back.
+//!
+//! ```text
+//! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
+//! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
+//! txn PRODUCER t-0=5   end PRODUCER commit|abort   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
+//! describe   list [state=…] [type=…]   delete   +MS   crash
+//! ```
+//! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
+
+mod property;
+mod scenes;
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::request::{GroupAnswer, GroupRequest, Join};
+use super::settings::GroupSettings;
+use super::shard::GroupShard;
+use crate::coordinator::runtime::shard::{
+    Marker, Moment, Origin, Output, RawRecord, Shard, Ticket,
+};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::heartbeat::HeartbeatRequest;
+use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::wire::message::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use crate::wire::message::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+
+/// One batch or marker of the log that the stage keeps.
+#[derive(Clone, Debug)]
+pub enum Logged {
+    Record(Origin, RawRecord),
+    Marker(Marker),
+}
+
+/// A shard, its log, and the time.
+pub struct Stage {
+    pub shard: GroupShard,
+    pub settings: GroupSettings,
+    pub log: Vec<Logged>,
+    pub now: i64,
+    pub tickets: u64,
+    pub fresh: u8,
+}
+
+/// When scenes begin.
+const START: i64 = 1_000_000;
+
+impl Stage {
+    pub fn new(settings: GroupSettings) -> Self {
+        Self {
+            shard: GroupShard::new(settings.clone()),
+            settings,
+            log: Vec::new(),
+            now: START,
+            tickets: 0,
+            fresh: 0,
+        }
+    }
+
+    pub fn moment(&self) -> Moment {
+        Moment {
+            wall: self.now,
+            steady: self.now,
+        }
+    }
+
+    pub fn ask(&mut self, request: GroupRequest) -> Vec<(Ticket, GroupAnswer)> {
+        self.tickets += 1;
+        let mut out = Output::new(100_000);
+        self.shard
+            .handle(self.moment(), Ticket(self.tickets), request, &mut out);
+        self.take(out)
+    }
+
+    pub fn advance(&mut self, ms: i64) -> Vec<(Ticket, GroupAnswer)> {
+        let until = self.now + ms;
+        let mut answers = Vec::new();
+        while let Some(at) = self.shard.next_wake().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let mut out = Output::new(100_000);
+            self.shard.wake(self.moment(), &mut out);
+            answers.extend(self.take(out));
+        }
+        self.now = until;
+        answers
+    }
+
+    fn take(&mut self, out: Output<GroupAnswer>) -> Vec<(Ticket, GroupAnswer)> {
+        let origin = out
+            .producer
+            .map_or(Origin::Plain, |(id, _)| Origin::Transaction(id));
+        self.log.extend(
+            out.records
+                .into_iter()
+                .map(|raw| Logged::Record(origin, raw)),
+        );
+        self.log.extend(out.marker.map(Logged::Marker));
+        for group in self.shard.groups().values() {
+            group.check_invariants();
+        }
+        out.answers
+    }
+
+    /// What the log alone says.
+    pub fn replayed(&self) -> GroupShard {
+        let mut shard = GroupShard::new(self.settings.clone());
+        for logged in &self.log {
+            match logged {
+                Logged::Record(origin, raw) => {
+                    let record = GroupShard::decode(raw.clone())
+                        .expect("we wrote it")
+                        .expect("we know it");
+                    shard.apply(*origin, &record);
+                }
+                Logged::Marker(marker) => shard.apply_marker(*marker),
+            }
+        }
+        shard
+    }
+
+    pub fn crash(&mut self) {
+        self.shard = self.replayed();
+        let mut out = Output::new(100_000);
+        self.shard.loaded(self.moment(), &mut out);
+        self.take(out);
+    }
+}
+
+fn check(script: &str, expected: expect_test::Expect) {
+    check_with(GroupSettings::default(), script, expected);
+}
+
+fn check_with(settings: GroupSettings, script: &str, expected: expect_test::Expect) {
+    let mut stage = Stage::new(settings);
+    let mut told = String::new();
+    for line in script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        let before = stage.tickets;
+        let answers = act(&mut stage, line);
+        let number = if stage.tickets > before {
+            format!("{} ", stage.tickets)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(told, "{number}{line}");
+        for (Ticket(ticket), answer) in answers {
+            let _ = writeln!(told, "    [{ticket}] {}", short_ids(&describe(&answer)));
+        }
+    }
+    expected.assert_eq(&told);
+}
+
+fn uuid(n: u8) -> String {
+    let h = format!("{n:02x}");
+    let v = format!("{:02x}", (n & 0x0f) | 0x40);
+    let w = format!("{:02x}", (n & 0x3f) | 0x80);
+    format!("-{h}{h}{h}{h}-{h}{h}-{v}{h}-{w}{h}-{h}{h}{h}{h}{h}{h}")
+}
+
+fn short_ids(text: &str) -> String {
+    (1..=40u8).fold(text.to_owned(), |text, n| {
+        text.replace(&uuid(n), &format!("#{n}"))
+    })
+}
+
+fn long_id(text: &str) -> ByteString {
+    match text.rsplit_once('#') {
+        Some((prefix, n)) => format!("{prefix}{}", uuid(n.parse().expect("a number"))).into(),
+        None => text.to_owned().into(),
+    }
+}
+
+/// `t-0=5,t-1=6` or `t-0,t-1`.
+fn partitions(text: &str) -> Vec<(ByteString, i32, i64)> {
+    text.split(',')
+        .map(|one| {
+            let (partition, offset) = one.split_once('=').unwrap_or((one, "0"));
+            let (topic, index) = partition.rsplit_once('-').expect("topic-partition");
+            (
+                topic.to_owned().into(),
+                index.parse().expect("an index"),
+                offset.parse().expect("an offset"),
+            )
+        })
+        .collect()
+}
+
+pub fn subscription(topics: &[&str]) -> Bytes {
+    let mut bytes = vec![0, 0];
+    bytes.extend((topics.len() as i32).to_be_bytes());
+    for topic in topics {
+        bytes.extend((topic.len() as i16).to_be_bytes());
+        bytes.extend(topic.as_bytes());
+    }
+    bytes.extend((-1i32).to_be_bytes());
+    bytes.into()
+}
+
+fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
+    let mut words = line.split_whitespace();
+    let verb = words.next().expect("a verb");
+    let words: Vec<&str> = words.collect();
+    let plain: Vec<&str> = words
+        .iter()
+        .copied()
+        .filter(|word| !word.contains('=') || word.contains("-0=") || word.contains("-1="))
+        .collect();
+    let named = |name: &str| {
+        words
+            .iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    let number = |name: &str, default: i64| {
+        named(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let group = || ByteString::from(named("group").unwrap_or("g").to_owned());
+    let instance = || named("inst").map(|text| ByteString::from(text.to_owned()));
+    if let Some(ms) = verb.strip_prefix('+') {
+        return stage.advance(ms.parse().expect("milliseconds"));
+    }
+    let request = match verb {
+        "crash" => {
+            stage.crash();
+            return Vec::new();
+        }
+        "join" => {
+            stage.fresh += 1;
+            let version = number("v", 9);
+            let protocols = named("p").unwrap_or("range:t");
+            GroupRequest::Join(Box::new(Join {
+                request: JoinGroupRequest {
+                    group_id: group(),
+                    session_timeout_ms: number("s", 10_000) as i32,
+                    rebalance_timeout_ms: number("r", 60_000) as i32,
+                    member_id: named("id").map(long_id).unwrap_or_default(),
+                    group_instance_id: instance(),
+                    protocol_type: named("type").unwrap_or("consumer").to_owned().into(),
+                    protocols: protocols
+                        .split(',')
+                        .filter(|text| !text.is_empty())
+                        .map(|text| {
+                            let (name, topics) = text.split_once(':').unwrap_or((text, ""));
+                            JoinGroupRequestProtocol {
+                                name: name.to_owned().into(),
+                                metadata: if topics == "junk" {
+                                    Bytes::from_static(b"!")
+                                } else {
+                                    let topics: Vec<_> = topics.split('+').collect();
+                                    subscription(&topics)
+                                },
+                            }
+                        })
+                        .collect(),
+                    reason: None,
+                },
+                client_id: "c".into(),
+                client_host: "/127.0.0.1".into(),
+                member_id_required: version >= 4 && instance().is_none(),
+                may_skip_assignment: version >= 9,
+                fresh: [stage.fresh; 16],
+            }))
+        }
+        "sync" => GroupRequest::Sync(SyncGroupRequest {
+            group_id: group(),
+            generation_id: plain[1].parse().expect("a generation"),
+            member_id: long_id(plain[0]),
+            group_instance_id: instance(),
+            protocol_type: named("type").map(|text| text.to_owned().into()),
+            protocol_name: named("p").map(|text| text.to_owned().into()),
+            assignments: named("a")
+                .map(|text| {
+                    text.split(',')
+                        .map(|one| {
+                            let (id, bytes) = one.split_once(':').expect("id:bytes");
+                            SyncGroupRequestAssignment {
+                                member_id: long_id(id),
+                                assignment: Bytes::copy_from_slice(bytes.as_bytes()),
+                            }
+                        })
+                        .collect()
+                })
+                .unwrap_or_default(),
+        }),
+        "beat" => GroupRequest::Heartbeat(HeartbeatRequest {
+            group_id: group(),
+            generation_id: plain[1].parse().expect("a generation"),
+            member_id: long_id(plain[0]),
+            group_instance_id: instance(),
+        }),
+        "leave" => GroupRequest::Leave(LeaveGroupRequest {
+            group_id: group(),
+            member_id: ByteString::new(),
+            members: plain
+                .iter()
+                .map(|text| {
+                    let (id, instance) = match text.split_once('/') {
+                        Some((id, instance)) => (id, Some(instance.to_owned().into())),
+                        None => (*text, None),
+                    };
+                    MemberIdentity {
+                        member_id: long_id(id),
+                        group_instance_id: instance,
+                        reason: None,
+                    }
+                })
+                .collect(),
+        }),
+        "commit" => GroupRequest::CommitOffsets(OffsetCommitRequest {
+            group_id: group(),
+            generation_id_or_member_epoch: number("gen", -1) as i32,
+            member_id: named("id").map(long_id).unwrap_or_default(),
+            group_instance_id: instance(),
+            retention_time_ms: number("keep", -1),
+            topics: partitions(plain[0])
+                .into_iter()
+                .map(|(name, partition_index, offset)| OffsetCommitRequestTopic {
+                    name,
+                    partitions: vec![OffsetCommitRequestPartition {
+                        partition_index,
+                        committed_offset: offset,
+                        committed_metadata: named("meta").map(|text| text.to_owned().into()),
+                        ..OffsetCommitRequestPartition::default()
+                    }],
+                    ..OffsetCommitRequestTopic::default()
+                })
+                .collect(),
+        }),
+        "txn" => GroupRequest::CommitOffsetsInTransaction(TxnOffsetCommitRequest {
+            transactional_id: "x".into(),
+            group_id: group(),
+            producer_id: plain[0].parse().expect("a producer"),
+            generation_id_or_member_epoch: number("gen", -1) as i32,
+            member_id: named("id").map(long_id).unwrap_or_default(),
+            topics: partitions(plain[1])
+                .into_iter()
+                .map(
+                    |(name, partition_index, offset)| TxnOffsetCommitRequestTopic {
+                        name,
+                        partitions: vec![TxnOffsetCommitRequestPartition {
+                            partition_index,
+                            committed_offset: offset,
+                            ..TxnOffsetCommitRequestPartition::default()
+                        }],
+                        ..TxnOffsetCommitRequestTopic::default()
+                    },
+                )
+                .collect(),
+            ..TxnOffsetCommitRequest::default()
+        }),
+        "end" => GroupRequest::EndTransaction(Marker {
+            producer_id: plain[0].parse().expect("a producer"),
+            producer_epoch: 0,
+            coordinator_epoch: 0,
+            commit: plain[1] == "commit",
+        }),
+        "fetch" => GroupRequest::FetchOffsets {
+            group: OffsetFetchRequestGroup {
+                group_id: group(),
+                topics: (plain[0] != "*").then(|| {
+                    partitions(plain[0])
+                        .into_iter()
+                        .map(|(name, index, _)| OffsetFetchRequestTopics {
+                            name,
+                            partition_indexes: vec![index],
+                            ..OffsetFetchRequestTopics::default()
+                        })
+                        .collect()
+                }),
+                ..OffsetFetchRequestGroup::default()
+            },
+            require_stable: plain.contains(&"stable"),
+        },
+        "forget" => GroupRequest::DeleteOffsets(OffsetDeleteRequest {
+            group_id: group(),
+            topics: partitions(plain[0])
+                .into_iter()
+                .map(|(name, partition_index, _)| OffsetDeleteRequestTopic {
+                    name,
+                    partitions: vec![OffsetDeleteRequestPartition { partition_index }],
+                })
+                .collect(),
+        }),
+        "drop" => GroupRequest::TopicsDeleted(vec![plain[0].to_owned().into()]),
+        "describe" => GroupRequest::Describe {
+            group: group(),
+            unknown_is_error: number("v", 6) >= 6,
+        },
+        "list" => GroupRequest::List {
+            states: named("state")
+                .map(|text| text.to_owned().into())
+                .into_iter()
+                .collect(),
+            types: named("type")
+                .map(|text| text.to_owned().into())
+                .into_iter()
+                .collect(),
+        },
+        "delete" => GroupRequest::Delete(group()),
+        other => panic!("no verb {other}"),
+    };
+    stage.ask(request)
+}
+
+fn error(code: i16) -> &'static str {
+    match code {
+        0 => "ok",
+        code => ErrorCode::from_code(code).map_or("?", ErrorCode::name),
+    }
+}
+
+fn describe(answer: &GroupAnswer) -> String {
+    match answer {
+        GroupAnswer::Join(join) if join.error_code != 0 => {
+            format!("join {} as '{}'", error(join.error_code), join.member_id)
+        }
+        GroupAnswer::Join(join) => {
+            let members: Vec<_> = join
+                .members
+                .iter()
+                .map(|m| m.member_id.to_string())
+                .collect();
+            format!(
+                "join ok as {}, generation {}, {} of {}, leader {}{}{}",
+                join.member_id,
+                join.generation_id,
+                join.protocol_name.as_deref().unwrap_or("null"),
+                join.protocol_type.as_deref().unwrap_or("null"),
+                join.leader,
+                if members.is_empty() {
+                    String::new()
+                } else {
+                    format!(", members {}", members.join(" "))
+                },
+                if join.skip_assignment { ", skip" } else { "" }
+            )
+        }
+        GroupAnswer::Sync(sync) if sync.error_code != 0 => {
+            format!("sync {}", error(sync.error_code))
+        }
+        GroupAnswer::Sync(sync) => {
+            format!("sync ok '{}'", String::from_utf8_lossy(&sync.assignment))
+        }
+        GroupAnswer::Heartbeat(beat) => format!("beat {}", error(beat.error_code)),
+        GroupAnswer::Leave(leave) => {
+            let members: Vec<_> = leave.members.iter().map(|m| error(m.error_code)).collect();
+            format!("leave {} {}", error(leave.error_code), members.join(" "))
+        }
+        GroupAnswer::CommitOffsets(commit) => {
+            let each: Vec<_> = commit
+                .topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().map(|p| error(p.error_code)))
+                .collect();
+            format!("commit {}", each.join(" "))
+        }
+        GroupAnswer::CommitOffsetsInTransaction(commit) => {
+            let each: Vec<_> = commit
+                .topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().map(|p| error(p.error_code)))
+                .collect();
+            format!("txn {}", each.join(" "))
+        }
+        GroupAnswer::FetchOffsets(fetch) => {
+            let mut text = "fetch".to_owned();
+            for topic in &fetch.topics {
+                for partition in &topic.partitions {
+                    let _ = write!(
+                        text,
+                        " {}-{}={}",
+                        topic.name, partition.partition_index, partition.committed_offset
+                    );
+                    if partition.error_code != 0 {
+                        let _ = write!(text, " {}", error(partition.error_code));
+                    }
+                    if let Some(metadata) = partition.metadata.as_deref().filter(|m| !m.is_empty())
+                    {
+                        let _ = write!(text, " '{metadata}'");
+                    }
+                }
+            }
+            text
+        }
+        GroupAnswer::DeleteOffsets(delete) if delete.error_code != 0 => {
+            format!("forget {}", error(delete.error_code))
+        }
+        GroupAnswer::DeleteOffsets(delete) => {
+            let each: Vec<_> = delete
+                .topics
+                .iter()
+                .flat_map(|topic| topic.partitions.iter().map(|p| error(p.error_code)))
+                .collect();
+            format!("forget {}", each.join(" "))
+        }
+        GroupAnswer::Describe(group) => {
+            let mut text = format!(
+                "describe {} {} '{}' '{}'",
+                error(group.error_code),
+                group.group_state,
+                group.protocol_type,
+                group.protocol_data
+            );
+            for member in &group.members {
+                let _ = write!(
+                    text,
+                    " {}{}{}='{}'",
+                    member.member_id,
+                    if member.group_instance_id.is_some() {
+                        "/"
+                    } else {
+                        ""
+                    },
+                    member.group_instance_id.as_deref().unwrap_or(""),
+                    String::from_utf8_lossy(&member.member_assignment)
+                );
+            }
+            text
+        }
+        GroupAnswer::List(groups) => {
+            let each: Vec<_> = groups
+                .iter()
+                .map(|g| format!("{} {} '{}'", g.group_id, g.group_state, g.protocol_type))
+                .collect();
+            format!("list {}", each.join(", "))
+        }
+        GroupAnswer::Delete(delete) => format!("delete {}", error(delete.error_code)),
+        GroupAnswer::Done => "done".to_owned(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What the rest of the broker holds of a coordinator: cheap to clone, no channel in sight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::log::RecordLog;
+use super::shard::Shard;
+use super::task::{Event, MakeShard, Task};
+use crate::base::ids::{LeaderEpoch, PartitionIndex};
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+
+/// Requests that may wait for the task. Whoever comes then waits with its connection.
+const QUEUE_MAX: usize = 4096;
+
+/// A coordinator at work.
+pub struct Coordinator<S: Shard> {
+    queue: mpsc::Sender<Event<S>>,
+}
+
+impl<S: Shard> Clone for Coordinator<S> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<S: Shard> std::fmt::Debug for Coordinator<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Coordinator")
+    }
+}
+
+impl<S: Shard> Coordinator<S> {
+    /// The handle, and the task to run. The task ends when the last handle is gone.
+    pub fn new(
+        name: &'static str,
+        log: Arc<dyn RecordLog>,
+        make: MakeShard<S>,
+        commit_timeout: Duration,
+        compression: Compression,
+    ) -> (Self, Task<S>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let ends = (sender.downgrade(), receiver);
+        let task = Task::new(name, log, make, ends, commit_timeout, compression);
+        (Self { queue: sender }, task)
+    }
+
+    /// Asks the shard of a partition, and waits until the answer's records are committed.
+    ///
+    /// Errors: `NotCoordinator`, `CoordinatorLoadInProgress`, `CoordinatorNotAvailable`.
+    pub async fn ask(
+        &self,
+        partition: PartitionIndex,
+        request: S::Request,
+    ) -> Result<S::Answer, ErrorCode> {
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Request {
+            partition,
+            request,
+            reply,
+        };
+        if self.queue.send(event).await.is_err() {
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        answer.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// The partitions that can answer now.
+    pub async fn active(&self) -> Vec<PartitionIndex> {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send(Event::Active(reply)).await.is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// This node has become the leader of a partition, or of a newer epoch of it. Loads it.
+    pub async fn elected(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
+        // Without a task there is nothing to load into: the broker is going down.
+        let _ = self.queue.send(Event::Elected(partition, epoch)).await;
+    }
+
+    /// As [`Self::elected`], for threads that may block.
+    pub fn elected_blocking(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
+        let _ = self.queue.blocking_send(Event::Elected(partition, epoch));
+    }
+
+    pub fn resigned_blocking(&self, partition: PartitionIndex) {
+        let _ = self.queue.blocking_send(Event::Resigned(partition));
+    }
+
+    pub async fn resigned(&self, partition: PartitionIndex) {
+        let _ = self.queue.send(Event::Resigned(partition)).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Rebuilds a shard from its partition of the log, before it may answer anybody. Blocking.
+
+use bytes::Bytes;
+
+use super::log::RecordLog;
+use super::shard::{Marker, Origin, RawRecord, Shard};
+use crate::base::ids::PartitionIndex;
+use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
+use crate::wire::batch::record::{decompressed, read_raw, records};
+use crate::wire::error_code::ErrorCode;
+
+/// Bytes of batches that are read at a time (Kafka: `offsets.load.buffer.size`).
+const READ_BYTES: usize = 5 << 20;
+/// What one batch may grow to when decompressed. Ours are not compressed; Apache Kafka's may be.
+const DECOMPRESSED_MAX: usize = 64 << 20;
+
+/// Why a partition cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the log cannot be read: {0}")]
+    Log(ErrorCode),
+    #[error("offset {offset}: {what}")]
+    Record { offset: i64, what: String },
+}
+
+/// How much there was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub records: u64,
+    /// Of kinds that this coordinator does not keep.
+    pub skipped: u64,
+}
+
+/// Applies every record from the start of the log to its present end.
+pub fn load<S: Shard>(
+    log: &dyn RecordLog,
+    partition: PartitionIndex,
+    shard: &mut S,
+) -> Result<Loaded, LoadError> {
+    let (mut from, end) = log.bounds(partition).map_err(LoadError::Log)?;
+    let mut loaded = Loaded::default();
+    while from < end {
+        let mut chunk = log
+            .read(partition, from, READ_BYTES)
+            .map_err(LoadError::Log)?;
+        let before = from;
+        while let Ok(header) = BatchHeader::parse(&chunk) {
+            if header.size() > chunk.len() {
+                break;
+            }
+            let batch = chunk.split_to(header.size());
+            if header.next_offset() > from {
+                replay(&header, &batch, shard, &mut loaded)?;
+                from = header.next_offset();
+            }
+        }
+        if from == before {
+            return Err(LoadError::Record {
+                offset: from,
+                what: "no whole batch is there".to_owned(),
+            });
+        }
+    }
+    Ok(loaded)
+}
+
+fn replay<S: Shard>(
+    header: &BatchHeader,
+    batch: &Bytes,
+    shard: &mut S,
+    loaded: &mut Loaded,
+) -> Result<(), LoadError> {
+    let wrong = |offset: i64, what: String| LoadError::Record { offset, what };
+    if header.is_control() {
+        if let Some(marker) = marker(header, batch) {
+            shard.apply_marker(marker);
+        }
+        return Ok(());
+    }
+    let origin = if header.is_transactional() {
+        Origin::Transaction(header.producer_id)
+    } else {
+        Origin::Plain
+    };
+    let body = decompressed(header, batch, DECOMPRESSED_MAX)
+        .map_err(|error| wrong(header.base_offset, error.to_string()))?;
+    for record in records(header, &body) {
+        let record = record.map_err(|error| wrong(header.base_offset, error.to_string()))?;
+        let Some(key) = record.key else {
+            continue;
+        };
+        // Copies: what is kept must not hold on to the whole batch.
+        let raw = RawRecord {
+            key: Bytes::copy_from_slice(key),
+            value: record.value.map(Bytes::copy_from_slice),
+        };
+        loaded.records += 1;
+        match S::decode(raw).map_err(|error| wrong(record.offset, error.to_string()))? {
+            Some(known) => shard.apply(origin, &known),
+            None => loaded.skipped += 1,
+        }
+    }
+    Ok(())
+}
+
+/// The end of a transaction, from its control batch: key `version i16, type i16`, value `version i16, epoch i32`.
+fn marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
+    let mut rest = batch.get(HEADER_SIZE..)?;
+    let record = read_raw(&mut rest).ok()?;
+    let commit = match record.key?.get(2..4)? {
+        [0, 0] => false,
+        [0, 1] => true,
+        _ => return None,
+    };
+    let epoch: [u8; 4] = record.value?.get(2..6)?.try_into().ok()?;
+    Some(Marker {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        coordinator_epoch: i32::from_be_bytes(epoch),
+        commit,
+    })
+}

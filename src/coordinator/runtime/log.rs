@@ -1,0 +1,159 @@
+//! Where a coordinator's records go: one trait, the partitions of an internal topic behind it, and a twin in memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
+use crate::base::time::Timestamp;
+use crate::wire::error_code::ErrorCode;
+
+/// Told when a high watermark may have moved.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The partitions of one internal topic, as far as this node leads them. Appends go to the page cache and may run in
+/// place; reads are for loading and run where blocking is allowed.
+pub trait RecordLog: Send + Sync + 'static {
+    /// Appends one batch as the leader of this epoch; gives the offset after it.
+    fn append(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        batch: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, ErrorCode>;
+
+    /// Everything below is committed. -1 for a partition that is not here.
+    fn high_watermark(&self, partition: PartitionIndex) -> Offset;
+
+    /// The first and the next offset of the log.
+    fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode>;
+
+    /// Whole batches from `from` on, about `max_bytes` of them but at least one; empty at the end.
+    fn read(
+        &self,
+        partition: PartitionIndex,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Bytes, ErrorCode>;
+
+    /// Bytes that one batch may have.
+    fn batch_bytes_max(&self) -> usize;
+
+    /// From now on `wake` is called when commits may have progressed without an append of ours.
+    fn watch(&self, wake: Wake);
+}
+
+#[cfg(test)]
+pub mod memory {
+    //! A log that lives in memory, commits when it is told to, and fails when it is told to.
+
+    use std::collections::BTreeMap;
+
+    use bytes::BytesMut;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::wire::batch::header::{BatchHeader, stamp};
+
+    #[derive(Default)]
+    struct Inner {
+        partitions: BTreeMap<PartitionIndex, Vec<(Offset, Bytes)>>,
+        ends: BTreeMap<PartitionIndex, Offset>,
+        high_watermarks: BTreeMap<PartitionIndex, Offset>,
+        held: bool,
+        failing: Option<ErrorCode>,
+        wakes: Vec<Wake>,
+    }
+
+    #[derive(Default)]
+    pub struct MemoryLog(Mutex<Inner>);
+
+    impl MemoryLog {
+        /// Stops or resumes committing.
+        pub fn hold(&self, held: bool) {
+            let wakes = {
+                let mut inner = self.0.lock();
+                inner.held = held;
+                if !held {
+                    inner.high_watermarks = inner.ends.clone();
+                }
+                inner.wakes.clone()
+            };
+            for wake in wakes {
+                wake();
+            }
+        }
+
+        pub fn fail(&self, error: Option<ErrorCode>) {
+            self.0.lock().failing = error;
+        }
+
+        pub fn batches(&self, partition: PartitionIndex) -> usize {
+            self.0.lock().partitions.get(&partition).map_or(0, Vec::len)
+        }
+    }
+
+    impl RecordLog for MemoryLog {
+        fn append(
+            &self,
+            partition: PartitionIndex,
+            leader_epoch: LeaderEpoch,
+            batch: &Bytes,
+            _now: Timestamp,
+        ) -> Result<Offset, ErrorCode> {
+            let mut inner = self.0.lock();
+            if let Some(error) = inner.failing {
+                return Err(error);
+            }
+            let base = inner.ends.get(&partition).copied().unwrap_or(0);
+            let mut bytes = BytesMut::from(&batch[..]);
+            stamp(&mut bytes, base, leader_epoch);
+            let header = BatchHeader::parse(&bytes).map_err(|_| ErrorCode::CorruptMessage)?;
+            let end = header.next_offset();
+            inner
+                .partitions
+                .entry(partition)
+                .or_default()
+                .push((base, bytes.freeze()));
+            inner.ends.insert(partition, end);
+            if !inner.held {
+                inner.high_watermarks.insert(partition, end);
+            }
+            Ok(end)
+        }
+
+        fn high_watermark(&self, partition: PartitionIndex) -> Offset {
+            let inner = self.0.lock();
+            inner.high_watermarks.get(&partition).copied().unwrap_or(0)
+        }
+
+        fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
+            Ok((0, self.0.lock().ends.get(&partition).copied().unwrap_or(0)))
+        }
+
+        fn read(
+            &self,
+            partition: PartitionIndex,
+            from: Offset,
+            max_bytes: usize,
+        ) -> Result<Bytes, ErrorCode> {
+            let inner = self.0.lock();
+            let mut out = BytesMut::new();
+            for (base, batch) in inner.partitions.get(&partition).into_iter().flatten() {
+                if *base >= from && (out.is_empty() || out.len() < max_bytes) {
+                    out.extend_from_slice(batch);
+                }
+            }
+            Ok(out.freeze())
+        }
+
+        fn batch_bytes_max(&self) -> usize {
+            1 << 20
+        }
+
+        fn watch(&self, wake: Wake) {
+            self.0.lock().wakes.push(wake);
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! task: owns the shards of the partitions that this node leads; the only place that touches them.
+//!
+//! One round: take what is in the queue, let the shards decide, append each shard's records as one batch, send off the
+//! answers whose records are committed. Batches grow by themselves when requests come faster than appends.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::loader::{self, LoadError, Loaded};
+use super::log::RecordLog;
+use super::shard::{Marker, Moment, Output, RawRecord, Shard, Ticket};
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use crate::base::time::Clock;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
+use crate::wire::batch::header::HEADER_SIZE;
+use crate::wire::error_code::ErrorCode;
+
+/// Requests of one round: enough to fill a batch, few enough that the first does not wait for the last.
+const ROUND_MAX: usize = 256;
+/// How long a partition that could not be loaded is left alone.
+const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
+pub type Reply<S> = oneshot::Sender<Result<<S as Shard>::Answer, ErrorCode>>;
+
+/// Everything that wakes the task.
+pub enum Event<S: Shard> {
+    Request {
+        partition: PartitionIndex,
+        request: S::Request,
+        reply: Reply<S>,
+    },
+    /// Which partitions can answer.
+    Active(oneshot::Sender<Vec<PartitionIndex>>),
+    /// This node leads the partition as of this epoch.
+    Elected(PartitionIndex, LeaderEpoch),
+    /// It does not any more.
+    Resigned(PartitionIndex),
+    Loaded {
+        partition: PartitionIndex,
+        epoch: LeaderEpoch,
+        result: Result<(Box<S>, Loaded), LoadError>,
+    },
+}
+
+/// Makes an empty shard for a partition of this leader epoch.
+pub type MakeShard<S> = Arc<dyn Fn(PartitionIndex, LeaderEpoch) -> S + Send + Sync>;
+
+enum Slot<S: Shard> {
+    Loading(LeaderEpoch),
+    Active(Active<S>),
+}
+
+struct Active<S: Shard> {
+    epoch: LeaderEpoch,
+    shard: S,
+    /// Requests that the shard has not answered.
+    replies: HashMap<Ticket, Reply<S>>,
+    batch: Option<Pending>,
+    /// Answers of this round, before the append tells what they wait for.
+    answered: Vec<(Ticket, S::Answer)>,
+    /// Answers whose records are not committed yet, and when to give up on them.
+    parked: VecDeque<Parked<S>>,
+    /// The offset after the last record that was appended.
+    end: Offset,
+}
+
+struct Parked<S: Shard> {
+    until: Offset,
+    give_up: Instant,
+    answers: Vec<(Reply<S>, S::Answer)>,
+}
+
+/// The batch that is being filled. Records of a transaction do not share one with others.
+struct Pending {
+    builder: BatchBuilder,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+}
+
+pub struct Task<S: Shard> {
+    name: &'static str,
+    log: Arc<dyn RecordLog>,
+    make: MakeShard<S>,
+    queue: mpsc::Receiver<Event<S>>,
+    /// For the loaders' results.
+    itself: mpsc::WeakSender<Event<S>>,
+    slots: BTreeMap<PartitionIndex, Slot<S>>,
+    committed: Arc<Notify>,
+    next_ticket: u64,
+    clock: Clock,
+    started: Instant,
+    commit_timeout: Duration,
+    compression: Compression,
+}
+
+impl<S: Shard> Task<S> {
+    pub fn new(
+        name: &'static str,
+        log: Arc<dyn RecordLog>,
+        make: MakeShard<S>,
+        (itself, queue): (mpsc::WeakSender<Event<S>>, mpsc::Receiver<Event<S>>),
+        commit_timeout: Duration,
+        compression: Compression,
+    ) -> Self {
+        let committed = Arc::new(Notify::new());
+        let wake = Arc::clone(&committed);
+        log.watch(Arc::new(move || wake.notify_one()));
+        Self {
+            name,
+            log,
+            make,
+            queue,
+            itself,
+            slots: BTreeMap::new(),
+            committed,
+            next_ticket: 0,
+            clock: Clock,
+            started: Instant::now(),
+            commit_timeout,
+            compression,
+        }
+    }
+
+    /// Until the last handle is gone.
+    pub async fn run(mut self) {
+        loop {
+            let wake_at = self.next_wake();
+            tokio::select! {
+                // Requests first: a timer that is a little late harms nobody.
+                biased;
+                event = self.queue.recv() => match event {
+                    None => return,
+                    Some(event) => {
+                        self.on(event);
+                        for _ in 1..ROUND_MAX {
+                            match self.queue.try_recv() {
+                                Ok(event) => self.on(event),
+                                Err(_) => break,
+                            }
+                        }
+                    }
+                },
+                () = self.committed.notified() => {}
+                () = sleep_until(wake_at) => {}
+            }
+            self.finish_round();
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            wall: self.clock.now(),
+            steady: self.started.elapsed().as_millis() as i64,
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for slot in self.slots.values() {
+            let Slot::Active(active) = slot else { continue };
+            let timer = active
+                .shard
+                .next_wake()
+                .map(|at| self.started + Duration::from_millis(at.max(0) as u64));
+            let give_up = active.parked.front().map(|parked| parked.give_up);
+            next = [next, timer, give_up].into_iter().flatten().min();
+        }
+        next
+    }
+
+    fn on(&mut self, event: Event<S>) {
+        match event {
+            Event::Request {
+                partition,
+                request,
+                reply,
+            } => self.on_request(partition, request, reply),
+            Event::Active(reply) => {
+                let active = self
+                    .slots
+                    .iter()
+                    .filter(|(_, slot)| matches!(slot, Slot::Active(_)))
+                    .map(|(partition, _)| *partition)
+                    .collect();
+                // Nobody waits any more: fine.
+                let _ = reply.send(active);
+            }
+            Event::Elected(partition, epoch) => self.on_elected(partition, epoch),
+            Event::Resigned(partition) => {
+                if let Some(Slot::Active(active)) = self.slots.remove(&partition) {
+                    tracing::info!(coordinator = self.name, partition, "partition given up");
+                    active.abandon(ErrorCode::NotCoordinator);
+                }
+            }
+            Event::Loaded {
+                partition,
+                epoch,
+                result,
+            } => self.on_loaded(partition, epoch, result),
+        }
+    }
+
+    fn on_request(&mut self, partition: PartitionIndex, request: S::Request, reply: Reply<S>) {
+        let now = self.now();
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        let active = match self.slots.get_mut(&partition) {
+            Some(Slot::Active(active)) => active,
+            slot => {
+                let error = if slot.is_some() {
+                    ErrorCode::CoordinatorLoadInProgress
+                } else {
+                    ErrorCode::NotCoordinator
+                };
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        active.replies.insert(ticket, reply);
+        let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
+        active.shard.handle(now, ticket, request, &mut out);
+        self.take(partition, now, out);
+    }
+
+    fn on_elected(&mut self, partition: PartitionIndex, epoch: LeaderEpoch) {
+        match self.slots.get(&partition) {
+            Some(Slot::Loading(current)) if *current >= epoch => return,
+            Some(Slot::Active(active)) if active.epoch >= epoch => return,
+            _ => {}
+        }
+        if let Some(Slot::Active(active)) = self.slots.insert(partition, Slot::Loading(epoch)) {
+            active.abandon(ErrorCode::NotCoordinator);
+        }
+        // Most partitions are empty: those can answer the next request in the queue.
+        if self
+            .log
+            .bounds(partition)
+            .is_ok_and(|(start, end)| start == end)
+        {
+            let shard = Box::new((self.make)(partition, epoch));
+            self.on_loaded(partition, epoch, Ok((shard, Loaded::default())));
+        } else {
+            self.load(partition, epoch, Duration::ZERO);
+        }
+    }
+
+    fn load(&self, partition: PartitionIndex, epoch: LeaderEpoch, after: Duration) {
+        let log = Arc::clone(&self.log);
+        let mut shard = Box::new((self.make)(partition, epoch));
+        let itself = self.itself.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let result = tokio::task::spawn_blocking(move || {
+                loader::load(&*log, partition, &mut *shard).map(|loaded| (shard, loaded))
+            })
+            .await;
+            let (Ok(result), Some(itself)) = (result, itself.upgrade()) else {
+                return;
+            };
+            let _ = itself
+                .send(Event::Loaded {
+                    partition,
+                    epoch,
+                    result,
+                })
+                .await;
+        });
+    }
+
+    fn on_loaded(
+        &mut self,
+        partition: PartitionIndex,
+        epoch: LeaderEpoch,
+        result: Result<(Box<S>, Loaded), LoadError>,
+    ) {
+        if !matches!(self.slots.get(&partition), Some(Slot::Loading(current)) if *current == epoch)
+        {
+            return;
+        }
+        match result {
+            Err(error) => {
+                tracing::error!(coordinator = self.name, partition, %error, "partition cannot be loaded");
+                self.load(partition, epoch, RELOAD_AFTER);
+            }
+            Ok((mut shard, loaded)) => {
+                if loaded.records > 0 {
+                    tracing::info!(
+                        coordinator = self.name,
+                        partition,
+                        epoch,
+                        records = loaded.records,
+                        skipped = loaded.skipped,
+                        "partition loaded"
+                    );
+                }
+                let now = self.now();
+                let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
+                shard.loaded(now, &mut out);
+                let end = self.log.bounds(partition).map_or(0, |(_, end)| end);
+                self.slots.insert(
+                    partition,
+                    Slot::Active(Active {
+                        epoch,
+                        shard: *shard,
+                        replies: HashMap::new(),
+                        batch: None,
+                        answered: Vec::new(),
+                        parked: VecDeque::new(),
+                        end,
+                    }),
+                );
+                self.take(partition, now, out);
+            }
+        }
+    }
+
+    /// Adds what a shard put out to its batch of this round.
+    fn take(&mut self, partition: PartitionIndex, now: Moment, out: Output<S::Answer>) {
+        let limit = self.log.batch_bytes_max();
+        let compression = self.compression;
+        let Some(Slot::Active(active)) = self.slots.get_mut(&partition) else {
+            return;
+        };
+        let size: usize = out.records.iter().map(size_of).sum();
+        let must_flush = active.batch.as_ref().is_some_and(|batch| {
+            (!out.records.is_empty()
+                && (batch.producer != out.producer || batch.builder.size() + size > limit))
+                || out.marker.is_some()
+        });
+        if must_flush && !self.flush(partition, now) {
+            // The shard is gone, and with it everybody who waited for an answer.
+            return;
+        }
+        let Some(Slot::Active(active)) = self.slots.get_mut(&partition) else {
+            return;
+        };
+        if !out.records.is_empty() {
+            let pending = active.batch.get_or_insert_with(|| {
+                let builder = BatchBuilder::new(compression);
+                let builder = match out.producer {
+                    Some((id, epoch)) => builder.producer(id, epoch, -1).transactional(),
+                    None => builder,
+                };
+                Pending {
+                    builder,
+                    producer: out.producer,
+                }
+            });
+            for record in &out.records {
+                pending
+                    .builder
+                    .push(now.wall, Some(&record.key), record.value.as_deref());
+            }
+        }
+        active.answered.extend(out.answers);
+        if let Some(marker) = out.marker {
+            active.batch = Some(marker_batch(marker, now));
+            self.flush(partition, now);
+        }
+    }
+
+    /// Appends the batch of a shard. If that fails the shard starts again from its log. False if so.
+    fn flush(&mut self, partition: PartitionIndex, now: Moment) -> bool {
+        let Some(Slot::Active(active)) = self.slots.get_mut(&partition) else {
+            return false;
+        };
+        let Some(pending) = active.batch.take() else {
+            return true;
+        };
+        let batch = pending.builder.build();
+        match self.log.append(partition, active.epoch, &batch, now.wall) {
+            Ok(end) => {
+                active.end = end;
+                true
+            }
+            Err(error) => {
+                tracing::error!(coordinator = self.name, partition, %error, "append failed; the partition is loaded again");
+                let epoch = active.epoch;
+                if let Some(Slot::Active(active)) =
+                    self.slots.insert(partition, Slot::Loading(epoch))
+                {
+                    active.abandon(coordinator_error(error));
+                }
+                self.load(partition, epoch, RELOAD_AFTER);
+                false
+            }
+        }
+    }
+
+    fn finish_round(&mut self) {
+        let now = self.now();
+        let at = Instant::now();
+        let partitions: Vec<PartitionIndex> = self.slots.keys().copied().collect();
+        for partition in partitions {
+            if let Some(Slot::Active(active)) = self.slots.get_mut(&partition)
+                && active
+                    .shard
+                    .next_wake()
+                    .is_some_and(|due| due <= now.steady)
+            {
+                let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
+                active.shard.wake(now, &mut out);
+                self.take(partition, now, out);
+            }
+            if !self.flush(partition, now) {
+                continue;
+            }
+            if let Some(Slot::Active(active)) = self.slots.get_mut(&partition) {
+                active.release(&*self.log, partition, at, self.commit_timeout);
+            }
+        }
+    }
+}
+
+impl<S: Shard> Active<S> {
+    /// Sends the answers whose records are committed and parks the others, in their order.
+    fn release(
+        &mut self,
+        log: &dyn RecordLog,
+        partition: PartitionIndex,
+        at: Instant,
+        commit_timeout: Duration,
+    ) {
+        let mut answers = Vec::with_capacity(self.answered.len());
+        for (ticket, answer) in self.answered.drain(..) {
+            if let Some(reply) = self.replies.remove(&ticket) {
+                answers.push((reply, answer));
+            }
+        }
+        if answers.is_empty() && self.parked.is_empty() {
+            return;
+        }
+        let committed = log.high_watermark(partition);
+        while self
+            .parked
+            .front()
+            .is_some_and(|first| first.until <= committed)
+        {
+            for (reply, answer) in self.parked.pop_front().into_iter().flat_map(|p| p.answers) {
+                let _ = reply.send(Ok(answer));
+            }
+        }
+        while self.parked.front().is_some_and(|first| first.give_up <= at) {
+            for (reply, _) in self.parked.pop_front().into_iter().flat_map(|p| p.answers) {
+                let _ = reply.send(Err(ErrorCode::CoordinatorNotAvailable));
+            }
+        }
+        if answers.is_empty() {
+            return;
+        }
+        if self.end <= committed {
+            for (reply, answer) in answers {
+                let _ = reply.send(Ok(answer));
+            }
+        } else {
+            self.parked.push_back(Parked {
+                until: self.end,
+                give_up: at + commit_timeout,
+                answers,
+            });
+        }
+    }
+
+    fn abandon(self, error: ErrorCode) {
+        let parked = self.parked.into_iter().flat_map(|parked| parked.answers);
+        let waiting = self.replies.into_values();
+        for reply in parked.map(|(reply, _)| reply).chain(waiting) {
+            let _ = reply.send(Err(error));
+        }
+    }
+}
+
+fn size_of(record: &RawRecord) -> usize {
+    // A record's own overhead is a few varints.
+    record.key.len() + record.value.as_ref().map_or(0, |value| value.len()) + 36
+}
+
+fn marker_batch(marker: Marker, now: Moment) -> Pending {
+    let producer = (marker.producer_id, marker.producer_epoch);
+    let mut builder = BatchBuilder::new(Compression::None)
+        .producer(producer.0, producer.1, -1)
+        .transactional()
+        .control();
+    let key = [0, 0, 0, u8::from(marker.commit)];
+    let mut value = [0u8; 6];
+    value[2..].copy_from_slice(&marker.coordinator_epoch.to_be_bytes());
+    builder.push(now.wall, Some(&key), Some(&value));
+    Pending {
+        builder,
+        producer: Some(producer),
+    }
+}
+
+/// What a failed append means to a client of the coordinator.
+fn coordinator_error(error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::NotEnoughReplicasAfterAppend
+        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+        _ => ErrorCode::UnknownServerError,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,224 @@
+//! The runtime against a log in memory that holds back commits and fails on request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::handle::Coordinator;
+use super::loader::load;
+use super::log::RecordLog;
+use super::log::memory::MemoryLog;
+use super::shard::{Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket};
+use crate::wire::batch::compression::Compression;
+use crate::wire::codec::EncodeError;
+use crate::wire::error_code::ErrorCode;
+
+/// Remembers words. Those of an open transaction come true with its marker.
+#[derive(Default)]
+struct Words {
+    said: Vec<String>,
+    pending: Vec<String>,
+    alarm: Option<i64>,
+}
+
+enum Ask {
+    Say(&'static str),
+    SayIn(i64, &'static str),
+    End(i64, bool),
+    WakeIn(i64),
+    Hear,
+}
+
+impl Shard for Words {
+    type Request = Ask;
+    type Answer = Vec<String>;
+    type Record = Bytes;
+
+    fn decode(raw: RawRecord) -> Result<Option<Bytes>, RecordError> {
+        Ok(Some(raw.key))
+    }
+
+    fn encode(record: &Bytes) -> Result<RawRecord, EncodeError> {
+        Ok(RawRecord {
+            key: record.clone(),
+            value: None,
+        })
+    }
+
+    fn apply(&mut self, origin: Origin, record: &Bytes) {
+        let word = String::from_utf8_lossy(record).into_owned();
+        match origin {
+            Origin::Plain => self.said.push(word),
+            Origin::Transaction(_) => self.pending.push(word),
+        }
+    }
+
+    fn apply_marker(&mut self, marker: Marker) {
+        let pending = std::mem::take(&mut self.pending);
+        if marker.commit {
+            self.said.extend(pending);
+        }
+    }
+
+    fn loaded(&mut self, _: Moment, _: &mut Output<Vec<String>>) {}
+
+    fn handle(&mut self, now: Moment, ticket: Ticket, ask: Ask, out: &mut Output<Vec<String>>) {
+        match ask {
+            Ask::Say(word) => self.say(Origin::Plain, word, out),
+            Ask::SayIn(producer, word) => {
+                out.producer = Some((producer, 0));
+                self.say(Origin::Transaction(producer), word, out);
+            }
+            Ask::End(producer_id, commit) => {
+                let marker = Marker {
+                    producer_id,
+                    producer_epoch: 0,
+                    coordinator_epoch: 3,
+                    commit,
+                };
+                out.marker = Some(marker);
+                self.apply_marker(marker);
+            }
+            Ask::WakeIn(ms) => self.alarm = Some(now.steady + ms),
+            Ask::Hear => {}
+        }
+        out.answer(ticket, self.said.clone());
+    }
+
+    fn wake(&mut self, now: Moment, out: &mut Output<Vec<String>>) {
+        if self.alarm.is_some_and(|at| at <= now.steady) {
+            self.alarm = None;
+            self.say(Origin::Plain, "alarm", out);
+        }
+    }
+
+    fn next_wake(&self) -> Option<i64> {
+        self.alarm
+    }
+}
+
+impl Words {
+    fn say(&mut self, origin: Origin, word: &'static str, out: &mut Output<Vec<String>>) {
+        let record = Bytes::from_static(word.as_bytes());
+        if out.record(Self::encode(&record)).is_ok() {
+            self.apply(origin, &record);
+        }
+    }
+}
+
+fn start(log: &Arc<MemoryLog>) -> Coordinator<Words> {
+    let (coordinator, task) = Coordinator::new(
+        "words",
+        Arc::clone(log) as Arc<dyn RecordLog>,
+        Arc::new(|_, _| Words::default()),
+        Duration::from_secs(5),
+        Compression::None,
+    );
+    tokio::spawn(task.run());
+    coordinator
+}
+
+async fn hear(coordinator: &Coordinator<Words>) -> String {
+    match coordinator.ask(7, Ask::Hear).await {
+        Ok(words) => words.join(" "),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
+    let log = Arc::new(MemoryLog::default());
+    let first = start(&log);
+    assert_eq!(hear(&first).await, "NOT_COORDINATOR");
+    first.elected(7, 1).await;
+    assert_eq!(first.ask(7, Ask::Say("a")).await.unwrap(), ["a"]);
+    first.ask(7, Ask::SayIn(5, "b")).await.unwrap();
+    first.ask(7, Ask::Say("c")).await.unwrap();
+    first.ask(7, Ask::End(5, true)).await.unwrap();
+    first.ask(7, Ask::SayIn(5, "d")).await.unwrap();
+    first.ask(7, Ask::End(5, false)).await.unwrap();
+    assert_eq!(hear(&first).await, "a c b");
+    first.resigned(7).await;
+    assert_eq!(hear(&first).await, "NOT_COORDINATOR");
+
+    let second = start(&log);
+    second.elected(7, 2).await;
+    assert_eq!(hear(&second).await, "COORDINATOR_LOAD_IN_PROGRESS");
+    let mut heard = String::new();
+    for _ in 0..1000 {
+        heard = hear(&second).await;
+        if heard != "COORDINATOR_LOAD_IN_PROGRESS" {
+            break;
+        }
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
+            .await
+            .unwrap();
+    }
+    assert_eq!(heard, "a c b");
+    let mut loaded = Words::default();
+    load(&*log, 7, &mut loaded).unwrap();
+    assert_eq!(loaded.said.join(" "), "a c b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_before_the_commit_and_one_batch_for_those_who_come_together() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1).await;
+    hear(&coordinator).await;
+    log.hold(true);
+    let asks: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|word| {
+            let coordinator = coordinator.clone();
+            tokio::spawn(async move { coordinator.ask(7, Ask::Say(word)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(asks.iter().all(|ask| !ask.is_finished()));
+    assert_eq!(log.batches(7), 1);
+    log.hold(false);
+    for ask in asks {
+        ask.await.unwrap().unwrap();
+    }
+
+    log.hold(true);
+    let late = coordinator.ask(7, Ask::Say("d")).await;
+    assert_eq!(late, Err(ErrorCode::CoordinatorNotAvailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_append_takes_back_what_was_decided() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1).await;
+    coordinator.ask(7, Ask::Say("a")).await.unwrap();
+    log.fail(Some(ErrorCode::KafkaStorageError));
+    let failed = coordinator.ask(7, Ask::Say("b")).await;
+    assert_eq!(failed, Err(ErrorCode::NotCoordinator));
+    log.fail(None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut heard = hear(&coordinator).await;
+    for _ in 0..1000 {
+        if heard != "COORDINATOR_LOAD_IN_PROGRESS" {
+            break;
+        }
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
+            .await
+            .unwrap();
+        heard = hear(&coordinator).await;
+    }
+    assert_eq!(heard, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_is_one_more_event() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1).await;
+    coordinator.ask(7, Ask::WakeIn(500)).await.unwrap();
+    assert_eq!(hear(&coordinator).await, "");
+    tokio::time::sleep(Duration::from_millis(501)).await;
+    assert_eq!(hear(&coordinator).await, "alarm");
+}
