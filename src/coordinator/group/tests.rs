@@ -4,7 +4,7 @@
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
 //! txn PRODUCER t-0=5   end PRODUCER commit|abort   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
-//! describe   list [state=…] [type=…]   delete   +MS   crash
+//! describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
 
@@ -60,14 +60,16 @@ const START: i64 = 1_000_000;
 
 impl Stage {
     pub fn new(settings: GroupSettings) -> Self {
-        Self {
+        let mut stage = Self {
             shard: GroupShard::new(settings.clone()),
             settings,
             log: Vec::new(),
             now: START,
             tickets: 0,
             fresh: 0,
-        }
+        };
+        stage.crash();
+        stage
     }
 
     pub fn moment(&self) -> Moment {
@@ -237,6 +239,10 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
     let request = match verb {
         "crash" => {
             stage.crash();
+            return Vec::new();
+        }
+        "max" => {
+            stage.settings.members_max = plain[0].parse().expect("a number");
             return Vec::new();
         }
         "join" => {
