@@ -7,3 +7,4 @@
 pub mod group;
 pub mod hash;
 pub mod runtime;
+pub mod topic;

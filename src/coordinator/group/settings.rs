@@ -1,5 +1,7 @@
 //! pure: what of the broker's settings concerns groups.
 
+use crate::config::broker::BrokerSettings;
+
 /// Kafka's `group.*` and `offsets.*` settings.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
@@ -13,6 +15,21 @@ pub struct GroupSettings {
     pub offsets_retention_check_ms: i64,
     /// Characters (UTF-16 units) of the text beside a committed offset.
     pub offset_metadata_max: usize,
+}
+
+impl From<&BrokerSettings> for GroupSettings {
+    fn from(settings: &BrokerSettings) -> Self {
+        let count = |name: &str| settings.int(name).max(0) as usize;
+        Self {
+            session_timeout_ms_min: settings.int("group.min.session.timeout.ms"),
+            session_timeout_ms_max: settings.int("group.max.session.timeout.ms"),
+            initial_rebalance_delay_ms: settings.int("group.initial.rebalance.delay.ms"),
+            members_max: count("group.max.size"),
+            offsets_retention_ms: i64::from(settings.int("offsets.retention.minutes")) * 60_000,
+            offsets_retention_check_ms: settings.long("offsets.retention.check.interval.ms"),
+            offset_metadata_max: count("offset.metadata.max.bytes"),
+        }
+    }
 }
 
 impl Default for GroupSettings {

@@ -1,0 +1,184 @@
+//! The internal topic under a coordinator: its partitions as a [`RecordLog`], and what the metadata say of them.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::runtime::Handle;
+
+use super::group::handle::GroupHandle;
+use super::runtime::log::{RecordLog, Wake};
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
+use crate::base::time::Timestamp;
+use crate::log::append::Origin;
+use crate::log::partition_log::ReadEnd;
+use crate::metadata::controller::task::Publisher;
+use crate::metadata::image::{Delta, Image, Topic};
+use crate::replica::manager::ReplicaManager;
+use crate::replica::partition::Partition;
+use crate::wire::error_code::ErrorCode;
+
+/// Where groups keep their offsets and themselves.
+pub const GROUP_TOPIC: &str = "__consumer_offsets";
+/// Where transactional ids keep what they are up to.
+pub const TRANSACTION_TOPIC: &str = "__transaction_state";
+
+/// The partitions of an internal topic that this node leads.
+#[derive(Clone, Debug)]
+pub struct InternalTopic {
+    replicas: ReplicaManager,
+    name: &'static str,
+    batch_bytes_max: usize,
+}
+
+impl InternalTopic {
+    /// `batch_bytes_max` is the broker's `message.max.bytes`.
+    pub fn new(replicas: ReplicaManager, name: &'static str, batch_bytes_max: usize) -> Self {
+        Self {
+            replicas,
+            name,
+            batch_bytes_max: batch_bytes_max.max(BATCH_BYTES_MIN),
+        }
+    }
+
+    fn partition(&self, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
+        self.replicas.partition(self.name, index)
+    }
+}
+
+/// Smaller limits are meant for producers; a group of one member must find room.
+const BATCH_BYTES_MIN: usize = 4096;
+
+impl RecordLog for InternalTopic {
+    fn append(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        batch: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, ErrorCode> {
+        let partition = self.partition(partition)?;
+        if partition.leader_epoch() != leader_epoch {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        partition
+            .append(batch, Origin::Internal, now)
+            .map(|appended| appended.last_offset + 1)
+            .map_err(|error| {
+                tracing::warn!(topic = self.name, partition = partition.index, %error, "a coordinator's records were refused");
+                error.code()
+            })
+    }
+
+    fn high_watermark(&self, partition: PartitionIndex) -> Offset {
+        self.partition(partition)
+            .map_or(-1, |partition| partition.log.watermarks().high_watermark)
+    }
+
+    fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
+        let watermarks = self.partition(partition)?.log.watermarks();
+        Ok((watermarks.log_start, watermarks.log_end))
+    }
+
+    fn read(
+        &self,
+        partition: PartitionIndex,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Bytes, ErrorCode> {
+        let plan = self
+            .partition(partition)?
+            .log
+            .read(from, max_bytes, ReadEnd::LogEnd, true)
+            .map_err(|error| error.code())?;
+        let Some(range) = plan.records else {
+            return Ok(Bytes::new());
+        };
+        let mut bytes = vec![0; range.len];
+        range
+            .file
+            .read_exact_at(&mut bytes, range.position)
+            .map_err(|_| ErrorCode::KafkaStorageError)?;
+        Ok(bytes.into())
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
+    }
+
+    /// An append on a node without followers is committed when it returns: there is nothing to watch.
+    fn watch(&self, _wake: Wake) {}
+}
+
+/// Tells the group coordinator which partitions are its own, and which topics are gone.
+#[derive(Debug)]
+pub struct GroupTopicWatcher {
+    node_id: BrokerId,
+    groups: GroupHandle,
+    /// Forgetting a topic's offsets waits for appends, which whoever publishes metadata must not.
+    runtime: Handle,
+}
+
+impl GroupTopicWatcher {
+    pub fn new(node_id: BrokerId, groups: GroupHandle, runtime: Handle) -> Self {
+        Self {
+            node_id,
+            groups,
+            runtime,
+        }
+    }
+
+    /// Takes in a whole image, at start.
+    pub async fn install(&self, image: &Image) {
+        let Some(topic) = image.topics.by_name(GROUP_TOPIC) else {
+            return;
+        };
+        self.groups.set_partitions(topic.partitions.len() as i32);
+        for (partition, epoch) in led(self.node_id, topic) {
+            self.groups.coordinator().elected(partition, epoch).await;
+        }
+    }
+}
+
+/// The partitions that a node leads, and in which epoch.
+fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex, LeaderEpoch)> {
+    (0..)
+        .zip(&topic.partitions)
+        .filter(move |(_, partition)| partition.leader == node_id)
+        .map(|(index, partition)| (index, partition.leader_epoch))
+}
+
+impl Publisher for GroupTopicWatcher {
+    fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
+        let coordinator = self.groups.coordinator();
+        let mut gone: Vec<ByteString> = Vec::new();
+        for topic in &delta.removed_topics {
+            if &*topic.name == GROUP_TOPIC {
+                for (partition, _) in led(self.node_id, topic) {
+                    coordinator.resigned_blocking(partition);
+                }
+            } else {
+                gone.push(topic.name.as_ref().into());
+            }
+        }
+        for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
+            if &*topic.name != GROUP_TOPIC {
+                continue;
+            }
+            self.groups.set_partitions(topic.partitions.len() as i32);
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if partition.leader == self.node_id {
+                    coordinator.elected_blocking(index, partition.leader_epoch);
+                } else {
+                    coordinator.resigned_blocking(index);
+                }
+            }
+        }
+        if !gone.is_empty() {
+            let groups = self.groups.clone();
+            self.runtime
+                .spawn(async move { groups.topics_deleted(gone).await });
+        }
+    }
+}
