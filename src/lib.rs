@@ -1,5 +1,6 @@
 //! The map: the order of the modules below is the path of a request and the import order; each uses only those under it.
 
+pub mod api;
 pub mod base;
 pub mod config;
 pub mod coordinator;

@@ -10,10 +10,10 @@ message! {
     {
         broker_id: i32 [0..];
         broker_epoch: i64 [0..] = -1;
-        topics: Vec<TopicData> [0..];
+        topics: Vec<AlterPartitionRequestTopicData> [0..];
     }
 
-    struct TopicData {
+    struct AlterPartitionRequestTopicData {
         #[ignorable] topic_name: ByteString [0..=1];
         #[ignorable] topic_id: Uuid [2..];
         partitions: Vec<AlterPartitionRequestPartitionData> [0..];
@@ -37,7 +37,13 @@ message! {
     {
         throttle_time_ms: i32 [0..];
         error_code: i16 [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<AlterPartitionResponseTopicData> [0..];
+    }
+
+    struct AlterPartitionResponseTopicData {
+        #[ignorable] topic_name: ByteString [0..=1];
+        #[ignorable] topic_id: Uuid [2..];
+        partitions: Vec<AlterPartitionResponsePartitionData> [0..];
     }
 
     struct AlterPartitionResponsePartitionData {

@@ -8,15 +8,15 @@ message! {
     {
         broker_id: i32 [0..];
         broker_epoch: i64 [0..] = -1;
-        directories: Vec<DirectoryData> [0..];
+        directories: Vec<AssignReplicasToDirsRequestDirectoryData> [0..];
     }
 
-    struct DirectoryData {
+    struct AssignReplicasToDirsRequestDirectoryData {
         id: Uuid [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<AssignReplicasToDirsRequestTopicData> [0..];
     }
 
-    struct TopicData {
+    struct AssignReplicasToDirsRequestTopicData {
         topic_id: Uuid [0..];
         partitions: Vec<AssignReplicasToDirsRequestPartitionData> [0..];
     }
@@ -29,7 +29,17 @@ message! {
     {
         throttle_time_ms: i32 [0..];
         error_code: i16 [0..];
-        directories: Vec<DirectoryData> [0..];
+        directories: Vec<AssignReplicasToDirsResponseDirectoryData> [0..];
+    }
+
+    struct AssignReplicasToDirsResponseDirectoryData {
+        id: Uuid [0..];
+        topics: Vec<AssignReplicasToDirsResponseTopicData> [0..];
+    }
+
+    struct AssignReplicasToDirsResponseTopicData {
+        topic_id: Uuid [0..];
+        partitions: Vec<AssignReplicasToDirsResponsePartitionData> [0..];
     }
 
     struct AssignReplicasToDirsResponsePartitionData {

@@ -10,11 +10,11 @@ message! {
     {
         cluster_id: Option<ByteString> [0..] null [0..];
         #[ignorable] voter_id: i32 [1..] = -1;
-        topics: Vec<TopicData> [0..];
+        topics: Vec<BeginQuorumEpochRequestTopicData> [0..];
         #[ignorable] leader_endpoints: Vec<LeaderEndpoint> [1..];
     }
 
-    struct TopicData {
+    struct BeginQuorumEpochRequestTopicData {
         topic_name: ByteString [0..];
         partitions: Vec<BeginQuorumEpochRequestPartitionData> [0..];
     }
@@ -35,8 +35,13 @@ message! {
     message BeginQuorumEpochResponse, versions 0..=1, flexible Some(1);
     {
         error_code: i16 [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<BeginQuorumEpochResponseTopicData> [0..];
         node_endpoints: Vec<NodeEndpoint> [1..] tag 0;
+    }
+
+    struct BeginQuorumEpochResponseTopicData {
+        topic_name: ByteString [0..];
+        partitions: Vec<BeginQuorumEpochResponsePartitionData> [0..];
     }
 
     struct BeginQuorumEpochResponsePartitionData {

@@ -8,10 +8,10 @@ use crate::wire::message::macros::message;
 message! {
     request 55 DescribeQuorumRequest -> DescribeQuorumResponse, versions 0..=2, flexible Some(0);
     {
-        topics: Vec<TopicData> [0..];
+        topics: Vec<DescribeQuorumRequestTopicData> [0..];
     }
 
-    struct TopicData {
+    struct DescribeQuorumRequestTopicData {
         topic_name: ByteString [0..];
         partitions: Vec<DescribeQuorumRequestPartitionData> [0..];
     }
@@ -24,8 +24,13 @@ message! {
     {
         error_code: i16 [0..];
         #[ignorable] error_message: Option<ByteString> [2..] null [2..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<DescribeQuorumResponseTopicData> [0..];
         nodes: Vec<Node> [2..];
+    }
+
+    struct DescribeQuorumResponseTopicData {
+        topic_name: ByteString [0..];
+        partitions: Vec<DescribeQuorumResponsePartitionData> [0..];
     }
 
     struct DescribeQuorumResponsePartitionData {

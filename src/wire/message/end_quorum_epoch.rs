@@ -9,11 +9,11 @@ message! {
     request 54 EndQuorumEpochRequest -> EndQuorumEpochResponse, versions 0..=1, flexible Some(1);
     {
         cluster_id: Option<ByteString> [0..] null [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<EndQuorumEpochRequestTopicData> [0..];
         #[ignorable] leader_endpoints: Vec<LeaderEndpoint> [1..];
     }
 
-    struct TopicData {
+    struct EndQuorumEpochRequestTopicData {
         topic_name: ByteString [0..];
         partitions: Vec<EndQuorumEpochRequestPartitionData> [0..];
     }
@@ -40,8 +40,13 @@ message! {
     message EndQuorumEpochResponse, versions 0..=1, flexible Some(1);
     {
         error_code: i16 [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<EndQuorumEpochResponseTopicData> [0..];
         node_endpoints: Vec<NodeEndpoint> [1..] tag 0;
+    }
+
+    struct EndQuorumEpochResponseTopicData {
+        topic_name: ByteString [0..];
+        partitions: Vec<EndQuorumEpochResponsePartitionData> [0..];
     }
 
     struct EndQuorumEpochResponsePartitionData {

@@ -12,10 +12,10 @@ message! {
         cluster_id: Option<ByteString> [0..] null [0..] tag 0;
         replica_id: i32 [0..] = -1;
         max_bytes: i32 [0..] = 0x7fff_ffff;
-        topics: Vec<TopicSnapshot> [0..];
+        topics: Vec<FetchSnapshotRequestTopicSnapshot> [0..];
     }
 
-    struct TopicSnapshot {
+    struct FetchSnapshotRequestTopicSnapshot {
         name: ByteString [0..];
         partitions: Vec<FetchSnapshotRequestPartitionSnapshot> [0..];
     }
@@ -37,8 +37,13 @@ message! {
     {
         #[ignorable] throttle_time_ms: i32 [0..];
         error_code: i16 [0..];
-        topics: Vec<TopicSnapshot> [0..];
+        topics: Vec<FetchSnapshotResponseTopicSnapshot> [0..];
         node_endpoints: Vec<NodeEndpoint> [1..] tag 0;
+    }
+
+    struct FetchSnapshotResponseTopicSnapshot {
+        name: ByteString [0..];
+        partitions: Vec<FetchSnapshotResponsePartitionSnapshot> [0..];
     }
 
     struct FetchSnapshotResponsePartitionSnapshot {

@@ -10,10 +10,10 @@ message! {
     {
         cluster_id: Option<ByteString> [0..] null [0..];
         #[ignorable] voter_id: i32 [1..] = -1;
-        topics: Vec<TopicData> [0..];
+        topics: Vec<VoteRequestTopicData> [0..];
     }
 
-    struct TopicData {
+    struct VoteRequestTopicData {
         topic_name: ByteString [0..];
         partitions: Vec<VoteRequestPartitionData> [0..];
     }
@@ -32,8 +32,13 @@ message! {
     message VoteResponse, versions 0..=2, flexible Some(0);
     {
         error_code: i16 [0..];
-        topics: Vec<TopicData> [0..];
+        topics: Vec<VoteResponseTopicData> [0..];
         node_endpoints: Vec<NodeEndpoint> [1..] tag 0;
+    }
+
+    struct VoteResponseTopicData {
+        topic_name: ByteString [0..];
+        partitions: Vec<VoteResponsePartitionData> [0..];
     }
 
     struct VoteResponsePartitionData {

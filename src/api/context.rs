@@ -1,0 +1,76 @@
+//! What a handler gets and what it gives back.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::services::Services;
+use crate::base::time::Timestamp;
+use crate::config::listener::Endpoint;
+
+/// What all requests of one connection share.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// The name of the listener, in upper case.
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+    /// The address that the client reached us at.
+    pub local: SocketAddr,
+    /// What the listener advertises; `None` for the address that the client reached.
+    pub advertised: Option<Endpoint>,
+}
+
+impl ConnectionInfo {
+    /// The host and port at which this client can reach this broker again.
+    pub fn reachable(&self) -> (ByteString, u16) {
+        match &self.advertised {
+            Some(endpoint) => (endpoint.host.as_str().into(), endpoint.port),
+            None => (
+                self.local.ip().to_canonical().to_string().into(),
+                self.local.port(),
+            ),
+        }
+    }
+}
+
+/// One request's surroundings. Cheap to clone into a future.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    pub services: Arc<Services>,
+    pub connection: Arc<ConnectionInfo>,
+    pub api_key: i16,
+    pub api_version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<ByteString>,
+    /// When the request arrived.
+    pub now: Timestamp,
+}
+
+/// A response that is not there yet.
+pub type Later<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+
+/// What a handler gives back.
+pub enum Reply<R> {
+    Ready(R),
+    Later(Later<R>),
+    /// There is no response to this request (Produce with acks=0).
+    Nothing,
+    /// The connection must be closed; the reason goes to the log.
+    Close(String),
+}
+
+impl<R> Reply<R> {
+    /// A response that has to wait for something.
+    pub fn later(future: impl Future<Output = R> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
+impl<R> From<R> for Reply<R> {
+    fn from(response: R) -> Self {
+        Self::Ready(response)
+    }
+}

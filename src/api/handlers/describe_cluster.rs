@@ -1,0 +1,69 @@
+//! DescribeCluster (key 60), v0 to v2. KIP-700, KIP-919 (endpoint types), KIP-1073 (fenced brokers).
+
+use crate::api::context::{Reply, RequestContext};
+use crate::api::handlers::metadata::CLUSTER_OPERATIONS;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::describe_cluster::{
+    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+};
+
+const BROKERS: i8 = 1;
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeClusterRequest,
+) -> Reply<DescribeClusterResponse> {
+    let services = &context.services;
+    if context.api_version >= 1 && request.endpoint_type != BROKERS {
+        let error = if request.endpoint_type == 2 {
+            ErrorCode::MismatchedEndpointType
+        } else {
+            ErrorCode::UnsupportedEndpointType
+        };
+        return DescribeClusterResponse {
+            error_code: error.code(),
+            error_message: Some("this listener serves brokers, not controllers".into()),
+            endpoint_type: BROKERS,
+            ..Default::default()
+        }
+        .into();
+    }
+    let image = services.image.load();
+    let brokers = image
+        .brokers
+        .values()
+        .filter(|broker| !broker.fenced || request.include_fenced_brokers)
+        .filter_map(|broker| {
+            let (host, port) = if broker.id == services.node_id {
+                context.connection.reachable()
+            } else {
+                let listener = &*context.connection.listener;
+                let (_, host, port, _) = broker
+                    .endpoints
+                    .iter()
+                    .find(|(name, ..)| **name == *listener)?;
+                ((**host).into(), *port)
+            };
+            Some(DescribeClusterBroker {
+                broker_id: broker.id,
+                host,
+                port: i32::from(port),
+                rack: broker.rack.as_deref().map(Into::into),
+                is_fenced: broker.fenced && context.api_version >= 2,
+            })
+        })
+        .collect();
+    DescribeClusterResponse {
+        endpoint_type: BROKERS,
+        cluster_id: services.cluster_id.as_str().into(),
+        controller_id: services.node_id,
+        brokers,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
+        ..Default::default()
+    }
+    .into()
+}

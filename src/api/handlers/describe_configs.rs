@@ -1,0 +1,300 @@
+//! DescribeConfigs (key 32), v0 to v4. KIP-133, KIP-226 (synonyms), KIP-569 (types and documentation).
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::config::broker::BrokerSettings;
+use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::group_table::GROUP_SETTINGS;
+use crate::config::setting::{Scope, Setting, find};
+use crate::config::topic::{Overrides, TopicSettings};
+use crate::config::topic_table::TOPIC_SETTINGS;
+use crate::metadata::controller::topics::check_name;
+use crate::metadata::image::{BROKER_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::describe_configs::*;
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+enum Source {
+    Topic = 1,
+    DynamicBroker = 2,
+    DynamicDefault = 3,
+    StaticBroker = 4,
+    Default = 5,
+    Group = 8,
+}
+
+type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeConfigsRequest,
+) -> Reply<DescribeConfigsResponse> {
+    let image = context.services.image.load();
+    let results = request
+        .resources
+        .iter()
+        .map(|resource| {
+            let described = match resource.resource_type {
+                TOPIC_RESOURCE => topic(&context, &image, &resource.resource_name),
+                BROKER_RESOURCE => broker(&context, &image, &resource.resource_name),
+                GROUP_RESOURCE => group(&image, &resource.resource_name),
+                other => Err((
+                    ErrorCode::InvalidRequest,
+                    format!("Unsupported resource type: {other}"),
+                )),
+            };
+            let (error, message, mut configs) = match described {
+                Ok(configs) => (ErrorCode::None, None, configs),
+                Err((error, message)) => (error, Some(message.into()), Vec::new()),
+            };
+            if let Some(keys) = &resource.configuration_keys {
+                configs.retain(|config| keys.contains(&config.name));
+            }
+            for config in &mut configs {
+                finish(config, &request, context.api_version);
+            }
+            DescribeConfigsResult {
+                error_code: error.code(),
+                error_message: message,
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name.clone(),
+                configs,
+            }
+        })
+        .collect();
+    DescribeConfigsResponse {
+        results,
+        ..Default::default()
+    }
+    .into()
+}
+
+/// Leaves out what was not asked for or does not exist in the version.
+fn finish(
+    config: &mut DescribeConfigsResourceResult,
+    request: &DescribeConfigsRequest,
+    version: i16,
+) {
+    if !request.include_synonyms || version == 0 {
+        config.synonyms = Vec::new();
+    }
+    if version == 0 {
+        config.is_default = config.config_source == Source::Default as i8;
+        config.config_source = -1;
+    }
+    if version < 3 {
+        config.config_type = 0;
+    }
+    if !request.include_documentation {
+        config.documentation = None;
+    }
+}
+
+fn row(
+    setting: &Setting,
+    value: Option<String>,
+    source: Source,
+    read_only: bool,
+    synonyms: Vec<(String, Option<String>, Source)>,
+) -> DescribeConfigsResourceResult {
+    let shown = |value: Option<String>| {
+        value
+            .filter(|_| !setting.is_sensitive())
+            .map(ByteString::from)
+    };
+    DescribeConfigsResourceResult {
+        name: ByteString::from_static(setting.name),
+        value: shown(value),
+        read_only,
+        config_source: source as i8,
+        is_sensitive: setting.is_sensitive(),
+        synonyms: synonyms
+            .into_iter()
+            .map(|(name, value, source)| DescribeConfigsSynonym {
+                name: name.into(),
+                value: shown(value),
+                source: source as i8,
+            })
+            .collect(),
+        config_type: setting.kind.id(),
+        documentation: Some(ByteString::from_static(setting.doc)),
+        ..Default::default()
+    }
+}
+
+fn topic(context: &RequestContext, image: &Image, name: &str) -> Described {
+    check_name(name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+    if image.topics.by_name(name).is_none() {
+        return Err((
+            ErrorCode::UnknownTopicOrPartition,
+            "This server does not host this topic-partition.".to_owned(),
+        ));
+    }
+    let own = image.topic_overrides(name).map(|own| &**own);
+    let effective = context.services.settings(image);
+    let in_force = TopicSettings {
+        own,
+        broker: &effective,
+    };
+    Ok(TOPIC_SETTINGS
+        .iter()
+        .map(|setting| {
+            let mut synonyms = Vec::new();
+            if let Some(value) = own.and_then(|own| own.get(setting.name)) {
+                synonyms.push((setting.name.to_owned(), Some(value.clone()), Source::Topic));
+            }
+            if let Some(broker) = find(BROKER_SETTINGS, setting.broker_synonym) {
+                synonyms.extend(broker_synonyms(context, image, broker));
+            }
+            let source = synonyms
+                .first()
+                .map_or(Source::Default, |(_, _, source)| *source);
+            row(setting, in_force.get(setting.name), source, false, synonyms)
+        })
+        .collect())
+}
+
+/// Names under which a broker setting may have been given, best first; time settings have three units.
+fn names_of(setting: &'static Setting) -> &'static [&'static str] {
+    match setting.name {
+        "log.retention.ms" => &[
+            "log.retention.ms",
+            "log.retention.minutes",
+            "log.retention.hours",
+        ],
+        "log.roll.ms" => &["log.roll.ms", "log.roll.hours"],
+        "log.roll.jitter.ms" => &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+        "log.dirs" => &["log.dirs", "log.dir"],
+        _ => std::slice::from_ref(&setting.name),
+    }
+}
+
+fn broker_synonyms(
+    context: &RequestContext,
+    image: &Image,
+    setting: &'static Setting,
+) -> Vec<(String, Option<String>, Source)> {
+    let node = context.services.node_id.to_string();
+    let mut synonyms = Vec::new();
+    let dynamic = [
+        (node.as_str(), Source::DynamicBroker),
+        ("", Source::DynamicDefault),
+    ];
+    for name in names_of(setting) {
+        for (resource, source) in dynamic {
+            if let Some(value) = image
+                .overrides(BROKER_RESOURCE, resource)
+                .and_then(|own| own.get(*name))
+            {
+                synonyms.push(((*name).to_owned(), Some(value.clone()), source));
+            }
+        }
+        if let Some(value) = context.services.config.settings.explicit(name) {
+            synonyms.push((
+                (*name).to_owned(),
+                Some(value.to_owned()),
+                Source::StaticBroker,
+            ));
+        }
+    }
+    for name in names_of(setting) {
+        if let Some(default) = find(BROKER_SETTINGS, name).and_then(|setting| setting.default) {
+            synonyms.push((
+                (*name).to_owned(),
+                Some(default.to_owned()),
+                Source::Default,
+            ));
+        }
+    }
+    synonyms
+}
+
+fn broker(context: &RequestContext, image: &Image, name: &str) -> Described {
+    if name.is_empty() {
+        let own = image
+            .overrides(BROKER_RESOURCE, "")
+            .map(|own| (**own).clone())
+            .unwrap_or_default();
+        return Ok(dynamic_only(&own, BROKER_SETTINGS, Source::DynamicDefault));
+    }
+    let node = context.services.node_id;
+    if name.parse::<i32>() != Ok(node) {
+        return Err((
+            ErrorCode::InvalidRequest,
+            format!("Unexpected broker id, expected {node} or empty string, but received {name}"),
+        ));
+    }
+    let effective: BrokerSettings = context.services.settings(image);
+    Ok(BROKER_SETTINGS
+        .iter()
+        .map(|setting| {
+            let synonyms = broker_synonyms(context, image, setting);
+            let source = synonyms
+                .first()
+                .map_or(Source::Default, |(_, _, source)| *source);
+            let value = effective.get(setting.name).map(str::to_owned);
+            row(
+                setting,
+                value,
+                source,
+                setting.scope == Scope::ReadOnly,
+                synonyms,
+            )
+        })
+        .collect())
+}
+
+fn group(image: &Image, name: &str) -> Described {
+    if name.is_empty() {
+        return Err((
+            ErrorCode::InvalidRequest,
+            "Group name must not be empty".to_owned(),
+        ));
+    }
+    let own = image
+        .overrides(GROUP_RESOURCE, name)
+        .map(|own| (**own).clone())
+        .unwrap_or_default();
+    Ok(GROUP_SETTINGS
+        .iter()
+        .map(|setting| match own.get(setting.name) {
+            Some(value) => {
+                let synonym = (setting.name.to_owned(), Some(value.clone()), Source::Group);
+                row(
+                    setting,
+                    Some(value.clone()),
+                    Source::Group,
+                    false,
+                    vec![synonym],
+                )
+            }
+            None => {
+                let value = setting.default.map(str::to_owned);
+                row(setting, value, Source::Default, false, Vec::new())
+            }
+        })
+        .collect())
+}
+
+fn dynamic_only(
+    own: &Overrides,
+    table: &'static [Setting],
+    source: Source,
+) -> Vec<DescribeConfigsResourceResult> {
+    own.iter()
+        .filter_map(|(name, value)| {
+            let setting = find(table, name)?;
+            let synonym = (name.clone(), Some(value.clone()), source);
+            Some(row(
+                setting,
+                Some(value.clone()),
+                source,
+                false,
+                vec![synonym],
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,73 @@
+//! DescribeLogDirs (key 35), v0 to v5. KIP-113, KIP-827 (space), KIP-1066 (cordoned).
+
+use std::collections::BTreeMap;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::describe_log_dirs::*;
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeLogDirsRequest,
+) -> Reply<DescribeLogDirsResponse> {
+    let wanted = |topic: &str, partition: i32| {
+        request.topics.as_ref().is_none_or(|topics| {
+            topics
+                .iter()
+                .any(|asked| *asked.topic == *topic && asked.partitions.contains(&partition))
+        })
+    };
+    let replicas = &context.services.replicas;
+    let mut logs = replicas.logs().all();
+    logs.sort_unstable_by(|a, b| a.partition().cmp(b.partition()));
+    let results = replicas
+        .logs()
+        .dirs()
+        .iter()
+        .map(|dir| {
+            let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+            for log in logs.iter().filter(|log| log.dir().starts_with(&dir.path)) {
+                let partition = log.partition();
+                if wanted(&partition.topic, partition.partition) {
+                    topics
+                        .entry(&partition.topic)
+                        .or_default()
+                        .push(DescribeLogDirsPartition {
+                            partition_index: partition.partition,
+                            partition_size: log.size() as i64,
+                            offset_lag: 0,
+                            is_future_key: false,
+                        });
+                }
+            }
+            let space = rustix::fs::statvfs(&dir.path).ok();
+            let bytes =
+                |blocks: u64, size: u64| blocks.saturating_mul(size).min(i64::MAX as u64) as i64;
+            DescribeLogDirsResult {
+                log_dir: std::path::absolute(&dir.path)
+                    .unwrap_or_else(|_| dir.path.clone())
+                    .to_string_lossy()
+                    .as_ref()
+                    .into(),
+                topics: topics
+                    .into_iter()
+                    .map(|(name, partitions)| DescribeLogDirsTopic {
+                        name: name.into(),
+                        partitions,
+                    })
+                    .collect(),
+                total_bytes: space
+                    .as_ref()
+                    .map_or(-1, |space| bytes(space.f_blocks, space.f_frsize)),
+                usable_bytes: space
+                    .as_ref()
+                    .map_or(-1, |space| bytes(space.f_bavail, space.f_frsize)),
+                ..Default::default()
+            }
+        })
+        .collect();
+    DescribeLogDirsResponse {
+        results,
+        ..Default::default()
+    }
+    .into()
+}

@@ -1,0 +1,59 @@
+//! DescribeProducers (key 61), v0. KIP-664: who writes to a partition with a producer id.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::describe_producers::*;
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeProducersRequest,
+) -> Reply<DescribeProducersResponse> {
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic
+                .partition_indexes
+                .iter()
+                .map(
+                    |index| match context.services.replicas.partition(&topic.name, *index) {
+                        Ok(partition) => PartitionResponse {
+                            partition_index: *index,
+                            active_producers: partition
+                                .log
+                                .producers()
+                                .iter()
+                                .map(describe)
+                                .collect(),
+                            ..Default::default()
+                        },
+                        Err(error) => PartitionResponse {
+                            partition_index: *index,
+                            error_code: error.code(),
+                            ..Default::default()
+                        },
+                    },
+                )
+                .collect();
+            TopicResponse {
+                name: topic.name,
+                partitions,
+            }
+        })
+        .collect();
+    DescribeProducersResponse {
+        topics,
+        ..Default::default()
+    }
+    .into()
+}
+
+fn describe(producer: &crate::log::partition_log::ActiveProducer) -> ProducerState {
+    ProducerState {
+        producer_id: producer.producer_id,
+        producer_epoch: i32::from(producer.state.epoch),
+        last_sequence: producer.state.last_sequence(),
+        last_timestamp: producer.state.last_timestamp,
+        coordinator_epoch: producer.state.coordinator_epoch,
+        current_txn_start_offset: producer.state.transaction_start.unwrap_or(-1),
+    }
+}

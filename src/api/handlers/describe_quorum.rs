@@ -1,0 +1,88 @@
+//! DescribeQuorum (key 55), v0 to v2. KIP-595, KIP-853: the quorum is this node.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::metadata::record::Record;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::describe_quorum::*;
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeQuorumRequest,
+) -> Reply<DescribeQuorumResponse> {
+    let services = &context.services;
+    let image = services.image.load();
+    let node_id = services.node_id;
+    let log_end = image.offset + 1;
+    let known = |topic: &str, partition: i32| topic == "__cluster_metadata" && partition == 0;
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|asked| {
+                    if !known(&topic.topic_name, asked.partition_index) {
+                        return DescribeQuorumResponsePartitionData {
+                            partition_index: asked.partition_index,
+                            error_code: ErrorCode::UnknownTopicOrPartition.code(),
+                            ..Default::default()
+                        };
+                    }
+                    DescribeQuorumResponsePartitionData {
+                        partition_index: asked.partition_index,
+                        leader_id: node_id,
+                        leader_epoch: image.epoch,
+                        high_watermark: log_end,
+                        current_voters: vec![ReplicaState {
+                            replica_id: node_id,
+                            log_end_offset: log_end,
+                            last_fetch_timestamp: context.now,
+                            last_caught_up_timestamp: context.now,
+                            ..Default::default()
+                        }],
+                        ..Default::default()
+                    }
+                })
+                .collect();
+            DescribeQuorumResponseTopicData {
+                topic_name: topic.topic_name,
+                partitions,
+            }
+        })
+        .collect();
+    let nodes = if context.api_version >= 2 {
+        controllers(&context)
+    } else {
+        Vec::new()
+    };
+    DescribeQuorumResponse {
+        topics,
+        nodes,
+        ..Default::default()
+    }
+    .into()
+}
+
+fn controllers(context: &RequestContext) -> Vec<Node> {
+    let image = context.services.image.load();
+    image
+        .others
+        .values()
+        .filter_map(|record| match &**record {
+            Record::RegisterController(controller) => Some(Node {
+                node_id: controller.controller_id,
+                listeners: controller
+                    .end_points
+                    .iter()
+                    .map(|end| Listener {
+                        name: end.name.clone(),
+                        host: end.host.clone(),
+                        port: end.port,
+                    })
+                    .collect(),
+            }),
+            _ => None,
+        })
+        .collect()
+}

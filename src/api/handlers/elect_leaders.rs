@@ -1,0 +1,28 @@
+//! ElectLeaders (key 43), v0 to v2. KIP-183, KIP-460.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::metadata::controller::partitions;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
+
+pub fn handle(
+    context: RequestContext,
+    request: ElectLeadersRequest,
+) -> Reply<ElectLeadersResponse> {
+    Reply::later(async move {
+        let decided = context
+            .services
+            .controller
+            .decide(0, move |image, _| partitions::elect(image, &request))
+            .await;
+        let mut response = decided.unwrap_or_else(|_| ElectLeadersResponse {
+            error_code: ErrorCode::NotController.code(),
+            ..Default::default()
+        });
+        if context.api_version == 0 {
+            // There was no top-level error yet.
+            response.error_code = 0;
+        }
+        response
+    })
+}

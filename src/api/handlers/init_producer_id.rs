@@ -1,0 +1,35 @@
+//! InitProducerId (key 22), v0 to v5, for producers without transactions. KIP-98, KIP-360.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+
+pub fn handle(
+    context: RequestContext,
+    request: InitProducerIdRequest,
+) -> Reply<InitProducerIdResponse> {
+    if request.transactional_id.is_some() {
+        // Without a transaction coordinator nobody may believe that there is a transaction.
+        return failed(ErrorCode::CoordinatorNotAvailable).into();
+    }
+    Reply::later(async move {
+        let services = &context.services;
+        match services.producer_ids.next(&services.controller).await {
+            Some(producer_id) => InitProducerIdResponse {
+                producer_id,
+                producer_epoch: 0,
+                ..Default::default()
+            },
+            None => failed(ErrorCode::CoordinatorNotAvailable),
+        }
+    })
+}
+
+fn failed(error: ErrorCode) -> InitProducerIdResponse {
+    InitProducerIdResponse {
+        error_code: error.code(),
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,147 @@
+//! ListOffsets (key 2), v0 to v11. KIP-79 (by time), KIP-734 (newest record), KIP-405 and KIP-1005 (tiers).
+//!
+//! Special timestamps: -1 latest, -2 earliest, -3 newest record (v7), -4 earliest local (v8), -5 latest tiered (v9),
+//! -6 earliest not yet tiered (v11). Nothing is tiered here: -5 and -6 answer as Apache Kafka without tiers does.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::base::ids::Offset;
+use crate::replica::partition::Partition;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const NEWEST: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+const READ_COMMITTED: i8 = 1;
+
+pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|asked| {
+                let answered = context
+                    .services
+                    .replicas
+                    .partition(&topic.name, asked.partition_index)
+                    .and_then(|partition| {
+                        find(&context, &partition, asked, request.isolation_level)
+                    });
+                match answered {
+                    Ok(answer) => answer,
+                    Err(error) => ListOffsetsPartitionResponse {
+                        partition_index: asked.partition_index,
+                        error_code: error.code(),
+                        ..Default::default()
+                    },
+                }
+            })
+            .collect();
+        topics.push(ListOffsetsTopicResponse {
+            name: topic.name.clone(),
+            partitions,
+        });
+    }
+    ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    }
+    .into()
+}
+
+fn find(
+    context: &RequestContext,
+    partition: &Partition,
+    asked: &ListOffsetsPartition,
+    isolation: i8,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    partition.check_epoch(asked.current_leader_epoch)?;
+    let since = match asked.timestamp {
+        NEWEST => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    };
+    if context.api_version < since || asked.timestamp < EARLIEST_PENDING_UPLOAD {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let marks = partition.log.watermarks();
+    let end = if isolation == READ_COMMITTED {
+        marks.last_stable
+    } else {
+        marks.high_watermark
+    };
+    let storage = |error: crate::log::error::StorageError| {
+        tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
+        ErrorCode::KafkaStorageError
+    };
+    let (offset, timestamp) = match asked.timestamp {
+        LATEST => (end, -1),
+        EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1),
+        LATEST_TIERED => (-1, -1),
+        EARLIEST_PENDING_UPLOAD => (-1, -1),
+        NEWEST => {
+            let found = partition.log.find_newest().map_err(storage)?;
+            found
+                .filter(|found| found.offset < end)
+                .map_or((-1, -1), |found| (found.offset, found.timestamp))
+        }
+        timestamp => {
+            let found = partition
+                .log
+                .find_timestamp(timestamp, end)
+                .map_err(storage)?;
+            found.map_or((-1, -1), |found| (found.offset, found.timestamp))
+        }
+    };
+    if context.api_version == 0 {
+        return Ok(old_style(partition, asked, end));
+    }
+    Ok(ListOffsetsPartitionResponse {
+        partition_index: asked.partition_index,
+        offset,
+        timestamp,
+        leader_epoch: epoch_at(partition, asked.timestamp, offset),
+        ..Default::default()
+    })
+}
+
+/// Latest names the leader's own epoch, everything else the epoch that wrote the offset.
+fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
+    if offset < 0 {
+        return -1;
+    }
+    if timestamp == LATEST {
+        partition.leader_epoch()
+    } else {
+        partition.log.epoch_of(offset)
+    }
+}
+
+/// Version 0 asked for several offsets below a time: we know the two ends.
+fn old_style(
+    partition: &Partition,
+    asked: &ListOffsetsPartition,
+    end: Offset,
+) -> ListOffsetsPartitionResponse {
+    let start = partition.log.watermarks().log_start;
+    let mut offsets = match asked.timestamp {
+        EARLIEST => vec![start],
+        _ if end > start => vec![end, start],
+        _ => vec![end],
+    };
+    offsets.truncate(asked.max_num_offsets.max(0) as usize);
+    ListOffsetsPartitionResponse {
+        partition_index: asked.partition_index,
+        old_style_offsets: offsets,
+        ..Default::default()
+    }
+}

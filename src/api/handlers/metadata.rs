@@ -1,0 +1,240 @@
+//! Metadata (key 3), v0 to v13. KIP-516 (topic ids), KIP-700 and before (authorized operations), KIP-1102.
+//!
+//! Unknown topics are created when the request and the broker allow it; the answer then waits for the new topic, so
+//! that a client can use it at once (Apache Kafka answers LEADER_NOT_AVAILABLE first).
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::api::handlers::produce::INTERNAL_TOPICS;
+use crate::metadata::controller::topics::check_name;
+use crate::metadata::image::{Image, Topic};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use crate::wire::message::metadata::{
+    MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+
+/// Everything that there is to a topic: read, write, create, delete, alter, describe and both kinds of config.
+pub const TOPIC_OPERATIONS: i32 = 0b1_1101_1111_1000 & !(1 << 9);
+/// What may be done to the cluster: create, alter, describe, cluster action, configs, idempotent write.
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000 & !(1 << 6);
+
+/// A topic that a request names, by name or by id.
+enum Named {
+    Name(ByteString),
+    Id(crate::base::ids::Uuid),
+}
+
+pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<MetadataResponse> {
+    let image = context.services.image.load();
+    let Some(names) = asked(&request, context.api_version) else {
+        return answer(&context, &image, &request, None).into();
+    };
+    let settings = context.services.settings(&image);
+    let may_create =
+        request.allow_auto_topic_creation && settings.boolean("auto.create.topics.enable");
+    let missing: Vec<ByteString> = names
+        .iter()
+        .filter_map(|named| match named {
+            Named::Name(name)
+                if image.topics.by_name(name).is_none() && check_name(name).is_ok() =>
+            {
+                Some(name.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    if !may_create || missing.is_empty() {
+        return answer(&context, &image, &request, Some(&names)).into();
+    }
+    Reply::later(async move {
+        create(&context, &missing).await;
+        let image = context.services.image.load();
+        answer(&context, &image, &request, Some(&names))
+    })
+}
+
+/// `None` for all topics: a null list, or an empty one in version 0.
+fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
+    let topics = request.topics.as_ref()?;
+    if version == 0 && topics.is_empty() {
+        return None;
+    }
+    Some(
+        topics
+            .iter()
+            .map(|topic| match &topic.name {
+                Some(name) => Named::Name(name.clone()),
+                None => Named::Id(topic.topic_id),
+            })
+            .collect(),
+    )
+}
+
+/// Creates topics with the broker's defaults; internal ones with the settings that are theirs.
+pub async fn create(context: &RequestContext, names: &[ByteString]) {
+    let image = context.services.image.load();
+    let settings = context.services.settings(&image);
+    let topics: Vec<CreatableTopic> = names
+        .iter()
+        .map(|name| super::create_topics::automatic(name, &settings))
+        .collect();
+    let request = CreateTopicsRequest {
+        topics,
+        ..Default::default()
+    };
+    let ids = names.len();
+    let created = context
+        .services
+        .controller
+        .decide(ids, move |image, context| {
+            crate::metadata::controller::topics::create(image, &request, context)
+        })
+        .await;
+    let refused = created
+        .iter()
+        .flat_map(|answer| &answer.topics)
+        .filter(|topic| {
+            topic.error_code != 0 && topic.error_code != ErrorCode::TopicAlreadyExists.code()
+        });
+    for topic in refused {
+        tracing::warn!(topic = %topic.name, why = topic.error_message.as_deref(), "a topic was not created");
+    }
+}
+
+fn answer(
+    context: &RequestContext,
+    image: &Arc<Image>,
+    request: &MetadataRequest,
+    names: Option<&[Named]>,
+) -> MetadataResponse {
+    let operations = request.include_topic_authorized_operations;
+    let topics = match names {
+        None => image
+            .topics
+            .iter()
+            .map(|topic| describe(image, topic, operations))
+            .collect(),
+        Some(names) => names
+            .iter()
+            .map(|named| describe_named(context, image, named, operations))
+            .collect(),
+    };
+    MetadataResponse {
+        brokers: brokers(context, image),
+        cluster_id: Some(context.services.cluster_id.as_str().into()),
+        controller_id: context.services.node_id,
+        topics,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
+        ..Default::default()
+    }
+}
+
+/// The live brokers, each at the address that this client can reach.
+fn brokers(context: &RequestContext, image: &Image) -> Vec<MetadataResponseBroker> {
+    image
+        .live_brokers()
+        .filter_map(|broker| {
+            let (host, port) = if broker.id == context.services.node_id {
+                context.connection.reachable()
+            } else {
+                let listener = &*context.connection.listener;
+                let (_, host, port, _) = broker
+                    .endpoints
+                    .iter()
+                    .find(|(name, ..)| **name == *listener)?;
+                ((**host).into(), *port)
+            };
+            Some(MetadataResponseBroker {
+                node_id: broker.id,
+                host,
+                port: i32::from(port),
+                rack: broker.rack.as_deref().map(Into::into),
+            })
+        })
+        .collect()
+}
+
+fn describe_named(
+    context: &RequestContext,
+    image: &Image,
+    named: &Named,
+    operations: bool,
+) -> MetadataResponseTopic {
+    let found = match named {
+        Named::Name(name) => image.topics.by_name(name),
+        Named::Id(id) => image.topics.by_id(*id),
+    };
+    if let Some(topic) = found {
+        return describe(image, topic, operations);
+    }
+    let (error, name, topic_id) = match named {
+        Named::Name(name) => {
+            let error = if check_name(name).is_err() {
+                ErrorCode::InvalidTopicException
+            } else {
+                ErrorCode::UnknownTopicOrPartition
+            };
+            (error, Some(name.clone()), crate::base::ids::Uuid::ZERO)
+        }
+        // Before version 12 a name may not be null.
+        Named::Id(id) => (
+            ErrorCode::UnknownTopicId,
+            (context.api_version < 12).then(ByteString::new),
+            *id,
+        ),
+    };
+    MetadataResponseTopic {
+        error_code: error.code(),
+        name,
+        topic_id,
+        ..Default::default()
+    }
+}
+
+fn describe(image: &Image, topic: &Topic, operations: bool) -> MetadataResponseTopic {
+    let alive = |id: &i32| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
+    let partitions = topic
+        .partitions
+        .iter()
+        .enumerate()
+        .map(|(index, partition)| MetadataResponsePartition {
+            error_code: if alive(&partition.leader) {
+                0
+            } else {
+                ErrorCode::LeaderNotAvailable.code()
+            },
+            partition_index: index as i32,
+            leader_id: partition.leader,
+            leader_epoch: partition.leader_epoch,
+            replica_nodes: partition.replicas.clone(),
+            isr_nodes: partition.isr.clone(),
+            offline_replicas: partition
+                .replicas
+                .iter()
+                .copied()
+                .filter(|id| !alive(id))
+                .collect(),
+        })
+        .collect();
+    MetadataResponseTopic {
+        name: Some((*topic.name).into()),
+        topic_id: topic.id,
+        is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
+        partitions,
+        topic_authorized_operations: if operations {
+            TOPIC_OPERATIONS
+        } else {
+            i32::MIN
+        },
+        ..Default::default()
+    }
+}

@@ -1,0 +1,63 @@
+//! OffsetForLeaderEpoch (key 23), v0 to v4. KIP-101, KIP-279, KIP-320: where did an epoch end?
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    OffsetForLeaderTopicResult,
+};
+
+pub fn handle(
+    context: RequestContext,
+    request: OffsetForLeaderEpochRequest,
+) -> Reply<OffsetForLeaderEpochResponse> {
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|asked| {
+                    let end = context
+                        .services
+                        .replicas
+                        .partition(&topic.topic, asked.partition)
+                        .and_then(|partition| {
+                            partition.check_epoch(asked.current_leader_epoch)?;
+                            // The leader's own epoch may not have written anything yet.
+                            Ok(if asked.leader_epoch == partition.leader_epoch() {
+                                Some((asked.leader_epoch, partition.log.log_end()))
+                            } else {
+                                partition.log.end_of_epoch(asked.leader_epoch)
+                            })
+                        });
+                    match end {
+                        Ok(end) => {
+                            let (leader_epoch, end_offset) = end.unwrap_or((-1, -1));
+                            EpochEndOffset {
+                                partition: asked.partition,
+                                leader_epoch,
+                                end_offset,
+                                ..Default::default()
+                            }
+                        }
+                        Err(error) => EpochEndOffset {
+                            partition: asked.partition,
+                            error_code: error.code(),
+                            ..Default::default()
+                        },
+                    }
+                })
+                .collect();
+            OffsetForLeaderTopicResult {
+                topic: topic.topic,
+                partitions,
+            }
+        })
+        .collect();
+    OffsetForLeaderEpochResponse {
+        topics,
+        ..Default::default()
+    }
+    .into()
+}

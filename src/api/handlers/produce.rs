@@ -1,0 +1,140 @@
+//! Produce (key 0), v0 to v13. KIP-98, KIP-467 (record errors), KIP-516 (topic ids, v13), KIP-951 (leader hints).
+//!
+//! acks=0 has no answer; an error then closes the connection, so that the client looks for the leader again.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::log::append::Origin;
+use crate::log::error::AppendError;
+use crate::wire::codec::Records;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
+};
+
+/// Topics that only the broker itself writes to.
+pub const INTERNAL_TOPICS: &[&str] = &[
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
+/// The client id with which Kafka's own tools may do so all the same.
+const ADMIN_CLIENT: &str = "__admin_client";
+const ZSTD_SINCE: i16 = 7;
+const TOPIC_IDS_SINCE: i16 = 13;
+
+pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<ProduceResponse> {
+    let acks_known = (-1..=1).contains(&request.acks);
+    let mut failed = None;
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let answer = if acks_known {
+                append(&context, &topic.name, topic.topic_id, data)
+            } else {
+                refused(data.index, ErrorCode::InvalidRequiredAcks)
+            };
+            if answer.error_code != 0 {
+                failed = Some(answer.error_code);
+            }
+            partition_responses.push(answer);
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses,
+        });
+    }
+    if request.acks == 0 {
+        return match failed.and_then(ErrorCode::from_code) {
+            Some(error) => Reply::Close(format!(
+                "a produce request without acknowledgement failed: {error}"
+            )),
+            None => Reply::Nothing,
+        };
+    }
+    ProduceResponse {
+        responses,
+        ..Default::default()
+    }
+    .into()
+}
+
+fn append(
+    context: &RequestContext,
+    topic: &str,
+    topic_id: crate::base::ids::Uuid,
+    data: PartitionProduceData,
+) -> PartitionProduceResponse {
+    let index = data.index;
+    let replicas = &context.services.replicas;
+    let found = if context.api_version >= TOPIC_IDS_SINCE {
+        replicas.partition_by_id(topic_id, index)
+    } else {
+        replicas.partition(topic, index)
+    };
+    let partition = match found {
+        Ok(partition) => partition,
+        Err(error) => return refused(index, error),
+    };
+    if INTERNAL_TOPICS.contains(&&*partition.topic)
+        && context.client_id.as_deref() != Some(ADMIN_CLIENT)
+    {
+        return refused(index, ErrorCode::InvalidTopicException);
+    }
+    let records = match data.records {
+        Some(Records::Bytes(records)) => records,
+        _ => Default::default(),
+    };
+    if context.api_version < ZSTD_SINCE && is_zstd(&records) {
+        return refused(index, ErrorCode::UnsupportedCompressionType);
+    }
+    match partition.append(&records, Origin::Client, context.now) {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.first_offset,
+            log_append_time_ms: appended.log_append_time.unwrap_or(-1),
+            log_start_offset: appended.log_start,
+            ..Default::default()
+        },
+        Err(AppendError::Refused {
+            code,
+            message,
+            records,
+        }) => PartitionProduceResponse {
+            record_errors: records
+                .into_iter()
+                .map(|fault| BatchIndexAndErrorMessage {
+                    batch_index: fault.batch_index,
+                    batch_index_error_message: Some(fault.message.into()),
+                })
+                .collect(),
+            error_message: matches!(code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp)
+                .then(|| message.into()),
+            ..refused(index, code)
+        },
+        Err(AppendError::Storage(error)) => {
+            tracing::error!(partition = %partition.log.partition(), %error, "an append failed");
+            refused(index, ErrorCode::KafkaStorageError)
+        }
+    }
+}
+
+fn is_zstd(records: &[u8]) -> bool {
+    records.get(16) == Some(&2)
+        && records
+            .get(22)
+            .is_some_and(|attributes| attributes & 7 == 4)
+}
+
+fn refused(index: i32, error: ErrorCode) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: error.code(),
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,31 @@
+//! UpdateFeatures (key 57), v0 to v2. KIP-584.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::metadata::controller::settings;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+
+const NO_RESULTS_SINCE: i16 = 2;
+
+pub fn handle(
+    context: RequestContext,
+    request: UpdateFeaturesRequest,
+) -> Reply<UpdateFeaturesResponse> {
+    Reply::later(async move {
+        let decided = context
+            .services
+            .controller
+            .decide(0, move |image, _| {
+                settings::update_features(image, &request)
+            })
+            .await;
+        let mut response = decided.unwrap_or_else(|_| UpdateFeaturesResponse {
+            error_code: ErrorCode::NotController.code(),
+            ..Default::default()
+        });
+        if context.api_version >= NO_RESULTS_SINCE {
+            response.results = Vec::new();
+        }
+        response
+    })
+}

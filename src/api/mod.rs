@@ -1,0 +1,7 @@
+//! The Kafka API surface: one table, one dispatcher, one file per API.
+
+pub mod context;
+pub mod dispatch;
+pub mod handlers;
+pub mod services;
+pub mod table;

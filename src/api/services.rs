@@ -1,0 +1,80 @@
+//! The handles that handlers work with; `broker` fills them in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::base::ids::BrokerId;
+use crate::base::time::Clock;
+use crate::config::broker::{BrokerConfig, BrokerSettings};
+use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
+use crate::metadata::image::{BROKER_RESOURCE, Image};
+use crate::replica::fetch_session::FetchSessions;
+use crate::replica::manager::ReplicaManager;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Services {
+    pub node_id: BrokerId,
+    pub cluster_id: String,
+    pub config: Arc<BrokerConfig>,
+    pub image: ImageHandle,
+    pub controller: ControllerHandle,
+    pub replicas: ReplicaManager,
+    pub sessions: Mutex<FetchSessions>,
+    pub producer_ids: ProducerIds,
+    pub clock: Clock,
+}
+
+impl Services {
+    /// The broker's settings in force: static ones, then the cluster's default, then this broker's own.
+    pub fn settings(&self, image: &Image) -> BrokerSettings {
+        let mut over = BTreeMap::new();
+        for name in ["", &self.node_id.to_string()] {
+            if let Some(own) = image.overrides(BROKER_RESOURCE, name) {
+                over.extend((**own).clone());
+            }
+        }
+        self.config.settings.with(&over)
+    }
+}
+
+/// Producer ids that the controller gave to this broker and that nobody has yet.
+#[derive(Debug, Default)]
+pub struct ProducerIds {
+    block: tokio::sync::Mutex<std::ops::Range<i64>>,
+}
+
+/// Ids in a block that the controller hands out.
+const PRODUCER_IDS_PER_BLOCK: i64 = 1_000;
+
+impl ProducerIds {
+    /// The next id, never given before: `None` when the controller is gone.
+    pub async fn next(&self, controller: &ControllerHandle) -> Option<i64> {
+        let mut block = self.block.lock().await;
+        if block.is_empty() {
+            *block = controller
+                .decide(0, |image, context| {
+                    use crate::metadata::record::schema::ProducerIdsRecord;
+                    let first = image.next_producer_id;
+                    let broker_epoch = image
+                        .brokers
+                        .get(&context.node_id)
+                        .map_or(-1, |broker| broker.epoch);
+                    let record = ProducerIdsRecord {
+                        broker_id: context.node_id,
+                        broker_epoch,
+                        next_producer_id: first + PRODUCER_IDS_PER_BLOCK,
+                    };
+                    crate::metadata::controller::Decision {
+                        records: vec![record.into()],
+                        answer: first..first + PRODUCER_IDS_PER_BLOCK,
+                    }
+                })
+                .await
+                .ok()?;
+        }
+        block.next()
+    }
+}

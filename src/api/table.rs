@@ -1,0 +1,81 @@
+//! THE table: every API that this broker serves. What is not here is not advertised.
+
+use std::ops::RangeInclusive;
+
+use super::context::RequestContext;
+use super::dispatch::{Dispatched, run};
+use super::handlers::*;
+use crate::wire::codec::Reader;
+use crate::wire::message::{Message, Request};
+
+/// One API.
+pub struct Row {
+    pub key: i16,
+    pub name: &'static str,
+    pub versions: RangeInclusive<i16>,
+    pub is_flexible: fn(i16) -> bool,
+    pub handle: fn(&'static Self, RequestContext, Reader) -> Result<Dispatched, String>,
+}
+
+macro_rules! apis {
+    ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path;)*) => {
+        /// In the order of keys.
+        pub static APIS: &[Row] = &[$(
+            Row {
+                key: crate::wire::message::$module::$request::KEY,
+                name: $name,
+                versions: $versions,
+                is_flexible: crate::wire::message::$module::$request::is_flexible,
+                handle: |row, context, reader| {
+                    run::<crate::wire::message::$module::$request>(row, context, reader, $handler)
+                },
+            },
+        )*];
+    };
+}
+
+apis! {
+    "Produce" 0..=13, produce::ProduceRequest => produce::handle;
+    "Fetch" 0..=18, fetch::FetchRequest => fetch::handle;
+    "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle;
+    "Metadata" 0..=13, metadata::MetadataRequest => metadata::handle;
+    "ApiVersions" 0..=4, api_versions::ApiVersionsRequest => api_versions::handle;
+    "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle;
+    "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle;
+    "DeleteRecords" 0..=2, delete_records::DeleteRecordsRequest => delete_records::handle;
+    "InitProducerId" 0..=5, init_producer_id::InitProducerIdRequest => init_producer_id::handle;
+    "OffsetForLeaderEpoch" 0..=4, offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle;
+    "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle;
+    "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
+    "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle;
+    "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle;
+    "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle;
+    "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle;
+    "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle;
+    "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle;
+    "UpdateFeatures" 0..=2, update_features::UpdateFeaturesRequest => update_features::handle;
+    "DescribeCluster" 0..=2, describe_cluster::DescribeClusterRequest => describe_cluster::handle;
+    "DescribeProducers" 0..=0, describe_producers::DescribeProducersRequest => describe_producers::handle;
+    "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle;
+    "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle;
+}
+
+/// The row of a key.
+pub fn find(key: i16) -> Option<&'static Row> {
+    let index = APIS.binary_search_by_key(&key, |row| row.key).ok()?;
+    APIS.get(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(APIS.is_sorted_by_key(|row| row.key));
+        assert!(
+            APIS.iter()
+                .all(|row| find(row.key).is_some_and(|found| found.name == row.name))
+        );
+    }
+}
