@@ -1,11 +1,37 @@
 //! The map: the order of the modules below is the path of a request and the import order; each uses only those under it.
 
+/// Subcommands of the `monedula` program.
+pub mod cli;
+
+/// Builds every part of a node, starts and stops it.
+pub mod broker;
+
+/// Sockets to requests and back.
+pub mod server;
+
+/// The Kafka API surface: one table, one dispatcher, one file per API.
 pub mod api;
-pub mod base;
-pub mod config;
+
+/// Services kept in internal topics: groups and their offsets.
 pub mod coordinator;
-pub mod log;
-pub mod metadata;
+
+/// A partition as a replicated thing.
 pub mod replica;
-pub mod telemetry;
+
+/// Cluster metadata: records are the truth, an image is their fold.
+pub mod metadata;
+
+/// One partition's records on disk.
+pub mod log;
+
+/// Bytes to messages and back, of every version.
 pub mod wire;
+
+/// Settings, each declared once.
+pub mod config;
+
+/// What the node says about itself: its log.
+pub mod telemetry;
+
+/// Words everybody uses.
+pub mod base;

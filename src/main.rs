@@ -1,3 +1,7 @@
 //! Reads the command line and hands it to `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    monedula::cli::run()
+}

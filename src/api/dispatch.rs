@@ -122,7 +122,7 @@ fn encode<R: Message>(
     response: &R,
     version: i16,
 ) -> Result<Encoded, String> {
-    let mut writer = Writer::with_capacity(ANSWER_CAPACITY);
+    let mut writer = Writer::for_answer(ANSWER_CAPACITY);
     // Room for the length, which is known last.
     writer.i32(0);
     writer.i32(context.correlation_id);

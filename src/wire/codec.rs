@@ -246,14 +246,27 @@ impl Part {
 pub struct Writer {
     parts: Vec<Part>,
     tail: BytesMut,
+    leaves_out_newer_fields: bool,
 }
 
 impl Writer {
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            parts: Vec::new(),
             tail: BytesMut::with_capacity(capacity),
+            ..Self::default()
         }
+    }
+
+    /// For an answer: fields that the client's version does not have are left out, whatever they say.
+    pub fn for_answer(capacity: usize) -> Self {
+        Self {
+            leaves_out_newer_fields: true,
+            ..Self::with_capacity(capacity)
+        }
+    }
+
+    pub fn leaves_out_newer_fields(&self) -> bool {
+        self.leaves_out_newer_fields
     }
 
     /// Bytes written so far, record data included.

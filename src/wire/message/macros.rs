@@ -15,7 +15,8 @@
 //!
 //! A row is: name, type, the versions that have it, the versions in which it may be null, its tag if it is a tagged
 //! field, its default if that is not zero or empty. `#[ignorable]` fields are left out of versions that lack them; any
-//! other field that is set there is an [`EncodeError`](crate::wire::codec::EncodeError).
+//! other field that is set there is an [`EncodeError`](crate::wire::codec::EncodeError), unless the writer is one for
+//! answers: an old client does not miss what it never knew.
 
 /// A whole message, of a known range of versions.
 pub trait Message: crate::wire::codec::Field + Default {
@@ -226,7 +227,7 @@ macro_rules! message {
             let layout = $layout.nullable(message!(@null version, [$($null)*]));
             $crate::wire::codec::Field::encode(&$this.$field, $writer, layout)?;
         } else {
-            message!(@left_out [$($ignorable)?] $this.$field, $name, $ty, [$($default)?], version);
+            message!(@left_out [$($ignorable)?] $this.$field, $name, $ty, [$($default)?], version, $writer);
         }
     }};
 
@@ -258,8 +259,8 @@ macro_rules! message {
     };
 
     (@left_out [ignorable] $($rest:tt)*) => {};
-    (@left_out [] $this:ident.$field:ident, $name:expr, $ty:ty, [$($default:expr)?], $version:ident) => {
-        if $this.$field != message!(@default $ty, $($default)?) {
+    (@left_out [] $this:ident.$field:ident, $name:expr, $ty:ty, [$($default:expr)?], $version:ident, $writer:ident) => {
+        if !$writer.leaves_out_newer_fields() && $this.$field != message!(@default $ty, $($default)?) {
             return Err($crate::wire::codec::EncodeError::FieldNotInVersion { field: $name, version: $version });
         }
     };

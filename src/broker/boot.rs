@@ -1,0 +1,310 @@
+//! The order of a start, one paragraph per part.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{Broker, StartError, housekeeping};
+use crate::api::services::{ProducerIds, Services};
+use crate::base::time::Clock;
+use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
+use crate::config::listener::Endpoint;
+use crate::log::manager::{LogManager, ManagerSettings};
+use crate::metadata::bootstrap;
+use crate::metadata::controller::brokers::{Registration, reclaim, register};
+use crate::metadata::controller::task::{Controller, ImageHandle};
+use crate::metadata::quorum::single::SingleQuorum;
+use crate::replica::fetch_session::FetchSessions;
+use crate::replica::manager::ReplicaManager;
+use crate::server::connection::Limits;
+use crate::server::listener::{Acceptor, Admission};
+
+/// What a caller may want beyond the settings of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The cluster that the directories must belong to, or get when they are new.
+    pub cluster_id: Option<String>,
+    /// Replication factors above the number of brokers are cut down: for nodes made for tests.
+    pub clamp_replication: bool,
+}
+
+impl Broker {
+    /// Starts a node; it serves clients once this has returned.
+    pub async fn start(config: BrokerConfig, options: Options) -> Result<Self, StartError> {
+        let clock = Clock;
+        let config = Arc::new(config);
+
+        // Sockets first: a port in use is the likeliest mistake, and nothing was touched yet.
+        let mut sockets = Vec::new();
+        for listener in &config.listeners {
+            sockets.push((listener.clone(), listen(&listener.endpoint, &config)?));
+        }
+
+        // Directories: identity, lock.
+        let mut dirs = config.log_dirs.clone();
+        if !dirs.contains(&config.metadata_log_dir) {
+            dirs.push(config.metadata_log_dir.clone());
+        }
+        let formatted = bootstrap::format(&dirs, config.node_id, options.cluster_id.as_deref())?;
+        let log_dirs = formatted
+            .dirs
+            .iter()
+            .filter(|(path, _)| config.log_dirs.contains(path))
+            .cloned()
+            .collect();
+        let manager_settings = ManagerSettings {
+            recovery_threads: config
+                .settings
+                .int("num.recovery.threads.per.data.dir")
+                .max(1) as usize,
+            producer_id_expiration_ms: config.settings.long("producer.id.expiration.ms"),
+            file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
+        };
+        let logs = Arc::new(LogManager::open(log_dirs, manager_settings)?);
+        if formatted.new {
+            tracing::info!(
+                cluster_id = formatted.cluster_id,
+                "formatted new log directories"
+            );
+        }
+
+        // The metadata log: fold it, begin a new epoch, register this node.
+        let clean = config
+            .metadata_log_dir
+            .join(".kafka_cleanshutdown")
+            .exists();
+        let (quorum, image) =
+            SingleQuorum::open(&config.metadata_log_dir, config.node_id, clean, clock.now())?;
+        let fresh = image.features.is_empty();
+        let handle = ImageHandle::new(Arc::new(image.clone()));
+        let mut controller = Controller {
+            quorum,
+            image,
+            handle: handle.clone(),
+            publishers: Vec::new(),
+            settings: config.settings.clone(),
+            node_id: config.node_id,
+            clamp_replication: options.clamp_replication,
+            clock,
+        };
+        let metadata =
+            |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
+        if fresh {
+            controller.commit(&bootstrap::records()).map_err(metadata)?;
+        }
+        let registration = registration(
+            &config,
+            &sockets,
+            logs.dirs().iter().map(|dir| dir.id).collect(),
+        )?;
+        let mut records = register(&registration, controller.next_offset());
+        records.extend(reclaim(&controller.image, config.node_id));
+        controller.commit(&records).map_err(metadata)?;
+
+        // Logs of the partitions, then the partitions themselves.
+        let replicas = ReplicaManager::new(
+            config.node_id,
+            Arc::clone(&logs),
+            config.settings.clone(),
+            clock,
+        );
+        let image = handle.load();
+        logs.load(&|topic| replicas.log_settings(&image, topic), clock.now())?;
+        replicas.install(&image);
+
+        // From here on metadata changes reach the partitions by themselves.
+        controller.publishers.push(Arc::new(replicas.clone()));
+        let (controller, thread) = controller.start()?;
+
+        let services = Arc::new(Services {
+            node_id: config.node_id,
+            cluster_id: formatted.cluster_id,
+            image: handle,
+            controller,
+            replicas,
+            sessions: Mutex::new(FetchSessions::new(
+                config
+                    .settings
+                    .int("max.incremental.fetch.session.cache.slots")
+                    .max(0) as usize,
+                seed(clock.now()),
+            )),
+            producer_ids: ProducerIds::default(),
+            clock,
+            config: Arc::clone(&config),
+        });
+
+        // Doors open last.
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = tokio::task::JoinSet::new();
+        let admission = Arc::new(Admission::new(
+            config.settings.int("max.connections").max(1) as usize,
+            config.settings.int("max.connections.per.ip").max(0) as usize,
+        ));
+        let mut addresses = Vec::new();
+        for (listener, opened) in sockets {
+            for socket in opened {
+                addresses.extend(socket.local_addr());
+                let acceptor = Acceptor {
+                    services: Arc::clone(&services),
+                    listener: Arc::from(listener.endpoint.name.as_str()),
+                    advertised: listener.advertised.clone(),
+                    limits: limits(&config),
+                    admission: Arc::clone(&admission),
+                    stopping: stopping.clone(),
+                };
+                tasks.spawn(acceptor.run(socket));
+            }
+        }
+        tasks.spawn(housekeeping::run(
+            Arc::clone(&logs),
+            config.settings.clone(),
+            clock,
+            stopping,
+        ));
+        Ok(Self {
+            addresses,
+            services,
+            logs,
+            stop,
+            controller: Some(thread),
+            tasks,
+        })
+    }
+}
+
+fn limits(config: &BrokerConfig) -> Limits {
+    let idle_ms = config.settings.long("connections.max.idle.ms");
+    Limits {
+        request_bytes_max: config.settings.int("socket.request.max.bytes").max(0) as usize,
+        // A negative limit means none; a year is as good.
+        idle: Duration::from_millis(if idle_ms < 0 {
+            365 * 86_400_000
+        } else {
+            idle_ms as u64
+        }),
+    }
+}
+
+/// Session ids of two starts should not be confused with each other.
+fn seed(now: i64) -> i32 {
+    (now as i32 & 0x3fff_ffff).max(1)
+}
+
+/// Opens the sockets of an endpoint: `localhost` is both loopback addresses, no host is every address.
+fn listen(endpoint: &Endpoint, config: &BrokerConfig) -> Result<Vec<TcpListener>, StartError> {
+    let failed = |source: std::io::Error| {
+        let source = if source.kind() == std::io::ErrorKind::AddrInUse {
+            std::io::Error::new(
+                source.kind(),
+                "the port is in use; is another broker running?",
+            )
+        } else {
+            source
+        };
+        StartError::Listen {
+            address: endpoint.to_string(),
+            source,
+        }
+    };
+    let mut port = endpoint.port;
+    let mut sockets = Vec::new();
+    for ip in addresses(&endpoint.host).map_err(failed)? {
+        match open(SocketAddr::new(ip, port), config) {
+            Ok(socket) => {
+                // A port chosen by the system must be the same on every address.
+                port = socket.local_addr().map_err(failed)?.port();
+                sockets.push(socket);
+            }
+            // A machine may have only one kind of address.
+            Err(error) if !sockets.is_empty() || ip.is_ipv6() && is_unavailable(&error) => {
+                tracing::debug!(%ip, %error, "not listening on this address");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if sockets.is_empty() {
+        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        sockets.push(open(any, config).map_err(failed)?);
+    }
+    Ok(sockets)
+}
+
+fn is_unavailable(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::AddrNotAvailable | std::io::ErrorKind::Unsupported
+    ) || error.raw_os_error() == Some(97)
+}
+
+fn addresses(host: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+    match host {
+        "" | "::" => Ok(vec![Ipv6Addr::UNSPECIFIED.into()]),
+        "0.0.0.0" => Ok(vec![Ipv4Addr::UNSPECIFIED.into()]),
+        "localhost" => Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
+        host => {
+            let mut found: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs(&(host, 0))?
+                .map(|address| address.ip())
+                .collect();
+            found.dedup();
+            Ok(found)
+        }
+    }
+}
+
+fn open(address: SocketAddr, config: &BrokerConfig) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(config.settings.int("socket.listen.backlog.size").max(1))?;
+    TcpListener::from_std(socket.into())
+}
+
+fn registration(
+    config: &BrokerConfig,
+    sockets: &[(Listener, Vec<TcpListener>)],
+    log_dirs: Vec<crate::base::ids::Uuid>,
+) -> Result<Registration, StartError> {
+    let endpoints = sockets
+        .iter()
+        .map(|(listener, opened)| {
+            let bound = opened.first().and_then(|socket| socket.local_addr().ok());
+            let port = bound.map_or(listener.endpoint.port, |address| address.port());
+            let (host, port) = match &listener.advertised {
+                Some(advertised) => (advertised.host.clone(), advertised.port),
+                None if listener.endpoint.is_wildcard() => ("localhost".to_owned(), port),
+                None => (listener.endpoint.host.clone(), port),
+            };
+            (
+                listener.endpoint.name.clone(),
+                host,
+                port,
+                listener.protocol as i16,
+            )
+        })
+        .collect();
+    Ok(Registration {
+        node_id: config.node_id,
+        incarnation: bootstrap::random_uuid()?,
+        endpoints,
+        controller: (
+            "CONTROLLER".to_owned(),
+            "localhost".to_owned(),
+            CONTROLLER_PORT,
+        ),
+        rack: config.rack.clone(),
+        log_dirs,
+    })
+}

@@ -1,0 +1,79 @@
+//! The composition root: builds every part, wires them, owns the order of start and stop.
+
+pub mod boot;
+mod housekeeping;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+use crate::api::services::Services;
+use crate::log::error::StorageError;
+use crate::log::manager::LogManager;
+
+/// Why a node does not start. The text is meant for whoever started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: String,
+        source: std::io::Error,
+    },
+    #[error("cannot {0}")]
+    Storage(#[from] StorageError),
+    #[error("the metadata log refused a record: {0}")]
+    Metadata(String),
+}
+
+/// A running node. Dropping it ends its connections and tasks at once, as a crash would; [`Self::shutdown`] stops it
+/// cleanly.
+#[derive(Debug)]
+pub struct Broker {
+    addresses: Vec<SocketAddr>,
+    services: Arc<Services>,
+    logs: Arc<LogManager>,
+    stop: watch::Sender<bool>,
+    controller: Option<JoinHandle<()>>,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Broker {
+    /// Where the node listens for clients.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Stops cleanly: no more requests, then the metadata log, then every log with its checkpoints, and last the mark
+    /// that says so. What was acknowledged is on disk whatever happens in between.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.services.controller.stop().await;
+        if let Some(thread) = self.controller.take() {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+        let image = self.services.image.load();
+        let epoch = image
+            .brokers
+            .get(&self.services.node_id)
+            .map_or(-1, |broker| broker.epoch);
+        let logs = Arc::clone(&self.logs);
+        match tokio::task::spawn_blocking(move || logs.close(epoch)).await {
+            Ok(Ok(())) => tracing::info!("Shutdown completed"),
+            Ok(Err(error)) => tracing::error!(%error, "the logs were not closed cleanly"),
+            Err(error) => tracing::error!(%error, "the logs were not closed cleanly"),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}

@@ -1,0 +1,38 @@
+//! Subcommands; each parses, calls one function below, prints.
+
+pub mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A broker that speaks Apache Kafka's wire protocol and keeps Kafka's own files.
+///
+/// Without a command: one node on port 9092 of the loopback addresses, data in ./monedula-data.
+#[derive(Debug, Parser)]
+#[command(name = "monedula", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a node until SIGTERM or Ctrl-C.
+    Start {
+        /// Kafka's server.properties.
+        config: Option<PathBuf>,
+        /// A setting that goes over the file's.
+        #[arg(long = "override", value_name = "key=value")]
+        overrides: Vec<String>,
+    },
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        None => start::run(None, &[]),
+        Some(Command::Start { config, overrides }) => start::run(config.as_deref(), &overrides),
+    }
+}

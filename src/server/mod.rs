@@ -1,0 +1,5 @@
+//! The inbound side: sockets to requests and back. One task per connection.
+
+pub mod connection;
+pub mod listener;
+pub mod output;

@@ -1,0 +1,91 @@
+//! Writing encoded answers to a socket: bytes by vectored writes, record data by sendfile from its file.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::wire::codec::Part;
+
+/// Buffers handed to one vectored write.
+const SLICES_MAX: usize = 32;
+/// What one sendfile call is asked for at most; the kernel cuts at about 2 GiB anyway.
+const SENDFILE_MAX: usize = 1 << 30;
+
+/// Parts that wait to be written, in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    parts: VecDeque<Part>,
+}
+
+impl Output {
+    pub fn push(&mut self, parts: Vec<Part>) {
+        self.parts
+            .extend(parts.into_iter().filter(|part| !part.is_empty()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Writes as much as the socket takes now. `WouldBlock` when it takes nothing more.
+    pub fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while let Some(front) = self.parts.front() {
+            let written = match front {
+                Part::Bytes(_) => self.write_bytes(stream)?,
+                Part::File(range) => {
+                    let mut offset = range.position;
+                    let len = range.len.min(SENDFILE_MAX);
+                    stream.try_io(Interest::WRITABLE, || {
+                        Ok(rustix::fs::sendfile(
+                            stream.as_fd(),
+                            &*range.file,
+                            Some(&mut offset),
+                            len,
+                        )?)
+                    })?
+                }
+            };
+            if written == 0 {
+                // A file that was cut while it was being sent: the answer cannot be finished any more.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.advance(written);
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, stream: &TcpStream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(&self.parts) {
+            let Part::Bytes(bytes) = part else { break };
+            *slice = IoSlice::new(bytes);
+            count += 1;
+        }
+        stream.try_write_vectored(&slices[..count])
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while written > 0
+            && let Some(front) = self.parts.front_mut()
+        {
+            let len = front.len();
+            if written >= len {
+                written -= len;
+                self.parts.pop_front();
+                continue;
+            }
+            match front {
+                Part::Bytes(bytes) => drop(bytes.split_to(written)),
+                Part::File(range) => {
+                    range.position += written as u64;
+                    range.len -= written;
+                }
+            }
+            written = 0;
+        }
+    }
+}
