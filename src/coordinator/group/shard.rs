@@ -11,6 +11,7 @@ use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
 use super::request::{GroupAnswer, GroupRequest, Join};
 use super::settings::GroupSettings;
+use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
     Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
 };
@@ -411,7 +412,7 @@ impl GroupShard {
                         topic: name.clone(),
                         partition: partition.partition_index,
                     };
-                    let value = self.committed(now, partition, expire_timestamp)?;
+                    let value = self.committed(now, topic.topic_id, partition, expire_timestamp)?;
                     self.record(
                         Origin::Plain,
                         GroupRecord::Offset {
@@ -471,7 +472,7 @@ impl GroupShard {
                         commit_timestamp: -1,
                         committed_metadata: partition.committed_metadata.clone(),
                     };
-                    let value = self.committed(now, &partition, -1)?;
+                    let value = self.committed(now, topic.topic_id, &partition, -1)?;
                     self.record(
                         Origin::Transaction(request.producer_id),
                         GroupRecord::Offset {
@@ -501,6 +502,7 @@ impl GroupShard {
     fn committed(
         &self,
         now: Moment,
+        topic_id: Uuid,
         partition: &OffsetCommitRequestPartition,
         expire_timestamp: i64,
     ) -> Result<OffsetCommitValue, ErrorCode> {
@@ -520,7 +522,7 @@ impl GroupShard {
                 partition.commit_timestamp
             },
             expire_timestamp,
-            ..OffsetCommitValue::default()
+            topic_id,
         })
     }
 
@@ -530,7 +532,7 @@ impl GroupShard {
         require_stable: bool,
     ) -> OffsetFetchResponseGroup {
         let group = &request.group_id;
-        let one = |topic: &ByteString, partition: i32| {
+        let one = |topic: &ByteString, id: Uuid, partition: i32| {
             let mut answer = OffsetFetchResponsePartitions {
                 partition_index: partition,
                 committed_offset: -1,
@@ -540,7 +542,11 @@ impl GroupShard {
             };
             if require_stable && self.offsets.is_unstable(group, topic, partition) {
                 answer.error_code = ErrorCode::UnstableOffsetCommit.code();
-            } else if let Some(committed) = self.offsets.get(group, topic, partition) {
+            } else if let Some(committed) = self
+                .offsets
+                .get(group, topic, partition)
+                .filter(|committed| same_topic(committed.topic_id, id))
+            {
                 answer.committed_offset = committed.offset;
                 answer.committed_leader_epoch = committed.leader_epoch;
                 answer.metadata = Some(committed.metadata.clone());
@@ -556,7 +562,7 @@ impl GroupShard {
                     partitions: topic
                         .partition_indexes
                         .iter()
-                        .map(|partition| one(&topic.name, *partition))
+                        .map(|partition| one(&topic.name, topic.topic_id, *partition))
                         .collect(),
                 })
                 .collect(),
@@ -567,7 +573,7 @@ impl GroupShard {
                     name: topic.clone(),
                     partitions: partitions
                         .keys()
-                        .map(|partition| one(topic, *partition))
+                        .map(|partition| one(topic, Uuid::ZERO, *partition))
                         .collect(),
                     ..OffsetFetchResponseTopics::default()
                 })
@@ -809,6 +815,11 @@ impl GroupShard {
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }
+}
+
+/// An offset of a topic that was deleted and made again under the same name is none of the new topic's.
+fn same_topic(committed: Uuid, asked: Uuid) -> bool {
+    committed.is_zero() || asked.is_zero() || committed == asked
 }
 
 /// Ids are non-empty, and short enough for a record's key.

@@ -29,8 +29,8 @@ const LEGACY_OFFSET: i16 = 0;
 const OFFSET: i16 = 1;
 const GROUP: i16 = 2;
 
-/// Readable by every broker since 2.1; the flexible version 4 is not.
-const OFFSET_VALUE_VERSION: i16 = 3;
+/// Kafka's since 4.1, when it learned topic ids; every broker since 3.5 reads it.
+const OFFSET_VALUE_VERSION: i16 = 4;
 /// The only version with a time of expiry of its own.
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
@@ -103,6 +103,7 @@ fn bytes(message: &impl Message, prefix: i16, version: i16) -> Result<Bytes, Enc
 mod tests {
     use super::group_metadata::MemberMetadata;
     use super::*;
+    use crate::base::ids::Uuid;
 
     fn hex(text: &str) -> Bytes {
         text.split_whitespace()
@@ -127,6 +128,7 @@ mod tests {
                 leader_epoch: 7,
                 metadata: "m".into(),
                 commit_timestamp: 1,
+                topic_id: Uuid([9; 16]),
                 ..Default::default()
             }),
         };
@@ -135,7 +137,7 @@ mod tests {
         assert_eq!(
             raw.value,
             Some(hex(
-                "0003 000000000000002a 00000007 00016d 0000000000000001"
+                "0004 000000000000002a 00000007 026d 0000000000000001 01 00 10 09090909090909090909090909090909"
             ))
         );
         assert_eq!(GroupRecord::decode(raw).unwrap(), Some(record));
