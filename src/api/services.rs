@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, BrokerSettings};
+use crate::coordinator::group::handle::GroupHandle;
 use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::replica::fetch_session::FetchSessions;
@@ -24,6 +25,7 @@ pub struct Services {
     pub replicas: ReplicaManager,
     pub sessions: Mutex<FetchSessions>,
     pub producer_ids: ProducerIds,
+    pub groups: GroupHandle,
     pub clock: Clock,
 }
 

@@ -39,6 +39,15 @@ apis! {
     "Fetch" 0..=18, fetch::FetchRequest => fetch::handle;
     "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle;
     "Metadata" 0..=13, metadata::MetadataRequest => metadata::handle;
+    "OffsetCommit" 0..=10, offset_commit::OffsetCommitRequest => offset_commit::handle;
+    "OffsetFetch" 0..=10, offset_fetch::OffsetFetchRequest => offset_fetch::handle;
+    "FindCoordinator" 0..=6, find_coordinator::FindCoordinatorRequest => find_coordinator::handle;
+    "JoinGroup" 0..=9, join_group::JoinGroupRequest => join_group::handle;
+    "Heartbeat" 0..=4, heartbeat::HeartbeatRequest => heartbeat::handle;
+    "LeaveGroup" 0..=5, leave_group::LeaveGroupRequest => leave_group::handle;
+    "SyncGroup" 0..=5, sync_group::SyncGroupRequest => sync_group::handle;
+    "DescribeGroups" 0..=6, describe_groups::DescribeGroupsRequest => describe_groups::handle;
+    "ListGroups" 0..=5, list_groups::ListGroupsRequest => list_groups::handle;
     "ApiVersions" 0..=4, api_versions::ApiVersionsRequest => api_versions::handle;
     "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle;
     "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle;
@@ -49,9 +58,11 @@ apis! {
     "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
     "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle;
     "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle;
+    "DeleteGroups" 0..=3, delete_groups::DeleteGroupsRequest => delete_groups::handle;
     "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle;
     "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle;
     "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle;
+    "OffsetDelete" 0..=0, offset_delete::OffsetDeleteRequest => offset_delete::handle;
     "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle;
     "UpdateFeatures" 0..=2, update_features::UpdateFeaturesRequest => update_features::handle;
     "DescribeCluster" 0..=2, describe_cluster::DescribeClusterRequest => describe_cluster::handle;

@@ -14,6 +14,9 @@ use crate::api::services::{ProducerIds, Services};
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
+use crate::coordinator::group::handle::GroupHandle;
+use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::topic::{GROUP_TOPIC, GroupTopicWatcher, InternalTopic};
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap;
 use crate::metadata::controller::brokers::{Registration, reclaim, register};
@@ -23,6 +26,7 @@ use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
+use crate::wire::batch::compression::Compression;
 
 /// What a caller may want beyond the settings of a file.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +123,33 @@ impl Broker {
 
         // From here on metadata changes reach the partitions by themselves.
         controller.publishers.push(Arc::new(replicas.clone()));
+
+        // The group coordinator follows the metadata after the partitions that it writes to.
+        let (groups, group_task) = GroupHandle::new(
+            Arc::new(InternalTopic::new(
+                replicas.clone(),
+                GROUP_TOPIC,
+                config.settings.int("message.max.bytes").max(0) as usize,
+            )),
+            GroupSettings::from(&config.settings),
+            config.settings.int("offsets.topic.num.partitions"),
+            Duration::from_millis(config.settings.int("offsets.commit.timeout.ms").max(1) as u64),
+            Compression::from_id(
+                config
+                    .settings
+                    .int("offsets.topic.compression.codec")
+                    .clamp(0, 7) as u8,
+            )
+            .unwrap_or(Compression::None),
+        );
+        let group_topic = GroupTopicWatcher::new(
+            config.node_id,
+            groups.clone(),
+            tokio::runtime::Handle::current(),
+        );
+        let coordinators = vec![tokio::spawn(group_task.run()).abort_handle()];
+        group_topic.install(&handle.load()).await;
+        controller.publishers.push(Arc::new(group_topic));
         let (controller, thread) = controller.start()?;
 
         let services = Arc::new(Services {
@@ -135,6 +166,7 @@ impl Broker {
                 seed(clock.now()),
             )),
             producer_ids: ProducerIds::default(),
+            groups,
             clock,
             config: Arc::clone(&config),
         });
@@ -174,6 +206,7 @@ impl Broker {
             stop,
             controller: Some(thread),
             tasks,
+            coordinators,
         })
     }
 }

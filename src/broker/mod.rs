@@ -37,6 +37,8 @@ pub struct Broker {
     stop: watch::Sender<bool>,
     controller: Option<JoinHandle<()>>,
     tasks: tokio::task::JoinSet<()>,
+    /// They have timers of their own, so they must be gone before the logs are closed.
+    coordinators: Vec<tokio::task::AbortHandle>,
 }
 
 impl Broker {
@@ -54,6 +56,9 @@ impl Broker {
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        for task in &self.coordinators {
+            task.abort();
+        }
         self.services.controller.stop().await;
         if let Some(thread) = self.controller.take() {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);

@@ -1,0 +1,136 @@
+//! FindCoordinator (key 10), v0 to v6. KIP-98 (transactions, v1), KIP-699 (many keys at once, v4), KIP-890 (v5).
+//!
+//! The internal topic is made by the first who asks for it. The answer then waits until it is there, so that a client
+//! need not come twice (Apache Kafka answers COORDINATOR_NOT_AVAILABLE first).
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::hash::partition_of;
+use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
+use crate::metadata::image::{Image, Topic};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+/// The first version with more than one key.
+const MANY: i16 = 4;
+
+pub fn handle(
+    context: RequestContext,
+    request: FindCoordinatorRequest,
+) -> Reply<FindCoordinatorResponse> {
+    let keys = if context.api_version < MANY {
+        vec![request.key.clone()]
+    } else {
+        request.coordinator_keys.clone()
+    };
+    let topic = match request.key_type {
+        GROUP => Ok(GROUP_TOPIC),
+        TRANSACTION => Ok(TRANSACTION_TOPIC),
+        _ => Err(ErrorCode::InvalidRequest),
+    };
+    let missing = topic
+        .is_ok_and(|name| context.services.image.load().topics.by_name(name).is_none())
+        && keys.iter().any(|key| is_valid(request.key_type, key));
+    if let (Ok(name), true) = (topic, missing) {
+        return Reply::later(async move {
+            super::metadata::create(&context, &[ByteString::from_static(name)]).await;
+            answer(&context, request.key_type, topic, keys)
+        });
+    }
+    answer(&context, request.key_type, topic, keys).into()
+}
+
+fn answer(
+    context: &RequestContext,
+    kind: i8,
+    topic: Result<&'static str, ErrorCode>,
+    keys: Vec<ByteString>,
+) -> FindCoordinatorResponse {
+    let image = context.services.image.load();
+    let coordinators: Vec<Coordinator> = keys
+        .into_iter()
+        .map(|key| {
+            let found = if is_valid(kind, &key) {
+                topic.and_then(|name| {
+                    let topic = image
+                        .topics
+                        .by_name(name)
+                        .ok_or(ErrorCode::CoordinatorNotAvailable)?;
+                    find(context, &image, topic, &key)
+                })
+            } else {
+                Err(ErrorCode::InvalidRequest)
+            };
+            let (error, (node_id, host, port)) = match found {
+                Ok(node) => (ErrorCode::None, node),
+                Err(error) => (error, (-1, ByteString::new(), -1)),
+            };
+            Coordinator {
+                key,
+                node_id,
+                host,
+                port,
+                error_code: error.code(),
+                error_message: None,
+            }
+        })
+        .collect();
+    if context.api_version >= MANY {
+        return FindCoordinatorResponse {
+            coordinators,
+            ..Default::default()
+        };
+    }
+    let Some(only) = coordinators.into_iter().next() else {
+        return FindCoordinatorResponse::default();
+    };
+    FindCoordinatorResponse {
+        error_code: only.error_code,
+        error_message: ErrorCode::from_code(only.error_code)
+            .map(|error| ByteString::from_static(error.name())),
+        node_id: only.node_id,
+        host: only.host,
+        port: only.port,
+        ..Default::default()
+    }
+}
+
+/// Transactional ids are not empty. Group ids may be: before they had to have a name, offsets were kept without.
+fn is_valid(kind: i8, key: &str) -> bool {
+    kind != TRANSACTION || !key.is_empty()
+}
+
+/// The leader of the key's partition, at the address that this client can reach.
+fn find(
+    context: &RequestContext,
+    image: &Image,
+    topic: &Topic,
+    key: &str,
+) -> Result<(i32, ByteString, i32), ErrorCode> {
+    let unavailable = ErrorCode::CoordinatorNotAvailable;
+    let index = partition_of(key, topic.partitions.len() as i32);
+    let leader = topic
+        .partitions
+        .get(index as usize)
+        .ok_or(unavailable)?
+        .leader;
+    if leader == context.services.node_id {
+        let (host, port) = context.connection.reachable();
+        return Ok((leader, host, i32::from(port)));
+    }
+    let broker = image
+        .live_brokers()
+        .find(|broker| broker.id == leader)
+        .ok_or(unavailable)?;
+    broker
+        .endpoints
+        .iter()
+        .find(|(listener, ..)| **listener == *context.connection.listener)
+        .map(|(_, host, port, _)| (leader, ByteString::from(host.as_ref()), i32::from(*port)))
+        .ok_or(unavailable)
+}

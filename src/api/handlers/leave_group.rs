@@ -1,0 +1,32 @@
+//! LeaveGroup (key 13), v0 to v5. KIP-345 (many members, by instance id, v3), KIP-800 (reasons, v5).
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
+
+/// The first version that names a list of members, and says of each what became of it.
+const MANY: i16 = 3;
+
+pub fn handle(
+    context: RequestContext,
+    mut request: LeaveGroupRequest,
+) -> Reply<LeaveGroupResponse> {
+    let single = context.api_version < MANY;
+    if single {
+        request.members = vec![MemberIdentity {
+            member_id: request.member_id.clone(),
+            ..Default::default()
+        }];
+    }
+    Reply::later(async move {
+        let mut response = context.services.groups.leave(request).await;
+        if single {
+            let only = std::mem::take(&mut response.members).into_iter().next();
+            if response.error_code == 0 {
+                response.error_code = only.map_or(0, |member| member.error_code);
+            }
+        } else if response.error_code != 0 {
+            response.members.clear();
+        }
+        response
+    })
+}

@@ -1,0 +1,87 @@
+//! OffsetCommit (key 8), v0 to v10. KIP-211 (retention left out, v5), KIP-320 (leader epochs, v6), KIP-345 (v7), KIP-848
+//! (v9), KIP-1251 (topic ids, v10).
+//!
+//! v0 used to go to ZooKeeper; here it goes where all others go, as an offset of a client in no group.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::metadata::image::Image;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+
+/// The first version that names topics by id.
+const TOPIC_IDS: i16 = 10;
+
+pub fn handle(
+    context: RequestContext,
+    mut request: OffsetCommitRequest,
+) -> Reply<OffsetCommitResponse> {
+    let image = context.services.image.load();
+    let by_id = context.api_version >= TOPIC_IDS;
+    let mut known = Vec::with_capacity(request.topics.len());
+    let mut refused = Vec::new();
+    for mut topic in std::mem::take(&mut request.topics) {
+        match resolve(&image, &mut topic, by_id) {
+            Ok(()) => known.push(topic),
+            Err(error) => refused.push(refuse(&topic, error)),
+        }
+    }
+    request.topics = known;
+    if request.topics.is_empty() {
+        return OffsetCommitResponse {
+            topics: refused,
+            ..Default::default()
+        }
+        .into();
+    }
+    Reply::later(async move {
+        let mut response = context.services.groups.commit_offsets(request).await;
+        refused.append(&mut response.topics);
+        response.topics = refused;
+        response
+    })
+}
+
+/// Gives the topic its name and id, if there is such a topic.
+fn resolve(
+    image: &Arc<Image>,
+    topic: &mut OffsetCommitRequestTopic,
+    by_id: bool,
+) -> Result<(), ErrorCode> {
+    if by_id {
+        let found = image
+            .topics
+            .by_id(topic.topic_id)
+            .ok_or(ErrorCode::UnknownTopicId)?;
+        topic.name = ByteString::from(found.name.as_ref());
+    } else {
+        let found = image
+            .topics
+            .by_name(&topic.name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        // The record knows which topic of that name was meant.
+        topic.topic_id = found.id;
+    }
+    Ok(())
+}
+
+fn refuse(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
+    OffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| OffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+            })
+            .collect(),
+    }
+}

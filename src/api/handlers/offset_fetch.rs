@@ -1,0 +1,172 @@
+//! OffsetFetch (key 9), v0 to v10. KIP-447 (stable offsets, v7), KIP-709 (many groups, v8), KIP-848 (v9), KIP-1251 (topic
+//! ids, v10).
+//!
+//! Before v2 there was no error for the whole group: it stands at each partition. v0 asked ZooKeeper, for which an
+//! offset that nobody had committed was an unknown partition.
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::base::ids::Uuid;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+
+/// The first version that asks for many groups.
+const MANY: i16 = 8;
+/// The first version with an error for the whole group.
+const GROUP_ERROR: i16 = 2;
+/// The first version that names topics by id.
+const TOPIC_IDS: i16 = 10;
+
+pub fn handle(context: RequestContext, request: OffsetFetchRequest) -> Reply<OffsetFetchResponse> {
+    Reply::later(async move {
+        if context.api_version < MANY {
+            return single(&context, request).await;
+        }
+        let mut groups = Vec::with_capacity(request.groups.len());
+        for group in request.groups {
+            groups.push(fetch(&context, group, request.require_stable).await);
+        }
+        OffsetFetchResponse {
+            groups,
+            ..Default::default()
+        }
+    })
+}
+
+async fn fetch(
+    context: &RequestContext,
+    mut group: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
+    let image = context.services.image.load();
+    if context.api_version < TOPIC_IDS {
+        for topic in group.topics.iter_mut().flatten() {
+            // An offset of a deleted topic is none of its namesake's.
+            topic.topic_id = image
+                .topics
+                .by_name(&topic.name)
+                .map_or(Uuid::ZERO, |found| found.id);
+        }
+        return context
+            .services
+            .groups
+            .fetch_offsets(group, require_stable)
+            .await;
+    }
+    let mut unknown = Vec::new();
+    if let Some(topics) = &mut group.topics {
+        topics.retain_mut(|topic| match image.topics.by_id(topic.topic_id) {
+            Some(found) => {
+                topic.name = ByteString::from(found.name.as_ref());
+                true
+            }
+            None => {
+                unknown.push(refuse(topic, ErrorCode::UnknownTopicId));
+                false
+            }
+        });
+    }
+    let mut answer = context
+        .services
+        .groups
+        .fetch_offsets(group, require_stable)
+        .await;
+    // Offsets of topics that are gone have no id to be told by.
+    answer.topics.retain_mut(|topic| {
+        if topic.topic_id == Uuid::ZERO
+            && let Some(found) = image.topics.by_name(&topic.name)
+        {
+            topic.topic_id = found.id;
+        }
+        topic.topic_id != Uuid::ZERO
+    });
+    if answer.error_code == 0 {
+        unknown.append(&mut answer.topics);
+        answer.topics = unknown;
+    }
+    answer
+}
+
+fn refuse(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResponseTopics {
+    OffsetFetchResponseTopics {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partition_indexes
+            .iter()
+            .map(|partition_index| OffsetFetchResponsePartitions {
+                partition_index: *partition_index,
+                committed_offset: -1,
+                committed_leader_epoch: -1,
+                metadata: Some(ByteString::new()),
+                error_code: error.code(),
+            })
+            .collect(),
+    }
+}
+
+/// One group, in the form of the versions before v8.
+async fn single(context: &RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let version = context.api_version;
+    let topics: Option<Vec<OffsetFetchRequestTopics>> = request.topics.map(|topics| {
+        topics
+            .into_iter()
+            .map(|topic| OffsetFetchRequestTopics {
+                name: topic.name,
+                partition_indexes: topic.partition_indexes,
+                ..Default::default()
+            })
+            .collect()
+    });
+    let group = OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics: topics.clone(),
+        ..Default::default()
+    };
+    let answer = fetch(context, group, request.require_stable).await;
+    let error = ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError);
+    let answered = if error.is_error() && version < GROUP_ERROR {
+        topics
+            .iter()
+            .flatten()
+            .map(|topic| refuse(topic, error))
+            .collect()
+    } else {
+        answer.topics
+    };
+    OffsetFetchResponse {
+        topics: answered
+            .into_iter()
+            .map(|topic| OffsetFetchResponseTopic {
+                name: topic.name,
+                partitions: topic
+                    .partitions
+                    .into_iter()
+                    .map(|partition| old(partition, version))
+                    .collect(),
+            })
+            .collect(),
+        error_code: error.code(),
+        ..Default::default()
+    }
+}
+
+fn old(partition: OffsetFetchResponsePartitions, version: i16) -> OffsetFetchResponsePartition {
+    let missing = partition.committed_offset < 0 && partition.error_code == 0;
+    OffsetFetchResponsePartition {
+        partition_index: partition.partition_index,
+        committed_offset: partition.committed_offset,
+        committed_leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.metadata,
+        error_code: if missing && version == 0 {
+            ErrorCode::UnknownTopicOrPartition.code()
+        } else {
+            partition.error_code
+        },
+    }
+}

@@ -1,0 +1,20 @@
+//! SyncGroup (key 14), v0 to v5. KIP-345 (static members, v3), KIP-559 (protocol type and name, v5).
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
+
+/// From this version on the request says which protocol it means.
+const PROTOCOL_NAMED: i16 = 5;
+
+pub fn handle(context: RequestContext, request: SyncGroupRequest) -> Reply<SyncGroupResponse> {
+    let unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
+    if context.api_version >= PROTOCOL_NAMED && unnamed {
+        return SyncGroupResponse {
+            error_code: ErrorCode::InconsistentGroupProtocol.code(),
+            ..Default::default()
+        }
+        .into();
+    }
+    Reply::later(async move { context.services.groups.sync(request).await })
+}
