@@ -35,3 +35,6 @@ pub mod telemetry;
 
 /// Words everybody uses.
 pub mod base;
+
+#[cfg(test)]
+mod tidy;
