@@ -40,7 +40,9 @@ fn sources() -> Vec<(PathBuf, String)> {
 /// Top-level modules in the order of `lib.rs`.
 fn order() -> Vec<String> {
     let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    let names = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let names = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     names.map(str::to_owned).collect()
 }
 
@@ -55,8 +57,15 @@ fn modules_import_only_what_stands_below_them() {
     let place = |name: &str| order.iter().position(|other| other == name);
     let mut faults = Vec::new();
     for (path, text) in sources() {
-        let top = path.components().next().unwrap().as_os_str().to_string_lossy();
-        let Some(own) = place(top.trim_end_matches(".rs")) else { continue };
+        let top = path
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_string_lossy();
+        let Some(own) = place(top.trim_end_matches(".rs")) else {
+            continue;
+        };
         if path.ends_with("tests.rs") {
             continue;
         }
@@ -65,10 +74,16 @@ fn modules_import_only_what_stands_below_them() {
                 continue;
             }
             for used in line.split("crate::").skip(1) {
-                let name: String =
-                    used.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+                let name: String = used
+                    .chars()
+                    .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+                    .collect();
                 if place(&name).is_some_and(|other| other < own) {
-                    faults.push(format!("{}:{}: {top} is below {name}", path.display(), number + 1));
+                    faults.push(format!(
+                        "{}:{}: {top} is below {name}",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
         }
@@ -78,22 +93,32 @@ fn modules_import_only_what_stands_below_them() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let silent: Vec<_> =
-        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
     assert!(silent.is_empty(), "{silent:#?}");
 }
 
 #[test]
 fn pure_files_keep_their_word() {
     let mut faults = Vec::new();
-    for (path, text) in sources().iter().filter(|(_, text)| text.starts_with("//! pure:")) {
+    for (path, text) in sources()
+        .iter()
+        .filter(|(_, text)| text.starts_with("//! pure:"))
+    {
         for (number, line) in code(text).lines().enumerate() {
             let plain = line.trim_start();
             if plain.starts_with("//") {
                 continue;
             }
             if let Some(word) = IMPURE.iter().find(|word| plain.contains(**word)) {
-                faults.push(format!("{}:{}: {word} in a pure file", path.display(), number + 1));
+                faults.push(format!(
+                    "{}:{}: {word} in a pure file",
+                    path.display(),
+                    number + 1
+                ));
             }
         }
     }
@@ -110,12 +135,16 @@ fn no_file_is_outside_of_the_tree() {
             continue;
         }
         let dir = path.parent().unwrap();
-        let parents = [dir.join("mod.rs"), dir.with_extension("rs"), PathBuf::from("lib.rs")];
+        let parents = [
+            dir.join("mod.rs"),
+            dir.with_extension("rs"),
+            PathBuf::from("lib.rs"),
+        ];
         let declared = all.iter().any(|(other, text)| {
             parents.contains(other)
-                && text.lines().any(|line| {
-                    line.trim().ends_with(&format!("mod {stem};"))
-                })
+                && text
+                    .lines()
+                    .any(|line| line.trim().ends_with(&format!("mod {stem};")))
         });
         if !declared {
             dead.push(path.clone());
@@ -131,24 +160,39 @@ fn sample_settings_are_valid() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         let name = path.display().to_string();
-        let checked = crate::config::broker::check(&name, &crate::config::parse::properties(&text)).unwrap();
+        let checked =
+            crate::config::broker::check(&name, &crate::config::parse::properties(&text)).unwrap();
         assert_eq!(checked.notes, [], "{name}");
     }
 }
 
 #[test]
 fn the_readme_lists_the_apis_that_are_served() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let mut table = String::from("| key | API | versions |\n|---|---|---|\n");
     for row in crate::api::table::APIS {
-        table += &format!("| {} | {} | {}-{} |\n", row.key, row.name, row.versions.start(), row.versions.end());
+        table += &format!(
+            "| {} | {} | {}-{} |\n",
+            row.key,
+            row.name,
+            row.versions.start(),
+            row.versions.end()
+        );
     }
     if std::env::var_os("UPDATE_README").is_some() {
         let (before, rest) = readme.split_once("<!-- apis -->\n").unwrap();
         let (_, after) = rest.split_once("<!-- /apis -->").unwrap();
         let fresh = format!("{before}<!-- apis -->\n{table}<!-- /apis -->{after}");
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"), fresh).unwrap();
+        fs::write(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"),
+            fresh,
+        )
+        .unwrap();
         return;
     }
-    assert!(readme.contains(&table), "the table of APIs is stale: UPDATE_README=1 cargo test tidy");
+    assert!(
+        readme.contains(&table),
+        "the table of APIs is stale: UPDATE_README=1 cargo test tidy"
+    );
 }

@@ -18,6 +18,7 @@ pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
 /// Replaces `path` so that a reader finds the old content or the new one, whatever happens:
 /// 1. `<path>.tmp` is written and synced; 2. it is renamed over `path`; 3. the directory is synced.
+///
 /// After a crash before 2 the `.tmp` file remains and is ignored.
 pub fn replace(path: &Path, content: &[u8], sync: bool) -> Result<(), StorageError> {
     let mut tmp = path.as_os_str().to_owned();

@@ -8,12 +8,15 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+/// Most partitions have one consumer that waits, or none.
+type Waiting = SmallVec<[(u64, Arc<Notify>); 1]>;
+
 static NEXT_WAITER: AtomicU64 = AtomicU64::new(0);
 
 /// Those who wait for one partition.
 #[derive(Debug, Default)]
 pub struct WaitList {
-    waiting: Mutex<SmallVec<[(u64, Arc<Notify>); 1]>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl WaitList {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
-use crate::metadata::image::{Image, Partition};
+use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint,
@@ -91,23 +91,17 @@ pub fn reclaim(image: &Image, node_id: BrokerId) -> Vec<Record> {
     let alive = |id: BrokerId| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
     let mut records = Vec::new();
     for topic in image.topics.iter() {
-        let wants =
-            |partition: &Partition| partition.isr.contains(&node_id) && !alive(partition.leader);
-        for (index, partition) in topic
-            .partitions
-            .iter()
-            .enumerate()
-            .filter(|(_, partition)| wants(partition))
-        {
-            records.push(
-                PartitionChangeRecord {
-                    partition_id: index as i32,
-                    topic_id: topic.id,
-                    leader: node_id,
-                    ..Default::default()
-                }
-                .into(),
-            );
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            if !partition.isr.contains(&node_id) || alive(partition.leader) {
+                continue;
+            }
+            let change = PartitionChangeRecord {
+                partition_id: index as i32,
+                topic_id: topic.id,
+                leader: node_id,
+                ..Default::default()
+            };
+            records.push(change.into());
         }
     }
     records

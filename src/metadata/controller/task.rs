@@ -56,7 +56,10 @@ impl ImageHandle {
 #[error("the controller is not available")]
 pub struct ControllerGone;
 
-type Job = Box<dyn FnOnce(&Image, &mut Scribe<'_>) -> Box<dyn FnOnce() + Send> + Send>;
+/// Sends an answer, once its records are committed.
+type Answer = Box<dyn FnOnce() + Send>;
+
+type Job = Box<dyn FnOnce(&Image, &mut Scribe<'_>) -> Answer + Send>;
 
 enum Event {
     Job(Job),
@@ -233,18 +236,15 @@ impl Controller {
                 if let Err(error) = self.quorum.close() {
                     tracing::error!(%error, "the metadata log could not be closed");
                 }
-                drop(done.send(()));
+                // Nobody waits any more if this fails.
+                let _ = done.send(());
                 return;
             }
             self.snapshot_if_due();
         }
     }
 
-    fn execute(
-        &mut self,
-        job: Job,
-        delta: &mut Delta,
-    ) -> Result<(Box<dyn FnOnce() + Send>, bool), AppendError> {
+    fn execute(&mut self, job: Job, delta: &mut Delta) -> Result<(Answer, bool), AppendError> {
         let mut scribe = Scribe {
             settings: &self.settings,
             node_id: self.node_id,

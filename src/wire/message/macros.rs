@@ -166,7 +166,7 @@ macro_rules! message {
 
         #[cfg(test)]
         impl $crate::wire::message::arbitrary::Arbitrary for $name {
-            #[allow(unused_variables)]
+            #[allow(unused_variables, unused_mut)]
             fn arbitrary(dice: &mut $crate::wire::message::arbitrary::Dice, layout: $crate::wire::codec::Layout) -> Self {
                 let version = layout.version;
                 let mut this = Self::default();
