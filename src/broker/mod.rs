@@ -12,6 +12,8 @@ use tokio::sync::watch;
 use crate::api::services::Services;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
+use crate::metadata::controller::Decision;
+use crate::metadata::controller::brokers::fence;
 
 /// Why a node does not start. The text is meant for whoever started it.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,14 @@ impl Broker {
         while self.tasks.join_next().await.is_some() {}
         for task in &self.coordinators {
             task.abort();
+        }
+        let node_id = self.services.node_id;
+        let fenced = self.services.controller.decide(0, move |image, _| Decision {
+            records: fence(image, node_id),
+            answer: (),
+        });
+        if fenced.await.is_err() {
+            tracing::error!("the controller was gone before the node stopped");
         }
         self.services.controller.stop().await;
         if let Some(thread) = self.controller.take() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
-use crate::metadata::image::Image;
+use crate::metadata::image::{Image, Partition};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint,
@@ -92,19 +92,45 @@ pub fn reclaim(image: &Image, node_id: BrokerId) -> Vec<Record> {
     let mut records = Vec::new();
     for topic in image.topics.iter() {
         for (index, partition) in topic.partitions.iter().enumerate() {
-            if !partition.isr.contains(&node_id) || alive(partition.leader) {
+            if !may_lead(partition, node_id) || alive(partition.leader) {
                 continue;
             }
+            let emptied = partition.isr.is_empty();
             let change = PartitionChangeRecord {
                 partition_id: index as i32,
                 topic_id: topic.id,
                 leader: node_id,
+                isr: emptied.then(|| vec![node_id]),
+                eligible_leader_replicas: (!partition.elr.is_empty()).then(Vec::new),
+                last_known_elr: (!partition.last_known_elr.is_empty()).then(Vec::new),
                 ..Default::default()
             };
             records.push(change.into());
         }
     }
     records
+}
+
+/// Whether a replica has everything that was committed: it is in sync, or was the last that was. Where eligible leader
+/// replicas are kept (KIP-966), fencing the last member empties the set of those in sync and notes it beside.
+fn may_lead(partition: &Partition, id: BrokerId) -> bool {
+    let last = partition.elr.contains(&id)
+        || partition.last_known_elr.contains(&id)
+        || partition.replicas == [id];
+    partition.isr.contains(&id) || partition.isr.is_empty() && last
+}
+
+/// The record with which a node that stops says that it is gone for now, so that its next start, or Apache Kafka's, need
+/// not wait for its session to end.
+pub fn fence(image: &Image, node_id: BrokerId) -> Vec<Record> {
+    let Some(broker) = image.brokers.get(&node_id) else { return Vec::new() };
+    let change = BrokerRegistrationChangeRecord {
+        broker_id: node_id,
+        broker_epoch: broker.epoch,
+        fenced: 1,
+        ..Default::default()
+    };
+    vec![change.into()]
 }
 
 /// The address of a broker on a listener.
