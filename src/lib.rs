@@ -21,6 +21,9 @@ pub mod replica;
 /// Cluster metadata: records are the truth, an image is their fold.
 pub mod metadata;
 
+/// Requests to other brokers.
+pub mod peer;
+
 /// One partition's records on disk.
 pub mod log;
 
