@@ -61,6 +61,7 @@ apis! {
     "DeleteGroups" 0..=3, delete_groups::DeleteGroupsRequest => delete_groups::handle;
     "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle;
     "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle;
+    "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle;
     "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle;
     "OffsetDelete" 0..=0, offset_delete::OffsetDeleteRequest => offset_delete::handle;
     "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle;

@@ -321,8 +321,14 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
     );
 }
 
-fn typed(settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
+fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
     let node_id = node_id(&settings, faults);
+    // Whichever of the two names was used, tools ask for both.
+    for name in ["broker.id", "node.id"] {
+        settings
+            .explicit
+            .insert(name.to_owned(), node_id.to_string());
+    }
     let roles: Vec<&str> = list(settings.get("process.roles").unwrap_or_default()).collect();
     if !roles.contains(&"broker") || !roles.contains(&"controller") {
         faults.add(

@@ -124,7 +124,7 @@ fn reads_begin_at_the_batch_that_holds_the_offset() {
     fill(&log);
     assert_eq!(all(&log), expected(40));
     assert_eq!(read(&log, 7, 1)[0], 6);
-    assert_eq!(read(&log, 80, 100), []);
+    assert!(read(&log, 80, 100).is_empty());
     assert_eq!(
         log.read(81, 1, ReadEnd::LogEnd, true).unwrap_err().code(),
         ErrorCode::OffsetOutOfRange

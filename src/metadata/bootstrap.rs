@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytestring::ByteString;
+
 use crate::base::ids::{BrokerId, Uuid};
 use crate::log::dir::MetaProperties;
 use crate::log::error::{DiskContext, StorageError, malformed};
+use crate::metadata::image::BROKER_RESOURCE;
 use crate::metadata::record::Record;
-use crate::metadata::record::schema::FeatureLevelRecord;
+use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
 
 /// The metadata level of Kafka 4.3.
 pub const METADATA_VERSION: i16 = 30;
@@ -46,7 +49,20 @@ pub fn records() -> Vec<Record> {
             }
             .into()
         })
+        .chain([min_insync_replicas()])
         .collect()
+}
+
+/// With eligible leader replicas (KIP-966) the cluster-wide minimum must be a record, so that a broker's own file cannot
+/// weaken it.
+fn min_insync_replicas() -> Record {
+    ConfigRecord {
+        resource_type: BROKER_RESOURCE,
+        resource_name: ByteString::new(),
+        name: "min.insync.replicas".into(),
+        value: Some("1".into()),
+    }
+    .into()
 }
 
 /// A random id that is not one of the reserved ones.

@@ -8,6 +8,7 @@ use crate::wire::message::describe_cluster::{
 };
 
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub fn handle(
     context: RequestContext,
@@ -15,14 +16,16 @@ pub fn handle(
 ) -> Reply<DescribeClusterResponse> {
     let services = &context.services;
     if context.api_version >= 1 && request.endpoint_type != BROKERS {
-        let error = if request.endpoint_type == 2 {
-            ErrorCode::MismatchedEndpointType
+        let (error, refusal) = if request.endpoint_type == CONTROLLERS {
+            let refusal = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER";
+            (ErrorCode::MismatchedEndpointType, refusal.to_owned())
         } else {
-            ErrorCode::UnsupportedEndpointType
+            let refusal = format!("Unsupported endpoint type {}", request.endpoint_type);
+            (ErrorCode::UnsupportedEndpointType, refusal)
         };
         return DescribeClusterResponse {
             error_code: error.code(),
-            error_message: Some("this listener serves brokers, not controllers".into()),
+            error_message: Some(refusal.into()),
             endpoint_type: BROKERS,
             ..Default::default()
         }

@@ -47,8 +47,9 @@ pub fn handle(
                 )),
             };
             let (error, message, mut configs) = match described {
-                Ok(configs) => (ErrorCode::None, None, configs),
-                Err((error, message)) => (error, Some(message.into()), Vec::new()),
+                // Kafka writes an empty message where there is no error.
+                Ok(configs) => (ErrorCode::None, ByteString::new(), configs),
+                Err((error, message)) => (error, message.into(), Vec::new()),
             };
             if let Some(keys) = &resource.configuration_keys {
                 configs.retain(|config| keys.contains(&config.name));
@@ -58,7 +59,7 @@ pub fn handle(
             }
             DescribeConfigsResult {
                 error_code: error.code(),
-                error_message: message,
+                error_message: Some(message),
                 resource_type: resource.resource_type,
                 resource_name: resource.resource_name.clone(),
                 configs,

@@ -45,6 +45,20 @@ pub fn handle(
     names.retain(|name| *name >= from_topic);
 
     let mut response = DescribeTopicPartitionsResponse::default();
+    if request
+        .cursor
+        .is_some_and(|cursor| cursor.partition_index < 0)
+    {
+        response.topics = names
+            .iter()
+            .map(|name| DescribeTopicPartitionsResponseTopic {
+                error_code: ErrorCode::InvalidRequest.code(),
+                name: Some(name.as_str().into()),
+                ..Default::default()
+            })
+            .collect();
+        return response.into();
+    }
     for name in names {
         let Some(topic) = image.topics.by_name(&name) else {
             response.topics.push(unknown(&name));
@@ -90,6 +104,11 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.into()),
+        topic_authorized_operations: if error == ErrorCode::UnknownTopicOrPartition {
+            TOPIC_OPERATIONS
+        } else {
+            i32::MIN
+        },
         ..Default::default()
     }
 }

@@ -194,6 +194,7 @@ fn partition_data(context: &RequestContext, wanted: &Wanted, outcome: Outcome) -
                 error_code: error.code(),
                 high_watermark: -1,
                 current_leader,
+                aborted_transactions: Some(Vec::new()),
                 records: Some(Records::default()),
                 ..Default::default()
             };

@@ -8,6 +8,11 @@ pub fn handle(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> Reply<InitProducerIdResponse> {
+    let is_empty = |id: &bytestring::ByteString| id.is_empty();
+    let half_given = (request.producer_id == -1) != (request.producer_epoch == -1);
+    if request.transactional_id.as_ref().is_some_and(is_empty) || half_given {
+        return failed(ErrorCode::InvalidRequest).into();
+    }
     if request.transactional_id.is_some() {
         // Without a transaction coordinator nobody may believe that there is a transaction.
         return failed(ErrorCode::CoordinatorNotAvailable).into();

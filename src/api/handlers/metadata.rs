@@ -3,6 +3,7 @@
 //! Unknown topics are created when the request and the broker allow it; the answer then waits for the new topic, so
 //! that a client can use it at once (Apache Kafka answers LEADER_NOT_AVAILABLE first).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -19,9 +20,12 @@ use crate::wire::message::metadata::{
 };
 
 /// Everything that there is to a topic: read, write, create, delete, alter, describe and both kinds of config.
-pub const TOPIC_OPERATIONS: i32 = 0b1_1101_1111_1000 & !(1 << 9);
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// What may be done to the cluster: create, alter, describe, cluster action, configs, idempotent write.
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000 & !(1 << 6);
+
+/// Before this version a topic could only be named by its name, though its id had a place.
+const IDS_SINCE: i16 = 12;
 
 /// A topic that a request names, by name or by id.
 enum Named {
@@ -31,6 +35,9 @@ enum Named {
 
 pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<MetadataResponse> {
     let image = context.services.image.load();
+    if is_ambiguous(&request, context.api_version) {
+        return refused(&request).into();
+    }
     let Some(names) = asked(&request, context.api_version) else {
         return answer(&context, &image, &request, None).into();
     };
@@ -58,15 +65,43 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
     })
 }
 
+/// Whether a topic is named in a way that its version does not have: by id before version 12, or not at all.
+fn is_ambiguous(request: &MetadataRequest, version: i16) -> bool {
+    request.topics.iter().flatten().any(|topic| {
+        if version < IDS_SINCE {
+            topic.name.is_none() || !topic.topic_id.is_zero()
+        } else {
+            topic.name.is_none() && topic.topic_id.is_zero()
+        }
+    })
+}
+
+fn refused(request: &MetadataRequest) -> MetadataResponse {
+    let topics = request.topics.iter().flatten();
+    MetadataResponse {
+        topics: topics
+            .map(|topic| MetadataResponseTopic {
+                error_code: ErrorCode::InvalidRequest.code(),
+                name: Some(topic.name.clone().unwrap_or_default()),
+                topic_id: topic.topic_id,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
 /// `None` for all topics: a null list, or an empty one in version 0.
 fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
     let topics = request.topics.as_ref()?;
     if version == 0 && topics.is_empty() {
         return None;
     }
+    let mut seen = HashSet::new();
     Some(
         topics
             .iter()
+            .filter(|topic| seen.insert((&topic.name, topic.topic_id)))
             .map(|topic| match &topic.name {
                 Some(name) => Named::Name(name.clone()),
                 None => Named::Id(topic.topic_id),
@@ -196,6 +231,11 @@ fn describe_named(
         error_code: error.code(),
         name,
         topic_id,
+        topic_authorized_operations: if operations && error == ErrorCode::UnknownTopicOrPartition {
+            TOPIC_OPERATIONS
+        } else {
+            i32::MIN
+        },
         ..Default::default()
     }
 }

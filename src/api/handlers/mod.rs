@@ -1,6 +1,7 @@
 //! One file per API, named as Kafka names it.
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;

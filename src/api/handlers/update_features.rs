@@ -15,8 +15,8 @@ pub fn handle(
         let decided = context
             .services
             .controller
-            .decide(0, move |image, _| {
-                settings::update_features(image, &request)
+            .decide(0, move |image, context| {
+                settings::update_features(image, &request, context.node_id)
             })
             .await;
         let mut response = decided.unwrap_or_else(|_| UpdateFeaturesResponse {

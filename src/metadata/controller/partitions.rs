@@ -4,6 +4,10 @@ use super::Decision;
 use crate::metadata::image::{Image, Partition};
 use crate::metadata::record::schema::PartitionChangeRecord;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
+    ReassignablePartitionResponse, ReassignableTopicResponse,
+};
 use crate::wire::message::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
@@ -18,7 +22,12 @@ const PREFERRED: i8 = 0;
 pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLeadersResponse> {
     let mut records = Vec::new();
     let mut results: Vec<ReplicaElectionResult> = Vec::new();
-    let unknown_type = !(0..=1).contains(&request.election_type);
+    if !(0..=1).contains(&request.election_type) {
+        return Decision::only(ElectLeadersResponse {
+            error_code: ErrorCode::InvalidRequest.code(),
+            ..Default::default()
+        });
+    }
     match &request.topic_partitions {
         Some(topics) => {
             for topic in topics {
@@ -30,13 +39,13 @@ pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLead
                             Some((found.id, found.partitions.get(*index as usize)?))
                         });
                         let (code, message) = match found {
-                            _ if unknown_type => (
-                                ErrorCode::InvalidRequest,
-                                format!("Unknown election type {}", request.election_type),
-                            ),
                             None => (
                                 ErrorCode::UnknownTopicOrPartition,
-                                format!("No such topic as {}", topic.topic),
+                                if image.topics.by_name(&topic.topic).is_some() {
+                                    format!("No such partition as {}-{index}", topic.topic)
+                                } else {
+                                    format!("No such topic as {}", topic.topic)
+                                },
                             ),
                             Some((id, partition)) => {
                                 let outcome = elect_one(image, partition, request.election_type);
@@ -88,12 +97,10 @@ pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLead
                         });
                     }
                 }
-                if !partition_result.is_empty() {
-                    results.push(ReplicaElectionResult {
-                        topic: (*topic.name).into(),
-                        partition_result,
-                    });
-                }
+                results.push(ReplicaElectionResult {
+                    topic: (*topic.name).into(),
+                    partition_result,
+                });
             }
         }
     }
@@ -190,5 +197,89 @@ pub fn list_reassignments(
     ListPartitionReassignmentsResponse {
         topics,
         ..Default::default()
+    }
+}
+
+/// AlterPartitionReassignments: new replicas for partitions. With one broker the only possible target is where the
+/// replicas are already, so nothing moves and there is never anything to cancel.
+pub fn alter_reassignments(
+    image: &Image,
+    request: &AlterPartitionReassignmentsRequest,
+) -> AlterPartitionReassignmentsResponse {
+    let responses = request
+        .topics
+        .iter()
+        .map(|topic| {
+            let partitions = topic
+                .partitions
+                .iter()
+                .map(|asked| {
+                    let outcome = reassign(image, &topic.name, asked);
+                    let (code, message) = outcome.err().unwrap_or((ErrorCode::None, None));
+                    ReassignablePartitionResponse {
+                        partition_index: asked.partition_index,
+                        error_code: code.code(),
+                        error_message: message.map(Into::into),
+                    }
+                })
+                .collect();
+            ReassignableTopicResponse {
+                name: topic.name.clone(),
+                partitions,
+            }
+        })
+        .collect();
+    AlterPartitionReassignmentsResponse {
+        allow_replication_factor_change: request.allow_replication_factor_change,
+        responses,
+        ..Default::default()
+    }
+}
+
+fn reassign(
+    image: &Image,
+    topic: &str,
+    asked: &ReassignablePartition,
+) -> Result<(), (ErrorCode, Option<String>)> {
+    let index = asked.partition_index;
+    let found = image.topics.by_name(topic);
+    let unknown = |why: String| (ErrorCode::UnknownTopicOrPartition, Some(why));
+    let topic_found =
+        found.ok_or_else(|| unknown(format!("Unable to find a topic named {topic}.")))?;
+    let partition = usize::try_from(index)
+        .ok()
+        .and_then(|index| topic_found.partitions.get(index))
+        .ok_or_else(|| unknown(format!("Unable to find partition {topic}:{index}.")))?;
+    let Some(replicas) = &asked.replicas else {
+        // Null cancels a reassignment.
+        return Err((ErrorCode::NoReassignmentInProgress, None));
+    };
+    let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, Some(why)));
+    if replicas.is_empty() {
+        return refuse(
+            "The manual partition assignment includes an empty replica list.".to_owned(),
+        );
+    }
+    let mut sorted = replicas.clone();
+    sorted.sort_unstable();
+    for (place, id) in sorted.iter().enumerate() {
+        if !image.brokers.contains_key(id) {
+            return refuse(format!(
+                "The manual partition assignment includes broker {id}, but no such broker is registered."
+            ));
+        }
+        if sorted.get(place + 1) == Some(id) {
+            return refuse(format!(
+                "The manual partition assignment includes the broker {id} more than once."
+            ));
+        }
+    }
+    if *replicas == partition.replicas {
+        Ok(())
+    } else {
+        Err((
+            ErrorCode::InvalidReplicaAssignment,
+            Some("Replicas cannot be moved between brokers yet.".to_owned()),
+        ))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Context, Decision};
+use crate::base::ids::BrokerId;
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
@@ -18,6 +19,7 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
+use crate::wire::message::incremental_alter_configs as incremental;
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResourceResponse as IncrementalResourceResponse, AlterableConfig,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
@@ -40,10 +42,13 @@ pub fn incremental_alter(
     context: &Context<'_>,
 ) -> Decision<IncrementalAlterConfigsResponse> {
     let mut records = Vec::new();
-    let mut seen = BTreeSet::new();
     let mut responses = Vec::new();
     for resource in &request.resources {
-        let outcome = if seen.insert((resource.resource_type, resource.resource_name.clone())) {
+        let same = |other: &&incremental::AlterConfigsResource| {
+            other.resource_type == resource.resource_type
+                && other.resource_name == resource.resource_name
+        };
+        let outcome = if request.resources.iter().filter(same).count() == 1 {
             changed(
                 image,
                 resource.resource_type,
@@ -174,7 +179,7 @@ fn changed(
         if !seen.insert(key.clone()) {
             return Err((
                 ErrorCode::InvalidRequest,
-                format!("Error due to duplicate config keys: {key}"),
+                "Error due to duplicate config keys".to_owned(),
             ));
         }
         match (config.config_operation, &config.value) {
@@ -297,8 +302,11 @@ fn check_resource(
         BROKER_RESOURCE => match name.parse::<i32>() {
             Ok(id) if id == context.node_id || image.brokers.contains_key(&id) => Ok(()),
             Ok(id) => Err((
-                ErrorCode::BrokerNotAvailable,
-                format!("No broker with id {id} found."),
+                ErrorCode::InvalidRequest,
+                format!(
+                    "Unexpected broker id, expected {}, but received {id}",
+                    context.node_id
+                ),
             )),
             Err(_) => Err((
                 ErrorCode::InvalidRequest,
@@ -316,7 +324,7 @@ fn check_resource(
         )),
         other => Err((
             ErrorCode::InvalidRequest,
-            format!("Unsupported resource type {other}."),
+            format!("Unknown resource type {other}"),
         )),
     }
 }
@@ -337,7 +345,7 @@ fn check_values(resource_type: i8, target: &Overrides, current: &Overrides) -> R
                 if setting.scope == Scope::ReadOnly {
                     return Err((
                         ErrorCode::InvalidRequest,
-                        format!("Cannot update these configs dynamically: Set({key})"),
+                        format!("Cannot update these configs dynamically: [{key}]"),
                     ));
                 }
                 setting.check(value).map_err(invalid)?;
@@ -359,8 +367,10 @@ fn check_values(resource_type: i8, target: &Overrides, current: &Overrides) -> R
 pub fn update_features(
     image: &Image,
     request: &UpdateFeaturesRequest,
+    node_id: BrokerId,
 ) -> Decision<UpdateFeaturesResponse> {
     const UPGRADE: i8 = 1;
+    const UNSAFE_DOWNGRADE: i8 = 3;
     let mut records = Vec::new();
     let mut results = Vec::new();
     let mut failed = None;
@@ -372,19 +382,25 @@ pub fn update_features(
             .find(|(name, ..)| *name == &*update.feature);
         let outcome = match supported {
             None => Err(format!(
-                "The controller does not support the given feature {}.",
-                update.feature
+                "Invalid update version {} for feature {}. Local controller {node_id} does not support this feature.",
+                update.max_version_level, update.feature
             )),
             Some((name, min, max))
                 if update.max_version_level < *min || update.max_version_level > *max =>
             {
                 Err(format!(
-                    "Invalid update version {} for feature {name}. Local controller 1 only supports versions {min}-{max}",
+                    "Invalid update version {} for feature {name}. Local controller {node_id} only supports versions {min}-{max}",
                     update.max_version_level
                 ))
             }
             Some((name, ..)) if *name == "kraft.version" => {
                 Err("The quorum of a single node has no kraft.version to update.".to_owned())
+            }
+            Some((name, ..)) if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&update.upgrade_type) => {
+                Err(format!(
+                    "Invalid update version {} for feature {name}. The controller does not support the given upgrade type.",
+                    update.max_version_level
+                ))
             }
             Some(_) if update.max_version_level < current && upgrade => Err(format!(
                 "Invalid update version {} for feature {}. Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.",
@@ -413,13 +429,22 @@ pub fn update_features(
         results.push(UpdatableFeatureResult {
             feature: update.feature.clone(),
             error_code: code.code(),
-            error_message: message.map(Into::into),
+            // Kafka writes the name of the error, also of none.
+            error_message: Some(message.unwrap_or_else(|| code.name().to_owned()).into()),
         });
     }
     let (code, message) = match failed {
-        Some(why) => (ErrorCode::InvalidUpdateVersion, Some(why)),
+        Some(why) => (
+            ErrorCode::InvalidUpdateVersion,
+            Some(format!(
+                "The update failed for all features since the following feature had an error: {why}"
+            )),
+        ),
         None => (ErrorCode::None, None),
     };
+    if code.is_error() {
+        results.clear();
+    }
     if code.is_error() || request.validate_only {
         records.clear();
     }

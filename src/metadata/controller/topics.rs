@@ -30,6 +30,9 @@ const TOPIC_NAME_MAX: usize = 249;
 /// Partitions that one request may create: what fits into one atomic batch of the metadata log.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
+/// The topic whose one partition is the metadata log.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// Why a topic, or a part of the request, is refused.
 type Refusal = (ErrorCode, String);
 
@@ -85,7 +88,6 @@ pub fn create(
     for topic in &request.topics {
         *counts.entry(&topic.name).or_default() += 1;
     }
-    let mut image = image.clone();
     let mut records = Vec::new();
     let mut results = Vec::new();
     for topic in &request.topics {
@@ -98,19 +100,15 @@ pub fn create(
                     &topic.name,
                     (
                         ErrorCode::InvalidRequest,
-                        "Found multiple entries for this topic.".to_owned(),
+                        "Duplicate topic name.".to_owned(),
                     ),
                 ));
             }
             continue;
         }
-        match create_one(&image, topic, &mut context) {
+        match create_one(image, topic, &mut context) {
             Ok((created, result)) => {
                 if !request.validate_only {
-                    let mut delta = crate::metadata::image::Delta::default();
-                    for record in &created {
-                        image.apply(record, image.offset, &mut delta);
-                    }
                     records.extend(created);
                 }
                 results.push(result);
@@ -146,6 +144,12 @@ fn create_one(
     topic: &CreatableTopic,
     context: &mut Context<'_>,
 ) -> Result<(Vec<Record>, CreatableTopicResult), Refusal> {
+    if *topic.name == *METADATA_TOPIC {
+        return Err((
+            ErrorCode::InvalidRequest,
+            format!("Creation of internal topic {METADATA_TOPIC} is prohibited."),
+        ));
+    }
     check_name(&topic.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
     if image.topics.by_name(&topic.name).is_some() {
         return Err((
@@ -316,7 +320,7 @@ fn place(
         return Err((
             ErrorCode::InvalidReplicationFactor,
             format!(
-                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered.",
+                "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be reached because only {} broker(s) are registered or some brokers have all their log directories cordoned.",
                 live.len()
             ),
         ));
@@ -408,8 +412,16 @@ pub(super) fn config_record(topic: &str, name: &str, value: Option<&String>) -> 
 /// The settings that a new topic has, for the answer of version 5 and later.
 fn described(own: &Overrides, image: &Image, context: &Context<'_>) -> Vec<CreatableTopicConfigs> {
     const OWN: i8 = 1;
+    const DYNAMIC_BROKER: i8 = 2;
+    const DYNAMIC_DEFAULT_BROKER: i8 = 3;
     const STATIC_BROKER: i8 = 4;
     const DEFAULT: i8 = 5;
+    let dynamic = |name: &str, key: &str| {
+        image
+            .overrides(crate::metadata::image::BROKER_RESOURCE, name)
+            .is_some_and(|own| own.contains_key(key))
+    };
+    let node = context.node_id.to_string();
     let broker = context.effective(image);
     let settings = TopicSettings {
         own: Some(own),
@@ -423,6 +435,10 @@ fn described(own: &Overrides, image: &Image, context: &Context<'_>) -> Vec<Creat
             read_only: false,
             config_source: if own.contains_key(setting.name) {
                 OWN
+            } else if dynamic(&node, setting.broker_synonym) {
+                DYNAMIC_BROKER
+            } else if dynamic("", setting.broker_synonym) {
+                DYNAMIC_DEFAULT_BROKER
             } else if broker.explicit(setting.broker_synonym).is_some() {
                 STATIC_BROKER
             } else {
@@ -449,9 +465,33 @@ pub fn delete(
         .iter()
         .map(|topic| (topic.name.clone(), topic.topic_id));
     let mut seen = BTreeSet::new();
+    let mut names = BTreeMap::<ByteString, usize>::new();
+    for name in by_name
+        .clone()
+        .chain(by_state.clone())
+        .filter_map(|(name, _)| name)
+    {
+        *names.entry(name).or_default() += 1;
+    }
     let mut records = Vec::new();
     let mut responses = Vec::new();
     for (name, id) in by_name.chain(by_state) {
+        // A name that is there twice is answered once.
+        if let Some(name) = &name
+            && let Some(count) = names.get_mut(name)
+            && *count != 1
+        {
+            if *count > 1 {
+                *count = 0;
+                responses.push(DeletableTopicResult {
+                    name: Some(name.clone()),
+                    error_code: ErrorCode::InvalidRequest.code(),
+                    error_message: Some("Duplicate topic name.".into()),
+                    ..Default::default()
+                });
+            }
+            continue;
+        }
         let found = match &name {
             Some(name) => image.topics.by_name(name),
             None => image.topics.by_id(id),

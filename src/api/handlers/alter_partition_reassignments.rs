@@ -1,0 +1,25 @@
+//! AlterPartitionReassignments (key 45), v0 and v1. KIP-455; v1 may forbid to change the number of replicas.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::metadata::controller::{Decision, partitions};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
+
+pub fn handle(
+    context: RequestContext,
+    request: AlterPartitionReassignmentsRequest,
+) -> Reply<AlterPartitionReassignmentsResponse> {
+    Reply::later(async move {
+        let decided = context.services.controller.decide(0, move |image, _| {
+            Decision::only(partitions::alter_reassignments(image, &request))
+        });
+        decided
+            .await
+            .unwrap_or_else(|_| AlterPartitionReassignmentsResponse {
+                error_code: ErrorCode::NotController.code(),
+                ..Default::default()
+            })
+    })
+}
