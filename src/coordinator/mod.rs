@@ -8,3 +8,4 @@ pub mod group;
 pub mod hash;
 pub mod runtime;
 pub mod topic;
+pub mod txn;

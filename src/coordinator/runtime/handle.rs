@@ -34,7 +34,20 @@ impl<S: Shard> std::fmt::Debug for Coordinator<S> {
     }
 }
 
+/// A handle that does not keep the coordinator going.
+pub struct WeakCoordinator<S: Shard>(mpsc::WeakSender<Event<S>>);
+
+impl<S: Shard> WeakCoordinator<S> {
+    pub fn upgrade(&self) -> Option<Coordinator<S>> {
+        self.0.upgrade().map(|queue| Coordinator { queue })
+    }
+}
+
 impl<S: Shard> Coordinator<S> {
+    pub fn downgrade(&self) -> WeakCoordinator<S> {
+        WeakCoordinator(self.queue.downgrade())
+    }
+
     /// The handle, and the task to run. The task ends when the last handle is gone.
     pub fn new(
         name: &'static str,

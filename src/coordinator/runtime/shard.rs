@@ -20,6 +20,11 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// For what nobody asked: something to do outside once the records are committed.
+    pub const ERRAND: Self = Self(0);
+}
+
 /// Who wrote a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

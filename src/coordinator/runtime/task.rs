@@ -25,6 +25,9 @@ const ROUND_MAX: usize = 256;
 /// How long a partition that could not be loaded is left alone.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
 
+/// Runs what a shard wants done outside, once its records are committed. Given the shard's partition.
+pub type Errands<S> = Arc<dyn Fn(PartitionIndex, <S as Shard>::Answer) + Send + Sync>;
+
 pub type Reply<S> = oneshot::Sender<Result<<S as Shard>::Answer, ErrorCode>>;
 
 /// Everything that wakes the task.
@@ -72,7 +75,13 @@ struct Active<S: Shard> {
 struct Parked<S: Shard> {
     until: Offset,
     give_up: Instant,
-    answers: Vec<(Reply<S>, S::Answer)>,
+    answers: Vec<(To<S>, S::Answer)>,
+}
+
+/// Who an answer is for.
+enum To<S: Shard> {
+    Client(Reply<S>),
+    Errand,
 }
 
 /// The batch that is being filled. Records of a transaction do not share one with others.
@@ -95,6 +104,7 @@ pub struct Task<S: Shard> {
     started: Instant,
     commit_timeout: Duration,
     compression: Compression,
+    errands: Option<Errands<S>>,
 }
 
 impl<S: Shard> Task<S> {
@@ -122,7 +132,14 @@ impl<S: Shard> Task<S> {
             started: Instant::now(),
             commit_timeout,
             compression,
+            errands: None,
         }
+    }
+
+    /// Who runs the errands of the shards.
+    pub fn on_errand(mut self, errands: Errands<S>) -> Self {
+        self.errands = Some(errands);
+        self
     }
 
     /// Until the last handle is gone.
@@ -411,7 +428,13 @@ impl<S: Shard> Task<S> {
                 continue;
             }
             if let Some(Slot::Active(active)) = self.slots.get_mut(&partition) {
-                active.release(&*self.log, partition, at, self.commit_timeout);
+                active.release(
+                    &*self.log,
+                    partition,
+                    at,
+                    self.commit_timeout,
+                    self.errands.as_ref(),
+                );
             }
         }
     }
@@ -425,11 +448,20 @@ impl<S: Shard> Active<S> {
         partition: PartitionIndex,
         at: Instant,
         commit_timeout: Duration,
+        errands: Option<&Errands<S>>,
     ) {
+        let send = |to: To<S>, answer: S::Answer| match (to, errands) {
+            // Nobody waits any more: fine.
+            (To::Client(reply), _) => drop(reply.send(Ok(answer))),
+            (To::Errand, Some(errands)) => errands(partition, answer),
+            (To::Errand, None) => {}
+        };
         let mut answers = Vec::with_capacity(self.answered.len());
         for (ticket, answer) in self.answered.drain(..) {
-            if let Some(reply) = self.replies.remove(&ticket) {
-                answers.push((reply, answer));
+            if ticket == Ticket::ERRAND {
+                answers.push((To::Errand, answer));
+            } else if let Some(reply) = self.replies.remove(&ticket) {
+                answers.push((To::Client(reply), answer));
             }
         }
         if answers.is_empty() && self.parked.is_empty() {
@@ -441,21 +473,30 @@ impl<S: Shard> Active<S> {
             .front()
             .is_some_and(|first| first.until <= committed)
         {
-            for (reply, answer) in self.parked.pop_front().into_iter().flat_map(|p| p.answers) {
-                let _ = reply.send(Ok(answer));
+            for (to, answer) in self.parked.pop_front().into_iter().flat_map(|p| p.answers) {
+                send(to, answer);
             }
         }
         while self.parked.front().is_some_and(|first| first.give_up <= at) {
-            for (reply, _) in self.parked.pop_front().into_iter().flat_map(|p| p.answers) {
-                let _ = reply.send(Err(ErrorCode::CoordinatorNotAvailable));
+            let Some(late) = self.parked.pop_front() else {
+                break;
+            };
+            for (to, answer) in late.answers {
+                match to {
+                    To::Client(reply) => {
+                        drop(reply.send(Err(ErrorCode::CoordinatorNotAvailable)));
+                    }
+                    // Errands have no deadline: they wait on, behind those who do not.
+                    To::Errand => answers.push((To::Errand, answer)),
+                }
             }
         }
         if answers.is_empty() {
             return;
         }
         if self.end <= committed {
-            for (reply, answer) in answers {
-                let _ = reply.send(Ok(answer));
+            for (to, answer) in answers {
+                send(to, answer);
             }
         } else {
             self.parked.push_back(Parked {
@@ -468,9 +509,13 @@ impl<S: Shard> Active<S> {
 
     fn abandon(self, error: ErrorCode) {
         let parked = self.parked.into_iter().flat_map(|parked| parked.answers);
-        let waiting = self.replies.into_values();
-        for reply in parked.map(|(reply, _)| reply).chain(waiting) {
-            let _ = reply.send(Err(error));
+        for (to, _) in parked {
+            if let To::Client(reply) = to {
+                drop(reply.send(Err(error)));
+            }
+        }
+        for reply in self.replies.into_values() {
+            drop(reply.send(Err(error)));
         }
     }
 }

@@ -1,0 +1,212 @@
+//! What API handlers hold of the transaction coordinator.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use super::machine::{Outcome, Partitions};
+use super::markers::MarkerWriter;
+use super::request::{Description, Speaker, TxnAnswer, TxnRequest};
+use super::shard::{TxnSettings, TxnShard};
+use crate::base::ids::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::coordinator::hash::partition_of;
+use crate::coordinator::runtime::handle::Coordinator;
+use crate::coordinator::runtime::log::RecordLog;
+use crate::coordinator::runtime::task::Task;
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+
+/// The transaction coordinator of this node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TxnHandle {
+    coordinator: Coordinator<TxnShard>,
+    /// Of `__transaction_state`, as it is or will be.
+    partitions: Arc<AtomicI32>,
+    version: Arc<AtomicI16>,
+    markers: MarkerWriter,
+}
+
+/// A producer id and its epoch, or that a fresh id is needed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    Producer(ProducerId, ProducerEpoch),
+    NeedsProducerId,
+}
+
+impl TxnHandle {
+    /// `partitions` is `transaction.state.log.num.partitions`, until the topic is there.
+    pub fn new(
+        log: Arc<dyn RecordLog>,
+        settings: TxnSettings,
+        partitions: i32,
+        markers: MarkerWriter,
+    ) -> (Self, Task<TxnShard>) {
+        let version = Arc::clone(&settings.version);
+        let make = Arc::new(move |_, epoch| TxnShard::new(settings.clone(), epoch));
+        let (coordinator, task) = Coordinator::new(
+            "transactions",
+            log,
+            make,
+            COMMIT_TIMEOUT,
+            Compression::None,
+        );
+        let weak = Arc::new(coordinator.downgrade());
+        let writer = markers.clone();
+        let task = task.on_errand(Arc::new(move |partition, answer| {
+            if let TxnAnswer::WriteMarkers(errand) = answer
+                && let Some(coordinator) = weak.upgrade()
+            {
+                let coordinator = coordinator.downgrade();
+                tokio::spawn(writer.clone().run(coordinator, partition, *errand));
+            }
+        }));
+        let handle = Self {
+            coordinator,
+            partitions: Arc::new(AtomicI32::new(partitions)),
+            version,
+            markers,
+        };
+        (handle, task)
+    }
+
+    pub fn coordinator(&self) -> &Coordinator<TxnShard> {
+        &self.coordinator
+    }
+
+    /// Where markers go that somebody else than our own coordinator wants written.
+    pub fn markers(&self) -> &MarkerWriter {
+        &self.markers
+    }
+
+    pub fn set_partitions(&self, partitions: i32) {
+        self.partitions.store(partitions, Ordering::Relaxed);
+    }
+
+    /// The finalized `transaction.version`.
+    pub fn set_version(&self, version: i16) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    fn partition_of(&self, id: &str) -> PartitionIndex {
+        partition_of(id, self.partitions.load(Ordering::Relaxed))
+    }
+
+    async fn ask(&self, id: &str, request: TxnRequest) -> Result<TxnAnswer, ErrorCode> {
+        match self.coordinator.ask(self.partition_of(id), request).await? {
+            TxnAnswer::Refused(error) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    /// A producer begins; see [`TxnRequest::Init`].
+    pub async fn init(
+        &self,
+        transactional_id: ByteString,
+        timeout_ms: i32,
+        expected: Option<(ProducerId, ProducerEpoch)>,
+        fresh: Option<ProducerId>,
+    ) -> Result<Granted, ErrorCode> {
+        let id = transactional_id.clone();
+        let request = TxnRequest::Init {
+            transactional_id,
+            timeout_ms,
+            expected,
+            fresh,
+        };
+        granted(self.ask(&id, request).await?)
+    }
+
+    pub async fn add(
+        &self,
+        speaker: Speaker,
+        partitions: Partitions,
+        client_version: i16,
+    ) -> Result<(), ErrorCode> {
+        let id = speaker.transactional_id.clone();
+        let request = TxnRequest::Add {
+            speaker,
+            partitions,
+            client_version,
+        };
+        self.ask(&id, request).await.map(|_| ())
+    }
+
+    /// The verdict on each partition.
+    pub async fn verify(
+        &self,
+        speaker: Speaker,
+        partitions: Partitions,
+    ) -> Result<Vec<(ByteString, i32, ErrorCode)>, ErrorCode> {
+        let id = speaker.transactional_id.clone();
+        let request = TxnRequest::Verify {
+            speaker,
+            partitions,
+        };
+        match self.ask(&id, request).await? {
+            TxnAnswer::Verified(results) => Ok(results),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
+    /// Answers once the outcome is recorded; the markers follow.
+    pub async fn end(
+        &self,
+        speaker: Speaker,
+        outcome: Outcome,
+        client_version: i16,
+        fresh: Option<ProducerId>,
+    ) -> Result<Granted, ErrorCode> {
+        let id = speaker.transactional_id.clone();
+        let request = TxnRequest::End {
+            speaker,
+            outcome,
+            client_version,
+            fresh,
+        };
+        granted(self.ask(&id, request).await?)
+    }
+
+    pub async fn describe(&self, id: ByteString) -> Result<Description, ErrorCode> {
+        match self.ask(&id, TxnRequest::Describe(id.clone())).await? {
+            TxnAnswer::Described(description) => Ok(*description),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
+    /// The transactions of all partitions here.
+    pub async fn list(
+        &self,
+        states: &[ByteString],
+        producer_ids: &[ProducerId],
+        duration_ms: i64,
+    ) -> Result<Vec<Description>, ErrorCode> {
+        let mut all = Vec::new();
+        for partition in self.coordinator.active().await {
+            let request = TxnRequest::List {
+                states: states.to_vec(),
+                producer_ids: producer_ids.to_vec(),
+                duration_ms,
+            };
+            match self.coordinator.ask(partition, request).await {
+                Ok(TxnAnswer::Listed(some)) => all.extend(some),
+                Err(ErrorCode::NotCoordinator) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Err(ErrorCode::UnknownServerError),
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn granted(answer: TxnAnswer) -> Result<Granted, ErrorCode> {
+    match answer {
+        TxnAnswer::Producer(id, epoch) => Ok(Granted::Producer(id, epoch)),
+        TxnAnswer::NeedsProducerId => Ok(Granted::NeedsProducerId),
+        _ => Err(ErrorCode::UnknownServerError),
+    }
+}
+
+/// How long an answer waits for its records to be committed.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,134 @@
+//! task: writes the markers that end a transaction, partition by partition, until all are there.
+//!
+//! A marker in a partition of `__consumer_offsets` goes through the group coordinator, which makes the offsets of the
+//! transaction true; every other goes straight to its partition.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::machine::{Outcome, Partitions};
+use super::request::{Markers, TxnRequest};
+use super::shard::TxnShard;
+use crate::base::ids::PartitionIndex;
+use crate::base::time::Clock;
+use crate::coordinator::group::handle::GroupHandle;
+use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
+use crate::coordinator::runtime::shard::Marker;
+use crate::coordinator::topic::GROUP_TOPIC;
+use crate::log::append::Origin;
+use crate::replica::manager::ReplicaManager;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+
+/// Between two attempts at the partitions that refused.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Where markers go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MarkerWriter {
+    replicas: ReplicaManager,
+    groups: GroupHandle,
+}
+
+impl MarkerWriter {
+    pub fn new(replicas: ReplicaManager, groups: GroupHandle) -> Self {
+        Self { replicas, groups }
+    }
+
+    /// Writes one marker into one partition of this node.
+    pub async fn write(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        marker: Marker,
+    ) -> Result<(), ErrorCode> {
+        if topic == GROUP_TOPIC {
+            return self.groups.end_transaction(partition, marker).await;
+        }
+        let now = Clock.now();
+        let mut builder = BatchBuilder::new(Compression::None)
+            .producer(marker.producer_id, marker.producer_epoch, -1)
+            .transactional()
+            .control();
+        let mut value = [0u8; 6];
+        value[2..].copy_from_slice(&marker.coordinator_epoch.to_be_bytes());
+        builder.push(
+            now,
+            Some(&[0, 0, 0, u8::from(marker.commit)]),
+            Some(&value),
+        );
+        self.replicas
+            .partition(topic, partition)?
+            .append(&builder.build(), Origin::Internal, now)
+            .map(|_| ())
+            .map_err(|error| error.code())
+    }
+
+    /// Carries out the errand of a shard: all markers, then the word that they are written.
+    pub async fn run(
+        self,
+        coordinator: WeakCoordinator<TxnShard>,
+        partition: PartitionIndex,
+        errand: Markers,
+    ) {
+        let marker = Marker {
+            producer_id: errand.speaker.producer_id,
+            producer_epoch: errand.speaker.epoch,
+            coordinator_epoch: errand.coordinator_epoch,
+            commit: errand.outcome == Outcome::Commit,
+        };
+        let mut left: Partitions = errand.partitions;
+        loop {
+            left = self.attempt(left, marker).await;
+            if left.is_empty() {
+                break;
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+            if coordinator.upgrade().is_none() {
+                return;
+            }
+        }
+        loop {
+            let Some(coordinator) = coordinator.upgrade() else {
+                return;
+            };
+            let written = TxnRequest::MarkersWritten(errand.speaker.clone());
+            match Coordinator::ask(&coordinator, partition, written).await {
+                // Whoever coordinates it now writes them again.
+                Ok(_) | Err(ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress) => {
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(transactional_id = %errand.speaker.transactional_id, %error, "a transaction cannot be completed yet");
+                }
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Gives back the partitions that have to be tried again.
+    async fn attempt(&self, partitions: Partitions, marker: Marker) -> Partitions {
+        let mut left = BTreeMap::new();
+        for (topic, indexes) in partitions {
+            for index in indexes {
+                match self.write(&topic, index, marker).await {
+                    Ok(())
+                    // The partition is gone, or knows of a later transaction: nothing to end there.
+                    | Err(
+                        ErrorCode::UnknownTopicOrPartition
+                        | ErrorCode::InvalidProducerEpoch
+                        | ErrorCode::TransactionCoordinatorFenced,
+                    ) => {}
+                    Err(error) => {
+                        tracing::debug!(%topic, partition = index, %error, "a marker was refused");
+                        left.entry(topic.clone())
+                            .or_insert_with(std::collections::BTreeSet::new)
+                            .insert(index);
+                    }
+                }
+            }
+        }
+        left
+    }
+}

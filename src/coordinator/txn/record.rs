@@ -1,0 +1,94 @@
+//! pure: what stands in `__transaction_state`, byte for byte as Kafka writes it.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::coordinator::runtime::shard::{RawRecord, RecordError};
+use crate::wire::codec::{EncodeError, Reader, Writer};
+use crate::wire::message::Message;
+use crate::wire::message::macros::message;
+
+message! {
+    message TransactionLogKey, versions 0..=0, flexible None;
+    {
+        transactional_id: ByteString [0..];
+    }
+
+    message TransactionLogValue, versions 0..=1, flexible Some(1);
+    {
+        producer_id: i64 [0..];
+        #[ignorable] previous_producer_id: i64 [1..] tag 0 = -1;
+        #[ignorable] next_producer_id: i64 [1..] tag 1 = -1;
+        producer_epoch: i16 [0..];
+        #[ignorable] next_producer_epoch: i16 [1..] tag 3 = -1;
+        transaction_timeout_ms: i32 [0..];
+        transaction_status: i8 [0..];
+        transaction_partitions: Option<Vec<PartitionsSchema>> [0..] null [0..];
+        transaction_last_update_timestamp_ms: i64 [0..];
+        transaction_start_timestamp_ms: i64 [0..];
+        #[ignorable] client_transaction_version: i16 [1..] tag 2;
+    }
+
+    struct PartitionsSchema {
+        topic: ByteString [0..];
+        partition_ids: Vec<i32> [0..];
+    }
+}
+
+/// What is known of a transactional id; no value means that it is forgotten.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TxnRecord {
+    pub transactional_id: ByteString,
+    pub value: Option<TransactionLogValue>,
+    /// The value's version: 0 before `transaction.version` 1.
+    pub version: i16,
+}
+
+const KIND: i16 = 0;
+
+impl TxnRecord {
+    pub fn decode(raw: RawRecord) -> Result<Option<Self>, RecordError> {
+        let size = raw.key.len();
+        let mut key = Reader::new(raw.key);
+        let kind = key.i16().map_err(|_| RecordError::ShortKey(size))?;
+        if kind != KIND {
+            return Ok(None);
+        }
+        let transactional_id = TransactionLogKey::read(&mut key, KIND)?.transactional_id;
+        let mut version = 0;
+        let value = match raw.value {
+            None => None,
+            Some(value) => {
+                let mut reader = Reader::new(value);
+                version = reader.i16()?;
+                Some(TransactionLogValue::read(&mut reader, version)?)
+            }
+        };
+        Ok(Some(Self {
+            transactional_id,
+            value,
+            version,
+        }))
+    }
+
+    pub fn encode(&self) -> Result<RawRecord, EncodeError> {
+        let key = TransactionLogKey {
+            transactional_id: self.transactional_id.clone(),
+        };
+        Ok(RawRecord {
+            key: bytes(&key, KIND)?,
+            value: self
+                .value
+                .as_ref()
+                .map(|value| bytes(value, self.version))
+                .transpose()?,
+        })
+    }
+}
+
+fn bytes(message: &impl Message, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::default();
+    writer.i16(version);
+    message.write(&mut writer, version)?;
+    Ok(writer.into_bytes())
+}

@@ -1,0 +1,409 @@
+//! pure: one partition of `__transaction_state`: the transactional ids that it keeps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI16, Ordering};
+
+use bytestring::ByteString;
+
+use super::machine::{Ended, Initialised, Partitions, State, Txn};
+use super::record::TxnRecord;
+use super::request::{Description, Markers, Speaker, TxnAnswer, TxnRequest};
+use crate::base::ids::LeaderEpoch;
+use crate::config::broker::BrokerSettings;
+use crate::coordinator::runtime::shard::{
+    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+};
+use crate::coordinator::runtime::timer::Timers;
+use crate::wire::codec::EncodeError;
+use crate::wire::error_code::ErrorCode;
+
+/// Kafka's `transaction.*` settings, and the finalized `transaction.version`.
+#[derive(Clone, Debug)]
+pub struct TxnSettings {
+    pub timeout_ms_max: i32,
+    /// How long an id that does nothing is remembered.
+    pub id_expiration_ms: i64,
+    pub abort_check_ms: i64,
+    pub expire_check_ms: i64,
+    /// Moves when an administrator raises the feature.
+    pub version: Arc<AtomicI16>,
+}
+
+impl From<&BrokerSettings> for TxnSettings {
+    fn from(settings: &BrokerSettings) -> Self {
+        Self {
+            timeout_ms_max: settings.int("transaction.max.timeout.ms"),
+            id_expiration_ms: settings.long("transactional.id.expiration.ms"),
+            abort_check_ms: settings
+                .long("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+            expire_check_ms: settings
+                .long("transaction.remove.expired.transaction.cleanup.interval.ms"),
+            version: Arc::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    AbortTimedOut,
+    ExpireIds,
+}
+
+/// The transactional ids of one partition.
+#[derive(Clone, Debug)]
+pub struct TxnShard {
+    settings: TxnSettings,
+    /// The leader epoch of the partition, which markers carry.
+    epoch: LeaderEpoch,
+    txns: BTreeMap<ByteString, Txn>,
+    timers: Timers<Timer>,
+}
+
+impl Shard for TxnShard {
+    type Request = TxnRequest;
+    type Answer = TxnAnswer;
+    type Record = TxnRecord;
+
+    fn decode(raw: RawRecord) -> Result<Option<TxnRecord>, RecordError> {
+        TxnRecord::decode(raw)
+    }
+
+    fn encode(record: &TxnRecord) -> Result<RawRecord, EncodeError> {
+        record.encode()
+    }
+
+    fn apply(&mut self, _: Origin, record: &TxnRecord) {
+        let Some(value) = &record.value else {
+            self.txns.remove(&record.transactional_id);
+            return;
+        };
+        let last_epoch = self
+            .txns
+            .get(&record.transactional_id)
+            .map_or(-1, |txn| txn.last_epoch);
+        if let Some(txn) = Txn::from_value(value, last_epoch) {
+            self.txns.insert(record.transactional_id.clone(), txn);
+        }
+    }
+
+    /// Nobody commits offsets in this topic.
+    fn apply_marker(&mut self, _: Marker) {}
+
+    fn loaded(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
+        // What was decided is carried out, whoever decided it.
+        for (id, txn) in &self.txns {
+            if let Some(markers) = self.markers(id, txn) {
+                out.answer(Ticket::ERRAND, markers);
+            }
+        }
+        self.set_timer(Timer::AbortTimedOut, now);
+        self.set_timer(Timer::ExpireIds, now);
+    }
+
+    fn handle(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        request: TxnRequest,
+        out: &mut Output<TxnAnswer>,
+    ) {
+        let answer = self
+            .decide(now, request, out)
+            .unwrap_or_else(TxnAnswer::Refused);
+        out.answer(ticket, answer);
+    }
+
+    fn wake(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
+        while let Some(timer) = self.timers.pop_due(now.steady) {
+            match timer {
+                Timer::AbortTimedOut => self.abort_timed_out(now, out),
+                Timer::ExpireIds => self.expire_ids(now, out),
+            }
+            self.set_timer(timer, now);
+        }
+    }
+
+    fn next_wake(&self) -> Option<i64> {
+        self.timers.next()
+    }
+}
+
+impl TxnShard {
+    pub fn new(settings: TxnSettings, epoch: LeaderEpoch) -> Self {
+        Self {
+            settings,
+            epoch,
+            txns: BTreeMap::new(),
+            timers: Timers::default(),
+        }
+    }
+
+    fn decide(
+        &mut self,
+        now: Moment,
+        request: TxnRequest,
+        out: &mut Output<TxnAnswer>,
+    ) -> Result<TxnAnswer, ErrorCode> {
+        match request {
+            TxnRequest::Init {
+                transactional_id,
+                timeout_ms,
+                expected,
+                fresh,
+            } => self.init(now, &transactional_id, timeout_ms, expected, fresh, out),
+            TxnRequest::Add {
+                speaker,
+                partitions,
+                client_version,
+            } => {
+                let txn = self.known(&speaker)?;
+                let next = txn.add(
+                    speaker.producer_id,
+                    speaker.epoch,
+                    &partitions,
+                    client_version,
+                    now.wall,
+                )?;
+                if let Some(next) = next {
+                    self.record(&speaker.transactional_id, next, out)?;
+                }
+                Ok(TxnAnswer::Done)
+            }
+            TxnRequest::Verify {
+                speaker,
+                partitions,
+            } => {
+                let txn = self.known(&speaker);
+                let mut results = Vec::new();
+                for (topic, indexes) in partitions {
+                    for index in indexes {
+                        let result = txn.and_then(|txn| {
+                            txn.verify(speaker.producer_id, speaker.epoch, &topic, index)
+                        });
+                        let error = result.err().unwrap_or(ErrorCode::None);
+                        results.push((topic.clone(), index, error));
+                    }
+                }
+                Ok(TxnAnswer::Verified(results))
+            }
+            TxnRequest::End {
+                speaker,
+                outcome,
+                client_version,
+                fresh,
+            } => {
+                let ended = self.known(&speaker)?.end(
+                    speaker.producer_id,
+                    speaker.epoch,
+                    outcome,
+                    client_version,
+                    fresh,
+                    now.wall,
+                )?;
+                match ended {
+                    Ended::NeedsProducerId => Ok(TxnAnswer::NeedsProducerId),
+                    Ended::Already(id, epoch) => Ok(TxnAnswer::Producer(id, epoch)),
+                    Ended::Prepared(next) => {
+                        let (id, epoch) = next.after_completion();
+                        self.record(&speaker.transactional_id, next, out)?;
+                        Ok(TxnAnswer::Producer(id, epoch))
+                    }
+                }
+            }
+            TxnRequest::MarkersWritten(speaker) => {
+                let txn = self.known(&speaker)?;
+                if txn.producer_id == speaker.producer_id
+                    && let Some(next) = txn.complete(speaker.epoch, now.wall)
+                {
+                    self.record(&speaker.transactional_id, next, out)?;
+                }
+                Ok(TxnAnswer::Done)
+            }
+            TxnRequest::Describe(id) => match self.txns.get(&id) {
+                Some(txn) => Ok(TxnAnswer::Described(Box::new(description(&id, txn)))),
+                None => Err(ErrorCode::TransactionalIdNotFound),
+            },
+            TxnRequest::List {
+                states,
+                producer_ids,
+                duration_ms,
+            } => Ok(TxnAnswer::Listed(
+                self.txns
+                    .iter()
+                    .filter(|(_, txn)| {
+                        (states.is_empty() || states.iter().any(|one| **one == *txn.state_name()))
+                            && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
+                            && (duration_ms < 0
+                                || (txn.since() >= 0 && now.wall - txn.since() > duration_ms))
+                    })
+                    .map(|(id, txn)| description(id, txn))
+                    .collect(),
+            )),
+        }
+    }
+
+    fn init(
+        &mut self,
+        now: Moment,
+        id: &ByteString,
+        timeout_ms: i32,
+        expected: Option<(i64, i16)>,
+        fresh: Option<i64>,
+        out: &mut Output<TxnAnswer>,
+    ) -> Result<TxnAnswer, ErrorCode> {
+        if id.is_empty() || id.len() > i16::MAX as usize {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        if timeout_ms <= 0 || timeout_ms > self.settings.timeout_ms_max {
+            return Err(ErrorCode::InvalidTransactionTimeout);
+        }
+        let newborn;
+        let txn = match (self.txns.get(id), fresh) {
+            (Some(txn), _) => txn,
+            (None, None) => return Ok(TxnAnswer::NeedsProducerId),
+            (None, Some(fresh)) => {
+                newborn = Txn::new(fresh, timeout_ms, now.wall);
+                &newborn
+            }
+        };
+        match txn.init(expected, fresh, timeout_ms, self.version(), now.wall)? {
+            Initialised::NeedsProducerId => Ok(TxnAnswer::NeedsProducerId),
+            Initialised::Ready(next) => {
+                let (producer_id, epoch) = (next.producer_id, next.epoch);
+                self.record(id, next, out)?;
+                Ok(TxnAnswer::Producer(producer_id, epoch))
+            }
+            Initialised::Aborting(next) => {
+                self.record(id, next, out)?;
+                Err(ErrorCode::ConcurrentTransactions)
+            }
+        }
+    }
+
+    fn known(&self, speaker: &Speaker) -> Result<&Txn, ErrorCode> {
+        if speaker.transactional_id.is_empty() {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        self.txns
+            .get(&speaker.transactional_id)
+            .ok_or(ErrorCode::InvalidProducerIdMapping)
+    }
+
+    fn version(&self) -> i16 {
+        self.settings.version.load(Ordering::Relaxed)
+    }
+
+    /// Makes it true; a prepared transaction has its markers written once this is committed.
+    fn record(
+        &mut self,
+        id: &ByteString,
+        next: Txn,
+        out: &mut Output<TxnAnswer>,
+    ) -> Result<(), ErrorCode> {
+        // A copy: what is kept must not hold on to the frame it came in.
+        let id = ByteString::from(id.to_string());
+        let record = TxnRecord {
+            transactional_id: id.clone(),
+            value: Some(next.value()),
+            version: self.version().min(1),
+        };
+        out.record(record.encode())?;
+        self.apply(Origin::Plain, &record);
+        // Beyond what the record tells: only a producer that hears of no crash may retry a bump.
+        if let Some(txn) = self.txns.get_mut(&id) {
+            *txn = next;
+            let markers = self.txns.get(&id).and_then(|txn| self.markers(&id, txn));
+            if let Some(markers) = markers {
+                out.answer(Ticket::ERRAND, markers);
+            }
+        }
+        Ok(())
+    }
+
+    fn markers(&self, id: &ByteString, txn: &Txn) -> Option<TxnAnswer> {
+        let State::Prepared {
+            outcome,
+            partitions,
+            ..
+        } = &txn.state
+        else {
+            return None;
+        };
+        Some(TxnAnswer::WriteMarkers(Box::new(Markers {
+            speaker: Speaker {
+                transactional_id: id.clone(),
+                producer_id: txn.producer_id,
+                epoch: txn.epoch,
+            },
+            outcome: *outcome,
+            partitions: partitions.clone(),
+            coordinator_epoch: self.epoch,
+        })))
+    }
+
+    fn abort_timed_out(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
+        let late: Vec<(ByteString, Txn)> = self
+            .txns
+            .iter()
+            .filter(|(_, txn)| match txn.state {
+                State::Ongoing { since, .. } => now.wall - since > i64::from(txn.timeout_ms),
+                _ => false,
+            })
+            .map(|(id, txn)| (id.clone(), txn.fenced(self.version(), now.wall)))
+            .collect();
+        for (id, next) in late {
+            // What finds no room in this batch is still late next time.
+            let _ = self.record(&id, next, out);
+        }
+    }
+
+    fn expire_ids(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
+        let idle: Vec<ByteString> = self
+            .txns
+            .iter()
+            .filter(|(_, txn)| {
+                matches!(txn.state, State::Empty | State::Complete { .. })
+                    && now.wall - txn.updated >= self.settings.id_expiration_ms
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for transactional_id in idle {
+            let record = TxnRecord {
+                transactional_id,
+                value: None,
+                version: 0,
+            };
+            if out.record(record.encode()).is_ok() {
+                self.apply(Origin::Plain, &record);
+            }
+        }
+    }
+
+    fn set_timer(&mut self, timer: Timer, now: Moment) {
+        let every = match timer {
+            Timer::AbortTimedOut => self.settings.abort_check_ms,
+            Timer::ExpireIds => self.settings.expire_check_ms,
+        };
+        self.timers.set(timer, now.steady + every.max(1));
+    }
+
+    #[cfg(test)]
+    pub fn txns(&self) -> &BTreeMap<ByteString, Txn> {
+        &self.txns
+    }
+}
+
+fn description(id: &ByteString, txn: &Txn) -> Description {
+    Description {
+        speaker: Speaker {
+            transactional_id: id.clone(),
+            producer_id: txn.producer_id,
+            epoch: txn.epoch,
+        },
+        state: txn.state_name(),
+        timeout_ms: txn.timeout_ms,
+        since: txn.since(),
+        partitions: txn.partitions().cloned().unwrap_or_else(Partitions::new),
+    }
+}
