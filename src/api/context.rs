@@ -56,6 +56,9 @@ pub type Later<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 pub enum Reply<R> {
     Ready(R),
     Later(Later<R>),
+    /// As `Later`, and the connection's next request is not looked at before this one is done: for appends that must
+    /// not overtake each other.
+    Alone(Later<R>),
     /// There is no response to this request (Produce with acks=0).
     Nothing,
     /// The connection must be closed; the reason goes to the log.
@@ -66,6 +69,11 @@ impl<R> Reply<R> {
     /// A response that has to wait for something.
     pub fn later(future: impl Future<Output = R> + Send + 'static) -> Self {
         Self::Later(Box::pin(future))
+    }
+
+    /// See [`Self::Alone`].
+    pub fn alone(future: impl Future<Output = R> + Send + 'static) -> Self {
+        Self::Alone(Box::pin(future))
     }
 }
 

@@ -25,6 +25,8 @@ pub type Encoded = Vec<Part>;
 pub enum Dispatched {
     Ready(Encoded),
     Later(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
+    /// As `Later`; nothing else of the connection is looked at meanwhile.
+    Alone(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
     Nothing,
     Close(String),
 }
@@ -110,6 +112,9 @@ where
             Dispatched::Ready(encode(&for_answer, &response, for_answer.api_version)?)
         }
         Reply::Later(response) => Dispatched::Later(Box::pin(async move {
+            encode(&for_answer, &response.await, for_answer.api_version)
+        })),
+        Reply::Alone(response) => Dispatched::Alone(Box::pin(async move {
             encode(&for_answer, &response.await, for_answer.api_version)
         })),
         Reply::Nothing => Dispatched::Nothing,

@@ -9,6 +9,7 @@ use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, BrokerSettings};
 use crate::coordinator::group::handle::GroupHandle;
+use crate::coordinator::txn::handle::TxnHandle;
 use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::replica::fetch_session::FetchSessions;
@@ -26,6 +27,7 @@ pub struct Services {
     pub sessions: Mutex<FetchSessions>,
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,
+    pub txns: TxnHandle,
     pub clock: Clock,
 }
 

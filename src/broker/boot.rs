@@ -16,7 +16,12 @@ use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::group::settings::GroupSettings;
-use crate::coordinator::topic::{GROUP_TOPIC, GroupTopicWatcher, InternalTopic};
+use crate::coordinator::topic::{
+    GROUP_TOPIC, GroupTopicWatcher, InternalTopic, TRANSACTION_TOPIC, TransactionTopicWatcher,
+};
+use crate::coordinator::txn::handle::TxnHandle;
+use crate::coordinator::txn::markers::MarkerWriter;
+use crate::coordinator::txn::shard::TxnSettings;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap;
 use crate::metadata::controller::brokers::{Registration, reclaim, register};
@@ -147,9 +152,27 @@ impl Broker {
             groups.clone(),
             tokio::runtime::Handle::current(),
         );
-        let coordinators = vec![tokio::spawn(group_task.run()).abort_handle()];
         group_topic.install(&handle.load()).await;
         controller.publishers.push(Arc::new(group_topic));
+
+        // The transaction coordinator; what it commits in offsets goes through the group coordinator.
+        let (txns, txn_task) = TxnHandle::new(
+            Arc::new(InternalTopic::new(
+                replicas.clone(),
+                TRANSACTION_TOPIC,
+                config.settings.int("message.max.bytes").max(0) as usize,
+            )),
+            TxnSettings::from(&config.settings),
+            config.settings.int("transaction.state.log.num.partitions"),
+            MarkerWriter::new(replicas.clone(), groups.clone()),
+        );
+        let coordinators = vec![
+            tokio::spawn(group_task.run()).abort_handle(),
+            tokio::spawn(txn_task.run()).abort_handle(),
+        ];
+        let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
+        transaction_topic.install(&handle.load()).await;
+        controller.publishers.push(Arc::new(transaction_topic));
         let (controller, thread) = controller.start()?;
 
         let services = Arc::new(Services {
@@ -167,6 +190,7 @@ impl Broker {
             )),
             producer_ids: ProducerIds::default(),
             groups,
+            txns,
             clock,
             config: Arc::clone(&config),
         });

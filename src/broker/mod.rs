@@ -62,10 +62,13 @@ impl Broker {
             task.abort();
         }
         let node_id = self.services.node_id;
-        let fenced = self.services.controller.decide(0, move |image, _| Decision {
-            records: fence(image, node_id),
-            answer: (),
-        });
+        let fenced = self
+            .services
+            .controller
+            .decide(0, move |image, _| Decision {
+                records: fence(image, node_id),
+                answer: (),
+            });
         if fenced.await.is_err() {
             tracing::error!("the controller was gone before the node stopped");
         }

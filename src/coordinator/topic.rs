@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::group::handle::GroupHandle;
 use super::runtime::log::{RecordLog, Wake};
+use super::txn::handle::TxnHandle;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::log::append::Origin;
@@ -179,6 +180,63 @@ impl Publisher for GroupTopicWatcher {
             let groups = self.groups.clone();
             self.runtime
                 .spawn(async move { groups.topics_deleted(gone).await });
+        }
+    }
+}
+
+/// Tells the transaction coordinator which partitions are its own, and which version of transactions is in force.
+#[derive(Debug)]
+pub struct TransactionTopicWatcher {
+    node_id: BrokerId,
+    txns: TxnHandle,
+}
+
+/// The feature that decides how transactions end (KIP-890).
+const TRANSACTION_VERSION: &str = "transaction.version";
+
+impl TransactionTopicWatcher {
+    pub fn new(node_id: BrokerId, txns: TxnHandle) -> Self {
+        Self { node_id, txns }
+    }
+
+    /// Takes in a whole image, at start.
+    pub async fn install(&self, image: &Image) {
+        self.txns.set_version(image.feature(TRANSACTION_VERSION));
+        let Some(topic) = image.topics.by_name(TRANSACTION_TOPIC) else {
+            return;
+        };
+        self.txns.set_partitions(topic.partitions.len() as i32);
+        for (partition, epoch) in led(self.node_id, topic) {
+            self.txns.coordinator().elected(partition, epoch).await;
+        }
+    }
+}
+
+impl Publisher for TransactionTopicWatcher {
+    fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
+        let coordinator = self.txns.coordinator();
+        if delta.features {
+            self.txns.set_version(image.feature(TRANSACTION_VERSION));
+        }
+        for topic in &delta.removed_topics {
+            if &*topic.name == TRANSACTION_TOPIC {
+                for (partition, _) in led(self.node_id, topic) {
+                    coordinator.resigned_blocking(partition);
+                }
+            }
+        }
+        for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
+            if &*topic.name != TRANSACTION_TOPIC {
+                continue;
+            }
+            self.txns.set_partitions(topic.partitions.len() as i32);
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if partition.leader == self.node_id {
+                    coordinator.elected_blocking(index, partition.leader_epoch);
+                } else {
+                    coordinator.resigned_blocking(index);
+                }
+            }
         }
     }
 }

@@ -61,6 +61,7 @@ pub async fn serve(
         input: BytesMut::new(),
         hint: FIRST_READ,
         slots: VecDeque::new(),
+        alone: false,
         output: Output::default(),
     };
     if let Some(reason) = connection.run().await {
@@ -80,6 +81,8 @@ struct Connection {
     /// How much the next read makes room for: as much as the last request took.
     hint: usize,
     slots: VecDeque<Slot>,
+    /// The last request must be done before the next one is looked at.
+    alone: bool,
     output: Output,
 }
 
@@ -126,6 +129,7 @@ impl Connection {
             }
             // While answers pile up behind a slow reader, nothing more is taken in.
             if self.slots.len() < IN_FLIGHT_MAX
+                && !self.alone
                 && self.output.is_empty()
                 && let Poll::Ready(result) = self.poll_input(cx)
             {
@@ -194,13 +198,19 @@ impl Connection {
 
     /// Handles every whole frame that is there.
     fn take_frames(&mut self) -> Result<(), String> {
+        self.alone &= !self.slots.is_empty();
         while self.slots.len() < IN_FLIGHT_MAX
+            && !self.alone
             && let Some(frame) = self.next_frame()?
         {
             match dispatch(&self.services, &self.info, frame) {
                 Dispatched::Ready(answer) if self.slots.is_empty() => self.output.push(answer),
                 Dispatched::Ready(answer) => self.slots.push_back(Slot::Ready(answer)),
                 Dispatched::Later(future) => self.slots.push_back(Slot::Waiting(future)),
+                Dispatched::Alone(future) => {
+                    self.slots.push_back(Slot::Waiting(future));
+                    self.alone = true;
+                }
                 Dispatched::Nothing => {}
                 Dispatched::Close(reason) => return Err(reason),
             }

@@ -1,33 +1,75 @@
-//! InitProducerId (key 22), v0 to v5, for producers without transactions. KIP-98, KIP-360.
+//! InitProducerId (key 22), v0 to v6. KIP-98, KIP-360 (a producer recovers, v3), KIP-588 (PRODUCER_FENCED, v4), KIP-939
+//! (two-phase commit, v6: known, and refused as Apache Kafka does unless it is enabled).
 
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::txn::handle::Granted;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+
+/// The first version whose clients know PRODUCER_FENCED.
+const FENCED: i16 = 4;
 
 pub fn handle(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> Reply<InitProducerIdResponse> {
-    let is_empty = |id: &bytestring::ByteString| id.is_empty();
-    let half_given = (request.producer_id == -1) != (request.producer_epoch == -1);
-    if request.transactional_id.as_ref().is_some_and(is_empty) || half_given {
+    if request.enable2_pc || request.keep_prepared_txn {
+        return failed(ErrorCode::UnsupportedVersion).into();
+    }
+    if (request.producer_id < 0) != (request.producer_epoch < 0) {
         return failed(ErrorCode::InvalidRequest).into();
     }
-    if request.transactional_id.is_some() {
-        // Without a transaction coordinator nobody may believe that there is a transaction.
-        return failed(ErrorCode::CoordinatorNotAvailable).into();
-    }
     Reply::later(async move {
-        let services = &context.services;
-        match services.producer_ids.next(&services.controller).await {
-            Some(producer_id) => InitProducerIdResponse {
+        match init(&context, request).await {
+            Ok((producer_id, producer_epoch)) => InitProducerIdResponse {
                 producer_id,
-                producer_epoch: 0,
+                producer_epoch,
                 ..Default::default()
             },
-            None => failed(ErrorCode::CoordinatorNotAvailable),
+            Err(ErrorCode::ProducerFenced) if context.api_version < FENCED => {
+                failed(ErrorCode::InvalidProducerEpoch)
+            }
+            Err(error) => failed(error),
         }
     })
+}
+
+async fn init(
+    context: &RequestContext,
+    request: InitProducerIdRequest,
+) -> Result<(i64, i16), ErrorCode> {
+    let Some(transactional_id) = request.transactional_id else {
+        return Ok((fresh(context).await?, 0));
+    };
+    let expected =
+        (request.producer_id >= 0).then_some((request.producer_id, request.producer_epoch));
+    let mut id = None;
+    loop {
+        let granted = context
+            .services
+            .txns
+            .init(
+                transactional_id.clone(),
+                request.transaction_timeout_ms,
+                expected,
+                id,
+            )
+            .await?;
+        match granted {
+            Granted::Producer(producer_id, epoch) => return Ok((producer_id, epoch)),
+            Granted::NeedsProducerId => id = Some(fresh(context).await?),
+        }
+    }
+}
+
+/// A producer id that nobody has.
+pub async fn fresh(context: &RequestContext) -> Result<i64, ErrorCode> {
+    let services = &context.services;
+    services
+        .producer_ids
+        .next(&services.controller)
+        .await
+        .ok_or(ErrorCode::CoordinatorLoadInProgress)
 }
 
 fn failed(error: ErrorCode) -> InitProducerIdResponse {

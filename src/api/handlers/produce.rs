@@ -2,6 +2,11 @@
 //!
 //! acks=0 has no answer; an error then closes the connection, so that the client looks for the leader again.
 
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+
+use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
@@ -24,14 +29,44 @@ const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 
 pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<ProduceResponse> {
+    let unknown = admission::unknown_partitions(&context, &request);
+    if unknown.is_empty() {
+        return append_all(&context, request, &Refusals::new());
+    }
+    if request.acks == 0 {
+        return Reply::Close("a transaction without acknowledgements".to_owned());
+    }
+    // The first batch of a transaction: whatever follows on this connection must not overtake it.
+    Reply::alone(async move {
+        let refusals = admission::admit(&context, &request, unknown).await;
+        match append_all(&context, request, &refusals) {
+            Reply::Ready(response) => response,
+            _ => ProduceResponse::default(),
+        }
+    })
+}
+
+/// Batches that their transaction's coordinator does not want, by topic and partition.
+type Refusals = BTreeMap<(ByteString, i32), ErrorCode>;
+
+fn append_all(
+    context: &RequestContext,
+    request: ProduceRequest,
+    refusals: &Refusals,
+) -> Reply<ProduceResponse> {
     let acks_known = (-1..=1).contains(&request.acks);
     let mut failed = None;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
-            let answer = if acks_known {
-                append(&context, &topic.name, topic.topic_id, data)
+            let refusal = (!refusals.is_empty())
+                .then(|| admission::name_of(context, &topic.name, topic.topic_id))
+                .and_then(|name| refusals.get(&(name, data.index)));
+            let answer = if let Some(error) = refusal {
+                refused(data.index, *error)
+            } else if acks_known {
+                append(context, &topic.name, topic.topic_id, data)
             } else {
                 refused(data.index, ErrorCode::InvalidRequiredAcks)
             };

@@ -45,13 +45,8 @@ impl TxnHandle {
     ) -> (Self, Task<TxnShard>) {
         let version = Arc::clone(&settings.version);
         let make = Arc::new(move |_, epoch| TxnShard::new(settings.clone(), epoch));
-        let (coordinator, task) = Coordinator::new(
-            "transactions",
-            log,
-            make,
-            COMMIT_TIMEOUT,
-            Compression::None,
-        );
+        let (coordinator, task) =
+            Coordinator::new("transactions", log, make, COMMIT_TIMEOUT, Compression::None);
         let weak = Arc::new(coordinator.downgrade());
         let writer = markers.clone();
         let task = task.on_errand(Arc::new(move |partition, answer| {

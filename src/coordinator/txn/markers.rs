@@ -53,11 +53,7 @@ impl MarkerWriter {
             .control();
         let mut value = [0u8; 6];
         value[2..].copy_from_slice(&marker.coordinator_epoch.to_be_bytes());
-        builder.push(
-            now,
-            Some(&[0, 0, 0, u8::from(marker.commit)]),
-            Some(&value),
-        );
+        builder.push(now, Some(&[0, 0, 0, u8::from(marker.commit)]), Some(&value));
         self.replicas
             .partition(topic, partition)?
             .append(&builder.build(), Origin::Internal, now)

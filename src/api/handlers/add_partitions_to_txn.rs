@@ -1,0 +1,149 @@
+//! AddPartitionsToTxn (key 24), v0 to v5. KIP-98, KIP-588 (PRODUCER_FENCED, v2), KIP-890 (from brokers, many at once, to
+//! add or only to verify, v4).
+//!
+//! Up to v3 a client asks for itself, and all partitions are added or none.
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::txn::machine::{BUMPING, Partitions};
+use crate::coordinator::txn::request::Speaker;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::add_partitions_to_txn::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
+    AddPartitionsToTxnResult, AddPartitionsToTxnTopic, AddPartitionsToTxnTopicResult,
+    AddPartitionsToTxnTransaction,
+};
+
+/// The first version whose clients know PRODUCER_FENCED.
+const FENCED: i16 = 2;
+/// The first version of brokers.
+const MANY: i16 = 4;
+/// The first version that stands for clients of `transaction.version` 2.
+const BUMPING_CLIENTS: i16 = 5;
+
+pub fn handle(
+    context: RequestContext,
+    request: AddPartitionsToTxnRequest,
+) -> Reply<AddPartitionsToTxnResponse> {
+    Reply::later(async move {
+        if context.api_version < MANY {
+            let transaction = AddPartitionsToTxnTransaction {
+                transactional_id: request.v3_and_below_transactional_id,
+                producer_id: request.v3_and_below_producer_id,
+                producer_epoch: request.v3_and_below_producer_epoch,
+                verify_only: false,
+                topics: request.v3_and_below_topics,
+            };
+            return AddPartitionsToTxnResponse {
+                results_by_topic_v3_and_below: one(&context, transaction).await,
+                ..Default::default()
+            };
+        }
+        let mut results = Vec::with_capacity(request.transactions.len());
+        for transaction in request.transactions {
+            results.push(AddPartitionsToTxnResult {
+                transactional_id: transaction.transactional_id.clone(),
+                topic_results: one(&context, transaction).await,
+            });
+        }
+        AddPartitionsToTxnResponse {
+            results_by_transaction: results,
+            ..Default::default()
+        }
+    })
+}
+
+async fn one(
+    context: &RequestContext,
+    transaction: AddPartitionsToTxnTransaction,
+) -> Vec<AddPartitionsToTxnTopicResult> {
+    let image = context.services.image.load();
+    let is_known = |topic: &str, partition: i32| {
+        image.topics.by_name(topic).is_some_and(|found| {
+            usize::try_from(partition).is_ok_and(|index| index < found.partitions.len())
+        })
+    };
+    let topics = &transaction.topics;
+    let all_known = topics.iter().all(|topic| {
+        topic
+            .partitions
+            .iter()
+            .all(|one| is_known(&topic.name, *one))
+    });
+    if !all_known {
+        return results(topics, |topic, partition| {
+            if is_known(topic, partition) {
+                ErrorCode::OperationNotAttempted
+            } else {
+                ErrorCode::UnknownTopicOrPartition
+            }
+        });
+    }
+    let speaker = Speaker {
+        transactional_id: transaction.transactional_id,
+        producer_id: transaction.producer_id,
+        epoch: transaction.producer_epoch,
+    };
+    let partitions = collect(topics);
+    let version = context.api_version;
+    let told = |error: ErrorCode| match error {
+        ErrorCode::ProducerFenced if version < FENCED => ErrorCode::InvalidProducerEpoch,
+        error => error,
+    };
+    if transaction.verify_only {
+        return match context.services.txns.verify(speaker, partitions).await {
+            Ok(verdicts) => results(topics, |topic, partition| {
+                verdicts
+                    .iter()
+                    .find(|(name, index, _)| name == topic && *index == partition)
+                    .map_or(ErrorCode::UnknownServerError, |(_, _, error)| *error)
+            }),
+            Err(error) => results(topics, |_, _| error),
+        };
+    }
+    let client_version = if version >= BUMPING_CLIENTS {
+        BUMPING
+    } else {
+        0
+    };
+    let added = context
+        .services
+        .txns
+        .add(speaker, partitions, client_version)
+        .await;
+    let error = told(added.err().unwrap_or(ErrorCode::None));
+    results(topics, |_, _| error)
+}
+
+fn collect(topics: &[AddPartitionsToTxnTopic]) -> Partitions {
+    let mut partitions = Partitions::new();
+    for topic in topics {
+        // A copy: what the coordinator keeps must not hold on to this request.
+        partitions
+            .entry(ByteString::from(topic.name.to_string()))
+            .or_default()
+            .extend(&topic.partitions);
+    }
+    partitions
+}
+
+fn results(
+    topics: &[AddPartitionsToTxnTopic],
+    verdict: impl Fn(&ByteString, i32) -> ErrorCode,
+) -> Vec<AddPartitionsToTxnTopicResult> {
+    topics
+        .iter()
+        .map(|topic| AddPartitionsToTxnTopicResult {
+            name: topic.name.clone(),
+            results_by_partition: topic
+                .partitions
+                .iter()
+                .map(|partition| AddPartitionsToTxnPartitionResult {
+                    partition_index: *partition,
+                    partition_error_code: verdict(&topic.name, *partition).code(),
+                })
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,45 @@
+//! DescribeTransactions (key 65), v0. KIP-664.
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::describe_transactions::{
+    DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
+};
+
+pub fn handle(
+    context: RequestContext,
+    request: DescribeTransactionsRequest,
+) -> Reply<DescribeTransactionsResponse> {
+    Reply::later(async move {
+        let mut states = Vec::with_capacity(request.transactional_ids.len());
+        for id in request.transactional_ids {
+            states.push(match context.services.txns.describe(id.clone()).await {
+                Ok(found) => TransactionState {
+                    transactional_id: id,
+                    transaction_state: found.state.into(),
+                    transaction_timeout_ms: found.timeout_ms,
+                    transaction_start_time_ms: found.since,
+                    producer_id: found.speaker.producer_id,
+                    producer_epoch: found.speaker.epoch,
+                    topics: found
+                        .partitions
+                        .into_iter()
+                        .map(|(topic, partitions)| TopicData {
+                            topic,
+                            partitions: partitions.into_iter().collect(),
+                        })
+                        .collect(),
+                    ..Default::default()
+                },
+                Err(error) => TransactionState {
+                    error_code: error.code(),
+                    transactional_id: id,
+                    ..Default::default()
+                },
+            });
+        }
+        DescribeTransactionsResponse {
+            transaction_states: states,
+            ..Default::default()
+        }
+    })
+}

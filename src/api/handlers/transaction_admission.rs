@@ -1,0 +1,145 @@
+//! Before the first batch of a transaction enters a partition, its coordinator must know of it (KIP-890).
+//!
+//! Produce up to v11 comes from clients that told the coordinator themselves: it is asked whether they did. Since v12
+//! it is told by us. So no transaction can be left open that nobody would ever end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::api::context::RequestContext;
+use crate::base::ids::{ProducerEpoch, ProducerId, Uuid};
+use crate::coordinator::txn::machine::{BUMPING, Partitions};
+use crate::coordinator::txn::request::Speaker;
+use crate::replica::partition::Partition;
+use crate::wire::batch::header::BatchHeader;
+use crate::wire::codec::Records;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::produce::ProduceRequest;
+
+/// The first version whose batches join their transaction by themselves.
+const JOINS: i16 = 12;
+/// The first version whose clients know TRANSACTION_ABORTABLE.
+const ABORTABLE: i16 = 11;
+const TOPIC_IDS: i16 = 13;
+
+/// Partitions of one producer that the request is the first to write to in its transaction.
+pub type Unknown = BTreeMap<(ProducerId, ProducerEpoch), Partitions>;
+
+/// The partitions of transactional batches that have no transaction of the producer open.
+pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) -> Unknown {
+    let mut unknown = Unknown::new();
+    for topic in &request.topic_data {
+        for data in &topic.partition_data {
+            let Some(Records::Bytes(records)) = &data.records else {
+                continue;
+            };
+            let Ok(header) = BatchHeader::parse(records) else {
+                continue;
+            };
+            if !header.is_transactional() || !header.has_producer_id() {
+                continue;
+            }
+            let Some(partition) = find(context, &topic.name, topic.topic_id, data.index) else {
+                continue;
+            };
+            if partition.log.has_open_transaction(header.producer_id) {
+                continue;
+            }
+            unknown
+                .entry((header.producer_id, header.producer_epoch))
+                .or_default()
+                .entry(ByteString::from(partition.topic.as_ref()))
+                .or_default()
+                .insert(data.index);
+        }
+    }
+    unknown
+}
+
+/// Asks or tells the coordinator; gives the partitions that it does not want, and what to say about them.
+pub async fn admit(
+    context: &RequestContext,
+    request: &ProduceRequest,
+    unknown: Unknown,
+) -> BTreeMap<(ByteString, i32), ErrorCode> {
+    let mut refusals = BTreeMap::new();
+    for ((producer_id, epoch), partitions) in unknown {
+        let all: Vec<(ByteString, i32)> = partitions
+            .iter()
+            .flat_map(|(topic, some)| some.iter().map(|index| (topic.clone(), *index)))
+            .collect();
+        let Some(transactional_id) = request.transactional_id.clone() else {
+            let error = ErrorCode::TransactionalIdAuthorizationFailed;
+            refusals.extend(all.into_iter().map(|partition| (partition, error)));
+            continue;
+        };
+        let speaker = Speaker {
+            transactional_id,
+            producer_id,
+            epoch,
+        };
+        let txns = &context.services.txns;
+        let verdict = if context.api_version >= JOINS {
+            txns.add(speaker, partitions, BUMPING)
+                .await
+                .map(|()| Vec::new())
+        } else {
+            txns.verify(speaker, partitions).await
+        };
+        match verdict {
+            Ok(verdicts) => refusals.extend(
+                verdicts
+                    .into_iter()
+                    .filter(|(_, _, error)| error.is_error())
+                    .map(|(topic, index, error)| ((topic, index), told(context, error))),
+            ),
+            Err(error) => {
+                let error = told(context, error);
+                refusals.extend(all.into_iter().map(|partition| (partition, error)));
+            }
+        }
+    }
+    refusals
+}
+
+/// What a producer makes of the coordinator's error.
+fn told(context: &RequestContext, error: ErrorCode) -> ErrorCode {
+    let joins = context.api_version >= JOINS;
+    match error {
+        ErrorCode::TransactionAbortable if context.api_version < ABORTABLE => {
+            ErrorCode::InvalidTxnState
+        }
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::ConcurrentTransactions if joins => error,
+        // Old clients try again after this one, and look for no new leader.
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        error => error,
+    }
+}
+
+/// The name of a topic that a request names by name or by id.
+pub fn name_of(context: &RequestContext, name: &ByteString, id: Uuid) -> ByteString {
+    if context.api_version < TOPIC_IDS {
+        return name.clone();
+    }
+    let image = context.services.image.load();
+    image
+        .topics
+        .by_id(id)
+        .map(|topic| ByteString::from(topic.name.as_ref()))
+        .unwrap_or_default()
+}
+
+fn find(context: &RequestContext, name: &str, id: Uuid, index: i32) -> Option<Arc<Partition>> {
+    let replicas = &context.services.replicas;
+    if context.api_version < TOPIC_IDS {
+        replicas.partition(name, index).ok()
+    } else {
+        replicas.partition_by_id(id, index).ok()
+    }
+}
