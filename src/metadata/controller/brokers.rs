@@ -123,7 +123,9 @@ fn may_lead(partition: &Partition, id: BrokerId) -> bool {
 /// The record with which a node that stops says that it is gone for now, so that its next start, or Apache Kafka's, need
 /// not wait for its session to end.
 pub fn fence(image: &Image, node_id: BrokerId) -> Vec<Record> {
-    let Some(broker) = image.brokers.get(&node_id) else { return Vec::new() };
+    let Some(broker) = image.brokers.get(&node_id) else {
+        return Vec::new();
+    };
     let change = BrokerRegistrationChangeRecord {
         broker_id: node_id,
         broker_epoch: broker.epoch,

@@ -1,0 +1,147 @@
+//! A monedula process on a free port, with its data in a directory of its own.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::programs::{Finished, eventually, run};
+
+/// Within this time a node must serve.
+const START_LIMIT: Duration = Duration::from_secs(10);
+const CLIENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// See the module. Killed when dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Option<Child>,
+    port: u16,
+    dir: PathBuf,
+    _own: Option<tempfile::TempDir>,
+}
+
+/// The binary under test: `MONEDULA_BIN`, or what `cargo build --profile compat` made.
+pub fn binary() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/compat/monedula");
+    std::env::var_os("MONEDULA_BIN").map_or(built, PathBuf::from)
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Whether somebody listens there.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+impl Node {
+    /// Starts a node with empty data.
+    pub fn start() -> Result<Self> {
+        let own = tempfile::tempdir()?;
+        let mut node = Self {
+            child: None,
+            port: free_port()?,
+            dir: own.path().join("data"),
+            _own: Some(own),
+        };
+        node.resume()?;
+        Ok(node)
+    }
+
+    /// Starts a node on data that is there.
+    pub fn on(dir: &Path) -> Result<Self> {
+        let mut node = Self {
+            child: None,
+            port: free_port()?,
+            dir: dir.to_owned(),
+            _own: None,
+        };
+        node.resume()?;
+        Ok(node)
+    }
+
+    /// Starts the process again, on the same port and data.
+    pub fn resume(&mut self) -> Result<()> {
+        let binary = binary();
+        ensure!(
+            binary.exists(),
+            "{} is not there: cargo build --profile compat",
+            binary.display()
+        );
+        let child = Command::new(binary)
+            .args([
+                "start",
+                "--override",
+                &format!("listeners=PLAINTEXT://localhost:{}", self.port),
+            ])
+            .args(["--override", &format!("log.dirs={}", self.dir.display())])
+            .stdout(Stdio::null())
+            .spawn()?;
+        self.child = Some(child);
+        ensure!(
+            eventually(START_LIMIT, || listens(self.port)),
+            "the node does not listen on {}",
+            self.port
+        );
+        Ok(())
+    }
+
+    pub fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node is not running")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; the node must end by itself, successfully.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node is not running")?;
+        let sent = Command::new("kill").arg(child.id().to_string()).status()?;
+        ensure!(sent.success(), "no process {} to stop", child.id());
+        let mut status = None;
+        eventually(START_LIMIT, || {
+            status = child.try_wait().ok().flatten();
+            status.is_some()
+        });
+        ensure!(
+            status.is_some_and(|status| status.success()),
+            "the node ended with {status:?}"
+        );
+        Ok(())
+    }
+
+    /// kcat with this node's address.
+    pub fn kcat(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        run(
+            Command::new("kcat")
+                .args(["-b", &self.address()])
+                .args(arguments),
+            input,
+            CLIENT_LIMIT,
+        )
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The promise: Apache Kafka's own tools work on us, its broker opens our directories, and we open its.
+
+use compat_tests::apache::{Apache, tool};
+use compat_tests::node::Node;
+
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
+const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+const DUMP_LOG: &str = "org.apache.kafka.tools.DumpLogSegments";
+
+fn use_tool(address: &str, class: &str, arguments: &[&str], input: &str) -> String {
+    let mut all = vec!["--bootstrap-server", address];
+    all.extend_from_slice(arguments);
+    let finished = tool(class, &all, input).unwrap();
+    assert!(
+        finished.success,
+        "{class} {arguments:?}: {}{}",
+        finished.stdout, finished.stderr
+    );
+    finished.stdout
+}
+
+fn consume(address: &str, topic: &str, group: &str) -> Vec<String> {
+    let arguments = [
+        "--topic",
+        topic,
+        "--group",
+        group,
+        "--from-beginning",
+        "--timeout-ms",
+        "5000",
+    ];
+    let mut all = vec!["--bootstrap-server", address];
+    all.extend_from_slice(&arguments);
+    // The console consumer ends with an error when its time is over: what it printed counts.
+    let mut lines: Vec<String> = tool(CONSUMER, &all, "")
+        .unwrap()
+        .stdout
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn numbers(range: std::ops::Range<usize>) -> (String, Vec<String>) {
+    let lines: Vec<String> = range.map(|n| format!("{n:05}")).collect();
+    (lines.join("\n") + "\n", lines)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn the_tools_do_on_us_what_they_do_on_kafka() {
+    let node = Node::start().unwrap();
+    let address = node.address();
+    let made = use_tool(
+        &address,
+        TOPICS,
+        &["--create", "--topic", "t", "--partitions", "3"],
+        "",
+    );
+    assert!(made.contains("Created topic t."), "{made}");
+    let described = use_tool(&address, TOPICS, &["--describe", "--topic", "t"], "");
+    assert!(
+        described.contains("PartitionCount: 3\tReplicationFactor: 1"),
+        "{described}"
+    );
+    use_tool(
+        &address,
+        CONFIGS,
+        &[
+            "--alter",
+            "--topic",
+            "t",
+            "--add-config",
+            "retention.ms=12345",
+        ],
+        "",
+    );
+    let configs = use_tool(&address, CONFIGS, &["--describe", "--topic", "t"], "");
+    assert!(configs.contains("retention.ms=12345"), "{configs}");
+    let (input, sent) = numbers(0..300);
+    use_tool(&address, PRODUCER, &["--topic", "t"], &input);
+    assert_eq!(consume(&address, "t", "g"), sent);
+    let groups = use_tool(&address, GROUPS, &["--describe", "--group", "g"], "");
+    assert_eq!(
+        groups.lines().filter(|line| line.starts_with("g ")).count(),
+        3,
+        "{groups}"
+    );
+    let offsets = use_tool(&address, OFFSETS, &["--topic", "t"], "");
+    let total: i64 = offsets
+        .lines()
+        .filter_map(|line| line.rsplit(':').next()?.parse::<i64>().ok())
+        .sum();
+    assert_eq!(total, 300, "{offsets}");
+    use_tool(&address, GROUPS, &["--delete", "--group", "g"], "");
+    use_tool(&address, TOPICS, &["--delete", "--topic", "t"], "");
+    assert!(
+        !use_tool(&address, TOPICS, &["--list"], "")
+            .lines()
+            .any(|line| line == "t")
+    );
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn a_directory_goes_to_kafka_and_comes_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let (first, mut expected) = numbers(0..200);
+    let mut node = Node::on(&data).unwrap();
+    use_tool(
+        &node.address(),
+        TOPICS,
+        &["--create", "--topic", "t", "--partitions", "2"],
+        "",
+    );
+    use_tool(&node.address(), PRODUCER, &["--topic", "t"], &first);
+    assert_eq!(consume(&node.address(), "t", "g"), expected);
+    node.stop().unwrap();
+
+    every_file_is_decoded(&data);
+    let kafka = Apache::start(scratch.path(), &data).unwrap();
+    assert_eq!(consume(&kafka.address(), "t", "other"), expected);
+    // The offsets that were committed to us count there: nothing is read twice.
+    assert_eq!(consume(&kafka.address(), "t", "g"), [""; 0]);
+    let (second, more) = numbers(200..300);
+    use_tool(&kafka.address(), PRODUCER, &["--topic", "t"], &second);
+    kafka.stop().unwrap();
+
+    let mut node = Node::on(&data).unwrap();
+    assert_eq!(consume(&node.address(), "t", "g"), more);
+    expected.extend(more);
+    assert_eq!(consume(&node.address(), "t", "third"), expected);
+    node.stop().unwrap();
+}
+
+/// Apache Kafka's reader of logs and indexes finds nothing to complain about.
+fn every_file_is_decoded(data: &std::path::Path) {
+    let mut files = Vec::new();
+    for dir in std::fs::read_dir(data).unwrap() {
+        let dir = dir.unwrap().path();
+        if !dir.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(dir).unwrap() {
+            let path = file.unwrap().path();
+            let kind = path
+                .extension()
+                .and_then(|kind| kind.to_str())
+                .unwrap_or_default()
+                .to_owned();
+            let filled = path.metadata().unwrap().len() > 0;
+            if filled && ["log", "index", "timeindex", "snapshot"].contains(&kind.as_str()) {
+                files.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(files.len() >= 4, "{files:?}");
+    let finished = tool(
+        DUMP_LOG,
+        &["--deep-iteration", "--files", &files.join(",")],
+        "",
+    )
+    .unwrap();
+    assert!(finished.success, "{}{}", finished.stdout, finished.stderr);
+    for complaint in ["isvalid: false", "mismatch", "Exception", "non-consecutive"] {
+        assert!(!finished.stdout.contains(complaint), "{}", finished.stdout);
+    }
+}
