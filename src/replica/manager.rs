@@ -141,13 +141,16 @@ impl ReplicaManager {
                 .logs
                 .get_or_create(&name, topic.id, settings.clone(), now)
             {
-                Ok(log) => partitions.push(Some(Arc::new(Partition::new(
-                    Arc::clone(&topic.name),
-                    topic.id,
-                    index,
-                    log,
-                    partition.leader_epoch,
-                )))),
+                Ok(log) => {
+                    // The only replica has all that was ever committed, whatever a checkpoint remembers: after a
+                    // crash the newest records were acknowledged but are above it.
+                    log.set_high_watermark(log.log_end());
+                    let epoch = partition.leader_epoch;
+                    let topic_name = Arc::clone(&topic.name);
+                    partitions.push(Some(Arc::new(Partition::new(
+                        topic_name, topic.id, index, log, epoch,
+                    ))));
+                }
                 Err(error) => {
                     tracing::error!(partition = %name, %error, "a log cannot be opened; its partition is offline");
                     partitions.push(None);
