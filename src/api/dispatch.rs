@@ -15,6 +15,8 @@ use crate::wire::codec::{DecodeError, Field, Layout, Part, Reader, Writer};
 use crate::wire::message::{Message, Request};
 
 const API_VERSIONS: i16 = 18;
+const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
 /// Room that an encoded answer gets at first.
 const ANSWER_CAPACITY: usize = 256;
 
@@ -29,6 +31,13 @@ pub enum Dispatched {
     Alone(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
     Nothing,
     Close(String),
+}
+
+/// Whether requests behind this one may be handled while its answer waits: nothing that they ask for can depend on it.
+pub fn may_be_overtaken(frame: &[u8]) -> bool {
+    frame
+        .first_chunk()
+        .is_some_and(|key| matches!(i16::from_be_bytes(*key), PRODUCE | FETCH))
 }
 
 /// Handles one frame (without its length).

@@ -31,6 +31,7 @@ use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
+use crate::server::memory::RequestMemory;
 use crate::wire::batch::compression::Compression;
 
 /// What a caller may want beyond the settings of a file.
@@ -202,6 +203,7 @@ impl Broker {
             config.settings.int("max.connections").max(1) as usize,
             config.settings.int("max.connections.per.ip").max(0) as usize,
         ));
+        let limits = limits(&config);
         let mut addresses = Vec::new();
         for (listener, opened) in sockets {
             for socket in opened {
@@ -210,7 +212,7 @@ impl Broker {
                     services: Arc::clone(&services),
                     listener: Arc::from(listener.endpoint.name.as_str()),
                     advertised: listener.advertised.clone(),
-                    limits: limits(&config),
+                    limits: limits.clone(),
                     admission: Arc::clone(&admission),
                     stopping: stopping.clone(),
                 };
@@ -245,6 +247,9 @@ fn limits(config: &BrokerConfig) -> Limits {
         } else {
             idle_ms as u64
         }),
+        memory: Arc::new(RequestMemory::new(
+            config.settings.long("queued.max.request.bytes"),
+        )),
     }
 }
 

@@ -1,8 +1,9 @@
 //! One connection: frames in, answers out, in the order of the requests.
 //!
-//! A request is handled as soon as it was read, so appends happen in the order of arrival; its answer may have to
-//! wait, and then waits in line without holding up the reading and appending of the requests behind it. An idle
-//! connection holds no buffer.
+//! A request is handled as soon as it was read, so appends happen in the order of arrival; the answer of a produce or a
+//! fetch may have to wait, and then waits in line without holding up the reading and appending of the requests behind
+//! it. Any other request that waits holds them up, as Kafka does with all: what comes behind may rely on its effect.
+//! An idle connection holds no buffer.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -16,9 +17,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::memory::{RequestMemory, Share};
 use super::output::Output;
 use crate::api::context::ConnectionInfo;
-use crate::api::dispatch::{Dispatched, Encoded, dispatch};
+use crate::api::dispatch::{Dispatched, Encoded, dispatch, may_be_overtaken};
 use crate::api::services::Services;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
@@ -28,19 +30,32 @@ const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
 const GROWTH_MAX: usize = 4 << 20;
 const LENGTH_SIZE: usize = 4;
+/// While there is no memory for requests, how often a connection looks again.
+const CROWDED_PAUSE: Duration = Duration::from_millis(50);
+/// While there is no memory for requests, how long a half-sent one may hold its share without a further byte.
+const CROWDED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Limits of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `connections.max.idle.ms`.
     pub idle: Duration,
+    /// What all half-read requests hold together.
+    pub memory: Arc<RequestMemory>,
 }
 
 enum Slot {
     Ready(Encoded),
     Waiting(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
+}
+
+/// Why [`Connection::wait`] returned.
+enum Woken {
+    Progress,
+    Closed,
+    Elapsed,
 }
 
 /// Why a connection ended; `None` for a peer that closed it.
@@ -54,6 +69,9 @@ pub async fn serve(
     limits: Limits,
 ) {
     let mut connection = Connection {
+        share: Share::of(&limits.memory),
+        heard: Instant::now(),
+        blocked: false,
         stream,
         services,
         info,
@@ -61,7 +79,6 @@ pub async fn serve(
         input: BytesMut::new(),
         hint: FIRST_READ,
         slots: VecDeque::new(),
-        alone: false,
         output: Output::default(),
     };
     if let Some(reason) = connection.run().await {
@@ -81,9 +98,12 @@ struct Connection {
     /// How much the next read makes room for: as much as the last request took.
     hint: usize,
     slots: VecDeque<Slot>,
-    /// The last request must be done before the next one is looked at.
-    alone: bool,
+    /// The last of the slots must be answered before the next request is handled.
+    blocked: bool,
     output: Output,
+    share: Share,
+    /// When the last bytes came.
+    heard: Instant,
 }
 
 impl Connection {
@@ -98,19 +118,41 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return broken(&error),
             }
-            let idle = self.slots.is_empty() && self.output.is_empty();
-            let deadline = idle.then(|| Instant::now() + self.limits.idle);
-            match self.wait(deadline).await {
-                Ok(true) => {}
-                Ok(false) => return None,
+            if self.slots.is_empty() {
+                // What a waiting request let pass comes first.
+                self.blocked = false;
+                if self.has_frame() {
+                    continue;
+                }
+            }
+            let now = Instant::now();
+            self.share.hold(self.input.len());
+            let crowded = self.share.is_large() && self.limits.memory.is_exhausted();
+            // A client that does not read its answers is as idle as one that sends nothing.
+            let deadline = if crowded {
+                Some(now + CROWDED_PAUSE)
+            } else {
+                self.slots.is_empty().then(|| now + self.limits.idle)
+            };
+            match self.wait(deadline, crowded).await {
+                Ok(Woken::Progress) => {}
+                Ok(Woken::Elapsed) if !crowded => return None,
+                Ok(Woken::Elapsed) => {
+                    if self.heard.elapsed() > CROWDED_PATIENCE {
+                        return Some(
+                            "a half-sent request, while there is no memory for others".into(),
+                        );
+                    }
+                }
+                Ok(Woken::Closed) => return None,
                 Err(end) => return end,
             }
         }
     }
 
-    /// Waits until there is something to do: bytes to read, an answer that became ready, room to write. False when the
-    /// peer has closed.
-    async fn wait(&mut self, deadline: Option<Instant>) -> Result<bool, End> {
+    /// Waits until there is something to do: bytes to read, an answer that became ready, room to write. Nothing is read
+    /// while memory is `crowded`.
+    async fn wait(&mut self, deadline: Option<Instant>, crowded: bool) -> Result<Woken, End> {
         let sleep = async move {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -120,23 +162,28 @@ impl Connection {
         tokio::pin!(sleep);
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx) {
-                return Poll::Ready(result.map(|()| true).map_err(Some));
+                return Poll::Ready(result.map(|()| Woken::Progress).map_err(Some));
             }
             if !self.output.is_empty()
                 && let Poll::Ready(result) = self.stream.poll_write_ready(cx)
             {
-                return Poll::Ready(result.map(|()| true).map_err(|error| broken(&error)));
+                return Poll::Ready(
+                    result
+                        .map(|()| Woken::Progress)
+                        .map_err(|error| broken(&error)),
+                );
             }
             // While answers pile up behind a slow reader, nothing more is taken in.
             if self.slots.len() < IN_FLIGHT_MAX
-                && !self.alone
+                && !self.blocked
+                && !crowded
                 && self.output.is_empty()
                 && let Poll::Ready(result) = self.poll_input(cx)
             {
                 return Poll::Ready(result.map_err(|error| broken(&error)));
             }
             if sleep.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(None));
+                return Poll::Ready(Ok(Woken::Elapsed));
             }
             Poll::Pending
         })
@@ -160,8 +207,8 @@ impl Connection {
         }
     }
 
-    /// Reads what has arrived; false at the end of the stream.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Reads what has arrived.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         loop {
             match self.stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -175,7 +222,11 @@ impl Connection {
             }
             self.make_room();
             match self.stream.try_read_buf(&mut self.input) {
-                Ok(read) => return Poll::Ready(Ok(read > 0)),
+                Ok(0) => return Poll::Ready(Ok(Woken::Closed)),
+                Ok(_) => {
+                    self.heard = Instant::now();
+                    return Poll::Ready(Ok(Woken::Progress));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -198,24 +249,37 @@ impl Connection {
 
     /// Handles every whole frame that is there.
     fn take_frames(&mut self) -> Result<(), String> {
-        self.alone &= !self.slots.is_empty();
         while self.slots.len() < IN_FLIGHT_MAX
-            && !self.alone
+            && !self.blocked
             && let Some(frame) = self.next_frame()?
         {
+            let overtaken = may_be_overtaken(&frame);
             match dispatch(&self.services, &self.info, frame) {
                 Dispatched::Ready(answer) if self.slots.is_empty() => self.output.push(answer),
                 Dispatched::Ready(answer) => self.slots.push_back(Slot::Ready(answer)),
-                Dispatched::Later(future) => self.slots.push_back(Slot::Waiting(future)),
-                Dispatched::Alone(future) => {
+                Dispatched::Later(future) => {
+                    self.blocked = !overtaken;
                     self.slots.push_back(Slot::Waiting(future));
-                    self.alone = true;
+                }
+                Dispatched::Alone(future) => {
+                    self.blocked = true;
+                    self.slots.push_back(Slot::Waiting(future));
                 }
                 Dispatched::Nothing => {}
                 Dispatched::Close(reason) => return Err(reason),
             }
         }
         Ok(())
+    }
+
+    /// Whether a whole frame is there.
+    fn has_frame(&self) -> bool {
+        self.input
+            .first_chunk::<LENGTH_SIZE>()
+            .is_some_and(|length| {
+                let size = u32::from_be_bytes(*length) as usize;
+                self.input.len() - LENGTH_SIZE >= size
+            })
     }
 
     fn next_frame(&mut self) -> Result<Option<Bytes>, String> {

@@ -116,7 +116,7 @@ impl Acceptor {
         let (host, port) = info.reachable();
         tracing::debug!(%peer, listener = %self.listener, %host, port, "advertising to a client");
         let services = Arc::clone(&self.services);
-        let limits = self.limits;
+        let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -2,4 +2,7 @@
 
 pub mod connection;
 pub mod listener;
+pub mod memory;
 pub mod output;
+#[cfg(test)]
+mod tests;

@@ -104,11 +104,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.into()),
-        topic_authorized_operations: if error == ErrorCode::UnknownTopicOrPartition {
-            TOPIC_OPERATIONS
-        } else {
-            i32::MIN
-        },
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..Default::default()
     }
 }

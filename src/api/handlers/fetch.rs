@@ -182,7 +182,10 @@ fn partition_data(context: &RequestContext, wanted: &Wanted, outcome: Outcome) -
                 error,
                 ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
             );
-            let current_leader = match partition.filter(|_| hint && context.api_version >= 16) {
+            let current_leader = match partition
+                .as_ref()
+                .filter(|_| hint && context.api_version >= 16)
+            {
                 Some(partition) => LeaderIdAndEpoch {
                     leader_id: context.services.node_id,
                     leader_epoch: partition.leader_epoch(),
@@ -194,7 +197,8 @@ fn partition_data(context: &RequestContext, wanted: &Wanted, outcome: Outcome) -
                 error_code: error.code(),
                 high_watermark: -1,
                 current_leader,
-                aborted_transactions: Some(Vec::new()),
+                // Kafka writes no list here, but an empty one where there is no such partition.
+                aborted_transactions: partition.is_none().then(Vec::new),
                 records: Some(Records::default()),
                 ..Default::default()
             };

@@ -352,11 +352,11 @@ fn check_replicas(
             replication.unwrap_or_default()
         ));
     }
-    let distinct: BTreeSet<_> = replicas.iter().collect();
-    if distinct.len() != replicas.len() {
-        return refuse(
-            "The manual partition assignment includes a broker more than once.".to_owned(),
-        );
+    let mut distinct = BTreeSet::new();
+    if let Some(id) = replicas.iter().find(|id| !distinct.insert(**id)) {
+        return refuse(format!(
+            "The manual partition assignment includes the broker {id} more than once."
+        ));
     }
     for id in replicas {
         if !image.brokers.contains_key(id) {
