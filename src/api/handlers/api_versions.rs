@@ -16,6 +16,7 @@ const SERVED_FEATURES: &[&str] = &[
     "eligible.leader.replicas.version",
     "kraft.version",
     "metadata.version",
+    "transaction.version",
 ];
 
 pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<ApiVersionsResponse> {

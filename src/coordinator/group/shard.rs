@@ -58,6 +58,8 @@ impl Shard for GroupShard {
     type Answer = GroupAnswer;
     type Record = GroupRecord;
 
+    const BASE_SEQUENCE: i32 = 0;
+
     fn decode(raw: RawRecord) -> Result<Option<GroupRecord>, RecordError> {
         GroupRecord::decode(raw)
     }

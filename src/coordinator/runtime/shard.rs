@@ -66,6 +66,9 @@ pub trait Shard: Sized + Send + 'static {
     type Answer: Send + 'static;
     type Record;
 
+    /// The sequence number in batches that no producer wrote. Nobody looks at it, and Kafka's coordinators differ.
+    const BASE_SEQUENCE: i32 = -1;
+
     /// `None` for kinds of records that other versions of Kafka write and this one skips.
     fn decode(raw: RawRecord) -> Result<Option<Self::Record>, RecordError>;
     fn encode(record: &Self::Record) -> Result<RawRecord, EncodeError>;

@@ -358,10 +358,11 @@ impl<S: Shard> Task<S> {
         if !out.records.is_empty() {
             let pending = active.batch.get_or_insert_with(|| {
                 let builder = BatchBuilder::new(compression);
-                // Nobody counts the batches of a coordinator; Kafka's all begin at 0.
                 let builder = match out.producer {
-                    Some((id, epoch)) => builder.producer(id, epoch, 0).transactional(),
-                    None => builder.producer(-1, -1, 0),
+                    Some((id, epoch)) => builder
+                        .producer(id, epoch, S::BASE_SEQUENCE)
+                        .transactional(),
+                    None => builder.producer(-1, -1, S::BASE_SEQUENCE),
                 };
                 Pending {
                     builder,

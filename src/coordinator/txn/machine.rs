@@ -43,7 +43,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Txn {
     pub producer_id: ProducerId,
-    /// The id before this one, if its epochs ran out; -1 for none.
+    /// The id before the last transition: another one if epochs had run out.
     pub previous_producer_id: ProducerId,
     /// The id to go on with once the transaction is complete, because epochs run out; -1 for none.
     pub next_producer_id: ProducerId,
@@ -139,13 +139,13 @@ impl Txn {
                     timeout_ms,
                     updated: now,
                     next_producer_id: -1,
+                    previous_producer_id: self.producer_id,
                     ..self.clone()
                 };
                 if self.is_exhausted() && expected_epoch.is_none_or(|epoch| epoch == self.epoch) {
                     let Some(fresh) = fresh else {
                         return Ok(Initialised::NeedsProducerId);
                     };
-                    next.previous_producer_id = self.producer_id;
                     next.producer_id = fresh;
                     next.epoch = 0;
                     next.last_epoch = if expected.is_some() { self.epoch } else { -1 };
@@ -214,6 +214,7 @@ impl Txn {
             state: State::Ongoing { since, partitions },
             updated: now,
             client_version,
+            previous_producer_id: self.producer_id,
             ..self.clone()
         }))
     }
@@ -340,6 +341,7 @@ impl Txn {
             _ => (now, Partitions::new()),
         };
         self.updated = now;
+        self.previous_producer_id = self.producer_id;
         self.state = State::Prepared {
             outcome,
             since,
@@ -356,8 +358,8 @@ impl Txn {
             return None;
         }
         let mut next = self.clone();
+        next.previous_producer_id = self.producer_id;
         if self.client_version >= BUMPING && self.next_producer_id >= 0 {
-            next.previous_producer_id = self.producer_id;
             next.producer_id = self.next_producer_id;
             next.epoch = 0;
         }

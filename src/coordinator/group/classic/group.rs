@@ -93,10 +93,6 @@ impl Member {
                 .zip(protocols)
                 .all(|((name, metadata), now)| *name == now.name && *metadata == now.metadata)
     }
-
-    fn supports(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|(name, _)| name == protocol)
-    }
 }
 
 /// One group. `apply` makes it what a record says and leaves alone what no record tells.
@@ -501,7 +497,10 @@ impl ClassicGroup {
         for (name, count) in &self.supported {
             assert_eq!(
                 *count,
-                self.members.values().filter(|m| m.supports(name)).count()
+                self.members
+                    .values()
+                    .filter(|m| m.protocols.iter().any(|(offered, _)| offered == name))
+                    .count()
             );
         }
         match self.state {
