@@ -97,7 +97,8 @@ impl Shard for TxnShard {
                 out.answer(Ticket::ERRAND, markers);
             }
         }
-        self.set_timer(Timer::AbortTimedOut, now);
+        // Time went on without a coordinator, so what is late is looked for at once.
+        self.timers.set(Timer::AbortTimedOut, now.steady);
         self.set_timer(Timer::ExpireIds, now);
     }
 
