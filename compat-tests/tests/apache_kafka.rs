@@ -1,5 +1,7 @@
 //! The promise: Apache Kafka's own tools work on us, its broker opens our directories, and we open its.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use compat_tests::apache::{Apache, tool};
 use compat_tests::node::Node;
 

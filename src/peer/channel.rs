@@ -106,9 +106,12 @@ struct Connection {
     next_correlation: i32,
 }
 
+/// Correlation ids in the order of their requests, and who gets each answer.
+type Asked = VecDeque<(i32, oneshot::Sender<Bytes>)>;
+
 /// Who waits for the next answers, in their order; `None` once the connection is broken.
 #[derive(Debug)]
-struct Waiting(Mutex<Option<VecDeque<(i32, oneshot::Sender<Bytes>)>>>);
+struct Waiting(Mutex<Option<Asked>>);
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -53,6 +53,10 @@ pub enum Event<S: Shard> {
 /// Makes an empty shard for a partition of this leader epoch.
 pub type MakeShard<S> = Arc<dyn Fn(PartitionIndex, LeaderEpoch) -> S + Send + Sync>;
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every slot is active, and there are few"
+)]
 enum Slot<S: Shard> {
     Loading(LeaderEpoch),
     Active(Active<S>),
