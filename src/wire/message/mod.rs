@@ -8,6 +8,8 @@ pub mod macros;
 #[cfg(test)]
 pub mod arbitrary;
 #[cfg(test)]
+mod second_opinion;
+#[cfg(test)]
 mod tests;
 
 pub mod add_offsets_to_txn;
