@@ -1,4 +1,6 @@
 //! The map: the order of the modules below is the path of a request and the import order; each uses only those under it.
+//!
+#![doc = include_str!("ARCHITECTURE.md")]
 
 /// Subcommands of the `monedula` program.
 pub mod cli;
