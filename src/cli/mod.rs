@@ -1,6 +1,10 @@
 //! Subcommands; each parses, calls one function below, prints.
 
+pub mod admin;
+mod container;
+mod options;
 pub mod start;
+mod storage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 /// A broker that speaks Apache Kafka's wire protocol and keeps Kafka's own files.
+///
+/// Kafka's tools are commands too: `monedula topics --list …` is what `kafka-topics` is in the image.
 ///
 /// Without a command: one node on port 9092 of the loopback addresses, data in ./monedula-data.
 #[derive(Debug, Parser)]
@@ -31,8 +37,13 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
+    if let Some(code) = admin::run_named(std::env::args()) {
+        return code;
+    }
     match Arguments::parse().command {
-        None => start::run(None, &[]),
-        Some(Command::Start { config, overrides }) => start::run(config.as_deref(), &overrides),
+        None => start::run(None, &[], true),
+        Some(Command::Start { config, overrides }) => {
+            start::run(config.as_deref(), &overrides, config.is_none())
+        }
     }
 }

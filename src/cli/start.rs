@@ -15,7 +15,8 @@ use crate::config::parse::{Property, properties};
 /// Threads' own memory; nothing here recurses deeply.
 const STACK_SIZE: usize = 512 << 10;
 
-pub fn run(config: Option<&Path>, overrides: &[String]) -> ExitCode {
+/// Runs a node until a signal. `lenient`: replication factors above the number of brokers are cut down, as tests like it.
+pub fn run(config: Option<&Path>, overrides: &[String], lenient: bool) -> ExitCode {
     let began = Instant::now();
     crate::telemetry::logging::start();
     let checked = match read(config, overrides) {
@@ -51,10 +52,10 @@ pub fn run(config: Option<&Path>, overrides: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(checked, began))
+    runtime.block_on(serve(checked, began, lenient))
 }
 
-async fn serve(checked: Checked, began: Instant) -> ExitCode {
+async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
     let (mut terminate, mut interrupt) = match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -65,12 +66,11 @@ async fn serve(checked: Checked, began: Instant) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let clamp_replication = checked.config.settings.explicit("process.roles").is_none();
     let node_id = checked.config.node_id;
     let broker = match Broker::start(
         checked.config,
         Options {
-            clamp_replication,
+            clamp_replication: lenient,
             ..Options::default()
         },
     )
@@ -85,6 +85,11 @@ async fn serve(checked: Checked, began: Instant) -> ExitCode {
     for address in broker.addresses() {
         tracing::info!(%address, "listening");
     }
+    // Wait strategies look for these three, whichever version of Kafka they were written for.
+    tracing::info!(
+        "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
+    );
+    tracing::info!("[KafkaServer id={node_id}] started");
     tracing::info!(
         "[KafkaRaftServer nodeId={node_id}] Kafka Server started ({} ms)",
         began.elapsed().as_millis()
