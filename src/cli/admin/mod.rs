@@ -4,6 +4,10 @@
 //! is an error, never silence.
 
 mod client;
+mod cluster;
+mod configs;
+mod console;
+mod groups;
 mod topics;
 
 use std::path::Path;
@@ -21,6 +25,30 @@ type Tool = fn(&[String]) -> ExitCode;
 /// Name as `monedula NAME`, name of Kafka's script without `.sh`, what it does.
 const TOOLS: &[(&str, &str, Tool)] = &[
     ("topics", "kafka-topics", topics::run),
+    ("configs", "kafka-configs", configs::run),
+    ("consumer-groups", "kafka-consumer-groups", groups::run),
+    (
+        "console-producer",
+        "kafka-console-producer",
+        console::produce,
+    ),
+    (
+        "console-consumer",
+        "kafka-console-consumer",
+        console::consume,
+    ),
+    ("get-offsets", "kafka-get-offsets", cluster::get_offsets),
+    (
+        "broker-api-versions",
+        "kafka-broker-api-versions",
+        cluster::broker_api_versions,
+    ),
+    ("cluster", "kafka-cluster", cluster::cluster),
+    (
+        "metadata-quorum",
+        "kafka-metadata-quorum",
+        cluster::metadata_quorum,
+    ),
     ("storage", "kafka-storage", storage::run),
     ("server-start", "kafka-server-start", server_start),
     ("server-stop", "kafka-server-stop", server_stop),
