@@ -23,7 +23,7 @@ use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
 use crate::base::file_range::FileRange;
-use crate::base::ids::{LeaderEpoch, Offset, ProducerId, TopicPartition, Uuid};
+use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::record;
@@ -522,11 +522,12 @@ impl PartitionLog {
         state.producers.iter().map(active).collect()
     }
 
-    pub fn has_open_transaction(&self, producer_id: ProducerId) -> bool {
+    /// Whether this incarnation of a producer has a transaction open here.
+    pub fn has_open_transaction(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.state
             .lock()
             .producers
-            .has_open_transaction(producer_id)
+            .has_open_transaction(producer_id, epoch)
     }
 
     /// Closes the log so that it opens without recovery.

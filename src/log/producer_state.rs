@@ -114,11 +114,12 @@ impl ProducerStates {
         open.into_iter().chain(ended).min()
     }
 
-    /// Whether `id` has a transaction open here.
-    pub fn has_open_transaction(&self, id: ProducerId) -> bool {
+    /// Whether `id` has a transaction of this epoch open here. One of an older epoch has been decided upon already and
+    /// only waits for its marker: a batch of the next one must not slip into it.
+    pub fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.producers
             .get(&id)
-            .is_some_and(|producer| producer.transaction_start.is_some())
+            .is_some_and(|producer| producer.transaction_start.is_some() && producer.epoch == epoch)
     }
 
     /// Checks a batch of a client that has a producer id.
@@ -364,6 +365,15 @@ mod tests {
 
     fn code(result: Result<Checked, AppendError>) -> ErrorCode {
         result.map_or_else(|error| error.code(), |_| ErrorCode::None)
+    }
+
+    #[test]
+    fn a_transaction_is_open_for_the_epoch_that_began_it_only() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(1, 4, 0, 2, 0, true));
+        assert!(states.has_open_transaction(1, 4));
+        assert!(!states.has_open_transaction(1, 5));
+        assert!(!states.has_open_transaction(2, 4));
     }
 
     #[test]

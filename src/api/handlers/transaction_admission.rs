@@ -44,7 +44,10 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
             let Some(partition) = find(context, &topic.name, topic.topic_id, data.index) else {
                 continue;
             };
-            if partition.log.has_open_transaction(header.producer_id) {
+            if partition
+                .log
+                .has_open_transaction(header.producer_id, header.producer_epoch)
+            {
                 continue;
             }
             unknown
