@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::client::{Cluster, Failure, WITHIN, name, run as run_work};
-use crate::api::table::APIS;
 use crate::cli::options::Takes::{Nothing, Value};
 use crate::cli::options::{Takes, parse};
 use crate::peer::channel::{Channel, Identity};
@@ -38,15 +37,15 @@ pub(super) fn broker_api_versions(arguments: &[String]) -> ExitCode {
             let rows: Vec<String> = served
                 .iter()
                 .map(|api| {
-                    let row = APIS.iter().find(|row| row.key == api.api_key);
-                    let name = row.map_or_else(|| "UNKNOWN".to_owned(), |row| row.name.to_string());
+                    let known = known(api.api_key);
+                    let name = known.map_or("UNKNOWN", |(name, _)| name);
                     let range = if api.min_version == api.max_version {
                         api.min_version.to_string()
                     } else {
                         format!("{} to {}", api.min_version, api.max_version)
                     };
-                    let usable = row
-                        .map(|row| api.max_version.min(*row.versions.end()))
+                    let usable = known
+                        .map(|(_, newest)| api.max_version.min(newest))
                         .filter(|version| *version >= api.min_version)
                         .map_or_else(
                             || "unusable: node too new".to_owned(),
@@ -65,6 +64,24 @@ pub(super) fn broker_api_versions(arguments: &[String]) -> ExitCode {
         Ok(())
     })
 }
+
+macro_rules! known {
+    ($($key:literal $module:ident $name:ident;)*) => { pastey::paste! {
+        /// The name of an API and the newest version that we can write.
+        fn known(key: i16) -> Option<(&'static str, i16)> {
+            use crate::wire::message::Message;
+            match key {
+                $($key => Some((
+                    stringify!($name),
+                    *crate::wire::message::$module::[<$name Request>]::VERSIONS.end(),
+                )),)*
+                _ => None,
+            }
+        }
+    } };
+}
+
+crate::every_api!(known);
 
 /// `kafka-cluster cluster-id`.
 pub(super) fn cluster(arguments: &[String]) -> ExitCode {
@@ -201,7 +218,7 @@ pub(super) fn metadata_quorum(arguments: &[String]) -> ExitCode {
                     status
                 };
                 println!(
-                    "{:<6}\t{:<22}\t{:<12}\t{:<3}\t{:<18}\t{:<21}\t{status:<8}\t",
+                    "{:<6}\t{:<22}\t{:<12}\t{:<3}\t{:<18}\t{:<21}\t{status:<6}\t",
                     state.replica_id,
                     state.replica_directory_id.to_string(),
                     state.log_end_offset,

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::client::{Cluster, Failure, WITHIN, name, run as run_work, text};
 use crate::cli::options::Takes::{Nothing, Value};
 use crate::cli::options::{Options, Takes, parse};
 use crate::peer::channel::Channel;
 use crate::wire::codec::Reader;
+use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Message;
 use crate::wire::message::delete_groups::DeleteGroupsRequest;
 use crate::wire::message::describe_groups::{
@@ -149,9 +152,20 @@ async fn committed(
         }],
         ..Default::default()
     };
-    let answer = coordinator
-        .call_up_to(&request, OFFSETS_BY_NAME, WITHIN)
-        .await?;
+    let deadline = Instant::now() + WITHIN;
+    let answer = loop {
+        let answer = coordinator
+            .call_up_to(&request, OFFSETS_BY_NAME, WITHIN)
+            .await?;
+        // A coordinator that was just chosen reads its log first.
+        let soon = answer.groups.iter().any(|found| {
+            ErrorCode::from_code(found.error_code).is_some_and(ErrorCode::is_retriable)
+        });
+        if !soon || Instant::now() > deadline {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     let mut offsets = BTreeMap::new();
     for found in answer.groups {
         if found.error_code != 0 {

@@ -244,7 +244,7 @@ async fn overrides(
     };
     let answer = cluster.call(&request).await?;
     let found = answer.results.into_iter().map(|result| {
-        let mut said: Vec<String> = result
+        let said: Vec<String> = result
             .configs
             .iter()
             .filter(|config| {
@@ -258,7 +258,6 @@ async fn overrides(
                 )
             })
             .collect();
-        said.sort();
         (result.resource_name.to_string(), said.join(","))
     });
     Ok(found.collect())
