@@ -22,6 +22,11 @@ pub fn handle(
             .map(|topic| topic.name.clone())
             .collect();
         let version = context.api_version;
+        let wanted: Vec<_> = request
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), topic.replication_factor))
+            .collect();
         let decided = context
             .services
             .controller
@@ -44,6 +49,17 @@ pub fn handle(
             },
         };
         for topic in &mut response.topics {
+            let more = |(name, factor): &&(ByteString, i16)| {
+                *name == topic.name && *factor > topic.replication_factor
+            };
+            if topic.error_code == 0
+                && let Some((_, factor)) = wanted.iter().find(more)
+            {
+                tracing::warn!(
+                    topic = %topic.name, wanted = factor, given = topic.replication_factor,
+                    "there are not enough brokers for so many replicas"
+                );
+            }
             if version < 5 {
                 topic.configs = None;
             } else if topic.configs.is_none() {

@@ -201,14 +201,13 @@ fn broker_synonyms(
             ));
         }
     }
-    for name in names_of(setting) {
-        if let Some(default) = find(BROKER_SETTINGS, name).and_then(|setting| setting.default) {
-            synonyms.push((
-                (*name).to_owned(),
-                Some(default.to_owned()),
-                Source::Default,
-            ));
-        }
+    // The default of a synonym (`log.retention.hours`) is not shown, and "nothing" is no default.
+    if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
+        synonyms.push((
+            setting.name.to_owned(),
+            Some(default.to_owned()),
+            Source::Default,
+        ));
     }
     synonyms
 }
