@@ -130,11 +130,18 @@ impl Acceptor {
 
     fn greet(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnectionInfo> {
         stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let outside = super::container::gateway() == Some(peer.ip().to_canonical());
+        let guessed = outside.then(|| Endpoint {
+            name: self.listener.to_string(),
+            host: "localhost".to_owned(),
+            port: local.port(),
+        });
         Ok(ConnectionInfo {
             listener: Arc::clone(&self.listener),
             peer,
-            local: stream.local_addr()?,
-            advertised: self.advertised.clone(),
+            local,
+            advertised: self.advertised.clone().or(guessed),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The inbound side: sockets to requests and back. One task per connection.
 
 pub mod connection;
+mod container;
 pub mod listener;
 pub mod memory;
 pub mod output;

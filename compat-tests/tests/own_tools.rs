@@ -1,0 +1,128 @@
+//! Our front-ends print what Apache Kafka's own tools print, with the same exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use compat_tests::apache::tool;
+use compat_tests::node::{Node, binary};
+use compat_tests::programs::run;
+
+/// Our name, Apache Kafka's class, arguments, standard input. Run in this order on a fresh node.
+const SCRIPT: &[(&str, &str, &str, &str)] = &[
+    ("topics", TOPICS, "--create --topic a --partitions 2", ""),
+    ("topics", TOPICS, "--create --topic a", ""),
+    ("topics", TOPICS, "--create --if-not-exists --topic a", ""),
+    (
+        "topics",
+        TOPICS,
+        "--create --topic a_b --config retention.ms=1000 --replication-factor 1",
+        "",
+    ),
+    ("topics", TOPICS, "--list", ""),
+    ("topics", TOPICS, "--describe --topic a", ""),
+    ("topics", TOPICS, "--describe --topic nope", ""),
+    (
+        "console-producer",
+        PRODUCER,
+        "--topic a --reader-property parse.key=true --reader-property key.separator=:",
+        "k1:v1\nk2:v2\n",
+    ),
+    ("get-offsets", OFFSETS, "--topic a", ""),
+    ("get-offsets", OFFSETS, "--topic a --time -2", ""),
+    (
+        "console-consumer",
+        CONSUMER,
+        "--topic a --from-beginning --max-messages 2 --group g --formatter-property print.key=true --formatter-property print.partition=true --formatter-property print.offset=true --formatter-property print.headers=true",
+        "",
+    ),
+    ("consumer-groups", GROUPS, "--list", ""),
+    ("consumer-groups", GROUPS, "--describe --group g", ""),
+    (
+        "consumer-groups",
+        GROUPS,
+        "--describe --group g --members",
+        "",
+    ),
+    ("consumer-groups", GROUPS, "--describe --group nope", ""),
+    (
+        "consumer-groups",
+        GROUPS,
+        "--group g --topic a --reset-offsets --to-earliest --execute",
+        "",
+    ),
+    ("consumer-groups", GROUPS, "--delete --group g", ""),
+    (
+        "configs",
+        CONFIGS,
+        "--alter --entity-type topics --entity-name a --add-config retention.ms=5000,cleanup.policy=[compact,delete]",
+        "",
+    ),
+    (
+        "configs",
+        CONFIGS,
+        "--describe --entity-type topics --entity-name a",
+        "",
+    ),
+    (
+        "configs",
+        CONFIGS,
+        "--alter --entity-type topics --entity-name a --delete-config retention.ms",
+        "",
+    ),
+    ("configs", CONFIGS, "--describe --entity-type brokers", ""),
+    ("topics", TOPICS, "--alter --topic a --partitions 4", ""),
+    ("topics", TOPICS, "--alter --topic a --partitions 3", ""),
+    ("topics", TOPICS, "--delete --topic a", ""),
+    ("topics", TOPICS, "--delete --topic a", ""),
+    ("topics", TOPICS, "--delete --topic a --if-exists", ""),
+];
+
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
+const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+
+/// What may differ: ids and the order of rows that Apache Kafka takes from hash tables.
+fn steady(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once("TopicId: ") {
+            Some((before, after)) => {
+                let rest = after.split_once('\t').map_or("", |(_, rest)| rest);
+                format!("{before}TopicId: ?\t{rest}")
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn the_front_ends_print_what_apache_kafkas_tools_print() {
+    let (theirs, ours) = (Node::start().unwrap(), Node::start().unwrap());
+    for (name, class, arguments, input) in SCRIPT {
+        let words: Vec<&str> = arguments.split_whitespace().collect();
+        let (their_address, our_address) = (theirs.address(), ours.address());
+        let mut their_words = vec!["--bootstrap-server", &their_address];
+        their_words.extend(&words);
+        let expected = tool(class, &their_words, input).unwrap();
+        let mut command = Command::new(binary());
+        command
+            .arg(name)
+            .args(["--bootstrap-server", &our_address])
+            .args(&words);
+        let found = run(&mut command, input, Duration::from_secs(60)).unwrap();
+        assert_eq!(
+            (found.success, steady(&found.stdout)),
+            (expected.success, steady(&expected.stdout)),
+            "{name} {arguments}: {}",
+            found.stderr
+        );
+    }
+}
