@@ -35,19 +35,18 @@ pub fn handle(
     };
     let missing = topic
         .is_ok_and(|name| context.services.image.load().topics.by_name(name).is_none())
-        && keys.iter().any(|key| is_valid(request.key_type, key));
+        && !keys.is_empty();
     if let (Ok(name), true) = (topic, missing) {
         return Reply::later(async move {
             super::metadata::create(&context, &[ByteString::from_static(name)]).await;
-            answer(&context, request.key_type, topic, keys)
+            answer(&context, topic, keys)
         });
     }
-    answer(&context, request.key_type, topic, keys).into()
+    answer(&context, topic, keys).into()
 }
 
 fn answer(
     context: &RequestContext,
-    kind: i8,
     topic: Result<&'static str, ErrorCode>,
     keys: Vec<ByteString>,
 ) -> FindCoordinatorResponse {
@@ -55,17 +54,13 @@ fn answer(
     let coordinators: Vec<Coordinator> = keys
         .into_iter()
         .map(|key| {
-            let found = if is_valid(kind, &key) {
-                topic.and_then(|name| {
-                    let topic = image
-                        .topics
-                        .by_name(name)
-                        .ok_or(ErrorCode::CoordinatorNotAvailable)?;
-                    find(context, &image, topic, &key)
-                })
-            } else {
-                Err(ErrorCode::InvalidRequest)
-            };
+            let found = topic.and_then(|name| {
+                let topic = image
+                    .topics
+                    .by_name(name)
+                    .ok_or(ErrorCode::CoordinatorNotAvailable)?;
+                find(context, &image, topic, &key)
+            });
             let (error, (node_id, host, port)) = match found {
                 Ok(node) => (ErrorCode::None, node),
                 Err(error) => (error, (-1, ByteString::new(), -1)),
@@ -98,11 +93,6 @@ fn answer(
         port: only.port,
         ..Default::default()
     }
-}
-
-/// Transactional ids are not empty. Group ids may be: before they had to have a name, offsets were kept without.
-fn is_valid(kind: i8, key: &str) -> bool {
-    kind != TRANSACTION || !key.is_empty()
 }
 
 /// The leader of the key's partition, at the address that this client can reach.

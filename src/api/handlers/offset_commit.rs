@@ -28,7 +28,22 @@ pub fn handle(
     let mut refused = Vec::new();
     for mut topic in std::mem::take(&mut request.topics) {
         match resolve(&image, &mut topic, by_id) {
-            Ok(()) => known.push(topic),
+            Ok(count) => {
+                let there = |partition: i32| (0..count).contains(&partition);
+                let mut missing = topic.clone();
+                missing
+                    .partitions
+                    .retain(|partition| !there(partition.partition_index));
+                topic
+                    .partitions
+                    .retain(|partition| there(partition.partition_index));
+                if !missing.partitions.is_empty() {
+                    refused.push(refuse(&missing, ErrorCode::UnknownTopicOrPartition));
+                }
+                if !topic.partitions.is_empty() {
+                    known.push(topic);
+                }
+            }
             Err(error) => refused.push(refuse(&topic, error)),
         }
     }
@@ -42,33 +57,42 @@ pub fn handle(
     }
     Reply::later(async move {
         let mut response = context.services.groups.commit_offsets(request).await;
-        refused.append(&mut response.topics);
+        for topic in std::mem::take(&mut response.topics) {
+            // One entry per topic, its missing partitions first.
+            match refused
+                .iter_mut()
+                .find(|there| there.name == topic.name && there.topic_id == topic.topic_id)
+            {
+                Some(there) => there.partitions.extend(topic.partitions),
+                None => refused.push(topic),
+            }
+        }
         response.topics = refused;
         response
     })
 }
 
-/// Gives the topic its name and id, if there is such a topic.
+/// Gives the topic its name and id, if there is such a topic, and says how many partitions it has.
 fn resolve(
     image: &Arc<Image>,
     topic: &mut OffsetCommitRequestTopic,
     by_id: bool,
-) -> Result<(), ErrorCode> {
-    if by_id {
-        let found = image
+) -> Result<i32, ErrorCode> {
+    let found = if by_id {
+        image
             .topics
             .by_id(topic.topic_id)
-            .ok_or(ErrorCode::UnknownTopicId)?;
-        topic.name = ByteString::from(found.name.as_ref());
+            .ok_or(ErrorCode::UnknownTopicId)?
     } else {
-        let found = image
+        image
             .topics
             .by_name(&topic.name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        // The record knows which topic of that name was meant.
-        topic.topic_id = found.id;
-    }
-    Ok(())
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    topic.name = ByteString::from(found.name.as_ref());
+    // The record knows which topic of that name was meant.
+    topic.topic_id = found.id;
+    Ok(found.partitions.len() as i32)
 }
 
 fn refuse(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {

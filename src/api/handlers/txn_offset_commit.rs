@@ -38,7 +38,21 @@ pub fn handle(
             Some(found) => {
                 topic.name = ByteString::from(found.name.as_ref());
                 topic.topic_id = found.id;
-                known.push(topic);
+                let count = found.partitions.len() as i32;
+                let there = |partition: i32| (0..count).contains(&partition);
+                let mut missing = topic.clone();
+                missing
+                    .partitions
+                    .retain(|partition| !there(partition.partition_index));
+                topic
+                    .partitions
+                    .retain(|partition| there(partition.partition_index));
+                if !missing.partitions.is_empty() {
+                    refused.push(refuse(&missing, ErrorCode::UnknownTopicOrPartition));
+                }
+                if !topic.partitions.is_empty() {
+                    known.push(topic);
+                }
             }
             None if by_id => refused.push(refuse(&topic, ErrorCode::UnknownTopicId)),
             None => refused.push(refuse(&topic, ErrorCode::UnknownTopicOrPartition)),

@@ -42,7 +42,7 @@ use crate::wire::message::txn_offset_commit::{
 };
 
 /// The type of group that this coordinator knows, as ListGroups prints it.
-const CLASSIC: &str = "Classic";
+const CLASSIC: &str = "classic";
 
 /// Groups and offsets of one partition.
 #[derive(Clone, Debug)]
@@ -594,6 +594,7 @@ impl GroupShard {
         out: &mut Output<GroupAnswer>,
     ) -> OffsetDeleteResponse {
         let refused = match self.groups.get(&request.group_id) {
+            _ if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
             None => Some(ErrorCode::GroupIdNotFound),
             Some(group) if group.state != State::Empty && !group.is_consumer() => {
                 Some(ErrorCode::NonEmptyGroup)
