@@ -325,9 +325,22 @@ fn open(address: SocketAddr, config: &BrokerConfig) -> std::io::Result<TcpListen
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
+    let buffer = |name: &str| {
+        config.settings.explicit(name)?;
+        usize::try_from(config.settings.int(name)).ok()
+    };
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // Connections inherit what is set here.
+    socket.set_keepalive(true)?;
+    // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes by itself.
+    if let Some(size) = buffer("socket.receive.buffer.bytes") {
+        socket.set_recv_buffer_size(size)?;
+    }
+    if let Some(size) = buffer("socket.send.buffer.bytes") {
+        socket.set_send_buffer_size(size)?;
     }
     socket.bind(&address.into())?;
     socket.listen(config.settings.int("socket.listen.backlog.size").max(1))?;

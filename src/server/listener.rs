@@ -37,11 +37,11 @@ impl Admission {
     fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admitted> {
         let mut open = self.open.lock();
         let total: usize = open.values().sum();
-        let of_ip = open.entry(ip).or_default();
-        if total >= self.total_max || *of_ip >= self.per_ip_max {
+        let of_ip = open.get(&ip).copied().unwrap_or(0);
+        if total >= self.total_max || of_ip >= self.per_ip_max {
             return None;
         }
-        *of_ip += 1;
+        open.insert(ip, of_ip + 1);
         Some(Admitted {
             ip,
             admission: Arc::clone(self),
