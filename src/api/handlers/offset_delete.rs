@@ -14,28 +14,43 @@ pub fn handle(
     mut request: OffsetDeleteRequest,
 ) -> Reply<OffsetDeleteResponse> {
     let image = context.services.image.load();
-    let (known, unknown): (Vec<_>, Vec<_>) = std::mem::take(&mut request.topics)
-        .into_iter()
-        .partition(|topic| image.topics.by_name(&topic.name).is_some());
-    request.topics = known;
-    let mut topics: Vec<OffsetDeleteResponseTopic> = unknown
-        .into_iter()
-        .map(|topic| OffsetDeleteResponseTopic {
-            name: topic.name,
-            partitions: topic
-                .partitions
-                .into_iter()
-                .map(|partition| OffsetDeleteResponsePartition {
-                    partition_index: partition.partition_index,
-                    error_code: ErrorCode::UnknownTopicOrPartition.code(),
-                })
-                .collect(),
-        })
-        .collect();
+    let mut topics = Vec::new();
+    for topic in &mut request.topics {
+        let count = image
+            .topics
+            .by_name(&topic.name)
+            .map_or(0, |found| found.partitions.len() as i32);
+        let (there, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions)
+            .into_iter()
+            .partition(|partition| (0..count).contains(&partition.partition_index));
+        topic.partitions = there;
+        if !missing.is_empty() {
+            topics.push(OffsetDeleteResponseTopic {
+                name: topic.name.clone(),
+                partitions: missing
+                    .into_iter()
+                    .map(|partition| OffsetDeleteResponsePartition {
+                        partition_index: partition.partition_index,
+                        error_code: ErrorCode::UnknownTopicOrPartition.code(),
+                    })
+                    .collect(),
+            });
+        }
+    }
+    request.topics.retain(|topic| !topic.partitions.is_empty());
     Reply::later(async move {
         let mut response = context.services.groups.delete_offsets(request).await;
         if response.error_code == 0 {
-            topics.append(&mut response.topics);
+            for topic in std::mem::take(&mut response.topics) {
+                // One entry per topic, its missing partitions first.
+                match topics
+                    .iter_mut()
+                    .find(|there: &&mut OffsetDeleteResponseTopic| there.name == topic.name)
+                {
+                    Some(there) => there.partitions.extend(topic.partitions),
+                    None => topics.push(topic),
+                }
+            }
             response.topics = topics;
         }
         response
