@@ -1,4 +1,4 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, removal of deleted files. Runs on the blocking
+//! task: what is due from time to time: checkpoints, flushes, retention, compaction, removal of deleted files. Runs on the blocking
 //! pool, one round at a time, until the node stops.
 
 use std::sync::Arc;
@@ -22,7 +22,10 @@ pub(super) async fn run(
     let interval = |name: &str| settings.long(name).max(1);
     let checkpoint_every = interval("replica.high.watermark.checkpoint.interval.ms");
     let retention_every = interval("log.retention.check.interval.ms");
-    let (mut checkpointed, mut retained) = (clock.now(), clock.now());
+    let compact_every = interval("log.cleaner.backoff.ms");
+    let compaction_on = settings.boolean("log.cleaner.enable");
+    let map_bytes = settings.long("log.cleaner.dedupe.buffer.size").max(1) as usize;
+    let (mut checkpointed, mut retained, mut compacted) = (clock.now(), clock.now(), clock.now());
     loop {
         tokio::select! {
             biased;
@@ -38,12 +41,19 @@ pub(super) async fn run(
         if retain {
             retained = now;
         }
+        let compact = compaction_on && now - compacted >= compact_every;
+        if compact {
+            compacted = now;
+        }
         let logs = Arc::clone(&logs);
         let round = move || {
             logs.flush_due(now);
             logs.remove_doomed(now);
             if retain {
                 logs.retain(now);
+            }
+            if compact {
+                logs.compact(map_bytes, now);
             }
             if checkpoint && let Err(error) = logs.write_checkpoints() {
                 tracing::error!(%error, "checkpoints cannot be written");

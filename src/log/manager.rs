@@ -51,6 +51,8 @@ pub struct LogManager {
     logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
     /// Renamed directories and when they were.
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
+    /// Where the dirty part of each compacted log begins.
+    first_dirty: Mutex<HashMap<TopicPartition, Offset>>,
 }
 
 /// The directory of the metadata log: lives beside the topics but is not one of them.
@@ -76,6 +78,7 @@ impl LogManager {
             settings,
             logs: RwLock::default(),
             doomed: Mutex::default(),
+            first_dirty: Mutex::default(),
         })
     }
 
@@ -114,6 +117,8 @@ impl LogManager {
         let recovery_points = offsets(checkpoint::RECOVERY_POINTS);
         let log_starts = offsets(checkpoint::LOG_STARTS);
         let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS);
+
+        self.first_dirty.lock().extend(offsets(checkpoint::CLEANED));
 
         let mut found = Vec::new();
         for entry in fs::read_dir(&dir.path).at("list", &dir.path)? {
@@ -267,6 +272,42 @@ impl LogManager {
             }
             log.expire_producers(now, self.settings.producer_id_expiration_ms);
         }
+    }
+
+    /// Compacts the logs that are due, one after the other, with `map_bytes` for the keys of each. A log that cannot be
+    /// compacted is left as it is, and the others go on.
+    pub fn compact(&self, map_bytes: usize, now: Timestamp) {
+        for log in self.all() {
+            let partition = log.partition();
+            let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
+            match log.compact(first_dirty, map_bytes, now) {
+                Ok(Some(next)) => {
+                    tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
+                    self.first_dirty.lock().insert(partition.clone(), next);
+                    if let Err(error) = self.write_cleaned() {
+                        tracing::error!(%error, "the cleaner's checkpoint cannot be written");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%partition, %error, "a log cannot be compacted"),
+            }
+        }
+    }
+
+    fn write_cleaned(&self) -> Result<(), StorageError> {
+        let first_dirty = self.first_dirty.lock().clone();
+        for dir in &self.dirs {
+            let mine: Vec<_> = first_dirty
+                .iter()
+                .filter(|(partition, _)| {
+                    self.get(partition)
+                        .is_some_and(|log| log.dir().starts_with(&dir.path))
+                })
+                .map(|(partition, offset)| (partition, *offset))
+                .collect();
+            checkpoint::write_offsets(&dir.path.join(checkpoint::CLEANED), mine.into_iter())?;
+        }
+        Ok(())
     }
 
     /// Flushes the logs whose settings ask for it.

@@ -3,6 +3,7 @@
 
 pub mod append;
 pub mod checkpoint;
+pub mod compaction;
 pub mod dir;
 pub mod error;
 pub mod index;

@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
+use super::compaction::plan::{self, Plan, Sealed};
+use super::compaction::{self, Sources};
 use super::dir;
 use super::error::{AppendError, DiskContext, ReadError, StorageError};
 use super::index::transaction::AbortedTransaction;
@@ -461,6 +463,29 @@ impl PartitionLog {
         self.state.lock().retain(now)
     }
 
+    /// Compacts the log if it is due, remembering at most `map_bytes` of keys; gives where the next pass begins.
+    ///
+    /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
+    /// the work is thrown away.
+    pub fn compact(
+        &self,
+        first_dirty: Offset,
+        map_bytes: usize,
+        now: Timestamp,
+    ) -> Result<Option<Offset>, StorageError> {
+        let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
+            return Ok(None);
+        };
+        let rewritten = compaction::rewrite(&sources, &plan, map_bytes, now)?;
+        let mut state = self.state.lock();
+        for (replaced, segment) in rewritten.segments {
+            if !state.swap(&replaced, segment, now)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(rewritten.first_dirty))
+    }
+
     /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
     pub fn remove_doomed(&self, now: Timestamp) {
         let due = {
@@ -859,6 +884,108 @@ impl State {
             )?;
         }
         Ok(())
+    }
+
+    fn plan_compaction(
+        &mut self,
+        first_dirty: Offset,
+        now: Timestamp,
+    ) -> Result<Option<(Sources, Plan)>, StorageError> {
+        if !self.settings.cleanup_compact {
+            return Ok(None);
+        }
+        let mut sealed = Vec::new();
+        for index in 1..self.segments.len() {
+            let end_offset = self.segments[index].base_offset;
+            let segment = &mut self.segments[index - 1];
+            let newest = segment
+                .newest_timestamp()?
+                .map_or(segment.created, |(newest, _)| newest);
+            sealed.push(Sealed {
+                base_offset: segment.base_offset,
+                end_offset,
+                size: segment.size,
+                newest,
+            });
+        }
+        let last_stable = self.watermarks().last_stable;
+        let Some(plan) = plan::plan(&sealed, first_dirty, last_stable, &self.settings, now) else {
+            return Ok(None);
+        };
+        let mut aborted = Vec::new();
+        for segment in &self.segments {
+            aborted.extend(segment.aborted.all()?);
+        }
+        let last = |(id, producer): (ProducerId, &Producer)| {
+            Some((id, producer.batches.back()?.last_offset))
+        };
+        let sources = Sources {
+            dir: self.dir.clone(),
+            settings: self.settings.clone(),
+            aborted,
+            last_of_producer: self.producers.iter().filter_map(last).collect(),
+        };
+        Ok(Some((sources, plan)))
+    }
+
+    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
+    /// when they are not all there any more; its files are then removed.
+    fn swap(
+        &mut self,
+        replaced: &[Offset],
+        cleaned: Segment,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let first = self
+            .segments
+            .iter()
+            .position(|segment| Some(&segment.base_offset) == replaced.first());
+        let there = first.filter(|first| {
+            let bases = self.segments[*first..]
+                .iter()
+                .map(|segment| &segment.base_offset);
+            bases.take(replaced.len()).eq(replaced) && cleaned.path().starts_with(&self.dir)
+        });
+        let Some(first) = there else {
+            recovery::remove_files(&cleaned)?;
+            return Ok(false);
+        };
+        let rename = |from: &Path, suffix: &str, to: &str| -> Result<PathBuf, StorageError> {
+            let name = from.to_string_lossy();
+            let target = PathBuf::from(format!(
+                "{}{to}",
+                name.strip_suffix(suffix).unwrap_or(&name)
+            ));
+            match fs::rename(from, &target) {
+                // A segment without aborted transactions has no file for them.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).at("rename", from)
+                }
+                _ => Ok(target),
+            }
+        };
+        let mut swaps = Vec::new();
+        for path in cleaned.files() {
+            swaps.push(rename(path, ".cleaned", ".swap")?);
+        }
+        let mut doomed = Vec::new();
+        for segment in &self.segments[first..first + replaced.len()] {
+            for path in segment.files() {
+                doomed.push(rename(path, "", ".deleted")?);
+            }
+        }
+        doomed.retain(|path| path.exists());
+        for path in &swaps {
+            rename(path, ".swap", "")?;
+        }
+        fs::File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .at("sync", &self.dir)?;
+        let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
+        self.segments
+            .splice(first..first + replaced.len(), [segment]);
+        self.doomed.push((now, doomed));
+        Ok(true)
     }
 
     fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {

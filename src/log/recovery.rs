@@ -324,7 +324,7 @@ fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
 }
 
 /// Reads the batches of a data file in order through a large buffer.
-struct Scanner<'a> {
+pub(super) struct Scanner<'a> {
     file: fs::File,
     path: &'a Path,
     size: u64,
@@ -334,7 +334,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
+    pub(super) fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
         let file = fs::File::open(path).at("open", path)?;
         Ok(Self {
             file,
@@ -347,7 +347,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next batch, with its bytes if `whole`; `None` at the end or where no batch can be.
-    fn next(&mut self, whole: bool) -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
+    pub(super) fn next(
+        &mut self,
+        whole: bool,
+    ) -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
         let head = self.window(super::segment::read_size_for_header(
             self.size - self.position,
         ))?;

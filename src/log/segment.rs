@@ -19,6 +19,8 @@ use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, M
 
 /// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
 const RECENT_BATCHES: usize = 64;
+/// Bytes between index entries of rewritten segments.
+const DEFAULT_INDEX_INTERVAL: u64 = 4096;
 /// Below this a message of the old formats cannot be.
 const SMALLEST_MESSAGE: i32 = 14;
 
@@ -133,6 +135,38 @@ impl Segment {
         this.times.reset(Vec::new())?;
         this.file()?;
         Ok(this)
+    }
+
+    /// An empty segment whose files have a further suffix, under construction beside those in use.
+    pub fn create_as(
+        dir: &Path,
+        base_offset: Offset,
+        suffix: &str,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
+        let path = |kind: &str| dir.join(file_name(base_offset, &format!("{kind}{suffix}")));
+        let mut this = Self::open(dir, base_offset, 0, now);
+        this.path = path(".log");
+        this.offsets = OffsetIndex::new(path(".index"), 0);
+        this.times = TimeIndex::new(path(".timeindex"), 0);
+        this.aborted = TransactionIndex::new(path(".txnindex"), 0);
+        this.offsets.reset(Vec::new())?;
+        this.times.reset(Vec::new())?;
+        // What a crash left behind under the same name must not stay at the end.
+        this.file()?.set_len(0).at("truncate", &this.path)?;
+        Ok(this)
+    }
+
+    /// Appends a batch that has its offsets already, as it is.
+    pub fn append_raw(&mut self, batch: &Bytes, span: &Span) -> Result<(), StorageError> {
+        let span = Span {
+            position: self.size,
+            ..*span
+        };
+        self.file()?
+            .write_all_at(batch, self.size)
+            .at("append to", &self.path)?;
+        self.remember(&span, DEFAULT_INDEX_INTERVAL)
     }
 
     pub fn path(&self) -> &Path {

@@ -292,3 +292,96 @@ fn duplicates_are_answered_with_their_first_offsets() {
             .duplicate
     );
 }
+
+#[test]
+fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        cleanup_compact: true,
+        cleanup_delete: false,
+        delete_retention_ms: 1_000,
+        min_cleanable_dirty_ratio: 0.0,
+        ..small()
+    };
+    let log = create(dir.path(), settings.clone());
+    let put = |n: i64, key: &str, value: Option<&str>| {
+        let mut builder = BatchBuilder::default().producer(3, 0, n as i32);
+        builder.push(500 + n, Some(key.as_bytes()), value.map(str::as_bytes));
+        builder.push(500 + n, Some(b"other"), Some(n.to_string().as_bytes()));
+        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+            .unwrap();
+    };
+    for n in 0..60 {
+        put(n * 2, &format!("key-{}", n % 7), Some("value"));
+    }
+    put(120, "key-3", None);
+    for n in 61..90 {
+        put(n * 2, "filler", Some("value"));
+    }
+    let records = |log: &PartitionLog| {
+        let mut found = std::collections::BTreeMap::new();
+        let mut count = 0;
+        let mut next = 0;
+        while next < log.log_end() {
+            let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+            let range = plan.records.unwrap();
+            let mut bytes = vec![0; range.len];
+            range
+                .file
+                .read_exact_at(&mut bytes, range.position)
+                .unwrap();
+            let header = BatchHeader::parse(&bytes).unwrap();
+            let body =
+                crate::wire::batch::record::decompressed(&header, &bytes.into(), 1 << 20).unwrap();
+            for record in crate::wire::batch::record::records(&header, &body) {
+                let record = record.unwrap();
+                found.insert(
+                    record.key.unwrap().to_vec(),
+                    (record.offset, record.value.is_some()),
+                );
+                count += 1;
+            }
+            next = header.next_offset();
+        }
+        (found, count)
+    };
+    let (before, all) = records(&log);
+    let size = log.size();
+    let next = log.compact(0, 1 << 20, NOW).unwrap().unwrap();
+    let (after, remaining) = records(&log);
+    assert_eq!(after, before);
+    assert!(
+        remaining < all / 2 && log.size() < size / 2,
+        "{remaining} of {all} records"
+    );
+    assert!(
+        !before[&b"key-3"[..]].1,
+        "the newest of key-3 is its tombstone"
+    );
+
+    // A restart finds the compacted segments, and the tombstone goes when its time has come.
+    log.close().unwrap();
+    drop(log);
+    let log = reopen(dir.path(), settings, true, next);
+    assert_eq!(records(&log).0, before);
+    log.compact(0, 1 << 20, NOW + 5_000).unwrap().unwrap();
+    let (last, _) = records(&log);
+    assert!(!last.contains_key(&b"key-3"[..]) && last.len() == before.len() - 1);
+    // A map that holds a few keys only needs more passes, and comes to the same.
+    let mut from = 0;
+    for _ in 0..50 {
+        from = log.compact(from, 64, NOW + 5_000).unwrap().unwrap_or(from);
+    }
+    assert_eq!(records(&log).0, last);
+    log.remove_doomed(NOW + 100_000_000);
+    let names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    let odd = |name: &std::ffi::OsString| {
+        [".cleaned", ".swap", ".deleted"]
+            .iter()
+            .any(|suffix| name.to_string_lossy().ends_with(suffix))
+    };
+    assert!(!names.iter().any(odd), "{names:?}");
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::compression::{Compression, Levels};
-use super::header::{self, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
+use super::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
 use super::varint;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
@@ -24,6 +24,10 @@ pub struct BatchBuilder {
     last_offset_delta: i32,
     records: Vec<u8>,
     scratch: Vec<u8>,
+    /// Timestamp type and delete horizon, which only rewritten batches have.
+    further_attributes: i16,
+    /// A rewritten batch spans the offsets of the original, whatever remains of its records.
+    kept_last_offset_delta: Option<i32>,
 }
 
 impl Default for BatchBuilder {
@@ -48,7 +52,30 @@ impl BatchBuilder {
             last_offset_delta: 0,
             records: Vec::new(),
             scratch: Vec::new(),
+            further_attributes: 0,
+            kept_last_offset_delta: None,
         }
+    }
+
+    /// A batch that takes the place of another: same offsets, producer, codec and kind. With a delete horizon, its
+    /// tombstones and markers may go after that time.
+    pub fn like(original: &BatchHeader, delete_horizon: Option<Timestamp>) -> Self {
+        let mut this = Self::new(original.compression().unwrap_or_default())
+            .at(original.base_offset, original.leader_epoch)
+            .producer(
+                original.producer_id,
+                original.producer_epoch,
+                original.base_sequence,
+            );
+        this.transactional = original.is_transactional();
+        this.control = original.is_control();
+        this.kept_last_offset_delta = Some(original.last_offset_delta);
+        this.base_timestamp = delete_horizon;
+        this.further_attributes = header::rewritten_attributes(original, delete_horizon.is_some());
+        if original.is_log_append_time() {
+            this.max_timestamp = original.max_timestamp;
+        }
+        this
     }
 
     pub fn levels(mut self, levels: Levels) -> Self {
@@ -148,9 +175,14 @@ impl BatchBuilder {
         out.push(MAGIC_V2 as u8);
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(
-            &header::attributes(codec, self.transactional, self.control).to_be_bytes(),
+            &(header::attributes(codec, self.transactional, self.control)
+                | self.further_attributes)
+                .to_be_bytes(),
         );
-        out.extend_from_slice(&self.last_offset_delta.to_be_bytes());
+        let last_offset_delta = self
+            .kept_last_offset_delta
+            .unwrap_or(self.last_offset_delta);
+        out.extend_from_slice(&last_offset_delta.to_be_bytes());
         out.extend_from_slice(&self.base_timestamp.unwrap_or(-1).to_be_bytes());
         out.extend_from_slice(&self.max_timestamp.to_be_bytes());
         out.extend_from_slice(&producer_id.to_be_bytes());
@@ -175,7 +207,6 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::BatchHeader;
     use super::super::record::{decompressed, records};
     use super::*;
 

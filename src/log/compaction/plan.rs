@@ -1,0 +1,154 @@
+//! pure: which part of a log is worth compacting, and which segments become one.
+
+use crate::base::ids::Offset;
+use crate::base::time::Timestamp;
+use crate::log::settings::LogSettings;
+
+/// A sealed segment, as the plan sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub base_offset: Offset,
+    /// Where the following segment begins.
+    pub end_offset: Offset,
+    pub size: u64,
+    pub newest: Timestamp,
+}
+
+/// What will be compacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where the part begins that no map has seen yet.
+    pub first_dirty: Offset,
+    /// Nothing at or above is touched.
+    pub end: Offset,
+    /// Segments that may be rewritten, from the oldest on.
+    pub segments: Vec<Sealed>,
+}
+
+/// The plan for a log, if it is due: its dirty part is large enough, or has waited for too long.
+pub fn plan(
+    sealed: &[Sealed],
+    first_dirty: Offset,
+    last_stable: Offset,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Option<Plan> {
+    let settled = |segment: &&Sealed| {
+        segment.end_offset <= last_stable
+            && (settings.min_compaction_lag_ms <= 0
+                || now.saturating_sub(segment.newest) >= settings.min_compaction_lag_ms)
+    };
+    let segments: Vec<Sealed> = sealed.iter().take_while(settled).copied().collect();
+    let end = segments.last()?.end_offset;
+    let start = segments.first()?.base_offset;
+    // A checkpoint from another life of the log means nothing.
+    let first_dirty = if (start..=end).contains(&first_dirty) {
+        first_dirty
+    } else {
+        start
+    };
+    let dirty: Vec<&Sealed> = segments
+        .iter()
+        .filter(|segment| segment.end_offset > first_dirty)
+        .collect();
+    let dirty_bytes: u64 = dirty.iter().map(|segment| segment.size).sum();
+    let all_bytes: u64 = segments.iter().map(|segment| segment.size).sum();
+    if dirty_bytes == 0 {
+        return None;
+    }
+    let ratio = dirty_bytes as f64 / all_bytes as f64;
+    let overdue = settings.max_compaction_lag_ms < i64::MAX
+        && dirty
+            .iter()
+            .any(|segment| now.saturating_sub(segment.newest) > settings.max_compaction_lag_ms);
+    (ratio > settings.min_cleanable_dirty_ratio || overdue).then_some(Plan {
+        first_dirty,
+        end,
+        segments,
+    })
+}
+
+/// Segments that are written as one: together within the limits of a segment.
+pub fn group(segments: &[Sealed], settings: &LogSettings) -> Vec<Vec<Sealed>> {
+    let mut groups: Vec<Vec<Sealed>> = Vec::new();
+    for segment in segments {
+        if let Some(last) = groups.last_mut() {
+            let size: u64 = last.iter().map(|member| member.size).sum();
+            let span = segment.end_offset - last.first().map_or(0, |member| member.base_offset);
+            if size + segment.size <= u64::from(settings.segment_bytes)
+                && span <= i64::from(i32::MAX)
+            {
+                last.push(*segment);
+                continue;
+            }
+        }
+        groups.push(vec![*segment]);
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(sizes: &[u64]) -> Vec<Sealed> {
+        let sealed = |(index, size): (usize, &u64)| Sealed {
+            base_offset: index as i64 * 10,
+            end_offset: (index as i64 + 1) * 10,
+            size: *size,
+            newest: index as i64 * 1_000,
+        };
+        sizes.iter().enumerate().map(sealed).collect()
+    }
+
+    fn compacted() -> LogSettings {
+        LogSettings {
+            cleanup_compact: true,
+            ..LogSettings::default()
+        }
+    }
+
+    #[test]
+    fn a_log_is_due_when_more_than_its_share_is_dirty() {
+        let sealed = segments(&[100, 100, 100]);
+        assert_eq!(plan(&sealed, 20, 30, &compacted(), 9_000), None);
+        let due = plan(&sealed, 10, 30, &compacted(), 9_000).unwrap();
+        assert_eq!((due.first_dirty, due.end, due.segments.len()), (10, 30, 3));
+        let impatient = LogSettings {
+            max_compaction_lag_ms: 1_000,
+            ..compacted()
+        };
+        assert!(plan(&sealed, 20, 30, &impatient, 9_000).is_some());
+    }
+
+    #[test]
+    fn what_is_undecided_or_too_young_is_left_alone() {
+        let sealed = segments(&[100, 100, 100]);
+        assert_eq!(plan(&sealed, 0, 25, &compacted(), 9_000).unwrap().end, 20);
+        let patient = LogSettings {
+            min_compaction_lag_ms: 8_500,
+            ..compacted()
+        };
+        assert_eq!(plan(&sealed, 0, 30, &patient, 9_000).unwrap().end, 10);
+        assert_eq!(plan(&[], 0, 30, &compacted(), 9_000), None);
+        assert_eq!(
+            plan(&sealed, 999, 30, &compacted(), 9_000)
+                .unwrap()
+                .first_dirty,
+            0
+        );
+    }
+
+    #[test]
+    fn small_segments_become_one() {
+        let settings = LogSettings {
+            segment_bytes: 250,
+            ..compacted()
+        };
+        let groups = group(&segments(&[100, 100, 100, 300, 10]), &settings);
+        assert_eq!(
+            groups.iter().map(Vec::len).collect::<Vec<_>>(),
+            [2, 1, 1, 1]
+        );
+    }
+}
