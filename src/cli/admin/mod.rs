@@ -8,6 +8,7 @@ mod cluster;
 mod configs;
 mod console;
 mod groups;
+mod reset;
 mod topics;
 
 use std::path::Path;
@@ -64,6 +65,7 @@ const TOOLS: &[(&str, &str, Tool)] = &[
     ),
     ("container", "container", container::run),
     ("ready", "ready", ready),
+    ("reset", "reset", reset::run),
     ("tool-names", "tool-names", tool_names),
 ];
 

@@ -1,0 +1,116 @@
+//! `reset`: empties the topics of a running broker and forgets its groups, for the time between two tests.
+//!
+//! Topics stay, with their settings; their records are deleted up to the end, so offsets go on from there. A group with
+//! members stays and is named. Open transactions are left to whoever opened them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use super::client::{Cluster, Failure, WITHIN, name, run as run_work};
+use crate::cli::options::Takes::Value;
+use crate::cli::options::{Options, Takes, parse};
+use crate::wire::message::delete_groups::DeleteGroupsRequest;
+use crate::wire::message::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use crate::wire::message::list_groups::ListGroupsRequest;
+
+const OPTIONS: &[(&str, Takes)] = &[("bootstrap-server", Value), ("command-config", Value)];
+/// Everything up to the high watermark.
+const TO_THE_END: i64 = -1;
+
+pub(super) fn run(arguments: &[String]) -> ExitCode {
+    run_work(async {
+        let mut arguments = arguments.to_vec();
+        if !arguments
+            .iter()
+            .any(|argument| argument.starts_with("--bootstrap-server"))
+        {
+            arguments.extend(["--bootstrap-server", "localhost:9092"].map(str::to_owned));
+        }
+        let options: Options = parse(arguments, OPTIONS)?;
+        let cluster = Cluster::connect(&options).await?;
+        let topics = empty_topics(&cluster).await?;
+        let (groups, kept) = forget_groups(&cluster).await?;
+        println!("{topics} topics emptied, {groups} groups forgotten");
+        if kept.is_empty() {
+            return Ok(());
+        }
+        Err(format!("not forgotten: {}", kept.join(", ")).into())
+    })
+}
+
+async fn empty_topics(cluster: &Cluster) -> Result<usize, Failure> {
+    let topics = cluster.metadata(None).await?.topics;
+    let own = topics.iter().filter(|topic| !topic.is_internal);
+    let mut count = 0;
+    let mut partitions = Vec::new();
+    for topic in own {
+        let name = topic.name.as_deref().unwrap_or_default();
+        count += 1;
+        let indexes = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.partition_index);
+        partitions.extend(indexes.map(|index| (name.to_owned(), index)));
+    }
+    if partitions.is_empty() {
+        return Ok(count);
+    }
+    for (leader, partitions) in cluster.leaders(&partitions).await? {
+        let mut by_topic: BTreeMap<String, Vec<DeleteRecordsPartition>> = BTreeMap::new();
+        for (topic, index) in partitions {
+            by_topic
+                .entry(topic)
+                .or_default()
+                .push(DeleteRecordsPartition {
+                    partition_index: index,
+                    offset: TO_THE_END,
+                });
+        }
+        let request = DeleteRecordsRequest {
+            topics: by_topic
+                .into_iter()
+                .map(|(topic, partitions)| DeleteRecordsTopic {
+                    name: topic.into(),
+                    partitions,
+                })
+                .collect(),
+            timeout_ms: WITHIN.as_millis() as i32,
+        };
+        for topic in leader.call(&request, WITHIN).await?.topics {
+            for partition in topic.partitions {
+                if partition.error_code != 0 {
+                    return Err(format!(
+                        "{}-{}: {}",
+                        topic.name,
+                        partition.partition_index,
+                        name(partition.error_code)
+                    )
+                    .into());
+                }
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// How many groups are gone, and which are not, with the reason.
+async fn forget_groups(cluster: &Cluster) -> Result<(usize, Vec<String>), Failure> {
+    let listed = cluster.call(&ListGroupsRequest::default()).await?;
+    let (mut gone, mut kept) = (0, Vec::new());
+    for group in listed.groups {
+        let coordinator = cluster.coordinator(&group.group_id).await?;
+        let request = DeleteGroupsRequest {
+            groups_names: vec![group.group_id],
+        };
+        for result in coordinator.call(&request, WITHIN).await?.results {
+            if result.error_code == 0 {
+                gone += 1;
+            } else {
+                kept.push(format!("{} ({})", result.group_id, name(result.error_code)));
+            }
+        }
+    }
+    Ok((gone, kept))
+}
