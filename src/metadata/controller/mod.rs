@@ -9,6 +9,9 @@ pub mod settings;
 pub mod task;
 pub mod topics;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::base::ids::{BrokerId, Uuid};

@@ -1,0 +1,279 @@
+//! Decisions on small images, and the quorum of one across restarts.
+
+use super::brokers::{Registration, fence, reclaim, register};
+use super::{Context, topics};
+use crate::base::ids::Uuid;
+use crate::config::broker::BrokerSettings;
+use crate::metadata::bootstrap;
+use crate::metadata::image::{Delta, Image, records_of};
+use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{ConfigRecord, PartitionChangeRecord};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+
+const NOW: i64 = 1_000;
+
+fn apply(image: &mut Image, records: &[Record]) {
+    for record in records {
+        image.apply(record, image.offset + 1, &mut Delta::default());
+    }
+}
+
+/// A cluster of this node alone, as a start makes it.
+fn cluster() -> Image {
+    let mut image = Image::empty();
+    apply(&mut image, &bootstrap::records());
+    let registration = Registration {
+        node_id: 1,
+        incarnation: Uuid([9; 16]),
+        endpoints: vec![("PLAINTEXT".to_owned(), "localhost".to_owned(), 9092, 0)],
+        controller: ("CONTROLLER".to_owned(), "localhost".to_owned(), 9093),
+        rack: None,
+        log_dirs: vec![Uuid([7; 16])],
+    };
+    let next = image.offset + 1;
+    apply(&mut image, &register(&registration, next));
+    image
+}
+
+/// Ids differ from those of topics that the image has.
+fn context<'a>(image: &Image, settings: &'a BrokerSettings) -> Context<'a> {
+    let ids = vec![Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])];
+    Context {
+        now: NOW,
+        node_id: 1,
+        settings,
+        ids,
+        clamp_replication: false,
+    }
+}
+
+fn topic(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
+    CreatableTopic {
+        name: name.into(),
+        num_partitions: partitions,
+        replication_factor: factor,
+        ..Default::default()
+    }
+}
+
+/// Creates one topic; the error, or how many partitions it has then.
+fn create(image: &mut Image, topic: CreatableTopic) -> Result<usize, ErrorCode> {
+    let settings = BrokerSettings::default();
+    let name = topic.name.clone();
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let decision = topics::create(image, &request, context(image, &settings));
+    apply(image, &decision.records);
+    match ErrorCode::from_code(decision.answer.topics[0].error_code).unwrap() {
+        ErrorCode::None => Ok(image.topics.by_name(&name).unwrap().partitions.len()),
+        error => Err(error),
+    }
+}
+
+#[test]
+fn each_mistake_of_a_new_topic_has_kafkas_error() {
+    let mut image = cluster();
+    assert_eq!(create(&mut image, topic("a.b", 3, 1)), Ok(3));
+    assert_eq!(create(&mut image, topic("defaults", -1, -1)), Ok(1));
+    let mut refused = |topic| create(&mut image, topic).unwrap_err();
+    assert_eq!(refused(topic("a.b", 1, 1)), ErrorCode::TopicAlreadyExists);
+    assert_eq!(
+        refused(topic("a_b", 1, 1)),
+        ErrorCode::InvalidTopicException
+    );
+    assert_eq!(refused(topic("", 1, 1)), ErrorCode::InvalidTopicException);
+    assert_eq!(refused(topic("..", 1, 1)), ErrorCode::InvalidTopicException);
+    assert_eq!(
+        refused(topic("x y", 1, 1)),
+        ErrorCode::InvalidTopicException
+    );
+    assert_eq!(
+        refused(topic(&"x".repeat(250), 1, 1)),
+        ErrorCode::InvalidTopicException
+    );
+    assert_eq!(refused(topic("t", 0, 1)), ErrorCode::InvalidPartitions);
+    assert_eq!(
+        refused(topic("t", 1, 0)),
+        ErrorCode::InvalidReplicationFactor
+    );
+    assert_eq!(
+        refused(topic("t", 1, 2)),
+        ErrorCode::InvalidReplicationFactor
+    );
+    assert_eq!(refused(topic("t", 10_001, 1)), ErrorCode::PolicyViolation);
+    let with = |name: &str, value: Option<&str>| CreatableTopic {
+        configs: vec![CreatableTopicConfig {
+            name: name.into(),
+            value: value.map(Into::into),
+        }],
+        ..topic("t", 1, 1)
+    };
+    assert_eq!(
+        refused(with("retention.ms", Some("abc"))),
+        ErrorCode::InvalidConfig
+    );
+    assert_eq!(
+        refused(with("no.such.setting", Some("1"))),
+        ErrorCode::InvalidConfig
+    );
+    assert_eq!(
+        refused(with("retention.ms", None)),
+        ErrorCode::InvalidConfig
+    );
+    let assigned = |partition: i32, brokers: &[i32], count: i32| CreatableTopic {
+        assignments: vec![CreatableReplicaAssignment {
+            partition_index: partition,
+            broker_ids: brokers.to_vec(),
+        }],
+        ..topic("t", count, -1)
+    };
+    assert_eq!(refused(assigned(0, &[1], 1)), ErrorCode::InvalidRequest);
+    assert_eq!(
+        refused(assigned(1, &[1], -1)),
+        ErrorCode::InvalidReplicaAssignment
+    );
+    assert_eq!(
+        refused(assigned(0, &[1, 1], -1)),
+        ErrorCode::InvalidReplicaAssignment
+    );
+    assert_eq!(
+        refused(assigned(0, &[5], -1)),
+        ErrorCode::InvalidReplicaAssignment
+    );
+    assert_eq!(
+        refused(assigned(0, &[], -1)),
+        ErrorCode::InvalidReplicaAssignment
+    );
+    assert_eq!(create(&mut image, assigned(0, &[1], -1)), Ok(1));
+}
+
+#[test]
+fn two_entries_of_one_name_fail_together_and_validation_changes_nothing() {
+    let image = cluster();
+    let settings = BrokerSettings::default();
+    let twice = CreateTopicsRequest {
+        topics: vec![topic("t", 1, 1), topic("t", 1, 1)],
+        ..Default::default()
+    };
+    let decision = topics::create(&image, &twice, context(&image, &settings));
+    let codes: Vec<_> = decision
+        .answer
+        .topics
+        .iter()
+        .map(|topic| topic.error_code)
+        .collect();
+    assert_eq!(
+        (codes, decision.records.len()),
+        (vec![ErrorCode::InvalidRequest.code()], 0)
+    );
+    let checked = CreateTopicsRequest {
+        topics: vec![topic("t", 4, 1)],
+        validate_only: true,
+        ..Default::default()
+    };
+    let decision = topics::create(&image, &checked, context(&image, &settings));
+    assert_eq!(
+        (
+            decision.answer.topics[0].num_partitions,
+            decision.records.len()
+        ),
+        (4, 0)
+    );
+}
+
+#[test]
+fn a_node_takes_back_partitions_that_were_fenced_with_it() {
+    let mut image = cluster();
+    create(&mut image, topic("kept", 1, 1)).unwrap();
+    create(&mut image, topic("emptied", 1, 1)).unwrap();
+    let stopped = fence(&image, 1);
+    apply(&mut image, &stopped);
+    assert_eq!(image.live_brokers().count(), 0);
+    // Apache Kafka, with eligible leader replicas, leaves nobody in sync.
+    let id = image.topics.by_name("emptied").unwrap().id;
+    let change = PartitionChangeRecord {
+        partition_id: 0,
+        topic_id: id,
+        leader: -1,
+        isr: Some(Vec::new()),
+        eligible_leader_replicas: Some(vec![1]),
+        ..Default::default()
+    };
+    apply(&mut image, &[change.into()]);
+    let taken = reclaim(&image, 1);
+    assert_eq!(taken.len(), 2);
+    apply(&mut image, &taken);
+    for topic in image.topics.iter() {
+        let partition = &topic.partitions[0];
+        assert_eq!(
+            (partition.leader, partition.isr.as_slice()),
+            (1, [1].as_slice()),
+            "{}",
+            topic.name
+        );
+        assert!(partition.elr.is_empty());
+    }
+    // Somebody else's partition stays theirs.
+    assert_eq!(reclaim(&image, 2).len(), 0);
+}
+
+#[test]
+fn a_snapshot_says_what_the_image_says() {
+    let mut image = cluster();
+    for name in ["t", "u", "v"] {
+        create(&mut image, topic(name, 2, 1)).unwrap();
+    }
+    let own = ConfigRecord {
+        resource_type: 2,
+        resource_name: "u".into(),
+        name: "retention.ms".into(),
+        value: Some("5".into()),
+    };
+    apply(&mut image, &[own.into()]);
+    let mut again = Image::empty();
+    apply(&mut again, &records_of(&image));
+    (again.offset, again.features_epoch) = (image.offset, image.features_epoch);
+    assert_eq!(again, image);
+}
+
+#[test]
+fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut quorum, mut image) = SingleQuorum::open(dir.path(), 1, true, NOW).unwrap();
+    let mut expected = cluster();
+    let first = records_of(&expected);
+    quorum.commit(&first, NOW).unwrap();
+    quorum.sync(NOW).unwrap();
+    apply(&mut image, &first);
+    for (round, name) in ["a", "b", "c", "d"].iter().enumerate() {
+        drop(quorum);
+        let clean = round % 2 == 0;
+        let (reopened, loaded) = SingleQuorum::open(dir.path(), 1, clean, NOW).unwrap();
+        quorum = reopened;
+        assert_eq!(quorum.epoch(), round as i32 + 2);
+        assert_eq!(loaded.topics, expected.topics);
+        assert_eq!(
+            (&loaded.configs, &loaded.brokers),
+            (&expected.configs, &expected.brokers)
+        );
+        let before = expected.clone();
+        create(&mut expected, topic(name, 2, 1)).unwrap();
+        let settings = BrokerSettings::default();
+        let request = CreateTopicsRequest {
+            topics: vec![topic(name, 2, 1)],
+            ..Default::default()
+        };
+        let records = topics::create(&before, &request, context(&before, &settings)).records;
+        quorum.commit(&records, NOW).unwrap();
+        quorum.sync(NOW).unwrap();
+        if round == 1 {
+            quorum.snapshot(&expected, NOW).unwrap();
+        }
+    }
+}
