@@ -31,6 +31,8 @@ mkdir -p "$fs"/{bin,sbin,usr/bin,usr/sbin,usr/local/bin,usr/local/sbin,etc,tmp,p
          "$fs"/mnt/shared/config "$fs"/var/lib/kafka/data "$fs"/var/log
 cp "$packages/bin/busybox" "$fs/bin/busybox"
 cp "$packages/bin/bash-static" "$fs/bin/bash"
+# Not busybox: its shell takes its own nc before one that health checks can use.
+ln -s bash "$fs/bin/sh"
 for name in $("$packages/bin/busybox" --list); do [ -e "$fs/bin/$name" ] || ln -s busybox "$fs/bin/$name"; done
 ln -s /bin/env "$fs/usr/bin/env"
 ln -s /bin/bash "$fs/usr/bin/bash"
