@@ -1,4 +1,22 @@
 //! The composition root: builds every part, wires them, owns the order of start and stop.
+//!
+//! A test in Rust may hold brokers of its own, as many as it likes in one process, each on a free port and in a directory
+//! that goes with it; dropping one ends it:
+//!
+//! ```
+//! use monedula::broker::{Broker, boot::Options};
+//! use monedula::config::{broker::standalone, parse::properties};
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let dir = tempfile::tempdir().unwrap();
+//! let settings = format!("listeners=PLAINTEXT://localhost:0\nlog.dirs={}\n", dir.path().display());
+//! let config = standalone(&properties(&settings)).unwrap().config;
+//! let options = Options { clamp_replication: true, ..Options::default() };
+//! let broker = Broker::start(config, options).await.unwrap();
+//! let bootstrap_servers = broker.addresses()[0].to_string();
+//! # assert!(std::net::TcpStream::connect(bootstrap_servers).is_ok());
+//! # });
+//! ```
 
 pub mod boot;
 mod housekeeping;
