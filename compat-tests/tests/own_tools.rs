@@ -1,7 +1,5 @@
 //! Our front-ends print what Apache Kafka's own tools print, with the same exit codes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 use std::time::Duration;
 
