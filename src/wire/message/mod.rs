@@ -8,6 +8,10 @@ pub mod macros;
 #[cfg(test)]
 pub mod arbitrary;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod recordings;
+#[cfg(test)]
 mod second_opinion;
 #[cfg(test)]
 mod tests;
