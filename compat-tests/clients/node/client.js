@@ -1,0 +1,21 @@
+// kafkajs: admin, idempotent producer with both compressions, group, transactions. Argument: the address of a broker.
+const { Kafka, CompressionTypes, logLevel } = require('kafkajs')
+const k = new Kafka({ clientId: 'x', brokers: [process.argv[2]], logLevel: logLevel.ERROR })
+;(async () => {
+  const admin = k.admin(); await admin.connect()
+  console.log('created', await admin.createTopics({ topics: [{ topic: 'njs', numPartitions: 3 }] }))
+  const p = k.producer({ idempotent: true }); await p.connect()
+  for (let i = 0; i < 30; i++) await p.send({ topic: 'njs', compression: i % 2 ? CompressionTypes.GZIP : CompressionTypes.None, messages: [{ key: 'k' + i, value: 'v' + i, headers: { h: 'x' } }] })
+  const c = k.consumer({ groupId: 'njsg' }); await c.connect(); await c.subscribe({ topic: 'njs', fromBeginning: true })
+  let n = 0
+  await new Promise(async (res) => { await c.run({ eachMessage: async ({ message }) => { if (message.headers.h.toString() === 'x' && ++n === 30) res() } }) })
+  console.log('consumed', n)
+  await c.disconnect()
+  console.log((await admin.fetchOffsets({ groupId: 'njsg', topics: ['njs'] }))[0].partitions.length)
+  const tx = k.producer({ transactionalId: 'tx1', idempotent: true, maxInFlightRequests: 1 }); await tx.connect()
+  const t = await tx.transaction(); await t.send({ topic: 'njs', messages: [{ value: 'in-tx' }] }); await t.commit()
+  const t2 = await tx.transaction(); await t2.send({ topic: 'njs', messages: [{ value: 'aborted' }] }); await t2.abort()
+  console.log('tx ok'); await tx.disconnect()
+  await admin.deleteTopics({ topics: ['njs'] }); console.log(await admin.listTopics())
+  await p.disconnect(); await admin.disconnect()
+})().catch(e => { console.error('FAIL', e); process.exit(1) })
