@@ -1,5 +1,8 @@
 //! pure: is this batch fit to be appended, and what must change in it? Kafka's `LogValidator`.
 
+use std::cell::RefCell;
+use std::io::Read;
+
 use bytes::{Bytes, BytesMut};
 
 use super::error::{AppendError, RecordError};
@@ -11,10 +14,13 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, MAGIC_END, MAGIC_V2};
 use crate::wire::batch::record::{self, read_raw};
+use crate::wire::batch::record_stream::{RecordStream, StreamFault, Window};
 use crate::wire::error_code::ErrorCode;
 
 /// What the records of one batch may grow to when decompressed: more is a bomb, not a message.
 pub const DECOMPRESSED_MAX: usize = 512 << 20;
+/// Records of one batch that the answer names as refused. A batch has millions where each is a few bytes.
+const FAULTS_MAX: usize = 10_000;
 
 /// Who wrote the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,23 +115,18 @@ fn validate_records(
     let codec = header
         .compression()
         .map_err(|error| invalid(error.to_string()))?;
-    let plain;
-    let body: &[u8] = match codec {
-        Compression::None => records.get(HEADER_SIZE..).unwrap_or_default(),
-        codec => {
-            let packed = records.get(HEADER_SIZE..).unwrap_or_default();
-            plain = codec
-                .decompress(packed, DECOMPRESSED_MAX)
-                .map_err(corrupt)?;
-            &plain
-        }
-    };
-    let newest = walk(&header, body, settings, now)?;
-
+    let body = records.get(HEADER_SIZE..).unwrap_or_default();
     let target = settings.compression.unwrap_or(codec);
     if target != codec {
-        return Ok(recompress(&header, body, target, settings, now));
+        let plain = codec.decompress(body, DECOMPRESSED_MAX).map_err(corrupt)?;
+        walk_plain(&header, &plain, settings, now)?;
+        return Ok(recompress(&header, &plain, target, settings, now));
     }
+    let newest = if codec == Compression::None {
+        walk_plain(&header, body, settings, now)?
+    } else {
+        walk_packed(&header, codec, body, settings, now)?
+    };
     if settings.log_append_time {
         let mut bytes = BytesMut::from(&records[..]);
         header::stamp_append_time(&mut bytes, now);
@@ -159,45 +160,23 @@ fn validate_records(
     })
 }
 
-/// Looks at every record once; gives the newest timestamp.
-fn walk(
+/// Looks at every record of an uncompressed batch once; gives the newest timestamp.
+fn walk_plain(
     header: &BatchHeader,
     body: &[u8],
     settings: &LogSettings,
     now: Timestamp,
 ) -> Result<Timestamp, AppendError> {
     let mut rest = body;
-    let mut newest = -1;
-    let mut faults = Vec::new();
-    let mut fault_code = ErrorCode::InvalidRecord;
+    let mut check = Check::new(header, settings, now);
     for index in 0..header.record_count {
         let raw = read_raw(&mut rest).map_err(|what| invalid(format!("record {index}: {what}")))?;
-        if raw.offset_delta != index {
-            return Err(invalid(format!(
-                "record {index} has an offset delta of {}",
-                raw.offset_delta
-            )));
-        }
-        if settings.cleanup_compact && raw.key.is_none() {
-            faults.push(RecordError {
-                batch_index: index,
-                message: "a compacted topic cannot accept a message without a key".to_owned(),
-            });
-        }
-        let timestamp = header.base_timestamp.saturating_add(raw.timestamp_delta);
-        newest = newest.max(timestamp);
-        if !settings.log_append_time
-            && timestamp != -1
-            && !settings.accepts_timestamp(timestamp, now)
-        {
-            fault_code = ErrorCode::InvalidTimestamp;
-            faults.push(RecordError {
-                batch_index: index,
-                message: format!(
-                    "timestamp {timestamp} is out of the range that the topic accepts at {now}"
-                ),
-            });
-        }
+        check.record(
+            index,
+            raw.offset_delta,
+            raw.timestamp_delta,
+            raw.key.is_some(),
+        )?;
     }
     if !rest.is_empty() {
         return Err(invalid(format!(
@@ -205,14 +184,123 @@ fn walk(
             rest.len()
         )));
     }
-    if faults.is_empty() {
-        return Ok(newest);
-    }
-    Err(AppendError::Refused {
-        code: fault_code,
-        message: "one or more records have been rejected".to_owned(),
-        records: faults,
+    check.end()
+}
+
+/// The same for a compressed one, of which only a window is in memory at any time.
+fn walk_packed(
+    header: &BatchHeader,
+    codec: Compression,
+    body: &[u8],
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Timestamp, AppendError> {
+    let plain = codec.reader(body).map_err(corrupt)?;
+    let mut check = Check::new(header, settings, now);
+    WINDOW.with_borrow_mut(|window| {
+        let mut stream = RecordStream::new(plain.take(DECOMPRESSED_MAX as u64), window);
+        for index in 0..header.record_count {
+            let record = stream.next().map_err(|fault| match fault {
+                StreamFault::Record(what) => invalid(format!("record {index}: {what}")),
+                StreamFault::Codec(error) => corrupt(BatchError::Decompression(error.to_string())),
+            })?;
+            check.record(
+                index,
+                record.offset_delta,
+                record.timestamp_delta,
+                record.has_key,
+            )?;
+        }
+        match stream.is_at_end() {
+            Ok(true) => check.end(),
+            Ok(false) => Err(invalid("bytes after the last record")),
+            Err(error) => Err(corrupt(BatchError::Decompression(error.to_string()))),
+        }
     })
+}
+
+thread_local! {
+    /// A fresh window for each batch would cost more in page faults than the codec takes.
+    static WINDOW: RefCell<Window> = RefCell::new(Window::default());
+}
+
+/// What Kafka demands of each record of a batch, and what it learns from them.
+struct Check<'a> {
+    header: &'a BatchHeader,
+    settings: &'a LogSettings,
+    now: Timestamp,
+    newest: Timestamp,
+    faults: Vec<RecordError>,
+    fault_code: ErrorCode,
+}
+
+impl<'a> Check<'a> {
+    fn new(header: &'a BatchHeader, settings: &'a LogSettings, now: Timestamp) -> Self {
+        Self {
+            header,
+            settings,
+            now,
+            newest: -1,
+            faults: Vec::new(),
+            fault_code: ErrorCode::InvalidRecord,
+        }
+    }
+
+    fn record(
+        &mut self,
+        index: i32,
+        offset_delta: i32,
+        timestamp_delta: i64,
+        has_key: bool,
+    ) -> Result<(), AppendError> {
+        if offset_delta != index {
+            return Err(invalid(format!(
+                "record {index} has an offset delta of {offset_delta}"
+            )));
+        }
+        if self.settings.cleanup_compact && !has_key {
+            self.fault(index, || {
+                "a compacted topic cannot accept a message without a key".to_owned()
+            });
+        }
+        let (timestamp, now) = (
+            self.header.base_timestamp.saturating_add(timestamp_delta),
+            self.now,
+        );
+        self.newest = self.newest.max(timestamp);
+        if !self.settings.log_append_time
+            && timestamp != -1
+            && !self.settings.accepts_timestamp(timestamp, now)
+        {
+            self.fault_code = ErrorCode::InvalidTimestamp;
+            self.fault(index, || {
+                format!("timestamp {timestamp} is out of the range that the topic accepts at {now}")
+            });
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, batch_index: i32, message: impl FnOnce() -> String) {
+        if self.faults.len() < FAULTS_MAX {
+            let message = message();
+            self.faults.push(RecordError {
+                batch_index,
+                message,
+            });
+        }
+    }
+
+    /// The newest timestamp, or what is wrong with the records.
+    fn end(self) -> Result<Timestamp, AppendError> {
+        if self.faults.is_empty() {
+            return Ok(self.newest);
+        }
+        Err(AppendError::Refused {
+            code: self.fault_code,
+            message: "one or more records have been rejected".to_owned(),
+            records: self.faults,
+        })
+    }
 }
 
 /// Writes the same records with the codec that the topic asks for.

@@ -40,6 +40,8 @@ const XERIAL_HEADER: &[u8] = &[
     0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
 ];
 const XERIAL_BLOCK_SIZE: usize = 32 * 1024;
+/// No snappy block grows by more.
+const SNAPPY_RATIO_MAX: usize = 64;
 
 impl Compression {
     pub fn from_id(id: u8) -> Result<Self, BatchError> {
@@ -116,18 +118,28 @@ impl Compression {
     ///
     /// Errors: `DecompressedTooLarge` above the limit, `Decompression` for anything that the codec refuses.
     pub fn decompress(self, packed: &[u8], limit: usize) -> Result<Vec<u8>, BatchError> {
-        match self {
-            Self::None if packed.len() > limit => Err(BatchError::DecompressedTooLarge(limit)),
-            Self::None => Ok(packed.to_vec()),
-            Self::Gzip => drain(flate2::read::MultiGzDecoder::new(packed), limit),
-            Self::Snappy => unsnappy(packed, limit),
-            // The binding that compresses takes some cut frames for whole ones; this decoder does not.
-            Self::Lz4 => drain(lz4_flex::frame::FrameDecoder::new(packed), limit),
-            Self::Zstd => drain(
-                zstd::stream::read::Decoder::new(packed).map_err(refused)?,
-                limit,
-            ),
+        let mut out = Vec::new();
+        self.reader(packed)?
+            .take(limit as u64 + 1)
+            .read_to_end(&mut out)
+            .map_err(refused)?;
+        if out.len() > limit {
+            Err(BatchError::DecompressedTooLarge(limit))
+        } else {
+            Ok(out)
         }
+    }
+
+    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec.
+    pub fn reader(self, packed: &[u8]) -> Result<Box<dyn Read + '_>, BatchError> {
+        Ok(match self {
+            Self::None => Box::new(packed),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+            Self::Snappy => Box::new(SnappyReader::new(packed)?),
+            // The binding that compresses takes some cut frames for whole ones; this decoder does not.
+            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed).map_err(refused)?),
+        })
     }
 }
 
@@ -135,57 +147,70 @@ fn refused(error: impl std::fmt::Display) -> BatchError {
     BatchError::Decompression(error.to_string())
 }
 
-/// Reads a decoder to its end, but never beyond `limit`.
-fn drain(decoder: impl Read, limit: usize) -> Result<Vec<u8>, BatchError> {
-    let mut out = Vec::new();
-    decoder
-        .take(limit as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(refused)?;
-    if out.len() > limit {
-        Err(BatchError::DecompressedTooLarge(limit))
-    } else {
-        Ok(out)
-    }
+/// Reads xerial's stream of blocks, or a single raw block.
+struct SnappyReader<'a> {
+    /// What follows the block in `plain`, from the next block's size on; `None` when there are no more blocks.
+    rest: Option<&'a [u8]>,
+    plain: Vec<u8>,
+    read: usize,
 }
 
-/// Accepts xerial's stream of blocks and a single raw block.
-fn unsnappy(packed: &[u8], limit: usize) -> Result<Vec<u8>, BatchError> {
-    let mut out = Vec::new();
-    if !packed.starts_with(XERIAL_MAGIC) {
-        unsnappy_block(packed, &mut out, limit)?;
-        return Ok(out);
+impl<'a> SnappyReader<'a> {
+    fn new(packed: &'a [u8]) -> Result<Self, BatchError> {
+        let mut this = Self {
+            rest: None,
+            plain: Vec::new(),
+            read: 0,
+        };
+        if packed.starts_with(XERIAL_MAGIC) {
+            let blocks = packed.get(XERIAL_HEADER.len()..);
+            this.rest = Some(blocks.ok_or_else(|| refused("snappy header is cut"))?);
+        } else {
+            this.unpack(packed).map_err(refused)?;
+        }
+        Ok(this)
     }
-    let mut rest = packed
-        .get(XERIAL_HEADER.len()..)
-        .ok_or_else(|| refused("snappy header is cut"))?;
-    while let Some((size, tail)) = rest.split_first_chunk::<4>() {
+
+    fn next_block(&mut self) -> io::Result<bool> {
+        let Some(rest) = self.rest.filter(|rest| !rest.is_empty()) else {
+            return Ok(false);
+        };
+        let cut = || io::Error::other("a snappy block is cut");
+        let (size, tail) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let size = u32::from_be_bytes(*size) as usize;
-        let block = tail
-            .get(..size)
-            .ok_or_else(|| refused("snappy block is cut"))?;
-        unsnappy_block(block, &mut out, limit)?;
-        rest = tail.get(size..).unwrap_or_default();
+        let (block, tail) = tail.split_at_checked(size).ok_or_else(cut)?;
+        self.rest = Some(tail);
+        self.unpack(block)?;
+        Ok(true)
     }
-    if rest.is_empty() {
-        Ok(out)
-    } else {
-        Err(refused("bytes after the last snappy block"))
+
+    fn unpack(&mut self, block: &[u8]) -> io::Result<()> {
+        let size = snap::raw::decompress_len(block)?;
+        // A block says itself how large it becomes, and no element of three bytes gives more than 64.
+        if size > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(io::Error::other("a snappy block promises too much"));
+        }
+        self.read = 0;
+        self.plain.resize(size, 0);
+        let filled = snap::raw::Decoder::new().decompress(block, &mut self.plain)?;
+        self.plain.truncate(filled);
+        Ok(())
     }
 }
 
-fn unsnappy_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), BatchError> {
-    let size = snap::raw::decompress_len(block).map_err(refused)?;
-    if size > limit.saturating_sub(out.len()) {
-        return Err(BatchError::DecompressedTooLarge(limit));
+impl Read for SnappyReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.plain.len() {
+            if !self.next_block()? {
+                return Ok(0);
+            }
+        }
+        let ready = self.plain.get(self.read..).unwrap_or_default();
+        let len = ready.len().min(out.len());
+        out[..len].copy_from_slice(&ready[..len]);
+        self.read += len;
+        Ok(len)
     }
-    let start = out.len();
-    out.resize(start + size, 0);
-    let filled = snap::raw::Decoder::new()
-        .decompress(block, &mut out[start..])
-        .map_err(refused)?;
-    out.truncate(start + filled);
-    Ok(())
 }
 
 #[cfg(test)]

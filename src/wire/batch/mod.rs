@@ -6,6 +6,7 @@ pub mod builder;
 pub mod compression;
 pub mod header;
 pub mod record;
+pub mod record_stream;
 pub mod varint;
 
 /// Why bytes are not a record batch, or not the records that its header promises.

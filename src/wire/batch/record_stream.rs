@@ -1,0 +1,298 @@
+//! pure: the records of a compressed batch one after the other, through a window of fixed size.
+//!
+//! Whoever appends a batch must have looked at each of its records, but needs their keys and values for nothing: so a
+//! batch that unpacks to gigabytes costs its reader no more memory than any other.
+
+use std::io::{self, Read};
+
+use super::record::read_raw;
+use super::varint;
+
+/// Longer records are skipped field by field instead of being held.
+const WINDOW_SIZE: usize = 64 * 1024;
+/// The longest number of variable length.
+const VARINT_MAX: usize = 10;
+
+/// The memory of a [`RecordStream`], to be used again by the next.
+#[derive(Debug, Default)]
+pub struct Window {
+    bytes: Vec<u8>,
+}
+
+/// What there is to check of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub has_key: bool,
+}
+
+/// Why a stream of records ends early.
+#[derive(Debug)]
+pub enum StreamFault {
+    /// What is wrong with the record.
+    Record(&'static str),
+    /// The source failed.
+    Codec(io::Error),
+}
+
+impl From<io::Error> for StreamFault {
+    fn from(error: io::Error) -> Self {
+        Self::Codec(error)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct RecordStream<'w, R> {
+    source: R,
+    window: &'w mut Vec<u8>,
+    /// The bytes of the window that were read and not yet seen.
+    start: usize,
+    end: usize,
+}
+
+impl<'w, R: Read> RecordStream<'w, R> {
+    pub fn new(source: R, window: &'w mut Window) -> Self {
+        window.bytes.resize(WINDOW_SIZE, 0);
+        Self {
+            source,
+            window: &mut window.bytes,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The next record; the caller knows how many there are.
+    pub fn next(&mut self) -> Result<Outline, StreamFault> {
+        self.fill(VARINT_MAX)?;
+        let mut peeked = self.unseen();
+        let length =
+            varint::read_i32(&mut peeked).ok_or(StreamFault::Record("its length is cut"))?;
+        let length =
+            usize::try_from(length).map_err(|_| StreamFault::Record("its length is negative"))?;
+        let prefix = self.unseen().len() - peeked.len();
+        if prefix + length > WINDOW_SIZE {
+            self.start += prefix;
+            return self.skim(length);
+        }
+        self.fill(prefix + length)?;
+        let mut rest = self.unseen();
+        let before = rest.len();
+        let raw = read_raw(&mut rest).map_err(StreamFault::Record)?;
+        let outline = Outline {
+            timestamp_delta: raw.timestamp_delta,
+            offset_delta: raw.offset_delta,
+            has_key: raw.key.is_some(),
+        };
+        self.start += before - rest.len();
+        Ok(outline)
+    }
+
+    /// Whether the source has no more bytes.
+    pub fn is_at_end(&mut self) -> io::Result<bool> {
+        self.fill(1)?;
+        Ok(self.unseen().is_empty())
+    }
+
+    /// Reads a record that does not fit into the window: the same checks as [`read_raw`]'s.
+    fn skim(&mut self, length: usize) -> Result<Outline, StreamFault> {
+        let mut left = length;
+        self.skip(&mut left, 1, "it is empty")?;
+        let timestamp_delta = self.number(&mut left, varint::read_i64, "its timestamp is cut")?;
+        let offset_delta = self.number(&mut left, varint::read_i32, "its offset is cut")?;
+        let has_key = self.skip_bytes(&mut left, "its key does not fit")?;
+        self.skip_bytes(&mut left, "its value does not fit")?;
+        let headers = self.number(&mut left, varint::read_i32, "its number of headers is cut")?;
+        if headers < 0 {
+            return Err(StreamFault::Record("its number of headers is negative"));
+        }
+        for _ in 0..headers {
+            const KEY: &str = "a header's key does not fit or is null";
+            if !self.skip_bytes(&mut left, KEY)? {
+                return Err(StreamFault::Record(KEY));
+            }
+            self.skip_bytes(&mut left, "a header's value does not fit")?;
+        }
+        if left > 0 {
+            return Err(StreamFault::Record("bytes remain after its headers"));
+        }
+        Ok(Outline {
+            timestamp_delta,
+            offset_delta,
+            has_key,
+        })
+    }
+
+    fn number<N>(
+        &mut self,
+        left: &mut usize,
+        read: impl Fn(&mut &[u8]) -> Option<N>,
+        otherwise: &'static str,
+    ) -> Result<N, StreamFault> {
+        self.fill(VARINT_MAX)?;
+        let unseen = self.unseen();
+        let within = unseen.len().min(*left);
+        let mut rest = unseen.get(..within).unwrap_or_default();
+        let number = read(&mut rest).ok_or(StreamFault::Record(otherwise))?;
+        let taken = within - rest.len();
+        self.start += taken;
+        *left -= taken;
+        Ok(number)
+    }
+
+    /// Skips a length and as many bytes; tells whether they are there (or null).
+    fn skip_bytes(
+        &mut self,
+        left: &mut usize,
+        otherwise: &'static str,
+    ) -> Result<bool, StreamFault> {
+        let length = self.number(left, varint::read_i32, otherwise)?;
+        match usize::try_from(length) {
+            Ok(length) => self.skip(left, length, otherwise).map(|()| true),
+            Err(_) if length == -1 => Ok(false),
+            Err(_) => Err(StreamFault::Record(otherwise)),
+        }
+    }
+
+    fn skip(
+        &mut self,
+        left: &mut usize,
+        count: usize,
+        otherwise: &'static str,
+    ) -> Result<(), StreamFault> {
+        *left = left
+            .checked_sub(count)
+            .ok_or(StreamFault::Record(otherwise))?;
+        let mut remaining = count;
+        while remaining > 0 {
+            self.fill(1)?;
+            let step = self.unseen().len().min(remaining);
+            if step == 0 {
+                return Err(StreamFault::Record("it is longer than the batch"));
+            }
+            self.start += step;
+            remaining -= step;
+        }
+        Ok(())
+    }
+
+    /// Makes `wanted` bytes visible, at most a window; fewer only where the source ends.
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        if self.end - self.start >= wanted {
+            return Ok(());
+        }
+        self.window.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while self.end < wanted {
+            let Some(free) = self.window.get_mut(self.end..) else {
+                break;
+            };
+            match self.source.read(free) {
+                Ok(0) => break,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn unseen(&self) -> &[u8] {
+        self.window.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::batch::builder::BatchBuilder;
+    use crate::wire::batch::header::HEADER_SIZE;
+
+    /// Gives its bytes in small and uneven pieces.
+    struct Trickle<'a>(&'a [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = self.1 * 7 % 1013 + 1;
+            let len = self.0.len().min(out.len()).min(self.1);
+            out[..len].copy_from_slice(&self.0[..len]);
+            self.0 = &self.0[len..];
+            Ok(len)
+        }
+    }
+
+    /// What the stream says of a body of `count` records must be what reading it in place says.
+    fn check(body: &[u8], count: usize) {
+        let mut rest = body;
+        let mut expected: Result<Vec<Outline>, &str> = (0..count)
+            .map(|_| {
+                read_raw(&mut rest).map(|raw| Outline {
+                    timestamp_delta: raw.timestamp_delta,
+                    offset_delta: raw.offset_delta,
+                    has_key: raw.key.is_some(),
+                })
+            })
+            .collect();
+        if expected.is_ok() && !rest.is_empty() {
+            expected = Err("trailing");
+        }
+        let mut window = Window::default();
+        let mut stream = RecordStream::new(Trickle(body, 3), &mut window);
+        let mut got: Result<Vec<Outline>, StreamFault> =
+            (0..count).map(|_| stream.next()).collect();
+        if got.is_ok() && !stream.is_at_end().unwrap() {
+            got = Err(StreamFault::Record("trailing"));
+        }
+        match (got, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected),
+            (Err(_), Err(_)) => {}
+            (got, expected) => panic!("{got:?} instead of {expected:?}"),
+        }
+    }
+
+    fn body(values: &[Option<usize>]) -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        for (index, size) in values.iter().enumerate() {
+            let value = size.map(|size| vec![index as u8; size]);
+            let key = value.as_deref().filter(|_| index % 2 == 0);
+            builder.push_with_headers(
+                index as i32,
+                1_000 + index as i64,
+                key,
+                value.as_deref(),
+                [(&b"h"[..], value.as_deref()), (b"", None)].into_iter(),
+            );
+        }
+        builder.build()[HEADER_SIZE..].to_vec()
+    }
+
+    #[test]
+    fn records_of_every_size_are_seen() {
+        let sizes = [0, 1, 100, 21_000, 21_900, 65_400, 65_536, 200_000];
+        let values: Vec<_> = std::iter::once(None).chain(sizes.map(Some)).collect();
+        check(&body(&values), values.len());
+        check(&body(&values), values.len() - 1);
+        check(&body(&values), values.len() + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_seen_as_it_is_in_place(
+            sizes in prop::collection::vec(prop::option::of(0_usize..70_000), 1..6),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = body(&sizes);
+            let at = at.index(bytes.len().min(64));
+            bytes[at] = byte;
+            check(&bytes, sizes.len());
+            bytes.truncate(cut.index(bytes.len()));
+            check(&bytes, sizes.len());
+        }
+    }
+}
