@@ -200,7 +200,7 @@ fn walk_packed(
     WINDOW.with_borrow_mut(|window| {
         let mut stream = RecordStream::new(plain.take(DECOMPRESSED_MAX as u64), window);
         for index in 0..header.record_count {
-            let record = stream.next().map_err(|fault| match fault {
+            let record = stream.outline().map_err(|fault| match fault {
                 StreamFault::Record(what) => invalid(format!("record {index}: {what}")),
                 StreamFault::Codec(error) => corrupt(BatchError::Decompression(error.to_string())),
             })?;

@@ -64,7 +64,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
     }
 
     /// The next record; the caller knows how many there are.
-    pub fn next(&mut self) -> Result<Outline, StreamFault> {
+    pub fn outline(&mut self) -> Result<Outline, StreamFault> {
         self.fill(VARINT_MAX)?;
         let mut peeked = self.unseen();
         let length =
@@ -243,7 +243,7 @@ mod tests {
         let mut window = Window::default();
         let mut stream = RecordStream::new(Trickle(body, 3), &mut window);
         let mut got: Result<Vec<Outline>, StreamFault> =
-            (0..count).map(|_| stream.next()).collect();
+            (0..count).map(|_| stream.outline()).collect();
         if got.is_ok() && !stream.is_at_end().unwrap() {
             got = Err(StreamFault::Record("trailing"));
         }
