@@ -27,6 +27,7 @@ use crate::metadata::bootstrap;
 use crate::metadata::controller::brokers::{Registration, reclaim, register};
 use crate::metadata::controller::task::{Controller, ImageHandle};
 use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
@@ -88,8 +89,13 @@ impl Broker {
             .metadata_log_dir
             .join(".kafka_cleanshutdown")
             .exists();
-        let (quorum, image) =
-            SingleQuorum::open(&config.metadata_log_dir, config.node_id, clean, clock.now())?;
+        let (quorum, image) = SingleQuorum::open(
+            &config.metadata_log_dir,
+            config.node_id,
+            clean,
+            Upkeep::new(&config.settings),
+            clock.now(),
+        )?;
         let fresh = image.features.is_empty();
         let handle = ImageHandle::new(Arc::new(image.clone()));
         let mut controller = Controller {

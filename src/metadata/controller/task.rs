@@ -5,8 +5,9 @@
 //! then answers. So an answer is never seen before its records are durable and its logs are there.
 
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -25,8 +26,6 @@ use crate::metadata::record::Record;
 const GROUP_MAX: usize = 256;
 /// Requests that may wait; more are refused by the channel's back-pressure on the sender.
 const QUEUE_MAX: usize = 4_096;
-/// Records of one request that are still committed as one batch.
-const SNAPSHOT_EVERY_BYTES: u64 = 20 << 20;
 
 /// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
 pub trait Publisher: Send + Sync {
@@ -129,7 +128,7 @@ impl ControllerHandle {
                 Err(mpsc::TrySendError::Disconnected(_)) => return Err(ControllerGone),
                 Err(mpsc::TrySendError::Full(back)) => event = back,
             }
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -193,7 +192,7 @@ impl Controller {
     }
 
     fn run(mut self, inbox: &mpsc::Receiver<Event>) {
-        while let Ok(first) = inbox.recv() {
+        while let Some(first) = self.next_event(inbox) {
             let mut answers = Vec::new();
             let mut delta = Delta::default();
             let mut stop = None;
@@ -240,7 +239,24 @@ impl Controller {
                 let _ = done.send(());
                 return;
             }
-            self.snapshot_if_due();
+        }
+    }
+
+    /// Waits for the next event, and writes snapshots when they are due. `None` when nobody can send any more.
+    fn next_event(&mut self, inbox: &mpsc::Receiver<Event>) -> Option<Event> {
+        loop {
+            let Some(wait) = self.quorum.snapshot_wait(self.clock.now()) else {
+                return inbox.recv().ok();
+            };
+            match inbox.recv_timeout(Duration::from_millis(wait)) {
+                Ok(event) => return Some(event),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
+                tracing::error!(%error, "a metadata snapshot failed");
+                return inbox.recv().ok();
+            }
         }
     }
 
@@ -275,14 +291,5 @@ impl Controller {
             publisher.on_update(delta, &image);
         }
         self.handle.current.store(image);
-    }
-
-    fn snapshot_if_due(&mut self) {
-        if self.quorum.since_snapshot() < SNAPSHOT_EVERY_BYTES {
-            return;
-        }
-        if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
-            tracing::error!(%error, "a metadata snapshot failed");
-        }
     }
 }

@@ -7,6 +7,7 @@ use crate::config::broker::BrokerSettings;
 use crate::metadata::bootstrap;
 use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, PartitionChangeRecord};
 use crate::wire::error_code::ErrorCode;
@@ -245,7 +246,8 @@ fn a_snapshot_says_what_the_image_says() {
 #[test]
 fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut quorum, mut image) = SingleQuorum::open(dir.path(), 1, true, NOW).unwrap();
+    let upkeep = Upkeep::new(&BrokerSettings::default());
+    let (mut quorum, mut image) = SingleQuorum::open(dir.path(), 1, true, upkeep, NOW).unwrap();
     let mut expected = cluster();
     let first = records_of(&expected);
     quorum.commit(&first, NOW).unwrap();
@@ -254,7 +256,7 @@ fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
     for (round, name) in ["a", "b", "c", "d"].iter().enumerate() {
         drop(quorum);
         let clean = round % 2 == 0;
-        let (reopened, loaded) = SingleQuorum::open(dir.path(), 1, clean, NOW).unwrap();
+        let (reopened, loaded) = SingleQuorum::open(dir.path(), 1, clean, upkeep, NOW).unwrap();
         quorum = reopened;
         assert_eq!(quorum.epoch(), round as i32 + 2);
         assert_eq!(loaded.topics, expected.topics);
@@ -276,4 +278,46 @@ fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
             quorum.snapshot(&expected, NOW).unwrap();
         }
     }
+}
+
+#[test]
+fn snapshots_take_the_place_of_records_that_nobody_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let upkeep = Upkeep {
+        snapshot_bytes: 1,
+        segment_bytes: 1_000,
+        retention_bytes: 0,
+        ..Upkeep::new(&BrokerSettings::default())
+    };
+    let (mut quorum, _) = SingleQuorum::open(dir.path(), 1, true, upkeep, NOW).unwrap();
+    let mut image = cluster();
+    quorum.commit(&records_of(&image), NOW).unwrap();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        let settings = BrokerSettings::default();
+        let request = CreateTopicsRequest {
+            topics: vec![topic(name, 9, 1)],
+            ..Default::default()
+        };
+        let records = topics::create(&image, &request, context(&image, &settings)).records;
+        quorum.commit(&records, NOW).unwrap();
+        quorum.sync(NOW).unwrap();
+        apply(&mut image, &records);
+        assert_eq!(quorum.snapshot_wait(NOW), Some(0));
+        quorum.snapshot(&image, NOW).unwrap();
+        assert_eq!(quorum.snapshot_wait(NOW), None);
+    }
+    let names = |suffix: &str| {
+        std::fs::read_dir(dir.path().join("__cluster_metadata-0"))
+            .unwrap()
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_str().unwrap().ends_with(suffix)
+            })
+            .count()
+    };
+    assert_eq!((names(".checkpoint"), names(".deleted")), (1, 0));
+    assert!(names(".log") <= 2, "{} segments are left", names(".log"));
+    drop(quorum);
+    let (_, loaded) = SingleQuorum::open(dir.path(), 1, false, upkeep, NOW).unwrap();
+    assert_eq!(loaded.topics, image.topics);
 }

@@ -8,6 +8,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,6 +22,7 @@ use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::Known;
 use crate::log::settings::LogSettings;
 use crate::metadata::image::{Delta, Image, records_of};
+use crate::metadata::quorum::upkeep::{Snapshot, Upkeep};
 use crate::metadata::record::Record;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::BatchHeader;
@@ -48,8 +50,11 @@ pub struct SingleQuorum {
     dir: PathBuf,
     log: PartitionLog,
     epoch: LeaderEpoch,
+    upkeep: Upkeep,
     /// Bytes appended since the newest snapshot.
     since_snapshot: u64,
+    /// When the oldest record was appended that is in no snapshot.
+    oldest_unsaved: Option<Timestamp>,
 }
 
 impl SingleQuorum {
@@ -58,6 +63,7 @@ impl SingleQuorum {
         metadata_dir: &Path,
         node_id: BrokerId,
         clean: bool,
+        upkeep: Upkeep,
         now: Timestamp,
     ) -> Result<(Self, Image), StorageError> {
         let dir = metadata_dir.join(METADATA_LOG);
@@ -67,18 +73,23 @@ impl SingleQuorum {
             fs::create_dir_all(&dir).at("create", &dir)?;
             crate::log::dir::write_partition_metadata(&dir, Uuid::METADATA_TOPIC)?;
         }
-        let snapshot = newest_snapshot(&dir)?;
-        if let Some((path, end, epoch)) = &snapshot {
-            let bytes = Bytes::from(fs::read(path).at("read", path)?);
-            fold(path, &bytes, |record, _| {
-                image.apply(record, end - 1, &mut delta)
+        let snapshot = snapshots(&dir)?.pop();
+        if let Some(snapshot) = &snapshot {
+            let path = snapshot_path(&dir, snapshot.end, snapshot.epoch);
+            let bytes = Bytes::from(fs::read(&path).at("read", &path)?);
+            fold(&path, &bytes, |record, _| {
+                image.apply(record, snapshot.end - 1, &mut delta)
             })?;
-            image.epoch = *epoch;
+            image.epoch = snapshot.epoch;
         }
         let settings = LogSettings {
             cleanup_delete: false,
             max_message_bytes: BATCH_BYTES_MAX,
             retention_ms: -1,
+            segment_bytes: upkeep.segment_bytes,
+            segment_ms: upkeep.segment_ms,
+            // What goes is in a snapshot, and nobody else reads these files.
+            file_delete_delay_ms: 0,
             ..LogSettings::default()
         };
         let known = Known {
@@ -86,7 +97,7 @@ impl SingleQuorum {
             recovery_point: 0,
             log_start: snapshot
                 .as_ref()
-                .map(|(_, end, _)| *end)
+                .map(|snapshot| snapshot.end)
                 .filter(|_| !has_segment(&dir)),
         };
         let partition = TopicPartition::new("__cluster_metadata", 0);
@@ -99,15 +110,16 @@ impl SingleQuorum {
             Offset::MAX,
             now,
         )?;
-        let size_before = log.size();
-        load(&dir, &log, &mut image, &mut delta)?;
+        let unsaved = load(&dir, &log, &mut image, &mut delta)?;
 
         let epoch = log.latest_epoch().unwrap_or(0).max(image.epoch).max(0) + 1;
         let this = Self {
             dir,
             log,
             epoch,
-            since_snapshot: size_before,
+            upkeep,
+            since_snapshot: unsaved,
+            oldest_unsaved: (unsaved > 0).then_some(now),
         };
         this.write_quorum_state(node_id)?;
         this.announce_leader(node_id, now)?;
@@ -138,6 +150,7 @@ impl SingleQuorum {
             .log
             .append_alone(&bytes, self.epoch, Origin::Internal, now)?;
         self.since_snapshot += bytes.len() as u64;
+        self.oldest_unsaved.get_or_insert(now);
         Ok(appended.first_offset)
     }
 
@@ -146,20 +159,35 @@ impl SingleQuorum {
         self.log.flush(now)
     }
 
-    /// Bytes appended since the newest snapshot.
-    pub fn since_snapshot(&self) -> u64 {
-        self.since_snapshot
+    /// Milliseconds until a snapshot is due; `None` when only more records can make it so.
+    pub fn snapshot_wait(&self, now: Timestamp) -> Option<u64> {
+        if self.since_snapshot >= self.upkeep.snapshot_bytes {
+            return Some(0);
+        }
+        self.upkeep.snapshot_wait(self.oldest_unsaved, now)
     }
 
-    /// Writes a snapshot of `image`, which is the fold of everything committed.
+    /// Writes a snapshot of `image`, which is the fold of everything committed, and removes what it makes obsolete.
+    ///
+    /// 1. the snapshot is there, whole and synced; 2. older snapshots go, oldest first; 3. segments that end before the
+    /// oldest remaining snapshot go. After a crash between them the rest is removed after the next snapshot.
     pub fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         let end = self.log.log_end();
         let content = snapshot_bytes(image, self.epoch, now)?;
-        let path = self
-            .dir
-            .join(format!("{end:020}-{:010}.checkpoint", self.epoch));
-        checkpoint::replace(&path, &content, true)?;
+        checkpoint::replace(&snapshot_path(&self.dir, end, self.epoch), &content, true)?;
         self.since_snapshot = 0;
+        self.oldest_unsaved = None;
+
+        let mut snapshots = snapshots(&self.dir)?;
+        let gone = self.upkeep.obsolete(&snapshots, self.log.size(), now);
+        for old in snapshots.drain(..gone) {
+            let path = snapshot_path(&self.dir, old.end, old.epoch);
+            fs::remove_file(&path).at("remove", &path)?;
+        }
+        if let Some(oldest) = snapshots.first().filter(|_| gone > 0) {
+            self.log.advance_start(oldest.end, now)?;
+            self.log.remove_doomed(now);
+        }
         Ok(())
     }
 
@@ -247,9 +275,13 @@ fn snapshot_bytes(
     Ok(out)
 }
 
-/// The snapshot with the largest end offset; the one of formatting time, at offset 0, holds no state of the cluster.
-fn newest_snapshot(dir: &Path) -> Result<Option<(PathBuf, Offset, LeaderEpoch)>, StorageError> {
-    let mut newest: Option<(PathBuf, Offset, LeaderEpoch)> = None;
+fn snapshot_path(dir: &Path, end: Offset, epoch: LeaderEpoch) -> PathBuf {
+    dir.join(format!("{end:020}-{epoch:010}.checkpoint"))
+}
+
+/// The snapshots, oldest first, without the one of formatting time at offset 0: it holds no state of the cluster.
+fn snapshots(dir: &Path) -> Result<Vec<Snapshot>, StorageError> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir).at("list", dir)? {
         let entry = entry.at("list", dir)?;
         let Ok(name) = entry.file_name().into_string() else {
@@ -262,13 +294,24 @@ fn newest_snapshot(dir: &Path) -> Result<Option<(PathBuf, Offset, LeaderEpoch)>,
                 epoch.parse::<LeaderEpoch>().ok()?,
             ))
         });
-        if let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0)
-            && newest.as_ref().is_none_or(|(_, best, _)| end > *best)
-        {
-            newest = Some((entry.path(), end, epoch));
-        }
+        let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0) else {
+            continue;
+        };
+        let facts = entry.metadata().at("look at", &entry.path())?;
+        let written = facts
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |age| age.as_millis() as Timestamp);
+        found.push(Snapshot {
+            end,
+            epoch,
+            bytes: facts.len(),
+            written,
+        });
     }
-    Ok(newest)
+    found.sort_by_key(|snapshot| (snapshot.end, snapshot.epoch));
+    Ok(found)
 }
 
 fn has_segment(dir: &Path) -> bool {
@@ -279,13 +322,14 @@ fn has_segment(dir: &Path) -> bool {
     })
 }
 
-/// Folds the log into the image, from the offset after the image's.
+/// Folds the log into the image, from the offset after the image's; gives how many bytes that were.
 fn load(
     dir: &Path,
     log: &PartitionLog,
     image: &mut Image,
     delta: &mut Delta,
-) -> Result<(), StorageError> {
+) -> Result<u64, StorageError> {
+    let mut folded = 0;
     let mut pending: Option<Vec<(Record, Offset)>> = None;
     let mut next = log.watermarks().log_start.max(image.offset + 1);
     while next < log.log_end() {
@@ -293,6 +337,7 @@ fn load(
             .read(next, LOAD_BYTES, ReadEnd::LogEnd, true)
             .map_err(|error| malformed(dir, error.to_string()))?;
         let Some(range) = plan.records else { break };
+        folded += range.len as u64;
         let mut bytes = BytesMut::zeroed(range.len);
         range
             .file
@@ -322,7 +367,7 @@ fn load(
         }
         next = read_to;
     }
-    Ok(())
+    Ok(folded)
 }
 
 /// Hands every metadata record in `bytes` to `apply`; gives the offset after the last whole batch.
