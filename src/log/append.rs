@@ -13,12 +13,15 @@ use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, MAGIC_END, MAGIC_V2};
+use crate::wire::batch::legacy;
 use crate::wire::batch::record::{self, read_raw};
 use crate::wire::batch::record_stream::{RecordStream, StreamFault, Window};
 use crate::wire::error_code::ErrorCode;
 
 /// What the records of one batch may grow to when decompressed: more is a bomb, not a message.
 pub const DECOMPRESSED_MAX: usize = 512 << 20;
+/// What an old producer's messages may grow to as a batch: it has no more than a request's worth of plain bytes to say.
+const CONVERTED_MAX: usize = 100 << 20;
 /// Records of one batch that the answer names as refused. A batch has millions where each is a few bytes.
 const FAULTS_MAX: usize = 10_000;
 
@@ -27,6 +30,8 @@ const FAULTS_MAX: usize = 10_000;
 pub enum Origin {
     /// A producer; everything is checked.
     Client,
+    /// A producer that may still send message sets (Produce before version 3); they become a batch.
+    OldClient,
     /// A coordinator or the controller of this process; only sizes are checked.
     Internal,
 }
@@ -66,18 +71,65 @@ pub fn validate_client(
             header.base_offset
         )));
     }
-    if records.len() > settings.max_message_bytes as usize {
-        return Err(AppendError::refused(
-            ErrorCode::MessageTooLarge,
-            format!(
-                "a batch of {} bytes is larger than the {} allowed",
-                records.len(),
-                settings.max_message_bytes
-            ),
-        ));
-    }
+    check_size(records, settings)?;
     header.verify(records).map_err(corrupt)?;
     validate_records(header, records, settings, now)
+}
+
+fn check_size(batch: &[u8], settings: &LogSettings) -> Result<(), AppendError> {
+    if batch.len() <= settings.max_message_bytes as usize {
+        return Ok(());
+    }
+    Err(AppendError::refused(
+        ErrorCode::MessageTooLarge,
+        format!(
+            "a batch of {} bytes is larger than the {} allowed",
+            batch.len(),
+            settings.max_message_bytes
+        ),
+    ))
+}
+
+/// Checks what a producer of any age sent: a message set of format v0 or v1 becomes one batch of format v2, in the codec
+/// of the topic, or else in the producer's.
+pub fn validate_old_client(
+    records: &Bytes,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Valid, AppendError> {
+    if records
+        .get(MAGIC_END - 1)
+        .is_none_or(|magic| *magic as i8 >= MAGIC_V2)
+    {
+        return validate_client(records, settings, now);
+    }
+    let mut plain = BatchBuilder::default();
+    let mut codec = Compression::None;
+    let mut rest = &records[..];
+    while !rest.is_empty() {
+        let message = legacy::read_message(&mut rest).map_err(corrupt)?;
+        if message.compression != Compression::None {
+            codec = message.compression;
+        }
+        message
+            .each_record(DECOMPRESSED_MAX, |record| {
+                if plain.size() > CONVERTED_MAX {
+                    return Err(BatchError::DecompressedTooLarge(CONVERTED_MAX));
+                }
+                plain.push(record.timestamp, record.key, record.value);
+                Ok(())
+            })
+            .map_err(corrupt)?;
+    }
+    let plain = plain.build();
+    let header = BatchHeader::parse(&plain).map_err(corrupt)?;
+    let settings = LogSettings {
+        compression: Some(settings.compression.unwrap_or(codec)),
+        ..settings.clone()
+    };
+    let valid = validate_records(header, &plain, &settings, now)?;
+    check_size(&valid.bytes, &settings)?;
+    Ok(valid)
 }
 
 fn validate_records(
@@ -473,5 +525,42 @@ mod tests {
         assert_eq!(valid.header.compression().unwrap(), Compression::Zstd);
         let body = record::decompressed(&valid.header, &valid.bytes, 1_000).unwrap();
         assert_eq!(record::records(&valid.header, &body).flatten().count(), 2);
+    }
+
+    #[test]
+    fn an_old_producers_messages_become_one_batch() {
+        use crate::wire::batch::legacy::SetBuilder;
+        for (magic, codec, stored, time) in [
+            (0, Compression::None, Compression::None, -1),
+            (0, Compression::Lz4, Compression::Lz4, -1),
+            (1, Compression::None, Compression::None, 7),
+            (1, Compression::Gzip, Compression::Gzip, 7),
+        ] {
+            let mut set = SetBuilder::new(magic, codec, false);
+            set.push(0, 7, Some(b"k"), Some(b"v"));
+            set.push(1, 7, None, None);
+            let set = Bytes::from(set.build());
+            let settings = LogSettings::default();
+            let valid = validate_old_client(&set, &settings, 8).unwrap();
+            assert_eq!(valid.header.compression(), Ok(stored));
+            assert_eq!(
+                (valid.header.record_count, valid.header.max_timestamp),
+                (2, time)
+            );
+            let body = record::decompressed(&valid.header, &valid.bytes, 1_000).unwrap();
+            let records: Vec<_> = record::records(&valid.header, &body).flatten().collect();
+            assert_eq!(
+                (records[0].key, records[0].value),
+                (Some(&b"k"[..]), Some(&b"v"[..]))
+            );
+            assert_eq!((records[1].key, records[1].value), (None, None));
+
+            let refused = validate_client(&set, &settings, 8).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::InvalidRecord);
+            let mut damaged = set.to_vec();
+            *damaged.last_mut().unwrap() ^= 1;
+            let refused = validate_old_client(&damaged.into(), &settings, 8).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::CorruptMessage);
+        }
     }
 }

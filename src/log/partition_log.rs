@@ -29,6 +29,7 @@ use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPart
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::record;
+use crate::wire::batch::{BatchError, legacy};
 use crate::wire::error_code::ErrorCode;
 
 /// Old segments whose files stay open after they were read.
@@ -243,6 +244,7 @@ impl PartitionLog {
         let settings = self.settings_for_check(origin);
         let mut valid = match origin {
             Origin::Client => append::validate_client(records, &settings, now)?,
+            Origin::OldClient => append::validate_old_client(records, &settings, now)?,
             Origin::Internal => append::validate_internal(records)?,
         };
         let mut state = self.state.lock();
@@ -265,7 +267,7 @@ impl PartitionLog {
     /// Settings are copied out so that checksums and decompression run outside of the lock.
     fn settings_for_check(&self, origin: Origin) -> LogSettings {
         match origin {
-            Origin::Client => self.state.lock().settings.clone(),
+            Origin::Client | Origin::OldClient => self.state.lock().settings.clone(),
             Origin::Internal => LogSettings::default(),
         }
     }
@@ -619,7 +621,7 @@ impl State {
             self.producers.check_marker(&valid.header, marker)?;
             return Ok(None);
         }
-        if origin != Origin::Client || !valid.header.has_producer_id() {
+        if origin == Origin::Internal || !valid.header.has_producer_id() {
             return Ok(None);
         }
         Ok(match self.producers.check(&valid.header)? {
@@ -1030,12 +1032,7 @@ fn first_record(
 ) -> Result<Option<FoundOffset>, StorageError> {
     let bytes = segment.read(span)?;
     let Ok(header) = BatchHeader::parse(&bytes) else {
-        let found = FoundOffset {
-            offset: span.last_offset,
-            timestamp: span.max_timestamp,
-            leader_epoch: span.leader_epoch,
-        };
-        return Ok(wanted(found.offset, found.timestamp).then_some(found));
+        return Ok(first_old_record(&bytes, wanted));
     };
     let Ok(body) = record::decompressed(&header, &bytes, DECOMPRESSED_MAX) else {
         return Ok(None);
@@ -1048,6 +1045,27 @@ fn first_record(
             timestamp: record.timestamp,
             leader_epoch: header.leader_epoch,
         }))
+}
+
+/// The same in a message of an older format, or in the wrapper of several.
+fn first_old_record(
+    bytes: &[u8],
+    wanted: impl Fn(Offset, Timestamp) -> bool,
+) -> Option<FoundOffset> {
+    let mut found = None;
+    let message = legacy::read_message(&mut &*bytes).ok()?;
+    // What cannot be read has no records.
+    let _ = message.each_record(DECOMPRESSED_MAX, |record| {
+        if found.is_none() && wanted(record.offset, record.timestamp) {
+            found = Some(FoundOffset {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                leader_epoch: -1,
+            });
+        }
+        Ok::<(), BatchError>(())
+    });
+    found
 }
 
 /// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.

@@ -12,8 +12,11 @@ use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::BatchHeader;
+use crate::wire::batch::legacy::{self, SetBuilder};
 use crate::wire::error_code::ErrorCode;
 
 const NOW: i64 = 1_000_000;
@@ -384,4 +387,93 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
             .any(|suffix| name.to_string_lossy().ends_with(suffix))
     };
     assert!(!names.iter().any(odd), "{names:?}");
+}
+
+/// Offset, time, key and value.
+type OldRecord = (Offset, i64, Option<Vec<u8>>, Vec<u8>);
+
+/// Every record of a log in the formats before batches.
+fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
+    let mut found = Vec::new();
+    let mut next = log.watermarks().log_start;
+    while next < log.log_end() {
+        let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+        let range = plan.records.unwrap();
+        let mut bytes = vec![0; range.len];
+        range
+            .file
+            .read_exact_at(&mut bytes, range.position)
+            .unwrap();
+        let message = legacy::read_message(&mut &bytes[..]).unwrap();
+        message
+            .each_record(1 << 20, |record| {
+                found.push((
+                    record.offset,
+                    record.timestamp,
+                    record.key.map(<[u8]>::to_vec),
+                    record.value.unwrap_or_default().to_vec(),
+                ));
+                Ok::<(), BatchError>(())
+            })
+            .unwrap();
+        next = message.offset + 1;
+    }
+    found
+}
+
+#[test]
+fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() {
+    for (magic, codec) in [
+        (0, Compression::None),
+        (0, Compression::Lz4),
+        (1, Compression::None),
+        (1, Compression::Snappy),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = Vec::new();
+        for set_at in (0..60).step_by(3) {
+            let mut set = SetBuilder::new(magic, codec, false);
+            for offset in set_at..set_at + 3 {
+                let key = format!("key-{}", offset % 5);
+                set.push(offset, 1_000 + offset, Some(key.as_bytes()), Some(b"value"));
+            }
+            file.extend_from_slice(&set.build());
+        }
+        let whole = file.len() as u64;
+        file.extend_from_within(..40);
+        fs::write(dir.path().join(file_name(0, ".log")), &file).unwrap();
+
+        let settings = LogSettings {
+            cleanup_compact: true,
+            cleanup_delete: false,
+            min_cleanable_dirty_ratio: 0.0,
+            ..small()
+        };
+        let log = reopen(dir.path(), settings.clone(), false, 0);
+        assert_eq!((log.log_end(), log.size()), (60, whole));
+        let before = old_records(&log);
+        assert_eq!(
+            before.iter().map(|record| record.0).collect::<Vec<_>>(),
+            Vec::from_iter(0..60)
+        );
+        let found = log.find_timestamp(1_031, Offset::MAX).unwrap();
+        assert_eq!(
+            found.map(|found| (found.offset, found.timestamp)),
+            (magic > 0).then_some((31, 1_031))
+        );
+
+        // A new batch follows in the next segment, and does not mind its neighbours.
+        let mut new = BatchBuilder::default();
+        new.push(2_000, Some(b"new"), Some(b"value"));
+        log.append_alone(&new.build(), 0, Origin::Client, NOW)
+            .unwrap();
+        log.compact(0, 1 << 20, NOW).unwrap().unwrap();
+        log.close().unwrap();
+        drop(log);
+        let log = reopen(dir.path(), settings, true, 61);
+        assert_eq!((log.log_end(), log.size() < whole), (61, true));
+        log.advance_start(55, NOW).unwrap();
+        log.truncate_to(60).unwrap();
+        assert_eq!(old_records(&log), before[55..]);
+    }
 }

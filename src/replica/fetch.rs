@@ -28,7 +28,7 @@ pub struct Limits {
     pub max_bytes: usize,
     pub read_committed: bool,
     pub by_id: bool,
-    /// Before version 3 the limit is hard: a first batch beyond it is cut, not sent whole.
+    /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
     pub hard_limit: bool,
 }
 
@@ -132,7 +132,7 @@ fn read_one(
         }
     }
     // The first partition with data sends at least one batch, so that a batch beyond all limits can be consumed.
-    let at_least_one = first && !limits.hard_limit;
+    let at_least_one = if limits.hard_limit { left > 0 } else { first };
     match partition.log.read(
         want.fetch_offset,
         want.max_bytes.min(left),

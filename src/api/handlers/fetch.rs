@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fetch_conversion;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Uuid;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
@@ -87,9 +88,15 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
             .into();
         }
     };
+    let converts = context.api_version < fetch_conversion::BATCHES_SINCE;
     let limits = Limits {
         max_bytes: (request.max_bytes.max(0) as usize)
-            .min(services.config.settings.int("fetch.max.bytes").max(0) as usize),
+            .min(services.config.settings.int("fetch.max.bytes").max(0) as usize)
+            .min(if converts {
+                fetch_conversion::CONVERTED_MAX
+            } else {
+                usize::MAX
+            }),
         read_committed: request.isolation_level == READ_COMMITTED,
         by_id,
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
@@ -126,7 +133,14 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
         .wanted
         .iter()
         .zip(fetched.outcomes)
-        .map(|(wanted, outcome)| partition_data(context, wanted, outcome))
+        .map(|(wanted, outcome)| {
+            let mut data = partition_data(context, wanted, outcome);
+            if context.api_version < fetch_conversion::BATCHES_SINCE {
+                let (from, limit) = (wanted.fetch_offset, wanted.max_bytes);
+                fetch_conversion::convert(&mut data, context.api_version, from, limit);
+            }
+            data
+        })
         .collect();
     let said: Vec<Said> = answers
         .iter()

@@ -25,6 +25,7 @@ pub const INTERNAL_TOPICS: &[&str] = &[
 ];
 /// The client id with which Kafka's own tools may do so all the same.
 const ADMIN_CLIENT: &str = "__admin_client";
+const BATCHES_SINCE: i16 = 3;
 const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 
@@ -125,7 +126,12 @@ fn append(
     if context.api_version < ZSTD_SINCE && is_zstd(&records) {
         return refused(index, ErrorCode::UnsupportedCompressionType);
     }
-    match partition.append(&records, Origin::Client, context.now) {
+    let origin = if context.api_version < BATCHES_SINCE {
+        Origin::OldClient
+    } else {
+        Origin::Client
+    };
+    match partition.append(&records, origin, context.now) {
         Ok(appended) => PartitionProduceResponse {
             index,
             base_offset: appended.first_offset,

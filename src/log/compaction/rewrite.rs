@@ -15,8 +15,10 @@ use crate::log::index::transaction::AbortedTransaction;
 use crate::log::recovery::Scanner;
 use crate::log::segment::{Segment, Span, file_name};
 use crate::log::settings::LogSettings;
+use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
+use crate::wire::batch::legacy::{self, SetBuilder};
 use crate::wire::batch::record::{Record, decompressed, records};
 
 /// What a rewrite needs to know of the log, copied out of it.
@@ -94,9 +96,14 @@ fn build_map(
         let path = source_path(sources, segment);
         let mut scanner = Scanner::open(&path, segment.size)?;
         while let Some((span, batch)) = scanner.next(true)? {
-            let Some((header, body)) = open(&span, batch, &path)? else {
+            if span.magic != MAGIC_V2 {
+                let set = batch.unwrap_or_default();
+                if span.last_offset >= plan.first_dirty && !map_messages(&mut map, &set, &path)? {
+                    return Ok((map, span.base_offset));
+                }
                 continue;
-            };
+            }
+            let (header, body) = open(batch, &path)?;
             if span.last_offset < plan.first_dirty
                 || header.is_control()
                 || is_aborted(sources, &header)
@@ -118,21 +125,62 @@ fn build_map(
     Ok((map, plan.end))
 }
 
-/// The header and the plain records of a batch; `None` for the formats before v2, which are kept as they are.
+/// Takes the keys of an old message, or of those in its wrapper, into the map: all, or none when there is no room.
+fn map_messages(
+    map: &mut KeyMap,
+    message: &Bytes,
+    path: &std::path::Path,
+) -> Result<bool, StorageError> {
+    let keyed = messages(message, path)?;
+    if map.is_full_for(keyed.len()) && !map.is_empty() {
+        return Ok(false);
+    }
+    for message in &keyed {
+        if let Some(key) = &message.key {
+            map.put(key, message.offset);
+        }
+    }
+    Ok(true)
+}
+
+/// A message of the formats before v2, out of its wrapper.
+struct OldMessage {
+    offset: Offset,
+    timestamp: Timestamp,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+}
+
+fn messages(set: &Bytes, path: &std::path::Path) -> Result<Vec<OldMessage>, StorageError> {
+    let mut found = Vec::new();
+    let wrong = |error: BatchError| malformed(path, error.to_string());
+    let message = legacy::read_message(&mut &set[..]).map_err(wrong)?;
+    let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    message
+        .each_record(DECOMPRESSED_MAX, |record| {
+            found.push(OldMessage {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: own(record.key),
+                value: own(record.value),
+            });
+            Ok(())
+        })
+        .map_err(wrong)?;
+    Ok(found)
+}
+
+/// The header and the plain records of a batch.
 fn open(
-    span: &Span,
     batch: Option<Bytes>,
     path: &std::path::Path,
-) -> Result<Option<(BatchHeader, Bytes)>, StorageError> {
-    if span.magic != MAGIC_V2 {
-        return Ok(None);
-    }
-    let wrong = |error: crate::wire::batch::BatchError| malformed(path, error.to_string());
+) -> Result<(BatchHeader, Bytes), StorageError> {
+    let wrong = |error: BatchError| malformed(path, error.to_string());
     let batch = batch.unwrap_or_default();
     let header = BatchHeader::parse(&batch).map_err(wrong)?;
     header.verify(&batch).map_err(wrong)?;
     let body = decompressed(&header, &batch, DECOMPRESSED_MAX).map_err(wrong)?;
-    Ok(Some((header, body)))
+    Ok((header, body))
 }
 
 fn is_aborted(sources: &Sources, header: &BatchHeader) -> bool {
@@ -159,10 +207,14 @@ impl Filter<'_> {
         let mut scanner = Scanner::open(&path, member.size)?;
         while let Some((span, batch)) = scanner.next(true)? {
             let original = batch.clone().unwrap_or_default();
-            let Some((header, body)) = open(&span, batch, &path)? else {
-                target.append_raw(&original, &span)?;
+            if span.magic != MAGIC_V2 {
+                let kept = self.filter_messages(&original, &path)?;
+                if let Some(span) = Span::parse(&kept, target.size) {
+                    target.append_raw(&kept, &span)?;
+                }
                 continue;
-            };
+            }
+            let (header, body) = open(batch, &path)?;
             let kept = if header.is_control() {
                 self.filter_marker(&header, &body, &original)
             } else {
@@ -250,6 +302,35 @@ impl Filter<'_> {
             return Some(original.clone());
         }
         Some(rebuild(header, body, keep, horizon))
+    }
+
+    /// What stays of an old message, or of those in its wrapper, in the same format. That has no place for a delete
+    /// horizon, so the newest tombstone of a key stays for good.
+    fn filter_messages(
+        &self,
+        original: &Bytes,
+        path: &std::path::Path,
+    ) -> Result<Bytes, StorageError> {
+        let all = messages(original, path)?;
+        let keep = |message: &&OldMessage| {
+            message.offset >= self.end
+                || message.key.as_ref().is_some_and(|key| {
+                    let newest = self.map.get(key);
+                    newest.is_none_or(|newest| message.offset >= newest)
+                })
+        };
+        let kept: Vec<&OldMessage> = all.iter().filter(keep).collect();
+        if kept.len() == all.len() {
+            return Ok(original.clone());
+        }
+        let wrapper = legacy::read_message(&mut &original[..])
+            .map_err(|error| malformed(path, error.to_string()))?;
+        let mut set = SetBuilder::new(wrapper.magic, wrapper.compression, wrapper.log_append_time);
+        for message in kept {
+            let (key, value) = (message.key.as_deref(), message.value.as_deref());
+            set.push(message.offset, message.timestamp, key, value);
+        }
+        Ok(set.build().into())
     }
 
     fn horizon(&self) -> Timestamp {

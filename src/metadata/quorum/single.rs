@@ -169,8 +169,8 @@ impl SingleQuorum {
 
     /// Writes a snapshot of `image`, which is the fold of everything committed, and removes what it makes obsolete.
     ///
-    /// 1. the snapshot is there, whole and synced; 2. older snapshots go, oldest first; 3. segments that end before the
-    /// oldest remaining snapshot go. After a crash between them the rest is removed after the next snapshot.
+    /// The snapshot is there first, whole and synced; then older snapshots go, oldest first; then the segments that end
+    /// before the oldest remaining one. After a crash between them the rest is removed after the next snapshot.
     pub fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         let end = self.log.log_end();
         let content = snapshot_bytes(image, self.epoch, now)?;
@@ -297,7 +297,7 @@ fn snapshots(dir: &Path) -> Result<Vec<Snapshot>, StorageError> {
         let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0) else {
             continue;
         };
-        let facts = entry.metadata().at("look at", &entry.path())?;
+        let facts = entry.metadata().at("look at", entry.path())?;
         let written = facts
             .modified()
             .ok()

@@ -135,7 +135,7 @@ impl BatchBuilder {
         let body = &mut self.scratch;
         body.clear();
         body.push(0);
-        varint::write_i64(body, timestamp - base);
+        varint::write_i64(body, timestamp.wrapping_sub(base));
         varint::write_i32(body, offset_delta);
         put_bytes(body, key);
         put_bytes(body, value);

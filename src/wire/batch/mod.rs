@@ -5,6 +5,7 @@
 pub mod builder;
 pub mod compression;
 pub mod header;
+pub mod legacy;
 pub mod record;
 pub mod record_stream;
 pub mod varint;
@@ -28,6 +29,8 @@ pub enum BatchError {
     DecompressedTooLarge(usize),
     #[error("record {index}: {what}")]
     Record { index: i32, what: &'static str },
+    #[error("a message of the old format: {0}")]
+    Message(&'static str),
     #[error("{0} bytes after the last record")]
     TrailingBytes(usize),
 }
