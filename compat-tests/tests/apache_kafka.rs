@@ -2,8 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
 use compat_tests::apache::{Apache, tool};
-use compat_tests::node::Node;
+use compat_tests::node::{Node, binary};
+use compat_tests::programs::run;
+
+const DUMP_LIMIT: Duration = Duration::from_secs(20);
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
@@ -11,6 +19,7 @@ const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
+const PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
 const DUMP_LOG: &str = "org.apache.kafka.tools.DumpLogSegments";
 
 fn use_tool(address: &str, class: &str, arguments: &[&str], input: &str) -> String {
@@ -113,7 +122,7 @@ fn the_tools_do_on_us_what_they_do_on_kafka() {
 fn a_directory_goes_to_kafka_and_comes_back() {
     let scratch = tempfile::tempdir().unwrap();
     let data = scratch.path().join("data");
-    let (first, mut expected) = numbers(0..200);
+    let (first, expected) = numbers(0..200);
     let mut node = Node::on(&data).unwrap();
     use_tool(
         &node.address(),
@@ -132,45 +141,94 @@ fn a_directory_goes_to_kafka_and_comes_back() {
     assert_eq!(consume(&kafka.address(), "t", "g"), [""; 0]);
     let (second, more) = numbers(200..300);
     use_tool(&kafka.address(), PRODUCER, &["--topic", "t"], &second);
+    use_tool(
+        &kafka.address(),
+        PERFORMANCE,
+        &[
+            "--topic",
+            "t",
+            "--num-records",
+            "100",
+            "--record-size",
+            "10",
+            "--throughput",
+            "-1",
+            "--transactional-id",
+            "tx",
+            "--transaction-duration-ms",
+            "1",
+        ],
+        "",
+    );
     kafka.stop().unwrap();
+    every_file_is_decoded(&data);
 
     let mut node = Node::on(&data).unwrap();
-    assert_eq!(consume(&node.address(), "t", "g"), more);
-    expected.extend(more);
-    assert_eq!(consume(&node.address(), "t", "third"), expected);
+    let after = consume(&node.address(), "t", "g");
+    assert_eq!((after.len(), expected.len()), (200, 200));
+    assert!(more.iter().all(|record| after.contains(record)));
+    let all = consume(&node.address(), "t", "third");
+    assert!(all.len() == 400 && expected.iter().all(|record| all.contains(record)));
     node.stop().unwrap();
 }
 
-/// Apache Kafka's reader of logs and indexes finds nothing to complain about.
-fn every_file_is_decoded(data: &std::path::Path) {
-    let mut files = Vec::new();
+/// The filled files of a data directory, by what they are to be read as.
+fn files(data: &Path) -> BTreeMap<&'static str, Vec<String>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for dir in std::fs::read_dir(data).unwrap() {
         let dir = dir.unwrap().path();
         if !dir.is_dir() {
             continue;
         }
+        let topic = dir.file_name().unwrap().to_string_lossy().into_owned();
         for file in std::fs::read_dir(dir).unwrap() {
             let path = file.unwrap().path();
             let kind = path
                 .extension()
-                .and_then(|kind| kind.to_str())
                 .unwrap_or_default()
-                .to_owned();
+                .to_string_lossy()
+                .into_owned();
             let filled = path.metadata().unwrap().len() > 0;
-            if filled && ["log", "index", "timeindex", "snapshot"].contains(&kind.as_str()) {
-                files.push(path.display().to_string());
+            let decoder = match kind.as_str() {
+                "log" if topic.starts_with("__consumer_offsets") => "--offsets-decoder",
+                "log" if topic.starts_with("__transaction_state") => "--transaction-log-decoder",
+                "log" | "checkpoint" if topic.starts_with("__cluster_metadata") => {
+                    "--cluster-metadata-decoder"
+                }
+                "log" | "index" | "timeindex" | "txnindex" | "snapshot" => "--print-data-log",
+                _ => continue,
+            };
+            if filled {
+                found
+                    .entry(decoder)
+                    .or_default()
+                    .push(path.display().to_string());
             }
         }
     }
-    assert!(files.len() >= 4, "{files:?}");
-    let finished = tool(
-        DUMP_LOG,
-        &["--deep-iteration", "--files", &files.join(",")],
-        "",
-    )
-    .unwrap();
-    assert!(finished.success, "{}{}", finished.stdout, finished.stderr);
-    for complaint in ["isvalid: false", "mismatch", "Exception", "non-consecutive"] {
-        assert!(!finished.stdout.contains(complaint), "{}", finished.stdout);
+    found
+}
+
+/// Apache Kafka's reader of logs and indexes finds nothing to complain about, and ours prints the same.
+fn every_file_is_decoded(data: &Path) {
+    let files = files(data);
+    assert!(
+        files.values().map(Vec::len).sum::<usize>() >= 6,
+        "{files:?}"
+    );
+    for (decoder, files) in files {
+        let words = ["--deep-iteration", decoder, "--files", &files.join(",")];
+        let theirs = tool(DUMP_LOG, &words, "").unwrap();
+        assert!(theirs.success, "{}{}", theirs.stdout, theirs.stderr);
+        for complaint in ["isvalid: false", "mismatch", "Exception", "non-consecutive"] {
+            assert!(!theirs.stdout.contains(complaint), "{}", theirs.stdout);
+        }
+        let mut command = Command::new(binary());
+        let ours = run(command.arg("dump-log").args(words), "", DUMP_LIMIT).unwrap();
+        assert!(ours.success, "{}", ours.stderr);
+        for (ours, theirs) in ours.stdout.lines().zip(theirs.stdout.lines()) {
+            assert_eq!(ours, theirs);
+        }
+        assert_eq!(ours.stdout.lines().count(), theirs.stdout.lines().count());
     }
 }

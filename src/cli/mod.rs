@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod container;
+mod dump_log;
 mod options;
 pub mod start;
 mod storage;

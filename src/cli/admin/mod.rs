@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::options::Takes::Value;
 use super::options::parse;
-use super::{container, start, storage};
+use super::{container, dump_log, start, storage};
 use crate::peer::channel::{Channel, Identity};
 
 /// A tool: gets its arguments.
@@ -51,6 +51,8 @@ const TOOLS: &[(&str, &str, Tool)] = &[
         cluster::metadata_quorum,
     ),
     ("storage", "kafka-storage", storage::run),
+    ("format", "format", format),
+    ("dump-log", "kafka-dump-log", dump_log::run),
     ("server-start", "kafka-server-start", server_start),
     ("server-stop", "kafka-server-stop", server_stop),
     (
@@ -80,6 +82,14 @@ pub fn run_named(arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
     let command = arguments.get(1)?;
     let (.., tool) = TOOLS.iter().find(|(name, ..)| name == command)?;
     Some(tool(arguments.get(2..)?))
+}
+
+/// `monedula format …` for those who do not think of it as a tool.
+fn format(arguments: &[String]) -> ExitCode {
+    let words: Vec<String> = std::iter::once("format".to_owned())
+        .chain(arguments.iter().cloned())
+        .collect();
+    storage::run(&words)
 }
 
 /// The names that the image links to the program.

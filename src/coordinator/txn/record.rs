@@ -6,9 +6,10 @@ use bytestring::ByteString;
 use crate::coordinator::runtime::shard::{RawRecord, RecordError};
 use crate::wire::codec::{EncodeError, Reader, Writer};
 use crate::wire::message::Message;
+use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
 
-message! {
+described! {
     message TransactionLogKey, versions 0..=0, flexible None;
     {
         transactional_id: ByteString [0..];

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::message::Message;
+use crate::wire::message::describe::{Describe, screaming_case};
 use schema::*;
 
 const FRAME_VERSION: u32 = 1;
@@ -62,6 +63,17 @@ macro_rules! metadata_records {
                 };
                 reader.finish()?;
                 Ok(record)
+            }
+
+            /// The record as JSON: kind, version, fields.
+            pub fn describe(value: Bytes) -> Result<serde_json::Value, RecordError> {
+                let mut reader = Reader::new(value.clone());
+                let (_frame, _kind) = (reader.unsigned_varint()?, reader.unsigned_varint()?);
+                let version = reader.unsigned_varint()? as i16;
+                let (name, data) = match Self::decode(value)? {
+                    $(Self::$name(record) => (stringify!($record), record.describe(version)),)*
+                };
+                Ok(serde_json::json!({"type": screaming_case(name), "version": version, "data": data}))
             }
         }
 

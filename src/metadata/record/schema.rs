@@ -4,9 +4,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::base::ids::Uuid;
+use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
 
-message! {
+described! {
     message RegisterBrokerRecord, versions 0..=4, flexible Some(0);
     {
         broker_id: i32 [0..];

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::base::ids::Uuid;
+use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
 
-message! {
+described! {
     message ConsumerProtocolSubscription, versions 0..=3, flexible None;
     {
         topics: Vec<ByteString> [0..];

@@ -3,6 +3,7 @@
 //! Versions are those of 3.9 to 4.4, and the older ones that 4.0 dropped. Field defaults are Kafka's, except that what
 //! may be null defaults to null.
 
+pub mod describe;
 pub mod macros;
 
 #[cfg(test)]

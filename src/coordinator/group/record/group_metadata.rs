@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
 
-message! {
+described! {
     message GroupMetadataKey, versions 2..=2, flexible None;
     {
         group: ByteString [2..];

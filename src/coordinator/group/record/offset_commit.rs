@@ -3,9 +3,10 @@
 use bytestring::ByteString;
 
 use crate::base::ids::Uuid;
+use crate::wire::message::describe::described;
 use crate::wire::message::macros::message;
 
-message! {
+described! {
     message OffsetCommitKey, versions 0..=1, flexible None;
     {
         group: ByteString [0..];

@@ -1,0 +1,161 @@
+//! pure: what the keys and values of records say.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::coordinator::group::record::group_metadata::{GroupMetadataKey, GroupMetadataValue};
+use crate::coordinator::group::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
+use crate::coordinator::txn::record::{TransactionLogKey, TransactionLogValue};
+use crate::metadata::record::Record as MetadataRecord;
+use crate::wire::codec::{DecodeError, Reader};
+use crate::wire::message::Message;
+use crate::wire::message::describe::Describe;
+use crate::wire::message::embedded::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, KRaftVersionRecord,
+    LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
+};
+
+/// How keys and values are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoder {
+    Text,
+    Offsets,
+    Transactions,
+    Metadata,
+}
+
+/// Key and payload; an absent one is not printed.
+pub type Decoded = (Option<Value>, Option<Value>);
+
+impl Decoder {
+    /// Reads a data record. The error says what is wrong with it.
+    pub fn decode(self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Decoded, String> {
+        let own = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
+        match self {
+            Self::Text => Ok((key.map(text), value.map(text))),
+            Self::Metadata => {
+                let value = own(value).ok_or("a metadata record without a value")?;
+                let payload = MetadataRecord::describe(value).map_err(|error| error.to_string())?;
+                Ok((None, Some(payload)))
+            }
+            Self::Offsets | Self::Transactions => {
+                let key = own(key).ok_or("a coordinator's record without a key")?;
+                self.coordinator(key, own(value))
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    fn coordinator(self, key: Bytes, value: Option<Bytes>) -> Result<Decoded, DecodeError> {
+        let mut reader = Reader::new(key);
+        let kind = reader.i16()?;
+        let (key, payload) = match (self, kind) {
+            (Self::Transactions, 0) => (
+                keyed::<TransactionLogKey>(&mut reader, kind)?,
+                versioned::<TransactionLogValue>(value)?,
+            ),
+            (Self::Offsets, 0 | 1) => (
+                keyed::<OffsetCommitKey>(&mut reader, kind)?,
+                versioned::<OffsetCommitValue>(value)?,
+            ),
+            (Self::Offsets, 2) => (
+                keyed::<GroupMetadataKey>(&mut reader, kind)?,
+                match versioned::<GroupMetadataValue>(value)? {
+                    Some(mut payload) => {
+                        open_members(&mut payload);
+                        Some(payload)
+                    }
+                    None => None,
+                },
+            ),
+            _ => {
+                let stranger = format!("Unknown record type {kind}, skipping");
+                return Ok((Some(Value::from(stranger)), None));
+            }
+        };
+        let payload = payload.unwrap_or_else(|| Value::from("<DELETE>"));
+        Ok((Some(key), Some(payload)))
+    }
+}
+
+fn text(bytes: &[u8]) -> Value {
+    Value::from(String::from_utf8_lossy(bytes))
+}
+
+fn keyed<M: Message + Describe>(reader: &mut Reader, kind: i16) -> Result<Value, DecodeError> {
+    let key = M::read(reader, kind)?;
+    Ok(json!({"type": kind.to_string(), "data": key.describe(kind)}))
+}
+
+fn versioned<M: Message + Describe>(value: Option<Bytes>) -> Result<Option<Value>, DecodeError> {
+    let Some(value) = value else { return Ok(None) };
+    let mut reader = Reader::new(value);
+    let version = reader.i16()?;
+    let value = M::read(&mut reader, version)?;
+    Ok(Some(
+        json!({"version": version.to_string(), "data": value.describe(version)}),
+    ))
+}
+
+/// The members of a consumer group carry their subscription and assignment as bytes of another protocol.
+fn open_members(payload: &mut Value) {
+    if payload["data"]["protocolType"] != "consumer" {
+        return;
+    }
+    let Some(members) = payload["data"]["members"].as_array_mut() else {
+        return;
+    };
+    for member in members {
+        open::<ConsumerProtocolSubscription>(&mut member["subscription"]);
+        open::<ConsumerProtocolAssignment>(&mut member["assignment"]);
+    }
+}
+
+fn open<M: Message + Describe>(field: &mut Value) {
+    use base64::Engine as _;
+    let bytes = field
+        .as_str()
+        .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
+    let mut reader = Reader::new(bytes.unwrap_or_default().into());
+    if let Ok(version) = reader.i16() {
+        let version = version.clamp(*M::VERSIONS.start(), *M::VERSIONS.end());
+        if let Ok(message) = M::read(&mut reader, version) {
+            *field = message.describe(version);
+        }
+    }
+}
+
+/// What a control record says, with its name.
+pub fn control(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<String, String> {
+    let kind = key
+        .and_then(|key| key.get(2..4))
+        .and_then(|kind| kind.first_chunk())
+        .map(|kind| i16::from_be_bytes(*kind))
+        .ok_or("a control record without a kind")?;
+    let value = Bytes::copy_from_slice(value.unwrap_or_default());
+    let marker = |name| -> Result<String, String> {
+        let epoch = value.get(2..6).and_then(|epoch| epoch.first_chunk());
+        let epoch = i32::from_be_bytes(*epoch.ok_or("a marker without a coordinator epoch")?);
+        Ok(format!("endTxnMarker: {name} coordinatorEpoch: {epoch}"))
+    };
+    match kind {
+        0 => marker("ABORT"),
+        1 => marker("COMMIT"),
+        2 => named::<LeaderChangeMessage>("LeaderChange", value),
+        3 => named::<SnapshotHeaderRecord>("SnapshotHeader", value),
+        4 => named::<SnapshotFooterRecord>("SnapshotFooter", value),
+        5 => named::<KRaftVersionRecord>("KRaftVersion", value),
+        6 => named::<VotersRecord>("KRaftVoters", value),
+        other => Ok(format!("controlType: UNKNOWN({other})")),
+    }
+}
+
+/// A control record of the quorum: its first field is the version in which it is written.
+fn named<M: Message + Describe>(name: &str, value: Bytes) -> Result<String, String> {
+    let version = value
+        .first_chunk()
+        .map(|version| i16::from_be_bytes(*version))
+        .ok_or("a control record without a version")?;
+    let message = M::read(&mut Reader::new(value), version).map_err(|error| error.to_string())?;
+    Ok(format!("{name}: {}", message.describe(version)))
+}
