@@ -167,6 +167,11 @@ fn sample_settings_are_valid() {
 }
 
 #[test]
+fn the_readme_shows_what_clients_were_measured_to_do() {
+    compat_tests::matrix::check().unwrap();
+}
+
+#[test]
 fn the_readme_lists_the_apis_that_are_served() {
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();

@@ -2,5 +2,7 @@
 //! sockets. The suites are in `tests/`, one file per promise; each names what it needs in its `#[ignore]`.
 
 pub mod apache;
+pub mod client;
+pub mod matrix;
 pub mod node;
 pub mod programs;

@@ -1,0 +1,226 @@
+//! What is asked of every client library. Its program understands two commands and prints what it saw:
+//!
+//! ```text
+//! features ADDRESS              cell FEATURE pass|fail|n/a NOTE    one line per feature; "group" is not among them
+//! member ADDRESS TOPIC GROUP    owns COUNT                         whenever the number of assigned partitions changed
+//!                               got VALUE                          for each record, from the earliest on
+//! ```
+//!
+//! A member runs until it is killed. The group is measured from outside: one member, a second one, the second one dies.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
+
+use crate::matrix::{Cell, FEATURES, Outcome};
+use crate::node::{Node, binary};
+use crate::programs::{eventually, run};
+
+const FEATURES_LIMIT: Duration = Duration::from_secs(180);
+/// Joining, and learning that another member died: a session of six seconds and the clients' own pace.
+const GROUP_LIMIT: Duration = Duration::from_secs(60);
+const TOPIC: &str = "divided";
+const PARTITIONS: usize = 4;
+
+/// Measures all features of a client; `command` makes its process with the given arguments.
+pub fn measure(command: impl Fn(&[&str]) -> Command) -> Result<Vec<Cell>> {
+    let node = Node::start()?;
+    let mut cells = features(&node, &command);
+    if !cells.iter().any(|cell| cell.feature == "group") {
+        let (outcome, note) = match group(&node, &command) {
+            Ok(()) => (Outcome::Pass, "rebalance and death of a member".to_owned()),
+            Err(error) => (Outcome::Fail, one_line(&format!("{error:#}"))),
+        };
+        cells.push(Cell {
+            feature: "group".to_owned(),
+            outcome,
+            note,
+        });
+    }
+    Ok(cells)
+}
+
+/// Fails with the cells that failed.
+pub fn demand(client: &str, version: &str, cells: &[Cell]) -> Result<()> {
+    let failed: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell.outcome == Outcome::Fail)
+        .map(|cell| format!("{}: {}", cell.feature, cell.note))
+        .collect();
+    ensure!(
+        failed.is_empty(),
+        "{client} {version}: {}",
+        failed.join("; ")
+    );
+    Ok(())
+}
+
+fn features(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Vec<Cell> {
+    let finished = run(
+        &mut command(&["features", &node.address()]),
+        "",
+        FEATURES_LIMIT,
+    );
+    let (mut cells, why) = match finished {
+        Ok(finished) => {
+            let cells: Vec<Cell> = finished.stdout.lines().filter_map(Cell::read).collect();
+            (cells, finished.stderr)
+        }
+        Err(error) => (Vec::new(), format!("{error:#}")),
+    };
+    for feature in FEATURES {
+        if feature != "group" && !cells.iter().any(|cell| cell.feature == feature) {
+            cells.push(Cell {
+                feature: feature.to_owned(),
+                outcome: Outcome::Fail,
+                note: one_line(&format!("no result: {why}")),
+            });
+        }
+    }
+    cells
+}
+
+fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words
+        .chars()
+        .take(300)
+        .collect::<String>()
+        .replace('|', "/")
+}
+
+fn group(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
+    let created = run(
+        Command::new(binary())
+            .args(["topics", "--bootstrap-server", &node.address()])
+            .args([
+                "--create",
+                "--topic",
+                TOPIC,
+                "--partitions",
+                &PARTITIONS.to_string(),
+            ]),
+        "",
+        GROUP_LIMIT,
+    )?;
+    ensure!(created.success, "{}", created.stderr);
+    let member = || Member::start(&mut command(&["member", &node.address(), TOPIC, "both"]));
+    let first = member()?;
+    ensure!(first.owns(PARTITIONS), "alone: {}", first.said());
+    let second = member()?;
+    ensure!(
+        second.owns(PARTITIONS / 2) && first.owns(PARTITIONS / 2),
+        "two members: {} and {}",
+        first.said(),
+        second.said()
+    );
+    // Records for both of them: each gets what it owns, whatever it owns.
+    fill(node, "shared")?;
+    let divided = eventually(GROUP_LIMIT, || {
+        first.got("shared") == PARTITIONS / 2 && second.got("shared") == PARTITIONS / 2
+    });
+    ensure!(
+        divided,
+        "records of two: {} and {}",
+        first.said(),
+        second.said()
+    );
+    drop(second);
+    ensure!(
+        first.owns(PARTITIONS),
+        "after the other's death: {}",
+        first.said()
+    );
+    fill(node, "inherited")?;
+    let inherited = eventually(GROUP_LIMIT, || first.got("inherited") == PARTITIONS);
+    ensure!(
+        inherited,
+        "records after the other's death: {}",
+        first.said()
+    );
+    Ok(())
+}
+
+/// A record in each partition.
+fn fill(node: &Node, value: &str) -> Result<()> {
+    for partition in 0..PARTITIONS {
+        let sent = node.kcat(&["-P", "-t", TOPIC, "-p", &partition.to_string()], value)?;
+        ensure!(sent.success, "{}", sent.stderr);
+    }
+    Ok(())
+}
+
+/// A member of a group in a process of its own. Killed when dropped.
+struct Member {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Member {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let stdout = BufReader::new(child.stdout.take().context("no output")?);
+        let stderr = BufReader::new(child.stderr.take().context("no output")?);
+        let kept = Arc::clone(&lines);
+        thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| kept.lock().push(line))
+        });
+        let kept = Arc::clone(&lines);
+        // kcat tells of its group there; libraries log there.
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| kept.lock().push(line))
+        });
+        Ok(Self { child, lines })
+    }
+
+    fn owns(&self, count: usize) -> bool {
+        let wanted = format!("owns {count}");
+        eventually(GROUP_LIMIT, || {
+            let lines = self.lines.lock();
+            let last = lines
+                .iter()
+                .rfind(|line| line.starts_with("owns ") || line.contains(": assigned: "));
+            last.is_some_and(|line| {
+                *line == wanted || line.starts_with('%') && line.matches('[').count() == count
+            })
+        })
+    }
+
+    fn got(&self, value: &str) -> usize {
+        let wanted = format!("got {value}");
+        self.lines
+            .lock()
+            .iter()
+            .filter(|line| **line == wanted)
+            .count()
+    }
+
+    fn said(&self) -> String {
+        let lines = self.lines.lock();
+        let from = lines.len().saturating_sub(8);
+        lines.get(from..).unwrap_or_default().join(" / ")
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
