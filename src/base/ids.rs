@@ -30,6 +30,9 @@ impl Uuid {
     /// The reserved id of `__cluster_metadata`.
     pub const METADATA_TOPIC: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
+    /// Stands where a replica's log directory is not known yet.
+    pub const UNASSIGNED_DIR: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
     /// From 16 random bytes, as a version 4 uuid; `None` for the rare values whose text starts with `-`,
     /// which command-line tools would take for an option.
     pub fn from_random_bytes(mut bytes: [u8; 16]) -> Option<Self> {

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Broker, StartError, housekeeping};
+use super::{Broker, StartError, adopt, housekeeping};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
@@ -111,7 +111,10 @@ impl Broker {
         let metadata =
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
-            controller.commit(&bootstrap::records()).map_err(metadata)?;
+            // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
+            let mut records = bootstrap::records();
+            records.extend(adopt::topics_on_disk(&logs, &config)?);
+            controller.commit(&records).map_err(metadata)?;
         }
         let registration = registration(
             &config,

@@ -18,6 +18,7 @@
 //! # });
 //! ```
 
+mod adopt;
 pub mod boot;
 mod housekeeping;
 
@@ -43,6 +44,8 @@ pub enum StartError {
     },
     #[error("cannot {0}")]
     Storage(#[from] StorageError),
+    #[error("the topics in the log directories cannot be taken over: {0}")]
+    Adoption(String),
     #[error("the metadata log refused a record: {0}")]
     Metadata(String),
 }

@@ -18,6 +18,8 @@ const PARTITION_METADATA: &str = "partition.metadata";
 /// The identity that a log directory carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
+    /// 0 in a directory of the ZooKeeper years, which keeps it, so that such a broker can take the directory back.
+    pub version: u8,
     pub cluster_id: Option<String>,
     pub node_id: Option<BrokerId>,
     pub directory_id: Option<Uuid>,
@@ -42,9 +44,9 @@ impl MetaProperties {
                 })
         };
         let version = get("version").unwrap_or_else(|| "0".to_owned());
-        let node_key = match version.as_str() {
-            "0" => "broker.id",
-            "1" => "node.id",
+        let (version, node_key) = match version.as_str() {
+            "0" => (0, "broker.id"),
+            "1" => (1, "node.id"),
             other => {
                 return Err(malformed(
                     path,
@@ -67,13 +69,14 @@ impl MetaProperties {
             None => None,
         };
         Ok(Some(Self {
+            version,
             cluster_id: get("cluster.id"),
             node_id,
             directory_id,
         }))
     }
 
-    /// Writes version 1.
+    /// Writes the file anew.
     pub fn write(&self, dir: &Path) -> Result<(), StorageError> {
         let mut text = String::from("#\n");
         if let Some(cluster_id) = &self.cluster_id {
@@ -83,9 +86,14 @@ impl MetaProperties {
             text.push_str(&format!("directory.id={directory_id}\n"));
         }
         if let Some(node_id) = self.node_id {
-            text.push_str(&format!("node.id={node_id}\n"));
+            let key = if self.version == 0 {
+                "broker.id"
+            } else {
+                "node.id"
+            };
+            text.push_str(&format!("{key}={node_id}\n"));
         }
-        text.push_str("version=1\n");
+        text.push_str(&format!("version={}\n", self.version));
         checkpoint::replace(&dir.join(META_PROPERTIES), text.as_bytes(), true)
     }
 }
@@ -247,10 +255,13 @@ mod tests {
             (Some(3), Some("abc"))
         );
         let new = MetaProperties {
+            version: 1,
             cluster_id: Some("c".to_owned()),
             node_id: Some(1),
             directory_id: Some(Uuid([7; 16])),
         };
+        old.write(dir.path()).unwrap();
+        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(old));
         new.write(dir.path()).unwrap();
         assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(new));
         fs::write(&path, "version=2\n").unwrap();

@@ -197,7 +197,12 @@ impl LogManager {
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
         if let Some(log) = self.get(partition) {
-            if log.topic_id() == topic_id || log.topic_id().is_zero() {
+            if log.topic_id().is_zero() {
+                // Made before topics had ids: from now on it can be told from another of the same name.
+                dir::write_partition_metadata(&log.dir(), topic_id)?;
+                return Ok(log);
+            }
+            if log.topic_id() == topic_id {
                 return Ok(log);
             }
             self.delete(partition, now)?;

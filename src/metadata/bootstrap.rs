@@ -138,6 +138,7 @@ pub fn format(
         };
         if known.is_none() {
             let meta = MetaProperties {
+                version: meta.map_or(1, |meta| meta.version),
                 cluster_id: Some(cluster_id.clone()),
                 node_id: Some(node_id),
                 directory_id: Some(directory_id),

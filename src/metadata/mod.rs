@@ -3,6 +3,7 @@
 //! The controller decides on the newest image, its records are committed through a quorum, and the image that results
 //! is shown to publishers in a fixed order. On one node the quorum is this node's own file.
 
+pub mod adoption;
 pub mod bootstrap;
 pub mod controller;
 pub mod image;

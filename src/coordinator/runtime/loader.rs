@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::log::RecordLog;
 use super::shard::{Marker, Origin, RawRecord, Shard};
-use crate::base::ids::PartitionIndex;
+use crate::base::ids::{Offset, PartitionIndex};
 use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
 use crate::wire::batch::record::{decompressed, read_raw, records};
+use crate::wire::batch::{BatchError, legacy, split_first};
 use crate::wire::error_code::ErrorCode;
 
 /// Bytes of batches that are read at a time (Kafka: `offsets.load.buffer.size`).
@@ -44,11 +45,12 @@ pub fn load<S: Shard>(
             .read(partition, from, READ_BYTES)
             .map_err(LoadError::Log)?;
         let before = from;
-        while let Ok(header) = BatchHeader::parse(&chunk) {
-            if header.size() > chunk.len() {
-                break;
-            }
-            let batch = chunk.split_to(header.size());
+        while let Some(batch) = split_first(&mut chunk) {
+            let Ok(header) = BatchHeader::parse(&batch) else {
+                // A coordinator of the years before 0.11 wrote it.
+                from = replay_old(&batch, from, shard, &mut loaded)?;
+                continue;
+            };
             if header.next_offset() > from {
                 replay(&header, &batch, shard, &mut loaded)?;
                 from = header.next_offset();
@@ -86,19 +88,58 @@ fn replay<S: Shard>(
         .map_err(|error| wrong(header.base_offset, error.to_string()))?;
     for record in records(header, &body) {
         let record = record.map_err(|error| wrong(header.base_offset, error.to_string()))?;
-        let Some(key) = record.key else {
-            continue;
-        };
-        // Copies: what is kept must not hold on to the whole batch.
-        let raw = RawRecord {
-            key: Bytes::copy_from_slice(key),
-            value: record.value.map(Bytes::copy_from_slice),
-        };
-        loaded.records += 1;
-        match S::decode(raw).map_err(|error| wrong(record.offset, error.to_string()))? {
-            Some(known) => shard.apply(origin, &known),
-            None => loaded.skipped += 1,
-        }
+        apply(record.key, record.value, origin, shard, loaded)
+            .map_err(|what| wrong(record.offset, what))?;
+    }
+    Ok(())
+}
+
+/// A message of the formats before batches, or the wrapper of several; gives the offset after it.
+fn replay_old<S: Shard>(
+    message: &Bytes,
+    from: Offset,
+    shard: &mut S,
+    loaded: &mut Loaded,
+) -> Result<Offset, LoadError> {
+    let wrong = |offset: i64, what: String| LoadError::Record { offset, what };
+    let message =
+        legacy::read_message(&mut &message[..]).map_err(|error| wrong(from, error.to_string()))?;
+    let mut fault = None;
+    message
+        .each_record(DECOMPRESSED_MAX, |record| {
+            if record.offset >= from && fault.is_none() {
+                fault = apply(record.key, record.value, Origin::Plain, shard, loaded)
+                    .err()
+                    .map(|what| wrong(record.offset, what));
+            }
+            Ok::<(), BatchError>(())
+        })
+        .map_err(|error| wrong(message.offset, error.to_string()))?;
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(from.max(message.offset.saturating_add(1))),
+    }
+}
+
+fn apply<S: Shard>(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    origin: Origin,
+    shard: &mut S,
+    loaded: &mut Loaded,
+) -> Result<(), String> {
+    let Some(key) = key else {
+        return Ok(());
+    };
+    // Copies: what is kept must not hold on to the whole batch.
+    let raw = RawRecord {
+        key: Bytes::copy_from_slice(key),
+        value: value.map(Bytes::copy_from_slice),
+    };
+    loaded.records += 1;
+    match S::decode(raw).map_err(|error| error.to_string())? {
+        Some(known) => shard.apply(origin, &known),
+        None => loaded.skipped += 1,
     }
     Ok(())
 }

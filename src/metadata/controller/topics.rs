@@ -378,7 +378,7 @@ fn new_partition(image: &Image, replicas: &[BrokerId]) -> Partition {
         .map(|broker| broker.log_dirs.as_slice())
     {
         Some([only]) => *only,
-        _ => Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        _ => Uuid::UNASSIGNED_DIR,
     };
     Partition {
         directories: replicas.iter().map(directory).collect(),

@@ -10,6 +10,17 @@ pub mod record;
 pub mod record_stream;
 pub mod varint;
 
+use bytes::Bytes;
+
+/// Takes the first batch, or message of an old format, off `bytes`; `None` when it is cut.
+pub fn split_first(bytes: &mut Bytes) -> Option<Bytes> {
+    let length = i32::from_be_bytes(*bytes.get(8..header::LOG_OVERHEAD)?.first_chunk()?);
+    let size = usize::try_from(length)
+        .ok()?
+        .checked_add(header::LOG_OVERHEAD)?;
+    (size >= header::MAGIC_END && size <= bytes.len()).then(|| bytes.split_to(size))
+}
+
 /// Why bytes are not a record batch, or not the records that its header promises.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {

@@ -3,10 +3,10 @@
 
 use super::{Message, SetBuilder, read_message};
 use crate::base::ids::Offset;
-use crate::wire::batch::BatchError;
 use crate::wire::batch::compression::Compression;
-use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_END, MAGIC_V2};
+use crate::wire::batch::header::{BatchHeader, MAGIC_END, MAGIC_V2};
 use crate::wire::batch::record::{decompressed, records};
+use crate::wire::batch::{BatchError, split_first};
 use bytes::Bytes;
 
 /// How a stretch of a log is converted.
@@ -31,9 +31,8 @@ pub fn downgrade(log: &Bytes, how: Downgrade) -> Result<Vec<u8>, BatchError> {
     let mut out = Vec::new();
     let mut rest = log.clone();
     while out.len() < how.enough
-        && let Some(size) = whole_size(&rest)
+        && let Some(batch) = split_first(&mut rest)
     {
-        let batch = rest.split_to(size);
         match downgrade_batch(&batch, how) {
             Ok(set) => out.extend_from_slice(&set),
             Err(_) if !out.is_empty() => break,
@@ -41,12 +40,6 @@ pub fn downgrade(log: &Bytes, how: Downgrade) -> Result<Vec<u8>, BatchError> {
         }
     }
     Ok(out)
-}
-
-fn whole_size(log: &[u8]) -> Option<usize> {
-    let length = i32::from_be_bytes(*log.get(8..LOG_OVERHEAD)?.first_chunk()?);
-    let size = usize::try_from(length).ok()?.checked_add(LOG_OVERHEAD)?;
-    (size >= MAGIC_END && size <= log.len()).then_some(size)
 }
 
 fn downgrade_batch(batch: &Bytes, how: Downgrade) -> Result<Vec<u8>, BatchError> {
