@@ -52,18 +52,18 @@ apis! {
     "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle;
     "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle;
     "DeleteRecords" 0..=2, delete_records::DeleteRecordsRequest => delete_records::handle;
-    "InitProducerId" 0..=6, init_producer_id::InitProducerIdRequest => init_producer_id::handle;
+    "InitProducerId" 0..=5, init_producer_id::InitProducerIdRequest => init_producer_id::handle;
     "OffsetForLeaderEpoch" 0..=4, offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle;
     "AddPartitionsToTxn" 0..=5, add_partitions_to_txn::AddPartitionsToTxnRequest => add_partitions_to_txn::handle;
     "AddOffsetsToTxn" 0..=4, add_offsets_to_txn::AddOffsetsToTxnRequest => add_offsets_to_txn::handle;
     "EndTxn" 0..=5, end_txn::EndTxnRequest => end_txn::handle;
     "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle;
-    "TxnOffsetCommit" 0..=6, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
+    "TxnOffsetCommit" 0..=5, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
     "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle;
     "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
     "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle;
     "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle;
-    "DeleteGroups" 0..=3, delete_groups::DeleteGroupsRequest => delete_groups::handle;
+    "DeleteGroups" 0..=2, delete_groups::DeleteGroupsRequest => delete_groups::handle;
     "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle;
     "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle;
     "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle;
@@ -74,7 +74,7 @@ apis! {
     "DescribeCluster" 0..=2, describe_cluster::DescribeClusterRequest => describe_cluster::handle;
     "DescribeProducers" 0..=0, describe_producers::DescribeProducersRequest => describe_producers::handle;
     "DescribeTransactions" 0..=0, describe_transactions::DescribeTransactionsRequest => describe_transactions::handle;
-    "ListTransactions" 0..=1, list_transactions::ListTransactionsRequest => list_transactions::handle;
+    "ListTransactions" 0..=2, list_transactions::ListTransactionsRequest => list_transactions::handle;
     "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle;
     "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle;
 }

@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42), v0 to v3. KIP-229.
+//! DeleteGroups (key 42), v0 to v2. KIP-229.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};

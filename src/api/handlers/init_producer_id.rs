@@ -1,5 +1,6 @@
-//! InitProducerId (key 22), v0 to v6. KIP-98, KIP-360 (a producer recovers, v3), KIP-588 (PRODUCER_FENCED, v4), KIP-939
-//! (two-phase commit, v6: known, and refused as Apache Kafka does unless it is enabled).
+//! InitProducerId (key 22), v0 to v5. KIP-98, KIP-360 (a producer recovers, v3), KIP-588 (PRODUCER_FENCED, v4).
+//!
+//! Version 6 with the flags of two-phase commit (KIP-939) is not stable in Apache Kafka 4.3 and not served there either.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::handle::Granted;
@@ -13,9 +14,6 @@ pub fn handle(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> Reply<InitProducerIdResponse> {
-    if request.enable2_pc || request.keep_prepared_txn {
-        return failed(ErrorCode::UnsupportedVersion).into();
-    }
     if (request.producer_id < 0) != (request.producer_epoch < 0) {
         return failed(ErrorCode::InvalidRequest).into();
     }

@@ -1,6 +1,9 @@
-//! ListTransactions (key 66), v0 and v1. KIP-664, KIP-994 (by duration, v1).
+//! ListTransactions (key 66), v0 to v2. KIP-664, KIP-994 (by duration, v1), KIP-1152 (by pattern, v2).
+
+use regex::{Regex, RegexBuilder};
 
 use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, TransactionState,
 };
@@ -20,6 +23,19 @@ pub fn handle(
     context: RequestContext,
     request: ListTransactionsRequest,
 ) -> Reply<ListTransactionsResponse> {
+    let pattern = match request.transactional_id_pattern.as_deref() {
+        None | Some("") => None,
+        Some(pattern) => match whole(pattern) {
+            Ok(pattern) => Some(pattern),
+            Err(_) => {
+                return ListTransactionsResponse {
+                    error_code: ErrorCode::InvalidRegularExpression.code(),
+                    ..Default::default()
+                }
+                .into();
+            }
+        },
+    };
     Reply::later(async move {
         let unknown_state_filters: Vec<_> = request
             .state_filters
@@ -34,6 +50,7 @@ pub fn handle(
                 &request.state_filters,
                 &request.producer_id_filters,
                 request.duration_filter,
+                pattern.as_ref(),
             )
             .await;
         match listed {
@@ -56,3 +73,18 @@ pub fn handle(
         }
     })
 }
+
+/// A pattern that has to match all of an id. Its size is bounded by the frame it came in, what it grows to by a limit.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // Alone it must be a pattern too: `a)|(b` is none.
+    let build = |pattern: &str| {
+        RegexBuilder::new(pattern)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build()
+    };
+    build(pattern)?;
+    build(&format!("^(?:{pattern})$"))
+}
+
+/// Of the compiled pattern.
+const PATTERN_BYTES_MAX: usize = 1 << 20;

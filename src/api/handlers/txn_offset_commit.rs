@@ -1,5 +1,5 @@
-//! TxnOffsetCommit (key 28), v0 to v6. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
-//! transaction by themselves, v5), KIP-1251 (topic ids, v6).
+//! TxnOffsetCommit (key 28), v0 to v5. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
+//! transaction by themselves, v5).
 
 use bytestring::ByteString;
 
@@ -13,8 +13,6 @@ use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 
-/// The first version that names topics by id.
-const TOPIC_IDS: i16 = 6;
 /// The first version whose offsets need no AddOffsetsToTxn.
 const JOINS: i16 = 5;
 /// The first version whose clients know TRANSACTION_ABORTABLE.
@@ -25,16 +23,10 @@ pub fn handle(
     mut request: TxnOffsetCommitRequest,
 ) -> Reply<TxnOffsetCommitResponse> {
     let image = context.services.image.load();
-    let by_id = context.api_version >= TOPIC_IDS;
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
     for mut topic in std::mem::take(&mut request.topics) {
-        let found = if by_id {
-            image.topics.by_id(topic.topic_id)
-        } else {
-            image.topics.by_name(&topic.name)
-        };
-        match found {
+        match image.topics.by_name(&topic.name) {
             Some(found) => {
                 topic.name = ByteString::from(found.name.as_ref());
                 topic.topic_id = found.id;
@@ -54,7 +46,6 @@ pub fn handle(
                     known.push(topic);
                 }
             }
-            None if by_id => refused.push(refuse(&topic, ErrorCode::UnknownTopicId)),
             None => refused.push(refuse(&topic, ErrorCode::UnknownTopicOrPartition)),
         }
     }

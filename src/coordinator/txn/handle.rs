@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
+use regex::Regex;
 
 use super::machine::{Outcome, Partitions};
 use super::markers::MarkerWriter;
@@ -176,6 +177,7 @@ impl TxnHandle {
         states: &[ByteString],
         producer_ids: &[ProducerId],
         duration_ms: i64,
+        pattern: Option<&Regex>,
     ) -> Result<Vec<Description>, ErrorCode> {
         let mut all = Vec::new();
         for partition in self.coordinator.active().await {
@@ -183,6 +185,7 @@ impl TxnHandle {
                 states: states.to_vec(),
                 producer_ids: producer_ids.to_vec(),
                 duration_ms,
+                pattern: pattern.cloned(),
             };
             match self.coordinator.ask(partition, request).await {
                 Ok(TxnAnswer::Listed(some)) => all.extend(some),

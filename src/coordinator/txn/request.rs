@@ -1,6 +1,7 @@
 //! pure: what a transaction shard is asked, and what it answers.
 
 use bytestring::ByteString;
+use regex::Regex;
 
 use super::machine::{Outcome, Partitions};
 use crate::base::ids::{ProducerEpoch, ProducerId};
@@ -48,6 +49,8 @@ pub enum TxnRequest {
         producer_ids: Vec<ProducerId>,
         /// Only those that have been open for longer; -1 for all.
         duration_ms: i64,
+        /// Of the transactional id.
+        pattern: Option<Regex>,
     },
 }
 

@@ -229,14 +229,16 @@ impl TxnShard {
                 states,
                 producer_ids,
                 duration_ms,
+                pattern,
             } => Ok(TxnAnswer::Listed(
                 self.txns
                     .iter()
-                    .filter(|(_, txn)| {
+                    .filter(|(id, txn)| {
                         (states.is_empty() || states.iter().any(|one| **one == *txn.state_name()))
                             && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
                             && (duration_ms < 0
                                 || (txn.since() >= 0 && now.wall - txn.since() > duration_ms))
+                            && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
                     })
                     .map(|(id, txn)| description(id, txn))
                     .collect(),

@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 use expect_test::expect;
 use proptest::prelude::*;
+use regex::Regex;
 
 use super::machine::{EPOCH_MAX, Outcome, Partitions, State, Txn};
 use super::record::{TransactionLogValue, TxnRecord};
@@ -621,23 +622,26 @@ fn listing_filters_by_state_id_and_age() {
         client_version: 2,
     });
     stage.advance(5_000);
-    let mut list = |states: &[&'static str], producer_ids: &[i64], duration_ms| {
-        let request = TxnRequest::List {
-            states: states.iter().map(|s| ByteString::from_static(s)).collect(),
-            producer_ids: producer_ids.to_vec(),
-            duration_ms,
+    let mut list =
+        |states: &[&'static str], producer_ids: &[i64], duration_ms, pattern: Option<&str>| {
+            let request = TxnRequest::List {
+                states: states.iter().map(|s| ByteString::from_static(s)).collect(),
+                producer_ids: producer_ids.to_vec(),
+                duration_ms,
+                pattern: pattern.map(|text| Regex::new(text).unwrap()),
+            };
+            match stage.ask(request) {
+                TxnAnswer::Listed(all) => all
+                    .iter()
+                    .map(|one| one.speaker.transactional_id.to_string())
+                    .collect::<String>(),
+                other => tell(&other),
+            }
         };
-        match stage.ask(request) {
-            TxnAnswer::Listed(all) => all
-                .iter()
-                .map(|one| one.speaker.transactional_id.to_string())
-                .collect::<String>(),
-            other => tell(&other),
-        }
-    };
-    assert_eq!(list(&[], &[], -1), "ab");
-    assert_eq!(list(&["Ongoing"], &[], -1), "b");
-    assert_eq!(list(&[], &[100], -1), "a");
-    assert_eq!(list(&[], &[], 4_000), "b");
-    assert_eq!(list(&[], &[], 6_000), "");
+    assert_eq!(list(&[], &[], -1, None), "ab");
+    assert_eq!(list(&["Ongoing"], &[], -1, None), "b");
+    assert_eq!(list(&[], &[100], -1, None), "a");
+    assert_eq!(list(&[], &[], 4_000, None), "b");
+    assert_eq!(list(&[], &[], 6_000, None), "");
+    assert_eq!(list(&[], &[], -1, Some("[bc]")), "b");
 }
