@@ -6,3 +6,4 @@ pub mod client;
 pub mod matrix;
 pub mod node;
 pub mod programs;
+pub mod raw;
