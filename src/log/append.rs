@@ -6,7 +6,7 @@ use std::io::Read;
 use bytes::{Bytes, BytesMut};
 
 use super::error::{AppendError, RecordError};
-use super::producer_state::Marker;
+use super::producer_state::{Admission, Marker};
 use super::settings::LogSettings;
 use crate::base::time::Timestamp;
 use crate::wire::batch::BatchError;
@@ -30,6 +30,8 @@ const FAULTS_MAX: usize = 10_000;
 pub enum Origin {
     /// A producer; everything is checked.
     Client,
+    /// A producer whose transaction's coordinator was asked about this batch, because it opens the transaction here.
+    Admitted(Admission),
     /// A producer that may still send message sets (Produce before version 3); they become a batch.
     OldClient,
     /// A coordinator or the controller of this process; only sizes are checked.

@@ -243,7 +243,9 @@ impl PartitionLog {
     ) -> Result<Appended, AppendError> {
         let settings = self.settings_for_check(origin);
         let mut valid = match origin {
-            Origin::Client => append::validate_client(records, &settings, now)?,
+            Origin::Client | Origin::Admitted(_) => {
+                append::validate_client(records, &settings, now)?
+            }
             Origin::OldClient => append::validate_old_client(records, &settings, now)?,
             Origin::Internal => append::validate_internal(records)?,
         };
@@ -267,7 +269,9 @@ impl PartitionLog {
     /// Settings are copied out so that checksums and decompression run outside of the lock.
     fn settings_for_check(&self, origin: Origin) -> LogSettings {
         match origin {
-            Origin::Client | Origin::OldClient => self.state.lock().settings.clone(),
+            Origin::Client | Origin::Admitted(_) | Origin::OldClient => {
+                self.state.lock().settings.clone()
+            }
             Origin::Internal => LogSettings::default(),
         }
     }
@@ -557,6 +561,11 @@ impl PartitionLog {
             .has_open_transaction(producer_id, epoch)
     }
 
+    /// Where the last marker of a producer lies, if it came since the log was opened.
+    pub fn last_marker(&self, producer_id: ProducerId) -> Option<Offset> {
+        self.state.lock().producers.last_marker(producer_id)
+    }
+
     /// Closes the log so that it opens without recovery.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
@@ -625,7 +634,14 @@ impl State {
             return Ok(None);
         }
         Ok(match self.producers.check(&valid.header)? {
-            Checked::New => None,
+            Checked::New => {
+                let admission = match origin {
+                    Origin::Admitted(admission) => Some(admission),
+                    _ => None,
+                };
+                self.producers.check_opening(&valid.header, admission)?;
+                None
+            }
             Checked::Duplicate(seen) => Some(Appended {
                 first_offset: seen.first_offset(),
                 last_offset: seen.last_offset,
@@ -787,9 +803,31 @@ impl State {
             len,
         });
         if plan.aborted.is_some() {
-            plan.aborted = Some(self.aborted_between(index, from, limit)?);
+            let none = self.segments[index..]
+                .iter()
+                .all(|segment| segment.aborted.is_empty());
+            if !none {
+                let upper = self.beyond(index, span.position + len as u64)?;
+                plan.aborted = Some(self.aborted_between(index, from, upper)?);
+            }
         }
         Ok(())
+    }
+
+    /// An offset beyond everything before `position` of a segment, as near as the index knows: that is how far Apache
+    /// Kafka looks for aborted transactions.
+    fn beyond(&self, index: usize, position: u64) -> Result<Offset, StorageError> {
+        let segment = &self.segments[index];
+        let entry = segment
+            .offsets
+            .first_where_not(|entry| u64::from(entry.position) < position)?;
+        Ok(match entry {
+            Some(entry) => segment.base_offset + i64::from(entry.relative_offset),
+            None => self
+                .segments
+                .get(index + 1)
+                .map_or(self.log_end, |next| next.base_offset),
+        })
     }
 
     /// Aborted transactions that overlap `from..upper`, beginning in segment `first`.

@@ -51,6 +51,8 @@ pub struct Producer {
     pub last_timestamp: Timestamp,
     /// Where the open transaction begins.
     pub transaction_start: Option<Offset>,
+    /// Where its last marker lies, if it came since the log was opened.
+    pub last_marker: Option<Offset>,
 }
 
 impl Producer {
@@ -61,6 +63,7 @@ impl Producer {
             coordinator_epoch: -1,
             last_timestamp: -1,
             transaction_start: None,
+            last_marker: None,
         }
     }
 
@@ -74,6 +77,16 @@ impl Producer {
 pub struct Marker {
     pub committed: bool,
     pub coordinator_epoch: i32,
+}
+
+/// What was known when a transaction's coordinator was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The producer's last marker here. If there is a newer one, the word of the coordinator is about a transaction that
+    /// has ended meanwhile.
+    pub last_marker: Option<Offset>,
+    /// The client is of `transaction.version` 2 (KIP-890): unknown here, it begins with sequence 0.
+    pub begins_at_zero: bool,
 }
 
 /// What a checked batch is.
@@ -176,6 +189,53 @@ impl ProducerStates {
         Ok(Checked::New)
     }
 
+    /// Where the last marker of a producer lies; see [`Admission`].
+    pub fn last_marker(&self, id: ProducerId) -> Option<Offset> {
+        self.producers
+            .get(&id)
+            .and_then(|producer| producer.last_marker)
+    }
+
+    /// Checks that a transaction which this batch opens is one that its coordinator will end: a batch that was under
+    /// way for too long would leave it open for ever.
+    ///
+    /// Refusals: `INVALID_TXN_STATE`, `OUT_OF_ORDER_SEQUENCE_NUMBER`.
+    pub fn check_opening(
+        &self,
+        batch: &BatchHeader,
+        admission: Option<Admission>,
+    ) -> Result<(), AppendError> {
+        if !batch.is_transactional()
+            || self.has_open_transaction(batch.producer_id, batch.producer_epoch)
+        {
+            return Ok(());
+        }
+        let admission = admission
+            .filter(|admission| admission.last_marker == self.last_marker(batch.producer_id));
+        let Some(admission) = admission else {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidTxnState,
+                format!(
+                    "the transaction of producer {} has ended before this batch came",
+                    batch.producer_id
+                ),
+            ));
+        };
+        if admission.begins_at_zero
+            && batch.base_sequence != 0
+            && !self.producers.contains_key(&batch.producer_id)
+        {
+            return Err(AppendError::refused(
+                ErrorCode::OutOfOrderSequenceNumber,
+                format!(
+                    "producer {} begins with sequence {}",
+                    batch.producer_id, batch.base_sequence
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks a marker before it is appended.
     ///
     /// Refusals: `INVALID_PRODUCER_EPOCH`, `TRANSACTION_COORDINATOR_FENCED`.
@@ -246,6 +306,7 @@ impl ProducerStates {
         }
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = batch.max_timestamp;
+        producer.last_marker = Some(batch.base_offset);
         let first_offset = producer.transaction_start.take()?;
         self.open.remove(&first_offset);
         let last_offset = batch.base_offset;
@@ -471,5 +532,48 @@ mod tests {
         broken[20] ^= 1;
         assert!(ProducerStates::from_snapshot(&broken).is_err());
         assert!(ProducerStates::from_snapshot(&[]).is_err());
+    }
+
+    #[test]
+    fn a_batch_that_was_under_way_for_too_long_opens_no_transaction() {
+        let mut states = ProducerStates::default();
+        let first = batch(1, 0, 0, 1, 10, true);
+        let admission = Admission {
+            last_marker: states.last_marker(1),
+            begins_at_zero: false,
+        };
+        let opening = |states: &ProducerStates, admission| {
+            states
+                .check_opening(&batch(1, 0, 1, 1, 20, true), admission)
+                .map_err(|error| error.code())
+        };
+        states.check_opening(&first, Some(admission)).unwrap();
+        states.apply(&first);
+        // While it is open, nobody is asked.
+        assert_eq!(opening(&states, None), Ok(()));
+        let marker = Marker {
+            committed: true,
+            coordinator_epoch: 0,
+        };
+        states.apply_marker(&batch(1, 0, -1, 1, 11, true), marker);
+        for late in [None, Some(admission)] {
+            assert_eq!(opening(&states, late), Err(ErrorCode::InvalidTxnState));
+        }
+        let admission = Admission {
+            last_marker: states.last_marker(1),
+            begins_at_zero: true,
+        };
+        assert_eq!(opening(&states, Some(admission)), Ok(()));
+        let stranger = states.check_opening(
+            &batch(2, 0, 1, 1, 20, true),
+            Some(Admission {
+                last_marker: None,
+                begins_at_zero: true,
+            }),
+        );
+        assert_eq!(
+            stranger.map_err(|error| error.code()),
+            Err(ErrorCode::OutOfOrderSequenceNumber)
+        );
     }
 }

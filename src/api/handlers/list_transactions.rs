@@ -16,6 +16,7 @@ const STATES: &[&str] = &[
     "PrepareAbort",
     "CompleteCommit",
     "CompleteAbort",
+    "Dead",
     "PrepareEpochFence",
 ];
 

@@ -10,6 +10,7 @@ use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
+use crate::log::producer_state::Admission;
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::produce::{
@@ -32,15 +33,15 @@ const TOPIC_IDS_SINCE: i16 = 13;
 pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<ProduceResponse> {
     let unknown = admission::unknown_partitions(&context, &request);
     if unknown.is_empty() {
-        return append_all(&context, request, &Refusals::new());
+        return append_all(&context, request, &unknown.admissions, &Refusals::new());
     }
     if request.acks == 0 {
         return Reply::Close("a transaction without acknowledgements".to_owned());
     }
     // The first batch of a transaction: whatever follows on this connection must not overtake it.
     Reply::alone(async move {
-        let refusals = admission::admit(&context, &request, unknown).await;
-        match append_all(&context, request, &refusals) {
+        let refusals = admission::admit(&context, &request, &unknown).await;
+        match append_all(&context, request, &unknown.admissions, &refusals) {
             Reply::Ready(response) => response,
             _ => ProduceResponse::default(),
         }
@@ -49,10 +50,13 @@ pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<Produce
 
 /// Batches that their transaction's coordinator does not want, by topic and partition.
 type Refusals = BTreeMap<(ByteString, i32), ErrorCode>;
+/// Batches that open a transaction, likewise.
+type Admissions = BTreeMap<(ByteString, i32), Admission>;
 
 fn append_all(
     context: &RequestContext,
     request: ProduceRequest,
+    admissions: &Admissions,
     refusals: &Refusals,
 ) -> Reply<ProduceResponse> {
     let acks_known = (-1..=1).contains(&request.acks);
@@ -61,13 +65,16 @@ fn append_all(
     for topic in request.topic_data {
         let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
-            let refusal = (!refusals.is_empty())
-                .then(|| admission::name_of(context, &topic.name, topic.topic_id))
-                .and_then(|name| refusals.get(&(name, data.index)));
+            let opening = (!admissions.is_empty()).then(|| {
+                let name = admission::name_of(context, &topic.name, topic.topic_id);
+                (name, data.index)
+            });
+            let refusal = opening.as_ref().and_then(|opening| refusals.get(opening));
+            let admitted = opening.as_ref().and_then(|opening| admissions.get(opening));
             let answer = if let Some(error) = refusal {
                 refused(data.index, *error)
             } else if acks_known {
-                append(context, &topic.name, topic.topic_id, data)
+                append(context, &topic.name, topic.topic_id, data, admitted)
             } else {
                 refused(data.index, ErrorCode::InvalidRequiredAcks)
             };
@@ -102,6 +109,7 @@ fn append(
     topic: &str,
     topic_id: crate::base::ids::Uuid,
     data: PartitionProduceData,
+    admitted: Option<&Admission>,
 ) -> PartitionProduceResponse {
     let index = data.index;
     let replicas = &context.services.replicas;
@@ -129,7 +137,7 @@ fn append(
     let origin = if context.api_version < BATCHES_SINCE {
         Origin::OldClient
     } else {
-        Origin::Client
+        admitted.map_or(Origin::Client, |admission| Origin::Admitted(*admission))
     };
     match partition.append(&records, origin, context.now) {
         Ok(appended) => PartitionProduceResponse {

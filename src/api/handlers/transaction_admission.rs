@@ -12,6 +12,7 @@ use crate::api::context::RequestContext;
 use crate::base::ids::{ProducerEpoch, ProducerId, Uuid};
 use crate::coordinator::txn::machine::{BUMPING, Partitions};
 use crate::coordinator::txn::request::Speaker;
+use crate::log::producer_state::Admission;
 use crate::replica::partition::Partition;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
@@ -24,12 +25,23 @@ const JOINS: i16 = 12;
 const ABORTABLE: i16 = 11;
 const TOPIC_IDS: i16 = 13;
 
-/// Partitions of one producer that the request is the first to write to in its transaction.
-pub type Unknown = BTreeMap<(ProducerId, ProducerEpoch), Partitions>;
+/// Partitions that the request is the first to write to in a transaction.
+#[derive(Default)]
+pub struct Unknown {
+    by_producer: BTreeMap<(ProducerId, ProducerEpoch), Partitions>,
+    /// What their logs knew before the coordinator was asked.
+    pub admissions: BTreeMap<(ByteString, i32), Admission>,
+}
+
+impl Unknown {
+    pub fn is_empty(&self) -> bool {
+        self.by_producer.is_empty()
+    }
+}
 
 /// The partitions of transactional batches that have no transaction of the producer open.
 pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) -> Unknown {
-    let mut unknown = Unknown::new();
+    let mut unknown = Unknown::default();
     for topic in &request.topic_data {
         for data in &topic.partition_data {
             let Some(Records::Bytes(records)) = &data.records else {
@@ -50,10 +62,19 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
             {
                 continue;
             }
+            let name = ByteString::from(partition.topic.as_ref());
+            unknown.admissions.insert(
+                (name.clone(), data.index),
+                Admission {
+                    last_marker: partition.log.last_marker(header.producer_id),
+                    begins_at_zero: context.api_version >= JOINS,
+                },
+            );
             unknown
+                .by_producer
                 .entry((header.producer_id, header.producer_epoch))
                 .or_default()
-                .entry(ByteString::from(partition.topic.as_ref()))
+                .entry(name)
                 .or_default()
                 .insert(data.index);
         }
@@ -65,10 +86,10 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
 pub async fn admit(
     context: &RequestContext,
     request: &ProduceRequest,
-    unknown: Unknown,
+    unknown: &Unknown,
 ) -> BTreeMap<(ByteString, i32), ErrorCode> {
     let mut refusals = BTreeMap::new();
-    for ((producer_id, epoch), partitions) in unknown {
+    for ((producer_id, epoch), partitions) in unknown.by_producer.clone() {
         let all: Vec<(ByteString, i32)> = partitions
             .iter()
             .flat_map(|(topic, some)| some.iter().map(|index| (topic.clone(), *index)))

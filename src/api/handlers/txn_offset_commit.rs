@@ -57,6 +57,15 @@ pub fn handle(
         }
         .into();
     }
+    if request.group_id.is_empty() {
+        let error = ErrorCode::InvalidGroupId;
+        refused.extend(request.topics.iter().map(|topic| refuse(topic, error)));
+        return TxnOffsetCommitResponse {
+            topics: refused,
+            ..Default::default()
+        }
+        .into();
+    }
     Reply::later(async move {
         if let Err(error) = admit(&context, &request).await {
             refused.extend(request.topics.iter().map(|topic| refuse(topic, error)));

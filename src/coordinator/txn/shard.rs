@@ -221,6 +221,7 @@ impl TxnShard {
                 }
                 Ok(TxnAnswer::Done)
             }
+            TxnRequest::Describe(id) if id.is_empty() => Err(ErrorCode::InvalidRequest),
             TxnRequest::Describe(id) => match self.txns.get(&id) {
                 Some(txn) => Ok(TxnAnswer::Described(Box::new(description(&id, txn)))),
                 None => Err(ErrorCode::TransactionalIdNotFound),
@@ -236,8 +237,8 @@ impl TxnShard {
                     .filter(|(id, txn)| {
                         (states.is_empty() || states.iter().any(|one| **one == *txn.state_name()))
                             && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
-                            && (duration_ms < 0
-                                || (txn.since() >= 0 && now.wall - txn.since() > duration_ms))
+                            // Those that never began count as very old, in Kafka too.
+                            && (duration_ms < 0 || now.wall - txn.since() > duration_ms)
                             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
                     })
                     .map(|(id, txn)| description(id, txn))

@@ -641,7 +641,7 @@ fn listing_filters_by_state_id_and_age() {
     assert_eq!(list(&[], &[], -1, None), "ab");
     assert_eq!(list(&["Ongoing"], &[], -1, None), "b");
     assert_eq!(list(&[], &[100], -1, None), "a");
-    assert_eq!(list(&[], &[], 4_000, None), "b");
-    assert_eq!(list(&[], &[], 6_000, None), "");
+    assert_eq!(list(&[], &[], 4_000, None), "ab");
+    assert_eq!(list(&[], &[], 6_000, None), "a");
     assert_eq!(list(&[], &[], -1, Some("[bc]")), "b");
 }

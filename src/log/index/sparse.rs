@@ -75,18 +75,24 @@ impl<E: Entry> SparseFile<E> {
             return Ok(None);
         }
         let reading = Reading::open(self)?;
-        let (mut low, mut high) = (0, self.written);
-        while low < high {
-            let middle = low.midpoint(high);
-            if before(&reading.get(middle)?) {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        low.checked_sub(1)
+        reading
+            .partition_point(self.written, before)?
+            .checked_sub(1)
             .map(|index| reading.get(index))
             .transpose()
+    }
+
+    /// The first entry for which `before` does not hold; `before` is true for a prefix of the entries.
+    pub fn first_where_not(&self, before: impl Fn(&E) -> bool) -> Result<Option<E>, StorageError> {
+        let pending = self.pending.partition_point(&before);
+        if pending == 0 && self.written > 0 {
+            let reading = Reading::open(self)?;
+            let index = reading.partition_point(self.written, before)?;
+            if index < self.written {
+                return reading.get(index).map(Some);
+            }
+        }
+        Ok(self.pending.get(pending).copied())
     }
 
     /// Every entry, in order.
@@ -173,6 +179,24 @@ impl<'a, E: Entry> Reading<'a, E> {
             path: &sparse.path,
             entries: std::marker::PhantomData,
         })
+    }
+
+    /// How many of the first `count` entries `before` holds for.
+    fn partition_point(
+        &self,
+        count: usize,
+        before: impl Fn(&E) -> bool,
+    ) -> Result<usize, StorageError> {
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(&self.get(middle)?) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        Ok(low)
     }
 
     fn get(&self, index: usize) -> Result<E, StorageError> {
