@@ -1,0 +1,988 @@
+//! The promise: a transaction request of any version, good or bad, is answered by us as Apache Kafka answers it.
+//!
+//! One story is told to both brokers and written down; producer ids get letters in the order in which they appear.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use compat_tests::apache::Apache;
+use compat_tests::node::Node;
+use compat_tests::raw::Connection;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Request, StrBytes};
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+use uuid::Uuid;
+
+/// Topic, and how many partitions it has.
+const TOPICS: &[(&str, i32)] = &[("t", 3), ("u", 1)];
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A producer as it sees itself.
+type Producer = (i64, i16);
+/// A time long past, in milliseconds.
+const OLD: i64 = 1_700_000_000_000;
+const NOBODY: Producer = (-1, -1);
+
+/// Tells a story to one broker.
+struct Teller {
+    connection: Connection,
+    lines: Vec<String>,
+    letters: HashMap<i64, char>,
+    topic_ids: HashMap<&'static str, Uuid>,
+    /// Of records. Markers always are of today: after old records they begin a new segment.
+    timestamp: i64,
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_millis()).unwrap()
+}
+
+fn name(code: i16) -> String {
+    match ResponseError::try_from_code(code) {
+        None => "ok".to_owned(),
+        Some(error) => format!("{error:?}"),
+    }
+}
+
+impl Teller {
+    fn new(address: &str) -> Self {
+        let mut teller = Self {
+            connection: Connection::open(address, "teller").unwrap(),
+            lines: Vec::new(),
+            letters: HashMap::new(),
+            topic_ids: HashMap::new(),
+            timestamp: OLD,
+        };
+        for (topic, partitions) in TOPICS {
+            let create = create_topics_request::CreatableTopic::default()
+                .with_name(TopicName(text(topic)))
+                .with_num_partitions(*partitions)
+                .with_replication_factor(1);
+            let made = teller.ask(
+                7,
+                &CreateTopicsRequest::default()
+                    .with_topics(vec![create])
+                    .with_timeout_ms(10_000),
+            );
+            assert_eq!(made.topics[0].error_code, 0);
+            teller.topic_ids.insert(topic, made.topics[0].topic_id);
+        }
+        for key_type in [0, 1] {
+            teller.until(|teller| {
+                let request = FindCoordinatorRequest::default()
+                    .with_key_type(key_type)
+                    .with_coordinator_keys(vec![text("x")]);
+                teller.ask(4, &request).coordinators[0].error_code == 0
+            });
+        }
+        // Its partition may still be loading.
+        teller.until(|teller| teller.try_init(4, Some("first"), 60_000, NOBODY).0 == 0);
+        teller.until(|teller| {
+            let request = OffsetFetchRequest::default()
+                .with_group_id(GroupId(text("g")))
+                .with_topics(None);
+            teller.ask(5, &request).error_code == 0
+        });
+        teller
+    }
+
+    fn ask<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
+        self.connection
+            .ask(version, request)
+            .unwrap_or_else(|error| panic!("v{version} {request:?}: {error:#}\n{:#?}", self.lines))
+    }
+
+    fn until(&mut self, mut seen: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        while !seen(self) {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain: {:#?}",
+                self.lines
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn say(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    fn chapter(&mut self, title: &str) {
+        self.say(format!("# {title}"));
+    }
+
+    fn letter(&mut self, id: i64) -> String {
+        if id < 0 {
+            return id.to_string();
+        }
+        let next = char::from_u32('A' as u32 + u32::try_from(self.letters.len()).unwrap()).unwrap();
+        self.letters.entry(id).or_insert(next).to_string()
+    }
+
+    fn set_version(&mut self, version: i16) {
+        let update = update_features_request::FeatureUpdateKey::default()
+            .with_feature(text("transaction.version"))
+            .with_max_version_level(version)
+            .with_upgrade_type(2);
+        let request = UpdateFeaturesRequest::default()
+            .with_timeout_ms(10_000)
+            .with_feature_updates(vec![update]);
+        let answer = self.ask(1, &request);
+        self.say(format!(
+            "transaction.version {version}: {}",
+            name(answer.error_code)
+        ));
+        // The coordinator hears of it a moment later.
+        sleep(Duration::from_millis(300));
+    }
+
+    /// Waits until the markers of a transaction are written.
+    fn settle(&mut self, id: &str) {
+        self.until(|teller| !teller.described(id).contains("Prepare"));
+    }
+
+    fn described(&mut self, id: &str) -> String {
+        let request = DescribeTransactionsRequest::default()
+            .with_transactional_ids(vec![TransactionalId(text(id))]);
+        let answer = self.ask(0, &request);
+        let one = &answer.transaction_states[0];
+        let letter = self.letter(one.producer_id.0);
+        let mut topics: Vec<String> = one
+            .topics
+            .iter()
+            .map(|topic| {
+                let mut partitions = topic.partitions.clone();
+                partitions.sort_unstable();
+                // Which partition keeps a group is told by the suites of groups.
+                format!("{}{partitions:?}", &*topic.topic.0)
+            })
+            .collect();
+        topics.sort();
+        format!(
+            "describe {id}: {} {} {letter}/{} timeout {} began {} {topics:?}",
+            name(one.error_code),
+            &*one.transaction_state,
+            one.producer_epoch,
+            one.transaction_timeout_ms,
+            one.transaction_start_time_ms > 0,
+        )
+    }
+
+    fn describe(&mut self, id: &str) {
+        self.settle(id);
+        let line = self.described(id);
+        self.say(line);
+    }
+
+    fn try_init(
+        &mut self,
+        version: i16,
+        id: Option<&str>,
+        timeout_ms: i32,
+        expected: Producer,
+    ) -> (i16, Producer) {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(id.map(|id| TransactionalId(text(id))))
+            .with_transaction_timeout_ms(timeout_ms);
+        let request = if version >= 3 {
+            request
+                .with_producer_id(ProducerId(expected.0))
+                .with_producer_epoch(expected.1)
+        } else {
+            request
+        };
+        let answer = self.ask(version, &request);
+        (
+            answer.error_code,
+            (answer.producer_id.0, answer.producer_epoch),
+        )
+    }
+
+    fn init(
+        &mut self,
+        version: i16,
+        id: Option<&str>,
+        timeout_ms: i32,
+        expected: Producer,
+    ) -> Producer {
+        let (error, (producer_id, epoch)) = self.try_init(version, id, timeout_ms, expected);
+        let (was, is) = (self.letter(expected.0), self.letter(producer_id));
+        self.say(format!(
+            "init v{version} {id:?} {timeout_ms} ms as {was}/{}: {} {is}/{epoch}",
+            expected.1,
+            name(error)
+        ));
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            self.settle(id);
+        }
+        (producer_id, epoch)
+    }
+
+    fn add(&mut self, version: i16, id: &str, (producer, epoch): Producer, to: &[(&str, &[i32])]) {
+        self.add_or_verify(version, false, id, (producer, epoch), to);
+    }
+
+    fn add_or_verify(
+        &mut self,
+        version: i16,
+        verify: bool,
+        id: &str,
+        (producer, epoch): Producer,
+        to: &[(&str, &[i32])],
+    ) {
+        use add_partitions_to_txn_request::*;
+        let topics = to
+            .iter()
+            .map(|(topic, partitions)| {
+                AddPartitionsToTxnTopic::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partitions(partitions.to_vec())
+            })
+            .collect();
+        let id = TransactionalId(text(id));
+        let request = if version < 4 {
+            AddPartitionsToTxnRequest::default()
+                .with_v3_and_below_transactional_id(id.clone())
+                .with_v3_and_below_producer_id(ProducerId(producer))
+                .with_v3_and_below_producer_epoch(epoch)
+                .with_v3_and_below_topics(topics)
+        } else {
+            AddPartitionsToTxnRequest::default().with_transactions(vec![
+                AddPartitionsToTxnTransaction::default()
+                    .with_transactional_id(id.clone())
+                    .with_producer_id(ProducerId(producer))
+                    .with_producer_epoch(epoch)
+                    .with_verify_only(verify)
+                    .with_topics(topics),
+            ])
+        };
+        let answer = self.ask(version, &request);
+        let mut results = answer.results_by_topic_v3_and_below;
+        results.extend(
+            answer
+                .results_by_transaction
+                .into_iter()
+                .flat_map(|one| one.topic_results),
+        );
+        let mut verdicts: Vec<String> = results
+            .iter()
+            .flat_map(|topic| {
+                topic.results_by_partition.iter().map(|one| {
+                    format!(
+                        "{}-{} {}",
+                        &*topic.name.0,
+                        one.partition_index,
+                        name(one.partition_error_code)
+                    )
+                })
+            })
+            .collect();
+        verdicts.sort();
+        let letter = self.letter(producer);
+        let verb = if verify { "verify" } else { "add" };
+        self.say(format!(
+            "{verb} v{version} {} {letter}/{epoch} {to:?}: {} {verdicts:?}",
+            &*id.0,
+            name(answer.error_code)
+        ));
+    }
+
+    fn add_offsets(&mut self, version: i16, id: &str, (producer, epoch): Producer, group: &str) {
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(TransactionalId(text(id)))
+            .with_producer_id(ProducerId(producer))
+            .with_producer_epoch(epoch)
+            .with_group_id(GroupId(text(group)));
+        let answer = self.ask(version, &request);
+        let letter = self.letter(producer);
+        self.say(format!(
+            "add offsets v{version} {id} {letter}/{epoch} {group}: {}",
+            name(answer.error_code)
+        ));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as the request")]
+    fn commit_offset(
+        &mut self,
+        version: i16,
+        id: &str,
+        (producer, epoch): Producer,
+        group: &str,
+        (member, generation): (&str, i32),
+        (topic, partition): (&str, i32),
+        offset: i64,
+    ) {
+        use txn_offset_commit_request::*;
+        let request = TxnOffsetCommitRequest::default()
+            .with_transactional_id(TransactionalId(text(id)))
+            .with_group_id(GroupId(text(group)))
+            .with_producer_id(ProducerId(producer))
+            .with_producer_epoch(epoch)
+            .with_topics(vec![
+                TxnOffsetCommitRequestTopic::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partitions(vec![
+                        TxnOffsetCommitRequestPartition::default()
+                            .with_partition_index(partition)
+                            .with_committed_offset(offset)
+                            .with_committed_metadata(Some(text("m"))),
+                    ]),
+            ]);
+        let request = if version >= 3 {
+            request
+                .with_member_id(text(member))
+                .with_generation_id(generation)
+        } else {
+            request
+        };
+        let answer = self.ask(version, &request);
+        let errors: Vec<String> = answer
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|one| name(one.error_code)))
+            .collect();
+        let letter = self.letter(producer);
+        self.say(format!(
+            "commit offset v{version} {id} {letter}/{epoch} {group} {member:?}/{generation} {topic}-{partition}: {errors:?}"
+        ));
+    }
+
+    /// What a consumer that wants stable offsets is told.
+    fn offset(&mut self, group: &str) {
+        use offset_fetch_request::*;
+        for stable in [false, true] {
+            let request = OffsetFetchRequest::default()
+                .with_require_stable(stable)
+                .with_groups(vec![
+                    OffsetFetchRequestGroup::default()
+                        .with_group_id(GroupId(text(group)))
+                        .with_topics(Some(vec![
+                            OffsetFetchRequestTopics::default()
+                                .with_name(TopicName(text("t")))
+                                .with_partition_indexes(vec![0]),
+                        ])),
+                ]);
+            let answer = self.ask(8, &request);
+            let group_answer = &answer.groups[0];
+            let one = &group_answer.topics[0].partitions[0];
+            self.say(format!(
+                "offset of {group}, stable {stable}: {} {} {}",
+                name(group_answer.error_code),
+                name(one.error_code),
+                one.committed_offset
+            ));
+        }
+    }
+
+    fn end(
+        &mut self,
+        version: i16,
+        id: &str,
+        (producer, epoch): Producer,
+        commit: bool,
+    ) -> Producer {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(TransactionalId(text(id)))
+            .with_producer_id(ProducerId(producer))
+            .with_producer_epoch(epoch)
+            .with_committed(commit);
+        let answer = self.ask(version, &request);
+        let (was, is) = (self.letter(producer), self.letter(answer.producer_id.0));
+        let verb = if commit { "commit" } else { "abort" };
+        self.say(format!(
+            "{verb} v{version} {id} {was}/{epoch}: {} {is}/{}",
+            name(answer.error_code),
+            answer.producer_epoch
+        ));
+        if !id.is_empty() {
+            self.settle(id);
+        }
+        if version >= 5 && answer.error_code == 0 {
+            (answer.producer_id.0, answer.producer_epoch)
+        } else {
+            (producer, epoch)
+        }
+    }
+
+    fn produce(
+        &mut self,
+        version: i16,
+        id: Option<&str>,
+        (producer, epoch): Producer,
+        sequence: i32,
+        (topic, partition): (&'static str, i32),
+    ) {
+        use produce_request::*;
+        let records = batch((producer, epoch), sequence, id.is_some(), self.timestamp);
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(records));
+        let topic_data = TopicProduceData::default().with_partition_data(vec![data]);
+        let topic_data = if version >= 13 {
+            topic_data.with_topic_id(self.topic_ids.get(topic).copied().unwrap_or_default())
+        } else {
+            topic_data.with_name(TopicName(text(topic)))
+        };
+        let request = ProduceRequest::default()
+            .with_transactional_id(id.map(|id| TransactionalId(text(id))))
+            .with_acks(-1)
+            .with_timeout_ms(5_000)
+            .with_topic_data(vec![topic_data]);
+        let answer = self.ask(version, &request);
+        let one = &answer.responses[0].partition_responses[0];
+        let letter = self.letter(producer);
+        self.say(format!(
+            "produce v{version} {id:?} {letter}/{epoch} sequence {sequence} to {topic}-{partition}: {} at {}",
+            name(one.error_code),
+            one.base_offset
+        ));
+    }
+
+    fn markers(
+        &mut self,
+        (producer, epoch): Producer,
+        coordinator_epoch: i32,
+        commit: bool,
+        to: &[(&str, i32)],
+    ) {
+        use write_txn_markers_request::*;
+        let topics = to
+            .iter()
+            .map(|(topic, partition)| {
+                WritableTxnMarkerTopic::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partition_indexes(vec![*partition])
+            })
+            .collect();
+        let request = WriteTxnMarkersRequest::default().with_markers(vec![
+            WritableTxnMarker::default()
+                .with_producer_id(ProducerId(producer))
+                .with_producer_epoch(epoch)
+                .with_transaction_result(commit)
+                .with_coordinator_epoch(coordinator_epoch)
+                .with_topics(topics),
+        ]);
+        let answer = self.ask(1, &request);
+        let mut errors: Vec<String> = answer
+            .markers
+            .iter()
+            .flat_map(|marker| &marker.topics)
+            .flat_map(|topic| {
+                topic
+                    .partitions
+                    .iter()
+                    .map(|one| format!("{} {}", &*topic.name.0, name(one.error_code)))
+            })
+            .collect();
+        errors.sort();
+        let letter = self.letter(producer);
+        self.say(format!(
+            "marker {letter}/{epoch} of coordinator {coordinator_epoch}, commit {commit}, {to:?}: {errors:?}"
+        ));
+    }
+
+    fn list(
+        &mut self,
+        version: i16,
+        states: &[&str],
+        producers: &[i64],
+        duration_ms: i64,
+        pattern: Option<&str>,
+    ) {
+        let mut request = ListTransactionsRequest::default()
+            .with_state_filters(states.iter().map(|one| text(one)).collect())
+            .with_producer_id_filters(producers.iter().map(|id| ProducerId(*id)).collect());
+        if version >= 1 {
+            request = request.with_duration_filter(duration_ms);
+        }
+        if version >= 2 {
+            request = request.with_transactional_id_pattern(pattern.map(text));
+        }
+        let answer = self.ask(version, &request);
+        let mut states_found = answer.transaction_states;
+        states_found.sort_by(|one, other| one.transactional_id.0.cmp(&other.transactional_id.0));
+        let found: Vec<String> = states_found
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {} {}",
+                    &*one.transactional_id.0,
+                    self.letter(one.producer_id.0),
+                    &*one.transaction_state
+                )
+            })
+            .collect();
+        let unknown: Vec<&str> = answer
+            .unknown_state_filters
+            .iter()
+            .map(|one| &**one)
+            .collect();
+        let letters: Vec<String> = producers.iter().map(|id| self.letter(*id)).collect();
+        self.say(format!(
+            "list v{version} {states:?} {letters:?} {duration_ms} {pattern:?}: {} {found:?} unknown {unknown:?}",
+            name(answer.error_code)
+        ));
+    }
+
+    fn producers(&mut self, topic: &str, partition: i32) {
+        use describe_producers_request::*;
+        let request = DescribeProducersRequest::default().with_topics(vec![
+            TopicRequest::default()
+                .with_name(TopicName(text(topic)))
+                .with_partition_indexes(vec![partition]),
+        ]);
+        let answer = self.ask(0, &request);
+        let one = &answer.topics[0].partitions[0];
+        let mut found: Vec<String> = one
+            .active_producers
+            .iter()
+            .map(|producer| {
+                format!(
+                    "{}/{} sequence {} coordinator {} open at {}",
+                    self.letter(producer.producer_id.0),
+                    producer.producer_epoch,
+                    producer.last_sequence,
+                    producer.coordinator_epoch,
+                    producer.current_txn_start_offset
+                )
+            })
+            .collect();
+        found.sort();
+        self.say(format!(
+            "producers of {topic}-{partition}: {} {found:?}",
+            name(one.error_code)
+        ));
+    }
+
+    /// What a consumer of committed records is told.
+    fn committed(&mut self, topic: &str, partition: i32) {
+        use fetch_request::*;
+        let request = FetchRequest::default()
+            .with_max_wait_ms(0)
+            .with_min_bytes(0)
+            .with_max_bytes(1 << 20)
+            .with_isolation_level(1)
+            .with_topics(vec![
+                FetchTopic::default()
+                    .with_topic(TopicName(text(topic)))
+                    .with_partitions(vec![
+                        FetchPartition::default()
+                            .with_partition(partition)
+                            .with_fetch_offset(0)
+                            .with_partition_max_bytes(1 << 20),
+                    ]),
+            ]);
+        let answer = self.ask(11, &request);
+        let one = &answer.responses[0].partitions[0];
+        let mut aborted: Vec<String> = one
+            .aborted_transactions
+            .iter()
+            .flatten()
+            .map(|aborted| {
+                format!(
+                    "{} from {}",
+                    self.letter(aborted.producer_id.0),
+                    aborted.first_offset
+                )
+            })
+            .collect();
+        aborted.sort();
+        self.say(format!(
+            "fetch {topic}-{partition}: {} high watermark {} stable {} aborted {aborted:?} {} bytes",
+            name(one.error_code),
+            one.high_watermark,
+            one.last_stable_offset,
+            one.records.as_ref().map_or(0, Bytes::len)
+        ));
+    }
+}
+
+fn batch(
+    (producer_id, producer_epoch): Producer,
+    sequence: i32,
+    transactional: bool,
+    timestamp: i64,
+) -> Bytes {
+    let record = Record {
+        transactional,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id,
+        producer_epoch,
+        timestamp_type: TimestampType::Creation,
+        offset: 0,
+        sequence,
+        timestamp,
+        key: None,
+        value: Some(Bytes::from_static(b"value")),
+        headers: Default::default(),
+    };
+    let options = RecordEncodeOptions {
+        version: 2,
+        compression: Compression::None,
+    };
+    let mut bytes = BytesMut::new();
+    RecordBatchEncoder::encode(&mut bytes, [&record], &options).unwrap();
+    bytes.freeze()
+}
+
+fn beginnings(teller: &mut Teller) {
+    teller.chapter("who may begin");
+    for version in 0..=5 {
+        let id = format!("init{version}");
+        teller.init(version, None, 60_000, NOBODY);
+        teller.init(version, Some(""), 60_000, NOBODY);
+        for timeout in [0, -1, 900_001] {
+            teller.init(version, Some(&id), timeout, NOBODY);
+        }
+        teller.init(version, None, -5, NOBODY);
+        let first = teller.init(version, Some(&id), 60_000, NOBODY);
+        teller.init(version, Some(&id), 900_000, NOBODY);
+        teller.describe(&id);
+        if version >= 3 {
+            teller.init(version, Some(&id), 60_000, first);
+            let (producer, epoch) = first;
+            teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
+            // A retry, and one that is late.
+            teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
+            teller.init(version, Some(&id), 60_000, first);
+            teller.init(version, Some(&id), 60_000, (producer, 77));
+            teller.init(version, Some(&id), 60_000, (producer + 1_000_000, 0));
+            teller.init(version, Some(&id), 60_000, (producer, -1));
+            teller.init(version, Some(&id), 60_000, (-1, 3));
+            teller.init(version, None, 60_000, (producer, 3));
+            teller.init(version, Some(&format!("{id}new")), 60_000, (producer, 3));
+            teller.describe(&id);
+        }
+    }
+}
+
+/// Versions as clients of one time use them together.
+struct Client {
+    init: i16,
+    add: i16,
+    offsets: i16,
+    commit: i16,
+    end: i16,
+    produce: i16,
+}
+
+const CLIENTS: &[Client] = &[
+    Client {
+        init: 0,
+        add: 0,
+        offsets: 0,
+        commit: 0,
+        end: 0,
+        produce: 3,
+    },
+    Client {
+        init: 1,
+        add: 1,
+        offsets: 1,
+        commit: 1,
+        end: 1,
+        produce: 7,
+    },
+    Client {
+        init: 2,
+        add: 2,
+        offsets: 2,
+        commit: 2,
+        end: 2,
+        produce: 8,
+    },
+    Client {
+        init: 3,
+        add: 3,
+        offsets: 3,
+        commit: 3,
+        end: 3,
+        produce: 9,
+    },
+    Client {
+        init: 4,
+        add: 4,
+        offsets: 4,
+        commit: 4,
+        end: 4,
+        produce: 11,
+    },
+    Client {
+        init: 5,
+        add: 5,
+        offsets: 4,
+        commit: 5,
+        end: 5,
+        produce: 12,
+    },
+    Client {
+        init: 5,
+        add: 5,
+        offsets: 4,
+        commit: 5,
+        end: 5,
+        produce: 13,
+    },
+];
+
+fn life_of(teller: &mut Teller, client: &Client, name: &str) {
+    teller.chapter(&format!("client of {name}"));
+    let id = name;
+    let joins = client.produce >= 12;
+    let t = [("t", &[0, 1][..])];
+    let mut me = teller.init(client.init, Some(id), 60_000, NOBODY);
+
+    // Requests that nobody should make.
+    let stranger = (me.0 + 1_000_000, me.1);
+    let ahead = (me.0, me.1 + 1);
+    for who in [stranger, ahead, (me.0, me.1 - 1)] {
+        teller.add(client.add, id, who, &t);
+        teller.add_offsets(client.offsets, id, who, "g");
+        teller.commit_offset(client.commit, id, who, "g", ("", -1), ("t", 0), 1);
+        teller.end(client.end, id, who, true);
+        teller.end(client.end, id, who, false);
+        teller.produce(client.produce, Some(id), who, 0, ("t", 0));
+        teller.describe(id);
+    }
+    for unknown in ["nobody", ""] {
+        teller.add(client.add, unknown, me, &t);
+        teller.add_offsets(client.offsets, unknown, me, "g");
+        teller.commit_offset(client.commit, unknown, me, "g", ("", -1), ("t", 0), 1);
+        teller.end(client.end, unknown, me, true);
+        teller.produce(client.produce, Some(unknown), me, 0, ("t", 0));
+    }
+    teller.add(client.add, id, me, &[("t", &[0, 9]), ("missing", &[0])]);
+    teller.add(client.add, id, me, &[]);
+    teller.describe(id);
+    teller.add_offsets(client.offsets, id, me, "");
+    me = teller.end(client.end, id, me, true);
+    me = teller.end(client.end, id, me, false);
+    teller.describe(id);
+    if !joins {
+        teller.produce(client.produce, Some(id), me, 0, ("t", 0));
+        teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 1);
+    }
+
+    // A transaction that commits.
+    if !joins {
+        teller.add(client.add, id, me, &t);
+        teller.add(client.add, id, me, &t);
+    }
+    teller.produce(client.produce, Some(id), me, 5, ("t", 1));
+    teller.produce(client.produce, Some(id), me, 0, ("t", 0));
+    teller.produce(client.produce, Some(id), me, 0, ("t", 0));
+    teller.produce(client.produce, Some(id), me, 1, ("t", 0));
+    teller.produce(client.produce, Some(id), me, 7, ("t", 0));
+    teller.produce(client.produce, None, me, 2, ("t", 0));
+    teller.produce(client.produce, Some(id), me, 0, ("u", 0));
+    teller.produce(client.produce, Some(id), me, 0, ("t", 7));
+    teller.describe(id);
+    for verify in [4, 5] {
+        teller.add_or_verify(verify, true, id, me, &[("t", &[0, 2])]);
+        teller.add_or_verify(verify, true, id, (me.0, me.1 - 1), &t);
+        teller.add_or_verify(verify, true, "nobody", me, &t);
+    }
+    teller.committed("t", 0);
+    teller.producers("t", 0);
+    if !joins {
+        teller.add_offsets(client.offsets, id, me, "g");
+    }
+    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 40);
+    teller.commit_offset(client.commit, id, me, "g", ("nobody", 3), ("t", 0), 41);
+    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("missing", 0), 42);
+    teller.commit_offset(client.commit, id, me, "", ("", -1), ("t", 0), 42);
+    teller.offset("g");
+    teller.describe(id);
+    let mine = me;
+    me = teller.end(client.end, id, me, true);
+    teller.describe(id);
+    teller.offset("g");
+    teller.committed("t", 0);
+    teller.producers("t", 0);
+    // The answer was lost: once more, and otherwise.
+    teller.end(client.end, id, mine, true);
+    teller.end(client.end, id, mine, false);
+    teller.end(client.end, id, (mine.0, mine.1 - 1), true);
+    if mine != me {
+        teller.produce(client.produce, Some(id), mine, 2, ("t", 0));
+    }
+
+    // One that aborts.
+    if !joins {
+        teller.add(client.add, id, me, &[("t", &[0])]);
+        teller.add_offsets(client.offsets, id, me, "g");
+    }
+    let next = if joins { 0 } else { 2 };
+    teller.produce(client.produce, Some(id), me, next, ("t", 0));
+    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 50);
+    let mine = me;
+    me = teller.end(client.end, id, me, false);
+    teller.end(client.end, id, mine, false);
+    teller.end(client.end, id, mine, true);
+    teller.describe(id);
+    teller.offset("g");
+    teller.committed("t", 0);
+    teller.producers("t", 0);
+
+    // One that a second producer of the same name ends.
+    if !joins {
+        teller.add(client.add, id, me, &[("t", &[0])]);
+    }
+    let next = if joins { 0 } else { 3 };
+    teller.produce(client.produce, Some(id), me, next, ("t", 0));
+    teller.init(client.init, Some(id), 60_000, NOBODY);
+    teller.describe(id);
+    teller.end(client.end, id, me, true);
+    teller.produce(client.produce, Some(id), me, next + 1, ("t", 0));
+    teller.add(client.add, id, me, &[("t", &[0])]);
+    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 60);
+    me = teller.init(client.init, Some(id), 60_000, NOBODY);
+    teller.describe(id);
+    // And one that the producer itself gives up that way.
+    if client.init >= 3 {
+        if !joins {
+            teller.add(client.add, id, me, &[("t", &[2])]);
+        }
+        teller.produce(client.produce, Some(id), me, 0, ("t", 2));
+        teller.init(client.init, Some(id), 60_000, me);
+        teller.describe(id);
+        teller.init(client.init, Some(id), 60_000, me);
+        teller.describe(id);
+        teller.produce(client.produce, Some(id), me, 1, ("t", 2));
+    }
+    teller.committed("t", 0);
+    teller.committed("t", 1);
+    teller.committed("t", 2);
+    teller.producers("t", 2);
+}
+
+fn markers_and_lists(teller: &mut Teller) {
+    teller.chapter("markers that nobody asked for");
+    teller.init(4, Some("marked"), 60_000, NOBODY);
+    let me = teller.init(4, Some("marked"), 60_000, NOBODY);
+    teller.add(3, "marked", me, &[("u", &[0])]);
+    teller.produce(11, Some("marked"), me, 0, ("u", 0));
+    teller.markers((me.0, me.1 - 1), 0, false, &[("u", 0)]);
+    teller.markers(me, 0, false, &[("u", 7), ("missing", 0), ("u", 0)]);
+    teller.producers("u", 0);
+    teller.committed("u", 0);
+    teller.markers(me, 0, false, &[("u", 0)]);
+    teller.markers(me, -1, true, &[("u", 0)]);
+    teller.markers(me, 5, true, &[("u", 0)]);
+    teller.markers(me, 4, true, &[("u", 0)]);
+    teller.markers((me.0 + 2_000_000, 0), 0, true, &[("u", 0)]);
+    teller.producers("u", 0);
+    teller.producers("u", 9);
+    teller.producers("missing", 0);
+    teller.describe("marked");
+    teller.describe("nobody");
+    teller.describe("");
+
+    teller.chapter("lists");
+    for version in 0..=2 {
+        teller.list(version, &[], &[], -1, None);
+        teller.list(version, &["Ongoing", "CompleteCommit"], &[], -1, None);
+        teller.list(version, &["ongoing", "Nonsense", "Dead"], &[], -1, None);
+        teller.list(version, &["Nonsense", "Empty"], &[], -1, None);
+        teller.list(version, &[], &[me.0, -7], -1, None);
+        if version >= 1 {
+            teller.list(version, &[], &[], 0, None);
+            teller.list(version, &[], &[], 3_600_000, None);
+        }
+        if version >= 2 {
+            for pattern in [
+                "",
+                "init.*",
+                "init",
+                "in(it4|it5)",
+                "[",
+                "a)|(b",
+                "(?i)MARKED",
+            ] {
+                teller.list(version, &[], &[], -1, Some(pattern));
+            }
+        }
+    }
+}
+
+fn story(address: &str, version: i16) -> Vec<String> {
+    let mut teller = Teller::new(address);
+    teller.set_version(version);
+    beginnings(&mut teller);
+    // Without the feature neither clients nor brokers send the newest versions.
+    let clients = if version == 0 { &CLIENTS[..4] } else { CLIENTS };
+    for (index, client) in clients.iter().enumerate() {
+        teller.letters.clear();
+        teller.timestamp = if index % 2 == 0 { OLD } else { now() };
+        life_of(&mut teller, client, &format!("c{index}"));
+    }
+    teller.letters.clear();
+    markers_and_lists(&mut teller);
+    teller.lines
+}
+
+fn same_story(version: i16) {
+    let scratch = tempfile::tempdir().unwrap();
+    let kafka = Apache::start(scratch.path(), &scratch.path().join("data")).unwrap();
+    let theirs = story(&kafka.address(), version);
+    kafka.stop().unwrap();
+    let node = Node::start().unwrap();
+    let ours = story(&node.address(), version);
+    if let Ok(dir) = std::env::var("STORIES") {
+        for (name, lines) in [("kafka", &theirs), ("monedula", &ours)] {
+            std::fs::write(format!("{dir}/{name}-{version}.txt"), lines.join("\n")).unwrap();
+        }
+    }
+    let mut chapter = "";
+    let mut different = Vec::new();
+    for (their, our) in theirs.iter().zip(&ours) {
+        if their.starts_with('#') {
+            chapter = their;
+        }
+        if their != our {
+            different.push(format!("{chapter}\n  Kafka: {their}\n  we:    {our}"));
+        }
+    }
+    assert_eq!(theirs.len(), ours.len());
+    assert!(
+        different.is_empty(),
+        "{} of {} lines differ\n{}",
+        different.len(),
+        theirs.len(),
+        different.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn every_request_is_answered_as_by_kafka_with_version_2() {
+    same_story(2);
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn every_request_is_answered_as_by_kafka_with_version_1() {
+    same_story(1);
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn every_request_is_answered_as_by_kafka_with_version_0() {
+    same_story(0);
+}
