@@ -14,6 +14,20 @@ use crate::programs::{Finished, eventually, run};
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 const TOOL_LIMIT: Duration = Duration::from_secs(90);
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// A node as small as it gets; `{port}`, `{controller}` (another port) and `{dir}` are to be filled in.
+pub const SETTINGS: &str = "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={dir}
+offsets.topic.replication.factor=1
+group.initial.rebalance.delay.ms=0
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+";
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// Where the jars are; fetched once per checkout.
@@ -89,15 +103,10 @@ impl Apache {
     pub fn start(dir: &Path, data: &Path) -> Result<Self> {
         let (port, controller) = (free_port()?, free_port()?);
         let settings = dir.join("apache.properties");
-        let text = format!(
-            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             log.dirs={}\noffsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\n\
-             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n",
-            data.display()
-        );
+        let text = SETTINGS
+            .replace("{port}", &port.to_string())
+            .replace("{controller}", &controller.to_string())
+            .replace("{dir}", &data.display().to_string());
         fs::write(&settings, text)?;
         let path = settings.display().to_string();
         if !data.join("meta.properties").exists() {

@@ -1,8 +1,10 @@
 //! Black box: our binary against real clients and real Apache Kafka. Knows the broker only by its command line and its
-//! sockets. The suites are in `tests/`, one file per promise; each names what it needs in its `#[ignore]`.
+//! sockets; of its library, the wire format only. The suites are in `tests/`, one file per promise; each names what it
+//! needs in its `#[ignore]`.
 
 pub mod apache;
 pub mod client;
+pub mod exchange;
 pub mod matrix;
 pub mod node;
 pub mod programs;

@@ -19,6 +19,7 @@ pub struct Node {
     child: Option<Child>,
     port: u16,
     dir: PathBuf,
+    settings: Option<PathBuf>,
     _own: Option<tempfile::TempDir>,
 }
 
@@ -48,6 +49,7 @@ impl Node {
             child: None,
             port: free_port()?,
             dir: own.path().join("data"),
+            settings: None,
             _own: Some(own),
         };
         node.resume()?;
@@ -60,7 +62,28 @@ impl Node {
             child: None,
             port: free_port()?,
             dir: dir.to_owned(),
+            settings: None,
             _own: None,
+        };
+        node.resume()?;
+        Ok(node)
+    }
+
+    /// Starts a node with the lines of a `server.properties`, in which `{port}` is its port and `{dir}` its data.
+    pub fn with_settings(settings: &str) -> Result<Self> {
+        let own = tempfile::tempdir()?;
+        let (port, dir) = (free_port()?, own.path().join("data"));
+        let file = own.path().join("server.properties");
+        let settings = settings
+            .replace("{port}", &port.to_string())
+            .replace("{dir}", &dir.display().to_string());
+        std::fs::write(&file, settings)?;
+        let mut node = Self {
+            child: None,
+            port,
+            dir,
+            settings: Some(file),
+            _own: Some(own),
         };
         node.resume()?;
         Ok(node)
@@ -74,15 +97,18 @@ impl Node {
             "{} is not there: cargo build --profile compat",
             binary.display()
         );
-        let child = Command::new(binary)
-            .args([
-                "start",
-                "--override",
-                &format!("listeners=PLAINTEXT://localhost:{}", self.port),
-            ])
-            .args(["--override", &format!("log.dirs={}", self.dir.display())])
-            .stdout(Stdio::null())
-            .spawn()?;
+        let mut command = Command::new(binary);
+        command.arg("start");
+        match &self.settings {
+            Some(file) => command.arg(file),
+            None => command
+                .args([
+                    "--override",
+                    &format!("listeners=PLAINTEXT://localhost:{}", self.port),
+                ])
+                .args(["--override", &format!("log.dirs={}", self.dir.display())]),
+        };
+        let child = command.stdout(Stdio::null()).spawn()?;
         self.child = Some(child);
         ensure!(
             eventually(START_LIMIT, || listens(self.port)),

@@ -57,15 +57,18 @@ pub fn validate_client(
     now: Timestamp,
 ) -> Result<Valid, AppendError> {
     let header = match records.get(MAGIC_END - 1) {
-        Some(&magic) if magic as i8 == MAGIC_V2 => BatchHeader::parse(records).map_err(corrupt)?,
+        Some(&magic) if magic as i8 == MAGIC_V2 && records.len() >= HEADER_SIZE => {
+            BatchHeader::parse(records).map_err(corrupt)?
+        }
+        Some(&magic) if !(0..=MAGIC_V2).contains(&(magic as i8)) => {
+            return Err(corrupt(BatchError::Magic(magic as i8)));
+        }
+        Some(&magic) if magic as i8 == MAGIC_V2 => return Err(no_batch()),
         Some(_) => return Err(invalid("message formats before v2 need an older request")),
-        None => return Err(invalid("a produce request must have a record batch")),
+        None => return Err(no_batch()),
     };
     if header.size() != records.len() {
-        return Err(match records.len() {
-            len if len < header.size() => corrupt(BatchError::Short(len)),
-            _ => invalid("a produce request must have exactly one record batch"),
-        });
+        return Err(no_batch());
     }
     if header.base_offset != 0 {
         return Err(invalid(format!(
@@ -151,20 +154,14 @@ fn validate_records(
     if header.is_control() {
         return Err(invalid("clients may not write control batches"));
     }
-    if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+    if header.has_producer_id() && header.base_sequence < 0 {
         return Err(invalid(format!(
-            "sequence {} or epoch {} is negative although there is a producer id",
-            header.base_sequence, header.producer_epoch
+            "sequence {} is negative although there is a producer id",
+            header.base_sequence
         )));
     }
     if header.is_transactional() && !header.has_producer_id() {
         return Err(invalid("a transactional batch needs a producer id"));
-    }
-    if header.is_log_append_time() && !settings.log_append_time {
-        return Err(AppendError::refused(
-            ErrorCode::InvalidTimestamp,
-            "a client may not say that the broker set its timestamps",
-        ));
     }
     let codec = header
         .compression()
@@ -193,7 +190,13 @@ fn validate_records(
             marker: None,
         });
     }
-    if header.max_timestamp != newest {
+    // A producer cannot know the broker's time; one that says so is taken at the word of its header.
+    let newest = if header.is_log_append_time() {
+        header.max_timestamp
+    } else {
+        newest
+    };
+    if header.max_timestamp != newest || header.is_log_append_time() {
         // Kafka trusts the records, not the header, and writes the header anew.
         let mut bytes = BytesMut::from(&records[..]);
         header::set_max_timestamp(&mut bytes, newest);
@@ -438,6 +441,11 @@ pub fn transaction_marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> 
     }
 }
 
+/// A batch that is cut counts as none, as it does where a log ends with one.
+fn no_batch() -> AppendError {
+    invalid("a produce request must have exactly one record batch")
+}
+
 fn invalid(message: impl Into<String>) -> AppendError {
     AppendError::refused(ErrorCode::InvalidRecord, message)
 }
@@ -506,8 +514,8 @@ mod tests {
         check(&plain, sealed(60, 3), "INVALID_RECORD []");
         check(&plain, sealed(26, 2), "INVALID_RECORD []");
         check(&plain, sealed(22, 0x20), "INVALID_RECORD []");
-        check(&plain, sealed(22, 0x08), "INVALID_TIMESTAMP []");
-        check(&plain, |bytes| bytes.truncate(75), "CORRUPT_MESSAGE []");
+        check(&plain, sealed(22, 0x08), "ok max=2000");
+        check(&plain, |bytes| bytes.truncate(75), "INVALID_RECORD []");
         check(&plain, |bytes| bytes.truncate(10), "INVALID_RECORD []");
         check(
             &plain,

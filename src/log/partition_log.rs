@@ -645,7 +645,8 @@ impl State {
             Checked::Duplicate(seen) => Some(Appended {
                 first_offset: seen.first_offset(),
                 last_offset: seen.last_offset,
-                log_append_time: self.settings.log_append_time.then_some(seen.timestamp),
+                // Whatever the topic's kind of time: Kafka says here when the first of them came.
+                log_append_time: Some(seen.timestamp),
                 log_start: self.log_start,
                 log_end: self.log_end,
                 duplicate: true,

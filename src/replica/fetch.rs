@@ -114,7 +114,7 @@ fn read_one(
     if want.last_fetched_epoch >= 0 {
         let ours = partition.log.end_of_epoch(want.last_fetched_epoch);
         let diverged = match ours {
-            None => Some((-1, -1)),
+            None => return Outcome::Failed(ErrorCode::OffsetOutOfRange, Some(partition)),
             Some((epoch, end_offset)) => (epoch < want.last_fetched_epoch
                 || end_offset < want.fetch_offset)
                 .then_some((epoch, end_offset)),

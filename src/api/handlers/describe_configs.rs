@@ -40,7 +40,7 @@ pub fn handle(
             let described = match resource.resource_type {
                 TOPIC_RESOURCE => topic(&context, &image, &resource.resource_name),
                 BROKER_RESOURCE => broker(&context, &image, &resource.resource_name),
-                GROUP_RESOURCE => group(&image, &resource.resource_name),
+                GROUP_RESOURCE => group(&context, &image, &resource.resource_name),
                 other => Err((
                     ErrorCode::InvalidRequest,
                     format!("Unsupported resource type: {other}"),
@@ -247,7 +247,7 @@ fn broker(context: &RequestContext, image: &Image, name: &str) -> Described {
         .collect())
 }
 
-fn group(image: &Image, name: &str) -> Described {
+fn group(context: &RequestContext, image: &Image, name: &str) -> Described {
     if name.is_empty() {
         return Err((
             ErrorCode::InvalidRequest,
@@ -272,8 +272,18 @@ fn group(image: &Image, name: &str) -> Described {
                 )
             }
             None => {
-                let value = setting.default.map(str::to_owned);
-                row(setting, value, Source::Default, false, Vec::new())
+                let broker = find(BROKER_SETTINGS, &format!("group.{}", setting.name));
+                let own = || {
+                    let default = setting.default.map(str::to_owned);
+                    vec![(setting.name.to_owned(), default, Source::Default)]
+                };
+                let synonyms =
+                    broker.map_or_else(own, |broker| broker_synonyms(context, image, broker));
+                let source = synonyms
+                    .first()
+                    .map_or(Source::Default, |(_, _, source)| *source);
+                let value = synonyms.first().and_then(|(_, value, _)| value.clone());
+                row(setting, value, source, false, synonyms)
             }
         })
         .collect())

@@ -50,8 +50,14 @@ pub fn handle(
                 partitions,
             }
         })
-        .collect();
-    let nodes = if context.api_version >= 2 {
+        .collect::<Vec<_>>();
+    let failed = |topic: &DescribeQuorumResponseTopicData| {
+        topic
+            .partitions
+            .iter()
+            .any(|partition| partition.error_code != 0)
+    };
+    let nodes = if context.api_version >= 2 && !topics.iter().any(failed) {
         controllers(&context)
     } else {
         Vec::new()

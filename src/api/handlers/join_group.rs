@@ -12,6 +12,8 @@ use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupResponse};
 
 /// The first version whose clients understand MEMBER_ID_REQUIRED.
 const MEMBER_ID_REQUIRED: i16 = 4;
+/// The first version in which an error has no protocol; before, an empty one.
+const NULL_PROTOCOL: i16 = 7;
 /// The first version whose leaders may skip the assignment.
 const SKIP_ASSIGNMENT: i16 = 9;
 
@@ -21,7 +23,7 @@ pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinG
     if getrandom::fill(&mut fresh).is_err() {
         return JoinGroupResponse {
             error_code: ErrorCode::UnknownServerError.code(),
-            protocol_name: Some(ByteString::new()),
+            protocol_name: (version < NULL_PROTOCOL).then(ByteString::new),
             ..Default::default()
         }
         .into();
@@ -34,7 +36,13 @@ pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinG
         fresh,
         request,
     };
-    Reply::later(async move { context.services.groups.join(join).await })
+    Reply::later(async move {
+        let mut response = context.services.groups.join(join).await;
+        if version < NULL_PROTOCOL {
+            response.protocol_name.get_or_insert_default();
+        }
+        response
+    })
 }
 
 /// An address as Java prints it: a slash, and for IPv6 all eight groups.

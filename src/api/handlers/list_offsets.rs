@@ -3,6 +3,8 @@
 //! Special timestamps: -1 latest, -2 earliest, -3 newest record (v7), -4 earliest local (v8), -5 latest tiered (v9),
 //! -6 earliest not yet tiered (v11). Nothing is tiered here: -5 and -6 answer as Apache Kafka without tiers does.
 
+use std::collections::BTreeMap;
+
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Offset;
 use crate::replica::partition::Partition;
@@ -23,10 +25,28 @@ const READ_COMMITTED: i8 = 1;
 pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
+        let mut seen = BTreeMap::new();
+        for asked in &topic.partitions {
+            *seen.entry(asked.partition_index).or_insert(0) += 1;
+        }
         let partitions = topic
             .partitions
             .iter()
-            .map(|asked| {
+            .filter_map(|asked| {
+                // A partition that is asked for twice is refused, once.
+                match seen.get(&asked.partition_index) {
+                    Some(1) => Some((asked, true)),
+                    _ => seen.remove(&asked.partition_index).map(|_| (asked, false)),
+                }
+            })
+            .map(|(asked, once)| {
+                if !once {
+                    return ListOffsetsPartitionResponse {
+                        partition_index: asked.partition_index,
+                        error_code: ErrorCode::InvalidRequest.code(),
+                        ..Default::default()
+                    };
+                }
                 let answered = context
                     .services
                     .replicas

@@ -15,6 +15,8 @@ use crate::wire::message::offset_commit::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
+/// The first version that tells a group that is gone from a generation that is over.
+const GROUP_NOT_FOUND: i16 = 9;
 /// The first version that names topics by id.
 const TOPIC_IDS: i16 = 10;
 
@@ -57,6 +59,17 @@ pub fn handle(
     }
     Reply::later(async move {
         let mut response = context.services.groups.commit_offsets(request).await;
+        if context.api_version < GROUP_NOT_FOUND {
+            for partition in response
+                .topics
+                .iter_mut()
+                .flat_map(|topic| &mut topic.partitions)
+            {
+                if partition.error_code == ErrorCode::GroupIdNotFound.code() {
+                    partition.error_code = ErrorCode::IllegalGeneration.code();
+                }
+            }
+        }
         for topic in std::mem::take(&mut response.topics) {
             // One entry per topic, its missing partitions first.
             match refused

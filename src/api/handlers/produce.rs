@@ -11,11 +11,12 @@ use crate::api::context::{Reply, RequestContext};
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
 use crate::log::producer_state::Admission;
+use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
-    ProduceResponse, TopicProduceResponse,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 
 /// Topics that only the broker itself writes to.
@@ -31,6 +32,9 @@ const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 
 pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<ProduceResponse> {
+    if request.transactional_id.is_none() && has_transaction(&request) {
+        return refuse_all(request, ErrorCode::TransactionalIdAuthorizationFailed);
+    }
     let unknown = admission::unknown_partitions(&context, &request);
     if unknown.is_empty() {
         return append_all(&context, request, &unknown.admissions, &Refusals::new());
@@ -46,6 +50,40 @@ pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<Produce
             _ => ProduceResponse::default(),
         }
     })
+}
+
+fn has_transaction(request: &ProduceRequest) -> bool {
+    let mut data = request
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data);
+    data.any(|data| match &data.records {
+        Some(Records::Bytes(records)) => {
+            BatchHeader::parse(records).is_ok_and(|header| header.is_transactional())
+        }
+        _ => false,
+    })
+}
+
+/// Nobody may write for a transaction that has no name.
+fn refuse_all(request: ProduceRequest, error: ErrorCode) -> Reply<ProduceResponse> {
+    if request.acks == 0 {
+        return Reply::Close(format!("a produce request failed: {error}"));
+    }
+    let refuse = |topic: TopicProduceData| TopicProduceResponse {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partition_responses: topic
+            .partition_data
+            .iter()
+            .map(|data| refused(data.index, error))
+            .collect(),
+    };
+    ProduceResponse {
+        responses: request.topic_data.into_iter().map(refuse).collect(),
+        ..Default::default()
+    }
+    .into()
 }
 
 /// Batches that their transaction's coordinator does not want, by topic and partition.
@@ -150,15 +188,20 @@ fn append(
         Err(AppendError::Refused {
             code,
             message,
-            records,
+            records: faults,
         }) => PartitionProduceResponse {
-            record_errors: records
+            record_errors: faults
                 .into_iter()
                 .map(|fault| BatchIndexAndErrorMessage {
                     batch_index: fault.batch_index,
                     batch_index_error_message: Some(fault.message.into()),
                 })
                 .collect(),
+            log_start_offset: if is_about_records(code) && holds_one_batch(&records) {
+                partition.log.watermarks().log_start
+            } else {
+                -1
+            },
             error_message: matches!(code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp)
                 .then(|| message.into()),
             ..refused(index, code)
@@ -168,6 +211,21 @@ fn append(
             refused(index, ErrorCode::KafkaStorageError)
         }
     }
+}
+
+/// Whether Kafka refuses so what it has looked into, and then says where the log begins.
+fn is_about_records(code: ErrorCode) -> bool {
+    !matches!(
+        code,
+        ErrorCode::CorruptMessage
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::KafkaStorageError
+    )
+}
+
+fn holds_one_batch(records: &[u8]) -> bool {
+    BatchHeader::parse(records).is_ok_and(|header| header.size() == records.len())
 }
 
 fn is_zstd(records: &[u8]) -> bool {

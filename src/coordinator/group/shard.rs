@@ -352,10 +352,10 @@ impl GroupShard {
             return Err(ErrorCode::InvalidGroupId);
         }
         let Some(group) = self.groups.get(group) else {
-            return if generation < 0 {
-                Ok(())
-            } else {
-                Err(ErrorCode::IllegalGeneration)
+            return match generation {
+                ..0 => Ok(()),
+                _ if in_transaction => Err(ErrorCode::IllegalGeneration),
+                _ => Err(ErrorCode::GroupIdNotFound),
             };
         };
         if generation < 0 && group.state == State::Empty {

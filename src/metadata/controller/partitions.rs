@@ -23,8 +23,22 @@ pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLead
     let mut records = Vec::new();
     let mut results: Vec<ReplicaElectionResult> = Vec::new();
     if !(0..=1).contains(&request.election_type) {
+        let refused = |partition_id: &i32| PartitionResult {
+            partition_id: *partition_id,
+            error_code: ErrorCode::InvalidRequest.code(),
+            error_message: Some("there is no such kind of election".into()),
+        };
         return Decision::only(ElectLeadersResponse {
             error_code: ErrorCode::InvalidRequest.code(),
+            replica_election_results: request
+                .topic_partitions
+                .iter()
+                .flatten()
+                .map(|topic| ReplicaElectionResult {
+                    topic: topic.topic.clone(),
+                    partition_result: topic.partitions.iter().map(refused).collect(),
+                })
+                .collect(),
             ..Default::default()
         });
     }

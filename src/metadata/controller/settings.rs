@@ -288,6 +288,12 @@ fn check_resource(
 ) -> Result<(), Refusal> {
     match resource_type {
         TOPIC_RESOURCE => {
+            if name.is_empty() {
+                return Err((
+                    ErrorCode::InvalidRequest,
+                    "Default topic resources are not allowed.".to_owned(),
+                ));
+            }
             super::topics::check_name(name)
                 .map_err(|why| (ErrorCode::InvalidTopicException, why))?;
             if image.topics.by_name(name).is_none() {

@@ -116,11 +116,6 @@ pub fn create(
             Err(refusal) => results.push(refused(&topic.name, refusal)),
         }
     }
-    if request.validate_only {
-        for result in &mut results {
-            result.topic_id = Uuid::ZERO;
-        }
-    }
     Decision {
         records,
         answer: CreateTopicsResponse {

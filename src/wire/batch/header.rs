@@ -172,8 +172,10 @@ pub fn stamp_append_time(batch: &mut [u8], now: Timestamp) {
     seal(batch);
 }
 
-/// Corrects the newest timestamp of a whole batch and renews its checksum.
+/// Turns a whole batch into one of its creator's times, of which `newest` is the newest, and renews its checksum.
 pub fn set_max_timestamp(batch: &mut [u8], newest: Timestamp) {
+    let attributes = i16_at(batch, ATTRIBUTES_AT) & !LOG_APPEND_TIME;
+    batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
     batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&newest.to_be_bytes());
     seal(batch);
 }

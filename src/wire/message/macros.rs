@@ -19,7 +19,7 @@
 //! answers: an old client does not miss what it never knew.
 
 /// A whole message, of a known range of versions.
-pub trait Message: crate::wire::codec::Field + Default {
+pub trait Message: crate::wire::codec::Field + Default + std::fmt::Debug {
     const NAME: &'static str;
     const VERSIONS: std::ops::RangeInclusive<i16>;
 

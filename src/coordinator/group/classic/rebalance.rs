@@ -649,8 +649,7 @@ pub fn refused_join(error: ErrorCode, member_id: ByteString) -> JoinGroupRespons
     JoinGroupResponse {
         error_code: error.code(),
         member_id,
-        // Null only exists since v7.
-        protocol_name: Some(ByteString::new()),
+        protocol_name: None,
         ..JoinGroupResponse::default()
     }
 }

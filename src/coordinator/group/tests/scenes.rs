@@ -1715,7 +1715,7 @@ fn offsets_of_a_client_in_no_group() {
             5 commit t-0=5 gen=3
                 [5] commit UNKNOWN_MEMBER_ID
             6 commit t-0=5 gen=3 group=other
-                [6] commit ILLEGAL_GENERATION
+                [6] commit GROUP_ID_NOT_FOUND
             7 commit t-0=5 id=x
                 [7] commit ok
             crash

@@ -1,0 +1,123 @@
+//! One request and its answer, on a connection of its own: what a broker says to bytes that no client library would send.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use monedula::wire::codec::{Reader, Writer};
+use monedula::wire::message::Request;
+use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const CORRELATION: i32 = 77;
+const API_VERSIONS: i16 = 18;
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer<R> {
+    Response(R),
+    Closed,
+    /// Nothing within five seconds.
+    Silence,
+    /// The bytes are not that response.
+    Unreadable(String),
+}
+
+/// A connection to a broker.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    pub fn open(address: &str) -> Result<Self> {
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream })
+    }
+
+    /// Sends `request` in `version` and waits for its answer. `None` if the request cannot be said in that version.
+    pub fn ask<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<Option<Answer<R::Response>>> {
+        let flexible = <R as monedula::wire::message::Message>::is_flexible(version);
+        let mut frame = Writer::default();
+        frame.i16(R::KEY);
+        frame.i16(version);
+        frame.i32(CORRELATION);
+        // The client id: a short string in every version of the header.
+        frame.i16(4);
+        let mut head = frame.into_bytes().to_vec();
+        head.extend_from_slice(b"test");
+        if flexible {
+            head.push(0);
+        }
+        let mut body = Writer::default();
+        if request.write(&mut body, version).is_err() {
+            return Ok(None);
+        }
+        head.extend_from_slice(&body.into_bytes());
+        let answer = self.exchange(&head)?;
+        let Some(answer) = answer else {
+            return Ok(Some(Answer::Closed));
+        };
+        if answer.is_empty() {
+            return Ok(Some(Answer::Silence));
+        }
+        let mut reader = Reader::new(answer);
+        let read = (|| {
+            reader.i32()?;
+            if flexible && R::KEY != API_VERSIONS {
+                reader.tagged_section(|_, _| Ok(false))?;
+            }
+            let response =
+                <R::Response as monedula::wire::message::Message>::read(&mut reader, version)?;
+            reader.finish()?;
+            Ok::<_, monedula::wire::codec::DecodeError>(response)
+        })();
+        Ok(Some(match read {
+            Ok(response) => Answer::Response(response),
+            Err(error) => Answer::Unreadable(error.to_string()),
+        }))
+    }
+
+    /// Sends a frame; gives the answer's, or `None` when the connection is closed instead. Silence is an empty frame.
+    pub fn exchange(&mut self, frame: &[u8]) -> Result<Option<Bytes>> {
+        let size = u32::try_from(frame.len())?.to_be_bytes();
+        self.stream.write_all(&[&size[..], frame].concat())?;
+        let mut size = [0; 4];
+        match self.stream.read_exact(&mut size) {
+            Ok(()) => {}
+            Err(error)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
+                    .contains(&error.kind()) =>
+            {
+                return Ok(None);
+            }
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
+                return Ok(Some(Bytes::new()));
+            }
+            Err(error) => return Err(error).context("no answer"),
+        }
+        let size = u32::from_be_bytes(size) as usize;
+        ensure!(size <= ANSWER_BYTES_MAX, "an answer of {size} bytes");
+        let mut answer = vec![0; size];
+        self.stream.read_exact(&mut answer)?;
+        Ok(Some(answer.into()))
+    }
+
+    /// What the broker says it offers.
+    pub fn versions(&mut self) -> Result<ApiVersionsResponse> {
+        match self.ask(&ApiVersionsRequest::default(), 0)? {
+            Some(Answer::Response(response)) => Ok(response),
+            other => anyhow::bail!("ApiVersions was answered by {other:?}"),
+        }
+    }
+}

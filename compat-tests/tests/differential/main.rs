@@ -1,0 +1,57 @@
+//! The promise: every API at every version answers as Apache Kafka does, to good requests and to bad ones.
+//!
+//! Each scene sends one request, in every version that both brokers offer, to a node of ours and to Apache Kafka in the
+//! same state. Answers are compared field by field after ids, addresses, times and texts of errors are made equal.
+//! `DIFFERENCES.md` lists the scenes whose answers differ, and why; any other difference fails, and so does a listed one
+//! that is not seen any more.
+
+mod groups;
+mod pair;
+mod records;
+mod topics;
+mod transactions;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use pair::Pair;
+
+const LISTED: &str = include_str!("../../DIFFERENCES.md");
+
+/// The scenes named at the beginnings of the list's items: "- `Api, scene`: why".
+fn listed() -> BTreeSet<String> {
+    LISTED
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned()))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn every_api_answers_as_apache_kafka_does() -> Result<()> {
+    let mut pair = Pair::start()?;
+    pair.versions()?;
+    pair.warm_up()?;
+    topics::play(&mut pair)?;
+    records::play(&mut pair)?;
+    groups::play(&mut pair)?;
+    transactions::play(&mut pair)?;
+
+    let listed = listed();
+    let seen: BTreeSet<String> = pair
+        .differences
+        .iter()
+        .map(|one| one.scene.clone())
+        .collect();
+    for difference in &pair.differences {
+        if !listed.contains(&difference.scene) {
+            println!("{difference}");
+        }
+    }
+    let unlisted: Vec<_> = seen.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(&seen).collect();
+    println!("{} scenes in {} versions", pair.scenes, pair.asked);
+    ensure!(unlisted.is_empty(), "not in DIFFERENCES.md: {unlisted:#?}");
+    ensure!(gone.is_empty(), "no longer different: {gone:#?}");
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! The two brokers, and what is compared of their answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use compat_tests::apache::{Apache, SETTINGS};
+use compat_tests::exchange::{Answer, Connection};
+use compat_tests::node::{Node, free_port};
+use monedula::base::ids::Uuid;
+use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::init_producer_id::InitProducerIdRequest;
+use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
+use monedula::wire::message::{Message, Request};
+use regex::Regex;
+
+/// A broker under comparison.
+pub struct Broker {
+    address: String,
+    connection: Option<Connection>,
+    /// The newest version that it offers of each API, and the oldest.
+    versions: BTreeMap<i16, (i16, i16)>,
+}
+
+impl Broker {
+    fn new(address: String) -> Result<Self> {
+        let versions = Connection::open(&address)?
+            .versions()?
+            .api_keys
+            .iter()
+            .map(|api| (api.api_key, (api.min_version, api.max_version)))
+            .collect();
+        Ok(Self {
+            address,
+            connection: None,
+            versions,
+        })
+    }
+
+    pub fn ask<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<Option<Answer<R::Response>>> {
+        let mut connection = match self.connection.take() {
+            Some(open) => open,
+            None => Connection::open(&self.address)?,
+        };
+        let answer = connection
+            .ask(request, version)
+            .with_context(|| format!("{} v{version} to {}", R::NAME, self.address))?;
+        if !matches!(answer, Some(Answer::Closed | Answer::Silence)) {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The id of a topic, zero if there is no such topic.
+    pub fn id(&mut self, topic: &str) -> Uuid {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(topic.into()),
+                ..Default::default()
+            }]),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        match self.ask(&request, 12) {
+            Ok(Some(Answer::Response(response))) => response
+                .topics
+                .first()
+                .map_or(Uuid::ZERO, |topic| topic.topic_id),
+            _ => Uuid::ZERO,
+        }
+    }
+}
+
+/// Two answers that are not the same.
+#[derive(Debug)]
+pub struct Difference {
+    pub scene: String,
+    version: i16,
+    ours: String,
+    theirs: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // From a little before the first differing character on.
+        let same = self
+            .ours
+            .bytes()
+            .zip(self.theirs.bytes())
+            .take_while(|(ours, theirs)| ours == theirs)
+            .count();
+        let from = |text: &str| {
+            let shown: Vec<char> = text.chars().collect();
+            let start = same.saturating_sub(120).min(shown.len());
+            let end = (same + 240).min(shown.len());
+            shown[start..end].iter().collect::<String>()
+        };
+        write!(
+            f,
+            "{} v{}\n  ours:   {}\n  theirs: {}",
+            self.scene,
+            self.version,
+            from(&self.ours),
+            from(&self.theirs)
+        )
+    }
+}
+
+/// See the module.
+pub struct Pair {
+    ours: Broker,
+    theirs: Broker,
+    masks: Vec<(Regex, &'static str)>,
+    pub differences: Vec<Difference>,
+    pub scenes: usize,
+    pub asked: usize,
+    _node: Node,
+    _apache: Apache,
+    _dir: tempfile::TempDir,
+}
+
+impl Pair {
+    pub fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let apache = Apache::start(dir.path(), &dir.path().join("apache"))?;
+        let settings = SETTINGS.replace("{controller}", &free_port()?.to_string());
+        let node = Node::with_settings(&settings)?;
+        let masks = [
+            (r"\b1[78]\d{11}\b", "TIME"),
+            (r#"host: "[^"]*""#, "HOST"),
+            (r"port: \d+", "PORT"),
+            (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
+            (r#"cluster_id: (Some\()?"[^"]*"\)?"#, "CLUSTER"),
+            (r"topic_id: A{22}", "NO-TOPIC-ID"),
+            (r"topic_id: [A-Za-z0-9_-]{22}", "TOPIC-ID"),
+            (r"replica_directory_id: \S+,", "DIRECTORY-ID"),
+            (r#"log_dir: "[^"]*""#, "DIR"),
+            (r"producer_id: \d+", "PRODUCER"),
+            (r"(total|usable)_bytes: \d+", "BYTES"),
+            // Texts of errors are our own, and sometimes there is one where Kafka has none.
+            (
+                r#"_message: (None|Some\("(?:[^"\\]|\\.)*"\))"#,
+                "_message: TEXT",
+            ),
+            (
+                r#"value: Some\("(\w+://)?(127.0.0.1|localhost):\d+[^"]*"\)"#,
+                "ADDRESS",
+            ),
+            (r#"value: Some\("[^"]*/(data|apache)"\)"#, "DIR"),
+        ];
+        Ok(Self {
+            ours: Broker::new(node.address().replace("localhost", "127.0.0.1"))?,
+            theirs: Broker::new(apache.address())?,
+            masks: masks
+                .into_iter()
+                .map(|(mask, name)| Ok((Regex::new(mask)?, name)))
+                .collect::<Result<_>>()?,
+            differences: Vec::new(),
+            scenes: 0,
+            asked: 0,
+            _node: node,
+            _apache: apache,
+            _dir: dir,
+        })
+    }
+
+    /// Lets both make their topics of coordinators and load them.
+    pub fn warm_up(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for (key_type, key) in [(0, "g"), (1, "tx")] {
+            loop {
+                let request = FindCoordinatorRequest {
+                    key_type,
+                    coordinator_keys: vec![key.into()],
+                    ..Default::default()
+                };
+                let (ours, theirs) = self.both(4, &request)?;
+                let codes = [&ours, &theirs].map(|answer| answer.coordinators[0].error_code);
+                if codes == [0, 0] {
+                    break;
+                }
+                ensure!(Instant::now() < deadline, "no coordinator: {codes:?}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        Ok(())
+    }
+
+    /// Kafka's first producer ids come a little later.
+    pub fn wait_for_producer_ids(&mut self) -> Result<()> {
+        let request = InitProducerIdRequest {
+            transaction_timeout_ms: 1_000,
+            ..Default::default()
+        };
+        for _ in 0..50 {
+            let (ours, theirs) = self.both(4, &request)?;
+            if [ours.error_code, theirs.error_code] == [0, 0] {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("no producer ids")
+    }
+
+    /// Compares what the two say that they offer: of what both have, the newest version.
+    pub fn versions(&mut self) -> Result<()> {
+        for (key, (_, ours)) in &self.ours.versions {
+            let Some((_, theirs)) = self.theirs.versions.get(key) else {
+                bail!("API {key} is offered by us alone");
+            };
+            if ours != theirs {
+                self.differences.push(Difference {
+                    scene: format!("ApiVersions, newest version of API {key}"),
+                    version: 0,
+                    ours: ours.to_string(),
+                    theirs: theirs.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks both in every version that both offer.
+    pub fn scene<R: Request>(
+        &mut self,
+        name: &str,
+        request: impl Fn(&mut Broker) -> R,
+    ) -> Result<()> {
+        let range = |broker: &Broker| broker.versions.get(&R::KEY).copied();
+        let (Some(ours), Some(theirs)) = (range(&self.ours), range(&self.theirs)) else {
+            bail!("{} is not offered", R::NAME);
+        };
+        for version in ours.0.max(theirs.0)..=ours.1.min(theirs.1) {
+            self.once(name, version, &request)?;
+        }
+        self.scenes += 1;
+        Ok(())
+    }
+
+    /// Asks both in one version.
+    pub fn once<R: Request>(
+        &mut self,
+        name: &str,
+        version: i16,
+        request: impl Fn(&mut Broker) -> R,
+    ) -> Result<()> {
+        let (to_us, to_them) = (request(&mut self.ours), request(&mut self.theirs));
+        let ours = self.ours.ask(&to_us, version)?;
+        let theirs = self.theirs.ask(&to_them, version)?;
+        let (Some(ours), Some(theirs)) = (ours, theirs) else {
+            return Ok(());
+        };
+        self.asked += 1;
+        let (ours, theirs) = (self.masked(&ours), self.masked(&theirs));
+        if ours != theirs {
+            let api = R::NAME.trim_end_matches("Request");
+            self.differences.push(Difference {
+                scene: format!("{api}, {name}"),
+                version,
+                ours,
+                theirs,
+            });
+        }
+        Ok(())
+    }
+
+    /// The answers of both, for scenes that need something out of them.
+    pub fn both<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<(R::Response, R::Response)> {
+        let response = |answer: Option<Answer<R::Response>>| match answer {
+            Some(Answer::Response(response)) => Ok(response),
+            _ => bail!("{} was not answered", <R as Message>::NAME),
+        };
+        Ok((
+            response(self.ours.ask(request, version)?)?,
+            response(self.theirs.ask(request, version)?)?,
+        ))
+    }
+
+    pub fn our_address(&self) -> String {
+        self.ours.address.clone()
+    }
+
+    fn masked<R: fmt::Debug>(&self, answer: &Answer<R>) -> String {
+        let mut text = format!("{answer:?}");
+        for (mask, name) in &self.masks {
+            text = mask.replace_all(&text, *name).into_owned();
+        }
+        sorted(&text)
+    }
+}
+
+/// The same text with the structs of each list in order: Kafka's come as its hash tables give them.
+fn sorted(text: &str) -> String {
+    let mut rest = text.chars().peekable();
+    sorted_until(&mut rest, None)
+}
+
+/// Copies up to the closing bracket, sorting the lists on the way.
+fn sorted_until(rest: &mut Peekable<Chars<'_>>, end: Option<char>) -> String {
+    let mut items = vec![String::new()];
+    let mut structs = false;
+    while let Some(letter) = rest.next() {
+        let close = match letter {
+            '[' => Some(']'),
+            '{' => Some('}'),
+            '(' => Some(')'),
+            _ => None,
+        };
+        if Some(letter) == end {
+            if end == Some(']') && structs {
+                items.sort();
+            }
+            return items.join(", ") + &letter.to_string();
+        }
+        if letter == ',' && end == Some(']') && rest.next_if_eq(&' ').is_some() {
+            items.push(String::new());
+            continue;
+        }
+        let item = items
+            .last_mut()
+            .unwrap_or_else(|| unreachable!("there is always one"));
+        item.push(letter);
+        if letter == '"' {
+            quoted(rest, item);
+        }
+        if let Some(close) = close {
+            structs |= letter == '{';
+            item.push_str(&sorted_until(rest, Some(close)));
+        }
+    }
+    items.join(", ")
+}
+
+fn quoted(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
+    while let Some(letter) = rest.next() {
+        out.push(letter);
+        match letter {
+            '"' => return,
+            '\\' => out.extend(rest.next()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn lists_of_structs_are_sorted_and_nothing_else() {
+    let text = r#"R { a: [X { n: "[b]" }, X { n: "a, \"" }], b: [3, 1], c: b"]," }"#;
+    let expected = r#"R { a: [X { n: "[b]" }, X { n: "a, \"" }], b: [3, 1], c: b"]," }"#;
+    assert_eq!(sorted(text), expected);
+    assert_eq!(
+        sorted("[X { n: 2 }, X { n: 1 }]"),
+        "[X { n: 1 }, X { n: 2 }]"
+    );
+}
