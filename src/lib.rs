@@ -8,6 +8,9 @@ pub mod cli;
 /// Builds every part of a node, starts and stops it.
 pub mod broker;
 
+/// Plain HTTP for whoever operates or tests a node.
+pub mod console;
+
 /// Sockets to requests and back.
 pub mod server;
 

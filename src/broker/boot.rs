@@ -14,6 +14,7 @@ use crate::api::services::{ProducerIds, Services};
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
+use crate::console;
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::topic::{
@@ -55,6 +56,11 @@ impl Broker {
         for listener in &config.listeners {
             sockets.push((listener.clone(), listen(&listener.endpoint, &config)?));
         }
+
+        let admin = match &config.admin {
+            Some(endpoint) => listen(endpoint, &config)?,
+            None => Vec::new(),
+        };
 
         // Directories: identity, lock.
         let mut dirs = config.log_dirs.clone();
@@ -228,6 +234,14 @@ impl Broker {
                 tasks.spawn(acceptor.run(socket));
             }
         }
+        let admin_address = admin.first().and_then(|socket| socket.local_addr().ok());
+        for socket in admin {
+            tasks.spawn(console::run(
+                socket,
+                Arc::clone(&services),
+                stopping.clone(),
+            ));
+        }
         tasks.spawn(housekeeping::run(
             Arc::clone(&logs),
             config.settings.clone(),
@@ -236,6 +250,7 @@ impl Broker {
         ));
         Ok(Self {
             addresses,
+            admin: admin_address,
             services,
             logs,
             stop,

@@ -4,23 +4,23 @@
 //! that goes with it; dropping one ends it:
 //!
 //! ```
-//! use monedula::broker::{Broker, boot::Options};
-//! use monedula::config::{broker::standalone, parse::properties};
+//! use monedula::broker::temporary::TemporaryBroker;
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! let dir = tempfile::tempdir().unwrap();
-//! let settings = format!("listeners=PLAINTEXT://localhost:0\nlog.dirs={}\n", dir.path().display());
-//! let config = standalone(&properties(&settings)).unwrap().config;
-//! let options = Options { clamp_replication: true, ..Options::default() };
-//! let broker = Broker::start(config, options).await.unwrap();
-//! let bootstrap_servers = broker.addresses()[0].to_string();
+//! let broker = TemporaryBroker::start(&[("num.partitions", "3")]).await.unwrap();
+//! let bootstrap_servers = broker.bootstrap_servers();
 //! # assert!(std::net::TcpStream::connect(bootstrap_servers).is_ok());
 //! # });
 //! ```
+//!
+//! [`Broker::start`] with settings and options is the same without the directory.
 
 mod adopt;
 pub mod boot;
 mod housekeeping;
+pub mod temporary;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub enum StartError {
         address: String,
         source: std::io::Error,
     },
+    #[error("{0}")]
+    Settings(String),
     #[error("cannot {0}")]
     Storage(#[from] StorageError),
     #[error("the topics in the log directories cannot be taken over: {0}")]
@@ -55,6 +57,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
     services: Arc<Services>,
     logs: Arc<LogManager>,
     stop: watch::Sender<bool>,
@@ -68,6 +71,11 @@ impl Broker {
     /// Where the node listens for clients.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where plain HTTP is answered; see [`crate::console`].
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     pub fn services(&self) -> &Arc<Services> {

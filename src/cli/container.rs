@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::start;
-use crate::config::broker::check;
+use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::parse::properties;
 use crate::metadata::bootstrap;
 
@@ -47,6 +47,7 @@ const COMFORTS: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.min.isr", "1"),
     ("listeners", "PLAINTEXT://0.0.0.0:9092"),
     ("log.dirs", DATA_DIR),
+    (ADMIN_LISTENER, "HTTP://0.0.0.0:9644"),
 ];
 
 /// Runs the broker as the image does. `arguments` are `K=V` and go over the environment; `configure FILE` only writes
@@ -56,7 +57,11 @@ pub fn run(arguments: &[String]) -> ExitCode {
     if let [command, path] = arguments
         && command == "configure"
     {
-        return match fs::write(path, settings("", &variables)) {
+        let text = settings("", &variables);
+        if let Err(faults) = accepted(&text) {
+            return failed(&faults);
+        }
+        return match fs::write(path, text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&format!("cannot write {path}: {error}")),
         };
@@ -71,6 +76,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
     let mounted = fs::read_to_string(MOUNTED).unwrap_or_default();
     let text = settings(&mounted, &variables);
+    if let Err(faults) = accepted(&text) {
+        return failed(&faults);
+    }
     if let Err(error) = fs::write(WRITTEN, &text) {
         return failed(&format!("cannot write {WRITTEN}: {error}"));
     }
@@ -113,6 +121,36 @@ pub(super) fn own_addresses() -> Vec<String> {
         format!("{host}:{}", listener.endpoint.port)
     });
     listeners.collect()
+}
+
+/// Whether a broker would take the settings. What it would not is told by the variable that said it.
+fn accepted(text: &str) -> Result<(), String> {
+    let Err(faults) = check("", &properties(text)) else {
+        return Ok(());
+    };
+    let told = faults.iter().map(|fault| {
+        let at = fault
+            .strip_prefix(':')
+            .and_then(|rest| rest.split_once(": "));
+        let line = at.and_then(|(line, _)| {
+            text.lines()
+                .nth(line.parse::<usize>().ok()?.checked_sub(1)?)
+        });
+        match (line.and_then(|line| line.split_once('=')), at) {
+            (Some((name, _)), Some((_, what))) => format!("{}: {what}", variable(name)),
+            _ => fault.trim_start_matches(": ").to_owned(),
+        }
+    });
+    Err(told.collect::<Vec<_>>().join("\nmonedula: "))
+}
+
+/// The variable of a setting.
+fn variable(setting: &str) -> String {
+    let name = setting
+        .replace('_', "__")
+        .replace('-', "___")
+        .replace('.', "_");
+    format!("KAFKA_{}", name.to_ascii_uppercase())
 }
 
 fn failed(text: &str) -> ExitCode {
@@ -211,7 +249,11 @@ mod tests {
         let text = settings(mounted, &variables);
         let found: Vec<&str> = text
             .lines()
-            .filter(|line| !line.contains("replication.factor=1") && !line.contains("min.isr=1"))
+            .filter(|line| {
+                !line.contains("replication.factor=1")
+                    && !line.contains("min.isr=1")
+                    && !line.starts_with(ADMIN_LISTENER)
+            })
             .collect();
         assert_eq!(found.join("\n"), expected);
     }
@@ -240,6 +282,31 @@ mod tests {
                 ("KAFKA_LISTENER_NAME_A_SCRAM___SHA___512_X__Y", "z"),
             ],
             "group.initial.rebalance.delay.ms=3000\nlistener.name.a.scram-sha-512.x_y=z\nlisteners=A://:1\nlog.dir=/d",
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_by_the_name_of_its_variable() {
+        let variables = BTreeMap::from([
+            ("KAFKA_NUM_PARTITIONS".to_owned(), "many".to_owned()),
+            ("KAFKA_LISTENERS".to_owned(), "here".to_owned()),
+        ]);
+        let faults = accepted(&settings("", &variables)).unwrap_err();
+        let mut names: Vec<&str> = faults
+            .lines()
+            .map(|line| {
+                line.trim_start_matches("monedula: ")
+                    .split(": ")
+                    .next()
+                    .unwrap()
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(
+            names,
+            ["KAFKA_LISTENERS", "KAFKA_NUM_PARTITIONS"],
+            "{faults}"
         );
     }
 

@@ -85,7 +85,7 @@ async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
     for address in broker.addresses() {
         tracing::info!(%address, "listening");
     }
-    // Wait strategies look for these three, whichever version of Kafka they were written for.
+    // Wait strategies look for these, whichever version of Kafka they were written for.
     tracing::info!(
         "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
     );
@@ -94,6 +94,8 @@ async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
         "[KafkaRaftServer nodeId={node_id}] Kafka Server started ({} ms)",
         began.elapsed().as_millis()
     );
+    // The one for Confluent's image with ZooKeeper is ZooKeeper's.
+    tracing::info!("Creating new log file: none, there is no ZooKeeper");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),

@@ -8,6 +8,9 @@ use super::listener::{Endpoint, SecurityProtocol};
 use super::parse::Property;
 use super::setting::{Setting, Support, find, list};
 
+/// The one setting that Kafka does not have: `HTTP://host:port`, nothing by default.
+pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
+
 /// Where a node without a file keeps its data.
 pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
 const DEFAULT_PORT: u16 = 9092;
@@ -153,6 +156,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: PathBuf,
     pub rack: Option<String>,
+    /// Where plain HTTP is answered for whoever operates or tests this node; [`ADMIN_LISTENER`].
+    pub admin: Option<Endpoint>,
     /// Everything else, by name.
     pub settings: BrokerSettings,
 }
@@ -209,6 +214,14 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
     };
     let mut notes = Vec::new();
     translate_old_names(&mut explicit, &mut notes);
+    let admin = explicit.remove(ADMIN_LISTENER);
+    let admin = admin
+        .filter(|text| !text.trim().is_empty())
+        .and_then(|text| {
+            Endpoint::parse(text.trim())
+                .map_err(|fault| faults.add(ADMIN_LISTENER, format!("{ADMIN_LISTENER}: {fault}")))
+                .ok()
+        });
     for (name, value) in &explicit {
         match find(BROKER_SETTINGS, name) {
             Some(setting) => {
@@ -233,7 +246,10 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
         }
     }
     let settings = BrokerSettings { explicit };
-    let config = typed(settings, &mut faults);
+    let config = BrokerConfig {
+        admin,
+        ..typed(settings, &mut faults)
+    };
     if faults.found.is_empty() {
         Ok(Checked { config, notes })
     } else {
@@ -368,8 +384,30 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         log_dirs,
         metadata_log_dir,
         rack,
+        admin: None,
         settings,
     }
+}
+
+/// Reads a new value of `advertised.listeners` for a running broker; it may name listeners that are open.
+pub fn advertised(settings: &BrokerSettings, value: &str) -> Result<Vec<Endpoint>, String> {
+    let open: Vec<Endpoint> = list(settings.get("listeners").unwrap_or_default())
+        .filter_map(|text| Endpoint::parse(text).ok())
+        .collect();
+    list(value)
+        .map(|text| {
+            let endpoint = Endpoint::parse(text)?;
+            if endpoint.is_wildcard() {
+                return Err(format!(
+                    "{endpoint} is no address that a client can connect to"
+                ));
+            }
+            if !open.iter().any(|other| other.name == endpoint.name) {
+                return Err(format!("{} is not in listeners", endpoint.name));
+            }
+            Ok(endpoint)
+        })
+        .collect()
 }
 
 fn node_id(settings: &BrokerSettings, faults: &mut Faults<'_>) -> i32 {
@@ -602,6 +640,32 @@ mod tests {
         assert_eq!(checked.config.listeners[0].endpoint.port, 9099);
         assert_eq!(checked.config.settings.retention_ms(), 300_000);
         assert!(notes(text).contains("no ZooKeeper is needed"));
+    }
+
+    #[test]
+    fn a_running_broker_advertises_only_listeners_that_are_open() {
+        let settings = check(
+            "f",
+            &properties(
+                "listeners=A://:1,B://:2\nlistener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT\n",
+            ),
+        );
+        let settings = settings.unwrap().config.settings;
+        let said = |value| match advertised(&settings, value) {
+            Ok(endpoints) => endpoints
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+            Err(fault) => fault,
+        };
+        assert_eq!(said("A://h:5,b://[::1]:6"), "A://h:5,B://[::1]:6");
+        assert_eq!(said("C://h:5"), "C is not in listeners");
+        assert_eq!(
+            said("A://0.0.0.0:5"),
+            "A://0.0.0.0:5 is no address that a client can connect to"
+        );
+        assert_eq!(said("A"), "'A' is not of the form NAME://host:port");
     }
 
     #[test]

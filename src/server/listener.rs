@@ -12,7 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection::{Limits, serve};
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
+use crate::config::broker::advertised;
 use crate::config::listener::Endpoint;
+use crate::metadata::controller::settings::ADVERTISED_LISTENERS;
+use crate::metadata::image::BROKER_RESOURCE;
 
 /// Pause after an accept that failed: usually the process is out of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -141,7 +144,23 @@ impl Acceptor {
             listener: Arc::clone(&self.listener),
             peer,
             local,
-            advertised: self.advertised.clone().or(guessed),
+            advertised: self
+                .told_later()
+                .or_else(|| self.advertised.clone())
+                .or(guessed),
         })
+    }
+
+    /// What somebody said to the running broker.
+    fn told_later(&self) -> Option<Endpoint> {
+        let image = self.services.image.load();
+        let own = image.overrides(BROKER_RESOURCE, &self.services.node_id.to_string())?;
+        let told = advertised(
+            &self.services.config.settings,
+            own.get(ADVERTISED_LISTENERS)?,
+        );
+        told.ok()?
+            .into_iter()
+            .find(|endpoint| endpoint.name == *self.listener)
     }
 }

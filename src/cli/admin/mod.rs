@@ -109,10 +109,7 @@ fn server_start(arguments: &[String]) -> ExitCode {
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
-            "-daemon" => {
-                eprintln!("-daemon is not supported: start it in the background of a shell");
-                return ExitCode::FAILURE;
-            }
+            "-daemon" => return in_background(arguments),
             "--override" => overrides.extend(rest.next().cloned()),
             path => config = Some(path),
         }
@@ -126,6 +123,47 @@ fn server_start(arguments: &[String]) -> ExitCode {
         ),
         None => {
             eprintln!("USAGE: kafka-server-start server.properties [--override property=value]*");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The same without `-daemon`, in a process of its own whose output goes to `kafkaServer.out` in `LOG_DIR`, as Kafka's
+/// script does it.
+fn in_background(arguments: &[String]) -> ExitCode {
+    use std::os::unix::process::CommandExt as _;
+    let dir = std::env::var_os("LOG_DIR").map_or_else(
+        || {
+            let usual = Path::new("/opt/kafka/logs");
+            if usual.is_dir() {
+                usual
+            } else {
+                Path::new(".")
+            }
+            .to_owned()
+        },
+        std::path::PathBuf::from,
+    );
+    let spawned = std::fs::create_dir_all(&dir)
+        .and_then(|()| std::fs::File::create(dir.join("kafkaServer.out")))
+        .and_then(|output| {
+            std::process::Command::new(std::env::current_exe()?)
+                .arg("server-start")
+                .args(arguments.iter().filter(|argument| *argument != "-daemon"))
+                .stdin(std::process::Stdio::null())
+                .stdout(output.try_clone()?)
+                .stderr(output)
+                // What the terminal sends to this group must not end the broker.
+                .process_group(0)
+                .spawn()
+        });
+    match spawned {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "cannot start in the background, with output in {}: {error}",
+                dir.display()
+            );
             ExitCode::FAILURE
         }
     }

@@ -1,9 +1,11 @@
 //! `reset`: empties the topics of a running broker and forgets its groups, for the time between two tests.
 //!
-//! Topics stay, with their settings; their records are deleted up to the end, so offsets go on from there. A group with
-//! members stays and is named. Open transactions are left to whoever opened them.
+//! Asked of the broker's admin listener, if it has one, the broker does it by itself (`console/reset.rs`). Over Kafka's own
+//! protocol, that is of any broker, it is less: topics that are only compacted and groups with members stay and are named,
+//! open transactions are left to whoever opened them. Topics stay, with their settings, and offsets go on.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use super::client::{Cluster, Failure, WITHIN, name, run as run_work};
@@ -15,12 +17,33 @@ use crate::wire::message::delete_records::{
 };
 use crate::wire::message::list_groups::ListGroupsRequest;
 
-const OPTIONS: &[(&str, Takes)] = &[("bootstrap-server", Value), ("command-config", Value)];
+const OPTIONS: &[(&str, Takes)] = &[
+    ("admin", Value),
+    ("bootstrap-server", Value),
+    ("command-config", Value),
+];
+/// Where the image's broker is asked.
+const ADMIN: &str = "localhost:9644";
 /// Everything up to the high watermark.
 const TO_THE_END: i64 = -1;
 
 pub(super) fn run(arguments: &[String]) -> ExitCode {
     run_work(async {
+        let given: Options = parse(arguments.to_vec(), OPTIONS)?;
+        if given.value("bootstrap-server").is_none() {
+            match by_http(given.value("admin").unwrap_or(ADMIN)) {
+                Ok((true, text)) => {
+                    println!("{}", text.trim());
+                    return Ok(());
+                }
+                Ok((false, text)) => return Err(text.trim().into()),
+                Err(error) if given.value("admin").is_some() => {
+                    return Err(error.to_string().into());
+                }
+                // Nobody listens there: the broker of this machine may still be one without it.
+                Err(_) => {}
+            }
+        }
         let mut arguments = arguments.to_vec();
         if !arguments
             .iter()
@@ -38,6 +61,17 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         }
         Err(format!("not forgotten: {}", kept.join(", ")).into())
     })
+}
+
+/// Whether it succeeded, and what was said.
+fn by_http(address: &str) -> std::io::Result<(bool, String)> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    stream.write_all(b"POST /reset HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok((head.starts_with("HTTP/1.1 200 "), body.to_owned()))
 }
 
 async fn empty_topics(cluster: &Cluster) -> Result<usize, Failure> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Decision};
 use crate::base::ids::BrokerId;
+use crate::config::broker::advertised;
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
@@ -34,6 +35,9 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
+
+/// The setting whose change new connections notice.
+pub const ADVERTISED_LISTENERS: &str = "advertised.listeners";
 
 /// IncrementalAlterConfigs: each resource succeeds or fails as a whole.
 pub fn incremental_alter(
@@ -258,7 +262,7 @@ fn replace(
         .overrides(resource_type, name)
         .map(|own| (**own).clone())
         .unwrap_or_default();
-    check_values(resource_type, &target, &current)?;
+    check_values(resource_type, name, &target, &current, context)?;
     let record = |key: &str, value: Option<&String>| {
         ConfigRecord {
             resource_type,
@@ -335,7 +339,13 @@ fn check_resource(
     }
 }
 
-fn check_values(resource_type: i8, target: &Overrides, current: &Overrides) -> Result<(), Refusal> {
+fn check_values(
+    resource_type: i8,
+    name: &str,
+    target: &Overrides,
+    current: &Overrides,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
     let invalid = |why: String| (ErrorCode::InvalidConfig, why);
     match resource_type {
         TOPIC_RESOURCE => topic::check(target).map_err(invalid),
@@ -348,6 +358,13 @@ fn check_values(resource_type: i8, target: &Overrides, current: &Overrides) -> R
                 let Some(setting) = find(BROKER_SETTINGS, key) else {
                     continue;
                 };
+                // Kafka differs: brokers with ZooKeeper changed this one while they ran, 4.x does not. Containers learn
+                // the port that they are mapped to after they have started, and Testcontainers tells them this way.
+                if key == ADVERTISED_LISTENERS && !name.is_empty() {
+                    advertised(context.settings, value)
+                        .map_err(|fault| invalid(format!("{key}: {fault}")))?;
+                    continue;
+                }
                 if setting.scope == Scope::ReadOnly {
                     return Err((
                         ErrorCode::InvalidRequest,

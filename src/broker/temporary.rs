@@ -1,0 +1,97 @@
+//! A broker for a test: memory-backed where the machine has such a directory, on a free port, gone when dropped.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use super::boot::Options;
+use super::{Broker, StartError};
+use crate::config::broker::standalone;
+use crate::config::parse::Property;
+use crate::log::error::DiskContext;
+use crate::metadata::bootstrap::random_uuid;
+
+/// Files here are kept in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// See the module. Everything that a [`Broker`] can, this one can.
+#[derive(Debug)]
+pub struct TemporaryBroker {
+    // Ends before its directory goes.
+    broker: Broker,
+    dir: Directory,
+}
+
+impl TemporaryBroker {
+    /// Starts one; `settings` are Kafka's, as in `&[("num.partitions", "3")]`, over those of a node for tests.
+    pub async fn start(settings: &[(&str, &str)]) -> Result<Self, StartError> {
+        let dir = Directory::create()?;
+        let own = [
+            ("listeners", "PLAINTEXT://127.0.0.1:0"),
+            ("log.dirs", &*dir.0.to_string_lossy()),
+            ("log.segment.delete.delay.ms", "0"),
+        ];
+        let properties: Vec<Property> = own
+            .iter()
+            .chain(settings)
+            .map(|(key, value)| Property {
+                key: (*key).to_owned(),
+                value: (*value).to_owned(),
+                line: 0,
+            })
+            .collect();
+        let checked =
+            standalone(&properties).map_err(|faults| StartError::Settings(faults.join("; ")))?;
+        let options = Options {
+            clamp_replication: true,
+            ..Options::default()
+        };
+        Ok(Self {
+            broker: Broker::start(checked.config, options).await?,
+            dir,
+        })
+    }
+
+    /// What clients call `bootstrap.servers`.
+    pub fn bootstrap_servers(&self) -> String {
+        let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
+        addresses.join(",")
+    }
+
+    /// Where it keeps its files.
+    pub fn dir(&self) -> &Path {
+        &self.dir.0
+    }
+}
+
+impl Deref for TemporaryBroker {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
+}
+
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> Result<Self, StartError> {
+        let memory = Path::new(MEMORY);
+        let name = format!("monedula-{}", random_uuid()?);
+        let path = memory.join(&name);
+        if memory.is_dir() && std::fs::create_dir(&path).is_ok() {
+            return Ok(Self(path));
+        }
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).at("create", &path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(dir = %self.0.display(), %error, "a temporary directory stays");
+        }
+    }
+}

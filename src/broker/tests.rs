@@ -1,0 +1,237 @@
+//! Brokers inside of a test: many in one process, and what `POST /reset` leaves of one.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::temporary::TemporaryBroker;
+use crate::base::ids::Uuid;
+use crate::peer::channel::{Channel, Identity};
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
+use crate::wire::codec::Records;
+use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use crate::wire::message::find_coordinator::FindCoordinatorRequest;
+use crate::wire::message::init_producer_id::InitProducerIdRequest;
+use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use crate::wire::message::list_groups::ListGroupsRequest;
+use crate::wire::message::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use crate::wire::message::metadata::MetadataRequest;
+use crate::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+
+const WITHIN: Duration = Duration::from_secs(20);
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+
+fn client(broker: &TemporaryBroker) -> Channel {
+    Channel::new(broker.bootstrap_servers(), Identity::new("test"))
+}
+
+/// The ids of the new topics, in order.
+async fn create(client: &Channel, names: &[String]) -> Vec<Uuid> {
+    let request = CreateTopicsRequest {
+        topics: names
+            .iter()
+            .map(|name| CreatableTopic {
+                name: name.as_str().into(),
+                num_partitions: 1,
+                replication_factor: 1,
+                ..Default::default()
+            })
+            .collect(),
+        timeout_ms: 10_000,
+        ..Default::default()
+    };
+    let answer = client.call(&request, WITHIN).await.unwrap();
+    assert!(answer.topics.iter().all(|topic| topic.error_code == 0));
+    answer.topics.iter().map(|topic| topic.topic_id).collect()
+}
+
+async fn names(client: &Channel) -> Vec<String> {
+    let answer = client
+        .call(&MetadataRequest::default(), WITHIN)
+        .await
+        .unwrap();
+    let names = answer.topics.into_iter().filter_map(|topic| topic.name);
+    names.map(|name| name.to_string()).collect()
+}
+
+/// Appends a record to each, in a transaction if a producer is given.
+async fn produce(client: &Channel, topics: &[Uuid], producer: Option<(i64, i16)>) {
+    let request = ProduceRequest {
+        transactional_id: producer.map(|_| "x".into()),
+        acks: -1,
+        timeout_ms: 10_000,
+        topic_data: topics
+            .iter()
+            .map(|id| {
+                let mut batch = BatchBuilder::new(Compression::None);
+                if let Some((id, epoch)) = producer {
+                    batch = batch.producer(id, epoch, 0).transactional();
+                }
+                batch.push(1, None, Some(b"v"));
+                TopicProduceData {
+                    topic_id: *id,
+                    partition_data: vec![PartitionProduceData {
+                        index: 0,
+                        records: Some(Records::Bytes(batch.build())),
+                    }],
+                    ..Default::default()
+                }
+            })
+            .collect(),
+    };
+    let answer = client.call(&request, WITHIN).await.unwrap();
+    let partitions = answer
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    let codes: Vec<i16> = partitions.map(|partition| partition.error_code).collect();
+    assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
+}
+
+/// Makes the internal topic of a kind of coordinator, as clients do before anything else.
+async fn find_coordinator(client: &Channel, key_type: i8) {
+    let request = FindCoordinatorRequest {
+        key_type,
+        coordinator_keys: vec!["x".into()],
+        ..Default::default()
+    };
+    let end = Instant::now() + WITHIN;
+    while client.call(&request, WITHIN).await.unwrap().coordinators[0].error_code != 0 {
+        assert!(Instant::now() < end, "no coordinator");
+    }
+}
+
+async fn offset(client: &Channel, topic: &str, at: i64) -> i64 {
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: topic.into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: at,
+                ..Default::default()
+            }],
+        }],
+        ..Default::default()
+    };
+    let answer = client.call(&request, WITHIN).await.unwrap();
+    answer.topics[0].partitions[0].offset
+}
+
+async fn http(broker: &TemporaryBroker, request: &str) -> String {
+    let mut stream = TcpStream::connect(broker.admin().unwrap()).await.unwrap();
+    let text = format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_brokers_in_one_process_know_nothing_of_each_other() {
+    let mut brokers = Vec::new();
+    for index in 0..20 {
+        let broker = TemporaryBroker::start(&[]).await.unwrap();
+        create(&client(&broker), &[format!("own-{index}")]).await;
+        brokers.push(broker);
+    }
+    let dirs: Vec<_> = brokers
+        .iter()
+        .map(|broker| broker.dir().to_owned())
+        .collect();
+    for (index, broker) in brokers.iter().enumerate() {
+        assert_eq!(names(&client(broker)).await, [format!("own-{index}")]);
+    }
+    let addresses: Vec<_> = brokers.iter().map(|broker| broker.addresses()[0]).collect();
+    drop(brokers);
+    let mut left = addresses.len();
+    let end = Instant::now() + WITHIN;
+    while left > 0 && Instant::now() < end {
+        left = 0;
+        for address in &addresses {
+            left += usize::from(TcpStream::connect(address).await.is_ok());
+        }
+    }
+    assert_eq!(left, 0, "brokers that still listen");
+    assert!(dirs.iter().all(|dir| !dir.exists()), "directories stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_empties_topics_and_forgets_groups_and_transactions() {
+    let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
+    let broker = TemporaryBroker::start(&settings).await.unwrap();
+    let client = client(&broker);
+    let topics: Vec<String> = (0..100).map(|index| format!("t-{index}")).collect();
+    let ids = create(&client, &topics).await;
+    produce(&client, &ids, None).await;
+    find_coordinator(&client, 0).await;
+    find_coordinator(&client, 1).await;
+    let member = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let asked = client.call(&member, WITHIN).await.unwrap();
+    let again = JoinGroupRequest {
+        member_id: asked.member_id,
+        ..member
+    };
+    assert_eq!(client.call(&again, WITHIN).await.unwrap().error_code, 0);
+    let producer = InitProducerIdRequest {
+        transactional_id: Some("x".into()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let granted = client.call(&producer, WITHIN).await.unwrap();
+    assert_eq!(granted.error_code, 0);
+    let producer = (granted.producer_id, granted.producer_epoch);
+    produce(&client, &ids[..2], Some(producer)).await;
+
+    let answer = http(&broker, "POST /reset").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let done = "100 topics emptied, 1 groups forgotten, 1 transactions aborted\n";
+    assert!(answer.ends_with(done), "{answer}");
+    let groups = client
+        .call(&ListGroupsRequest::default(), WITHIN)
+        .await
+        .unwrap();
+    assert_eq!(groups.groups, []);
+    // Two records and the marker of the one that was aborted; a record.
+    for (topic, end) in [("t-0", 3), ("t-99", 1)] {
+        assert_eq!(offset(&client, topic, EARLIEST).await, end);
+        assert_eq!(offset(&client, topic, LATEST).await, end);
+    }
+    // It goes on as before.
+    produce(&client, &ids, None).await;
+    assert_eq!(offset(&client, "t-5", LATEST).await, 2);
+}
+
+#[tokio::test]
+async fn http_answers_what_it_knows_and_nothing_else() {
+    let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
+    let broker = TemporaryBroker::start(&settings).await.unwrap();
+    for (request, status) in [
+        ("GET /ready", "200 OK"),
+        ("GET /reset", "405 Method Not Allowed"),
+        ("GET /", "404 Not Found"),
+        ("", "404 Not Found"),
+    ] {
+        let answer = http(&broker, request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{request}: {answer}"
+        );
+    }
+    let silent = TemporaryBroker::start(&[]).await.unwrap();
+    assert_eq!(silent.admin(), None);
+}
