@@ -46,8 +46,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(since.unwrap().as_millis()).unwrap()
+    monedula::base::time::Clock.now()
 }
 
 fn name(code: i16) -> String {

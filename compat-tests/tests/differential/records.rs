@@ -3,6 +3,7 @@
 use anyhow::Result;
 use bytes::Bytes;
 use monedula::base::ids::Uuid;
+use monedula::base::time::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::batch::header;
@@ -23,9 +24,6 @@ use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, Top
 
 use super::pair::Pair;
 
-/// A time of the day on which this is run, the same for both.
-const TIME: i64 = 1_790_000_000_000;
-
 pub fn play(pair: &mut Pair) -> Result<()> {
     produce(pair)?;
     fetch(pair)?;
@@ -43,9 +41,7 @@ fn batch(count: i64) -> BatchBuilder {
 
 /// Now, to the day: brokers refuse what is too far in the future.
 fn now() -> i64 {
-    let today = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(TIME, |since| since.as_millis() as i64);
+    let today = Clock.now();
     today - today % 86_400_000
 }
 

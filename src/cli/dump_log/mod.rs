@@ -234,7 +234,9 @@ fn view(path: &Path, options: &Options) -> View {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::wire::batch::builder::BatchBuilder;
@@ -246,7 +248,7 @@ mod tests {
 
     impl Write for Page {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -269,7 +271,7 @@ mod tests {
             failed: None,
         };
         let success = dump(&path, &options, &mut printer).is_ok();
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(page.0.lock().clone()).unwrap();
         (text, success)
     }
 
