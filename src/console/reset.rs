@@ -35,7 +35,7 @@ pub async fn reset(services: &Arc<Services>) -> Result<String, String> {
 async fn abort_transactions(services: &Services) -> Result<usize, String> {
     let states = OPEN.map(Into::into);
     let list = || async {
-        let open = services.txns.list(&states, &[], -1).await;
+        let open = services.txns.list(&states, &[], -1, None).await;
         open.map_err(|error| format!("transactions: {error}"))
     };
     let open = list().await?;
