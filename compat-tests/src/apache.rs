@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +12,7 @@ use crate::programs::{Finished, eventually, run};
 
 const FETCH_LIMIT: Duration = Duration::from_secs(600);
 const TOOL_LIMIT: Duration = Duration::from_secs(90);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(180);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// A node as small as it gets; `{port}`, `{controller}` (another port) and `{dir}` are to be filled in.
 pub const SETTINGS: &str = "\
@@ -30,29 +30,42 @@ transaction.state.log.min.isr=1
 ";
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// Where the jars are; fetched once per checkout.
-pub fn jars() -> Result<&'static Path> {
-    static JARS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match JARS.get_or_init(|| fetch().map_err(|error| format!("{error:#}"))) {
-        Ok(path) => Ok(path),
-        Err(error) => anyhow::bail!("{error}"),
-    }
+/// The version that is the yardstick.
+const PRESENT: &str = "4.3.1";
+
+/// Where the jars of the present version are; fetched once per checkout.
+pub fn jars() -> Result<PathBuf> {
+    jars_of(PRESENT)
 }
 
-fn fetch() -> Result<PathBuf> {
+/// Where the jars of a version are.
+pub fn jars_of(version: &str) -> Result<PathBuf> {
+    // One at a time in this process; `fetch` minds the others.
+    static FETCHING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    let _one = FETCHING.lock();
+    fetch(version)
+}
+
+fn fetch(version: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("../target/apache-kafka");
+    let folder = if version == PRESENT {
+        "apache-kafka".to_owned()
+    } else {
+        format!("apache-kafka-{version}")
+    };
+    let target = root.join("../target").join(&folder);
     let complete = target.join(".complete");
     if complete.exists() {
         return Ok(target);
     }
     // Several test processes may want them at the same time; each fetches into a folder of its own.
-    let own = root.join(format!("../target/apache-kafka-{}", std::process::id()));
+    let own = root.join(format!("../target/{folder}-{}", std::process::id()));
     let pom = root.join("clients/apache-kafka/pom.xml");
     let fetched = run(
         Command::new("mvn")
             .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
             .arg(pom)
+            .arg(format!("-Dkafka.version={version}"))
             .arg(format!("-DoutputDirectory={}", own.display())),
         "",
         FETCH_LIMIT,
@@ -75,12 +88,12 @@ fn fetch() -> Result<PathBuf> {
     Ok(target)
 }
 
-fn java(class: &str) -> Result<Command> {
+fn java(version: &str, class: &str) -> Result<Command> {
     let mut command = Command::new("java");
     command.args([
         "-Xmx256m",
         "-cp",
-        &format!("{}/*", jars()?.display()),
+        &format!("{}/*", jars_of(version)?.display()),
         class,
     ]);
     Ok(command)
@@ -88,7 +101,13 @@ fn java(class: &str) -> Result<Command> {
 
 /// Runs one of Apache Kafka's tools by its class.
 pub fn tool(class: &str, arguments: &[&str], input: &str) -> Result<Finished> {
-    run(java(class)?.args(arguments), input, TOOL_LIMIT)
+    run(java(PRESENT, class)?.args(arguments), input, TOOL_LIMIT)
+}
+
+/// Runs a Java program of one file with the classes of the present version.
+pub fn program(file: &Path, arguments: &[&str]) -> Result<Finished> {
+    let file = file.display().to_string();
+    run(java(PRESENT, &file)?.args(arguments), "", PROGRAM_LIMIT)
 }
 
 /// A real Apache Kafka, one node. Killed when dropped.
@@ -101,6 +120,11 @@ pub struct Apache {
 impl Apache {
     /// Starts it on a data directory, which is formatted if it was not; settings are written to `dir`.
     pub fn start(dir: &Path, data: &Path) -> Result<Self> {
+        Self::start_version(PRESENT, dir, data)
+    }
+
+    /// The same with another version that needs no ZooKeeper.
+    pub fn start_version(version: &str, dir: &Path, data: &Path) -> Result<Self> {
         let (port, controller) = (free_port()?, free_port()?);
         let settings = dir.join("apache.properties");
         let text = SETTINGS
@@ -110,10 +134,11 @@ impl Apache {
         fs::write(&settings, text)?;
         let path = settings.display().to_string();
         if !data.join("meta.properties").exists() {
-            let formatted = tool(
-                "kafka.tools.StorageTool",
-                &["format", "-t", CLUSTER_ID, "-c", &path],
+            let formatted = run(
+                java(version, "kafka.tools.StorageTool")?
+                    .args(["format", "-t", CLUSTER_ID, "-c", &path]),
                 "",
+                TOOL_LIMIT,
             )?;
             ensure!(
                 formatted.success,
@@ -122,7 +147,7 @@ impl Apache {
                 formatted.stderr
             );
         }
-        let child = java("kafka.Kafka")?
+        let child = java(version, "kafka.Kafka")?
             .arg(&path)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -7,5 +7,6 @@ pub mod client;
 pub mod exchange;
 pub mod matrix;
 pub mod node;
+pub mod old_apache;
 pub mod programs;
 pub mod raw;

@@ -1,0 +1,162 @@
+//! The promise: the directory of an Apache Kafka from 2.8 on, in message formats v0 to v2, of the ZooKeeper years or of
+//! KRaft, after a clean stop or a crash, is served record for record as it was served before; and the old broker goes on
+//! with what we appended.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use compat_tests::apache::{Apache, program};
+use compat_tests::node::Node;
+use compat_tests::old_apache::OldApache;
+
+/// Segments small enough that there are many, a cleaner that works at once, few partitions of offsets.
+const SETTINGS: &str = "log.segment.bytes=6000\noffsets.topic.num.partitions=3\nlog.cleaner.backoff.ms=200\n\
+    log.cleaner.dedupe.buffer.size=2000000\nlog.index.size.max.bytes=100000\n\
+    log.flush.start.offset.checkpoint.interval.ms=100";
+
+fn directory(words: &[&str]) -> Result<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/directories/Directory.java");
+    let finished = program(&file, words)?;
+    ensure!(
+        finished.success,
+        "{words:?}\n{}\n{}",
+        finished.stdout,
+        finished.stderr
+    );
+    Ok(finished.stdout)
+}
+
+/// What a broker serves. Of a compacted topic only what compaction must keep: it may have gone on meanwhile.
+fn served(address: &str) -> Result<Vec<String>> {
+    let dump = directory(&["dump", address])?;
+    let mut lines = Vec::new();
+    let mut newest: BTreeMap<String, String> = BTreeMap::new();
+    for line in dump.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["record", "compacted-0", _, _, _, key, value, ..] => {
+                newest.insert((*key).to_owned(), (*value).to_owned());
+            }
+            ["lookup", "compacted-0", ..] => {}
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    newest.retain(|_, value| value != "null");
+    lines.extend(
+        newest
+            .into_iter()
+            .map(|(key, value)| format!("newest {key} {value}")),
+    );
+    Ok(lines)
+}
+
+fn same(what: &str, expected: &[String], found: &[String]) -> Result<()> {
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|line| !found.contains(line))
+        .take(10)
+        .collect();
+    let new: Vec<_> = found
+        .iter()
+        .filter(|line| !expected.contains(line))
+        .take(10)
+        .collect();
+    ensure!(
+        expected == found,
+        "{what}: missing {missing:#?}, instead {new:#?}"
+    );
+    ensure!(
+        expected.len() > 1_000,
+        "{what}: only {} lines",
+        expected.len()
+    );
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills an old broker, crashes it, stops it; serves both states; then lets the old one go on with ours.
+fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let (old, crashed): (PathBuf, PathBuf) = (home.path().join("old"), home.path().join("crashed"));
+    let settings = format!("{SETTINGS}\n{format}");
+    let kafka = OldApache::start(version, &old, &settings)?;
+    directory(&["fill", &kafka.address(), kind])?;
+    kafka.kill();
+    copy(&old.join("data"), &crashed)?;
+    // What counts is what the old broker itself makes of it.
+    let kafka = OldApache::start(version, &old, &settings)?;
+    let before = served(&kafka.address())?;
+    kafka.stop()?;
+
+    let node = Node::on(&crashed).context("after a crash")?;
+    same("after a crash", &before, &served(&node.address())?)?;
+    drop(node);
+
+    let mut node = Node::on(&old.join("data")).context("after a clean stop")?;
+    same("after a clean stop", &before, &served(&node.address())?)?;
+    directory(&["more", &node.address()])?;
+    let after = served(&node.address())?;
+    ensure!(after.len() > before.len(), "nothing was appended");
+    node.stop()?;
+
+    let kafka = OldApache::start(version, &old, &settings)?;
+    same("back again", &after, &served(&kafka.address())?)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_2_8_with_message_format_v0() -> Result<()> {
+    of_zookeeper("2.8.2", "log.message.format.version=0.9.0", "old")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_2_8_with_message_format_v1() -> Result<()> {
+    of_zookeeper("2.8.2", "log.message.format.version=0.10.2", "old")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_2_8_with_batches_and_transactions() -> Result<()> {
+    of_zookeeper("2.8.2", "", "new")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_3_9_with_zookeeper() -> Result<()> {
+    of_zookeeper("3.9.1", "", "new")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_3_9_with_kraft() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let (data, crashed) = (home.path().join("data"), home.path().join("crashed"));
+    let kafka = Apache::start_version("3.9.1", home.path(), &data)?;
+    directory(&["fill", &kafka.address(), "new"])?;
+    drop(kafka);
+    copy(&data, &crashed)?;
+    let kafka = Apache::start_version("3.9.1", home.path(), &data)?;
+    let before = served(&kafka.address())?;
+    kafka.stop()?;
+    let node = Node::on(&crashed).context("after a crash")?;
+    same("after a crash", &before, &served(&node.address())?)?;
+    drop(node);
+
+    let node = Node::on(&data).context("after a clean stop")?;
+    same("after a clean stop", &before, &served(&node.address())?)
+}
