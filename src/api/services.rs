@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, BrokerSettings};
@@ -25,6 +26,7 @@ pub struct Services {
     pub controller: ControllerHandle,
     pub replicas: ReplicaManager,
     pub sessions: Mutex<FetchSessions>,
+    pub conversions: ConversionBudget,
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,
     pub txns: TxnHandle,

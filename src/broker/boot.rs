@@ -204,6 +204,7 @@ impl Broker {
                     .max(0) as usize,
                 seed(clock.now()),
             )),
+            conversions: Default::default(),
             producer_ids: ProducerIds::default(),
             groups,
             txns,

@@ -23,6 +23,8 @@ use crate::wire::message::produce::{
 };
 use crate::wire::message::{Message, Request};
 
+mod old_consumers;
+
 /// No answer takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -102,6 +102,10 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
     };
     let min_bytes = request.min_bytes.max(0) as usize;
+    if converts {
+        let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
+        return fetch_conversion::handle(context, begun, limits, min_bytes, wait);
+    }
     let fetched = read(&services.replicas, &begun.wanted, limits);
     let enough = fetched.bytes >= min_bytes || fetched.urgent || begun.wanted.is_empty();
     if enough || request.max_wait_ms <= 0 {
@@ -133,15 +137,17 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
         .wanted
         .iter()
         .zip(fetched.outcomes)
-        .map(|(wanted, outcome)| {
-            let mut data = partition_data(context, wanted, outcome);
-            if context.api_version < fetch_conversion::BATCHES_SINCE {
-                let (from, limit) = (wanted.fetch_offset, wanted.max_bytes);
-                fetch_conversion::convert(&mut data, context.api_version, from, limit);
-            }
-            data
-        })
+        .map(|(wanted, outcome)| partition_data(context, wanted, outcome))
         .collect();
+    respond(context, begun, answers)
+}
+
+/// The answer of a fetch whose session is `begun`, from those of its partitions.
+pub(super) fn respond(
+    context: &RequestContext,
+    begun: &Begun,
+    answers: Vec<PartitionData>,
+) -> FetchResponse {
     let said: Vec<Said> = answers
         .iter()
         .map(|data| Said {
@@ -183,7 +189,11 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
     }
 }
 
-fn partition_data(context: &RequestContext, wanted: &Wanted, outcome: Outcome) -> PartitionData {
+pub(super) fn partition_data(
+    context: &RequestContext,
+    wanted: &Wanted,
+    outcome: Outcome,
+) -> PartitionData {
     let (plan, diverging) = match outcome {
         Outcome::Read(plan) => (plan, None),
         Outcome::Diverged {

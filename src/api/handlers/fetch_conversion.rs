@@ -1,68 +1,258 @@
 //! What a fetch before version 4 gets: the older message formats, converted in memory, within bounds. KIP-31, KIP-98.
+//!
+//! Conversions run on the blocking pool and share a budget. What was converted counts until the client has taken it, so
+//! many slow clients cost no more than the budget; whoever finds it used up waits, and gets nothing when its time is over.
 
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::fetch::{partition_data, respond};
+use crate::api::context::{Reply, RequestContext};
 use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
-use crate::log::append::DECOMPRESSED_MAX;
-use crate::wire::batch::BatchError;
+use crate::replica::fetch::{Fetched, Limits, Wanted, read};
+use crate::replica::fetch_session::Begun;
+use crate::replica::partition::Awaited;
+use crate::replica::purgatory::Waiter;
+use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::legacy::{Downgrade, MAGIC_V0, MAGIC_V1, downgrade};
+use crate::wire::batch::{BatchError, split_first};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::message::fetch::PartitionData;
+use crate::wire::message::fetch::{FetchResponse, PartitionData};
 
 /// Before it, clients know no batches.
 pub const BATCHES_SINCE: i16 = 4;
 const TIMESTAMPS_SINCE: i16 = 2;
 const SOFT_LIMIT_SINCE: i16 = 3;
-/// Bytes of log that one request has converted; the rest comes with the next.
+/// Bytes that one request has converted, before and after; the rest comes with the next.
 pub const CONVERTED_MAX: usize = 16 << 20;
+/// Requests that may have so much in memory at the same time.
+const REQUESTS_MAX: u32 = 4;
+/// What one batch may unpack to: a client that old could not take more in one answer either.
+const UNPACKED_MAX: usize = 100 << 20;
 
-/// Replaces the stretch of the log in `data` by what a client of `api_version` can read.
-pub fn convert(data: &mut PartitionData, api_version: i16, from: Offset, partition_max: usize) {
-    let Some(Records::File(range)) = &data.records else {
-        return;
+/// The budget of all conversions, one permit for each KiB. See the module.
+#[derive(Debug)]
+pub struct ConversionBudget(Arc<Semaphore>);
+
+const REQUEST_PERMITS: u32 = (CONVERTED_MAX >> 10) as u32;
+
+impl Default for ConversionBudget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(
+            (REQUESTS_MAX * REQUEST_PERMITS) as usize,
+        )))
+    }
+}
+
+/// Answers with what is there, or waits for it.
+pub(super) fn handle(
+    context: RequestContext,
+    begun: Begun,
+    limits: Limits,
+    min_bytes: usize,
+    wait: Duration,
+) -> Reply<FetchResponse> {
+    let deadline = Instant::now() + wait;
+    Reply::later(async move {
+        let replicas = &context.services.replicas;
+        // Where each partition is read: beyond what a client of these versions is not shown.
+        let mut wanted = begun.wanted.clone();
+        let first = read(replicas, &wanted, limits);
+        let waiter = Waiter::new(first.partitions.into_iter().map(Awaited).collect());
+        let mut expired = wait.is_zero();
+        loop {
+            let fetched = read(replicas, &wanted, limits);
+            let due = fetched.bytes >= min_bytes || fetched.urgent || expired;
+            if due && fetched.bytes > 0 {
+                let budget = Arc::clone(&context.services.conversions.0);
+                let permit =
+                    tokio::time::timeout_at(deadline, budget.acquire_many_owned(REQUEST_PERMITS));
+                let Ok(Ok(permit)) = permit.await else {
+                    return respond(&context, &begun, empty(&context, &wanted, fetched));
+                };
+                let (converted, moved) = convert(&context, &begun, wanted, fetched, permit).await;
+                wanted = moved;
+                if converted.iter().any(says_something) {
+                    return respond(&context, &begun, converted);
+                }
+                // Only markers, or batches that compaction has emptied. What follows may be more.
+                continue;
+            }
+            if due || begun.wanted.is_empty() {
+                return respond(&context, &begun, empty(&context, &wanted, fetched));
+            }
+            let woken = tokio::time::timeout_at(deadline, waiter.woken());
+            expired = woken.await.is_err();
+        }
+    })
+}
+
+fn says_something(data: &PartitionData) -> bool {
+    data.error_code != 0
+        || data
+            .records
+            .as_ref()
+            .is_some_and(|records| !records.is_empty())
+}
+
+/// The answers without their records.
+fn empty(context: &RequestContext, wanted: &[Wanted], fetched: Fetched) -> Vec<PartitionData> {
+    let answer = |(wanted, outcome)| PartitionData {
+        records: Some(Records::default()),
+        ..partition_data(context, wanted, outcome)
     };
+    wanted.iter().zip(fetched.outcomes).map(answer).collect()
+}
+
+/// Converts what was read, on the blocking pool. Gives `wanted` back, moved past whatever nothing came of.
+async fn convert(
+    context: &RequestContext,
+    begun: &Begun,
+    mut wanted: Vec<Wanted>,
+    fetched: Fetched,
+    permit: OwnedSemaphorePermit,
+) -> (Vec<PartitionData>, Vec<Wanted>) {
+    let mut answers: Vec<PartitionData> = wanted
+        .iter()
+        .zip(fetched.outcomes)
+        .map(|(wanted, outcome)| partition_data(context, wanted, outcome))
+        .collect();
+    let version = context.api_version;
+    let from: Vec<Offset> = begun
+        .wanted
+        .iter()
+        .map(|wanted| wanted.fetch_offset)
+        .collect();
+    let (kept, fallback) = (wanted.clone(), answers.len());
+    let work = tokio::task::spawn_blocking(move || {
+        let mut permit = permit;
+        let mut left = CONVERTED_MAX;
+        for ((data, wanted), from) in answers.iter_mut().zip(&mut wanted).zip(from) {
+            let limit = wanted.max_bytes.min(left);
+            let (set, next) = convert_one(data, version, from, limit);
+            left = left.saturating_sub(set.len());
+            wanted.fetch_offset = next.unwrap_or(wanted.fetch_offset);
+            data.records = Some(Records::Bytes(counted(set, &mut permit)));
+        }
+        (answers, wanted)
+    });
+    work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a conversion ended early");
+        let failed = |_| PartitionData {
+            error_code: ErrorCode::UnknownServerError.code(),
+            ..Default::default()
+        };
+        ((0..fallback).map(failed).collect(), kept)
+    })
+}
+
+/// The bytes, with their share of the budget for as long as they live.
+fn counted(set: Vec<u8>, permit: &mut OwnedSemaphorePermit) -> Bytes {
+    struct Counted {
+        set: Vec<u8>,
+        _permit: Option<OwnedSemaphorePermit>,
+    }
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.set
+        }
+    }
+    if set.is_empty() {
+        return Bytes::new();
+    }
+    // A first batch may be larger than all that a request may have.
+    let share = set.len().div_ceil(1 << 10).min(permit.num_permits());
+    Bytes::from_owner(Counted {
+        set,
+        _permit: permit.split(share),
+    })
+}
+
+/// The messages of one partition that a client of `version` can read; where nothing came of what was read, also the
+/// offset after it.
+fn convert_one(
+    data: &mut PartitionData,
+    version: i16,
+    from: Offset,
+    limit: usize,
+) -> (Vec<u8>, Option<Offset>) {
+    let nothing = (Vec::new(), None);
+    let Some(Records::File(range)) = &data.records else {
+        return nothing;
+    };
+    if limit == 0 {
+        return nothing;
+    }
     let how = Downgrade {
-        magic: if api_version < TIMESTAMPS_SINCE {
+        magic: if version < TIMESTAMPS_SINCE {
             MAGIC_V0
         } else {
             MAGIC_V1
         },
         from,
-        enough: partition_max,
-        decompressed_max: DECOMPRESSED_MAX,
+        enough: limit,
+        decompressed_max: UNPACKED_MAX,
     };
-    let converted = match read(range) {
-        Ok(log) => downgrade(&log, how),
+    let log = match load(range) {
+        Ok(log) => log,
         Err(error) => {
             tracing::error!(partition = data.partition_index, %error, "records to convert cannot be read");
             refuse(data, ErrorCode::KafkaStorageError);
-            return;
+            return nothing;
         }
     };
-    match converted {
+    match downgrade(&log, how) {
+        Ok(set) if set.is_empty() => (set, offset_after(&log)),
         Ok(mut set) => {
-            if api_version < SOFT_LIMIT_SINCE {
-                // A message that does not fit is cut: the client sees that it must ask for more.
-                set.truncate(partition_max);
+            if version < SOFT_LIMIT_SINCE {
+                // A message beyond the limit is cut, and the client knows that there is more. The first one goes whole,
+                // or a client with a small limit would never get past it.
+                set.truncate(limit.max(first_size(&set)));
             }
-            data.records = Some(Records::Bytes(set.into()));
+            (set, None)
         }
-        Err(BatchError::CompressionKind(_)) => refuse(data, ErrorCode::UnsupportedCompressionType),
         Err(error) => {
-            tracing::error!(partition = data.partition_index, %error, "records cannot be converted");
-            refuse(data, ErrorCode::CorruptMessage);
+            let code = match error {
+                BatchError::CompressionKind(_) => ErrorCode::UnsupportedCompressionType,
+                BatchError::DecompressedTooLarge(_) => ErrorCode::MessageTooLarge,
+                _ => ErrorCode::CorruptMessage,
+            };
+            if code != ErrorCode::UnsupportedCompressionType {
+                tracing::error!(partition = data.partition_index, %error, "records cannot be converted");
+            }
+            refuse(data, code);
+            nothing
         }
     }
 }
 
-fn read(range: &FileRange) -> std::io::Result<Bytes> {
+fn load(range: &FileRange) -> std::io::Result<Bytes> {
     let mut bytes = BytesMut::zeroed(range.len);
     range.file.read_exact_at(&mut bytes, range.position)?;
     Ok(bytes.freeze())
+}
+
+/// The offset after the last whole batch.
+fn offset_after(log: &Bytes) -> Option<Offset> {
+    let mut rest = log.clone();
+    let mut next = None;
+    while let Some(batch) = split_first(&mut rest) {
+        next = Some(BatchHeader::parse(&batch).ok()?.next_offset());
+    }
+    next
+}
+
+/// Bytes of the first message of a set.
+fn first_size(set: &[u8]) -> usize {
+    let size = set.get(8..12).and_then(|size| size.first_chunk());
+    size.map_or(0, |size| i32::from_be_bytes(*size).max(0) as usize + 12)
 }
 
 fn refuse(data: &mut PartitionData, error: ErrorCode) {
@@ -70,7 +260,6 @@ fn refuse(data: &mut PartitionData, error: ErrorCode) {
         partition_index: data.partition_index,
         error_code: error.code(),
         high_watermark: -1,
-        records: Some(Records::default()),
         ..Default::default()
     };
 }
