@@ -5,6 +5,7 @@
 pub mod apache;
 pub mod client;
 pub mod exchange;
+pub mod java;
 pub mod matrix;
 pub mod node;
 pub mod old_apache;

@@ -1,0 +1,511 @@
+//! The promise: what transactions promise holds when anything is killed at any moment. Copiers move records from one topic
+//! to another, a few per transaction, while they and the broker are killed; what a reader of committed records sees
+//! afterwards is the input, each record once.
+//!
+//! `EXACTLY_ONCE_SECONDS` sets how long each test kills (30).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use compat_tests::apache::{jars, tool};
+use compat_tests::java::class_path;
+use compat_tests::node::Node;
+use compat_tests::programs::{eventually, run};
+use compat_tests::raw::Connection;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, ProduceRequest, TopicName, UpdateFeaturesRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+
+const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
+const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
+/// Within this time the copiers must be done once nobody is killed any more.
+const REST_LIMIT: Duration = Duration::from_secs(150);
+const BATCH: usize = 500;
+/// Records per partition and round.
+const ROUND: usize = 3_000;
+
+/// A program that may be killed: it copies what is there of one partition and ends.
+type Program = Box<dyn Fn(&str, usize) -> Command>;
+
+fn duration() -> Duration {
+    let seconds = std::env::var("EXACTLY_ONCE_SECONDS").ok();
+    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(30))
+}
+
+/// Chance from a seed that is printed.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seed = now.map_or(1, |since| since.as_nanos() as u64 | 1);
+        println!("seed {seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/exactly-once")
+}
+
+fn create(node: &Node, topics: &[&str], partitions: usize) -> Result<()> {
+    let topics = topics
+        .iter()
+        .map(|topic| {
+            CreatableTopic::default()
+                .with_name(TopicName(StrBytes::from_string((*topic).to_owned())))
+                .with_num_partitions(partitions as i32)
+                .with_replication_factor(1)
+        })
+        .collect();
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(10_000);
+    let made = Connection::open(&node.address(), "maker")?.ask(7, &request)?;
+    ensure!(
+        made.topics.iter().all(|one| one.error_code == 0),
+        "{made:?}"
+    );
+    Ok(())
+}
+
+fn set_version(node: &Node, version: i16) -> Result<()> {
+    let update = FeatureUpdateKey::default()
+        .with_feature(StrBytes::from_static_str("transaction.version"))
+        .with_max_version_level(version)
+        .with_upgrade_type(2);
+    let request = UpdateFeaturesRequest::default()
+        .with_timeout_ms(10_000)
+        .with_feature_updates(vec![update]);
+    let done = Connection::open(&node.address(), "maker")?.ask(1, &request)?;
+    ensure!(done.error_code == 0, "{done:?}");
+    Ok(())
+}
+
+/// Appends one record per value to a partition.
+fn fill(node: &Node, topic: &str, partition: usize, values: &[String]) -> Result<()> {
+    let mut connection = Connection::open(&node.address(), "filler")?;
+    for values in values.chunks(BATCH) {
+        let records: Vec<Record> = values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Record {
+                transactional: false,
+                control: false,
+                delete_horizon: false,
+                partition_leader_epoch: -1,
+                producer_id: -1,
+                producer_epoch: -1,
+                timestamp_type: TimestampType::Creation,
+                offset: index as i64,
+                // The encoder wants them to count up, also of nobody.
+                sequence: index as i32 - 1,
+                timestamp: 1_700_000_000_000,
+                key: None,
+                value: Some(Bytes::from(value.clone())),
+                headers: Default::default(),
+            })
+            .collect();
+        let options = RecordEncodeOptions {
+            version: 2,
+            compression: Compression::None,
+        };
+        let mut bytes = BytesMut::new();
+        RecordBatchEncoder::encode(&mut bytes, &records, &options)?;
+        let data = PartitionProduceData::default()
+            .with_index(partition as i32)
+            .with_records(Some(bytes.freeze()));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(5_000)
+            .with_topic_data(vec![topic]);
+        let answer = connection.ask(9, &request)?;
+        let error = answer.responses[0].partition_responses[0].error_code;
+        ensure!(error == 0, "the input was refused: {error}");
+    }
+    Ok(())
+}
+
+/// What a reader of committed records sees.
+fn committed(node: &Node, topic: &str, more: &[&str]) -> Result<Vec<String>> {
+    let address = node.address();
+    let mut arguments = vec![
+        "--bootstrap-server",
+        &address,
+        "--topic",
+        topic,
+        "--from-beginning",
+    ];
+    arguments.extend([
+        "--isolation-level",
+        "read_committed",
+        "--timeout-ms",
+        "8000",
+    ]);
+    arguments.extend_from_slice(more);
+    // It ends with an error when its time is over: what it printed counts.
+    let said = tool(CONSUMER, &arguments, "")?;
+    Ok(said.stdout.lines().map(str::to_owned).collect())
+}
+
+/// The node and the programs that are killed.
+struct Stage {
+    node: Node,
+    programs: Vec<Program>,
+    running: Vec<Option<Child>>,
+    chance: Chance,
+    logs: tempfile::TempDir,
+    kills: [usize; 2],
+    failures: usize,
+}
+
+impl Stage {
+    fn new(programs: Vec<Program>) -> Result<Self> {
+        Ok(Self {
+            node: Node::start()?,
+            running: programs.iter().map(|_| None).collect(),
+            programs,
+            chance: Chance::new(),
+            logs: tempfile::tempdir()?,
+            kills: [0; 2],
+            failures: 0,
+        })
+    }
+
+    fn launch(&mut self, index: usize) -> Result<()> {
+        let log = self.logs.path().join(index.to_string());
+        let child = self.programs[index](&self.node.address(), index)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(log)?)
+            .spawn()
+            .context("a copier cannot be started")?;
+        self.running[index] = Some(child);
+        Ok(())
+    }
+
+    fn kill_one(&mut self) -> Result<()> {
+        let victim = self.chance.below(self.programs.len() + 1);
+        match self.running.get_mut(victim) {
+            Some(Some(child)) => {
+                child.kill()?;
+                child.wait()?;
+                self.kills[0] += 1;
+                self.launch(victim)?;
+            }
+            Some(None) => {}
+            None => {
+                self.node.kill()?;
+                sleep(Duration::from_millis(self.chance.below(500) as u64));
+                self.node.resume()?;
+                self.kills[1] += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// One round: all programs run until each has ended well, and somebody is killed now and then until `calm`.
+    fn copy(&mut self, calm: Instant) -> Result<()> {
+        for index in 0..self.programs.len() {
+            self.launch(index)?;
+        }
+        let mut next_kill = Instant::now() + Duration::from_millis(1_500);
+        while self.running.iter().any(Option::is_some) {
+            sleep(Duration::from_millis(20));
+            for index in 0..self.running.len() {
+                let ended = match &mut self.running[index] {
+                    Some(child) => child.try_wait()?,
+                    None => None,
+                };
+                match ended {
+                    Some(status) if status.success() => self.running[index] = None,
+                    Some(_) => {
+                        self.failures += 1;
+                        self.launch(index)?;
+                    }
+                    None => {}
+                }
+            }
+            let now = Instant::now();
+            if now < calm && now >= next_kill {
+                self.kill_one()?;
+                next_kill = now + Duration::from_millis(500 + self.chance.below(2_500) as u64);
+            }
+            if now > calm + REST_LIMIT {
+                let logs: Vec<String> = (0..self.running.len())
+                    .filter(|index| self.running[*index].is_some())
+                    .map(|index| {
+                        let log = std::fs::read_to_string(self.logs.path().join(index.to_string()));
+                        format!("{index}: {}", log.unwrap_or_default())
+                    })
+                    .collect();
+                bail!(
+                    "not done after {REST_LIMIT:?} without kills\n{}",
+                    logs.join("\n")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Lets the programs copy, one partition each, for the whole time, and compares.
+fn copies_are_exact(version: i16, programs: Vec<Program>) -> Result<()> {
+    let partitions = programs.len();
+    let mut stage = Stage::new(programs)?;
+    create(&stage.node, &["input", "output"], partitions)?;
+    set_version(&stage.node, version)?;
+    let calm = Instant::now() + duration();
+    let mut expected = Vec::new();
+    let mut round = 0;
+    while round == 0 || Instant::now() < calm {
+        for partition in 0..partitions {
+            let values: Vec<String> = (0..ROUND)
+                .map(|n| format!("{partition}-{round}-{n:05}"))
+                .collect();
+            fill(&stage.node, "input", partition, &values)?;
+            expected.extend(values);
+        }
+        stage.copy(calm)?;
+        round += 1;
+    }
+    expected.sort();
+    let mut seen = committed(&stage.node, "output", &[])?;
+    seen.sort();
+    println!(
+        "{} records, {} kills of copiers, {} of the broker, {} failures",
+        expected.len(),
+        stage.kills[0],
+        stage.kills[1],
+        stage.failures
+    );
+    ensure!(stage.kills[0] + stage.kills[1] > 0, "nobody was killed");
+    if seen != expected {
+        let mut count: BTreeMap<&String, i64> = BTreeMap::new();
+        for one in &expected {
+            *count.entry(one).or_default() -= 1;
+        }
+        for one in &seen {
+            *count.entry(one).or_default() += 1;
+        }
+        count.retain(|_, times| *times != 0);
+        let some: Vec<_> = count.iter().take(20).collect();
+        bail!(
+            "{} records differ (less than 0: lost, more: twice): {some:?}",
+            count.len()
+        );
+    }
+    Ok(())
+}
+
+fn apaches(more: &'static [&'static str]) -> Result<Vec<Program>> {
+    let class_path = format!("{}/*", jars()?.display());
+    Ok((0..3)
+        .map(|_| {
+            let class_path = class_path.clone();
+            let program: Program = Box::new(move |address, index| {
+                let mut command = Command::new("java");
+                command
+                    .args([
+                        "-Xmx128m",
+                        "-XX:TieredStopAtLevel=1",
+                        "-cp",
+                        &class_path,
+                        COPIER,
+                    ])
+                    .args(["--broker-list", address, "--input-topic", "input"])
+                    .args(["--output-topic", "output", "--consumer-group", "copiers"])
+                    .args(["--input-partition", &index.to_string()])
+                    .args(["--transactional-id", &format!("copier-{index}")])
+                    .args(["--transaction-size", "50", "--enable-random-aborts"])
+                    .args(more);
+                command
+            });
+            program
+        })
+        .collect())
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn apaches_message_copier() -> Result<()> {
+    copies_are_exact(2, apaches(&["--use-group-metadata"])?)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn apaches_message_copier_that_shares_partitions() -> Result<()> {
+    copies_are_exact(2, apaches(&["--group-mode", "--use-group-metadata"])?)
+}
+
+/// kafka-clients of four times and librdkafka, each with a partition of its own.
+fn clients_of_all_times() -> Result<Vec<Program>> {
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/java/pom.xml");
+    let mut programs: Vec<Program> = Vec::new();
+    for version in ["0.11.0.3", "2.8.2", "3.9.1", "4.3.1"] {
+        let class_path = class_path(
+            &format!("copier-{version}"),
+            &pom,
+            version,
+            &[folder().join("Copier.java")],
+        )?;
+        programs.push(Box::new(move |address, index| {
+            let mut command = Command::new("java");
+            command
+                .args([
+                    "-Xmx128m",
+                    "-XX:TieredStopAtLevel=1",
+                    "-cp",
+                    &class_path,
+                    "Copier",
+                ])
+                .args([address, &index.to_string(), &format!("copier-{index}")]);
+            command
+        }));
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/exactly-once");
+    let built = run(
+        Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "--manifest-path"])
+            .arg(folder().join("rust/Cargo.toml"))
+            .env("CARGO_TARGET_DIR", &target),
+        "",
+        BUILD_LIMIT,
+    )?;
+    ensure!(built.success, "{}", built.stderr);
+    programs.push(Box::new(move |address, index| {
+        let mut command = Command::new(target.join("debug/copier"));
+        command.args([address, &index.to_string(), &format!("copier-{index}")]);
+        command
+    }));
+    Ok(programs)
+}
+
+#[test]
+#[ignore = "needs java, maven, cargo and a C compiler"]
+fn clients_of_all_times_with_version_0() -> Result<()> {
+    copies_are_exact(0, clients_of_all_times()?)
+}
+
+#[test]
+#[ignore = "needs java, maven, cargo and a C compiler"]
+fn clients_of_all_times_with_version_1() -> Result<()> {
+    copies_are_exact(1, clients_of_all_times()?)
+}
+
+#[test]
+#[ignore = "needs java, maven, cargo and a C compiler"]
+fn clients_of_all_times_with_version_2() -> Result<()> {
+    copies_are_exact(2, clients_of_all_times()?)
+}
+
+/// Every word is counted 1, 2, 3, ... to the number of times that it was there: no count twice, none left out.
+#[test]
+#[ignore = "needs java and maven"]
+fn a_word_count_of_kafka_streams() -> Result<()> {
+    const WORDS: usize = 10;
+    const LINES: usize = 200;
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/programs/streams/pom.xml");
+    let class_path = class_path("word-count", &pom, "", &[folder().join("WordCount.java")])?;
+    let state = tempfile::tempdir()?;
+    let programs = (0..2).map(|_| {
+        let (class_path, state) = (class_path.clone(), state.path().to_owned());
+        let program: Program = Box::new(move |address, index| {
+            let mut command = Command::new("java");
+            command
+                .args([
+                    "-Xmx192m",
+                    "-XX:TieredStopAtLevel=1",
+                    "-cp",
+                    &class_path,
+                    "WordCount",
+                ])
+                .arg(address)
+                .arg(state.join(index.to_string()));
+            command
+        });
+        program
+    });
+    let mut stage = Stage::new(programs.collect())?;
+    create(&stage.node, &["lines", "counts"], 2)?;
+    for index in 0..stage.programs.len() {
+        stage.launch(index)?;
+    }
+    let calm = Instant::now() + duration();
+    let mut rounds = 0;
+    while rounds == 0 || Instant::now() < calm {
+        for partition in 0..2 {
+            let lines: Vec<String> = (0..LINES)
+                .map(|n| format!("w{} w{}", n % WORDS, (n + 1) % WORDS))
+                .collect();
+            fill(&stage.node, "lines", partition, &lines)?;
+        }
+        rounds += 1;
+        sleep(Duration::from_millis(
+            1_000 + stage.chance.below(3_000) as u64,
+        ));
+        stage.kill_one()?;
+    }
+    let times = rounds * 2 * LINES * 2 / WORDS;
+    let mut wrong = String::new();
+    let done = eventually(REST_LIMIT, || {
+        let more = [
+            "--property",
+            "print.key=true",
+            "--value-deserializer",
+            "org.apache.kafka.common.serialization.LongDeserializer",
+        ];
+        let mut counts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for line in committed(&stage.node, "counts", &more).unwrap_or_default() {
+            if let Some((word, count)) = line.split_once('\t')
+                && let Ok(count) = count.parse()
+            {
+                counts.entry(word.to_owned()).or_default().push(count);
+            }
+        }
+        wrong = counts
+            .iter()
+            .filter(|(_, seen)| !seen.iter().copied().eq(1..=times))
+            .map(|(word, seen)| format!("{word}: {} counts, last {:?}\n", seen.len(), seen.last()))
+            .collect();
+        counts.len() == WORDS && wrong.is_empty()
+    });
+    println!(
+        "{rounds} rounds, {} kills of programs, {} of the broker",
+        stage.kills[0], stage.kills[1]
+    );
+    ensure!(done, "expected {times} of each word\n{wrong}");
+    Ok(())
+}
