@@ -2,21 +2,25 @@
 //! aborts. Arguments: ADDRESS PARTITION TRANSACTIONAL-ID.
 
 use std::error::Error;
+use std::thread::sleep;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PER_TRANSACTION: usize = 20;
 
+/// A transaction ends only when somebody takes the delivery reports.
+type Delivering = ThreadedProducer<DefaultProducerContext>;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().collect();
     let (address, partition, id) = (&words[1], words[2].parse::<i32>()?, &words[3]);
-    let producer: BaseProducer = ClientConfig::new()
+    let producer: Delivering = ClientConfig::new()
         .set("bootstrap.servers", address)
         .set("transactional.id", id)
         .create()?;
@@ -64,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One transaction; gives the offset after it.
 fn one(
-    producer: &BaseProducer,
+    producer: &Delivering,
     consumer: &BaseConsumer,
     partition: i32,
     done: i64,
@@ -87,7 +91,7 @@ fn one(
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error);
             }
-            producer.poll(Duration::from_millis(10));
+            sleep(Duration::from_millis(10));
             record = back;
         }
     }
