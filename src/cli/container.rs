@@ -200,8 +200,10 @@ fn settings(mounted: &str, variables: &BTreeMap<String, String>) -> String {
 /// The setting of a variable: `KAFKA_A_B` is `a.b`, `__` an underscore, `___` a dash. Names of listeners in
 /// `KAFKA_LISTENER_NAME_…` keep to the same rule.
 fn setting(variable: &str) -> Option<String> {
+    // Bitnami's image has a prefix of its own.
     let name = variable
-        .strip_prefix("KAFKA_")
+        .strip_prefix("KAFKA_CFG_")
+        .or_else(|| variable.strip_prefix("KAFKA_"))
         .filter(|name| !name.is_empty())?;
     if NO_SETTINGS.contains(&variable)
         || NO_SETTINGS_PREFIXES
@@ -278,7 +280,7 @@ mod tests {
             &[
                 ("KAFKA_LISTENERS", "A://:1"),
                 ("KAFKA_LOG_DIR", "/d"),
-                ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "3000"),
+                ("KAFKA_CFG_GROUP_INITIAL_REBALANCE_DELAY_MS", "3000"),
                 ("KAFKA_LISTENER_NAME_A_SCRAM___SHA___512_X__Y", "z"),
             ],
             "group.initial.rebalance.delay.ms=3000\nlistener.name.a.scram-sha-512.x_y=z\nlisteners=A://:1\nlog.dir=/d",
