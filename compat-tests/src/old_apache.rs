@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,8 +13,8 @@ use crate::node::{free_port, listens};
 use crate::programs::eventually;
 
 const START_LIMIT: Duration = Duration::from_secs(90);
-/// A broker that lives so long after it listens is registered.
-const SETTLED: Duration = Duration::from_secs(3);
+/// Longer than ZooKeeper remembers a broker that is gone.
+const SESSION: Duration = Duration::from_secs(8);
 
 /// See the module. Killed when dropped.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl OldApache {
     pub fn start(version: &str, home: &Path, further: &str) -> Result<Self> {
         let (port, zookeeper_port) = (free_port()?, free_port()?);
         fs::create_dir_all(home)?;
+        let again = home.join("zookeeper").exists();
         let file = home.join("zookeeper.properties");
         let text = format!(
             "dataDir={}\nclientPort={zookeeper_port}\nclientPortAddress=127.0.0.1\ntickTime=500\nadmin.enableServer=false\n",
@@ -57,24 +59,16 @@ impl OldApache {
             home.join("data").display()
         );
         fs::write(&file, text)?;
-        // A predecessor that was killed stays registered until its session ends, and so long a new one gives up.
-        let deadline = Instant::now() + START_LIMIT;
-        while !this.registers(version, &file)? {
-            ensure!(
-                Instant::now() < deadline,
-                "Apache Kafka {version} does not start"
-            );
+        if again {
+            // A predecessor that was killed stays registered until its session ends; a new one would give up.
+            thread::sleep(SESSION);
         }
+        this.kafka = Some(java(version, "kafka.Kafka", &file)?);
+        ensure!(
+            eventually(START_LIMIT, || listens(port)),
+            "Apache Kafka {version} does not listen"
+        );
         Ok(this)
-    }
-
-    /// Starts the broker; false if it ended soon.
-    fn registers(&mut self, version: &str, settings: &Path) -> Result<bool> {
-        let port = self.port;
-        let kafka = self.kafka.insert(java(version, "kafka.Kafka", settings)?);
-        let mut ended = || kafka.try_wait().is_ok_and(|status| status.is_some());
-        eventually(START_LIMIT, || listens(port) || ended());
-        Ok(!eventually(SETTLED, ended))
     }
 
     pub fn address(&self) -> String {

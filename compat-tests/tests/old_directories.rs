@@ -113,8 +113,14 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     ensure!(after.len() > before.len(), "nothing was appended");
     node.stop()?;
 
+    // A broker that is told to write v0 looks up no times at all, whatever the records are.
+    let timeless = |lines: Vec<String>| -> Vec<String> {
+        let is_lookup = |line: &String| line.starts_with("lookup ");
+        lines.into_iter().filter(|line| !is_lookup(line)).collect()
+    };
     let kafka = OldApache::start(version, &old, &settings)?;
-    same("back again", &after, &served(&kafka.address())?)
+    let back = served(&kafka.address())?;
+    same("back again", &timeless(after), &timeless(back))
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::wire::message::produce::{
 use crate::wire::message::{Message, Request};
 
 mod old_consumers;
+mod old_directory;
 
 /// No answer takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +36,11 @@ struct Node {
 
 impl Node {
     async fn start(settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    /// A node on what is in `data` of a directory.
+    async fn on(dir: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let data = dir.path().join("data").display().to_string();
         let own = [
             ("listeners", "PLAINTEXT://127.0.0.1:0"),

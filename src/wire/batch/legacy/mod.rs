@@ -9,6 +9,8 @@
 
 mod convert;
 mod lz4_frame;
+#[cfg(test)]
+pub(crate) mod recordings;
 mod set_builder;
 #[cfg(test)]
 mod tests;

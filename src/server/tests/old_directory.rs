@@ -1,0 +1,97 @@
+//! A directory of the ZooKeeper years becomes a node: segments that Apache Kafka 2.8 wrote, and nothing of the metadata.
+
+use std::fs;
+
+use super::*;
+use crate::wire::batch::legacy::recordings::{OFFSETS, RECORDS, SEGMENTS};
+use crate::wire::message::fetch::FetchResponse;
+use crate::wire::message::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestTopic, OffsetFetchResponse,
+};
+
+const CLUSTER: &str = "PbcZFLA4QUmt5b8XBMaqvA";
+
+/// What a broker of format `v0` or `v1` left behind.
+fn left_behind(format: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let put = |partition: &str, segment: &[u8]| {
+        let path = data.join(partition);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("00000000000000000000.log"), segment).unwrap();
+    };
+    for (name, segment) in SEGMENTS {
+        if let Some(codec) = name.strip_prefix(format) {
+            put(&format!("old-{}-0", &codec[1..]), segment);
+        }
+    }
+    for (name, segment) in OFFSETS {
+        if name.starts_with(format) {
+            put("__consumer_offsets-2", segment);
+        }
+    }
+    put("__consumer_offsets-0", &[]);
+    put("__consumer_offsets-1", &[]);
+    let meta = format!("#\nbroker.id=1\nversion=0\ncluster.id={CLUSTER}\n");
+    fs::write(data.join("meta.properties"), meta).unwrap();
+    dir
+}
+
+/// Bytes of what a fetch in `version` from `offset` gives.
+async fn fetched(client: &mut Client, topic: &str, version: i16, offset: i64) -> Bytes {
+    let request = fetch(topic, offset, Duration::ZERO);
+    client.send(&frame(1, version, &request)).await;
+    let response = FetchResponse::read(&mut client.answer().await.1, version).unwrap();
+    let data = &response.responses[0].partitions[0];
+    assert_eq!((data.error_code, data.high_watermark), (0, RECORDS));
+    data.records.clone().unwrap_or_default().bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_the_zookeeper_years_is_taken_over() {
+    for format in ["v0", "v1"] {
+        let dir = left_behind(format);
+        let data = dir.path().join("data");
+        let node = Node::on(dir, &[("offsets.topic.num.partitions", "3")]).await;
+        let mut client = node.connect().await;
+        for (name, segment) in SEGMENTS {
+            let Some(codec) = name.strip_prefix(format) else {
+                continue;
+            };
+            let topic = format!("old-{}", &codec[1..]);
+            // New clients get the file as it is.
+            assert_eq!(fetched(&mut client, &topic, 4, 0).await, segment);
+            assert!(
+                !fetched(&mut client, &topic, 0, RECORDS - 1)
+                    .await
+                    .is_empty()
+            );
+            assert!(data.join(format!("{topic}-0/partition.metadata")).exists());
+        }
+        let request = OffsetFetchRequest {
+            group_id: "group-a".into(),
+            topics: Some(vec![OffsetFetchRequestTopic {
+                name: "old-lz4".into(),
+                partition_indexes: vec![0],
+            }]),
+            ..Default::default()
+        };
+        // The coordinator may still be reading.
+        let mut committed = -1;
+        for _ in 0..100 {
+            client.send(&frame(1, 1, &request)).await;
+            let response = OffsetFetchResponse::read(&mut client.answer().await.1, 1).unwrap();
+            committed = response.topics[0].partitions[0].committed_offset;
+            if committed >= 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(committed, RECORDS, "{format}");
+        let meta = fs::read_to_string(data.join("meta.properties")).unwrap();
+        assert!(
+            meta.contains("version=0\n") && meta.contains(CLUSTER),
+            "{meta}"
+        );
+    }
+}
