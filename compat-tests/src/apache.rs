@@ -165,6 +165,11 @@ impl Apache {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops it cleanly.
     pub fn stop(mut self) -> Result<()> {
         Command::new("kill")

@@ -11,3 +11,4 @@ pub mod node;
 pub mod old_apache;
 pub mod programs;
 pub mod raw;
+pub mod transactional;

@@ -126,6 +126,11 @@ impl Node {
         &self.dir
     }
 
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the node is not running")?;

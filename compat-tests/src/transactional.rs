@@ -1,0 +1,192 @@
+//! A transactional producer made of single requests, so that a test can stop it between any two.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    EndTxnRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest, ProduceRequest,
+    ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+
+use crate::raw::Connection;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
+const TRY_AGAIN: [i16; 7] = [51, 14, 15, 16, 3, 5, 6];
+
+/// See the module. Speaks as a client of `transaction.version` 2.
+#[derive(Debug)]
+pub struct Transactional {
+    connection: Connection,
+    id: String,
+    pub producer_id: i64,
+    pub epoch: i16,
+    sequences: BTreeMap<(String, i32), i32>,
+    /// Of the records, in milliseconds.
+    pub timestamp: i64,
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// Asks until the answer is not "try again".
+fn patiently(mut ask: impl FnMut() -> Result<i16>) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let error = ask()?;
+        if error == 0 {
+            return Ok(());
+        }
+        ensure!(
+            TRY_AGAIN.contains(&error) && Instant::now() < deadline,
+            "error {error}"
+        );
+        sleep(Duration::from_millis(20));
+    }
+}
+
+impl Transactional {
+    pub fn open(address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
+        let mut this = Self {
+            connection: Connection::open(address, "transactional")?,
+            id: id.to_owned(),
+            producer_id: -1,
+            epoch: -1,
+            sequences: BTreeMap::new(),
+            timestamp: 1_700_000_000_000,
+        };
+        for (key_type, key) in [(0, "g"), (1, id)] {
+            let find = FindCoordinatorRequest::default()
+                .with_key_type(key_type)
+                .with_coordinator_keys(vec![text(key)]);
+            patiently(|| Ok(this.connection.ask(4, &find)?.coordinators[0].error_code))?;
+        }
+        let init = InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text(id))))
+            .with_transaction_timeout_ms(timeout_ms);
+        patiently(|| {
+            let answer = this.connection.ask(4, &init)?;
+            this.producer_id = answer.producer_id.0;
+            this.epoch = answer.producer_epoch;
+            Ok(answer.error_code)
+        })?;
+        Ok(this)
+    }
+
+    /// Goes on at another address.
+    pub fn reconnect(&mut self, address: &str) -> Result<()> {
+        self.connection = Connection::open(address, "transactional")?;
+        Ok(())
+    }
+
+    /// Sends one record; gives its offset.
+    pub fn send(&mut self, topic: &str, partition: i32, value: &str) -> Result<i64> {
+        self.send_many(topic, partition, value, 1)
+    }
+
+    /// Sends a batch of equal records; gives the offset of the first.
+    pub fn send_many(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        value: &str,
+        count: usize,
+    ) -> Result<i64> {
+        let sequence = self
+            .sequences
+            .entry((topic.to_owned(), partition))
+            .or_default();
+        let value = Bytes::from(value.to_owned());
+        let records = (0..count).map(|index| Record {
+            transactional: true,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: -1,
+            producer_id: self.producer_id,
+            producer_epoch: self.epoch,
+            timestamp_type: TimestampType::Creation,
+            offset: index as i64,
+            sequence: *sequence + index as i32,
+            timestamp: self.timestamp,
+            key: None,
+            value: Some(value.clone()),
+            headers: Default::default(),
+        });
+        let records: Vec<Record> = records.collect();
+        let options = RecordEncodeOptions {
+            version: 2,
+            compression: Compression::None,
+        };
+        let mut bytes = BytesMut::new();
+        RecordBatchEncoder::encode(&mut bytes, &records, &options)?;
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(bytes.freeze()));
+        let data = TopicProduceData::default()
+            .with_name(TopicName(text(topic)))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_transactional_id(Some(TransactionalId(text(&self.id))))
+            .with_acks(-1)
+            .with_timeout_ms(5_000)
+            .with_topic_data(vec![data]);
+        let mut offset = -1;
+        patiently(|| {
+            let answer = self.connection.ask(12, &request)?;
+            let one = &answer.responses[0].partition_responses[0];
+            offset = one.base_offset;
+            Ok(one.error_code)
+        })?;
+        *sequence += count as i32;
+        Ok(offset)
+    }
+
+    pub fn commit_offset(&mut self, group: &str, topic: &str, offset: i64) -> Result<()> {
+        let request = TxnOffsetCommitRequest::default()
+            .with_transactional_id(TransactionalId(text(&self.id)))
+            .with_group_id(GroupId(text(group)))
+            .with_producer_id(ProducerId(self.producer_id))
+            .with_producer_epoch(self.epoch)
+            .with_topics(vec![
+                TxnOffsetCommitRequestTopic::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partitions(vec![
+                        TxnOffsetCommitRequestPartition::default().with_committed_offset(offset),
+                    ]),
+            ]);
+        patiently(|| {
+            let answer = self.connection.ask(5, &request)?;
+            Ok(answer.topics[0].partitions[0].error_code)
+        })
+    }
+
+    /// Ends the transaction; its markers may still be on their way.
+    pub fn end(&mut self, commit: bool) -> Result<()> {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(TransactionalId(text(&self.id)))
+            .with_producer_id(ProducerId(self.producer_id))
+            .with_producer_epoch(self.epoch)
+            .with_committed(commit);
+        patiently(|| {
+            let answer = self.connection.ask(5, &request)?;
+            if answer.error_code == 0 {
+                self.producer_id = answer.producer_id.0;
+                self.epoch = answer.producer_epoch;
+                self.sequences.clear();
+            }
+            Ok(answer.error_code)
+        })
+    }
+}
