@@ -110,6 +110,7 @@ pub fn validate_old_client(
     }
     let mut plain = BatchBuilder::default();
     let mut codec = Compression::None;
+    let mut claims_append_time = false;
     let mut rest = &records[..];
     while !rest.is_empty() {
         let message = legacy::read_message(&mut rest).map_err(corrupt)?;
@@ -117,14 +118,21 @@ pub fn validate_old_client(
             codec = message.compression;
         }
         message
-            .each_record(DECOMPRESSED_MAX, |record| {
+            .each_record(CONVERTED_MAX, |record| {
                 if plain.size() > CONVERTED_MAX {
                     return Err(BatchError::DecompressedTooLarge(CONVERTED_MAX));
                 }
+                claims_append_time |= record.log_append_time;
                 plain.push(record.timestamp, record.key, record.value);
                 Ok(())
             })
             .map_err(corrupt)?;
+    }
+    if claims_append_time && !settings.log_append_time {
+        return Err(AppendError::refused(
+            ErrorCode::InvalidTimestamp,
+            "a client may not say that the broker set its timestamps",
+        ));
     }
     let plain = plain.build();
     let header = BatchHeader::parse(&plain).map_err(corrupt)?;
@@ -564,6 +572,12 @@ mod tests {
                 (Some(&b"k"[..]), Some(&b"v"[..]))
             );
             assert_eq!((records[1].key, records[1].value), (None, None));
+
+            let mut claiming = SetBuilder::new(magic, codec, true);
+            claiming.push(0, 7, None, None);
+            let claimed = validate_old_client(&claiming.build().into(), &settings, 8);
+            let code = claimed.map_or_else(|refused| refused.code(), |_| ErrorCode::None);
+            assert_eq!(code == ErrorCode::InvalidTimestamp, magic == 1);
 
             let refused = validate_client(&set, &settings, 8).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::InvalidRecord);

@@ -431,6 +431,30 @@ impl PartitionLog {
         Ok(None)
     }
 
+    /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
+    /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty.
+    pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
+        let state = self.state.lock();
+        let written = |segment: &Segment| {
+            let modified = fs::metadata(segment.path()).and_then(|facts| facts.modified());
+            let since = modified.map(|at| at.duration_since(std::time::UNIX_EPOCH));
+            match since {
+                Ok(Ok(since)) => since.as_millis() as Timestamp,
+                _ => segment.created,
+            }
+        };
+        let start = |segment: &Segment| segment.base_offset.max(state.log_start);
+        let mut starts: Vec<_> = state
+            .segments
+            .iter()
+            .map(|segment| (start(segment), written(segment)))
+            .collect();
+        if state.segments.last().is_some_and(|last| last.size > 0) {
+            starts.push((state.log_end, now));
+        }
+        starts
+    }
+
     /// The epoch that wrote `offset`, -1 if none is known.
     pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
         self.state.lock().epochs.epoch_of(offset).unwrap_or(-1)

@@ -477,3 +477,28 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
         assert_eq!(old_records(&log), before[55..]);
     }
 }
+
+#[test]
+fn segments_say_where_they_begin_and_when_they_were_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    let offsets = |now| -> Vec<Offset> {
+        let starts = log.segment_starts(now);
+        starts.into_iter().map(|(offset, _)| offset).collect()
+    };
+    assert_eq!(offsets(NOW), [0]);
+    for index in 0..3 {
+        append(&log, NOW + index, &["x".repeat(700).as_str()]);
+    }
+    assert_eq!(offsets(NOW), [0, 1, 2, 3]);
+    let starts = log.segment_starts(i64::MAX);
+    assert_eq!(starts.last(), Some(&(3, i64::MAX)));
+    // Files are written by the real clock.
+    assert!(
+        starts
+            .iter()
+            .all(|(_, written)| *written > 1_700_000_000_000)
+    );
+    log.advance_start(2, NOW).unwrap();
+    assert_eq!(offsets(NOW), [2, 3]);
+}

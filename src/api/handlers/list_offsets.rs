@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Offset;
+use crate::base::time::Timestamp;
 use crate::replica::partition::Partition;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_offsets::{
@@ -103,6 +104,9 @@ fn find(
         tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
         ErrorCode::KafkaStorageError
     };
+    if context.api_version == 0 {
+        return Ok(old_style(partition, asked, context.now));
+    }
     let (offset, timestamp) = match asked.timestamp {
         LATEST => (end, -1),
         EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1),
@@ -122,9 +126,6 @@ fn find(
             found.map_or((-1, -1), |found| (found.offset, found.timestamp))
         }
     };
-    if context.api_version == 0 {
-        return Ok(old_style(partition, asked, end));
-    }
     Ok(ListOffsetsPartitionResponse {
         partition_index: asked.partition_index,
         offset,
@@ -146,22 +147,24 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
     }
 }
 
-/// Version 0 asked for several offsets below a time: we know the two ends.
+/// Version 0 asked for the beginnings of segments that were last written to before a time, the newest first.
 fn old_style(
     partition: &Partition,
     asked: &ListOffsetsPartition,
-    end: Offset,
+    now: Timestamp,
 ) -> ListOffsetsPartitionResponse {
-    let start = partition.log.watermarks().log_start;
-    let mut offsets = match asked.timestamp {
-        EARLIEST => vec![start],
-        _ if end > start => vec![end, start],
-        _ => vec![end],
+    let starts = partition.log.segment_starts(now);
+    let upto = match asked.timestamp {
+        LATEST => starts.len(),
+        EARLIEST => 1,
+        time => starts.iter().take_while(|(_, at)| *at <= time).count(),
     };
-    offsets.truncate(asked.max_num_offsets.max(0) as usize);
+    let offsets = starts.iter().take(upto).rev().map(|(offset, _)| *offset);
     ListOffsetsPartitionResponse {
         partition_index: asked.partition_index,
-        old_style_offsets: offsets,
+        old_style_offsets: offsets
+            .take(asked.max_num_offsets.max(0) as usize)
+            .collect(),
         ..Default::default()
     }
 }
