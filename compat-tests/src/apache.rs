@@ -31,7 +31,7 @@ transaction.state.log.min.isr=1
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// The version that is the yardstick.
-const PRESENT: &str = "4.3.1";
+pub const PRESENT: &str = "4.3.1";
 
 /// Where the jars of the present version are; fetched once per checkout.
 pub fn jars() -> Result<PathBuf> {
@@ -88,7 +88,8 @@ fn fetch(version: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-fn java(version: &str, class: &str) -> Result<Command> {
+/// Java with the jars of Apache Kafka in one version, about to run a class or a source file.
+pub fn java(version: &str, class: &str) -> Result<Command> {
     let mut command = Command::new("java");
     command.args([
         "-Xmx256m",

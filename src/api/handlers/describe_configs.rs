@@ -201,7 +201,19 @@ fn broker_synonyms(
             ));
         }
     }
-    // The default of a synonym (`log.retention.hours`) is not shown, and "nothing" is no default.
+    // The default of a synonym (`log.retention.hours`) is only shown below a value that was set while the broker ran, and
+    // "nothing" is no default.
+    let changed = |(_, _, source): &(String, Option<String>, Source)| {
+        matches!(source, Source::DynamicBroker | Source::DynamicDefault)
+    };
+    if setting.default.is_none() && synonyms.iter().any(changed) {
+        let named = names_of(setting).iter().rev();
+        let mut defaults =
+            named.filter_map(|name| Some((*name, find(BROKER_SETTINGS, name)?.default?)));
+        if let Some((name, default)) = defaults.next() {
+            synonyms.push((name.to_owned(), Some(default.to_owned()), Source::Default));
+        }
+    }
     if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
         synonyms.push((
             setting.name.to_owned(),

@@ -1,0 +1,67 @@
+import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.lang.reflect.InvocationTargetException;
+import org.apache.kafka.common.utils.Exit;
+
+/**
+ * Runs many of Apache Kafka's tools in one process. Each line of the input is one run: its class and its words, separated
+ * by tabs; a word that begins with "<" is the tool's standard input, with "|" for the end of a line. After each run: what
+ * it printed, and a line "== " with its exit code.
+ */
+public class Tools {
+    static class Ended extends RuntimeException {
+        final int code;
+
+        Ended(int code) {
+            this.code = code;
+        }
+    }
+
+    public static void main(String[] none) throws Exception {
+        Exit.Procedure end = (code, message) -> {
+            throw new Ended(code);
+        };
+        Exit.setExitProcedure(end);
+        Exit.setHaltProcedure(end);
+        PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true);
+        BufferedReader script = new BufferedReader(new InputStreamReader(System.in));
+        for (String line = script.readLine(); line != null; line = script.readLine()) {
+            ByteArrayOutputStream page = new ByteArrayOutputStream();
+            PrintStream printer = new PrintStream(page, true);
+            System.setOut(printer);
+            System.setErr(new PrintStream(new ByteArrayOutputStream()));
+            int code = run(line.split("\t"));
+            printer.flush();
+            out.print(page);
+            out.println("== " + code);
+        }
+        Runtime.getRuntime().halt(0);
+    }
+
+    static int run(String[] line) throws Exception {
+        java.util.List<String> words = new java.util.ArrayList<>();
+        for (int i = 1; i < line.length; i++) {
+            if (line[i].startsWith("<")) {
+                System.setIn(new ByteArrayInputStream(line[i].substring(1).replace('|', '\n').getBytes()));
+            } else {
+                words.add(line[i]);
+            }
+        }
+        try {
+            Object all = words.toArray(new String[0]);
+            Class.forName(line[0]).getMethod("main", String[].class).invoke(null, all);
+            return 0;
+        } catch (InvocationTargetException thrown) {
+            Throwable cause = thrown.getCause();
+            while (cause != null && !(cause instanceof Ended)) {
+                cause = cause.getCause();
+            }
+            return cause == null ? 1 : ((Ended) cause).code;
+        }
+    }
+}
