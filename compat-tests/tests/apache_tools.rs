@@ -270,6 +270,15 @@ fn comparable(words: &str, page: &str, other: &str) -> Vec<String> {
         let there: Vec<String> = other.lines().map(feature).collect();
         lines.retain(|line| there.contains(&feature(line)));
     }
+    if words.starts_with("verifiable") {
+        // The first of the two goes on printing below the second, and the order of fields is chance.
+        lines.retain(|line| !line.contains("producer_send_success"));
+        for line in &mut lines {
+            let mut fields: Vec<&str> = line.split(',').collect();
+            fields.sort_unstable();
+            *line = fields.join(",");
+        }
+    }
     lines.sort();
     lines
 }
