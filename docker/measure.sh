@@ -41,9 +41,8 @@ for address in "${addresses[@]}"; do echo x | kcat -b "$address" -P -t t -X topi
 resident() { docker exec "$1" sed -n 's/^VmRSS:[ \t]*//p' /proc/1/status; }
 echo "50 containers: resident after a record each: $(for c in "${containers[@]:0:5}"; do resident "$c"; done | tr '\n' ',')"
 
-container=${containers[0]}
-docker exec "$container" bash -c 'for n in $(seq 100); do echo "t$n"; done > /tmp/topics'
-docker exec "$container" bash -c 'while read t; do kafka-topics --bootstrap-server localhost:9092 --create --topic $t; echo x | kafka-console-producer --bootstrap-server localhost:9092 --topic $t; done < /tmp/topics' >/dev/null
+container=${containers[0]} address=${addresses[0]}
+seq 100 | xargs -P 4 -I N sh -c "echo x | kcat -b $address -P -t tN 2>/dev/null"
 admin=$(docker port "$container" 9644)
 echo "reset: $(curl -s -X POST -w '%{time_total} s' "http://$admin/reset" | tr '\n' ' ')"
 echo "resident then: $(resident "$container")"

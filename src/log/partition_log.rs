@@ -941,13 +941,9 @@ impl State {
                 self.dir.join(file_name(segment.base_offset, ".snapshot")),
             ));
         }
-        if self.epochs.truncate_start(log_start) {
-            checkpoint::write_epochs(
-                &self.dir.join(checkpoint::LEADER_EPOCHS),
-                self.epochs.entries(),
-                false,
-            )?;
-        }
+        // Only in memory: a file with earlier starts says nothing wrong, and the next start of the node cuts it (Kafka's too).
+        // A hundred logs that are emptied at once would write and rename a hundred files.
+        self.epochs.truncate_start(log_start);
         Ok(())
     }
 
