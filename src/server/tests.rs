@@ -23,6 +23,7 @@ use crate::wire::message::produce::{
 };
 use crate::wire::message::{Message, Request};
 
+mod fuzz;
 mod old_consumers;
 mod old_directory;
 

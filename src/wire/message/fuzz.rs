@@ -81,7 +81,8 @@ fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
     }
 }
 
-fn damaged(dice: &mut Dice, frame: &[u8]) -> Bytes {
+/// A good frame with up to three spots changed, cut or added.
+pub fn damaged(dice: &mut Dice, frame: &[u8]) -> Bytes {
     let mut frame = frame.to_vec();
     for _ in 0..=dice.below(3) {
         let len = frame.len() as u64;
@@ -137,7 +138,8 @@ fn fuzz<M: Message + Arbitrary>(seed: u64) {
     }
 }
 
-fn from_environment(name: &str) -> Option<u64> {
+/// A number that whoever runs the test gave.
+pub fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

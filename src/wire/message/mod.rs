@@ -9,7 +9,7 @@ pub mod macros;
 #[cfg(test)]
 pub mod arbitrary;
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
 #[cfg(test)]
 mod recordings;
 #[cfg(test)]
