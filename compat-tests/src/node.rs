@@ -131,6 +131,17 @@ impl Node {
         self.child.as_ref().map(Child::id)
     }
 
+    /// How much memory is resident, in bytes.
+    pub fn resident(&self) -> Result<usize> {
+        let pid = self.pid().context("the node is not running")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let kilobytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
+            .context("no VmRSS")?;
+        Ok(kilobytes.parse::<usize>()? << 10)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the node is not running")?;

@@ -25,6 +25,8 @@ use crate::api::services::Services;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
 const IN_FLIGHT_MAX: usize = 128;
+/// Bytes of answers in memory, from which on no further request of the connection is handled.
+const OUTPUT_MAX: usize = 256 << 10;
 /// The buffer that the first bytes of a request go to.
 const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
@@ -121,9 +123,10 @@ impl Connection {
             if self.slots.is_empty() {
                 // What a waiting request let pass comes first.
                 self.blocked = false;
-                if self.has_frame() {
-                    continue;
-                }
+            }
+            if self.takes_requests() && self.has_frame() {
+                tokio::task::coop::consume_budget().await;
+                continue;
             }
             let now = Instant::now();
             self.share.hold(self.input.len());
@@ -249,8 +252,7 @@ impl Connection {
 
     /// Handles every whole frame that is there.
     fn take_frames(&mut self) -> Result<(), String> {
-        while self.slots.len() < IN_FLIGHT_MAX
-            && !self.blocked
+        while self.takes_requests()
             && let Some(frame) = self.next_frame()?
         {
             let overtaken = may_be_overtaken(&frame);
@@ -270,6 +272,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A
+    /// request of some bytes can have an answer of a megabyte, and a thousand of them fit into one read.
+    fn takes_requests(&self) -> bool {
+        self.slots.len() < IN_FLIGHT_MAX && !self.blocked && self.output.memory() < OUTPUT_MAX
     }
 
     /// Whether a whole frame is there.

@@ -19,12 +19,25 @@ const SENDFILE_MAX: usize = 1 << 30;
 #[derive(Debug, Default)]
 pub struct Output {
     parts: VecDeque<Part>,
+    /// Of the parts that are bytes.
+    memory: usize,
 }
 
 impl Output {
     pub fn push(&mut self, parts: Vec<Part>) {
-        self.parts
-            .extend(parts.into_iter().filter(|part| !part.is_empty()));
+        for part in parts {
+            if let Part::Bytes(bytes) = &part {
+                self.memory += bytes.len();
+            }
+            if !part.is_empty() {
+                self.parts.push_back(part);
+            }
+        }
+    }
+
+    /// How many bytes wait in memory; what waits in files does not count.
+    pub fn memory(&self) -> usize {
+        self.memory
     }
 
     pub fn is_empty(&self) -> bool {
@@ -85,6 +98,9 @@ impl Output {
             && let Some(front) = self.parts.front_mut()
         {
             let len = front.len();
+            if let Part::Bytes(_) = front {
+                self.memory -= len.min(written);
+            }
             if written >= len {
                 written -= len;
                 self.parts.pop_front();

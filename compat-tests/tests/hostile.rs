@@ -1,0 +1,222 @@
+//! The promise: bytes from outside cost what they weigh, and nobody else notices. Measured from outside, with clients that
+//! promise what they do not send and ask for what they do not read.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use compat_tests::exchange::{Answer, Connection};
+use compat_tests::node::Node;
+use monedula::wire::batch::builder::BatchBuilder;
+use monedula::wire::codec::{Records, Writer};
+use monedula::wire::message::api_versions::ApiVersionsRequest;
+use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use monedula::wire::message::{Message, Request};
+
+const MIB: usize = 1 << 20;
+/// What a connection takes in the process beside the bytes that it sent.
+const CONNECTION_MAX: usize = 16 << 10;
+/// What a node grows by on its own while a test runs.
+const SLACK: usize = 8 * MIB;
+/// The time for which a client without manners goes on.
+const INSISTENCE: Duration = Duration::from_secs(3);
+/// The node lets a bystander wait this long at most, on a busy machine.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+fn frame<R: Request>(request: &R, version: i16) -> Result<Vec<u8>> {
+    let mut writer = Writer::default();
+    writer.i16(R::KEY);
+    writer.i16(version);
+    writer.i32(1);
+    writer.i16(-1);
+    if <R as Message>::is_flexible(version) {
+        writer.unsigned_varint(0);
+    }
+    request.write(&mut writer, version)?;
+    let body = writer.into_bytes();
+    Ok([&u32::try_from(body.len())?.to_be_bytes()[..], &body].concat())
+}
+
+fn create(node: &Node, topic: &str) -> Result<()> {
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: topic.into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 30_000,
+        ..Default::default()
+    };
+    answered(node, &request, 7)?;
+    Ok(())
+}
+
+fn answered<R: Request>(node: &Node, request: &R, version: i16) -> Result<R::Response> {
+    match Connection::open(&node.address())?.ask(request, version)? {
+        Some(Answer::Response(response)) => Ok(response),
+        _ => bail!("{} was not answered", <R as Message>::NAME),
+    }
+}
+
+/// A new client is served as if it were alone.
+fn nobody_is_disturbed(node: &Node) -> Result<()> {
+    let began = Instant::now();
+    Connection::open(&node.address())?.versions()?;
+    ensure!(began.elapsed() < ANSWER_MAX, "{:?}", began.elapsed());
+    Ok(())
+}
+
+/// Writes over and over until the node takes nothing more, or the time is up.
+fn insist(client: &mut TcpStream, bytes: &[u8], until: Instant) -> Result<()> {
+    client.set_write_timeout(Some(Duration::from_millis(200)))?;
+    while Instant::now() < until {
+        match client.write_all(bytes) {
+            Ok(()) => {}
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// So many clients begin a request of a mebibyte and stop after `sent` bytes of it.
+fn half_sent(node: &Node, clients: usize, sent: usize) -> Result<Vec<TcpStream>> {
+    let before = node.resident()?;
+    let mut begun = u32::try_from(MIB)?.to_be_bytes().to_vec();
+    begun.resize(4 + sent, 0);
+    let mut open = Vec::new();
+    for _ in 0..clients {
+        let mut client = TcpStream::connect(node.address())?;
+        client.write_all(&begun)?;
+        open.push(client);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    nobody_is_disturbed(node)?;
+    let grown = node.resident()?.saturating_sub(before);
+    println!("{clients} clients sent {sent} bytes each: {grown} bytes more");
+    let expected = clients * (sent + sent / 4 + CONNECTION_MAX) + SLACK;
+    ensure!(grown < expected, "{grown} bytes, where {expected} are due");
+    Ok(open)
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn half_sent_requests_cost_what_came_of_them() -> Result<()> {
+    let mut node = Node::start()?;
+    drop(half_sent(&node, 300, MIB - 1)?);
+    let mut node_again = Node::start()?;
+    let open = half_sent(&node_again, 3_000, 1_000)?;
+    let began = Instant::now();
+    node_again.stop()?;
+    println!(
+        "stopped with {} clients in {:?}",
+        open.len(),
+        began.elapsed()
+    );
+    node.stop()
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn connections_cost_little() -> Result<()> {
+    let node = Node::start()?;
+    drop(half_sent(&node, 3_000, 0)?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn answers_that_nobody_reads_do_not_pile_up() -> Result<()> {
+    let node = Node::start()?;
+    // Fourteen bytes that are answered by some hundred.
+    let small = frame(&ApiVersionsRequest::default(), 0)?;
+    // One large request, that the node makes room for; then as many small ones as fit into that room.
+    let mut padded = small.clone();
+    padded.resize(3 * MIB, 0);
+    let size = u32::try_from(padded.len() - 4)?.to_be_bytes();
+    padded[..4].copy_from_slice(&size);
+    let many = small.repeat(MIB / small.len());
+    let before = node.resident()?;
+    let mut clients = Vec::new();
+    let until = Instant::now() + INSISTENCE;
+    for _ in 0..4 {
+        let mut client = TcpStream::connect(node.address())?;
+        client.write_all(&padded)?;
+        insist(&mut client, &many, until)?;
+        clients.push(client);
+    }
+    nobody_is_disturbed(&node)?;
+    let grown = node.resident()?.saturating_sub(before);
+    println!("4 clients that do not read: {grown} bytes more");
+    // What they sent and the node has taken in, and an answer or two.
+    let due = clients.len() * 10 * MIB + SLACK;
+    ensure!(grown < due, "{grown} bytes, where {due} are due");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
+    const CLIENTS: usize = 100;
+    let node = Node::start()?;
+    let topic = "unread";
+    create(&node, topic)?;
+    let mut batch = BatchBuilder::default();
+    batch.push(1_700_000_000_000, None, Some(&[7; 900_000]));
+    let records = batch.build();
+    for _ in 0..40 {
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 5_000,
+            topic_data: vec![TopicProduceData {
+                name: topic.into(),
+                partition_data: vec![PartitionProduceData {
+                    index: 0,
+                    records: Some(Records::Bytes(records.clone())),
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = answered(&node, &request, 9)?;
+        ensure!(answer.responses[0].partition_responses[0].error_code == 0);
+    }
+    let fetch = FetchRequest {
+        min_bytes: 1,
+        max_bytes: i32::MAX,
+        topics: vec![FetchTopic {
+            topic: topic.into(),
+            partitions: vec![FetchPartition {
+                partition_max_bytes: i32::MAX,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let asks = frame(&fetch, 4)?.repeat(100);
+    let before = node.resident()?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(node.address())?;
+        insist(
+            &mut client,
+            &asks,
+            Instant::now() + Duration::from_millis(1),
+        )?;
+        clients.push(client);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    nobody_is_disturbed(&node)?;
+    let grown = node.resident()?.saturating_sub(before);
+    println!("{CLIENTS} consumers that do not read: {grown} bytes more");
+    let due = CLIENTS * (64 << 10) + SLACK;
+    ensure!(grown < due, "{grown} bytes, where {due} are due");
+    Ok(())
+}
