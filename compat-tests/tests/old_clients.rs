@@ -12,7 +12,7 @@ use compat_tests::node::Node;
 use compat_tests::programs::run;
 
 const FETCH_LIMIT: Duration = Duration::from_secs(300);
-const CLIENT_LIMIT: Duration = Duration::from_secs(60);
+const CLIENT_LIMIT: Duration = Duration::from_secs(120);
 const OLD: &str = "0.10.2.2";
 const NEW: &str = "4.1.1";
 const VERSIONS: [&str; 7] = ["0.9.0.1", OLD, "0.11.0.3", "1.1.1", "2.8.2", "3.9.1", NEW];
@@ -125,7 +125,7 @@ fn an_old_and_a_new_consumer_share_a_group() -> Result<()> {
         thread::spawn(move || {
             client(
                 version,
-                &["consume", &address, "divided", "both", "9999", "15"],
+                &["consume", &address, "divided", "both", "9999", "45"],
             )
         })
     };
