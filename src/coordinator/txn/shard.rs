@@ -56,7 +56,8 @@ pub struct TxnShard {
     settings: TxnSettings,
     /// The leader epoch of the partition, which markers carry.
     epoch: LeaderEpoch,
-    txns: BTreeMap<ByteString, Txn>,
+    /// By transactional id: of those that do nothing there may be very many, so the key is no larger than it must be.
+    txns: BTreeMap<Box<str>, Txn>,
     timers: Timers<Timer>,
 }
 
@@ -75,15 +76,16 @@ impl Shard for TxnShard {
 
     fn apply(&mut self, _: Origin, record: &TxnRecord) {
         let Some(value) = &record.value else {
-            self.txns.remove(&record.transactional_id);
+            self.txns.remove(&*record.transactional_id);
             return;
         };
-        let last_epoch = self
-            .txns
-            .get(&record.transactional_id)
-            .map_or(-1, |txn| txn.last_epoch);
+        let known = self.txns.get_mut(&*record.transactional_id);
+        let last_epoch = known.as_ref().map_or(-1, |txn| txn.last_epoch);
         if let Some(txn) = Txn::from_value(value, last_epoch) {
-            self.txns.insert(record.transactional_id.clone(), txn);
+            match known {
+                Some(known) => *known = txn,
+                None => drop(self.txns.insert((*record.transactional_id).into(), txn)),
+            }
         }
     }
 
@@ -222,7 +224,7 @@ impl TxnShard {
                 Ok(TxnAnswer::Done)
             }
             TxnRequest::Describe(id) if id.is_empty() => Err(ErrorCode::InvalidRequest),
-            TxnRequest::Describe(id) => match self.txns.get(&id) {
+            TxnRequest::Describe(id) => match self.txns.get(&*id) {
                 Some(txn) => Ok(TxnAnswer::Described(Box::new(description(&id, txn)))),
                 None => Err(ErrorCode::TransactionalIdNotFound),
             },
@@ -263,7 +265,7 @@ impl TxnShard {
             return Err(ErrorCode::InvalidTransactionTimeout);
         }
         let newborn;
-        let txn = match (self.txns.get(id), fresh) {
+        let txn = match (self.txns.get(&**id), fresh) {
             (Some(txn), _) => txn,
             (None, None) => return Ok(TxnAnswer::NeedsProducerId),
             (None, Some(fresh)) => {
@@ -290,7 +292,7 @@ impl TxnShard {
             return Err(ErrorCode::InvalidRequest);
         }
         self.txns
-            .get(&speaker.transactional_id)
+            .get(&*speaker.transactional_id)
             .ok_or(ErrorCode::InvalidProducerIdMapping)
     }
 
@@ -315,9 +317,9 @@ impl TxnShard {
         out.record(record.encode())?;
         self.apply(Origin::Plain, &record);
         // Beyond what the record tells: only a producer that hears of no crash may retry a bump.
-        if let Some(txn) = self.txns.get_mut(&id) {
+        if let Some(txn) = self.txns.get_mut(&*id) {
             *txn = next;
-            let markers = self.txns.get(&id).and_then(|txn| self.markers(&id, txn));
+            let markers = self.txns.get(&*id).and_then(|txn| self.markers(&id, txn));
             if let Some(markers) = markers {
                 out.answer(Ticket::ERRAND, markers);
             }
@@ -325,7 +327,7 @@ impl TxnShard {
         Ok(())
     }
 
-    fn markers(&self, id: &ByteString, txn: &Txn) -> Option<TxnAnswer> {
+    fn markers(&self, id: &str, txn: &Txn) -> Option<TxnAnswer> {
         let State::Prepared {
             outcome,
             partitions,
@@ -336,7 +338,7 @@ impl TxnShard {
         };
         Some(TxnAnswer::WriteMarkers(Box::new(Markers {
             speaker: Speaker {
-                transactional_id: id.clone(),
+                transactional_id: id.into(),
                 producer_id: txn.producer_id,
                 epoch: txn.epoch,
             },
@@ -354,7 +356,7 @@ impl TxnShard {
                 State::Ongoing { since, .. } => now.wall - since > i64::from(txn.timeout_ms),
                 _ => false,
             })
-            .map(|(id, txn)| (id.clone(), txn.fenced(self.version(), now.wall)))
+            .map(|(id, txn)| ((**id).into(), txn.fenced(self.version(), now.wall)))
             .collect();
         for (id, next) in late {
             // What finds no room in this batch is still late next time.
@@ -370,7 +372,7 @@ impl TxnShard {
                 matches!(txn.state, State::Empty | State::Complete { .. })
                     && now.wall - txn.updated >= self.settings.id_expiration_ms
             })
-            .map(|(id, _)| id.clone())
+            .map(|(id, _)| (**id).into())
             .collect();
         for transactional_id in idle {
             let record = TxnRecord {
@@ -393,15 +395,15 @@ impl TxnShard {
     }
 
     #[cfg(test)]
-    pub fn txns(&self) -> &BTreeMap<ByteString, Txn> {
+    pub fn txns(&self) -> &BTreeMap<Box<str>, Txn> {
         &self.txns
     }
 }
 
-fn description(id: &ByteString, txn: &Txn) -> Description {
+fn description(id: &str, txn: &Txn) -> Description {
     Description {
         speaker: Speaker {
-            transactional_id: id.clone(),
+            transactional_id: id.into(),
             producer_id: txn.producer_id,
             epoch: txn.epoch,
         },
