@@ -1,0 +1,248 @@
+//! How fast, beside Apache Kafka in one run: transactions of a thousand records, the commit of small ones, the reload of
+//! many transactional ids and what an idle one takes. Prints a table; asserts nothing.
+//!
+//! `cargo test -p compat-tests --release --test transactions_bench -- --ignored --nocapture`
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use compat_tests::apache::Apache;
+use compat_tests::node::Node;
+use compat_tests::raw::Connection;
+use compat_tests::transactional::Transactional;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, InitProducerIdRequest, ListTransactionsRequest, TopicName, TransactionalId,
+};
+use kafka_protocol::protocol::StrBytes;
+
+const LARGE: usize = 200;
+const RECORDS: usize = 1_000;
+const RECORD_BYTES: usize = 1_024;
+const SMALL: usize = 3_000;
+const IDS: usize = 100_000;
+const ID_CLIENTS: usize = 8;
+/// Clock ticks of /proc per second.
+const TICKS: f64 = 100.0;
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+
+enum Broker {
+    Kafka(Apache),
+    Monedula(Node),
+}
+
+impl Broker {
+    fn start(kafka: bool, scratch: &Path) -> Result<Self> {
+        let data = scratch.join("data");
+        Ok(if kafka {
+            Self::Kafka(Apache::start(scratch, &data)?)
+        } else {
+            Self::Monedula(Node::on(&data)?)
+        })
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Kafka(broker) => broker.address(),
+            Self::Monedula(node) => node.address(),
+        }
+    }
+
+    fn pid(&self) -> Result<u32> {
+        match self {
+            Self::Kafka(broker) => Ok(broker.pid()),
+            Self::Monedula(node) => node.pid().context("the node is not running"),
+        }
+    }
+
+    /// Seconds of processor time so far.
+    fn cpu(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let after_name = stat.rsplit_once(") ").context("no name")?.1;
+        let ticks: u64 = after_name
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|number| number.parse::<u64>().unwrap_or_default())
+            .sum();
+        Ok(ticks as f64 / TICKS)
+    }
+
+    /// Bytes of memory in use.
+    fn memory(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(kilobytes.context("no memory")?.parse::<f64>()? * 1_024.0)
+    }
+
+    fn stop(self) -> Result<()> {
+        match self {
+            Self::Kafka(broker) => broker.stop(),
+            Self::Monedula(mut node) => node.stop(),
+        }
+    }
+}
+
+/// A line of the table for one broker: what, and its number.
+type Figures = Vec<(&'static str, f64)>;
+
+fn create(address: &str) -> Result<()> {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default()
+        .with_topics(vec![topic])
+        .with_timeout_ms(10_000);
+    let made = Connection::open(address, "bench")?.ask(7, &request)?;
+    ensure!(made.topics[0].error_code == 0, "{made:?}");
+    Ok(())
+}
+
+fn large(broker: &Broker, figures: &mut Figures) -> Result<()> {
+    let mut producer = Transactional::open(&broker.address(), "large", 60_000)?;
+    let value = "x".repeat(RECORD_BYTES - 12);
+    let run = |producer: &mut Transactional, count: usize| -> Result<()> {
+        for _ in 0..count {
+            for _ in 0..4 {
+                producer.send_many("t", 0, &value, RECORDS / 4)?;
+            }
+            producer.end(true)?;
+        }
+        Ok(())
+    };
+    run(&mut producer, LARGE / 4)?;
+    let (began, cpu) = (Instant::now(), broker.cpu()?);
+    run(&mut producer, LARGE)?;
+    let bytes = (LARGE * RECORDS * RECORD_BYTES) as f64;
+    let seconds = began.elapsed().as_secs_f64();
+    figures.push((
+        "1,000 records of 1 KiB a transaction, MB/s",
+        bytes / 1e6 / seconds,
+    ));
+    figures.push((
+        "the same, broker CPU, s/GB",
+        (broker.cpu()? - cpu) / (bytes / 1e9),
+    ));
+    Ok(())
+}
+
+fn small(broker: &Broker, figures: &mut Figures) -> Result<()> {
+    let mut producer = Transactional::open(&broker.address(), "small", 60_000)?;
+    let mut run = |count: usize| -> Result<Vec<f64>> {
+        (0..count)
+            .map(|_| {
+                producer.send("t", 0, "value")?;
+                let began = Instant::now();
+                producer.end(true)?;
+                Ok(began.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect()
+    };
+    run(SMALL / 3)?;
+    let cpu = broker.cpu()?;
+    let mut times = run(SMALL)?;
+    figures.push((
+        "a transaction of one record, broker CPU, µs",
+        (broker.cpu()? - cpu) / SMALL as f64 * 1e6,
+    ));
+    times.sort_by(f64::total_cmp);
+    figures.push(("its commit, p50, ms", times[SMALL / 2]));
+    figures.push(("its commit, p99, ms", times[SMALL * 99 / 100]));
+    Ok(())
+}
+
+fn id(index: usize) -> TransactionalId {
+    TransactionalId(StrBytes::from_string(format!("idle-{index:06}")))
+}
+
+/// How many transactional ids the broker knows; none while it loads.
+fn known(address: &str) -> Result<usize> {
+    let answer = Connection::open(address, "bench")?.ask(1, &ListTransactionsRequest::default())?;
+    Ok(if answer.error_code == 0 {
+        answer.transaction_states.len()
+    } else {
+        0
+    })
+}
+
+fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
+    let broker = Broker::start(kafka, scratch)?;
+    let address = broker.address();
+    // The topics are there, the coordinator has loaded.
+    drop(Transactional::open(&address, "warm", 60_000)?);
+    let memory = broker.memory()?;
+    let next = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..ID_CLIENTS)
+        .map(|_| {
+            let (address, next) = (address.clone(), Arc::clone(&next));
+            thread::spawn(move || -> Result<()> {
+                let mut connection = Connection::open(&address, "bench")?;
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= IDS {
+                        return Ok(());
+                    }
+                    let request = InitProducerIdRequest::default()
+                        .with_transactional_id(Some(id(index)))
+                        .with_transaction_timeout_ms(60_000);
+                    // Its partition may still be loading, or a block of producer ids on its way.
+                    while connection.ask(4, &request)?.error_code != 0 {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client
+            .join()
+            .map_err(|_| anyhow::anyhow!("a client failed"))??;
+    }
+    let grown = (broker.memory()? - memory) / IDS as f64;
+    figures.push(("memory per idle transactional id, bytes", grown));
+    broker.stop()?;
+    let broker = Broker::start(kafka, scratch)?;
+    // It listens now; what it does before that is told by the time of a start.
+    let (began, address) = (Instant::now(), broker.address());
+    while known(&address)? < IDS {
+        ensure!(began.elapsed() < LOAD_LIMIT, "not reloaded");
+        thread::sleep(Duration::from_millis(2));
+    }
+    figures.push((
+        "100,000 transactional ids reloaded, from listening to listed, ms",
+        began.elapsed().as_secs_f64() * 1e3,
+    ));
+    broker.stop()
+}
+
+fn measure(kafka: bool) -> Result<Figures> {
+    let mut figures = Figures::new();
+    let scratch = tempfile::tempdir()?;
+    let broker = Broker::start(kafka, scratch.path())?;
+    create(&broker.address())?;
+    large(&broker, &mut figures)?;
+    small(&broker, &mut figures)?;
+    broker.stop()?;
+    let scratch = tempfile::tempdir()?;
+    idle(kafka, scratch.path(), &mut figures)?;
+    Ok(figures)
+}
+
+#[test]
+#[ignore = "needs java and maven, and an idle machine"]
+fn how_fast() -> Result<()> {
+    let ours = measure(false)?;
+    let theirs = measure(true)?;
+    println!("| | Apache Kafka | monedula |\n|---|---|---|");
+    for ((what, their), (_, our)) in theirs.iter().zip(&ours) {
+        println!("| {what} | {their:.2} | {our:.2} |");
+    }
+    Ok(())
+}
