@@ -27,6 +27,7 @@ use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
+use monedula::base::time::Clock;
 
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
@@ -50,8 +51,7 @@ struct Chance(u64);
 
 impl Chance {
     fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let seed = now.map_or(1, |since| since.as_nanos() as u64 | 1);
+        let seed = Clock.now() as u64 | 1;
         println!("seed {seed}");
         Self(seed)
     }

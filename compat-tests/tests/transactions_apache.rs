@@ -21,6 +21,7 @@ use kafka_protocol::messages::{
     TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
+use monedula::base::time::Clock;
 
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
@@ -158,7 +159,7 @@ fn tool_story(kafka: bool) -> Result<String> {
     // Old enough to be suspected of hanging, too young to be deleted.
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
-        one.timestamp = now()? - 7_200_000;
+        one.timestamp = Clock.now() - 7_200_000;
         Ok(one)
     };
     let mut committed = open("committed", 60_000)?;
@@ -357,11 +358,6 @@ fn java_hash(name: &str) -> u32 {
         .unsigned_abs()
 }
 
-fn now() -> Result<i64> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_millis())?)
-}
-
 /// One writes transactions in every state, the other opens its directory and finishes them.
 fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     let scratch = tempfile::tempdir()?;
@@ -370,7 +366,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     create(&address, &["t", "u"])?;
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
-        one.timestamp = now()?;
+        one.timestamp = Clock.now();
         Ok(one)
     };
     let mut committed = open("committed", 60_000)?;
@@ -428,7 +424,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     ensure!(successor.producer_id == fenced.producer_id && successor.epoch > fenced.epoch);
     fenced.reconnect(&address)?;
     ensure!(fenced.send("u", 0, "too late").is_err());
-    successor.timestamp = now()?;
+    successor.timestamp = Clock.now();
     successor.send("u", 0, "successor")?;
     successor.end(true)?;
     let halves: Vec<String> = (0..8).map(|index| format!("half-{index}")).collect();
