@@ -17,7 +17,7 @@ pub(super) fn topics_on_disk(
     config: &BrokerConfig,
 ) -> Result<Vec<Record>, StartError> {
     let mut replicas = Vec::new();
-    for dir in logs.dirs() {
+    for dir in logs.online() {
         replicas.extend(found::replicas(&dir.path)?.into_iter().map(|replica| {
             let path = replica.path;
             Replica {

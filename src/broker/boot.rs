@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::log_dirs::{Fatal, LogDirs};
 use super::{Broker, StartError, adopt, housekeeping};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::time::Clock;
@@ -24,8 +25,8 @@ use crate::coordinator::txn::handle::TxnHandle;
 use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
 use crate::log::manager::{LogManager, ManagerSettings};
-use crate::metadata::bootstrap;
-use crate::metadata::controller::brokers::{Registration, reclaim, register};
+use crate::metadata::bootstrap::{self, Gaps};
+use crate::metadata::controller::brokers::{Registration, assign, register, restore};
 use crate::metadata::controller::task::{Controller, ImageHandle};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
@@ -63,17 +64,14 @@ impl Broker {
         };
 
         // Directories: identity, lock.
-        let mut dirs = config.log_dirs.clone();
-        if !dirs.contains(&config.metadata_log_dir) {
-            dirs.push(config.metadata_log_dir.clone());
-        }
-        let formatted = bootstrap::format(&dirs, config.node_id, options.cluster_id.as_deref())?;
-        let log_dirs = formatted
-            .dirs
-            .iter()
-            .filter(|(path, _)| config.log_dirs.contains(path))
-            .cloned()
-            .collect();
+        let formatted = bootstrap::format(
+            &config.directories(),
+            config.node_id,
+            options.cluster_id.as_deref(),
+            Gaps::Refuse,
+        )?;
+        let mut log_dirs = formatted.dirs;
+        log_dirs.retain(|(path, _)| config.log_dirs.contains(path));
         let manager_settings = ManagerSettings {
             recovery_threads: config
                 .settings
@@ -122,16 +120,12 @@ impl Broker {
             records.extend(adopt::topics_on_disk(&logs, &config)?);
             controller.commit(&records).map_err(metadata)?;
         }
-        let registration = registration(
-            &config,
-            &sockets,
-            logs.dirs().iter().map(|dir| dir.id).collect(),
-        )?;
-        let mut records = register(&registration, controller.next_offset());
-        records.extend(reclaim(&controller.image, config.node_id));
+        let registration =
+            registration(&config, &sockets, logs.online().map(|dir| dir.id).collect())?;
+        let records = register(&registration, controller.next_offset());
         controller.commit(&records).map_err(metadata)?;
 
-        // Logs of the partitions, then the partitions themselves.
+        // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.
         let replicas = ReplicaManager::new(
             config.node_id,
             Arc::clone(&logs),
@@ -140,7 +134,17 @@ impl Broker {
         );
         let image = handle.load();
         logs.load(&|topic| replicas.log_settings(&image, topic), clock.now())?;
-        replicas.install(&image);
+        let records = restore(&image, config.node_id, |topic, index, partition| {
+            replicas.standing(topic, index, partition)
+        });
+        controller.commit(&records).map_err(metadata)?;
+        replicas.install(&handle.load());
+        let placed = assign(
+            &controller.image,
+            config.node_id,
+            &replicas.take_assignments(),
+        );
+        controller.commit(&placed).map_err(metadata)?;
 
         // From here on metadata changes reach the partitions by themselves.
         controller.publishers.push(Arc::new(replicas.clone()));
@@ -189,7 +193,9 @@ impl Broker {
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
         controller.publishers.push(Arc::new(transaction_topic));
-        let (controller, thread) = controller.start()?;
+        let fatal = Fatal::default();
+        let halt = Arc::clone(&fatal);
+        let (controller, thread) = controller.start(move |why| drop(halt.send_replace(why)))?;
 
         let services = Arc::new(Services {
             node_id: config.node_id,
@@ -247,14 +253,26 @@ impl Broker {
             Arc::clone(&logs),
             config.settings.clone(),
             clock,
-            stopping,
+            stopping.clone(),
         ));
+        let log_dirs = LogDirs {
+            replicas: services.replicas.clone(),
+            controller: services.controller.clone(),
+            node_id: config.node_id,
+            metadata_dir: config.metadata_log_dir.clone(),
+            report_limit: Duration::from_millis(
+                config.settings.long("log.dir.failure.timeout.ms").max(1) as u64,
+            ),
+            fatal: Arc::clone(&fatal),
+        };
+        tasks.spawn(log_dirs.run(stopping));
         Ok(Self {
             addresses,
             admin: admin_address,
             services,
             logs,
             stop,
+            fatal,
             controller: Some(thread),
             tasks,
             coordinators,

@@ -55,8 +55,8 @@ pub(super) async fn run(
             if compact {
                 logs.compact(map_bytes, now);
             }
-            if checkpoint && let Err(error) = logs.write_checkpoints() {
-                tracing::error!(%error, "checkpoints cannot be written");
+            if checkpoint {
+                logs.write_checkpoints();
             }
         };
         if tokio::task::spawn_blocking(round).await.is_err() {

@@ -18,6 +18,7 @@
 mod adopt;
 pub mod boot;
 mod housekeeping;
+mod log_dirs;
 pub mod temporary;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub struct Broker {
     services: Arc<Services>,
     logs: Arc<LogManager>,
     stop: watch::Sender<bool>,
+    fatal: log_dirs::Fatal,
     controller: Option<JoinHandle<()>>,
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
@@ -80,6 +82,16 @@ impl Broker {
 
     pub fn services(&self) -> &Arc<Services> {
         &self.services
+    }
+
+    /// Waits until the node cannot go on, because its disks failed; gives the reason. Whoever hears it ends the process,
+    /// without a clean stop.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.fatal.subscribe();
+        match fatal.wait_for(|why| !why.is_empty()).await {
+            Ok(why) => why.clone(),
+            Err(_) => "the node is gone".to_owned(),
+        }
     }
 
     /// Stops cleanly: no more requests, then the metadata log, then every log with its checkpoints, and last the mark
@@ -112,8 +124,7 @@ impl Broker {
             .map_or(-1, |broker| broker.epoch);
         let logs = Arc::clone(&self.logs);
         match tokio::task::spawn_blocking(move || logs.close(epoch)).await {
-            Ok(Ok(())) => tracing::info!("Shutdown completed"),
-            Ok(Err(error)) => tracing::error!(%error, "the logs were not closed cleanly"),
+            Ok(()) => tracing::info!("Shutdown completed"),
             Err(error) => tracing::error!(%error, "the logs were not closed cleanly"),
         }
     }

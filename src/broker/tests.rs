@@ -1,5 +1,7 @@
 //! Brokers inside of a test: many in one process, and what `POST /reset` leaves of one.
 
+mod log_dirs;
+
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use super::start;
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::parse::properties;
-use crate::metadata::bootstrap;
+use crate::metadata::bootstrap::{self, Gaps};
 
 /// A file here is taken instead of settings of our own; variables go over it.
 const MOUNTED: &str = "/mnt/shared/config/server.properties";
@@ -85,8 +85,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
     if let Some(id) = variables.get("CLUSTER_ID").filter(|id| !id.is_empty())
         && let Ok(checked) = check(WRITTEN, &properties(&text))
     {
-        let dirs = super::storage::directories(&checked.config);
-        if let Err(error) = bootstrap::format(&dirs, checked.config.node_id, Some(id)) {
+        let dirs = checked.config.directories();
+        if let Err(error) = bootstrap::format(&dirs, checked.config.node_id, Some(id), Gaps::Fill) {
             return failed(&format!("cannot {error}"));
         }
     }

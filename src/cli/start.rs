@@ -52,7 +52,10 @@ pub fn run(config: Option<&Path>, overrides: &[String], lenient: bool) -> ExitCo
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(checked, began, lenient))
+    let ended = runtime.block_on(serve(checked, began, lenient));
+    // After a failure of the disks nobody waits for what may hang on them.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
@@ -99,6 +102,10 @@ async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),
+        why = broker.failed() => {
+            eprintln!("monedula: halted: {why}");
+            return ExitCode::FAILURE;
+        }
     }
     broker.shutdown().await;
     ExitCode::SUCCESS

@@ -6,7 +6,7 @@ use super::options::Takes::{Nothing, Value};
 use super::options::{Options, Takes, parse};
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
-use crate::metadata::bootstrap;
+use crate::metadata::bootstrap::{self, Gaps};
 
 const OPTIONS: &[(&str, Takes)] = &[
     ("cluster-id", Value),
@@ -66,8 +66,16 @@ fn format(options: &Options) -> Result<String, String> {
     let wanted = either(options, "cluster-id", "t")
         .ok_or("kafka-storage format: argument --cluster-id/-t is required")?;
     let config = read(options)?;
-    let formatted = bootstrap::format(&directories(&config), config.node_id, Some(wanted))
-        .map_err(|error| format!("cannot {error}"))?;
+    let formatted = bootstrap::format(
+        &config.directories(),
+        config.node_id,
+        Some(wanted),
+        Gaps::Fill,
+    )
+    .map_err(|error| format!("cannot {error}"))?;
+    if let Some(error) = formatted.dirs.iter().find_map(|(_, id)| id.as_ref().err()) {
+        return Err(format!("cannot {error}"));
+    }
     if !formatted.new {
         // Kafka differs: formatting twice with the same id is never an error; nothing could be lost.
         return Ok("All of the log directories are already formatted.".to_owned());
@@ -90,7 +98,7 @@ fn format(options: &Options) -> Result<String, String> {
 fn info(options: &Options) -> Result<String, String> {
     let config = read(options)?;
     let mut lines = vec!["Found log directories:".to_owned()];
-    let dirs = directories(&config);
+    let dirs = config.directories();
     lines.extend(dirs.iter().map(|dir| format!("  {}", dir.display())));
     for dir in dirs {
         match std::fs::read_to_string(dir.join("meta.properties")) {
@@ -111,15 +119,4 @@ fn read(options: &Options) -> Result<BrokerConfig, String> {
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
     let checked = check(path, &properties(&text)).map_err(|faults| faults.join("\n"))?;
     Ok(checked.config)
-}
-
-/// Every directory that carries the node's identity, that of the metadata log first.
-pub(super) fn directories(config: &BrokerConfig) -> Vec<std::path::PathBuf> {
-    let mut dirs = vec![config.metadata_log_dir.clone()];
-    for dir in &config.log_dirs {
-        if !dirs.contains(dir) {
-            dirs.push(dir.clone());
-        }
-    }
-    dirs
 }

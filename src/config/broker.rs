@@ -162,6 +162,20 @@ pub struct BrokerConfig {
     pub settings: BrokerSettings,
 }
 
+impl BrokerConfig {
+    /// Every directory that carries the node's identity, that of the metadata log first.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let others = self
+            .log_dirs
+            .iter()
+            .filter(|dir| **dir != self.metadata_log_dir);
+        std::iter::once(&self.metadata_log_dir)
+            .chain(others)
+            .cloned()
+            .collect()
+    }
+}
+
 /// What became of the properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {

@@ -1304,7 +1304,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("30000"),
         AtLeast(1.0),
         ReadOnly,
-        Later,
+        Works,
         "",
         "",
     ),

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 
 use super::checkpoint;
 use super::error::{DiskContext, StorageError, malformed};
@@ -48,10 +48,10 @@ impl MetaProperties {
             "0" => (0, "broker.id"),
             "1" => (1, "node.id"),
             other => {
-                return Err(malformed(
-                    path,
-                    format!("version {other} is newer than this program"),
-                ));
+                let what = format!(
+                    "its version {other} is unknown: a newer program wrote it; use that one, or another directory"
+                );
+                return Err(io::Error::new(io::ErrorKind::Unsupported, what)).at("read", path);
             }
         };
         let node_id = match get(node_key) {
@@ -98,6 +98,31 @@ impl MetaProperties {
     }
 }
 
+/// Whether this process may read and write a directory, by its owner and by how it is mounted. Nothing is changed.
+pub fn check_access(dir: &Path) -> Result<(), StorageError> {
+    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(dir, all)
+        .map_err(|error| {
+            let error = io::Error::from(error);
+            let advice = match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
+                _ => "give it to the user of this process",
+            };
+            io::Error::new(error.kind(), format!("{error}; {advice}"))
+        })
+        .at("write to", dir)
+}
+
+/// Refuses a directory that another process holds. Nothing is changed, and nothing is held afterwards.
+pub fn check_free(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(LOCK);
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => try_lock(&file, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at("open", path),
+    }
+}
+
 /// Held while a process uses a log directory.
 #[derive(Debug)]
 pub struct DirLock {
@@ -117,6 +142,11 @@ pub fn lock(dir: &Path) -> Result<DirLock, StorageError> {
             .open(&path)
     };
     let file = open().at("open", &path)?;
+    try_lock(&file, &path)?;
+    Ok(DirLock { _file: file })
+}
+
+fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
     let busy = |error: rustix::io::Errno| {
         let error = io::Error::from(error);
         if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(13) {
@@ -128,13 +158,12 @@ pub fn lock(dir: &Path) -> Result<DirLock, StorageError> {
             error
         }
     };
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
         .map_err(busy)
-        .at("lock", &path)?;
-    rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+        .at("lock", path)?;
+    rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
         .map_err(busy)
-        .at("lock", &path)?;
-    Ok(DirLock { _file: file })
+        .at("lock", path)
 }
 
 /// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible.
@@ -215,10 +244,10 @@ fn parse_partition(name: &str) -> Option<TopicPartition> {
     Some(TopicPartition::new(topic, partition.parse().ok()?))
 }
 
-/// The name under which a partition waits for its removal.
-pub fn deleted_name(partition: &TopicPartition, unique: [u8; 16]) -> PathBuf {
+/// The name of a partition's directory that is on its way somewhere: `kind` is `delete`, `stray` or `future`.
+pub fn renamed(partition: &TopicPartition, unique: [u8; 16], kind: &str) -> PathBuf {
     let unique: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
-    let suffix = format!("-{}.{unique}-delete", partition.partition);
+    let suffix = format!("-{}.{unique}-{kind}", partition.partition);
     let topic_len = partition.topic.len().min(NAME_MAX - suffix.len());
     PathBuf::from(format!("{}{suffix}", &partition.topic[..topic_len]))
 }
@@ -233,7 +262,11 @@ mod tests {
         assert_eq!(DirName::parse("a-b.c-12"), partition);
         assert_eq!(DirName::parse("remote-log-index-cache"), DirName::Other);
         assert_eq!(DirName::parse("-1"), DirName::Other);
-        let doomed = deleted_name(&TopicPartition::new("t".repeat(249), 3), [0xab; 16]);
+        let doomed = renamed(
+            &TopicPartition::new("t".repeat(249), 3),
+            [0xab; 16],
+            "delete",
+        );
         assert!(doomed.as_os_str().len() <= NAME_MAX);
         assert_eq!(DirName::parse(doomed.to_str().unwrap()), DirName::Delete);
         let future = DirName::Future(TopicPartition::new("t", 0));

@@ -1,15 +1,20 @@
 //! All logs of a node: loads them in parallel, creates and deletes them, and says what is due at `now`.
+//!
+//! A log directory that fails is left alone from then on, and the others go on: see [`failure`](super::failure).
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::checkpoint;
 use super::dir::{self, DirLock, DirName};
 use super::error::{DiskContext, StorageError, malformed};
+use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
 use super::recovery::Known;
 use super::settings::LogSettings;
@@ -39,15 +44,29 @@ impl Default for ManagerSettings {
 #[derive(Debug)]
 pub struct LogDir {
     pub path: PathBuf,
+    /// Zero where it could not be read.
     pub id: Uuid,
-    _lock: DirLock,
+    health: Arc<DirHealth>,
+    /// How many replicas it has.
+    replicas: AtomicUsize,
+    _lock: Option<DirLock>,
 }
+
+impl LogDir {
+    pub fn is_online(&self) -> bool {
+        self.health.is_online()
+    }
+}
+
+/// What is known of one of `log.dirs` before it is opened: its id, or why that cannot be read.
+pub type Identified = (PathBuf, Result<Uuid, StorageError>);
 
 /// See the module.
 #[derive(Debug)]
 pub struct LogManager {
     dirs: Vec<LogDir>,
     settings: ManagerSettings,
+    failures: Arc<FailureChannel>,
     logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
     /// Renamed directories and when they were.
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
@@ -59,23 +78,44 @@ pub struct LogManager {
 pub const METADATA_LOG: &str = "__cluster_metadata-0";
 
 impl LogManager {
-    /// Takes directories that are already formatted and locks them.
-    pub fn open(
-        dirs: Vec<(PathBuf, Uuid)>,
-        settings: ManagerSettings,
-    ) -> Result<Self, StorageError> {
-        let mut locked = Vec::new();
+    /// Takes directories that are already formatted and locks them. One that cannot be used is offline from the start.
+    ///
+    /// Errors: a directory is in use by another process, or none can be used.
+    pub fn open(dirs: Vec<Identified>, settings: ManagerSettings) -> Result<Self, StorageError> {
+        let failures = Arc::new(FailureChannel::default());
+        let mut opened = Vec::new();
+        let mut last = None;
         for (path, id) in dirs {
-            let lock = dir::lock(&path)?;
-            locked.push(LogDir {
+            let health = DirHealth::new(path.clone(), Arc::clone(&failures));
+            let usable = id.and_then(|id| Ok((id, dir::lock(&path)?)));
+            let (id, lock) = match usable {
+                Ok((id, lock)) => (id, Some(lock)),
+                Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    health.fail(&error);
+                    last = Some(error);
+                    (Uuid::ZERO, None)
+                }
+            };
+            opened.push(LogDir {
                 path,
                 id,
+                health: Arc::new(health),
+                replicas: AtomicUsize::new(0),
                 _lock: lock,
             });
         }
+        if let Some(error) = last
+            && !opened.iter().any(LogDir::is_online)
+        {
+            return Err(error);
+        }
         Ok(Self {
-            dirs: locked,
+            dirs: opened,
             settings,
+            failures,
             logs: RwLock::default(),
             doomed: Mutex::default(),
             first_dirty: Mutex::default(),
@@ -86,14 +126,31 @@ impl LogManager {
         &self.dirs
     }
 
-    /// Loads every partition found in the directories. `settings_of` gives a topic's settings.
+    /// The directories that can be used.
+    pub fn online(&self) -> impl Iterator<Item = &LogDir> {
+        self.dirs.iter().filter(|dir| dir.is_online())
+    }
+
+    /// Where failing directories are reported.
+    pub fn failures(&self) -> &Arc<FailureChannel> {
+        &self.failures
+    }
+
+    /// Loads every partition found in the directories. `settings_of` gives a topic's settings. A directory whose disk
+    /// fails meanwhile goes offline.
+    ///
+    /// Errors: files that contradict each other, or no directory is left.
     pub fn load(
         &self,
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<(), StorageError> {
-        for dir in &self.dirs {
-            self.load_dir(dir, settings_of, now)?;
+        for dir in self.online() {
+            if let Err(error) = dir.health.watch(self.load_dir(dir, settings_of, now))
+                && (error.of_disk().is_none() || self.online().next().is_none())
+            {
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -163,18 +220,23 @@ impl LogManager {
                 high_watermark,
                 now,
             )
+            .map(|log| log.watched(Arc::clone(&dir.health)))
         };
         let loaded = in_parallel(self.settings.recovery_threads, &found, open)?;
         let mut logs = self.logs.write();
         for log in loaded {
             let partition = log.partition().clone();
             let path = log.dir();
-            if logs.insert(partition.clone(), Arc::new(log)).is_some() {
+            if let Some(other) = logs.insert(partition.clone(), Arc::new(log)) {
                 return Err(malformed(
                     path,
-                    format!("{partition} is already in another log directory"),
+                    format!(
+                        "{partition} is in {} too; remove one of the two, if a directory has failed lately the one in it",
+                        other.dir().display()
+                    ),
                 ));
             }
+            dir.replicas.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -187,19 +249,22 @@ impl LogManager {
         self.logs.read().values().cloned().collect()
     }
 
-    /// The log of a partition of this topic id, made if it is not there. A log of another id with the same name is
-    /// that of a deleted topic and is put aside.
+    /// The log of a partition of this topic id, made if it is not there: in the directory that it was assigned to, or in
+    /// that with the fewest replicas. A log of another id with the same name is that of a deleted topic and is put aside.
+    ///
+    /// Errors: the disk, or the replica may lie in a directory that is offline.
     pub fn get_or_create(
         &self,
         partition: &TopicPartition,
         topic_id: Uuid,
-        settings: LogSettings,
+        directory: Uuid,
+        settings: &LogSettings,
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
         if let Some(log) = self.get(partition) {
             if log.topic_id().is_zero() {
                 // Made before topics had ids: from now on it can be told from another of the same name.
-                dir::write_partition_metadata(&log.dir(), topic_id)?;
+                log.identify(topic_id)?;
                 return Ok(log);
             }
             if log.topic_id() == topic_id {
@@ -207,45 +272,99 @@ impl LogManager {
             }
             self.delete(partition, now)?;
         }
-        let dir = self.emptiest_dir()?;
+        if let Some(assigned) = self.dirs.iter().find(|dir| dir.id == directory) {
+            return self.create_in(assigned, partition, topic_id, settings, now);
+        }
+        loop {
+            let dir = self.emptiest_dir()?;
+            match self.create_in(dir, partition, topic_id, settings, now) {
+                // Its disk has failed: there may be another.
+                Err(_) if !dir.is_online() => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn create_in(
+        &self,
+        dir: &LogDir,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        settings: &LogSettings,
+        now: Timestamp,
+    ) -> Result<Arc<PartitionLog>, StorageError> {
+        dir.health.check()?;
         let path = dir.path.join(partition.to_string());
-        let log = PartitionLog::create(&path, partition.clone(), topic_id, settings, now)?;
-        let log = Arc::new(log);
+        let created =
+            PartitionLog::create(&path, partition.clone(), topic_id, settings.clone(), now);
+        let log = dir.health.watch(created)?;
+        let log = Arc::new(log.watched(Arc::clone(&dir.health)));
         self.logs
             .write()
             .insert(partition.clone(), Arc::clone(&log));
+        dir.replicas.fetch_add(1, Ordering::Relaxed);
         Ok(log)
     }
 
     /// Kafka places a new replica where the fewest are.
     fn emptiest_dir(&self) -> Result<&LogDir, StorageError> {
-        if let [only] = self.dirs.as_slice() {
-            return Ok(only);
-        }
-        let logs = self.logs.read();
-        let count = |dir: &LogDir| {
-            logs.values()
-                .filter(|log| log.dir().starts_with(&dir.path))
-                .count()
-        };
-        self.dirs
-            .iter()
-            .min_by_key(|dir| count(dir))
-            .ok_or_else(|| malformed("log.dirs", "there is no log directory"))
+        self.online()
+            .min_by_key(|dir| dir.replicas.load(Ordering::Relaxed))
+            .ok_or_else(|| StorageError {
+                doing: "use",
+                path: "log.dirs".into(),
+                source: io::Error::other("every log directory is offline"),
+            })
+    }
+
+    /// Forgets what lies in a failed directory; gives the partitions.
+    pub fn drop_dir(&self, path: &Path) -> Vec<TopicPartition> {
+        self.doomed
+            .lock()
+            .retain(|(_, doomed)| !doomed.starts_with(path));
+        let mut logs = self.logs.write();
+        let lost = logs.extract_if(|_, log| log.dir().starts_with(path));
+        lost.map(|(partition, _)| partition).collect()
     }
 
     /// Takes a partition out: its directory is renamed now and removed after `file.delete.delay.ms`.
     pub fn delete(&self, partition: &TopicPartition, now: Timestamp) -> Result<(), StorageError> {
+        if let Some(doomed) = self.take_out(partition, "delete")? {
+            self.doomed.lock().push((now, doomed));
+        }
+        Ok(())
+    }
+
+    /// Takes a partition out that the metadata do not know: its directory gets a name under which nobody looks for it,
+    /// and stays.
+    pub fn put_aside(&self, partition: &TopicPartition) -> Result<(), StorageError> {
+        if let Some(aside) = self.take_out(partition, "stray")? {
+            tracing::warn!(
+                %partition,
+                path = %aside.display(),
+                "a log belongs to a topic that is not in the metadata; it was put aside, remove it if nobody misses it"
+            );
+        }
+        Ok(())
+    }
+
+    fn take_out(
+        &self,
+        partition: &TopicPartition,
+        kind: &str,
+    ) -> Result<Option<PathBuf>, StorageError> {
         let Some(log) = self.logs.write().remove(partition) else {
-            return Ok(());
+            return Ok(None);
         };
         let path = log.dir();
         let mut unique = [0; 16];
         getrandom::fill(&mut unique).map_err(|error| malformed(&path, error.to_string()))?;
-        let doomed = path.with_file_name(dir::deleted_name(partition, unique));
-        log.rename(&doomed)?;
-        self.doomed.lock().push((now, doomed));
-        Ok(())
+        let renamed = path.with_file_name(dir::renamed(partition, unique, kind));
+        if let Some(dir) = self.dir_of(&path) {
+            dir.replicas.fetch_sub(1, Ordering::Relaxed);
+        }
+        log.rename(&renamed)?;
+        Ok(Some(renamed))
     }
 
     /// Removes what was deleted long enough ago.
@@ -289,9 +408,7 @@ impl LogManager {
                 Ok(Some(next)) => {
                     tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
                     self.first_dirty.lock().insert(partition.clone(), next);
-                    if let Err(error) = self.write_cleaned() {
-                        tracing::error!(%error, "the cleaner's checkpoint cannot be written");
-                    }
+                    self.write_cleaned();
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%partition, %error, "a log cannot be compacted"),
@@ -299,9 +416,10 @@ impl LogManager {
         }
     }
 
-    fn write_cleaned(&self) -> Result<(), StorageError> {
+    /// A directory in which the checkpoint cannot be written goes offline, as with every other file.
+    fn write_cleaned(&self) {
         let first_dirty = self.first_dirty.lock().clone();
-        for dir in &self.dirs {
+        for dir in self.online() {
             let mine: Vec<_> = first_dirty
                 .iter()
                 .filter(|(partition, _)| {
@@ -310,9 +428,11 @@ impl LogManager {
                 })
                 .map(|(partition, offset)| (partition, *offset))
                 .collect();
-            checkpoint::write_offsets(&dir.path.join(checkpoint::CLEANED), mine.into_iter())?;
+            let path = dir.path.join(checkpoint::CLEANED);
+            let written = checkpoint::write_offsets(&path, mine.into_iter());
+            // The failure has its listener.
+            drop(dir.health.watch(written));
         }
-        Ok(())
     }
 
     /// Flushes the logs whose settings ask for it.
@@ -326,48 +446,60 @@ impl LogManager {
         }
     }
 
-    /// Writes the checkpoint files of every directory.
-    pub fn write_checkpoints(&self) -> Result<(), StorageError> {
+    /// Writes the checkpoint files of every directory; one in which that fails goes offline.
+    pub fn write_checkpoints(&self) {
         let logs = self.all();
-        for dir in &self.dirs {
-            let mine: Vec<_> = logs
-                .iter()
-                .filter(|log| log.dir().starts_with(&dir.path))
-                .collect();
-            let write = |name: &str, of: &dyn Fn(&PartitionLog) -> Option<Offset>| {
-                let offsets: Vec<_> = mine
-                    .iter()
-                    .filter_map(|log| Some((log.partition(), of(log)?)))
-                    .collect();
-                checkpoint::write_offsets(&dir.path.join(name), offsets.into_iter())
-            };
-            write(checkpoint::RECOVERY_POINTS, &|log| {
-                Some(log.recovery_point())
-            })?;
-            write(checkpoint::LOG_STARTS, &|log| log.log_start_to_remember())?;
-            write(checkpoint::HIGH_WATERMARKS, &|log| {
-                Some(log.watermarks().high_watermark)
-            })?;
+        for dir in self.online() {
+            // The failure has its listener.
+            drop(dir.health.watch(write_checkpoints_of(dir, &logs)));
         }
-        Ok(())
     }
 
     /// Closes every log and marks the stop as clean: 1. logs, 2. checkpoints, 3. the mark. After a crash before 3 the
-    /// next start recovers, and finds everything there.
-    pub fn close(&self, broker_epoch: i64) -> Result<(), StorageError> {
+    /// next start recovers, and finds everything there. A directory that fails on the way gets no mark.
+    pub fn close(&self, broker_epoch: i64) {
         let logs = self.all();
-        in_parallel(self.settings.recovery_threads, &logs, |log| log.close())?;
-        self.write_checkpoints()?;
-        for dir in &self.dirs {
-            dir::write_clean_shutdown(&dir.path, broker_epoch)?;
+        let close = |log: &Arc<PartitionLog>| {
+            if let Err(error) = log.close() {
+                tracing::error!(partition = %log.partition(), %error, "a log was not closed cleanly");
+            }
+            Ok(())
+        };
+        drop(in_parallel(self.settings.recovery_threads, &logs, close));
+        self.write_checkpoints();
+        for dir in self.online() {
+            drop(
+                dir.health
+                    .watch(dir::write_clean_shutdown(&dir.path, broker_epoch)),
+            );
         }
-        Ok(())
     }
 
     /// Where the log of a partition lies, and the directory's id.
     pub fn dir_of(&self, path: &Path) -> Option<&LogDir> {
         self.dirs.iter().find(|dir| path.starts_with(&dir.path))
     }
+}
+
+fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), StorageError> {
+    let mine: Vec<_> = logs
+        .iter()
+        .filter(|log| log.dir().starts_with(&dir.path))
+        .collect();
+    let write = |name: &str, of: &dyn Fn(&PartitionLog) -> Option<Offset>| {
+        let offsets: Vec<_> = mine
+            .iter()
+            .filter_map(|log| Some((log.partition(), of(log)?)))
+            .collect();
+        checkpoint::write_offsets(&dir.path.join(name), offsets.into_iter())
+    };
+    write(checkpoint::RECOVERY_POINTS, &|log| {
+        Some(log.recovery_point())
+    })?;
+    write(checkpoint::LOG_STARTS, &|log| log.log_start_to_remember())?;
+    write(checkpoint::HIGH_WATERMARKS, &|log| {
+        Some(log.watermarks().high_watermark)
+    })
 }
 
 /// Does `work` for every item on some threads; the first error ends it.

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod compaction;
 pub mod dir;
 pub mod error;
+pub mod failure;
 pub mod found;
 pub mod index;
 pub mod leader_epoch;

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,6 +19,7 @@ use super::compaction::plan::{self, Plan, Sealed};
 use super::compaction::{self, Sources};
 use super::dir;
 use super::error::{AppendError, DiskContext, ReadError, StorageError};
+use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Checked, Producer, ProducerStates};
@@ -105,6 +107,8 @@ pub struct PartitionLog {
 #[derive(Debug)]
 struct State {
     dir: PathBuf,
+    /// Of the log directory that this one lies in, where there is one: it fails as a whole.
+    health: Option<Arc<DirHealth>>,
     settings: LogSettings,
     segments: Vec<Segment>,
     epochs: LeaderEpochs,
@@ -138,6 +142,7 @@ impl PartitionLog {
         let jitter_ms = jitter(&settings, &partition);
         let state = State {
             dir: path.to_owned(),
+            health: None,
             segments: found.segments,
             epochs: found.epochs,
             producers,
@@ -176,12 +181,36 @@ impl PartitionLog {
         Self::open(path, partition, topic_id, settings, known, 0, now)
     }
 
+    /// From now on errors of the disk take the whole log directory out of use, and a directory that is out of use
+    /// takes no more records.
+    pub fn watched(self, health: Arc<DirHealth>) -> Self {
+        self.state.lock().health = Some(health);
+        self
+    }
+
+    /// Passes a result on and tells the log directory of an error. The lock must be free.
+    fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
+        if result.is_err()
+            && let Some(health) = self.state.lock().health.clone()
+        {
+            return health.watch(result);
+        }
+        result
+    }
+
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
     }
 
     pub fn topic_id(&self) -> Uuid {
         self.topic_id
+    }
+
+    /// Writes the topic's id into the directory of a log that was made before topics had ids.
+    pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
+        let state = self.state.lock();
+        state.check_health()?;
+        state.watch(dir::write_partition_metadata(&state.dir, topic_id))
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -250,12 +279,14 @@ impl PartitionLog {
             Origin::Internal => append::validate_internal(records)?,
         };
         let mut state = self.state.lock();
+        state.check_health()?;
         if let Some(duplicate) = state.check_producer(&valid, origin)? {
             return Ok(duplicate);
         }
         valid.header.base_offset = state.log_end;
         valid.header.leader_epoch = leader_epoch;
-        state.append(&valid, now)?;
+        let appended = state.append(&valid, now);
+        state.watch(appended)?;
         Ok(Appended {
             first_offset: valid.header.base_offset,
             last_offset: valid.header.last_offset(),
@@ -283,6 +314,7 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Offset, AppendError> {
         let mut state = self.state.lock();
+        state.check_health()?;
         let mut rest = records.clone();
         while !rest.is_empty() {
             let header = BatchHeader::parse(&rest).map_err(|error| {
@@ -305,7 +337,7 @@ impl PartitionLog {
                 ));
             }
             let marker = append::transaction_marker(&header, &batch);
-            state.append(
+            let appended = state.append(
                 &Valid {
                     header,
                     bytes: batch,
@@ -313,7 +345,8 @@ impl PartitionLog {
                     marker,
                 },
                 now,
-            )?;
+            );
+            state.watch(appended)?;
         }
         Ok(state.log_end)
     }
@@ -374,7 +407,8 @@ impl PartitionLog {
             aborted: (end == ReadEnd::LastStable).then(Vec::new),
         };
         if from < limit {
-            state.plan(from, max_bytes, limit, at_least_one, &mut plan)?;
+            let planned = state.plan(from, max_bytes, limit, at_least_one, &mut plan);
+            state.watch(planned)?;
         }
         Ok(plan)
     }
@@ -386,49 +420,15 @@ impl PartitionLog {
         end: Offset,
     ) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
-        let log_start = state.log_start;
-        for index in 0..state.segments.len() {
-            let segment = &mut state.segments[index];
-            let mut next = segment.locate_timestamp(timestamp)?;
-            while let Some(span) = next {
-                if span.base_offset >= end {
-                    return Ok(None);
-                }
-                let found = first_record(segment, &span, |offset, at| {
-                    at >= timestamp && offset >= log_start
-                })?;
-                if let Some(found) = found {
-                    return Ok((found.offset < end).then_some(found));
-                }
-                next = segment.span_at(span.end())?;
-            }
-        }
-        Ok(None)
+        let found = state.find_timestamp(timestamp, end);
+        state.watch(found)
     }
 
     /// The record with the newest timestamp; of several, the first.
     pub fn find_newest(&self) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
-        let mut newest: Option<(Timestamp, usize)> = None;
-        for index in 0..state.segments.len() {
-            if let Some((timestamp, _)) = state.segments[index].newest_timestamp()?
-                && newest.is_none_or(|(best, _)| timestamp > best)
-            {
-                newest = Some((timestamp, index));
-            }
-        }
-        let Some((timestamp, index)) = newest else {
-            return Ok(None);
-        };
-        let segment = &mut state.segments[index];
-        let mut next = segment.locate_timestamp(timestamp)?;
-        while let Some(span) = next {
-            if let Some(found) = first_record(segment, &span, |_, at| at >= timestamp)? {
-                return Ok(Some(found));
-            }
-            next = segment.span_at(span.end())?;
-        }
-        Ok(None)
+        let found = state.find_newest();
+        state.watch(found)
     }
 
     /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
@@ -474,23 +474,30 @@ impl PartitionLog {
     /// Notes that `epoch` leads from the end of the log on.
     pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
         let mut state = self.state.lock();
+        state.check_health()?;
         let end = state.log_end;
-        state.assign_epoch(epoch, end)
+        let assigned = state.assign_epoch(epoch, end);
+        state.watch(assigned)
     }
 
     /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
     pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
         let mut state = self.state.lock();
+        state.check_health()?;
         if offset > state.log_start {
             state.log_start = offset.min(state.high_watermark);
-            state.drop_segments_before_start(now)?;
+            let dropped = state.drop_segments_before_start(now);
+            state.watch(dropped)?;
         }
         Ok(state.log_start)
     }
 
     /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
     pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.state.lock().retain(now)
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let retained = state.retain(now);
+        state.watch(retained)
     }
 
     /// Compacts the log if it is due, remembering at most `map_bytes` of keys; gives where the next pass begins.
@@ -498,6 +505,16 @@ impl PartitionLog {
     /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
     /// the work is thrown away.
     pub fn compact(
+        &self,
+        first_dirty: Offset,
+        map_bytes: usize,
+        now: Timestamp,
+    ) -> Result<Option<Offset>, StorageError> {
+        self.state.lock().check_health()?;
+        self.watch(self.compact_once(first_dirty, map_bytes, now))
+    }
+
+    fn compact_once(
         &self,
         first_dirty: Offset,
         map_bytes: usize,
@@ -547,25 +564,22 @@ impl PartitionLog {
     }
 
     /// Makes everything appended so far durable and moves the recovery point.
+    ///
+    /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
+    /// and the next start reads what is there.
     pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
         let mut state = self.state.lock();
-        let end = state.log_end;
-        let recovery_point = state.recovery_point;
-        let first = state
-            .segments
-            .partition_point(|segment| segment.base_offset <= recovery_point)
-            .saturating_sub(1);
-        for segment in &mut state.segments[first..] {
-            segment.sync()?;
-        }
-        state.recovery_point = state.recovery_point.max(end);
-        state.last_flush = now;
-        Ok(())
+        state.check_health()?;
+        let flushed = state.flush(now);
+        state.watch(flushed)
     }
 
     /// Cuts the log at `offset`.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
-        self.state.lock().truncate_to(offset)
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let cut = state.truncate_to(offset);
+        state.watch(cut)
     }
 
     pub fn producers(&self) -> Vec<ActiveProducer> {
@@ -593,48 +607,79 @@ impl PartitionLog {
     /// Closes the log so that it opens without recovery.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
-        let end = state.log_end;
-        if state.recovery_point < end || state.segments.last().is_some_and(|last| last.size > 0) {
-            for segment in &mut state.segments {
-                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
-                    segment.seal()?;
-                }
-            }
-            if let Some(active) = state.segments.last_mut() {
-                active.close()?;
-            }
-            let recovery_point = state.recovery_point;
-            for segment in &mut state.segments {
-                if segment.base_offset >= recovery_point {
-                    segment.sync()?;
-                }
-            }
-        }
-        state.recovery_point = end;
-        if !state.producers.is_empty() {
-            state.write_producer_snapshot(end)?;
-        }
-        for (_, paths) in std::mem::take(&mut state.doomed) {
-            for path in paths {
-                drop(fs::remove_file(path));
-            }
-        }
-        Ok(())
+        state.check_health()?;
+        let closed = state.close();
+        state.watch(closed)
     }
 
     /// Renames the directory; the log goes on under the new name until it is dropped.
     pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let mut state = self.state.lock();
-        for segment in &mut state.segments {
-            segment.release_file();
-        }
-        fs::rename(&state.dir, to).at("rename", &state.dir)?;
-        state.dir = to.to_owned();
-        Ok(())
+        state.check_health()?;
+        let renamed = state.rename(to);
+        state.watch(renamed)
     }
 }
 
 impl State {
+    fn check_health(&self) -> Result<(), StorageError> {
+        self.health.as_ref().map_or(Ok(()), |health| health.check())
+    }
+
+    fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
+        match &self.health {
+            Some(health) => health.watch(result),
+            None => result,
+        }
+    }
+
+    fn find_timestamp(
+        &mut self,
+        timestamp: Timestamp,
+        end: Offset,
+    ) -> Result<Option<FoundOffset>, StorageError> {
+        let log_start = self.log_start;
+        for segment in &mut self.segments {
+            let mut next = segment.locate_timestamp(timestamp)?;
+            while let Some(span) = next {
+                if span.base_offset >= end {
+                    return Ok(None);
+                }
+                let found = first_record(segment, &span, |offset, at| {
+                    at >= timestamp && offset >= log_start
+                })?;
+                if let Some(found) = found {
+                    return Ok((found.offset < end).then_some(found));
+                }
+                next = segment.span_at(span.end())?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_newest(&mut self) -> Result<Option<FoundOffset>, StorageError> {
+        let mut newest: Option<(Timestamp, usize)> = None;
+        for (index, segment) in self.segments.iter_mut().enumerate() {
+            if let Some((timestamp, _)) = segment.newest_timestamp()?
+                && newest.is_none_or(|(best, _)| timestamp > best)
+            {
+                newest = Some((timestamp, index));
+            }
+        }
+        let Some((timestamp, index)) = newest else {
+            return Ok(None);
+        };
+        let segment = &mut self.segments[index];
+        let mut next = segment.locate_timestamp(timestamp)?;
+        while let Some(span) = next {
+            if let Some(found) = first_record(segment, &span, |_, at| at >= timestamp)? {
+                return Ok(Some(found));
+            }
+            next = segment.span_at(span.end())?;
+        }
+        Ok(None)
+    }
+
     fn watermarks(&self) -> Watermarks {
         let unstable = self.producers.first_unstable().unwrap_or(Offset::MAX);
         Watermarks {
@@ -643,6 +688,60 @@ impl State {
             high_watermark: self.high_watermark,
             log_end: self.log_end,
         }
+    }
+
+    fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        let end = self.log_end;
+        let recovery_point = self.recovery_point;
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= recovery_point)
+            .saturating_sub(1);
+        for segment in &mut self.segments[first..] {
+            segment.sync()?;
+        }
+        self.recovery_point = self.recovery_point.max(end);
+        self.last_flush = now;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StorageError> {
+        let end = self.log_end;
+        if self.recovery_point < end || self.segments.last().is_some_and(|last| last.size > 0) {
+            for segment in &mut self.segments {
+                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
+                    segment.seal()?;
+                }
+            }
+            if let Some(active) = self.segments.last_mut() {
+                active.close()?;
+            }
+            let recovery_point = self.recovery_point;
+            for segment in &mut self.segments {
+                if segment.base_offset >= recovery_point {
+                    segment.sync()?;
+                }
+            }
+        }
+        self.recovery_point = end;
+        if !self.producers.is_empty() {
+            self.write_producer_snapshot(end)?;
+        }
+        for (_, paths) in std::mem::take(&mut self.doomed) {
+            for path in paths {
+                drop(fs::remove_file(path));
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
+        for segment in &mut self.segments {
+            segment.release_file();
+        }
+        fs::rename(&self.dir, to).at("rename", &self.dir)?;
+        self.dir = to.to_owned();
+        Ok(())
     }
 
     fn check_producer(

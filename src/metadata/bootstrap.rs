@@ -1,13 +1,15 @@
 //! Formatting: the identity of log directories and the first records of a new cluster.
 
 use std::fs;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use bytestring::ByteString;
 
 use crate::base::ids::{BrokerId, Uuid};
-use crate::log::dir::MetaProperties;
+use crate::log::dir::{self, MetaProperties};
 use crate::log::error::{DiskContext, StorageError, malformed};
+use crate::log::manager::Identified;
 use crate::metadata::image::BROKER_RESOURCE;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
@@ -78,36 +80,146 @@ pub fn random_uuid() -> Result<Uuid, StorageError> {
 }
 
 /// The log directories of a node, all formatted for the same cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Formatted {
     pub cluster_id: String,
-    pub dirs: Vec<(PathBuf, Uuid)>,
+    /// In the order given: the id, or why the directory cannot be used.
+    pub dirs: Vec<Identified>,
     /// No directory had been formatted before.
     pub new: bool,
 }
 
+/// What to do with directories that are not formatted while others are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// Format them: somebody asked for it.
+    Fill,
+    /// Stop, as Kafka does: the likeliest reason is a disk that is not mounted.
+    Refuse,
+}
+
 /// Makes sure that every directory exists and carries the identity of this node and one cluster, formatting those that
-/// are empty. Nothing is changed before everything was checked.
+/// are new. The first one is that of the metadata log. Nothing is changed before everything was checked.
 ///
-/// Errors name the directory: another node's or another cluster's, or one whose `meta.properties` cannot be read.
+/// A directory that cannot be read or written is reported in its place if it is not the first and the node is not new.
+/// Errors name the directory: in use, another node's or another cluster's, not formatted though others are, or the first
+/// one cannot be used.
 pub fn format(
     dirs: &[PathBuf],
     node_id: BrokerId,
     wanted_cluster: Option<&str>,
+    gaps: Gaps,
 ) -> Result<Formatted, StorageError> {
     let mut found = Vec::new();
-    for dir in dirs {
-        fs::create_dir_all(dir).at("create", dir)?;
-        found.push(MetaProperties::read(dir)?);
+    for (index, dir) in dirs.iter().enumerate() {
+        match look(dir) {
+            Err(error) if index == 0 || is_contradiction(&error) => return Err(error),
+            looked => found.push(looked),
+        }
     }
-    let mut cluster_id = wanted_cluster.map(str::to_owned);
-    for (dir, meta) in dirs.iter().zip(&found) {
-        let Some(meta) = meta else { continue };
-        if let Some(other) = meta.node_id.filter(|id| *id != node_id) {
+    let cluster_id = cluster_of(dirs, &found, node_id, wanted_cluster)?;
+    let metas = || found.iter().flatten().flatten();
+    let new = metas().next().is_none();
+    if new && let Some(index) = found.iter().position(Result::is_err) {
+        // A directory that fails on the very first day is a mistake in the settings.
+        return Err(found
+            .swap_remove(index)
+            .err()
+            .unwrap_or_else(|| malformed("log.dirs", "cannot be used")));
+    }
+    let formatted = || {
+        dirs.iter()
+            .zip(&found)
+            .find(|(_, found)| matches!(found, Ok(Some(meta)) if meta.version > 0))
+    };
+    if gaps == Gaps::Refuse
+        && let Some((other, _)) = formatted()
+        && let Some((dir, _)) = dirs
+            .iter()
+            .zip(&found)
+            .find(|(_, found)| matches!(found, Ok(None)))
+    {
+        return Err(malformed(
+            dir,
+            format!(
+                "it is not formatted though {} is; mount its disk if it has one, or make it part of this node by \
+                 'monedula storage format --ignore-formatted'",
+                other.display()
+            ),
+        ));
+    }
+    let mut known: Vec<Uuid> = Vec::new();
+    for (dir, found) in dirs.iter().zip(&found) {
+        let Some(id) = found
+            .as_ref()
+            .ok()
+            .and_then(|meta| meta.as_ref()?.directory_id)
+        else {
+            continue;
+        };
+        if known.contains(&id) {
+            return Err(malformed(
+                meta_path(dir),
+                "another log directory has the same directory.id; one is a copy of the other: remove it from log.dirs",
+            ));
+        }
+        known.push(id);
+    }
+
+    let mut identified = Vec::new();
+    for (dir, found) in dirs.iter().zip(found) {
+        let id = found.and_then(|meta| identify(dir, meta, &cluster_id, node_id));
+        identified.push((dir.clone(), id));
+    }
+    Ok(Formatted {
+        cluster_id,
+        dirs: identified,
+        new,
+    })
+}
+
+/// The identity in a directory; `None` when it is not formatted, or not there.
+fn look(dir: &Path) -> Result<Option<MetaProperties>, StorageError> {
+    match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        facts => facts.at("look at", dir)?,
+    };
+    let facts = fs::metadata(dir).at("follow the symbolic link", dir)?;
+    if !facts.is_dir() {
+        return Err(Error::new(
+            ErrorKind::NotADirectory,
+            "it is not a directory",
+        ))
+        .at("use", dir);
+    }
+    dir::check_access(dir)?;
+    dir::check_free(dir)?;
+    MetaProperties::read(dir)
+}
+
+/// Not a disk that fails, but somebody's mistake, which would not be a smaller one with the directory left out.
+fn is_contradiction(error: &StorageError) -> bool {
+    [ErrorKind::WouldBlock, ErrorKind::InvalidData].contains(&error.source.kind())
+}
+
+/// The cluster that the directories agree on, after a look at whose they are.
+fn cluster_of(
+    dirs: &[PathBuf],
+    found: &[Result<Option<MetaProperties>, StorageError>],
+    node_id: BrokerId,
+    wanted: Option<&str>,
+) -> Result<String, StorageError> {
+    let mut cluster_id = wanted.map(str::to_owned);
+    for (dir, meta) in dirs.iter().zip(found) {
+        let Ok(Some(meta)) = meta else { continue };
+        let Some(owner) = meta.node_id else {
+            return Err(malformed(meta_path(dir), "there is no node.id"));
+        };
+        if owner != node_id {
             return Err(malformed(
                 meta_path(dir),
                 format!(
-                    "it belongs to node {other}, but this is node {node_id}; set node.id={other} or choose another directory"
+                    "it belongs to node {owner}, but this is node {node_id}; set node.id={owner} or choose another directory"
                 ),
             ));
         }
@@ -124,40 +236,32 @@ pub fn format(
             _ => {}
         }
     }
-    let new = found.iter().all(Option::is_none);
-    let cluster_id = match cluster_id {
-        Some(id) => id,
-        None => random_uuid()?.to_string(),
-    };
-    let mut formatted = Vec::new();
-    for (dir, meta) in dirs.iter().zip(found) {
-        let known = meta.as_ref().and_then(|meta| meta.directory_id);
-        let directory_id = match known {
-            Some(id) => id,
-            None => random_uuid()?,
-        };
-        if known.is_none() {
-            let meta = MetaProperties {
-                version: meta.map_or(1, |meta| meta.version),
-                cluster_id: Some(cluster_id.clone()),
-                node_id: Some(node_id),
-                directory_id: Some(directory_id),
-            };
-            meta.write(dir)?;
-        }
-        if formatted.iter().any(|(_, other)| *other == directory_id) {
-            return Err(malformed(
-                meta_path(dir),
-                "another log directory has the same directory.id",
-            ));
-        }
-        formatted.push((dir.clone(), directory_id));
+    match cluster_id {
+        Some(id) => Ok(id),
+        None => Ok(random_uuid()?.to_string()),
     }
-    Ok(Formatted {
-        cluster_id,
-        dirs: formatted,
-        new,
-    })
+}
+
+/// The id of a directory, written into it if it has none yet.
+fn identify(
+    dir: &Path,
+    meta: Option<MetaProperties>,
+    cluster_id: &str,
+    node_id: BrokerId,
+) -> Result<Uuid, StorageError> {
+    if let Some(known) = meta.as_ref().and_then(|meta| meta.directory_id) {
+        return Ok(known);
+    }
+    fs::create_dir_all(dir).at("create", dir)?;
+    let directory_id = random_uuid()?;
+    let meta = MetaProperties {
+        version: meta.map_or(1, |meta| meta.version),
+        cluster_id: Some(cluster_id.to_owned()),
+        node_id: Some(node_id),
+        directory_id: Some(directory_id),
+    };
+    meta.write(dir)?;
+    Ok(directory_id)
 }
 
 fn meta_path(dir: &Path) -> PathBuf {

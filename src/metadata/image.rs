@@ -96,6 +96,40 @@ pub struct Broker {
     pub log_dirs: Vec<Uuid>,
 }
 
+impl Broker {
+    /// Whether a replica that was put into this directory can be served. A directory that nobody has said yet counts as
+    /// one that works (KIP-858).
+    pub fn has_online_dir(&self, directory: Uuid) -> bool {
+        self.log_dirs.is_empty()
+            || directory.is_zero()
+            || directory == Uuid::UNASSIGNED_DIR
+            || self.log_dirs.contains(&directory)
+    }
+}
+
+impl Partition {
+    /// The log directory of a broker's replica, as far as it is known.
+    pub fn directory_of(&self, id: BrokerId) -> Uuid {
+        let place = self.replicas.iter().position(|replica| *replica == id);
+        place
+            .and_then(|place| self.directories.get(place))
+            .copied()
+            .unwrap_or(Uuid::UNASSIGNED_DIR)
+    }
+
+    /// The directories of all replicas, with another one for that of `id`.
+    pub fn directories_with(&self, id: BrokerId, directory: Uuid) -> Vec<Uuid> {
+        let of = |replica: &BrokerId| {
+            if *replica == id {
+                directory
+            } else {
+                self.directory_of(*replica)
+            }
+        };
+        self.replicas.iter().map(of).collect()
+    }
+}
+
 /// Kind and name of what a setting belongs to: 2 topic, 4 broker (empty name: all brokers), 16 client metrics, 32 group.
 pub type ConfigResource = (i8, Arc<str>);
 
@@ -159,6 +193,19 @@ impl Image {
     /// Brokers that take part: registered and not fenced.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
         self.brokers.values().filter(|broker| !broker.fenced)
+    }
+
+    /// Whether a broker serves its replica of a partition: it takes part, and the replica's log directory works.
+    pub fn is_online(&self, partition: &Partition, id: BrokerId) -> bool {
+        self.brokers.get(&id).is_some_and(|broker| {
+            !broker.fenced && broker.has_online_dir(partition.directory_of(id))
+        })
+    }
+
+    /// The replicas that cannot be reached.
+    pub fn offline_replicas(&self, partition: &Partition) -> Vec<BrokerId> {
+        let offline = |id: &BrokerId| !self.is_online(partition, *id);
+        partition.replicas.iter().copied().filter(offline).collect()
     }
 
     pub fn feature(&self, name: &str) -> i16 {

@@ -1,26 +1,57 @@
 //! Topic-partition -> [`Partition`]: follows the image, makes logs appear and disappear. Kafka's `ReplicaManager`.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::partition::Partition;
 use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
 use crate::base::time::Clock;
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::TopicSettings;
-use crate::log::manager::LogManager;
+use crate::log::manager::{LogDir, LogManager};
+use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
+use crate::metadata::controller::brokers::{Assignment, Standing};
 use crate::metadata::controller::task::Publisher;
-use crate::metadata::image::{BROKER_RESOURCE, Delta, Image, TOPIC_RESOURCE, Topic};
+use crate::metadata::image::{
+    BROKER_RESOURCE, Delta, Image, Partition as ImagePartition, TOPIC_RESOURCE, Topic,
+};
 use crate::wire::error_code::ErrorCode;
 
+/// What this node has of a partition.
+#[derive(Clone, Debug)]
+enum Hosting {
+    /// No replica.
+    Nothing,
+    Online(Arc<Partition>),
+    /// Its log directory has failed, or cannot be reached since the start.
+    Offline,
+}
+
+impl Hosting {
+    fn online(&self) -> Option<&Arc<Partition>> {
+        match self {
+            Self::Online(partition) => Some(partition),
+            Self::Nothing | Self::Offline => None,
+        }
+    }
+}
+
 /// All partitions of one topic that this node has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Hosted {
     id: Uuid,
-    partitions: Vec<Option<Arc<Partition>>>,
+    partitions: Vec<Hosting>,
+}
+
+impl Hosted {
+    fn online(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.partitions.iter().filter_map(Hosting::online)
+    }
 }
 
 /// See the module. Cheap to clone.
@@ -36,6 +67,9 @@ struct Inner {
     settings: BrokerSettings,
     clock: Clock,
     topics: RwLock<Topics>,
+    assignments: Mutex<Vec<Assignment>>,
+    /// Wakes whoever tells the controller about assignments.
+    assigned: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +93,8 @@ impl ReplicaManager {
                 settings,
                 clock,
                 topics,
+                assignments: Mutex::default(),
+                assigned: Notify::new(),
             }),
         }
     }
@@ -67,14 +103,15 @@ impl ReplicaManager {
         &self.inner.logs
     }
 
-    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`.
+    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `KafkaStorageError` where its log directory
+    /// is offline.
     pub fn partition(
         &self,
         topic: &str,
         index: PartitionIndex,
     ) -> Result<Arc<Partition>, ErrorCode> {
         let topics = self.inner.topics.read();
-        pick(topics.by_name.get(topic), index).ok_or(ErrorCode::UnknownTopicOrPartition)
+        pick(topics.by_name.get(topic), index)
     }
 
     /// As [`Self::partition`]. Errors: `UnknownTopicId` for the topic, `UnknownTopicOrPartition` for the index.
@@ -85,7 +122,7 @@ impl ReplicaManager {
     ) -> Result<Arc<Partition>, ErrorCode> {
         let topics = self.inner.topics.read();
         let hosted = topics.by_id.get(&id).ok_or(ErrorCode::UnknownTopicId)?;
-        pick(Some(hosted), index).ok_or(ErrorCode::UnknownTopicOrPartition)
+        pick(Some(hosted), index)
     }
 
     /// The settings of a topic's logs under an image.
@@ -98,64 +135,97 @@ impl ReplicaManager {
         })
     }
 
-    /// Takes in a whole image, at start; logs of partitions that it does not know are reported.
+    /// Where this node's replica of a partition stands before the node has taken in an image.
+    pub fn standing(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        partition: &ImagePartition,
+    ) -> Standing {
+        self.inner.standing(topic, index, partition, false)
+    }
+
+    /// Takes in a whole image, at start. Logs of topics that it does not know are put aside, as Kafka does.
     pub fn install(&self, image: &Arc<Image>) {
         for topic in image.topics.iter() {
-            self.host(topic, image);
+            self.host(topic, image, false);
         }
-        let topics = self.inner.topics.read();
         for log in self.inner.logs.all() {
-            let partition = log.partition();
-            if !topics.by_name.contains_key(&partition.topic) {
-                tracing::warn!(%partition, "a log on disk belongs to no topic of the metadata; it is left alone");
+            let (partition, id) = (log.partition(), log.topic_id());
+            if id.is_zero() {
+                if image.topics.by_name(&partition.topic).is_none() {
+                    tracing::warn!(%partition, "a log on disk belongs to no topic of the metadata; it is left alone");
+                }
+            } else if image.topics.by_id(id).is_none()
+                && let Err(error) = self.inner.logs.put_aside(partition)
+            {
+                tracing::error!(%partition, %error, "a log that belongs to no topic cannot be put aside");
             }
         }
     }
 
-    fn host(&self, topic: &Topic, image: &Image) {
+    /// Replicas that lie in other directories than the metadata say, since the last call.
+    pub fn take_assignments(&self) -> Vec<Assignment> {
+        std::mem::take(&mut *self.inner.assignments.lock())
+    }
+
+    /// Waits until there may be assignments.
+    pub async fn assigned(&self) {
+        self.inner.assigned.notified().await;
+    }
+
+    /// Stops serving what lies in a failed log directory; gives the topics' ids and the numbers of the partitions.
+    pub fn directory_failed(&self, path: &Path) -> Vec<(Uuid, PartitionIndex)> {
+        let mut lost = Vec::new();
+        let mut retired = Vec::new();
+        let partitions = self.inner.logs.drop_dir(path);
+        let mut topics = self.inner.topics.write();
+        for name in partitions {
+            let Some(hosted) = topics.by_name.get(&name.topic) else {
+                continue;
+            };
+            let mut hosted = (**hosted).clone();
+            let index = usize::try_from(name.partition).unwrap_or(usize::MAX);
+            let Some(slot) = hosted.partitions.get_mut(index) else {
+                continue;
+            };
+            if let Hosting::Online(partition) = std::mem::replace(slot, Hosting::Offline) {
+                retired.push(partition);
+            }
+            lost.push((hosted.id, name.partition));
+            let hosted = Arc::new(hosted);
+            topics.by_id.insert(hosted.id, Arc::clone(&hosted));
+            topics.by_name.insert(name.topic, hosted);
+        }
+        drop(topics);
+        // Only now: whoever wakes and looks again must find it offline.
+        for partition in retired {
+            partition.retire();
+        }
+        lost
+    }
+
+    fn host(&self, topic: &Topic, image: &Image, fresh: bool) {
         let inner = &self.inner;
         let known = inner.topics.read().by_id.get(&topic.id).cloned();
         let settings = self.log_settings(image, &topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (index, partition) in topic.partitions.iter().enumerate() {
+        for (index, partition) in (0..).zip(&topic.partitions) {
             let existing = known
                 .as_ref()
-                .and_then(|known| known.partitions.get(index))
-                .and_then(Option::as_ref);
-            if !partition.replicas.contains(&inner.node_id) {
-                partitions.push(None);
-                continue;
-            }
-            if let Some(existing) = existing {
-                existing.lead(partition.leader_epoch);
-                partitions.push(Some(Arc::clone(existing)));
-                continue;
-            }
-            let index = index as PartitionIndex;
-            let name = TopicPartition {
-                topic: Arc::clone(&topic.name),
-                partition: index,
-            };
-            let now = inner.clock.now();
-            match inner
-                .logs
-                .get_or_create(&name, topic.id, settings.clone(), now)
-            {
-                Ok(log) => {
-                    // The only replica has all that was ever committed, whatever a checkpoint remembers: after a
-                    // crash the newest records were acknowledged but are above it.
-                    log.set_high_watermark(log.log_end());
-                    let epoch = partition.leader_epoch;
-                    let topic_name = Arc::clone(&topic.name);
-                    partitions.push(Some(Arc::new(Partition::new(
-                        topic_name, topic.id, index, log, epoch,
-                    ))));
+                .and_then(|known| known.partitions.get(index as usize));
+            let leads = partition.leader == inner.node_id;
+            partitions.push(match existing {
+                _ if !partition.replicas.contains(&inner.node_id) => Hosting::Nothing,
+                Some(Hosting::Online(existing)) => {
+                    existing.enter(partition.leader_epoch, leads);
+                    Hosting::Online(Arc::clone(existing))
                 }
-                Err(error) => {
-                    tracing::error!(partition = %name, %error, "a log cannot be opened; its partition is offline");
-                    partitions.push(None);
+                Some(Hosting::Offline) => Hosting::Offline,
+                Some(Hosting::Nothing) | None => {
+                    inner.open(topic, index, partition, &settings, fresh)
                 }
-            }
+            });
         }
         let hosted = Arc::new(Hosted {
             id: topic.id,
@@ -180,10 +250,7 @@ impl ReplicaManager {
             }
             topics.by_id.remove(&topic.id)
         };
-        for partition in removed
-            .iter()
-            .flat_map(|hosted| hosted.partitions.iter().flatten())
-        {
+        for partition in removed.iter().flat_map(|hosted| hosted.online()) {
             partition.retire();
             if let Err(error) = self
                 .inner
@@ -198,10 +265,7 @@ impl ReplicaManager {
     fn update_settings(&self, image: &Image, topic: &str) {
         let hosted = self.inner.topics.read().by_name.get(topic).cloned();
         let settings = self.log_settings(image, topic);
-        for partition in hosted
-            .iter()
-            .flat_map(|hosted| hosted.partitions.iter().flatten())
-        {
+        for partition in hosted.iter().flat_map(|hosted| hosted.online()) {
             partition.log.update_settings(settings.clone());
         }
     }
@@ -212,12 +276,99 @@ impl ReplicaManager {
         topics
             .by_id
             .values()
-            .flat_map(|hosted| hosted.partitions.iter().flatten().cloned())
+            .flat_map(|hosted| hosted.online().cloned())
             .collect()
     }
 }
 
 impl Inner {
+    fn standing(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        partition: &ImagePartition,
+        fresh: bool,
+    ) -> Standing {
+        let name = TopicPartition {
+            topic: Arc::clone(&topic.name),
+            partition: index,
+        };
+        let log = self.logs.get(&name);
+        let its_own =
+            |log: &Arc<PartitionLog>| log.topic_id() == topic.id || log.topic_id().is_zero();
+        if let Some(log) = log.filter(its_own)
+            && let Some(dir) = self.logs.dir_of(&log.dir())
+        {
+            return Standing::In(dir.id);
+        }
+        let directory = partition.directory_of(self.node_id);
+        let reachable = if directory.is_zero() || directory == Uuid::UNASSIGNED_DIR {
+            // Nobody has said where it is: it may be in a directory that cannot be read, unless it is new.
+            fresh || self.logs.dirs().iter().all(LogDir::is_online)
+        } else {
+            // Kafka differs: where the directory is none of ours any more it makes an empty log in another one, which
+            // nobody leads, and which is in the way when the directory comes back.
+            self.logs.online().any(|dir| dir.id == directory)
+        };
+        if reachable {
+            Standing::Absent
+        } else {
+            Standing::Unreachable
+        }
+    }
+
+    /// Opens or makes the log of a replica that this node should have.
+    fn open(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        partition: &ImagePartition,
+        settings: &LogSettings,
+        fresh: bool,
+    ) -> Hosting {
+        let name = TopicPartition {
+            topic: Arc::clone(&topic.name),
+            partition: index,
+        };
+        if self.standing(topic, index, partition, fresh) == Standing::Unreachable {
+            tracing::error!(partition = %name, "a replica is in a log directory that is offline or not there");
+            return Hosting::Offline;
+        }
+        let directory = partition.directory_of(self.node_id);
+        let now = self.clock.now();
+        let log = match self
+            .logs
+            .get_or_create(&name, topic.id, directory, settings, now)
+        {
+            Ok(log) => log,
+            Err(error) => {
+                tracing::error!(partition = %name, %error, "a log cannot be opened; its partition is offline");
+                return Hosting::Offline;
+            }
+        };
+        if let Some(dir) = self.logs.dir_of(&log.dir())
+            && dir.id != directory
+        {
+            self.assignments.lock().push(Assignment {
+                topic_id: topic.id,
+                partition: index,
+                directory: dir.id,
+            });
+            self.assigned.notify_one();
+        }
+        // The only replica has all that was ever committed, whatever a checkpoint remembers: after a crash the newest
+        // records were acknowledged but are above it.
+        log.set_high_watermark(log.log_end());
+        Hosting::Online(Arc::new(Partition::new(
+            Arc::clone(&topic.name),
+            topic.id,
+            index,
+            log,
+            partition.leader_epoch,
+            partition.leader == self.node_id,
+        )))
+    }
+
     fn effective(&self, image: &Image) -> BrokerSettings {
         let mut settings = self.settings.clone();
         for name in ["", &self.node_id.to_string()] {
@@ -229,11 +380,13 @@ impl Inner {
     }
 }
 
-fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Option<Arc<Partition>> {
-    hosted?
-        .partitions
-        .get(usize::try_from(index).ok()?)?
-        .clone()
+fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
+    let found = hosted.zip(usize::try_from(index).ok());
+    match found.and_then(|(hosted, index)| hosted.partitions.get(index)) {
+        Some(Hosting::Online(partition)) => Ok(Arc::clone(partition)),
+        Some(Hosting::Offline) => Err(ErrorCode::KafkaStorageError),
+        Some(Hosting::Nothing) | None => Err(ErrorCode::UnknownTopicOrPartition),
+    }
 }
 
 impl Publisher for ReplicaManager {
@@ -243,7 +396,7 @@ impl Publisher for ReplicaManager {
         }
         for id in &delta.topics {
             if let Some(topic) = image.topics.by_id(*id) {
-                self.host(topic, image);
+                self.host(topic, image, true);
             }
         }
         for (kind, name) in &delta.configs {

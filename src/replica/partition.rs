@@ -21,7 +21,7 @@ pub struct Partition {
     pub index: PartitionIndex,
     pub log: Arc<PartitionLog>,
     leader_epoch: AtomicI32,
-    /// Cleared when the partition is deleted; whoever still holds it is told to look again.
+    /// Cleared when the partition is deleted or has no leader; whoever still holds it is told to look again.
     leads: AtomicBool,
     waiting: WaitList,
 }
@@ -33,6 +33,7 @@ impl Partition {
         index: PartitionIndex,
         log: Arc<PartitionLog>,
         leader_epoch: LeaderEpoch,
+        leads: bool,
     ) -> Self {
         Self {
             topic,
@@ -40,7 +41,7 @@ impl Partition {
             index,
             log,
             leader_epoch: AtomicI32::new(leader_epoch),
-            leads: AtomicBool::new(true),
+            leads: AtomicBool::new(leads),
             waiting: WaitList::default(),
         }
     }
@@ -49,13 +50,14 @@ impl Partition {
         self.leader_epoch.load(Ordering::Acquire)
     }
 
-    /// Takes over a new epoch; older ones are ignored.
-    pub fn lead(&self, epoch: LeaderEpoch) {
+    /// Takes over a new epoch, and whether this node leads in it; older ones are ignored.
+    pub fn enter(&self, epoch: LeaderEpoch, leads: bool) {
         self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
+        self.leads.store(leads, Ordering::Release);
         self.waiting.wake();
     }
 
-    /// The partition is gone.
+    /// The partition is gone, or its log directory is.
     pub fn retire(&self) {
         self.leads.store(false, Ordering::Release);
         self.waiting.wake();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_log_dirs::*;
 
 pub fn handle(
@@ -24,6 +25,18 @@ pub fn handle(
         .dirs()
         .iter()
         .map(|dir| {
+            let log_dir = std::path::absolute(&dir.path)
+                .unwrap_or_else(|_| dir.path.clone())
+                .to_string_lossy()
+                .as_ref()
+                .into();
+            if !dir.is_online() {
+                return DescribeLogDirsResult {
+                    error_code: ErrorCode::KafkaStorageError.code(),
+                    log_dir,
+                    ..Default::default()
+                };
+            }
             let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
             for log in logs.iter().filter(|log| log.dir().starts_with(&dir.path)) {
                 let partition = log.partition();
@@ -43,11 +56,7 @@ pub fn handle(
             let bytes =
                 |blocks: u64, size: u64| blocks.saturating_mul(size).min(i64::MAX as u64) as i64;
             DescribeLogDirsResult {
-                log_dir: std::path::absolute(&dir.path)
-                    .unwrap_or_else(|_| dir.path.clone())
-                    .to_string_lossy()
-                    .as_ref()
-                    .into(),
+                log_dir,
                 topics: topics
                     .into_iter()
                     .map(|(name, partitions)| DescribeLogDirsTopic {

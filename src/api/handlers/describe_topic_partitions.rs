@@ -142,11 +142,6 @@ fn describe(
         isr_nodes: partition.isr.clone(),
         eligible_leader_replicas: Some(partition.elr.clone()),
         last_known_elr: Some(partition.last_known_elr.clone()),
-        offline_replicas: partition
-            .replicas
-            .iter()
-            .copied()
-            .filter(|id| !alive(id))
-            .collect(),
+        offline_replicas: image.offline_replicas(partition),
     }
 }

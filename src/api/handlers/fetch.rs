@@ -23,6 +23,7 @@ use crate::wire::message::fetch::{
 
 const SOFT_LIMIT_SINCE: i16 = 3;
 const TOPIC_IDS_SINCE: i16 = 13;
+const STORAGE_ERROR_SINCE: i16 = 6;
 const READ_COMMITTED: i8 = 1;
 
 pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResponse> {
@@ -202,6 +203,14 @@ pub(super) fn partition_data(
             plan,
         } => (plan, Some(EpochEndOffset { epoch, end_offset })),
         Outcome::Failed(error, partition) => {
+            let offline = error == ErrorCode::KafkaStorageError;
+            // Clients of those days know nothing of log directories that fail, and should look for another leader.
+            let error = match error {
+                ErrorCode::KafkaStorageError if context.api_version < STORAGE_ERROR_SINCE => {
+                    ErrorCode::NotLeaderOrFollower
+                }
+                error => error,
+            };
             let hint = matches!(
                 error,
                 ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
@@ -222,7 +231,7 @@ pub(super) fn partition_data(
                 high_watermark: -1,
                 current_leader,
                 // Kafka writes no list here, but an empty one where there is no such partition.
-                aborted_transactions: partition.is_none().then(Vec::new),
+                aborted_transactions: (partition.is_none() && !offline).then(Vec::new),
                 records: Some(Records::default()),
                 ..Default::default()
             };

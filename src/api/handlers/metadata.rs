@@ -257,12 +257,7 @@ fn describe(image: &Image, topic: &Topic, operations: bool) -> MetadataResponseT
             leader_epoch: partition.leader_epoch,
             replica_nodes: partition.replicas.clone(),
             isr_nodes: partition.isr.clone(),
-            offline_replicas: partition
-                .replicas
-                .iter()
-                .copied()
-                .filter(|id| !alive(id))
-                .collect(),
+            offline_replicas: image.offline_replicas(partition),
         })
         .collect();
     MetadataResponseTopic {

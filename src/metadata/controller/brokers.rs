@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
-use crate::metadata::image::{Image, Partition};
+use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint,
@@ -85,30 +85,177 @@ pub fn register(registration: &Registration, next: Offset) -> Vec<Record> {
     vec![controller.into(), broker.into(), unfence.into()]
 }
 
-/// The partitions that this node should lead but that have no leader, or another one that is not alive: what a
-/// directory of a stopped cluster looks like.
-pub fn reclaim(image: &Image, node_id: BrokerId) -> Vec<Record> {
+/// Where this node's replica of a partition stands when the node starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// In this log directory.
+    In(Uuid),
+    /// Nowhere: it may be made anew.
+    Absent,
+    /// Perhaps in a log directory that cannot be used.
+    Unreachable,
+}
+
+/// What the metadata do not know yet when a node starts: in which directories the replicas lie (they may have been moved
+/// by hand), which partitions this node can no longer lead because their directory is gone, and which it should lead but
+/// that have no leader, or another one that is not alive: what a directory of a stopped cluster looks like.
+pub fn restore(
+    image: &Image,
+    node_id: BrokerId,
+    standing: impl Fn(&Topic, i32, &Partition) -> Standing,
+) -> Vec<Record> {
     let alive = |id: BrokerId| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
     let mut records = Vec::new();
     for topic in image.topics.iter() {
-        for (index, partition) in topic.partitions.iter().enumerate() {
-            if !may_lead(partition, node_id) || alive(partition.leader) {
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            if !partition.replicas.contains(&node_id) {
                 continue;
             }
-            let emptied = partition.isr.is_empty();
-            let change = PartitionChangeRecord {
-                partition_id: index as i32,
+            let mut change = PartitionChangeRecord {
+                partition_id: index,
                 topic_id: topic.id,
-                leader: node_id,
-                isr: emptied.then(|| vec![node_id]),
-                eligible_leader_replicas: (!partition.elr.is_empty()).then(Vec::new),
-                last_known_elr: (!partition.last_known_elr.is_empty()).then(Vec::new),
                 ..Default::default()
             };
-            records.push(change.into());
+            let unchanged = change.clone();
+            match standing(topic, index, partition) {
+                Standing::Unreachable => {
+                    if partition.leader == node_id || partition.isr.contains(&node_id) {
+                        step_down(image, partition, node_id, &mut change);
+                    }
+                }
+                standing => {
+                    if let Standing::In(directory) = standing
+                        && partition.directory_of(node_id) != directory
+                    {
+                        change.directories = Some(partition.directories_with(node_id, directory));
+                    }
+                    if may_lead(partition, node_id) && !alive(partition.leader) {
+                        change.leader = node_id;
+                        change.isr = partition.isr.is_empty().then(|| vec![node_id]);
+                        change.eligible_leader_replicas =
+                            (!partition.elr.is_empty()).then(Vec::new);
+                        change.last_known_elr =
+                            (!partition.last_known_elr.is_empty()).then(Vec::new);
+                    }
+                }
+            }
+            if change != unchanged {
+                records.push(change.into());
+            }
         }
     }
     records
+}
+
+/// A log directory of this node has failed: its replicas do not lead and are not in sync any more, and the registration
+/// no longer names it. `lost` are partitions that the node knows to be there, whatever the metadata say.
+///
+/// Kafka calls this `handleDirectoriesOffline`.
+pub fn directory_failed(
+    image: &Image,
+    node_id: BrokerId,
+    directory: Uuid,
+    lost: &[(Uuid, i32)],
+) -> Vec<Record> {
+    let Some(broker) = image.brokers.get(&node_id) else {
+        return Vec::new();
+    };
+    let mut records = Vec::new();
+    for topic in image.topics.iter() {
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            let known = partition.directory_of(node_id) == directory;
+            if !partition.replicas.contains(&node_id)
+                || !known && !lost.contains(&(topic.id, index))
+            {
+                continue;
+            }
+            let mut change = PartitionChangeRecord {
+                partition_id: index,
+                topic_id: topic.id,
+                directories: (!known).then(|| partition.directories_with(node_id, directory)),
+                ..Default::default()
+            };
+            step_down(image, partition, node_id, &mut change);
+            records.push(change.into());
+        }
+    }
+    let remaining: Vec<Uuid> = broker
+        .log_dirs
+        .iter()
+        .copied()
+        .filter(|dir| *dir != directory)
+        .collect();
+    if remaining.len() < broker.log_dirs.len() && !remaining.is_empty() {
+        let change = BrokerRegistrationChangeRecord {
+            broker_id: node_id,
+            broker_epoch: broker.epoch,
+            log_dirs: remaining,
+            ..Default::default()
+        };
+        records.push(change.into());
+    }
+    records
+}
+
+/// Takes a replica out of those in sync, and its leadership with it. The last one in sync is remembered as eligible
+/// where that is kept (KIP-966), and stays in sync where it is not.
+fn step_down(
+    image: &Image,
+    partition: &Partition,
+    id: BrokerId,
+    change: &mut PartitionChangeRecord,
+) {
+    let others: Vec<BrokerId> = partition
+        .isr
+        .iter()
+        .copied()
+        .filter(|other| *other != id)
+        .collect();
+    if partition.leader == id {
+        let online = |other: &&BrokerId| image.is_online(partition, **other);
+        change.leader = others.iter().find(online).copied().unwrap_or(-1);
+    }
+    if !partition.isr.contains(&id) {
+        return;
+    }
+    let keeps_eligible = image.feature("eligible.leader.replicas.version") > 0;
+    if !others.is_empty() {
+        change.isr = Some(others);
+    } else if keeps_eligible {
+        change.isr = Some(Vec::new());
+        change.eligible_leader_replicas = Some(vec![id]);
+        change.last_known_elr = Some(vec![id]);
+    }
+}
+
+/// A replica lies in another log directory than the metadata say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    pub topic_id: Uuid,
+    pub partition: i32,
+    pub directory: Uuid,
+}
+
+/// AssignReplicasToDirs, as a node tells it to its own controller: those that are news become records.
+pub fn assign(image: &Image, node_id: BrokerId, assignments: &[Assignment]) -> Vec<Record> {
+    let record = |assignment: &Assignment| {
+        let topic = image.topics.by_id(assignment.topic_id)?;
+        let partition = topic
+            .partitions
+            .get(usize::try_from(assignment.partition).ok()?)?;
+        let news = partition.replicas.contains(&node_id)
+            && partition.directory_of(node_id) != assignment.directory;
+        news.then(|| {
+            PartitionChangeRecord {
+                partition_id: assignment.partition,
+                topic_id: assignment.topic_id,
+                directories: Some(partition.directories_with(node_id, assignment.directory)),
+                ..Default::default()
+            }
+            .into()
+        })
+    };
+    assignments.iter().filter_map(record).collect()
 }
 
 /// Whether a replica has everything that was committed: it is in sync, or was the last that was. Where eligible leader

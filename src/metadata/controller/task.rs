@@ -176,13 +176,21 @@ impl Controller {
         self.quorum.log_end()
     }
 
-    /// Starts the thread.
-    pub fn start(self) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
+    /// Starts the thread. `failed` is called when the metadata log cannot be written any more: nothing can be decided
+    /// from then on.
+    pub fn start(
+        self,
+        failed: impl FnOnce(String) + Send + 'static,
+    ) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
         let (events, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("controller".to_owned())
             .stack_size(512 << 10)
-            .spawn(move || self.run(&inbox))
+            .spawn(move || {
+                if let Err(error) = self.run(&inbox) {
+                    failed(format!("the metadata log has failed: cannot {error}"));
+                }
+            })
             .map_err(|source| StorageError {
                 doing: "start",
                 path: "the controller thread".into(),
@@ -191,7 +199,7 @@ impl Controller {
         Ok((ControllerHandle { events }, thread))
     }
 
-    fn run(mut self, inbox: &mpsc::Receiver<Event>) {
+    fn run(mut self, inbox: &mpsc::Receiver<Event>) -> Result<(), AppendError> {
         while let Some(first) = self.next_event(inbox) {
             let mut answers = Vec::new();
             let mut delta = Delta::default();
@@ -200,16 +208,11 @@ impl Controller {
             let mut dirty = false;
             while let Some(event) = next {
                 match event {
-                    Event::Job(job) => match self.execute(job, &mut delta) {
-                        Ok((answer, wrote)) => {
-                            answers.push(answer);
-                            dirty |= wrote;
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "the metadata log failed; the controller stops");
-                            return;
-                        }
-                    },
+                    Event::Job(job) => {
+                        let (answer, wrote) = self.execute(job, &mut delta)?;
+                        answers.push(answer);
+                        dirty |= wrote;
+                    }
                     Event::Stop(done) => {
                         stop = Some(done);
                         break;
@@ -222,10 +225,7 @@ impl Controller {
                 };
             }
             if dirty {
-                if let Err(error) = self.quorum.sync(self.clock.now()) {
-                    tracing::error!(%error, "the metadata log failed; the controller stops");
-                    return;
-                }
+                self.quorum.sync(self.clock.now())?;
                 self.publish(&delta);
             }
             for answer in answers {
@@ -237,9 +237,10 @@ impl Controller {
                 }
                 // Nobody waits any more if this fails.
                 let _ = done.send(());
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Waits for the next event, and writes snapshots when they are due. `None` when nobody can send any more.

@@ -1,6 +1,6 @@
 //! Decisions on small images, and the quorum of one across restarts.
 
-use super::brokers::{Registration, fence, reclaim, register};
+use super::brokers::{Registration, Standing, fence, register, restore};
 use super::{Context, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
@@ -207,7 +207,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
         ..Default::default()
     };
     apply(&mut image, &[change.into()]);
-    let taken = reclaim(&image, 1);
+    let taken = restore(&image, 1, |_, _, _| Standing::Absent);
     assert_eq!(taken.len(), 2);
     apply(&mut image, &taken);
     for topic in image.topics.iter() {
@@ -221,7 +221,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
         assert!(partition.elr.is_empty());
     }
     // Somebody else's partition stays theirs.
-    assert_eq!(reclaim(&image, 2).len(), 0);
+    assert_eq!(restore(&image, 2, |_, _, _| Standing::Absent).len(), 0);
 }
 
 #[test]
