@@ -18,7 +18,7 @@ use super::checkpoint;
 use super::compaction::plan::{self, Plan, Sealed};
 use super::compaction::{self, Sources};
 use super::dir;
-use super::error::{AppendError, DiskContext, ReadError, StorageError};
+use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
 use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
@@ -109,6 +109,8 @@ struct State {
     dir: PathBuf,
     /// Of the log directory that this one lies in, where there is one: it fails as a whole.
     health: Option<Arc<DirHealth>>,
+    /// Set once the directory has another name: whoever still holds the log must look for the partition again.
+    gone: bool,
     settings: LogSettings,
     segments: Vec<Segment>,
     epochs: LeaderEpochs,
@@ -143,6 +145,7 @@ impl PartitionLog {
         let state = State {
             dir: path.to_owned(),
             health: None,
+            gone: false,
             segments: found.segments,
             epochs: found.epochs,
             producers,
@@ -190,12 +193,10 @@ impl PartitionLog {
 
     /// Passes a result on and tells the log directory of an error. The lock must be free.
     fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
-        if result.is_err()
-            && let Some(health) = self.state.lock().health.clone()
-        {
-            return health.watch(result);
+        if result.is_ok() {
+            return result;
         }
-        result
+        self.state.lock().watch(result)
     }
 
     pub fn partition(&self) -> &TopicPartition {
@@ -279,6 +280,12 @@ impl PartitionLog {
             Origin::Internal => append::validate_internal(records)?,
         };
         let mut state = self.state.lock();
+        if state.gone {
+            return Err(AppendError::refused(
+                ErrorCode::NotLeaderOrFollower,
+                "the log was deleted",
+            ));
+        }
         state.check_health()?;
         if let Some(duplicate) = state.check_producer(&valid, origin)? {
             return Ok(duplicate);
@@ -407,6 +414,7 @@ impl PartitionLog {
             aborted: (end == ReadEnd::LastStable).then(Vec::new),
         };
         if from < limit {
+            state.check_health()?;
             let planned = state.plan(from, max_bytes, limit, at_least_one, &mut plan);
             state.watch(planned)?;
         }
@@ -420,6 +428,7 @@ impl PartitionLog {
         end: Offset,
     ) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
+        state.check_health()?;
         let found = state.find_timestamp(timestamp, end);
         state.watch(found)
     }
@@ -427,6 +436,7 @@ impl PartitionLog {
     /// The record with the newest timestamp; of several, the first.
     pub fn find_newest(&self) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
+        state.check_health()?;
         let found = state.find_newest();
         state.watch(found)
     }
@@ -511,7 +521,11 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Option<Offset>, StorageError> {
         self.state.lock().check_health()?;
-        self.watch(self.compact_once(first_dirty, map_bytes, now))
+        match self.compact_once(first_dirty, map_bytes, now) {
+            // What retention takes meanwhile is no error of the disk, and the work is thrown away.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Err(error),
+            done => self.watch(done),
+        }
     }
 
     fn compact_once(
@@ -612,7 +626,7 @@ impl PartitionLog {
         state.watch(closed)
     }
 
-    /// Renames the directory; the log goes on under the new name until it is dropped.
+    /// Renames the directory; the log is of no use any more.
     pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         state.check_health()?;
@@ -623,13 +637,18 @@ impl PartitionLog {
 
 impl State {
     fn check_health(&self) -> Result<(), StorageError> {
+        if self.gone {
+            return Err(malformed(&self.dir, "the log was deleted"));
+        }
         self.health.as_ref().map_or(Ok(()), |health| health.check())
     }
 
+    /// Passes a result on and tells the log directory of an error. The files of a deleted log are where nobody looks: that
+    /// is no error of a disk.
     fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
         match &self.health {
-            Some(health) => health.watch(result),
-            None => result,
+            Some(health) if !self.gone => health.watch(result),
+            _ => result,
         }
     }
 
@@ -741,6 +760,7 @@ impl State {
         }
         fs::rename(&self.dir, to).at("rename", &self.dir)?;
         self.dir = to.to_owned();
+        self.gone = true;
         Ok(())
     }
 

@@ -3,15 +3,18 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::append::Origin;
+use super::failure::{DirHealth, FailureChannel};
 use super::partition_log::{Appended, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
+
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -501,4 +504,41 @@ fn segments_say_where_they_begin_and_when_they_were_written() {
     );
     log.advance_start(2, NOW).unwrap();
     assert_eq!(offsets(NOW), [2, 3]);
+}
+
+#[test]
+fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let health = || {
+        let channel = Arc::new(FailureChannel::default());
+        Arc::new(DirHealth::new(root.path().to_owned(), channel))
+    };
+    let fill = |log: &PartitionLog| {
+        for value in 0..20 {
+            append(log, NOW, &[&value.to_string().repeat(200)]);
+        }
+    };
+    let dir = root.path().join("t-0");
+    let deleted = health();
+    let log = create(&dir, small()).watched(Arc::clone(&deleted));
+    fill(&log);
+    log.rename(&root.path().join("t-0.x-delete")).unwrap();
+    let late = log.append_alone(&batch(NOW, &["v"]), 0, Origin::Client, NOW);
+    assert_eq!(late.unwrap_err().code(), ErrorCode::NotLeaderOrFollower);
+    assert!(log.read(0, 1_000, ReadEnd::LogEnd, true).is_err());
+    assert!(log.flush(NOW).is_err() && log.retain(NOW).is_err() && log.find_newest().is_err());
+    assert!(deleted.is_online());
+
+    // But one whose directory is taken away under it is.
+    let broken = health();
+    let log = create(&dir, small()).watched(Arc::clone(&broken));
+    fill(&log);
+    fs::rename(&dir, root.path().join("elsewhere")).unwrap();
+    let mut last = Ok(());
+    for value in 0..20 {
+        let long = batch(NOW, &[&value.to_string().repeat(200)]);
+        last = log.append_alone(&long, 0, Origin::Client, NOW).map(|_| ());
+    }
+    assert_eq!(last.unwrap_err().code(), ErrorCode::KafkaStorageError);
+    assert!(!broken.is_online());
 }
