@@ -61,6 +61,7 @@ apis! {
     "TxnOffsetCommit" 0..=5, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
     "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle;
     "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
+    "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle;
     "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle;
     "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle;
     "DeleteGroups" 0..=2, delete_groups::DeleteGroupsRequest => delete_groups::handle;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::log_dirs::{Fatal, LogDirs};
-use super::{Broker, StartError, adopt, housekeeping};
+use super::{Broker, StartError, adopt, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
@@ -134,6 +134,7 @@ impl Broker {
         );
         let image = handle.load();
         logs.load(&|topic| replicas.log_settings(&image, topic), clock.now())?;
+        replicas.settle_moves(&image);
         let records = restore(&image, config.node_id, |topic, index, partition| {
             replicas.standing(topic, index, partition)
         });
@@ -265,7 +266,8 @@ impl Broker {
             ),
             fatal: Arc::clone(&fatal),
         };
-        tasks.spawn(log_dirs.run(stopping));
+        tasks.spawn(log_dirs.run(stopping.clone()));
+        tasks.spawn(mover::run(Arc::clone(&services), stopping));
         Ok(Self {
             addresses,
             admin: admin_address,

@@ -19,6 +19,7 @@ mod adopt;
 pub mod boot;
 mod housekeeping;
 mod log_dirs;
+mod mover;
 pub mod temporary;
 #[cfg(test)]
 mod tests;

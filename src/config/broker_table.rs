@@ -2238,7 +2238,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("9223372036854775807"),
         AtLeast(0.0),
         ClusterWide,
-        Later,
+        Works,
         "",
         "",
     ),

@@ -2,6 +2,8 @@
 //!
 //! A log directory that fails is left alone from then on, and the others go on: see [`failure`](super::failure).
 
+pub mod moves;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -68,6 +70,10 @@ pub struct LogManager {
     settings: ManagerSettings,
     failures: Arc<FailureChannel>,
     logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    /// Copies of logs that move to another directory.
+    futures: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    /// Where replicas should go that do not exist yet.
+    preferred: Mutex<HashMap<TopicPartition, PathBuf>>,
     /// Renamed directories and when they were.
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
     /// Where the dirty part of each compacted log begins.
@@ -117,6 +123,8 @@ impl LogManager {
             settings,
             failures,
             logs: RwLock::default(),
+            futures: RwLock::default(),
+            preferred: Mutex::default(),
             doomed: Mutex::default(),
             first_dirty: Mutex::default(),
         })
@@ -187,12 +195,9 @@ impl LogManager {
                 continue;
             }
             match DirName::parse(&name) {
-                DirName::Partition(partition) => found.push((partition, entry.path())),
+                DirName::Partition(partition) => found.push((partition, entry.path(), false)),
+                DirName::Future(partition) => found.push((partition, entry.path(), true)),
                 DirName::Delete => self.doomed.lock().push((now, entry.path())),
-                DirName::Future(_) => {
-                    tracing::warn!(path = %entry.path().display(), "removing a replica whose move was cut short");
-                    self.doomed.lock().push((now, entry.path()));
-                }
                 DirName::Stray => {
                     tracing::warn!(path = %entry.path().display(), "a stray replica stays aside");
                 }
@@ -202,7 +207,7 @@ impl LogManager {
         if !clean && !found.is_empty() {
             tracing::info!(dir = %dir.path.display(), logs = found.len(), "recovering after an unclean stop");
         }
-        let open = |(partition, path): &(TopicPartition, PathBuf)| {
+        let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
             let topic_id = dir::read_partition_metadata(path)?.unwrap_or_default();
             let known = Known {
                 clean,
@@ -220,14 +225,16 @@ impl LogManager {
                 high_watermark,
                 now,
             )
-            .map(|log| log.watched(Arc::clone(&dir.health)))
+            .map(|log| (log.watched(Arc::clone(&dir.health)), *future))
         };
         let loaded = in_parallel(self.settings.recovery_threads, &found, open)?;
         let mut logs = self.logs.write();
-        for log in loaded {
+        let mut futures = self.futures.write();
+        for (log, future) in loaded {
             let partition = log.partition().clone();
             let path = log.dir();
-            if let Some(other) = logs.insert(partition.clone(), Arc::new(log)) {
+            let kind = if future { &mut *futures } else { &mut *logs };
+            if let Some(other) = kind.insert(partition.clone(), Arc::new(log)) {
                 return Err(malformed(
                     path,
                     format!(
@@ -272,8 +279,13 @@ impl LogManager {
             }
             self.delete(partition, now)?;
         }
-        if let Some(assigned) = self.dirs.iter().find(|dir| dir.id == directory) {
-            return self.create_in(assigned, partition, topic_id, settings, now);
+        let preferred = self.preferred.lock().remove(partition);
+        let wanted = self
+            .online()
+            .find(|dir| Some(&dir.path) == preferred.as_ref());
+        let assigned = || self.dirs.iter().find(|dir| dir.id == directory);
+        if let Some(dir) = wanted.or_else(assigned) {
+            return self.create_in(dir, partition, topic_id, settings, now);
         }
         loop {
             let dir = self.emptiest_dir()?;
@@ -324,11 +336,19 @@ impl LogManager {
             .retain(|(_, doomed)| !doomed.starts_with(path));
         let mut logs = self.logs.write();
         let lost = logs.extract_if(|_, log| log.dir().starts_with(path));
-        lost.map(|(partition, _)| partition).collect()
+        let lost: Vec<_> = lost.map(|(partition, _)| partition).collect();
+        // A copy without its log is of no use now; after the next start it may be.
+        self.futures
+            .write()
+            .retain(|partition, copy| !copy.dir().starts_with(path) && !lost.contains(partition));
+        lost
     }
 
     /// Takes a partition out: its directory is renamed now and removed after `file.delete.delay.ms`.
     pub fn delete(&self, partition: &TopicPartition, now: Timestamp) -> Result<(), StorageError> {
+        if let Err(error) = self.cancel_move(partition, now) {
+            tracing::error!(%partition, %error, "the copy of a deleted replica stays");
+        }
         if let Some(doomed) = self.take_out(partition, "delete")? {
             self.doomed.lock().push((now, doomed));
         }
@@ -357,9 +377,7 @@ impl LogManager {
             return Ok(None);
         };
         let path = log.dir();
-        let mut unique = [0; 16];
-        getrandom::fill(&mut unique).map_err(|error| malformed(&path, error.to_string()))?;
-        let renamed = path.with_file_name(dir::renamed(partition, unique, kind));
+        let renamed = path.with_file_name(dir::renamed(partition, unique(&path)?, kind));
         if let Some(dir) = self.dir_of(&path) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
@@ -403,6 +421,10 @@ impl LogManager {
     pub fn compact(&self, map_bytes: usize, now: Timestamp) {
         for log in self.all() {
             let partition = log.partition();
+            if self.future(partition).is_some() {
+                // It would rewrite what is being copied.
+                continue;
+            }
             let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
             match log.compact(first_dirty, map_bytes, now) {
                 Ok(Some(next)) => {
@@ -448,7 +470,9 @@ impl LogManager {
 
     /// Writes the checkpoint files of every directory; one in which that fails goes offline.
     pub fn write_checkpoints(&self) {
-        let logs = self.all();
+        let mut logs = self.all();
+        // Their directories have no other entry for the partition.
+        logs.extend(self.futures());
         for dir in self.online() {
             // The failure has its listener.
             drop(dir.health.watch(write_checkpoints_of(dir, &logs)));
@@ -458,7 +482,8 @@ impl LogManager {
     /// Closes every log and marks the stop as clean: 1. logs, 2. checkpoints, 3. the mark. After a crash before 3 the
     /// next start recovers, and finds everything there. A directory that fails on the way gets no mark.
     pub fn close(&self, broker_epoch: i64) {
-        let logs = self.all();
+        let mut logs = self.all();
+        logs.extend(self.futures());
         let close = |log: &Arc<PartitionLog>| {
             if let Err(error) = log.close() {
                 tracing::error!(partition = %log.partition(), %error, "a log was not closed cleanly");
@@ -479,6 +504,13 @@ impl LogManager {
     pub fn dir_of(&self, path: &Path) -> Option<&LogDir> {
         self.dirs.iter().find(|dir| path.starts_with(&dir.path))
     }
+}
+
+/// What makes the name of a directory that is on its way one of its kind.
+fn unique(path: &Path) -> Result<[u8; 16], StorageError> {
+    let mut unique = [0; 16];
+    getrandom::fill(&mut unique).map_err(|error| malformed(path, error.to_string()))?;
+    Ok(unique)
 }
 
 fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), StorageError> {

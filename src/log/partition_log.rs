@@ -6,6 +6,8 @@
 //! One mutex guards it all. A read is planned under it and leaves with a stretch of a file; nobody waits for another's
 //! disk. `fsync` runs outside of it.
 
+pub mod moving;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -810,7 +812,12 @@ impl State {
                 ),
             ));
         }
-        self.roll_if_due(valid, now)?;
+        self.roll_if_due(
+            valid.bytes.len(),
+            header.max_timestamp,
+            header.last_offset(),
+            now,
+        )?;
         self.assign_epoch(header.leader_epoch, header.base_offset)?;
         let interval = u64::from(self.settings.index_interval_bytes);
         if let Some(active) = self.segments.last_mut() {
@@ -842,23 +849,28 @@ impl State {
         Ok(())
     }
 
-    fn roll_if_due(&mut self, valid: &Valid, now: Timestamp) -> Result<(), StorageError> {
+    fn roll_if_due(
+        &mut self,
+        size: usize,
+        max_timestamp: Timestamp,
+        last_offset: Offset,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
         let settings = &self.settings;
         let Some(active) = self.segments.last() else {
             return Ok(());
         };
-        let header = &valid.header;
         let age_limit = settings.segment_ms.saturating_sub(self.jitter_ms);
         let aged = match active.first_timestamp {
-            Some(first) => header.max_timestamp.saturating_sub(first) > age_limit,
+            Some(first) => max_timestamp.saturating_sub(first) > age_limit,
             None => now.saturating_sub(active.created) > age_limit,
         };
         let index_capacity = settings.segment_index_bytes as usize;
-        let due = active.size + valid.bytes.len() as u64 > u64::from(settings.segment_bytes)
+        let due = active.size + size as u64 > u64::from(settings.segment_bytes)
             || aged
             || active.offsets.len() >= index_capacity / 8
             || active.times.len() + 1 >= index_capacity / 12
-            || header.last_offset() - active.base_offset > i64::from(i32::MAX);
+            || last_offset - active.base_offset > i64::from(i32::MAX);
         if due && active.size > 0 {
             self.roll(now)
         } else {

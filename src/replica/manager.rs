@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use super::partition::Partition;
@@ -70,6 +70,10 @@ struct Inner {
     assignments: Mutex<Vec<Assignment>>,
     /// Wakes whoever tells the controller about assignments.
     assigned: Notify,
+    /// Held while something happens to a replica that moves.
+    moving: Mutex<()>,
+    /// Wakes whoever copies replicas that move.
+    mover: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -95,12 +99,35 @@ impl ReplicaManager {
                 topics,
                 assignments: Mutex::default(),
                 assigned: Notify::new(),
+                moving: Mutex::default(),
+                mover: Notify::new(),
             }),
         }
     }
 
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.inner.logs
+    }
+
+    pub(super) fn node_id(&self) -> BrokerId {
+        self.inner.node_id
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    pub(super) fn moving(&self) -> MutexGuard<'_, ()> {
+        self.inner.moving.lock()
+    }
+
+    pub(super) fn wake_mover(&self) {
+        self.inner.mover.notify_one();
+    }
+
+    /// Waits until there may be replicas to move.
+    pub async fn moves(&self) {
+        self.inner.mover.notified().await;
     }
 
     /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `KafkaStorageError` where its log directory
@@ -149,6 +176,18 @@ impl ReplicaManager {
     pub fn install(&self, image: &Arc<Image>) {
         for topic in image.topics.iter() {
             self.host(topic, image, false);
+        }
+        for copy in self.inner.logs.futures() {
+            if image.topics.by_id(copy.topic_id()).is_none() {
+                let partition = copy.partition();
+                if let Err(error) = self
+                    .inner
+                    .logs
+                    .cancel_move(partition, self.inner.clock.now())
+                {
+                    tracing::error!(%partition, %error, "the copy of a replica that is gone stays");
+                }
+            }
         }
         for log in self.inner.logs.all() {
             let (partition, id) = (log.partition(), log.topic_id());
@@ -300,6 +339,10 @@ impl Inner {
             && let Some(dir) = self.logs.dir_of(&log.dir())
         {
             return Standing::In(dir.id);
+        }
+        if self.logs.future(&name).is_some() {
+            // A copy without its log, which is in a directory that cannot be reached.
+            return Standing::Unreachable;
         }
         let directory = partition.directory_of(self.node_id);
         let reachable = if directory.is_zero() || directory == Uuid::UNASSIGNED_DIR {

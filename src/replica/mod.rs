@@ -6,5 +6,6 @@
 pub mod fetch;
 pub mod fetch_session;
 pub mod manager;
+pub mod moves;
 pub mod partition;
 pub mod purgatory;

@@ -1,8 +1,10 @@
 //! DescribeLogDirs (key 35), v0 to v5. KIP-113, KIP-827 (space), KIP-1066 (cordoned).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::log::partition_log::PartitionLog;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_log_dirs::*;
 
@@ -18,8 +20,17 @@ pub fn handle(
         })
     };
     let replicas = &context.services.replicas;
-    let mut logs = replicas.logs().all();
-    logs.sort_unstable_by(|a, b| a.partition().cmp(b.partition()));
+    let manager = replicas.logs();
+    let with_lag = |copy: Arc<PartitionLog>| {
+        let lag = manager
+            .get(copy.partition())
+            .map_or(0, |log| log.lag_of(&copy));
+        (copy, Some(lag))
+    };
+    let mut logs: Vec<(Arc<PartitionLog>, Option<i64>)> =
+        manager.all().into_iter().map(|log| (log, None)).collect();
+    logs.extend(manager.futures().into_iter().map(with_lag));
+    logs.sort_unstable_by(|(a, _), (b, _)| a.partition().cmp(b.partition()));
     let results = replicas
         .logs()
         .dirs()
@@ -38,7 +49,10 @@ pub fn handle(
                 };
             }
             let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-            for log in logs.iter().filter(|log| log.dir().starts_with(&dir.path)) {
+            for (log, lag) in logs
+                .iter()
+                .filter(|(log, _)| log.dir().starts_with(&dir.path))
+            {
                 let partition = log.partition();
                 if wanted(&partition.topic, partition.partition) {
                     topics
@@ -47,8 +61,8 @@ pub fn handle(
                         .push(DescribeLogDirsPartition {
                             partition_index: partition.partition,
                             partition_size: log.size() as i64,
-                            offset_lag: 0,
-                            is_future_key: false,
+                            offset_lag: lag.unwrap_or(0),
+                            is_future_key: lag.is_some(),
                         });
                 }
             }

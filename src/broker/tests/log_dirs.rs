@@ -14,12 +14,12 @@ use crate::wire::message::create_topics::CreateTopicsResponse;
 use crate::wire::message::describe_log_dirs::DescribeLogDirsRequest;
 use crate::wire::message::produce::ProduceResponse;
 
-struct Node {
-    broker: Broker,
-    client: Channel,
+pub(super) struct Node {
+    pub(super) broker: Broker,
+    pub(super) client: Channel,
 }
 
-async fn try_start(dirs: &[PathBuf]) -> Result<Node, StartError> {
+pub(super) async fn try_start(dirs: &[PathBuf]) -> Result<Node, StartError> {
     let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let properties = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
@@ -40,11 +40,11 @@ async fn try_start(dirs: &[PathBuf]) -> Result<Node, StartError> {
 }
 
 impl Node {
-    async fn start(dirs: &[PathBuf]) -> Self {
+    pub(super) async fn start(dirs: &[PathBuf]) -> Self {
         try_start(dirs).await.unwrap()
     }
 
-    async fn create(&self, name: &str, partitions: i32) -> Uuid {
+    pub(super) async fn create(&self, name: &str, partitions: i32) -> Uuid {
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: name.into(),
@@ -61,7 +61,7 @@ impl Node {
     }
 
     /// Appends a record to one partition: the error, or the offset.
-    async fn produce(&self, topic: Uuid, index: i32) -> Result<i64, ErrorCode> {
+    pub(super) async fn produce(&self, topic: Uuid, index: i32) -> Result<i64, ErrorCode> {
         let mut batch = BatchBuilder::new(Compression::None);
         batch.push(1, None, Some(b"v"));
         let request = ProduceRequest {
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// Error and partitions (`topic-partition`) of each log directory, in order.
-    async fn dirs(&self) -> Vec<(i16, Vec<String>)> {
+    pub(super) async fn dirs(&self) -> Vec<(i16, Vec<String>)> {
         let answer = self
             .client
             .call(&DescribeLogDirsRequest::default(), WITHIN)
@@ -131,7 +131,7 @@ impl Node {
     }
 }
 
-fn three() -> (tempfile::TempDir, Vec<PathBuf>) {
+pub(super) fn three() -> (tempfile::TempDir, Vec<PathBuf>) {
     let root = tempfile::tempdir().unwrap();
     let dirs = ["a", "b", "c"].map(|name| root.path().join(name));
     (root, dirs.to_vec())

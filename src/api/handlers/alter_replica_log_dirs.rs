@@ -1,0 +1,58 @@
+//! AlterReplicaLogDirs (key 34), v0 to v2. KIP-113: replicas move to the log directories named.
+
+use std::collections::BTreeMap;
+
+use bytestring::ByteString;
+
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_replica_log_dirs::*;
+
+pub fn handle(
+    context: RequestContext,
+    request: AlterReplicaLogDirsRequest,
+) -> Reply<AlterReplicaLogDirsResponse> {
+    // A partition that is named twice goes to the last directory.
+    let mut wanted: BTreeMap<(ByteString, i32), ByteString> = BTreeMap::new();
+    for dir in request.dirs {
+        for topic in dir.topics {
+            for partition in topic.partitions {
+                wanted.insert((topic.name.clone(), partition), dir.path.clone());
+            }
+        }
+    }
+    Reply::later(async move {
+        let altered = tokio::task::spawn_blocking(move || alter(&context, &wanted)).await;
+        altered.unwrap_or_default()
+    })
+}
+
+/// Makes directories and files: not for the thread of a connection.
+fn alter(
+    context: &RequestContext,
+    wanted: &BTreeMap<(ByteString, i32), ByteString>,
+) -> AlterReplicaLogDirsResponse {
+    let image = context.services.image.load();
+    let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
+    for ((topic, index), path) in wanted {
+        let altered = context
+            .services
+            .replicas
+            .alter_dir(&image, topic, *index, path);
+        let result = AlterReplicaLogDirPartitionResult {
+            partition_index: *index,
+            error_code: altered.err().unwrap_or(ErrorCode::None).code(),
+        };
+        match results.last_mut() {
+            Some(last) if last.topic_name == *topic => last.partitions.push(result),
+            _ => results.push(AlterReplicaLogDirTopicResult {
+                topic_name: topic.clone(),
+                partitions: vec![result],
+            }),
+        }
+    }
+    AlterReplicaLogDirsResponse {
+        results,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,78 @@
+//! task: moves replicas between log directories while they are written to: copies in rounds, tells the controller where a
+//! copy that lacks nothing is, and puts it in the place of its log. Kafka's `ReplicaAlterLogDirsThread`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::api::services::Services;
+use crate::metadata::controller::Decision;
+use crate::metadata::controller::brokers::assign;
+use crate::replica::moves::Round;
+
+/// Copied of each replica in one round: large enough for the disk, small enough that every move goes on.
+const STRETCH: usize = 4 << 20;
+/// Between rounds in which nothing moved.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Bytes per second that all moves together may copy.
+const RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
+
+pub(super) async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+            () = services.replicas.moves() => {}
+        }
+        while !services.replicas.logs().futures().is_empty() {
+            let pause = round(&services).await;
+            tokio::select! {
+                biased;
+                () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// One round of all moves; gives how long to wait before the next.
+async fn round(services: &Arc<Services>) -> Duration {
+    let rate = services.settings(&services.image.load()).long(RATE).max(1) as u64;
+    let stretch = usize::try_from(rate).unwrap_or(STRETCH).min(STRETCH);
+    let replicas = services.replicas.clone();
+    let Ok(round) = tokio::task::spawn_blocking(move || replicas.copy_round(stretch)).await else {
+        tracing::error!("a round of moving replicas ended in a panic");
+        return PAUSE;
+    };
+    let bytes = round.bytes;
+    if !round.caught_up.is_empty() {
+        finish(services, round).await;
+    }
+    if bytes == 0 {
+        return PAUSE;
+    }
+    Duration::from_secs_f64(bytes as f64 / rate as f64)
+}
+
+/// The controller must know first: after a crash between the two renames of a move only the copy is there.
+async fn finish(services: &Arc<Services>, round: Round) {
+    let node_id = services.node_id;
+    let (copies, assignments): (Vec<_>, Vec<_>) = round.caught_up.into_iter().unzip();
+    let told = services.controller.decide(0, move |image, _| Decision {
+        records: assign(image, node_id, &assignments),
+        answer: (),
+    });
+    if told.await.is_err() {
+        return;
+    }
+    let replicas = services.replicas.clone();
+    let finished = tokio::task::spawn_blocking(move || {
+        for copy in &copies {
+            replicas.finish_move(copy);
+        }
+    });
+    if finished.await.is_err() {
+        tracing::error!("the end of moving a replica ended in a panic");
+    }
+}

@@ -1,0 +1,212 @@
+//! Replicas that move between log directories while they are written to and read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::log_dirs::{Node, three};
+use super::*;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
+
+impl Node {
+    async fn alter(&self, dir: &Path, topic: &str, partition: i32) -> ErrorCode {
+        let request = AlterReplicaLogDirsRequest {
+            dirs: vec![AlterReplicaLogDir {
+                path: dir.display().to_string().into(),
+                topics: vec![AlterReplicaLogDirTopic {
+                    name: topic.into(),
+                    partitions: vec![partition],
+                }],
+            }],
+        };
+        let answer = self.client.call(&request, WITHIN).await.unwrap();
+        ErrorCode::from_code(answer.results[0].partitions[0].error_code).unwrap()
+    }
+
+    /// Waits until nothing moves any more.
+    async fn settled(&self) {
+        let end = Instant::now() + WITHIN;
+        while !self.broker.services().replicas.logs().futures().is_empty() {
+            assert!(Instant::now() < end, "it still moves");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Where the metadata have a partition.
+    fn assigned(&self, topic: &str, index: usize) -> Uuid {
+        let image = self.broker.services().image.load();
+        image.topics.by_name(topic).unwrap().partitions[index].directories[0]
+    }
+
+    fn dir_id(&self, index: usize) -> Uuid {
+        self.broker.services().replicas.logs().dirs()[index].id
+    }
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("t-"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_moves_while_it_is_written_to() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    let topic = node.create("t", 3).await;
+    for expected in 0..50 {
+        assert_eq!(node.produce(topic, 1).await, Ok(expected));
+    }
+    assert_eq!(node.alter(&dirs[2], "t", 1).await, ErrorCode::None);
+    let mut next = 50;
+    while !node.broker.services().replicas.logs().futures().is_empty() || next < 100 {
+        assert_eq!(node.produce(topic, 1).await, Ok(next));
+        next += 1;
+    }
+    node.settled().await;
+    assert!(dirs[2].join("t-1").exists() && !dirs[1].join("t-1").exists());
+    assert_eq!(node.assigned("t", 1), node.dir_id(2));
+    let seen = node.dirs().await;
+    assert_eq!((seen[1].1.as_slice(), seen[2].1.len()), ([].as_slice(), 2));
+    // Back, with the log opened anew in between.
+    node.broker.shutdown().await;
+    let node = Node::start(&dirs).await;
+    assert_eq!(node.produce(topic, 1).await, Ok(next));
+    assert_eq!(node.alter(&dirs[1], "t", 1).await, ErrorCode::None);
+    node.settled().await;
+    assert_eq!(node.produce(topic, 1).await, Ok(next + 1));
+    assert!(dirs[1].join("t-1").exists());
+    node.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_moved_is_told_as_kafka_does() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    node.create("t", 3).await;
+    let long = "x".repeat(249);
+    for (dir, topic, partition, expected) in [
+        (Path::new("/nope"), "t", 0, ErrorCode::LogDirNotFound),
+        (&dirs[1], "zz", 2, ErrorCode::UnknownTopicOrPartition),
+        (&dirs[1], "t", 9, ErrorCode::UnknownTopicOrPartition),
+        (&dirs[1], &long, 0, ErrorCode::InvalidTopicException),
+        // It is there already.
+        (&dirs[0], "t", 0, ErrorCode::None),
+    ] {
+        assert_eq!(node.alter(dir, topic, partition).await, expected, "{topic}");
+    }
+    assert_eq!(node.broker.services().replicas.logs().futures().len(), 0);
+    // But the wish is remembered.
+    node.create("zz", 3).await;
+    assert!(dirs[1].join("zz-2").exists());
+    node.broker.shutdown().await;
+}
+
+/// A stop at some point of a move, and the start after it: where the partition is then, with how many records.
+async fn check(cut: impl FnOnce(&[PathBuf], &Path), expected: usize) {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    let topic = node.create("t", 3).await;
+    for record in 0..20 {
+        assert_eq!(node.produce(topic, 1).await, Ok(record));
+    }
+    let replicas = node.broker.services().replicas.clone();
+    // The move begins, and is held up before it ends.
+    let log = replicas
+        .logs()
+        .get(&crate::base::ids::TopicPartition::new("t", 1))
+        .unwrap();
+    let to = replicas
+        .logs()
+        .find_dir(&dirs[2].display().to_string())
+        .unwrap();
+    replicas.logs().begin_move(&log, to, 0).unwrap();
+    assert_eq!(replicas.copy_round(1 << 20).caught_up.len(), 0);
+    let copy = replicas.logs().futures()[0].dir();
+    drop((log, replicas));
+    node.broker.shutdown().await;
+    cut(&dirs, &copy);
+    let node = Node::start(&dirs).await;
+    node.settled().await;
+    assert_eq!(node.produce(topic, 1).await, Ok(20));
+    assert!(dirs[expected].join("t-1").exists());
+    assert_eq!(node.assigned("t", 1), node.dir_id(expected));
+    node.broker.shutdown().await;
+    let left: Vec<String> = dirs.iter().flat_map(|dir| entries(dir)).collect();
+    assert_eq!(
+        left.iter().filter(|name| name.ends_with("-future")).count(),
+        0,
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_cut_short_goes_on() {
+    check(|_, _| {}, 2).await;
+    // A copy that lost its end.
+    let torn = |_: &[PathBuf], copy: &Path| {
+        let path = copy.join("00000000000000000000.log");
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(fs::metadata(&path).unwrap().len() / 2 - 7)
+            .unwrap();
+        fs::remove_file(copy.parent().unwrap().join(".kafka_cleanshutdown")).unwrap();
+    };
+    check(torn, 2).await;
+    // A copy of which only the directory was made.
+    let empty = |_: &[PathBuf], copy: &Path| {
+        for entry in fs::read_dir(copy).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.ends_with("partition.metadata") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    };
+    check(empty, 2).await;
+    // A copy that is gone.
+    check(|_, copy| fs::remove_dir_all(copy).unwrap(), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_two_renames_leaves_a_whole_copy() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    let topic = node.create("t", 3).await;
+    for record in 0..20 {
+        assert_eq!(node.produce(topic, 1).await, Ok(record));
+    }
+    let services = node.broker.services().clone();
+    let logs = services.replicas.logs();
+    let log = logs
+        .get(&crate::base::ids::TopicPartition::new("t", 1))
+        .unwrap();
+    let to = logs.find_dir(&dirs[2].display().to_string()).unwrap();
+    logs.begin_move(&log, to, 0).unwrap();
+    while services.replicas.copy_round(1 << 20).bytes > 0 {}
+    let told = crate::metadata::controller::brokers::Assignment {
+        topic_id: topic,
+        partition: 1,
+        directory: to.id,
+    };
+    let told = services.controller.decide(0, move |image, context| {
+        crate::metadata::controller::Decision {
+            records: crate::metadata::controller::brokers::assign(image, context.node_id, &[told]),
+            answer: (),
+        }
+    });
+    told.await.unwrap();
+    drop((log, services));
+    node.broker.shutdown().await;
+    let doomed = dirs[1].join(format!("t-1.{}-delete", "0".repeat(32)));
+    fs::rename(dirs[1].join("t-1"), doomed).unwrap();
+
+    let node = Node::start(&dirs).await;
+    assert_eq!(node.produce(topic, 1).await, Ok(20));
+    assert!(dirs[2].join("t-1").exists());
+    node.broker.shutdown().await;
+}

@@ -1,0 +1,158 @@
+//! Moving replicas between the log directories of this node. Kafka's `ReplicaAlterLogDirsManager` and KIP-113.
+
+use std::sync::Arc;
+
+use super::manager::ReplicaManager;
+use crate::base::ids::{PartitionIndex, TopicPartition, Uuid};
+use crate::log::error::AppendError;
+use crate::log::partition_log::PartitionLog;
+use crate::metadata::controller::brokers::Assignment;
+use crate::metadata::image::Image;
+use crate::wire::error_code::ErrorCode;
+
+/// The longest name that the directory of a copy may have: `<topic>-<partition>.<32 digits>-future`.
+const FUTURE_NAME_MAX: usize = 255;
+const FUTURE_SUFFIX: usize = 1 + 32 + "-future".len();
+
+/// What one round of copying did.
+#[derive(Debug, Default)]
+pub struct Round {
+    pub bytes: u64,
+    /// Copies that lack nothing now, and where they are.
+    pub caught_up: Vec<(Arc<PartitionLog>, Assignment)>,
+}
+
+impl ReplicaManager {
+    /// Wants the replica of a partition in the log directory of this absolute path. A replica that exists begins to move, or
+    /// turns round; one that does not will be made there. Errors are those of Apache Kafka, in its order.
+    pub fn alter_dir(
+        &self,
+        image: &Image,
+        topic: &str,
+        index: PartitionIndex,
+        path: &str,
+    ) -> Result<(), ErrorCode> {
+        let name = TopicPartition::new(topic, index);
+        if name.to_string().len() + FUTURE_SUFFIX > FUTURE_NAME_MAX {
+            return Err(ErrorCode::InvalidTopicException);
+        }
+        let logs = self.logs();
+        let dir = logs.find_dir(path).ok_or(ErrorCode::LogDirNotFound)?;
+        if !dir.is_online() {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        let failed = |what: &dyn std::fmt::Display| {
+            tracing::error!(partition = %name, to = path, error = %what, "a replica cannot be moved to another log directory");
+            ErrorCode::KafkaStorageError
+        };
+        let now = self.clock().now();
+        let partition = match self.partition(topic, index) {
+            Ok(partition) => partition,
+            Err(ErrorCode::UnknownTopicOrPartition) => {
+                logs.prefer(&name, dir);
+                let known = usize::try_from(index).is_ok_and(|index| {
+                    image
+                        .topics
+                        .by_name(topic)
+                        .is_some_and(|topic| index < topic.partitions.len())
+                });
+                return Err(if known {
+                    ErrorCode::ReplicaNotAvailable
+                } else {
+                    ErrorCode::UnknownTopicOrPartition
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let _one = self.moving();
+        if let Some(copy) = logs.future(&name) {
+            if copy.dir().starts_with(&dir.path) {
+                return Ok(());
+            }
+            logs.cancel_move(&name, now)
+                .map_err(|error| failed(&error))?;
+        }
+        if partition.log.dir().starts_with(&dir.path) {
+            return Ok(());
+        }
+        logs.begin_move(&partition.log, dir, now)
+            .map_err(|error| failed(&error))?;
+        tracing::info!(partition = %name, to = path, "moving a replica to another log directory");
+        self.wake_mover();
+        Ok(())
+    }
+
+    /// Copies about `max_bytes` of each replica that moves. Blocks on disks.
+    pub fn copy_round(&self, max_bytes: usize) -> Round {
+        let mut round = Round::default();
+        let logs = self.logs();
+        for copy in logs.futures() {
+            let _one = self.moving();
+            let partition = copy.partition();
+            match logs.copy(&copy, max_bytes, self.clock().now()) {
+                Ok(0) => {
+                    let dir = logs.dir_of(&copy.dir()).map(|dir| dir.id);
+                    let lacks_log = logs.get(partition).is_none();
+                    if let Some(directory) = dir.filter(|_| !lacks_log) {
+                        let assignment = Assignment {
+                            topic_id: copy.topic_id(),
+                            partition: partition.partition,
+                            directory,
+                        };
+                        round.caught_up.push((copy, assignment));
+                    }
+                }
+                Ok(bytes) => round.bytes += bytes as u64,
+                Err(error) => self.give_up(&copy, &error),
+            }
+        }
+        round
+    }
+
+    /// Puts a copy into the place of its log. Blocks on disks.
+    pub fn finish_move(&self, copy: &Arc<PartitionLog>) {
+        let _one = self.moving();
+        if let Err(error) = self.logs().finish_move(copy, self.clock().now()) {
+            self.give_up(copy, &error);
+        }
+    }
+
+    /// A failed disk takes its copies along; after any other error there is no sense in trying again.
+    fn give_up(&self, copy: &Arc<PartitionLog>, error: &AppendError) {
+        let partition = copy.partition();
+        tracing::error!(%partition, %error, "the move of a replica to another log directory is given up");
+        if let Err(error) = self.logs().cancel_move(partition, self.clock().now()) {
+            tracing::debug!(%partition, %error, "its copy stays");
+        }
+    }
+
+    /// At a start: gives copies their place whose log is gone because a crash came between the two renames of a move. The
+    /// metadata then have the replica where the copy is.
+    pub fn settle_moves(&self, image: &Image) {
+        let logs = self.logs();
+        for copy in logs.futures() {
+            let name = copy.partition();
+            if logs.get(name).is_some() {
+                continue;
+            }
+            let dir = logs.dir_of(&copy.dir()).map_or(Uuid::ZERO, |dir| dir.id);
+            let all = logs.dirs().iter().all(|dir| dir.is_online());
+            let topic = image.topics.by_id(copy.topic_id());
+            let partition = topic.and_then(|topic| {
+                let index = usize::try_from(name.partition).ok()?;
+                topic.partitions.get(index)
+            });
+            let its_own =
+                partition.is_some_and(|partition| partition.directory_of(self.node_id()) == dir);
+            if all
+                && its_own
+                && let Err(error) = logs.settle(name, self.clock().now())
+            {
+                tracing::error!(partition = %name, %error, "the move of a replica cannot be finished");
+            }
+        }
+        if !logs.futures().is_empty() {
+            self.wake_mover();
+        }
+    }
+}
