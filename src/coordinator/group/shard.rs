@@ -677,11 +677,8 @@ impl GroupShard {
                     .as_deref()
                     .map(|protocol| member.metadata(protocol))
                     .unwrap_or_default(),
-                member_assignment: if stable {
-                    member.assignment.clone()
-                } else {
-                    bytes::Bytes::new()
-                },
+                // While the members agree anew, Kafka shows what they had before.
+                member_assignment: member.assignment.clone(),
             })
             .collect();
         answer.protocol_data = protocol.unwrap_or_default();

@@ -1,5 +1,6 @@
 //! pure: one classic group: who is in it, what they support, and who is waiting for what.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use indexmap::IndexMap;
 
 use crate::base::time::Timestamp;
 use crate::coordinator::group::record::group_metadata::{GroupMetadataValue, MemberMetadata};
+use crate::coordinator::hash::java_hash;
 use crate::coordinator::runtime::shard::Ticket;
 use crate::wire::codec::Reader;
 use crate::wire::error_code::ErrorCode;
@@ -327,7 +329,7 @@ impl ClassicGroup {
         self.supported.get(protocol).copied().unwrap_or(0) == self.members.len()
     }
 
-    /// The protocol that all support and most name first; of equals the one that was named earliest.
+    /// The protocol that all support and most name first; of equals the one that Kafka's hash table shows first.
     pub fn elect_protocol(&self) -> Option<ByteString> {
         let mut votes: IndexMap<&ByteString, usize> = IndexMap::new();
         for member in self.members.values() {
@@ -340,10 +342,9 @@ impl ClassicGroup {
                 *votes.entry(name).or_default() += 1;
             }
         }
-        let most = votes.values().copied().max()?;
         votes
             .into_iter()
-            .find(|(_, count)| *count == most)
+            .min_by_key(|(name, count)| (Reverse(*count), place_in_hash_table(name)))
             .map(|(name, _)| name.clone())
     }
 
@@ -579,4 +580,10 @@ fn own_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(ByteString, Byt
 /// A copy: what a group keeps must not hold on to the frame it came in.
 pub fn owned(text: &str) -> ByteString {
     ByteString::from(text.to_owned())
+}
+
+/// The bucket of a key in a `java.util.HashMap` of up to twelve entries: what comes first when Kafka walks through one.
+fn place_in_hash_table(key: &str) -> u32 {
+    let hash = java_hash(key).cast_unsigned();
+    (hash ^ (hash >> 16)) & 15
 }

@@ -263,7 +263,7 @@ fn followers_wait_for_the_leaders_assignment() {
                 [5] join ok as c#3, generation 2, range of consumer, leader c#1
             8 sync c#3 2
             9 describe
-                [9] describe ok CompletingRebalance 'consumer' '' c#1='' c#3=''
+                [9] describe ok CompletingRebalance 'consumer' '' c#1='one' c#3=''
             10 sync c#1 2 a=c#3:all
                 [10] sync ok ''
                 [8] sync ok 'all'
@@ -554,7 +554,7 @@ fn silence_ends_a_session() {
             12 join id=c#1
                 [12] join ok as c#1, generation 3, range of consumer, leader c#1, members c#1
             13 describe
-                [13] describe ok CompletingRebalance 'consumer' '' c#1=''
+                [13] describe ok CompletingRebalance 'consumer' '' c#1='one'
         "#]],
     );
 }
@@ -1164,6 +1164,24 @@ fn most_votes_among_common_protocols() {
 }
 
 #[test]
+fn of_equal_votes_the_one_that_kafka_takes() {
+    check(
+        r"
+        join v=3 p=range:t,sticky:t
+        join v=3 p=sticky:t,range:t
+        +10000
+        ",
+        expect![[r#"
+            1 join v=3 p=range:t,sticky:t
+            2 join v=3 p=sticky:t,range:t
+            +10000
+                [1] join ok as c#1, generation 1, sticky of consumer, leader c#1, members c#1 c#2
+                [2] join ok as c#2, generation 1, sticky of consumer, leader c#1
+        "#]],
+    );
+}
+
+#[test]
 fn a_static_member_replaces_itself_without_a_rebalance() {
     check(
         r"
@@ -1613,7 +1631,7 @@ fn a_group_that_is_too_large_after_a_crash_meets_again() {
             max 1
             crash
             10 describe
-                [10] describe ok PreparingRebalance 'consumer' '' c#1='' c#3=''
+                [10] describe ok PreparingRebalance 'consumer' '' c#1='one' c#3='two'
             11 join id=c#3
             12 join id=c#1
                 [12] join GROUP_MAX_SIZE_REACHED as ''
