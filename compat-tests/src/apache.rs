@@ -126,14 +126,19 @@ impl Apache {
 
     /// The same with another version that needs no ZooKeeper.
     pub fn start_version(version: &str, dir: &Path, data: &Path) -> Result<Self> {
+        Self::start_with(version, SETTINGS, dir, data)
+    }
+
+    /// The same with other settings, in which `{port}`, `{controller}` and `{dir}` are filled in.
+    pub fn start_with(version: &str, settings: &str, dir: &Path, data: &Path) -> Result<Self> {
         let (port, controller) = (free_port()?, free_port()?);
-        let settings = dir.join("apache.properties");
-        let text = SETTINGS
+        let file = dir.join("apache.properties");
+        let text = settings
             .replace("{port}", &port.to_string())
             .replace("{controller}", &controller.to_string())
             .replace("{dir}", &data.display().to_string());
-        fs::write(&settings, text)?;
-        let path = settings.display().to_string();
+        fs::write(&file, text)?;
+        let path = file.display().to_string();
         if !data.join("meta.properties").exists() {
             let formatted = run(
                 java(version, "kafka.tools.StorageTool")?

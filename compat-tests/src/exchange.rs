@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use monedula::wire::codec::{Reader, Writer};
-use monedula::wire::message::Request;
+use monedula::wire::codec::{DecodeError, Reader, Writer};
 use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use monedula::wire::message::{Message, Request};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -47,7 +47,14 @@ impl Connection {
         request: &R,
         version: i16,
     ) -> Result<Option<Answer<R::Response>>> {
-        let flexible = <R as monedula::wire::message::Message>::is_flexible(version);
+        if !self.send(request, version)? {
+            return Ok(None);
+        }
+        self.receive::<R>(version).map(Some)
+    }
+
+    /// Sends `request` in `version`; `false` if it cannot be said in that version.
+    pub fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<bool> {
         let mut frame = Writer::default();
         frame.i16(R::KEY);
         frame.i16(version);
@@ -56,42 +63,68 @@ impl Connection {
         frame.i16(4);
         let mut head = frame.into_bytes().to_vec();
         head.extend_from_slice(b"test");
-        if flexible {
+        if <R as Message>::is_flexible(version) {
             head.push(0);
         }
         let mut body = Writer::default();
         if request.write(&mut body, version).is_err() {
-            return Ok(None);
+            return Ok(false);
         }
         head.extend_from_slice(&body.into_bytes());
-        let answer = self.exchange(&head)?;
-        let Some(answer) = answer else {
-            return Ok(Some(Answer::Closed));
+        self.send_frame(&head)?;
+        Ok(true)
+    }
+
+    /// Waits for the answer to a request that was sent.
+    pub fn receive<R: Request>(&mut self, version: i16) -> Result<Answer<R::Response>> {
+        let Some(answer) = self.receive_frame()? else {
+            return Ok(Answer::Closed);
         };
         if answer.is_empty() {
-            return Ok(Some(Answer::Silence));
+            return Ok(Answer::Silence);
         }
         let mut reader = Reader::new(answer);
         let read = (|| {
             reader.i32()?;
-            if flexible && R::KEY != API_VERSIONS {
+            if <R as Message>::is_flexible(version) && R::KEY != API_VERSIONS {
                 reader.tagged_section(|_, _| Ok(false))?;
             }
-            let response =
-                <R::Response as monedula::wire::message::Message>::read(&mut reader, version)?;
+            let response = <R::Response as Message>::read(&mut reader, version)?;
             reader.finish()?;
-            Ok::<_, monedula::wire::codec::DecodeError>(response)
+            Ok::<_, DecodeError>(response)
         })();
-        Ok(Some(match read {
+        Ok(match read {
             Ok(response) => Answer::Response(response),
             Err(error) => Answer::Unreadable(error.to_string()),
-        }))
+        })
+    }
+
+    /// Whether something of an answer, or the end, is there within `limit`.
+    pub fn is_answered(&self, limit: Duration) -> Result<bool> {
+        self.stream.set_read_timeout(Some(limit))?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        match peeked {
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
+                Ok(false)
+            }
+            // A connection that was reset is told by who receives.
+            _ => Ok(true),
+        }
     }
 
     /// Sends a frame; gives the answer's, or `None` when the connection is closed instead. Silence is an empty frame.
     pub fn exchange(&mut self, frame: &[u8]) -> Result<Option<Bytes>> {
+        self.send_frame(frame)?;
+        self.receive_frame()
+    }
+
+    fn send_frame(&mut self, frame: &[u8]) -> Result<()> {
         let size = u32::try_from(frame.len())?.to_be_bytes();
-        self.stream.write_all(&[&size[..], frame].concat())?;
+        Ok(self.stream.write_all(&[&size[..], frame].concat())?)
+    }
+
+    fn receive_frame(&mut self) -> Result<Option<Bytes>> {
         let mut size = [0; 4];
         match self.stream.read_exact(&mut size) {
             Ok(()) => {}

@@ -3,6 +3,7 @@
 //! needs in its `#[ignore]`.
 
 pub mod apache;
+pub mod chance;
 pub mod client;
 pub mod exchange;
 pub mod java;

@@ -1,0 +1,38 @@
+//! Chance from a seed, so that a run can be repeated.
+
+use monedula::base::time::Clock;
+
+/// A small generator (xorshift); equal seeds give equal numbers.
+#[derive(Clone, Debug)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        // Neighbouring seeds must not begin alike, and zero would stay zero.
+        let mut chance = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        chance.below(2);
+        chance
+    }
+
+    /// One of `0..end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 16) % end as u64) as usize
+    }
+
+    pub fn one_of<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// The number that an environment variable holds.
+pub fn from_environment(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// The seed in an environment variable, otherwise one that was not used before.
+pub fn seed(variable: &str) -> u64 {
+    from_environment(variable).unwrap_or_else(|| Clock.now().unsigned_abs())
+}

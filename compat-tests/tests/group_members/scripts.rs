@@ -1,0 +1,476 @@
+//! What members of a group do to each other: each script is one story.
+
+use anyhow::Result;
+
+use crate::stage::{Join, Stage};
+
+pub type Script = fn(&mut Stage) -> Result<()>;
+
+pub const SCRIPTS: &[(&str, Script)] = &[
+    ("two-of-the-oldest-version", two_old),
+    ("two-of-the-newest-version", two_new),
+    ("versions-side-by-side", side_by_side),
+    ("a-protocol-that-all-have", protocols),
+    ("rejoining", rejoining),
+    ("a-follower-syncs-first", follower_first),
+    ("a-leader-that-never-syncs", silent_leader),
+    ("a-leader-that-dies", dead_leader),
+    ("a-follower-that-dies", dead_follower),
+    ("a-member-that-does-not-rejoin", absent),
+    ("an-id-that-is-not-used", unused_id),
+    ("leaving-while-others-rejoin", leaving_early),
+    ("too-many", too_many),
+    ("a-static-member-comes-back", static_return),
+    ("a-static-member-comes-back-otherwise", static_otherwise),
+    ("a-static-leader-comes-back", static_leader),
+    ("a-static-member-comes-back-early", static_early),
+    ("static-members-leave", static_leaves),
+    ("a-static-member-dies", static_dies),
+    ("offsets-of-members", commits),
+    ("deleting", deleting),
+];
+
+const TIMEOUT: Join = Join {
+    session_ms: 1_000,
+    rebalance_ms: 2_000,
+    version: 9,
+    instance: None,
+    protocols: &["range"],
+    protocol_type: "consumer",
+    metadata: 0,
+    as_new: false,
+};
+
+/// A new member of today's clients: the first answer is only its id.
+fn arrives(stage: &mut Stage, who: &'static str, how: Join) -> Result<()> {
+    stage.join(who, how)?;
+    if how.version >= 4 && how.instance.is_none() {
+        stage.join(who, how)?;
+    }
+    Ok(())
+}
+
+/// a leads, b follows, both have their assignments.
+fn pair(stage: &mut Stage, a: Join, b: Join) -> Result<()> {
+    arrives(stage, "a", a)?;
+    stage.sync("a", 5, 0)?;
+    arrives(stage, "b", b)?;
+    stage.beat("a", 0)?;
+    stage.join("a", a)?;
+    stage.sync("a", 5, 0)?;
+    stage.sync("b", 5, 0)
+}
+
+fn two(stage: &mut Stage, join: i16, sync: i16, leave: i16) -> Result<()> {
+    let how = Join {
+        version: join,
+        ..Join::default()
+    };
+    arrives(stage, "a", how)?;
+    stage.describe()?;
+    stage.sync("a", sync, 0)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    arrives(stage, "b", how)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.join("a", how)?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.sync("b", sync, 0)?;
+    stage.sync("a", sync, 0)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.beat("b", -1)?;
+    stage.sync("b", sync, 0)?;
+    stage.sync("a", sync, -1)?;
+    stage.leave("b", leave)?;
+    stage.beat("b", 0)?;
+    stage.beat("a", 0)?;
+    stage.describe()?;
+    stage.join("a", how)?;
+    stage.sync("a", sync, 0)?;
+    stage.leave("a", leave)?;
+    stage.describe()?;
+    stage.leave("a", leave)
+}
+
+fn two_old(stage: &mut Stage) -> Result<()> {
+    two(stage, 0, 0, 0)
+}
+
+fn two_new(stage: &mut Stage) -> Result<()> {
+    two(stage, 9, 5, 5)
+}
+
+fn side_by_side(stage: &mut Stage) -> Result<()> {
+    let of = |version| Join {
+        version,
+        ..Join::default()
+    };
+    arrives(stage, "a", of(1))?;
+    stage.sync("a", 1, 0)?;
+    arrives(stage, "b", of(4))?;
+    arrives(stage, "c", of(9))?;
+    stage.describe()?;
+    stage.join("a", of(1))?;
+    stage.sync("c", 5, 0)?;
+    stage.sync("b", 3, 0)?;
+    stage.sync("a", 1, 0)?;
+    stage.describe()?;
+    stage.leave("b", 1)?;
+    stage.beat("a", 0)?;
+    stage.beat("c", 0)
+}
+
+fn protocols(stage: &mut Stage) -> Result<()> {
+    let with = |protocols| Join {
+        protocols,
+        ..Join::default()
+    };
+    arrives(stage, "a", with(&["sticky", "range"]))?;
+    stage.sync("a", 5, 0)?;
+    arrives(stage, "b", with(&["round", "range"]))?;
+    stage.join("a", with(&["sticky", "range"]))?;
+    stage.sync("a", 5, 0)?;
+    stage.sync("b", 5, 0)?;
+    stage.describe()?;
+    stage.join("c", with(&["strange"]))?;
+    stage.join("c", with(&["sticky", "round"]))?;
+    stage.join(
+        "c",
+        Join {
+            protocol_type: "connect",
+            ..Join::default()
+        },
+    )?;
+    stage.join("c", with(&[]))?;
+    // Two of three vote for the one, the third can do it.
+    arrives(stage, "d", with(&["range", "sticky", "round"]))?;
+    stage.join("a", with(&["sticky", "range"]))?;
+    stage.join("b", with(&["sticky", "range"]))?;
+    stage.sync("d", 5, 0)?;
+    stage.describe()?;
+    // A member that no longer has what it had.
+    stage.join("a", with(&["strange"]))?;
+    stage.join("a", with(&["range"]))?;
+    stage.describe()
+}
+
+fn rejoining(stage: &mut Stage) -> Result<()> {
+    let how = Join::default();
+    let changed = Join { metadata: 1, ..how };
+    pair(stage, how, how)?;
+    // A follower with nothing new is told what it has; one with other metadata starts a rebalance, and so does a leader.
+    stage.join("b", how)?;
+    stage.beat("a", 0)?;
+    stage.join("b", changed)?;
+    stage.beat("a", 0)?;
+    stage.join("a", how)?;
+    stage.describe()?;
+    // Before the assignment is there.
+    stage.join("b", changed)?;
+    stage.join("a", how)?;
+    stage.join("b", how)?;
+    stage.describe()?;
+    stage.join("a", how)?;
+    stage.sync("b", 5, 0)?;
+    stage.sync("a", 5, 0)?;
+    stage.join("a", how)?;
+    stage.join("b", changed)?;
+    stage.sync("a", 5, 0)?;
+    stage.sync("b", 5, 0)?;
+    stage.describe()
+}
+
+fn follower_first(stage: &mut Stage) -> Result<()> {
+    let how = Join::default();
+    arrives(stage, "a", how)?;
+    stage.sync("a", 5, 0)?;
+    arrives(stage, "b", how)?;
+    stage.join("a", how)?;
+    stage.sync("b", 5, 0)?;
+    stage.describe()?;
+    stage.commit("b", 0, 1)?;
+    arrives(stage, "c", how)?;
+    stage.describe()?;
+    stage.sync("a", 5, 0)?;
+    stage.join("a", how)?;
+    stage.join("b", how)?;
+    stage.sync("c", 5, 0)?;
+    stage.sync("a", 5, 0)?;
+    stage.sync("b", 5, 0)?;
+    stage.describe()
+}
+
+fn silent_leader(stage: &mut Stage) -> Result<()> {
+    let how = Join {
+        session_ms: 20_000,
+        ..TIMEOUT
+    };
+    arrives(stage, "a", how)?;
+    arrives(stage, "b", how)?;
+    stage.join("a", how)?;
+    stage.sync("b", 5, 0)?;
+    stage.wait(3_500)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.join("b", how)?;
+    stage.describe()
+}
+
+fn dead_leader(stage: &mut Stage) -> Result<()> {
+    pair(
+        stage,
+        TIMEOUT,
+        Join {
+            session_ms: 20_000,
+            ..TIMEOUT
+        },
+    )?;
+    stage.wait(1_500)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.join(
+        "b",
+        Join {
+            session_ms: 20_000,
+            ..TIMEOUT
+        },
+    )?;
+    stage.sync("b", 5, 0)?;
+    stage.describe()
+}
+
+fn dead_follower(stage: &mut Stage) -> Result<()> {
+    let lasting = Join {
+        session_ms: 20_000,
+        ..TIMEOUT
+    };
+    pair(stage, lasting, TIMEOUT)?;
+    stage.wait(1_500)?;
+    stage.beat("a", 0)?;
+    stage.join("a", lasting)?;
+    stage.sync("a", 5, 0)?;
+    stage.commit("b", 0, 3)?;
+    stage.describe()
+}
+
+fn absent(stage: &mut Stage) -> Result<()> {
+    let lasting = Join {
+        session_ms: 20_000,
+        ..TIMEOUT
+    };
+    pair(stage, lasting, lasting)?;
+    arrives(stage, "c", lasting)?;
+    stage.join("b", lasting)?;
+    stage.describe()?;
+    stage.wait(3_000)?;
+    stage.beat("a", 0)?;
+    stage.describe()
+}
+
+fn unused_id(stage: &mut Stage) -> Result<()> {
+    stage.join("a", TIMEOUT)?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.sync("a", 5, 0)?;
+    stage.wait(1_500)?;
+    stage.describe()?;
+    stage.join("a", TIMEOUT)?;
+    stage.join("b", TIMEOUT)?;
+    stage.leave("b", 5)?;
+    stage.join("b", TIMEOUT)?;
+    stage.describe()
+}
+
+fn leaving_early(stage: &mut Stage) -> Result<()> {
+    let how = Join::default();
+    pair(stage, how, how)?;
+    // Who leads when two are left is up to a hash table in Kafka, so there is one in the end.
+    arrives(stage, "c", how)?;
+    stage.leave("a", 5)?;
+    stage.describe()?;
+    stage.leave("b", 5)?;
+    stage.describe()
+}
+
+fn too_many(stage: &mut Stage) -> Result<()> {
+    let how = Join {
+        version: 3,
+        ..Join::default()
+    };
+    stage.join("a", how)?;
+    stage.sync("a", 3, 0)?;
+    for who in ["b", "c", "d"] {
+        stage.join(who, how)?;
+    }
+    stage.join("e", how)?;
+    stage.join("f", Join::default())?;
+    stage.describe()?;
+    stage.join("a", how)?;
+    stage.describe()?;
+    stage.join("f", Join::default())?;
+    stage.join(
+        "g",
+        Join {
+            instance: Some("g"),
+            ..Join::default()
+        },
+    )
+}
+
+/// A static member that is in a group as a, one that is in as b.
+const A: Join = Join {
+    instance: Some("i-a"),
+    session_ms: 30_000,
+    rebalance_ms: 30_000,
+    ..TIMEOUT
+};
+const B: Join = Join {
+    instance: Some("i-b"),
+    ..A
+};
+
+fn static_return(stage: &mut Stage) -> Result<()> {
+    pair(stage, A, B)?;
+    stage.describe()?;
+    // The same instance in a new process: no rebalance, the old one is fenced.
+    stage.join("c", B)?;
+    stage.beat("a", 0)?;
+    stage.beat("b", 0)?;
+    stage.commit("b", 0, 7)?;
+    stage.join("b", B)?;
+    stage.leave("b", 5)?;
+    stage.sync("c", 5, 0)?;
+    stage.beat("c", 0)?;
+    stage.describe()
+}
+
+fn static_otherwise(stage: &mut Stage) -> Result<()> {
+    pair(stage, A, B)?;
+    stage.join("c", Join { metadata: 1, ..B })?;
+    stage.beat("a", 0)?;
+    stage.describe()?;
+    stage.join(
+        "d",
+        Join {
+            protocols: &["round"],
+            ..B
+        },
+    )?;
+    stage.join("a", A)?;
+    stage.describe()
+}
+
+fn static_leader(stage: &mut Stage) -> Result<()> {
+    pair(stage, A, B)?;
+    // Before version 9 nobody could tell it that nothing is to be assigned.
+    stage.join("c", A)?;
+    stage.beat("b", 0)?;
+    stage.sync("c", 5, 0)?;
+    stage.join("d", Join { version: 8, ..A })?;
+    stage.beat("b", 0)?;
+    stage.sync("d", 5, 0)?;
+    stage.join("e", Join { version: 5, ..A })?;
+    stage.sync("e", 3, 0)?;
+    stage.beat("d", 0)?;
+    stage.beat("b", 0)?;
+    stage.describe()
+}
+
+fn static_early(stage: &mut Stage) -> Result<()> {
+    pair(stage, A, B)?;
+    arrives(stage, "c", Join::default())?;
+    stage.join("b", B)?;
+    stage.join("d", B)?;
+    stage.describe()?;
+    stage.join("a", A)?;
+    stage.join("e", B)?;
+    stage.sync("d", 5, 0)?;
+    stage.describe()?;
+    stage.join("f", A)?;
+    stage.describe()
+}
+
+fn static_leaves(stage: &mut Stage) -> Result<()> {
+    pair(stage, A, B)?;
+    stage.remove("i-x")?;
+    stage.remove("i-b")?;
+    stage.beat("b", 0)?;
+    stage.beat("a", 0)?;
+    stage.describe()?;
+    stage.join("a", A)?;
+    stage.leave("a", 5)?;
+    stage.join("b", B)?;
+    stage.describe()
+}
+
+fn static_dies(stage: &mut Stage) -> Result<()> {
+    pair(
+        stage,
+        A,
+        Join {
+            session_ms: 1_000,
+            ..B
+        },
+    )?;
+    stage.wait(1_500)?;
+    stage.beat("b", 0)?;
+    stage.beat("a", 0)?;
+    stage.join("c", B)?;
+    stage.join("a", A)?;
+    stage.describe()
+}
+
+fn commits(stage: &mut Stage) -> Result<()> {
+    let how = Join::default();
+    arrives(stage, "a", how)?;
+    stage.commit("a", 0, 1)?;
+    stage.sync("a", 5, 0)?;
+    stage.commit("a", 0, 2)?;
+    stage.commit("a", -1, 3)?;
+    stage.commit("a", 1, 4)?;
+    stage.commit("nobody", 0, 5)?;
+    stage.commit("nobody", -1, 5)?;
+    arrives(stage, "b", how)?;
+    stage.commit("a", 0, 6)?;
+    stage.commit("b", 0, 6)?;
+    stage.join("a", how)?;
+    stage.commit("a", 0, 7)?;
+    stage.commit("b", 0, 7)?;
+    stage.sync("a", 5, 0)?;
+    stage.commit("b", 0, 8)?;
+    stage.leave("a", 5)?;
+    stage.leave("b", 5)?;
+    stage.commit("b", 0, 9)?;
+    stage.commit("nobody", -1, 9)?;
+    stage.describe()
+}
+
+fn deleting(stage: &mut Stage) -> Result<()> {
+    let how = Join::default();
+    stage.delete()?;
+    stage.join("a", how)?;
+    stage.delete()?;
+    stage.join("a", how)?;
+    stage.delete()?;
+    stage.join(
+        "a",
+        Join {
+            as_new: true,
+            ..how
+        },
+    )?;
+    stage.leave("a", 5)?;
+    stage.describe()?;
+    stage.delete()?;
+    stage.describe()?;
+    stage.beat("a", 0)?;
+    stage.join("a", how)?;
+    stage.describe()
+}
