@@ -222,10 +222,7 @@ impl Broker {
         // Doors open last.
         let (stop, stopping) = watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
-        let admission = Arc::new(Admission::new(
-            config.settings.int("max.connections").max(1) as usize,
-            config.settings.int("max.connections.per.ip").max(0) as usize,
-        ));
+        let admission = Arc::<Admission>::default();
         let limits = limits(&config);
         let mut addresses = Vec::new();
         for (listener, opened) in sockets {

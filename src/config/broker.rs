@@ -390,6 +390,10 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         .map(PathBuf::from)
         .or_else(|| log_dirs.first().cloned())
         .unwrap_or_default();
+    let overrides = "max.connections.per.ip.overrides";
+    if let Err(reason) = connections_per_ip(settings.get(overrides).unwrap_or_default()) {
+        faults.add(overrides, format_args!("{overrides}: {reason}"));
+    }
     let rack = settings.explicit("broker.rack").map(str::to_owned);
     BrokerConfig {
         node_id,
@@ -420,6 +424,20 @@ pub fn advertised(settings: &BrokerSettings, value: &str) -> Result<Vec<Endpoint
                 return Err(format!("{} is not in listeners", endpoint.name));
             }
             Ok(endpoint)
+        })
+        .collect()
+}
+
+/// Reads `max.connections.per.ip.overrides`: hosts and how many connections each may have.
+pub fn connections_per_ip(value: &str) -> Result<Vec<(&str, usize)>, String> {
+    list(value)
+        .map(|one| {
+            // An IPv6 address has colons of its own.
+            let (host, most) = one.rsplit_once(':').unwrap_or((one, ""));
+            match most.trim().parse() {
+                Ok(most) if !host.is_empty() => Ok((host.trim(), most)),
+                _ => Err(format!("{one} is not HOST:NUMBER")),
+            }
         })
         .collect()
 }

@@ -1576,7 +1576,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some(""),
         Any,
         ClusterWide,
-        Later,
+        Works,
         "",
         "",
     ),

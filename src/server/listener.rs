@@ -2,50 +2,99 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::connection::{Limits, serve};
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
-use crate::config::broker::advertised;
+use crate::config::broker::{BrokerSettings, advertised, connections_per_ip};
 use crate::config::listener::Endpoint;
-use crate::metadata::controller::settings::ADVERTISED_LISTENERS;
-use crate::metadata::image::BROKER_RESOURCE;
+use crate::metadata::controller::settings::{ADVERTISED_LISTENERS, CONNECTIONS_PER_IP};
+use crate::metadata::image::{BROKER_RESOURCE, Image};
 
 /// Pause after an accept that failed: usually the process is out of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How often a connection that waits for a place looks whether the limit was raised.
+const LIMIT_CHECK: Duration = Duration::from_secs(1);
 
-/// How many connections there are and may be, over all listeners.
-#[derive(Debug)]
+const MAX_CONNECTIONS: &str = "max.connections";
+const MAX_PER_IP: &str = "max.connections.per.ip";
+
+/// How many connections there are, over all listeners.
+#[derive(Debug, Default)]
 pub struct Admission {
-    total_max: usize,
-    per_ip_max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
+    /// A connection has ended.
+    freed: Notify,
+    /// What the settings allowed when they were read last, and of which image.
+    allowed: Mutex<Option<(Arc<Image>, Arc<Allowed>)>>,
 }
 
-impl Admission {
-    pub fn new(total_max: usize, per_ip_max: usize) -> Self {
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// How many there may be.
+#[derive(Debug)]
+struct Allowed {
+    total: usize,
+    per_ip: usize,
+    of_some: HashMap<IpAddr, usize>,
+}
+
+impl Allowed {
+    fn by(settings: &BrokerSettings) -> Self {
+        let overrides = settings.get(CONNECTIONS_PER_IP).unwrap_or_default();
+        let mut of_some = HashMap::new();
+        for (host, most) in connections_per_ip(overrides).unwrap_or_default() {
+            match (host, 0).to_socket_addrs() {
+                Ok(found) => of_some.extend(found.map(|one| (one.ip().to_canonical(), most))),
+                Err(error) => tracing::warn!(host, %error, "no address for {CONNECTIONS_PER_IP}"),
+            }
+        }
         Self {
-            total_max,
-            per_ip_max,
-            open: Mutex::default(),
+            total: settings.int(MAX_CONNECTIONS).max(1) as usize,
+            per_ip: settings.int(MAX_PER_IP).max(0) as usize,
+            of_some,
         }
     }
 
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admitted> {
+    fn of(&self, ip: IpAddr) -> usize {
+        let ip = ip.to_canonical();
+        self.of_some.get(&ip).copied().unwrap_or(self.per_ip)
+    }
+}
+
+/// Why a connection gets no place.
+#[derive(Debug, PartialEq)]
+enum Refused {
+    /// There are as many as there may be, until one of them ends.
+    Full,
+    /// Its address has as many as it may have.
+    Address,
+}
+
+impl Admission {
+    fn admit(self: &Arc<Self>, ip: IpAddr, allowed: &Allowed) -> Result<Admitted, Refused> {
         let mut open = self.open.lock();
-        let total: usize = open.values().sum();
-        let of_ip = open.get(&ip).copied().unwrap_or(0);
-        if total >= self.total_max || of_ip >= self.per_ip_max {
-            return None;
+        if open.total >= allowed.total {
+            return Err(Refused::Full);
         }
-        open.insert(ip, of_ip + 1);
-        Some(Admitted {
+        let of_ip = open.by_ip.entry(ip).or_default();
+        if *of_ip >= allowed.of(ip) {
+            return Err(Refused::Address);
+        }
+        *of_ip += 1;
+        open.total += 1;
+        Ok(Admitted {
             ip,
             admission: Arc::clone(self),
         })
@@ -62,12 +111,14 @@ struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut open = self.admission.open.lock();
-        if let Some(count) = open.get_mut(&self.ip) {
+        open.total -= 1;
+        if let Some(count) = open.by_ip.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.ip);
+                open.by_ip.remove(&self.ip);
             }
         }
+        self.admission.freed.notify_waiters();
     }
 }
 
@@ -94,21 +145,73 @@ impl Acceptor {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 accepted = socket.accept() => accepted,
             };
-            match accepted {
-                Ok((stream, peer)) => self.take(stream, peer),
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(listener = %self.listener, %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let place = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return,
+                place = self.place(peer) => place,
+            };
+            if let Some(place) = place {
+                self.take(stream, peer, place);
+            }
+        }
+    }
+
+    /// A place for a connection, or `None` if its address has too many. Where there are as many as there may be, it waits for
+    /// one to end, and those behind it wait in the backlog, as with Kafka.
+    async fn place(&self, peer: SocketAddr) -> Option<Admitted> {
+        let mut told = false;
+        loop {
+            let freed = self.admission.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // From here on no end of a connection is missed.
+            freed.as_mut().enable();
+            match self.admission.admit(peer.ip(), &self.allowed()) {
+                Ok(place) => return Some(place),
+                Err(Refused::Address) => {
+                    tracing::info!(
+                        %peer, listener = %self.listener,
+                        "refusing a connection: its address has {MAX_PER_IP} of them"
+                    );
+                    return None;
+                }
+                Err(Refused::Full) => {
+                    if !told {
+                        tracing::warn!(
+                            %peer, listener = %self.listener,
+                            "a connection waits until another one ends: there are {MAX_CONNECTIONS} of them"
+                        );
+                        told = true;
+                    }
+                    // The limit may be raised meanwhile.
+                    let _ = tokio::time::timeout(LIMIT_CHECK, freed).await;
                 }
             }
         }
     }
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = self.admission.admit(peer.ip()) else {
-            tracing::warn!(%peer, listener = %self.listener, "refusing a connection: there are too many");
-            return;
-        };
+    /// What the settings say now: they can be changed while the broker runs.
+    fn allowed(&self) -> Arc<Allowed> {
+        let image = self.services.image.load();
+        let mut known = self.admission.allowed.lock();
+        match &*known {
+            Some((of, allowed)) if Arc::ptr_eq(of, &image) => Arc::clone(allowed),
+            _ => {
+                let allowed = Arc::new(Allowed::by(&self.services.settings(&image)));
+                *known = Some((image, Arc::clone(&allowed)));
+                allowed
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, peer: SocketAddr, place: Admitted) {
         let info = match self.greet(&stream, peer) {
             Ok(info) => Arc::new(info),
             Err(error) => {

@@ -383,6 +383,39 @@ async fn connections_are_limited_and_idle_ones_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_for_a_place() {
+    let node = Node::start(&[("max.connections", "2")]).await;
+    let (mut one, mut two) = (node.connect().await, node.connect().await);
+    assert!(one.is_alive().await && two.is_alive().await);
+    let mut three = node.connect().await;
+    three
+        .send(&frame(1, 0, &ApiVersionsRequest::default()))
+        .await;
+    let early = tokio::time::timeout(Duration::from_millis(300), three.stream.read_u8()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(one);
+    assert!(three.try_answer().await.is_some());
+    assert!(two.is_alive().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_may_have_a_limit_of_its_own() {
+    let settings = [
+        ("max.connections.per.ip", "0"),
+        ("max.connections.per.ip.overrides", "127.0.0.1:1,::1:5"),
+    ];
+    let node = Node::start(&settings).await;
+    let mut one = node.connect().await;
+    assert!(one.is_alive().await);
+    assert!(node.connect().await.is_closed().await);
+    let elsewhere = tokio::net::TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = elsewhere.connect(node.broker.addresses()[0]).await.unwrap();
+    assert!(Client { stream }.is_closed().await);
+    assert!(one.is_alive().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn half_sent_requests_give_way_when_their_memory_is_used_up() {
     let node = Node::start(&[("queued.max.request.bytes", "300000")]).await;
     let mut clients = Vec::new();

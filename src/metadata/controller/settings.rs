@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Decision};
 use crate::base::ids::BrokerId;
-use crate::config::broker::advertised;
+use crate::config::broker::{advertised, connections_per_ip};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
@@ -38,6 +38,8 @@ const SUBTRACT: i8 = 3;
 
 /// The setting whose change new connections notice.
 pub const ADVERTISED_LISTENERS: &str = "advertised.listeners";
+/// How many connections some hosts may have.
+pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
 /// IncrementalAlterConfigs: each resource succeeds or fails as a whole.
 pub fn incremental_alter(
@@ -372,6 +374,9 @@ fn check_values(
                     ));
                 }
                 setting.check(value).map_err(invalid)?;
+                if key == CONNECTIONS_PER_IP {
+                    connections_per_ip(value).map_err(invalid)?;
+                }
             }
             Ok(())
         }
