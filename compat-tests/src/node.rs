@@ -1,5 +1,6 @@
 //! A monedula process on a free port, with its data in a directory of its own.
 
+use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +21,7 @@ pub struct Node {
     port: u16,
     dir: PathBuf,
     settings: Option<PathBuf>,
-    _own: Option<tempfile::TempDir>,
+    own: Option<tempfile::TempDir>,
 }
 
 /// The binary under test: `MONEDULA_BIN`, or what `cargo build --profile compat` made.
@@ -50,7 +51,7 @@ impl Node {
             port: free_port()?,
             dir: own.path().join("data"),
             settings: None,
-            _own: Some(own),
+            own: Some(own),
         };
         node.resume()?;
         Ok(node)
@@ -63,7 +64,7 @@ impl Node {
             port: free_port()?,
             dir: dir.to_owned(),
             settings: None,
-            _own: None,
+            own: None,
         };
         node.resume()?;
         Ok(node)
@@ -83,7 +84,7 @@ impl Node {
             port,
             dir,
             settings: Some(file),
-            _own: Some(own),
+            own: Some(own),
         };
         node.resume()?;
         Ok(node)
@@ -108,7 +109,15 @@ impl Node {
                 ])
                 .args(["--override", &format!("log.dirs={}", self.dir.display())]),
         };
-        let child = command.stdout(Stdio::null()).spawn()?;
+        let log = match self.log_file() {
+            Some(file) => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(file)?
+                .into(),
+            None => Stdio::null(),
+        };
+        let child = command.stdout(log).spawn()?;
         self.child = Some(child);
         ensure!(
             eventually(START_LIMIT, || listens(self.port)),
@@ -124,6 +133,19 @@ impl Node {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn log_file(&self) -> Option<PathBuf> {
+        Some(self.own.as_ref()?.path().join("log"))
+    }
+
+    /// The lines that it logged since its directory was made; none if the directory is somebody else's.
+    pub fn log(&self) -> Result<Vec<String>> {
+        let Some(file) = self.log_file() else {
+            return Ok(Vec::new());
+        };
+        let text = std::fs::read_to_string(file)?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// Its process, while it runs.

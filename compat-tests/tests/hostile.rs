@@ -1,14 +1,16 @@
 //! The promise: bytes from outside cost what they weigh, and nobody else notices. Measured from outside, with clients that
 //! promise what they do not send and ask for what they do not read.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::Node;
 use monedula::wire::batch::builder::BatchBuilder;
+use monedula::wire::batch::compression::Compression;
 use monedula::wire::codec::{Records, Writer};
 use monedula::wire::message::api_versions::ApiVersionsRequest;
 use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
@@ -218,5 +220,153 @@ fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
     println!("{CLIENTS} consumers that do not read: {grown} bytes more");
     let due = CLIENTS * (64 << 10) + SLACK;
     ensure!(grown < due, "{grown} bytes, where {due} are due");
+    Ok(())
+}
+
+/// One record of so many zeros, which nearly vanish.
+fn bomb(compression: Compression, size: usize) -> ProduceRequest {
+    let mut batch = BatchBuilder::new(compression);
+    batch.push(1_700_000_000_000, None, Some(&vec![0; size]));
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData {
+            name: "bombs".into(),
+            partition_data: vec![PartitionProduceData {
+                index: 0,
+                records: Some(Records::Bytes(batch.build())),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn records_that_unpack_to_much_take_little_memory() -> Result<()> {
+    let node = Node::start()?;
+    create(&node, "bombs")?;
+    for (compression, size) in [
+        (Compression::Gzip, 200 * MIB),
+        (Compression::Zstd, 200 * MIB),
+        (Compression::Lz4, 100 * MIB),
+        (Compression::Snappy, 16 * MIB),
+    ] {
+        let request = bomb(compression, size);
+        let before = node.resident()?;
+        let most = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| answered(&node, &request, 9));
+            while !sent.is_finished() {
+                most.fetch_max(node.resident()?, Ordering::Relaxed);
+                nobody_is_disturbed(&node)?;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let answer = sent
+                .join()
+                .map_err(|_| anyhow!("the producer panicked"))??;
+            let error = answer.responses[0].partition_responses[0].error_code;
+            ensure!(error == 0, "{compression:?} was refused: {error}");
+            Ok(())
+        })?;
+        let grown = most.into_inner().saturating_sub(before);
+        println!("{compression:?}: {grown} bytes more for {size} unpacked");
+        ensure!(grown < SLACK + 4 * MIB, "{grown} bytes for {compression:?}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn clients_that_send_a_byte_at_a_time_hold_up_nobody() -> Result<()> {
+    const CLIENTS: usize = 500;
+    let node = Node::start()?;
+    let request = frame(&ApiVersionsRequest::default(), 0)?;
+    let mut clients = (0..CLIENTS)
+        .map(|_| TcpStream::connect(node.address()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    for byte in &request {
+        for client in &mut clients {
+            client.write_all(&[*byte])?;
+        }
+        nobody_is_disturbed(&node)?;
+    }
+    for client in &mut clients {
+        client.set_read_timeout(Some(ANSWER_MAX))?;
+        client.read_exact(&mut [0; 4])?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the binary"]
+fn a_client_without_manners_is_worth_one_line() -> Result<()> {
+    let node = Node::start()?;
+    let framed = |body: &[u8]| {
+        let size = (body.len() as u32).to_be_bytes();
+        [&size[..], body].concat()
+    };
+    let mut cut = frame(&CreateTopicsRequest::default(), 7)?;
+    cut.truncate(cut.len() - 1);
+    let size = (cut.len() as u32 - 4).to_be_bytes();
+    cut[..4].copy_from_slice(&size);
+    let unmannered: &[(&str, Vec<u8>)] = &[
+        (
+            "a length of two thousand million",
+            vec![0x7f, 0xff, 0xff, 0xff],
+        ),
+        ("a length below zero", vec![0xff, 0xff, 0xff, 0xff]),
+        ("an empty frame", vec![0; 4]),
+        (
+            "an unknown API",
+            framed(&[0x7f, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff]),
+        ),
+        (
+            "an unknown version",
+            framed(&[0, 3, 0x7f, 0, 0, 0, 0, 1, 0xff, 0xff]),
+        ),
+        ("a body that ends early", cut),
+        (
+            "HTTP",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        ),
+        (
+            "TLS",
+            [&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 501]].concat(),
+        ),
+    ];
+    for (what, bytes) in unmannered {
+        let before = node.log()?.len();
+        let mut client = TcpStream::connect(node.address())?;
+        client.write_all(bytes)?;
+        client.set_read_timeout(Some(ANSWER_MAX))?;
+        let mut rest = Vec::new();
+        // The end, or a reset where bytes were left unread.
+        match client.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => bail!("{what}: {error}"),
+        }
+        nobody_is_disturbed(&node)?;
+        let log = node.log()?;
+        let told = &log[before..];
+        println!("{what}: {told:?}");
+        ensure!(told.len() == 1, "{what}: {told:?}");
+        let peer = client.local_addr()?.port().to_string();
+        ensure!(
+            told[0].contains(&peer),
+            "{what}: {} does not say who",
+            told[0]
+        );
+    }
+    // Who says nothing wrong, or goes away in the middle, is worth none.
+    let before = node.log()?.len();
+    drop(TcpStream::connect(node.address())?);
+    TcpStream::connect(node.address())?.write_all(&[0, 0, 1, 0, 3])?;
+    std::thread::sleep(Duration::from_millis(300));
+    nobody_is_disturbed(&node)?;
+    let log = node.log()?;
+    ensure!(log.len() == before, "{:?}", &log[before..]);
     Ok(())
 }
