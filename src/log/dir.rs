@@ -61,6 +61,10 @@ impl MetaProperties {
             ),
             None => None,
         };
+        if version == 1 && node_id.is_none() {
+            let what = "it has no node.id: it is not whole";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what)).at("read", path);
+        }
         let directory_id = match get("directory.id") {
             Some(text) => Some(
                 text.parse()

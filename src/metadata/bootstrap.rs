@@ -180,11 +180,11 @@ pub fn format(
 
 /// The identity in a directory; `None` when it is not formatted, or not there.
 fn look(dir: &Path) -> Result<Option<MetaProperties>, StorageError> {
-    match fs::symlink_metadata(dir) {
+    let facts = match fs::metadata(dir) {
+        // A link that leads nowhere is a disk that is not mounted, too.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         facts => facts.at("look at", dir)?,
     };
-    let facts = fs::metadata(dir).at("follow the symbolic link", dir)?;
     if !facts.is_dir() {
         return Err(Error::new(
             ErrorKind::NotADirectory,

@@ -128,13 +128,9 @@ fn describe(
     index: usize,
     partition: &Partition,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let alive = |id: &i32| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
     DescribeTopicPartitionsResponsePartition {
-        error_code: if alive(&partition.leader) {
-            0
-        } else {
-            ErrorCode::LeaderNotAvailable.code()
-        },
+        // Unlike Metadata, this says by the leader alone that there is none.
+        error_code: 0,
         partition_index: index as i32,
         leader_id: partition.leader,
         leader_epoch: partition.leader_epoch,

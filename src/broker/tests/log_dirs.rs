@@ -373,7 +373,11 @@ async fn a_directory_that_is_not_what_it_should_be_is_named() {
         fs::remove_dir_all(&dirs[1]).unwrap();
         std::os::unix::fs::symlink("/nowhere", &dirs[1]).unwrap();
     };
-    check(dangling, Ok([0, 56, 0])).await;
+    check(dangling, Err(&["/b", "mount its disk"])).await;
+    let nobodys = |dirs: &[PathBuf]| {
+        fs::write(dirs[1].join("meta.properties"), "version=1\n").unwrap();
+    };
+    check(nobodys, Ok([0, 56, 0])).await;
     // The same partition twice.
     let twice = |dirs: &[PathBuf]| {
         let from = dirs[1].join("t-1");
