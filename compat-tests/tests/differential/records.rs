@@ -2,12 +2,17 @@
 
 use anyhow::Result;
 use bytes::Bytes;
+use bytestring::ByteString;
+use compat_tests::exchange::Answer;
 use monedula::base::ids::Uuid;
 use monedula::base::time::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::batch::header;
 use monedula::wire::codec::Records;
+use monedula::wire::message::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use monedula::wire::message::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
@@ -22,7 +27,7 @@ use monedula::wire::message::offset_for_leader_epoch::{
 };
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use super::pair::Pair;
+use super::pair::{Broker, Pair};
 
 pub fn play(pair: &mut Pair) -> Result<()> {
     produce(pair)?;
@@ -414,6 +419,37 @@ fn offsets(pair: &mut Pair) -> Result<()> {
     };
     pair.scene("some", |_| dirs(Some(&["t", "nope"])))?;
     pair.scene("none", |_| dirs(Some(&[])))?;
+
+    // Each broker is asked for a directory of its own.
+    let own = |broker: &mut Broker| match broker.ask(&dirs(None), 4) {
+        Ok(Some(Answer::Response(answer))) => answer.results[0].log_dir.clone(),
+        _ => "/none".into(),
+    };
+    let alter = |path: ByteString, topic: &str, partitions: &[i32]| AlterReplicaLogDirsRequest {
+        dirs: vec![AlterReplicaLogDir {
+            path,
+            topics: vec![AlterReplicaLogDirTopic {
+                name: topic.into(),
+                partitions: partitions.to_vec(),
+            }],
+        }],
+    };
+    let long = "x".repeat(249);
+    pair.scene("to where it is", |broker| alter(own(broker), "t", &[0]))?;
+    pair.scene("partitions that are not there", |broker| {
+        alter(own(broker), "t", &[99, -1])
+    })?;
+    pair.scene("a topic that is not there", |broker| {
+        alter(own(broker), "no-such", &[0])
+    })?;
+    pair.scene("a topic with too long a name", |broker| {
+        alter(own(broker), &long, &[0])
+    })?;
+    pair.scene("an unknown directory", |_| {
+        alter("/nope".into(), "t", &[0, 1])
+    })?;
+    pair.scene("a relative directory", |_| alter("data".into(), "t", &[0]))?;
+    pair.scene("nothing", |_| AlterReplicaLogDirsRequest::default())?;
 
     let cut = |topic: &str, partition_index, offset| DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
