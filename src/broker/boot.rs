@@ -37,6 +37,12 @@ use crate::server::listener::{Acceptor, Admission};
 use crate::server::memory::RequestMemory;
 use crate::wire::batch::compression::Compression;
 
+/// What is on its way to a client at most, unless `socket.send.buffer.bytes` says otherwise (the kernel takes it twice). A
+/// buffer that the kernel makes as large as it likes swallows a whole answer, which then leaves the CPU's caches before the
+/// client has read it: that costs half as much again, and a third of the throughput. Kafka's default of 100 KiB is a
+/// little slower.
+const SEND_BUFFER: usize = 200 << 10;
+
 /// What a caller may want beyond the settings of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -367,21 +373,22 @@ fn open(address: SocketAddr, config: &BrokerConfig) -> std::io::Result<TcpListen
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    let buffer = |name: &str| {
-        config.settings.explicit(name)?;
-        usize::try_from(config.settings.int(name)).ok()
-    };
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     // Connections inherit what is set here.
     socket.set_keepalive(true)?;
-    // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes by itself.
-    if let Some(size) = buffer("socket.receive.buffer.bytes") {
+    let size = |name: &str, default| match config.settings.explicit(name) {
+        // -1 leaves it to the kernel.
+        Some(_) => usize::try_from(config.settings.int(name)).ok(),
+        None => default,
+    };
+    // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes for what comes in.
+    if let Some(size) = size("socket.receive.buffer.bytes", None) {
         socket.set_recv_buffer_size(size)?;
     }
-    if let Some(size) = buffer("socket.send.buffer.bytes") {
+    if let Some(size) = size("socket.send.buffer.bytes", Some(SEND_BUFFER)) {
         socket.set_send_buffer_size(size)?;
     }
     socket.bind(&address.into())?;
