@@ -26,8 +26,8 @@ use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
-use crate::metadata::controller::brokers::{Registration, assign, register, restore};
-use crate::metadata::controller::task::{Controller, ImageHandle};
+use crate::metadata::controller::brokers::{Registration, register, restore};
+use crate::metadata::controller::task::{Controller, ImageHandle, Publisher as _};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
@@ -146,11 +146,7 @@ impl Broker {
         });
         controller.commit(&records).map_err(metadata)?;
         replicas.install(&handle.load());
-        let placed = assign(
-            &controller.image,
-            config.node_id,
-            &replicas.take_assignments(),
-        );
+        let placed = replicas.follow_up(&controller.image);
         controller.commit(&placed).map_err(metadata)?;
 
         // From here on metadata changes reach the partitions by themselves.

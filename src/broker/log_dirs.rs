@@ -1,5 +1,5 @@
-//! task: what becomes of log directories while the node runs. A failed one is taken out of service and the controller is
-//! told; so is where new replicas were put. Kafka's `LogDirFailureHandler` and `AssignmentsManager`.
+//! task: takes log directories that fail while the node runs out of service, and tells the controller. Kafka's
+//! `LogDirFailureHandler`.
 //!
 //! The node cannot go on without the directory of its metadata log, nor without any, nor when the controller does not
 //! hear of a failure in time: then it halts, so that nobody is told that it leads what it cannot read.
@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::base::ids::BrokerId;
 use crate::metadata::controller::Decision;
-use crate::metadata::controller::brokers::{assign, directory_failed};
-use crate::metadata::controller::task::{ControllerGone, ControllerHandle};
+use crate::metadata::controller::brokers::directory_failed;
+use crate::metadata::controller::task::ControllerHandle;
 use crate::replica::manager::ReplicaManager;
 
 /// Time for the answers that tell clients of the failure to leave before the process ends.
@@ -50,7 +50,6 @@ impl LogDirs {
                         self.failed(&dir).await;
                     }
                 }
-                () = self.replicas.assigned() => self.assign().await,
             }
         }
     }
@@ -99,21 +98,6 @@ impl LogDirs {
                 path.display()
             );
             self.halt(why).await;
-        }
-    }
-
-    async fn assign(&self) {
-        let assignments = self.replicas.take_assignments();
-        if assignments.is_empty() {
-            return;
-        }
-        let node_id = self.node_id;
-        let told = self.controller.decide(0, move |image, _| Decision {
-            records: assign(image, node_id, &assignments),
-            answer: (),
-        });
-        if told.await == Err(ControllerGone) {
-            tracing::debug!("the node stops; the next start tells where its replicas are");
         }
     }
 

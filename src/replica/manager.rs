@@ -15,11 +15,12 @@ use crate::config::topic::TopicSettings;
 use crate::log::manager::{LogDir, LogManager};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
-use crate::metadata::controller::brokers::{Assignment, Standing};
+use crate::metadata::controller::brokers::{Assignment, Standing, assign};
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{
     BROKER_RESOURCE, Delta, Image, Partition as ImagePartition, TOPIC_RESOURCE, Topic,
 };
+use crate::metadata::record::Record;
 use crate::wire::error_code::ErrorCode;
 
 /// What this node has of a partition.
@@ -68,8 +69,6 @@ struct Inner {
     clock: Clock,
     topics: RwLock<Topics>,
     assignments: Mutex<Vec<Assignment>>,
-    /// Wakes whoever tells the controller about assignments.
-    assigned: Notify,
     /// Held while something happens to a replica that moves.
     moving: Mutex<()>,
     /// Wakes whoever copies replicas that move.
@@ -98,7 +97,6 @@ impl ReplicaManager {
                 clock,
                 topics,
                 assignments: Mutex::default(),
-                assigned: Notify::new(),
                 moving: Mutex::default(),
                 mover: Notify::new(),
             }),
@@ -201,16 +199,6 @@ impl ReplicaManager {
                 tracing::error!(%partition, %error, "a log that belongs to no topic cannot be put aside");
             }
         }
-    }
-
-    /// Replicas that lie in other directories than the metadata say, since the last call.
-    pub fn take_assignments(&self) -> Vec<Assignment> {
-        std::mem::take(&mut *self.inner.assignments.lock())
-    }
-
-    /// Waits until there may be assignments.
-    pub async fn assigned(&self) {
-        self.inner.assigned.notified().await;
     }
 
     /// Stops serving what lies in a failed log directory; gives the topics' ids and the numbers of the partitions.
@@ -397,7 +385,6 @@ impl Inner {
                 partition: index,
                 directory: dir.id,
             });
-            self.assigned.notify_one();
         }
         // The only replica has all that was ever committed, whatever a checkpoint remembers: after a crash the newest
         // records were acknowledged but are above it.
@@ -433,6 +420,13 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
 }
 
 impl Publisher for ReplicaManager {
+    /// Where new replicas were put. Kafka tells it by and by (`AssignmentsManager`); here it is known before anybody can
+    /// write to them, so that a replica of which nobody knows where it is has no records.
+    fn follow_up(&self, image: &Image) -> Vec<Record> {
+        let placed = std::mem::take(&mut *self.inner.assignments.lock());
+        assign(image, self.inner.node_id, &placed)
+    }
+
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
         for topic in &delta.removed_topics {
             self.remove(topic);

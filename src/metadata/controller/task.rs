@@ -30,6 +30,11 @@ const QUEUE_MAX: usize = 4_096;
 /// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
 pub trait Publisher: Send + Sync {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>);
+
+    /// Records that follow from what it did: they are committed and shown before the change is answered.
+    fn follow_up(&self, _image: &Image) -> Vec<Record> {
+        Vec::new()
+    }
 }
 
 /// The newest committed image. Cheap to clone and to read.
@@ -162,7 +167,7 @@ impl std::fmt::Debug for Controller {
 }
 
 impl Controller {
-    /// Commits and publishes records at once; used while the node starts.
+    /// Commits and publishes records at once.
     pub fn commit(&mut self, records: &[Record]) -> Result<(), AppendError> {
         let mut delta = Delta::default();
         self.append(records, &mut delta)?;
@@ -227,6 +232,7 @@ impl Controller {
             if dirty {
                 self.quorum.sync(self.clock.now())?;
                 self.publish(&delta);
+                self.follow_up()?;
             }
             for answer in answers {
                 answer();
@@ -284,6 +290,18 @@ impl Controller {
             self.image.apply(record, first + index as i64, delta);
         }
         Ok(())
+    }
+
+    fn follow_up(&mut self) -> Result<(), AppendError> {
+        let records: Vec<Record> = self
+            .publishers
+            .iter()
+            .flat_map(|publisher| publisher.follow_up(&self.image))
+            .collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.commit(&records)
     }
 
     fn publish(&self, delta: &Delta) {
