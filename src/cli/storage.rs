@@ -76,7 +76,7 @@ fn format(options: &Options) -> Result<String, String> {
     if let Some(error) = formatted.dirs.iter().find_map(|(_, id)| id.as_ref().err()) {
         return Err(format!("cannot {error}"));
     }
-    if !formatted.new {
+    if formatted.filled.is_empty() {
         // Kafka differs: formatting twice with the same id is never an error; nothing could be lost.
         return Ok("All of the log directories are already formatted.".to_owned());
     }
@@ -84,6 +84,7 @@ fn format(options: &Options) -> Result<String, String> {
         .dirs
         .iter()
         .enumerate()
+        .filter(|(_, (dir, _))| formatted.filled.contains(dir))
         .map(|(index, (dir, _))| {
             let kind = if index == 0 { "metadata" } else { "data" };
             format!(

@@ -87,6 +87,8 @@ pub struct Formatted {
     pub dirs: Vec<Identified>,
     /// No directory had been formatted before.
     pub new: bool,
+    /// The directories that were formatted now.
+    pub filled: Vec<PathBuf>,
 }
 
 /// What to do with directories that are not formatted while others are.
@@ -167,7 +169,11 @@ pub fn format(
     }
 
     let mut identified = Vec::new();
+    let mut filled = Vec::new();
     for (dir, found) in dirs.iter().zip(found) {
+        if matches!(found, Ok(None)) {
+            filled.push(dir.clone());
+        }
         let id = found.and_then(|meta| identify(dir, meta, &cluster_id, node_id));
         identified.push((dir.clone(), id));
     }
@@ -175,6 +181,7 @@ pub fn format(
         cluster_id,
         dirs: identified,
         new,
+        filled,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::broker::boot::Options;
 use crate::broker::{Broker, StartError};
 use crate::config::broker::standalone;
 use crate::config::parse::Property;
+use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::CreateTopicsResponse;
 use crate::wire::message::describe_log_dirs::DescribeLogDirsRequest;
@@ -466,5 +467,22 @@ async fn a_log_of_no_topic_is_put_aside() {
         name.starts_with("gone-4.") && name.ends_with("-stray")
     });
     assert!(aside);
+    node.broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_directory_is_taken_in_when_somebody_says_so() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs[..2]).await;
+    node.create("t", 2).await;
+    let id = node.broker.services().node_id;
+    let cluster = node.broker.services().cluster_id.clone();
+    node.broker.shutdown().await;
+    assert!(try_start(&dirs).await.is_err());
+    let formatted = bootstrap::format(&dirs, id, Some(&cluster), Gaps::Fill).unwrap();
+    assert_eq!(formatted.filled, dirs[2..]);
+    let node = Node::start(&dirs).await;
+    node.create("u", 1).await;
+    assert!(dirs[2].join("u-0").exists());
     node.broker.shutdown().await;
 }
