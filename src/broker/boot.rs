@@ -24,6 +24,7 @@ use crate::coordinator::topic::{
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
+use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::metadata::controller::brokers::{Registration, register, restore};
@@ -87,6 +88,12 @@ impl Broker {
             file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
         };
         let logs = Arc::new(LogManager::open(log_dirs, manager_settings)?);
+        // The log manager holds the others.
+        let own = !config.log_dirs.contains(&config.metadata_log_dir);
+        let metadata_lock = match own {
+            true => Some(dir::lock(&config.metadata_log_dir)?),
+            false => None,
+        };
         if formatted.new {
             tracing::info!(
                 cluster_id = formatted.cluster_id,
@@ -272,6 +279,7 @@ impl Broker {
             admin: admin_address,
             services,
             logs,
+            _metadata_lock: metadata_lock,
             stop,
             fatal,
             controller: Some(thread),

@@ -31,6 +31,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
 use crate::metadata::controller::Decision;
@@ -62,6 +63,8 @@ pub struct Broker {
     admin: Option<SocketAddr>,
     services: Arc<Services>,
     logs: Arc<LogManager>,
+    /// Of the metadata log's directory, where it is none of `log.dirs`.
+    _metadata_lock: Option<DirLock>,
     stop: watch::Sender<bool>,
     fatal: log_dirs::Fatal,
     controller: Option<JoinHandle<()>>,

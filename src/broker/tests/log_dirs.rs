@@ -21,16 +21,26 @@ pub(super) struct Node {
 }
 
 pub(super) async fn try_start(dirs: &[PathBuf]) -> Result<Node, StartError> {
+    start_with(dirs, None).await
+}
+
+async fn start_with(dirs: &[PathBuf], metadata: Option<&Path>) -> Result<Node, StartError> {
     let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-    let properties = [
+    let dirs = dirs.join(",");
+    let metadata = metadata.map(|dir| dir.display().to_string());
+    let mut given = vec![
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
-        ("log.dirs", &dirs.join(",")),
-    ]
-    .map(|(key, value)| Property {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        line: 0,
-    });
+        ("log.dirs", &*dirs),
+    ];
+    given.extend(metadata.as_deref().map(|dir| ("metadata.log.dir", dir)));
+    let properties: Vec<Property> = given
+        .into_iter()
+        .map(|(key, value)| Property {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            line: 0,
+        })
+        .collect();
     let config = standalone(&properties).unwrap().config;
     let broker = Broker::start(config, Options::default()).await?;
     let address = broker.addresses()[0].to_string();
@@ -415,6 +425,16 @@ async fn a_directory_in_use_is_left_alone() {
         "{error}"
     );
     assert!(!new.exists());
+    node.broker.shutdown().await;
+
+    // The metadata log may have one of its own.
+    let metadata = root.path().join("metadata");
+    let node = start_with(&[new.clone()], Some(&metadata)).await.unwrap();
+    let another = root.path().join("another");
+    let error = start_with(&[another.clone()], Some(&metadata)).await;
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("metadata/.lock"), "{error}");
+    assert!(!another.exists());
     node.broker.shutdown().await;
 }
 
