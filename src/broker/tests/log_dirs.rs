@@ -429,9 +429,11 @@ async fn a_directory_in_use_is_left_alone() {
 
     // The metadata log may have one of its own.
     let metadata = root.path().join("metadata");
-    let node = start_with(&[new.clone()], Some(&metadata)).await.unwrap();
+    let node = start_with(std::slice::from_ref(&new), Some(&metadata))
+        .await
+        .unwrap();
     let another = root.path().join("another");
-    let error = start_with(&[another.clone()], Some(&metadata)).await;
+    let error = start_with(std::slice::from_ref(&another), Some(&metadata)).await;
     let error = error.map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("metadata/.lock"), "{error}");
     assert!(!another.exists());
