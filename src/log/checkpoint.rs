@@ -1,10 +1,10 @@
 //! The small text files next to the logs: version, number of lines, lines. Replaced whole, never in place.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
+use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 
@@ -25,14 +25,13 @@ pub fn replace(path: &Path, content: &[u8], sync: bool) -> Result<(), StorageErr
     tmp.push(".tmp");
     let tmp = Path::new(&tmp);
     let write = || -> io::Result<()> {
-        let mut file = File::create(tmp)?;
-        file.write_all(content)?;
+        let file = disk::write(tmp, content)?;
         if sync {
-            file.sync_all()?;
+            disk::sync(&file, tmp)?;
         }
-        fs::rename(tmp, path)?;
+        disk::rename(tmp, path)?;
         match path.parent() {
-            Some(parent) if sync => File::open(parent)?.sync_all(),
+            Some(parent) if sync => disk::sync_dir(parent),
             _ => Ok(()),
         }
     };
@@ -82,7 +81,7 @@ pub fn write_epochs(
 }
 
 fn read<T>(path: &Path, line: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, StorageError> {
-    let text = match fs::read_to_string(path) {
+    let text = match disk::open(path).and_then(io::read_to_string) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).at("read", path),
@@ -118,6 +117,8 @@ fn parse<T>(text: &str, line: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, S
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -173,7 +173,7 @@ fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
 /// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible.
 pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
     let path = dir.join(CLEAN_SHUTDOWN);
-    match fs::remove_file(&path) {
+    match super::disk::remove_file(&path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).at("remove", path),

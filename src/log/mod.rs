@@ -5,6 +5,7 @@ pub mod append;
 pub mod checkpoint;
 pub mod compaction;
 pub mod dir;
+pub mod disk;
 pub mod error;
 pub mod failure;
 pub mod found;

@@ -20,6 +20,7 @@ use super::checkpoint;
 use super::compaction::plan::{self, Plan, Sealed};
 use super::compaction::{self, Sources};
 use super::dir;
+use super::disk;
 use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
 use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
@@ -560,7 +561,7 @@ impl PartitionLog {
             state.doomed.drain(..split).collect::<Vec<_>>()
         };
         for path in due.into_iter().flat_map(|(_, paths)| paths) {
-            if let Err(error) = fs::remove_file(&path) {
+            if let Err(error) = disk::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file");
             }
         }
@@ -750,7 +751,7 @@ impl State {
         }
         for (_, paths) in std::mem::take(&mut self.doomed) {
             for path in paths {
-                drop(fs::remove_file(path));
+                drop(disk::remove_file(&path));
             }
         }
         Ok(())
@@ -760,7 +761,7 @@ impl State {
         for segment in &mut self.segments {
             segment.release_file();
         }
-        fs::rename(&self.dir, to).at("rename", &self.dir)?;
+        disk::rename(&self.dir, to).at("rename", &self.dir)?;
         self.dir = to.to_owned();
         self.gone = true;
         Ok(())
@@ -895,7 +896,9 @@ impl State {
 
     fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(offset, ".snapshot"));
-        fs::write(&path, self.producers.to_snapshot()).at("write", path)
+        disk::write(&path, &self.producers.to_snapshot())
+            .map(drop)
+            .at("write", path)
     }
 
     fn release_old_files(&mut self) {
@@ -1062,15 +1065,14 @@ impl State {
                 let mut deleted = path.as_os_str().to_owned();
                 deleted.push(".deleted");
                 let deleted = PathBuf::from(deleted);
-                if fs::rename(path, &deleted).is_ok() {
+                if disk::rename(path, &deleted).is_ok() {
                     paths.push(deleted);
                 }
             }
             tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
             self.doomed.push((now, paths));
-            drop(fs::remove_file(
-                self.dir.join(file_name(segment.base_offset, ".snapshot")),
-            ));
+            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
+            drop(disk::remove_file(&snapshot));
         }
         // Only in memory: a file with earlier starts says nothing wrong, and the next start of the node cuts it (Kafka's too).
         // A hundred logs that are emptied at once would write and rename a hundred files.
@@ -1148,7 +1150,7 @@ impl State {
                 "{}{to}",
                 name.strip_suffix(suffix).unwrap_or(&name)
             ));
-            match fs::rename(from, &target) {
+            match disk::rename(from, &target) {
                 // A segment without aborted transactions has no file for them.
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(error).at("rename", from)
@@ -1170,9 +1172,7 @@ impl State {
         for path in &swaps {
             rename(path, ".swap", "")?;
         }
-        fs::File::open(&self.dir)
-            .and_then(|dir| dir.sync_all())
-            .at("sync", &self.dir)?;
+        disk::sync_dir(&self.dir).at("sync", &self.dir)?;
         let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
         self.segments
             .splice(first..first + replaced.len(), [segment]);

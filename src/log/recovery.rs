@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::append::transaction_marker;
 use super::checkpoint;
+use super::disk;
 use super::error::{DiskContext, StorageError};
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::ProducerStates;
@@ -143,7 +144,7 @@ fn tidy_up(dir: &Path) -> Result<Files, StorageError> {
     };
     let remove = |name: &str| {
         let path = dir.join(name);
-        match fs::remove_file(&path) {
+        match disk::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
             _ => Ok(()),
         }
@@ -189,7 +190,7 @@ fn tidy_up(dir: &Path) -> Result<Files, StorageError> {
     if swap_files {
         for name in list(dir)? {
             if let Some(plain) = name.strip_suffix(".swap") {
-                fs::rename(dir.join(&name), dir.join(plain)).at("rename", dir.join(&name))?;
+                disk::rename(&dir.join(&name), &dir.join(plain)).at("rename", dir.join(&name))?;
             }
         }
     }
@@ -335,7 +336,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
-        let file = fs::File::open(path).at("open", path)?;
+        let file = disk::open(path).at("open", path)?;
         Ok(Self {
             file,
             path,
@@ -422,7 +423,7 @@ fn load_producers(
     let mut states = ProducerStates::default();
     for offset in snapshots.iter().rev().filter(|offset| **offset <= log_end) {
         let path = dir.join(file_name(*offset, ".snapshot"));
-        let bytes = fs::read(&path).at("read", &path)?;
+        let bytes = disk::read(&path).at("read", &path)?;
         match ProducerStates::from_snapshot(&bytes) {
             Ok(loaded) => {
                 states = loaded;
@@ -431,7 +432,7 @@ fn load_producers(
             }
             Err(what) => {
                 tracing::warn!(path = %path.display(), what, "removing an unusable producer snapshot");
-                fs::remove_file(&path).at("remove", &path)?;
+                disk::remove_file(&path).at("remove", &path)?;
             }
         }
     }
@@ -503,7 +504,7 @@ fn replay_batch(
 /// Removes the files of a segment that is no part of the log any more.
 pub fn remove_files(segment: &Segment) -> Result<(), StorageError> {
     for path in segment.files() {
-        match fs::remove_file(path) {
+        match disk::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).at("remove", path);
             }

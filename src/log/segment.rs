@@ -1,7 +1,7 @@
 //! One segment: a data file and its indexes. Files are opened when they are first needed.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::disk;
 use super::error::{DiskContext, StorageError};
 use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
@@ -153,7 +154,7 @@ impl Segment {
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
         // What a crash left behind under the same name must not stay at the end.
-        this.file()?.set_len(0).at("truncate", &this.path)?;
+        disk::set_len(&*this.file()?, &this.path, 0).at("truncate", &this.path)?;
         Ok(this)
     }
 
@@ -163,8 +164,8 @@ impl Segment {
             position: self.size,
             ..*span
         };
-        self.file()?
-            .write_all_at(batch, self.size)
+        let file = self.file()?;
+        disk::write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
             .at("append to", &self.path)?;
         self.remember(&span, DEFAULT_INDEX_INTERVAL)
     }
@@ -178,14 +179,7 @@ impl Segment {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.path)
-            .at("open", &self.path)?;
-        let file = Arc::new(file);
+        let file = Arc::new(disk::open_or_create(&self.path).at("open", &self.path)?);
         self.file = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -207,7 +201,7 @@ impl Segment {
         header::stamp(&mut head, header.base_offset, header.leader_epoch);
         let file = self.file()?;
         let mut parts = [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])];
-        write_all_vectored_at(&file, &mut parts, self.size).at("append to", &self.path)?;
+        disk::write_all_at(&file, &self.path, &mut parts, self.size).at("append to", &self.path)?;
         self.remember(
             &Span {
                 position: self.size,
@@ -297,7 +291,7 @@ impl Segment {
         self.offsets.write_pending()?;
         self.times.write_pending()?;
         self.aborted.write_pending()?;
-        self.file()?.sync_data().at("sync", &self.path)
+        disk::sync(&*self.file()?, &self.path).at("sync", &self.path)
     }
 
     /// Seals, trims and syncs the indexes, for a clean stop.
@@ -374,7 +368,7 @@ impl Segment {
 
     /// Cuts the segment at `position`, which begins the batch of `offset` and all later ones.
     pub fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
-        self.file()?.set_len(position).at("truncate", &self.path)?;
+        disk::set_len(&*self.file()?, &self.path, position).at("truncate", &self.path)?;
         self.size = position;
         let relative = offset - self.base_offset;
         self.offsets
@@ -433,23 +427,4 @@ pub fn read_at_most(file: &File, out: &mut [u8], position: u64) -> io::Result<us
         }
     }
     Ok(filled)
-}
-
-fn write_all_vectored_at(
-    file: &File,
-    mut parts: &mut [IoSlice<'_>],
-    mut position: u64,
-) -> io::Result<()> {
-    while !parts.is_empty() {
-        match rustix::io::pwritev(file, parts, position) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                position += written as u64;
-                IoSlice::advance_slices(&mut parts, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

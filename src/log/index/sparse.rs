@@ -1,10 +1,11 @@
 //! A file of fixed-size entries that only grows at its end, with the newest entries still in memory.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 
 /// Entries kept in memory before they are written in one go.
@@ -100,7 +101,7 @@ impl<E: Entry> SparseFile<E> {
         let mut entries = Vec::with_capacity(self.len());
         if self.written > 0 {
             let mut bytes = vec![0; self.written * E::SIZE];
-            let file = File::open(&self.path).at("open", &self.path)?;
+            let file = disk::open(&self.path).at("open", &self.path)?;
             file.read_exact_at(&mut bytes, 0).at("read", &self.path)?;
             entries.extend(bytes.chunks_exact(E::SIZE).map(E::read));
         }
@@ -119,7 +120,7 @@ impl<E: Entry> SparseFile<E> {
     pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
         self.written = 0;
         self.pending = entries;
-        File::create(&self.path)
+        disk::create(&self.path)
             .map(drop)
             .at("truncate", &self.path)?;
         self.write_pending()
@@ -135,12 +136,9 @@ impl<E: Entry> SparseFile<E> {
             entry.write(&mut bytes);
         }
         let write = || -> io::Result<()> {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&self.path)?;
-            file.write_all_at(&bytes, (self.written * E::SIZE) as u64)
+            let file = disk::open_or_create(&self.path)?;
+            let position = (self.written * E::SIZE) as u64;
+            disk::write_all_at(&file, &self.path, &mut [IoSlice::new(&bytes)], position)
         };
         write().at("write", &self.path)?;
         self.written += self.pending.len();
@@ -151,11 +149,11 @@ impl<E: Entry> SparseFile<E> {
     /// Writes and syncs the file, and cuts what a preallocating writer left behind the entries.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
-        match OpenOptions::new().write(true).open(&self.path) {
+        match disk::open_to_write(&self.path) {
             Ok(file) => {
                 let trim = || -> io::Result<()> {
-                    file.set_len((self.written * E::SIZE) as u64)?;
-                    file.sync_all()
+                    disk::set_len(&file, &self.path, (self.written * E::SIZE) as u64)?;
+                    disk::sync(&file, &self.path)
                 };
                 trim().at("sync", &self.path)
             }
@@ -173,7 +171,7 @@ struct Reading<'a, E> {
 
 impl<'a, E: Entry> Reading<'a, E> {
     fn open(sparse: &'a SparseFile<E>) -> Result<Self, StorageError> {
-        let file = File::open(&sparse.path).at("open", &sparse.path)?;
+        let file = disk::open(&sparse.path).at("open", &sparse.path)?;
         Ok(Self {
             file,
             path: &sparse.path,

@@ -131,16 +131,16 @@ impl PartitionLog {
         let prepared = copied.become_like(&state, now);
         copied.watch(prepared)?;
 
-        let aside = fs::rename(&state.dir, doomed).at("rename", &state.dir);
+        let aside = disk::rename(&state.dir, doomed).at("rename", &state.dir);
         state.watch(aside)?;
-        if let Err(error) = fs::rename(&copied.dir, place).at("rename", &copied.dir) {
+        if let Err(error) = disk::rename(&copied.dir, place).at("rename", &copied.dir) {
             // The log stays what it was; if even that fails its directory is of no use any more.
-            let back = fs::rename(doomed, &state.dir).at("rename", doomed);
+            let back = disk::rename(doomed, &state.dir).at("rename", doomed);
             state.watch(back)?;
             return Ok(copied.watch(Err(error))?);
         }
         for dir in [doomed, place].iter().filter_map(|path| path.parent()) {
-            let synced = fs::File::open(dir).and_then(|dir| dir.sync_all());
+            let synced = disk::sync_dir(dir);
             if let Err(error) = synced {
                 tracing::warn!(dir = %dir.display(), %error, "a directory cannot be synced");
             }
@@ -164,7 +164,7 @@ impl PartitionLog {
     pub fn settle(&self, place: &Path, now: Timestamp) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         state.check_health()?;
-        let renamed = fs::rename(&state.dir, place).at("rename", &state.dir);
+        let renamed = disk::rename(&state.dir, place).at("rename", &state.dir);
         state.watch(renamed)?;
         state.dir = place.to_owned();
         let reopen =
@@ -266,7 +266,7 @@ impl State {
             .into_iter()
             .flat_map(|(_, paths)| paths)
         {
-            fs::remove_file(&path).at("remove", path)?;
+            disk::remove_file(&path).at("remove", path)?;
         }
         if let Some(active) = self.segments.last_mut() {
             // It is opened under another name, and what is only in memory would be lost.
@@ -277,7 +277,7 @@ impl State {
         checkpoint::write_epochs(&epochs, source.epochs.entries(), false)?;
         if !source.producers.is_empty() {
             let path = self.dir.join(file_name(self.log_end, ".snapshot"));
-            fs::write(&path, source.producers.to_snapshot()).at("write", path)?;
+            disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
         }
         if self.recovery_point < source.recovery_point {
             self.flush(now)?;
