@@ -123,6 +123,8 @@ struct State {
     log_end: Offset,
     recovery_point: Offset,
     last_flush: Timestamp,
+    /// Files were made whose names are not durable yet.
+    names_unsynced: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
     /// The newest timestamp of all sealed segments is kept in the segments; of the log, here lies the last roll's jitter.
@@ -157,6 +159,7 @@ impl PartitionLog {
             log_end: found.log_end,
             recovery_point: found.recovery_point,
             last_flush: now,
+            names_unsynced: true,
             doomed: Vec::new(),
             jitter_ms,
             settings,
@@ -713,17 +716,37 @@ impl State {
     }
 
     fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.sync()?;
+        self.last_flush = now;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
         let end = self.log_end;
         let recovery_point = self.recovery_point;
         let first = self
             .segments
-            .partition_point(|segment| segment.base_offset <= recovery_point)
+            .partition_point(|segment| segment.base_offset < recovery_point)
             .saturating_sub(1);
-        for segment in &mut self.segments[first..] {
+        let sealed = self.segments.len().saturating_sub(1);
+        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
             segment.sync()?;
+            // Recovery reads the active segment again, but not those before it.
+            if index < sealed {
+                segment.sync_indexes()?;
+            }
         }
+        self.sync_names()?;
         self.recovery_point = self.recovery_point.max(end);
-        self.last_flush = now;
+        Ok(())
+    }
+
+    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
+    fn sync_names(&mut self) -> Result<(), StorageError> {
+        if self.names_unsynced {
+            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
+            self.names_unsynced = false;
+        }
         Ok(())
     }
 
@@ -738,12 +761,7 @@ impl State {
             if let Some(active) = self.segments.last_mut() {
                 active.close()?;
             }
-            let recovery_point = self.recovery_point;
-            for segment in &mut self.segments {
-                if segment.base_offset >= recovery_point {
-                    segment.sync()?;
-                }
-            }
+            self.sync()?;
         }
         self.recovery_point = end;
         if !self.producers.is_empty() {
@@ -889,6 +907,7 @@ impl State {
             self.write_producer_snapshot(self.log_end)?;
         }
         let segment = Segment::create(&self.dir, self.log_end, now)?;
+        self.names_unsynced = true;
         self.segments.push(segment);
         self.release_old_files();
         Ok(())
@@ -899,6 +918,19 @@ impl State {
         disk::write(&path, &self.producers.to_snapshot())
             .map(drop)
             .at("write", path)
+    }
+
+    /// What producers had done when the log was longer.
+    fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {
+        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
+            let path = entry.at("list", &self.dir)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
+            if offset.is_some_and(|offset: Offset| offset > end) {
+                disk::remove_file(&path).at("remove", path)?;
+            }
+        }
+        Ok(())
     }
 
     fn release_old_files(&mut self) {
@@ -1059,6 +1091,10 @@ impl State {
             .windows(2)
             .take_while(|pair| pair[1].base_offset <= log_start)
             .count();
+        if keep_from > 0 {
+            // Or a power cut could take old and new, and offsets would be given a second time.
+            self.sync_names()?;
+        }
         for segment in self.segments.drain(..keep_from) {
             let mut paths = Vec::new();
             for path in segment.files() {
@@ -1162,6 +1198,9 @@ impl State {
         for path in cleaned.files() {
             swaps.push(rename(path, ".cleaned", ".swap")?);
         }
+        // What is replaced must not go before what replaces it is there for good.
+        let sync = || disk::sync_dir(&self.dir).at("sync", &self.dir);
+        sync()?;
         let mut doomed = Vec::new();
         for segment in &self.segments[first..first + replaced.len()] {
             for path in segment.files() {
@@ -1169,10 +1208,11 @@ impl State {
             }
         }
         doomed.retain(|path| path.exists());
+        sync()?;
         for path in &swaps {
             rename(path, ".swap", "")?;
         }
-        disk::sync_dir(&self.dir).at("sync", &self.dir)?;
+        sync()?;
         let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
         self.segments
             .splice(first..first + replaced.len(), [segment]);
@@ -1196,7 +1236,12 @@ impl State {
                 .locate(offset)?
                 .map_or(active.size, |span| span.position);
             active.truncate(position, offset)?;
+            // Or a power cut could put the old batches behind new ones, with checksums that hold.
+            active.sync()?;
         }
+        self.remove_snapshots_above(offset)?;
+        self.names_unsynced = true;
+        self.sync_names()?;
         self.log_end = offset;
         self.high_watermark = self.high_watermark.min(offset);
         self.recovery_point = self.recovery_point.min(offset);
@@ -1209,6 +1254,7 @@ impl State {
         }
         let mut producers = ProducerStates::default();
         recovery::replay_producers(&mut producers, &mut self.segments, self.log_start)?;
+        producers.on_high_watermark(self.high_watermark);
         self.producers = producers;
         Ok(())
     }

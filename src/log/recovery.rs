@@ -70,6 +70,8 @@ pub fn recover(
         .map(|(base, size)| Segment::open(dir, *base, *size, now))
         .collect();
     let mut truncated_bytes = 0;
+    // Producer snapshots are not synced, and none is needed before the first segment that is read again.
+    let mut snapshots_below = Offset::MAX;
     if known.clean {
         for index in 0..segments.len() {
             let next = segments.get(index + 1).map(|segment| segment.base_offset);
@@ -81,9 +83,13 @@ pub fn recover(
         }
     } else {
         let first_dirty = segments
-            .partition_point(|segment| segment.base_offset <= known.recovery_point)
+            // One that ends there may have been rolled after the sync, and has its last index entries from then.
+            .partition_point(|segment| segment.base_offset < known.recovery_point)
             .saturating_sub(1);
         let mut index = first_dirty;
+        snapshots_below = segments
+            .get(first_dirty)
+            .map_or(0, |segment| segment.base_offset);
         while index < segments.len() {
             let next = segments.get(index + 1).map(|segment| segment.base_offset);
             let cut = scan(&mut segments[index], settings, next, true)?;
@@ -105,12 +111,32 @@ pub fn recover(
     let log_end = end_of(&mut segments)?.max(log_start);
 
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
-    let mut epochs = LeaderEpochs::from_entries(checkpoint::read_epochs(&epochs_path)?);
+    let mut epochs = match checkpoint::read_epochs(&epochs_path) {
+        // It is not synced each time it is replaced; what it said stands in the batches too.
+        Err(error) if !known.clean && error.source.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "rebuilding the leader epochs of a log");
+            let rebuilt = epochs_of(&segments)?;
+            checkpoint::write_epochs(&epochs_path, rebuilt.entries(), false)?;
+            rebuilt
+        }
+        read => LeaderEpochs::from_entries(read?),
+    };
     let cut_end = epochs.truncate_end(log_end);
     if epochs.truncate_start(log_start) || cut_end {
         checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
     }
-    let producers = load_producers(dir, &mut segments, &files.snapshots, log_start, log_end)?;
+    let mut snapshots = files.snapshots;
+    if !known.clean {
+        // Of a history that was lost; the next one would take it for its own.
+        for offset in snapshots.iter().filter(|offset| **offset > log_end) {
+            let path = dir.join(file_name(*offset, ".snapshot"));
+            disk::remove_file(&path).at("remove", path)?;
+        }
+        // What was removed must not come back behind what is appended from now on.
+        disk::sync_dir(dir).at("sync", dir)?;
+    }
+    snapshots.retain(|offset| *offset <= snapshots_below);
+    let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Recovered {
         segments,
         epochs,
@@ -124,6 +150,18 @@ pub fn recover(
         },
         truncated_bytes,
     })
+}
+
+/// The leader epochs as the batches know them.
+fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
+    let mut epochs = LeaderEpochs::default();
+    for segment in segments.iter().filter(|segment| segment.size > 0) {
+        let mut scanner = Scanner::open(segment.path(), segment.size)?;
+        while let Some((span, _)) = scanner.next(false)? {
+            epochs.assign(span.leader_epoch, span.base_offset);
+        }
+    }
+    Ok(epochs)
 }
 
 #[derive(Debug, Default)]
@@ -277,7 +315,12 @@ fn scan(
     check: bool,
 ) -> Result<u64, StorageError> {
     let size = segment.size;
-    let aborted = segment.aborted.all()?;
+    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
+    let aborted = if check {
+        Vec::new()
+    } else {
+        segment.aborted.all()?
+    };
     segment.reset_indexes()?;
     if !aborted.is_empty() {
         segment.aborted.reset(aborted)?;

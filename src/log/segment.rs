@@ -297,10 +297,15 @@ impl Segment {
     /// Seals, trims and syncs the indexes, for a clean stop.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.seal()?;
+        self.sync_indexes()?;
+        self.sync()
+    }
+
+    /// Makes the indexes durable, as they must be once recovery does not read the segment any more.
+    pub fn sync_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.close()?;
         self.times.close()?;
-        self.aborted.close()?;
-        self.sync()
+        self.aborted.close()
     }
 
     /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.

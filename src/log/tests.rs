@@ -1,5 +1,8 @@
 //! A log as its users see it: appended, read, rolled, cut, stopped and found again.
 
+mod crashes;
+mod disk;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;

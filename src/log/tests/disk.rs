@@ -1,0 +1,356 @@
+//! A disk that lies: knows apart what was synced and what was only written, and makes from it what a power cut leaves.
+//!
+//! Files are real, so that every read is; beside them stands a journal of what is not durable yet. A sync of a file moves
+//! its writes out of the journal, a sync of its directory its names. A cut keeps any of the rest, or a part, or none.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::log::disk::{Step, Verdict, Watcher};
+
+/// A small generator (splitmix64): the same story from the same seed everywhere.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// One step fails; a failed sync loses what it should have saved.
+    Io,
+    /// From here on nothing more fits.
+    Full,
+    /// The power is gone in the middle of this step.
+    Cut,
+}
+
+#[derive(Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+}
+
+#[derive(Debug)]
+enum Naming {
+    Link(PathBuf, usize),
+    Rename(PathBuf, PathBuf, usize),
+    Unlink(PathBuf, usize),
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    journal: Vec<Change>,
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    dice: Dice,
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    namings: Vec<Naming>,
+    /// Steps until something goes wrong.
+    fault: Option<(u64, Fault)>,
+    full: bool,
+    dead: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LyingDisk(pub(super) Rc<RefCell<Journal>>);
+
+impl Watcher for LyingDisk {
+    fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
+        self.0.borrow_mut().before(step)
+    }
+}
+
+fn error(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+impl LyingDisk {
+    /// Everything in `dir` is durable.
+    pub(super) fn over(dir: &Path, seed: u64) -> Self {
+        let mut journal = Journal {
+            dice: Dice(seed),
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            namings: Vec::new(),
+            fault: None,
+            full: false,
+            dead: false,
+        };
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            journal.inodes.push(Inode {
+                durable: fs::read(&path).unwrap(),
+                journal: Vec::new(),
+            });
+            journal.names.insert(path, journal.inodes.len() - 1);
+        }
+        journal.durable_names = journal.names.clone();
+        Self(Rc::new(RefCell::new(journal)))
+    }
+
+    pub(super) fn fail_after(&self, steps: u64, fault: Fault) {
+        self.0.borrow_mut().fault = Some((steps, fault));
+    }
+
+    /// Makes `dir` what a power cut leaves of it.
+    pub(super) fn cut(&self, dir: &Path) {
+        let mut journal = self.0.borrow_mut();
+        let left = journal.left();
+        for entry in fs::read_dir(dir).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for (path, content) in left {
+            fs::write(path, content).unwrap();
+        }
+    }
+}
+
+impl Journal {
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// What is not durable yet stays so; nothing goes wrong any more.
+    pub(super) fn heal(&mut self) {
+        self.fault = None;
+        self.full = false;
+    }
+
+    fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
+        if self.dead {
+            return Err(error(5));
+        }
+        if let Step::Read(_) = step {
+            return Ok(Verdict::Go);
+        }
+        let due = match &mut self.fault {
+            Some((0, fault)) => Some(*fault),
+            Some((steps, _)) => {
+                *steps -= 1;
+                None
+            }
+            None => None,
+        };
+        if let Some(fault) = due {
+            self.fault = None;
+            match fault {
+                Fault::Full => self.full = true,
+                Fault::Cut | Fault::Io => {
+                    self.dead = fault == Fault::Cut;
+                    return self.break_step(step, error(5));
+                }
+            }
+        }
+        if self.full && matches!(step, Step::Create(..) | Step::Write(..)) {
+            return self.break_step(step, error(28));
+        }
+        self.note(step);
+        Ok(Verdict::Go)
+    }
+
+    fn break_step(&mut self, step: &Step<'_>, error: io::Error) -> io::Result<Verdict> {
+        match step {
+            Step::Write(path, position, parts) => {
+                let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+                bytes.truncate(self.dice.below(bytes.len() as u64 + 1) as usize);
+                let len = bytes.len();
+                self.change(path, Change::Write(*position, bytes));
+                Ok(Verdict::Partly(len, error))
+            }
+            Step::Sync(path) => {
+                // The kernel may drop what it could not write, and say so only once.
+                if self.dice.one_in(2)
+                    && let Some(inode) = self.names.get(*path)
+                {
+                    self.inodes[*inode].journal.clear();
+                }
+                Err(error)
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn change(&mut self, path: &Path, change: Change) {
+        if let Some(inode) = self.names.get(path) {
+            self.inodes[*inode].journal.push(change);
+        }
+    }
+
+    fn note(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Create(path, empty) => {
+                if !self.names.contains_key(*path) {
+                    self.inodes.push(Inode::default());
+                    let inode = self.inodes.len() - 1;
+                    self.names.insert(path.to_path_buf(), inode);
+                    self.namings.push(Naming::Link(path.to_path_buf(), inode));
+                } else if *empty {
+                    self.change(path, Change::SetLen(0));
+                }
+            }
+            Step::Write(path, position, parts) => {
+                let bytes = parts.iter().flat_map(|part| part.to_vec()).collect();
+                self.change(path, Change::Write(*position, bytes));
+            }
+            Step::SetLen(path, len) => self.change(path, Change::SetLen(*len)),
+            Step::Sync(path) => {
+                if let Some(inode) = self.names.get(*path) {
+                    let inode = &mut self.inodes[*inode];
+                    for change in std::mem::take(&mut inode.journal) {
+                        apply(&mut inode.durable, &change, usize::MAX);
+                    }
+                }
+            }
+            Step::SyncDir(dir) => {
+                let (kept, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.namings)
+                    .into_iter()
+                    .partition(|naming| naming.dir() == Some(*dir));
+                self.namings = rest;
+                for naming in &kept {
+                    naming.apply(&mut self.durable_names);
+                }
+            }
+            Step::Rename(from, to) => {
+                if let Some(inode) = self.names.remove(*from) {
+                    self.names.insert(to.to_path_buf(), inode);
+                    let (from, to) = (from.to_path_buf(), to.to_path_buf());
+                    self.namings.push(Naming::Rename(from, to, inode));
+                }
+            }
+            Step::Remove(path) => {
+                if let Some(inode) = self.names.remove(*path) {
+                    self.namings.push(Naming::Unlink(path.to_path_buf(), inode));
+                }
+            }
+            Step::Read(_) => {}
+        }
+    }
+
+    fn left(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut names = self.durable_names.clone();
+        let how = self.dice.below(3);
+        let first = self.dice.below(self.namings.len() as u64 + 1) as usize;
+        for (index, naming) in self.namings.iter().enumerate() {
+            let kept = match how {
+                0 => index < first,
+                1 => self.dice.one_in(2),
+                _ => true,
+            };
+            if kept {
+                naming.apply(&mut names);
+            }
+        }
+        let mut left = Vec::new();
+        for (path, inode) in names {
+            let content = self.content(inode);
+            left.push((path, content));
+        }
+        left
+    }
+
+    fn content(&mut self, inode: usize) -> Vec<u8> {
+        let Inode { durable, journal } = &self.inodes[inode];
+        let dice = &mut self.dice;
+        let mut content = durable.clone();
+        let how = dice.below(4);
+        let first = dice.below(journal.len() as u64 + 1) as usize;
+        let mut fresh = Vec::new();
+        for (index, change) in journal.iter().enumerate() {
+            let kept = match how {
+                0 => index < first,
+                1 => dice.one_in(2),
+                _ => true,
+            };
+            let torn = how == 0 && index == first || dice.one_in(20);
+            if let Change::Write(position, bytes) = change
+                && (kept || torn)
+            {
+                let len = match torn {
+                    true => dice.below(bytes.len() as u64 + 1) as usize,
+                    false => bytes.len(),
+                };
+                apply(&mut content, change, len);
+                fresh.push((*position as usize, len));
+            } else if kept {
+                apply(&mut content, change, usize::MAX);
+            }
+        }
+        if how == 3
+            && dice.one_in(2)
+            && let Some((position, len)) = fresh.last()
+            && *len > 0
+        {
+            // No checksum covers the base offset and the epoch of a batch.
+            let at = position + 16 + dice.below(*len as u64) as usize;
+            if let Some(byte) = content.get_mut(at) {
+                *byte ^= 1 << dice.below(8);
+            }
+        }
+        if !journal.is_empty() && dice.one_in(6) {
+            // The length of a file was on disk before its content.
+            content.resize(content.len() + dice.below(200) as usize, 0);
+        }
+        content
+    }
+}
+
+impl Naming {
+    fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Link(path, _) | Self::Rename(path, ..) | Self::Unlink(path, _) => path.parent(),
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Link(path, inode) => drop(names.insert(path.clone(), *inode)),
+            Self::Rename(from, to, inode) => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
+                }
+                names.insert(to.clone(), *inode);
+            }
+            Self::Unlink(path, inode) => {
+                if names.get(path) == Some(inode) {
+                    names.remove(path);
+                }
+            }
+        }
+    }
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change, len: usize) {
+    match change {
+        Change::Write(position, bytes) => {
+            let bytes = &bytes[..len.min(bytes.len())];
+            let (start, end) = (*position as usize, *position as usize + bytes.len());
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[start..end].copy_from_slice(bytes);
+        }
+        Change::SetLen(len) => content.resize(*len as usize, 0),
+    }
+}
