@@ -543,6 +543,8 @@ impl PartitionLog {
         let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
             return Ok(None);
         };
+        // A record goes because of a newer one, which must not go with the next power cut.
+        self.sync_sealed()?;
         let rewritten = compaction::rewrite(&sources, &plan, map_bytes, now)?;
         let mut state = self.state.lock();
         for (replaced, segment) in rewritten.segments {
@@ -551,6 +553,27 @@ impl PartitionLog {
             }
         }
         Ok(Some(rewritten.first_dirty))
+    }
+
+    /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
+    fn sync_sealed(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let dir = state.dir.clone();
+        let recovery_point = state.recovery_point;
+        let sealed = state.segments.len().saturating_sub(1);
+        let mut files = Vec::new();
+        for index in 0..sealed {
+            if state.segments[index + 1].base_offset > recovery_point {
+                let segment = &mut state.segments[index];
+                files.push((segment.file()?, segment.path().to_owned()));
+            }
+        }
+        state.release_old_files();
+        drop(state);
+        for (file, path) in files {
+            disk::sync(&file, &path).at("sync", path)?;
+        }
+        disk::sync_dir(&dir).at("sync", dir)
     }
 
     /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
@@ -1228,8 +1251,9 @@ impl State {
             .segments
             .partition_point(|segment| segment.base_offset <= offset)
             .max(1);
-        for segment in self.segments.drain(keep..) {
-            recovery::remove_files(&segment)?;
+        // From the end on: a crash in between leaves no hole.
+        for segment in self.segments.split_off(keep).iter().rev() {
+            recovery::remove_files(segment)?;
         }
         if let Some(active) = self.segments.last_mut() {
             let position = active

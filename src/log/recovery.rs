@@ -96,9 +96,10 @@ pub fn recover(
             truncated_bytes += cut;
             index += 1;
             if cut > 0 {
-                for segment in segments.drain(index..) {
+                // From the end on: a crash in between leaves no hole.
+                for segment in segments.split_off(index).iter().rev() {
                     truncated_bytes += segment.size;
-                    remove_files(&segment)?;
+                    remove_files(segment)?;
                 }
             }
         }
