@@ -128,8 +128,11 @@ pub fn recover(
     }
     let mut snapshots = files.snapshots;
     if !known.clean {
-        // Of a history that was lost; the next one would take it for its own.
-        for offset in snapshots.iter().filter(|offset| **offset > log_end) {
+        // They may tell of batches that were lost; once the log has grown past them they would be believed.
+        for offset in snapshots
+            .iter()
+            .filter(|offset| **offset > snapshots_below.min(log_end))
+        {
             let path = dir.join(file_name(*offset, ".snapshot"));
             disk::remove_file(&path).at("remove", path)?;
         }
