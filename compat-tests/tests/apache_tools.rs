@@ -59,6 +59,8 @@ const TOOLS: &[(&str, &str)] = &[
 ];
 
 /// One run a line: tool, words; `<` begins the standard input. Every tool is told the address besides.
+///
+/// Topic `single` has one record: which of two is the newest is up to the clock.
 const SCRIPT: &str = "
 topics --create --topic t --partitions 3
 topics --create --topic t
@@ -100,7 +102,9 @@ all-groups --list --group-type classic
 offsets --topic t
 offsets --topic t --time earliest
 offsets --topic t --time -1 --partitions 0,1
-offsets --topic t --time max-timestamp
+topics --create --topic single
+producer --topic single <once|
+offsets --topic single --time max-timestamp
 offsets --topic nope
 delete-records --offset-json-file {dir}/delete.json
 offsets --topic t --time earliest

@@ -598,11 +598,17 @@ impl PartitionLog {
         self.state.lock().producers.expire(now, expiration_ms);
     }
 
-    /// Whether unflushed data is older or more than the settings allow.
+    /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
+    /// need not read it again.
     pub fn flush_due(&self, now: Timestamp) -> bool {
         let state = self.state.lock();
+        let rolled = state
+            .segments
+            .last()
+            .is_some_and(|active| active.base_offset > state.recovery_point);
         state.recovery_point < state.log_end
-            && (now.saturating_sub(state.last_flush) >= state.settings.flush_ms
+            && (rolled
+                || now.saturating_sub(state.last_flush) >= state.settings.flush_ms
                 || state.log_end - state.recovery_point >= state.settings.flush_messages)
     }
 
@@ -611,6 +617,9 @@ impl PartitionLog {
     /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
     /// and the next start reads what is there.
     pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.state.lock().check_health()?;
+        // Most of it is written while others append; the lock is held for what comes meanwhile.
+        self.watch(self.sync_sealed())?;
         let mut state = self.state.lock();
         state.check_health()?;
         let flushed = state.flush(now);
