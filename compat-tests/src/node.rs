@@ -1,5 +1,6 @@
 //! A monedula process on a free port, with its data in a directory of its own.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -30,11 +31,18 @@ pub fn binary() -> PathBuf {
     std::env::var_os("MONEDULA_BIN").map_or(built, PathBuf::from)
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, and that this process has not been given before: the system gives one out again as
+/// soon as it is free, to the test beside as well.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    static GIVEN: parking_lot::Mutex<BTreeSet<u16>> = parking_lot::Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
+        if GIVEN.lock().insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 /// Whether somebody listens there.
@@ -122,6 +130,12 @@ impl Node {
         ensure!(
             eventually(START_LIMIT, || listens(self.port)),
             "the node does not listen on {}",
+            self.port
+        );
+        let ended = self.child.as_mut().map(Child::try_wait).transpose()?;
+        ensure!(
+            ended.flatten().is_none(),
+            "the node ended; somebody else listens on {}",
             self.port
         );
         Ok(())
