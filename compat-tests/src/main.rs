@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let mut suites: Vec<String> = std::env::args().skip(1).collect();
     if !engine_answers() {
         eprintln!(
-            "not run: testcontainers_rust, testcontainers_java, testcontainers_python: no Docker engine answers"
+            "not run: testcontainers_rust, testcontainers_java, testcontainers_python, testcontainers_go, testcontainers_node: no Docker engine answers"
         );
         suites.extend(["--skip", "testcontainers_"].map(str::to_owned));
     }

@@ -38,22 +38,31 @@ fn succeed(command: &mut Command, limit: Duration) -> Result<String> {
 
 /// Runs a client for each kind of module that its language has. What they measured is printed.
 fn clients(language: &str, kinds: &[&str], command: impl Fn() -> Command) -> Result<()> {
-    // The tag is read as a Confluent version by some modules.
-    let image = std::env::var("IMAGE").unwrap_or_else(|_| "monedula:8.1.0".to_owned());
+    let image = image();
     for kind in kinds {
-        let said = succeed(
-            command()
-                .args([kind, &*image])
-                // The one that tidies up after a crash is an image of its own, from a registry.
-                .env("TESTCONTAINERS_RYUK_DISABLED", "true")
-                .env("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1"),
-            CLIENT_LIMIT,
-        )
-        .with_context(|| format!("{language} {kind}"))?;
-        ensure!(said.contains("all records"), "{language} {kind}: {said}");
-        let first = said.lines().find(|line| line.starts_with("first record"));
-        println!("{image}, {language} {kind}: {}", first.unwrap_or_default());
+        clients_of(&image, language, kind, command())?;
     }
+    Ok(())
+}
+
+fn image() -> String {
+    // The tag is read as a Confluent version by some modules.
+    std::env::var("IMAGE").unwrap_or_else(|_| "monedula:8.1.0".to_owned())
+}
+
+fn clients_of(image: &str, language: &str, kind: &str, mut command: Command) -> Result<()> {
+    let said = succeed(
+        command
+            .args([kind, image])
+            // The one that tidies up after a crash is an image of its own, from a registry.
+            .env("TESTCONTAINERS_RYUK_DISABLED", "true")
+            .env("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1"),
+        CLIENT_LIMIT,
+    )
+    .with_context(|| format!("{language} {kind}"))?;
+    ensure!(said.contains("all records"), "{language} {kind}: {said}");
+    let first = said.lines().find(|line| line.starts_with("first record"));
+    println!("{image}, {language} {kind}: {}", first.unwrap_or_default());
     Ok(())
 }
 
@@ -134,4 +143,69 @@ fn testcontainers_python() -> Result<()> {
         command.arg(program("python").join("client.py"));
         command
     })
+}
+
+#[test]
+#[ignore = "needs docker and go"]
+fn testcontainers_go() -> Result<()> {
+    let binary = packages("go")?.join("client");
+    succeed(
+        Command::new("go")
+            .args(["build", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .current_dir(program("go")),
+        FETCH_LIMIT,
+    )?;
+    clients("go", &["kraft"], || Command::new(&binary))
+}
+
+#[test]
+#[ignore = "needs docker, node and npm"]
+fn testcontainers_node() -> Result<()> {
+    let dir = packages("node")?;
+    for file in ["package.json", "client.js"] {
+        std::fs::copy(program("node").join(file), dir.join(file))?;
+    }
+    succeed(
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(&dir),
+        FETCH_LIMIT,
+    )?;
+    let node = node_for_the_module(&dir)?;
+    let client = || {
+        let mut command = Command::new(&node);
+        command.arg(dir.join("client.js"));
+        command
+    };
+    clients("node", &["kraft"], client)?;
+    // From tag 8.0.0 on the module is always in KRaft mode.
+    let image = image();
+    let (name, _) = image.rsplit_once(':').context("IMAGE needs a tag")?;
+    let old = format!("{name}:7.9.0");
+    succeed(
+        Command::new("docker").args(["tag", &image, &old]),
+        FETCH_LIMIT,
+    )?;
+    clients_of(&old, "node", "zookeeper", client())
+}
+
+/// The module wants Node 22.22 or later; npm has it as a package, for machines with an older one.
+fn node_for_the_module(dir: &Path) -> Result<PathBuf> {
+    let said = succeed(Command::new("node").arg("--version"), CLIENT_LIMIT)?;
+    let numbers: Vec<u32> = said
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    if numbers >= vec![22, 22] {
+        return Ok("node".into());
+    }
+    ["x64", "arm64"]
+        .map(|kind| dir.join(format!("node_modules/node-linux-{kind}/bin/node")))
+        .into_iter()
+        .find(|node| node.exists())
+        .context("npm brought no Node for this machine")
 }
