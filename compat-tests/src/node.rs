@@ -149,6 +149,14 @@ impl Node {
         &self.dir
     }
 
+    /// Keeps its files and its log for somebody to look at; where they are, unless they are somebody else's.
+    pub fn keep(&mut self) -> Option<PathBuf> {
+        self.own.as_mut().map(|own| {
+            own.disable_cleanup(true);
+            own.path().to_owned()
+        })
+    }
+
     fn log_file(&self) -> Option<PathBuf> {
         Some(self.own.as_ref()?.path().join("log"))
     }
