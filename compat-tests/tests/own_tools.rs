@@ -4,8 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use compat_tests::apache::tool;
-use compat_tests::node::{Node, binary};
-use compat_tests::programs::run;
+use compat_tests::node::{Node, binary, free_port, listens};
+use compat_tests::programs::{eventually, run};
 
 /// Our name, Apache Kafka's class, arguments, standard input. Run in this order on a fresh node.
 const SCRIPT: &[(&str, &str, &str, &str)] = &[
@@ -123,4 +123,34 @@ fn the_front_ends_print_what_apache_kafkas_tools_print() {
             found.stderr
         );
     }
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn a_listener_opened_by_a_tool_is_there_again_after_a_restart() -> anyhow::Result<()> {
+    let mut node = Node::start()?;
+    let port = free_port()?;
+    let said = run(
+        Command::new(binary())
+            .args(["configs", "--bootstrap-server", &node.address(), "--alter"])
+            .args(["--entity-type", "brokers", "--entity-name", "1"])
+            .args([
+                "--add-config",
+                &format!(
+                    "listeners=[PLAINTEXT://{},EXTRA://127.0.0.1:{port}],\
+                    listener.security.protocol.map=[PLAINTEXT:PLAINTEXT,EXTRA:PLAINTEXT]",
+                    node.address()
+                ),
+            ]),
+        "",
+        Duration::from_secs(20),
+    )?;
+    anyhow::ensure!(said.success, "{}{}", said.stdout, said.stderr);
+    let open = || listens(port);
+    anyhow::ensure!(eventually(Duration::from_secs(10), open), "not opened");
+    node.stop()?;
+    anyhow::ensure!(!open(), "still open");
+    node.resume()?;
+    anyhow::ensure!(eventually(Duration::from_secs(10), open), "forgotten");
+    Ok(())
 }

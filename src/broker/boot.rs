@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::listeners::{Listeners, Wanted};
 use super::log_dirs::{Fatal, LogDirs};
 use super::{Broker, StartError, adopt, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
@@ -34,7 +35,6 @@ use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
-use crate::server::listener::{Acceptor, Admission};
 use crate::server::memory::RequestMemory;
 use crate::wire::batch::compression::Compression;
 
@@ -203,6 +203,12 @@ impl Broker {
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
         controller.publishers.push(Arc::new(transaction_topic));
+        let wanted = Arc::new(Wanted {
+            settings: config.settings.clone(),
+            node_id: config.node_id,
+            listeners: watch::Sender::new(config.listeners.clone()),
+        });
+        controller.publishers.push(Arc::clone(&wanted) as _);
         let fatal = Fatal::default();
         let halt = Arc::clone(&fatal);
         let (controller, thread) = controller.start(move |why| drop(halt.send_replace(why)))?;
@@ -231,23 +237,19 @@ impl Broker {
         // Doors open last.
         let (stop, stopping) = watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
-        let admission = Arc::<Admission>::default();
-        let limits = limits(&config);
+        let mut listeners = Listeners::new(
+            Arc::clone(&services),
+            wanted.listeners.subscribe(),
+            limits(&config),
+        );
         let mut addresses = Vec::new();
         for (listener, opened) in sockets {
-            for socket in opened {
-                addresses.extend(socket.local_addr());
-                let acceptor = Acceptor {
-                    services: Arc::clone(&services),
-                    listener: Arc::from(listener.endpoint.name.as_str()),
-                    advertised: listener.advertised.clone(),
-                    limits: limits.clone(),
-                    admission: Arc::clone(&admission),
-                    stopping: stopping.clone(),
-                };
-                tasks.spawn(acceptor.run(socket));
-            }
+            addresses.extend(listeners.accept(listener, opened));
         }
+        // What was set on the running broker before this start.
+        wanted.install(&services.image.load());
+        listeners.follow().await;
+        tasks.spawn(listeners.run(stopping.clone()));
         let admin_address = admin.first().and_then(|socket| socket.local_addr().ok());
         for socket in admin {
             tasks.spawn(console::run(
@@ -311,7 +313,10 @@ fn seed(now: i64) -> i32 {
 }
 
 /// Opens the sockets of an endpoint: `localhost` is both loopback addresses, no host is every address.
-fn listen(endpoint: &Endpoint, config: &BrokerConfig) -> Result<Vec<TcpListener>, StartError> {
+pub(super) fn listen(
+    endpoint: &Endpoint,
+    config: &BrokerConfig,
+) -> Result<Vec<TcpListener>, StartError> {
     let failed = |source: std::io::Error| {
         let source = if source.kind() == std::io::ErrorKind::AddrInUse {
             std::io::Error::new(

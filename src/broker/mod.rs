@@ -18,6 +18,7 @@
 mod adopt;
 pub mod boot;
 mod housekeeping;
+mod listeners;
 mod log_dirs;
 mod mover;
 pub mod temporary;

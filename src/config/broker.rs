@@ -280,10 +280,11 @@ struct Faults<'a> {
 impl Faults<'_> {
     fn add(&mut self, name: &str, what: impl std::fmt::Display) {
         let place = match self.lines.get(name) {
-            Some(line) if *line > 0 => format!("{}:{line}", self.source),
-            _ => self.source.to_owned(),
+            Some(line) if *line > 0 => format!("{}:{line}: ", self.source),
+            _ if self.source.is_empty() => String::new(),
+            _ => format!("{}: ", self.source),
         };
-        self.found.push(format!("{place}: {what}"));
+        self.found.push(format!("{place}{what}"));
     }
 }
 
@@ -366,14 +367,7 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
             "process.roles must be broker,controller: a cluster of several nodes is not supported yet",
         );
     }
-    let controller_names: Vec<String> = list(
-        settings
-            .get("controller.listener.names")
-            .unwrap_or_default(),
-    )
-    .map(str::to_ascii_uppercase)
-    .collect();
-    let listeners = listeners(&settings, &controller_names, faults);
+    let listeners = listeners(&settings, &controller_names(&settings), faults);
     let inter_broker_listener = inter_broker(&settings, &listeners, faults);
     let dirs = settings
         .explicit("log.dirs")
@@ -407,24 +401,27 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     }
 }
 
-/// Reads a new value of `advertised.listeners` for a running broker; it may name listeners that are open.
-pub fn advertised(settings: &BrokerSettings, value: &str) -> Result<Vec<Endpoint>, String> {
-    let open: Vec<Endpoint> = list(settings.get("listeners").unwrap_or_default())
-        .filter_map(|text| Endpoint::parse(text).ok())
-        .collect();
-    list(value)
-        .map(|text| {
-            let endpoint = Endpoint::parse(text)?;
-            if endpoint.is_wildcard() {
-                return Err(format!(
-                    "{endpoint} is no address that a client can connect to"
-                ));
-            }
-            if !open.iter().any(|other| other.name == endpoint.name) {
-                return Err(format!("{} is not in listeners", endpoint.name));
-            }
-            Ok(endpoint)
-        })
+/// What a running broker is to listen on with these settings.
+///
+/// Errors: all that is wrong with them, in one line.
+pub fn running_listeners(settings: &BrokerSettings) -> Result<Vec<Listener>, String> {
+    let mut faults = Faults {
+        source: "",
+        lines: BTreeMap::new(),
+        found: Vec::new(),
+    };
+    let listeners = listeners(settings, &controller_names(settings), &mut faults);
+    inter_broker(settings, &listeners, &mut faults);
+    match faults.found.is_empty() {
+        true => Ok(listeners),
+        false => Err(faults.found.join("; ")),
+    }
+}
+
+fn controller_names(settings: &BrokerSettings) -> Vec<String> {
+    let names = settings.get("controller.listener.names");
+    list(names.unwrap_or_default())
+        .map(str::to_ascii_uppercase)
         .collect()
 }
 
@@ -675,29 +672,54 @@ mod tests {
     }
 
     #[test]
-    fn a_running_broker_advertises_only_listeners_that_are_open() {
-        let settings = check(
-            "f",
-            &properties(
-                "listeners=A://:1,B://:2\nlistener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT\n",
-            ),
-        );
-        let settings = settings.unwrap().config.settings;
-        let said = |value| match advertised(&settings, value) {
-            Ok(endpoints) => endpoints
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(","),
-            Err(fault) => fault,
+    fn a_running_broker_listens_and_advertises_as_it_is_told() {
+        let said = |change: &str| {
+            let text =
+                "listeners=A://:1,B://:2\nlistener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT\n";
+            let settings = check("f", &properties(text)).unwrap().config.settings;
+            let change = properties(change).into_iter();
+            let over = change.map(|one| (one.key, one.value)).collect();
+            match running_listeners(&settings.with(&over)) {
+                Ok(listeners) => listeners
+                    .iter()
+                    .map(|listener| match &listener.advertised {
+                        Some(told) => format!("{} as {told}", listener.endpoint),
+                        None => listener.endpoint.to_string(),
+                    })
+                    .collect::<Vec<_>>()
+                    .join(","),
+                Err(faults) => faults,
+            }
         };
-        assert_eq!(said("A://h:5,b://[::1]:6"), "A://h:5,B://[::1]:6");
-        assert_eq!(said("C://h:5"), "C is not in listeners");
         assert_eq!(
-            said("A://0.0.0.0:5"),
-            "A://0.0.0.0:5 is no address that a client can connect to"
+            said("advertised.listeners=A://h:5,b://[::1]:6"),
+            "A://:1 as A://h:5,B://:2 as B://[::1]:6"
         );
-        assert_eq!(said("A"), "'A' is not of the form NAME://host:port");
+        assert_eq!(
+            said("advertised.listeners=C://h:5"),
+            "advertised.listeners: C is not in listeners"
+        );
+        assert_eq!(
+            said("advertised.listeners=A://0.0.0.0:5"),
+            "advertised.listeners: A://0.0.0.0:5 is no address that a client can connect to"
+        );
+        assert_eq!(
+            said("advertised.listeners=A"),
+            "advertised.listeners: 'A' is not of the form NAME://host:port"
+        );
+        assert_eq!(said("listeners=B://h:3"), "B://h:3");
+        assert_eq!(
+            said("listeners=A://:1,C://:3"),
+            "listener C has no security protocol in listener.security.protocol.map"
+        );
+        assert_eq!(
+            said("listeners=A://:1,B://:1"),
+            "listeners: port 1 is used twice"
+        );
+        assert_eq!(
+            said("listeners=A://:1\nlistener.security.protocol.map=A:SSL"),
+            "listener A: Ssl is not supported yet, only PLAINTEXT is"
+        );
     }
 
     #[test]

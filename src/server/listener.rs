@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::connection::{Limits, serve};
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
-use crate::config::broker::{BrokerSettings, advertised, connections_per_ip};
+use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::Endpoint;
-use crate::metadata::controller::settings::{ADVERTISED_LISTENERS, CONNECTIONS_PER_IP};
-use crate::metadata::image::{BROKER_RESOURCE, Image};
+use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
+use crate::metadata::image::Image;
 
 /// Pause after an accept that failed: usually the process is out of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -127,15 +127,16 @@ impl Drop for Admitted {
 pub struct Acceptor {
     pub services: Arc<Services>,
     pub listener: Arc<str>,
-    pub advertised: Option<Endpoint>,
+    /// What all listeners are to be now, with what clients are told.
+    pub wanted: watch::Receiver<Vec<Listener>>,
     pub limits: Limits,
     pub admission: Arc<Admission>,
-    /// Told to stop when the node stops.
-    pub stopping: tokio::sync::watch::Receiver<bool>,
+    /// Told to stop when the listener is closed.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Acceptor {
-    /// Accepts until the node stops; every connection then ends too.
+    /// Accepts until the listener is closed; every connection then ends too.
     pub async fn run(self, socket: TcpListener) {
         let mut stopping = self.stopping.clone();
         loop {
@@ -247,23 +248,16 @@ impl Acceptor {
             listener: Arc::clone(&self.listener),
             peer,
             local,
-            advertised: self
-                .told_later()
-                .or_else(|| self.advertised.clone())
-                .or(guessed),
+            advertised: self.told().or(guessed),
         })
     }
 
-    /// What somebody said to the running broker.
-    fn told_later(&self) -> Option<Endpoint> {
-        let image = self.services.image.load();
-        let own = image.overrides(BROKER_RESOURCE, &self.services.node_id.to_string())?;
-        let told = advertised(
-            &self.services.config.settings,
-            own.get(ADVERTISED_LISTENERS)?,
-        );
-        told.ok()?
-            .into_iter()
-            .find(|endpoint| endpoint.name == *self.listener)
+    fn told(&self) -> Option<Endpoint> {
+        let wanted = self.wanted.borrow();
+        wanted
+            .iter()
+            .find(|listener| listener.endpoint.name == *self.listener)?
+            .advertised
+            .clone()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, Decision};
 use crate::base::ids::BrokerId;
-use crate::config::broker::{advertised, connections_per_ip};
+use crate::config::broker::{connections_per_ip, running_listeners};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
@@ -38,6 +38,12 @@ const SUBTRACT: i8 = 3;
 
 /// The setting whose change new connections notice.
 pub const ADVERTISED_LISTENERS: &str = "advertised.listeners";
+/// The settings whose change opens, closes or renames listeners of a running broker.
+pub const LISTENER_SETTINGS: [&str; 3] = [
+    "listeners",
+    ADVERTISED_LISTENERS,
+    "listener.security.protocol.map",
+];
 /// How many connections some hosts may have.
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
@@ -362,12 +368,16 @@ fn check_values(
                 };
                 // Kafka differs: brokers with ZooKeeper changed this one while they ran, 4.x does not. Containers learn
                 // the port that they are mapped to after they have started, and Testcontainers tells them this way.
-                if key == ADVERTISED_LISTENERS && !name.is_empty() {
-                    advertised(context.settings, value)
-                        .map_err(|fault| invalid(format!("{key}: {fault}")))?;
-                    continue;
+                let told_later = key == ADVERTISED_LISTENERS && !name.is_empty();
+                if setting.scope == Scope::PerBroker && name.is_empty() {
+                    return Err((
+                        ErrorCode::InvalidRequest,
+                        format!(
+                            "Cannot update these configs at default cluster level, broker id must be specified: [{key}]"
+                        ),
+                    ));
                 }
-                if setting.scope == Scope::ReadOnly {
+                if setting.scope == Scope::ReadOnly && !told_later {
                     return Err((
                         ErrorCode::InvalidRequest,
                         format!("Cannot update these configs dynamically: [{key}]"),
@@ -377,6 +387,13 @@ fn check_values(
                 if key == CONNECTIONS_PER_IP {
                     connections_per_ip(value).map_err(invalid)?;
                 }
+            }
+            if LISTENER_SETTINGS
+                .iter()
+                .any(|key| target.get(*key) != current.get(*key))
+            {
+                running_listeners(&context.settings.with(target))
+                    .map_err(|faults| (ErrorCode::InvalidRequest, faults))?;
             }
             Ok(())
         }
