@@ -46,7 +46,7 @@ async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -> i16 {
 
 /// The port that the broker tells on a new connection, or `None` if nobody listens.
 async fn told_at(port: u16) -> Option<i32> {
-    let client = Channel::new(&format!("localhost:{port}"), Identity::new("test"));
+    let client = Channel::new(format!("localhost:{port}"), Identity::new("test"));
     let request = MetadataRequest::default();
     let answer = client.call(&request, Duration::from_millis(500)).await;
     Some(answer.ok()?.brokers[0].port)
