@@ -6,6 +6,7 @@ mod dump_log;
 mod options;
 pub mod start;
 mod storage;
+mod verify_log;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

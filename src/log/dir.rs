@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, FlockOperation};
+use rustix::process::{Flock, FlockType};
 
 use super::checkpoint;
 use super::error::{DiskContext, StorageError, malformed};
 use crate::base::ids::{BrokerId, TopicPartition, Uuid};
 
-const META_PROPERTIES: &str = "meta.properties";
+pub const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const PARTITION_METADATA: &str = "partition.metadata";
@@ -127,6 +128,21 @@ pub fn check_free(dir: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// The same of other processes than this one, without opening anything for writing.
+pub fn check_unused(dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).at("open", path),
+    };
+    let wanted = Flock::from(FlockType::WriteLock);
+    match rustix::process::fcntl_getlk(&file, &wanted) {
+        Ok(Some(_)) => Err(io::Error::from(io::ErrorKind::WouldBlock)).at("lock", path),
+        _ => Ok(()),
+    }
+}
+
 /// Held while a process uses a log directory.
 #[derive(Debug)]
 pub struct DirLock {
@@ -178,6 +194,11 @@ pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).at("remove", path),
     }
+}
+
+/// The same, and the mark stays.
+pub fn was_stopped_cleanly(dir: &Path) -> bool {
+    dir.join(CLEAN_SHUTDOWN).exists()
 }
 
 pub fn write_clean_shutdown(dir: &Path, broker_epoch: i64) -> Result<(), StorageError> {

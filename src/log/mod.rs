@@ -17,6 +17,7 @@ pub mod producer_state;
 pub mod recovery;
 pub mod segment;
 pub mod settings;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

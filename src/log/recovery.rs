@@ -5,21 +5,26 @@
 //! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
 //! 3. segments are opened; one whose index is missing or malformed is read anew;
 //! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
-//!    the first bad batch ends the log: the file is cut there, later segments go;
+//!    the first bad batch ends the log: the file is cut there, later segments go. After a clean one only a file that
+//!    does not end with a whole batch is looked at in this way;
 //! 5. epochs and producers are cut to what remains, and rebuilt from the newest good snapshot.
 //! ```
+//! [`verify`](super::verify) tells what all this would do, without doing it: what is decided here is decided in functions
+//! that both use.
 
-use std::collections::BTreeMap;
+mod leftovers;
+mod scanner;
+
 use std::fs;
 use std::io;
 use std::path::Path;
-
-use bytes::Bytes;
 
 use super::append::transaction_marker;
 use super::checkpoint;
 use super::disk;
 use super::error::{DiskContext, StorageError};
+use super::index::offset::OffsetIndex;
+use super::index::time::TimeIndex;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::ProducerStates;
 use super::segment::{Segment, Span, file_name};
@@ -28,10 +33,8 @@ use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
-/// Bytes read at a time when a segment is scanned.
-const SCAN_BUFFER: usize = 1 << 20;
-/// A batch larger than this ends a scan: nothing that size was ever accepted.
-const BATCH_SIZE_MAX: usize = 1 << 30;
+pub use leftovers::{Kind, Leftovers};
+pub use scanner::{Expected, Flaw, Scanner};
 
 /// What was found in a directory.
 #[derive(Debug)]
@@ -64,43 +67,35 @@ pub fn recover(
     now: Timestamp,
 ) -> Result<Recovered, StorageError> {
     let files = tidy_up(dir)?;
-    let mut segments: Vec<Segment> = files
-        .logs
-        .iter()
-        .map(|(base, size)| Segment::open(dir, *base, *size, now))
-        .collect();
+    let mut segments = Vec::new();
+    for base in files.bases() {
+        let path = dir.join(file_name(base, ".log"));
+        let size = fs::metadata(&path).at("examine", &path)?.len();
+        segments.push(Segment::open(dir, base, size, now));
+    }
+    let plan = plan(&mut segments, &files, known)?;
+    let clean = known.clean && plan.reread_from == segments.len();
+    for index in plan.rebuild {
+        let next = segments.get(index + 1).map(|segment| segment.base_offset);
+        let segment = &mut segments[index];
+        tracing::info!(path = %segment.path().display(), "rebuilding the indexes of a segment");
+        scan(segment, settings, next, false, &mut LeaderEpochs::default())?;
+    }
+    let mut scanned = LeaderEpochs::default();
     let mut truncated_bytes = 0;
     // Producer snapshots are not synced, and none is needed before the first segment that is read again.
-    let mut snapshots_below = Offset::MAX;
-    if known.clean {
-        for index in 0..segments.len() {
-            let next = segments.get(index + 1).map(|segment| segment.base_offset);
-            let segment = &mut segments[index];
-            if !indexes_plausible(segment, &files)? && segment.size > 0 {
-                tracing::info!(path = %segment.path().display(), "rebuilding the indexes of a segment");
-                scan(segment, settings, next, false)?;
-            }
-        }
-    } else {
-        let first_dirty = segments
-            // One that ends there may have been rolled after the sync, and has its last index entries from then.
-            .partition_point(|segment| segment.base_offset < known.recovery_point)
-            .saturating_sub(1);
-        let mut index = first_dirty;
-        snapshots_below = segments
-            .get(first_dirty)
-            .map_or(0, |segment| segment.base_offset);
-        while index < segments.len() {
-            let next = segments.get(index + 1).map(|segment| segment.base_offset);
-            let cut = scan(&mut segments[index], settings, next, true)?;
-            truncated_bytes += cut;
-            index += 1;
-            if cut > 0 {
-                // From the end on: a crash in between leaves no hole.
-                for segment in segments.split_off(index).iter().rev() {
-                    truncated_bytes += segment.size;
-                    remove_files(segment)?;
-                }
+    let snapshots_below = snapshots_below(&segments, plan.reread_from, clean);
+    let mut index = plan.reread_from;
+    while index < segments.len() {
+        let next = segments.get(index + 1).map(|segment| segment.base_offset);
+        let cut = scan(&mut segments[index], settings, next, true, &mut scanned)?;
+        truncated_bytes += cut;
+        index += 1;
+        if cut > 0 {
+            // From the end on: a crash in between leaves no hole.
+            for segment in segments.split_off(index).iter().rev() {
+                truncated_bytes += segment.size;
+                remove_files(segment)?;
             }
         }
     }
@@ -109,12 +104,19 @@ pub fn recover(
     if segments.is_empty() {
         segments.push(Segment::create(dir, log_start, now)?);
     }
-    let log_end = end_of(&mut segments)?.max(log_start);
+    let log_end = match (plan.end, segments.last_mut()) {
+        (Some(end), _) => end.max(log_start),
+        (None, Some(active)) => end_of(active)?.0.max(log_start),
+        (None, None) => log_start,
+    };
+    for segment in &mut segments {
+        segment.release_file();
+    }
 
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
     let mut epochs = match checkpoint::read_epochs(&epochs_path) {
         // It is not synced each time it is replaced; what it said stands in the batches too.
-        Err(error) if !known.clean && error.source.kind() == io::ErrorKind::InvalidData => {
+        Err(error) if !clean && error.source.kind() == io::ErrorKind::InvalidData => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
             let rebuilt = epochs_of(&segments)?;
             checkpoint::write_epochs(&epochs_path, rebuilt.entries(), false)?;
@@ -122,24 +124,30 @@ pub fn recover(
         }
         read => LeaderEpochs::from_entries(read?),
     };
-    let cut_end = epochs.truncate_end(log_end);
-    if epochs.truncate_start(log_start) || cut_end {
+    let mut changed = epochs.truncate_end(log_end);
+    if epochs_lacking(&epochs, &scanned) {
+        for (epoch, start) in epochs_of(&segments)?.entries() {
+            if epochs.latest().is_none_or(|latest| *epoch > latest) {
+                changed |= epochs.assign(*epoch, *start);
+            }
+        }
+    }
+    if epochs.truncate_start(log_start) || changed {
         checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
     }
-    let mut snapshots = files.snapshots;
-    if !known.clean {
-        // They may tell of batches that were lost; once the log has grown past them they would be believed.
-        for offset in snapshots
-            .iter()
-            .filter(|offset| **offset > snapshots_below.min(log_end))
-        {
-            let path = dir.join(file_name(*offset, ".snapshot"));
-            disk::remove_file(&path).at("remove", path)?;
-        }
+    // They may tell of batches that were lost; once the log has grown past them they would be believed.
+    let (snapshots, stray): (Vec<_>, Vec<_>) = files
+        .snapshots()
+        .into_iter()
+        .partition(|offset| *offset <= snapshots_below.min(log_end));
+    for offset in &stray {
+        let path = dir.join(file_name(*offset, ".snapshot"));
+        disk::remove_file(&path).at("remove", path)?;
+    }
+    if !clean || !stray.is_empty() {
         // What was removed must not come back behind what is appended from now on.
         disk::sync_dir(dir).at("sync", dir)?;
     }
-    snapshots.retain(|offset| *offset <= snapshots_below);
     let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Recovered {
         segments,
@@ -147,13 +155,18 @@ pub fn recover(
         producers,
         log_start,
         log_end,
-        recovery_point: if known.clean {
+        recovery_point: if clean {
             log_end
         } else {
             known.recovery_point.min(log_end)
         },
         truncated_bytes,
     })
+}
+
+/// Whether the file of epochs is older than the batches that were read again: its last replacement was not synced.
+pub fn epochs_lacking(listed: &LeaderEpochs, scanned: &LeaderEpochs) -> bool {
+    scanned.latest() > listed.latest()
 }
 
 /// The leader epochs as the batches know them.
@@ -168,22 +181,69 @@ fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
     Ok(epochs)
 }
 
-#[derive(Debug, Default)]
-struct Files {
-    /// Base offset -> size of the data file.
-    logs: BTreeMap<Offset, u64>,
-    offset_indexes: BTreeMap<Offset, u64>,
-    time_indexes: BTreeMap<Offset, u64>,
-    snapshots: Vec<Offset>,
+/// What becomes of the segments of a log: steps 3 and 4 of the module, decided before anything is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Their indexes are built again, from batches whose checksums nobody looks at.
+    pub rebuild: Vec<usize>,
+    /// From this one on every batch is read.
+    pub reread_from: usize,
+    /// The offset after the last record, where no segment has to be read for that.
+    pub end: Option<Offset>,
+}
+
+/// Decides. Nothing is changed.
+pub fn plan(
+    segments: &mut [Segment],
+    files: &Leftovers,
+    known: Known,
+) -> Result<Plan, StorageError> {
+    let mut plan = Plan {
+        reread_from: segments.len(),
+        ..Plan::default()
+    };
+    if !known.clean {
+        plan.reread_from = segments
+            // One that ends there may have been rolled after the sync, and has its last index entries from then.
+            .partition_point(|segment| segment.base_offset < known.recovery_point)
+            .saturating_sub(1);
+    }
+    for (index, segment) in segments.iter().enumerate().take(plan.reread_from) {
+        let has_indexes = [Kind::OffsetIndex, Kind::TimeIndex]
+            .iter()
+            .all(|kind| files.files.contains_key(&(segment.base_offset, *kind)));
+        let plausible =
+            has_indexes && indexes_plausible(&segment.offsets, &segment.times, segment.size)?;
+        if segment.size > 0 && !plausible {
+            plan.rebuild.push(index);
+        }
+    }
+    let active = segments.len().checked_sub(1);
+    if known.clean
+        && let Some(index) = active.filter(|active| plan.rebuild.last() != Some(active))
+    {
+        let (end, position) = end_of(&mut segments[index])?;
+        if position == segments[index].size {
+            plan.end = Some(end);
+        } else {
+            tracing::warn!(path = %segments[index].path().display(), "the stop was not clean here");
+            plan.reread_from = index;
+        }
+    }
+    Ok(plan)
+}
+
+/// A snapshot of producers above this offset tells of batches that are read again.
+pub fn snapshots_below(segments: &[Segment], reread_from: usize, clean: bool) -> Offset {
+    match segments.get(reread_from) {
+        Some(first) => first.base_offset,
+        None if clean => Offset::MAX,
+        None => 0,
+    }
 }
 
 /// Steps 1 and 2 of the module.
-fn tidy_up(dir: &Path) -> Result<Files, StorageError> {
-    let mut names = list(dir)?;
-    let base_of = |name: &str| {
-        name.get(..20)
-            .and_then(|digits| digits.parse::<Offset>().ok())
-    };
+fn tidy_up(dir: &Path) -> Result<Leftovers, StorageError> {
     let remove = |name: &str| {
         let path = dir.join(name);
         match disk::remove_file(&path) {
@@ -191,84 +251,34 @@ fn tidy_up(dir: &Path) -> Result<Files, StorageError> {
             _ => Ok(()),
         }
     };
-
-    let smallest_cleaned = names
-        .iter()
-        .filter(|name| name.ends_with(".cleaned"))
-        .filter_map(|name| base_of(name))
-        .min();
-    let mut swaps = Vec::new();
-    let mut swap_files = false;
-    for name in &names {
-        let swap = name.ends_with(".swap");
-        swap_files |= swap;
-        let doomed = name.ends_with(".deleted") && !name.contains(".checkpoint")
-            || name.ends_with(".cleaned")
-            || swap && smallest_cleaned.is_some_and(|cleaned| base_of(name) >= Some(cleaned));
-        if doomed {
-            remove(name)?;
-        } else if name.ends_with(".log.swap")
-            && let Some(base) = base_of(name)
-        {
-            swaps.push(base);
-        }
+    let found = leftovers(dir)?;
+    for name in &found.removed {
+        remove(name)?;
     }
-    for base in &swaps {
-        // What the finished segment holds replaces every other segment that begins inside of it.
-        let path = dir.join(file_name(*base, ".log.swap"));
-        let size = fs::metadata(&path).at("examine", &path)?.len();
-        let mut swap = Segment::open(dir, *base, size, 0);
-        let swap_end = end_of_file(&path, size)?.unwrap_or(*base);
-        swap.release_file();
-        for name in &names {
-            let plain = [".log", ".index", ".timeindex", ".txnindex"]
-                .iter()
-                .any(|suffix| name.ends_with(suffix));
-            if plain && base_of(name).is_some_and(|other| other >= *base && other < swap_end) {
-                remove(name)?;
-            }
-        }
+    for (name, _) in &found.replaced {
+        remove(name)?;
     }
-    if swap_files {
-        for name in list(dir)? {
-            if let Some(plain) = name.strip_suffix(".swap") {
-                disk::rename(&dir.join(&name), &dir.join(plain)).at("rename", dir.join(&name))?;
-            }
-        }
+    for name in &found.renamed {
+        let plain = name.strip_suffix(".swap").unwrap_or(name);
+        disk::rename(&dir.join(name), &dir.join(plain)).at("rename", dir.join(name))?;
     }
-    names = list(dir)?;
-
-    let mut files = Files::default();
-    for name in &names {
-        let Some((base, suffix)) = base_of(name).zip(name.get(20..)) else {
-            continue;
-        };
-        let size = || {
-            fs::metadata(dir.join(name))
-                .map(|meta| meta.len())
-                .at("examine", dir.join(name))
-        };
-        match suffix {
-            ".log" => drop(files.logs.insert(base, size()?)),
-            ".index" => drop(files.offset_indexes.insert(base, size()?)),
-            ".timeindex" => drop(files.time_indexes.insert(base, size()?)),
-            ".snapshot" => files.snapshots.push(base),
-            _ => {}
-        }
+    for name in &found.orphans {
+        remove(name)?;
     }
-    for (suffix, indexes) in [
-        (".index", &files.offset_indexes),
-        (".timeindex", &files.time_indexes),
-    ] {
-        for base in indexes.keys().filter(|base| !files.logs.contains_key(base)) {
-            remove(&file_name(*base, suffix))?;
-        }
-    }
-    files.snapshots.sort_unstable();
-    Ok(files)
+    Ok(found)
 }
 
-fn list(dir: &Path) -> Result<Vec<String>, StorageError> {
+/// What steps 1 and 2 will do in a directory.
+pub fn leftovers(dir: &Path) -> Result<Leftovers, StorageError> {
+    Leftovers::find(&list(dir)?, |base| {
+        let path = dir.join(file_name(base, ".log.swap"));
+        let size = fs::metadata(&path).at("examine", &path)?.len();
+        Ok(end_of_file(&path, size)?.unwrap_or(base))
+    })
+}
+
+/// The names in a directory, in order.
+pub fn list(dir: &Path) -> Result<Vec<String>, StorageError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).at("list", dir)? {
         if let Ok(name) = entry.at("list", dir)?.file_name().into_string() {
@@ -289,34 +299,33 @@ fn end_of_file(path: &Path, size: u64) -> Result<Option<Offset>, StorageError> {
     Ok(end)
 }
 
-fn indexes_plausible(segment: &Segment, files: &Files) -> Result<bool, StorageError> {
-    let base = segment.base_offset;
-    let (Some(offsets), Some(times)) = (
-        files.offset_indexes.get(&base),
-        files.time_indexes.get(&base),
-    ) else {
-        return Ok(false);
-    };
-    if offsets % 8 != 0 || times % 12 != 0 {
+/// Whether the indexes of a segment of `size` bytes look as if they had been closed. Only their ends are looked at.
+fn indexes_plausible(
+    offsets: &OffsetIndex,
+    times: &TimeIndex,
+    size: u64,
+) -> Result<bool, StorageError> {
+    if !offsets.is_whole() || !times.is_whole() {
         return Ok(false);
     }
     // A zero tail is what a preallocated index looks like that nobody trimmed.
     let entry_ok = |relative: u32, len: usize| relative > 0 || len == 1;
-    let last_offset = segment.offsets.last()?;
-    let last_time = segment.times.last()?;
+    let last_offset = offsets.last()?;
+    let last_time = times.last()?;
     Ok(last_offset.is_none_or(|last| {
-        entry_ok(last.relative_offset, segment.offsets.len())
-            && u64::from(last.position) < segment.size
-    }) && last_time.is_none_or(|last| last.timestamp > 0 || segment.times.len() == 1))
+        entry_ok(last.relative_offset, offsets.len()) && u64::from(last.position) < size
+    }) && last_time.is_none_or(|last| last.timestamp > 0 || times.len() == 1))
 }
 
-/// Reads a segment from its beginning and builds its indexes anew. With `check`, the first batch that is cut, fails its
-/// checksum or goes back in offsets ends it; the bytes that were cut off are returned.
+/// Reads a segment from its beginning and builds its indexes anew; `epochs` hears of those that wrote it. With `check`,
+/// the first batch that is cut, fails its checksum or goes back in offsets ends it; the bytes that were cut off are
+/// returned.
 fn scan(
     segment: &mut Segment,
     settings: &LogSettings,
     next_base: Option<Offset>,
     check: bool,
+    epochs: &mut LeaderEpochs,
 ) -> Result<u64, StorageError> {
     let size = segment.size;
     // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
@@ -331,26 +340,32 @@ fn scan(
     }
     let path = segment.path().to_owned();
     let mut scanner = Scanner::open(&path, size)?;
-    let mut expected = segment.base_offset;
+    let mut expected = Expected {
+        base: segment.base_offset,
+        next: segment.base_offset,
+        below: next_base,
+    };
+    let mut flaw = None;
     while let Some((span, batch)) = scanner.next(check)? {
-        let valid = span.base_offset >= expected.min(span.last_offset)
-            && span.last_offset >= expected
-            && next_base.is_none_or(|next| span.last_offset < next)
-            && span.last_offset - segment.base_offset <= i64::from(i32::MAX)
-            && batch.is_none_or(|batch| checksum_holds(&span, &batch));
-        if !valid {
+        flaw = expected.judge(&span, batch.as_ref());
+        if flaw.is_some() {
             break;
         }
-        expected = span.last_offset + 1;
+        expected.next = span.last_offset + 1;
+        epochs.assign(span.leader_epoch, span.base_offset);
         segment.remember(&span, u64::from(settings.index_interval_bytes))?;
     }
     let cut = size - segment.size;
     if cut > 0 {
+        let why = match flaw {
+            None => scanner.flaw()?,
+            found => found,
+        };
         tracing::warn!(
             path = %segment.path().display(), position = segment.size, bytes = cut,
-            "the end of a segment is not a whole valid batch; cutting it off"
+            why = %why.unwrap_or(Flaw::Torn), "cutting off the end of a segment"
         );
-        let (position, offset) = (segment.size, expected);
+        let (position, offset) = (segment.size, expected.next);
         segment.truncate(position, offset)?;
         segment.sync()?;
     }
@@ -358,93 +373,9 @@ fn scan(
     Ok(cut)
 }
 
-fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
-    if span.magic == MAGIC_V2 {
-        return BatchHeader::parse(batch)
-            .and_then(|header| header.verify(batch))
-            .is_ok();
-    }
-    // The old formats: a CRC-32 over everything after itself.
-    let stored = batch
-        .get(12..16)
-        .map(|crc| u32::from_be_bytes([crc[0], crc[1], crc[2], crc[3]]));
-    stored == batch.get(16..).map(crc32fast::hash)
-}
-
-/// Reads the batches of a data file in order through a large buffer.
-pub(super) struct Scanner<'a> {
-    file: fs::File,
-    path: &'a Path,
-    size: u64,
-    position: u64,
-    buffer: Bytes,
-    buffer_at: u64,
-}
-
-impl<'a> Scanner<'a> {
-    pub(super) fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
-        let file = disk::open(path).at("open", path)?;
-        Ok(Self {
-            file,
-            path,
-            size,
-            position: 0,
-            buffer: Bytes::new(),
-            buffer_at: 0,
-        })
-    }
-
-    /// The next batch, with its bytes if `whole`; `None` at the end or where no batch can be.
-    pub(super) fn next(
-        &mut self,
-        whole: bool,
-    ) -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
-        let head = self.window(super::segment::read_size_for_header(
-            self.size - self.position,
-        ))?;
-        let Some(span) = Span::parse(&head, self.position) else {
-            return Ok(None);
-        };
-        if span.end() > self.size || span.size > BATCH_SIZE_MAX {
-            return Ok(None);
-        }
-        let batch = if whole {
-            Some(self.window(span.size)?)
-        } else {
-            None
-        };
-        self.position = span.end();
-        Ok(Some((span, batch)))
-    }
-
-    /// `len` bytes at the position, or as many as there are.
-    fn window(&mut self, len: usize) -> Result<Bytes, StorageError> {
-        let start = (self.position.saturating_sub(self.buffer_at)) as usize;
-        if self.position >= self.buffer_at
-            && let Some(end) = start
-                .checked_add(len)
-                .filter(|end| *end <= self.buffer.len())
-        {
-            return Ok(self.buffer.slice(start..end));
-        }
-        let wanted = len
-            .max(SCAN_BUFFER)
-            .min((self.size - self.position) as usize);
-        let mut bytes = vec![0; wanted];
-        let read = super::segment::read_at_most(&self.file, &mut bytes, self.position)
-            .at("read", self.path)?;
-        bytes.truncate(read);
-        self.buffer = Bytes::from(bytes);
-        self.buffer_at = self.position;
-        Ok(self.buffer.slice(..len.min(read)))
-    }
-}
-
-/// The offset after the last record of a log. An empty active segment ends where it begins.
-fn end_of(segments: &mut [Segment]) -> Result<Offset, StorageError> {
-    let Some(active) = segments.last_mut() else {
-        return Ok(0);
-    };
+/// The offset after the last record of the active segment, and the position where its batches end. An empty one ends
+/// where it begins.
+fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
     let mut end = active.base_offset;
     let mut position = active
         .offsets
@@ -454,8 +385,7 @@ fn end_of(segments: &mut [Segment]) -> Result<Offset, StorageError> {
         end = span.last_offset + 1;
         position = span.end();
     }
-    active.release_file();
-    Ok(end)
+    Ok((end, position))
 }
 
 /// Producers from the newest good snapshot at or below the end, and what was appended after it.

@@ -129,6 +129,29 @@ impl Segment {
         }
     }
 
+    /// A segment to look at: its files, which may have names of their own, are opened for reading only. One that is not
+    /// there is empty.
+    pub fn look(
+        base_offset: Offset,
+        [log, index, time_index, txn_index]: [PathBuf; 4],
+    ) -> Result<Self, StorageError> {
+        let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
+        let dir = log.parent().unwrap_or_else(|| Path::new(""));
+        let mut this = Self::open(
+            dir,
+            base_offset,
+            fs::metadata(&log).at("examine", &log)?.len(),
+            0,
+        );
+        this.file = Some(Arc::new(disk::open(&log).at("open", &log)?));
+        this.path = log;
+        this.offsets = OffsetIndex::new(index, index_len);
+        this.times = TimeIndex::new(time_index, time_len);
+        this.aborted = TransactionIndex::new(txn_index, txn_len);
+        Ok(this)
+    }
+
     /// A new, empty segment: its files exist as Kafka's do.
     pub fn create(dir: &Path, base_offset: Offset, now: Timestamp) -> Result<Self, StorageError> {
         let mut this = Self::open(dir, base_offset, 0, now);

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod disk;
+mod verify;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::options::Takes::Value;
 use super::options::parse;
-use super::{container, dump_log, start, storage};
+use super::{container, dump_log, start, storage, verify_log};
 use crate::peer::channel::{Channel, Identity};
 
 /// A tool: gets its arguments.
@@ -53,6 +53,7 @@ const TOOLS: &[(&str, &str, Tool)] = &[
     ("storage", "kafka-storage", storage::run),
     ("format", "format", format),
     ("dump-log", "kafka-dump-log", dump_log::run),
+    ("verify-log", "verify-log", verify_log::run),
     ("server-start", "kafka-server-start", server_start),
     ("server-stop", "kafka-server-stop", server_stop),
     (

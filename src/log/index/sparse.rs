@@ -25,6 +25,8 @@ pub struct SparseFile<E> {
     path: PathBuf,
     /// Entries on disk.
     written: usize,
+    /// Bytes behind them, of an entry that was cut.
+    rest: u8,
     pending: Vec<E>,
 }
 
@@ -34,6 +36,7 @@ impl<E: Entry> SparseFile<E> {
         Self {
             path,
             written: len as usize / E::SIZE,
+            rest: (len as usize % E::SIZE) as u8,
             pending: Vec::new(),
         }
     }
@@ -48,6 +51,11 @@ impl<E: Entry> SparseFile<E> {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether the file holds whole entries only.
+    pub fn is_whole(&self) -> bool {
+        self.rest == 0
     }
 
     pub fn push(&mut self, entry: E) -> Result<(), StorageError> {
@@ -119,6 +127,7 @@ impl<E: Entry> SparseFile<E> {
     /// Replaces everything by `entries`.
     pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
         self.written = 0;
+        self.rest = 0;
         self.pending = entries;
         disk::create(&self.path)
             .map(drop)

@@ -1,0 +1,185 @@
+//! The batches of a data file in order, and what is wrong where they end.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::base::ids::Offset;
+use crate::log::disk;
+use crate::log::error::{DiskContext, StorageError};
+use crate::log::segment::{Span, read_at_most, read_size_for_header};
+use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_V2};
+
+/// Bytes read at a time when a segment is scanned.
+const SCAN_BUFFER: usize = 1 << 20;
+/// A batch larger than this ends a scan: nothing that size was ever accepted.
+const BATCH_SIZE_MAX: usize = 1 << 30;
+
+/// Why the batch at a position is not the next one of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing but zeros up to the end of the file.
+    Zeros,
+    NoBatch,
+    /// It goes on behind the end of the file.
+    Torn,
+    Checksum,
+    /// Its offsets are not above those before it.
+    OffsetsBack,
+    /// Its offsets belong to the next segment.
+    BeyondSegment,
+    /// Its offsets are too far from the segment's first for the index.
+    TooFar,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zeros => "zeros up to the end of the file",
+            Self::NoBatch => "no batch begins here",
+            Self::Torn => "the batch is longer than the file",
+            Self::Checksum => "the checksum of the batch does not match",
+            Self::OffsetsBack => "the offsets of the batch are not above those before it",
+            Self::BeyondSegment => "the offsets of the batch belong to the next segment",
+            Self::TooFar => "the offsets of the batch are too far from the segment's first",
+        })
+    }
+}
+
+/// The offsets that the next batch of a segment may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    pub base: Offset,
+    /// After the batch before.
+    pub next: Offset,
+    /// Where the next segment begins.
+    pub below: Option<Offset>,
+}
+
+impl Expected {
+    /// What keeps a batch from being the next one; its checksum is looked at if its bytes are given. Gaps are allowed:
+    /// compaction leaves them.
+    pub fn judge(&self, span: &Span, batch: Option<&Bytes>) -> Option<Flaw> {
+        if span.base_offset < self.next.min(span.last_offset) || span.last_offset < self.next {
+            Some(Flaw::OffsetsBack)
+        } else if self.below.is_some_and(|below| span.last_offset >= below) {
+            Some(Flaw::BeyondSegment)
+        } else if span.last_offset - self.base > i64::from(i32::MAX) {
+            Some(Flaw::TooFar)
+        } else if batch.is_some_and(|batch| !checksum_holds(span, batch)) {
+            Some(Flaw::Checksum)
+        } else {
+            None
+        }
+    }
+}
+
+fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
+    if span.magic == MAGIC_V2 {
+        return BatchHeader::parse(batch)
+            .and_then(|header| header.verify(batch))
+            .is_ok();
+    }
+    // The old formats: a CRC-32 over everything after itself.
+    let stored = batch
+        .get(12..16)
+        .map(|crc| u32::from_be_bytes([crc[0], crc[1], crc[2], crc[3]]));
+    stored == batch.get(16..).map(crc32fast::hash)
+}
+
+/// Reads the batches of a data file in order through a large buffer.
+pub struct Scanner<'a> {
+    file: fs::File,
+    path: &'a Path,
+    size: u64,
+    position: u64,
+    buffer: Bytes,
+    buffer_at: u64,
+}
+
+impl<'a> Scanner<'a> {
+    pub fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
+        let file = disk::open(path).at("open", path)?;
+        Ok(Self {
+            file,
+            path,
+            size,
+            position: 0,
+            buffer: Bytes::new(),
+            buffer_at: 0,
+        })
+    }
+
+    /// Where the next batch begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next batch, with its bytes if `whole`; `None` at the end or where no batch can be.
+    pub fn next(&mut self, whole: bool) -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
+        let head = self.head()?;
+        let Some(span) = Span::parse(&head, self.position) else {
+            return Ok(None);
+        };
+        if span.end() > self.size || span.size > BATCH_SIZE_MAX {
+            return Ok(None);
+        }
+        let batch = if whole {
+            Some(self.window(span.size)?)
+        } else {
+            None
+        };
+        self.position = span.end();
+        Ok(Some((span, batch)))
+    }
+
+    fn head(&mut self) -> Result<Bytes, StorageError> {
+        self.window(read_size_for_header(self.size - self.position))
+    }
+
+    /// Why there is no next batch; `None` at the end of the file.
+    pub fn flaw(&mut self) -> Result<Option<Flaw>, StorageError> {
+        if self.position >= self.size {
+            return Ok(None);
+        }
+        let head = self.head()?;
+        if head.len() <= LOG_OVERHEAD || Span::parse(&head, self.position).is_some() {
+            return Ok(Some(Flaw::Torn));
+        }
+        if head.iter().any(|byte| *byte != 0) {
+            return Ok(Some(Flaw::NoBatch));
+        }
+        let from = self.position;
+        let mut zeros = true;
+        while zeros && self.position < self.size {
+            let window = self.window(SCAN_BUFFER)?;
+            zeros = !window.is_empty() && window.iter().all(|byte| *byte == 0);
+            self.position += window.len() as u64;
+        }
+        self.position = from;
+        Ok(Some(if zeros { Flaw::Zeros } else { Flaw::NoBatch }))
+    }
+
+    /// `len` bytes at the position, or as many as there are.
+    fn window(&mut self, len: usize) -> Result<Bytes, StorageError> {
+        let start = (self.position.saturating_sub(self.buffer_at)) as usize;
+        if self.position >= self.buffer_at
+            && let Some(end) = start
+                .checked_add(len)
+                .filter(|end| *end <= self.buffer.len())
+        {
+            return Ok(self.buffer.slice(start..end));
+        }
+        let wanted = len
+            .max(SCAN_BUFFER)
+            .min((self.size - self.position) as usize);
+        let mut bytes = vec![0; wanted];
+        let read = read_at_most(&self.file, &mut bytes, self.position).at("read", self.path)?;
+        bytes.truncate(read);
+        self.buffer = Bytes::from(bytes);
+        self.buffer_at = self.position;
+        Ok(self.buffer.slice(..len.min(read)))
+    }
+}

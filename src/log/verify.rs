@@ -1,0 +1,283 @@
+//! What the next start would do with a data directory, said without doing it: `verify-log`. Nothing is written, and no
+//! file is opened for writing.
+//!
+//! What recovery decides, it decides in functions that are asked here too ([`recovery::plan`], [`Leftovers`],
+//! [`Expected`]); files are read by the readers of the log. Beyond that, everything is looked at that recovery takes on
+//! trust: batches below the recovery point, the entries of closed indexes, leader epochs.
+//!
+//! [`Leftovers`]: super::recovery::Leftovers
+//! [`Expected`]: super::recovery::Expected
+
+mod partition;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint;
+use super::dir::{self, DirName, MetaProperties};
+use super::error::StorageError;
+use super::manager::METADATA_LOG;
+use super::recovery::{self, Known};
+use crate::base::ids::{Offset, TopicPartition};
+use partition::Checked;
+
+/// Something that is not as a clean stop leaves it, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub path: PathBuf,
+    /// In bytes.
+    pub position: Option<u64>,
+    pub what: String,
+    pub then: Then,
+}
+
+/// What the next start does about a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The file goes.
+    Remove,
+    /// It gets its name, without `.swap`.
+    Finish,
+    /// The file is cut at the fault, and the segments that begin at `later` go: the log ends at `end`, if this is its
+    /// last segment then.
+    Cut {
+        bytes: u64,
+        end: Offset,
+        later: Vec<Offset>,
+    },
+    /// It is made again from what the log holds.
+    Rebuild,
+    /// Nothing; and what that means.
+    Stay(&'static str),
+    /// The directory is removed once `file.delete.delay.ms` have passed.
+    RemoveLater,
+    /// Nobody starts with this.
+    Refuse(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(position) = self.position {
+            write!(f, " at {position}")?;
+        }
+        write!(f, ": {}; {}", self.what, self.then)
+    }
+}
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove => f.write_str("recovery removes it"),
+            Self::Finish => f.write_str("recovery finishes the compaction with it"),
+            Self::Cut { bytes, end, later } => {
+                write!(f, "recovery cuts {bytes} bytes off here")?;
+                match later.len() {
+                    0 => {}
+                    1 => f.write_str(", removes the segment behind it")?,
+                    count => write!(f, ", removes the {count} segments behind it")?,
+                }
+                write!(f, ", and offset {end} follows")
+            }
+            Self::Rebuild => f.write_str("recovery makes it again from the log"),
+            Self::Stay(meaning) => write!(f, "recovery leaves it: {meaning}"),
+            Self::RemoveLater => {
+                f.write_str("the next start removes it after file.delete.delay.ms")
+            }
+            Self::Refuse(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub logs: usize,
+    pub segments: usize,
+    pub batches: u64,
+    pub bytes: u64,
+    pub faults: Vec<Fault>,
+}
+
+impl Report {
+    fn fault(&mut self, path: impl Into<PathBuf>, what: impl Into<String>, then: Then) {
+        self.fault_at(path, None, what, then);
+    }
+
+    fn fault_at(
+        &mut self,
+        path: impl Into<PathBuf>,
+        position: Option<u64>,
+        what: impl Into<String>,
+        then: Then,
+    ) {
+        self.faults.push(Fault {
+            path: path.into(),
+            position,
+            what: what.into(),
+            then,
+        });
+    }
+
+    /// A file that cannot be read is a fault like any other.
+    fn unreadable(&mut self, error: &StorageError, then: Then) {
+        let what = format!("cannot {}: {}", error.doing, error.source);
+        self.fault(&error.path, what, then);
+    }
+}
+
+/// What the files of a log directory say about its logs.
+#[derive(Debug, Default)]
+struct Checkpoints {
+    clean: bool,
+    recovery_points: HashMap<TopicPartition, Offset>,
+    log_starts: HashMap<TopicPartition, Offset>,
+}
+
+impl Checkpoints {
+    fn known(&self, partition: Option<&TopicPartition>) -> Known {
+        let of = |offsets: &HashMap<_, _>| partition.and_then(|name| offsets.get(name)).copied();
+        Known {
+            clean: self.clean,
+            recovery_point: of(&self.recovery_points).unwrap_or(0),
+            log_start: of(&self.log_starts),
+        }
+    }
+}
+
+/// Checks a log directory, or the directory of one partition.
+///
+/// Errors: it cannot be listed.
+pub fn verify(path: &Path) -> Result<Report, StorageError> {
+    let names = recovery::list(path)?;
+    let mut report = Report::default();
+    // Without this, "." would have no name.
+    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = absolute.file_name().and_then(|name| name.to_str());
+    let is_partition = names.iter().any(|name| name.ends_with(".log"))
+        || names.iter().any(|name| name == checkpoint::LEADER_EPOCHS);
+    if is_partition {
+        let mut around = Report::default();
+        let checkpoints = absolute
+            .parent()
+            .map(|parent| read_checkpoints(parent, &mut around))
+            .unwrap_or_default();
+        verify_log(path, name.unwrap_or_default(), &checkpoints, &mut report);
+        return Ok(report);
+    }
+    verify_identity(path, &mut report);
+    let checkpoints = read_checkpoints(path, &mut report);
+    for name in names {
+        let inside = path.join(&name);
+        if inside.is_dir() {
+            verify_log(&inside, &name, &checkpoints, &mut report);
+        } else if name.ends_with(".tmp") {
+            report.fault(
+                inside,
+                "what a crash left of a file that was being replaced",
+                Then::Stay("the next of its kind is written over it"),
+            );
+        }
+    }
+    Ok(report)
+}
+
+fn verify_identity(dir: &Path, report: &mut Report) {
+    match MetaProperties::read(dir) {
+        Ok(Some(_)) => {}
+        Ok(None) => report.fault(
+            dir.join(dir::META_PROPERTIES),
+            "there is none",
+            Then::Stay("a start takes the directory for one that is not formatted"),
+        ),
+        Err(error) => report.unreadable(&error, Then::Refuse("a start refuses the directory")),
+    }
+    if let Err(error) = dir::check_unused(dir) {
+        report.fault(
+            &error.path,
+            "a broker is running with the directory, so what is found here may be under way",
+            Then::Refuse("a second start refuses the directory"),
+        );
+    }
+}
+
+fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
+    let mut read =
+        |name: &str, meaning: &'static str| match checkpoint::read_offsets(&dir.join(name)) {
+            Ok(entries) => entries.into_iter().collect(),
+            Err(error) => {
+                report.unreadable(&error, Then::Stay(meaning));
+                HashMap::new()
+            }
+        };
+    let recovery_points = read(
+        checkpoint::RECOVERY_POINTS,
+        "after an unclean stop every segment is read",
+    );
+    let log_starts = read(
+        checkpoint::LOG_STARTS,
+        "every log begins with its first segment, whatever was deleted of it",
+    );
+    read(
+        checkpoint::HIGH_WATERMARKS,
+        "high watermarks begin at the log starts",
+    );
+    read(
+        checkpoint::CLEANED,
+        "every compacted log is compacted from its beginning",
+    );
+    Checkpoints {
+        clean: dir::was_stopped_cleanly(dir),
+        recovery_points,
+        log_starts,
+    }
+}
+
+/// Checks what a directory inside of a log directory is.
+fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut Report) {
+    let partition = match DirName::parse(name) {
+        _ if name == METADATA_LOG => None,
+        DirName::Partition(partition) => Some(partition),
+        DirName::Future(partition) => {
+            report.fault(
+                path,
+                "the copy of a replica that moves between log directories",
+                Then::Stay("the move goes on"),
+            );
+            Some(partition)
+        }
+        DirName::Delete => {
+            report.fault(path, "a deleted partition", Then::RemoveLater);
+            return;
+        }
+        DirName::Stray => {
+            let meaning = "remove it if nobody misses it";
+            report.fault(path, "a partition that was put aside", Then::Stay(meaning));
+            return;
+        }
+        DirName::Other => return,
+    };
+    if let Err(error) = dir::read_partition_metadata(path) {
+        let then = match error.source.kind() {
+            io::ErrorKind::InvalidData => Then::Refuse("a start is refused"),
+            _ => OFFLINE,
+        };
+        report.unreadable(&error, then);
+    }
+    let known = match &partition {
+        Some(partition) => checkpoints.known(Some(partition)),
+        // Its start is in its snapshots.
+        None => checkpoints.known(None),
+    };
+    let mut checked = Checked::new(path, known, partition.is_none(), report);
+    if let Err(error) = checked.check() {
+        report.unreadable(&error, OFFLINE);
+    }
+    report.logs += 1;
+}
+
+/// What an error of the disk leads to.
+const OFFLINE: Then = Then::Refuse("a start takes the log directory out of use");
