@@ -15,6 +15,11 @@ use crate::wire::error_code::ErrorCode;
 /// An idempotent client has at most this many batches in flight; any of them is recognised when it comes again.
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
+/// Sequences wrap from the largest number to 0.
+const SEQUENCE_MASK: i64 = i32::MAX as i64;
+/// A sequence further ahead of another than this lies behind it.
+const SEQUENCES_AHEAD: i64 = SEQUENCE_MASK / 2;
+
 const SNAPSHOT_VERSION: i16 = 1;
 const SNAPSHOT_HEADER_SIZE: usize = 10;
 const SNAPSHOT_ENTRY_SIZE: usize = 46;
@@ -31,8 +36,7 @@ pub struct BatchSeen {
 impl BatchSeen {
     pub fn first_sequence(&self) -> i32 {
         // Sequences wrap from the largest number to 0, backwards too.
-        ((i64::from(self.last_sequence) - i64::from(self.offset_delta)) & i64::from(i32::MAX))
-            as i32
+        ((i64::from(self.last_sequence) - i64::from(self.offset_delta)) & SEQUENCE_MASK) as i32
     }
 
     pub fn first_offset(&self) -> Offset {
@@ -274,6 +278,13 @@ impl ProducerStates {
             producer.epoch = batch.producer_epoch;
             producer.batches.clear();
         }
+        // Forgotten meanwhile, it was let begin anew; what it did before would be taken for what it does now. Batches that
+        // compaction removed leave a gap, after which sequences go on upwards.
+        let ahead = i64::from(batch.base_sequence) - i64::from(producer.last_sequence());
+        if !producer.batches.is_empty() && !(1..=SEQUENCES_AHEAD).contains(&(ahead & SEQUENCE_MASK))
+        {
+            producer.batches.clear();
+        }
         if producer.batches.len() == PRODUCER_BATCHES_KEPT {
             producer.batches.pop_front();
         }
@@ -489,6 +500,24 @@ mod tests {
             states.check(&batch(1, 0, 0, 1, 0, false)).unwrap(),
             Checked::New
         );
+    }
+
+    #[test]
+    fn a_producer_that_began_anew_has_no_duplicates_of_its_former_life() {
+        let mut states = ProducerStates::default();
+        for (sequence, offset) in [(0, 0), (2, 7), (0, 20)] {
+            states.apply(&batch(1, 0, sequence, 2, offset, false));
+        }
+        assert_eq!(
+            states.check(&batch(1, 0, 2, 2, 30, false)).unwrap(),
+            Checked::New
+        );
+        // What compaction left out is no new beginning.
+        states.apply(&batch(1, 0, 5, 1, 30, false));
+        assert!(matches!(
+            states.check(&batch(1, 0, 0, 2, 31, false)),
+            Ok(Checked::Duplicate(_))
+        ));
     }
 
     #[test]
