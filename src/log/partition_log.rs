@@ -125,6 +125,8 @@ struct State {
     last_flush: Timestamp,
     /// Files were made whose names are not durable yet.
     names_unsynced: bool,
+    /// The file of leader epochs was replaced and may not be durable.
+    epochs_unsynced: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
     /// The newest timestamp of all sealed segments is kept in the segments; of the log, here lies the last roll's jitter.
@@ -160,6 +162,7 @@ impl PartitionLog {
             recovery_point: found.recovery_point,
             last_flush: now,
             names_unsynced: true,
+            epochs_unsynced: !known.clean,
             doomed: Vec::new(),
             jitter_ms,
             settings,
@@ -768,6 +771,13 @@ impl State {
                 segment.sync_indexes()?;
             }
         }
+        if self.epochs_unsynced {
+            // What recovery does not read again cannot tell it the epochs.
+            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
+            checkpoint::write_epochs(&path, self.epochs.entries(), true)?;
+            self.epochs_unsynced = false;
+            self.names_unsynced = false;
+        }
         self.sync_names()?;
         self.recovery_point = self.recovery_point.max(end);
         Ok(())
@@ -896,6 +906,7 @@ impl State {
         if self.epochs.assign(epoch, start) {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
             checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
+            self.epochs_unsynced = true;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! 1. `.deleted` files go; `.cleaned` files go, and `.swap` files that a cut compaction left beside them;
 //! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
-//! 3. segments are opened; one whose index is missing or malformed is read anew;
+//! 3. segments are opened; one whose index is missing or malformed is read anew, and its indexes are synced;
 //! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
 //!    the first bad batch ends the log: the file is cut there, later segments go. After a clean one only a file that
 //!    does not end with a whole batch is looked at in this way;
@@ -75,11 +75,14 @@ pub fn recover(
     }
     let plan = plan(&mut segments, &files, known)?;
     let clean = known.clean && plan.reread_from == segments.len();
+    let rebuilt = !plan.rebuild.is_empty();
     for index in plan.rebuild {
         let next = segments.get(index + 1).map(|segment| segment.base_offset);
         let segment = &mut segments[index];
         tracing::info!(path = %segment.path().display(), "rebuilding the indexes of a segment");
         scan(segment, settings, next, false, &mut LeaderEpochs::default())?;
+        // No later flush looks at it again.
+        segment.sync_indexes()?;
     }
     let mut scanned = LeaderEpochs::default();
     let mut truncated_bytes = 0;
@@ -136,7 +139,7 @@ pub fn recover(
         checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
     }
     // They may tell of batches that were lost; once the log has grown past them they would be believed.
-    let (snapshots, stray): (Vec<_>, Vec<_>) = files
+    let (mut snapshots, stray): (Vec<_>, Vec<_>) = files
         .snapshots()
         .into_iter()
         .partition(|offset| *offset <= snapshots_below.min(log_end));
@@ -144,10 +147,18 @@ pub fn recover(
         let path = dir.join(file_name(*offset, ".snapshot"));
         disk::remove_file(&path).at("remove", path)?;
     }
-    if !clean || !stray.is_empty() {
-        // What was removed must not come back behind what is appended from now on.
+    if let Some(active) = segments.last_mut().filter(|_| !clean) {
+        // What a truncation cut off that did not get to its end must not come back behind what is appended from now on.
+        active.sync()?;
+        active.release_file();
+    }
+    if !clean || rebuilt || !stray.is_empty() {
+        // Nor must what was removed.
         disk::sync_dir(dir).at("sync", dir)?;
     }
+    // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
+    // power cut undid the removal of its segment by half.
+    snapshots.retain(|offset| *offset >= first_base);
     let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Recovered {
         segments,
