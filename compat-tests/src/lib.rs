@@ -12,5 +12,4 @@ pub mod node;
 pub mod old_apache;
 pub mod programs;
 pub mod raw;
-pub mod suites;
 pub mod transactional;

@@ -145,10 +145,6 @@ impl Node {
         format!("localhost:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     pub fn dir(&self) -> &Path {
         &self.dir
     }

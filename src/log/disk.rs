@@ -1,12 +1,14 @@
 //! The only door from the log to a disk. Everything that changes a file or makes it durable goes through here, under the
 //! file's path; reads go straight to the file, whose descriptor sockets need too (sendfile).
 //!
-//! In a build for tests a thread may put a [`Watcher`] behind the door: it hears of each step before it is taken, may
-//! refuse it, cut it short, or note what a crash would leave (`tests/disk.rs`). In any other build the functions are
-//! the calls of the system and nothing else.
+//! In a build for tests a thread may put a [`Watcher`] behind the door: it hears of each step before it is taken and which
+//! line of the program takes it, may refuse it, cut it short, leave it out, or note what a crash would leave
+//! (`tests/disk.rs`). In any other build the functions are the calls of the system and nothing else.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+#[cfg(test)]
+use std::panic::Location;
 use std::path::Path;
 
 /// A step that changes what a disk holds, or asks for it.
@@ -20,6 +22,8 @@ pub enum Step<'a> {
     SyncDir(&'a Path),
     Rename(&'a Path, &'a Path),
     Remove(&'a Path),
+    /// What is read from now on is what the disk has.
+    Evict(&'a Path),
     Read(&'a Path),
 }
 
@@ -29,11 +33,13 @@ pub enum Verdict {
     Go,
     /// So many bytes are written, then it fails.
     Partly(usize, io::Error),
+    /// Nothing is done, and nothing is said.
+    Skip,
 }
 
 #[cfg(test)]
 pub trait Watcher {
-    fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict>;
+    fn before(&mut self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict>;
 }
 
 #[cfg(test)]
@@ -48,9 +54,11 @@ pub fn watch(watcher: Option<Box<dyn Watcher>>) {
 }
 
 #[cfg(test)]
+#[track_caller]
 fn ask(step: &Step<'_>) -> io::Result<Verdict> {
+    let site = Location::caller();
     WATCHER.with(|slot| match slot.borrow_mut().as_mut() {
-        Some(watcher) => watcher.before(step),
+        Some(watcher) => watcher.before(step, site),
         None => Ok(Verdict::Go),
     })
 }
@@ -62,6 +70,7 @@ fn ask(_: &Step<'_>) -> io::Result<Verdict> {
 }
 
 /// Opens a file for reading and writing; makes it if need be.
+#[cfg_attr(test, track_caller)]
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     ask(&Step::Create(path, false))?;
     OpenOptions::new()
@@ -78,28 +87,36 @@ pub fn open_to_write(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a file that is there for reading.
+#[cfg_attr(test, track_caller)]
 pub fn open(path: &Path) -> io::Result<File> {
     ask(&Step::Read(path))?;
     File::open(path)
 }
 
 /// An empty file, whatever was there.
+#[cfg_attr(test, track_caller)]
 pub fn create(path: &Path) -> io::Result<File> {
     ask(&Step::Create(path, true))?;
     File::create(path)
 }
 
 /// Writes all of `parts` from `position` on.
+#[cfg_attr(test, track_caller)]
 pub fn write_all_at(
     file: &File,
     path: &Path,
     mut parts: &mut [IoSlice<'_>],
     mut position: u64,
 ) -> io::Result<()> {
-    if let Verdict::Partly(len, error) = ask(&Step::Write(path, position, parts))? {
-        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        std::os::unix::fs::FileExt::write_all_at(file, &whole[..len.min(whole.len())], position)?;
-        return Err(error);
+    match ask(&Step::Write(path, position, parts))? {
+        Verdict::Go => {}
+        Verdict::Skip => return Ok(()),
+        Verdict::Partly(len, error) => {
+            let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+            let some = &whole[..len.min(whole.len())];
+            std::os::unix::fs::FileExt::write_all_at(file, some, position)?;
+            return Err(error);
+        }
     }
     while !parts.is_empty() {
         match rustix::io::pwritev(file, parts, position) {
@@ -116,6 +133,7 @@ pub fn write_all_at(
 }
 
 /// A whole small file, not synced.
+#[cfg_attr(test, track_caller)]
 pub fn write(path: &Path, content: &[u8]) -> io::Result<File> {
     let file = create(path)?;
     write_all_at(&file, path, &mut [IoSlice::new(content)], 0)?;
@@ -123,34 +141,64 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<File> {
 }
 
 /// The content of a whole small file.
+#[cfg_attr(test, track_caller)]
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     ask(&Step::Read(path))?;
     fs::read(path)
 }
 
+#[cfg_attr(test, track_caller)]
 pub fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
-    ask(&Step::SetLen(path, len))?;
+    if let Verdict::Skip = ask(&Step::SetLen(path, len))? {
+        return Ok(());
+    }
     file.set_len(len)
 }
 
-/// Makes the content durable. After an error nobody knows what is: it is never tried again.
+/// Makes the content durable. After an error nobody knows what is: it is never tried again, and the system's memory of the
+/// file goes, so that the next start reads what the disk has. Systems take what they could not write for written: it
+/// would be found whole then, the next sync would succeed without it, and a power cut take it.
+#[cfg_attr(test, track_caller)]
 pub fn sync(file: &File, path: &Path) -> io::Result<()> {
-    ask(&Step::Sync(path))?;
-    file.sync_data()
+    match ask(&Step::Sync(path)) {
+        Ok(Verdict::Skip) => return Ok(()),
+        Ok(_) => {}
+        Err(error) => {
+            evict(file, path);
+            return Err(error);
+        }
+    }
+    file.sync_data().inspect_err(|_| evict(file, path))
+}
+
+#[cfg_attr(test, track_caller)]
+fn evict(file: &File, path: &Path) {
+    // Whether or not it can be done, the sync has failed.
+    let _ = ask(&Step::Evict(path));
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 /// Makes the names in a directory durable.
+#[cfg_attr(test, track_caller)]
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    ask(&Step::SyncDir(dir))?;
+    if let Verdict::Skip = ask(&Step::SyncDir(dir))? {
+        return Ok(());
+    }
     File::open(dir)?.sync_all()
 }
 
+#[cfg_attr(test, track_caller)]
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    ask(&Step::Rename(from, to))?;
+    if let Verdict::Skip = ask(&Step::Rename(from, to))? {
+        return Ok(());
+    }
     fs::rename(from, to)
 }
 
+#[cfg_attr(test, track_caller)]
 pub fn remove_file(path: &Path) -> io::Result<()> {
-    ask(&Step::Remove(path))?;
+    if let Verdict::Skip = ask(&Step::Remove(path))? {
+        return Ok(());
+    }
     fs::remove_file(path)
 }

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod disk;
+mod lessons;
 mod verify;
 
 use std::fs::{self, OpenOptions};

@@ -3,10 +3,11 @@
 //! Files are real, so that every read is; beside them stands a journal of what is not durable yet. A sync of a file moves
 //! its writes out of the journal, a sync of its directory its names. A cut keeps any of the rest, or a part, or none.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -57,6 +58,8 @@ enum Naming {
 struct Inode {
     durable: Vec<u8>,
     journal: Vec<Change>,
+    /// A sync failed, and the system took what it should have written for written.
+    dropped: bool,
 }
 
 #[derive(Debug)]
@@ -70,14 +73,66 @@ pub(super) struct Journal {
     fault: Option<(u64, Fault)>,
     full: bool,
     dead: bool,
+    /// Nothing goes wrong just now.
+    calm: bool,
+    dropped: bool,
+    /// `MONEDULA_DISK_TRACE=1` prints every step.
+    traced: bool,
+    left_out: Option<Site>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct LyingDisk(pub(super) Rc<RefCell<Journal>>);
 
 impl Watcher for LyingDisk {
-    fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
-        self.0.borrow_mut().before(step)
+    fn before(&mut self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict> {
+        let mut journal = self.0.borrow_mut();
+        if journal.traced && !journal.calm {
+            eprintln!("{}:{} {step:?}", site.file(), site.line());
+        }
+        let Some(site) = Site::of(step, site) else {
+            return journal.before(step);
+        };
+        if journal.left_out == Some(site) {
+            return Ok(Verdict::Skip);
+        }
+        SITES.with_borrow_mut(|sites| sites.insert(site));
+        journal.before(step)
+    }
+}
+
+/// A line of the log that takes a step which looks as if it could be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Site {
+    pub(super) file: &'static str,
+    pub(super) line: u32,
+    pub(super) what: &'static str,
+}
+
+thread_local! {
+    /// Every site that this thread came by.
+    pub(super) static SITES: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
+    /// The one that is left out, on every disk of this thread.
+    pub(super) static LEFT_OUT: Cell<Option<Site>> = const { Cell::new(None) };
+}
+
+impl Site {
+    fn of(step: &Step<'_>, site: &'static Location<'static>) -> Option<Self> {
+        let what = match step {
+            Step::SetLen(..) => "cut",
+            Step::Sync(_) => "sync",
+            Step::SyncDir(_) => "sync of the directory",
+            Step::Rename(..) => "rename",
+            Step::Remove(_) => "removal",
+            Step::Create(..) | Step::Write(..) | Step::Evict(_) | Step::Read(_) => {
+                return None;
+            }
+        };
+        Some(Self {
+            file: site.file(),
+            line: site.line(),
+            what,
+        })
     }
 }
 
@@ -97,12 +152,16 @@ impl LyingDisk {
             fault: None,
             full: false,
             dead: false,
+            calm: false,
+            dropped: false,
+            traced: std::env::var_os("MONEDULA_DISK_TRACE").is_some(),
+            left_out: LEFT_OUT.get(),
         };
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             journal.inodes.push(Inode {
                 durable: fs::read(&path).unwrap(),
-                journal: Vec::new(),
+                ..Inode::default()
             });
             journal.names.insert(path, journal.inodes.len() - 1);
         }
@@ -114,7 +173,36 @@ impl LyingDisk {
         self.0.borrow_mut().fault = Some((steps, fault));
     }
 
-    /// Makes `dir` what a power cut leaves of it.
+    /// Makes `dir` what a power cut leaves of it, by the word of `keeps`, which gets each step that is not durable: "link a",
+    /// "rename a b", "unlink a", "write a", "cut a".
+    pub(super) fn cut_keeping(&self, dir: &Path, keeps: impl Fn(&str) -> bool) {
+        let journal = self.0.borrow();
+        let mut names = journal.durable_names.clone();
+        for naming in &journal.namings {
+            if keeps(&naming.to_string()) {
+                naming.apply(&mut names);
+            }
+        }
+        for entry in fs::read_dir(dir).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        for (path, inode) in names {
+            let inode = &journal.inodes[inode];
+            let mut content = inode.durable.clone();
+            for change in &inode.journal {
+                let what = match change {
+                    Change::Write(..) => "write",
+                    Change::SetLen(_) => "cut",
+                };
+                if keeps(&format!("{what} {}", name_of(&path))) {
+                    apply(&mut content, change, usize::MAX);
+                }
+            }
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    /// Makes `dir` what a power cut leaves of it, by chance.
     pub(super) fn cut(&self, dir: &Path) {
         let mut journal = self.0.borrow_mut();
         let left = journal.left();
@@ -132,20 +220,32 @@ impl Journal {
         self.dead
     }
 
-    /// What is not durable yet stays so; nothing goes wrong any more.
-    pub(super) fn heal(&mut self) {
+    /// What is not durable yet stays so; nothing goes wrong any more. Tells whether a failed sync lost something.
+    pub(super) fn heal(&mut self) -> bool {
         self.fault = None;
         self.full = false;
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Whether things may go wrong from now on; gives what was before.
+    pub(super) fn calm(&mut self, calm: bool) -> bool {
+        std::mem::replace(&mut self.calm, calm)
     }
 
     fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
         if self.dead {
             return Err(error(5));
         }
-        if let Step::Read(_) = step {
-            return Ok(Verdict::Go);
+        match step {
+            Step::Read(_) => return Ok(Verdict::Go),
+            Step::Evict(path) => {
+                self.evict(path);
+                return Ok(Verdict::Go);
+            }
+            _ => {}
         }
         let due = match &mut self.fault {
+            _ if self.calm => None,
             Some((0, fault)) => Some(*fault),
             Some((steps, _)) => {
                 *steps -= 1;
@@ -163,7 +263,7 @@ impl Journal {
                 }
             }
         }
-        if self.full && matches!(step, Step::Create(..) | Step::Write(..)) {
+        if self.full && !self.calm && matches!(step, Step::Create(..) | Step::Write(..)) {
             return self.break_step(step, error(28));
         }
         self.note(step);
@@ -185,6 +285,8 @@ impl Journal {
                     && let Some(inode) = self.names.get(*path)
                 {
                     self.inodes[*inode].journal.clear();
+                    self.inodes[*inode].dropped = true;
+                    self.dropped = true;
                 }
                 Err(error)
             }
@@ -244,7 +346,20 @@ impl Journal {
                     self.namings.push(Naming::Unlink(path.to_path_buf(), inode));
                 }
             }
-            Step::Read(_) => {}
+            Step::Evict(_) | Step::Read(_) => {}
+        }
+    }
+
+    /// What the system had in memory of a file and could not write is gone; its length is not.
+    fn evict(&mut self, path: &Path) {
+        if let Some(inode) = self.names.get(path)
+            && self.inodes[*inode].dropped
+        {
+            let len = fs::metadata(path).unwrap().len();
+            let mut content = self.inodes[*inode].durable.clone();
+            content.resize(len as usize, 0);
+            fs::write(path, content).unwrap();
+            self.inodes[*inode].dropped = false;
         }
     }
 
@@ -271,7 +386,9 @@ impl Journal {
     }
 
     fn content(&mut self, inode: usize) -> Vec<u8> {
-        let Inode { durable, journal } = &self.inodes[inode];
+        let Inode {
+            durable, journal, ..
+        } = &self.inodes[inode];
         let dice = &mut self.dice;
         let mut content = durable.clone();
         let how = dice.below(4);
@@ -313,6 +430,20 @@ impl Journal {
             content.resize(content.len() + dice.below(200) as usize, 0);
         }
         content
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+impl std::fmt::Display for Naming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Link(path, _) => write!(f, "link {}", name_of(path)),
+            Self::Rename(from, to, _) => write!(f, "rename {} {}", name_of(from), name_of(to)),
+            Self::Unlink(path, _) => write!(f, "unlink {}", name_of(path)),
+        }
     }
 }
 

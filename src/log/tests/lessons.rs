@@ -1,0 +1,490 @@
+//! What the lying disk has taught, each lesson as short as it gets. A power cut leaves what was synced, and of the rest what
+//! the lesson says.
+
+use std::path::PathBuf;
+
+use super::crashes::scratch;
+use super::disk::{Fault, LyingDisk};
+use super::*;
+use crate::log::disk;
+use crate::log::producer_state::Admission;
+
+/// A log on a lying disk.
+struct Lesson {
+    _root: tempfile::TempDir,
+    dir: PathBuf,
+    disk: LyingDisk,
+    log: PartitionLog,
+    settings: LogSettings,
+}
+
+fn lesson(settings: LogSettings) -> Lesson {
+    let root = tempfile::tempdir_in(scratch()).unwrap();
+    let dir = root.path().join("t-0");
+    drop(create(&dir, settings.clone()));
+    let disk = LyingDisk::over(&dir, 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    let log = reopen(&dir, settings.clone(), false, 0);
+    Lesson {
+        _root: root,
+        dir,
+        disk,
+        log,
+        settings,
+    }
+}
+
+impl Lesson {
+    /// The log after a power cut which left what `keeps` says.
+    fn power_cut(&mut self, recovery_point: Offset, keeps: impl Fn(&str) -> bool) {
+        disk::watch(None);
+        self.disk.cut_keeping(&self.dir, keeps);
+        self.start(false, recovery_point);
+    }
+
+    /// The log after `kill -9`.
+    fn kill(&mut self, recovery_point: Offset) {
+        self.disk.0.borrow_mut().heal();
+        self.log = reopen(&self.dir, self.settings.clone(), false, recovery_point);
+    }
+
+    fn start(&mut self, clean: bool, recovery_point: Offset) {
+        self.disk = LyingDisk::over(&self.dir, 1);
+        disk::watch(Some(Box::new(self.disk.clone())));
+        self.log = reopen(&self.dir, self.settings.clone(), clean, recovery_point);
+    }
+
+    fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.dir.join(name)).unwrap()
+    }
+
+    fn names(&self, suffix: &str) -> Vec<String> {
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let names = fs::read_dir(&self.dir).unwrap().map(name);
+        let mut names: Vec<_> = names
+            .map(|name| name.into_string().unwrap())
+            .filter(|name| name.ends_with(suffix))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// One record of a producer.
+    fn send(&self, producer: i64, sequence: i32, transactional: bool) -> Appended {
+        let mut builder = BatchBuilder::default().producer(producer, 0, sequence);
+        let mut origin = Origin::Client;
+        if transactional {
+            builder = builder.transactional();
+            origin = Origin::Admitted(Admission {
+                last_marker: self.log.last_marker(producer),
+                begins_at_zero: false,
+            });
+        }
+        builder.push(NOW, Some(b"k"), Some(b"v"));
+        self.log
+            .append_alone(&builder.build(), 0, origin, NOW)
+            .unwrap()
+    }
+
+    fn end(&self, producer: i64, commit: bool) {
+        let mut builder = BatchBuilder::default()
+            .producer(producer, 0, -1)
+            .transactional()
+            .control();
+        builder.push(NOW, Some(&[0, 0, 0, u8::from(commit)]), Some(&[0; 6]));
+        self.log
+            .append_alone(&builder.build(), 0, Origin::Internal, NOW)
+            .unwrap();
+    }
+
+    fn last_sequences(&self) -> Vec<(i64, i32)> {
+        let producers = self.log.producers();
+        let last = producers
+            .iter()
+            .map(|producer| (producer.producer_id, producer.state.last_sequence()));
+        last.collect()
+    }
+
+    fn put(&self, key: &str, value: &str) {
+        let mut builder = BatchBuilder::default();
+        builder.push(NOW, Some(key.as_bytes()), Some(value.as_bytes()));
+        self.log
+            .append_alone(&builder.build(), 0, Origin::Client, NOW)
+            .unwrap();
+    }
+}
+
+type Keeps = fn(&str) -> bool;
+
+const NOTHING: Keeps = |_| false;
+const EVERYTHING: Keeps = |_| true;
+
+#[test]
+fn what_was_flushed_keeps_its_names() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.flush(NOW).unwrap();
+    lesson.power_cut(80, NOTHING);
+    assert_eq!(all(&lesson.log), expected(40));
+}
+
+#[test]
+fn a_clean_stop_leaves_rolled_segments_on_disk() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.close().unwrap();
+    disk::watch(None);
+    lesson.disk.cut_keeping(&lesson.dir, NOTHING);
+    lesson.start(true, 80);
+    assert_eq!(all(&lesson.log), expected(40));
+}
+
+#[test]
+fn the_indexes_of_rolled_segments_are_flushed_with_them() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.send(7, 0, true);
+    lesson.end(7, false);
+    for n in 0..20 {
+        append(&lesson.log, 1_000 + n, &["roll", "on"]);
+    }
+    lesson.log.flush(NOW).unwrap();
+    let sealed = |lesson: &Lesson| {
+        let mut contents = Vec::new();
+        for suffix in [".index", ".timeindex", ".txnindex"] {
+            let active = lesson.names(".log").pop().unwrap();
+            let names = lesson.names(suffix).into_iter();
+            contents.extend(
+                names
+                    .filter(|name| name[..20] != active[..20])
+                    .map(|name| (lesson.file(&name), name)),
+            );
+        }
+        contents
+    };
+    let before = sealed(&lesson);
+    assert!(before.iter().any(|(_, name)| name.ends_with(".txnindex")));
+    lesson.power_cut(lesson.log.log_end(), NOTHING);
+    assert_eq!(sealed(&lesson), before);
+}
+
+/// Seed 3644: no later flush looked at them.
+#[test]
+fn indexes_that_a_start_has_built_anew_are_on_disk() {
+    for clean in [true, false] {
+        let mut lesson = lesson(small());
+        fill(&lesson.log);
+        lesson.log.close().unwrap();
+        let first = "00000000000000000000.timeindex";
+        let before = lesson.file(first);
+        disk::watch(None);
+        fs::remove_file(lesson.dir.join(first)).unwrap();
+        lesson.start(clean, 80);
+        assert_eq!(lesson.file(first), before);
+        lesson.log.flush(NOW).unwrap();
+        lesson.power_cut(80, NOTHING);
+        assert_eq!(lesson.file(first), before);
+    }
+}
+
+#[test]
+fn torn_leader_epochs_do_not_stop_a_start() {
+    let mut lesson = lesson(small());
+    for epoch in [2, 5] {
+        let batch = batch(500, &["hello"]);
+        let appended = lesson.log.append_alone(&batch, epoch, Origin::Client, NOW);
+        appended.unwrap();
+    }
+    for torn in ["0\n2\n2 0\n", "0\n", "", "0\n1\n2 0\n"] {
+        fs::write(lesson.dir.join("leader-epoch-checkpoint"), torn).unwrap();
+        lesson.start(false, 0);
+        assert_eq!(lesson.log.end_of_epoch(2), Some((2, 1)), "{torn:?}");
+        assert_eq!(lesson.log.latest_epoch(), Some(5), "{torn:?}");
+    }
+}
+
+#[test]
+fn the_leader_epochs_are_flushed_with_the_records() {
+    let mut lesson = lesson(small());
+    for epoch in [2, 5] {
+        let batch = batch(500, &["hello"]);
+        let appended = lesson.log.append_alone(&batch, epoch, Origin::Client, NOW);
+        appended.unwrap();
+    }
+    fill_from(&lesson.log, 2);
+    lesson.log.flush(NOW).unwrap();
+    lesson.power_cut(lesson.log.log_end(), NOTHING);
+    assert_eq!(lesson.log.end_of_epoch(2), Some((2, 1)));
+    assert_eq!(lesson.log.latest_epoch(), Some(5));
+}
+
+fn fill_from(log: &PartitionLog, from: Offset) {
+    for n in 0..40 {
+        let appended = log.append_alone(&batch(600, &["hello", "world"]), 5, Origin::Client, NOW);
+        assert_eq!(appended.unwrap().first_offset, from + n * 2);
+    }
+}
+
+#[test]
+fn a_snapshot_of_lost_batches_is_not_believed_by_their_successors() {
+    let mut lesson = lesson(small());
+    for sequence in 0..30 {
+        lesson.send(7, sequence, false);
+    }
+    assert!(!lesson.names(".snapshot").is_empty());
+    lesson.power_cut(0, |step| step.contains(".snapshot"));
+    assert_eq!(lesson.log.log_end(), 0);
+    fill(&lesson.log);
+    lesson.kill(0);
+    assert_eq!(lesson.last_sequences(), []);
+    lesson.log.close().unwrap();
+    lesson.start(true, 80);
+    assert_eq!(lesson.last_sequences(), []);
+}
+
+#[test]
+fn a_snapshot_behind_a_gap_of_lost_batches_is_not_believed() {
+    let mut lesson = lesson(small());
+    for sequence in 0..8 {
+        lesson.send(7, sequence, false);
+    }
+    fill_from(&lesson.log, 8);
+    let second = lesson.names(".log")[1].clone();
+    let second: Offset = second[..20].parse().unwrap();
+    assert!(second > 8);
+    // The end of the first segment, but not the second one, is lost, at the end of a batch.
+    let position = BatchHeader::parse(&lesson.file("00000000000000000000.log"));
+    let one = position.unwrap().size() as u64;
+    disk::watch(None);
+    let first = OpenOptions::new()
+        .write(true)
+        .open(lesson.dir.join("00000000000000000000.log"))
+        .unwrap();
+    first.set_len(one).unwrap();
+    lesson.start(false, 0);
+    assert_eq!(lesson.last_sequences(), [(7, 0)]);
+}
+
+/// Seed 1194: the removal of a segment was undone by half.
+#[test]
+fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.send(7, 0, true);
+    let snapshots = |lesson: &Lesson| lesson.names(".snapshot");
+    let mut n = 0;
+    while snapshots(&lesson).is_empty() {
+        append(&lesson.log, 1_000 + n, &["roll", "on"]);
+        n += 1;
+    }
+    let old = snapshots(&lesson)[0].clone();
+    let content = lesson.file(&old);
+    lesson.end(7, true);
+    for n in 0..40 {
+        append(&lesson.log, 2_000 + n, &["roll", "on"]);
+    }
+    lesson.log.flush(NOW).unwrap();
+    lesson
+        .log
+        .advance_start(lesson.log.log_end() - 2, NOW)
+        .unwrap();
+    disk::watch(None);
+    for name in snapshots(&lesson) {
+        fs::remove_file(lesson.dir.join(name)).unwrap();
+    }
+    fs::write(lesson.dir.join(old), content).unwrap();
+    for clean in [true, false] {
+        lesson.start(clean, lesson.log.log_end());
+        let marks = lesson.log.watermarks();
+        assert_eq!(marks.last_stable, marks.log_end);
+    }
+}
+
+/// Seed 672: forgotten by a truncation above the start of the log, it was let begin anew.
+#[test]
+fn a_producer_that_began_anew_is_not_told_that_its_batches_are_there() {
+    let mut lesson = lesson(LogSettings::default());
+    for sequence in 0..4 {
+        lesson.send(7, sequence, false);
+    }
+    append(&lesson.log, 500, &["hello", "world"]);
+    lesson.log.advance_start(4, NOW).unwrap();
+    lesson.log.truncate_to(4).unwrap();
+    lesson.send(7, 0, false);
+    lesson.kill(0);
+    let appended = lesson.send(7, 1, false);
+    assert!(!appended.duplicate);
+    assert_eq!(appended.first_offset, 5);
+}
+
+#[test]
+fn a_truncation_does_not_come_undone_behind_new_batches() {
+    let mut lesson = lesson(LogSettings::default());
+    fill(&lesson.log);
+    lesson.log.flush(NOW).unwrap();
+    lesson.log.truncate_to(20).unwrap();
+    append(&lesson.log, 900, &["other", "words"]);
+    lesson.power_cut(20, |step| step.starts_with("write"));
+    assert_eq!(all(&lesson.log), expected(11));
+}
+
+/// Seed 5170: the truncation failed behind its first step, and the next start made nothing of it.
+#[test]
+fn a_truncation_that_a_kill_cut_short_does_not_come_undone_either() {
+    let mut lesson = lesson(LogSettings::default());
+    fill(&lesson.log);
+    lesson.log.flush(NOW).unwrap();
+    lesson.disk.fail_after(1, Fault::Io);
+    lesson.log.truncate_to(20).unwrap_err();
+    lesson.kill(20);
+    assert_eq!(lesson.log.log_end(), 20);
+    append(&lesson.log, 900, &["other", "words"]);
+    lesson.power_cut(20, |step| step.starts_with("write"));
+    assert_eq!(all(&lesson.log), expected(11));
+}
+
+#[test]
+fn a_truncation_that_is_cut_short_leaves_no_hole() {
+    for steps in 0..60 {
+        let mut lesson = lesson(small());
+        fill(&lesson.log);
+        lesson.log.flush(NOW).unwrap();
+        lesson.disk.fail_after(steps, Fault::Cut);
+        let done = lesson.log.truncate_to(4).is_ok();
+        lesson.power_cut(4, EVERYTHING);
+        let bases = all(&lesson.log);
+        assert_eq!(bases, expected(bases.len() as i64), "after {steps} steps");
+        assert!(bases.len() >= 2 && (!done || bases.len() == 2));
+    }
+}
+
+#[test]
+fn nothing_is_unstable_after_a_truncation_that_kept_the_end_of_a_transaction() {
+    let lesson = lesson(LogSettings::default());
+    lesson.send(7, 0, true);
+    lesson.end(7, true);
+    fill_from(&lesson.log, 2);
+    lesson.log.truncate_to(10).unwrap();
+    assert_eq!(lesson.log.watermarks().last_stable, 10);
+}
+
+#[test]
+fn an_abort_whose_marker_was_lost_is_told_no_more() {
+    let mut lesson = lesson(LogSettings::default());
+    lesson.send(7, 0, true);
+    lesson.log.flush(NOW).unwrap();
+    lesson.end(7, false);
+    // Whatever made it write its indexes early.
+    lesson.log.close().unwrap();
+    lesson.disk = LyingDisk::over(&lesson.dir, 1);
+    disk::watch(None);
+    let name = "00000000000000000000.log";
+    let size = BatchHeader::parse(&lesson.file(name)).unwrap().size() as u64;
+    let file = OpenOptions::new().write(true).open(lesson.dir.join(name));
+    file.unwrap().set_len(size).unwrap();
+    lesson.start(false, 1);
+    lesson.end(7, true);
+    let plan = lesson
+        .log
+        .read(0, 1_000, ReadEnd::LastStable, true)
+        .unwrap();
+    assert_eq!(plan.aborted.unwrap(), []);
+}
+
+#[test]
+fn removed_segments_do_not_go_before_their_successors_are_there() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.advance_start(70, NOW).unwrap();
+    let first = lesson.names(".log")[0].clone();
+    lesson.power_cut(0, |step| step.starts_with("rename"));
+    let first: Offset = first[..20].parse().unwrap();
+    assert!(
+        lesson.log.log_end() >= first,
+        "offsets are given a second time"
+    );
+}
+
+/// Seed 1276: its torn end would have ended the log, with flushed records behind it.
+#[test]
+fn a_removed_segment_does_not_come_back_once_the_log_was_flushed() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.advance_start(70, NOW).unwrap();
+    let before = lesson.names(".log");
+    lesson.log.flush(NOW).unwrap();
+    lesson.power_cut(80, NOTHING);
+    assert_eq!(lesson.names(".log"), before);
+}
+
+/// Seed 4757: the system took what it could not write for written, and the next sync was content.
+#[test]
+fn what_a_failed_sync_has_lost_is_not_there_for_the_next_start() {
+    for steps in 0..30 {
+        let mut lesson = lesson(LogSettings::default());
+        fill(&lesson.log);
+        lesson.disk.fail_after(steps, Fault::Io);
+        let flushed = lesson.log.flush(NOW);
+        lesson.kill(0);
+        let end = lesson.log.log_end();
+        assert!(flushed.is_err() || end == 80);
+        lesson.log.flush(NOW).unwrap();
+        lesson.power_cut(end, NOTHING);
+        assert_eq!(lesson.log.log_end(), end, "after {steps} steps");
+    }
+}
+
+/// A compaction that loses its power at any step, in any order of what is not durable.
+#[test]
+fn a_compaction_that_is_cut_short_loses_no_key() {
+    let settings = LogSettings {
+        cleanup_compact: true,
+        cleanup_delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        delete_retention_ms: 1 << 40,
+        ..small()
+    };
+    let orders: [(&str, Keeps); 5] = [
+        ("nothing", NOTHING),
+        ("everything", EVERYTHING),
+        ("removals", |step| step.ends_with(".deleted")),
+        ("all but removals", |step| !step.ends_with(".deleted")),
+        ("names", |step| step.starts_with("rename")),
+    ];
+    for (order, keeps) in orders {
+        for steps in 0.. {
+            let mut lesson = lesson(settings.clone());
+            for n in 0..40 {
+                lesson.put(&format!("key {}", n % 3), "some value");
+            }
+            lesson.log.flush(NOW).unwrap();
+            for n in 0..40 {
+                lesson.put(&format!("key {}", n % 3), "some other value");
+            }
+            lesson.disk.fail_after(steps, Fault::Cut);
+            let done = lesson.log.compact(0, 1 << 16, NOW).is_ok();
+            lesson.power_cut(40, keeps);
+            let mut found = std::collections::BTreeSet::new();
+            let mut next = 0;
+            while next < lesson.log.log_end() {
+                let plan = lesson.log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
+                let Some(range) = plan.records else { break };
+                let mut bytes = vec![0; range.len];
+                let read = range.file.read_exact_at(&mut bytes, range.position);
+                read.unwrap();
+                let header = BatchHeader::parse(&bytes).unwrap();
+                for n in 0..3 {
+                    let key = format!("key {n}");
+                    if bytes.windows(5).any(|window| window == key.as_bytes()) {
+                        found.insert(key);
+                    }
+                }
+                next = header.next_offset();
+            }
+            assert_eq!(found.len(), 3, "{order} after {steps} steps: {found:?}");
+            if done {
+                break;
+            }
+        }
+    }
+}
