@@ -59,5 +59,8 @@ mkdir -p "$context"
 cp "$here/Dockerfile" "$work/rootfs.tar" "$context/"
 [ -z "${CONTEXT:-}" ] || { echo "context in $context"; exit; }
 DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} docker build -q -t "${tags[0]}" "$context"
+size=$(docker image inspect -f '{{.Size}}' "${tags[0]}")
+# What the README promises; a binary from elsewhere may be one that is made for something else.
+if [ -z "${MONEDULA_BINARY:-}" ] && [ "$size" -gt 15000000 ]; then echo "the image has $size bytes, 15000000 were promised" >&2; exit 1; fi
 for tag in "${tags[@]:1}"; do docker tag "${tags[0]}" "$tag"; done
 docker image inspect -f '{{.RepoTags}} {{.Size}} bytes' "${tags[0]}"

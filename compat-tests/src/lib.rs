@@ -12,4 +12,5 @@ pub mod node;
 pub mod old_apache;
 pub mod programs;
 pub mod raw;
+pub mod suites;
 pub mod transactional;

@@ -3,6 +3,18 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
+const NEED_DOCKER: [&str; 9] = [
+    "container_mistakes",
+    "container_that_is_restarted",
+    "container_with_advertised_listeners",
+    "container_without_advertised_listeners",
+    "testcontainers_go",
+    "testcontainers_java",
+    "testcontainers_node",
+    "testcontainers_python",
+    "testcontainers_rust",
+];
+
 fn main() -> ExitCode {
     let build = ["build", "--profile", "compat", "--package", "monedula"];
     let test = [
@@ -16,10 +28,10 @@ fn main() -> ExitCode {
     let steps = [build.to_vec(), test.to_vec()];
     let mut suites: Vec<String> = std::env::args().skip(1).collect();
     if !engine_answers() {
-        eprintln!(
-            "not run: testcontainers_rust, testcontainers_java, testcontainers_python, testcontainers_go, testcontainers_node: no Docker engine answers"
-        );
-        suites.extend(["--skip", "testcontainers_"].map(str::to_owned));
+        for what in NEED_DOCKER {
+            eprintln!("not run: {what}: no Docker engine answers");
+        }
+        suites.extend(["--skip", "testcontainers_", "--skip", "container_"].map(str::to_owned));
     }
     if !can_mount() {
         eprintln!(

@@ -145,6 +145,10 @@ impl Node {
         format!("localhost:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn dir(&self) -> &Path {
         &self.dir
     }

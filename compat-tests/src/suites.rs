@@ -1,0 +1,309 @@
+//! Public test suites of client libraries: what passed on Apache Kafka and on ours, shown in `PUBLIC_SUITES.md`.
+//!
+//! Each suite has a section there, written by the run that measured it; its last line is a digest of it, so that nobody
+//! changes one by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use parking_lot::Mutex;
+
+use crate::apache::{Apache, PRESENT};
+use crate::matrix::{recording, sum};
+use crate::node::Node;
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Passed,
+    Failed,
+    Skipped,
+    /// It did not say so: the suite was cut short, or the test is not in it on this broker.
+    Silent,
+}
+
+impl Ended {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Silent => "-",
+        }
+    }
+}
+
+/// Tests by name.
+pub type Results = BTreeMap<String, Ended>;
+
+/// A public suite.
+#[derive(Debug)]
+pub struct Suite {
+    pub name: &'static str,
+    pub version: &'static str,
+    /// Where its tests come from, and what had to be changed in them.
+    pub origin: &'static str,
+    /// Lines over those of a node as small as it gets, for both brokers.
+    pub settings: &'static str,
+    /// What passes on Apache Kafka and not on ours, and why; a name may end with `*`.
+    pub missing: &'static [(&'static str, &'static str)],
+}
+
+const DOCUMENT: &str = "PUBLIC_SUITES.md";
+const FRESH: &str = "run `cargo compat public_suite`, which measures and writes it";
+const DIGEST: &str = "<!-- digest ";
+
+impl Suite {
+    /// Runs it against Apache Kafka, then against ours, writes down both, and fails if something passed only there that is
+    /// not known to be missing here. `run` gets an address, the broker's port, and a folder for its notes.
+    pub fn measure(&self, mut run: impl FnMut(u16, &Path) -> Result<Results>) -> Result<()> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock();
+        let notes = notes(self.name)?;
+        let there = {
+            let dir = tempfile::tempdir()?;
+            let settings = format!("{}{}", crate::apache::SETTINGS, self.settings);
+            let apache =
+                Apache::start_with(PRESENT, &settings, dir.path(), &dir.path().join("data"))?;
+            let there = run(apache.port(), &notes.join("apache"));
+            apache.stop()?;
+            there.with_context(|| format!("{} on Apache Kafka", self.name))?
+        };
+        let here = {
+            let settings = crate::apache::SETTINGS
+                .replace("{controller}", &crate::node::free_port()?.to_string());
+            let node = Node::with_settings(&format!("{settings}{}", self.settings))?;
+            let here = run(node.port(), &notes.join("ours"));
+            here.with_context(|| format!("{} on ours", self.name))?
+        };
+        ensure!(
+            there.values().any(|ended| *ended == Ended::Passed),
+            "{}: nothing passed on Apache Kafka",
+            self.name
+        );
+        record(self.name, &self.section(&there, &here)?)?;
+        self.demand(&there, &here)
+    }
+
+    fn known(&self, test: &str) -> Option<&'static str> {
+        let fits = |pattern: &str| match pattern.strip_suffix('*') {
+            Some(start) => test.starts_with(start),
+            None => test == pattern,
+        };
+        let known = self.missing.iter().find(|(pattern, _)| fits(pattern));
+        known.map(|(_, why)| *why)
+    }
+
+    fn demand(&self, there: &Results, here: &Results) -> Result<()> {
+        let passed = |results: &Results, test: &str| results.get(test) == Some(&Ended::Passed);
+        let lost: Vec<&String> = there
+            .keys()
+            .filter(|test| passed(there, test) && !passed(here, test))
+            .filter(|test| self.known(test).is_none())
+            .collect();
+        ensure!(lost.is_empty(), "{} passed only there: {lost:?}", self.name);
+        Ok(())
+    }
+
+    fn section(&self, there: &Results, here: &Results) -> Result<String> {
+        let today = Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?;
+        let count = |results: &Results| {
+            let passed = results.values().filter(|ended| **ended == Ended::Passed);
+            passed.count()
+        };
+        let mut text = format!(
+            "## {} {}\n\n{}. Measured {}; passed on Apache Kafka {PRESENT}: {}, on monedula: {}.\n\n",
+            self.name,
+            self.version,
+            self.origin,
+            String::from_utf8_lossy(&today.stdout).trim(),
+            count(there),
+            count(here)
+        );
+        let of = |results: &Results, test: &str| {
+            let ended = results.get(test).copied();
+            ended.unwrap_or(Ended::Silent)
+        };
+        let tests: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+        let (both, others): (Vec<&String>, Vec<&String>) = tests
+            .iter()
+            .partition(|test| of(there, test) == Ended::Passed && of(here, test) == Ended::Passed);
+        if !others.is_empty() {
+            text += "| not passed on both | Apache Kafka | monedula | |\n|---|---|---|---|\n";
+            for test in others {
+                let (there, here) = (of(there, test), of(here, test));
+                let why = match there {
+                    Ended::Passed => self.known(test).unwrap_or("to be looked into"),
+                    _ => "",
+                };
+                let _ = writeln!(
+                    text,
+                    "| `{test}` | {} | {} | {why} |",
+                    there.word(),
+                    here.word()
+                );
+            }
+            text += "\n";
+        }
+        let names: Vec<String> = both.iter().map(|test| format!("`{test}`")).collect();
+        let _ = writeln!(text, "Passed on both: {}.\n", names.join(", "));
+        let digest = sum(text.as_bytes());
+        let _ = writeln!(text, "{DIGEST}{digest} -->\n");
+        Ok(text)
+    }
+}
+
+/// A folder that outlives the run, for what the suites said.
+fn notes(name: &str) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/suites/notes");
+    let path = path.join(name.replace([' ', '/'], "-"));
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+fn document() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT)
+}
+
+fn record(name: &str, section: &str) -> Result<()> {
+    if recording() {
+        let text = fs::read_to_string(document())?;
+        fs::write(document(), replaced(&text, name, section))?;
+    }
+    Ok(())
+}
+
+/// Puts a suite's section in the place of its old one; sections are in alphabetical order.
+fn replaced(text: &str, name: &str, section: &str) -> String {
+    let (head, mut sections) = split(text);
+    sections.insert(name.to_owned(), section.to_owned());
+    head + &sections.into_values().collect::<String>()
+}
+
+/// What is before the sections, and the sections by the name of their suites.
+fn split(text: &str) -> (String, BTreeMap<String, String>) {
+    let mut parts = text.split("\n## ");
+    let head = format!("{}\n", parts.next().unwrap_or_default().trim_end());
+    let sections = parts.filter_map(|part| {
+        let title = part.lines().next()?;
+        let (name, _version) = title.rsplit_once(' ')?;
+        Some((name.to_owned(), format!("## {}\n\n", part.trim_end())))
+    });
+    (head + "\n", sections.collect())
+}
+
+/// Whether every section is as a run wrote it.
+pub fn check() -> Result<()> {
+    let text = fs::read_to_string(document())?;
+    let (_, sections) = split(&text);
+    ensure!(!sections.is_empty(), "{DOCUMENT} is empty; {FRESH}");
+    for (name, section) in sections {
+        let Some((body, digest)) = section.split_once(DIGEST) else {
+            bail!("{DOCUMENT}: {name} has no digest; {FRESH}");
+        };
+        ensure!(
+            digest.trim() == format!("{} -->", sum(body.as_bytes())),
+            "{DOCUMENT}: {name} was changed by hand; {FRESH}"
+        );
+    }
+    Ok(())
+}
+
+/// Reads what `go test -v` says of its tests, not of their parts.
+pub fn read_go(text: &str) -> Results {
+    let ended = [
+        ("--- PASS: ", Ended::Passed),
+        ("--- FAIL: ", Ended::Failed),
+        ("--- SKIP: ", Ended::Skipped),
+    ];
+    let mut results = Results::new();
+    for line in text.lines() {
+        // What a test prints without an end of line stands before.
+        for (mark, ended) in ended {
+            let Some((before, rest)) = line.split_once(mark) else {
+                continue;
+            };
+            if !before.starts_with(' ')
+                && let Some(name) = rest.split(' ').next()
+            {
+                results.insert(name.to_owned(), ended);
+            }
+        }
+        // A test that never ended: its time was over, or it took the whole program with it.
+        if let Some(name) = line.strip_prefix("=== RUN   ")
+            && !name.contains('/')
+        {
+            results.entry(name.to_owned()).or_insert(Ended::Silent);
+        }
+    }
+    results
+}
+
+/// Reads what pytest says with `-rA --no-fold-skipped`.
+pub fn read_pytest(text: &str) -> Results {
+    let ended = [
+        ("PASSED ", Ended::Passed),
+        ("FAILED ", Ended::Failed),
+        ("ERROR ", Ended::Failed),
+        ("SKIPPED ", Ended::Skipped),
+    ];
+    let mut results = Results::new();
+    for line in text.lines() {
+        for (mark, ended) in ended {
+            if let Some(rest) = line.strip_prefix(mark)
+                && let Some((file, name)) = rest.split_once(".py::")
+                && !file.contains(' ')
+            {
+                let name = name.split(" - ").next().unwrap_or(name);
+                let name = name.replace('|', " ");
+                results.insert(name, ended);
+            }
+        }
+    }
+    results
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITE: Suite = Suite {
+        name: "some suite",
+        version: "1.0",
+        origin: "From somewhere",
+        settings: "",
+        missing: &[("TestAcl*", "no ACLs")],
+    };
+
+    #[test]
+    fn a_section_takes_the_place_of_the_old_one() {
+        let there =
+            read_go("--- PASS: TestA (0.1s)\n    --- PASS: TestA/part\n--- PASS: TestAclB (0s)\n");
+        let here = read_go("=== RUN   TestA\nsaid--- PASS: TestA (0s)\n--- FAIL: TestAclB (0s)\n");
+        let section = SUITE.section(&there, &here).unwrap();
+        assert!(
+            section.contains("| `TestAclB` | passed | failed | no ACLs |"),
+            "{section}"
+        );
+        assert!(section.contains("Passed on both: `TestA`."), "{section}");
+        SUITE.demand(&there, &here).unwrap();
+        let text = replaced("# Title\n", "some suite", &section);
+        assert_eq!(replaced(&text, "some suite", &section), text);
+        let more = replaced(&text, "another", "## another 2\n\nx\n\n");
+        assert!(more.find("another") < more.find("some suite"), "{more}");
+    }
+
+    #[test]
+    fn what_is_lost_is_an_error() {
+        let there =
+            read_pytest("PASSED test/a.py::test_b[gzip]\nSKIPPED test/a.py::test_c - why\n");
+        let here = read_pytest("FAILED test/a.py::test_b[gzip] - Error: x\n");
+        let error = SUITE.demand(&there, &here).unwrap_err().to_string();
+        assert!(error.contains("test_b[gzip]"), "{error}");
+        assert_eq!(there.get("test_c"), Some(&Ended::Skipped));
+    }
+}

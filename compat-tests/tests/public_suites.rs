@@ -1,0 +1,340 @@
+//! The promise: the public test suites of client libraries pass on ours where they pass on Apache Kafka. They come from the
+//! registries of their languages; `PUBLIC_SUITES.md` says how they did.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use compat_tests::node::{free_port, listens};
+use compat_tests::programs::{eventually, run};
+use compat_tests::suites::{Suite, check, read_go, read_pytest};
+
+const FETCH_LIMIT: Duration = Duration::from_secs(900);
+const SUITE_LIMIT: Duration = Duration::from_secs(1200);
+const ACLS: &str = "there are no ACLs yet";
+
+#[test]
+fn the_document_is_as_the_runs_wrote_it() -> Result<()> {
+    check()
+}
+
+fn packages(name: &str) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/clients/suites")
+        .join(name);
+    fs::create_dir_all(&path)?;
+    Ok(fs::canonicalize(path)?)
+}
+
+fn succeed(command: &mut Command) -> Result<String> {
+    let finished = run(command, "", FETCH_LIMIT)?;
+    ensure!(
+        finished.success,
+        "{command:?}\n{}\n{}",
+        finished.stdout,
+        finished.stderr
+    );
+    Ok(finished.stdout)
+}
+
+/// What a suite said, whether it liked it or not; kept in `notes`.
+fn said(command: &mut Command, notes: &Path) -> Result<String> {
+    let finished = run(command, "", SUITE_LIMIT)?;
+    let text = format!("{}\n{}", finished.stdout, finished.stderr);
+    fs::write(notes, &text)?;
+    Ok(text)
+}
+
+/// The sources of a Go module, tests included, where they may be changed.
+fn go_module(module: &str, version: &str) -> Result<PathBuf> {
+    let own = packages(&module.replace('/', "-"))?.join(version);
+    if !own.join(".complete").exists() {
+        let told = succeed(
+            Command::new("go")
+                .args(["mod", "download", "-json"])
+                .arg(format!("{module}@{version}")),
+        )?;
+        let dir = told
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("\"Dir\": \""))
+            .and_then(|rest| rest.strip_suffix("\","))
+            .context("Go does not tell where the module is")?;
+        succeed(
+            Command::new("cp")
+                .args(["-r", "--no-preserve=mode", dir])
+                .arg(&own),
+        )?;
+        fs::write(own.join(".complete"), "")?;
+    }
+    Ok(own)
+}
+
+/// Changes words in the test files of a folder.
+fn reword(dir: &Path, words: &[(&str, &str)]) -> Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        let path = entry.path();
+        if !path.to_string_lossy().ends_with("_test.go") {
+            continue;
+        }
+        let old = fs::read_to_string(&path)?;
+        let new = words
+            .iter()
+            .fold(old.clone(), |text, (from, to)| text.replace(from, to));
+        if new != old {
+            fs::write(&path, new)?;
+        }
+    }
+    Ok(())
+}
+
+fn go_tests(dir: &Path, arguments: &[&str]) -> Result<PathBuf> {
+    let program = dir.join("suite.test");
+    succeed(
+        Command::new("go")
+            .args(["test", "-c", "-o"])
+            .arg(&program)
+            .args(arguments)
+            .current_dir(dir),
+    )?;
+    Ok(program)
+}
+
+#[test]
+#[ignore = "needs go, java and maven"]
+fn public_suite_franz_go() -> Result<()> {
+    const SUITE: Suite = Suite {
+        name: "franz-go",
+        version: "1.22.2",
+        origin: "`pkg/kgo` of the Go module, with KGO_TEST_RF=1 and KGO_TEST_RECORDS=50000",
+        settings: "",
+        missing: &[
+            ("Test848*", "the group protocol of KIP-848 is not there yet"),
+            ("TestShare*", "share groups are not there yet"),
+            (
+                "TestConsumeRegexShareSkipsInternal",
+                "share groups are not there yet",
+            ),
+        ],
+    };
+    let dir = go_module("github.com/twmb/franz-go", "v1.22.2")?.join("pkg/kgo");
+    let program = go_tests(&dir, &["."])?;
+    SUITE.measure(|port, notes| {
+        let mut command = Command::new(&program);
+        command
+            .args(["-test.v", "-test.timeout", "1000s"])
+            .env("KGO_SEEDS", format!("127.0.0.1:{port}"))
+            .env("KGO_TEST_RF", "1")
+            .env("KGO_TEST_RECORDS", "50000")
+            .env("KGO_TEST_UNSAFE", "")
+            .env("KGO_LOG_LEVEL", "none")
+            .current_dir(&dir);
+        Ok(read_go(&said(&mut command, notes)?))
+    })
+}
+
+#[test]
+#[ignore = "needs go, java and maven"]
+fn public_suite_kafka_go() -> Result<()> {
+    const SUITE: Suite = Suite {
+        name: "segmentio/kafka-go",
+        version: "0.4.51",
+        origin: "The Go module, with another port than 9092 in its tests",
+        settings: "num.partitions=1\n",
+        missing: &[],
+    };
+    let dir = go_module("github.com/segmentio/kafka-go", "v0.4.51")?;
+    let mut port_in_tests = "9092".to_owned();
+    SUITE.measure(|port, notes| {
+        let port = port.to_string();
+        reword(&dir, &[(&port_in_tests, &port)])?;
+        port_in_tests = port;
+        let program = go_tests(&dir, &["."])?;
+        let mut command = Command::new(&program);
+        command
+            .args(["-test.v", "-test.timeout", "1000s"])
+            .env("KAFKA_VERSION", "4.3.1")
+            .current_dir(&dir);
+        Ok(read_go(&said(&mut command, notes)?))
+    })
+}
+
+/// A proxy that breaks connections on demand. Ended when dropped.
+struct Toxiproxy {
+    child: Child,
+    address: String,
+}
+
+impl Toxiproxy {
+    /// Forwards the five ports that sarama's tests know to one broker.
+    fn start(program: &Path, dir: &Path, broker: u16) -> Result<Self> {
+        let proxies: Vec<String> = (1..=5)
+            .map(|n| {
+                format!(
+                    r#"{{"name":"kafka{n}","listen":"127.0.0.1:{}","upstream":"127.0.0.1:{broker}","enabled":true}}"#,
+                    29_090 + n
+                )
+            })
+            .collect();
+        let file = dir.join("proxies.json");
+        fs::write(&file, format!("[{}]", proxies.join(",")))?;
+        let port = free_port()?;
+        let child = Command::new(program)
+            .args(["-port", &port.to_string(), "-config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let this = Self {
+            child,
+            address: format!("http://127.0.0.1:{port}"),
+        };
+        let ready = || listens(port) && listens(29_095);
+        ensure!(eventually(Duration::from_secs(20), ready), "no proxy");
+        Ok(this)
+    }
+}
+
+impl Drop for Toxiproxy {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+#[ignore = "needs go, java and maven"]
+fn public_suite_sarama() -> Result<()> {
+    const SUITE: Suite = Suite {
+        name: "sarama",
+        version: "1.61.1",
+        origin: "The functional tests of the Go module behind toxiproxy (a Go module too), one broker under the names of five, \
+            so with replication factor 1 in place of 3; those that start and stop brokers of a compose file fail",
+        settings: "advertised.listeners=PLAINTEXT://127.0.0.1:29091\nauto.create.topics.enable=false\n",
+        missing: &[("TestFuncAdminQuotas", "there are no quotas yet")],
+    };
+    let dir = go_module("github.com/IBM/sarama", "v1.61.1")?;
+    reword(&dir, &[("ReplicationFactor: 3", "ReplicationFactor: 1")])?;
+    let program = go_tests(&dir, &["-tags", "functional", "."])?;
+    let tools = packages("tools")?;
+    succeed(
+        Command::new("go")
+            .args([
+                "install",
+                "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0",
+            ])
+            .env("GOBIN", &tools),
+    )?;
+    SUITE.measure(|port, notes| {
+        let proxy = Toxiproxy::start(&tools.join("server"), &tools, port)?;
+        let mut command = Command::new(&program);
+        command
+            .args(["-test.v", "-test.timeout", "1000s"])
+            .env("TOXIPROXY_ADDR", &proxy.address)
+            .env("KAFKA_VERSION", "4.3.1")
+            .current_dir(&dir);
+        Ok(read_go(&said(&mut command, notes)?))
+    })
+}
+
+/// The sources of a Python package, tests included, beside an environment with its dependencies.
+fn python_package(package: &str, version: &str, others: &[&str]) -> Result<(PathBuf, PathBuf)> {
+    let dir = packages(package)?;
+    let python = dir.join("venv/bin/python");
+    if !python.exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(dir.join("venv")),
+        )?;
+    }
+    let sources = dir.join(format!("{}-{version}", package.replace('-', "_")));
+    if !sources.exists() {
+        succeed(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "pytest>=8.3"])
+                .arg(format!("{package}=={version}"))
+                .args(others),
+        )?;
+        succeed(
+            Command::new(&python)
+                .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+                .args(["--no-binary", ":all:"])
+                .arg(format!("{package}=={version}"))
+                .current_dir(&dir),
+        )?;
+        let archive =
+            sources.with_file_name(format!("{}-{version}.tar.gz", package.replace('-', "_")));
+        succeed(
+            Command::new("tar")
+                .arg("xzf")
+                .arg(archive)
+                .current_dir(&dir),
+        )?;
+    }
+    Ok((sources, python))
+}
+
+#[test]
+#[ignore = "needs python, java and maven"]
+fn public_suite_kafka_python() -> Result<()> {
+    const SUITE: Suite = Suite {
+        name: "kafka-python",
+        version: "3.0.12",
+        origin: "`test/integration` of the source distribution; a file of the tests that it leaves out is replaced by one \
+            that starts no brokers, so the tests of TLS and SASL, which start their own, are out",
+        settings: "node.id=0\ncontroller.quorum.voters=0@127.0.0.1:{controller}\nnum.partitions=4\n\
+            advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n",
+        missing: &[("test_create_describe_delete_acls", ACLS)],
+    };
+    // The tests ask for a service that runs already.
+    const SERVICE: &str = "class ExternalService:\n    def __init__(self, host, port):\n        self.host, self.port = host, port\n\n\
+        \n    def close(self):\n        pass\n\n\nclass SpawnedService:\n    def __init__(self, *given):\n        raise RuntimeError\n";
+    let (sources, python) = python_package(
+        "kafka-python",
+        "3.0.12",
+        &[
+            "pytest-mock",
+            "pytest-timeout",
+            "crc32c",
+            "python-snappy",
+            "lz4",
+            "zstandard",
+        ],
+    )?;
+    fs::write(sources.join("test/__init__.py"), "")?;
+    fs::write(sources.join("test/service.py"), SERVICE)?;
+    SUITE.measure(|port, notes| {
+        let mut command = Command::new(&python);
+        command
+            .args([
+                "-m",
+                "pytest",
+                "-q",
+                "-rA",
+                "--no-fold-skipped",
+                "--tb=short",
+            ])
+            .args([
+                "-p",
+                "no:cacheprovider",
+                "-o",
+                "addopts=",
+                "-o",
+                "log_level=WARNING",
+            ])
+            .args(["--timeout=90", "--timeout-method=signal"])
+            .args([
+                "test/integration",
+                "--ignore=test/integration/test_ssl_integration.py",
+            ])
+            .arg("--ignore=test/integration/test_sasl_integration.py")
+            .env("KAFKA_VERSION", "4.3.0")
+            .env("KAFKA_URI", format!("kafka://127.0.0.1:{port}"))
+            // It must be there; nothing of it is used.
+            .env("KAFKA_ROOT", &sources)
+            .current_dir(&sources);
+        Ok(read_pytest(&said(&mut command, notes)?))
+    })
+}
