@@ -26,10 +26,7 @@ pub const FEATURES: [&str; 9] = [
 ];
 
 /// What could not be had where this was measured, and why.
-const NOT_HAD: [&str; 2] = [
-    "`@confluentinc/kafka-javascript`: its binary is on a server that is no package registry, and it did not build from source",
-    "Confluent.Kafka for .NET: no package registry has the toolchain",
-];
+const NOT_HAD: [&str; 1] = ["Confluent.Kafka for .NET: no package registry has the toolchain"];
 
 const DIGEST: &str = "# digest ";
 const FRESH: &str = "run `cargo compat` for this client, which measures and writes both";

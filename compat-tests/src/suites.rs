@@ -267,6 +267,33 @@ pub fn read_pytest(text: &str) -> Results {
     results
 }
 
+/// Reads what librdkafka's test runner says.
+pub fn read_librdkafka(text: &str) -> Results {
+    let mut results = Results::new();
+    for line in text.lines() {
+        let Some((_, rest)) = line.split_once("= Test ") else {
+            continue;
+        };
+        let mut words = rest.split(' ');
+        let (Some(name), Some(word)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let ended = match word {
+            "PASSED" => Ended::Passed,
+            "FAILED" => Ended::Failed,
+            "SKIPPED" => Ended::Skipped,
+            _ => continue,
+        };
+        results.insert(name.to_owned(), ended);
+    }
+    // A test that gives up in the middle says only this.
+    for rest in text.split("### Test \"").skip(1) {
+        let name = rest.split(['"', ' ']).next().unwrap_or_default();
+        results.insert(name.to_owned(), Ended::Failed);
+    }
+    results
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,5 +332,10 @@ mod tests {
         let error = SUITE.demand(&there, &here).unwrap_err().to_string();
         assert!(error.contains("test_b[gzip]"), "{error}");
         assert_eq!(there.get("test_c"), Some(&Ended::Skipped));
+        let c = read_librdkafka(
+            "[0m[32m===== Test 0001_a PASSED =====[0m\n[31m### Test \"0081_admin (do:1)\" failed at x.c:1\n",
+        );
+        assert_eq!(c.get("0001_a"), Some(&Ended::Passed));
+        assert_eq!(c.get("0081_admin"), Some(&Ended::Failed));
     }
 }

@@ -182,6 +182,70 @@ fn node() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs node, npm and a C++ compiler"]
+fn node_confluent() -> Result<()> {
+    let dir = packages("node-confluent")?;
+    for file in ["package.json", "client.js"] {
+        std::fs::copy(program("node-confluent").join(file), dir.join(file))?;
+    }
+    // Its binary is on a server that is no package registry, but it carries its sources, and npm has Node's headers.
+    let library = dir.join("node_modules/@confluentinc/kafka-javascript");
+    if !dir.join(".complete").exists() {
+        succeed(
+            Command::new("npm")
+                .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+                .current_dir(&dir),
+        )?;
+    }
+    let home = ["x64", "arm64"]
+        .map(|kind| dir.join(format!("node_modules/node-linux-{kind}")))
+        .into_iter()
+        .find(|home| home.exists())
+        .context("npm brought no Node for this machine")?;
+    if !dir.join(".complete").exists() {
+        let makefile = library.join("deps/librdkafka.gyp");
+        let unlimited = std::fs::read_to_string(&makefile)?;
+        std::fs::write(&makefile, unlimited.replace(r#""-j""#, r#""-j2""#))?;
+        for script in ["configure", "deps/librdkafka/configure"] {
+            succeed(Command::new("chmod").arg("+x").arg(library.join(script)))?;
+        }
+        let output = library.join("build/Release");
+        let path = std::env::var("PATH").unwrap_or_default();
+        succeed(
+            Command::new(home.join("bin/node"))
+                .arg(dir.join("node_modules/node-gyp/bin/node-gyp.js"))
+                .arg("rebuild")
+                .arg(format!("--nodedir={}", home.display()))
+                .arg("--module_name=confluent-kafka-javascript")
+                .arg(format!("--module_path={}", output.display()))
+                .arg(format!(
+                    "--module={}",
+                    output.join("confluent-kafka-javascript.node").display()
+                ))
+                // With the libraries of this machine; otherwise it would fetch and build its own.
+                .env("CKJS_LINKING", "dynamic")
+                .env("PATH", format!("{}/bin:{path}", home.display()))
+                .current_dir(&library),
+        )?;
+        std::fs::write(dir.join(".complete"), "")?;
+    }
+    let command = |words: &[&str]| {
+        let mut command = Command::new(home.join("bin/node"));
+        command
+            .arg(dir.join("client.js"))
+            .args(words)
+            .env("LD_LIBRARY_PATH", library.join("build/deps"));
+        command
+    };
+    let version = succeed(&mut command(&["version"]))?;
+    settle(
+        "@confluentinc/kafka-javascript (Node)",
+        "node-confluent",
+        &[(version, measure(command)?)],
+    )
+}
+
+#[test]
 #[ignore = "needs cargo and a C compiler"]
 fn rust() -> Result<()> {
     let dir = packages("rust")?;

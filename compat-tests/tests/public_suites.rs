@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use compat_tests::node::{free_port, listens};
+use compat_tests::node::{binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
-use compat_tests::suites::{Suite, check, read_go, read_pytest};
+use compat_tests::suites::{Suite, check, read_go, read_librdkafka, read_pytest};
 
 const FETCH_LIMIT: Duration = Duration::from_secs(900);
 const SUITE_LIMIT: Duration = Duration::from_secs(1200);
@@ -93,7 +93,7 @@ fn go_tests(dir: &Path, arguments: &[&str]) -> Result<PathBuf> {
     let program = dir.join("suite.test");
     succeed(
         Command::new("go")
-            .args(["test", "-c", "-o"])
+            .args(["test", "-mod=mod", "-c", "-o"])
             .arg(&program)
             .args(arguments)
             .current_dir(dir),
@@ -144,12 +144,15 @@ fn public_suite_kafka_go() -> Result<()> {
         settings: "num.partitions=1\n",
         missing: &[],
     };
-    let dir = go_module("github.com/segmentio/kafka-go", "v0.4.51")?;
-    let mut port_in_tests = "9092".to_owned();
+    let module = || go_module("github.com/segmentio/kafka-go", "v0.4.51");
     SUITE.measure(|port, notes| {
-        let port = port.to_string();
-        reword(&dir, &[(&port_in_tests, &port)])?;
-        port_in_tests = port;
+        // As it was, without the port of another run.
+        fs::remove_dir_all(module()?)?;
+        let dir = module()?;
+        let addresses = fs::read(dir.join("address_test.go"))?;
+        reword(&dir, &[("9092", &port.to_string())])?;
+        // This one is about the default port.
+        fs::write(dir.join("address_test.go"), addresses)?;
         let program = go_tests(&dir, &["."])?;
         let mut command = Command::new(&program);
         command
@@ -337,4 +340,84 @@ fn public_suite_kafka_python() -> Result<()> {
             .current_dir(&sources);
         Ok(read_pytest(&said(&mut command, notes)?))
     })
+}
+
+#[test]
+#[ignore = "needs cargo, a C++ compiler, java and maven"]
+fn public_suite_librdkafka() -> Result<()> {
+    const SUITE: Suite = Suite {
+        name: "librdkafka",
+        version: "2.12.1",
+        origin: "`tests` of the sources in the crate `rdkafka-sys`, in quick mode, without those that need no broker; the tools \
+            that they call are our front-ends in both runs, so those that set ACLs with a tool fail on both",
+        settings: "num.partitions=4\n",
+        missing: &[],
+    };
+    let dir = librdkafka("rdkafka-sys-4.10.0+2.12.1")?;
+    let tools = dir.join("tools/bin");
+    fs::create_dir_all(&tools)?;
+    let names = succeed(Command::new(binary()).arg("tool-names"))?;
+    for name in names.split_whitespace() {
+        let link = tools.join(format!("{name}.sh"));
+        drop(fs::remove_file(&link));
+        std::os::unix::fs::symlink(fs::canonicalize(binary())?, link)?;
+    }
+    SUITE.measure(|port, notes| {
+        let address = format!("127.0.0.1:{port}");
+        let settings = format!("bootstrap.servers={address}\ntest.topic.random=true\n");
+        fs::write(dir.join("tests/test.conf"), settings)?;
+        let mut command = Command::new("./test-runner");
+        command
+            .args(["-L", "-Q", "-p2"])
+            .env(
+                "LD_LIBRARY_PATH",
+                format!("{0}/src:{0}/src-cpp", dir.display()),
+            )
+            .env("KAFKA_PATH", dir.join("tools"))
+            .env("BROKERS", &address)
+            .env("TEST_KAFKA_VERSION", "4.3.0")
+            .env("TEST_CONSUMER_GROUP_PROTOCOL", "classic")
+            .current_dir(dir.join("tests"));
+        Ok(read_librdkafka(&said(&mut command, notes)?))
+    })
+}
+
+/// librdkafka with its tests, built from the sources that a crate carries.
+fn librdkafka(krate: &str) -> Result<PathBuf> {
+    let dir = packages("librdkafka")?.join(krate);
+    if dir.join(".complete").exists() {
+        return Ok(dir);
+    }
+    let manifest = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/clients/matrix/rust/Cargo.toml"
+    );
+    let told = succeed(
+        Command::new("cargo")
+            .args(["metadata", "--format-version", "1", "--locked"])
+            .args(["--manifest-path", manifest]),
+    )?;
+    let end = format!("/{krate}/Cargo.toml");
+    let place = told
+        .split('"')
+        .find_map(|word| word.strip_suffix(&end))
+        .context("Cargo does not tell where the crate is")?;
+    succeed(
+        Command::new("cp")
+            .args(["-r", "--no-preserve=mode", "--no-target-directory"])
+            .arg(format!("{place}/{krate}/librdkafka"))
+            .arg(&dir),
+    )?;
+    let without = ["--disable-gssapi", "--disable-ssl", "--disable-curl"];
+    succeed(
+        Command::new("bash")
+            .arg("configure")
+            .args(without)
+            .current_dir(&dir),
+    )?;
+    for what in [&["libs"][..], &["-C", "tests", "test-runner"]] {
+        succeed(Command::new("make").arg("-j2").args(what).current_dir(&dir))?;
+    }
+    fs::write(dir.join(".complete"), "")?;
+    Ok(dir)
 }
