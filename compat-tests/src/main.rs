@@ -3,7 +3,10 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-const NEED_DOCKER: [&str; 9] = [
+const NEED_DOCKER: [&str; 12] = [
+    "container_compose_single",
+    "container_compose_two_listeners",
+    "container_compose_zookeeper_era",
     "container_mistakes",
     "container_that_is_restarted",
     "container_with_advertised_listeners",
