@@ -105,6 +105,8 @@ pub fn recover(
     let first_base = segments.first().map_or(0, |segment| segment.base_offset);
     let log_start = known.log_start.unwrap_or(first_base).max(first_base);
     if segments.is_empty() {
+        // Most partitions have one segment for long; a growing list would make room for four.
+        segments.reserve_exact(1);
         segments.push(Segment::create(dir, log_start, now)?);
     }
     let log_end = match (plan.end, segments.last_mut()) {
