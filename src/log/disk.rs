@@ -11,6 +11,8 @@ use std::io::{self, IoSlice};
 use std::panic::Location;
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
+
 /// A step that changes what a disk holds, or asks for it.
 #[derive(Debug)]
 pub enum Step<'a> {
@@ -153,6 +155,19 @@ pub fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
         return Ok(());
     }
     file.set_len(len)
+}
+
+/// Makes a file longer, with zeros, and reserves the room for them where the file system can.
+#[cfg_attr(test, track_caller)]
+pub fn allocate(file: &File, path: &Path, len: u64) -> io::Result<()> {
+    if let Verdict::Skip = ask(&Step::SetLen(path, len))? {
+        return Ok(());
+    }
+    // Without room, or without a file system that reserves it, the file gets its length only, which is all that Kafka does.
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        Err(_) => file.set_len(len),
+    }
 }
 
 /// Makes the content durable. After an error nobody knows what is: it is never tried again, and the system's memory of the

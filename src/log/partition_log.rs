@@ -249,6 +249,10 @@ impl PartitionLog {
             .map(|_| state.log_start)
     }
 
+    pub fn segment_count(&self) -> usize {
+        self.state.lock().segments.len()
+    }
+
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
         self.state
@@ -794,7 +798,8 @@ impl State {
 
     fn close(&mut self) -> Result<(), StorageError> {
         let end = self.log_end;
-        if self.recovery_point < end || self.segments.last().is_some_and(|last| last.size > 0) {
+        let written = |active: &Segment| active.size > 0 || active.is_preallocated();
+        if self.recovery_point < end || self.segments.last().is_some_and(written) {
             for segment in &mut self.segments {
                 if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
                     segment.seal()?;
@@ -949,7 +954,7 @@ impl State {
         if !self.producers.is_empty() {
             self.write_producer_snapshot(self.log_end)?;
         }
-        let segment = Segment::create(&self.dir, self.log_end, now)?;
+        let segment = Segment::create(&self.dir, self.log_end, &self.settings, now)?;
         self.names_unsynced = true;
         self.segments.push(segment);
         self.release_old_files();

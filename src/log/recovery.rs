@@ -107,7 +107,7 @@ pub fn recover(
     if segments.is_empty() {
         // Most partitions have one segment for long; a growing list would make room for four.
         segments.reserve_exact(1);
-        segments.push(Segment::create(dir, log_start, now)?);
+        segments.push(Segment::create(dir, log_start, settings, now)?);
     }
     let log_end = match (plan.end, segments.last_mut()) {
         (Some(end), _) => end.max(log_start),

@@ -14,6 +14,7 @@ use super::error::{DiskContext, StorageError};
 use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
+use super::settings::LogSettings;
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
@@ -88,6 +89,8 @@ pub struct Segment {
     pub size: u64,
     path: PathBuf,
     file: Option<Arc<File>>,
+    /// The file is longer than what it holds, and is cut when nothing more is written to it.
+    preallocated: bool,
     pub offsets: OffsetIndex,
     pub times: TimeIndex,
     pub aborted: TransactionIndex,
@@ -118,6 +121,7 @@ impl Segment {
             size,
             path: path(".log"),
             file: None,
+            preallocated: false,
             offsets: OffsetIndex::new(index, index_len),
             times: TimeIndex::new(time_index, time_len),
             aborted: TransactionIndex::new(txn_index, txn_len),
@@ -152,12 +156,23 @@ impl Segment {
         Ok(this)
     }
 
-    /// A new, empty segment: its files exist as Kafka's do.
-    pub fn create(dir: &Path, base_offset: Offset, now: Timestamp) -> Result<Self, StorageError> {
+    /// A new, empty segment: its files exist as Kafka's do. With `preallocate` the data file has its full length from the
+    /// beginning; one that was opened again after a stop grows as it is written.
+    pub fn create(
+        dir: &Path,
+        base_offset: Offset,
+        settings: &LogSettings,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
         let mut this = Self::open(dir, base_offset, 0, now);
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
-        this.file()?;
+        let file = this.file()?;
+        if settings.preallocate {
+            disk::allocate(&file, &this.path, u64::from(settings.segment_bytes))
+                .at("allocate", &this.path)?;
+            this.preallocated = true;
+        }
         Ok(this)
     }
 
@@ -299,14 +314,23 @@ impl Segment {
         Ok(self.newest)
     }
 
-    /// Writes the closing time index entry and all index entries: the segment is not written to any more.
+    /// Writes the closing time index entry and all index entries, and cuts what was allocated in advance: the segment is not
+    /// written to any more.
     pub fn seal(&mut self) -> Result<(), StorageError> {
         self.newest_timestamp()?;
         self.push_newest()?;
         self.offsets.write_pending()?;
         self.times.write_pending()?;
         self.recent = VecDeque::new();
+        if self.preallocated {
+            disk::set_len(&*self.file()?, &self.path, self.size).at("trim", &self.path)?;
+            self.preallocated = false;
+        }
         Ok(())
+    }
+
+    pub fn is_preallocated(&self) -> bool {
+        self.preallocated
     }
 
     /// Makes everything durable.
@@ -397,6 +421,7 @@ impl Segment {
     /// Cuts the segment at `position`, which begins the batch of `offset` and all later ones.
     pub fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
         disk::set_len(&*self.file()?, &self.path, position).at("truncate", &self.path)?;
+        self.preallocated = false;
         self.size = position;
         let relative = offset - self.base_offset;
         self.offsets

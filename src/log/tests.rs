@@ -487,6 +487,52 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
 }
 
 #[test]
+fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
+    let settings = LogSettings {
+        preallocate: true,
+        ..small()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let lengths = || {
+        let mut files: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+            .collect();
+        files.sort();
+        let len = |path: &std::path::PathBuf| fs::metadata(path).unwrap().len();
+        files.iter().map(len).collect::<Vec<_>>()
+    };
+    let log = create(dir.path(), settings.clone());
+    assert_eq!((lengths(), log.size()), (vec![1_000], 0));
+    // An empty log, closed: the next start must not take the zeros for a crash's.
+    log.close().unwrap();
+    assert_eq!(lengths(), [0]);
+    drop(log);
+
+    let log = reopen(dir.path(), settings.clone(), true, 0);
+    fill(&log);
+    assert_eq!(all(&log), expected(40));
+    let crashed = lengths();
+    let (active, sealed) = crashed.split_last().unwrap();
+    assert!(*active == 1_000 && sealed.len() > 2 && sealed.iter().all(|len| *len < 1_000));
+    assert!(log.size() < crashed.iter().sum());
+    drop(log);
+
+    // A crash leaves zeros behind the last batch.
+    let log = reopen(dir.path(), settings.clone(), false, 0);
+    assert_eq!(all(&log), expected(40));
+    assert_eq!(log.size(), lengths().iter().sum::<u64>());
+    assert_eq!(append(&log, 9_000, &["more"]).first_offset, 80);
+    while lengths().len() == crashed.len() {
+        append(&log, 9_000, &["another"]);
+    }
+    assert_eq!(lengths().last(), Some(&1_000));
+    log.close().unwrap();
+    assert_eq!(log.size(), lengths().iter().sum::<u64>());
+}
+
+#[test]
 fn segments_say_where_they_begin_and_when_they_were_written() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), small());

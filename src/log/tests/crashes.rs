@@ -595,6 +595,7 @@ fn tell(seed: u64) {
         min_cleanable_dirty_ratio: 0.0,
         delete_retention_ms: 1 << 40,
         file_delete_delay_ms: 0,
+        preallocate: seed % 4 == 3,
         ..LogSettings::default()
     };
     drop(create(&dir, settings.clone()));
