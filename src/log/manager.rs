@@ -21,7 +21,7 @@ use super::partition_log::PartitionLog;
 use super::recovery::Known;
 use super::settings::LogSettings;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::base::time::Timestamp;
+use crate::base::time::{Clock, Timestamp};
 
 /// Settings of all logs together.
 #[derive(Clone, Debug)]
@@ -207,6 +207,7 @@ impl LogManager {
         if !clean && !found.is_empty() {
             tracing::info!(dir = %dir.path.display(), logs = found.len(), "recovering after an unclean stop");
         }
+        let (begun, done, total) = (Clock.now(), AtomicUsize::new(0), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
             let topic_id = dir::read_partition_metadata(path)?.unwrap_or_default();
             let known = Known {
@@ -225,9 +226,16 @@ impl LogManager {
                 high_watermark,
                 now,
             )
-            .map(|log| (log.watched(Arc::clone(&dir.health)), *future))
+            .map(|log| {
+                let done = 1 + done.fetch_add(1, Ordering::Relaxed);
+                log_progress(&log, done, total, clean);
+                (log.watched(Arc::clone(&dir.health)), *future)
+            })
         };
         let loaded = in_parallel(self.settings.recovery_threads, &found, open)?;
+        if total > 0 {
+            tracing::info!(dir = %dir.path.display(), logs = total, ms = Clock.now() - begun, "loaded the logs of a directory");
+        }
         let mut logs = self.logs.write();
         let mut futures = self.futures.write();
         for (log, future) in loaded {
@@ -511,6 +519,19 @@ fn unique(path: &Path) -> Result<[u8; 16], StorageError> {
     let mut unique = [0; 16];
     getrandom::fill(&mut unique).map_err(|error| malformed(path, error.to_string()))?;
     Ok(unique)
+}
+
+/// A line for each log for whoever wants to see them; after an unclean stop, which may take long, one for each tenth.
+fn log_progress(log: &PartitionLog, done: usize, total: usize, clean: bool) {
+    let marks = log.watermarks();
+    tracing::debug!(
+        partition = %log.partition(), segments = log.segment_count(),
+        log_start = marks.log_start, log_end = marks.log_end, done, total,
+        "loaded a log"
+    );
+    if !clean && total >= 10 && done.is_multiple_of(total / 10) {
+        tracing::info!(done, total, "recovering logs");
+    }
 }
 
 fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), StorageError> {
