@@ -3,6 +3,7 @@
 mod crashes;
 mod disk;
 mod lessons;
+mod mutations;
 mod verify;
 
 use std::fs::{self, OpenOptions};
