@@ -137,6 +137,15 @@ pub fn recover(
             }
         }
     }
+    if let Some((_, first_read)) = scanned.entries().first() {
+        // Or it is one of before a truncation.
+        let stored = epochs.clone();
+        epochs.truncate_end(*first_read);
+        for (epoch, start) in scanned.entries() {
+            epochs.assign(*epoch, *start);
+        }
+        changed |= epochs != stored;
+    }
     if epochs.truncate_start(log_start) || changed {
         checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
     }

@@ -314,13 +314,16 @@ impl<'a> Checked<'a> {
             self.report.fault(&path, what, Then::Rebuild);
         }
         listed.truncate_end(log_end);
+        let first_read = self.reread_epochs.entries().first().map(|first| first.1);
         let lacking = recovery::epochs_lacking(&listed, &self.reread_epochs);
         for (epoch, start) in self.epochs.entries() {
+            let read_again = first_read.is_some_and(|first| *start >= first);
             let start = log_start.max(*start);
             if start >= log_end || listed.epoch_of(start) == Some(*epoch) {
                 continue;
             }
-            let then = if lacking && listed.latest().is_none_or(|latest| *epoch > latest) {
+            let newer = listed.latest().is_none_or(|latest| *epoch > latest);
+            let then = if read_again || lacking && newer {
                 Then::Rebuild
             } else {
                 Then::Stay("followers and clients may be told a wrong end of an epoch")
