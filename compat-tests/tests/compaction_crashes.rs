@@ -1,0 +1,205 @@
+//! The promise: compaction loses no key, invents no record and gives no offset twice, whenever the process is killed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use compat_tests::chance::{Chance, from_environment, seed};
+use compat_tests::node::{Node, binary};
+use compat_tests::programs::run;
+
+/// The cleaner looks every second, finds every closed segment dirty, and has two of the smallest size for each round.
+const SETTINGS: &str = "\
+listeners=PLAINTEXT://localhost:{port}
+log.dirs={dir}
+log.segment.bytes=1048576
+log.cleanup.policy=compact
+log.cleaner.backoff.ms=1
+log.cleaner.min.cleanable.ratio=0.0
+log.segment.delete.delay.ms=1000
+num.partitions=1
+";
+const TOPIC: &str = "compacted";
+const ROUNDS: u64 = 20;
+const KEYS: usize = 2_000;
+/// Of a round: some three segments.
+const RECORDS: usize = 12_000;
+const PADDING: usize = 250;
+/// How long a round waits for the cleaner to be where the process should be killed.
+const CLEANER_LIMIT: Duration = Duration::from_secs(4);
+const CLIENT_LIMIT: Duration = Duration::from_secs(90);
+
+/// Per key the numbers of the records that were produced, in order.
+type Produced = HashMap<String, Vec<u64>>;
+
+#[test]
+#[ignore = "needs kcat"]
+fn no_key_is_lost_when_the_process_is_killed_during_compaction() -> Result<()> {
+    let mut node = Node::with_settings(SETTINGS)?;
+    let seed = seed("COMPACTION_SEED");
+    let mut chance = Chance::new(seed);
+    let told = story(&mut node, &mut chance);
+    if told.is_err() {
+        println!("COMPACTION_SEED={seed}; files in {:?}", node.keep());
+    }
+    told
+}
+
+fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
+    let mut produced = Produced::new();
+    let mut number = 0;
+    let mut struck = BTreeMap::new();
+    let rounds = from_environment("COMPACTION_ROUNDS").unwrap_or(ROUNDS);
+    for round in 0..rounds {
+        let mut input = String::new();
+        for _ in 0..RECORDS {
+            number += 1;
+            let key = format!("k{}", chance.below(KEYS));
+            input.push_str(&format!("{key}:{number}-{}\n", "x".repeat(PADDING)));
+            produced.entry(key).or_default().push(number);
+        }
+        let address = node.address();
+        let producer = thread::spawn(move || produce(&address, &input));
+        let place = chance.one_of(&[None, Some(".cleaned"), Some(".cleaned"), Some(".swap")]);
+        let met = wait_for(&partition_dir(node), place, chance);
+        node.kill()?;
+        *struck.entry(met.unwrap_or("anywhere")).or_insert(0) += 1;
+        // Leftovers are allowed, damage is not.
+        verify(node.dir(), &[0, 1])?;
+        node.resume()?;
+        producer
+            .join()
+            .map_err(|_| anyhow::anyhow!("the producer panicked"))??;
+        check(node, &produced).with_context(|| format!("round {round}, killed at {met:?}"))?;
+    }
+    let (records, kept) = (number, consume(node)?.len());
+    println!("{rounds} rounds, killed at {struck:?}; {kept} of {records} records are left");
+    ensure!(
+        kept < records as usize / 2,
+        "{kept} of {records} are left: that is no compaction"
+    );
+    let amidst = struck.get(".cleaned").copied().unwrap_or(0);
+    ensure!(rounds < ROUNDS || amidst >= 3, "killed at {struck:?}");
+    node.stop()?;
+    verify(node.dir(), &[0])
+}
+
+fn partition_dir(node: &Node) -> PathBuf {
+    node.dir().join(format!("{TOPIC}-0"))
+}
+
+/// Everything is acknowledged by all replicas when this returns, whatever happened to the broker meanwhile.
+fn produce(address: &str, input: &str) -> Result<()> {
+    let mut command = Command::new("kcat");
+    command.args(["-P", "-E", "-b", address, "-t", TOPIC, "-p", "0", "-K:"]);
+    for setting in [
+        "acks=all",
+        "enable.idempotence=true",
+        "linger.ms=2",
+        "batch.num.messages=200",
+        "reconnect.backoff.max.ms=200",
+        "message.timeout.ms=60000",
+    ] {
+        command.args(["-X", setting]);
+    }
+    let finished = run(&mut command, input, CLIENT_LIMIT)?;
+    let failed = finished.stderr.contains("Delivery failed");
+    ensure!(finished.success && !failed, "{}", finished.stderr);
+    Ok(())
+}
+
+/// Waits for a file of the cleaner, or some time.
+fn wait_for(dir: &Path, kind: Option<&'static str>, chance: &mut Chance) -> Option<&'static str> {
+    let Some(kind) = kind else {
+        thread::sleep(Duration::from_millis(chance.below(2_500) as u64));
+        return None;
+    };
+    let deadline = Instant::now() + CLEANER_LIMIT;
+    while Instant::now() < deadline {
+        let names = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names = names.map(|entry| entry.file_name());
+        if names.any(|name| name.to_string_lossy().ends_with(kind)) {
+            thread::sleep(Duration::from_micros(chance.below(3_000) as u64));
+            return Some(kind);
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    None
+}
+
+/// Offset, key and number of every record.
+fn consume(node: &Node) -> Result<Vec<(u64, String, u64)>> {
+    let read = node.kcat(
+        &[
+            "-C",
+            "-t",
+            TOPIC,
+            "-o",
+            "beginning",
+            "-e",
+            "-q",
+            "-f",
+            "%o %k %s\n",
+        ],
+        "",
+    )?;
+    ensure!(read.success, "{}", read.stderr);
+    let mut found = Vec::new();
+    for line in read.stdout.lines() {
+        let mut fields = line.split(' ');
+        let (Some(offset), Some(key), Some(value)) = (fields.next(), fields.next(), fields.next())
+        else {
+            bail!("what is this: {line}");
+        };
+        let (number, padding) = value.split_once('-').context("no number")?;
+        ensure!(padding.len() == PADDING, "a value was cut: {line}");
+        found.push((offset.parse()?, key.to_owned(), number.parse()?));
+    }
+    Ok(found)
+}
+
+fn check(node: &Node, produced: &Produced) -> Result<()> {
+    let mut last: HashMap<String, u64> = HashMap::new();
+    let mut before = None;
+    for (offset, key, number) in consume(node)? {
+        ensure!(before < Some(offset), "offset {offset} after {before:?}");
+        before = Some(offset);
+        let known = produced.get(&key);
+        ensure!(
+            known.is_some_and(|numbers| numbers.binary_search(&number).is_ok()),
+            "nobody wrote {number} under {key}"
+        );
+        let older = last.insert(key.clone(), number);
+        ensure!(
+            older < Some(number),
+            "{key}: {number} at {offset} after {older:?}"
+        );
+    }
+    for (key, numbers) in produced {
+        let (expected, found) = (numbers.last(), last.get(key));
+        ensure!(expected == found, "{key}: {found:?}, not {expected:?}");
+    }
+    Ok(())
+}
+
+/// Asks the program itself what it thinks of the files.
+fn verify(dir: &Path, allowed: &[i32]) -> Result<()> {
+    let output = Command::new(binary()).arg("verify-log").arg(dir).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let torn = text.lines().filter(|line| line.contains("recovery cuts"));
+    // The write in which the process was killed.
+    ensure!(torn.count() <= 1, "{text}");
+    ensure!(
+        output
+            .status
+            .code()
+            .is_some_and(|code| allowed.contains(&code)),
+        "{}: {text}",
+        output.status
+    );
+    Ok(())
+}
