@@ -26,7 +26,7 @@ pub const FEATURES: [&str; 9] = [
 ];
 
 /// What could not be had where this was measured, and why.
-const NOT_HAD: [&str; 1] = ["Confluent.Kafka for .NET: no package registry has the toolchain"];
+const NOT_HAD: [&str; 1] = ["Confluent.Kafka for .NET: NuGet, which has it, was out of reach"];
 
 const DIGEST: &str = "# digest ";
 const FRESH: &str = "run `cargo compat` for this client, which measures and writes both";

@@ -289,7 +289,10 @@ pub fn read_librdkafka(text: &str) -> Results {
     // A test that gives up in the middle says only this.
     for rest in text.split("### Test \"").skip(1) {
         let name = rest.split(['"', ' ']).next().unwrap_or_default();
-        results.insert(name.to_owned(), Ended::Failed);
+        // The runner itself goes under a name of this kind.
+        if !name.starts_with('<') {
+            results.insert(name.to_owned(), Ended::Failed);
+        }
     }
     results
 }

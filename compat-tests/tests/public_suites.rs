@@ -350,7 +350,8 @@ fn public_suite_librdkafka() -> Result<()> {
         version: "2.12.1",
         origin: "`tests` of the sources in the crate `rdkafka-sys`, in quick mode, without those that need no broker; the tools \
             that they call are our front-ends in both runs, so those that set ACLs with a tool fail on both",
-        settings: "num.partitions=4\n",
+        // Two members that come one after the other are to be in the first generation.
+        settings: "num.partitions=4\ngroup.initial.rebalance.delay.ms=3000\n",
         missing: &[],
     };
     let dir = librdkafka("rdkafka-sys-4.10.0+2.12.1")?;

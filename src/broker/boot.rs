@@ -241,6 +241,7 @@ impl Broker {
             Arc::clone(&services),
             wanted.listeners.subscribe(),
             limits(&config),
+            stopping.clone(),
         );
         let mut addresses = Vec::new();
         for (listener, opened) in sockets {
@@ -249,7 +250,7 @@ impl Broker {
         // What was set on the running broker before this start.
         wanted.install(&services.image.load());
         listeners.follow().await;
-        tasks.spawn(listeners.run(stopping.clone()));
+        tasks.spawn(listeners.run());
         let admin_address = admin.first().and_then(|socket| socket.local_addr().ok());
         for socket in admin {
             tasks.spawn(console::run(

@@ -72,6 +72,8 @@ pub struct Listeners {
     pub wanted: watch::Receiver<Vec<Listener>>,
     pub limits: Limits,
     pub admission: Arc<Admission>,
+    /// Told to stop when the node stops.
+    pub stopping: watch::Receiver<bool>,
     open: Vec<Open>,
     acceptors: JoinSet<()>,
 }
@@ -89,12 +91,14 @@ impl Listeners {
         services: Arc<Services>,
         wanted: watch::Receiver<Vec<Listener>>,
         limits: Limits,
+        stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
             services,
             wanted,
             limits,
             admission: Arc::default(),
+            stopping,
             open: Vec::new(),
             acceptors: JoinSet::new(),
         }
@@ -128,7 +132,8 @@ impl Listeners {
     }
 
     /// Follows what is wanted until the node stops.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    pub async fn run(mut self) {
+        let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
                 biased;
@@ -165,7 +170,7 @@ impl Listeners {
         };
         let (keep, gone) = std::mem::take(&mut self.open).into_iter().partition(stays);
         self.open = keep;
-        close(gone).await;
+        self.close(gone).await;
         for listener in failed {
             match self.sockets(&listener).await {
                 Ok(sockets) => {
@@ -174,7 +179,7 @@ impl Listeners {
                         .into_iter()
                         .partition(|open| open.listener.endpoint.name == name);
                     self.open = keep;
-                    close(gone).await;
+                    self.close(gone).await;
                     self.opened(listener, sockets);
                 }
                 Err(error) => tracing::error!("{error}; the listener is not opened"),
@@ -196,22 +201,24 @@ impl Listeners {
         tracing::info!(listener = %listener.endpoint, "opened a listener");
         self.accept(listener, sockets);
     }
-}
 
-/// Nobody listens any more when this returns.
-async fn close(gone: Vec<Open>) {
-    for open in gone {
-        tracing::info!(listener = %open.listener.endpoint, "closed a listener");
-        for acceptor in &open.acceptors {
-            acceptor.abort();
-            while !acceptor.is_finished() {
-                tokio::task::yield_now().await;
+    /// Nobody listens any more when this returns.
+    async fn close(&self, gone: Vec<Open>) {
+        for open in gone {
+            tracing::info!(listener = %open.listener.endpoint, "closed a listener");
+            for acceptor in &open.acceptors {
+                acceptor.abort();
+                while !acceptor.is_finished() {
+                    tokio::task::yield_now().await;
+                }
             }
+            let mut stopping = self.stopping.clone();
+            tokio::spawn(async move {
+                let stop = stopping.wait_for(|stop| *stop);
+                drop(tokio::time::timeout(GRACE, stop).await);
+                open.close.send_replace(true);
+            });
         }
-        tokio::spawn(async move {
-            tokio::time::sleep(GRACE).await;
-            open.close.send_replace(true);
-        });
     }
 }
 
