@@ -6,6 +6,8 @@
 
 pub mod group;
 pub mod hash;
+#[cfg(test)]
+mod recordings;
 pub mod runtime;
 pub mod topic;
 pub mod txn;

@@ -2,6 +2,8 @@
 //!
 //! A record's value is: frame version 1, kind, version (all unsigned varints), body. Nothing may follow the body.
 
+#[cfg(test)]
+mod recordings;
 pub mod schema;
 
 use bytes::Bytes;

@@ -11,7 +11,7 @@ pub mod arbitrary;
 #[cfg(test)]
 pub mod fuzz;
 #[cfg(test)]
-mod recordings;
+pub mod recordings;
 #[cfg(test)]
 mod second_opinion;
 #[cfg(test)]

@@ -9,27 +9,48 @@ use super::Message;
 use crate::every_api;
 use crate::wire::codec::{Reader, Writer};
 
-static RECORDINGS: &[u8] = include_bytes!(concat!(
+static MESSAGES: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/compat-tests/recordings/wire/messages.zst"
 ));
+static RECORDS: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/compat-tests/recordings/wire/records.zst"
+));
 
-/// A message that Apache Kafka wrote.
-struct Recording {
-    key: i16,
-    is_response: bool,
-    version: i16,
-    bytes: Bytes,
+/// What a recording is of.
+const REQUEST: u8 = 0;
+const RESPONSE: u8 = 1;
+pub const METADATA_RECORD: u8 = 2;
+pub const GROUP_KEY: u8 = 3;
+pub const GROUP_VALUE: u8 = 4;
+pub const TRANSACTION_KEY: u8 = 5;
+pub const TRANSACTION_VALUE: u8 = 6;
+
+/// A message, or a part of a record, that Apache Kafka wrote.
+pub struct Recording {
+    /// The API's key, or the number of the kind of record.
+    pub key: i16,
+    pub of: u8,
+    pub version: i16,
+    pub bytes: Bytes,
 }
 
-fn recordings() -> Vec<Recording> {
-    let all = Bytes::from(zstd::decode_all(RECORDINGS).unwrap());
+/// The records of one of the topics that brokers keep for themselves.
+pub fn records(of: u8) -> Vec<Recording> {
+    let mut records = recordings(RECORDS);
+    records.retain(|recording| recording.of == of);
+    records
+}
+
+fn recordings(compressed: &[u8]) -> Vec<Recording> {
+    let all = Bytes::from(zstd::decode_all(compressed).unwrap());
     let mut reader = Reader::new(all);
     let mut found = Vec::new();
     while reader.remaining() > 0 {
         found.push(Recording {
             key: reader.i16().unwrap(),
-            is_response: reader.u8().unwrap() == 1,
+            of: reader.u8().unwrap(),
             version: reader.i16().unwrap(),
             bytes: {
                 let len = reader.i32().unwrap();
@@ -41,7 +62,7 @@ fn recordings() -> Vec<Recording> {
 }
 
 /// What is wrong with how we read and write this, if anything.
-fn fault<M: Message + std::fmt::Debug>(version: i16, bytes: &Bytes) -> Option<String> {
+pub fn fault<M: Message + std::fmt::Debug>(version: i16, bytes: &Bytes) -> Option<String> {
     let mut reader = Reader::new(bytes.clone());
     let message = match M::read(&mut reader, version) {
         Ok(message) => message,
@@ -63,10 +84,10 @@ macro_rules! fault_by_key {
         fn fault_of(recording: &Recording) -> Option<String> {
             use crate::wire::message::*;
             let Recording { version, bytes, .. } = recording;
-            match (recording.key, recording.is_response) {
+            match (recording.key, recording.of) {
                 $(
-                    ($key, false) => fault::<$module::[<$name Request>]>(*version, bytes),
-                    ($key, true) => fault::<$module::[<$name Response>]>(*version, bytes),
+                    ($key, REQUEST) => fault::<$module::[<$name Request>]>(*version, bytes),
+                    ($key, RESPONSE) => fault::<$module::[<$name Response>]>(*version, bytes),
                 )*
                 (key, _) => Some(format!("key {key} is unknown here")),
             }
@@ -79,10 +100,10 @@ every_api!(fault_by_key);
 #[test]
 fn what_apache_kafka_wrote_comes_out_as_it_went_in() {
     let mut faults = BTreeMap::new();
-    let recordings = recordings();
+    let recordings = recordings(MESSAGES);
     for recording in &recordings {
         if let Some(fault) = fault_of(recording) {
-            let place = (recording.key, recording.is_response, recording.version);
+            let place = (recording.key, recording.of, recording.version);
             faults.entry(place).or_insert(fault);
         }
     }

@@ -34,6 +34,8 @@ const OFFSET_VALUE_VERSION: i16 = 4;
 /// The only version with a time of expiry of its own.
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
+/// A value without a time of expiry of its own.
+const NO_EXPIRY: i64 = -1;
 
 impl GroupRecord {
     /// Reads a record; `None` for the kinds of other group types, which stay in the log untouched.
@@ -61,7 +63,7 @@ impl GroupRecord {
                 value: value
                     .as_ref()
                     .map(|value| {
-                        let version = if value.expire_timestamp >= 0 {
+                        let version = if value.expire_timestamp != NO_EXPIRY {
                             EXPIRING_OFFSET_VALUE_VERSION
                         } else {
                             OFFSET_VALUE_VERSION

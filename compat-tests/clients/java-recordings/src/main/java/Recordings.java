@@ -93,6 +93,12 @@ public class Recordings {
         out.write(bytes);
     }
 
+    /** All versions of one class. */
+    static int record(DataOutputStream out, short key, int kind, ApiMessage example) throws Exception {
+        short last = (short) (((Schema[]) example.getClass().getField("SCHEMAS").get(null)).length - 1);
+        return record(out, Set.of(), key, kind, example, last);
+    }
+
     static int record(DataOutputStream out, Set<String> known, short key, int kind, ApiMessage example, short last)
             throws Exception {
         Schema[] schemas = (Schema[]) example.getClass().getField("SCHEMAS").get(null);
