@@ -1,18 +1,28 @@
-//! One request and its answer, on a connection of its own: what a broker says to bytes that no client library would send.
+//! A plain connection to a broker: requests and answers in the version that a test asks for, which no client library lets
+//! one do, and bytes that none would send.
+//!
+//! `ask` speaks with our own messages and tells whatever comes back; `call` speaks with those of the `kafka-protocol` crate,
+//! a second opinion about the protocol, and wants an answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use monedula::wire::codec::{DecodeError, Reader, Writer};
 use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use monedula::wire::message::{Message, Request};
 
+/// Without an answer for so long, there is none.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// The same for who insists on one.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const CORRELATION: i32 = 77;
+const CLIENT_ID: &str = "test";
 const API_VERSIONS: i16 = 18;
 
 /// What came back.
@@ -60,9 +70,9 @@ impl Connection {
         frame.i16(version);
         frame.i32(CORRELATION);
         // The client id: a short string in every version of the header.
-        frame.i16(4);
+        frame.i16(i16::try_from(CLIENT_ID.len())?);
         let mut head = frame.into_bytes().to_vec();
-        head.extend_from_slice(b"test");
+        head.extend_from_slice(CLIENT_ID.as_bytes());
         if <R as Message>::is_flexible(version) {
             head.push(0);
         }
@@ -97,6 +107,35 @@ impl Connection {
             Ok(response) => Answer::Response(response),
             Err(error) => Answer::Unreadable(error.to_string()),
         })
+    }
+
+    /// Sends a request of the `kafka-protocol` crate in `version` and reads the answer with it.
+    pub fn call<R: kafka_protocol::protocol::Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response> {
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(CORRELATION)
+            .with_client_id(Some(StrBytes::from_static_str(CLIENT_ID)));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, R::header_version(version))?;
+        request.encode(&mut frame, version)?;
+        self.stream.set_read_timeout(Some(CALL_LIMIT))?;
+        let answer = self.exchange(&frame)?;
+        self.stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let mut answer = answer.context("the connection was closed")?;
+        ensure!(!answer.is_empty(), "no answer");
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
+        ensure!(
+            header.correlation_id == CORRELATION,
+            "an answer to another request"
+        );
+        let response = R::Response::decode(&mut answer, version)?;
+        ensure!(answer.is_empty(), "{} bytes too many", answer.len());
+        Ok(response)
     }
 
     /// Whether something of an answer, or the end, is there within `limit`.

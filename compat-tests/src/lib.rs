@@ -11,6 +11,5 @@ pub mod matrix;
 pub mod node;
 pub mod old_apache;
 pub mod programs;
-pub mod raw;
 pub mod suites;
 pub mod transactional;

@@ -1,7 +1,13 @@
-//! `cargo compat [SUITE…]`: builds the broker and runs the suites with real clients, all or those whose names contain a
-//! word; what clients could do is written into `matrix.tsv` and the README.
+//! `cargo compat [WORD…]`: builds the broker and runs the suites with real clients; what clients could do is written into
+//! `matrix.tsv` and the README. A word selects the suites whose file names contain it, whole, and of the others the tests
+//! whose names do. A word that selects nothing is an error. What begins with a dash is for the test programs.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
 
 const NEED_DOCKER: [&str; 12] = [
     "container_compose_single",
@@ -19,40 +25,134 @@ const NEED_DOCKER: [&str; 12] = [
 ];
 
 fn main() -> ExitCode {
-    let build = ["build", "--profile", "compat", "--package", "monedula"];
-    let test = [
-        "test",
-        "--package",
-        "compat-tests",
-        "--no-fail-fast",
-        "--",
-        "--ignored",
-    ];
-    let steps = [build.to_vec(), test.to_vec()];
-    let mut suites: Vec<String> = std::env::args().skip(1).collect();
-    if !engine_answers() {
-        for what in NEED_DOCKER {
-            eprintln!("not run: {what}: no Docker engine answers");
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
-        suites.extend(["--skip", "testcontainers_", "--skip", "container_"].map(str::to_owned));
+    }
+}
+
+/// Whether all that was run passed.
+fn run() -> Result<bool> {
+    let (mut options, words): (Vec<String>, Vec<String>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with('-'));
+    let suites = suites()?;
+    let tests = if words.is_empty() {
+        BTreeSet::new()
+    } else {
+        tests()?
+    };
+    let selections = select(&words, &suites, &tests)?;
+    if !engine_answers() {
+        eprintln!(
+            "not run: testcontainers_rust, testcontainers_java, testcontainers_python, testcontainers_go, testcontainers_node: no Docker engine answers"
+        );
+        options.extend(["--skip", "testcontainers_"].map(str::to_owned));
     }
     if !can_mount() {
         eprintln!(
             "not run: disk_full_in_one_of_several_directories, disk_full_where_the_metadata_are: nothing can be mounted"
         );
-        suites.extend(["--skip", "disk_full_"].map(str::to_owned));
+        options.extend(["--skip", "disk_full_"].map(str::to_owned));
     }
-    for (mut words, given) in steps.into_iter().zip([&[][..], &suites]) {
-        words.extend(given.iter().map(String::as_str));
-        let run = Command::new("cargo")
-            .args(words)
-            .env("COMPAT_RECORD", "1")
-            .status();
-        if !run.is_ok_and(|status| status.success()) {
-            return ExitCode::FAILURE;
+    let mut passed = cargo(&["build", "--profile", "compat", "--package", "monedula"])?;
+    for selection in selections {
+        let mut arguments = vec!["test", "--package", "compat-tests", "--no-fail-fast"];
+        for suite in &selection.suites {
+            arguments.extend(["--test", suite]);
+        }
+        arguments.extend(["--", "--ignored"]);
+        let given = selection.names.iter().chain(&options);
+        arguments.extend(given.map(String::as_str));
+        passed = passed && cargo(&arguments)?;
+    }
+    Ok(passed)
+}
+
+/// What one run of `cargo test` is to run: tests whose names contain one of `names`, or all if there is none.
+#[derive(Debug, PartialEq)]
+struct Selection {
+    suites: BTreeSet<String>,
+    names: Vec<String>,
+}
+
+fn select(
+    words: &[String],
+    suites: &BTreeSet<String>,
+    tests: &BTreeSet<String>,
+) -> Result<Vec<Selection>> {
+    let names = |all: &BTreeSet<String>, word: &str| all.iter().any(|name| name.contains(word));
+    if let Some(word) = words
+        .iter()
+        .find(|word| !names(suites, word) && !names(tests, word))
+    {
+        let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
+        bail!(
+            "no suite and no test is named like {word:?}; the suites are {}",
+            suites.join(", ")
+        );
+    }
+    let is_named = |suite: &String| words.iter().any(|word| suite.contains(word.as_str()));
+    let (whole, others): (BTreeSet<String>, BTreeSet<String>) = suites
+        .iter()
+        .cloned()
+        .partition(|suite| words.is_empty() || is_named(suite));
+    let mut selections = Vec::new();
+    if !whole.is_empty() {
+        selections.push(Selection {
+            suites: whole,
+            names: Vec::new(),
+        });
+    }
+    let by_name: Vec<String> = words
+        .iter()
+        .filter(|word| names(tests, word))
+        .cloned()
+        .collect();
+    if !by_name.is_empty() && !others.is_empty() {
+        selections.push(Selection {
+            suites: others,
+            names: by_name,
+        });
+    }
+    Ok(selections)
+}
+
+/// The names of the files in `tests/`.
+fn suites() -> Result<BTreeSet<String>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
+        if let Some(stem) = entry?.path().file_stem().and_then(|stem| stem.to_str()) {
+            names.insert(stem.to_owned());
         }
     }
-    ExitCode::SUCCESS
+    Ok(names)
+}
+
+/// The names of all tests.
+fn tests() -> Result<BTreeSet<String>> {
+    let listed = Command::new("cargo")
+        .args(["test", "--quiet", "--package", "compat-tests", "--tests"])
+        .args(["--", "--ignored", "--list"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(listed.status.success(), "the tests cannot be listed");
+    let text = String::from_utf8(listed.stdout)?;
+    let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(names.map(str::to_owned).collect())
+}
+
+fn cargo(arguments: &[&str]) -> Result<bool> {
+    let status = Command::new("cargo")
+        .args(arguments)
+        .env("COMPAT_RECORD", "1")
+        .status()?;
+    Ok(status.success())
 }
 
 /// Root may, unless a container keeps it from it.
@@ -74,4 +174,46 @@ fn engine_answers() -> bool {
         .stderr(Stdio::null())
         .status();
     asked.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod selecting {
+    use super::*;
+
+    fn check(words: &str, expected: &str) {
+        let set = |names: &str| names.split(' ').map(str::to_owned).collect();
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        let selected = select(
+            &words,
+            &set("clients exactly_once old_clients"),
+            &set("java java_with_transactions kcat copies_survive_kills"),
+        );
+        let text = match selected {
+            Err(error) => error.to_string(),
+            Ok(selections) => selections
+                .iter()
+                .map(|Selection { suites, names }| {
+                    let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
+                    format!("{} of {}", names.join(" "), suites.join(" "))
+                })
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        assert_eq!(text, expected, "{words:?}");
+    }
+
+    #[test]
+    fn words_select_suites_and_tests() {
+        check("", " of clients exactly_once old_clients");
+        check("exactly_once", " of exactly_once");
+        check("java", "java of clients exactly_once old_clients");
+        check(
+            "clients kills",
+            " of clients old_clients, kills of exactly_once",
+        );
+        check(
+            "java nothing",
+            "no suite and no test is named like \"nothing\"; the suites are clients, exactly_once, old_clients",
+        );
+    }
 }

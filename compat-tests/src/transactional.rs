@@ -19,7 +19,7 @@ use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 
-use crate::raw::Connection;
+use crate::exchange::Connection;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
@@ -60,7 +60,7 @@ fn patiently(mut ask: impl FnMut() -> Result<i16>) -> Result<()> {
 impl Transactional {
     pub fn open(address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
         let mut this = Self {
-            connection: Connection::open(address, "transactional")?,
+            connection: Connection::open(address)?,
             id: id.to_owned(),
             producer_id: -1,
             epoch: -1,
@@ -71,13 +71,13 @@ impl Transactional {
             let find = FindCoordinatorRequest::default()
                 .with_key_type(key_type)
                 .with_coordinator_keys(vec![text(key)]);
-            patiently(|| Ok(this.connection.ask(4, &find)?.coordinators[0].error_code))?;
+            patiently(|| Ok(this.connection.call(4, &find)?.coordinators[0].error_code))?;
         }
         let init = InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(text(id))))
             .with_transaction_timeout_ms(timeout_ms);
         patiently(|| {
-            let answer = this.connection.ask(4, &init)?;
+            let answer = this.connection.call(4, &init)?;
             this.producer_id = answer.producer_id.0;
             this.epoch = answer.producer_epoch;
             Ok(answer.error_code)
@@ -87,7 +87,7 @@ impl Transactional {
 
     /// Goes on at another address.
     pub fn reconnect(&mut self, address: &str) -> Result<()> {
-        self.connection = Connection::open(address, "transactional")?;
+        self.connection = Connection::open(address)?;
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Transactional {
             .with_topic_data(vec![data]);
         let mut offset = -1;
         patiently(|| {
-            let answer = self.connection.ask(12, &request)?;
+            let answer = self.connection.call(12, &request)?;
             let one = &answer.responses[0].partition_responses[0];
             offset = one.base_offset;
             Ok(one.error_code)
@@ -167,7 +167,7 @@ impl Transactional {
                     ]),
             ]);
         patiently(|| {
-            let answer = self.connection.ask(5, &request)?;
+            let answer = self.connection.call(5, &request)?;
             Ok(answer.topics[0].partitions[0].error_code)
         })
     }
@@ -180,7 +180,7 @@ impl Transactional {
             .with_producer_epoch(self.epoch)
             .with_committed(commit);
         patiently(|| {
-            let answer = self.connection.ask(5, &request)?;
+            let answer = self.connection.call(5, &request)?;
             if answer.error_code == 0 {
                 self.producer_id = answer.producer_id.0;
                 self.epoch = answer.producer_epoch;

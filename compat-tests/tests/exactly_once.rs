@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use compat_tests::apache::{jars, tool};
+use compat_tests::exchange::Connection;
 use compat_tests::java::class_path;
 use compat_tests::node::Node;
 use compat_tests::programs::{eventually, run};
-use compat_tests::raw::Connection;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
@@ -86,7 +86,7 @@ fn create(node: &Node, topics: &[&str], partitions: usize) -> Result<()> {
     let request = CreateTopicsRequest::default()
         .with_topics(topics)
         .with_timeout_ms(10_000);
-    let made = Connection::open(&node.address(), "maker")?.ask(7, &request)?;
+    let made = Connection::open(&node.address())?.call(7, &request)?;
     ensure!(
         made.topics.iter().all(|one| one.error_code == 0),
         "{made:?}"
@@ -102,14 +102,14 @@ fn set_version(node: &Node, version: i16) -> Result<()> {
     let request = UpdateFeaturesRequest::default()
         .with_timeout_ms(10_000)
         .with_feature_updates(vec![update]);
-    let done = Connection::open(&node.address(), "maker")?.ask(1, &request)?;
+    let done = Connection::open(&node.address())?.call(1, &request)?;
     ensure!(done.error_code == 0, "{done:?}");
     Ok(())
 }
 
 /// Appends one record per value to a partition.
 fn fill(node: &Node, topic: &str, partition: usize, values: &[String]) -> Result<()> {
-    let mut connection = Connection::open(&node.address(), "filler")?;
+    let mut connection = Connection::open(&node.address())?;
     for values in values.chunks(BATCH) {
         let records: Vec<Record> = values
             .iter()
@@ -147,7 +147,7 @@ fn fill(node: &Node, topic: &str, partition: usize, values: &[String]) -> Result
             .with_acks(-1)
             .with_timeout_ms(5_000)
             .with_topic_data(vec![topic]);
-        let answer = connection.ask(9, &request)?;
+        let answer = connection.call(9, &request)?;
         let error = answer.responses[0].partition_responses[0].error_code;
         ensure!(error == 0, "the input was refused: {error}");
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use compat_tests::apache::{Apache, tool};
+use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
 use compat_tests::programs::eventually;
-use compat_tests::raw::Connection;
 use compat_tests::transactional::Transactional;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -48,7 +48,7 @@ fn create(address: &str, topics: &[&str]) -> Result<()> {
     let request = CreateTopicsRequest::default()
         .with_topics(topics.collect())
         .with_timeout_ms(10_000);
-    let made = Connection::open(address, "maker")?.ask(7, &request)?;
+    let made = Connection::open(address)?.call(7, &request)?;
     ensure!(
         made.topics.iter().all(|one| one.error_code == 0),
         "{made:?}"
@@ -132,12 +132,12 @@ fn printed(address: &str, words: &[&str], ids: &[i64]) -> Result<String> {
 }
 
 fn settled(address: &str, ids: &[&str]) -> Result<()> {
-    let mut connection = Connection::open(address, "watcher")?;
+    let mut connection = Connection::open(address)?;
     let request = DescribeTransactionsRequest::default()
         .with_transactional_ids(ids.iter().map(|id| TransactionalId(text(id))).collect());
     let mut last = String::new();
     let done = eventually(SETTLE_LIMIT, || {
-        let Ok(answer) = connection.ask(0, &request) else {
+        let Ok(answer) = connection.call(0, &request) else {
             return false;
         };
         last = format!("{answer:?}");
@@ -298,7 +298,7 @@ fn offset(address: &str, group: &str) -> Result<i64> {
                 .with_group_id(GroupId(text(group)))
                 .with_topics(Some(vec![topic])),
         ]);
-    let answer = Connection::open(address, "watcher")?.ask(8, &request)?;
+    let answer = Connection::open(address)?.call(8, &request)?;
     let one = &answer.groups[0].topics[0].partitions[0];
     ensure!(one.error_code == 0, "{answer:?}");
     Ok(one.committed_offset)
@@ -316,7 +316,7 @@ fn stable(address: &str, topic: &str, partition: i32) -> Result<(i64, i64, Vec<i
         .with_max_bytes(1 << 20)
         .with_isolation_level(1)
         .with_topics(vec![topic]);
-    let answer = Connection::open(address, "watcher")?.ask(11, &request)?;
+    let answer = Connection::open(address)?.call(11, &request)?;
     let one = &answer.responses[0].partitions[0];
     let mut aborted: Vec<i64> = one
         .aborted_transactions

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::apache::Apache;
+use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
-use compat_tests::raw::Connection;
 use compat_tests::transactional::Transactional;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{
@@ -100,7 +100,7 @@ fn create(address: &str) -> Result<()> {
     let request = CreateTopicsRequest::default()
         .with_topics(vec![topic])
         .with_timeout_ms(10_000);
-    let made = Connection::open(address, "bench")?.ask(7, &request)?;
+    let made = Connection::open(address)?.call(7, &request)?;
     ensure!(made.topics[0].error_code == 0, "{made:?}");
     Ok(())
 }
@@ -164,7 +164,7 @@ fn id(index: usize) -> TransactionalId {
 
 /// How many transactional ids the broker knows; none while it loads.
 fn known(address: &str) -> Result<usize> {
-    let answer = Connection::open(address, "bench")?.ask(1, &ListTransactionsRequest::default())?;
+    let answer = Connection::open(address)?.call(1, &ListTransactionsRequest::default())?;
     Ok(if answer.error_code == 0 {
         answer.transaction_states.len()
     } else {
@@ -183,7 +183,7 @@ fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
         .map(|_| {
             let (address, next) = (address.clone(), Arc::clone(&next));
             thread::spawn(move || -> Result<()> {
-                let mut connection = Connection::open(&address, "bench")?;
+                let mut connection = Connection::open(&address)?;
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= IDS {
@@ -193,7 +193,7 @@ fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
                         .with_transactional_id(Some(id(index)))
                         .with_transaction_timeout_ms(60_000);
                     // Its partition may still be loading, or a block of producer ids on its way.
-                    while connection.ask(4, &request)?.error_code != 0 {
+                    while connection.call(4, &request)?.error_code != 0 {
                         thread::sleep(Duration::from_millis(5));
                     }
                 }

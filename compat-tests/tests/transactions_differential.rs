@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use compat_tests::apache::Apache;
+use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
-use compat_tests::raw::Connection;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -59,7 +59,7 @@ fn name(code: i16) -> String {
 impl Teller {
     fn new(address: &str) -> Self {
         let mut teller = Self {
-            connection: Connection::open(address, "teller").unwrap(),
+            connection: Connection::open(address).unwrap(),
             lines: Vec::new(),
             letters: HashMap::new(),
             topic_ids: HashMap::new(),
@@ -70,7 +70,7 @@ impl Teller {
                 .with_name(TopicName(text(topic)))
                 .with_num_partitions(*partitions)
                 .with_replication_factor(1);
-            let made = teller.ask(
+            let made = teller.call(
                 7,
                 &CreateTopicsRequest::default()
                     .with_topics(vec![create])
@@ -84,7 +84,7 @@ impl Teller {
                 let request = FindCoordinatorRequest::default()
                     .with_key_type(key_type)
                     .with_coordinator_keys(vec![text("x")]);
-                teller.ask(4, &request).coordinators[0].error_code == 0
+                teller.call(4, &request).coordinators[0].error_code == 0
             });
         }
         // Its partition may still be loading.
@@ -93,14 +93,14 @@ impl Teller {
             let request = OffsetFetchRequest::default()
                 .with_group_id(GroupId(text("g")))
                 .with_topics(None);
-            teller.ask(5, &request).error_code == 0
+            teller.call(5, &request).error_code == 0
         });
         teller
     }
 
-    fn ask<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
+    fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
         self.connection
-            .ask(version, request)
+            .call(version, request)
             .unwrap_or_else(|error| panic!("v{version} {request:?}: {error:#}\n{:#?}", self.lines))
     }
 
@@ -140,7 +140,7 @@ impl Teller {
         let request = UpdateFeaturesRequest::default()
             .with_timeout_ms(10_000)
             .with_feature_updates(vec![update]);
-        let answer = self.ask(1, &request);
+        let answer = self.call(1, &request);
         self.say(format!(
             "transaction.version {version}: {}",
             name(answer.error_code)
@@ -157,7 +157,7 @@ impl Teller {
     fn described(&mut self, id: &str) -> String {
         let request = DescribeTransactionsRequest::default()
             .with_transactional_ids(vec![TransactionalId(text(id))]);
-        let answer = self.ask(0, &request);
+        let answer = self.call(0, &request);
         let one = &answer.transaction_states[0];
         let letter = self.letter(one.producer_id.0);
         let mut topics: Vec<String> = one
@@ -204,7 +204,7 @@ impl Teller {
         } else {
             request
         };
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         (
             answer.error_code,
             (answer.producer_id.0, answer.producer_epoch),
@@ -269,7 +269,7 @@ impl Teller {
                     .with_topics(topics),
             ])
         };
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let mut results = answer.results_by_topic_v3_and_below;
         results.extend(
             answer
@@ -306,7 +306,7 @@ impl Teller {
             .with_producer_id(ProducerId(producer))
             .with_producer_epoch(epoch)
             .with_group_id(GroupId(text(group)));
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let letter = self.letter(producer);
         self.say(format!(
             "add offsets v{version} {id} {letter}/{epoch} {group}: {}",
@@ -348,7 +348,7 @@ impl Teller {
         } else {
             request
         };
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let errors: Vec<String> = answer
             .topics
             .iter()
@@ -375,7 +375,7 @@ impl Teller {
                                 .with_partition_indexes(vec![0]),
                         ])),
                 ]);
-            let answer = self.ask(8, &request);
+            let answer = self.call(8, &request);
             let group_answer = &answer.groups[0];
             let one = &group_answer.topics[0].partitions[0];
             self.say(format!(
@@ -399,7 +399,7 @@ impl Teller {
             .with_producer_id(ProducerId(producer))
             .with_producer_epoch(epoch)
             .with_committed(commit);
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let (was, is) = (self.letter(producer), self.letter(answer.producer_id.0));
         let verb = if commit { "commit" } else { "abort" };
         self.say(format!(
@@ -441,7 +441,7 @@ impl Teller {
             .with_acks(-1)
             .with_timeout_ms(5_000)
             .with_topic_data(vec![topic_data]);
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let one = &answer.responses[0].partition_responses[0];
         let letter = self.letter(producer);
         self.say(format!(
@@ -475,7 +475,7 @@ impl Teller {
                 .with_coordinator_epoch(coordinator_epoch)
                 .with_topics(topics),
         ]);
-        let answer = self.ask(1, &request);
+        let answer = self.call(1, &request);
         let mut errors: Vec<String> = answer
             .markers
             .iter()
@@ -511,7 +511,7 @@ impl Teller {
         if version >= 2 {
             request = request.with_transactional_id_pattern(pattern.map(text));
         }
-        let answer = self.ask(version, &request);
+        let answer = self.call(version, &request);
         let mut states_found = answer.transaction_states;
         states_found.sort_by(|one, other| one.transactional_id.0.cmp(&other.transactional_id.0));
         let found: Vec<String> = states_found
@@ -544,7 +544,7 @@ impl Teller {
                 .with_name(TopicName(text(topic)))
                 .with_partition_indexes(vec![partition]),
         ]);
-        let answer = self.ask(0, &request);
+        let answer = self.call(0, &request);
         let one = &answer.topics[0].partitions[0];
         let mut found: Vec<String> = one
             .active_producers
@@ -585,7 +585,7 @@ impl Teller {
                             .with_partition_max_bytes(1 << 20),
                     ]),
             ]);
-        let answer = self.ask(11, &request);
+        let answer = self.call(11, &request);
         let one = &answer.responses[0].partitions[0];
         let mut aborted: Vec<String> = one
             .aborted_transactions
