@@ -16,6 +16,9 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::codec::Records;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use crate::wire::message::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumRequestPartitionData, DescribeQuorumRequestTopicData,
+};
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
 use crate::wire::message::init_producer_id::InitProducerIdRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
@@ -133,6 +136,34 @@ async fn http(broker: &TemporaryBroker, request: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+/// How far the metadata log is.
+async fn metadata_end(client: &Channel) -> i64 {
+    let request = DescribeQuorumRequest {
+        topics: vec![DescribeQuorumRequestTopicData {
+            topic_name: "__cluster_metadata".into(),
+            partitions: vec![DescribeQuorumRequestPartitionData::default()],
+        }],
+    };
+    let answer = client.call(&request, WITHIN).await.unwrap();
+    answer.topics[0].partitions[0].high_watermark
+}
+
+#[tokio::test]
+async fn an_idle_metadata_log_goes_on_unless_told_otherwise() {
+    let idle = |ms| [("metadata.max.idle.interval.ms", ms)];
+    let (fast, never) = (idle("5"), idle("0"));
+    let goes_on = TemporaryBroker::start(&fast).await.unwrap();
+    let stays = TemporaryBroker::start(&never).await.unwrap();
+    let (goes_on, stays) = (client(&goes_on), client(&stays));
+    let (before, still) = (metadata_end(&goes_on).await, metadata_end(&stays).await);
+    let deadline = Instant::now() + WITHIN;
+    while metadata_end(&goes_on).await < before + 5 {
+        assert!(Instant::now() < deadline, "the metadata log stands still");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(metadata_end(&stays).await, still);
 }
 
 #[tokio::test(flavor = "multi_thread")]

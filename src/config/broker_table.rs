@@ -1666,7 +1666,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("500"),
         AtLeast(0.0),
         ReadOnly,
-        Later,
+        Works,
         "",
         "no-op record period of the active controller",
     ),

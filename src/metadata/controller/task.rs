@@ -21,6 +21,7 @@ use crate::metadata::bootstrap::random_uuid;
 use crate::metadata::image::{Delta, Image};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::record::Record;
+use crate::metadata::record::schema::NoOpRecord;
 
 /// Requests taken together before they are synced and answered.
 const GROUP_MAX: usize = 256;
@@ -205,7 +206,7 @@ impl Controller {
     }
 
     fn run(mut self, inbox: &mpsc::Receiver<Event>) -> Result<(), AppendError> {
-        while let Some(first) = self.next_event(inbox) {
+        while let Some(first) = self.next_event(inbox)? {
             let mut answers = Vec::new();
             let mut delta = Delta::default();
             let mut stop = None;
@@ -249,22 +250,40 @@ impl Controller {
         Ok(())
     }
 
-    /// Waits for the next event, and writes snapshots when they are due. `None` when nobody can send any more.
-    fn next_event(&mut self, inbox: &mpsc::Receiver<Event>) -> Option<Event> {
+    /// Waits for the next event, and meanwhile does what is due by time. `None` when nobody can send any more.
+    fn next_event(&mut self, inbox: &mpsc::Receiver<Event>) -> Result<Option<Event>, AppendError> {
+        let mut snapshots = true;
         loop {
-            let Some(wait) = self.quorum.snapshot_wait(self.clock.now()) else {
-                return inbox.recv().ok();
+            let now = self.clock.now();
+            let snapshot = self.quorum.snapshot_wait(now).filter(|_| snapshots);
+            let idle = self.quorum.idle_wait(now);
+            let Some(wait) = snapshot.into_iter().chain(idle).min() else {
+                return Ok(inbox.recv().ok());
             };
             match inbox.recv_timeout(Duration::from_millis(wait)) {
-                Ok(event) => return Some(event),
-                Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(event) => return Ok(Some(event)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
-                tracing::error!(%error, "a metadata snapshot failed");
-                return inbox.recv().ok();
+            if snapshot == Some(wait) {
+                if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
+                    tracing::error!(%error, "a metadata snapshot failed");
+                    // It is tried again after the next event.
+                    snapshots = false;
+                }
+            } else {
+                self.idle()?;
             }
         }
+    }
+
+    /// Moves the offset on, as Kafka's controller does (`NoOpRecord`, KIP-835). No publisher has to hear of it.
+    fn idle(&mut self) -> Result<(), AppendError> {
+        let offset = self.quorum.idle(self.clock.now())?;
+        let record = Record::NoOp(NoOpRecord {});
+        self.image.apply(&record, offset, &mut Delta::default());
+        self.handle.current.store(Arc::new(self.image.clone()));
+        Ok(())
     }
 
     fn execute(&mut self, job: Job, delta: &mut Delta) -> Result<(Answer, bool), AppendError> {

@@ -24,6 +24,7 @@ use crate::log::settings::LogSettings;
 use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::upkeep::{Snapshot, Upkeep};
 use crate::metadata::record::Record;
+use crate::metadata::record::schema::NoOpRecord;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::record::{decompressed, records};
@@ -55,6 +56,8 @@ pub struct SingleQuorum {
     since_snapshot: u64,
     /// When the oldest record was appended that is in no snapshot.
     oldest_unsaved: Option<Timestamp>,
+    /// When the last record was appended that says nothing.
+    idle_since: Timestamp,
 }
 
 impl SingleQuorum {
@@ -120,6 +123,7 @@ impl SingleQuorum {
             upkeep,
             since_snapshot: unsaved,
             oldest_unsaved: (unsaved > 0).then_some(now),
+            idle_since: now,
         };
         this.write_quorum_state(node_id)?;
         this.announce_leader(node_id, now)?;
@@ -165,6 +169,17 @@ impl SingleQuorum {
             return Some(0);
         }
         self.upkeep.snapshot_wait(self.oldest_unsaved, now)
+    }
+
+    /// Milliseconds until a record that says nothing is due; `None` if there are none.
+    pub fn idle_wait(&self, now: Timestamp) -> Option<u64> {
+        self.upkeep.idle_wait(self.idle_since, now)
+    }
+
+    /// Commits a record that says nothing; gives its offset. Nobody is told of it, so it is not synced.
+    pub fn idle(&mut self, now: Timestamp) -> Result<Offset, AppendError> {
+        self.idle_since = now;
+        self.commit(&[Record::NoOp(NoOpRecord {})], now)
     }
 
     /// Writes a snapshot of `image`, which is the fold of everything committed, and removes what it makes obsolete.

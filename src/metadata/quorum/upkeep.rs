@@ -4,7 +4,7 @@ use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 
-/// The settings of the metadata log and its snapshots (`metadata.log.*`, `metadata.max.retention.*`).
+/// The settings of the metadata log and its snapshots (`metadata.log.*`, `metadata.max.*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upkeep {
     /// Bytes of records after which a snapshot is due.
@@ -17,6 +17,9 @@ pub struct Upkeep {
     pub retention_bytes: i64,
     /// Age at which a snapshot is of no more use; negative for no limit.
     pub retention_ms: i64,
+    /// Milliseconds between two records that say nothing, by which observers see how far behind they are; 0 or less for
+    /// none.
+    pub idle_ms: i64,
 }
 
 /// A snapshot: the state after all records before `end`.
@@ -39,6 +42,7 @@ impl Upkeep {
             segment_ms: settings.long("metadata.log.segment.ms"),
             retention_bytes: settings.long("metadata.max.retention.bytes"),
             retention_ms: settings.long("metadata.max.retention.ms"),
+            idle_ms: settings.long("metadata.max.idle.interval.ms"),
         }
     }
 
@@ -47,6 +51,14 @@ impl Upkeep {
         let oldest = oldest.filter(|_| self.snapshot_ms > 0)?;
         let due = oldest.saturating_add(self.snapshot_ms);
         Some(u64::try_from(due.saturating_sub(now)).unwrap_or_default())
+    }
+
+    /// Milliseconds until a record is due that says nothing, after one at `last`. A clock that was set back must not delay it.
+    pub fn idle_wait(&self, last: Timestamp, now: Timestamp) -> Option<u64> {
+        let interval = u64::try_from(self.idle_ms).ok().filter(|ms| *ms > 0)?;
+        let due = last.saturating_add(self.idle_ms);
+        let wait = u64::try_from(due.saturating_sub(now)).unwrap_or_default();
+        Some(wait.min(interval))
     }
 
     /// How many of `snapshots`, oldest first, may go. The log then begins at the oldest that stays; the newest always does.
@@ -105,5 +117,16 @@ mod tests {
         assert_eq!(upkeep.snapshot_wait(None, 5), None);
         assert_eq!(upkeep.snapshot_wait(Some(5), 5), Some(3_600_000));
         assert_eq!(upkeep.snapshot_wait(Some(5), 9_000_000), Some(0));
+    }
+
+    #[test]
+    fn a_record_that_says_nothing_is_due_an_interval_after_the_last() {
+        let mut upkeep = Upkeep::new(&BrokerSettings::default());
+        assert_eq!(upkeep.idle_wait(1_000, 1_000), Some(500));
+        assert_eq!(upkeep.idle_wait(1_000, 1_400), Some(100));
+        assert_eq!(upkeep.idle_wait(1_000, 9_000), Some(0));
+        assert_eq!(upkeep.idle_wait(9_000, 1_000), Some(500));
+        upkeep.idle_ms = 0;
+        assert_eq!(upkeep.idle_wait(1_000, 9_000), None);
     }
 }
