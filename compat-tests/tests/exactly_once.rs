@@ -254,7 +254,7 @@ impl Stage {
 
     /// How many records of the input lie above the offsets that the group committed.
     fn left(&self) -> Result<i64> {
-        let mut connection = Connection::open(&self.node.address(), "counter")?;
+        let mut connection = Connection::open(&self.node.address())?;
         let partitions = 0..self.programs.len() as i32;
         let input = TopicName(StrBytes::from_static_str("input"));
         let request = OffsetFetchRequest::default()
@@ -265,7 +265,7 @@ impl Stage {
                     .with_name(input.clone())
                     .with_partition_indexes(partitions.clone().collect()),
             ]));
-        let committed = connection.ask(7, &request)?;
+        let committed = connection.call(7, &request)?;
         ensure!(committed.error_code == 0, "{committed:?}");
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
@@ -282,7 +282,7 @@ impl Stage {
                             .collect(),
                     ),
             ]);
-        let ends = connection.ask(7, &request)?;
+        let ends = connection.call(7, &request)?;
         let ends = ends.topics.iter().flat_map(|topic| &topic.partitions);
         let committed = committed.topics.iter().flat_map(|topic| &topic.partitions);
         let (ends, committed): (Vec<_>, Vec<_>) = (ends.collect(), committed.collect());
