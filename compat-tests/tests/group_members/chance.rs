@@ -4,30 +4,43 @@
 use anyhow::Result;
 use compat_tests::chance::Chance;
 
-use crate::stage::{Join, Stage};
+use crate::stage::{Identity, Join, Stage, Whose};
 
 const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
-const INSTANCES: [&str; 4] = ["i-a", "i-b", "i-c", "i-d"];
+/// Two more than `group.max.size` lets in.
+const CROWD: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const INSTANCES: [&str; 6] = ["i-a", "i-b", "i-c", "i-d", "i-e", "i-f"];
 const PROTOCOLS: &[&[&str]] = &[&["range"], &["range", "sticky"], &["sticky", "range"]];
 const STEPS: usize = 40;
+/// Steps of a story with silence, and how often client a does its duty.
+const SILENT_STEPS: usize = 60;
+const DUTY_STEPS: usize = 2;
+/// Timeouts, in tenths of a step. Two of them, one after the other, end between two steps as well.
+const SHORT: &[u32] = &[42, 62, 82];
+const LONG: u32 = 10_000;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Join(&'static str, Join),
-    Sync(&'static str, i16, i32),
-    Beat(&'static str, i32),
-    Leave(&'static str, i16),
+    /// The same with timeouts in tenths of a step.
+    JoinFor(&'static str, Join, u32, u32),
+    Sync(&'static str, i16, Identity),
+    Beat(&'static str, Identity),
+    Leave(&'static str, i16, Identity),
     Remove(&'static str),
-    Commit(&'static str, i32),
+    Commit(&'static str, i16, Identity),
+    CommitInTransaction(&'static str, i16, Identity, bool),
+    /// Client a does what was asked of it.
+    Tend(Join, u32),
+    Fetch(i16),
     Describe,
 }
 
-pub fn steps(seed: u64) -> Vec<Step> {
-    let mut chance = Chance::new(seed);
-    let mut steps = Vec::new();
-    // Whether each is a static member, and how it joins, is decided once for most of a story.
-    let hows: Vec<Join> = INSTANCES
+/// How each client joins for most of a story, and whether it is a static member.
+fn manners(chance: &mut Chance, clients: usize) -> Vec<Join> {
+    INSTANCES
         .iter()
+        .take(clients)
         .map(|instance| Join {
             version: chance.one_of(&[0, 1, 3, 4, 5, 7, 8, 9]),
             protocols: chance.one_of(PROTOCOLS),
@@ -42,7 +55,14 @@ pub fn steps(seed: u64) -> Vec<Step> {
             },
             ..how
         })
-        .collect();
+        .collect()
+}
+
+/// Stories in which nobody is ever late.
+pub fn steps(seed: u64) -> Vec<Step> {
+    let mut chance = Chance::new(seed);
+    let mut steps = Vec::new();
+    let hows = manners(&mut chance, CLIENTS.len());
     let join = |chance: &mut Chance, who: usize| {
         let mut how = hows[who];
         how.metadata = u8::from(chance.below(4) == 0);
@@ -55,23 +75,26 @@ pub fn steps(seed: u64) -> Vec<Step> {
         if how.version >= 4 && how.instance.is_none() {
             steps.push(Step::Join("a", how));
         }
-        steps.push(Step::Sync("a", 5, 0));
+        steps.push(Step::Sync("a", 5, Identity::OWN));
     };
     begin(&mut steps);
     while steps.len() < STEPS {
         let who = chance.below(CLIENTS.len());
-        let off = if chance.below(6) == 0 { -1 } else { 0 };
+        let of = Identity::off(if chance.below(6) == 0 { -1 } else { 0 });
         match chance.below(100) {
             0..40 => steps.push(join(&mut chance, who)),
-            40..65 => steps.push(Step::Sync(CLIENTS[who], chance.one_of(&[0, 2, 3, 5]), off)),
-            65..78 => steps.push(Step::Beat(CLIENTS[who], off)),
-            78..84 if who > 0 => steps.push(Step::Leave(CLIENTS[who], chance.one_of(&[0, 2, 5]))),
+            40..65 => steps.push(Step::Sync(CLIENTS[who], chance.one_of(&[0, 2, 3, 5]), of)),
+            65..78 => steps.push(Step::Beat(CLIENTS[who], of)),
+            78..84 if who > 0 => {
+                let version = chance.one_of(&[0, 2, 5]);
+                steps.push(Step::Leave(CLIENTS[who], version, Identity::OWN));
+            }
             84..87 if who > 0 => steps.push(Step::Remove(INSTANCES[who])),
-            87..94 => steps.push(Step::Commit(CLIENTS[who], off)),
+            87..94 => steps.push(Step::Commit(CLIENTS[who], 9, of)),
             94..98 => steps.push(Step::Describe),
             98.. => {
                 for who in (0..CLIENTS.len()).rev() {
-                    steps.push(Step::Leave(CLIENTS[who], 5));
+                    steps.push(Step::Leave(CLIENTS[who], 5, Identity::OWN));
                 }
                 steps.push(Step::Describe);
                 begin(&mut steps);
@@ -82,17 +105,130 @@ pub fn steps(seed: u64) -> Vec<Step> {
     steps
 }
 
+/// Stories in which all but client a fall silent, come too late, speak for others, and are sometimes too many.
+pub fn silent_steps(seed: u64) -> Vec<Step> {
+    let mut chance = Chance::new(seed);
+    let clients = chance.one_of(&[3, 4, CROWD.len()]);
+    let hows = manners(&mut chance, clients);
+    // With one time for the whole group: a rebalance waits for the longest.
+    let rebalance = chance.one_of(SHORT);
+    let sessions: Vec<u32> = (0..clients)
+        .map(|_| chance.one_of(&[SHORT[0], SHORT[1], SHORT[2], LONG]))
+        .collect();
+    let mut steps = vec![Step::Tend(hows[0], rebalance); 3];
+    while steps.len() < SILENT_STEPS {
+        if steps.len().is_multiple_of(DUTY_STEPS) {
+            steps.push(Step::Tend(hows[0], rebalance));
+            continue;
+        }
+        let who = 1 + chance.below(clients - 1);
+        let name = CROWD[who];
+        let own = Identity::OWN;
+        match chance.below(100) {
+            0..32 => {
+                let mut how = hows[who];
+                how.metadata = u8::from(chance.below(4) == 0);
+                how.as_new = chance.below(6) == 0;
+                steps.push(Step::JoinFor(name, how, sessions[who], rebalance));
+            }
+            32..48 => steps.push(Step::Sync(name, chance.one_of(&[0, 3, 5]), own)),
+            48..56 => steps.push(Step::Beat(name, own)),
+            56..60 => steps.push(Step::Beat(name, identity(&mut chance, clients))),
+            60..64 => steps.push(Step::Sync(name, 5, refused(&mut chance))),
+            64..68 => steps.push(Step::Leave(name, chance.one_of(&[0, 2, 5]), own)),
+            68..70 => steps.push(Step::Leave(name, 5, refused(&mut chance))),
+            70..72 => steps.push(Step::Remove(INSTANCES[who])),
+            72..82 => {
+                let version = chance.one_of(&[2, 5, 6, 7, 8, 9]);
+                let of = identity(&mut chance, clients);
+                steps.push(Step::Commit(CROWD[chance.below(clients)], version, of));
+            }
+            82..86 => {
+                let of = identity(&mut chance, clients);
+                let (version, committed) = (chance.one_of(&[3, 4]), chance.below(2) == 0);
+                let name = CROWD[chance.below(clients)];
+                steps.push(Step::CommitInTransaction(name, version, of, committed));
+            }
+            86..90 => steps.push(Step::Fetch(chance.one_of(&[2, 5, 7, 8, 9]))),
+            90..95 => steps.push(Step::Describe),
+            // Nothing happens for some time.
+            _ => steps.extend([Step::Tend(hows[0], rebalance); 4]),
+        }
+    }
+    steps.extend([Step::Describe, Step::Fetch(9)]);
+    steps
+}
+
+/// Anybody's.
+fn identity(chance: &mut Chance, clients: usize) -> Identity {
+    let mut whose = || {
+        let other = CROWD[chance.below(clients)];
+        match chance.below(6) {
+            0..3 => Whose::Own,
+            3 => Whose::Nobody,
+            4 => Whose::Stranger,
+            _ => Whose::Of(other),
+        }
+    };
+    let (member, instance) = (whose(), whose());
+    Identity {
+        member,
+        instance,
+        generation: chance.one_of(&[Some(0), Some(0), Some(0), Some(1), Some(-1), None]),
+    }
+}
+
+/// One that is nobody's: Kafka forgets the first of two requests of a member that wait.
+fn refused(chance: &mut Chance) -> Identity {
+    let own = Identity::OWN;
+    let stranger = Identity {
+        member: Whose::Stranger,
+        ..own
+    };
+    let nobody = Identity {
+        member: Whose::Nobody,
+        ..own
+    };
+    let elsewhere = Identity {
+        instance: Whose::Stranger,
+        ..own
+    };
+    chance.one_of(&[stranger, nobody, elsewhere])
+}
+
 pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
-    for step in steps {
+    for (number, step) in steps.iter().enumerate() {
+        let offset = number as i64;
         match *step {
-            Step::Join(who, Join { as_new: false, .. }) | Step::Sync(who, ..)
+            Step::Join(who, Join { as_new: false, .. })
+            | Step::JoinFor(who, Join { as_new: false, .. }, ..)
+            | Step::Sync(who, ..)
                 if stage.waits(who) => {}
             Step::Join(who, how) => stage.join(who, how)?,
-            Step::Sync(who, version, off) => stage.sync(who, version, off)?,
-            Step::Beat(who, off) => stage.beat(who, off)?,
-            Step::Leave(who, version) => stage.leave(who, version)?,
+            Step::JoinFor(who, how, session, rebalance) => {
+                let how = Join {
+                    session_ms: stage.tenths(session),
+                    rebalance_ms: stage.tenths(rebalance),
+                    ..how
+                };
+                stage.join(who, how)?;
+            }
+            Step::Sync(who, version, of) => stage.sync(who, version, of)?,
+            Step::Beat(who, of) => stage.beat(who, of)?,
+            Step::Leave(who, version, of) => stage.leave(who, version, of)?,
             Step::Remove(instance) => stage.remove(instance)?,
-            Step::Commit(who, off) => stage.commit(who, off, 1)?,
+            Step::Commit(who, version, of) => stage.commit(who, version, of, offset)?,
+            Step::CommitInTransaction(who, version, of, committed) => {
+                stage.commit_in_transaction(who, version, of, offset, committed)?;
+            }
+            Step::Tend(how, rebalance) => {
+                let how = Join {
+                    rebalance_ms: stage.tenths(rebalance),
+                    ..how
+                };
+                stage.tend("a", how)?;
+            }
+            Step::Fetch(version) => stage.fetch_offset(version)?,
             Step::Describe => stage.describe()?,
         }
     }

@@ -3,7 +3,7 @@
 //! Each story is told to a node of ours and to Apache Kafka, step by step; member ids are called after their clients. What
 //! both wrote down must be the same. A machine that is busy can let an answer come late, so a story that differs is told
 //! once more, with more time after each step. `GROUP_SEED` repeats a random story, `GROUP_ROUNDS` tells more of them,
-//! `GROUP_SCRIPT` only one of the others.
+//! `GROUP_SCRIPT` only those of the others that are named like it.
 
 mod chance;
 mod scripts;
@@ -15,114 +15,278 @@ use anyhow::{Result, anyhow, ensure};
 use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::chance::{from_environment, seed};
 use compat_tests::node::{Node, free_port};
-use scripts::{SCRIPTS, Script};
-use stage::Stage;
+use scripts::SCRIPTS;
+use stage::{Pace, Stage};
 
-const QUIET: Duration = Duration::from_millis(120);
-const MORE_QUIET: Duration = Duration::from_millis(800);
-const GROUP_SETTINGS: &str = "group.min.session.timeout.ms=500\ngroup.max.size=4\n";
+const PACE: Pace = Pace::Quiet(Duration::from_millis(120));
+const SLOW_PACE: Pace = Pace::Quiet(Duration::from_millis(800));
+const EVEN_PACE: Pace = Pace::Even(Duration::from_millis(300));
+const SLOW_EVEN_PACE: Pace = Pace::Even(Duration::from_millis(1_000));
+/// A session of brokers that is short: after a kill -9 Apache Kafka waits for its end.
+const GROUP_SETTINGS: &str = "\
+group.min.session.timeout.ms=500
+group.max.size=4
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+";
+/// Members that are silent for the time of this many tenths of a step after a restart are gone.
+const GONE_TENTHS: u32 = 100;
 
 struct Pair {
     node: Node,
-    apache: Apache,
-    _dir: tempfile::TempDir,
+    apache: Option<Apache>,
+    settings: String,
+    dir: tempfile::TempDir,
 }
 
 impl Pair {
     fn start(more: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let settings = format!("{SETTINGS}{GROUP_SETTINGS}{more}");
-        let apache =
-            Apache::start_with(PRESENT, &settings, dir.path(), &dir.path().join("apache"))?;
         let node =
             Node::with_settings(&settings.replace("{controller}", &free_port()?.to_string()))?;
-        let pair = Self {
+        let mut pair = Self {
             node,
-            apache,
-            _dir: dir,
+            apache: None,
+            settings,
+            dir,
         };
-        for address in pair.addresses() {
+        pair.start_apache()?;
+        for address in pair.addresses()? {
             stage::prepare(&address)?;
         }
         Ok(pair)
     }
 
-    fn addresses(&self) -> [String; 2] {
-        [self.node.address(), self.apache.address()]
+    fn start_apache(&mut self) -> Result<()> {
+        let dir = self.dir.path();
+        let apache = Apache::start_with(PRESENT, &self.settings, dir, &dir.join("apache"))?;
+        self.apache = Some(apache);
+        Ok(())
     }
 
-    /// What the two wrote down of one story.
-    fn told(&self, group: &str, quiet: Duration, story: &Story<'_>) -> Result<[Vec<String>; 2]> {
-        let [ours, theirs] = self.addresses();
-        let tell = |address: &str| {
-            let mut stage = Stage::new(address, group, quiet)?;
+    /// Kills both at the same moment, so that no deadline passes for one only, and starts them again.
+    fn restart(&mut self) -> Result<()> {
+        self.node.kill()?;
+        drop(self.apache.take());
+        self.start_apache()?;
+        self.node.resume()?;
+        for address in self.addresses()? {
+            stage::prepare(&address)?;
+        }
+        Ok(())
+    }
+
+    fn addresses(&self) -> Result<[String; 2]> {
+        let apache = self.apache.as_ref().map(Apache::address);
+        Ok([
+            self.node.address(),
+            apache.ok_or_else(|| anyhow!("Apache Kafka is not running"))?,
+        ])
+    }
+
+    /// What the two wrote down of each story; all are told at once.
+    fn told(&self, stories: &[(String, &Story<'_>)], pace: Pace) -> Result<Vec<Told>> {
+        let [ours, theirs] = self.addresses()?;
+        let tell = |address: &str, group: &str, story: &Story<'_>| {
+            let mut stage = Stage::new(address, group, pace)?;
             story(&mut stage)?;
             Ok::<_, anyhow::Error>(stage.lines)
         };
+        let tell = &tell;
         std::thread::scope(|scope| {
-            let ours = scope.spawn(|| tell(&ours));
-            let theirs = tell(&theirs)?;
-            let ours = ours.join().map_err(|_| anyhow!("a story panicked"))??;
-            Ok([ours, theirs])
+            let begun: Vec<_> = stories
+                .iter()
+                .map(|(name, story)| {
+                    [&ours, &theirs].map(|address| scope.spawn(move || tell(address, name, story)))
+                })
+                .collect();
+            begun
+                .into_iter()
+                .map(|[ours, theirs]| Ok([end(ours)?, end(theirs)?]))
+                .collect()
         })
     }
 
-    fn same(&self, name: &str, story: &Story<'_>) -> Result<()> {
-        let [mut ours, mut theirs] = self.told(name, QUIET, story)?;
-        if ours != theirs {
-            [ours, theirs] = self.told(&format!("{name}-again"), MORE_QUIET, story)?;
+    fn same(&self, stories: &[(String, &Story<'_>)], paces: [Pace; 2]) -> Result<()> {
+        let [pace, slow] = paces;
+        let told = self.told(stories, pace)?;
+        let mut again: Vec<(String, &Story<'_>)> = Vec::new();
+        for ((name, story), [ours, theirs]) in stories.iter().zip(told) {
+            if ours != theirs {
+                println!("{name} once more");
+                again.push((format!("{name}-again"), *story));
+            }
         }
-        let Some(at) =
-            (0..ours.len().max(theirs.len())).find(|at| ours.get(*at) != theirs.get(*at))
-        else {
-            return Ok(());
+        let told = self.told(&again, slow)?;
+        let names = again.iter().map(|(name, _)| name.as_str());
+        no_difference(names.zip(&told))
+    }
+}
+
+/// What the two wrote down of one story.
+type Told = [Vec<String>; 2];
+
+fn end<T>(story: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    story.join().map_err(|_| anyhow!("a story panicked"))?
+}
+
+/// Prints what differs, and fails if anything does.
+fn no_difference<'a>(stories: impl Iterator<Item = (&'a str, &'a Told)>) -> Result<()> {
+    let mut different = Vec::new();
+    for (name, [ours, theirs]) in stories {
+        let lines = ours.len().max(theirs.len());
+        let Some(at) = (0..lines).find(|at| ours.get(*at) != theirs.get(*at)) else {
+            continue;
         };
         if std::env::var_os("GROUP_SCRIPT").is_some() {
             println!("{theirs:#?}");
         }
+        println!("{name}");
         for line in &ours[..at] {
             println!("{line}");
         }
         println!("ours:   {:#?}", ours.get(at..(at + 3).min(ours.len())));
         println!("theirs: {:#?}", theirs.get(at..(at + 3).min(theirs.len())));
-        Err(anyhow!("{name}: line {at} differs"))
+        different.push(format!("{name}: line {at} differs"));
     }
+    ensure!(different.is_empty(), "{different:#?}");
+    Ok(())
 }
 
 type Story<'a> = dyn Fn(&mut Stage) -> Result<()> + Sync + 'a;
 
-fn all_the_same(pair: &Pair, scripts: &[(&str, Script)]) -> Result<()> {
+#[test]
+#[ignore = "needs java and maven"]
+fn members_see_what_kafka_shows_them() -> Result<()> {
     let only = std::env::var("GROUP_SCRIPT").ok();
+    let pair = Pair::start("")?;
     let mut different = Vec::new();
-    for (name, script) in scripts {
-        if only.as_ref().is_some_and(|only| only != name) {
-            continue;
-        }
-        if let Err(error) = pair.same(name, script) {
-            different.push(format!("{error:#}"));
+    for (name, script) in SCRIPTS {
+        if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+            let story = [((*name).to_owned(), script as &Story<'_>)];
+            if let Err(error) = pair.same(&story, [PACE, SLOW_PACE]) {
+                different.push(format!("{error:#}"));
+            }
         }
     }
     ensure!(different.is_empty(), "{different:#?}");
     Ok(())
 }
 
-#[test]
-#[ignore = "needs java and maven"]
-fn members_see_what_kafka_shows_them() -> Result<()> {
-    all_the_same(&Pair::start("")?, SCRIPTS)
+/// Stories of seeds, some at a time.
+fn stories_of_seeds(
+    pair: &Pair,
+    at_once: u64,
+    steps: fn(u64) -> Vec<chance::Step>,
+    paces: [Pace; 2],
+) -> Result<()> {
+    let first = seed("GROUP_SEED");
+    for round in 0..from_environment("GROUP_ROUNDS")
+        .unwrap_or(5)
+        .div_ceil(at_once)
+    {
+        let from = first + round * at_once;
+        println!("GROUP_SEED={from}");
+        let told: Vec<_> = (from..from + at_once)
+            .map(|seed| {
+                let steps = steps(seed);
+                move |stage: &mut Stage| chance::play(stage, &steps)
+            })
+            .collect();
+        let stories: Vec<(String, &Story<'_>)> = (from..)
+            .zip(&told)
+            .map(|(seed, story)| (format!("random-{seed}"), story as &Story<'_>))
+            .collect();
+        pair.same(&stories, paces)?;
+    }
+    Ok(())
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn members_at_random_see_what_kafka_shows_them() -> Result<()> {
-    let pair = Pair::start("")?;
+    stories_of_seeds(&Pair::start("")?, 1, chance::steps, [PACE, SLOW_PACE])
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn members_that_fall_silent_see_what_kafka_shows_them() -> Result<()> {
+    let paces = [EVEN_PACE, SLOW_EVEN_PACE];
+    stories_of_seeds(&Pair::start("")?, 5, chance::silent_steps, paces)
+}
+
+/// The stories of silence, told in acts, between which both brokers are started again.
+#[test]
+#[ignore = "needs java and maven"]
+fn groups_survive_restarts_as_with_kafka() -> Result<()> {
+    let mut pair = Pair::start("")?;
     let first = seed("GROUP_SEED");
-    for seed in first..first + from_environment("GROUP_ROUNDS").unwrap_or(5) {
-        println!("GROUP_SEED={seed}");
-        let steps = chance::steps(seed);
-        pair.same(&format!("random-{seed}"), &|stage| {
-            chance::play(stage, &steps)
-        })?;
+    let seeds = first..first + from_environment("GROUP_ROUNDS").unwrap_or(5);
+    println!("GROUP_SEED={first}");
+    let mut stories: Vec<_> = seeds
+        .map(|seed| (seed, chance::silent_steps(seed)))
+        .collect();
+    for (again, pace) in [("", EVEN_PACE), ("-again", SLOW_EVEN_PACE)] {
+        let mut stages = Vec::new();
+        for address in pair.addresses()? {
+            for (seed, _) in &stories {
+                let group = format!("restarted-{seed}{again}");
+                stages.push(Stage::new(&address, &group, pace)?);
+            }
+        }
+        for act in 0..3 {
+            if act > 0 {
+                pair.restart()?;
+                let [ours, theirs] = pair.addresses()?;
+                let (first, second) = stages.split_at_mut(stories.len());
+                for stage in first {
+                    stage.moves(&ours)?;
+                }
+                for stage in second {
+                    stage.moves(&theirs)?;
+                }
+            }
+            let steps = stories.iter().chain(&stories);
+            std::thread::scope(|scope| {
+                let begun: Vec<_> = stages
+                    .iter_mut()
+                    .zip(steps)
+                    .map(|(stage, (_, steps))| {
+                        scope.spawn(move || {
+                            if act > 0 {
+                                stage.wait(stage.tenths(GONE_TENTHS).unsigned_abs().into())?;
+                            }
+                            let third = steps.len() / 3;
+                            chance::play(stage, &steps[act * third..(act + 1) * third])
+                        })
+                    })
+                    .collect();
+                begun.into_iter().try_for_each(end)
+            })?;
+        }
+        let theirs = stages.split_off(stories.len());
+        let told: Vec<(String, Told)> = (stories.iter().zip(stages.into_iter().zip(theirs)))
+            .map(|((seed, _), (ours, theirs))| {
+                (
+                    format!("restarted-{seed}{again}"),
+                    [ours.lines, theirs.lines],
+                )
+            })
+            .collect();
+        let differs: Vec<bool> = told
+            .iter()
+            .map(|(_, [ours, theirs])| ours != theirs)
+            .collect();
+        let mut differs = differs.into_iter();
+        stories.retain(|_| differs.next().is_some_and(|differs| differs));
+        if stories.is_empty() {
+            return Ok(());
+        }
+        if !again.is_empty() {
+            return no_difference(told.iter().map(|(name, told)| (name.as_str(), told)));
+        }
+        println!("{} once more", stories.len());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::stage::{Join, Stage};
+use crate::stage::{Identity, Join, Stage};
 
 pub type Script = fn(&mut Stage) -> Result<()>;
 
@@ -17,6 +17,15 @@ pub const SCRIPTS: &[(&str, Script)] = &[
     ("a-leader-that-dies", dead_leader),
     ("a-follower-that-dies", dead_follower),
     ("a-member-that-does-not-rejoin", absent),
+    ("a-late-sync-as-a-sign-of-life", late_sync),
+    ("a-needless-join-as-a-sign-of-life", needless_join),
+    ("a-repeated-join-as-a-sign-of-life", repeated_join),
+    ("commits-as-signs-of-life", commits_live),
+    (
+        "commits-in-transactions-as-signs-of-life",
+        commits_in_transactions_do_not,
+    ),
+    ("a-rebalance-is-no-sign-of-life", rebalance_is_none),
     ("an-id-that-is-not-used", unused_id),
     ("leaving-while-others-rejoin", leaving_early),
     ("too-many", too_many),
@@ -53,12 +62,12 @@ fn arrives(stage: &mut Stage, who: &'static str, how: Join) -> Result<()> {
 /// a leads, b follows, both have their assignments.
 fn pair(stage: &mut Stage, a: Join, b: Join) -> Result<()> {
     arrives(stage, "a", a)?;
-    stage.sync("a", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
     arrives(stage, "b", b)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("a", a)?;
-    stage.sync("a", 5, 0)?;
-    stage.sync("b", 5, 0)
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.sync("b", 5, Identity::OWN)
 }
 
 fn two(stage: &mut Stage, join: i16, sync: i16, leave: i16) -> Result<()> {
@@ -68,33 +77,33 @@ fn two(stage: &mut Stage, join: i16, sync: i16, leave: i16) -> Result<()> {
     };
     arrives(stage, "a", how)?;
     stage.describe()?;
-    stage.sync("a", sync, 0)?;
+    stage.sync("a", sync, Identity::OWN)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     arrives(stage, "b", how)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
     stage.join("a", how)?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
-    stage.sync("b", sync, 0)?;
-    stage.sync("a", sync, 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.sync("b", sync, Identity::OWN)?;
+    stage.sync("a", sync, Identity::OWN)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
-    stage.beat("b", -1)?;
-    stage.sync("b", sync, 0)?;
-    stage.sync("a", sync, -1)?;
-    stage.leave("b", leave)?;
-    stage.beat("b", 0)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.beat("b", Identity::off(-1))?;
+    stage.sync("b", sync, Identity::OWN)?;
+    stage.sync("a", sync, Identity::off(-1))?;
+    stage.leave("b", leave, Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.beat("a", Identity::OWN)?;
     stage.describe()?;
     stage.join("a", how)?;
-    stage.sync("a", sync, 0)?;
-    stage.leave("a", leave)?;
+    stage.sync("a", sync, Identity::OWN)?;
+    stage.leave("a", leave, Identity::OWN)?;
     stage.describe()?;
-    stage.leave("a", leave)
+    stage.leave("a", leave, Identity::OWN)
 }
 
 fn two_old(stage: &mut Stage) -> Result<()> {
@@ -111,18 +120,18 @@ fn side_by_side(stage: &mut Stage) -> Result<()> {
         ..Join::default()
     };
     arrives(stage, "a", of(1))?;
-    stage.sync("a", 1, 0)?;
+    stage.sync("a", 1, Identity::OWN)?;
     arrives(stage, "b", of(4))?;
     arrives(stage, "c", of(9))?;
     stage.describe()?;
     stage.join("a", of(1))?;
-    stage.sync("c", 5, 0)?;
-    stage.sync("b", 3, 0)?;
-    stage.sync("a", 1, 0)?;
+    stage.sync("c", 5, Identity::OWN)?;
+    stage.sync("b", 3, Identity::OWN)?;
+    stage.sync("a", 1, Identity::OWN)?;
     stage.describe()?;
-    stage.leave("b", 1)?;
-    stage.beat("a", 0)?;
-    stage.beat("c", 0)
+    stage.leave("b", 1, Identity::OWN)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("c", Identity::OWN)
 }
 
 fn protocols(stage: &mut Stage) -> Result<()> {
@@ -131,11 +140,11 @@ fn protocols(stage: &mut Stage) -> Result<()> {
         ..Join::default()
     };
     arrives(stage, "a", with(&["sticky", "range"]))?;
-    stage.sync("a", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
     arrives(stage, "b", with(&["round", "range"]))?;
     stage.join("a", with(&["sticky", "range"]))?;
-    stage.sync("a", 5, 0)?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.describe()?;
     stage.join("c", with(&["strange"]))?;
     stage.join("c", with(&["sticky", "round"]))?;
@@ -151,7 +160,7 @@ fn protocols(stage: &mut Stage) -> Result<()> {
     arrives(stage, "d", with(&["range", "sticky", "round"]))?;
     stage.join("a", with(&["sticky", "range"]))?;
     stage.join("b", with(&["sticky", "range"]))?;
-    stage.sync("d", 5, 0)?;
+    stage.sync("d", 5, Identity::OWN)?;
     stage.describe()?;
     // A member that no longer has what it had.
     stage.join("a", with(&["strange"]))?;
@@ -165,9 +174,9 @@ fn rejoining(stage: &mut Stage) -> Result<()> {
     pair(stage, how, how)?;
     // A follower with nothing new is told what it has; one with other metadata starts a rebalance, and so does a leader.
     stage.join("b", how)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("b", changed)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("a", how)?;
     stage.describe()?;
     // Before the assignment is there.
@@ -176,32 +185,32 @@ fn rejoining(stage: &mut Stage) -> Result<()> {
     stage.join("b", how)?;
     stage.describe()?;
     stage.join("a", how)?;
-    stage.sync("b", 5, 0)?;
-    stage.sync("a", 5, 0)?;
+    stage.sync("b", 5, Identity::OWN)?;
+    stage.sync("a", 5, Identity::OWN)?;
     stage.join("a", how)?;
     stage.join("b", changed)?;
-    stage.sync("a", 5, 0)?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.describe()
 }
 
 fn follower_first(stage: &mut Stage) -> Result<()> {
     let how = Join::default();
     arrives(stage, "a", how)?;
-    stage.sync("a", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
     arrives(stage, "b", how)?;
     stage.join("a", how)?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.describe()?;
-    stage.commit("b", 0, 1)?;
+    stage.commit("b", 9, Identity::OWN, 1)?;
     arrives(stage, "c", how)?;
     stage.describe()?;
-    stage.sync("a", 5, 0)?;
+    stage.sync("a", 5, Identity::OWN)?;
     stage.join("a", how)?;
     stage.join("b", how)?;
-    stage.sync("c", 5, 0)?;
-    stage.sync("a", 5, 0)?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("c", 5, Identity::OWN)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.describe()
 }
 
@@ -213,11 +222,11 @@ fn silent_leader(stage: &mut Stage) -> Result<()> {
     arrives(stage, "a", how)?;
     arrives(stage, "b", how)?;
     stage.join("a", how)?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.wait(3_500)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
     stage.join("b", how)?;
     stage.describe()
 }
@@ -233,8 +242,8 @@ fn dead_leader(stage: &mut Stage) -> Result<()> {
     )?;
     stage.wait(1_500)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
     stage.join(
         "b",
         Join {
@@ -242,7 +251,7 @@ fn dead_leader(stage: &mut Stage) -> Result<()> {
             ..TIMEOUT
         },
     )?;
-    stage.sync("b", 5, 0)?;
+    stage.sync("b", 5, Identity::OWN)?;
     stage.describe()
 }
 
@@ -253,10 +262,10 @@ fn dead_follower(stage: &mut Stage) -> Result<()> {
     };
     pair(stage, lasting, TIMEOUT)?;
     stage.wait(1_500)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("a", lasting)?;
-    stage.sync("a", 5, 0)?;
-    stage.commit("b", 0, 3)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.commit("b", 9, Identity::OWN, 3)?;
     stage.describe()
 }
 
@@ -270,20 +279,112 @@ fn absent(stage: &mut Stage) -> Result<()> {
     stage.join("b", lasting)?;
     stage.describe()?;
     stage.wait(3_000)?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.describe()
+}
+
+/// A member that lives long, and one that dies of this silence, in tenths of a step.
+const LIVES: Join = Join {
+    session_ms: 20_000,
+    rebalance_ms: 20_000,
+    ..TIMEOUT
+};
+const DEATH: u32 = 90;
+
+fn dies(stage: &Stage) -> Join {
+    Join {
+        session_ms: stage.tenths(DEATH),
+        ..LIVES
+    }
+}
+
+fn silence(stage: &mut Stage, tenths: u32) -> Result<()> {
+    let milliseconds = stage.tenths(tenths).unsigned_abs();
+    stage.wait(milliseconds.into())
+}
+
+/// b has joined, and nobody has synced.
+fn joined(stage: &mut Stage) -> Result<()> {
+    arrives(stage, "a", LIVES)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    arrives(stage, "b", dies(stage))?;
+    stage.join("a", LIVES)
+}
+
+/// The same, and both have synced: the steps from here count.
+fn synced(stage: &mut Stage) -> Result<()> {
+    joined(stage)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.sync("b", 5, Identity::OWN)?;
+    stage.beat("b", Identity::OWN)
+}
+
+fn late_sync(stage: &mut Stage) -> Result<()> {
+    joined(stage)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    silence(stage, 30)?;
+    stage.sync("b", 5, Identity::OWN)?;
+    silence(stage, 40)?;
+    stage.describe()
+}
+
+fn needless_join(stage: &mut Stage) -> Result<()> {
+    synced(stage)?;
+    silence(stage, 50)?;
+    stage.join("b", dies(stage))?;
+    silence(stage, 50)?;
+    stage.describe()
+}
+
+fn repeated_join(stage: &mut Stage) -> Result<()> {
+    joined(stage)?;
+    silence(stage, 50)?;
+    stage.join("b", dies(stage))?;
+    silence(stage, 50)?;
+    stage.describe()
+}
+
+fn commits_live(stage: &mut Stage) -> Result<()> {
+    synced(stage)?;
+    silence(stage, 50)?;
+    stage.commit("b", 9, Identity::OWN, 1)?;
+    silence(stage, 50)?;
+    stage.describe()
+}
+
+fn commits_in_transactions_do_not(stage: &mut Stage) -> Result<()> {
+    synced(stage)?;
+    silence(stage, 50)?;
+    stage.commit_in_transaction("b", 3, Identity::OWN, 2, true)?;
+    silence(stage, 50)?;
+    stage.describe()
+}
+
+fn rebalance_is_none(stage: &mut Stage) -> Result<()> {
+    joined(stage)?;
+    silence(stage, 50)?;
+    // The members of this generation have not been told of their assignments yet.
+    stage.join(
+        "c",
+        Join {
+            version: 3,
+            ..LIVES
+        },
+    )?;
+    silence(stage, 40)?;
     stage.describe()
 }
 
 fn unused_id(stage: &mut Stage) -> Result<()> {
     stage.join("a", TIMEOUT)?;
     stage.describe()?;
-    stage.beat("a", 0)?;
-    stage.sync("a", 5, 0)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.sync("a", 5, Identity::OWN)?;
     stage.wait(1_500)?;
     stage.describe()?;
     stage.join("a", TIMEOUT)?;
     stage.join("b", TIMEOUT)?;
-    stage.leave("b", 5)?;
+    stage.leave("b", 5, Identity::OWN)?;
     stage.join("b", TIMEOUT)?;
     stage.describe()
 }
@@ -293,9 +394,9 @@ fn leaving_early(stage: &mut Stage) -> Result<()> {
     pair(stage, how, how)?;
     // Who leads when two are left is up to a hash table in Kafka, so there is one in the end.
     arrives(stage, "c", how)?;
-    stage.leave("a", 5)?;
+    stage.leave("a", 5, Identity::OWN)?;
     stage.describe()?;
-    stage.leave("b", 5)?;
+    stage.leave("b", 5, Identity::OWN)?;
     stage.describe()
 }
 
@@ -305,7 +406,7 @@ fn too_many(stage: &mut Stage) -> Result<()> {
         ..Join::default()
     };
     stage.join("a", how)?;
-    stage.sync("a", 3, 0)?;
+    stage.sync("a", 3, Identity::OWN)?;
     for who in ["b", "c", "d"] {
         stage.join(who, how)?;
     }
@@ -341,20 +442,20 @@ fn static_return(stage: &mut Stage) -> Result<()> {
     stage.describe()?;
     // The same instance in a new process: no rebalance, the old one is fenced.
     stage.join("c", B)?;
-    stage.beat("a", 0)?;
-    stage.beat("b", 0)?;
-    stage.commit("b", 0, 7)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.commit("b", 9, Identity::OWN, 7)?;
     stage.join("b", B)?;
-    stage.leave("b", 5)?;
-    stage.sync("c", 5, 0)?;
-    stage.beat("c", 0)?;
+    stage.leave("b", 5, Identity::OWN)?;
+    stage.sync("c", 5, Identity::OWN)?;
+    stage.beat("c", Identity::OWN)?;
     stage.describe()
 }
 
 fn static_otherwise(stage: &mut Stage) -> Result<()> {
     pair(stage, A, B)?;
     stage.join("c", Join { metadata: 1, ..B })?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.describe()?;
     stage.join(
         "d",
@@ -371,15 +472,15 @@ fn static_leader(stage: &mut Stage) -> Result<()> {
     pair(stage, A, B)?;
     // Before version 9 nobody could tell it that nothing is to be assigned.
     stage.join("c", A)?;
-    stage.beat("b", 0)?;
-    stage.sync("c", 5, 0)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.sync("c", 5, Identity::OWN)?;
     stage.join("d", Join { version: 8, ..A })?;
-    stage.beat("b", 0)?;
-    stage.sync("d", 5, 0)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.sync("d", 5, Identity::OWN)?;
     stage.join("e", Join { version: 5, ..A })?;
-    stage.sync("e", 3, 0)?;
-    stage.beat("d", 0)?;
-    stage.beat("b", 0)?;
+    stage.sync("e", 3, Identity::OWN)?;
+    stage.beat("d", Identity::OWN)?;
+    stage.beat("b", Identity::OWN)?;
     stage.describe()
 }
 
@@ -391,7 +492,7 @@ fn static_early(stage: &mut Stage) -> Result<()> {
     stage.describe()?;
     stage.join("a", A)?;
     stage.join("e", B)?;
-    stage.sync("d", 5, 0)?;
+    stage.sync("d", 5, Identity::OWN)?;
     stage.describe()?;
     stage.join("f", A)?;
     stage.describe()
@@ -401,11 +502,11 @@ fn static_leaves(stage: &mut Stage) -> Result<()> {
     pair(stage, A, B)?;
     stage.remove("i-x")?;
     stage.remove("i-b")?;
-    stage.beat("b", 0)?;
-    stage.beat("a", 0)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.beat("a", Identity::OWN)?;
     stage.describe()?;
     stage.join("a", A)?;
-    stage.leave("a", 5)?;
+    stage.leave("a", 5, Identity::OWN)?;
     stage.join("b", B)?;
     stage.describe()
 }
@@ -420,8 +521,8 @@ fn static_dies(stage: &mut Stage) -> Result<()> {
         },
     )?;
     stage.wait(1_500)?;
-    stage.beat("b", 0)?;
-    stage.beat("a", 0)?;
+    stage.beat("b", Identity::OWN)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("c", B)?;
     stage.join("a", A)?;
     stage.describe()
@@ -430,25 +531,25 @@ fn static_dies(stage: &mut Stage) -> Result<()> {
 fn commits(stage: &mut Stage) -> Result<()> {
     let how = Join::default();
     arrives(stage, "a", how)?;
-    stage.commit("a", 0, 1)?;
-    stage.sync("a", 5, 0)?;
-    stage.commit("a", 0, 2)?;
-    stage.commit("a", -1, 3)?;
-    stage.commit("a", 1, 4)?;
-    stage.commit("nobody", 0, 5)?;
-    stage.commit("nobody", -1, 5)?;
+    stage.commit("a", 9, Identity::OWN, 1)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.commit("a", 9, Identity::OWN, 2)?;
+    stage.commit("a", 9, Identity::off(-1), 3)?;
+    stage.commit("a", 9, Identity::off(1), 4)?;
+    stage.commit("nobody", 9, Identity::OWN, 5)?;
+    stage.commit("nobody", 9, Identity::off(-1), 5)?;
     arrives(stage, "b", how)?;
-    stage.commit("a", 0, 6)?;
-    stage.commit("b", 0, 6)?;
+    stage.commit("a", 9, Identity::OWN, 6)?;
+    stage.commit("b", 9, Identity::OWN, 6)?;
     stage.join("a", how)?;
-    stage.commit("a", 0, 7)?;
-    stage.commit("b", 0, 7)?;
-    stage.sync("a", 5, 0)?;
-    stage.commit("b", 0, 8)?;
-    stage.leave("a", 5)?;
-    stage.leave("b", 5)?;
-    stage.commit("b", 0, 9)?;
-    stage.commit("nobody", -1, 9)?;
+    stage.commit("a", 9, Identity::OWN, 7)?;
+    stage.commit("b", 9, Identity::OWN, 7)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.commit("b", 9, Identity::OWN, 8)?;
+    stage.leave("a", 5, Identity::OWN)?;
+    stage.leave("b", 5, Identity::OWN)?;
+    stage.commit("b", 9, Identity::OWN, 9)?;
+    stage.commit("nobody", 9, Identity::off(-1), 9)?;
     stage.describe()
 }
 
@@ -466,11 +567,11 @@ fn deleting(stage: &mut Stage) -> Result<()> {
             ..how
         },
     )?;
-    stage.leave("a", 5)?;
+    stage.leave("a", 5, Identity::OWN)?;
     stage.describe()?;
     stage.delete()?;
     stage.describe()?;
-    stage.beat("a", 0)?;
+    stage.beat("a", Identity::OWN)?;
     stage.join("a", how)?;
     stage.describe()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
@@ -10,11 +10,14 @@ use bytestring::ByteString;
 use compat_tests::exchange::{Answer, Connection};
 use monedula::wire::error_code::ErrorCode;
 use monedula::wire::message::Request;
+use monedula::wire::message::add_offsets_to_txn::AddOffsetsToTxnRequest;
 use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use monedula::wire::message::delete_groups::DeleteGroupsRequest;
 use monedula::wire::message::describe_groups::DescribeGroupsRequest;
+use monedula::wire::message::end_txn::EndTxnRequest;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 use monedula::wire::message::heartbeat::HeartbeatRequest;
+use monedula::wire::message::init_producer_id::InitProducerIdRequest;
 use monedula::wire::message::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
@@ -23,8 +26,12 @@ use monedula::wire::message::list_groups::ListGroupsRequest;
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use monedula::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 use monedula::wire::message::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
+};
+use monedula::wire::message::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 
 /// How a client joins.
@@ -57,6 +64,65 @@ impl Default for Join {
     }
 }
 
+/// As whom a client speaks, beside itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose {
+    Own,
+    Nobody,
+    Stranger,
+    Of(&'static str),
+}
+
+/// Who a request says it is from.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    pub member: Whose,
+    pub instance: Whose,
+    /// What is added to the client's own generation; `None` says -1.
+    pub generation: Option<i32>,
+}
+
+impl Identity {
+    pub const OWN: Self = Self {
+        member: Whose::Own,
+        instance: Whose::Own,
+        generation: Some(0),
+    };
+
+    /// Of another generation.
+    pub fn off(off: i32) -> Self {
+        Self {
+            generation: Some(off),
+            ..Self::OWN
+        }
+    }
+}
+
+/// An identity in words of the protocol.
+struct Spoken {
+    member_id: ByteString,
+    instance: Option<ByteString>,
+    generation: i32,
+}
+
+/// When a step is over.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// After silence of this length.
+    Quiet(Duration),
+    /// Each takes this long, so that deadlines pass at the same step with every broker.
+    Even(Duration),
+}
+
+/// What a client that does its duty does next.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Duty {
+    #[default]
+    Join,
+    Sync,
+    Beat,
+}
+
 /// The bytes of the assignor's own in a subscription.
 const OWN: usize = 4;
 
@@ -80,7 +146,9 @@ struct Client {
     protocol: Option<ByteString>,
     members: Vec<ByteString>,
     ids: usize,
-    waiting: Vec<Waiting>,
+    duty: Duty,
+    /// Numbered, so that of two answers that are there at once the older request's comes first.
+    waiting: Vec<(usize, Waiting)>,
 }
 
 /// See the module.
@@ -91,8 +159,10 @@ pub struct Stage {
     clients: BTreeMap<&'static str, Client>,
     /// What member ids are called: the client that was given it, and which one of its ids it is.
     names: BTreeMap<ByteString, String>,
-    /// Silence of this length says that nothing more is going to happen.
-    quiet: Duration,
+    pace: Pace,
+    /// When the step before was over.
+    since: Instant,
+    requests: usize,
     pub lines: Vec<String>,
 }
 
@@ -110,14 +180,16 @@ fn own(metadata: &Bytes) -> Bytes {
 }
 
 impl Stage {
-    pub fn new(address: &str, group: &str, quiet: Duration) -> Result<Self> {
+    pub fn new(address: &str, group: &str, pace: Pace) -> Result<Self> {
         Ok(Self {
             address: address.to_owned(),
             group: group.to_owned(),
             control: Connection::open(address)?,
             clients: BTreeMap::new(),
             names: BTreeMap::new(),
-            quiet,
+            pace,
+            since: Instant::now(),
+            requests: 0,
             lines: Vec::new(),
         })
     }
@@ -155,21 +227,23 @@ impl Stage {
         };
         let mut connection = Connection::open(&self.address)?;
         ensure!(connection.send(&request, how.version)?, "{request:?}");
-        client.waiting.push(Waiting::Join(connection, how.version));
+        let waiting = Waiting::Join(connection, how.version);
+        client.waiting.push((self.requests, waiting));
+        self.requests += 1;
         self.settle()
     }
 
-    /// Everybody who was told to be a leader hands out; others wait to be given. A generation other than its own can be
-    /// told by `off`.
-    pub fn sync(&mut self, who: &'static str, version: i16, off: i32) -> Result<()> {
+    /// Everybody who was told to be a leader hands out; others wait to be given.
+    pub fn sync(&mut self, who: &'static str, version: i16, of: Identity) -> Result<()> {
         self.lines.push(format!("> {who} syncs"));
+        let spoken = self.spoken(who, of);
         let names = &self.names;
         let client = self.clients.entry(who).or_default();
         let request = SyncGroupRequest {
             group_id: self.group.as_str().into(),
-            generation_id: client.generation + off,
-            member_id: client.member_id.clone(),
-            group_instance_id: client.instance.filter(|_| version >= 3).map(Into::into),
+            generation_id: spoken.generation,
+            member_id: spoken.member_id,
+            group_instance_id: spoken.instance.filter(|_| version >= 3),
             protocol_type: client.protocol.is_some().then(|| "consumer".into()),
             protocol_name: client.protocol.clone(),
             assignments: client
@@ -183,7 +257,9 @@ impl Stage {
         };
         let mut connection = Connection::open(&self.address)?;
         ensure!(connection.send(&request, version)?, "{request:?}");
-        client.waiting.push(Waiting::Sync(connection, version));
+        let waiting = Waiting::Sync(connection, version);
+        client.waiting.push((self.requests, waiting));
+        self.requests += 1;
         self.settle()
     }
 
@@ -191,35 +267,53 @@ impl Stage {
     pub fn wait(&mut self, milliseconds: u64) -> Result<()> {
         self.lines.push(format!("> {milliseconds} ms later"));
         std::thread::sleep(Duration::from_millis(milliseconds));
+        self.since = Instant::now();
         self.settle()
     }
 
-    pub fn beat(&mut self, who: &'static str, off: i32) -> Result<()> {
-        let client = self.clients.entry(who).or_default();
+    pub fn beat(&mut self, who: &'static str, of: Identity) -> Result<()> {
+        let spoken = self.spoken(who, of);
+        let version = if spoken.instance.is_some() { 4 } else { 2 };
         let request = HeartbeatRequest {
             group_id: self.group.as_str().into(),
-            generation_id: client.generation + off,
-            member_id: client.member_id.clone(),
-            group_instance_id: client.instance.map(Into::into),
+            generation_id: spoken.generation,
+            member_id: spoken.member_id,
+            group_instance_id: spoken.instance,
         };
-        let version = if client.instance.is_some() { 4 } else { 2 };
         let answer = self.ask(&request, version)?;
+        if answer.error_code != 0 {
+            self.client(who).duty = Duty::Join;
+        }
+        if ErrorCode::from_code(answer.error_code) == Some(ErrorCode::UnknownMemberId) {
+            self.client(who).member_id = ByteString::new();
+        }
         self.did(&format!("{who} beats: {}", code(answer.error_code)))
     }
 
-    pub fn leave(&mut self, who: &'static str, version: i16) -> Result<()> {
-        let client = self.clients.entry(who).or_default();
-        let member_id = client.member_id.clone();
+    /// One step of a client that does what the answers ask of it.
+    pub fn tend(&mut self, who: &'static str, how: Join) -> Result<()> {
+        if self.waits(who) {
+            return self.did(&format!("{who} waits"));
+        }
+        match self.client(who).duty {
+            Duty::Join => self.join(who, how),
+            Duty::Sync => self.sync(who, 5, Identity::OWN),
+            Duty::Beat => self.beat(who, Identity::OWN),
+        }
+    }
+
+    pub fn leave(&mut self, who: &'static str, version: i16, of: Identity) -> Result<()> {
+        let spoken = self.spoken(who, of);
         let mut request = LeaveGroupRequest {
             group_id: self.group.as_str().into(),
             ..Default::default()
         };
         if version < 3 {
-            request.member_id = member_id;
+            request.member_id = spoken.member_id;
         } else {
             request.members = vec![MemberIdentity {
-                member_id,
-                group_instance_id: client.instance.map(Into::into),
+                member_id: spoken.member_id,
+                group_instance_id: spoken.instance,
                 reason: None,
             }];
         }
@@ -253,13 +347,19 @@ impl Stage {
         self.did(&format!("{instance} is removed: {error} {members:?}"))
     }
 
-    pub fn commit(&mut self, who: &'static str, off: i32, offset: i64) -> Result<()> {
-        let client = self.clients.entry(who).or_default();
+    pub fn commit(
+        &mut self,
+        who: &'static str,
+        version: i16,
+        of: Identity,
+        offset: i64,
+    ) -> Result<()> {
+        let spoken = self.spoken(who, of);
         let request = OffsetCommitRequest {
             group_id: self.group.as_str().into(),
-            generation_id_or_member_epoch: client.generation + off,
-            member_id: client.member_id.clone(),
-            group_instance_id: client.instance.map(Into::into),
+            generation_id_or_member_epoch: spoken.generation,
+            member_id: spoken.member_id,
+            group_instance_id: spoken.instance.filter(|_| version >= 7),
             topics: vec![OffsetCommitRequestTopic {
                 name: "t".into(),
                 partitions: vec![OffsetCommitRequestPartition {
@@ -270,13 +370,123 @@ impl Stage {
             }],
             ..Default::default()
         };
-        let answer = self.ask(&request, 9)?;
+        let answer = self.ask(&request, version)?;
         let error = answer
             .topics
             .first()
             .and_then(|topic| topic.partitions.first())
             .map_or_else(|| "nothing".to_owned(), |one| code(one.error_code));
         self.did(&format!("{who} commits: {error}"))
+    }
+
+    /// A commit in a transaction, which is ended at once.
+    pub fn commit_in_transaction(
+        &mut self,
+        who: &'static str,
+        version: i16,
+        of: Identity,
+        offset: i64,
+        committed: bool,
+    ) -> Result<()> {
+        let id = ByteString::from(format!("{}-{who}", self.group));
+        let group_id = ByteString::from(self.group.as_str());
+        let init = InitProducerIdRequest {
+            transactional_id: Some(id.clone()),
+            transaction_timeout_ms: 60_000,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
+        // The transaction before may still be being ended.
+        let producer = self.insist(&init, 4, |answer| answer.error_code)?;
+        let (producer_id, producer_epoch) = (producer.producer_id, producer.producer_epoch);
+        let add = AddOffsetsToTxnRequest {
+            transactional_id: id.clone(),
+            producer_id,
+            producer_epoch,
+            group_id: group_id.clone(),
+        };
+        self.insist(&add, 3, |answer| answer.error_code)?;
+        let spoken = self.spoken(who, of);
+        let commit = TxnOffsetCommitRequest {
+            transactional_id: id.clone(),
+            group_id,
+            producer_id,
+            producer_epoch,
+            generation_id_or_member_epoch: spoken.generation,
+            member_id: spoken.member_id,
+            group_instance_id: spoken.instance,
+            topics: vec![TxnOffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: vec![TxnOffsetCommitRequestPartition {
+                    committed_offset: offset,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        };
+        let answer = self.ask(&commit, version)?;
+        let error = answer
+            .topics
+            .first()
+            .and_then(|topic| topic.partitions.first())
+            .map_or_else(|| "nothing".to_owned(), |one| code(one.error_code));
+        let end = EndTxnRequest {
+            transactional_id: id,
+            producer_id,
+            producer_epoch,
+            committed,
+        };
+        let ended = code(self.ask(&end, 3)?.error_code);
+        self.did(&format!("{who} commits in a transaction: {error}, {ended}"))
+    }
+
+    /// The offset that the group has for its partition.
+    pub fn fetch_offset(&mut self, version: i16) -> Result<()> {
+        let mut request = OffsetFetchRequest {
+            require_stable: version >= 7,
+            ..Default::default()
+        };
+        if version < 8 {
+            request.group_id = self.group.as_str().into();
+            request.topics = None;
+        } else {
+            request.groups = vec![OffsetFetchRequestGroup {
+                group_id: self.group.as_str().into(),
+                topics: None,
+                ..Default::default()
+            }];
+        }
+        let mut line = String::new();
+        for _ in 0..100 {
+            let answer = self.ask(&request, version)?;
+            line = match answer.groups.first() {
+                Some(group) => {
+                    let offsets = (group.topics.iter().flat_map(|topic| &topic.partitions))
+                        .map(|one| (code(one.error_code), one.committed_offset));
+                    format!(
+                        "{} {:?}",
+                        code(group.error_code),
+                        offsets.collect::<Vec<_>>()
+                    )
+                }
+                None => {
+                    let offsets = (answer.topics.iter().flat_map(|topic| &topic.partitions))
+                        .map(|one| (code(one.error_code), one.committed_offset));
+                    format!(
+                        "{} {:?}",
+                        code(answer.error_code),
+                        offsets.collect::<Vec<_>>()
+                    )
+                }
+            };
+            // The marker of a transaction comes a little after its end.
+            if !line.contains("UnstableOffsetCommit") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.did(&format!("offsets: {line}"))
     }
 
     /// What an administrator is shown.
@@ -334,6 +544,49 @@ impl Stage {
         (self.clients.get(who)).is_some_and(|client| !client.waiting.is_empty())
     }
 
+    /// The broker was started again, maybe elsewhere. Who waited there waits no more.
+    pub fn moves(&mut self, address: &str) -> Result<()> {
+        self.address = address.to_owned();
+        self.control = Connection::open(address)?;
+        for client in self.clients.values_mut() {
+            client.waiting.clear();
+        }
+        self.lines.push("the broker is started again".to_owned());
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    /// So many tenths of a step, in milliseconds.
+    pub fn tenths(&self, tenths: u32) -> i32 {
+        let (Pace::Quiet(step) | Pace::Even(step)) = self.pace;
+        i32::try_from((step * tenths / 10).as_millis()).unwrap_or(i32::MAX)
+    }
+
+    fn client(&mut self, who: &'static str) -> &mut Client {
+        self.clients.entry(who).or_default()
+    }
+
+    fn spoken(&mut self, who: &'static str, of: Identity) -> Spoken {
+        let own = self.client(who);
+        let generation = of.generation.map_or(-1, |off| own.generation + off);
+        let known = |whose: Whose| match whose {
+            Whose::Own => self.clients.get(who),
+            Whose::Of(other) => self.clients.get(other),
+            Whose::Nobody | Whose::Stranger => None,
+        };
+        Spoken {
+            member_id: match of.member {
+                Whose::Stranger => "stranger".into(),
+                whose => known(whose).map_or_else(ByteString::new, |one| one.member_id.clone()),
+            },
+            instance: match of.instance {
+                Whose::Stranger => Some("i-stranger".into()),
+                whose => known(whose).and_then(|one| one.instance).map(Into::into),
+            },
+            generation,
+        }
+    }
+
     fn did(&mut self, what: &str) -> Result<()> {
         self.lines.push(format!("> {what}"));
         self.settle()
@@ -344,6 +597,25 @@ impl Stage {
             Some(Answer::Response(response)) => Ok(response),
             other => bail!("{} v{version}: {other:?}", R::NAME),
         }
+    }
+
+    /// Asks until there is no error.
+    fn insist<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        error: impl Fn(&R::Response) -> i16,
+    ) -> Result<R::Response> {
+        let mut last = 0;
+        for _ in 0..200 {
+            let answer = self.ask(request, version)?;
+            last = error(&answer);
+            if last == 0 {
+                return Ok(answer);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("{} is answered with {}", R::NAME, code(last));
     }
 
     fn name(&self, member: &ByteString) -> String {
@@ -357,19 +629,26 @@ impl Stage {
     /// Takes what comes until nothing more does, and writes it down in the order of the clients' names.
     fn settle(&mut self) -> Result<()> {
         let mut came = Vec::new();
-        let mut until = std::time::Instant::now() + self.quiet;
-        while std::time::Instant::now() < until {
+        let mut until = match self.pace {
+            Pace::Quiet(quiet) => Instant::now() + quiet,
+            Pace::Even(step) => self.since + step,
+        };
+        if Instant::now() > until {
+            self.lines.push("too late".to_owned());
+        }
+        while Instant::now() < until {
             let mut any = false;
             for (who, client) in &mut self.clients {
-                for waiting in std::mem::take(&mut client.waiting) {
+                for (number, waiting) in std::mem::take(&mut client.waiting) {
                     let (Waiting::Join(connection, _) | Waiting::Sync(connection, _)) = &waiting;
                     if !connection.is_answered(Duration::from_millis(2))? {
-                        client.waiting.push(waiting);
+                        client.waiting.push((number, waiting));
                         continue;
                     }
                     any = true;
                     came.push((
                         *who,
+                        number,
                         match waiting {
                             Waiting::Join(mut connection, version) => {
                                 Came::Join(connection.receive::<JoinGroupRequest>(version)?)
@@ -381,19 +660,35 @@ impl Stage {
                     ));
                 }
             }
-            if any {
-                until = std::time::Instant::now() + self.quiet;
-            } else {
-                std::thread::sleep(Duration::from_millis(5));
+            match self.pace {
+                Pace::Quiet(quiet) if any => until = Instant::now() + quiet,
+                _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }
-        came.sort_by_key(|(who, _)| *who);
+        self.since = until;
+        came.sort_by_key(|(who, number, _)| (*who, *number));
+        for (who, _, what) in &came {
+            if let Came::Sync(Answer::Response(answer)) = what {
+                self.client(who).duty = match ErrorCode::from_code(answer.error_code) {
+                    Some(ErrorCode::None) => Duty::Beat,
+                    _ => Duty::Join,
+                };
+            }
+        }
         // Who is who is known before anything is written: a leader's answer names the others.
-        for (who, what) in &came {
+        for (who, _, what) in &came {
             let Came::Join(Answer::Response(answer)) = what else {
                 continue;
             };
             let client = self.clients.entry(who).or_default();
+            client.duty = match ErrorCode::from_code(answer.error_code) {
+                Some(ErrorCode::None) => Duty::Sync,
+                Some(ErrorCode::UnknownMemberId) => {
+                    client.member_id = ByteString::new();
+                    Duty::Join
+                }
+                _ => Duty::Join,
+            };
             if [ErrorCode::None, ErrorCode::MemberIdRequired].contains(
                 &ErrorCode::from_code(answer.error_code).unwrap_or(ErrorCode::UnknownServerError),
             ) {
@@ -412,7 +707,7 @@ impl Stage {
                 }
             }
         }
-        for (who, what) in came {
+        for (who, _, what) in came {
             let line = match what {
                 Came::Join(Answer::Response(answer)) => self.joined(&answer),
                 Came::Sync(Answer::Response(answer)) => format!(
@@ -454,7 +749,7 @@ impl Stage {
     }
 }
 
-/// Makes the topic that is committed, and lets the broker make the topic of the groups.
+/// Makes the topic that is committed, and lets the broker make those of its coordinators.
 pub fn prepare(address: &str) -> Result<()> {
     let create = CreateTopicsRequest {
         topics: vec![CreatableTopic {
@@ -468,15 +763,20 @@ pub fn prepare(address: &str) -> Result<()> {
     };
     let mut connection = Connection::open(address)?;
     connection.ask(&create, 7)?;
-    let find = FindCoordinatorRequest {
+    let finds = [0, 1].map(|key_type| FindCoordinatorRequest {
         coordinator_keys: vec!["g".into()],
+        key_type,
         ..Default::default()
-    };
-    for _ in 0..100 {
-        if let Some(Answer::Response(found)) = connection.ask(&find, 4)?
-            && found.coordinators.iter().all(|one| one.error_code == 0)
-        {
-            // The other partitions of its topic come a little later.
+    });
+    for _ in 0..300 {
+        let mut found = true;
+        for find in &finds {
+            let answer = connection.ask(find, 4)?;
+            found &= matches!(answer, Some(Answer::Response(answer))
+                if answer.coordinators.iter().all(|one| one.error_code == 0));
+        }
+        if found {
+            // The other partitions of the topics come a little later.
             std::thread::sleep(Duration::from_secs(1));
             return Ok(());
         }

@@ -224,16 +224,16 @@ impl Scene<'_> {
 
     fn prepare(&mut self) {
         if self.group.state == State::CompletingRebalance {
-            for member in self.group.members().keys().cloned().collect::<Vec<_>>() {
-                let Some(member) = self.group.member_mut(&member) else {
+            for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
+                let Some(member) = self.group.member_mut(&id) else {
                     continue;
                 };
                 member.assignment = Bytes::new();
                 if let Some(waiting) = member.syncing.take() {
                     self.refuse_sync(waiting, ErrorCode::RebalanceInProgress);
+                    self.restart_session(&id);
                 }
             }
-            self.restart_sessions();
         }
         self.timers.cancel(&GroupTimer::Sync(self.id.clone()));
         let was_empty = self.group.state == State::Empty;
@@ -349,10 +349,10 @@ impl Scene<'_> {
                     self.assign(request);
                 }
             }
+            // No sign of life, since Kafka 4.0.
             State::Stable => {
                 self.synced(id);
                 self.answer_sync(ticket, id);
-                self.restart_session(id);
             }
         }
     }

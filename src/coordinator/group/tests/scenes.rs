@@ -2323,3 +2323,82 @@ fn a_transaction_names_its_member_or_nobody() {
         "#]],
     );
 }
+
+#[test]
+fn a_late_sync_is_no_sign_of_life() {
+    check(
+        r"
+        join v=3
+        +3000
+        sync c#1 1 a=c#1:p0
+        join v=3 s=6000
+        join v=3 id=c#1
+        sync c#1 2 a=c#2:p0
+        beat c#1 2
+        +5000
+        sync c#2 2
+        +1001
+        describe
+        ",
+        expect![[r#"
+            1 join v=3
+            +3000
+                [1] join ok as c#1, generation 1, range of consumer, leader c#1, members c#1
+            2 sync c#1 1 a=c#1:p0
+                [2] sync ok 'p0'
+            3 join v=3 s=6000
+            4 join v=3 id=c#1
+                [4] join ok as c#1, generation 2, range of consumer, leader c#1, members c#1 c#2
+                [3] join ok as c#2, generation 2, range of consumer, leader c#1
+            5 sync c#1 2 a=c#2:p0
+                [5] sync ok ''
+            6 beat c#1 2
+                [6] beat ok
+            +5000
+            7 sync c#2 2
+                [7] sync ok 'p0'
+            +1001
+            8 describe
+                [8] describe ok PreparingRebalance 'consumer' '' c#1=''
+        "#]],
+    );
+}
+
+#[test]
+fn a_rebalance_is_a_sign_of_life_of_those_only_who_wait_for_their_assignment() {
+    check(
+        r"
+        join v=3
+        +3000
+        sync c#1 1 a=c#1:p0
+        join v=3 s=6000
+        join v=3 s=6000
+        join v=3 id=c#1
+        sync c#3 2
+        +5000
+        join v=3
+        +1001
+        describe
+        ",
+        expect![[r#"
+            1 join v=3
+            +3000
+                [1] join ok as c#1, generation 1, range of consumer, leader c#1, members c#1
+            2 sync c#1 1 a=c#1:p0
+                [2] sync ok 'p0'
+            3 join v=3 s=6000
+            4 join v=3 s=6000
+            5 join v=3 id=c#1
+                [5] join ok as c#1, generation 2, range of consumer, leader c#1, members c#1 c#2 c#3
+                [3] join ok as c#2, generation 2, range of consumer, leader c#1
+                [4] join ok as c#3, generation 2, range of consumer, leader c#1
+            6 sync c#3 2
+            +5000
+            7 join v=3
+                [6] sync REBALANCE_IN_PROGRESS
+            +1001
+            8 describe
+                [8] describe ok PreparingRebalance 'consumer' '' c#1='' c#3='' c#5=''
+        "#]],
+    );
+}
