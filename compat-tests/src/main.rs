@@ -48,10 +48,10 @@ fn run() -> Result<bool> {
     };
     let selections = select(&words, &suites, &tests)?;
     if !engine_answers() {
-        eprintln!(
-            "not run: testcontainers_rust, testcontainers_java, testcontainers_python, testcontainers_go, testcontainers_node: no Docker engine answers"
-        );
-        options.extend(["--skip", "testcontainers_"].map(str::to_owned));
+        for what in NEED_DOCKER {
+            eprintln!("not run: {what}: no Docker engine answers");
+        }
+        options.extend(["--skip", "testcontainers_", "--skip", "container_"].map(str::to_owned));
     }
     if !can_mount() {
         eprintln!(

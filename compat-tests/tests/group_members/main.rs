@@ -163,7 +163,10 @@ fn members_see_what_kafka_shows_them() -> Result<()> {
     let pair = Pair::start("")?;
     let mut different = Vec::new();
     for (name, script) in SCRIPTS {
-        if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
+        if only
+            .as_ref()
+            .is_none_or(|only| name.contains(only.as_str()))
+        {
             let story = [((*name).to_owned(), script as &Story<'_>)];
             if let Err(error) = pair.same(&story, [PACE, SLOW_PACE]) {
                 different.push(format!("{error:#}"));
