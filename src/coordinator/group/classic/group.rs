@@ -153,8 +153,10 @@ impl ClassicGroup {
         self.supported.clear();
         self.joining_count = 0;
         for recorded in &value.members {
+            // One that lives has more to it than its record says. One of an older record that was loaded has not.
             let mut member = before
                 .shift_remove(&recorded.member_id)
+                .filter(|member| member.is_of(recorded, value.protocol.as_ref()))
                 .unwrap_or_else(|| remembered(recorded, value.protocol.as_ref()));
             member.assignment = recorded.assignment.clone();
             self.insert(recorded.member_id.clone(), member);
@@ -515,6 +517,20 @@ impl ClassicGroup {
                 assert!(self.supported_by_all(protocol));
             }
         }
+    }
+}
+
+impl Member {
+    /// Whether the record can have been made of this member.
+    fn is_of(&self, recorded: &MemberMetadata, protocol: Option<&ByteString>) -> bool {
+        let offered = protocol.is_none_or(|name| {
+            let mut offers = self.protocols.iter();
+            offers.any(|(offered, data)| offered == name && *data == recorded.subscription)
+        });
+        offered
+            && self.instance_id == recorded.group_instance_id
+            && self.session_timeout_ms == recorded.session_timeout
+            && self.rebalance_timeout_ms == recorded.rebalance_timeout
     }
 }
 

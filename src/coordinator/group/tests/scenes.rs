@@ -2402,3 +2402,34 @@ fn a_rebalance_is_a_sign_of_life_of_those_only_who_wait_for_their_assignment() {
         "#]],
     );
 }
+
+#[test]
+fn after_a_crash_a_member_is_what_the_last_record_says_of_it() {
+    check(
+        r"
+        join v=3 p=range:t
+        +3000
+        sync c#1 1 a=c#1:p0
+        join v=3 id=c#1 p=sticky:u,range:t
+        sync c#1 2 a=c#1:p0
+        crash
+        join v=3 p=sticky:u
+        beat c#1 2
+        ",
+        expect![[r#"
+            1 join v=3 p=range:t
+            +3000
+                [1] join ok as c#1, generation 1, range of consumer, leader c#1, members c#1
+            2 sync c#1 1 a=c#1:p0
+                [2] sync ok 'p0'
+            3 join v=3 id=c#1 p=sticky:u,range:t
+                [3] join ok as c#1, generation 2, sticky of consumer, leader c#1, members c#1
+            4 sync c#1 2 a=c#1:p0
+                [4] sync ok 'p0'
+            crash
+            5 join v=3 p=sticky:u
+            6 beat c#1 2
+                [6] beat REBALANCE_IN_PROGRESS
+        "#]],
+    );
+}
