@@ -28,6 +28,8 @@ pub struct Limits {
     pub max_bytes: usize,
     pub read_committed: bool,
     pub by_id: bool,
+    /// It says that it is a replica; of a single node's partitions nobody else is one.
+    pub as_replica: bool,
     /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
     pub hard_limit: bool,
 }
@@ -105,6 +107,9 @@ fn read_one(
     };
     if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
         return Outcome::Failed(error, Some(partition));
+    }
+    if limits.as_replica {
+        return Outcome::Failed(ErrorCode::NotLeaderOrFollower, Some(partition));
     }
     let end = if limits.read_committed {
         ReadEnd::LastStable

@@ -1,6 +1,7 @@
 //! pure: incremental fetch sessions (KIP-227): what a client asked for last time need not be said again.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -11,6 +12,8 @@ use crate::wire::error_code::ErrorCode;
 
 /// A session that was not used for so long may give way to a new one.
 const IDLE_EVICTION_MS: i64 = 120_000;
+/// Partitions of all sessions together, some 150 bytes each. Whoever asks for more goes on without a session.
+const PARTITIONS_MAX: usize = 1_000_000;
 const NO_SESSION: i32 = 0;
 const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
@@ -18,18 +21,28 @@ const FINAL_EPOCH: i32 = -1;
 /// A partition of a session: its topic by id, or by name where ids are not used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
-    pub topic_id: Uuid,
-    pub topic: std::sync::Arc<str>,
-    pub index: PartitionIndex,
+    topic_id: Uuid,
+    /// Empty with an id: the name of an id comes and goes with its topic.
+    topic: Arc<str>,
+    index: PartitionIndex,
 }
 
 impl SessionKey {
-    pub fn of(wanted: &Wanted) -> Self {
+    pub fn new(topic_id: Uuid, topic: &Arc<str>, index: PartitionIndex) -> Self {
+        let topic = if topic_id.is_zero() {
+            Arc::clone(topic)
+        } else {
+            Arc::default()
+        };
         Self {
-            topic_id: wanted.topic_id,
-            topic: wanted.topic.clone(),
-            index: wanted.index,
+            topic_id,
+            topic,
+            index,
         }
+    }
+
+    fn of(wanted: &Wanted) -> Self {
+        Self::new(wanted.topic_id, &wanted.topic, wanted.index)
     }
 }
 
@@ -61,7 +74,7 @@ pub struct SessionRequest {
     pub epoch: i32,
     pub by_id: bool,
     pub wanted: Vec<Wanted>,
-    pub forgotten: Vec<SessionKey>,
+    pub forgotten: HashSet<SessionKey>,
 }
 
 /// How a fetch goes on.
@@ -90,6 +103,8 @@ pub struct Said {
 pub struct FetchSessions {
     slots: usize,
     sessions: BTreeMap<i32, Session>,
+    /// Of all sessions.
+    partitions: usize,
     next_id: i32,
 }
 
@@ -99,6 +114,7 @@ impl FetchSessions {
         Self {
             slots,
             sessions: BTreeMap::new(),
+            partitions: 0,
             next_id: seed.max(1),
         }
     }
@@ -117,17 +133,18 @@ impl FetchSessions {
     pub fn begin(&mut self, request: SessionRequest, now: Timestamp) -> Result<Begun, ErrorCode> {
         if request.epoch == INITIAL_EPOCH || request.epoch == FINAL_EPOCH {
             if request.id != NO_SESSION {
-                self.sessions.remove(&request.id);
+                self.remove(request.id);
             }
+            let wanted = distinct(request.wanted);
             let session_id = if request.epoch == INITIAL_EPOCH {
-                self.create(&request, now)
+                self.create(request.by_id, &wanted, now)
             } else {
                 NO_SESSION
             };
             return Ok(Begun {
                 incremental: None,
                 session_id,
-                wanted: request.wanted,
+                wanted,
             });
         }
         let session = self
@@ -143,22 +160,36 @@ impl FetchSessions {
         session.last_used = now;
         session.epoch = next_epoch(session.epoch);
         session.busy = true;
-        for key in &request.forgotten {
-            session.partitions.shift_remove(key);
-        }
+        let before = session.partitions.len();
+        let mut last = Vec::new();
         for wanted in request.wanted {
             let key = SessionKey::of(&wanted);
+            if request.forgotten.contains(&key) {
+                last.push(wanted.clone());
+            }
             match session.partitions.get_mut(&key) {
                 Some(cached) => cached.wanted = wanted,
                 None => drop(session.partitions.insert(key, Cached::new(wanted))),
             }
         }
+        // As Kafka does it: what is named twice, to be added and to be forgotten, is forgotten.
+        for key in &request.forgotten {
+            session.partitions.shift_remove(key);
+        }
         let count = session.partitions.len();
-        let start = if count == 0 {
-            0
-        } else {
-            session.rotation % count
-        };
+        self.partitions = self.partitions - before + count;
+        if count == 0 || self.partitions > PARTITIONS_MAX {
+            // One without partitions is of no use; one of too many is told by a session id of 0 that it is none any more.
+            let gone = self.remove(request.id);
+            let left = gone.into_iter().flat_map(|session| session.partitions);
+            let wanted = left.map(|(_, cached)| cached.wanted).chain(last);
+            return Ok(Begun {
+                incremental: None,
+                session_id: NO_SESSION,
+                wanted: wanted.collect(),
+            });
+        }
+        let start = session.rotation % count;
         session.rotation = start + 1;
         let rotated = session.partitions[start..]
             .values()
@@ -197,21 +228,20 @@ impl FetchSessions {
             include.push(full || news);
         }
         // Who sent records goes to the end of the next round.
-        let served: HashSet<SessionKey> = begun
-            .wanted
-            .iter()
-            .zip(said)
-            .filter(|(_, said)| said.has_records)
-            .map(|(wanted, _)| SessionKey::of(wanted))
-            .collect();
-        if served.is_empty() {
+        if !said.iter().any(|said| said.has_records) {
             session.rotation = session.rotation.saturating_sub(1);
         }
         include
     }
 
-    fn create(&mut self, request: &SessionRequest, now: Timestamp) -> i32 {
-        if request.wanted.is_empty() || !self.make_room(request.wanted.len(), now) {
+    fn remove(&mut self, id: i32) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.partitions -= session.partitions.len();
+        Some(session)
+    }
+
+    fn create(&mut self, by_id: bool, wanted: &[Wanted], now: Timestamp) -> i32 {
+        if !self.make_room(wanted.len(), now) {
             return NO_SESSION;
         }
         while self.sessions.contains_key(&self.next_id) || self.next_id <= 0 {
@@ -219,14 +249,14 @@ impl FetchSessions {
         }
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        let partitions = request
-            .wanted
+        let partitions: IndexMap<_, _> = wanted
             .iter()
             .map(|wanted| (SessionKey::of(wanted), Cached::new(wanted.clone())))
             .collect();
+        self.partitions += partitions.len();
         let session = Session {
             epoch: next_epoch(INITIAL_EPOCH),
-            by_id: request.by_id,
+            by_id,
             last_used: now,
             partitions,
             rotation: 0,
@@ -238,6 +268,10 @@ impl FetchSessions {
 
     /// A session that is idle gives way, and so does a smaller one that is not in use.
     fn make_room(&mut self, size: usize, now: Timestamp) -> bool {
+        let room = PARTITIONS_MAX.saturating_sub(self.partitions);
+        if size > room {
+            return false;
+        }
         if self.sessions.len() < self.slots {
             return true;
         }
@@ -256,7 +290,7 @@ impl FetchSessions {
                 .map(|(id, _)| *id)
         };
         match idle.or_else(smallest) {
-            Some(id) => self.sessions.remove(&id).is_some(),
+            Some(id) => self.remove(id).is_some(),
             None => false,
         }
     }
@@ -271,6 +305,15 @@ impl Cached {
             dirty: false,
         }
     }
+}
+
+/// Of a partition that is named twice the later wish counts, at the place of the first.
+fn distinct(wanted: Vec<Wanted>) -> Vec<Wanted> {
+    if wanted.len() < 2 {
+        return wanted;
+    }
+    let by_key = wanted.into_iter().map(|one| (SessionKey::of(&one), one));
+    by_key.collect::<IndexMap<_, _>>().into_values().collect()
 }
 
 fn next_epoch(epoch: i32) -> i32 {
@@ -300,7 +343,7 @@ mod tests {
             epoch,
             by_id: false,
             wanted,
-            forgotten: Vec::new(),
+            forgotten: HashSet::new(),
         }
     }
 
@@ -369,6 +412,51 @@ mod tests {
         let closed = sessions.begin(request(7, -1, &[0]), 0).unwrap();
         assert_eq!(closed.session_id, 0);
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_partition_is_forgotten_by_its_id_whatever_its_topic_is_called_by_then() {
+        let mut sessions = FetchSessions::new(10, 7);
+        let id = Uuid([1; 16]);
+        let named = |topic: &str, index| Wanted {
+            topic: topic.into(),
+            topic_id: id,
+            ..wanted(index)
+        };
+        let first = SessionRequest {
+            by_id: true,
+            wanted: vec![named("t", 0), named("t", 1)],
+            ..request(0, 0, &[])
+        };
+        sessions.begin(first, 0).unwrap();
+        // The topic was deleted: nobody knows its name.
+        let forgets = |epoch, index| SessionRequest {
+            by_id: true,
+            forgotten: HashSet::from([SessionKey::new(id, &"".into(), index)]),
+            ..request(7, epoch, &[])
+        };
+        assert_eq!(sessions.begin(forgets(1, 0), 0).unwrap().wanted.len(), 1);
+        let empty = sessions.begin(forgets(2, 1), 0).unwrap();
+        assert_eq!((empty.session_id, empty.wanted.len()), (0, 0));
+        assert!(sessions.is_empty());
+        assert_eq!(sessions.partitions, 0);
+    }
+
+    #[test]
+    fn sessions_have_so_many_partitions_in_all() {
+        let mut sessions = FetchSessions::new(10, 7);
+        let many: Vec<_> = (0..PARTITIONS_MAX as PartitionIndex / 2).collect();
+        let all = |sessions: &mut FetchSessions| {
+            let begun = sessions.begin(request(0, 0, &many), 0).unwrap();
+            begun.session_id
+        };
+        assert_eq!(all(&mut sessions), 7);
+        assert_eq!(all(&mut sessions), 8);
+        assert_eq!(all(&mut sessions), 0);
+        let grown = request(8, 1, &[PARTITIONS_MAX as PartitionIndex]);
+        let grown = sessions.begin(grown, 0).unwrap();
+        assert_eq!((grown.session_id, grown.wanted.len()), (0, many.len() + 1));
+        assert_eq!(all(&mut sessions), 9);
     }
 
     #[test]

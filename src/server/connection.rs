@@ -131,13 +131,14 @@ impl Connection {
             let now = Instant::now();
             self.share.hold(self.input.len());
             let crowded = self.share.is_large() && self.limits.memory.is_exhausted();
-            // A client that does not read its answers is as idle as one that sends nothing.
-            let deadline = if crowded {
-                Some(now + CROWDED_PAUSE)
+            // A client that does not read its answers is as idle as one that sends nothing, and so is, as with Kafka, one
+            // that waits longer than this for an answer: it may have gone without a word.
+            let pause = if crowded {
+                CROWDED_PAUSE
             } else {
-                self.slots.is_empty().then(|| now + self.limits.idle)
+                self.limits.idle
             };
-            match self.wait(deadline, crowded).await {
+            match self.wait(now + pause, crowded).await {
                 Ok(Woken::Progress) => {}
                 Ok(Woken::Elapsed) if !crowded => return None,
                 Ok(Woken::Elapsed) => {
@@ -155,13 +156,8 @@ impl Connection {
 
     /// Waits until there is something to do: bytes to read, an answer that became ready, room to write. Nothing is read
     /// while memory is `crowded`.
-    async fn wait(&mut self, deadline: Option<Instant>, crowded: bool) -> Result<Woken, End> {
-        let sleep = async move {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+    async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
+        let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx) {

@@ -84,6 +84,7 @@ enum Refused {
 
 impl Admission {
     fn admit(self: &Arc<Self>, ip: IpAddr, allowed: &Allowed) -> Result<Admitted, Refused> {
+        let ip = ip.to_canonical();
         let mut open = self.open.lock();
         if open.total >= allowed.total {
             return Err(Refused::Full);

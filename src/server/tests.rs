@@ -383,6 +383,30 @@ async fn connections_are_limited_and_idle_ones_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_too_long_is_idle() {
+    let node = Node::start(&[("connections.max.idle.ms", "300")]).await;
+    let mut client = node.with_topics(&["t"]).await;
+    client
+        .send(&frame(1, 4, &fetch("t", 0, Duration::from_secs(600))))
+        .await;
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_more_than_may_be_sent() {
+    let node = Node::start(&[]).await;
+    let mut client = node.with_topics(&["t"]).await;
+    client
+        .send(&frame(1, 7, &produce("t", -1, &[1; 1_000])))
+        .await;
+    client.answer().await;
+    let mut greedy = fetch("t", 0, Duration::from_secs(600));
+    (greedy.min_bytes, greedy.max_bytes) = (1_000_000, 500);
+    client.send(&frame(2, 4, &greedy)).await;
+    assert!(client.try_answer().await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_wait_for_a_place() {
     let node = Node::start(&[("max.connections", "2")]).await;
     let (mut one, mut two) = (node.connect().await, node.connect().await);

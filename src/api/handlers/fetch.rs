@@ -65,11 +65,10 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
             } else {
                 Arc::from(&*topic.topic)
             };
-            topic.partitions.iter().map(move |index| SessionKey {
-                topic_id: topic.topic_id,
-                topic: Arc::clone(&name),
-                index: *index,
-            })
+            topic
+                .partitions
+                .iter()
+                .map(move |index| SessionKey::new(topic.topic_id, &name, *index))
         })
         .collect();
     let session = SessionRequest {
@@ -100,9 +99,11 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
             }),
         read_committed: request.isolation_level == READ_COMMITTED,
         by_id,
+        as_replica: request.replica_id.max(request.replica_state.replica_id) >= 0,
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
     };
-    let min_bytes = request.min_bytes.max(0) as usize;
+    // More than may be sent is never there.
+    let min_bytes = (request.min_bytes.max(0) as usize).min(limits.max_bytes);
     if converts {
         let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
         return fetch_conversion::handle(context, begun, limits, min_bytes, wait);
