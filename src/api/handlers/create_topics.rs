@@ -1,5 +1,7 @@
 //! CreateTopics (key 19), v0 to v7. KIP-4, KIP-464 (-1 for the broker's defaults), KIP-525 (settings in the answer).
 
+use std::collections::HashMap;
+
 use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
@@ -22,7 +24,7 @@ pub fn handle(
             .map(|topic| topic.name.clone())
             .collect();
         let version = context.api_version;
-        let wanted: Vec<_> = request
+        let wanted: HashMap<_, _> = request
             .topics
             .iter()
             .map(|topic| (topic.name.clone(), topic.replication_factor))
@@ -49,11 +51,9 @@ pub fn handle(
             },
         };
         for topic in &mut response.topics {
-            let more = |(name, factor): &&(ByteString, i16)| {
-                *name == topic.name && *factor > topic.replication_factor
-            };
             if topic.error_code == 0
-                && let Some((_, factor)) = wanted.iter().find(more)
+                && let Some(factor) = wanted.get(&topic.name)
+                && *factor > topic.replication_factor
             {
                 tracing::warn!(
                     topic = %topic.name, wanted = factor, given = topic.replication_factor,

@@ -10,7 +10,9 @@ use crate::config::setting::{Scope, Setting, find};
 use crate::config::topic::{Overrides, TopicSettings};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::controller::topics::check_name;
-use crate::metadata::image::{BROKER_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE};
+use crate::metadata::image::{
+    BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE,
+};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_configs::*;
 
@@ -40,6 +42,10 @@ pub fn handle(
             let described = match resource.resource_type {
                 TOPIC_RESOURCE => topic(&context, &image, &resource.resource_name),
                 BROKER_RESOURCE => broker(&context, &image, &resource.resource_name),
+                // This program's log has no loggers to be set one by one.
+                BROKER_LOGGER_RESOURCE if is_own(&context, &resource.resource_name) => {
+                    Ok(Vec::new())
+                }
                 GROUP_RESOURCE => group(&context, &image, &resource.resource_name),
                 other => Err((
                     ErrorCode::InvalidRequest,
@@ -51,7 +57,12 @@ pub fn handle(
                 Ok(configs) => (ErrorCode::None, ByteString::new(), configs),
                 Err((error, message)) => (error, message.into(), Vec::new()),
             };
-            if let Some(keys) = &resource.configuration_keys {
+            // An empty list asks for all, as none does.
+            if let Some(keys) = resource
+                .configuration_keys
+                .as_ref()
+                .filter(|keys| !keys.is_empty())
+            {
                 configs.retain(|config| keys.contains(&config.name));
             }
             for config in &mut configs {
@@ -71,6 +82,10 @@ pub fn handle(
         ..Default::default()
     }
     .into()
+}
+
+fn is_own(context: &RequestContext, name: &str) -> bool {
+    name.parse() == Ok(context.services.node_id)
 }
 
 /// Leaves out what was not asked for or does not exist in the version.

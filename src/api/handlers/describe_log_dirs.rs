@@ -1,6 +1,7 @@
 //! DescribeLogDirs (key 35), v0 to v5. KIP-113, KIP-827 (space), KIP-1066 (cordoned).
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::api::context::{Reply, RequestContext};
@@ -12,12 +13,15 @@ pub fn handle(
     context: RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Reply<DescribeLogDirsResponse> {
+    let asked: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
+        let each = topics.iter().flat_map(|asked| {
+            let partitions = asked.partitions.iter();
+            partitions.map(|partition| (&*asked.topic, *partition))
+        });
+        each.collect()
+    });
     let wanted = |topic: &str, partition: i32| {
-        request.topics.as_ref().is_none_or(|topics| {
-            topics
-                .iter()
-                .any(|asked| *asked.topic == *topic && asked.partitions.contains(&partition))
-        })
+        (asked.as_ref()).is_none_or(|asked| asked.contains(&(topic, partition)))
     };
     let replicas = &context.services.replicas;
     let manager = replicas.logs();

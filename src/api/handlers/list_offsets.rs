@@ -141,9 +141,12 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
         return -1;
     }
     if timestamp == LATEST {
-        partition.leader_epoch()
-    } else {
-        partition.log.epoch_of(offset)
+        return partition.leader_epoch();
+    }
+    match partition.log.epoch_of(offset) {
+        // Nothing was ever written there: with Kafka the epoch begins when its leader does.
+        -1 if offset >= partition.log.watermarks().high_watermark => partition.leader_epoch(),
+        epoch => epoch,
     }
 }
 

@@ -67,6 +67,9 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
 
 /// Whether a topic is named in a way that its version does not have: by id before version 12, or not at all.
 fn is_ambiguous(request: &MetadataRequest, version: i16) -> bool {
+    if version >= IDS_SINCE && names_ids(request) {
+        return false;
+    }
     request.topics.iter().flatten().any(|topic| {
         if version < IDS_SINCE {
             topic.name.is_none() || !topic.topic_id.is_zero()
@@ -74,6 +77,12 @@ fn is_ambiguous(request: &MetadataRequest, version: i16) -> bool {
             topic.name.is_none() && topic.topic_id.is_zero()
         }
     })
+}
+
+/// Where one topic is named by its id, names do not count, as with Kafka.
+fn names_ids(request: &MetadataRequest) -> bool {
+    let mut topics = request.topics.iter().flatten();
+    topics.any(|topic| !topic.topic_id.is_zero())
 }
 
 fn refused(request: &MetadataRequest) -> MetadataResponse {
@@ -97,15 +106,21 @@ fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
     if version == 0 && topics.is_empty() {
         return None;
     }
+    if names_ids(request) {
+        let mut seen = HashSet::new();
+        let ids = topics.iter().map(|topic| topic.topic_id);
+        return Some(
+            ids.filter(|id| !id.is_zero() && seen.insert(*id))
+                .map(Named::Id)
+                .collect(),
+        );
+    }
     let mut seen = HashSet::new();
+    let names = topics.iter().filter_map(|topic| topic.name.as_ref());
     Some(
-        topics
-            .iter()
-            .filter(|topic| seen.insert((&topic.name, topic.topic_id)))
-            .map(|topic| match &topic.name {
-                Some(name) => Named::Name(name.clone()),
-                None => Named::Id(topic.topic_id),
-            })
+        names
+            .filter(|name| seen.insert(*name))
+            .map(|name| Named::Name(name.clone()))
             .collect(),
     )
 }

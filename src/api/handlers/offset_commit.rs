@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::image::Image;
@@ -70,17 +72,15 @@ pub fn handle(
                 }
             }
         }
-        for topic in std::mem::take(&mut response.topics) {
-            // One entry per topic, its missing partitions first.
-            match refused
-                .iter_mut()
-                .find(|there| there.name == topic.name && there.topic_id == topic.topic_id)
-            {
-                Some(there) => there.partitions.extend(topic.partitions),
-                None => refused.push(topic),
+        // One entry per topic, its missing partitions first.
+        let mut topics: IndexMap<_, OffsetCommitResponseTopic> = IndexMap::new();
+        for topic in refused.into_iter().chain(response.topics) {
+            match topics.entry((topic.name.clone(), topic.topic_id)) {
+                Entry::Occupied(mut there) => there.get_mut().partitions.extend(topic.partitions),
+                Entry::Vacant(place) => drop(place.insert(topic)),
             }
         }
-        response.topics = refused;
+        response.topics = topics.into_values().collect();
         response
     })
 }

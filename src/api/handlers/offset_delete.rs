@@ -2,6 +2,9 @@
 //!
 //! Kafka answers GROUP_SUBSCRIBED_TO_TOPIC per partition, not per group; so do we.
 
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_delete::{
@@ -41,17 +44,17 @@ pub fn handle(
     Reply::later(async move {
         let mut response = context.services.groups.delete_offsets(request).await;
         if response.error_code == 0 {
-            for topic in std::mem::take(&mut response.topics) {
-                // One entry per topic, its missing partitions first.
-                match topics
-                    .iter_mut()
-                    .find(|there: &&mut OffsetDeleteResponseTopic| there.name == topic.name)
-                {
-                    Some(there) => there.partitions.extend(topic.partitions),
-                    None => topics.push(topic),
+            // One entry per topic, its missing partitions first.
+            let mut merged: IndexMap<_, OffsetDeleteResponseTopic> = IndexMap::new();
+            for topic in topics.into_iter().chain(response.topics) {
+                match merged.entry(topic.name.clone()) {
+                    Entry::Occupied(mut there) => {
+                        there.get_mut().partitions.extend(topic.partitions);
+                    }
+                    Entry::Vacant(place) => drop(place.insert(topic)),
                 }
             }
-            response.topics = topics;
+            response.topics = merged.into_values().collect();
         }
         response
     })

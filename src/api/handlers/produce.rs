@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytestring::ByteString;
+use indexmap::IndexMap;
 
 use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
@@ -31,7 +32,10 @@ const BATCHES_SINCE: i16 = 3;
 const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 
-pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<ProduceResponse> {
+pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<ProduceResponse> {
+    if !is_plain(&request) {
+        request.topic_data = distinct(request.topic_data);
+    }
     if request.transactional_id.is_none() && has_transaction(&request) {
         return refuse_all(request, ErrorCode::TransactionalIdAuthorizationFailed);
     }
@@ -50,6 +54,33 @@ pub fn handle(context: RequestContext, request: ProduceRequest) -> Reply<Produce
             _ => ProduceResponse::default(),
         }
     })
+}
+
+/// Whether nothing can be named twice.
+fn is_plain(request: &ProduceRequest) -> bool {
+    matches!(&request.topic_data[..], [topic] if topic.partition_data.len() == 1)
+}
+
+/// Of a partition that is named twice the later records count, and topics without partitions are not answered, as with
+/// Kafka.
+fn distinct(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let mut by_topic: IndexMap<_, IndexMap<i32, PartitionProduceData>> = IndexMap::new();
+    for topic in topics {
+        for data in topic.partition_data {
+            let partitions = by_topic
+                .entry((topic.name.clone(), topic.topic_id))
+                .or_default();
+            partitions.insert(data.index, data);
+        }
+    }
+    by_topic
+        .into_iter()
+        .map(|((name, topic_id), partitions)| TopicProduceData {
+            name,
+            topic_id,
+            partition_data: partitions.into_values().collect(),
+        })
+        .collect()
 }
 
 fn has_transaction(request: &ProduceRequest) -> bool {

@@ -1,5 +1,7 @@
 //! pure: leader elections and reassignments, as a cluster of one node answers them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Decision;
 use crate::metadata::image::{Image, Partition};
 use crate::metadata::record::schema::PartitionChangeRecord;
@@ -173,14 +175,16 @@ pub fn list_reassignments(
     image: &Image,
     request: &ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {
+    let by_name: Option<BTreeMap<&str, BTreeSet<i32>>> = request.topics.as_ref().map(|topics| {
+        let each = topics.iter().rev().map(|asked| {
+            let indexes = asked.partition_indexes.iter().copied().collect();
+            (&*asked.name, indexes)
+        });
+        each.collect()
+    });
     let mut topics = Vec::new();
     for topic in image.topics.iter() {
-        let asked = request.topics.as_ref().map(|topics| {
-            topics
-                .iter()
-                .find(|asked| *asked.name == *topic.name)
-                .map(|asked| &asked.partition_indexes)
-        });
+        let asked = by_name.as_ref().map(|by_name| by_name.get(&*topic.name));
         let partitions: Vec<_> = topic
             .partitions
             .iter()

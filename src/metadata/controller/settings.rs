@@ -12,7 +12,8 @@ use crate::config::topic::{self, Overrides};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
 use crate::metadata::image::{
-    BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE,
+    BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image,
+    TOPIC_RESOURCE,
 };
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
@@ -20,7 +21,6 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
-use crate::wire::message::incremental_alter_configs as incremental;
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResourceResponse as IncrementalResourceResponse, AlterableConfig,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
@@ -47,6 +47,19 @@ pub const LISTENER_SETTINGS: [&str; 3] = [
 /// How many connections some hosts may have.
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
+/// Numbers of threads that can change while a broker runs.
+const THREADS: [&str; 5] = [
+    "num.io.threads",
+    "num.network.threads",
+    "num.replica.fetchers",
+    "num.recovery.threads.per.data.dir",
+    "background.threads",
+];
+
+/// With eligible leader replicas every broker must have the same of these.
+const MIN_ISR: &str = "min.insync.replicas";
+const ELR_FEATURE: &str = "eligible.leader.replicas.version";
+
 /// IncrementalAlterConfigs: each resource succeeds or fails as a whole.
 pub fn incremental_alter(
     image: &Image,
@@ -55,12 +68,12 @@ pub fn incremental_alter(
 ) -> Decision<IncrementalAlterConfigsResponse> {
     let mut records = Vec::new();
     let mut responses = Vec::new();
+    let twice = repeated(
+        (request.resources.iter())
+            .map(|resource| (resource.resource_type, &*resource.resource_name)),
+    );
     for resource in &request.resources {
-        let same = |other: &&incremental::AlterConfigsResource| {
-            other.resource_type == resource.resource_type
-                && other.resource_name == resource.resource_name
-        };
-        let outcome = if request.resources.iter().filter(same).count() == 1 {
+        let outcome = if !twice.contains(&(resource.resource_type, &*resource.resource_name)) {
             changed(
                 image,
                 resource.resource_type,
@@ -78,10 +91,7 @@ pub fn incremental_alter(
                 )
             })
         } else {
-            Err((
-                ErrorCode::InvalidRequest,
-                "Each resource must appear at most once.".to_owned(),
-            ))
+            Err(named_twice())
         };
         let (code, message) = split(outcome, request.validate_only, &mut records);
         responses.push(IncrementalResourceResponse {
@@ -100,6 +110,17 @@ pub fn incremental_alter(
     }
 }
 
+/// What comes more than once.
+fn repeated<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    all.filter(|one| !seen.insert(*one)).collect()
+}
+
+fn named_twice() -> Refusal {
+    let why = "Each resource must appear at most once.".to_owned();
+    (ErrorCode::InvalidRequest, why)
+}
+
 /// AlterConfigs: what a request does not name goes back to its default.
 pub fn alter(
     image: &Image,
@@ -108,12 +129,27 @@ pub fn alter(
 ) -> Decision<AlterConfigsResponse> {
     let mut records = Vec::new();
     let mut responses = Vec::new();
+    let twice = repeated(
+        (request.resources.iter())
+            .map(|resource| (resource.resource_type, &*resource.resource_name)),
+    );
     for resource in &request.resources {
         let mut target = Overrides::new();
         let mut outcome = Ok(());
+        if twice.contains(&(resource.resource_type, &*resource.resource_name)) {
+            outcome = Err(named_twice());
+        } else if resource.resource_type == BROKER_LOGGER_RESOURCE {
+            let why = "AlterConfigs does not know loggers; IncrementalAlterConfigs does.";
+            outcome = Err((ErrorCode::InvalidRequest, why.to_owned()));
+        }
         for config in &resource.configs {
             match &config.value {
-                Some(value) => drop(target.insert(config.name.to_string(), value.to_string())),
+                Some(value) => {
+                    let before = target.insert(config.name.to_string(), value.to_string());
+                    if before.is_some() {
+                        outcome = Err(duplicate_keys());
+                    }
+                }
                 None => {
                     outcome = Err((
                         ErrorCode::InvalidRequest,
@@ -146,6 +182,11 @@ pub fn alter(
             ..Default::default()
         },
     }
+}
+
+fn duplicate_keys() -> Refusal {
+    let why = "Error due to duplicate config keys".to_owned();
+    (ErrorCode::InvalidRequest, why)
 }
 
 fn split(
@@ -189,10 +230,7 @@ fn changed(
     for config in configs {
         let key = config.name.to_string();
         if !seen.insert(key.clone()) {
-            return Err((
-                ErrorCode::InvalidRequest,
-                "Error due to duplicate config keys".to_owned(),
-            ));
+            return Err(duplicate_keys());
         }
         match (config.config_operation, &config.value) {
             (DELETE, _) => drop(target.remove(&key)),
@@ -216,15 +254,13 @@ fn changed(
                     .get(&key)
                     .cloned()
                     .or_else(|| in_force(image, resource_type, &key, context));
-                let mut words: Vec<String> = list(current.as_deref().unwrap_or_default())
-                    .map(str::to_owned)
-                    .collect();
-                for word in list(value) {
-                    if config.config_operation == SUBTRACT {
-                        words.retain(|other| other != word);
-                    } else if !words.iter().any(|other| other == word) {
-                        words.push(word.to_owned());
-                    }
+                let mut words: Vec<&str> = list(current.as_deref().unwrap_or_default()).collect();
+                if config.config_operation == SUBTRACT {
+                    let gone: BTreeSet<&str> = java_words(value).collect();
+                    words.retain(|word| !gone.contains(word));
+                } else {
+                    let mut there: BTreeSet<&str> = words.iter().copied().collect();
+                    words.extend(java_words(value).filter(|word| there.insert(word)));
                 }
                 target.insert(key, words.join(","));
             }
@@ -243,6 +279,20 @@ fn changed(
         }
     }
     Ok(target)
+}
+
+/// What Java's `split` makes of a list: an empty text is one empty word, and at the end empty words do not count.
+fn java_words(text: &str) -> impl Iterator<Item = &str> {
+    let text = if text.is_empty() {
+        None
+    } else {
+        Some(text.trim_end_matches(','))
+    };
+    let words = text
+        .filter(|text| !text.is_empty())
+        .map(|text| text.split(','));
+    let nothing = text.is_none().then_some("");
+    words.into_iter().flatten().chain(nothing)
 }
 
 fn in_force(image: &Image, resource_type: i8, key: &str, context: &Context<'_>) -> Option<String> {
@@ -270,7 +320,7 @@ fn replace(
         .overrides(resource_type, name)
         .map(|own| (**own).clone())
         .unwrap_or_default();
-    check_values(resource_type, name, &target, &current, context)?;
+    check_values(image, resource_type, name, &target, &current, context)?;
     let record = |key: &str, value: Option<&String>| {
         ConfigRecord {
             resource_type,
@@ -340,6 +390,10 @@ fn check_resource(
             ErrorCode::InvalidRequest,
             "Client metrics are not supported yet.".to_owned(),
         )),
+        BROKER_LOGGER_RESOURCE if name.parse() == Ok(context.node_id) => Err((
+            ErrorCode::InvalidConfig,
+            "This program's log has no loggers to be set one by one.".to_owned(),
+        )),
         other => Err((
             ErrorCode::InvalidRequest,
             format!("Unknown resource type {other}"),
@@ -348,6 +402,7 @@ fn check_resource(
 }
 
 fn check_values(
+    image: &Image,
     resource_type: i8,
     name: &str,
     target: &Overrides,
@@ -358,6 +413,18 @@ fn check_values(
     match resource_type {
         TOPIC_RESOURCE => topic::check(target).map_err(invalid),
         BROKER_RESOURCE => {
+            let elr = image.feature(ELR_FEATURE) > 0;
+            let gone = current.contains_key(MIN_ISR) && !target.contains_key(MIN_ISR);
+            if elr && name.is_empty() && gone {
+                return Err(invalid(format!(
+                    "Cluster-level {MIN_ISR} cannot be removed while ELR is enabled."
+                )));
+            }
+            if elr && !name.is_empty() && target.contains_key(MIN_ISR) {
+                return Err(invalid(format!(
+                    "Broker-level {MIN_ISR} cannot be altered while ELR is enabled."
+                )));
+            }
             for (key, value) in target
                 .iter()
                 .filter(|(key, value)| current.get(*key) != Some(value))
@@ -383,9 +450,13 @@ fn check_values(
                         format!("Cannot update these configs dynamically: [{key}]"),
                     ));
                 }
+                let invalid = |why: String| (ErrorCode::InvalidRequest, why);
                 setting.check(value).map_err(invalid)?;
                 if key == CONNECTIONS_PER_IP {
                     connections_per_ip(value).map_err(invalid)?;
+                }
+                if THREADS.contains(&key.as_str()) {
+                    check_threads(key, value, current, context).map_err(invalid)?;
                 }
             }
             if LISTENER_SETTINGS
@@ -405,6 +476,24 @@ fn check_values(
             }
             Ok(())
         }
+    }
+}
+
+/// Kafka lets the number of threads of a running broker go to the half or the double, not further.
+fn check_threads(
+    key: &str,
+    value: &str,
+    current: &Overrides,
+    context: &Context<'_>,
+) -> Result<(), String> {
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<i64>().ok());
+    let now =
+        number(current.get(key).map(String::as_str)).or_else(|| number(context.settings.get(key)));
+    match (now, number(Some(value))) {
+        (Some(now), Some(wanted)) if wanted < now / 2 || wanted > now * 2 => Err(format!(
+            "{key} can go from {now} to its half or its double, not to {wanted}"
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,8 @@ use crate::wire::message::delete_topics::{
 const TOPIC_NAME_MAX: usize = 249;
 /// Partitions that one request may create: what fits into one atomic batch of the metadata log.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+/// Records that one request may make, topics, partitions and settings together.
+const RECORDS_PER_REQUEST_MAX: usize = 10_000;
 
 /// The topic whose one partition is the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -65,11 +67,12 @@ fn collision(image: &Image, name: &str) -> Option<String> {
     if !name.contains(['.', '_']) {
         return None;
     }
-    let folded = name.replace('.', "_");
+    let folded = |letter: u8| if letter == b'.' { b'_' } else { letter };
+    let collides = |other: &str| other.bytes().map(folded).eq(name.bytes().map(folded));
     image
         .topics
         .iter()
-        .find(|topic| topic.name.replace('.', "_") == folded)
+        .find(|topic| topic.name.len() == name.len() && collides(&topic.name))
         .map(|topic| {
             format!(
                 "Topic '{name}' collides with existing topic: {}",
@@ -90,12 +93,11 @@ pub fn create(
     }
     let mut records = Vec::new();
     let mut results = Vec::new();
+    let mut told = BTreeSet::new();
+    let mut made = 0;
     for topic in &request.topics {
         if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
-            if !results
-                .iter()
-                .any(|result: &CreatableTopicResult| result.name == topic.name)
-            {
+            if told.insert(&*topic.name) {
                 results.push(refused(
                     &topic.name,
                     (
@@ -108,6 +110,10 @@ pub fn create(
         }
         match create_one(image, topic, &mut context) {
             Ok((created, result)) => {
+                made += created.len();
+                if made > RECORDS_PER_REQUEST_MAX {
+                    return too_much(request);
+                }
                 if !request.validate_only {
                     records.extend(created);
                 }
@@ -120,6 +126,26 @@ pub fn create(
         records,
         answer: CreateTopicsResponse {
             topics: results,
+            ..Default::default()
+        },
+    }
+}
+
+/// Together they are too many: nothing of the request happens.
+fn too_much(request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
+    let refusal = |topic: &CreatableTopic| {
+        let why = "Unable to perform excessively large batch operation.".to_owned();
+        refused(&topic.name, (ErrorCode::PolicyViolation, why))
+    };
+    let names: BTreeMap<&str, &CreatableTopic> = request
+        .topics
+        .iter()
+        .map(|topic| (&*topic.name, topic))
+        .collect();
+    Decision {
+        records: Vec::new(),
+        answer: CreateTopicsResponse {
+            topics: names.into_values().map(refusal).collect(),
             ..Default::default()
         },
     }
@@ -576,9 +602,10 @@ pub fn create_partitions(
     }
     let mut records = Vec::new();
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::new();
+    let mut told = BTreeSet::new();
     for topic in &request.topics {
         let outcome = if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
-            if results.iter().any(|result| result.name == topic.name) {
+            if !told.insert(&*topic.name) {
                 continue;
             }
             Err((
