@@ -5,9 +5,11 @@
 //! `DIFFERENCES.md` lists the scenes whose answers differ, and why; any other difference fails, and so does a listed one
 //! that is not seen any more.
 
+mod fetches;
 mod groups;
 mod pair;
 mod records;
+mod settings;
 mod topics;
 mod transactions;
 
@@ -36,6 +38,8 @@ fn every_api_answers_as_apache_kafka_does() -> Result<()> {
     records::play(&mut pair)?;
     groups::play(&mut pair)?;
     transactions::play(&mut pair)?;
+    fetches::play(&mut pair)?;
+    settings::play(&mut pair)?;
 
     let listed = listed();
     let seen: BTreeSet<String> = pair

@@ -147,6 +147,11 @@ impl Pair {
             (r"replica_directory_id: \S+,", "DIRECTORY-ID"),
             (r#"log_dir: "[^"]*""#, "DIR"),
             (r"producer_id: \d+", "PRODUCER"),
+            (r"session_id: [1-9]\d*", "SESSION"),
+            (
+                r#"documentation: Some\("(?:[^"\\]|\\.)*"\)"#,
+                "DOCUMENTATION",
+            ),
             (r"(total|usable)_bytes: \d+", "BYTES"),
             // Texts of errors are our own, and sometimes there is one where Kafka has none.
             (
