@@ -25,7 +25,7 @@ use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed}
 use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
-use super::producer_state::{Checked, Producer, ProducerStates};
+use super::producer_state::{Admission, Checked, Marker, Producer, ProducerStates};
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
@@ -663,6 +663,28 @@ impl PartitionLog {
         self.state.lock().producers.last_marker(producer_id)
     }
 
+    /// See [`ProducerStates::check_joining`].
+    pub fn check_joining(
+        &self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        admission: Admission,
+    ) -> Result<(), ErrorCode> {
+        let state = self.state.lock();
+        state.producers.check_joining(producer_id, epoch, admission)
+    }
+
+    /// See [`ProducerStates::check_marker`].
+    pub fn check_marker(
+        &self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        marker: Marker,
+    ) -> Result<(), AppendError> {
+        let state = self.state.lock();
+        state.producers.check_marker(producer_id, epoch, marker)
+    }
+
     /// Closes the log so that it opens without recovery.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
@@ -838,7 +860,9 @@ impl State {
         origin: Origin,
     ) -> Result<Option<Appended>, AppendError> {
         if let Some(marker) = valid.marker {
-            self.producers.check_marker(&valid.header, marker)?;
+            let header = &valid.header;
+            self.producers
+                .check_marker(header.producer_id, header.producer_epoch, marker)?;
             return Ok(None);
         }
         if origin == Origin::Internal || !valid.header.has_producer_id() {

@@ -91,6 +91,9 @@ pub struct Admission {
     pub last_marker: Option<Offset>,
     /// The client is of `transaction.version` 2 (KIP-890): unknown here, it begins with sequence 0.
     pub begins_at_zero: bool,
+    /// False where `transaction.partition.verification.enable` is: then nobody vouches for the batch, and it may open a
+    /// transaction that nobody ends.
+    pub verified: bool,
 }
 
 /// What a checked batch is.
@@ -214,8 +217,7 @@ impl ProducerStates {
         {
             return Ok(());
         }
-        let admission = admission
-            .filter(|admission| admission.last_marker == self.last_marker(batch.producer_id));
+        let admission = admission.filter(|admission| self.is_fresh(batch.producer_id, *admission));
         let Some(admission) = admission else {
             return Err(AppendError::refused(
                 ErrorCode::InvalidTxnState,
@@ -240,19 +242,46 @@ impl ProducerStates {
         Ok(())
     }
 
+    fn is_fresh(&self, id: ProducerId, admission: Admission) -> bool {
+        !admission.verified || admission.last_marker == self.last_marker(id)
+    }
+
+    /// Checks that what a coordinator writes into a producer's transaction, offsets for instance, still belongs to it.
+    ///
+    /// Errors: `INVALID_PRODUCER_EPOCH`, `INVALID_TXN_STATE`.
+    pub fn check_joining(
+        &self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        admission: Admission,
+    ) -> Result<(), ErrorCode> {
+        if self.get(id).is_some_and(|known| epoch < known.epoch) {
+            Err(ErrorCode::InvalidProducerEpoch)
+        } else if self.has_open_transaction(id, epoch) || self.is_fresh(id, admission) {
+            Ok(())
+        } else {
+            Err(ErrorCode::InvalidTxnState)
+        }
+    }
+
     /// Checks a marker before it is appended.
     ///
     /// Refusals: `INVALID_PRODUCER_EPOCH`, `TRANSACTION_COORDINATOR_FENCED`.
-    pub fn check_marker(&self, batch: &BatchHeader, marker: Marker) -> Result<(), AppendError> {
-        let Some(producer) = self.producers.get(&batch.producer_id) else {
+    pub fn check_marker(
+        &self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        marker: Marker,
+    ) -> Result<(), AppendError> {
+        let Some(producer) = self.producers.get(&id) else {
             return Ok(());
         };
-        if batch.producer_epoch < producer.epoch {
+        if epoch < producer.epoch {
             return Err(AppendError::refused(
                 ErrorCode::InvalidProducerEpoch,
                 format!(
-                    "marker of producer {} has epoch {}, but the last one seen is {}",
-                    batch.producer_id, batch.producer_epoch, producer.epoch
+                    "marker of producer {id} has epoch {epoch}, but the last one seen is {}",
+                    producer.epoch
                 ),
             ));
         }
@@ -570,6 +599,7 @@ mod tests {
         let admission = Admission {
             last_marker: states.last_marker(1),
             begins_at_zero: false,
+            verified: true,
         };
         let opening = |states: &ProducerStates, admission| {
             states
@@ -591,6 +621,7 @@ mod tests {
         let admission = Admission {
             last_marker: states.last_marker(1),
             begins_at_zero: true,
+            verified: true,
         };
         assert_eq!(opening(&states, Some(admission)), Ok(()));
         let stranger = states.check_opening(
@@ -598,11 +629,48 @@ mod tests {
             Some(Admission {
                 last_marker: None,
                 begins_at_zero: true,
+                verified: true,
             }),
         );
         assert_eq!(
             stranger.map_err(|error| error.code()),
             Err(ErrorCode::OutOfOrderSequenceNumber)
         );
+    }
+
+    #[test]
+    fn offsets_that_were_under_way_for_too_long_join_no_transaction() {
+        let mut states = ProducerStates::default();
+        let asked = |states: &ProducerStates, verified| Admission {
+            last_marker: states.last_marker(1),
+            begins_at_zero: false,
+            verified,
+        };
+        let marker = Marker {
+            committed: false,
+            coordinator_epoch: 0,
+        };
+        let before = asked(&states, true);
+        assert_eq!(states.check_joining(1, 4, before), Ok(()));
+        states.apply(&batch(1, 4, -1, 1, 10, true));
+        states.apply_marker(&batch(1, 4, -1, 1, 11, true), marker);
+        assert_eq!(
+            states.check_joining(1, 4, before),
+            Err(ErrorCode::InvalidTxnState)
+        );
+        assert_eq!(states.check_joining(1, 4, asked(&states, true)), Ok(()));
+        // Where nobody is asked, only the epoch tells.
+        let anybody = Admission {
+            verified: false,
+            ..before
+        };
+        assert_eq!(states.check_joining(1, 4, anybody), Ok(()));
+        assert_eq!(
+            states.check_joining(1, 3, anybody),
+            Err(ErrorCode::InvalidProducerEpoch)
+        );
+        // They belong to the one that was begun since.
+        states.apply(&batch(1, 4, -1, 1, 12, true));
+        assert_eq!(states.check_joining(1, 4, before), Ok(()));
     }
 }

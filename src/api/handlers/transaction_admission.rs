@@ -68,6 +68,7 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
                 Admission {
                     last_marker: partition.log.last_marker(header.producer_id),
                     begins_at_zero: context.api_version >= JOINS,
+                    verified: verifies(context),
                 },
             );
             unknown
@@ -106,11 +107,14 @@ pub async fn admit(
         };
         let txns = &context.services.txns;
         let verdict = if context.api_version >= JOINS {
+            // Also where nothing is verified: who else would tell the coordinator?
             txns.add(speaker, partitions, BUMPING)
                 .await
                 .map(|()| Vec::new())
-        } else {
+        } else if verifies(context) {
             txns.verify(speaker, partitions).await
+        } else {
+            Ok(Vec::new())
         };
         match verdict {
             Ok(verdicts) => refusals.extend(
@@ -126,6 +130,15 @@ pub async fn admit(
         }
     }
     refusals
+}
+
+/// Whether a transaction's coordinator is asked about what others told it (KIP-890, part 1).
+pub fn verifies(context: &RequestContext) -> bool {
+    let image = context.services.image.load();
+    context
+        .services
+        .settings(&image)
+        .boolean("transaction.partition.verification.enable")
 }
 
 /// What a producer makes of the coordinator's error.

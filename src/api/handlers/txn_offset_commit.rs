@@ -1,12 +1,18 @@
 //! TxnOffsetCommit (key 28), v0 to v5. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
 //! transaction by themselves, v5).
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
 use super::add_offsets_to_txn::offsets_of;
+use super::transaction_admission::verifies;
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::group::request::Precondition;
+use crate::coordinator::topic::GROUP_TOPIC;
 use crate::coordinator::txn::machine::BUMPING;
 use crate::coordinator::txn::request::Speaker;
+use crate::log::producer_state::Admission;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
@@ -67,12 +73,13 @@ pub fn handle(
         .into();
     }
     Reply::later(async move {
-        if let Err(error) = admit(&context, &request).await {
-            refused.extend(request.topics.iter().map(|topic| refuse(topic, error)));
-        } else {
-            let groups = &context.services.groups;
-            let answer = groups.commit_offsets_in_transaction(request).await;
-            refused.extend(answer.topics);
+        match admit(&context, &request).await {
+            Err(error) => refused.extend(request.topics.iter().map(|topic| refuse(topic, error))),
+            Ok(still) => {
+                let groups = &context.services.groups;
+                let answer = groups.commit_offsets_in_transaction(request, still).await;
+                refused.extend(answer.topics);
+            }
         }
         TxnOffsetCommitResponse {
             topics: refused,
@@ -81,11 +88,37 @@ pub fn handle(
     })
 }
 
-/// Offsets may only be part of a transaction that knows of them: the coordinator is told, or asked.
+/// Offsets may only be part of a transaction that knows of them: the coordinator is told, or asked. What it said may be
+/// old news when the offsets are appended; by then the log knows better.
 async fn admit(
     context: &RequestContext,
     request: &TxnOffsetCommitRequest,
-) -> Result<(), ErrorCode> {
+) -> Result<Precondition, ErrorCode> {
+    let (producer_id, epoch) = (request.producer_id, request.producer_epoch);
+    let partition = context.services.groups.partition_of(&request.group_id);
+    let log = context
+        .services
+        .replicas
+        .partition(GROUP_TOPIC, partition)
+        .map(|partition| Arc::clone(&partition.log));
+    let admission = Admission {
+        last_marker: log
+            .as_ref()
+            .ok()
+            .and_then(|log| log.last_marker(producer_id)),
+        begins_at_zero: false,
+        verified: verifies(context),
+    };
+    if context.api_version >= JOINS || admission.verified {
+        ask(context, request).await?;
+    }
+    let log = log.map_err(|_| ErrorCode::NotCoordinator)?;
+    Ok(Precondition::new(move || {
+        log.check_joining(producer_id, epoch, admission)
+    }))
+}
+
+async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
     let txns = &context.services.txns;
     let speaker = Speaker {
         transactional_id: request.transactional_id.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::classic::rebalance::{refused_join, refused_sync};
-use super::request::{GroupAnswer, GroupRequest, Join};
+use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::base::ids::PartitionIndex;
@@ -171,6 +171,7 @@ impl GroupHandle {
     pub async fn commit_offsets_in_transaction(
         &self,
         request: TxnOffsetCommitRequest,
+        precondition: Precondition,
     ) -> TxnOffsetCommitResponse {
         let group = request.group_id.clone();
         let topics: Vec<_> = request
@@ -188,7 +189,7 @@ impl GroupHandle {
         ask!(
             self,
             &group,
-            GroupRequest::CommitOffsetsInTransaction(request),
+            GroupRequest::CommitOffsetsInTransaction(request, precondition),
             CommitOffsetsInTransaction
         )
         .unwrap_or_else(|error| TxnOffsetCommitResponse {
@@ -263,7 +264,7 @@ impl GroupHandle {
         types: &[ByteString],
     ) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();
-        for partition in self.coordinator.active().await {
+        for partition in self.coordinator.all_active().await? {
             let request = GroupRequest::List {
                 states: states.to_vec(),
                 types: types.to_vec(),
@@ -303,10 +304,12 @@ impl GroupHandle {
         &self,
         partition: PartitionIndex,
         marker: Marker,
+        precondition: Precondition,
     ) -> Result<(), ErrorCode> {
-        self.coordinator
-            .ask(partition, GroupRequest::EndTransaction(marker))
-            .await
-            .map(|_| ())
+        let request = GroupRequest::EndTransaction(marker, precondition);
+        match self.coordinator.ask(partition, request).await? {
+            GroupAnswer::Refused(error) => Err(error),
+            _ => Ok(()),
+        }
     }
 }

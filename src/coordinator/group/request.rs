@@ -1,6 +1,12 @@
 //! pure: what a group shard is asked, and what it answers: the protocol's own messages, and what a handler knows besides.
 
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
 use bytestring::ByteString;
+
+use crate::coordinator::runtime::shard::Marker;
+use crate::wire::error_code::ErrorCode;
 
 use crate::wire::message::delete_groups::DeletableGroupResult;
 use crate::wire::message::describe_groups::DescribedGroup;
@@ -29,6 +35,27 @@ pub struct Join {
     pub fresh: [u8; 16],
 }
 
+/// What the log of the partition has to say about a record of a transaction at the moment at which it is appended. It
+/// comes in with the request, as the time does: when a request waited in the queue, a marker may have overtaken it.
+#[derive(Clone)]
+pub struct Precondition(Arc<dyn Fn() -> Result<(), ErrorCode> + Send + Sync>);
+
+impl Precondition {
+    pub fn new(check: impl Fn() -> Result<(), ErrorCode> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    pub fn check(&self) -> Result<(), ErrorCode> {
+        (self.0)()
+    }
+}
+
+impl Debug for Precondition {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Precondition")
+    }
+}
+
 /// A request to a group shard.
 #[derive(Clone, Debug)]
 pub enum GroupRequest {
@@ -37,7 +64,7 @@ pub enum GroupRequest {
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
     CommitOffsets(OffsetCommitRequest),
-    CommitOffsetsInTransaction(TxnOffsetCommitRequest),
+    CommitOffsetsInTransaction(TxnOffsetCommitRequest, Precondition),
     /// The answer's error is UNSTABLE_OFFSET_COMMIT for offsets in doubt if `require_stable`.
     FetchOffsets {
         group: OffsetFetchRequestGroup,
@@ -58,7 +85,7 @@ pub enum GroupRequest {
     /// These topics are gone.
     TopicsDeleted(Vec<ByteString>),
     /// A producer's transaction with offsets in this partition has ended.
-    EndTransaction(crate::coordinator::runtime::shard::Marker),
+    EndTransaction(Marker, Precondition),
 }
 
 /// Answers, by the request that they are to.
@@ -75,5 +102,6 @@ pub enum GroupAnswer {
     Describe(DescribedGroup),
     List(Vec<ListedGroup>),
     Delete(DeletableGroupResult),
+    Refused(ErrorCode),
     Done,
 }

@@ -9,7 +9,7 @@ use super::classic::rebalance::{GroupTimer, Scene, refused_join, refused_sync};
 use super::offsets::Offsets;
 use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
-use super::request::{GroupAnswer, GroupRequest, Join};
+use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
 use super::settings::GroupSettings;
 use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
@@ -130,8 +130,8 @@ impl Shard for GroupShard {
                 let answer = self.commit(now, &request, out);
                 out.answer(ticket, GroupAnswer::CommitOffsets(answer));
             }
-            GroupRequest::CommitOffsetsInTransaction(request) => {
-                let answer = self.commit_in_transaction(now, &request, out);
+            GroupRequest::CommitOffsetsInTransaction(request, precondition) => {
+                let answer = self.commit_in_transaction(now, &request, &precondition, out);
                 out.answer(ticket, GroupAnswer::CommitOffsetsInTransaction(answer));
             }
             GroupRequest::FetchOffsets {
@@ -175,10 +175,16 @@ impl Shard for GroupShard {
                 }
                 out.answer(ticket, GroupAnswer::Done);
             }
-            GroupRequest::EndTransaction(marker) => {
-                out.marker = Some(marker);
-                self.apply_marker(marker);
-                out.answer(ticket, GroupAnswer::Done);
+            GroupRequest::EndTransaction(marker, precondition) => {
+                let answer = match precondition.check() {
+                    Ok(()) => {
+                        out.marker = Some(marker);
+                        self.apply_marker(marker);
+                        GroupAnswer::Done
+                    }
+                    Err(error) => GroupAnswer::Refused(error),
+                };
+                out.answer(ticket, answer);
             }
         }
     }
@@ -445,15 +451,18 @@ impl GroupShard {
         &mut self,
         now: Moment,
         request: &TxnOffsetCommitRequest,
+        precondition: &Precondition,
         out: &mut Output<GroupAnswer>,
     ) -> TxnOffsetCommitResponse {
-        let checked = self.check_commit(
-            &request.group_id,
-            &request.member_id,
-            request.group_instance_id.as_deref(),
-            request.generation_id_or_member_epoch,
-            true,
-        );
+        let checked = self
+            .check_commit(
+                &request.group_id,
+                &request.member_id,
+                request.group_instance_id.as_deref(),
+                request.generation_id_or_member_epoch,
+                true,
+            )
+            .and_then(|()| precondition.check());
         out.producer = Some((request.producer_id, request.producer_epoch));
         let group = owned(&request.group_id);
         let mut topics = Vec::with_capacity(request.topics.len());

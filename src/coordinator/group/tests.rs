@@ -3,7 +3,7 @@
 //! ```text
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
-//! txn PRODUCER t-0=5   end PRODUCER commit|abort   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
+//! txn PRODUCER t-0=5 [late]   end PRODUCER commit|abort [late]   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
 //! describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::request::{GroupAnswer, GroupRequest, Join};
+use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::coordinator::runtime::shard::{
@@ -347,34 +347,40 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 })
                 .collect(),
         }),
-        "txn" => GroupRequest::CommitOffsetsInTransaction(TxnOffsetCommitRequest {
-            transactional_id: "x".into(),
-            group_id: group(),
-            producer_id: plain[0].parse().expect("a producer"),
-            generation_id_or_member_epoch: number("gen", -1) as i32,
-            member_id: named("id").map(long_id).unwrap_or_default(),
-            topics: partitions(plain[1])
-                .into_iter()
-                .map(
-                    |(name, partition_index, offset)| TxnOffsetCommitRequestTopic {
-                        name,
-                        partitions: vec![TxnOffsetCommitRequestPartition {
-                            partition_index,
-                            committed_offset: offset,
-                            ..TxnOffsetCommitRequestPartition::default()
-                        }],
-                        ..TxnOffsetCommitRequestTopic::default()
-                    },
-                )
-                .collect(),
-            ..TxnOffsetCommitRequest::default()
-        }),
-        "end" => GroupRequest::EndTransaction(Marker {
-            producer_id: plain[0].parse().expect("a producer"),
-            producer_epoch: 0,
-            coordinator_epoch: 0,
-            commit: plain[1] == "commit",
-        }),
+        "txn" => GroupRequest::CommitOffsetsInTransaction(
+            TxnOffsetCommitRequest {
+                transactional_id: "x".into(),
+                group_id: group(),
+                producer_id: plain[0].parse().expect("a producer"),
+                generation_id_or_member_epoch: number("gen", -1) as i32,
+                member_id: named("id").map(long_id).unwrap_or_default(),
+                topics: partitions(plain[1])
+                    .into_iter()
+                    .map(
+                        |(name, partition_index, offset)| TxnOffsetCommitRequestTopic {
+                            name,
+                            partitions: vec![TxnOffsetCommitRequestPartition {
+                                partition_index,
+                                committed_offset: offset,
+                                ..TxnOffsetCommitRequestPartition::default()
+                            }],
+                            ..TxnOffsetCommitRequestTopic::default()
+                        },
+                    )
+                    .collect(),
+                ..TxnOffsetCommitRequest::default()
+            },
+            still(plain.contains(&"late")),
+        ),
+        "end" => GroupRequest::EndTransaction(
+            Marker {
+                producer_id: plain[0].parse().expect("a producer"),
+                producer_epoch: 0,
+                coordinator_epoch: 0,
+                commit: plain[1] == "commit",
+            },
+            still(plain.contains(&"late")),
+        ),
         "fetch" => GroupRequest::FetchOffsets {
             group: OffsetFetchRequestGroup {
                 group_id: group(),
@@ -483,6 +489,7 @@ fn describe(answer: &GroupAnswer) -> String {
                 .collect();
             format!("txn {}", each.join(" "))
         }
+        GroupAnswer::Refused(refusal) => format!("refused {}", error(refusal.code())),
         GroupAnswer::FetchOffsets(fetch) => {
             let mut text = "fetch".to_owned();
             for topic in &fetch.topics {
@@ -548,4 +555,15 @@ fn describe(answer: &GroupAnswer) -> String {
         GroupAnswer::Delete(delete) => format!("delete {}", error(delete.error_code)),
         GroupAnswer::Done => "done".to_owned(),
     }
+}
+
+/// What the log of the partition says: nothing against it, or that a marker was faster.
+fn still(late: bool) -> Precondition {
+    Precondition::new(move || {
+        if late {
+            Err(ErrorCode::InvalidTxnState)
+        } else {
+            Ok(())
+        }
+    })
 }

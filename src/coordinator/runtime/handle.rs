@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::log::RecordLog;
 use super::shard::Shard;
-use super::task::{Event, MakeShard, Task};
+use super::task::{Event, MakeShard, Slots, Task};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
@@ -84,9 +84,24 @@ impl<S: Shard> Coordinator<S> {
 
     /// The partitions that can answer now.
     pub async fn active(&self) -> Vec<PartitionIndex> {
+        self.slots().await.active
+    }
+
+    /// The same for those who want to hear of everything.
+    ///
+    /// Errors: `CoordinatorLoadInProgress` while some cannot answer yet.
+    pub async fn all_active(&self) -> Result<Vec<PartitionIndex>, ErrorCode> {
+        let slots = self.slots().await;
+        if slots.is_loading {
+            return Err(ErrorCode::CoordinatorLoadInProgress);
+        }
+        Ok(slots.active)
+    }
+
+    async fn slots(&self) -> Slots {
         let (reply, answer) = oneshot::channel();
-        if self.queue.send(Event::Active(reply)).await.is_err() {
-            return Vec::new();
+        if self.queue.send(Event::Slots(reply)).await.is_err() {
+            return Slots::default();
         }
         answer.await.unwrap_or_default()
     }

@@ -37,8 +37,8 @@ pub enum Event<S: Shard> {
         request: S::Request,
         reply: Reply<S>,
     },
-    /// Which partitions can answer.
-    Active(oneshot::Sender<Vec<PartitionIndex>>),
+    /// Which partitions are here.
+    Slots(oneshot::Sender<Slots>),
     /// This node leads the partition as of this epoch.
     Elected(PartitionIndex, LeaderEpoch),
     /// It does not any more.
@@ -48,6 +48,14 @@ pub enum Event<S: Shard> {
         epoch: LeaderEpoch,
         result: Result<(Box<S>, Loaded), LoadError>,
     },
+}
+
+/// The partitions that this node leads.
+#[derive(Debug, Default)]
+pub struct Slots {
+    pub active: Vec<PartitionIndex>,
+    /// Whether there are others, which cannot answer yet.
+    pub is_loading: bool,
 }
 
 /// Makes an empty shard for a partition of this leader epoch.
@@ -200,15 +208,16 @@ impl<S: Shard> Task<S> {
                 request,
                 reply,
             } => self.on_request(partition, request, reply),
-            Event::Active(reply) => {
-                let active = self
+            Event::Slots(reply) => {
+                let active: Vec<PartitionIndex> = self
                     .slots
                     .iter()
                     .filter(|(_, slot)| matches!(slot, Slot::Active(_)))
                     .map(|(partition, _)| *partition)
                     .collect();
+                let is_loading = active.len() < self.slots.len();
                 // Nobody waits any more: fine.
-                let _ = reply.send(active);
+                let _ = reply.send(Slots { active, is_loading });
             }
             Event::Elected(partition, epoch) => self.on_elected(partition, epoch),
             Event::Resigned(partition) => {

@@ -180,7 +180,7 @@ impl TxnHandle {
         pattern: Option<&Regex>,
     ) -> Result<Vec<Description>, ErrorCode> {
         let mut all = Vec::new();
-        for partition in self.coordinator.active().await {
+        for partition in self.coordinator.all_active().await? {
             let request = TxnRequest::List {
                 states: states.to_vec(),
                 producer_ids: producer_ids.to_vec(),

@@ -4,6 +4,7 @@
 //! transaction true; every other goes straight to its partition.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::machine::{Outcome, Partitions};
@@ -12,10 +13,12 @@ use super::shard::TxnShard;
 use crate::base::ids::PartitionIndex;
 use crate::base::time::Clock;
 use crate::coordinator::group::handle::GroupHandle;
+use crate::coordinator::group::request::Precondition;
 use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::log::append::Origin;
+use crate::log::producer_state as log;
 use crate::replica::manager::ReplicaManager;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -44,7 +47,16 @@ impl MarkerWriter {
         marker: Marker,
     ) -> Result<(), ErrorCode> {
         if topic == GROUP_TOPIC {
-            return self.groups.end_transaction(partition, marker).await;
+            let log = Arc::clone(&self.replicas.partition(topic, partition)?.log);
+            let still = Precondition::new(move || {
+                let word = log::Marker {
+                    committed: marker.commit,
+                    coordinator_epoch: marker.coordinator_epoch,
+                };
+                log.check_marker(marker.producer_id, marker.producer_epoch, word)
+                    .map_err(|error| error.code())
+            });
+            return self.groups.end_transaction(partition, marker, still).await;
         }
         let now = Clock.now();
         let mut builder = BatchBuilder::new(Compression::None)

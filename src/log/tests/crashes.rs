@@ -299,6 +299,7 @@ impl Story {
                 origin = Origin::Admitted(Admission {
                     last_marker: self.log.last_marker(producer),
                     begins_at_zero: false,
+                    verified: true,
                 });
             }
             for _ in 0..count {

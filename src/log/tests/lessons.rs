@@ -78,6 +78,7 @@ impl Lesson {
             origin = Origin::Admitted(Admission {
                 last_marker: self.log.last_marker(producer),
                 begins_at_zero: false,
+                verified: true,
             });
         }
         builder.push(NOW, Some(b"k"), Some(b"v"));

@@ -72,6 +72,7 @@ fn directory(clean: bool) -> tempfile::TempDir {
         let origin = Origin::Admitted(Admission {
             last_marker: log.last_marker(7),
             begins_at_zero: false,
+            verified: true,
         });
         let epoch = if n < 12 { 1 } else { 4 };
         log.append_alone(&builder.build(), epoch, origin, NOW)

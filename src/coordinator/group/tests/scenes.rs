@@ -2433,3 +2433,34 @@ fn after_a_crash_a_member_is_what_the_last_record_says_of_it() {
         "#]],
     );
 }
+
+#[test]
+fn what_a_marker_has_overtaken_changes_nothing() {
+    check(
+        "
+        txn 7 t-0=5 late
+        fetch t-0 stable
+        txn 7 t-0=6
+        end 7 commit late
+        fetch t-0 stable
+        end 7 commit
+        fetch t-0 stable
+        ",
+        expect![[r#"
+            1 txn 7 t-0=5 late
+                [1] txn INVALID_TXN_STATE
+            2 fetch t-0 stable
+                [2] fetch t-0=-1
+            3 txn 7 t-0=6
+                [3] txn ok
+            4 end 7 commit late
+                [4] refused INVALID_TXN_STATE
+            5 fetch t-0 stable
+                [5] fetch t-0=-1 UNSTABLE_OFFSET_COMMIT
+            6 end 7 commit
+                [6] done
+            7 fetch t-0 stable
+                [7] fetch t-0=6
+        "#]],
+    );
+}
