@@ -948,11 +948,11 @@ impl State {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let settings = &self.settings;
-        let Some(active) = self.segments.last() else {
+        let Some(active) = self.segments.last_mut() else {
             return Ok(());
         };
         let age_limit = settings.segment_ms.saturating_sub(self.jitter_ms);
-        let aged = match active.first_timestamp {
+        let aged = match active.first_timestamp()? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
             None => now.saturating_sub(active.created) > age_limit,
         };

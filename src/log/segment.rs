@@ -98,7 +98,7 @@ pub struct Segment {
     /// The newest record so far and the last offset of its batch, of the active segment since it was opened.
     newest: Option<(Timestamp, Offset)>,
     /// When the first batch of the active segment was created, by its own word.
-    pub first_timestamp: Option<Timestamp>,
+    first_timestamp: Option<Timestamp>,
     pub created: Timestamp,
     recent: VecDeque<(Offset, u32)>,
 }
@@ -314,6 +314,16 @@ impl Segment {
         Ok(self.newest)
     }
 
+    /// When its first batch was created, by that one's own word.
+    pub fn first_timestamp(&mut self) -> Result<Option<Timestamp>, StorageError> {
+        if self.first_timestamp.is_none() {
+            // It was written before the log was opened.
+            let first = self.span_at(0)?.map(|first| first.max_timestamp);
+            self.first_timestamp = first.filter(|at| *at >= 0);
+        }
+        Ok(self.first_timestamp)
+    }
+
     /// Writes the closing time index entry and all index entries, and cuts what was allocated in advance: the segment is not
     /// written to any more.
     pub fn seal(&mut self) -> Result<(), StorageError> {
@@ -434,6 +444,9 @@ impl Segment {
         }
         self.recent.clear();
         self.newest = None;
+        if position == 0 {
+            self.first_timestamp = None;
+        }
         self.bytes_since_index = 0;
         Ok(())
     }

@@ -534,6 +534,28 @@ fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
 }
 
 #[test]
+fn a_segment_is_as_old_after_a_restart_as_before() {
+    for clean in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            segment_ms: 10_000,
+            ..LogSettings::default()
+        };
+        let log = create(dir.path(), settings.clone());
+        append(&log, NOW, &["old"]);
+        if clean {
+            log.close().unwrap();
+        }
+        drop(log);
+        let log = reopen(dir.path(), settings, clean, if clean { 1 } else { 0 });
+        append(&log, NOW + 9_000, &["in time"]);
+        assert_eq!(log.segment_starts(NOW).len(), 2, "one, and the end");
+        append(&log, NOW + 11_000, &["too late"]);
+        assert_eq!(log.segment_starts(NOW).len(), 3);
+    }
+}
+
+#[test]
 fn segments_say_where_they_begin_and_when_they_were_written() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), small());
