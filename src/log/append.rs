@@ -6,7 +6,7 @@ use std::io::Read;
 use bytes::{Bytes, BytesMut};
 
 use super::error::{AppendError, RecordError};
-use super::producer_state::{Admission, Marker};
+use super::producer_state::{Admission, Marker, MarkerRules};
 use super::settings::LogSettings;
 use crate::base::time::Timestamp;
 use crate::wire::batch::BatchError;
@@ -36,6 +36,8 @@ pub enum Origin {
     OldClient,
     /// A coordinator or the controller of this process; only sizes are checked.
     Internal,
+    /// The same, for a marker.
+    Marker(MarkerRules),
 }
 
 /// A batch that may be appended.

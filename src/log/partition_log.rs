@@ -25,7 +25,7 @@ use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed}
 use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
-use super::producer_state::{Admission, Checked, Marker, Producer, ProducerStates};
+use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
@@ -290,7 +290,7 @@ impl PartitionLog {
                 append::validate_client(records, &settings, now)?
             }
             Origin::OldClient => append::validate_old_client(records, &settings, now)?,
-            Origin::Internal => append::validate_internal(records)?,
+            Origin::Internal | Origin::Marker(_) => append::validate_internal(records)?,
         };
         let mut state = self.state.lock();
         if state.gone {
@@ -323,7 +323,7 @@ impl PartitionLog {
             Origin::Client | Origin::Admitted(_) | Origin::OldClient => {
                 self.state.lock().settings.clone()
             }
-            Origin::Internal => LogSettings::default(),
+            Origin::Internal | Origin::Marker(_) => LogSettings::default(),
         }
     }
 
@@ -680,9 +680,12 @@ impl PartitionLog {
         producer_id: ProducerId,
         epoch: ProducerEpoch,
         marker: Marker,
+        rules: MarkerRules,
     ) -> Result<(), AppendError> {
         let state = self.state.lock();
-        state.producers.check_marker(producer_id, epoch, marker)
+        state
+            .producers
+            .check_marker(producer_id, epoch, marker, rules)
     }
 
     /// Closes the log so that it opens without recovery.
@@ -861,8 +864,16 @@ impl State {
     ) -> Result<Option<Appended>, AppendError> {
         if let Some(marker) = valid.marker {
             let header = &valid.header;
-            self.producers
-                .check_marker(header.producer_id, header.producer_epoch, marker)?;
+            let rules = match origin {
+                Origin::Marker(rules) => rules,
+                _ => MarkerRules::Old,
+            };
+            self.producers.check_marker(
+                header.producer_id,
+                header.producer_epoch,
+                marker,
+                rules,
+            )?;
             return Ok(None);
         }
         if origin == Origin::Internal || !valid.header.has_producer_id() {

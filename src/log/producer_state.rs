@@ -83,6 +83,27 @@ pub struct Marker {
     pub coordinator_epoch: i32,
 }
 
+/// How the epoch of a marker is checked (KIP-1228).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerRules {
+    /// It is the epoch of the transaction, or a higher one that fences its producer.
+    Old,
+    /// Of `transaction.version` 2: always higher than that of the transaction. So a marker that comes late, or a second
+    /// time, cannot end the next transaction.
+    Bumping,
+}
+
+impl MarkerRules {
+    /// Those of a `transaction.version`.
+    pub fn of(version: i16) -> Self {
+        if version >= 2 {
+            Self::Bumping
+        } else {
+            Self::Old
+        }
+    }
+}
+
 /// What was known when a transaction's coordinator was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -272,11 +293,20 @@ impl ProducerStates {
         id: ProducerId,
         epoch: ProducerEpoch,
         marker: Marker,
+        rules: MarkerRules,
     ) -> Result<(), AppendError> {
         let Some(producer) = self.producers.get(&id) else {
             return Ok(());
         };
-        if epoch < producer.epoch {
+        let is_late = match rules {
+            MarkerRules::Old => epoch < producer.epoch,
+            // What is open in this epoch began after the transaction that the marker is about.
+            MarkerRules::Bumping => {
+                epoch < producer.epoch
+                    || (epoch == producer.epoch && producer.transaction_start.is_some())
+            }
+        };
+        if is_late {
             return Err(AppendError::refused(
                 ErrorCode::InvalidProducerEpoch,
                 format!(
@@ -636,6 +666,32 @@ mod tests {
             stranger.map_err(|error| error.code()),
             Err(ErrorCode::OutOfOrderSequenceNumber)
         );
+    }
+
+    #[test]
+    fn a_marker_that_comes_again_does_not_end_the_next_transaction() {
+        let mut states = ProducerStates::default();
+        let marker = Marker {
+            committed: true,
+            coordinator_epoch: 0,
+        };
+        let check = |states: &ProducerStates, epoch, rules| {
+            states
+                .check_marker(1, epoch, marker, rules)
+                .map_err(|error| error.code())
+        };
+        states.apply(&batch(1, 4, 0, 1, 10, true));
+        assert_eq!(check(&states, 5, MarkerRules::Bumping), Ok(()));
+        states.apply_marker(&batch(1, 5, -1, 1, 11, true), marker);
+        // While nothing is open it does no harm.
+        assert_eq!(check(&states, 5, MarkerRules::Bumping), Ok(()));
+        states.apply(&batch(1, 5, 0, 1, 12, true));
+        let late = Err(ErrorCode::InvalidProducerEpoch);
+        assert_eq!(check(&states, 5, MarkerRules::Bumping), late);
+        assert_eq!(check(&states, 4, MarkerRules::Bumping), late);
+        assert_eq!(check(&states, 4, MarkerRules::Old), late);
+        // Before version 2 nothing tells the one from the other.
+        assert_eq!(check(&states, 5, MarkerRules::Old), Ok(()));
     }
 
     #[test]

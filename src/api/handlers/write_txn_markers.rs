@@ -1,9 +1,11 @@
-//! WriteTxnMarkers (key 27), v0 to v2. KIP-98, KIP-664 (administrators end transactions that hang).
+//! WriteTxnMarkers (key 27), v0 to v2. KIP-98, KIP-664 (administrators end transactions that hang), KIP-1228
+//! (the transaction's version, v2).
 //!
 //! Our own coordinator does not come this way; other brokers' and Apache's `transactions abort` do.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::runtime::shard::Marker;
+use crate::log::producer_state::MarkerRules;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::write_txn_markers::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -24,11 +26,14 @@ pub fn handle(
                 coordinator_epoch: wanted.coordinator_epoch,
                 commit: wanted.transaction_result,
             };
+            let rules = MarkerRules::of(wanted.transaction_version.into());
             let mut topics = Vec::with_capacity(wanted.topics.len());
             for topic in wanted.topics {
                 let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
                 for partition_index in topic.partition_indexes {
-                    let written = writer.write(&topic.name, partition_index, marker).await;
+                    let written = writer
+                        .write(&topic.name, partition_index, marker, rules)
+                        .await;
                     partitions.push(WritableTxnMarkerPartitionResult {
                         partition_index,
                         error_code: written.err().unwrap_or(ErrorCode::None).code(),

@@ -45,6 +45,7 @@ impl MarkerWriter {
         topic: &str,
         partition: PartitionIndex,
         marker: Marker,
+        rules: log::MarkerRules,
     ) -> Result<(), ErrorCode> {
         if topic == GROUP_TOPIC {
             let log = Arc::clone(&self.replicas.partition(topic, partition)?.log);
@@ -53,7 +54,7 @@ impl MarkerWriter {
                     committed: marker.commit,
                     coordinator_epoch: marker.coordinator_epoch,
                 };
-                log.check_marker(marker.producer_id, marker.producer_epoch, word)
+                log.check_marker(marker.producer_id, marker.producer_epoch, word, rules)
                     .map_err(|error| error.code())
             });
             return self.groups.end_transaction(partition, marker, still).await;
@@ -68,7 +69,7 @@ impl MarkerWriter {
         builder.push(now, Some(&[0, 0, 0, u8::from(marker.commit)]), Some(&value));
         self.replicas
             .partition(topic, partition)?
-            .append(&builder.build(), Origin::Internal, now)
+            .append(&builder.build(), Origin::Marker(rules), now)
             .map(|_| ())
             .map_err(|error| error.code())
     }
@@ -86,9 +87,10 @@ impl MarkerWriter {
             coordinator_epoch: errand.coordinator_epoch,
             commit: errand.outcome == Outcome::Commit,
         };
+        let rules = log::MarkerRules::of(errand.transaction_version);
         let mut left: Partitions = errand.partitions;
         loop {
-            left = self.attempt(left, marker).await;
+            left = self.attempt(left, marker, rules).await;
             if left.is_empty() {
                 break;
             }
@@ -116,11 +118,16 @@ impl MarkerWriter {
     }
 
     /// Gives back the partitions that have to be tried again.
-    async fn attempt(&self, partitions: Partitions, marker: Marker) -> Partitions {
+    async fn attempt(
+        &self,
+        partitions: Partitions,
+        marker: Marker,
+        rules: log::MarkerRules,
+    ) -> Partitions {
         let mut left = BTreeMap::new();
         for (topic, indexes) in partitions {
             for index in indexes {
-                match self.write(&topic, index, marker).await {
+                match self.write(&topic, index, marker, rules).await {
                     Ok(())
                     // The partition is gone, or knows of a later transaction: nothing to end there.
                     | Err(

@@ -89,4 +89,6 @@ pub struct Markers {
     pub partitions: Partitions,
     /// The epoch of the coordinator: older ones cannot overrule it.
     pub coordinator_epoch: i32,
+    /// By whose rules the transaction goes.
+    pub transaction_version: i16,
 }

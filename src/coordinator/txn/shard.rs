@@ -345,6 +345,7 @@ impl TxnShard {
             outcome: *outcome,
             partitions: partitions.clone(),
             coordinator_epoch: self.epoch,
+            transaction_version: txn.client_version,
         })))
     }
 
