@@ -1,5 +1,7 @@
 //! Transactions on a stage: a shard, its log, and markers that somebody delivers late, twice or never.
 
+mod whole;
+
 use bytestring::ByteString;
 use expect_test::expect;
 use proptest::prelude::*;
