@@ -19,16 +19,15 @@ pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 /// Replaces `path` so that a reader finds the old content or the new one, whatever happens:
 /// 1. `<path>.tmp` is written and synced; 2. it is renamed over `path`; 3. the directory is synced.
 ///
-/// After a crash before 2 the `.tmp` file remains and is ignored.
+/// After a crash before 2 the `.tmp` file remains and is ignored. Without `sync` step 3 is left out: a power cut may bring
+/// the old content back. Without step 1 it could leave the new name with no content at all.
 pub fn replace(path: &Path, content: &[u8], sync: bool) -> Result<(), StorageError> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
     let tmp = Path::new(&tmp);
     let write = || -> io::Result<()> {
         let file = disk::write(tmp, content)?;
-        if sync {
-            disk::sync(&file, tmp)?;
-        }
+        disk::sync(&file, tmp)?;
         disk::rename(tmp, path)?;
         match path.parent() {
             Some(parent) if sync => disk::sync_dir(parent),

@@ -184,7 +184,8 @@ impl PartitionLog {
     ) -> Result<Self, StorageError> {
         fs::create_dir_all(path).at("create", path)?;
         dir::write_partition_metadata(path, topic_id)?;
-        checkpoint::replace(&path.join(checkpoint::LEADER_EPOCHS), b"0\n0\n", false)?;
+        let epochs = path.join(checkpoint::LEADER_EPOCHS);
+        disk::write(&epochs, b"0\n0\n").at("write", epochs)?;
         let known = Known {
             clean: true,
             recovery_point: 0,
@@ -1231,14 +1232,21 @@ impl State {
         for segment in &self.segments {
             aborted.extend(segment.aborted.all()?);
         }
+        // The newest of all may be lost with the next power cut: the newest of the segments that are synced counts too.
         let last = |(id, producer): (ProducerId, &Producer)| {
-            Some((id, producer.batches.back()?.last_offset))
+            let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
+            let sealed = ends().find(|last_offset| *last_offset < plan.end);
+            ends()
+                .next()
+                .into_iter()
+                .chain(sealed)
+                .map(move |last| (id, last))
         };
         let sources = Sources {
             dir: self.dir.clone(),
             settings: self.settings.clone(),
             aborted,
-            last_of_producer: self.producers.iter().filter_map(last).collect(),
+            last_of_producer: self.producers.iter().flat_map(last).collect(),
         };
         Ok(Some((sources, plan)))
     }

@@ -1,6 +1,6 @@
 //! Reading a log's sealed segments and writing what remains of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub struct Sources {
     pub aborted: Vec<AbortedTransaction>,
     /// The last offset of the last batch of each producer: those batches stay, emptied if need be, because they carry
     /// the sequence numbers that tell a repetition from a gap.
-    pub last_of_producer: HashMap<ProducerId, Offset>,
+    pub last_of_producer: HashSet<(ProducerId, Offset)>,
 }
 
 /// Finished `.cleaned` segments with the base offsets that each replaces, and where the next pass begins.
@@ -340,9 +340,11 @@ impl Filter<'_> {
 
     /// The batch without its records, if its header still says something that is needed.
     fn emptied(&self, header: &BatchHeader) -> Option<Bytes> {
-        let last = self.sources.last_of_producer.get(&header.producer_id);
-        (header.has_producer_id() && !header.is_control() && last == Some(&header.last_offset()))
-            .then(|| BatchBuilder::like(header, None).build())
+        let batch = (header.producer_id, header.last_offset());
+        (header.has_producer_id()
+            && !header.is_control()
+            && self.sources.last_of_producer.contains(&batch))
+        .then(|| BatchBuilder::like(header, None).build())
     }
 }
 

@@ -220,6 +220,11 @@ impl Journal {
         self.dead
     }
 
+    /// Whether nothing goes wrong from here on.
+    pub(super) fn is_sound(&self) -> bool {
+        self.fault.is_none() && !self.full && !self.dead
+    }
+
     /// What is not durable yet stays so; nothing goes wrong any more. Tells whether a failed sync lost something.
     pub(super) fn heal(&mut self) -> bool {
         self.fault = None;

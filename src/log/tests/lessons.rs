@@ -489,3 +489,41 @@ fn a_compaction_that_is_cut_short_loses_no_key() {
         }
     }
 }
+
+/// Seed 785: the last batch of a producer may be lost, and then the one before is the last.
+#[test]
+fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
+    let settings = LogSettings {
+        cleanup_compact: true,
+        cleanup_delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        ..small()
+    };
+    let mut lesson = lesson(settings);
+    lesson.send(7, 0, false);
+    while lesson.names(".log").len() < 3 {
+        lesson.put("k", "some value");
+    }
+    lesson.log.flush(NOW).unwrap();
+    let end = lesson.log.log_end();
+    lesson.send(7, 1, false);
+    lesson.log.compact(0, 1 << 16, NOW).unwrap().unwrap();
+    lesson.power_cut(0, NOTHING);
+    assert_eq!(lesson.log.log_end(), end);
+    assert_eq!(lesson.last_sequences(), [(7, 0)]);
+}
+
+/// Seed 2249: a power cut left the new name with no content, and what no start reads again was in no epoch.
+#[test]
+fn an_unsynced_replacement_of_the_leader_epochs_leaves_the_old_ones() {
+    let mut lesson = lesson(small());
+    fill_from(&lesson.log, 0);
+    lesson.log.flush(NOW).unwrap();
+    let end = lesson.log.log_end();
+    let later = batch(900, &["of", "another", "leader"]);
+    let appended = lesson.log.append_alone(&later, 8, Origin::Client, NOW);
+    appended.unwrap();
+    lesson.power_cut(end, |step| step.starts_with("rename"));
+    assert_eq!(lesson.log.epoch_of(0), 5);
+    assert_eq!(lesson.log.epoch_of(end - 1), 5);
+}
