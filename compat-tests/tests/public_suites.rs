@@ -141,7 +141,7 @@ fn public_suite_kafka_go() -> Result<()> {
         name: "segmentio/kafka-go",
         version: "0.4.51",
         origin: "The Go module, with another port than 9092 in its tests",
-        settings: "num.partitions=1\n",
+        settings: "advertised.listeners=PLAINTEXT://localhost:{port}\n",
         missing: &[],
     };
     let module = || go_module("github.com/segmentio/kafka-go", "v0.4.51");
@@ -150,7 +150,14 @@ fn public_suite_kafka_go() -> Result<()> {
         fs::remove_dir_all(module()?)?;
         let dir = module()?;
         let addresses = fs::read(dir.join("address_test.go"))?;
-        reword(&dir, &[("9092", &port.to_string())])?;
+        let port = port.to_string();
+        let local = format!("TCP(\"127.0.0.1:{port}\")");
+        let words = [
+            ("9092", &*port),
+            ("TCP(\"127.0.0.1\")", &local),
+            ("TCP(\"localhost\")", &local),
+        ];
+        reword(&dir, &words)?;
         // This one is about the default port.
         fs::write(dir.join("address_test.go"), addresses)?;
         let program = go_tests(&dir, &["."])?;
