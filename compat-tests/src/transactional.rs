@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    EndTxnRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest, ProduceRequest,
-    ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest,
+    GroupId, InitProducerIdRequest, ProduceRequest, ProducerId, TopicName, TransactionalId,
+    TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{
@@ -25,11 +27,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
 const TRY_AGAIN: [i16; 7] = [51, 14, 15, 16, 3, 5, 6];
 
-/// See the module. Speaks as a client of `transaction.version` 2.
+/// See the module.
 #[derive(Debug)]
 pub struct Transactional {
     connection: Connection,
     id: String,
+    /// The `transaction.version` that it was made for: before 2 it tells the coordinator what it writes to.
+    version: i16,
     pub producer_id: i64,
     pub epoch: i16,
     sequences: BTreeMap<(String, i32), i32>,
@@ -58,10 +62,17 @@ fn patiently(mut ask: impl FnMut() -> Result<i16>) -> Result<()> {
 }
 
 impl Transactional {
+    /// As a client of `transaction.version` 2.
     pub fn open(address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
+        Self::open_as(2, address, id, timeout_ms)
+    }
+
+    /// As a client of any `transaction.version`.
+    pub fn open_as(version: i16, address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
         let mut this = Self {
             connection: Connection::open(address)?,
             id: id.to_owned(),
+            version,
             producer_id: -1,
             epoch: -1,
             sequences: BTreeMap::new(),
@@ -104,6 +115,7 @@ impl Transactional {
         value: &str,
         count: usize,
     ) -> Result<i64> {
+        self.add(topic, partition)?;
         let sequence = self
             .sequences
             .entry((topic.to_owned(), partition))
@@ -144,7 +156,8 @@ impl Transactional {
             .with_topic_data(vec![data]);
         let mut offset = -1;
         patiently(|| {
-            let answer = self.connection.call(12, &request)?;
+            let version = if self.version >= 2 { 12 } else { 11 };
+            let answer = self.connection.call(version, &request)?;
             let one = &answer.responses[0].partition_responses[0];
             offset = one.base_offset;
             Ok(one.error_code)
@@ -153,7 +166,39 @@ impl Transactional {
         Ok(offset)
     }
 
+    fn add(&mut self, topic: &str, partition: i32) -> Result<()> {
+        if self.version >= 2 {
+            return Ok(());
+        }
+        let topics = AddPartitionsToTxnTopic::default()
+            .with_name(TopicName(text(topic)))
+            .with_partitions(vec![partition]);
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(TransactionalId(text(&self.id)))
+            .with_v3_and_below_producer_id(ProducerId(self.producer_id))
+            .with_v3_and_below_producer_epoch(self.epoch)
+            .with_v3_and_below_topics(vec![topics]);
+        patiently(|| {
+            let answer = self.connection.call(3, &request)?;
+            let one = &answer.results_by_topic_v3_and_below[0].results_by_partition[0];
+            Ok(one.partition_error_code)
+        })
+    }
+
+    fn add_offsets(&mut self, group: &str) -> Result<()> {
+        if self.version >= 2 {
+            return Ok(());
+        }
+        let request = AddOffsetsToTxnRequest::default()
+            .with_transactional_id(TransactionalId(text(&self.id)))
+            .with_producer_id(ProducerId(self.producer_id))
+            .with_producer_epoch(self.epoch)
+            .with_group_id(GroupId(text(group)));
+        patiently(|| Ok(self.connection.call(3, &request)?.error_code))
+    }
+
     pub fn commit_offset(&mut self, group: &str, topic: &str, offset: i64) -> Result<()> {
+        self.add_offsets(group)?;
         let request = TxnOffsetCommitRequest::default()
             .with_transactional_id(TransactionalId(text(&self.id)))
             .with_group_id(GroupId(text(group)))
@@ -167,7 +212,8 @@ impl Transactional {
                     ]),
             ]);
         patiently(|| {
-            let answer = self.connection.call(5, &request)?;
+            let version = if self.version >= 2 { 5 } else { 3 };
+            let answer = self.connection.call(version, &request)?;
             Ok(answer.topics[0].partitions[0].error_code)
         })
     }
@@ -180,8 +226,10 @@ impl Transactional {
             .with_producer_epoch(self.epoch)
             .with_committed(commit);
         patiently(|| {
-            let answer = self.connection.call(5, &request)?;
-            if answer.error_code == 0 {
+            let version = if self.version >= 2 { 5 } else { 3 };
+            let answer = self.connection.call(version, &request)?;
+            // Before version 2 epoch and sequences go on.
+            if answer.error_code == 0 && version >= 5 {
                 self.producer_id = answer.producer_id.0;
                 self.epoch = answer.producer_epoch;
                 self.sequences.clear();

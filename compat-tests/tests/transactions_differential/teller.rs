@@ -1,8 +1,4 @@
-//! The promise: a transaction request of any version, good or bad, is answered by us as Apache Kafka answers it.
-//!
-//! One story is told to both brokers and written down; producer ids get letters in the order in which they appear.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Tells a story to one broker, request by request, and writes down what is answered.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -10,9 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use compat_tests::apache::Apache;
-use compat_tests::exchange::Connection;
-use compat_tests::node::Node;
+use compat_tests::exchange::{Answer, Connection};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -26,26 +20,27 @@ const TOPICS: &[(&str, i32)] = &[("t", 3), ("u", 1)];
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A producer as it sees itself.
-type Producer = (i64, i16);
+pub type Producer = (i64, i16);
 /// A time long past, in milliseconds.
-const OLD: i64 = 1_700_000_000_000;
-const NOBODY: Producer = (-1, -1);
+pub const OLD: i64 = 1_700_000_000_000;
+pub const NOBODY: Producer = (-1, -1);
 
 /// Tells a story to one broker.
-struct Teller {
+pub struct Teller {
     connection: Connection,
-    lines: Vec<String>,
-    letters: HashMap<i64, char>,
+    address: String,
+    pub lines: Vec<String>,
+    pub letters: HashMap<i64, char>,
     topic_ids: HashMap<&'static str, Uuid>,
     /// Of records. Markers always are of today: after old records they begin a new segment.
-    timestamp: i64,
+    pub timestamp: i64,
 }
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     monedula::base::time::Clock.now()
 }
 
@@ -57,9 +52,10 @@ fn name(code: i16) -> String {
 }
 
 impl Teller {
-    fn new(address: &str) -> Self {
+    pub fn new(address: &str) -> Self {
         let mut teller = Self {
             connection: Connection::open(address).unwrap(),
+            address: address.to_owned(),
             lines: Vec::new(),
             letters: HashMap::new(),
             topic_ids: HashMap::new(),
@@ -98,13 +94,13 @@ impl Teller {
         teller
     }
 
-    fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
+    pub fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
         self.connection
             .call(version, request)
             .unwrap_or_else(|error| panic!("v{version} {request:?}: {error:#}\n{:#?}", self.lines))
     }
 
-    fn until(&mut self, mut seen: impl FnMut(&mut Self) -> bool) {
+    pub fn until(&mut self, mut seen: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + SETTLE_LIMIT;
         while !seen(self) {
             assert!(
@@ -116,15 +112,21 @@ impl Teller {
         }
     }
 
-    fn say(&mut self, line: String) {
+    /// Goes on with another connection.
+    pub fn connect(&mut self, address: &str) {
+        self.connection = Connection::open(address).unwrap();
+        address.clone_into(&mut self.address);
+    }
+
+    pub fn say(&mut self, line: String) {
         self.lines.push(line);
     }
 
-    fn chapter(&mut self, title: &str) {
+    pub fn chapter(&mut self, title: &str) {
         self.say(format!("# {title}"));
     }
 
-    fn letter(&mut self, id: i64) -> String {
+    pub fn letter(&mut self, id: i64) -> String {
         if id < 0 {
             return id.to_string();
         }
@@ -132,7 +134,7 @@ impl Teller {
         self.letters.entry(id).or_insert(next).to_string()
     }
 
-    fn set_version(&mut self, version: i16) {
+    pub fn set_version(&mut self, version: i16) {
         let update = update_features_request::FeatureUpdateKey::default()
             .with_feature(text("transaction.version"))
             .with_max_version_level(version)
@@ -150,11 +152,11 @@ impl Teller {
     }
 
     /// Waits until the markers of a transaction are written.
-    fn settle(&mut self, id: &str) {
+    pub fn settle(&mut self, id: &str) {
         self.until(|teller| !teller.described(id).contains("Prepare"));
     }
 
-    fn described(&mut self, id: &str) -> String {
+    pub fn described(&mut self, id: &str) -> String {
         let request = DescribeTransactionsRequest::default()
             .with_transactional_ids(vec![TransactionalId(text(id))]);
         let answer = self.call(0, &request);
@@ -181,13 +183,13 @@ impl Teller {
         )
     }
 
-    fn describe(&mut self, id: &str) {
+    pub fn describe(&mut self, id: &str) {
         self.settle(id);
         let line = self.described(id);
         self.say(line);
     }
 
-    fn try_init(
+    pub fn try_init(
         &mut self,
         version: i16,
         id: Option<&str>,
@@ -211,7 +213,7 @@ impl Teller {
         )
     }
 
-    fn init(
+    pub fn init(
         &mut self,
         version: i16,
         id: Option<&str>,
@@ -231,11 +233,17 @@ impl Teller {
         (producer_id, epoch)
     }
 
-    fn add(&mut self, version: i16, id: &str, (producer, epoch): Producer, to: &[(&str, &[i32])]) {
+    pub fn add(
+        &mut self,
+        version: i16,
+        id: &str,
+        (producer, epoch): Producer,
+        to: &[(&str, &[i32])],
+    ) {
         self.add_or_verify(version, false, id, (producer, epoch), to);
     }
 
-    fn add_or_verify(
+    pub fn add_or_verify(
         &mut self,
         version: i16,
         verify: bool,
@@ -300,7 +308,13 @@ impl Teller {
         ));
     }
 
-    fn add_offsets(&mut self, version: i16, id: &str, (producer, epoch): Producer, group: &str) {
+    pub fn add_offsets(
+        &mut self,
+        version: i16,
+        id: &str,
+        (producer, epoch): Producer,
+        group: &str,
+    ) {
         let request = AddOffsetsToTxnRequest::default()
             .with_transactional_id(TransactionalId(text(id)))
             .with_producer_id(ProducerId(producer))
@@ -315,7 +329,7 @@ impl Teller {
     }
 
     #[expect(clippy::too_many_arguments, reason = "as the request")]
-    fn commit_offset(
+    pub fn commit_offset(
         &mut self,
         version: i16,
         id: &str,
@@ -361,7 +375,7 @@ impl Teller {
     }
 
     /// What a consumer that wants stable offsets is told.
-    fn offset(&mut self, group: &str) {
+    pub fn offset(&mut self, group: &str) {
         use offset_fetch_request::*;
         for stable in [false, true] {
             let request = OffsetFetchRequest::default()
@@ -387,7 +401,7 @@ impl Teller {
         }
     }
 
-    fn end(
+    pub fn end(
         &mut self,
         version: i16,
         id: &str,
@@ -417,7 +431,7 @@ impl Teller {
         }
     }
 
-    fn produce(
+    pub fn produce(
         &mut self,
         version: i16,
         id: Option<&str>,
@@ -451,7 +465,7 @@ impl Teller {
         ));
     }
 
-    fn markers(
+    pub fn markers(
         &mut self,
         (producer, epoch): Producer,
         coordinator_epoch: i32,
@@ -494,7 +508,44 @@ impl Teller {
         ));
     }
 
-    fn list(
+    /// The same as of version 2, which says by which rules the transaction goes (KIP-1228).
+    pub fn markers_by_rules(
+        &mut self,
+        (producer, epoch): Producer,
+        rules: i8,
+        commit: bool,
+        (topic, partition): (&str, i32),
+    ) {
+        use monedula::wire::message::write_txn_markers::*;
+        let request = WriteTxnMarkersRequest {
+            markers: vec![WritableTxnMarker {
+                producer_id: producer,
+                producer_epoch: epoch,
+                transaction_result: commit,
+                topics: vec![WritableTxnMarkerTopic {
+                    name: topic.to_owned().into(),
+                    partition_indexes: vec![partition],
+                }],
+                coordinator_epoch: 0,
+                transaction_version: rules,
+            }],
+        };
+        let answer = Connection::open(&self.address)
+            .and_then(|mut connection| connection.ask(&request, 2))
+            .unwrap();
+        let told = match answer {
+            Some(Answer::Response(answer)) => {
+                name(answer.markers[0].topics[0].partitions[0].error_code)
+            }
+            other => format!("{other:?}"),
+        };
+        let letter = self.letter(producer);
+        self.say(format!(
+            "marker v2 {letter}/{epoch} by rules {rules}, commit {commit}, {topic}-{partition}: {told}"
+        ));
+    }
+
+    pub fn list(
         &mut self,
         version: i16,
         states: &[&str],
@@ -537,7 +588,7 @@ impl Teller {
         ));
     }
 
-    fn producers(&mut self, topic: &str, partition: i32) {
+    pub fn producers(&mut self, topic: &str, partition: i32) {
         use describe_producers_request::*;
         let request = DescribeProducersRequest::default().with_topics(vec![
             TopicRequest::default()
@@ -546,8 +597,10 @@ impl Teller {
         ]);
         let answer = self.call(0, &request);
         let one = &answer.topics[0].partitions[0];
-        let mut found: Vec<String> = one
-            .active_producers
+        let mut producers = one.active_producers.clone();
+        // For their letters; Kafka keeps them in a hash table.
+        producers.sort_by_key(|producer| producer.producer_id);
+        let mut found: Vec<String> = producers
             .iter()
             .map(|producer| {
                 format!(
@@ -567,8 +620,19 @@ impl Teller {
         ));
     }
 
+    /// Whether a partition can answer.
+    pub fn producers_error(&mut self, topic: &str, partition: i32) -> i16 {
+        use describe_producers_request::*;
+        let request = DescribeProducersRequest::default().with_topics(vec![
+            TopicRequest::default()
+                .with_name(TopicName(text(topic)))
+                .with_partition_indexes(vec![partition]),
+        ]);
+        self.call(0, &request).topics[0].partitions[0].error_code
+    }
+
     /// What a consumer of committed records is told.
-    fn committed(&mut self, topic: &str, partition: i32) {
+    pub fn committed(&mut self, topic: &str, partition: i32) {
         use fetch_request::*;
         let request = FetchRequest::default()
             .with_max_wait_ms(0)
@@ -638,350 +702,4 @@ fn batch(
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, [&record], &options).unwrap();
     bytes.freeze()
-}
-
-fn beginnings(teller: &mut Teller) {
-    teller.chapter("who may begin");
-    for version in 0..=5 {
-        let id = format!("init{version}");
-        teller.init(version, None, 60_000, NOBODY);
-        teller.init(version, Some(""), 60_000, NOBODY);
-        for timeout in [0, -1, 900_001] {
-            teller.init(version, Some(&id), timeout, NOBODY);
-        }
-        teller.init(version, None, -5, NOBODY);
-        let first = teller.init(version, Some(&id), 60_000, NOBODY);
-        teller.init(version, Some(&id), 900_000, NOBODY);
-        teller.describe(&id);
-        if version >= 3 {
-            teller.init(version, Some(&id), 60_000, first);
-            let (producer, epoch) = first;
-            teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
-            // A retry, and one that is late.
-            teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
-            teller.init(version, Some(&id), 60_000, first);
-            teller.init(version, Some(&id), 60_000, (producer, 77));
-            teller.init(version, Some(&id), 60_000, (producer + 1_000_000, 0));
-            teller.init(version, Some(&id), 60_000, (producer, -1));
-            teller.init(version, Some(&id), 60_000, (-1, 3));
-            teller.init(version, None, 60_000, (producer, 3));
-            teller.init(version, Some(&format!("{id}new")), 60_000, (producer, 3));
-            teller.describe(&id);
-        }
-    }
-}
-
-/// Versions as clients of one time use them together.
-struct Client {
-    init: i16,
-    add: i16,
-    offsets: i16,
-    commit: i16,
-    end: i16,
-    produce: i16,
-}
-
-const CLIENTS: &[Client] = &[
-    Client {
-        init: 0,
-        add: 0,
-        offsets: 0,
-        commit: 0,
-        end: 0,
-        produce: 3,
-    },
-    Client {
-        init: 1,
-        add: 1,
-        offsets: 1,
-        commit: 1,
-        end: 1,
-        produce: 7,
-    },
-    Client {
-        init: 2,
-        add: 2,
-        offsets: 2,
-        commit: 2,
-        end: 2,
-        produce: 8,
-    },
-    Client {
-        init: 3,
-        add: 3,
-        offsets: 3,
-        commit: 3,
-        end: 3,
-        produce: 9,
-    },
-    Client {
-        init: 4,
-        add: 4,
-        offsets: 4,
-        commit: 4,
-        end: 4,
-        produce: 11,
-    },
-    Client {
-        init: 5,
-        add: 5,
-        offsets: 4,
-        commit: 5,
-        end: 5,
-        produce: 12,
-    },
-    Client {
-        init: 5,
-        add: 5,
-        offsets: 4,
-        commit: 5,
-        end: 5,
-        produce: 13,
-    },
-];
-
-fn life_of(teller: &mut Teller, client: &Client, name: &str) {
-    teller.chapter(&format!("client of {name}"));
-    let id = name;
-    let joins = client.produce >= 12;
-    let t = [("t", &[0, 1][..])];
-    let mut me = teller.init(client.init, Some(id), 60_000, NOBODY);
-
-    // Requests that nobody should make.
-    let stranger = (me.0 + 1_000_000, me.1);
-    let ahead = (me.0, me.1 + 1);
-    for who in [stranger, ahead, (me.0, me.1 - 1)] {
-        teller.add(client.add, id, who, &t);
-        teller.add_offsets(client.offsets, id, who, "g");
-        teller.commit_offset(client.commit, id, who, "g", ("", -1), ("t", 0), 1);
-        teller.end(client.end, id, who, true);
-        teller.end(client.end, id, who, false);
-        teller.produce(client.produce, Some(id), who, 0, ("t", 0));
-        teller.describe(id);
-    }
-    for unknown in ["nobody", ""] {
-        teller.add(client.add, unknown, me, &t);
-        teller.add_offsets(client.offsets, unknown, me, "g");
-        teller.commit_offset(client.commit, unknown, me, "g", ("", -1), ("t", 0), 1);
-        teller.end(client.end, unknown, me, true);
-        teller.produce(client.produce, Some(unknown), me, 0, ("t", 0));
-    }
-    teller.add(client.add, id, me, &[("t", &[0, 9]), ("missing", &[0])]);
-    teller.add(client.add, id, me, &[]);
-    teller.describe(id);
-    teller.add_offsets(client.offsets, id, me, "");
-    me = teller.end(client.end, id, me, true);
-    me = teller.end(client.end, id, me, false);
-    teller.describe(id);
-    if !joins {
-        teller.produce(client.produce, Some(id), me, 0, ("t", 0));
-        teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 1);
-    }
-
-    // A transaction that commits.
-    if !joins {
-        teller.add(client.add, id, me, &t);
-        teller.add(client.add, id, me, &t);
-    }
-    teller.produce(client.produce, Some(id), me, 5, ("t", 1));
-    teller.produce(client.produce, Some(id), me, 0, ("t", 0));
-    teller.produce(client.produce, Some(id), me, 0, ("t", 0));
-    teller.produce(client.produce, Some(id), me, 1, ("t", 0));
-    teller.produce(client.produce, Some(id), me, 7, ("t", 0));
-    teller.produce(client.produce, None, me, 2, ("t", 0));
-    teller.produce(client.produce, Some(id), me, 0, ("u", 0));
-    teller.produce(client.produce, Some(id), me, 0, ("t", 7));
-    teller.describe(id);
-    for verify in [4, 5] {
-        teller.add_or_verify(verify, true, id, me, &[("t", &[0, 2])]);
-        teller.add_or_verify(verify, true, id, (me.0, me.1 - 1), &t);
-        teller.add_or_verify(verify, true, "nobody", me, &t);
-    }
-    teller.committed("t", 0);
-    teller.producers("t", 0);
-    if !joins {
-        teller.add_offsets(client.offsets, id, me, "g");
-    }
-    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 40);
-    teller.commit_offset(client.commit, id, me, "g", ("nobody", 3), ("t", 0), 41);
-    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("missing", 0), 42);
-    teller.commit_offset(client.commit, id, me, "", ("", -1), ("t", 0), 42);
-    teller.offset("g");
-    teller.describe(id);
-    let mine = me;
-    me = teller.end(client.end, id, me, true);
-    teller.describe(id);
-    teller.offset("g");
-    teller.committed("t", 0);
-    teller.producers("t", 0);
-    // The answer was lost: once more, and otherwise.
-    teller.end(client.end, id, mine, true);
-    teller.end(client.end, id, mine, false);
-    teller.end(client.end, id, (mine.0, mine.1 - 1), true);
-    if mine != me {
-        teller.produce(client.produce, Some(id), mine, 2, ("t", 0));
-    }
-
-    // One that aborts.
-    if !joins {
-        teller.add(client.add, id, me, &[("t", &[0])]);
-        teller.add_offsets(client.offsets, id, me, "g");
-    }
-    let next = if joins { 0 } else { 2 };
-    teller.produce(client.produce, Some(id), me, next, ("t", 0));
-    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 50);
-    let mine = me;
-    me = teller.end(client.end, id, me, false);
-    teller.end(client.end, id, mine, false);
-    teller.end(client.end, id, mine, true);
-    teller.describe(id);
-    teller.offset("g");
-    teller.committed("t", 0);
-    teller.producers("t", 0);
-
-    // One that a second producer of the same name ends.
-    if !joins {
-        teller.add(client.add, id, me, &[("t", &[0])]);
-    }
-    let next = if joins { 0 } else { 3 };
-    teller.produce(client.produce, Some(id), me, next, ("t", 0));
-    teller.init(client.init, Some(id), 60_000, NOBODY);
-    teller.describe(id);
-    teller.end(client.end, id, me, true);
-    teller.produce(client.produce, Some(id), me, next + 1, ("t", 0));
-    teller.add(client.add, id, me, &[("t", &[0])]);
-    teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 60);
-    me = teller.init(client.init, Some(id), 60_000, NOBODY);
-    teller.describe(id);
-    // And one that the producer itself gives up that way.
-    if client.init >= 3 {
-        if !joins {
-            teller.add(client.add, id, me, &[("t", &[2])]);
-        }
-        teller.produce(client.produce, Some(id), me, 0, ("t", 2));
-        teller.init(client.init, Some(id), 60_000, me);
-        teller.describe(id);
-        teller.init(client.init, Some(id), 60_000, me);
-        teller.describe(id);
-        teller.produce(client.produce, Some(id), me, 1, ("t", 2));
-    }
-    teller.committed("t", 0);
-    teller.committed("t", 1);
-    teller.committed("t", 2);
-    teller.producers("t", 2);
-}
-
-fn markers_and_lists(teller: &mut Teller) {
-    teller.chapter("markers that nobody asked for");
-    teller.init(4, Some("marked"), 60_000, NOBODY);
-    let me = teller.init(4, Some("marked"), 60_000, NOBODY);
-    teller.add(3, "marked", me, &[("u", &[0])]);
-    teller.produce(11, Some("marked"), me, 0, ("u", 0));
-    teller.markers((me.0, me.1 - 1), 0, false, &[("u", 0)]);
-    teller.markers(me, 0, false, &[("u", 7), ("missing", 0), ("u", 0)]);
-    teller.producers("u", 0);
-    teller.committed("u", 0);
-    teller.markers(me, 0, false, &[("u", 0)]);
-    teller.markers(me, -1, true, &[("u", 0)]);
-    teller.markers(me, 5, true, &[("u", 0)]);
-    teller.markers(me, 4, true, &[("u", 0)]);
-    teller.markers((me.0 + 2_000_000, 0), 0, true, &[("u", 0)]);
-    teller.producers("u", 0);
-    teller.producers("u", 9);
-    teller.producers("missing", 0);
-    teller.describe("marked");
-    teller.describe("nobody");
-    teller.describe("");
-
-    teller.chapter("lists");
-    for version in 0..=2 {
-        teller.list(version, &[], &[], -1, None);
-        teller.list(version, &["Ongoing", "CompleteCommit"], &[], -1, None);
-        teller.list(version, &["ongoing", "Nonsense", "Dead"], &[], -1, None);
-        teller.list(version, &["Nonsense", "Empty"], &[], -1, None);
-        teller.list(version, &[], &[me.0, -7], -1, None);
-        if version >= 1 {
-            teller.list(version, &[], &[], 0, None);
-            teller.list(version, &[], &[], 3_600_000, None);
-        }
-        if version >= 2 {
-            for pattern in [
-                "",
-                "init.*",
-                "init",
-                "in(it4|it5)",
-                "[",
-                "a)|(b",
-                "(?i)MARKED",
-            ] {
-                teller.list(version, &[], &[], -1, Some(pattern));
-            }
-        }
-    }
-}
-
-fn story(address: &str, version: i16) -> Vec<String> {
-    let mut teller = Teller::new(address);
-    teller.set_version(version);
-    beginnings(&mut teller);
-    // Without the feature neither clients nor brokers send the newest versions.
-    let clients = if version == 0 { &CLIENTS[..4] } else { CLIENTS };
-    for (index, client) in clients.iter().enumerate() {
-        teller.letters.clear();
-        teller.timestamp = if index % 2 == 0 { OLD } else { now() };
-        life_of(&mut teller, client, &format!("c{index}"));
-    }
-    teller.letters.clear();
-    markers_and_lists(&mut teller);
-    teller.lines
-}
-
-fn same_story(version: i16) {
-    let scratch = tempfile::tempdir().unwrap();
-    let kafka = Apache::start(scratch.path(), &scratch.path().join("data")).unwrap();
-    let theirs = story(&kafka.address(), version);
-    kafka.stop().unwrap();
-    let node = Node::start().unwrap();
-    let ours = story(&node.address(), version);
-    if let Ok(dir) = std::env::var("STORIES") {
-        for (name, lines) in [("kafka", &theirs), ("monedula", &ours)] {
-            std::fs::write(format!("{dir}/{name}-{version}.txt"), lines.join("\n")).unwrap();
-        }
-    }
-    let mut chapter = "";
-    let mut different = Vec::new();
-    for (their, our) in theirs.iter().zip(&ours) {
-        if their.starts_with('#') {
-            chapter = their;
-        }
-        if their != our {
-            different.push(format!("{chapter}\n  Kafka: {their}\n  we:    {our}"));
-        }
-    }
-    assert_eq!(theirs.len(), ours.len());
-    assert!(
-        different.is_empty(),
-        "{} of {} lines differ\n{}",
-        different.len(),
-        theirs.len(),
-        different.join("\n")
-    );
-}
-
-#[test]
-#[ignore = "needs java and maven"]
-fn every_request_is_answered_as_by_kafka_with_version_2() {
-    same_story(2);
-}
-
-#[test]
-#[ignore = "needs java and maven"]
-fn every_request_is_answered_as_by_kafka_with_version_1() {
-    same_story(1);
-}
-
-#[test]
-#[ignore = "needs java and maven"]
-fn every_request_is_answered_as_by_kafka_with_version_0() {
-    same_story(0);
 }
