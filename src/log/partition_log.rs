@@ -4,9 +4,12 @@
 //! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
 //! ```
 //! One mutex guards it all. A read is planned under it and leaves with a stretch of a file; nobody waits for another's
-//! disk. `fsync` runs outside of it.
+//! disk. `fsync` runs outside of it. Here a log grows, becomes durable and is cut; how it is read, cleaned and moved is in
+//! files of their own.
 
+mod cleaning;
 pub mod moving;
+mod reading;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +20,6 @@ use parking_lot::Mutex;
 
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
-use super::compaction::plan::{self, Plan, Sealed};
-use super::compaction::{self, Sources};
 use super::dir;
 use super::disk;
 use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
@@ -33,8 +34,6 @@ use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
-use crate::wire::batch::record;
-use crate::wire::batch::{BatchError, legacy};
 use crate::wire::error_code::ErrorCode;
 
 /// Old segments whose files stay open after they were read.
@@ -396,65 +395,6 @@ impl PartitionLog {
         Ok(appended)
     }
 
-    /// Plans a read of at most `max_bytes` from the batch that holds `from`.
-    ///
-    /// With `at_least_one` a first batch beyond `max_bytes` is sent whole; without, nothing is. Errors: `OutOfRange`.
-    pub fn read(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        end: ReadEnd,
-        at_least_one: bool,
-    ) -> Result<ReadPlan, ReadError> {
-        let mut state = self.state.lock();
-        let watermarks = state.watermarks();
-        if from < watermarks.log_start || from > watermarks.log_end {
-            return Err(ReadError::OutOfRange {
-                offset: from,
-                log_start: watermarks.log_start,
-                log_end: watermarks.log_end,
-            });
-        }
-        let limit = match end {
-            ReadEnd::LogEnd => watermarks.log_end,
-            ReadEnd::HighWatermark => watermarks.high_watermark,
-            ReadEnd::LastStable => watermarks.last_stable,
-        };
-        let mut plan = ReadPlan {
-            watermarks,
-            records: None,
-            magic: MAGIC_V2,
-            base_offset: from,
-            aborted: (end == ReadEnd::LastStable).then(Vec::new),
-        };
-        if from < limit {
-            state.check_health()?;
-            let planned = state.plan(from, max_bytes, limit, at_least_one, &mut plan);
-            state.watch(planned)?;
-        }
-        Ok(plan)
-    }
-
-    /// The first record at or after `timestamp`, below `end`.
-    pub fn find_timestamp(
-        &self,
-        timestamp: Timestamp,
-        end: Offset,
-    ) -> Result<Option<FoundOffset>, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let found = state.find_timestamp(timestamp, end);
-        state.watch(found)
-    }
-
-    /// The record with the newest timestamp; of several, the first.
-    pub fn find_newest(&self) -> Result<Option<FoundOffset>, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let found = state.find_newest();
-        state.watch(found)
-    }
-
     /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
     /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty.
     pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
@@ -504,65 +444,6 @@ impl PartitionLog {
         state.watch(assigned)
     }
 
-    /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
-    pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        if offset > state.log_start {
-            state.log_start = offset.min(state.high_watermark);
-            let dropped = state.drop_segments_before_start(now);
-            state.watch(dropped)?;
-        }
-        Ok(state.log_start)
-    }
-
-    /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
-    pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let retained = state.retain(now);
-        state.watch(retained)
-    }
-
-    /// Compacts the log if it is due, remembering at most `map_bytes` of keys; gives where the next pass begins.
-    ///
-    /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
-    /// the work is thrown away.
-    pub fn compact(
-        &self,
-        first_dirty: Offset,
-        map_bytes: usize,
-        now: Timestamp,
-    ) -> Result<Option<Offset>, StorageError> {
-        self.state.lock().check_health()?;
-        match self.compact_once(first_dirty, map_bytes, now) {
-            // What retention takes meanwhile is no error of the disk, and the work is thrown away.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Err(error),
-            done => self.watch(done),
-        }
-    }
-
-    fn compact_once(
-        &self,
-        first_dirty: Offset,
-        map_bytes: usize,
-        now: Timestamp,
-    ) -> Result<Option<Offset>, StorageError> {
-        let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
-            return Ok(None);
-        };
-        // A record goes because of a newer one, which must not go with the next power cut.
-        self.sync_sealed()?;
-        let rewritten = compaction::rewrite(&sources, &plan, map_bytes, now)?;
-        let mut state = self.state.lock();
-        for (replaced, segment) in rewritten.segments {
-            if !state.swap(&replaced, segment, now)? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(rewritten.first_dirty))
-    }
-
     /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
     fn sync_sealed(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
@@ -582,23 +463,6 @@ impl PartitionLog {
             disk::sync(&file, &path).at("sync", path)?;
         }
         disk::sync_dir(&dir).at("sync", dir)
-    }
-
-    /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
-    pub fn remove_doomed(&self, now: Timestamp) {
-        let due = {
-            let mut state = self.state.lock();
-            let delay = state.settings.file_delete_delay_ms;
-            let split = state
-                .doomed
-                .partition_point(|(since, _)| now.saturating_sub(*since) >= delay);
-            state.doomed.drain(..split).collect::<Vec<_>>()
-        };
-        for path in due.into_iter().flat_map(|(_, paths)| paths) {
-            if let Err(error) = disk::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file");
-            }
-        }
     }
 
     /// Forgets idle producers.
@@ -721,53 +585,6 @@ impl State {
             Some(health) if !self.gone => health.watch(result),
             _ => result,
         }
-    }
-
-    fn find_timestamp(
-        &mut self,
-        timestamp: Timestamp,
-        end: Offset,
-    ) -> Result<Option<FoundOffset>, StorageError> {
-        let log_start = self.log_start;
-        for segment in &mut self.segments {
-            let mut next = segment.locate_timestamp(timestamp)?;
-            while let Some(span) = next {
-                if span.base_offset >= end {
-                    return Ok(None);
-                }
-                let found = first_record(segment, &span, |offset, at| {
-                    at >= timestamp && offset >= log_start
-                })?;
-                if let Some(found) = found {
-                    return Ok((found.offset < end).then_some(found));
-                }
-                next = segment.span_at(span.end())?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn find_newest(&mut self) -> Result<Option<FoundOffset>, StorageError> {
-        let mut newest: Option<(Timestamp, usize)> = None;
-        for (index, segment) in self.segments.iter_mut().enumerate() {
-            if let Some((timestamp, _)) = segment.newest_timestamp()?
-                && newest.is_none_or(|(best, _)| timestamp > best)
-            {
-                newest = Some((timestamp, index));
-            }
-        }
-        let Some((timestamp, index)) = newest else {
-            return Ok(None);
-        };
-        let segment = &mut self.segments[index];
-        let mut next = segment.locate_timestamp(timestamp)?;
-        while let Some(span) = next {
-            if let Some(found) = first_record(segment, &span, |_, at| at >= timestamp)? {
-                return Ok(Some(found));
-            }
-            next = segment.span_at(span.end())?;
-        }
-        Ok(None)
     }
 
     fn watermarks(&self) -> Watermarks {
@@ -1024,295 +841,6 @@ impl State {
         }
     }
 
-    fn plan(
-        &mut self,
-        from: Offset,
-        max_bytes: usize,
-        limit: Offset,
-        at_least_one: bool,
-        plan: &mut ReadPlan,
-    ) -> Result<(), ReadError> {
-        let mut index = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= from)
-            .saturating_sub(1);
-        let span = loop {
-            let Some(segment) = self.segments.get_mut(index) else {
-                return Ok(());
-            };
-            match segment.locate(from)? {
-                Some(span) => break span,
-                // Compaction may have emptied the rest of this segment.
-                None => index += 1,
-            }
-        };
-        let next_base = self
-            .segments
-            .get(index + 1)
-            .map_or(self.log_end, |next| next.base_offset);
-        let segment = &mut self.segments[index];
-        let end = if limit >= next_base {
-            segment.size
-        } else {
-            segment
-                .locate(limit)?
-                .map_or(segment.size, |span| span.position)
-        };
-        let available = end.saturating_sub(span.position) as usize;
-        let len = if span.size > max_bytes {
-            if !at_least_one {
-                return Ok(());
-            }
-            span.size.min(available)
-        } else {
-            available.min(max_bytes)
-        };
-        if len == 0 {
-            return Ok(());
-        }
-        plan.magic = span.magic;
-        plan.base_offset = span.base_offset;
-        plan.records = Some(FileRange {
-            file: segment.file()?,
-            position: span.position,
-            len,
-        });
-        if plan.aborted.is_some() {
-            let none = self.segments[index..]
-                .iter()
-                .all(|segment| segment.aborted.is_empty());
-            if !none {
-                let upper = self.beyond(index, span.position + len as u64)?;
-                plan.aborted = Some(self.aborted_between(index, from, upper)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// An offset beyond everything before `position` of a segment, as near as the index knows: that is how far Apache
-    /// Kafka looks for aborted transactions.
-    fn beyond(&self, index: usize, position: u64) -> Result<Offset, StorageError> {
-        let segment = &self.segments[index];
-        let entry = segment
-            .offsets
-            .first_where_not(|entry| u64::from(entry.position) < position)?;
-        Ok(match entry {
-            Some(entry) => segment.base_offset + i64::from(entry.relative_offset),
-            None => self
-                .segments
-                .get(index + 1)
-                .map_or(self.log_end, |next| next.base_offset),
-        })
-    }
-
-    /// Aborted transactions that overlap `from..upper`, beginning in segment `first`.
-    fn aborted_between(
-        &self,
-        first: usize,
-        from: Offset,
-        upper: Offset,
-    ) -> Result<Vec<AbortedTransaction>, StorageError> {
-        let mut found = Vec::new();
-        for segment in &self.segments[first..] {
-            if segment.aborted.is_empty() {
-                continue;
-            }
-            for entry in segment.aborted.all()? {
-                if entry.last_offset >= from && entry.first_offset < upper {
-                    found.push(entry);
-                }
-                if entry.last_stable_offset >= upper {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        if !self.settings.cleanup_delete {
-            return self.drop_segments_before_start(now);
-        }
-        let mut size: u64 = self.segments.iter().map(|segment| segment.size).sum();
-        let mut keep_from = 0;
-        for index in 0..self.segments.len() {
-            let next_base = self
-                .segments
-                .get(index + 1)
-                .map_or(self.log_end, |next| next.base_offset);
-            let active = index + 1 == self.segments.len();
-            let segment = &mut self.segments[index];
-            if next_base > self.high_watermark || active && segment.size == 0 {
-                break;
-            }
-            let newest = segment
-                .newest_timestamp()?
-                .map_or(segment.created, |(timestamp, _)| timestamp);
-            let too_old = self.settings.retention_ms >= 0
-                && now.saturating_sub(newest) > self.settings.retention_ms;
-            let too_much = self.settings.retention_bytes >= 0
-                && size.saturating_sub(segment.size) >= self.settings.retention_bytes as u64
-                && !active;
-            if !too_old && !too_much {
-                break;
-            }
-            size -= segment.size;
-            keep_from = index + 1;
-        }
-        if keep_from == self.segments.len() {
-            self.roll(now)?;
-        }
-        if keep_from > 0 {
-            self.log_start = self.log_start.max(self.segments[keep_from].base_offset);
-        }
-        self.drop_segments_before_start(now)
-    }
-
-    fn drop_segments_before_start(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        let log_start = self.log_start;
-        let keep_from = self
-            .segments
-            .windows(2)
-            .take_while(|pair| pair[1].base_offset <= log_start)
-            .count();
-        if keep_from > 0 {
-            // Or a power cut could take old and new, and offsets would be given a second time.
-            self.sync_names()?;
-        }
-        for segment in self.segments.drain(..keep_from) {
-            let mut paths = Vec::new();
-            for path in segment.files() {
-                let mut deleted = path.as_os_str().to_owned();
-                deleted.push(".deleted");
-                let deleted = PathBuf::from(deleted);
-                if disk::rename(path, &deleted).is_ok() {
-                    paths.push(deleted);
-                }
-            }
-            tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
-            self.doomed.push((now, paths));
-            // If it came back with a torn end, recovery would take everything behind it for lost.
-            self.names_unsynced = true;
-            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
-            drop(disk::remove_file(&snapshot));
-        }
-        // Only in memory: a file with earlier starts says nothing wrong, and the next start of the node cuts it (Kafka's too).
-        // A hundred logs that are emptied at once would write and rename a hundred files.
-        self.epochs.truncate_start(log_start);
-        Ok(())
-    }
-
-    fn plan_compaction(
-        &mut self,
-        first_dirty: Offset,
-        now: Timestamp,
-    ) -> Result<Option<(Sources, Plan)>, StorageError> {
-        if !self.settings.cleanup_compact {
-            return Ok(None);
-        }
-        let mut sealed = Vec::new();
-        for index in 1..self.segments.len() {
-            let end_offset = self.segments[index].base_offset;
-            let segment = &mut self.segments[index - 1];
-            let newest = segment
-                .newest_timestamp()?
-                .map_or(segment.created, |(newest, _)| newest);
-            sealed.push(Sealed {
-                base_offset: segment.base_offset,
-                end_offset,
-                size: segment.size,
-                newest,
-            });
-        }
-        let last_stable = self.watermarks().last_stable;
-        let Some(plan) = plan::plan(&sealed, first_dirty, last_stable, &self.settings, now) else {
-            return Ok(None);
-        };
-        let mut aborted = Vec::new();
-        for segment in &self.segments {
-            aborted.extend(segment.aborted.all()?);
-        }
-        // The newest of all may be lost with the next power cut: the newest of the segments that are synced counts too.
-        let last = |(id, producer): (ProducerId, &Producer)| {
-            let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
-            let sealed = ends().find(|last_offset| *last_offset < plan.end);
-            ends()
-                .next()
-                .into_iter()
-                .chain(sealed)
-                .map(move |last| (id, last))
-        };
-        let sources = Sources {
-            dir: self.dir.clone(),
-            settings: self.settings.clone(),
-            aborted,
-            last_of_producer: self.producers.iter().flat_map(last).collect(),
-        };
-        Ok(Some((sources, plan)))
-    }
-
-    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
-    /// when they are not all there any more; its files are then removed.
-    fn swap(
-        &mut self,
-        replaced: &[Offset],
-        cleaned: Segment,
-        now: Timestamp,
-    ) -> Result<bool, StorageError> {
-        let first = self
-            .segments
-            .iter()
-            .position(|segment| Some(&segment.base_offset) == replaced.first());
-        let there = first.filter(|first| {
-            let bases = self.segments[*first..]
-                .iter()
-                .map(|segment| &segment.base_offset);
-            bases.take(replaced.len()).eq(replaced) && cleaned.path().starts_with(&self.dir)
-        });
-        let Some(first) = there else {
-            recovery::remove_files(&cleaned)?;
-            return Ok(false);
-        };
-        let rename = |from: &Path, suffix: &str, to: &str| -> Result<PathBuf, StorageError> {
-            let name = from.to_string_lossy();
-            let target = PathBuf::from(format!(
-                "{}{to}",
-                name.strip_suffix(suffix).unwrap_or(&name)
-            ));
-            match disk::rename(from, &target) {
-                // A segment without aborted transactions has no file for them.
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error).at("rename", from)
-                }
-                _ => Ok(target),
-            }
-        };
-        let mut swaps = Vec::new();
-        for path in cleaned.files() {
-            swaps.push(rename(path, ".cleaned", ".swap")?);
-        }
-        // What is replaced must not go before what replaces it is there for good.
-        let sync = || disk::sync_dir(&self.dir).at("sync", &self.dir);
-        sync()?;
-        let mut doomed = Vec::new();
-        for segment in &self.segments[first..first + replaced.len()] {
-            for path in segment.files() {
-                doomed.push(rename(path, "", ".deleted")?);
-            }
-        }
-        doomed.retain(|path| path.exists());
-        sync()?;
-        for path in &swaps {
-            rename(path, ".swap", "")?;
-        }
-        sync()?;
-        let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
-        self.segments
-            .splice(first..first + replaced.len(), [segment]);
-        self.doomed.push((now, doomed));
-        Ok(true)
-    }
-
     fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
         if offset >= self.log_end {
             return Ok(());
@@ -1352,50 +880,6 @@ impl State {
         self.producers = producers;
         Ok(())
     }
-}
-
-/// The first record of a batch for which `wanted` holds.
-fn first_record(
-    segment: &mut Segment,
-    span: &Span,
-    wanted: impl Fn(Offset, Timestamp) -> bool,
-) -> Result<Option<FoundOffset>, StorageError> {
-    let bytes = segment.read(span)?;
-    let Ok(header) = BatchHeader::parse(&bytes) else {
-        return Ok(first_old_record(&bytes, wanted));
-    };
-    let Ok(body) = record::decompressed(&header, &bytes, DECOMPRESSED_MAX) else {
-        return Ok(None);
-    };
-    Ok(record::records(&header, &body)
-        .flatten()
-        .find(|record| wanted(record.offset, record.timestamp))
-        .map(|record| FoundOffset {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            leader_epoch: header.leader_epoch,
-        }))
-}
-
-/// The same in a message of an older format, or in the wrapper of several.
-fn first_old_record(
-    bytes: &[u8],
-    wanted: impl Fn(Offset, Timestamp) -> bool,
-) -> Option<FoundOffset> {
-    let mut found = None;
-    let message = legacy::read_message(&mut &*bytes).ok()?;
-    // What cannot be read has no records.
-    let _ = message.each_record(DECOMPRESSED_MAX, |record| {
-        if found.is_none() && wanted(record.offset, record.timestamp) {
-            found = Some(FoundOffset {
-                offset: record.offset,
-                timestamp: record.timestamp,
-                leader_epoch: -1,
-            });
-        }
-        Ok::<(), BatchError>(())
-    });
-    found
 }
 
 /// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.

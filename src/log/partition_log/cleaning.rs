@@ -1,0 +1,272 @@
+//! What goes from a log: records before its start, segments that are too old or too many, records that newer ones replace.
+
+use super::*;
+use crate::log::compaction::plan::{self, Plan, Sealed};
+use crate::log::compaction::{self, Sources};
+
+impl PartitionLog {
+    /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
+    pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
+        let mut state = self.state.lock();
+        state.check_health()?;
+        if offset > state.log_start {
+            state.log_start = offset.min(state.high_watermark);
+            let dropped = state.drop_segments_before_start(now);
+            state.watch(dropped)?;
+        }
+        Ok(state.log_start)
+    }
+
+    /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
+    pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let retained = state.retain(now);
+        state.watch(retained)
+    }
+
+    /// Compacts the log if it is due, remembering at most `map_bytes` of keys; gives where the next pass begins.
+    ///
+    /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
+    /// the work is thrown away.
+    pub fn compact(
+        &self,
+        first_dirty: Offset,
+        map_bytes: usize,
+        now: Timestamp,
+    ) -> Result<Option<Offset>, StorageError> {
+        self.state.lock().check_health()?;
+        match self.compact_once(first_dirty, map_bytes, now) {
+            // What retention takes meanwhile is no error of the disk, and the work is thrown away.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Err(error),
+            done => self.watch(done),
+        }
+    }
+
+    /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
+    pub fn remove_doomed(&self, now: Timestamp) {
+        let due = {
+            let mut state = self.state.lock();
+            let delay = state.settings.file_delete_delay_ms;
+            let split = state
+                .doomed
+                .partition_point(|(since, _)| now.saturating_sub(*since) >= delay);
+            state.doomed.drain(..split).collect::<Vec<_>>()
+        };
+        for path in due.into_iter().flat_map(|(_, paths)| paths) {
+            if let Err(error) = disk::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file");
+            }
+        }
+    }
+
+    fn compact_once(
+        &self,
+        first_dirty: Offset,
+        map_bytes: usize,
+        now: Timestamp,
+    ) -> Result<Option<Offset>, StorageError> {
+        let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
+            return Ok(None);
+        };
+        // A record goes because of a newer one, which must not go with the next power cut.
+        self.sync_sealed()?;
+        let rewritten = compaction::rewrite(&sources, &plan, map_bytes, now)?;
+        let mut state = self.state.lock();
+        for (replaced, segment) in rewritten.segments {
+            if !state.swap(&replaced, segment, now)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(rewritten.first_dirty))
+    }
+}
+
+impl State {
+    fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        if !self.settings.cleanup_delete {
+            return self.drop_segments_before_start(now);
+        }
+        let mut size: u64 = self.segments.iter().map(|segment| segment.size).sum();
+        let mut keep_from = 0;
+        for index in 0..self.segments.len() {
+            let next_base = self
+                .segments
+                .get(index + 1)
+                .map_or(self.log_end, |next| next.base_offset);
+            let active = index + 1 == self.segments.len();
+            let segment = &mut self.segments[index];
+            if next_base > self.high_watermark || active && segment.size == 0 {
+                break;
+            }
+            let newest = segment
+                .newest_timestamp()?
+                .map_or(segment.created, |(timestamp, _)| timestamp);
+            let too_old = self.settings.retention_ms >= 0
+                && now.saturating_sub(newest) > self.settings.retention_ms;
+            let too_much = self.settings.retention_bytes >= 0
+                && size.saturating_sub(segment.size) >= self.settings.retention_bytes as u64
+                && !active;
+            if !too_old && !too_much {
+                break;
+            }
+            size -= segment.size;
+            keep_from = index + 1;
+        }
+        if keep_from == self.segments.len() {
+            self.roll(now)?;
+        }
+        if keep_from > 0 {
+            self.log_start = self.log_start.max(self.segments[keep_from].base_offset);
+        }
+        self.drop_segments_before_start(now)
+    }
+
+    pub(super) fn drop_segments_before_start(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let log_start = self.log_start;
+        let keep_from = self
+            .segments
+            .windows(2)
+            .take_while(|pair| pair[1].base_offset <= log_start)
+            .count();
+        if keep_from > 0 {
+            // Or a power cut could take old and new, and offsets would be given a second time.
+            self.sync_names()?;
+        }
+        for segment in self.segments.drain(..keep_from) {
+            let mut paths = Vec::new();
+            for path in segment.files() {
+                let mut deleted = path.as_os_str().to_owned();
+                deleted.push(".deleted");
+                let deleted = PathBuf::from(deleted);
+                if disk::rename(path, &deleted).is_ok() {
+                    paths.push(deleted);
+                }
+            }
+            tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
+            self.doomed.push((now, paths));
+            // If it came back with a torn end, recovery would take everything behind it for lost.
+            self.names_unsynced = true;
+            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
+            drop(disk::remove_file(&snapshot));
+        }
+        // Only in memory: a file with earlier starts says nothing wrong, and the next start of the node cuts it (Kafka's too).
+        // A hundred logs that are emptied at once would write and rename a hundred files.
+        self.epochs.truncate_start(log_start);
+        Ok(())
+    }
+
+    fn plan_compaction(
+        &mut self,
+        first_dirty: Offset,
+        now: Timestamp,
+    ) -> Result<Option<(Sources, Plan)>, StorageError> {
+        if !self.settings.cleanup_compact {
+            return Ok(None);
+        }
+        let mut sealed = Vec::new();
+        for index in 1..self.segments.len() {
+            let end_offset = self.segments[index].base_offset;
+            let segment = &mut self.segments[index - 1];
+            let newest = segment
+                .newest_timestamp()?
+                .map_or(segment.created, |(newest, _)| newest);
+            sealed.push(Sealed {
+                base_offset: segment.base_offset,
+                end_offset,
+                size: segment.size,
+                newest,
+            });
+        }
+        let last_stable = self.watermarks().last_stable;
+        let Some(plan) = plan::plan(&sealed, first_dirty, last_stable, &self.settings, now) else {
+            return Ok(None);
+        };
+        let mut aborted = Vec::new();
+        for segment in &self.segments {
+            aborted.extend(segment.aborted.all()?);
+        }
+        // The newest of all may be lost with the next power cut: the newest of the segments that are synced counts too.
+        let last = |(id, producer): (ProducerId, &Producer)| {
+            let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
+            let sealed = ends().find(|last_offset| *last_offset < plan.end);
+            ends()
+                .next()
+                .into_iter()
+                .chain(sealed)
+                .map(move |last| (id, last))
+        };
+        let sources = Sources {
+            dir: self.dir.clone(),
+            settings: self.settings.clone(),
+            aborted,
+            last_of_producer: self.producers.iter().flat_map(last).collect(),
+        };
+        Ok(Some((sources, plan)))
+    }
+
+    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
+    /// when they are not all there any more; its files are then removed.
+    fn swap(
+        &mut self,
+        replaced: &[Offset],
+        cleaned: Segment,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let first = self
+            .segments
+            .iter()
+            .position(|segment| Some(&segment.base_offset) == replaced.first());
+        let there = first.filter(|first| {
+            let bases = self.segments[*first..]
+                .iter()
+                .map(|segment| &segment.base_offset);
+            bases.take(replaced.len()).eq(replaced) && cleaned.path().starts_with(&self.dir)
+        });
+        let Some(first) = there else {
+            recovery::remove_files(&cleaned)?;
+            return Ok(false);
+        };
+        let rename = |from: &Path, suffix: &str, to: &str| -> Result<PathBuf, StorageError> {
+            let name = from.to_string_lossy();
+            let target = PathBuf::from(format!(
+                "{}{to}",
+                name.strip_suffix(suffix).unwrap_or(&name)
+            ));
+            match disk::rename(from, &target) {
+                // A segment without aborted transactions has no file for them.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).at("rename", from)
+                }
+                _ => Ok(target),
+            }
+        };
+        let mut swaps = Vec::new();
+        for path in cleaned.files() {
+            swaps.push(rename(path, ".cleaned", ".swap")?);
+        }
+        // What is replaced must not go before what replaces it is there for good.
+        let sync = || disk::sync_dir(&self.dir).at("sync", &self.dir);
+        sync()?;
+        let mut doomed = Vec::new();
+        for segment in &self.segments[first..first + replaced.len()] {
+            for path in segment.files() {
+                doomed.push(rename(path, "", ".deleted")?);
+            }
+        }
+        doomed.retain(|path| path.exists());
+        sync()?;
+        for path in &swaps {
+            rename(path, ".swap", "")?;
+        }
+        sync()?;
+        let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
+        self.segments
+            .splice(first..first + replaced.len(), [segment]);
+        self.doomed.push((now, doomed));
+        Ok(true)
+    }
+}
