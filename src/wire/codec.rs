@@ -28,6 +28,8 @@ pub enum DecodeError {
     NegativeLength(i64),
     #[error("null where version {version} has none")]
     UnexpectedNull { version: i16 },
+    #[error("a string of {0} bytes where 32767 are allowed")]
+    StringTooLong(i64),
     #[error("a string that is not UTF-8")]
     NotUtf8,
     #[error("a variable-length number of more than {0} bytes")]
@@ -186,6 +188,8 @@ impl Reader {
         };
         match length {
             -1 => Ok(None),
+            // Kafka refuses it in flexible versions, too: it could not be told to clients of the others.
+            0.. if !wide && length > i64::from(i16::MAX) => Err(DecodeError::StringTooLong(length)),
             0.. => Ok(Some(length as usize)),
             _ => Err(DecodeError::NegativeLength(length)),
         }

@@ -56,6 +56,9 @@ const THREADS: [&str; 5] = [
     "background.threads",
 ];
 
+/// What a string of Kafka's protocol may have; a list can grow beyond it piece by piece.
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// With eligible leader replicas every broker must have the same of these.
 const MIN_ISR: &str = "min.insync.replicas";
 const ELR_FEATURE: &str = "eligible.leader.replicas.version";
@@ -321,6 +324,15 @@ fn replace(
         .map(|own| (**own).clone())
         .unwrap_or_default();
     check_values(image, resource_type, name, &target, &current, context)?;
+    if let Some((key, _)) = target
+        .iter()
+        .find(|(_, value)| value.len() > VALUE_BYTES_MAX)
+    {
+        return Err((
+            ErrorCode::InvalidConfig,
+            format!("The value of {key} has more than {VALUE_BYTES_MAX} bytes."),
+        ));
+    }
     let record = |key: &str, value: Option<&String>| {
         ConfigRecord {
             resource_type,
