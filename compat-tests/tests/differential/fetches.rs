@@ -199,6 +199,8 @@ fn sessions(pair: &mut Pair) -> Result<()> {
         })?;
         scene("a session that asked for what is not", &|broker| {
             let request = FetchRequest {
+                // One of the topic: who begins the next round is up to each broker.
+                forgotten_topics_data: vec![forgotten(broker, version, TOPIC, &[1])],
                 topics: vec![of(broker, version, "nope", &[(0, 0)])],
                 ..next(0, 1)
             };
