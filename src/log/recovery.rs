@@ -454,37 +454,43 @@ pub fn replay_producers(
         } else {
             None
         };
+        let mut found = false;
         while let Some(span) = next {
             if span.magic == MAGIC_V2 {
-                replay_batch(states, segment, &span)?;
+                found |= replay_batch(states, segment, &span)?;
             }
             next = segment.span_at(span.end())?;
+        }
+        if found {
+            // The segment may be one that no later flush looks at.
+            segment.aborted.close()?;
         }
         segment.release_file();
     }
     Ok(())
 }
 
+/// Applies a batch; true where it ends an aborted transaction that the segment's index did not know.
 fn replay_batch(
     states: &mut ProducerStates,
     segment: &mut Segment,
     span: &Span,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let head = Span {
         size: super::segment::read_size_for_header(span.size as u64),
         ..*span
     };
     let Ok(header) = BatchHeader::parse(&segment.read(&head)?) else {
-        return Ok(());
+        return Ok(false);
     };
     if !header.has_producer_id() {
-        return Ok(());
+        return Ok(false);
     }
     if !header.is_control() {
         if header.base_sequence >= 0 {
             states.apply(&header);
         }
-        return Ok(());
+        return Ok(false);
     }
     let batch = segment.read(span)?;
     if let Some(marker) = transaction_marker(&header, &batch)
@@ -495,9 +501,9 @@ fn replay_batch(
             .is_none_or(|last| last.last_offset < aborted.last_offset)
     {
         segment.aborted.push(aborted)?;
-        segment.aborted.write_pending()?;
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Removes the files of a segment that is no part of the log any more.
