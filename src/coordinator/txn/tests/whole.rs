@@ -253,7 +253,7 @@ impl World {
         let admission = Admission {
             last_marker: states.last_marker(sent.producer.0),
             begins_at_zero: self.version >= 2,
-            verified: true,
+            verified: self.version < 2,
         };
         let who = speaker(NAMES[sent.client], sent.producer.0, sent.producer.1);
         let told = if self.version >= 2 {
