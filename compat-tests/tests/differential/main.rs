@@ -25,6 +25,8 @@ fn listed() -> BTreeSet<String> {
     LISTED
         .lines()
         .filter_map(|line| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned()))
+        // Others tell of settings.
+        .filter(|name| name.contains(", "))
         .collect()
 }
 
