@@ -1,5 +1,7 @@
 //! What goes from a log: records before its start, segments that are too old or too many, records that newer ones replace.
 
+use std::io::ErrorKind;
+
 use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
 use crate::log::compaction::{self, Sources};
@@ -38,7 +40,7 @@ impl PartitionLog {
         self.state.lock().check_health()?;
         match self.compact_once(first_dirty, map_bytes, now) {
             // What retention takes meanwhile is no error of the disk, and the work is thrown away.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Err(error),
             done => self.watch(done),
         }
     }
@@ -53,10 +55,23 @@ impl PartitionLog {
                 .partition_point(|(since, _)| now.saturating_sub(*since) >= delay);
             state.doomed.drain(..split).collect::<Vec<_>>()
         };
-        for path in due.into_iter().flat_map(|(_, paths)| paths) {
-            if let Err(error) = disk::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file");
+        let mut left = Vec::new();
+        for (since, mut paths) in due {
+            paths.retain(|path| match disk::remove_file(path) {
+                Ok(()) => false,
+                Err(error) if error.kind() == ErrorKind::NotFound => false,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove a deleted segment file yet");
+                    true
+                }
+            });
+            if !paths.is_empty() {
+                left.push((since, paths));
             }
+        }
+        if !left.is_empty() {
+            // The next round tries again, and after that the next start.
+            self.state.lock().doomed.splice(0..0, left);
         }
     }
 
@@ -238,9 +253,7 @@ impl State {
             ));
             match disk::rename(from, &target) {
                 // A segment without aborted transactions has no file for them.
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error).at("rename", from)
-                }
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("rename", from),
                 _ => Ok(target),
             }
         };

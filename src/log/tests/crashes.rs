@@ -98,6 +98,10 @@ impl Entry {
         let mut records = Vec::new();
         if *bytes.get(16)? != 2 {
             let length = u32::from_be_bytes(*bytes.get(8..12)?.first_chunk()?);
+            // The zeros of a preallocated segment.
+            if length == 0 {
+                return None;
+            }
             let size = 12 + length as usize;
             let message = legacy::read_message(&mut bytes.get(..size)?).unwrap();
             let each = message.each_record(DECOMPRESSED_MAX, |record| {

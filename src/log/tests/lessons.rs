@@ -418,6 +418,21 @@ fn a_removed_segment_does_not_come_back_once_the_log_was_flushed() {
     assert_eq!(lesson.names(".log"), before);
 }
 
+/// Seed 2967: one error, and the space was lost until the next start.
+#[test]
+fn a_file_that_cannot_be_removed_goes_with_the_next_round() {
+    let lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.advance_start(70, NOW).unwrap();
+    assert_ne!(lesson.names(".deleted"), [""; 0]);
+    lesson.disk.fail_after(1, Fault::Io);
+    for left in [1, 0] {
+        lesson.log.remove_doomed(NOW + 20_000_000);
+        assert_eq!(lesson.names(".deleted").len(), left);
+        lesson.disk.0.borrow_mut().heal();
+    }
+}
+
 /// Seed 4757: the system took what it could not write for written, and the next sync was content.
 #[test]
 fn what_a_failed_sync_has_lost_is_not_there_for_the_next_start() {
