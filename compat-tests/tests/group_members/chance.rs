@@ -204,6 +204,7 @@ pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
             | Step::JoinFor(who, Join { as_new: false, .. }, ..)
             | Step::Sync(who, ..)
                 if stage.waits(who) => {}
+            Step::Leave(who, ..) | Step::Remove(who) if stage.waits_to_sync(who) => {}
             Step::Join(who, how) => stage.join(who, how)?,
             Step::JoinFor(who, how, session, rebalance) => {
                 let how = Join {

@@ -544,6 +544,16 @@ impl Stage {
         (self.clients.get(who)).is_some_and(|client| !client.waiting.is_empty())
     }
 
+    /// Whether a client, or the owner of an instance, waits for its assignment. If such a member leaves, we refuse it and
+    /// Kafka forgets to answer, so that in stories at random it stays.
+    pub fn waits_to_sync(&self, who: &str) -> bool {
+        self.clients.iter().any(|(name, client)| {
+            let is_meant = *name == who || client.instance == Some(who);
+            let mut waiting = client.waiting.iter().map(|(_, waiting)| waiting);
+            is_meant && waiting.any(|waiting| matches!(waiting, Waiting::Sync(..)))
+        })
+    }
+
     /// The broker was started again, maybe elsewhere. Who waited there waits no more.
     pub fn moves(&mut self, address: &str) -> Result<()> {
         self.address = address.to_owned();
