@@ -67,8 +67,10 @@ pub fn recover(
     now: Timestamp,
 ) -> Result<Recovered, StorageError> {
     let files = tidy_up(dir)?;
-    let mut segments = Vec::new();
-    for base in files.bases() {
+    let bases = files.bases();
+    // Most partitions have one segment for long; a growing list would make room for four.
+    let mut segments = Vec::with_capacity(bases.len().max(1));
+    for base in bases {
         let path = dir.join(file_name(base, ".log"));
         let size = fs::metadata(&path).at("examine", &path)?.len();
         segments.push(Segment::open(dir, base, size, now));
@@ -105,8 +107,6 @@ pub fn recover(
     let first_base = segments.first().map_or(0, |segment| segment.base_offset);
     let log_start = known.log_start.unwrap_or(first_base).max(first_base);
     if segments.is_empty() {
-        // Most partitions have one segment for long; a growing list would make room for four.
-        segments.reserve_exact(1);
         segments.push(Segment::create(dir, log_start, settings, now)?);
     }
     let log_end = match (plan.end, segments.last_mut()) {
