@@ -2,18 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use monedula::wire::message::api_versions::ApiVersionsRequest;
 
+use crate::exchange::{Answer, Connection};
 use crate::programs::{Finished, eventually, run};
 
 /// Within this time a node must serve.
 const START_LIMIT: Duration = Duration::from_secs(10);
 const CLIENT_LIMIT: Duration = Duration::from_secs(60);
+/// The first port that a test may be given.
+const PORTS_BEGIN: u16 = 15_000;
+/// How much of a node's log an error repeats.
+const LOG_LINES: usize = 30;
 
 /// See the module. Killed when dropped.
 #[derive(Debug)]
@@ -31,18 +38,32 @@ pub fn binary() -> PathBuf {
     std::env::var_os("MONEDULA_BIN").map_or(built, PathBuf::from)
 }
 
-/// A port that nobody listens on now, and that this process has not been given before: the system gives one out again as
-/// soon as it is free, to the test beside as well.
+/// A port that nobody listens on now, and that this process has not been given before. It lies below those that the system
+/// gives to clients by itself: one of them could take it while a node is down between two starts, and a client that knocks
+/// there meanwhile could even be connected to itself.
 pub fn free_port() -> Result<u16> {
     static GIVEN: parking_lot::Mutex<BTreeSet<u16>> = parking_lot::Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        if GIVEN.lock().insert(port) {
-            return Ok(port);
-        }
-    }
+    let chosen_by_the_system = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .unwrap_or(32_768_u16);
+    ensure!(
+        chosen_by_the_system > PORTS_BEGIN,
+        "the system gives all ports from {chosen_by_the_system} to clients"
+    );
+    let ports = u64::from(chosen_by_the_system - PORTS_BEGIN);
+    // Tests of another process may look for ports at the same time.
+    let chance = RandomState::new().build_hasher().finish();
+    let mut given = GIVEN.lock();
+    (0..ports)
+        .map(|step| PORTS_BEGIN + (chance.wrapping_add(step) % ports) as u16)
+        .find(|port| {
+            !given.contains(port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
+        })
+        .inspect(|port| {
+            given.insert(*port);
+        })
+        .context("no port is free")
 }
 
 /// Whether somebody listens there.
@@ -127,18 +148,39 @@ impl Node {
         };
         let child = command.stdout(log).spawn()?;
         self.child = Some(child);
-        ensure!(
-            eventually(START_LIMIT, || listens(self.port)),
-            "the node does not listen on {}",
-            self.port
-        );
-        let ended = self.child.as_mut().map(Child::try_wait).transpose()?;
-        ensure!(
-            ended.flatten().is_none(),
-            "the node ended; somebody else listens on {}",
-            self.port
-        );
-        Ok(())
+        // It listens before it is ready, and what stops it in between is not to be looked for in the tests.
+        let mut ended = None;
+        eventually(START_LIMIT, || {
+            ended = self.ended();
+            ended.is_some() || self.answers()
+        });
+        match ended.or_else(|| self.ended()) {
+            Some(status) => bail!("the node ended with {status}\n{}", self.last_words()),
+            None if self.answers() => Ok(()),
+            None => bail!(
+                "the node does not answer on {}\n{}",
+                self.port,
+                self.last_words()
+            ),
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
+    }
+
+    /// Whether a broker answers there.
+    fn answers(&self) -> bool {
+        listens(self.port)
+            && Connection::open(&self.address())
+                .and_then(|mut connection| connection.ask(&ApiVersionsRequest::default(), 0))
+                .is_ok_and(|answer| matches!(answer, Some(Answer::Response(_))))
+    }
+
+    /// The end of its log, for the message of an error.
+    pub fn last_words(&self) -> String {
+        let lines = self.log().unwrap_or_default();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     pub fn address(&self) -> String {

@@ -14,6 +14,8 @@ use compat_tests::programs::run;
 use regex::Regex;
 
 const SCRIPT_LIMIT: Duration = Duration::from_secs(300);
+/// How often Kafka is asked before a difference is one.
+const ROUNDS: usize = 3;
 
 /// Short names for the classes.
 const TOOLS: &[(&str, &str)] = &[
@@ -299,9 +301,6 @@ fn apaches_tools_print_on_us_what_they_print_on_kafka() -> Result<()> {
         dir.path().join("move.json"),
         r#"{"version":1,"topics":[{"topic":"c"}]}"#,
     )?;
-    let apache = Apache::start(dir.path(), &dir.path().join("apache"))?;
-    let theirs = play(&apache.address(), dir.path())?;
-    apache.stop()?;
     let settings = SETTINGS.replace("{controller}", &free_port()?.to_string());
     let node = Node::with_settings(&settings)?;
     let ours = play(
@@ -309,14 +308,30 @@ fn apaches_tools_print_on_us_what_they_print_on_kafka() -> Result<()> {
         dir.path(),
     )?;
 
-    let mut different = 0;
-    let script = SCRIPT.lines().filter(|words| !words.is_empty());
-    for ((words, ours), theirs) in script.zip(&ours).zip(&theirs) {
-        if comparable(words, ours, theirs) != comparable(words, theirs, ours) {
-            println!("{words}\n--- on us\n{ours}--- on Kafka\n{theirs}");
-            different += 1;
+    // Kafka's broker applies a change a little after its controller has answered: whoever looks at once may see what was
+    // there before. What we print that Kafka never prints is a difference.
+    let mut different: Vec<String> = Vec::new();
+    for round in 0..ROUNDS {
+        let data = dir.path().join(format!("apache-{round}"));
+        let apache = Apache::start(dir.path(), &data)?;
+        let theirs = play(&apache.address(), dir.path())?;
+        apache.stop()?;
+        let script = SCRIPT.lines().filter(|words| !words.is_empty());
+        let mut now = Vec::new();
+        for ((words, ours), theirs) in script.zip(&ours).zip(&theirs) {
+            if comparable(words, ours, theirs) != comparable(words, theirs, ours) {
+                println!("{words}\n--- on us\n{ours}--- on Kafka\n{theirs}");
+                now.push(words.to_owned());
+            }
+        }
+        if round > 0 {
+            now.retain(|words| different.contains(words));
+        }
+        different = now;
+        if different.is_empty() {
+            break;
         }
     }
-    ensure!(different == 0, "{different} runs print something else");
+    ensure!(different.is_empty(), "{different:?} print something else");
     Ok(())
 }

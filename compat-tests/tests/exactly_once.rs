@@ -358,7 +358,10 @@ fn copies_are_exact(version: i16, programs: Vec<Program>) -> Result<()> {
     let mut stage = Stage::new(programs)?;
     compare_copies(version, &mut stage).map_err(|error| {
         let kept = stage.node.keep();
-        error.context(format!("the node's files and log are kept in {kept:?}"))
+        let words = stage.node.last_words();
+        error.context(format!(
+            "the node's files and log are kept in {kept:?}; its log ends so:\n{words}"
+        ))
     })
 }
 
