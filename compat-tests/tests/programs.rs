@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use compat_tests::apache::Apache;
 use compat_tests::client::demand;
 use compat_tests::matrix::{Cell, Outcome, record};
 use compat_tests::node::{Node, free_port};
@@ -161,6 +162,30 @@ fn kafka_connect() -> Result<()> {
             .arg(work.path())
             .arg(free_port()?.to_string()),
     )
+}
+
+#[test]
+#[ignore = "needs java, maven and kcat"]
+fn mirror_maker() -> Result<()> {
+    let (dir, _) = java("mirror")?;
+    let (node, work) = (Node::start()?, tempfile::tempdir()?);
+    let apache = Apache::start(work.path(), &work.path().join("apache"))?;
+    measure(
+        "MirrorMaker 2, from Apache Kafka",
+        "mirror",
+        &version_of(&dir, "connect-mirror"),
+        &[
+            "records_each_once",
+            "goes_on_after_a_restart",
+            "the_group_goes_on",
+        ],
+        Command::new("bash")
+            .arg(program("mirror").join("run.sh"))
+            .args([apache.address(), node.address()])
+            .arg(dir.join("jars"))
+            .arg(work.path()),
+    )?;
+    apache.stop()
 }
 
 #[test]
