@@ -15,7 +15,7 @@ const JAVA_VERSIONS: [&str; 8] = [
     "0.9.0.1", "0.10.2.2", "0.11.0.3", "1.1.1", "2.8.2", "3.9.1", "4.1.1", "4.3.1",
 ];
 const PYTHON: [&str; 3] = ["kafka-python", "confluent-kafka", "aiokafka"];
-const GO: [&str; 3] = ["sarama", "segmentio", "franz-go"];
+const GO: [&str; 4] = ["sarama", "segmentio", "franz-go", "confluent-kafka-go"];
 const RUST: [&str; 2] = ["rdkafka", "rskafka"];
 
 fn program(language: &str) -> PathBuf {
@@ -134,7 +134,7 @@ fn python() -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs go"]
+#[ignore = "needs go and a C compiler"]
 fn go() -> Result<()> {
     let binary = packages("go")?.join("client");
     succeed(

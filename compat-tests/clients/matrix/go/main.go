@@ -1,4 +1,4 @@
-// sarama, segmentio's kafka-go and franz-go: LIBRARY COMMAND ARGUMENT...; the commands are explained in src/client.rs.
+// sarama, segmentio's kafka-go, franz-go and confluent-kafka-go: LIBRARY COMMAND ARGUMENT...; the commands are explained in src/client.rs.
 package main
 
 import (
@@ -22,9 +22,10 @@ type library struct {
 }
 
 var libraries = map[string]library{
-	"sarama":    {"github.com/IBM/sarama", saramaFeatures, saramaMember},
-	"segmentio": {"github.com/segmentio/kafka-go", segmentioFeatures, segmentioMember},
-	"franz-go":  {"github.com/twmb/franz-go", franzFeatures, franzMember},
+	"sarama":             {"github.com/IBM/sarama", saramaFeatures, saramaMember},
+	"segmentio":          {"github.com/segmentio/kafka-go", segmentioFeatures, segmentioMember},
+	"franz-go":           {"github.com/twmb/franz-go", franzFeatures, franzMember},
+	"confluent-kafka-go": {"github.com/confluentinc/confluent-kafka-go/v2", confluentFeatures, confluentMember},
 }
 
 func main() {
