@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
-use crate::config::broker::{BrokerConfig, BrokerSettings};
+use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
@@ -34,13 +34,22 @@ pub struct Services {
 }
 
 impl Services {
-    /// The broker's settings in force: static ones, then the cluster's default, then this broker's own.
+    /// The broker's settings in force, to look one up.
+    pub fn in_force<'a>(&'a self, image: &'a Image) -> InForce<'a> {
+        let of = |name: &str| image.overrides(BROKER_RESOURCE, name).map(|all| &**all);
+        InForce {
+            own: of(&self.node_id.to_string()),
+            cluster: of(""),
+            file: &self.config.settings,
+        }
+    }
+
+    /// A copy of all of them: static ones, then the cluster's default, then this broker's own.
     pub fn settings(&self, image: &Image) -> BrokerSettings {
+        let in_force = self.in_force(image);
         let mut over = BTreeMap::new();
-        for name in ["", &self.node_id.to_string()] {
-            if let Some(own) = image.overrides(BROKER_RESOURCE, name) {
-                over.extend((**own).clone());
-            }
+        for some in [in_force.cluster, in_force.own].into_iter().flatten() {
+            over.extend(some.clone());
         }
         self.config.settings.with(&over)
     }

@@ -38,7 +38,7 @@ pub(super) async fn run(services: Arc<Services>, mut stopping: watch::Receiver<b
 
 /// One round of all moves; gives how long to wait before the next.
 async fn round(services: &Arc<Services>) -> Duration {
-    let rate = services.settings(&services.image.load()).long(RATE).max(1) as u64;
+    let rate = services.in_force(&services.image.load()).long(RATE).max(1) as u64;
     let stretch = usize::try_from(rate).unwrap_or(STRETCH).min(STRETCH);
     let replicas = services.replicas.clone();
     let Ok(round) = tokio::task::spawn_blocking(move || replicas.copy_round(stretch)).await else {

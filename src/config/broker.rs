@@ -87,9 +87,7 @@ impl BrokerSettings {
     }
 
     pub fn long(&self, name: &str) -> i64 {
-        self.get(name)
-            .and_then(|value| value.trim().parse().ok())
-            .unwrap_or(0)
+        long(self.get(name))
     }
 
     pub fn int(&self, name: &str) -> i32 {
@@ -98,8 +96,7 @@ impl BrokerSettings {
     }
 
     pub fn boolean(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+        boolean(self.get(name))
     }
 
     /// `log.retention.ms`, else minutes, else hours.
@@ -136,6 +133,44 @@ impl BrokerSettings {
             None => self.long("log.roll.jitter.hours").saturating_mul(3_600_000),
         }
     }
+}
+
+/// The settings in force on a running broker, borrowed from where they stand: for whoever wants one of them.
+#[derive(Clone, Copy, Debug)]
+pub struct InForce<'a> {
+    /// Of this broker, and of all brokers, in the cluster's metadata.
+    pub own: Option<&'a BTreeMap<String, String>>,
+    pub cluster: Option<&'a BTreeMap<String, String>>,
+    pub file: &'a BrokerSettings,
+}
+
+impl<'a> InForce<'a> {
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        [self.own, self.cluster]
+            .into_iter()
+            .flatten()
+            .find_map(|settings| settings.get(name))
+            .map(String::as_str)
+            .or_else(|| self.file.get(name))
+    }
+
+    pub fn long(&self, name: &str) -> i64 {
+        long(self.get(name))
+    }
+
+    pub fn boolean(&self, name: &str) -> bool {
+        boolean(self.get(name))
+    }
+}
+
+fn long(value: Option<&str>) -> i64 {
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn boolean(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }
 
 /// A listener that the broker opens.
@@ -720,6 +755,41 @@ mod tests {
             said("listeners=A://:1\nlistener.security.protocol.map=A:SSL"),
             "listener A: Ssl is not supported yet, only PLAINTEXT is"
         );
+    }
+
+    #[test]
+    fn of_one_setting_the_nearest_word_counts() {
+        let said = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let (name, default) = ("log.cleaner.threads", 1);
+        let file = BrokerSettings::new(said(name, "2"));
+        let (cluster, own) = (said(name, "3"), said(name, "4"));
+        let other = said("auto.create.topics.enable", "FALSE ");
+        let in_force = InForce {
+            own: Some(&own),
+            cluster: Some(&cluster),
+            file: &file,
+        };
+        assert_eq!(in_force.long(name), 4);
+        let in_force = InForce {
+            own: Some(&other),
+            ..in_force
+        };
+        assert_eq!(in_force.long(name), 3);
+        assert!(!in_force.boolean("auto.create.topics.enable"));
+        let in_force = InForce {
+            own: None,
+            cluster: Some(&other),
+            file: &file,
+        };
+        assert_eq!(in_force.long(name), 2);
+        let file = BrokerSettings::default();
+        let in_force = InForce {
+            own: None,
+            cluster: None,
+            file: &file,
+        };
+        assert_eq!(in_force.long(name), default);
+        assert!(in_force.boolean("auto.create.topics.enable"));
     }
 
     #[test]

@@ -41,9 +41,6 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
     let Some(names) = asked(&request, context.api_version) else {
         return answer(&context, &image, &request, None).into();
     };
-    let settings = context.services.settings(&image);
-    let may_create =
-        request.allow_auto_topic_creation && settings.boolean("auto.create.topics.enable");
     let missing: Vec<ByteString> = names
         .iter()
         .filter_map(|named| match named {
@@ -55,7 +52,11 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
             _ => None,
         })
         .collect();
-    if !may_create || missing.is_empty() {
+    let may_create = || {
+        request.allow_auto_topic_creation
+            && (context.services.in_force(&image)).boolean("auto.create.topics.enable")
+    };
+    if missing.is_empty() || !may_create() {
         return answer(&context, &image, &request, Some(&names)).into();
     }
     Reply::later(async move {

@@ -3,6 +3,7 @@
 //! Produce up to v11 comes from clients that told the coordinator themselves: it is asked whether they did. Since v12
 //! it is told by us. So no transaction can be left open that nobody would ever end.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ const TOPIC_IDS: i16 = 13;
 #[derive(Default)]
 pub struct Unknown {
     by_producer: BTreeMap<(ProducerId, ProducerEpoch), Partitions>,
+    /// Whether the coordinator is asked about them.
+    verified: bool,
     /// What their logs knew before the coordinator was asked.
     pub admissions: BTreeMap<(ByteString, i32), Admission>,
 }
@@ -42,6 +45,9 @@ impl Unknown {
 /// The partitions of transactional batches that have no transaction of the producer open.
 pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) -> Unknown {
     let mut unknown = Unknown::default();
+    // Since then the epoch tells: a marker of this transaction has a higher one. One that comes between is of the
+    // transaction before.
+    let verified = LazyCell::new(|| context.api_version < JOINS && verifies(context));
     for topic in &request.topic_data {
         for data in &topic.partition_data {
             let Some(Records::Bytes(records)) = &data.records else {
@@ -68,11 +74,10 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
                 Admission {
                     last_marker: partition.log.last_marker(header.producer_id),
                     begins_at_zero: context.api_version >= JOINS,
-                    // Since then the epoch tells: a marker of this transaction has a higher one. One that comes between
-                    // is of the transaction before.
-                    verified: context.api_version < JOINS && verifies(context),
+                    verified: *verified,
                 },
             );
+            unknown.verified = *verified;
             unknown
                 .by_producer
                 .entry((header.producer_id, header.producer_epoch))
@@ -113,7 +118,7 @@ pub async fn admit(
             txns.add(speaker, partitions, BUMPING)
                 .await
                 .map(|()| Vec::new())
-        } else if verifies(context) {
+        } else if unknown.verified {
             txns.verify(speaker, partitions).await
         } else {
             Ok(Vec::new())
@@ -139,7 +144,7 @@ pub fn verifies(context: &RequestContext) -> bool {
     let image = context.services.image.load();
     context
         .services
-        .settings(&image)
+        .in_force(&image)
         .boolean("transaction.partition.verification.enable")
 }
 
