@@ -2,7 +2,8 @@
 //!
 //! acks=0 has no answer; an error then closes the connection, so that the client looks for the leader again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 
 use bytestring::ByteString;
 use indexmap::IndexMap;
@@ -28,12 +29,14 @@ pub const INTERNAL_TOPICS: &[&str] = &[
 ];
 /// The client id with which Kafka's own tools may do so all the same.
 const ADMIN_CLIENT: &str = "__admin_client";
+/// Up to so many names are compared with each other, which takes some hundred comparisons; of more a set is made.
+const COMPARED_MAX: usize = 32;
 const BATCHES_SINCE: i16 = 3;
 const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 
 pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<ProduceResponse> {
-    if !is_plain(&request) {
+    if !is_plain(&request.topic_data) {
         request.topic_data = distinct(request.topic_data);
     }
     if request.transactional_id.is_none() && has_transaction(&request) {
@@ -56,9 +59,29 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
     })
 }
 
-/// Whether nothing can be named twice.
-fn is_plain(request: &ProduceRequest) -> bool {
-    matches!(&request.topic_data[..], [topic] if topic.partition_data.len() == 1)
+/// Whether nothing is named twice, and no topic has no partitions: as clients write it.
+fn is_plain(topics: &[TopicProduceData]) -> bool {
+    let names = topics.iter().map(|topic| (&topic.name, topic.topic_id));
+    !has_repeated(names)
+        && topics.iter().all(|topic| {
+            let partitions = &topic.partition_data;
+            !partitions.is_empty() && !has_repeated(partitions.iter().map(|data| data.index))
+        })
+}
+
+/// Whether something comes twice. A few are compared with each other, which costs no memory.
+fn has_repeated<T: Eq + Hash>(all: impl ExactSizeIterator<Item = T> + Clone) -> bool {
+    if all.len() > COMPARED_MAX {
+        let mut seen = HashSet::with_capacity(all.len());
+        return !all.into_iter().all(|one| seen.insert(one));
+    }
+    let mut rest = all;
+    while let Some(one) = rest.next() {
+        if rest.clone().any(|other| other == one) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Of a partition that is named twice the later records count, and topics without partitions are not answered, as with
@@ -274,5 +297,45 @@ fn refused(index: i32, error: ErrorCode) -> PartitionProduceResponse {
         log_append_time_ms: -1,
         log_start_offset: -1,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics(named: &[(&str, &[i32])]) -> Vec<TopicProduceData> {
+        let data = |index: &i32| PartitionProduceData {
+            index: *index,
+            ..Default::default()
+        };
+        named
+            .iter()
+            .map(|(name, partitions)| TopicProduceData {
+                name: ByteString::from(*name),
+                partition_data: partitions.iter().map(data).collect(),
+                ..Default::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_request_is_made_anew_only_where_something_is_named_twice_or_nothing_at_all() {
+        let many: Vec<i32> = (0..1_000).rev().collect();
+        let again: Vec<i32> = (0..1_000).chain([500]).collect();
+        for (named, plain) in [
+            (&[][..], true),
+            (&[("t", &[0][..])], true),
+            (&[("t", &[2, 0, 1][..]), ("u", &[0, 1][..])], true),
+            (&[("t", &many[..])], true),
+            (&[("t", &[0, 1, 0][..])], false),
+            (&[("t", &again[..])], false),
+            (&[("t", &[0][..]), ("u", &[0][..]), ("t", &[1][..])], false),
+            (&[("t", &[0][..]), ("u", &[][..])], false),
+        ] {
+            let topics = topics(named);
+            assert_eq!(is_plain(&topics), plain, "{named:?}");
+            assert_eq!(distinct(topics.clone()) == topics, plain, "{named:?}");
+        }
     }
 }
