@@ -1,5 +1,6 @@
 //! The Kafka API surface: one table, one dispatcher, one file per API.
 
+pub mod answer;
 pub mod context;
 pub mod dispatch;
 pub mod handlers;

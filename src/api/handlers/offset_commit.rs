@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use indexmap::IndexMap;
-use indexmap::map::Entry;
 
+use crate::api::answer::merged;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::image::Image;
 use crate::wire::error_code::ErrorCode;
@@ -73,14 +72,11 @@ pub fn handle(
             }
         }
         // One entry per topic, its missing partitions first.
-        let mut topics: IndexMap<_, OffsetCommitResponseTopic> = IndexMap::new();
-        for topic in refused.into_iter().chain(response.topics) {
-            match topics.entry((topic.name.clone(), topic.topic_id)) {
-                Entry::Occupied(mut there) => there.get_mut().partitions.extend(topic.partitions),
-                Entry::Vacant(place) => drop(place.insert(topic)),
-            }
-        }
-        response.topics = topics.into_values().collect();
+        response.topics = merged(
+            refused.into_iter().chain(response.topics),
+            |topic| (topic.name.clone(), topic.topic_id),
+            |topic| &mut topic.partitions,
+        );
         response
     })
 }

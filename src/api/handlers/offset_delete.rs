@@ -2,9 +2,7 @@
 //!
 //! Kafka answers GROUP_SUBSCRIBED_TO_TOPIC per partition, not per group; so do we.
 
-use indexmap::IndexMap;
-use indexmap::map::Entry;
-
+use crate::api::answer::merged;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_delete::{
@@ -45,16 +43,11 @@ pub fn handle(
         let mut response = context.services.groups.delete_offsets(request).await;
         if response.error_code == 0 {
             // One entry per topic, its missing partitions first.
-            let mut merged: IndexMap<_, OffsetDeleteResponseTopic> = IndexMap::new();
-            for topic in topics.into_iter().chain(response.topics) {
-                match merged.entry(topic.name.clone()) {
-                    Entry::Occupied(mut there) => {
-                        there.get_mut().partitions.extend(topic.partitions);
-                    }
-                    Entry::Vacant(place) => drop(place.insert(topic)),
-                }
-            }
-            response.topics = merged.into_values().collect();
+            response.topics = merged(
+                topics.into_iter().chain(response.topics),
+                |topic| topic.name.clone(),
+                |topic| &mut topic.partitions,
+            );
         }
         response
     })
