@@ -12,7 +12,7 @@ pub mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{BrokerId, Uuid};
 use crate::base::time::Timestamp;
@@ -47,6 +47,12 @@ pub struct Context<'a> {
     pub ids: Vec<Uuid>,
     /// Replication factors above the number of brokers are cut down instead of refused.
     pub clamp_replication: bool,
+}
+
+/// What comes more than once.
+fn repeated<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
+    let mut seen = BTreeSet::new();
+    all.filter(|one| !seen.insert(*one)).collect()
 }
 
 impl Context<'_> {

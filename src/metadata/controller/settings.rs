@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, Decision};
+use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
 use crate::config::broker::{connections_per_ip, running_listeners};
 use crate::config::broker_table::BROKER_SETTINGS;
@@ -111,12 +111,6 @@ pub fn incremental_alter(
             ..Default::default()
         },
     }
-}
-
-/// What comes more than once.
-fn repeated<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
-    let mut seen = BTreeSet::new();
-    all.filter(|one| !seen.insert(*one)).collect()
 }
 
 fn named_twice() -> Refusal {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytestring::ByteString;
 
-use super::{Context, Decision};
+use super::{Context, Decision, repeated};
 use crate::base::ids::{BrokerId, Uuid};
 use crate::config::setting::find;
 use crate::config::topic::{self, Overrides, TopicSettings};
@@ -87,16 +87,13 @@ pub fn create(
     request: &CreateTopicsRequest,
     mut context: Context<'_>,
 ) -> Decision<CreateTopicsResponse> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for topic in &request.topics {
-        *counts.entry(&topic.name).or_default() += 1;
-    }
+    let twice = repeated(request.topics.iter().map(|topic| &*topic.name));
     let mut records = Vec::new();
     let mut results = Vec::new();
     let mut told = BTreeSet::new();
     let mut made = 0;
     for topic in &request.topics {
-        if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
+        if twice.contains(&*topic.name) {
             if told.insert(&*topic.name) {
                 results.push(refused(
                     &topic.name,
@@ -596,15 +593,12 @@ pub fn create_partitions(
     request: &CreatePartitionsRequest,
     context: &Context<'_>,
 ) -> Decision<CreatePartitionsResponse> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for topic in &request.topics {
-        *counts.entry(&topic.name).or_default() += 1;
-    }
+    let twice = repeated(request.topics.iter().map(|topic| &*topic.name));
     let mut records = Vec::new();
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::new();
     let mut told = BTreeSet::new();
     for topic in &request.topics {
-        let outcome = if counts.get(&*topic.name).is_some_and(|count| *count > 1) {
+        let outcome = if twice.contains(&*topic.name) {
             if !told.insert(&*topic.name) {
                 continue;
             }
