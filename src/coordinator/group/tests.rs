@@ -8,8 +8,16 @@
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
 
+mod assignments;
+mod expiry;
+mod joining;
+mod offsets;
 mod property;
-mod scenes;
+mod rebalances;
+mod restarts;
+mod silence;
+mod static_members;
+mod transactions;
 
 use std::fmt::Write as _;
 
