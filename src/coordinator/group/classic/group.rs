@@ -112,7 +112,8 @@ pub struct ClassicGroup {
     static_members: BTreeMap<ByteString, ByteString>,
     /// Ids that were handed out and have not come back.
     pub pending_join: BTreeSet<ByteString>,
-    /// Members that have the generation and have not asked for their assignment.
+    /// Who was given the generation and has not asked for its assignment. A static member that came back meanwhile is
+    /// still missed here under its former id.
     pub pending_sync: BTreeSet<ByteString>,
     /// How many members support a protocol.
     supported: BTreeMap<ByteString, usize>,
@@ -166,8 +167,6 @@ impl ClassicGroup {
         } else {
             State::Stable
         };
-        self.pending_sync
-            .retain(|member| self.members.contains_key(member));
         self.read_subscriptions();
     }
 
@@ -271,19 +270,18 @@ impl ClassicGroup {
         Some(member)
     }
 
-    /// Gives a static member another id; it keeps its place, its assignment and the leadership.
+    /// Gives a static member another id; it keeps its place, its assignment and the leadership. It has been a member
+    /// before, so it is not new.
     pub fn rename(&mut self, from: &str, to: ByteString) {
-        let Some((index, _, member)) = self.members.shift_remove_full(from) else {
+        let Some((index, _, mut member)) = self.members.shift_remove_full(from) else {
             return;
         };
+        member.is_new = false;
         if let Some(instance) = &member.instance_id {
             self.static_members.insert(instance.clone(), to.clone());
         }
         if self.is_leader(from) {
             self.leader = Some(to.clone());
-        }
-        if self.pending_sync.remove(from) {
-            self.pending_sync.insert(to.clone());
         }
         self.members.shift_insert(index, to, member);
     }
@@ -305,6 +303,16 @@ impl ClassicGroup {
         member.session_timeout_ms = session_timeout_ms;
         self.count_protocols(&member, true);
         self.members.insert(owned(id), member);
+    }
+
+    /// Takes back what [`Self::update`] has changed, of a member that waited for nothing and does not now.
+    pub fn put_back(&mut self, id: &str, before: Member) {
+        let Some(now) = self.members.get(id).cloned() else {
+            return;
+        };
+        self.count_protocols(&now, false);
+        self.count_protocols(&before, true);
+        self.members.insert(owned(id), before);
     }
 
     /// Parks a member's JoinGroup, or releases it; gives back the one that was parked before.

@@ -176,6 +176,7 @@ impl Scene<'_> {
         self.group.rename(old, new.clone());
         self.cancel_session(old);
         self.restart_session(&new);
+        let before = self.group.member(&new).cloned();
         self.update(ticket, join, &new);
         let unchanged = self.group.protocol == self.group.elect_protocol();
         if self.group.state != State::Stable || !unchanged {
@@ -187,7 +188,12 @@ impl Scene<'_> {
         self.group.set_joining(&new, None);
         match self.record_group(assignments) {
             Err(error) => {
+                if let Some(before) = before {
+                    self.group.put_back(&new, before);
+                }
+                self.cancel_session(&new);
                 self.group.rename(&new, old.clone());
+                self.restart_session(old);
                 self.refuse_join(ticket, error, ByteString::new());
             }
             Ok(()) if join.may_skip_assignment => {
@@ -214,7 +220,7 @@ impl Scene<'_> {
     }
 
     /// Something has changed that the members must agree upon.
-    pub fn rebalance_or_complete(&mut self) {
+    fn rebalance_or_complete(&mut self) {
         if self.group.state.is_preparing() {
             self.complete_if_all_joined();
         } else {
@@ -256,7 +262,7 @@ impl Scene<'_> {
     }
 
     /// The first rebalance of a group waits its time even if everybody known is there.
-    pub fn complete_if_all_joined(&mut self) {
+    fn complete_if_all_joined(&mut self) {
         let later = State::PreparingRebalance { initial: None };
         if self.group.state == later && self.group.all_joined() {
             self.complete_join();
@@ -451,7 +457,7 @@ impl Scene<'_> {
     /// Nothing was heard of a member, or of an id that was handed out.
     pub fn session_is_over(&mut self, id: &ByteString) {
         if self.group.pending_join.remove(id) {
-            self.complete_if_all_joined();
+            self.complete_without_the_silent();
             return;
         }
         let Some(member) = self.group.member(id) else {
@@ -463,7 +469,18 @@ impl Scene<'_> {
             return;
         }
         self.drop_member(id);
-        self.rebalance_or_complete();
+        if self.group.state.is_preparing() {
+            self.complete_without_the_silent();
+        } else {
+            self.prepare();
+        }
+    }
+
+    /// With the last who was missing given up, even the first rebalance of a group waits no longer.
+    fn complete_without_the_silent(&mut self) {
+        if self.group.state.is_preparing() && self.group.all_joined() {
+            self.complete_join();
+        }
     }
 
     /// Each member leaves, or is told why not.

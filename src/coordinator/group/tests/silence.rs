@@ -79,10 +79,10 @@ fn an_id_that_never_comes_back_expires() {
                 [2] join MEMBER_ID_REQUIRED as 'c#2'
             3 join id=c#2
             +1
+                [3] join ok as c#2, generation 1, range of consumer, leader c#2, members c#2
             4 join id=c#1
                 [4] join UNKNOWN_MEMBER_ID as 'c#1'
             +3000
-                [3] join ok as c#2, generation 1, range of consumer, leader c#2, members c#2
         "#]],
     );
 }
@@ -598,6 +598,28 @@ fn a_rebalance_is_a_sign_of_life_of_those_only_who_wait_for_their_assignment() {
             +1001
             8 describe
                 [8] describe ok PreparingRebalance 'consumer' '' c#1='' c#3='' c#5=''
+        "#]],
+    );
+}
+
+#[test]
+fn who_never_comes_back_is_not_awaited_in_the_first_rebalance_either() {
+    check(
+        r"
+        join s=6000
+        +3500
+        join v=3
+        +2499
+        +1
+        ",
+        expect![[r#"
+            1 join s=6000
+                [1] join MEMBER_ID_REQUIRED as 'c#1'
+            +3500
+            2 join v=3
+            +2499
+            +1
+                [2] join ok as c#2, generation 1, range of consumer, leader c#2, members c#2
         "#]],
     );
 }

@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 
-use super::check;
+use super::{Stage, act, check, describe, short_ids};
+use crate::coordinator::group::settings::GroupSettings;
 
 #[test]
 fn a_static_member_replaces_itself_without_a_rebalance() {
@@ -223,4 +224,136 @@ fn an_administrator_removes_a_static_member_by_its_instance() {
                 [4] describe ok Empty 'consumer' ''
         "#]],
     );
+}
+
+#[test]
+fn a_static_member_that_returns_before_it_asked_for_its_assignment_is_not_taken_for_silent() {
+    check(
+        r"
+        join inst=i1 r=10000 s=30000
+        join inst=i2 r=10000 s=30000
+        +6000
+        sync i1#1 1 inst=i1 a=i1#1:x,i2#2:y
+        join inst=i2 r=10000 s=30000
+        +9999
+        beat i1#1 1 inst=i1
+        +1
+        beat i1#1 1 inst=i1
+        join id=i1#1 inst=i1 r=10000 s=30000
+        +10000
+        ",
+        expect![[r#"
+            1 join inst=i1 r=10000 s=30000
+            2 join inst=i2 r=10000 s=30000
+            +6000
+                [1] join ok as i1#1, generation 1, range of consumer, leader i1#1, members i1#1 i2#2
+                [2] join ok as i2#2, generation 1, range of consumer, leader i1#1
+            3 sync i1#1 1 inst=i1 a=i1#1:x,i2#2:y
+                [3] sync ok 'x'
+            4 join inst=i2 r=10000 s=30000
+                [4] join ok as i2#3, generation 1, range of consumer, leader i1#1
+            +9999
+            5 beat i1#1 1 inst=i1
+                [5] beat ok
+            +1
+            6 beat i1#1 1 inst=i1
+                [6] beat REBALANCE_IN_PROGRESS
+            7 join id=i1#1 inst=i1 r=10000 s=30000
+            +10000
+                [7] join ok as i1#1, generation 2, range of consumer, leader i1#1, members i1#1 i2#3
+        "#]],
+    );
+}
+
+#[test]
+fn what_its_former_self_did_not_ask_for_is_missed_nevertheless() {
+    check(
+        r"
+        join inst=i1 r=10000 s=30000
+        join inst=i2 r=10000 s=30000
+        +6000
+        sync i1#1 1 inst=i1 a=i1#1:x,i2#2:y
+        join inst=i2 r=10000 s=30000
+        sync i2#3 1 inst=i2
+        +10000
+        beat i2#3 1 inst=i2
+        ",
+        expect![[r#"
+            1 join inst=i1 r=10000 s=30000
+            2 join inst=i2 r=10000 s=30000
+            +6000
+                [1] join ok as i1#1, generation 1, range of consumer, leader i1#1, members i1#1 i2#2
+                [2] join ok as i2#2, generation 1, range of consumer, leader i1#1
+            3 sync i1#1 1 inst=i1 a=i1#1:x,i2#2:y
+                [3] sync ok 'x'
+            4 join inst=i2 r=10000 s=30000
+                [4] join ok as i2#3, generation 1, range of consumer, leader i1#1
+            5 sync i2#3 1 inst=i2
+                [5] sync ok 'y'
+            +10000
+            6 beat i2#3 1 inst=i2
+                [6] beat REBALANCE_IN_PROGRESS
+        "#]],
+    );
+}
+
+#[test]
+fn a_static_member_that_returns_while_others_are_awaited_may_wait_as_long_as_they() {
+    check(
+        r"
+        join inst=i1
+        +3000
+        sync i1#1 1 inst=i1 a=i1#1:x
+        join inst=i2
+        join inst=i2
+        +9000
+        beat i1#1 1 inst=i1
+        +9000
+        join id=i1#1 inst=i1
+        ",
+        expect![[r#"
+            1 join inst=i1
+            +3000
+                [1] join ok as i1#1, generation 1, range of consumer, leader i1#1, members i1#1
+            2 sync i1#1 1 inst=i1 a=i1#1:x
+                [2] sync ok 'x'
+            3 join inst=i2
+            4 join inst=i2
+                [3] join FENCED_INSTANCE_ID as 'i2#2'
+            +9000
+            5 beat i1#1 1 inst=i1
+                [5] beat REBALANCE_IN_PROGRESS
+            +9000
+            6 join id=i1#1 inst=i1
+                [6] join ok as i1#1, generation 2, range of consumer, leader i1#1, members i1#1 i2#3
+                [4] join ok as i2#3, generation 2, range of consumer, leader i1#1
+        "#]],
+    );
+}
+
+#[test]
+fn a_static_member_whose_return_cannot_be_recorded_is_who_it_was() {
+    let long = "t".repeat(30_000);
+    let script = format!(
+        "join inst=i1\n+3000\nsync i1#1 1 inst=i1 a=i1#1:{}\njoin inst=i1 s=60000 p=range:{long}+{long}\n\
+         beat i1#2 1 inst=i1\ndescribe\n+10000\ndescribe",
+        "x".repeat(50_000)
+    );
+    let mut stage = Stage::new(GroupSettings::default());
+    let mut told = String::new();
+    for line in script.lines() {
+        for (_, answer) in act(&mut stage, line) {
+            told += &short_ids(&describe(&answer)).replace(&"x".repeat(50_000), "x…");
+            told.push('\n');
+        }
+    }
+    expect![[r#"
+        join ok as i1#1, generation 1, range of consumer, leader i1#1, members i1#1
+        sync ok 'x…'
+        join UNKNOWN_SERVER_ERROR as ''
+        beat FENCED_INSTANCE_ID
+        describe ok Stable 'consumer' 'range' i1#1/i1='x…'
+        describe ok Empty 'consumer' ''
+    "#]]
+    .assert_eq(&told);
 }
