@@ -8,23 +8,20 @@
 //!
 //! A member runs until it is killed. The group is measured from outside: one member, a second one, the second one dies.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use parking_lot::Mutex;
+use anyhow::{Result, ensure};
 
 use crate::matrix::{Cell, FEATURES, Outcome};
 use crate::node::{Node, binary};
-use crate::programs::{eventually, run};
+use crate::programs::{Running, eventually, run, succeed};
 
-const FEATURES_LIMIT: Duration = Duration::from_secs(180);
+const FEATURES_LIMIT: Duration = Duration::from_secs(600);
 /// Joining, and learning that another member died: a session of six seconds and the clients' own pace.
-const GROUP_LIMIT: Duration = Duration::from_secs(60);
-const TOPIC: &str = "divided";
+const GROUP_LIMIT: Duration = Duration::from_secs(120);
+/// On a machine that is busy a member may miss its session of six seconds; then it is all done once more.
+const TOPICS: [&str; 2] = ["divided", "divided-again"];
 const PARTITIONS: usize = 4;
 
 /// Measures all features of a client; `command` makes its process with the given arguments.
@@ -32,7 +29,16 @@ pub fn measure(command: impl Fn(&[&str]) -> Command) -> Result<Vec<Cell>> {
     let node = Node::start()?;
     let mut cells = features(&node, &command);
     if !cells.iter().any(|cell| cell.feature == "group") {
-        let (outcome, note) = match group(&node, &command) {
+        let told = TOPICS
+            .iter()
+            .find_map(|topic| match group(&node, topic, &command) {
+                Err(error) if *topic == TOPICS[0] => {
+                    println!("once more, after {error:#}");
+                    None
+                }
+                told => Some(told),
+            });
+        let (outcome, note) = match told.unwrap_or(Ok(())) {
             Ok(()) => (Outcome::Pass, "rebalance and death of a member".to_owned()),
             Err(error) => (Outcome::Fail, one_line(&format!("{error:#}"))),
         };
@@ -94,22 +100,15 @@ fn one_line(text: &str) -> String {
         .replace('|', "/")
 }
 
-fn group(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
-    let created = run(
+fn group(node: &Node, topic: &str, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
+    succeed(
         Command::new(binary())
             .args(["topics", "--bootstrap-server", &node.address()])
-            .args([
-                "--create",
-                "--topic",
-                TOPIC,
-                "--partitions",
-                &PARTITIONS.to_string(),
-            ]),
-        "",
+            .args(["--create", "--topic", topic])
+            .args(["--partitions", &PARTITIONS.to_string()]),
         GROUP_LIMIT,
     )?;
-    ensure!(created.success, "{}", created.stderr);
-    let member = || Member::start(&mut command(&["member", &node.address(), TOPIC, "both"]));
+    let member = || Member::start(&mut command(&["member", &node.address(), topic, topic]));
     let first = member()?;
     ensure!(first.owns(PARTITIONS), "alone: {}", first.said());
     let second = member()?;
@@ -120,7 +119,7 @@ fn group(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
         second.said()
     );
     // Records for both of them: each gets what it owns, whatever it owns.
-    fill(node, "shared")?;
+    fill(node, topic, "shared")?;
     let divided = eventually(GROUP_LIMIT, || {
         first.got("shared") == PARTITIONS / 2 && second.got("shared") == PARTITIONS / 2
     });
@@ -136,7 +135,7 @@ fn group(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
         "after the other's death: {}",
         first.said()
     );
-    fill(node, "inherited")?;
+    fill(node, topic, "inherited")?;
     let inherited = eventually(GROUP_LIMIT, || first.got("inherited") == PARTITIONS);
     ensure!(
         inherited,
@@ -147,52 +146,26 @@ fn group(node: &Node, command: &impl Fn(&[&str]) -> Command) -> Result<()> {
 }
 
 /// A record in each partition.
-fn fill(node: &Node, value: &str) -> Result<()> {
+fn fill(node: &Node, topic: &str, value: &str) -> Result<()> {
     for partition in 0..PARTITIONS {
-        let sent = node.kcat(&["-P", "-t", TOPIC, "-p", &partition.to_string()], value)?;
+        let sent = node.kcat(&["-P", "-t", topic, "-p", &partition.to_string()], value)?;
         ensure!(sent.success, "{}", sent.stderr);
     }
     Ok(())
 }
 
-/// A member of a group in a process of its own. Killed when dropped.
-struct Member {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
+/// A member of a group in a process of its own. kcat tells of its group where libraries log.
+struct Member(Running);
 
 impl Member {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let stdout = BufReader::new(child.stdout.take().context("no output")?);
-        let stderr = BufReader::new(child.stderr.take().context("no output")?);
-        let kept = Arc::clone(&lines);
-        thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| kept.lock().push(line))
-        });
-        let kept = Arc::clone(&lines);
-        // kcat tells of its group there; libraries log there.
-        thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| kept.lock().push(line))
-        });
-        Ok(Self { child, lines })
+        Ok(Self(Running::start(command)?))
     }
 
     fn owns(&self, count: usize) -> bool {
         let wanted = format!("owns {count}");
         eventually(GROUP_LIMIT, || {
-            let lines = self.lines.lock();
+            let lines = self.0.lines();
             let last = lines
                 .iter()
                 .rfind(|line| line.starts_with("owns ") || line.contains(": assigned: "));
@@ -204,23 +177,16 @@ impl Member {
 
     fn got(&self, value: &str) -> usize {
         let wanted = format!("got {value}");
-        self.lines
-            .lock()
+        self.0
+            .lines()
             .iter()
             .filter(|line| **line == wanted)
             .count()
     }
 
     fn said(&self) -> String {
-        let lines = self.lines.lock();
+        let lines = self.0.lines();
         let from = lines.len().saturating_sub(8);
         lines.get(from..).unwrap_or_default().join(" / ")
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

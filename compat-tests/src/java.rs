@@ -1,52 +1,77 @@
-//! Java programs of this crate: jars by Maven, classes by javac.
+//! Java programs: jars by Maven, classes by javac.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use parking_lot::Mutex;
 
-use crate::programs::run;
+use crate::packages::{alone, fetch, packages};
 
-const FETCH_LIMIT: Duration = Duration::from_secs(600);
+/// The jars that a pom.xml names, in a folder, with some of its properties set; gives their class path.
+pub fn jars(dir: &Path, pom: &Path, properties: &[(&str, &str)]) -> Result<String> {
+    let complete = dir.join(".complete");
+    alone(dir, || {
+        if complete.exists() {
+            return Ok(());
+        }
+        // Several test processes may want them at the same time; each fetches into a folder of its own.
+        let mut name = dir.as_os_str().to_owned();
+        name.push(format!("-{}", std::process::id()));
+        let own = PathBuf::from(name);
+        fetch(
+            Command::new("mvn")
+                .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
+                .arg(pom)
+                .args(
+                    properties
+                        .iter()
+                        .map(|(name, value)| format!("-D{name}={value}")),
+                )
+                .arg(format!("-DoutputDirectory={}", own.display())),
+        )?;
+        fs::write(own.join(".complete"), "")?;
+        if fs::rename(&own, dir).is_err() && !complete.exists() {
+            // Something that was never completed is in the way.
+            fs::remove_dir_all(dir)?;
+            fs::rename(&own, dir)?;
+        } else if own.exists() {
+            fs::remove_dir_all(&own)?;
+        }
+        ensure!(complete.exists(), "{} could not be filled", dir.display());
+        Ok(())
+    })?;
+    Ok(format!("{}/*", dir.display()))
+}
+
+/// Compiles into a folder, once in this process: somebody may be running the classes already.
+pub fn classes(dir: &Path, jars: &str, options: &[&str], sources: &[PathBuf]) -> Result<()> {
+    static COMPILED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    alone(dir, || {
+        if COMPILED.lock().contains(dir) {
+            return Ok(());
+        }
+        fetch(
+            Command::new("javac")
+                .args(["-nowarn", "-cp", jars])
+                .args(options)
+                .arg("-d")
+                .arg(dir)
+                .args(sources),
+        )?;
+        COMPILED.lock().insert(dir.to_owned());
+        Ok(())
+    })
+}
 
 /// The class path of a program: `sources` compiled, and the jars of `pom`, with its property `clients` set to `version`.
 /// Kept in `target/clients/<name>`.
 pub fn class_path(name: &str, pom: &Path, version: &str, sources: &[PathBuf]) -> Result<String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/clients")
-        .join(name);
-    fs::create_dir_all(&dir)?;
-    let dir = fs::canonicalize(dir)?;
-    let jars = format!("{}/jars/*", dir.display());
-    if !dir.join(".complete").exists() {
-        succeed(
-            Command::new("mvn")
-                .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
-                .arg(pom)
-                .arg(format!("-Dclients={version}"))
-                .arg(format!("-DoutputDirectory={}", dir.join("jars").display())),
-        )?;
-        fs::write(dir.join(".complete"), "")?;
-    }
-    let classes = dir.join("classes");
-    succeed(
-        Command::new("javac")
-            .args(["-nowarn", "-cp", &jars, "-d"])
-            .arg(&classes)
-            .args(sources),
-    )?;
-    Ok(format!("{}:{jars}", classes.display()))
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let finished = run(command, "", FETCH_LIMIT)?;
-    ensure!(
-        finished.success,
-        "{command:?}\n{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
-    Ok(())
+    let dir = packages(name)?;
+    let jars = jars(&dir.join("jars"), pom, &[("clients", version)])?;
+    let compiled = dir.join("classes");
+    classes(&compiled, &jars, &[], sources)?;
+    Ok(format!("{}:{jars}", compiled.display()))
 }

@@ -5,11 +5,13 @@
 pub mod apache;
 pub mod chance;
 pub mod client;
+pub mod docker;
 pub mod exchange;
 pub mod java;
 pub mod matrix;
 pub mod node;
 pub mod old_apache;
+pub mod packages;
 pub mod programs;
 pub mod suites;
 pub mod transactional;

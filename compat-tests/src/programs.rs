@@ -1,11 +1,15 @@
 //! Running other programs with a time limit.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use parking_lot::Mutex;
+
+const KCAT_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a program printed and whether it liked it.
 #[derive(Debug)]
@@ -46,6 +50,73 @@ pub fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Finish
         }),
         None => bail!("{name} did not end within {limit:?}\n{stdout}\n{stderr}"),
     }
+}
+
+/// Runs a program that must like it; gives what it printed.
+pub fn succeed(command: &mut Command, limit: Duration) -> Result<String> {
+    let finished = run(command, "", limit)?;
+    ensure!(
+        finished.success,
+        "{command:?}\n{}\n{}",
+        finished.stdout,
+        finished.stderr
+    );
+    Ok(finished.stdout.trim().to_owned())
+}
+
+/// kcat with whoever listens on a port of this machine; it must succeed.
+pub fn kcat(port: u16, words: &[&str], input: &str) -> Result<String> {
+    let mut command = Command::new("kcat");
+    command
+        .args(["-b", &format!("localhost:{port}")])
+        .args(words);
+    let finished = run(&mut command, input, KCAT_LIMIT)?;
+    ensure!(finished.success, "kcat {words:?}: {}", finished.stderr);
+    Ok(finished.stdout)
+}
+
+/// A program in the background; what it says, by either output, is kept line by line. Killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        keep(child.stdout.take(), &lines);
+        keep(child.stderr.take(), &lines);
+        Ok(Self { child, lines })
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn keep(pipe: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        let read = pipe
+            .into_iter()
+            .flat_map(|pipe| BufReader::new(pipe).lines());
+        read.map_while(Result::ok)
+            .for_each(|line| lines.lock().push(line));
+    });
 }
 
 fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {

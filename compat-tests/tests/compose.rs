@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::node::listens;
-use compat_tests::programs::{eventually, run};
+use compat_tests::programs::{eventually, kcat, run, succeed};
 use parking_lot::{Mutex, MutexGuard};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 /// The port that all of them give to the machine outside.
 const PORT: u16 = 9092;
 
@@ -64,22 +64,15 @@ impl Project {
             .args(["--project-name", "monedula-compose", "--file"])
             .arg(&self.file)
             .args(words);
-        let finished = run(&mut command, "", LIMIT)?;
-        ensure!(
-            finished.success,
-            "{command:?}\n{}\n{}",
-            finished.stdout,
-            finished.stderr
-        );
-        Ok(finished.stdout)
+        succeed(&mut command, LIMIT)
     }
 
     /// A record goes in and out from outside, as soon as the broker is there.
     fn exchange(&self) -> Result<()> {
-        let there = || kcat(&["-L"], "").is_ok();
+        let there = || kcat(PORT, &["-L"], "").is_ok();
         ensure!(eventually(LIMIT, there), "{}", self.compose(&["logs"])?);
-        kcat(&["-P", "-t", "t"], "hello\n")?;
-        let seen = kcat(&["-C", "-t", "t", "-c", "1", "-o", "beginning"], "")?;
+        kcat(PORT, &["-P", "-t", "t"], "hello\n")?;
+        let seen = kcat(PORT, &["-C", "-t", "t", "-c", "1", "-o", "beginning"], "")?;
         ensure!(seen == "hello\n", "{seen}");
         Ok(())
     }
@@ -91,18 +84,6 @@ impl Drop for Project {
             eprintln!("{error:#}");
         }
     }
-}
-
-fn kcat(words: &[&str], input: &str) -> Result<String> {
-    let finished = run(
-        Command::new("kcat")
-            .args(["-b", &format!("localhost:{PORT}")])
-            .args(words),
-        input,
-        LIMIT,
-    )?;
-    ensure!(finished.success, "kcat {words:?}: {}", finished.stderr);
-    Ok(finished.stdout)
 }
 
 #[test]
@@ -125,7 +106,7 @@ fn container_compose_two_listeners() -> Result<()> {
     project.exchange()?;
     // Made by a neighbour, once the broker was healthy.
     let partitions = || -> Result<usize> {
-        let told = kcat(&["-L"], "")?;
+        let told = kcat(PORT, &["-L"], "")?;
         let topic = told
             .split("topic \"orders\" with ")
             .nth(1)

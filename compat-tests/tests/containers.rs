@@ -5,20 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use compat_tests::docker::{docker, image};
 use compat_tests::node::free_port;
-use compat_tests::programs::{Finished, eventually, run};
+use compat_tests::programs::{eventually, kcat, succeed};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
-fn image() -> String {
-    std::env::var("IMAGE").unwrap_or_else(|_| "monedula:8.1.0".to_owned())
-}
-
-fn docker(words: &[&str], input: &str) -> Result<Finished> {
-    run(Command::new("docker").args(words), input, LIMIT)
-}
-
-fn succeed(words: &[&str], input: &str) -> Result<String> {
+fn done(words: &[&str], input: &str) -> Result<String> {
     let finished = docker(words, input)?;
     ensure!(
         finished.success,
@@ -42,7 +35,7 @@ impl Thing {
         let run = [&["run", "--detach"], words, &[&image]].concat();
         let this = Self {
             kind: "container",
-            id: succeed(&run, "")?,
+            id: done(&run, "")?,
         };
         let ready =
             || docker(&["exec", &this.id, "monedula", "ready"], "").is_ok_and(|f| f.success);
@@ -54,7 +47,7 @@ impl Thing {
         let name = format!("monedula-{}", free_port()?);
         Ok(Self {
             kind: "network",
-            id: succeed(&["network", "create", &name], "")?,
+            id: done(&["network", "create", &name], "")?,
         })
     }
 
@@ -72,18 +65,6 @@ impl Drop for Thing {
         };
         drop(docker(words, ""));
     }
-}
-
-fn kcat(port: u16, words: &[&str], input: &str) -> Result<String> {
-    let finished = run(
-        Command::new("kcat")
-            .args(["-b", &format!("localhost:{port}")])
-            .args(words),
-        input,
-        LIMIT,
-    )?;
-    ensure!(finished.success, "kcat {words:?}: {}", finished.stderr);
-    Ok(finished.stdout)
 }
 
 #[test]
@@ -121,7 +102,7 @@ fn container_without_advertised_listeners() -> Result<()> {
             &network.id,
             &image,
         ];
-        succeed(&[&run[..], words].concat(), input)
+        done(&[&run[..], words].concat(), input)
     };
     let address = format!("kafka:{port}");
     let of_t = ["--bootstrap-server", &address, "--topic", "t"];
@@ -141,7 +122,7 @@ fn container_without_advertised_listeners() -> Result<()> {
 
     // Who was told what.
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-    let inside = succeed(&["inspect", "--format", format, &broker.id], "")?;
+    let inside = done(&["inspect", "--format", format, &broker.id], "")?;
     let log = broker.log()?;
     for host in ["localhost", &inside] {
         let line = log
@@ -182,7 +163,7 @@ fn container_that_is_restarted() -> Result<()> {
     ])?;
     kcat(port, &["-P", "-t", "t"], "kept\n")?;
     for how in [&["restart"][..], &["restart", "--time", "0"]] {
-        succeed(&[how, &[&broker.id]].concat(), "")?;
+        done(&[how, &[&broker.id]].concat(), "")?;
         let seen = || kcat(port, &["-C", "-t", "t", "-e", "-q"], "").is_ok_and(|s| s == "kept\n");
         ensure!(eventually(LIMIT, seen), "{}", broker.log()?);
     }
@@ -194,11 +175,9 @@ fn container_that_is_restarted() -> Result<()> {
 #[ignore = "needs docker"]
 fn container_mistakes() -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/mistakes.sh");
-    let finished = run(
+    succeed(
         Command::new("bash").arg(script).env("IMAGE", image()),
-        "",
         2 * LIMIT,
-    )?;
-    ensure!(finished.success, "{}{}", finished.stdout, finished.stderr);
-    Ok(())
+    )
+    .map(drop)
 }

@@ -4,69 +4,39 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use compat_tests::apache::Apache;
 use compat_tests::client::demand;
+use compat_tests::java::{classes, jars};
 use compat_tests::matrix::{Cell, Outcome, record};
 use compat_tests::node::{Node, free_port};
+use compat_tests::packages::{self, fetch, once};
 use compat_tests::programs::run;
 
-const FETCH_LIMIT: Duration = Duration::from_secs(600);
-const PROGRAM_LIMIT: Duration = Duration::from_secs(240);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(900);
 
 fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("clients/programs")
-        .join(name)
+    packages::program(&format!("programs/{name}"))
 }
 
 fn packages(name: &str) -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/clients/programs")
-        .join(name);
-    std::fs::create_dir_all(&path)?;
-    Ok(std::fs::canonicalize(path)?)
+    packages::packages(&format!("programs/{name}"))
 }
 
 /// The jars of a program's pom.xml, and its classes if it has sources.
 fn java(name: &str) -> Result<(PathBuf, String)> {
     let dir = packages(name)?;
-    if !dir.join(".complete").exists() {
-        succeed(
-            Command::new("mvn")
-                .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
-                .arg(program(name).join("pom.xml"))
-                .arg(format!("-DoutputDirectory={}", dir.join("jars").display())),
-        )?;
-        std::fs::write(dir.join(".complete"), "")?;
-    }
-    let jars = format!("{}/*", dir.join("jars").display());
+    let jars = jars(&dir.join("jars"), &program(name).join("pom.xml"), &[])?;
     let sources: Vec<PathBuf> = std::fs::read_dir(program(name))?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "java"))
         .collect();
+    let compiled = dir.join("classes");
     if !sources.is_empty() {
-        succeed(
-            Command::new("javac")
-                .args(["-nowarn", "-parameters", "-cp", &jars, "-d"])
-                .arg(dir.join("classes"))
-                .args(sources),
-        )?;
+        classes(&compiled, &jars, &["-parameters"], &sources)?;
     }
-    let classes = format!("{}:{jars}", dir.join("classes").display());
-    Ok((dir, classes))
-}
-
-fn succeed(command: &mut Command) -> Result<String> {
-    let finished = run(command, "", FETCH_LIMIT)?;
-    ensure!(
-        finished.success,
-        "{command:?}\n{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
-    Ok(finished.stdout.trim().to_owned())
+    Ok((dir, format!("{}:{jars}", compiled.display())))
 }
 
 /// The version of an artifact among the jars.
@@ -227,8 +197,8 @@ fn syslog_daemons() -> Result<()> {
         "librdkafka1",
     ];
     let dir = packages("syslog")?;
-    if !dir.join(".complete").exists() {
-        succeed(
+    once(&dir, || {
+        fetch(
             Command::new("apt-get")
                 .args(["download", "-q"])
                 .args(PACKAGES)
@@ -236,7 +206,7 @@ fn syslog_daemons() -> Result<()> {
         )?;
         for entry in std::fs::read_dir(&dir)?.flatten() {
             if entry.path().extension().is_some_and(|kind| kind == "deb") {
-                succeed(
+                fetch(
                     Command::new("dpkg-deb")
                         .arg("-x")
                         .arg(entry.path())
@@ -244,8 +214,8 @@ fn syslog_daemons() -> Result<()> {
                 )?;
             }
         }
-        std::fs::write(dir.join(".complete"), "")?;
-    }
+        Ok(())
+    })?;
     for name in ["rsyslog", "syslog-ng"] {
         let command = |address: &str| {
             let mut command = Command::new("bash");
@@ -256,7 +226,7 @@ fn syslog_daemons() -> Result<()> {
                 .arg(address);
             command
         };
-        let version = succeed(&mut command("version"))?;
+        let version = fetch(&mut command("version"))?;
         let node = Node::start()?;
         measure(
             name,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::node::{binary, free_port, listens};
+use compat_tests::packages::{self, fetch};
 use compat_tests::programs::{eventually, run};
 use compat_tests::suites::{Suite, check, read_go, read_librdkafka, read_pytest};
 
-const FETCH_LIMIT: Duration = Duration::from_secs(900);
 const SUITE_LIMIT: Duration = Duration::from_secs(1200);
 const ACLS: &str = "there are no ACLs yet";
 
@@ -21,22 +21,7 @@ fn the_document_is_as_the_runs_wrote_it() -> Result<()> {
 }
 
 fn packages(name: &str) -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/clients/suites")
-        .join(name);
-    fs::create_dir_all(&path)?;
-    Ok(fs::canonicalize(path)?)
-}
-
-fn succeed(command: &mut Command) -> Result<String> {
-    let finished = run(command, "", FETCH_LIMIT)?;
-    ensure!(
-        finished.success,
-        "{command:?}\n{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
-    Ok(finished.stdout)
+    packages::packages(&format!("suites/{name}"))
 }
 
 /// What a suite said, whether it liked it or not; kept in `notes`.
@@ -51,7 +36,7 @@ fn said(command: &mut Command, notes: &Path) -> Result<String> {
 fn go_module(module: &str, version: &str) -> Result<PathBuf> {
     let own = packages(&module.replace('/', "-"))?.join(version);
     if !own.join(".complete").exists() {
-        let told = succeed(
+        let told = fetch(
             Command::new("go")
                 .args(["mod", "download", "-json"])
                 .arg(format!("{module}@{version}")),
@@ -61,7 +46,7 @@ fn go_module(module: &str, version: &str) -> Result<PathBuf> {
             .find_map(|line| line.trim().strip_prefix("\"Dir\": \""))
             .and_then(|rest| rest.strip_suffix("\","))
             .context("Go does not tell where the module is")?;
-        succeed(
+        fetch(
             Command::new("cp")
                 .args(["-r", "--no-preserve=mode", dir])
                 .arg(&own),
@@ -91,7 +76,7 @@ fn reword(dir: &Path, words: &[(&str, &str)]) -> Result<()> {
 
 fn go_tests(dir: &Path, arguments: &[&str]) -> Result<PathBuf> {
     let program = dir.join("suite.test");
-    succeed(
+    fetch(
         Command::new("go")
             .args(["test", "-mod=mod", "-c", "-o"])
             .arg(&program)
@@ -231,7 +216,7 @@ fn public_suite_sarama() -> Result<()> {
     reword(&dir, &[("ReplicationFactor: 3", "ReplicationFactor: 1")])?;
     let program = go_tests(&dir, &["-tags", "functional", "."])?;
     let tools = packages("tools")?;
-    succeed(
+    fetch(
         Command::new("go")
             .args([
                 "install",
@@ -254,23 +239,16 @@ fn public_suite_sarama() -> Result<()> {
 /// The sources of a Python package, tests included, beside an environment with its dependencies.
 fn python_package(package: &str, version: &str, others: &[&str]) -> Result<(PathBuf, PathBuf)> {
     let dir = packages(package)?;
-    let python = dir.join("venv/bin/python");
-    if !python.exists() {
-        succeed(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(dir.join("venv")),
-        )?;
-    }
+    let python = packages::python(&dir.join("venv"))?;
     let sources = dir.join(format!("{}-{version}", package.replace('-', "_")));
     if !sources.exists() {
-        succeed(
+        fetch(
             Command::new(&python)
                 .args(["-m", "pip", "install", "--quiet", "pytest>=8.3"])
                 .arg(format!("{package}=={version}"))
                 .args(others),
         )?;
-        succeed(
+        fetch(
             Command::new(&python)
                 .args(["-m", "pip", "download", "--quiet", "--no-deps"])
                 .args(["--no-binary", ":all:"])
@@ -279,7 +257,7 @@ fn python_package(package: &str, version: &str, others: &[&str]) -> Result<(Path
         )?;
         let archive =
             sources.with_file_name(format!("{}-{version}.tar.gz", package.replace('-', "_")));
-        succeed(
+        fetch(
             Command::new("tar")
                 .arg("xzf")
                 .arg(archive)
@@ -367,7 +345,7 @@ fn public_suite_librdkafka() -> Result<()> {
     let dir = librdkafka("rdkafka-sys-4.10.0+2.12.1")?;
     let tools = dir.join("tools/bin");
     fs::create_dir_all(&tools)?;
-    let names = succeed(Command::new(binary()).arg("tool-names"))?;
+    let names = fetch(Command::new(binary()).arg("tool-names"))?;
     for name in names.split_whitespace() {
         let link = tools.join(format!("{name}.sh"));
         drop(fs::remove_file(&link));
@@ -403,7 +381,7 @@ fn librdkafka(krate: &str) -> Result<PathBuf> {
         env!("CARGO_MANIFEST_DIR"),
         "/clients/matrix/rust/Cargo.toml"
     );
-    let told = succeed(
+    let told = fetch(
         Command::new("cargo")
             .args(["metadata", "--format-version", "1", "--locked"])
             .args(["--manifest-path", manifest]),
@@ -413,21 +391,21 @@ fn librdkafka(krate: &str) -> Result<PathBuf> {
         .split('"')
         .find_map(|word| word.strip_suffix(&end))
         .context("Cargo does not tell where the crate is")?;
-    succeed(
+    fetch(
         Command::new("cp")
             .args(["-r", "--no-preserve=mode", "--no-target-directory"])
             .arg(format!("{place}/{krate}/librdkafka"))
             .arg(&dir),
     )?;
     let without = ["--disable-gssapi", "--disable-ssl", "--disable-curl"];
-    succeed(
+    fetch(
         Command::new("bash")
             .arg("configure")
             .args(without)
             .current_dir(&dir),
     )?;
     for what in [&["libs"][..], &["-C", "tests", "test-runner"]] {
-        succeed(Command::new("make").arg("-j2").args(what).current_dir(&dir))?;
+        fetch(Command::new("make").arg("-j2").args(what).current_dir(&dir))?;
     }
     fs::write(dir.join(".complete"), "")?;
     Ok(dir)

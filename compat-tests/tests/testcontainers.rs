@@ -6,34 +6,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use compat_tests::programs::run;
+use compat_tests::docker::image;
+use compat_tests::java::{classes, jars};
+use compat_tests::packages::{self, fetch};
+use compat_tests::programs::succeed;
 
-const FETCH_LIMIT: Duration = Duration::from_secs(900);
-const CLIENT_LIMIT: Duration = Duration::from_secs(150);
+const CLIENT_LIMIT: Duration = Duration::from_secs(300);
 
 fn program(language: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("clients/testcontainers")
-        .join(language)
+    packages::program(&format!("testcontainers/{language}"))
 }
 
 fn packages(language: &str) -> Result<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/clients/testcontainers")
-        .join(language);
-    std::fs::create_dir_all(&path)?;
-    Ok(std::fs::canonicalize(path)?)
-}
-
-fn succeed(command: &mut Command, limit: Duration) -> Result<String> {
-    let finished = run(command, "", limit)?;
-    ensure!(
-        finished.success,
-        "{command:?}\n{}\n{}",
-        finished.stdout,
-        finished.stderr
-    );
-    Ok(finished.stdout)
+    packages::packages(&format!("testcontainers/{language}"))
 }
 
 /// Runs a client for each kind of module that its language has. What they measured is printed.
@@ -43,11 +28,6 @@ fn clients(language: &str, kinds: &[&str], command: impl Fn() -> Command) -> Res
         clients_of(&image, language, kind, command())?;
     }
     Ok(())
-}
-
-fn image() -> String {
-    // The tag is read as a Confluent version by some modules.
-    std::env::var("IMAGE").unwrap_or_else(|_| "monedula:8.1.0".to_owned())
 }
 
 fn clients_of(image: &str, language: &str, kind: &str, mut command: Command) -> Result<()> {
@@ -69,16 +49,9 @@ fn clients_of(image: &str, language: &str, kind: &str, mut command: Command) -> 
 #[test]
 #[ignore = "needs docker and cargo"]
 fn testcontainers_rust() -> Result<()> {
-    let dir = packages("rust")?;
-    succeed(
-        Command::new("cargo")
-            .args(["build", "--quiet", "--locked", "--manifest-path"])
-            .arg(program("rust").join("Cargo.toml"))
-            .env("CARGO_TARGET_DIR", &dir),
-        FETCH_LIMIT,
-    )?;
+    let binaries = packages::cargo(&packages("rust")?, &program("rust"))?;
     clients("rust", &["apache", "confluent"], || {
-        Command::new(dir.join("debug/client"))
+        Command::new(binaries.join("client"))
     })
 }
 
@@ -86,24 +59,15 @@ fn testcontainers_rust() -> Result<()> {
 #[ignore = "needs docker, java and maven"]
 fn testcontainers_java() -> Result<()> {
     let dir = packages("java")?;
-    if !dir.join(".complete").exists() {
-        succeed(
-            Command::new("mvn")
-                .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
-                .arg(program("java").join("pom.xml"))
-                .arg(format!("-DoutputDirectory={}", dir.join("jars").display())),
-            FETCH_LIMIT,
-        )?;
-        std::fs::write(dir.join(".complete"), "")?;
-    }
-    let classes = format!("{0}/classes:{0}/jars/*", dir.display());
-    succeed(
-        Command::new("javac")
-            .args(["-nowarn", "-cp", &classes, "-d"])
-            .arg(dir.join("classes"))
-            .arg(program("java").join("Containers.java")),
-        FETCH_LIMIT,
+    let jars = jars(&dir.join("jars"), &program("java").join("pom.xml"), &[])?;
+    let compiled = dir.join("classes");
+    classes(
+        &compiled,
+        &jars,
+        &[],
+        &[program("java").join("Containers.java")],
     )?;
+    let class_path = format!("{}:{jars}", compiled.display());
     clients(
         "java",
         &["apache", "confluent", "legacy", "zookeeper"],
@@ -113,7 +77,7 @@ fn testcontainers_java() -> Result<()> {
                 "-Xmx256m",
                 "-XX:TieredStopAtLevel=1",
                 "-cp",
-                &classes,
+                &class_path,
                 "Containers",
             ]);
             command
@@ -125,19 +89,7 @@ fn testcontainers_java() -> Result<()> {
 #[ignore = "needs docker and python"]
 fn testcontainers_python() -> Result<()> {
     let dir = packages("python")?;
-    let python = dir.join("bin/python");
-    if !python.exists() {
-        succeed(
-            Command::new("python3").args(["-m", "venv"]).arg(&dir),
-            FETCH_LIMIT,
-        )?;
-    }
-    succeed(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(program("python").join("requirements.txt")),
-        FETCH_LIMIT,
-    )?;
+    let python = packages::python_with_requirements(&dir, &program("python"))?;
     clients("python", &["kraft", "zookeeper"], || {
         let mut command = Command::new(&python);
         command.arg(program("python").join("client.py"));
@@ -148,15 +100,7 @@ fn testcontainers_python() -> Result<()> {
 #[test]
 #[ignore = "needs docker and go"]
 fn testcontainers_go() -> Result<()> {
-    let binary = packages("go")?.join("client");
-    succeed(
-        Command::new("go")
-            .args(["build", "-o"])
-            .arg(&binary)
-            .arg(".")
-            .current_dir(program("go")),
-        FETCH_LIMIT,
-    )?;
+    let binary = packages::go(&packages("go")?, &program("go"))?;
     clients("go", &["kraft"], || Command::new(&binary))
 }
 
@@ -164,15 +108,7 @@ fn testcontainers_go() -> Result<()> {
 #[ignore = "needs docker, node and npm"]
 fn testcontainers_node() -> Result<()> {
     let dir = packages("node")?;
-    for file in ["package.json", "client.js"] {
-        std::fs::copy(program("node").join(file), dir.join(file))?;
-    }
-    succeed(
-        Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(&dir),
-        FETCH_LIMIT,
-    )?;
+    packages::npm(&dir, &program("node"), &["--ignore-scripts"])?;
     let node = node_for_the_module(&dir)?;
     let client = || {
         let mut command = Command::new(&node);
@@ -184,10 +120,7 @@ fn testcontainers_node() -> Result<()> {
     let image = image();
     let (name, _) = image.rsplit_once(':').context("IMAGE needs a tag")?;
     let old = format!("{name}:7.9.0");
-    succeed(
-        Command::new("docker").args(["tag", &image, &old]),
-        FETCH_LIMIT,
-    )?;
+    fetch(Command::new("docker").args(["tag", &image, &old]))?;
     clients_of(&old, "node", "zookeeper", client())
 }
 

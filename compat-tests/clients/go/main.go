@@ -39,14 +39,14 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
 	h := &H{cancel: cancel}
 	g.Consume(ctx, []string{"sar"}, h)
 	check("sarama consumed", h.n == 20)
 	check("leave", g.Close() == nil)
 	r := kg.NewReader(kg.ReaderConfig{Brokers: addr, GroupID: "seg", Topic: "sar", StartOffset: kg.FirstOffset, MaxWait: 200 * time.Millisecond})
 	n := 0
-	ctx2, c2 := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx2, c2 := context.WithTimeout(context.Background(), 100*time.Second)
 	defer c2()
 	for n < 20 {
 		_, err := r.ReadMessage(ctx2)

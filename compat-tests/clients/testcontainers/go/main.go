@@ -67,7 +67,7 @@ func exchange(ctx context.Context, image string) error {
 }
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 250*time.Second)
 	defer cancel()
 	if len(os.Args) != 3 || os.Args[1] != "kraft" {
 		fmt.Fprintln(os.Stderr, "usage: client kraft IMAGE")

@@ -20,7 +20,7 @@ with container:
         if value == sent[0]:
             print("first record after %d ms" % ((time.monotonic() - began) * 1000))
     consumer = KafkaConsumer("from-python", bootstrap_servers=address, group_id="g", auto_offset_reset="earliest",
-                             consumer_timeout_ms=30_000)
+                             consumer_timeout_ms=60_000)
     seen = []
     for record in consumer:
         seen.append(record.value)

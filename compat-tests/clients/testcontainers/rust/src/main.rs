@@ -14,7 +14,7 @@ use testcontainers_modules::testcontainers::runners::AsyncRunner;
 use testcontainers_modules::testcontainers::{ContainerAsync, Image, ImageExt};
 
 const RECORDS: usize = 50;
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(250);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
