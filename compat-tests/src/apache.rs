@@ -2,18 +2,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use monedula::wire::message::metadata::MetadataRequest;
 
+use crate::exchange::{Answer, Connection};
 use crate::node::{free_port, listens};
 use crate::programs::{Finished, eventually, run};
 
-const FETCH_LIMIT: Duration = Duration::from_secs(600);
-const TOOL_LIMIT: Duration = Duration::from_secs(90);
-const PROGRAM_LIMIT: Duration = Duration::from_secs(180);
-const START_LIMIT: Duration = Duration::from_secs(60);
+const TOOL_LIMIT: Duration = Duration::from_secs(300);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// How often a start that ended by itself is tried.
+const STARTS_MAX: usize = 3;
+/// What the broker says, beside its settings.
+const LOG: &str = "apache.log";
 /// A node as small as it gets; `{port}`, `{controller}` (another port) and `{dir}` are to be filled in.
 pub const SETTINGS: &str = "\
 process.roles=broker,controller
@@ -40,13 +45,6 @@ pub fn jars() -> Result<PathBuf> {
 
 /// Where the jars of a version are.
 pub fn jars_of(version: &str) -> Result<PathBuf> {
-    // One at a time in this process; `fetch` minds the others.
-    static FETCHING: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
-    let _one = FETCHING.lock();
-    fetch(version)
-}
-
-fn fetch(version: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if version == PRESENT {
         "apache-kafka".to_owned()
@@ -54,37 +52,8 @@ fn fetch(version: &str) -> Result<PathBuf> {
         format!("apache-kafka-{version}")
     };
     let target = root.join("../target").join(&folder);
-    let complete = target.join(".complete");
-    if complete.exists() {
-        return Ok(target);
-    }
-    // Several test processes may want them at the same time; each fetches into a folder of its own.
-    let own = root.join(format!("../target/{folder}-{}", std::process::id()));
-    let pom = root.join("clients/apache-kafka/pom.xml");
-    let fetched = run(
-        Command::new("mvn")
-            .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
-            .arg(pom)
-            .arg(format!("-Dkafka.version={version}"))
-            .arg(format!("-DoutputDirectory={}", own.display())),
-        "",
-        FETCH_LIMIT,
-    )?;
-    ensure!(
-        fetched.success,
-        "Maven: {}{}",
-        fetched.stdout,
-        fetched.stderr
-    );
-    fs::write(own.join(".complete"), "")?;
-    if fs::rename(&own, &target).is_err() && complete.exists() {
-        fs::remove_dir_all(&own)?;
-    }
-    ensure!(
-        complete.exists(),
-        "{} could not be filled",
-        target.display()
-    );
+    let pom = crate::packages::program("apache-kafka/pom.xml");
+    crate::java::jars(&target, &pom, &[("kafka.version", version)])?;
     Ok(target)
 }
 
@@ -111,6 +80,16 @@ pub fn program(file: &Path, arguments: &[&str]) -> Result<Finished> {
     run(java(PRESENT, &file)?.args(arguments), "", PROGRAM_LIMIT)
 }
 
+/// Whether a broker that may lead answers on a port.
+pub(crate) fn answers(port: u16) -> bool {
+    let ask = || {
+        let mut connection = Connection::open(&format!("127.0.0.1:{port}"))?;
+        connection.ask(&MetadataRequest::default(), 9)
+    };
+    let answer = listens(port).then(ask);
+    matches!(answer, Some(Ok(Some(Answer::Response(answer)))) if !answer.brokers.is_empty())
+}
+
 /// A real Apache Kafka, one node. Killed when dropped.
 #[derive(Debug)]
 pub struct Apache {
@@ -131,6 +110,27 @@ impl Apache {
 
     /// The same with other settings, in which `{port}`, `{controller}` and `{dir}` are filled in.
     pub fn start_with(version: &str, settings: &str, dir: &Path, data: &Path) -> Result<Self> {
+        let mut tries = 1;
+        loop {
+            let mut this = Self::launch(version, settings, dir, data)?;
+            let mut ended = None;
+            eventually(START_LIMIT, || {
+                ended = this.child.try_wait().ok().flatten();
+                ended.is_some() || this.answers()
+            });
+            match ended {
+                None if this.answers() => return Ok(this),
+                // A port that was free may be somebody's by now.
+                Some(_) if tries < STARTS_MAX => tries += 1,
+                _ => {
+                    let said = fs::read_to_string(dir.join(LOG)).unwrap_or_default();
+                    bail!("Apache Kafka does not serve: {ended:?}\n{said}");
+                }
+            }
+        }
+    }
+
+    fn launch(version: &str, settings: &str, dir: &Path, data: &Path) -> Result<Self> {
         let (port, controller) = (free_port()?, free_port()?);
         let file = dir.join("apache.properties");
         let text = settings
@@ -153,18 +153,19 @@ impl Apache {
                 formatted.stderr
             );
         }
+        let log = fs::File::create(dir.join(LOG))?;
         let child = java(version, "kafka.Kafka")?
             .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
             .spawn()
             .context("cannot start Apache Kafka")?;
-        let this = Self { child, port };
-        ensure!(
-            eventually(START_LIMIT, || listens(port)),
-            "Apache Kafka does not listen"
-        );
-        Ok(this)
+        Ok(Self { child, port })
+    }
+
+    /// It listens some time before it answers, and answers some time before it has a broker that may lead.
+    fn answers(&self) -> bool {
+        answers(self.port)
     }
 
     pub fn address(&self) -> String {

@@ -16,10 +16,10 @@ use monedula::wire::codec::{DecodeError, Reader, Writer};
 use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use monedula::wire::message::{Message, Request};
 
-/// Without an answer for so long, there is none.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Without an answer for so long there is none, unless somebody says otherwise.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The same for who insists on one.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+const CALL_LIMIT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const CORRELATION: i32 = 77;
 const CLIENT_ID: &str = "test";
@@ -30,7 +30,7 @@ const API_VERSIONS: i16 = 18;
 pub enum Answer<R> {
     Response(R),
     Closed,
-    /// Nothing within five seconds.
+    /// Nothing for as long as one is patient.
     Silence,
     /// The bytes are not that response.
     Unreadable(String),
@@ -40,6 +40,7 @@ pub enum Answer<R> {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    patience: Duration,
 }
 
 impl Connection {
@@ -48,7 +49,16 @@ impl Connection {
             TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream })
+        Ok(Self {
+            stream,
+            patience: ANSWER_LIMIT,
+        })
+    }
+
+    /// Takes this long without an answer for silence.
+    pub fn be_patient(&mut self, patience: Duration) -> Result<()> {
+        self.patience = patience;
+        Ok(self.stream.set_read_timeout(Some(patience))?)
     }
 
     /// Sends `request` in `version` and waits for its answer. `None` if the request cannot be said in that version.
@@ -125,7 +135,7 @@ impl Connection {
         request.encode(&mut frame, version)?;
         self.stream.set_read_timeout(Some(CALL_LIMIT))?;
         let answer = self.exchange(&frame)?;
-        self.stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        self.stream.set_read_timeout(Some(self.patience))?;
         let mut answer = answer.context("the connection was closed")?;
         ensure!(!answer.is_empty(), "no answer");
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))?;
@@ -142,7 +152,7 @@ impl Connection {
     pub fn is_answered(&self, limit: Duration) -> Result<bool> {
         self.stream.set_read_timeout(Some(limit))?;
         let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        self.stream.set_read_timeout(Some(self.patience))?;
         match peeked {
             Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
                 Ok(false)

@@ -3,18 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::apache::jars_of;
+use crate::apache::{answers, jars_of};
 use crate::node::{free_port, listens};
 use crate::programs::eventually;
 
-const START_LIMIT: Duration = Duration::from_secs(90);
-/// Longer than ZooKeeper remembers a broker that is gone.
-const SESSION: Duration = Duration::from_secs(8);
+const START_LIMIT: Duration = Duration::from_secs(240);
 
 /// See the module. Killed when dropped.
 #[derive(Debug)]
@@ -29,7 +26,6 @@ impl OldApache {
     pub fn start(version: &str, home: &Path, further: &str) -> Result<Self> {
         let (port, zookeeper_port) = (free_port()?, free_port()?);
         fs::create_dir_all(home)?;
-        let again = home.join("zookeeper").exists();
         let file = home.join("zookeeper.properties");
         let text = format!(
             "dataDir={}\nclientPort={zookeeper_port}\nclientPortAddress=127.0.0.1\ntickTime=500\nadmin.enableServer=false\n",
@@ -59,15 +55,15 @@ impl OldApache {
             home.join("data").display()
         );
         fs::write(&file, text)?;
-        if again {
-            // A predecessor that was killed stays registered until its session ends; a new one would give up.
-            thread::sleep(SESSION);
-        }
-        this.kafka = Some(java(version, "kafka.Kafka", &file)?);
-        ensure!(
-            eventually(START_LIMIT, || listens(port)),
-            "Apache Kafka {version} does not listen"
-        );
+        let serves = eventually(START_LIMIT, || {
+            // A predecessor that was killed stays registered until its session ends, and a new one gives up.
+            let kafka = this.kafka.as_mut().map(Child::try_wait);
+            if !matches!(kafka, Some(Ok(None))) {
+                this.kafka = java(version, "kafka.Kafka", &file).ok();
+            }
+            answers(port)
+        });
+        ensure!(serves, "Apache Kafka {version} does not serve");
         Ok(this)
     }
 
