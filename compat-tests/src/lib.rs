@@ -2,6 +2,7 @@
 //! sockets; of its library, the wire format only. The suites are in `tests/`, one file per promise; each names what it
 //! needs in its `#[ignore]`.
 
+pub mod admin;
 pub mod apache;
 pub mod chance;
 pub mod client;

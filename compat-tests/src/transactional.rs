@@ -23,7 +23,7 @@ use kafka_protocol::records::{
 
 use crate::exchange::Connection;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 /// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
 const TRY_AGAIN: [i16; 7] = [51, 14, 15, 16, 3, 5, 6];
 

@@ -5,38 +5,36 @@
 //! `EXACTLY_ONCE_SECONDS` sets how long each test kills (30).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
+use compat_tests::admin::set_transaction_version;
 use compat_tests::apache::{jars, tool};
+use compat_tests::chance::{Chance, seed};
 use compat_tests::exchange::Connection;
 use compat_tests::java::class_path;
 use compat_tests::node::Node;
-use compat_tests::programs::{eventually, run};
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use compat_tests::packages::{cargo, packages, program};
+use compat_tests::programs::eventually;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, GroupId, ListOffsetsRequest, OffsetFetchRequest, ProduceRequest,
-    TopicName, UpdateFeaturesRequest,
+    BrokerId, GroupId, ListOffsetsRequest, OffsetFetchRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
-use monedula::base::time::Clock;
 
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
-const BUILD_LIMIT: Duration = Duration::from_secs(900);
 /// Within this time the copiers must be done once nobody is killed any more.
-const REST_LIMIT: Duration = Duration::from_secs(150);
+const REST_LIMIT: Duration = Duration::from_secs(300);
 /// Transactions whose ends were acknowledged are over within this time.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 const BATCH: usize = 500;
@@ -51,60 +49,13 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(30))
 }
 
-/// Chance from a seed that is printed.
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        let seed = Clock.now() as u64 | 1;
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
-
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/exactly-once")
+    program("exactly-once")
 }
 
 fn create(node: &Node, topics: &[&str], partitions: usize) -> Result<()> {
-    let topics = topics
-        .iter()
-        .map(|topic| {
-            CreatableTopic::default()
-                .with_name(TopicName(StrBytes::from_string((*topic).to_owned())))
-                .with_num_partitions(partitions as i32)
-                .with_replication_factor(1)
-        })
-        .collect();
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics)
-        .with_timeout_ms(10_000);
-    let made = Connection::open(&node.address())?.call(7, &request)?;
-    ensure!(
-        made.topics.iter().all(|one| one.error_code == 0),
-        "{made:?}"
-    );
-    Ok(())
-}
-
-fn set_version(node: &Node, version: i16) -> Result<()> {
-    let update = FeatureUpdateKey::default()
-        .with_feature(StrBytes::from_static_str("transaction.version"))
-        .with_max_version_level(version)
-        .with_upgrade_type(2);
-    let request = UpdateFeaturesRequest::default()
-        .with_timeout_ms(10_000)
-        .with_feature_updates(vec![update]);
-    let done = Connection::open(&node.address())?.call(1, &request)?;
-    ensure!(done.error_code == 0, "{done:?}");
-    Ok(())
+    let mut connection = Connection::open(&node.address())?;
+    compat_tests::admin::create(&mut connection, topics, partitions as i32).map(drop)
 }
 
 /// Appends one record per value to a partition.
@@ -191,11 +142,13 @@ struct Stage {
 
 impl Stage {
     fn new(programs: Vec<Program>) -> Result<Self> {
+        let seed = seed("EXACTLY_ONCE_SEED");
+        println!("EXACTLY_ONCE_SEED={seed}");
         Ok(Self {
             node: Node::start()?,
             running: programs.iter().map(|_| None).collect(),
             programs,
-            chance: Chance::new(),
+            chance: Chance::new(seed),
             logs: tempfile::tempdir()?,
             kills: [0; 2],
             failures: 0,
@@ -368,7 +321,7 @@ fn copies_are_exact(version: i16, programs: Vec<Program>) -> Result<()> {
 fn compare_copies(version: i16, stage: &mut Stage) -> Result<()> {
     let partitions = stage.programs.len();
     create(&stage.node, &["input", "output"], partitions)?;
-    set_version(&stage.node, version)?;
+    set_transaction_version(&mut Connection::open(&stage.node.address())?, version)?;
     let calm = Instant::now() + duration();
     let mut expected = Vec::new();
     let mut round = 0;
@@ -384,8 +337,13 @@ fn compare_copies(version: i16, stage: &mut Stage) -> Result<()> {
         round += 1;
     }
     expected.sort();
-    let mut seen = committed(&stage.node, "output", &[])?;
-    seen.sort();
+    let mut seen = Vec::new();
+    // The tool gives up where nothing comes for some seconds, which is so too where much else runs.
+    eventually(REST_LIMIT, || {
+        seen = committed(&stage.node, "output", &[]).unwrap_or_default();
+        seen.sort();
+        seen == expected
+    });
     println!(
         "{} records, {} kills of copiers, {} of the broker, {} failures, {} times not all was copied",
         expected.len(),
@@ -455,7 +413,7 @@ fn apaches_message_copier_that_shares_partitions() -> Result<()> {
 
 /// kafka-clients of four times and librdkafka, each with a partition of its own.
 fn clients_of_all_times() -> Result<Vec<Program>> {
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/java/pom.xml");
+    let pom = program("java/pom.xml");
     let mut programs: Vec<Program> = Vec::new();
     for version in ["0.11.0.3", "2.8.2", "3.9.1", "4.3.1"] {
         let class_path = class_path(
@@ -478,18 +436,9 @@ fn clients_of_all_times() -> Result<Vec<Program>> {
             command
         }));
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/exactly-once");
-    let built = run(
-        Command::new("cargo")
-            .args(["build", "--quiet", "--locked", "--manifest-path"])
-            .arg(folder().join("rust/Cargo.toml"))
-            .env("CARGO_TARGET_DIR", &target),
-        "",
-        BUILD_LIMIT,
-    )?;
-    ensure!(built.success, "{}", built.stderr);
+    let binaries = cargo(&packages("exactly-once")?, &folder().join("rust"))?;
     programs.push(Box::new(move |address, index| {
-        let mut command = Command::new(target.join("debug/copier"));
+        let mut command = Command::new(binaries.join("copier"));
         command.args([address, &index.to_string(), &format!("copier-{index}")]);
         command
     }));
@@ -520,7 +469,7 @@ fn clients_of_all_times_with_version_2() -> Result<()> {
 fn a_word_count_of_kafka_streams() -> Result<()> {
     const WORDS: usize = 10;
     const LINES: usize = 200;
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/programs/streams/pom.xml");
+    let pom = program("programs/streams/pom.xml");
     let class_path = class_path("word-count", &pom, "", &[folder().join("WordCount.java")])?;
     let state = tempfile::tempdir()?;
     let programs = (0..2).map(|_| {

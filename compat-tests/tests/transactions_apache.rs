@@ -2,31 +2,30 @@
 //! transactions in every state is finished by whichever of the two opens it.
 
 use std::path::Path;
-use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use compat_tests::admin::{create, set_transaction_version};
 use compat_tests::apache::{Apache, tool};
 use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
 use compat_tests::programs::eventually;
 use compat_tests::transactional::Transactional;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DescribeTransactionsRequest, FetchRequest, GroupId, OffsetFetchRequest,
-    TopicName, TransactionalId, UpdateFeaturesRequest,
+    DescribeProducersRequest, DescribeTransactionsRequest, FetchRequest, GroupId,
+    ListTransactionsRequest, OffsetFetchRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use monedula::base::time::Clock;
 
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
-const SETTLE_LIMIT: Duration = Duration::from_secs(40);
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 /// Columns that tell the time.
 const TIMES: [&str; 4] = [
     "CurrentTransactionStartTimeMs",
@@ -37,41 +36,6 @@ const TIMES: [&str; 4] = [
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
-}
-
-fn set_version(address: &str, version: i16) -> Result<()> {
-    let update = FeatureUpdateKey::default()
-        .with_feature(text("transaction.version"))
-        .with_max_version_level(version)
-        .with_upgrade_type(2);
-    let request = UpdateFeaturesRequest::default()
-        .with_timeout_ms(10_000)
-        .with_feature_updates(vec![update]);
-    let done = Connection::open(address)?.call(1, &request)?;
-    ensure!(done.error_code == 0, "{done:?}");
-    Ok(())
-}
-
-fn create(address: &str, topics: &[&str]) -> Result<()> {
-    create_with(address, topics, 2)
-}
-
-fn create_with(address: &str, topics: &[&str], partitions: i32) -> Result<()> {
-    let topics = topics.iter().map(|topic| {
-        CreatableTopic::default()
-            .with_name(TopicName(text(topic)))
-            .with_num_partitions(partitions)
-            .with_replication_factor(1)
-    });
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics.collect())
-        .with_timeout_ms(10_000);
-    let made = Connection::open(address)?.call(7, &request)?;
-    ensure!(
-        made.topics.iter().all(|one| one.error_code == 0),
-        "{made:?}"
-    );
-    Ok(())
 }
 
 /// Either broker on a directory.
@@ -169,11 +133,38 @@ fn settled(address: &str, ids: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// All partitions of the coordinators have been read, and those of the topics are led.
+fn loaded(address: &str, topics: &[&str]) -> Result<()> {
+    let mut connection = Connection::open(address)?;
+    let producers = DescribeProducersRequest::default().with_topics(
+        topics
+            .iter()
+            .map(|topic| {
+                TopicRequest::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partition_indexes(vec![0, 1])
+            })
+            .collect(),
+    );
+    let mut last = String::new();
+    let done = eventually(SETTLE_LIMIT, || {
+        let listed = connection.call(1, &ListTransactionsRequest::default());
+        let (Ok(listed), Ok(told)) = (listed, connection.call(0, &producers)) else {
+            return false;
+        };
+        last = format!("{listed:?} {told:?}");
+        let mut partitions = told.topics.iter().flat_map(|topic| &topic.partitions);
+        listed.error_code == 0 && partitions.all(|one| one.error_code == 0)
+    });
+    ensure!(done, "still loading: {last}");
+    Ok(())
+}
+
 fn tool_story(kafka: bool) -> Result<String> {
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(kafka, scratch.path())?;
     let address = broker.address();
-    create(&address, &["t", "u"])?;
+    create(&mut Connection::open(&address)?, &["t", "u"], 2)?;
     // Old enough to be suspected of hanging, too young to be deleted.
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
@@ -245,9 +236,8 @@ fn tool_story(kafka: bool) -> Result<String> {
     }
     let broker = Broker::start(kafka, scratch.path())?;
     let address = broker.address();
-    // Its partitions may still be loading.
     drop(Transactional::open(&address, "other", 60_000)?);
-    sleep(Duration::from_secs(1));
+    loaded(&address, &["t", "u"])?;
     for words in [
         &["find-hanging", "--broker-id", "1"][..],
         &["find-hanging", "--topic", "u"],
@@ -305,6 +295,17 @@ fn read(address: &str, topic: &str, level: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
+/// What the tool reads is this. It waits for five seconds only, and begins late where much else runs.
+fn reads(address: &str, topic: &str, level: &str, expected: &[impl AsRef<str>]) -> Result<()> {
+    let mut found = Vec::new();
+    let same = eventually(SETTLE_LIMIT, || {
+        found = read(address, topic, level).unwrap_or_default();
+        found.iter().eq(expected.iter().map(AsRef::as_ref))
+    });
+    ensure!(same, "{level} in {topic}: {found:?}");
+    Ok(())
+}
+
 fn offset(address: &str, group: &str) -> Result<i64> {
     let topic = OffsetFetchRequestTopics::default()
         .with_name(TopicName(text("t")))
@@ -346,8 +347,16 @@ fn stable(address: &str, topic: &str, partition: i32) -> Result<(i64, i64, Vec<i
         .with_max_bytes(1 << 20)
         .with_isolation_level(1)
         .with_topics(vec![topic]);
-    let answer = Connection::open(address)?.call(11, &request)?;
-    let one = &answer.responses[0].partitions[0];
+    let mut connection = Connection::open(address)?;
+    let mut found = None;
+    let led = eventually(SETTLE_LIMIT, || {
+        let answer = connection.call(11, &request).ok();
+        found =
+            answer.and_then(|answer| Some(answer.responses.first()?.partitions.first()?.clone()));
+        found.as_ref().is_some_and(|one| one.error_code == 0)
+    });
+    ensure!(led, "nobody leads {found:?}");
+    let one = found.context("no answer")?;
     let mut aborted: Vec<i64> = one
         .aborted_transactions
         .iter()
@@ -400,8 +409,13 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(from_kafka, scratch.path())?;
     let address = broker.address();
-    set_version(&address, version)?;
-    create_with(&address, &["t", "u", "more"], 2 * MISSING.len() as i32)?;
+    let mut connection = Connection::open(&address)?;
+    set_transaction_version(&mut connection, version)?;
+    create(
+        &mut connection,
+        &["t", "u", "more"],
+        2 * MISSING.len() as i32,
+    )?;
     let data = scratch.path().join("data");
     let mut halves = Vec::new();
     for (index, commit) in [true, false].into_iter().enumerate() {
@@ -475,13 +489,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
             }
         }
         for topic in ["t", "u"] {
-            let mut found = Vec::new();
-            // The tool reads for five seconds only, and begins late where much else runs.
-            let same = eventually(SETTLE_LIMIT, || {
-                found = read(&address, topic, "read_committed").unwrap_or_default();
-                found == expected
-            });
-            ensure!(same, "committed in {topic}: {found:?}");
+            reads(&address, topic, "read_committed", &expected)?;
         }
         // Their producers go on.
         let id = &halves[0].0;
@@ -513,7 +521,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(from_kafka, scratch.path())?;
     let address = broker.address();
-    create(&address, &["t", "u"])?;
+    create(&mut Connection::open(&address)?, &["t", "u"], 2)?;
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
         one.timestamp = Clock.now();
@@ -583,17 +591,17 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     settled(&address, &all)?;
 
     let mut expected = vec!["committed", "first half", "second half"];
-    ensure!(read(&address, "t", "read_committed")? == expected);
+    reads(&address, "t", "read_committed", &expected)?;
     expected.extend(["aborted", "left"]);
     expected.sort_unstable();
-    ensure!(read(&address, "t", "read_uncommitted")? == expected);
+    reads(&address, "t", "read_uncommitted", &expected)?;
     let mut expected: Vec<String> = (0..8)
         .step_by(2)
         .flat_map(|index| [format!("half {index}"), format!("half {index}")])
         .collect();
     expected.push("successor".to_owned());
     expected.sort_unstable();
-    ensure!(read(&address, "u", "read_committed")? == expected);
+    reads(&address, "u", "read_committed", &expected)?;
     ensure!(offset(&address, "g")? == 17 && offset(&address, "other")? == 19);
     for (index, half) in halves.iter().enumerate() {
         let wanted = if index % 2 == 0 { 20 } else { -1 };
@@ -616,7 +624,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     let broker = Broker::start(from_kafka, scratch.path())?;
     let address = broker.address();
     settled(&address, &all)?;
-    ensure!(read(&address, "u", "read_committed")? == expected);
+    reads(&address, "u", "read_committed", &expected)?;
     ensure!(stable(&address, "t", 0)?.2 == aborted);
     ensure!(offset(&address, "other")? == 19);
     broker.stop()

@@ -11,14 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use compat_tests::admin::create;
 use compat_tests::apache::Apache;
 use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
 use compat_tests::transactional::Transactional;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{
-    CreateTopicsRequest, InitProducerIdRequest, ListTransactionsRequest, TopicName, TransactionalId,
-};
+use kafka_protocol::messages::{InitProducerIdRequest, ListTransactionsRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
 
 const LARGE: usize = 200;
@@ -29,7 +27,7 @@ const IDS: usize = 100_000;
 const ID_CLIENTS: usize = 8;
 /// Clock ticks of /proc per second.
 const TICKS: f64 = 100.0;
-const LOAD_LIMIT: Duration = Duration::from_secs(120);
+const LOAD_LIMIT: Duration = Duration::from_secs(600);
 
 enum Broker {
     Kafka(Apache),
@@ -91,19 +89,6 @@ impl Broker {
 
 /// A line of the table for one broker: what, and its number.
 type Figures = Vec<(&'static str, f64)>;
-
-fn create(address: &str) -> Result<()> {
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str("t")))
-        .with_num_partitions(1)
-        .with_replication_factor(1);
-    let request = CreateTopicsRequest::default()
-        .with_topics(vec![topic])
-        .with_timeout_ms(10_000);
-    let made = Connection::open(address)?.call(7, &request)?;
-    ensure!(made.topics[0].error_code == 0, "{made:?}");
-    Ok(())
-}
 
 fn large(broker: &Broker, figures: &mut Figures) -> Result<()> {
     let mut producer = Transactional::open(&broker.address(), "large", 60_000)?;
@@ -226,7 +211,7 @@ fn measure(kafka: bool) -> Result<Figures> {
     let mut figures = Figures::new();
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(kafka, scratch.path())?;
-    create(&broker.address())?;
+    create(&mut Connection::open(&broker.address())?, &["t"], 1)?;
     large(&broker, &mut figures)?;
     small(&broker, &mut figures)?;
     broker.stop()?;

@@ -266,7 +266,7 @@ impl Cast {
         // Nobody ends this one but the time.
         match step {
             0 => *late = teller.init(client.init, Some("late"), TIMEOUT_MS, NOBODY),
-            1 => *late = teller.init(client.init, Some("late"), 1_000, NOBODY),
+            1 => *late = teller.init(client.init, Some("late"), 5_000, NOBODY),
             2 => {
                 add(teller, "late", *late, 2);
                 produce(teller, "late", *late, 0);

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use compat_tests::admin::{create, set_transaction_version};
 use compat_tests::exchange::{Answer, Connection};
+use compat_tests::programs::eventually;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 /// Topic, and how many partitions it has.
 const TOPICS: &[(&str, i32)] = &[("t", 3), ("u", 1)];
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// A producer as it sees itself.
 pub type Producer = (i64, i16);
@@ -62,18 +63,8 @@ impl Teller {
             timestamp: OLD,
         };
         for (topic, partitions) in TOPICS {
-            let create = create_topics_request::CreatableTopic::default()
-                .with_name(TopicName(text(topic)))
-                .with_num_partitions(*partitions)
-                .with_replication_factor(1);
-            let made = teller.call(
-                7,
-                &CreateTopicsRequest::default()
-                    .with_topics(vec![create])
-                    .with_timeout_ms(10_000),
-            );
-            assert_eq!(made.topics[0].error_code, 0);
-            teller.topic_ids.insert(topic, made.topics[0].topic_id);
+            let made = create(&mut teller.connection, &[topic], *partitions).unwrap();
+            teller.topic_ids.insert(topic, made[*topic]);
         }
         for key_type in [0, 1] {
             teller.until(|teller| {
@@ -101,15 +92,8 @@ impl Teller {
     }
 
     pub fn until(&mut self, mut seen: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + SETTLE_LIMIT;
-        while !seen(self) {
-            assert!(
-                Instant::now() < deadline,
-                "waited in vain: {:#?}",
-                self.lines
-            );
-            sleep(Duration::from_millis(20));
-        }
+        let done = eventually(SETTLE_LIMIT, || seen(self));
+        assert!(done, "waited in vain: {:#?}", self.lines);
     }
 
     /// Goes on with another connection.
@@ -135,20 +119,8 @@ impl Teller {
     }
 
     pub fn set_version(&mut self, version: i16) {
-        let update = update_features_request::FeatureUpdateKey::default()
-            .with_feature(text("transaction.version"))
-            .with_max_version_level(version)
-            .with_upgrade_type(2);
-        let request = UpdateFeaturesRequest::default()
-            .with_timeout_ms(10_000)
-            .with_feature_updates(vec![update]);
-        let answer = self.call(1, &request);
-        self.say(format!(
-            "transaction.version {version}: {}",
-            name(answer.error_code)
-        ));
-        // The coordinator hears of it a moment later.
-        sleep(Duration::from_millis(300));
+        set_transaction_version(&mut self.connection, version).unwrap();
+        self.chapter(&format!("transaction.version {version}"));
     }
 
     /// Waits until the markers of a transaction are written.

@@ -1,0 +1,108 @@
+//! What a test asks of a broker as its administrator. Apache Kafka's broker applies what its controller has decided a moment
+//! after that was answered; everything here has been applied when it returns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, ListOffsetsRequest, TopicName,
+    UpdateFeaturesRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use crate::exchange::Connection;
+use crate::programs::eventually;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const TRANSACTION_VERSION: &str = "transaction.version";
+
+/// Makes topics of so many partitions, which keep their records however old those are; gives the ids.
+pub fn create(
+    connection: &mut Connection,
+    topics: &[&str],
+    partitions: i32,
+) -> Result<BTreeMap<String, Uuid>> {
+    let name = |topic: &str| TopicName(StrBytes::from_string(topic.to_owned()));
+    let forever = CreatableTopicConfig::default()
+        .with_name(StrBytes::from_static_str("retention.ms"))
+        .with_value(Some(StrBytes::from_static_str("-1")));
+    let wanted = topics.iter().map(|topic| {
+        CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(vec![forever.clone()])
+    });
+    let request = CreateTopicsRequest::default()
+        .with_topics(wanted.collect())
+        .with_timeout_ms(60_000);
+    let made = connection.call(7, &request)?;
+    ensure!(
+        made.topics.iter().all(|one| one.error_code == 0),
+        "{made:?}"
+    );
+    let ends = (0..partitions).map(|partition| {
+        ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(-1)
+    });
+    let ends: Vec<ListOffsetsPartition> = ends.collect();
+    let ends = topics.iter().map(|topic| {
+        ListOffsetsTopic::default()
+            .with_name(name(topic))
+            .with_partitions(ends.clone())
+    });
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(ends.collect());
+    let mut last = None;
+    let led = eventually(LIMIT, || {
+        last = connection.call(7, &request).ok();
+        let topics = last.iter().flat_map(|answer| &answer.topics);
+        let mut partitions = topics.flat_map(|topic| &topic.partitions);
+        last.is_some() && partitions.all(|one| one.error_code == 0)
+    });
+    ensure!(led, "nobody leads: {last:?}");
+    let made = made.topics.into_iter();
+    Ok(made
+        .map(|one| (one.name.0.to_string(), one.topic_id))
+        .collect())
+}
+
+/// Sets `transaction.version`.
+pub fn set_transaction_version(connection: &mut Connection, version: i16) -> Result<()> {
+    let update = FeatureUpdateKey::default()
+        .with_feature(StrBytes::from_static_str(TRANSACTION_VERSION))
+        .with_max_version_level(version)
+        .with_upgrade_type(2);
+    let request = UpdateFeaturesRequest::default()
+        .with_timeout_ms(60_000)
+        .with_feature_updates(vec![update]);
+    let done = connection.call(1, &request)?;
+    ensure!(done.error_code == 0, "{done:?}");
+    let mut level = None;
+    let heard = eventually(LIMIT, || {
+        level = finalized(connection).ok();
+        level == Some(version)
+    });
+    ensure!(heard, "{TRANSACTION_VERSION} is {level:?}");
+    Ok(())
+}
+
+/// The level that the broker goes by; one of 0 is not listed.
+fn finalized(connection: &mut Connection) -> Result<i16> {
+    let request = ApiVersionsRequest::default()
+        .with_client_software_name(StrBytes::from_static_str("test"))
+        .with_client_software_version(StrBytes::from_static_str("1"));
+    let answer = connection.call(3, &request).context("ApiVersions")?;
+    let features = answer.finalized_features.iter();
+    let mut levels = features
+        .filter(|one| &*one.name == TRANSACTION_VERSION)
+        .map(|one| one.max_version_level);
+    Ok(levels.next().unwrap_or(0))
+}
