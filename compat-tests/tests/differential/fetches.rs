@@ -1,14 +1,14 @@
 //! Fetch sessions, and what else a fetch can be asked in a way that no client would.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use bytes::Bytes;
 use compat_tests::exchange::Answer;
 use monedula::base::ids::Uuid;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::codec::Records;
-use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use monedula::wire::message::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
 use monedula::wire::message::fetch::{
     FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, ReplicaState,
 };
@@ -42,6 +42,11 @@ fn fill(pair: &mut Pair) -> Result<()> {
             name: TOPIC.into(),
             num_partitions: 2,
             replication_factor: 1,
+            // The records are old.
+            configs: vec![CreatableTopicConfig {
+                name: "retention.ms".into(),
+                value: Some("-1".into()),
+            }],
             ..Default::default()
         }],
         ..Default::default()
@@ -52,8 +57,6 @@ fn fill(pair: &mut Pair) -> Result<()> {
     batch.push(1_700_000_000_005, Some(b"b"), Some(b"2"));
     let batch = batch.build();
     let filled = produce(&[(0, &batch), (1, &batch)]);
-    // Kafka's partitions lead a little later.
-    std::thread::sleep(Duration::from_secs(2));
     for _ in 0..3 {
         pair.once("to be fetched", 9, |_| filled.clone())?;
     }

@@ -159,8 +159,9 @@ fn protocol(name: &str) -> JoinGroupRequestProtocol {
 fn ask_to_join(group: &str, member: &str, instance: Option<&str>) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.into(),
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
+        // Longer than all scenes take: nobody sends heartbeats.
+        session_timeout_ms: 1_200_000,
+        rebalance_timeout_ms: 1_200_000,
         member_id: member.into(),
         group_instance_id: instance.map(Into::into),
         protocol_type: "consumer".into(),

@@ -4,23 +4,64 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use bytestring::ByteString;
 use compat_tests::apache::{Apache, SETTINGS};
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::{Node, free_port};
+use compat_tests::programs::eventually;
 use monedula::base::ids::Uuid;
+use monedula::wire::message::alter_configs::AlterConfigsRequest;
+use monedula::wire::message::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
+use monedula::wire::message::create_partitions::CreatePartitionsRequest;
+use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use monedula::wire::message::delete_topics::DeleteTopicsRequest;
+use monedula::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use monedula::wire::message::elect_leaders::ElectLeadersRequest;
+use monedula::wire::message::end_txn::EndTxnRequest;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use monedula::wire::message::init_producer_id::InitProducerIdRequest;
+use monedula::wire::message::list_groups::ListGroupsRequest;
+use monedula::wire::message::list_transactions::ListTransactionsRequest;
 use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
+use monedula::wire::message::update_features::UpdateFeaturesRequest;
 use monedula::wire::message::{Message, Request};
 use regex::Regex;
+
+/// What brokers do some time after they said so is done within this time.
+const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+/// An answer takes this long at most where much else runs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for an answer that should not come.
+const SILENCE: Duration = Duration::from_secs(3);
+/// APIs after which a broker hears from its controller.
+const ALTERING: [i16; 8] = [
+    CreateTopicsRequest::KEY,
+    DeleteTopicsRequest::KEY,
+    CreatePartitionsRequest::KEY,
+    AlterConfigsRequest::KEY,
+    IncrementalAlterConfigsRequest::KEY,
+    ElectLeadersRequest::KEY,
+    AlterPartitionReassignmentsRequest::KEY,
+    UpdateFeaturesRequest::KEY,
+];
+/// APIs that may end a transaction.
+const ENDING: [i16; 2] = [EndTxnRequest::KEY, InitProducerIdRequest::KEY];
+/// A topic whose setting is altered to see whether alterations have arrived.
+const MARK: &str = "mark";
+const MARKED: &str = "flush.messages";
+const TOPIC: i8 = 2;
 
 /// A broker under comparison.
 pub struct Broker {
     address: String,
     connection: Option<Connection>,
+    expects_silence: bool,
     /// The newest version that it offers of each API, and the oldest.
     versions: BTreeMap<i16, (i16, i16)>,
 }
@@ -36,6 +77,7 @@ impl Broker {
         Ok(Self {
             address,
             connection: None,
+            expects_silence: false,
             versions,
         })
     }
@@ -49,6 +91,11 @@ impl Broker {
             Some(open) => open,
             None => Connection::open(&self.address)?,
         };
+        connection.be_patient(if self.expects_silence {
+            SILENCE
+        } else {
+            PATIENCE
+        })?;
         let answer = connection
             .ask(request, version)
             .with_context(|| format!("{} v{version} to {}", R::NAME, self.address))?;
@@ -125,6 +172,9 @@ pub struct Pair {
     pub differences: Vec<Difference>,
     pub scenes: usize,
     pub asked: usize,
+    /// The API that was asked last.
+    before: i16,
+    marks: usize,
     _node: Node,
     _apache: Apache,
     _dir: tempfile::TempDir,
@@ -174,6 +224,8 @@ impl Pair {
             differences: Vec::new(),
             scenes: 0,
             asked: 0,
+            before: -1,
+            marks: 0,
             _node: node,
             _apache: apache,
             _dir: dir,
@@ -182,25 +234,30 @@ impl Pair {
 
     /// Lets both make their topics of coordinators and load them.
     pub fn warm_up(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let create = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: MARK.into(),
+                num_partitions: 1,
+                replication_factor: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        self.both(7, &create)?;
         for (key_type, key) in [(0, "g"), (1, "tx")] {
-            loop {
-                let request = FindCoordinatorRequest {
-                    key_type,
-                    coordinator_keys: vec![key.into()],
-                    ..Default::default()
-                };
-                let (ours, theirs) = self.both(4, &request)?;
-                let codes = [&ours, &theirs].map(|answer| answer.coordinators[0].error_code);
-                if codes == [0, 0] {
-                    break;
-                }
-                ensure!(Instant::now() < deadline, "no coordinator: {codes:?}");
-                std::thread::sleep(Duration::from_millis(200));
-            }
+            let find = FindCoordinatorRequest {
+                key_type,
+                coordinator_keys: vec![key.into()],
+                ..Default::default()
+            };
+            self.until(4, &find, |answer| answer.coordinators[0].error_code == 0)?;
         }
-        std::thread::sleep(Duration::from_secs(2));
-        Ok(())
+        // All partitions of those topics are led, then all are loaded.
+        self.settle()?;
+        let groups = ListGroupsRequest::default();
+        self.until(5, &groups, |answer| answer.error_code == 0)?;
+        let transactions = ListTransactionsRequest::default();
+        self.until(2, &transactions, |answer| answer.error_code == 0)
     }
 
     /// Kafka's first producer ids come a little later.
@@ -209,14 +266,83 @@ impl Pair {
             transaction_timeout_ms: 1_000,
             ..Default::default()
         };
-        for _ in 0..50 {
-            let (ours, theirs) = self.both(4, &request)?;
-            if [ours.error_code, theirs.error_code] == [0, 0] {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
+        self.until(4, &request, |answer| answer.error_code == 0)
+    }
+
+    /// Asks each until it answers so.
+    fn until<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        seen: impl Fn(&R::Response) -> bool,
+    ) -> Result<()> {
+        for broker in [&mut self.ours, &mut self.theirs] {
+            let mut last = None;
+            let done = eventually(SETTLE_LIMIT, || {
+                last = broker.ask(request, version).ok().flatten();
+                matches!(&last, Some(Answer::Response(answer)) if seen(answer))
+            });
+            ensure!(done, "{} waited in vain: {last:?}", broker.address);
         }
-        bail!("no producer ids")
+        Ok(())
+    }
+
+    /// Lets both brokers apply what was altered: Kafka's controller answers before its broker has heard of it. A broker
+    /// applies changes in their order, some at a time, so whoever shows the second of two further ones has applied all that
+    /// came before the first.
+    fn settle(&mut self) -> Result<()> {
+        for _ in 0..2 {
+            self.marks += 1;
+            let mark: ByteString = self.marks.to_string().into();
+            let alter = IncrementalAlterConfigsRequest {
+                resources: vec![AlterConfigsResource {
+                    resource_type: TOPIC,
+                    resource_name: MARK.into(),
+                    configs: vec![AlterableConfig {
+                        name: MARKED.into(),
+                        config_operation: 0,
+                        value: Some(mark.clone()),
+                    }],
+                }],
+                validate_only: false,
+            };
+            self.until(1, &alter, |answer| answer.responses[0].error_code == 0)?;
+            let describe = DescribeConfigsRequest {
+                resources: vec![DescribeConfigsResource {
+                    resource_type: TOPIC,
+                    resource_name: MARK.into(),
+                    configuration_keys: Some(vec![MARKED.into()]),
+                }],
+                ..Default::default()
+            };
+            self.until(4, &describe, |answer| {
+                let mut configs = answer.results.iter().flat_map(|one| &one.configs);
+                configs.any(|one| one.value.as_ref() == Some(&mark))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what the request before has set going, before one of this API is sent.
+    fn rest(&mut self, key: i16) -> Result<()> {
+        const CREATE: i16 = CreateTopicsRequest::KEY;
+        let before = std::mem::replace(&mut self.before, key);
+        if ALTERING.contains(&before) {
+            // Which topics there are the controller knows by itself.
+            if (before, key) != (CREATE, CREATE) {
+                self.settle()?;
+            }
+        } else if ENDING.contains(&before) {
+            // Its markers are written after the answer.
+            let ending = ListTransactionsRequest {
+                state_filters: ["PrepareCommit", "PrepareAbort"].map(Into::into).into(),
+                ..Default::default()
+            };
+            self.until(2, &ending, |answer| {
+                answer.error_code == 0 && answer.transaction_states.is_empty()
+            })?;
+        }
+        Ok(())
     }
 
     /// Compares what the two say that they offer: of what both have, the newest version.
@@ -254,6 +380,12 @@ impl Pair {
         Ok(())
     }
 
+    /// Whether a request comes that Kafka does not answer.
+    pub fn expect_silence(&mut self, expects: bool) {
+        self.ours.expects_silence = expects;
+        self.theirs.expects_silence = expects;
+    }
+
     /// Asks both in one version.
     pub fn once<R: Request>(
         &mut self,
@@ -261,6 +393,7 @@ impl Pair {
         version: i16,
         request: impl Fn(&mut Broker) -> R,
     ) -> Result<()> {
+        self.rest(R::KEY)?;
         let (to_us, to_them) = (request(&mut self.ours), request(&mut self.theirs));
         let ours = self.ours.ask(&to_us, version)?;
         let theirs = self.theirs.ask(&to_them, version)?;
@@ -287,6 +420,7 @@ impl Pair {
         version: i16,
         request: &R,
     ) -> Result<(R::Response, R::Response)> {
+        self.rest(R::KEY)?;
         let response = |answer: Option<Answer<R::Response>>| match answer {
             Some(Answer::Response(response)) => Ok(response),
             _ => bail!("{} was not answered", <R as Message>::NAME),

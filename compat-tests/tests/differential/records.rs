@@ -207,6 +207,7 @@ fn produce(pair: &mut Pair) -> Result<()> {
         ("a null in place of records", "t", 0, -1, None),
     ];
     for (name, topic, index, acks, records) in scenes {
+        pair.expect_silence(records.is_none());
         for version in 3..=13 {
             pair.once(name, version, |broker| {
                 let id = if topic == "nope" {
@@ -218,6 +219,7 @@ fn produce(pair: &mut Pair) -> Result<()> {
             })?;
         }
     }
+    pair.expect_silence(false);
     // Sequences of a producer that the broker has not heard of before.
     let sequenced = |id, epoch, sequence| {
         let mut batch = BatchBuilder::default().producer(id, epoch, sequence);

@@ -1,7 +1,5 @@
 //! Topics and settings once more: the order in which requests are checked, lists, synonyms, documentation.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use monedula::base::ids::Uuid;
 use monedula::wire::message::alter_configs::{self, AlterConfigsRequest};
@@ -568,8 +566,6 @@ fn change(pair: &mut Pair) -> Result<()> {
     for (name, kind, resource, changes) in changes {
         pair.scene(name, |_| change(kind, resource, &changes))?;
         if kind == TOPIC && resource == "defaults" {
-            // Kafka's broker hears of it a little later.
-            std::thread::sleep(Duration::from_millis(300));
             pair.once(&format!("after: {name}"), 4, |_| {
                 asked(
                     TOPIC,
@@ -584,22 +580,6 @@ fn change(pair: &mut Pair) -> Result<()> {
     pair.scene("a very long list", |_| {
         change(TOPIC, "t", &[(throttled, SET, Some(&long))])
     })?;
-    let replace = |kind: i8, name: &str, configs: &[(&str, Option<&str>)], validate_only| {
-        AlterConfigsRequest {
-            resources: vec![alter_configs::AlterConfigsResource {
-                resource_type: kind,
-                resource_name: name.into(),
-                configs: configs
-                    .iter()
-                    .map(|(name, value)| alter_configs::AlterableConfig {
-                        name: (*name).into(),
-                        value: value.map(Into::into),
-                    })
-                    .collect(),
-            }],
-            validate_only,
-        }
-    };
     pair.scene("the broker's", |_| {
         replace(BROKER, "1", &[("log.retention.ms", Some("99999999"))], true)
     })?;
@@ -628,6 +608,29 @@ fn change(pair: &mut Pair) -> Result<()> {
     pair.scene("a logger", |_| {
         replace(8, "1", &[("kafka.server", Some("INFO"))], true)
     })
+}
+
+/// All settings of a resource, in the place of those that it had.
+pub fn replace(
+    kind: i8,
+    name: &str,
+    configs: &[(&str, Option<&str>)],
+    validate_only: bool,
+) -> AlterConfigsRequest {
+    AlterConfigsRequest {
+        resources: vec![alter_configs::AlterConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            configs: configs
+                .iter()
+                .map(|(name, value)| alter_configs::AlterableConfig {
+                    name: (*name).into(),
+                    value: value.map(Into::into),
+                })
+                .collect(),
+        }],
+        validate_only,
+    }
 }
 
 fn asked(kind: i8, name: &str, keys: Option<&[&str]>, documented: bool) -> DescribeConfigsRequest {

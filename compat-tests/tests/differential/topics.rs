@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use monedula::base::ids::Uuid;
-use monedula::wire::message::alter_configs::{self, AlterConfigsRequest};
 use monedula::wire::message::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -466,19 +465,8 @@ fn configure(pair: &mut Pair) -> Result<()> {
         twice
     })?;
 
-    let replace = |name: &str, configs: &[(&str, Option<&str>)]| AlterConfigsRequest {
-        resources: vec![alter_configs::AlterConfigsResource {
-            resource_type: TOPIC,
-            resource_name: name.into(),
-            configs: configs
-                .iter()
-                .map(|(name, value)| alter_configs::AlterableConfig {
-                    name: (*name).into(),
-                    value: value.map(Into::into),
-                })
-                .collect(),
-        }],
-        validate_only: false,
+    let replace = |name: &str, configs: &[(&str, Option<&str>)]| {
+        super::settings::replace(TOPIC, name, configs, false)
     };
     pair.scene("other settings", |_| {
         replace("defaults", &[("retention.ms", Some("777"))])
