@@ -9,7 +9,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const NEED_DOCKER: [&str; 12] = [
+const NEED_DOCKER: [&str; 13] = [
+    "container_compose_connect",
     "container_compose_single",
     "container_compose_two_listeners",
     "container_compose_zookeeper_era",

@@ -2,12 +2,16 @@
 //! brought up as they are, on the ports that they name.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use compat_tests::docker::image;
+use compat_tests::java::jars;
 use compat_tests::node::listens;
+use compat_tests::packages::{packages, program};
 use compat_tests::programs::{eventually, kcat, run, succeed};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -17,7 +21,7 @@ const PORT: u16 = 9092;
 
 /// The services of a file; gone when dropped.
 struct Project {
-    file: PathBuf,
+    files: Vec<PathBuf>,
     _dir: tempfile::TempDir,
     /// They share a port.
     _one_at_a_time: MutexGuard<'static, ()>,
@@ -25,19 +29,27 @@ struct Project {
 
 impl Project {
     fn up(name: &str) -> Result<Self> {
+        Self::up_with(name, None)
+    }
+
+    /// With a second file, whose services go over those of the first.
+    fn up_with(name: &str, over: Option<&str>) -> Result<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let guard = ONE_AT_A_TIME.lock();
         ensure!(!listens(PORT), "somebody listens on port {PORT}");
         let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/compose");
-        let mut text = fs::read_to_string(text.join(name))?;
-        if let Ok(image) = std::env::var("IMAGE") {
-            text = text.replace("monedula:8.1.0", &image);
-        }
+        let text = fs::read_to_string(text.join(name))?.replace("monedula:8.1.0", &image());
         let dir = tempfile::tempdir()?;
         let file = dir.path().join(name);
         fs::write(&file, text)?;
+        let mut files = vec![file];
+        if let Some(over) = over {
+            let file = dir.path().join("over.yml");
+            fs::write(&file, over)?;
+            files.push(file);
+        }
         let this = Self {
-            file,
+            files,
             _dir: dir,
             _one_at_a_time: guard,
         };
@@ -61,9 +73,15 @@ impl Project {
             false => Command::new("docker-compose"),
         };
         command
-            .args(["--project-name", "monedula-compose", "--file"])
-            .arg(&self.file)
-            .args(words);
+            .args(["--project-name", "monedula-compose"])
+            .args(
+                self.files
+                    .iter()
+                    .flat_map(|file| [Path::new("--file"), file]),
+            )
+            .args(words)
+            // Without the image of Apache Kafka, which is in a registry only: see the test of Connect.
+            .env("CONNECT_IMAGE", image());
         succeed(&mut command, LIMIT)
     }
 
@@ -122,4 +140,108 @@ fn container_compose_two_listeners() -> Result<()> {
 #[ignore = "needs docker-compose and kcat"]
 fn container_compose_zookeeper_era() -> Result<()> {
     Project::up("zookeeper-era.yml")?.exchange()
+}
+
+/// Java of this machine with the jars of Kafka Connect from Maven, for the service of the worker: folders in the places that
+/// they have here, and the two files of Apache Kafka's image that connect.yml names.
+fn worker_of_this_machine(work: &Path) -> Result<String> {
+    let dir = packages("programs/connect")?.join("jars");
+    jars(&dir, &program("programs/connect/pom.xml"), &[])?;
+    let start = work.join("connect-distributed.sh");
+    fs::write(
+        &start,
+        "#!/bin/sh\nexec java -Xmx256m -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' \
+        org.apache.kafka.connect.cli.ConnectDistributed \"$@\"\n",
+    )?;
+    let shared = work.join("shared");
+    fs::create_dir(&shared)?;
+    for path in [&start, &shared] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    }
+    let mut volumes = vec![
+        format!("{}:/opt/kafka/libs:ro", dir.display()),
+        format!(
+            "{}:/opt/kafka/bin/connect-distributed.sh:ro",
+            start.display()
+        ),
+        format!("{}:/shared", shared.display()),
+    ];
+    let java = succeed(
+        Command::new("sh").args(["-c", "readlink -f \"$(command -v java)\""]),
+        LIMIT,
+    )?;
+    let home = Path::new(&java).ancestors().nth(2).context("no Java")?;
+    let mut places = vec![PathBuf::from("/usr"), home.to_owned()];
+    places.extend(["/lib", "/lib64"].map(PathBuf::from));
+    // Debian keeps its settings there.
+    let settings = fs::read_dir("/etc")?.flatten().map(|entry| entry.path());
+    places.extend(settings.filter(|path| path.to_string_lossy().starts_with("/etc/java")));
+    places.retain(|place| {
+        place.exists() && (place == Path::new("/usr") || !place.starts_with("/usr"))
+    });
+    volumes.extend(
+        places
+            .iter()
+            .map(|place| format!("{0}:{0}:ro", place.display())),
+    );
+    let mut over = String::from("services:\n  connect:\n    environment:\n      PATH: ");
+    over += &format!(
+        "{}/bin:/opt/kafka/bin:/usr/bin:/bin\n    volumes:\n",
+        home.display()
+    );
+    over.extend(volumes.iter().map(|volume| format!("      - {volume}\n")));
+    Ok(over)
+}
+
+#[test]
+#[ignore = "needs docker-compose, kcat, java, maven and curl"]
+fn container_compose_connect() -> Result<()> {
+    let work = tempfile::tempdir()?;
+    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
+    let project = Project::up_with("connect.yml", Some(&worker_of_this_machine(work.path())?))?;
+    let shared = work.path().join("shared");
+    let lines: Vec<String> = (0..20).map(|n| format!("line {n}")).collect();
+    fs::write(shared.join("in"), lines.join("\n") + "\n")?;
+    let connector = |name: &str, kind: &str, more: &str| {
+        let class = format!("org.apache.kafka.connect.file.FileStream{kind}Connector");
+        let settings = format!(
+            r#"{{"connector.class":"{class}","tasks.max":"1","file":"/shared/{name}",{more}}}"#
+        );
+        let put = run(
+            Command::new("curl")
+                .args([
+                    "-sf",
+                    "-X",
+                    "PUT",
+                    "-H",
+                    "Content-Type: application/json",
+                    "-d",
+                ])
+                .arg(settings)
+                .arg(format!("http://localhost:8083/connectors/{name}/config")),
+            "",
+            LIMIT,
+        );
+        put.is_ok_and(|put| put.success)
+    };
+    let made = eventually(LIMIT, || connector("in", "Source", r#""topic":"lines""#))
+        && eventually(LIMIT, || connector("out", "Sink", r#""topics":"lines""#));
+    ensure!(made, "{}", project.compose(&["logs"])?);
+    let mut out = String::new();
+    let arrived = eventually(LIMIT, || {
+        out = fs::read_to_string(shared.join("out")).unwrap_or_default();
+        out.lines().eq(lines.iter().map(String::as_str))
+    });
+    ensure!(arrived, "{out}\n{}", project.compose(&["logs"])?);
+    // Its three topics asked for three replicas; the machine outside sees them.
+    let told = kcat(PORT, &["-L"], "")?;
+    for topic in [
+        "connect-configs",
+        "connect-offsets",
+        "connect-status",
+        "lines",
+    ] {
+        ensure!(told.contains(&format!("topic \"{topic}\" with ")), "{told}");
+    }
+    Ok(())
 }
