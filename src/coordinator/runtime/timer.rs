@@ -1,34 +1,38 @@
-//! pure: named deadlines. Setting a name again moves its deadline; what is due comes out in order of time.
+//! pure: named deadlines. Setting a name again moves its deadline; what is due comes out in order of time, and of one time
+//! in the order in which it was set, as from Kafka's timer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Deadlines in steady milliseconds, one per key.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    by_key: BTreeMap<K, i64>,
-    by_time: BTreeSet<(i64, K)>,
+    /// Each with its number, which tells deadlines of one time apart.
+    by_key: BTreeMap<K, (i64, u64)>,
+    by_time: BTreeMap<(i64, u64), K>,
+    set: u64,
 }
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
         Self {
             by_key: BTreeMap::new(),
-            by_time: BTreeSet::new(),
+            by_time: BTreeMap::new(),
+            set: 0,
         }
     }
 }
 
 impl<K: Clone + Ord> Timers<K> {
     pub fn set(&mut self, key: K, at: i64) {
-        if let Some(before) = self.by_key.insert(key.clone(), at) {
-            self.by_time.remove(&(before, key.clone()));
-        }
-        self.by_time.insert((at, key));
+        self.cancel(&key);
+        self.set += 1;
+        self.by_key.insert(key.clone(), (at, self.set));
+        self.by_time.insert((at, self.set), key);
     }
 
     pub fn cancel(&mut self, key: &K) {
-        if let Some((key, at)) = self.by_key.remove_entry(key) {
-            self.by_time.remove(&(at, key));
+        if let Some(place) = self.by_key.remove(key) {
+            self.by_time.remove(&place);
         }
     }
 
@@ -43,7 +47,7 @@ impl<K: Clone + Ord> Timers<K> {
     }
 
     pub fn next(&self) -> Option<i64> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.by_time.first_key_value().map(|((at, _), _)| *at)
     }
 }
 
@@ -64,5 +68,15 @@ mod tests {
         assert_eq!(timers.pop_due(9), Some("a"));
         assert_eq!(timers.pop_due(9), Some("b"));
         assert_eq!((timers.pop_due(99), timers.next()), (None, None));
+    }
+
+    #[test]
+    fn of_one_time_the_first_that_was_set_comes_first() {
+        let mut timers = Timers::default();
+        for key in ["c", "a", "b", "c"] {
+            timers.set(key, 5);
+        }
+        let due = || timers.pop_due(5);
+        assert_eq!(std::iter::from_fn(due).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 }

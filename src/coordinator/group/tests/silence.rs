@@ -623,3 +623,35 @@ fn who_never_comes_back_is_not_awaited_in_the_first_rebalance_either() {
         "#]],
     );
 }
+
+#[test]
+fn who_did_not_ask_for_its_assignment_is_silent_before_it_is_late() {
+    check(
+        r"
+        join inst=i1 r=10000 s=30000
+        join inst=i2 r=10000 s=10000
+        join inst=i3 r=10000 s=30000
+        +6000
+        sync i1#1 1 inst=i1
+        +10000
+        beat i1#1 1 inst=i1
+        describe
+        ",
+        expect![[r#"
+            1 join inst=i1 r=10000 s=30000
+            2 join inst=i2 r=10000 s=10000
+            3 join inst=i3 r=10000 s=30000
+            +6000
+                [1] join ok as i1#1, generation 1, range of consumer, leader i1#1, members i1#1 i2#2 i3#3
+                [2] join ok as i2#2, generation 1, range of consumer, leader i1#1
+                [3] join ok as i3#3, generation 1, range of consumer, leader i1#1
+            4 sync i1#1 1 inst=i1
+                [4] sync ok ''
+            +10000
+            5 beat i1#1 1 inst=i1
+                [5] beat REBALANCE_IN_PROGRESS
+            6 describe
+                [6] describe ok PreparingRebalance 'consumer' '' i1#1/i1='' i3#3/i3=''
+        "#]],
+    );
+}
