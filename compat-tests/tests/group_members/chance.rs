@@ -15,14 +15,18 @@ const STEPS: usize = 40;
 /// Steps of a story with silence, and how often client a does its duty.
 const SILENT_STEPS: usize = 60;
 const DUTY_STEPS: usize = 2;
-/// Timeouts, in tenths of a step. Two of them, one after the other, end between two steps as well.
-const SHORT: &[u32] = &[42, 62, 82];
-const LONG: u32 = 10_000;
+/// Timeouts, in hundredths of a step. Some of them, one after the other, end between two steps as well, and that of a session
+/// not together with that of a rebalance: which of the two comes first would be up to chance.
+const REBALANCES: &[u32] = &[410, 610, 810];
+const SESSIONS: &[u32] = &[425, 625, 825];
+const LONG: u32 = 100_000;
+/// Longer than a story takes at any pace.
+const NEVER_MS: i32 = 1_200_000;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Join(&'static str, Join),
-    /// The same with timeouts in tenths of a step.
+    /// The same with timeouts in hundredths of a step.
     JoinFor(&'static str, Join, u32, u32),
     Sync(&'static str, i16, Identity),
     Beat(&'static str, Identity),
@@ -45,6 +49,8 @@ fn manners(chance: &mut Chance, clients: usize) -> Vec<Join> {
             version: chance.one_of(&[0, 1, 3, 4, 5, 7, 8, 9]),
             protocols: chance.one_of(PROTOCOLS),
             instance: (chance.below(3) == 0).then_some(*instance),
+            session_ms: NEVER_MS,
+            rebalance_ms: NEVER_MS,
             ..Join::default()
         })
         .map(|how| Join {
@@ -107,13 +113,22 @@ pub fn steps(seed: u64) -> Vec<Step> {
 
 /// Stories in which all but client a fall silent, come too late, speak for others, and are sometimes too many.
 pub fn silent_steps(seed: u64) -> Vec<Step> {
+    silent(seed, LONG)
+}
+
+/// The same, to be told in acts: nobody but client a is silent for longer than the brokers rest between them.
+pub fn steps_in_acts(seed: u64) -> Vec<Step> {
+    silent(seed, SESSIONS[2])
+}
+
+fn silent(seed: u64, longest: u32) -> Vec<Step> {
     let mut chance = Chance::new(seed);
     let clients = chance.one_of(&[3, 4, CROWD.len()]);
     let hows = manners(&mut chance, clients);
     // With one time for the whole group: a rebalance waits for the longest.
-    let rebalance = chance.one_of(SHORT);
+    let rebalance = chance.one_of(REBALANCES);
     let sessions: Vec<u32> = (0..clients)
-        .map(|_| chance.one_of(&[SHORT[0], SHORT[1], SHORT[2], LONG]))
+        .map(|_| chance.one_of(&[SESSIONS[0], SESSIONS[1], SESSIONS[2], longest]))
         .collect();
     let mut steps = vec![Step::Tend(hows[0], rebalance); 3];
     while steps.len() < SILENT_STEPS {
@@ -208,8 +223,8 @@ pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
             Step::Join(who, how) => stage.join(who, how)?,
             Step::JoinFor(who, how, session, rebalance) => {
                 let how = Join {
-                    session_ms: stage.tenths(session),
-                    rebalance_ms: stage.tenths(rebalance),
+                    session_ms: stage.hundredths(session),
+                    rebalance_ms: stage.hundredths(rebalance),
                     ..how
                 };
                 stage.join(who, how)?;
@@ -224,7 +239,7 @@ pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
             }
             Step::Tend(how, rebalance) => {
                 let how = Join {
-                    rebalance_ms: stage.tenths(rebalance),
+                    rebalance_ms: stage.hundredths(rebalance),
                     ..how
                 };
                 stage.tend("a", how)?;

@@ -284,23 +284,23 @@ fn absent(stage: &mut Stage) -> Result<()> {
     stage.describe()
 }
 
-/// A member that lives long, and one that dies of this silence, in tenths of a step.
+/// A member that lives long, and one that dies of this silence, in hundredths of a step.
 const LIVES: Join = Join {
     session_ms: 20_000,
     rebalance_ms: 20_000,
     ..TIMEOUT
 };
-const DEATH: u32 = 90;
+const DEATH: u32 = 900;
 
 fn dies(stage: &Stage) -> Join {
     Join {
-        session_ms: stage.tenths(DEATH),
+        session_ms: stage.hundredths(DEATH),
         ..LIVES
     }
 }
 
-fn silence(stage: &mut Stage, tenths: u32) -> Result<()> {
-    let milliseconds = stage.tenths(tenths).unsigned_abs();
+fn silence(stage: &mut Stage, hundredths: u32) -> Result<()> {
+    let milliseconds = stage.hundredths(hundredths).unsigned_abs();
     stage.wait(milliseconds.into())
 }
 
@@ -323,47 +323,47 @@ fn synced(stage: &mut Stage) -> Result<()> {
 fn late_sync(stage: &mut Stage) -> Result<()> {
     joined(stage)?;
     stage.sync("a", 5, Identity::OWN)?;
-    silence(stage, 30)?;
+    silence(stage, 300)?;
     stage.sync("b", 5, Identity::OWN)?;
-    silence(stage, 40)?;
+    silence(stage, 400)?;
     stage.describe()
 }
 
 fn needless_join(stage: &mut Stage) -> Result<()> {
     synced(stage)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.join("b", dies(stage))?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.describe()
 }
 
 fn repeated_join(stage: &mut Stage) -> Result<()> {
     joined(stage)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.join("b", dies(stage))?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.describe()
 }
 
 fn commits_live(stage: &mut Stage) -> Result<()> {
     synced(stage)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.commit("b", 9, Identity::OWN, 1)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.describe()
 }
 
 fn commits_in_transactions_do_not(stage: &mut Stage) -> Result<()> {
     synced(stage)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.commit_in_transaction("b", 3, Identity::OWN, 2, true)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     stage.describe()
 }
 
 fn rebalance_is_none(stage: &mut Stage) -> Result<()> {
     joined(stage)?;
-    silence(stage, 50)?;
+    silence(stage, 500)?;
     // The members of this generation have not been told of their assignments yet.
     stage.join(
         "c",
@@ -372,7 +372,7 @@ fn rebalance_is_none(stage: &mut Stage) -> Result<()> {
             ..LIVES
         },
     )?;
-    silence(stage, 40)?;
+    silence(stage, 400)?;
     stage.describe()
 }
 

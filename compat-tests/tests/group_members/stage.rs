@@ -566,10 +566,10 @@ impl Stage {
         Ok(())
     }
 
-    /// So many tenths of a step, in milliseconds.
-    pub fn tenths(&self, tenths: u32) -> i32 {
+    /// So many hundredths of a step, in milliseconds.
+    pub fn hundredths(&self, hundredths: u32) -> i32 {
         let (Pace::Quiet(step) | Pace::Even(step)) = self.pace;
-        i32::try_from((step * tenths / 10).as_millis()).unwrap_or(i32::MAX)
+        i32::try_from((step * hundredths / 100).as_millis()).unwrap_or(i32::MAX)
     }
 
     fn client(&mut self, who: &'static str) -> &mut Client {
