@@ -523,12 +523,15 @@ fn unique(path: &Path) -> Result<[u8; 16], StorageError> {
 
 /// A line for each log for whoever wants to see them; after an unclean stop, which may take long, one for each tenth.
 fn log_progress(log: &PartitionLog, done: usize, total: usize, clean: bool) {
-    let marks = log.watermarks();
-    tracing::debug!(
-        partition = %log.partition(), segments = log.segment_count(),
-        log_start = marks.log_start, log_end = marks.log_end, done, total,
-        "loaded a log"
-    );
+    // Its figures lie behind the log's lock.
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let marks = log.watermarks();
+        tracing::debug!(
+            partition = %log.partition(), segments = log.segment_count(),
+            log_start = marks.log_start, log_end = marks.log_end, done, total,
+            "loaded a log"
+        );
+    }
     if !clean && total >= 10 && done.is_multiple_of(total / 10) {
         tracing::info!(done, total, "recovering logs");
     }

@@ -743,19 +743,9 @@ impl State {
             active.append(&valid.bytes, header, interval)?;
         }
         self.log_end = header.next_offset();
-        if header.has_producer_id() {
-            match valid.marker {
-                Some(marker) => {
-                    let aborted = self.producers.apply_marker(header, marker);
-                    if let (Some(aborted), Some(active)) = (aborted, self.segments.last_mut()) {
-                        active.aborted.push(aborted)?;
-                    }
-                }
-                None if !header.is_control() && header.base_sequence >= 0 => {
-                    self.producers.apply(header)
-                }
-                None => {}
-            }
+        let aborted = self.producers.take_in(header, valid.marker);
+        if let (Some(aborted), Some(active)) = (aborted, self.segments.last_mut()) {
+            active.aborted.push(aborted)?;
         }
         Ok(())
     }

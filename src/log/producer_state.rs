@@ -327,6 +327,25 @@ impl ProducerStates {
         Ok(())
     }
 
+    /// Takes in a batch that is in the log, now or again; `marker` is what it says if it is a control batch. Gives the
+    /// transaction that it aborts.
+    pub fn take_in(
+        &mut self,
+        batch: &BatchHeader,
+        marker: Option<Marker>,
+    ) -> Option<AbortedTransaction> {
+        if !batch.has_producer_id() {
+            return None;
+        }
+        if let Some(marker) = marker {
+            return self.apply_marker(batch, marker);
+        }
+        if !batch.is_control() && batch.base_sequence >= 0 {
+            self.apply(batch);
+        }
+        None
+    }
+
     /// Remembers an appended batch; `batch` carries its final offsets.
     pub fn apply(&mut self, batch: &BatchHeader) {
         let producer = self

@@ -483,18 +483,11 @@ fn replay_batch(
     let Ok(header) = BatchHeader::parse(&segment.read(&head)?) else {
         return Ok(false);
     };
-    if !header.has_producer_id() {
-        return Ok(false);
-    }
-    if !header.is_control() {
-        if header.base_sequence >= 0 {
-            states.apply(&header);
-        }
-        return Ok(false);
-    }
-    let batch = segment.read(span)?;
-    if let Some(marker) = transaction_marker(&header, &batch)
-        && let Some(aborted) = states.apply_marker(&header, marker)
+    let marker = match header.is_control() {
+        true => transaction_marker(&header, &segment.read(span)?),
+        false => None,
+    };
+    if let Some(aborted) = states.take_in(&header, marker)
         && segment
             .aborted
             .last()?

@@ -232,16 +232,8 @@ impl<'a> Checked<'a> {
         let Ok(header) = BatchHeader::parse(batch) else {
             return;
         };
-        if !header.has_producer_id() {
-            return;
-        }
-        if !header.is_control() {
-            if header.base_sequence >= 0 {
-                self.producers.apply(&header);
-            }
-        } else if let Some(marker) = transaction_marker(&header, batch) {
-            aborted.extend(self.producers.apply_marker(&header, marker));
-        }
+        let marker = transaction_marker(&header, batch);
+        aborted.extend(self.producers.take_in(&header, marker));
     }
 
     fn check_indexes(
@@ -259,24 +251,28 @@ impl<'a> Checked<'a> {
         let missing = |kind| !files.files.contains_key(&(segment.base_offset, kind));
         let mut faults: Vec<(&Path, Option<u64>, String)> = Vec::new();
         if segment.size > 0 {
-            let path = segment.offsets.path();
-            if missing(Kind::OffsetIndex) {
-                faults.push((path, None, "there is none".to_owned()));
-            } else if !segment.offsets.is_whole() {
-                faults.push((path, None, "its last entry is cut".to_owned()));
+            let offsets = (Kind::OffsetIndex, segment.offsets.is_whole());
+            let times = (Kind::TimeIndex, segment.times.is_whole());
+            let indexes = [
+                (
+                    segment.offsets.path(),
+                    offsets,
+                    offset_index_fault(segment, batches)?,
+                ),
+                (
+                    segment.times.path(),
+                    times,
+                    time_index_fault(segment, batches)?,
+                ),
+            ];
+            for (path, (kind, whole), fault) in indexes {
+                if missing(kind) {
+                    faults.push((path, None, "there is none".to_owned()));
+                } else if !whole {
+                    faults.push((path, None, "its last entry is cut".to_owned()));
+                }
+                faults.extend(fault.map(|(at, what)| (path, Some(at), what)));
             }
-            faults.extend(
-                offset_index_fault(segment, batches)?.map(|(at, what)| (path, Some(at), what)),
-            );
-            let path = segment.times.path();
-            if missing(Kind::TimeIndex) {
-                faults.push((path, None, "there is none".to_owned()));
-            } else if !segment.times.is_whole() {
-                faults.push((path, None, "its last entry is cut".to_owned()));
-            }
-            faults.extend(
-                time_index_fault(segment, batches)?.map(|(at, what)| (path, Some(at), what)),
-            );
         }
         for (path, position, what) in faults {
             self.report.fault_at(path, position, what, then());
