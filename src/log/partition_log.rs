@@ -27,6 +27,7 @@ use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
+use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
@@ -839,6 +840,8 @@ impl State {
             .segments
             .partition_point(|segment| segment.base_offset <= offset)
             .max(1);
+        let mut cutting = Cutting::of(&self.dir);
+        cutting.begin()?;
         // From the end on: a crash in between leaves no hole.
         for segment in self.segments.split_off(keep).iter().rev() {
             recovery::remove_files(segment)?;
@@ -854,6 +857,7 @@ impl State {
         self.remove_snapshots_above(offset)?;
         self.names_unsynced = true;
         self.sync_names()?;
+        cutting.end()?;
         self.log_end = offset;
         self.high_watermark = self.high_watermark.min(offset);
         self.recovery_point = self.recovery_point.min(offset);

@@ -1,17 +1,19 @@
 //! Opening a partition's directory: what a stop or a crash left behind becomes a log again.
 //!
 //! ```text
-//! 1. `.deleted` files go; `.cleaned` files go, and `.swap` files that a cut compaction left beside them;
+//! 1. `.deleted` files go (the mark of [`cutting`] at the end); `.cleaned` files go, and `.swap` files that a cut compaction left beside them;
 //! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
 //! 3. segments are opened; one whose index is missing or malformed is read anew, and its indexes are synced;
 //! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
-//!    the first bad batch ends the log: the file is cut there, later segments go. After a clean one only a file that
+//!    the first bad batch ends the log: the file is cut there, later segments go, unless no offset is missing before the
+//!    next one: then it was nothing of the log's, but the zeros of a segment that was allocated in advance. After a clean one only a file that
 //!    does not end with a whole batch is looked at in this way;
 //! 5. epochs and producers are cut to what remains, and rebuilt from the newest good snapshot.
 //! ```
 //! [`verify`](super::verify) tells what all this would do, without doing it: what is decided here is decided in functions
 //! that both use.
 
+pub mod cutting;
 mod leftovers;
 mod scanner;
 
@@ -33,6 +35,7 @@ use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
+use cutting::Cutting;
 pub use leftovers::{Kind, Leftovers};
 pub use scanner::{Expected, Flaw, Scanner};
 
@@ -66,7 +69,12 @@ pub fn recover(
     known: Known,
     now: Timestamp,
 ) -> Result<Recovered, StorageError> {
-    let files = tidy_up(dir)?;
+    let files = leftovers(dir)?;
+    let mut cutting = Cutting::of(dir);
+    if files.are_any() {
+        cutting.begin()?;
+    }
+    tidy_up(dir, &files)?;
     let bases = files.bases();
     // Most partitions have one segment for long; a growing list would make room for four.
     let mut segments = Vec::with_capacity(bases.len().max(1));
@@ -77,12 +85,13 @@ pub fn recover(
     }
     let plan = plan(&mut segments, &files, known)?;
     let clean = known.clean && plan.reread_from == segments.len();
-    let rebuilt = !plan.rebuild.is_empty();
     for index in plan.rebuild {
         let next = segments.get(index + 1).map(|segment| segment.base_offset);
         let segment = &mut segments[index];
         tracing::info!(path = %segment.path().display(), "rebuilding the indexes of a segment");
-        scan(segment, settings, next, false, &mut LeaderEpochs::default())?;
+        cutting.begin()?;
+        let epochs = &mut LeaderEpochs::default();
+        scan(segment, settings, next, false, epochs, &mut cutting)?;
         // No later flush looks at it again.
         segment.sync_indexes()?;
     }
@@ -93,10 +102,11 @@ pub fn recover(
     let mut index = plan.reread_from;
     while index < segments.len() {
         let next = segments.get(index + 1).map(|segment| segment.base_offset);
-        let cut = scan(&mut segments[index], settings, next, true, &mut scanned)?;
-        truncated_bytes += cut;
+        let segment = &mut segments[index];
+        let cut = scan(segment, settings, next, true, &mut scanned, &mut cutting)?;
+        truncated_bytes += cut.bytes;
         index += 1;
-        if cut > 0 {
+        if cut.of_records {
             // From the end on: a crash in between leaves no hole.
             for segment in segments.split_off(index).iter().rev() {
                 truncated_bytes += segment.size;
@@ -155,18 +165,21 @@ pub fn recover(
         .into_iter()
         .partition(|offset| *offset <= snapshots_below.min(log_end));
     for offset in &stray {
+        cutting.begin()?;
         let path = dir.join(file_name(*offset, ".snapshot"));
         disk::remove_file(&path).at("remove", path)?;
     }
-    if let Some(active) = segments.last_mut().filter(|_| !clean) {
-        // What a truncation cut off that did not get to its end must not come back behind what is appended from now on.
-        active.sync()?;
-        active.release_file();
-    }
-    if !clean || rebuilt || !stray.is_empty() {
+    if cutting.has_begun() {
+        // What was cut off, now or by who did not get to the end of it, must not come back behind what is appended from
+        // now on.
+        for segment in segments.iter_mut().skip(plan.reread_from) {
+            segment.cut_again()?;
+            segment.release_file();
+        }
         // Nor must what was removed.
         disk::sync_dir(dir).at("sync", dir)?;
     }
+    cutting.end()?;
     // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
     // power cut undid the removal of its segment by half.
     snapshots.retain(|offset| *offset >= first_base);
@@ -265,7 +278,7 @@ pub fn snapshots_below(segments: &[Segment], reread_from: usize, clean: bool) ->
 }
 
 /// Steps 1 and 2 of the module.
-fn tidy_up(dir: &Path) -> Result<Leftovers, StorageError> {
+fn tidy_up(dir: &Path, found: &Leftovers) -> Result<(), StorageError> {
     let remove = |name: &str| {
         let path = dir.join(name);
         match disk::remove_file(&path) {
@@ -273,7 +286,6 @@ fn tidy_up(dir: &Path) -> Result<Leftovers, StorageError> {
             _ => Ok(()),
         }
     };
-    let found = leftovers(dir)?;
     for name in &found.removed {
         remove(name)?;
     }
@@ -287,7 +299,7 @@ fn tidy_up(dir: &Path) -> Result<Leftovers, StorageError> {
     for name in &found.orphans {
         remove(name)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// What steps 1 and 2 will do in a directory.
@@ -339,16 +351,24 @@ fn indexes_plausible(
     }) && last_time.is_none_or(|last| last.timestamp > 0 || times.len() == 1))
 }
 
+/// What a scan cut off.
+#[derive(Debug)]
+struct Cut {
+    bytes: u64,
+    /// Or they were no part of the log: it goes on with the next segment where this one ends now.
+    of_records: bool,
+}
+
 /// Reads a segment from its beginning and builds its indexes anew; `epochs` hears of those that wrote it. With `check`,
-/// the first batch that is cut, fails its checksum or goes back in offsets ends it; the bytes that were cut off are
-/// returned.
+/// the first batch that is cut, fails its checksum or goes back in offsets ends it.
 fn scan(
     segment: &mut Segment,
     settings: &LogSettings,
     next_base: Option<Offset>,
     check: bool,
     epochs: &mut LeaderEpochs,
-) -> Result<u64, StorageError> {
+    cutting: &mut Cutting,
+) -> Result<Cut, StorageError> {
     let size = segment.size;
     // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
     let aborted = if check {
@@ -388,11 +408,15 @@ fn scan(
             why = %why.unwrap_or(Flaw::Torn), "cutting off the end of a segment"
         );
         let (position, offset) = (segment.size, expected.next);
+        cutting.begin()?;
         segment.truncate(position, offset)?;
         segment.sync()?;
     }
     segment.seal()?;
-    Ok(cut)
+    Ok(Cut {
+        bytes: cut,
+        of_records: cut > 0 && !expected.is_complete(),
+    })
 }
 
 /// The offset after the last record of the active segment, and the position where its batches end. An empty one ends

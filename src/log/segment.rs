@@ -451,6 +451,12 @@ impl Segment {
         Ok(())
     }
 
+    /// Cuts the data file where its batches end, though it may look so already, and makes everything durable.
+    pub fn cut_again(&mut self) -> Result<(), StorageError> {
+        disk::set_len(&*self.file()?, &self.path, self.size).at("truncate", &self.path)?;
+        self.sync()
+    }
+
     /// Forgets the indexes; the caller feeds every batch to [`Self::remember`] again.
     pub fn reset_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.reset(Vec::new())?;

@@ -135,6 +135,8 @@ struct Checkpoints {
     clean: bool,
     recovery_points: HashMap<TopicPartition, Offset>,
     log_starts: HashMap<TopicPartition, Offset>,
+    /// How far each log was compacted that ever was.
+    cleaned: HashMap<TopicPartition, Offset>,
 }
 
 impl Checkpoints {
@@ -225,7 +227,7 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
         checkpoint::HIGH_WATERMARKS,
         "high watermarks begin at the log starts",
     );
-    read(
+    let cleaned = read(
         checkpoint::CLEANED,
         "every compacted log is compacted from its beginning",
     );
@@ -233,6 +235,7 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
         clean: dir::was_stopped_cleanly(dir),
         recovery_points,
         log_starts,
+        cleaned,
     }
 }
 
@@ -272,7 +275,10 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
         // Its start is in its snapshots.
         None => checkpoints.known(None),
     };
-    let mut checked = Checked::new(path, known, partition.is_none(), report);
+    let compacted = partition
+        .as_ref()
+        .is_some_and(|partition| checkpoints.cleaned.contains_key(partition));
+    let mut checked = Checked::new(path, known, partition.is_none(), compacted, report);
     if let Err(error) = checked.check() {
         report.unreadable(&error, OFFLINE);
     }

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::cutting;
 use crate::base::ids::Offset;
 
 /// What becomes of the files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
+    /// The end of the log was being cut off: see [`cutting`](super::cutting).
+    pub cutting: bool,
     /// Step 1: deleted segments, and segments under construction.
     pub removed: Vec<String>,
     /// Step 2: what a finished segment replaces, and the first offset of that segment.
@@ -72,7 +75,9 @@ impl Leftovers {
                 || name.ends_with(".cleaned")
                 || name.ends_with(".swap")
                     && smallest_cleaned.is_some_and(|cleaned| base_of(name) >= Some(cleaned));
-            if doomed {
+            if name == cutting::NAME {
+                this.cutting = true;
+            } else if doomed {
                 this.removed.push(name.clone());
             } else {
                 left.push(name);
@@ -119,6 +124,12 @@ impl Leftovers {
             }
         }
         Ok(this)
+    }
+
+    /// Whether there is anything that a clean stop does not leave.
+    pub fn are_any(&self) -> bool {
+        let names = [&self.removed, &self.renamed, &self.orphans];
+        self.cutting || !self.replaced.is_empty() || names.iter().any(|names| !names.is_empty())
     }
 
     /// The first offsets of the segments that remain.

@@ -74,6 +74,11 @@ impl Expected {
             None
         }
     }
+
+    /// Whether the segment has everything up to the next one.
+    pub fn is_complete(&self) -> bool {
+        self.below == Some(self.next)
+    }
 }
 
 fn checksum_holds(span: &Span, batch: &Bytes) -> bool {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::crashes::scratch;
-use super::disk::{Fault, LyingDisk};
+use super::disk::{Fault, LyingDisk, SITES};
 use super::*;
 use crate::log::disk;
 use crate::log::producer_state::Admission;
@@ -332,16 +332,88 @@ fn a_truncation_does_not_come_undone_behind_new_batches() {
 /// Seed 5170: the truncation failed behind its first step, and the next start made nothing of it.
 #[test]
 fn a_truncation_that_a_kill_cut_short_does_not_come_undone_either() {
-    let mut lesson = lesson(LogSettings::default());
+    for steps in 0..10 {
+        let mut lesson = lesson(LogSettings::default());
+        fill(&lesson.log);
+        lesson.log.flush(NOW).unwrap();
+        lesson.disk.fail_after(steps, Fault::Io);
+        let done = lesson.log.truncate_to(20).is_ok();
+        lesson.kill(20);
+        let end = lesson.log.log_end();
+        assert!(end == 20 || end == 80 && !done, "after {steps} steps");
+        append(&lesson.log, 900, &["other", "words"]);
+        lesson.power_cut(20, |step| step.starts_with("write"));
+        let bases = all(&lesson.log);
+        assert_eq!(bases, expected(end / 2 + 1), "after {steps} steps");
+    }
+}
+
+/// The start that cut off what was torn was itself killed; the one after it found nothing to do.
+#[test]
+fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
+    for steps in 0..20 {
+        let mut lesson = lesson(LogSettings::default());
+        fill(&lesson.log);
+        lesson.log.flush(NOW).unwrap();
+        let name = "00000000000000000000.log";
+        let mut content = lesson.file(name);
+        let one = BatchHeader::parse(&content).unwrap().size();
+        content[10 * one + 17] ^= 1;
+        disk::watch(None);
+        fs::write(lesson.dir.join(name), content).unwrap();
+        lesson.disk = LyingDisk::over(&lesson.dir, steps);
+        disk::watch(Some(Box::new(lesson.disk.clone())));
+        lesson.disk.fail_after(steps, Fault::Io);
+        let known = Known {
+            clean: false,
+            recovery_point: 0,
+            log_start: None,
+        };
+        let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
+        let settings = lesson.settings.clone();
+        drop(PartitionLog::open(
+            &lesson.dir,
+            partition,
+            id,
+            settings,
+            known,
+            0,
+            NOW,
+        ));
+        lesson.kill(0);
+        assert_eq!(lesson.log.log_end(), 20);
+        append(&lesson.log, 900, &["hello", "world"]);
+        lesson.power_cut(20, |step| step.starts_with("write"));
+        assert_eq!(all(&lesson.log), expected(11), "after {steps} steps");
+    }
+}
+
+/// Ten thousand logs would be synced one after the other.
+#[test]
+fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
+    let mut lesson = lesson(small());
     fill(&lesson.log);
-    lesson.log.flush(NOW).unwrap();
-    lesson.disk.fail_after(1, Fault::Io);
-    lesson.log.truncate_to(20).unwrap_err();
-    lesson.kill(20);
-    assert_eq!(lesson.log.log_end(), 20);
-    append(&lesson.log, 900, &["other", "words"]);
-    lesson.power_cut(20, |step| step.starts_with("write"));
-    assert_eq!(all(&lesson.log), expected(11));
+    SITES.take();
+    lesson.kill(0);
+    assert_eq!(all(&lesson.log), expected(40));
+    let steps: Vec<_> = SITES.take().into_iter().collect();
+    assert_eq!(steps, []);
+}
+
+/// Seed 6063: the sync of the cut had failed, and what followed was taken for lost.
+#[test]
+fn zeros_at_the_end_of_a_full_segment_cost_no_record() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    disk::watch(None);
+    for name in &lesson.names(".log")[1..3] {
+        let file = OpenOptions::new().write(true).open(lesson.dir.join(name));
+        file.unwrap().set_len(1_000).unwrap();
+    }
+    lesson.start(false, 0);
+    assert_eq!(all(&lesson.log), expected(40));
+    lesson.power_cut(0, EVERYTHING);
+    assert_eq!(all(&lesson.log), expected(40));
 }
 
 #[test]

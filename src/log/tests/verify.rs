@@ -380,6 +380,13 @@ fn bad_batches_are_cut_off_where_they_are_read_again() {
     );
     check(
         false,
+        "3.log: zeros 100",
+        &expect![
+            "t-0/046.log at 925: zeros up to the end of the file; recovery cuts 100 bytes off here, and offset 61 follows"
+        ],
+    );
+    check(
+        false,
         "0.log: flip 200",
         &expect![
             "t-0/000.log at 121: the checksum of the batch does not match; recovery leaves it: it does not read this segment, but consumers will"
@@ -571,7 +578,8 @@ fn what_interrupted_work_left_is_undone_or_finished() {
         "2.log: gone",
         &expect![[r#"
             t-0/030.index: an index without a data file; recovery removes it
-            t-0/030.timeindex: an index without a data file; recovery removes it"#]],
+            t-0/030.timeindex: an index without a data file; recovery removes it
+            t-0/015.log: offsets 30 to 45 are in no segment; recovery leaves it: consumers pass over them; if this log was never compacted, these records are lost"#]],
     );
     check(
         true,
@@ -580,6 +588,7 @@ fn what_interrupted_work_left_is_undone_or_finished() {
             t-0/015.index: an index without a data file; recovery removes it
             t-0/015.timeindex: an index without a data file; recovery removes it
             t-0/015.txnindex: an index without a data file; recovery removes it
+            t-0/000.log: offsets 15 to 29 are in no segment; recovery leaves it: consumers pass over them; if this log was never compacted, these records are lost
             t-0/030.index: there is none; recovery makes it again from the log
             t-0/030.timeindex: there is none; recovery makes it again from the log"#]],
     );

@@ -12,19 +12,23 @@ use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;
 use crate::log::leader_epoch::LeaderEpochs;
 use crate::log::producer_state::ProducerStates;
-use crate::log::recovery::{self, Expected, Flaw, Kind, Known, Leftovers, Plan, Scanner};
+use crate::log::recovery::{self, Expected, Flaw, Kind, Known, Leftovers, Plan, Scanner, cutting};
 use crate::log::segment::{Segment, Span, file_name};
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
 const UNREAD: &str = "it does not read this segment, but consumers will";
 const MISLEADING: &str =
     "it looks at the end of a closed index only, and lookups will be led astray";
+const GAP: &str =
+    "consumers pass over them; if this log was never compacted, these records are lost";
 
 /// See the module.
 pub(super) struct Checked<'a> {
     dir: &'a Path,
     known: Known,
     metadata: bool,
+    /// Some offsets may have no record.
+    compacted: bool,
     report: &'a mut Report,
     /// What the batches say.
     epochs: LeaderEpochs,
@@ -42,6 +46,10 @@ struct Batches {
     end: Option<Offset>,
     /// Where the file is cut.
     cut_at: Option<u64>,
+    /// Whether the next segment begins where this one ends.
+    complete: bool,
+    /// Something of it cannot be read.
+    flawed: bool,
 }
 
 /// What recovery does with a segment.
@@ -53,11 +61,18 @@ enum Treatment {
 }
 
 impl<'a> Checked<'a> {
-    pub(super) fn new(dir: &'a Path, known: Known, metadata: bool, report: &'a mut Report) -> Self {
+    pub(super) fn new(
+        dir: &'a Path,
+        known: Known,
+        metadata: bool,
+        compacted: bool,
+        report: &'a mut Report,
+    ) -> Self {
         Self {
             dir,
             known,
             metadata,
+            compacted,
             report,
             epochs: LeaderEpochs::default(),
             reread_epochs: LeaderEpochs::default(),
@@ -88,9 +103,10 @@ impl<'a> Checked<'a> {
             self.check_indexes(segment, &files, treatment, &batches, later.first().copied())?;
             self.report.segments += 1;
             log_end = Some(batches.end.unwrap_or(segment.base_offset));
-            if treatment == Treatment::Reread && batches.cut_at.is_some() {
+            if treatment == Treatment::Reread && batches.cut_at.is_some() && !batches.complete {
                 break;
             }
+            self.check_gap(segment, &batches, later.first().copied());
         }
         let first_base = bases.first().copied().unwrap_or(0);
         let log_start = self.known.log_start.unwrap_or(first_base).max(first_base);
@@ -113,6 +129,11 @@ impl<'a> Checked<'a> {
     }
 
     fn check_leftovers(&mut self, files: &Leftovers) {
+        if files.cutting {
+            let what = "something of the log was being cut off, and may not be so on disk yet";
+            self.report
+                .fault(self.dir.join(cutting::NAME), what, Then::Remove);
+        }
         for name in &files.removed {
             let what = if name.ends_with(".deleted") {
                 "a deleted file whose time had not come"
@@ -175,6 +196,7 @@ impl<'a> Checked<'a> {
                 Some((span, batch)) => (expected.judge(&span, batch.as_ref()), Some((span, batch))),
                 None => (scanner.flaw()?, None),
             };
+            found.flawed |= flaw.is_some();
             if let Some(flaw) = flaw {
                 let cuts = treatment == Treatment::Reread
                     || treatment == Treatment::Rebuild && flaw != Flaw::Checksum;
@@ -183,7 +205,7 @@ impl<'a> Checked<'a> {
                         bytes: segment.size - position,
                         end: expected.next,
                         later: match treatment {
-                            Treatment::Reread => later.to_vec(),
+                            Treatment::Reread if !expected.is_complete() => later.to_vec(),
                             _ => Vec::new(),
                         },
                     }
@@ -221,7 +243,21 @@ impl<'a> Checked<'a> {
             }
         }
         found.end = (!found.spans.is_empty()).then_some(expected.next);
+        found.complete = expected.is_complete();
         Ok(found)
+    }
+
+    /// Offsets between two segments that are in neither. Nothing tells what was lost from what compaction took, and
+    /// recovery goes on behind them, as Kafka's does.
+    fn check_gap(&mut self, segment: &Segment, batches: &Batches, next_base: Option<Offset>) {
+        let from = batches.end.unwrap_or(segment.base_offset);
+        if self.compacted || batches.flawed {
+            return;
+        }
+        if let Some(next) = next_base.filter(|next| from < *next) {
+            let what = format!("offsets {from} to {} are in no segment", next - 1);
+            self.report.fault(segment.path(), what, Then::Stay(GAP));
+        }
     }
 
     /// What the batch means for its producer.
