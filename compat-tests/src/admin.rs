@@ -2,6 +2,7 @@
 //! after that was answered; everything here has been applied when it returns.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,17 +10,23 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, ListOffsetsRequest, TopicName,
-    UpdateFeaturesRequest,
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, FindCoordinatorRequest, ListGroupsRequest,
+    ListOffsetsRequest, ListTransactionsRequest, TopicName, UpdateFeaturesRequest,
 };
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
 use crate::exchange::Connection;
 use crate::programs::eventually;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+const COORDINATORS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+const COORDINATOR_PARTITIONS: i32 = 50;
 const TRANSACTION_VERSION: &str = "transaction.version";
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
 
 /// Makes topics of so many partitions, which keep their records however old those are; gives the ids.
 pub fn create(
@@ -27,13 +34,12 @@ pub fn create(
     topics: &[&str],
     partitions: i32,
 ) -> Result<BTreeMap<String, Uuid>> {
-    let name = |topic: &str| TopicName(StrBytes::from_string(topic.to_owned()));
     let forever = CreatableTopicConfig::default()
         .with_name(StrBytes::from_static_str("retention.ms"))
         .with_value(Some(StrBytes::from_static_str("-1")));
     let wanted = topics.iter().map(|topic| {
         CreatableTopic::default()
-            .with_name(name(topic))
+            .with_name(TopicName(text(topic)))
             .with_num_partitions(partitions)
             .with_replication_factor(1)
             .with_configs(vec![forever.clone()])
@@ -46,6 +52,15 @@ pub fn create(
         made.topics.iter().all(|one| one.error_code == 0),
         "{made:?}"
     );
+    led(connection, topics, partitions)?;
+    let made = made.topics.into_iter();
+    Ok(made
+        .map(|one| (one.name.0.to_string(), one.topic_id))
+        .collect())
+}
+
+/// Waits until all partitions of some topics have a leader.
+pub fn led(connection: &mut Connection, topics: &[&str], partitions: i32) -> Result<()> {
     let ends = (0..partitions).map(|partition| {
         ListOffsetsPartition::default()
             .with_partition_index(partition)
@@ -54,24 +69,53 @@ pub fn create(
     let ends: Vec<ListOffsetsPartition> = ends.collect();
     let ends = topics.iter().map(|topic| {
         ListOffsetsTopic::default()
-            .with_name(name(topic))
+            .with_name(TopicName(text(topic)))
             .with_partitions(ends.clone())
     });
     let request = ListOffsetsRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_topics(ends.collect());
+    until(connection, 7, &request, |answer| {
+        let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.all(|one| one.error_code == 0)
+    })
+}
+
+/// Lets a broker make the topics of its coordinators, and waits until all of their partitions have been loaded.
+pub fn load_coordinators(connection: &mut Connection) -> Result<()> {
+    for key_type in [0, 1] {
+        let find = FindCoordinatorRequest::default()
+            .with_key_type(key_type)
+            .with_coordinator_keys(vec![text("x")]);
+        until(connection, 4, &find, |answer| {
+            answer.coordinators.iter().all(|one| one.error_code == 0)
+        })?;
+    }
+    led(connection, &COORDINATORS, COORDINATOR_PARTITIONS)?;
+    let groups = ListGroupsRequest::default();
+    until(connection, 4, &groups, |answer| answer.error_code == 0)?;
+    let transactions = ListTransactionsRequest::default();
+    until(connection, 1, &transactions, |answer| {
+        answer.error_code == 0
+    })
+}
+
+fn until<R: Request + Debug>(
+    connection: &mut Connection,
+    version: i16,
+    request: &R,
+    seen: impl Fn(&R::Response) -> bool,
+) -> Result<()>
+where
+    R::Response: Debug,
+{
     let mut last = None;
-    let led = eventually(LIMIT, || {
-        last = connection.call(7, &request).ok();
-        let topics = last.iter().flat_map(|answer| &answer.topics);
-        let mut partitions = topics.flat_map(|topic| &topic.partitions);
-        last.is_some() && partitions.all(|one| one.error_code == 0)
+    let done = eventually(LIMIT, || {
+        last = connection.call(version, request).ok();
+        last.as_ref().is_some_and(&seen)
     });
-    ensure!(led, "nobody leads: {last:?}");
-    let made = made.topics.into_iter();
-    Ok(made
-        .map(|one| (one.name.0.to_string(), one.topic_id))
-        .collect())
+    ensure!(done, "{request:?} is answered by {last:?}");
+    Ok(())
 }
 
 /// Sets `transaction.version`.

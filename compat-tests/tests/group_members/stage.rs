@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use bytestring::ByteString;
+use compat_tests::admin::{led, load_coordinators};
 use compat_tests::exchange::{Answer, Connection};
+use compat_tests::programs::eventually;
 use monedula::wire::error_code::ErrorCode;
 use monedula::wire::message::Request;
 use monedula::wire::message::add_offsets_to_txn::AddOffsetsToTxnRequest;
@@ -15,7 +17,6 @@ use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest
 use monedula::wire::message::delete_groups::DeleteGroupsRequest;
 use monedula::wire::message::describe_groups::DescribeGroupsRequest;
 use monedula::wire::message::end_txn::EndTxnRequest;
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 use monedula::wire::message::heartbeat::HeartbeatRequest;
 use monedula::wire::message::init_producer_id::InitProducerIdRequest;
 use monedula::wire::message::join_group::{
@@ -123,6 +124,8 @@ enum Duty {
     Beat,
 }
 
+/// What ends by itself does so within this time.
+const INSISTENCE: Duration = Duration::from_secs(60);
 /// The bytes of the assignor's own in a subscription.
 const OWN: usize = 4;
 
@@ -458,8 +461,11 @@ impl Stage {
             }];
         }
         let mut line = String::new();
-        for _ in 0..100 {
-            let answer = self.ask(&request, version)?;
+        // The marker of a transaction comes a little after its end.
+        eventually(INSISTENCE, || {
+            let Ok(answer) = self.ask(&request, version) else {
+                return false;
+            };
             line = match answer.groups.first() {
                 Some(group) => {
                     let offsets = (group.topics.iter().flat_map(|topic| &topic.partitions))
@@ -480,12 +486,8 @@ impl Stage {
                     )
                 }
             };
-            // The marker of a transaction comes a little after its end.
-            if !line.contains("UnstableOffsetCommit") {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            !line.contains("UnstableOffsetCommit")
+        });
         self.did(&format!("offsets: {line}"))
     }
 
@@ -616,16 +618,18 @@ impl Stage {
         version: i16,
         error: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response> {
-        let mut last = 0;
-        for _ in 0..200 {
-            let answer = self.ask(request, version)?;
-            last = error(&answer);
-            if last == 0 {
-                return Ok(answer);
+        let mut answer = self.ask(request, version)?;
+        eventually(INSISTENCE, || {
+            if error(&answer) != 0
+                && let Ok(next) = self.ask(request, version)
+            {
+                answer = next;
             }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        bail!("{} is answered with {}", R::NAME, code(last));
+            error(&answer) == 0
+        });
+        let last = error(&answer);
+        ensure!(last == 0, "{} is answered with {}", R::NAME, code(last));
+        Ok(answer)
     }
 
     fn name(&self, member: &ByteString) -> String {
@@ -773,24 +777,6 @@ pub fn prepare(address: &str) -> Result<()> {
     };
     let mut connection = Connection::open(address)?;
     connection.ask(&create, 7)?;
-    let finds = [0, 1].map(|key_type| FindCoordinatorRequest {
-        coordinator_keys: vec!["g".into()],
-        key_type,
-        ..Default::default()
-    });
-    for _ in 0..300 {
-        let mut found = true;
-        for find in &finds {
-            let answer = connection.ask(find, 4)?;
-            found &= matches!(answer, Some(Answer::Response(answer))
-                if answer.coordinators.iter().all(|one| one.error_code == 0));
-        }
-        if found {
-            // The other partitions of the topics come a little later.
-            std::thread::sleep(Duration::from_secs(1));
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bail!("{address} has no coordinator");
+    led(&mut connection, &["t"], 1)?;
+    load_coordinators(&mut connection)
 }
