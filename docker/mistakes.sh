@@ -8,7 +8,7 @@ trap 'docker volume rm --force "$volume" >/dev/null' EXIT
 # ends WORDS ARGUMENT...: docker run with the arguments fails at once, and its last line has the words
 ends() {
   local words=$1 said; shift
-  if said=$(timeout 20 docker run --rm "$@" 2>&1); then echo "FAIL it started: $*"; failed=1; return; fi
+  if said=$(timeout 100 docker run --rm "$@" 2>&1); then echo "FAIL it started: $*"; failed=1; return; fi
   said=$(grep '^monedula: ' <<< "$said")
   if [ "$(wc -l <<< "$said")" = 1 ] && grep -q -- "$words" <<< "$said"; then echo "ok   $said"; else echo "FAIL $*: $said"; failed=1; fi
 }
@@ -17,6 +17,8 @@ ends "KAFKA_NUM_PARTITIONS: .*many" -e KAFKA_NUM_PARTITIONS=many "$image"
 ends "KAFKA_NUM_PARTITIONS: .*many" -e KAFKA_NUM_PARTITIONS=many "$image" /etc/confluent/docker/run
 ends "the port is in use" -e KAFKA_LISTENERS=PLAINTEXT://:9644 "$image"
 ends "/var/lib/kafka/data" -v "$volume:/var/lib/kafka/data:ro" "$image"
-docker run --rm -v "$volume:/var/lib/kafka/data" -e CLUSTER_ID=5L6g3nShT-eMCtK--X86sw "$image" timeout 2 /etc/kafka/docker/run >/dev/null
+first=$(docker run --detach --volume "$volume:/var/lib/kafka/data" -e CLUSTER_ID=5L6g3nShT-eMCtK--X86sw "$image")
+for _ in $(seq 600); do docker exec "$first" monedula ready >/dev/null 2>&1 && break; sleep 0.1; done
+docker rm --force "$first" >/dev/null
 ends "5L6g3nShT-eMCtK--X86sw" -v "$volume:/var/lib/kafka/data" -e CLUSTER_ID=MkU3OEVBNTcwNTJENDM2Qk "$image"
 exit $failed
