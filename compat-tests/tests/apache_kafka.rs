@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use compat_tests::apache::{Apache, tool};
 use compat_tests::node::{Node, binary};
-use compat_tests::programs::run;
+use compat_tests::programs::{eventually, run};
 
-const DUMP_LIMIT: Duration = Duration::from_secs(20);
+const DUMP_LIMIT: Duration = Duration::from_secs(120);
+const CONSUME_LIMIT: Duration = Duration::from_secs(120);
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
@@ -34,8 +35,12 @@ fn use_tool(address: &str, class: &str, arguments: &[&str], input: &str) -> Stri
     finished.stdout
 }
 
-fn consume(address: &str, topic: &str, group: &str) -> Vec<String> {
+/// What a group reads on from where it is, until there are `count` records. The console consumer ends, with an error, when
+/// nothing came for some seconds, which happens early too where much else runs: then the group goes on.
+fn consume(address: &str, topic: &str, group: &str, count: usize) -> Vec<String> {
     let arguments = [
+        "--bootstrap-server",
+        address,
         "--topic",
         topic,
         "--group",
@@ -44,15 +49,12 @@ fn consume(address: &str, topic: &str, group: &str) -> Vec<String> {
         "--timeout-ms",
         "5000",
     ];
-    let mut all = vec!["--bootstrap-server", address];
-    all.extend_from_slice(&arguments);
-    // The console consumer ends with an error when its time is over: what it printed counts.
-    let mut lines: Vec<String> = tool(CONSUMER, &all, "")
-        .unwrap()
-        .stdout
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let mut lines: Vec<String> = Vec::new();
+    eventually(CONSUME_LIMIT, || {
+        let said = tool(CONSUMER, &arguments, "").unwrap();
+        lines.extend(said.stdout.lines().map(str::to_owned));
+        lines.len() >= count
+    });
     lines.sort();
     lines
 }
@@ -95,7 +97,7 @@ fn the_tools_do_on_us_what_they_do_on_kafka() {
     assert!(configs.contains("retention.ms=12345"), "{configs}");
     let (input, sent) = numbers(0..300);
     use_tool(&address, PRODUCER, &["--topic", "t"], &input);
-    assert_eq!(consume(&address, "t", "g"), sent);
+    assert_eq!(consume(&address, "t", "g", sent.len()), sent);
     let groups = use_tool(&address, GROUPS, &["--describe", "--group", "g"], "");
     assert_eq!(
         groups.lines().filter(|line| line.starts_with("g ")).count(),
@@ -131,14 +133,14 @@ fn a_directory_goes_to_kafka_and_comes_back() {
         "",
     );
     use_tool(&node.address(), PRODUCER, &["--topic", "t"], &first);
-    assert_eq!(consume(&node.address(), "t", "g"), expected);
+    assert_eq!(consume(&node.address(), "t", "g", 200), expected);
     node.stop().unwrap();
 
     every_file_is_decoded(&data);
     let kafka = Apache::start(scratch.path(), &data).unwrap();
-    assert_eq!(consume(&kafka.address(), "t", "other"), expected);
+    assert_eq!(consume(&kafka.address(), "t", "other", 200), expected);
     // The offsets that were committed to us count there: nothing is read twice.
-    assert_eq!(consume(&kafka.address(), "t", "g"), [""; 0]);
+    assert_eq!(consume(&kafka.address(), "t", "g", 0), [""; 0]);
     let (second, more) = numbers(200..300);
     use_tool(&kafka.address(), PRODUCER, &["--topic", "t"], &second);
     use_tool(
@@ -164,10 +166,10 @@ fn a_directory_goes_to_kafka_and_comes_back() {
     every_file_is_decoded(&data);
 
     let mut node = Node::on(&data).unwrap();
-    let after = consume(&node.address(), "t", "g");
+    let after = consume(&node.address(), "t", "g", 200);
     assert_eq!((after.len(), expected.len()), (200, 200));
     assert!(more.iter().all(|record| after.contains(record)));
-    let all = consume(&node.address(), "t", "third");
+    let all = consume(&node.address(), "t", "third", 400);
     assert!(all.len() == 400 && expected.iter().all(|record| all.contains(record)));
     node.stop().unwrap();
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail, ensure};
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::Node;
+use compat_tests::programs::eventually;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::codec::{Records, Writer};
@@ -25,8 +26,11 @@ const CONNECTION_MAX: usize = 16 << 10;
 const SLACK: usize = 8 * MIB;
 /// The time for which a client without manners goes on.
 const INSISTENCE: Duration = Duration::from_secs(3);
-/// The node lets a bystander wait this long at most, on a busy machine.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The node lets a bystander wait this long at most, on a machine where much else runs.
+const ANSWER_MAX: Duration = Duration::from_secs(4);
+
+/// What belongs to no promise about time is there within this one.
+const LOG_LIMIT: Duration = Duration::from_secs(60);
 
 fn frame<R: Request>(request: &R, version: i16) -> Result<Vec<u8>> {
     let mut writer = Writer::default();
@@ -72,6 +76,19 @@ fn nobody_is_disturbed(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// What a node takes once it takes no more: it may not have read yet all that was sent.
+fn resident_at_rest(node: &Node) -> Result<usize> {
+    const LOOKS: usize = 10;
+    let mut seen = vec![node.resident()?];
+    let rests = eventually(LOG_LIMIT, || {
+        seen.extend(node.resident());
+        let last = seen.iter().rev().take(LOOKS);
+        seen.len() > LOOKS && last.clone().max() == last.min()
+    });
+    ensure!(rests, "it takes more and more: {seen:?}");
+    Ok(seen.into_iter().max().unwrap_or_default())
+}
+
 /// Writes over and over until the node takes nothing more, or the time is up.
 fn insist(client: &mut TcpStream, bytes: &[u8], until: Instant) -> Result<()> {
     client.set_write_timeout(Some(Duration::from_millis(200)))?;
@@ -98,9 +115,8 @@ fn half_sent(node: &Node, clients: usize, sent: usize) -> Result<Vec<TcpStream>>
         client.write_all(&begun)?;
         open.push(client);
     }
-    std::thread::sleep(Duration::from_millis(500));
     nobody_is_disturbed(node)?;
-    let grown = node.resident()?.saturating_sub(before);
+    let grown = resident_at_rest(node)?.saturating_sub(before);
     println!("{clients} clients sent {sent} bytes each: {grown} bytes more");
     let expected = clients * (sent + sent / 4 + CONNECTION_MAX) + SLACK;
     ensure!(grown < expected, "{grown} bytes, where {expected} are due");
@@ -214,9 +230,8 @@ fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
         )?;
         clients.push(client);
     }
-    std::thread::sleep(Duration::from_millis(500));
     nobody_is_disturbed(&node)?;
-    let grown = node.resident()?.saturating_sub(before);
+    let grown = resident_at_rest(&node)?.saturating_sub(before);
     println!("{CLIENTS} consumers that do not read: {grown} bytes more");
     let due = CLIENTS * (64 << 10) + SLACK;
     ensure!(grown < due, "{grown} bytes, where {due} are due");
@@ -293,7 +308,7 @@ fn clients_that_send_a_byte_at_a_time_hold_up_nobody() -> Result<()> {
         nobody_is_disturbed(&node)?;
     }
     for client in &mut clients {
-        client.set_read_timeout(Some(ANSWER_MAX))?;
+        client.set_read_timeout(Some(LOG_LIMIT))?;
         client.read_exact(&mut [0; 4])?;
     }
     Ok(())
@@ -340,7 +355,7 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
         let before = node.log()?.len();
         let mut client = TcpStream::connect(node.address())?;
         client.write_all(bytes)?;
-        client.set_read_timeout(Some(ANSWER_MAX))?;
+        client.set_read_timeout(Some(LOG_LIMIT))?;
         let mut rest = Vec::new();
         // The end, or a reset where bytes were left unread.
         match client.read_to_end(&mut rest) {
@@ -349,6 +364,7 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
             Err(error) => bail!("{what}: {error}"),
         }
         nobody_is_disturbed(&node)?;
+        eventually(LOG_LIMIT, || node.log().is_ok_and(|log| log.len() > before));
         let log = node.log()?;
         let told = &log[before..];
         println!("{what}: {told:?}");

@@ -7,6 +7,8 @@ use compat_tests::apache::tool;
 use compat_tests::node::{Node, binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
 
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// Our name, Apache Kafka's class, arguments, standard input. Run in this order on a fresh node.
 const SCRIPT: &[(&str, &str, &str, &str)] = &[
     ("topics", TOPICS, "--create --topic a --partitions 2", ""),
@@ -115,7 +117,7 @@ fn the_front_ends_print_what_apache_kafkas_tools_print() {
             .arg(name)
             .args(["--bootstrap-server", &our_address])
             .args(&words);
-        let found = run(&mut command, input, Duration::from_secs(60)).unwrap();
+        let found = run(&mut command, input, LIMIT).unwrap();
         assert_eq!(
             (found.success, steady(&found.stdout)),
             (expected.success, steady(&expected.stdout)),
@@ -143,14 +145,14 @@ fn a_listener_opened_by_a_tool_is_there_again_after_a_restart() -> anyhow::Resul
                 ),
             ]),
         "",
-        Duration::from_secs(20),
+        LIMIT,
     )?;
     anyhow::ensure!(said.success, "{}{}", said.stdout, said.stderr);
     let open = || listens(port);
-    anyhow::ensure!(eventually(Duration::from_secs(10), open), "not opened");
+    anyhow::ensure!(eventually(LIMIT, open), "not opened");
     node.stop()?;
     anyhow::ensure!(!open(), "still open");
     node.resume()?;
-    anyhow::ensure!(eventually(Duration::from_secs(10), open), "forgotten");
+    anyhow::ensure!(eventually(LIMIT, open), "forgotten");
     Ok(())
 }
