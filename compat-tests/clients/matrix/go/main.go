@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	limit = 15 * time.Second
+	limit = 60 * time.Second
 	at    = 1500000000123
 )
 

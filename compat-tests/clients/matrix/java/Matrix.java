@@ -133,7 +133,7 @@ public class Matrix {
         producer.close();
     }
 
-    /** Reads partition 0 of a topic from its start, until there are {@code count} records or ten seconds have passed. */
+    /** Reads partition 0 of a topic from its start, until there are {@code count} records or a minute has passed. */
     static List<ConsumerRecord<String, String>> consume(String topic, int count) throws Exception {
         return consume(topic, count, settings());
     }
@@ -144,7 +144,7 @@ public class Matrix {
         consumer.assign(Collections.singletonList(partition));
         consumer.seek(partition, 0);
         List<ConsumerRecord<String, String>> seen = new ArrayList<>();
-        long end = System.nanoTime() + 10_000_000_000L;
+        long end = System.nanoTime() + 60_000_000_000L;
         while (seen.size() < count && System.nanoTime() < end) {
             for (ConsumerRecord<String, String> record : poll(consumer)) {
                 seen.add(record);

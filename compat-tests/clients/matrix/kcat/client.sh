@@ -9,7 +9,7 @@ if [ "$command" = member ]; then
 fi
 
 put() { kcat -b "$address" -P -t "$@"; }
-get() { timeout 20 kcat -b "$address" -C -o beginning -e -q -p 0 -t "$@"; }
+get() { timeout 60 kcat -b "$address" -C -o beginning -e -q -p 0 -t "$@"; }
 step() { # step FEATURE NOTE FUNCTION
   if error=$("$3" 2>&1); then echo "cell $1 pass $2"; else echo "cell $1 fail $(tr '\n' ' ' <<< "$error")"; fi
 }

@@ -30,7 +30,7 @@ async function consume(topic, count, settings = {}) {
   await consumer.subscribe({ topic, fromBeginning: true })
   const seen = []
   await new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error(`${seen.length} of ${count} records`)), 20000).unref()
+    setTimeout(() => reject(new Error(`${seen.length} of ${count} records`)), 60000).unref()
     consumer.run({ eachMessage: async ({ message }) => { if (seen.push(message) === count) resolve() } })
   })
   await consumer.disconnect()

@@ -35,11 +35,11 @@ class KafkaPython:
             producer = KafkaProducer(bootstrap_servers=address, acks="all", linger_ms=10, **settings)
             sent = [producer.send(topic, key=b"k", value=b"value %d" % n, partition=0) for n in range(count)]
             for one in sent:
-                one.get(10)
+                one.get(60)
             producer.close()
 
         def consume(topic, count, **settings):
-            consumer = KafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest", consumer_timeout_ms=10_000, **settings)
+            consumer = KafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest", consumer_timeout_ms=60_000, **settings)
             consumer.assign([TopicPartition(topic, 0)])
             seen = []
             for record in consumer:
@@ -63,7 +63,7 @@ class KafkaPython:
 
         def one(topic, **said):
             producer = KafkaProducer(bootstrap_servers=address)
-            producer.send(topic, value=b"v", partition=0, **said).get(10)
+            producer.send(topic, value=b"v", partition=0, **said).get(60)
             producer.close()
             return consume(topic, 1)[0]
 
@@ -125,12 +125,12 @@ class Confluent:
             producer = Producer({"bootstrap.servers": address, **settings})
             for n in range(count):
                 producer.produce(topic, value % n if b"%" in value else value, b"k", 0, on_delivery=lambda e, _: e and failed.append(e))
-            assert producer.flush(15) == 0 and not failed, failed
+            assert producer.flush(60) == 0 and not failed, failed
 
         def consume(topic, count, **settings):
             consumer = Consumer({"bootstrap.servers": address, "group.id": "x", "enable.auto.commit": False, **settings})
             consumer.assign([TopicPartition(topic, 0, 0)])
-            seen, end = [], time.monotonic() + 10
+            seen, end = [], time.monotonic() + 60
             while len(seen) < count and time.monotonic() < end:
                 message = consumer.poll(1)
                 if message is not None:
@@ -154,7 +154,7 @@ class Confluent:
         def one(topic, **said):
             producer = Producer({"bootstrap.servers": address})
             producer.produce(topic, b"v", partition=0, **said)
-            assert producer.flush(15) == 0
+            assert producer.flush(60) == 0
             return consume(topic, 1)[0]
 
         def headers():
@@ -170,11 +170,11 @@ class Confluent:
         def admin():
             admin = AdminClient({"bootstrap.servers": address})
             for done in admin.create_topics([NewTopic("made", 3, 1)]).values():
-                done.result(10)
-            assert "made" in admin.list_topics(timeout=10).topics
+                done.result(60)
+            assert "made" in admin.list_topics(timeout=60).topics
             for done in admin.delete_topics(["made"]).values():
-                done.result(10)
-            assert "made" not in admin.list_topics(timeout=10).topics
+                done.result(60)
+            assert "made" not in admin.list_topics(timeout=60).topics
 
         step("admin", admin)
 
@@ -186,13 +186,13 @@ class Confluent:
 
         def transactions():
             producer = Producer({"bootstrap.servers": address, "transactional.id": "t"})
-            producer.init_transactions(15)
+            producer.init_transactions(60)
             for fate in (b"aborted", b"committed"):
                 producer.begin_transaction()
                 for _ in range(10):
                     producer.produce("txn", fate, partition=0)
-                producer.flush(10)
-                producer.abort_transaction(10) if fate == b"aborted" else producer.commit_transaction(10)
+                producer.flush(60)
+                producer.abort_transaction(60) if fate == b"aborted" else producer.commit_transaction(60)
             seen = consume("txn", 10, **{"isolation.level": "read_committed"})
             assert {r.value() for r in seen} == {b"committed"}
 
@@ -223,7 +223,7 @@ class AioKafka:
             consumer = AIOKafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest", **settings)
             await consumer.start()
             consumer.assign([TopicPartition(topic, 0)])
-            seen, end = [], time.monotonic() + 10
+            seen, end = [], time.monotonic() + 60
             while len(seen) < count and time.monotonic() < end:
                 for many in (await consumer.getmany(timeout_ms=500)).values():
                     seen.extend(many)

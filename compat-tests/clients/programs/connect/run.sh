@@ -17,13 +17,14 @@ config.storage.replication.factor=1
 status.storage.topic=connect-status
 status.storage.replication.factor=1
 offset.flush.interval.ms=500
+task.shutdown.graceful.timeout.ms=60000
 listeners=$rest
 plugin.path=$dir/plugins
 P
 start() {
   java -Xmx256m -XX:TieredStopAtLevel=1 -cp "$jars/*" org.apache.kafka.connect.cli.ConnectDistributed "$dir/worker.properties" > "$dir/worker.log" 2>&1 &
   worker=$!
-  for _ in $(seq 300); do curl -sf "$rest/connectors" > /dev/null && return; sleep 0.2; done
+  for _ in $(seq 900); do curl -sf "$rest/connectors" > /dev/null && return; sleep 0.2; done
   tail -5 "$dir/worker.log" >&2
 }
 stop() { kill "$worker"; wait "$worker" 2> /dev/null; }
@@ -33,7 +34,7 @@ connector() { # connector NAME CLASS MORE
     -d "{\"connector.class\":\"$2\",\"tasks.max\":\"1\",$3}" > /dev/null
 }
 arrives() { # arrives LINES: the sink's file has so many
-  for _ in $(seq 150); do [ "$(wc -l < "$dir/out" 2> /dev/null || echo 0)" -ge "$1" ] && return; sleep 0.2; done
+  for _ in $(seq 600); do [ "$(wc -l < "$dir/out" 2> /dev/null || echo 0)" -ge "$1" ] && return; sleep 0.2; done
   return 1
 }
 cell() { if [ "$2" = 0 ]; then echo "cell $1 pass"; else echo "cell $1 fail $(grep -h ERROR "$dir/worker.log" | tail -1)"; fi; }

@@ -34,7 +34,7 @@ trap 'kill -9 $mirror 2> /dev/null' EXIT
 produce() { seq "$1" "$2" | sed 's/.*/&:value &/' | kcat -b "$old" -P -t orders -K:; }
 group() { kcat -b "$1" -q -X auto.offset.reset=earliest -c "$2" -G carriers orders; }
 has() { # has LAST: the new place has each record up to LAST once
-  for _ in $(seq 300); do
+  for _ in $(seq 1500); do
     kcat -b "$new" -C -t orders -e -q -X isolation.level=read_committed > "$dir/there" 2> /dev/null
     [ "$(wc -l < "$dir/there")" -ge "$1" ] && break
     sleep 0.2
@@ -42,8 +42,8 @@ has() { # has LAST: the new place has each record up to LAST once
   [ "$(cat "$dir/there")" = "$(seq "$1" | sed 's/^/value /')" ]
 }
 follows() { # follows SEEN: the group does not begin anew there, and misses nothing
-  for _ in $(seq 300); do
-    first=$(timeout 20 kcat -b "$new" -q -X auto.offset.reset=earliest -X enable.auto.commit=false -c 1 -G carriers orders)
+  for _ in $(seq 1500); do
+    first=$(timeout 60 kcat -b "$new" -q -X auto.offset.reset=earliest -X enable.auto.commit=false -c 1 -G carriers orders)
     first=${first#value }
     [ "${first:-0}" -gt 1 ] && [ "$first" -le $(("$1" + 1)) ] && return
     sleep 0.5

@@ -35,9 +35,9 @@ public class Spring {
             @SuppressWarnings("unchecked")
             KafkaTemplate<String, String> template = context.getBean("template", KafkaTemplate.class);
             for (int i = 0; i < 10; i++) {
-                template.send("questions", "k" + i, "question " + i).get(20, TimeUnit.SECONDS);
+                template.send("questions", "k" + i, "question " + i).get(60, TimeUnit.SECONDS);
             }
-            cell("listener_and_reply", ANSWERED.await(30, TimeUnit.SECONDS));
+            cell("listener_and_reply", ANSWERED.await(120, TimeUnit.SECONDS));
 
             @SuppressWarnings("unchecked")
             KafkaTemplate<String, String> exact = context.getBean("exact", KafkaTemplate.class);
@@ -49,7 +49,7 @@ public class Spring {
             } catch (IllegalStateException wanted) {
                 exact.executeInTransaction(work -> work.send("exact", "committed"));
             }
-            for (int i = 0; i < 100 && COMMITTED.isEmpty(); i++) {
+            for (int i = 0; i < 600 && COMMITTED.isEmpty(); i++) {
                 Thread.sleep(200);
             }
             cell("transactions", COMMITTED.equals(List.of("committed")));

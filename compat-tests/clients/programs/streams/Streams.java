@@ -103,7 +103,7 @@ public class Streams {
         Map<String, Object> settings = Map.of("bootstrap.servers", address, "group.id", "counts" + wanted.size(), "auto.offset.reset", "earliest");
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new LongDeserializer())) {
             consumer.subscribe(List.of("counts"));
-            long end = System.nanoTime() + 60_000_000_000L;
+            long end = System.nanoTime() + 120_000_000_000L;
             while (!seen.equals(wanted) && System.nanoTime() < end) {
                 consumer.poll(Duration.ofMillis(500)).forEach(record -> seen.put(record.key(), record.value()));
             }
@@ -116,7 +116,7 @@ public class Streams {
         Map<String, Object> settings = Map.of("bootstrap.servers", address, "group.id", "of-" + topic, "auto.offset.reset", "earliest");
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of(topic));
-            for (long end = System.nanoTime() + 30_000_000_000L; System.nanoTime() < end; ) {
+            for (long end = System.nanoTime() + 120_000_000_000L; System.nanoTime() < end; ) {
                 for (var record : consumer.poll(Duration.ofMillis(500))) {
                     if (record.key().equals(key)) {
                         return record.value();

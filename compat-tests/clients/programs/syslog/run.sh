@@ -32,7 +32,7 @@ fi
 seq -f 'line %g' 20 > "$dir/in"
 "$@" > "$dir/log" 2>&1 & pid=$!
 seen=
-for _ in $(seq 60); do
+for _ in $(seq 240); do
   seen=$(timeout 10 kcat -b "$address" -C -t log -o beginning -e -q 2> /dev/null | sort)
   [ "$(wc -l <<< "$seen")" -ge 20 ] && break
   sleep 0.5

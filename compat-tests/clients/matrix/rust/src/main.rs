@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-pub const LIMIT: Duration = Duration::from_secs(15);
+pub const LIMIT: Duration = Duration::from_secs(60);
 pub const TIME: i64 = 1_500_000_000_123;
 
 #[tokio::main]
