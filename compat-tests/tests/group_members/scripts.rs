@@ -33,6 +33,7 @@ pub const SCRIPTS: &[(&str, Script)] = &[
     ("a-static-member-comes-back-otherwise", static_otherwise),
     ("a-static-leader-comes-back", static_leader),
     ("a-static-member-comes-back-early", static_early),
+    ("a-static-member-comes-back-unassigned", static_unassigned),
     ("static-members-leave", static_leaves),
     ("a-static-member-dies", static_dies),
     ("offsets-of-members", commits),
@@ -496,6 +497,33 @@ fn static_early(stage: &mut Stage) -> Result<()> {
     stage.sync("d", 5, Identity::OWN)?;
     stage.describe()?;
     stage.join("f", A)?;
+    stage.describe()
+}
+
+/// It asks for no assignment, and its former self did not either.
+fn static_unassigned(stage: &mut Stage) -> Result<()> {
+    let (a, b) = (
+        Join {
+            rebalance_ms: stage.hundredths(900),
+            ..A
+        },
+        Join {
+            rebalance_ms: stage.hundredths(900),
+            ..B
+        },
+    );
+    arrives(stage, "a", a)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    arrives(stage, "b", b)?;
+    stage.join("a", a)?;
+    stage.sync("a", 5, Identity::OWN)?;
+    stage.join("c", b)?;
+    stage.beat("a", Identity::OWN)?;
+    silence(stage, 900)?;
+    stage.beat("a", Identity::OWN)?;
+    stage.describe()?;
+    stage.join("a", a)?;
+    silence(stage, 900)?;
     stage.describe()
 }
 
