@@ -15,7 +15,7 @@ use anyhow::{Result, anyhow, ensure};
 use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::chance::{from_environment, seed};
 use compat_tests::node::{Node, free_port};
-use scripts::SCRIPTS;
+use scripts::{FIRST_REBALANCES, SCRIPTS, Script};
 use stage::{Pace, Stage};
 
 const PACES: &[Pace] = &[
@@ -176,10 +176,20 @@ type Story<'a> = dyn Fn(&mut Stage) -> Result<()> + Sync + 'a;
 #[test]
 #[ignore = "needs java and maven"]
 fn members_see_what_kafka_shows_them() -> Result<()> {
+    written_stories(&Pair::start("")?, SCRIPTS)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn new_groups_wait_for_members_as_with_kafka() -> Result<()> {
+    let delay = "group.initial.rebalance.delay.ms=3000\n";
+    written_stories(&Pair::start(delay)?, FIRST_REBALANCES)
+}
+
+fn written_stories(pair: &Pair, scripts: &[(&str, Script)]) -> Result<()> {
     let only = std::env::var("GROUP_SCRIPT").ok();
-    let pair = Pair::start("")?;
     let mut different = Vec::new();
-    for (name, script) in SCRIPTS {
+    for (name, script) in scripts {
         if only
             .as_ref()
             .is_none_or(|only| name.contains(only.as_str()))

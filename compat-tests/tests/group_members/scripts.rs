@@ -40,6 +40,13 @@ pub const SCRIPTS: &[(&str, Script)] = &[
     ("deleting", deleting),
 ];
 
+/// What happens while a new group waits for more members to come, which it does for three seconds.
+pub const FIRST_REBALANCES: &[(&str, Script)] = &[
+    ("members-come-one-after-the-other", one_after_the_other),
+    ("an-id-that-is-awaited", awaited_id),
+    ("an-id-that-is-given-back", id_given_back),
+];
+
 const TIMEOUT: Join = Join {
     session_ms: 1_000,
     rebalance_ms: 2_000,
@@ -388,6 +395,41 @@ fn unused_id(stage: &mut Stage) -> Result<()> {
     stage.join("b", TIMEOUT)?;
     stage.leave("b", 5, Identity::OWN)?;
     stage.join("b", TIMEOUT)?;
+    stage.describe()
+}
+
+const OLD: Join = Join {
+    version: 3,
+    session_ms: 30_000,
+    rebalance_ms: 30_000,
+    ..TIMEOUT
+};
+
+fn one_after_the_other(stage: &mut Stage) -> Result<()> {
+    stage.join("a", OLD)?;
+    stage.wait(1_500)?;
+    stage.join("b", OLD)?;
+    stage.describe()?;
+    stage.wait(1_500)?;
+    stage.describe()?;
+    stage.wait(3_000)?;
+    stage.describe()
+}
+
+/// Its session ends before the delay does.
+fn awaited_id(stage: &mut Stage) -> Result<()> {
+    stage.join("a", TIMEOUT)?;
+    stage.join("b", OLD)?;
+    stage.wait(1_000)?;
+    stage.describe()
+}
+
+fn id_given_back(stage: &mut Stage) -> Result<()> {
+    stage.join("a", Join::default())?;
+    stage.join("b", OLD)?;
+    stage.leave("a", 5, Identity::OWN)?;
+    stage.describe()?;
+    stage.wait(4_000)?;
     stage.describe()
 }
 
