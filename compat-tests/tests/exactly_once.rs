@@ -2,7 +2,7 @@
 //! to another, a few per transaction, while they and the broker are killed; what a reader of committed records sees
 //! afterwards is the input, each record once.
 //!
-//! `EXACTLY_ONCE_SECONDS` sets how long each test kills (30).
+//! `EXACTLY_ONCE_SECONDS` sets how long each test kills (30), `EXACTLY_ONCE_SEED` who is killed and when.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
