@@ -546,6 +546,10 @@ pub fn update_features(
                 "Invalid update version {} for feature {}. Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.",
                 update.max_version_level, update.feature
             )),
+            Some(_) if update.max_version_level > current && !upgrade => Err(format!(
+                "Invalid update version {} for feature {}. Can't downgrade to a newer version.",
+                update.max_version_level, update.feature
+            )),
             Some(_) => Ok(update.max_version_level != current),
         };
         let (code, message) = match outcome {

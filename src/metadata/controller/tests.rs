@@ -1,7 +1,7 @@
 //! Decisions on small images, and the quorum of one across restarts.
 
 use super::brokers::{Registration, Standing, fence, register, restore};
-use super::{Context, topics};
+use super::{Context, settings, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
 use crate::metadata::bootstrap;
@@ -14,6 +14,7 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use crate::wire::message::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 
 const NOW: i64 = 1_000;
 
@@ -186,6 +187,42 @@ fn two_entries_of_one_name_fail_together_and_validation_changes_nothing() {
         ),
         (4, 0)
     );
+}
+
+#[test]
+fn a_feature_is_raised_by_an_upgrade_and_lowered_by_a_downgrade() {
+    let (upgrade, safe, unsafe_) = (1, 2, 3);
+    let mut image = cluster();
+    for (level, kind, done) in [
+        (1, upgrade, false),
+        (2, safe, true),
+        (1, safe, true),
+        (2, safe, false),
+        (2, unsafe_, false),
+        (2, 4, false),
+        (2, upgrade, true),
+        (0, unsafe_, true),
+        (3, upgrade, false),
+    ] {
+        let request = UpdateFeaturesRequest {
+            feature_updates: vec![FeatureUpdateKey {
+                feature: "transaction.version".into(),
+                max_version_level: level,
+                upgrade_type: kind,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let decision = settings::update_features(&image, &request, 1);
+        apply(&mut image, &decision.records);
+        let error = ErrorCode::from_code(decision.answer.error_code).unwrap();
+        let expected = match done {
+            true => ErrorCode::None,
+            false => ErrorCode::InvalidUpdateVersion,
+        };
+        assert_eq!(error, expected, "to {level} by {kind}");
+        assert!(!done || image.feature("transaction.version") == level);
+    }
 }
 
 #[test]
