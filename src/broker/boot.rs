@@ -84,7 +84,6 @@ impl Broker {
                 .settings
                 .int("num.recovery.threads.per.data.dir")
                 .max(1) as usize,
-            producer_id_expiration_ms: config.settings.long("producer.id.expiration.ms"),
             file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
         };
         let logs = Arc::new(LogManager::open(log_dirs, manager_settings)?);
@@ -259,10 +258,11 @@ impl Broker {
                 stopping.clone(),
             ));
         }
+        // A snapshot may have kept producers for longer than anybody wants.
+        logs.expire_producers(clock.now(), housekeeping::producer_expiration_ms(&services));
         tasks.spawn(housekeeping::run(
             Arc::clone(&logs),
-            config.settings.clone(),
-            clock,
+            Arc::clone(&services),
             stopping.clone(),
         ));
         let log_dirs = LogDirs {

@@ -24,6 +24,11 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("advertised.port", "advertised.listeners"),
 ];
 
+/// How often producers that expired are looked for, and milliseconds by default. Kafka reads it from its file too, but
+/// shows it to nobody.
+pub const PRODUCER_EXPIRATION_INTERVAL: (&str, i64) =
+    ("producer.id.expiration.check.interval.ms", 600_000);
+
 /// Names that Kafka has dropped and whose loss changes nothing for a user.
 const DROPPED_NAMES: &[&str] = &[
     "alter.config.policy.kraft.compatibility.enable",
@@ -278,6 +283,14 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                     faults.add(name, fault);
                 } else {
                     notes.extend(note_on(setting, value));
+                }
+            }
+            None if name == PRODUCER_EXPIRATION_INTERVAL.0 => {
+                if !value.trim().parse().is_ok_and(|ms: i32| ms >= 1) {
+                    faults.add(
+                        name,
+                        format!("{name}: {value} is no number of milliseconds"),
+                    );
                 }
             }
             None if DROPPED_NAMES.contains(&name.as_str()) => notes.push(Note {

@@ -28,7 +28,6 @@ use crate::base::time::{Clock, Timestamp};
 pub struct ManagerSettings {
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads: usize,
-    pub producer_id_expiration_ms: i64,
     pub file_delete_delay_ms: i64,
 }
 
@@ -36,7 +35,6 @@ impl Default for ManagerSettings {
     fn default() -> Self {
         Self {
             recovery_threads: 2,
-            producer_id_expiration_ms: 24 * 3_600_000,
             file_delete_delay_ms: 60_000,
         }
     }
@@ -414,13 +412,19 @@ impl LogManager {
         }
     }
 
-    /// Applies retention and forgets idle producers.
+    /// Applies retention.
     pub fn retain(&self, now: Timestamp) {
         for log in self.all() {
             if let Err(error) = log.retain(now) {
                 tracing::error!(partition = %log.partition(), %error, "retention failed");
             }
-            log.expire_producers(now, self.settings.producer_id_expiration_ms);
+        }
+    }
+
+    /// Forgets producers that have not written for so long, and have no transaction open.
+    pub fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
+        for log in self.all() {
+            log.expire_producers(now, expiration_ms);
         }
     }
 
