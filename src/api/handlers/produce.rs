@@ -42,7 +42,10 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
     if request.transactional_id.is_none() && has_transaction(&request) {
         return refuse_all(request, ErrorCode::TransactionalIdAuthorizationFailed);
     }
-    let unknown = admission::unknown_partitions(&context, &request);
+    let unknown = match admission::unknown_partitions(&context, &request) {
+        Ok(unknown) => unknown,
+        Err(error) => return refuse_all(request, error),
+    };
     if unknown.is_empty() {
         return append_all(&context, request, &unknown.admissions, &Refusals::new());
     }

@@ -29,7 +29,8 @@ const TOPIC_IDS: i16 = 13;
 /// Partitions that the request is the first to write to in a transaction.
 #[derive(Default)]
 pub struct Unknown {
-    by_producer: BTreeMap<(ProducerId, ProducerEpoch), Partitions>,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+    partitions: Partitions,
     /// Whether the coordinator is asked about them.
     verified: bool,
     /// What their logs knew before the coordinator was asked.
@@ -38,12 +39,16 @@ pub struct Unknown {
 
 impl Unknown {
     pub fn is_empty(&self) -> bool {
-        self.by_producer.is_empty()
+        self.partitions.is_empty()
     }
 }
 
-/// The partitions of transactional batches that have no transaction of the producer open.
-pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) -> Unknown {
+/// The partitions of transactional batches that have no transaction of the producer open. The request has one
+/// transactional id, so all have to be of one producer.
+pub fn unknown_partitions(
+    context: &RequestContext,
+    request: &ProduceRequest,
+) -> Result<Unknown, ErrorCode> {
     let mut unknown = Unknown::default();
     // Since then the epoch tells: a marker of this transaction has a higher one. One that comes between is of the
     // transaction before.
@@ -62,6 +67,10 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
             let Some(partition) = find(context, &topic.name, topic.topic_id, data.index) else {
                 continue;
             };
+            let producer = (header.producer_id, header.producer_epoch);
+            if *unknown.producer.get_or_insert(producer) != producer {
+                return Err(ErrorCode::InvalidProducerIdMapping);
+            }
             if partition
                 .log
                 .has_open_transaction(header.producer_id, header.producer_epoch)
@@ -79,15 +88,13 @@ pub fn unknown_partitions(context: &RequestContext, request: &ProduceRequest) ->
             );
             unknown.verified = *verified;
             unknown
-                .by_producer
-                .entry((header.producer_id, header.producer_epoch))
-                .or_default()
+                .partitions
                 .entry(name)
                 .or_default()
                 .insert(data.index);
         }
     }
-    unknown
+    Ok(unknown)
 }
 
 /// Asks or tells the coordinator; gives the partitions that it does not want, and what to say about them.
@@ -96,47 +103,44 @@ pub async fn admit(
     request: &ProduceRequest,
     unknown: &Unknown,
 ) -> BTreeMap<(ByteString, i32), ErrorCode> {
-    let mut refusals = BTreeMap::new();
-    for ((producer_id, epoch), partitions) in unknown.by_producer.clone() {
-        let all: Vec<(ByteString, i32)> = partitions
-            .iter()
-            .flat_map(|(topic, some)| some.iter().map(|index| (topic.clone(), *index)))
-            .collect();
-        let Some(transactional_id) = request.transactional_id.clone() else {
-            let error = ErrorCode::TransactionalIdAuthorizationFailed;
-            refusals.extend(all.into_iter().map(|partition| (partition, error)));
-            continue;
-        };
-        let speaker = Speaker {
-            transactional_id,
-            producer_id,
-            epoch,
-        };
-        let txns = &context.services.txns;
-        let verdict = if context.api_version >= JOINS {
-            // Also where nothing is verified: who else would tell the coordinator?
-            txns.add(speaker, partitions, BUMPING)
-                .await
-                .map(|()| Vec::new())
-        } else if unknown.verified {
-            txns.verify(speaker, partitions).await
-        } else {
-            Ok(Vec::new())
-        };
-        match verdict {
-            Ok(verdicts) => refusals.extend(
-                verdicts
-                    .into_iter()
-                    .filter(|(_, _, error)| error.is_error())
-                    .map(|(topic, index, error)| ((topic, index), told(context, error))),
-            ),
-            Err(error) => {
-                let error = told(context, error);
-                refusals.extend(all.into_iter().map(|partition| (partition, error)));
-            }
-        }
+    let Some((producer_id, epoch)) = unknown.producer else {
+        return BTreeMap::new();
+    };
+    let refuse_all = |error: ErrorCode| {
+        let all = unknown.partitions.iter().flat_map(|(topic, some)| {
+            let named = some.iter().map(|index| (topic.clone(), *index));
+            named.map(|partition| (partition, error))
+        });
+        all.collect()
+    };
+    let Some(transactional_id) = request.transactional_id.clone() else {
+        return refuse_all(ErrorCode::TransactionalIdAuthorizationFailed);
+    };
+    let speaker = Speaker {
+        transactional_id,
+        producer_id,
+        epoch,
+    };
+    let partitions = unknown.partitions.clone();
+    let txns = &context.services.txns;
+    let verdict = if context.api_version >= JOINS {
+        // Also where nothing is verified: who else would tell the coordinator?
+        txns.add(speaker, partitions, BUMPING)
+            .await
+            .map(|()| Vec::new())
+    } else if unknown.verified {
+        txns.verify(speaker, partitions).await
+    } else {
+        Ok(Vec::new())
+    };
+    match verdict {
+        Ok(verdicts) => verdicts
+            .into_iter()
+            .filter(|(_, _, error)| error.is_error())
+            .map(|(topic, index, error)| ((topic, index), told(context, error)))
+            .collect(),
+        Err(error) => refuse_all(told(context, error)),
     }
-    refusals
 }
 
 /// Whether a transaction's coordinator is asked about what others told it (KIP-890, part 1).

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use super::add_offsets_to_txn::offsets_of;
 use super::transaction_admission::verifies;
+use crate::api::answer::merged;
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::request::Precondition;
 use crate::coordinator::topic::GROUP_TOPIC;
@@ -57,35 +58,35 @@ pub fn handle(
     }
     request.topics = known;
     if request.topics.is_empty() {
-        return TxnOffsetCommitResponse {
-            topics: refused,
-            ..Default::default()
-        }
-        .into();
+        return answer(refused).into();
     }
     if request.group_id.is_empty() {
         let error = ErrorCode::InvalidGroupId;
         refused.extend(request.topics.iter().map(|topic| refuse(topic, error)));
-        return TxnOffsetCommitResponse {
-            topics: refused,
-            ..Default::default()
-        }
-        .into();
+        return answer(refused).into();
     }
     Reply::later(async move {
         match admit(&context, &request).await {
             Err(error) => refused.extend(request.topics.iter().map(|topic| refuse(topic, error))),
             Ok(still) => {
                 let groups = &context.services.groups;
-                let answer = groups.commit_offsets_in_transaction(request, still).await;
-                refused.extend(answer.topics);
+                let committed = groups.commit_offsets_in_transaction(request, still).await;
+                refused.extend(committed.topics);
             }
         }
-        TxnOffsetCommitResponse {
-            topics: refused,
-            ..Default::default()
-        }
+        answer(refused)
     })
+}
+
+fn answer(topics: Vec<TxnOffsetCommitResponseTopic>) -> TxnOffsetCommitResponse {
+    TxnOffsetCommitResponse {
+        topics: merged(
+            topics,
+            |topic| topic.name.clone(),
+            |topic| &mut topic.partitions,
+        ),
+        ..Default::default()
+    }
 }
 
 /// Offsets may only be part of a transaction that knows of them: the coordinator is told, or asked. What it said may be
