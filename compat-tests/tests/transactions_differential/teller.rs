@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Topic, and how many partitions it has.
 const TOPICS: &[(&str, i32)] = &[("t", 3), ("u", 1)];
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
+const NOT_LEADER: i16 = 6;
+const UNSTABLE_OFFSET: i16 = 88;
 
 /// A producer as it sees itself.
 pub type Producer = (i64, i16);
@@ -45,7 +47,7 @@ pub fn now() -> i64 {
     monedula::base::time::Clock.now()
 }
 
-fn name(code: i16) -> String {
+pub fn name(code: i16) -> String {
     match ResponseError::try_from_code(code) {
         None => "ok".to_owned(),
         Some(error) => format!("{error:?}"),
@@ -63,8 +65,7 @@ impl Teller {
             timestamp: OLD,
         };
         for (topic, partitions) in TOPICS {
-            let made = create(&mut teller.connection, &[topic], *partitions).unwrap();
-            teller.topic_ids.insert(topic, made[*topic]);
+            teller.create(topic, *partitions);
         }
         for key_type in [0, 1] {
             teller.until(|teller| {
@@ -83,6 +84,72 @@ impl Teller {
             teller.call(5, &request).error_code == 0
         });
         teller
+    }
+
+    pub fn create(&mut self, topic: &'static str, partitions: i32) {
+        let made = create(&mut self.connection, &[topic], partitions).unwrap();
+        self.topic_ids.insert(topic, made[topic]);
+    }
+
+    /// Deletes a topic and waits until its partition is gone.
+    pub fn delete(&mut self, topic: &str) {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![TopicName(text(topic))])
+            .with_timeout_ms(10_000);
+        let deleted = self.call(5, &request);
+        self.say(format!(
+            "delete {topic}: {}",
+            name(deleted.responses[0].error_code)
+        ));
+        self.until(|teller| teller.producers_error(topic, 0) != 0);
+    }
+
+    pub fn delete_records(&mut self, topic: &str, partition: i32, before: i64) {
+        use delete_records_request::*;
+        let request = DeleteRecordsRequest::default()
+            .with_timeout_ms(10_000)
+            .with_topics(vec![
+                DeleteRecordsTopic::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partitions(vec![
+                        DeleteRecordsPartition::default()
+                            .with_partition_index(partition)
+                            .with_offset(before),
+                    ]),
+            ]);
+        let answer = self.call(2, &request);
+        let one = &answer.topics[0].partitions[0];
+        self.say(format!(
+            "delete records of {topic}-{partition} before {before}: {} {}",
+            name(one.error_code),
+            one.low_watermark
+        ));
+    }
+
+    /// First offset, and the last for readers of each kind.
+    pub fn offsets(&mut self, topic: &str, partition: i32) {
+        use list_offsets_request::*;
+        for (isolation, timestamp) in [(0, -2), (0, -1), (1, -1), (1, -3)] {
+            let request = ListOffsetsRequest::default()
+                .with_isolation_level(isolation)
+                .with_replica_id(BrokerId(-1))
+                .with_topics(vec![
+                    ListOffsetsTopic::default()
+                        .with_name(TopicName(text(topic)))
+                        .with_partitions(vec![
+                            ListOffsetsPartition::default()
+                                .with_partition_index(partition)
+                                .with_timestamp(timestamp),
+                        ]),
+                ]);
+            let answer = self.call(7, &request);
+            let one = &answer.topics[0].partitions[0];
+            self.say(format!(
+                "offset of {topic}-{partition} at {timestamp}, isolation {isolation}: {} {}",
+                name(one.error_code),
+                one.offset
+            ));
+        }
     }
 
     pub fn call<R: Request + Debug>(&mut self, version: i16, request: &R) -> R::Response {
@@ -348,29 +415,43 @@ impl Teller {
 
     /// What a consumer that wants stable offsets is told.
     pub fn offset(&mut self, group: &str) {
-        use offset_fetch_request::*;
+        self.offset_of(group, "t");
+    }
+
+    pub fn offset_of(&mut self, group: &str, topic: &str) {
         for stable in [false, true] {
-            let request = OffsetFetchRequest::default()
-                .with_require_stable(stable)
-                .with_groups(vec![
-                    OffsetFetchRequestGroup::default()
-                        .with_group_id(GroupId(text(group)))
-                        .with_topics(Some(vec![
-                            OffsetFetchRequestTopics::default()
-                                .with_name(TopicName(text("t")))
-                                .with_partition_indexes(vec![0]),
-                        ])),
-                ]);
-            let answer = self.call(8, &request);
-            let group_answer = &answer.groups[0];
-            let one = &group_answer.topics[0].partitions[0];
+            let (whole, error, offset) = self.fetch_offset(group, topic, stable);
             self.say(format!(
-                "offset of {group}, stable {stable}: {} {} {}",
-                name(group_answer.error_code),
-                name(one.error_code),
-                one.committed_offset
+                "offset of {group} in {topic}, stable {stable}: {} {} {offset}",
+                name(whole),
+                name(error),
             ));
         }
+    }
+
+    /// Whether no transaction has an offset of the group in doubt.
+    pub fn is_stable(&mut self, group: &str, topic: &str) -> bool {
+        self.fetch_offset(group, topic, true).1 != UNSTABLE_OFFSET
+    }
+
+    /// Errors of the group and the partition, and the offset.
+    fn fetch_offset(&mut self, group: &str, topic: &str, stable: bool) -> (i16, i16, i64) {
+        use offset_fetch_request::*;
+        let request = OffsetFetchRequest::default()
+            .with_require_stable(stable)
+            .with_groups(vec![
+                OffsetFetchRequestGroup::default()
+                    .with_group_id(GroupId(text(group)))
+                    .with_topics(Some(vec![
+                        OffsetFetchRequestTopics::default()
+                            .with_name(TopicName(text(topic)))
+                            .with_partition_indexes(vec![0]),
+                    ])),
+            ]);
+        let answer = self.call(8, &request);
+        let group = &answer.groups[0];
+        let one = &group.topics[0].partitions[0];
+        (group.error_code, one.error_code, one.committed_offset)
     }
 
     pub fn end(
@@ -427,7 +508,15 @@ impl Teller {
             .with_acks(-1)
             .with_timeout_ms(5_000)
             .with_topic_data(vec![topic_data]);
-        let answer = self.call(version, &request);
+        // A topic that was just made may not have its leader yet.
+        let mut answer = self.call(version, &request);
+        self.until(|teller| {
+            let passes = answer.responses[0].partition_responses[0].error_code == NOT_LEADER;
+            if passes {
+                answer = teller.call(version, &request);
+            }
+            !passes
+        });
         let one = &answer.responses[0].partition_responses[0];
         let letter = self.letter(producer);
         self.say(format!(
@@ -592,6 +681,18 @@ impl Teller {
         ));
     }
 
+    /// How many producers a partition knows.
+    pub fn producers_of(&mut self, topic: &str, partition: i32) -> usize {
+        use describe_producers_request::*;
+        let request = DescribeProducersRequest::default().with_topics(vec![
+            TopicRequest::default()
+                .with_name(TopicName(text(topic)))
+                .with_partition_indexes(vec![partition]),
+        ]);
+        let answer = self.call(0, &request);
+        answer.topics[0].partitions[0].active_producers.len()
+    }
+
     /// Whether a partition can answer.
     pub fn producers_error(&mut self, topic: &str, partition: i32) -> i16 {
         use describe_producers_request::*;
@@ -605,6 +706,10 @@ impl Teller {
 
     /// What a consumer of committed records is told.
     pub fn committed(&mut self, topic: &str, partition: i32) {
+        self.committed_from(topic, partition, 0);
+    }
+
+    pub fn committed_from(&mut self, topic: &str, partition: i32, from: i64) {
         use fetch_request::*;
         let request = FetchRequest::default()
             .with_max_wait_ms(0)
@@ -617,7 +722,7 @@ impl Teller {
                     .with_partitions(vec![
                         FetchPartition::default()
                             .with_partition(partition)
-                            .with_fetch_offset(0)
+                            .with_fetch_offset(from)
                             .with_partition_max_bytes(1 << 20),
                     ]),
             ]);
@@ -637,8 +742,9 @@ impl Teller {
             .collect();
         aborted.sort();
         self.say(format!(
-            "fetch {topic}-{partition}: {} high watermark {} stable {} aborted {aborted:?} {} bytes",
+            "fetch {topic}-{partition} from {from}: {} start {} high watermark {} stable {} aborted {aborted:?} {} bytes",
             name(one.error_code),
+            one.log_start_offset,
             one.high_watermark,
             one.last_stable_offset,
             one.records.as_ref().map_or(0, Bytes::len)
@@ -646,7 +752,7 @@ impl Teller {
     }
 }
 
-fn batch(
+pub fn batch(
     (producer_id, producer_epoch): Producer,
     sequence: i32,
     transactional: bool,
