@@ -186,11 +186,12 @@ fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
         .at("lock", path)
 }
 
-/// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible.
+/// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible. It must not come
+/// back with a power cut either: what was written since would be trusted.
 pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
     let path = dir.join(CLEAN_SHUTDOWN);
     match super::disk::remove_file(&path) {
-        Ok(()) => Ok(true),
+        Ok(()) => super::disk::sync_dir(dir).at("sync", dir).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).at("remove", path),
     }

@@ -16,6 +16,8 @@ use rustix::fs::FallocateFlags;
 /// A step that changes what a disk holds, or asks for it.
 #[derive(Debug)]
 pub enum Step<'a> {
+    /// The directory exists afterwards.
+    CreateDir(&'a Path),
     /// The file exists afterwards; with `true` it is empty.
     Create(&'a Path, bool),
     Write(&'a Path, u64, &'a [IoSlice<'a>]),
@@ -69,6 +71,13 @@ fn ask(step: &Step<'_>) -> io::Result<Verdict> {
 #[inline(always)]
 fn ask(_: &Step<'_>) -> io::Result<Verdict> {
     Ok(Verdict::Go)
+}
+
+/// Makes a directory, and those above it that are not there.
+#[cfg_attr(test, track_caller)]
+pub fn create_dir(dir: &Path) -> io::Result<()> {
+    ask(&Step::CreateDir(dir))?;
+    fs::create_dir_all(dir)
 }
 
 /// Opens a file for reading and writing; makes it if need be.

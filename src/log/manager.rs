@@ -4,12 +4,12 @@
 
 pub mod moves;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -76,6 +76,9 @@ pub struct LogManager {
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
     /// Where the dirty part of each compacted log begins.
     first_dirty: Mutex<HashMap<TopicPartition, Offset>>,
+    /// Partitions that are not there any more, but may stand in the checkpoint files. The next log of such a name must not
+    /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
+    outdated: Mutex<HashSet<TopicPartition>>,
 }
 
 /// The directory of the metadata log: lives beside the topics but is not one of them.
@@ -125,6 +128,7 @@ impl LogManager {
             preferred: Mutex::default(),
             doomed: Mutex::default(),
             first_dirty: Mutex::default(),
+            outdated: Mutex::default(),
         })
     }
 
@@ -181,7 +185,7 @@ impl LogManager {
         let log_starts = offsets(checkpoint::LOG_STARTS);
         let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS);
 
-        self.first_dirty.lock().extend(offsets(checkpoint::CLEANED));
+        let cleaned = offsets(checkpoint::CLEANED);
 
         let mut found = Vec::new();
         for entry in fs::read_dir(&dir.path).at("list", &dir.path)? {
@@ -205,6 +209,14 @@ impl LogManager {
         if !clean && !found.is_empty() {
             tracing::info!(dir = %dir.path.display(), logs = found.len(), "recovering after an unclean stop");
         }
+        let there: HashSet<_> = found.iter().map(|(partition, ..)| partition).collect();
+        for checkpoint in [&recovery_points, &log_starts, &cleaned] {
+            let gone = checkpoint.keys().filter(|name| !there.contains(name));
+            self.outdated.lock().extend(gone.cloned());
+        }
+        let cleaned = cleaned.into_iter().filter(|(name, _)| there.contains(name));
+        self.first_dirty.lock().extend(cleaned);
+        let cut_short = AtomicBool::new(false);
         let (begun, done, total) = (Clock.now(), AtomicUsize::new(0), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
             let topic_id = dir::read_partition_metadata(path)?.unwrap_or_default();
@@ -227,6 +239,9 @@ impl LogManager {
             .map(|log| {
                 let done = 1 + done.fetch_add(1, Ordering::Relaxed);
                 log_progress(&log, done, total, clean);
+                if log.recovery_point() < known.recovery_point {
+                    cut_short.store(true, Ordering::Relaxed);
+                }
                 (log.watched(Arc::clone(&dir.health)), *future)
             })
         };
@@ -250,6 +265,11 @@ impl LogManager {
                 ));
             }
             dir.replicas.fetch_add(1, Ordering::Relaxed);
+        }
+        if cut_short.into_inner() {
+            // What is appended now would be trusted as what was cut off was.
+            let logs: Vec<_> = logs.values().chain(futures.values()).cloned().collect();
+            write_checkpoints_of(dir, &logs)?;
         }
         Ok(())
     }
@@ -311,6 +331,9 @@ impl LogManager {
         settings: &LogSettings,
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
+        if self.outdated.lock().contains(partition) {
+            self.write_checkpoints();
+        }
         dir.health.check()?;
         let path = dir.path.join(partition.to_string());
         let created =
@@ -387,6 +410,8 @@ impl LogManager {
         if let Some(dir) = self.dir_of(&path) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
+        self.first_dirty.lock().remove(partition);
+        self.outdated.lock().insert(partition.clone());
         log.rename(&renamed)?;
         Ok(Some(renamed))
     }
@@ -482,6 +507,10 @@ impl LogManager {
 
     /// Writes the checkpoint files of every directory; one in which that fails goes offline.
     pub fn write_checkpoints(&self) {
+        // Whoever is taken out from here on may or may not be in them.
+        if !std::mem::take(&mut *self.outdated.lock()).is_empty() {
+            self.write_cleaned();
+        }
         let mut logs = self.all();
         // Their directories have no other entry for the partition.
         logs.extend(self.futures());

@@ -13,7 +13,7 @@ mod reading;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -103,7 +103,8 @@ pub struct ActiveProducer {
 #[derive(Debug)]
 pub struct PartitionLog {
     partition: TopicPartition,
-    topic_id: Uuid,
+    /// Not set while the log is from before topics had ids.
+    topic_id: OnceLock<Uuid>,
     state: Mutex<State>,
 }
 
@@ -125,6 +126,8 @@ struct State {
     last_flush: Timestamp,
     /// Files were made whose names are not durable yet.
     names_unsynced: bool,
+    /// Nor may that of the directory itself be.
+    dir_unsynced: bool,
     /// The file of leader epochs was replaced and may not be durable.
     epochs_unsynced: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
@@ -162,14 +165,19 @@ impl PartitionLog {
             recovery_point: found.recovery_point,
             last_flush: now,
             names_unsynced: true,
+            dir_unsynced: !known.clean,
             epochs_unsynced: !known.clean,
             doomed: Vec::new(),
             jitter_ms,
             settings,
         };
+        let known_id = OnceLock::new();
+        if !topic_id.is_zero() {
+            known_id.set(topic_id).ok();
+        }
         Ok(Self {
             partition,
-            topic_id,
+            topic_id: known_id,
             state: Mutex::new(state),
         })
     }
@@ -182,7 +190,7 @@ impl PartitionLog {
         settings: LogSettings,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
-        fs::create_dir_all(path).at("create", path)?;
+        disk::create_dir(path).at("create", path)?;
         dir::write_partition_metadata(path, topic_id)?;
         let epochs = path.join(checkpoint::LEADER_EPOCHS);
         disk::write(&epochs, b"0\n0\n").at("write", epochs)?;
@@ -191,7 +199,9 @@ impl PartitionLog {
             recovery_point: 0,
             log_start: None,
         };
-        Self::open(path, partition, topic_id, settings, known, 0, now)
+        let log = Self::open(path, partition, topic_id, settings, known, 0, now)?;
+        log.state.lock().dir_unsynced = true;
+        Ok(log)
     }
 
     /// From now on errors of the disk take the whole log directory out of use, and a directory that is out of use
@@ -214,14 +224,16 @@ impl PartitionLog {
     }
 
     pub fn topic_id(&self) -> Uuid {
-        self.topic_id
+        self.topic_id.get().copied().unwrap_or(Uuid::ZERO)
     }
 
     /// Writes the topic's id into the directory of a log that was made before topics had ids.
     pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
         let state = self.state.lock();
         state.check_health()?;
-        state.watch(dir::write_partition_metadata(&state.dir, topic_id))
+        state.watch(dir::write_partition_metadata(&state.dir, topic_id))?;
+        self.topic_id.set(topic_id).ok();
+        Ok(())
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -636,6 +648,10 @@ impl State {
         if self.names_unsynced {
             disk::sync_dir(&self.dir).at("sync", &self.dir)?;
             self.names_unsynced = false;
+        }
+        if let Some(parent) = self.dir.parent().filter(|_| self.dir_unsynced) {
+            disk::sync_dir(parent).at("sync", parent)?;
+            self.dir_unsynced = false;
         }
         Ok(())
     }

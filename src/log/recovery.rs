@@ -130,8 +130,9 @@ pub fn recover(
 
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
     let mut epochs = match checkpoint::read_epochs(&epochs_path) {
-        // It is not synced each time it is replaced; what it said stands in the batches too.
-        Err(error) if !clean && error.source.kind() == io::ErrorKind::InvalidData => {
+        // That of a new log is not synced, not even by a clean stop if the log is empty; what it said stands in the
+        // batches too.
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
             let rebuilt = epochs_of(&segments)?;
             checkpoint::write_epochs(&epochs_path, rebuilt.entries(), false)?;

@@ -4,6 +4,7 @@ mod crashes;
 mod disk;
 mod lessons;
 mod mutations;
+mod shared;
 mod verify;
 
 use std::fs::{self, OpenOptions};

@@ -41,7 +41,7 @@ impl PartitionLog {
             (state.settings.clone(), start)
         };
         fs::create_dir_all(path).at("create", path)?;
-        dir::write_partition_metadata(path, self.topic_id)?;
+        dir::write_partition_metadata(path, self.topic_id())?;
         let known = Known {
             clean: true,
             recovery_point: start,
@@ -51,7 +51,7 @@ impl PartitionLog {
         Ok(Self::open(
             path,
             partition,
-            self.topic_id,
+            self.topic_id(),
             settings,
             known,
             start,

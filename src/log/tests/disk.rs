@@ -49,6 +49,8 @@ enum Change {
 
 #[derive(Debug)]
 enum Naming {
+    /// A directory: without its name none of those in it is found.
+    Dir(PathBuf),
     Link(PathBuf, usize),
     Rename(PathBuf, PathBuf, usize),
     Unlink(PathBuf, usize),
@@ -124,7 +126,11 @@ impl Site {
             Step::SyncDir(_) => "sync of the directory",
             Step::Rename(..) => "rename",
             Step::Remove(_) => "removal",
-            Step::Create(..) | Step::Write(..) | Step::Evict(_) | Step::Read(_) => {
+            Step::CreateDir(_)
+            | Step::Create(..)
+            | Step::Write(..)
+            | Step::Evict(_)
+            | Step::Read(_) => {
                 return None;
             }
         };
@@ -157,8 +163,7 @@ impl LyingDisk {
             traced: std::env::var_os("MONEDULA_DISK_TRACE").is_some(),
             left_out: LEFT_OUT.get(),
         };
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
+        for path in files_in(dir) {
             journal.inodes.push(Inode {
                 durable: fs::read(&path).unwrap(),
                 ..Inode::default()
@@ -177,15 +182,16 @@ impl LyingDisk {
     /// "rename a b", "unlink a", "write a", "cut a".
     pub(super) fn cut_keeping(&self, dir: &Path, keeps: impl Fn(&str) -> bool) {
         let journal = self.0.borrow();
-        let mut names = journal.durable_names.clone();
+        let (mut names, mut lost_dirs) = (journal.durable_names.clone(), Vec::new());
         for naming in &journal.namings {
             if keeps(&naming.to_string()) {
                 naming.apply(&mut names);
+            } else {
+                lost_dirs.extend(naming.new_dir());
             }
         }
-        for entry in fs::read_dir(dir).unwrap() {
-            fs::remove_file(entry.unwrap().path()).unwrap();
-        }
+        names.retain(|path, _| !lost_dirs.iter().any(|dir| path.starts_with(dir)));
+        empty(dir);
         for (path, inode) in names {
             let inode = &journal.inodes[inode];
             let mut content = inode.durable.clone();
@@ -198,7 +204,7 @@ impl LyingDisk {
                     apply(&mut content, change, usize::MAX);
                 }
             }
-            fs::write(path, content).unwrap();
+            put(&path, &content);
         }
     }
 
@@ -206,13 +212,40 @@ impl LyingDisk {
     pub(super) fn cut(&self, dir: &Path) {
         let mut journal = self.0.borrow_mut();
         let left = journal.left();
-        for entry in fs::read_dir(dir).unwrap() {
-            fs::remove_file(entry.unwrap().path()).unwrap();
-        }
+        empty(dir);
         for (path, content) in left {
-            fs::write(path, content).unwrap();
+            put(&path, &content);
         }
     }
+}
+
+/// Every file in a directory and in those inside of it.
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(files_in(&path)),
+            false => files.push(path),
+        }
+    }
+    files.sort();
+    files
+}
+
+fn empty(dir: &Path) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => fs::remove_dir_all(path).unwrap(),
+            false => fs::remove_file(path).unwrap(),
+        }
+    }
+}
+
+fn put(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
 }
 
 impl Journal {
@@ -268,7 +301,13 @@ impl Journal {
                 }
             }
         }
-        if self.full && !self.calm && matches!(step, Step::Create(..) | Step::Write(..)) {
+        if self.full
+            && !self.calm
+            && matches!(
+                step,
+                Step::CreateDir(_) | Step::Create(..) | Step::Write(..)
+            )
+        {
             return self.break_step(step, error(28));
         }
         self.note(step);
@@ -307,6 +346,7 @@ impl Journal {
 
     fn note(&mut self, step: &Step<'_>) {
         match step {
+            Step::CreateDir(path) => self.namings.push(Naming::Dir(path.to_path_buf())),
             Step::Create(path, empty) => {
                 if !self.names.contains_key(*path) {
                     self.inodes.push(Inode::default());
@@ -339,6 +379,20 @@ impl Journal {
                     naming.apply(&mut self.durable_names);
                 }
             }
+            // A directory: as if its new name were durable at once.
+            Step::Rename(from, to) if from.is_dir() => {
+                for names in [&mut self.names, &mut self.durable_names] {
+                    let inside = names.extract_if(.., |path, _| path.starts_with(from));
+                    let inside: Vec<_> = inside.collect();
+                    for (path, inode) in inside {
+                        names.insert(to.join(path.strip_prefix(from).unwrap()), inode);
+                    }
+                }
+                self.namings.retain(|naming| {
+                    naming.dir().is_none_or(|dir| dir != *from)
+                        && naming.new_dir().is_none_or(|dir| dir != from)
+                });
+            }
             Step::Rename(from, to) => {
                 if let Some(inode) = self.names.remove(*from) {
                     self.names.insert(to.to_path_buf(), inode);
@@ -369,7 +423,7 @@ impl Journal {
     }
 
     fn left(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
-        let mut names = self.durable_names.clone();
+        let (mut names, mut lost_dirs) = (self.durable_names.clone(), Vec::new());
         let how = self.dice.below(3);
         let first = self.dice.below(self.namings.len() as u64 + 1) as usize;
         for (index, naming) in self.namings.iter().enumerate() {
@@ -380,8 +434,11 @@ impl Journal {
             };
             if kept {
                 naming.apply(&mut names);
+            } else {
+                lost_dirs.extend(naming.new_dir().cloned());
             }
         }
+        names.retain(|path, _| !lost_dirs.iter().any(|dir| path.starts_with(dir)));
         let mut left = Vec::new();
         for (path, inode) in names {
             let content = self.content(inode);
@@ -445,6 +502,7 @@ fn name_of(path: &Path) -> String {
 impl std::fmt::Display for Naming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Dir(path) => write!(f, "dir {}", name_of(path)),
             Self::Link(path, _) => write!(f, "link {}", name_of(path)),
             Self::Rename(from, to, _) => write!(f, "rename {} {}", name_of(from), name_of(to)),
             Self::Unlink(path, _) => write!(f, "unlink {}", name_of(path)),
@@ -453,14 +511,25 @@ impl std::fmt::Display for Naming {
 }
 
 impl Naming {
+    fn new_dir(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Dir(path) => Some(path),
+            _ => None,
+        }
+    }
+
     fn dir(&self) -> Option<&Path> {
         match self {
-            Self::Link(path, _) | Self::Rename(path, ..) | Self::Unlink(path, _) => path.parent(),
+            Self::Dir(path)
+            | Self::Link(path, _)
+            | Self::Rename(path, ..)
+            | Self::Unlink(path, _) => path.parent(),
         }
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
+            Self::Dir(_) => {}
             Self::Link(path, inode) => drop(names.insert(path.clone(), *inode)),
             Self::Rename(from, to, inode) => {
                 if names.get(from) == Some(inode) {

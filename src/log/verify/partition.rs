@@ -119,7 +119,7 @@ impl<'a> Checked<'a> {
             );
         }
         let log_end = log_end.max(log_start);
-        self.check_epochs(clean, log_start, log_end);
+        self.check_epochs(log_start, log_end);
         let below = recovery::snapshots_below(&segments, plan.reread_from, clean);
         self.check_snapshots(&files, below, log_end)?;
         if self.metadata {
@@ -325,16 +325,15 @@ impl<'a> Checked<'a> {
         Ok(())
     }
 
-    fn check_epochs(&mut self, clean: bool, log_start: Offset, log_end: Offset) {
+    fn check_epochs(&mut self, log_start: Offset, log_end: Offset) {
         let path = self.dir.join(checkpoint::LEADER_EPOCHS);
         let entries = match checkpoint::read_epochs(&path) {
             Ok(entries) => entries,
             Err(error) => {
                 let malformed = error.source.kind() == std::io::ErrorKind::InvalidData;
-                let then = match (malformed, clean) {
-                    (true, false) => Then::Rebuild,
-                    (true, true) => Then::Refuse("a start is refused"),
-                    (false, _) => super::OFFLINE,
+                let then = match malformed {
+                    true => Then::Rebuild,
+                    false => super::OFFLINE,
                 };
                 self.report.unreadable(&error, then);
                 return;

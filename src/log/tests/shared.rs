@@ -1,0 +1,520 @@
+//! Several logs in one lying directory, with the checkpoint files that they share: made, deleted and made again under the
+//! same name, killed and cut off from power at any step.
+//!
+//! `MONEDULA_DISK_SEED=17 cargo test --lib logs_of_a_lying_directory` tells one story again, `MONEDULA_DISK_SEEDS=10000`
+//! that many.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::crashes::scratch;
+use super::disk::{Dice, Fault, LyingDisk};
+use super::*;
+use crate::base::time::Timestamp;
+use crate::log::disk;
+use crate::log::error::StorageError;
+use crate::log::manager::{LogManager, ManagerSettings};
+
+const LOGS: u64 = 3;
+const DIR: Uuid = Uuid([9; 16]);
+
+/// What a log must hold.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    /// Changes each time the topic is made again.
+    id: u8,
+    /// Key and value.
+    records: BTreeMap<Offset, (u8, u64)>,
+    start: Offset,
+    end: Offset,
+    flushed: Offset,
+    /// The start that the checkpoint has.
+    saved_start: Offset,
+}
+
+struct Story {
+    dice: Dice,
+    dir: PathBuf,
+    disk: LyingDisk,
+    logs: Option<LogManager>,
+    models: Vec<Model>,
+    now: Timestamp,
+    written: u64,
+    did: Vec<String>,
+    powerless: bool,
+}
+
+fn settings(topic: &str) -> LogSettings {
+    let compact = topic == "t2";
+    LogSettings {
+        segment_bytes: 600,
+        index_interval_bytes: 100,
+        retention_bytes: 3_000,
+        cleanup_compact: compact,
+        cleanup_delete: !compact,
+        min_cleanable_dirty_ratio: 0.0,
+        file_delete_delay_ms: 0,
+        ..LogSettings::default()
+    }
+}
+
+fn load(dir: &Path) -> Result<LogManager, StorageError> {
+    let manager = ManagerSettings {
+        // The disk watches this thread.
+        recovery_threads: 1,
+        file_delete_delay_ms: 0,
+    };
+    let logs = LogManager::open(vec![(dir.to_owned(), Ok(DIR))], manager)?;
+    logs.load(&settings, NOW)?;
+    Ok(logs)
+}
+
+fn name_of(number: usize) -> TopicPartition {
+    TopicPartition::new(format!("t{number}"), 0)
+}
+
+impl Story {
+    fn logs(&self) -> &LogManager {
+        self.logs.as_ref().unwrap()
+    }
+
+    fn log(&self, number: usize) -> Result<Arc<PartitionLog>, StorageError> {
+        let (name, id) = (name_of(number), Uuid([self.models[number].id; 16]));
+        self.logs()
+            .get_or_create(&name, id, DIR, &settings(&name.topic), self.now)
+    }
+
+    fn step(&mut self) {
+        self.now += 10;
+        let number = self.dice.below(LOGS) as usize;
+        let what = self.dice.below(40);
+        let done = match what {
+            0..=17 => self.append(number),
+            18..=20 => self.log(number).and_then(|log| {
+                log.flush(self.now)?;
+                self.models[number].flushed = self.models[number].end;
+                Ok(())
+            }),
+            21..=22 => self.log(number).and_then(|log| {
+                let model = &mut self.models[number];
+                let start = self.dice.below(model.end as u64 + 1) as Offset;
+                let moved = log.advance_start(start, self.now);
+                model.start = model.start.max(log.watermarks().log_start);
+                moved.map(drop)
+            }),
+            23..=26 => {
+                self.logs().write_checkpoints();
+                if self.logs().online().next().is_some() {
+                    self.note_checkpoints();
+                }
+                Ok(())
+            }
+            27 => {
+                self.logs().retain(self.now);
+                for number in 0..LOGS as usize {
+                    if let Some(log) = self.logs().get(&name_of(number)) {
+                        let start = log.watermarks().log_start;
+                        self.models[number].start = self.models[number].start.max(start);
+                    }
+                }
+                Ok(())
+            }
+            28..=29 => {
+                self.logs().compact(1 << 16, self.now);
+                Ok(())
+            }
+            30 => {
+                self.logs().remove_doomed(self.now);
+                Ok(())
+            }
+            31..=32 => self.make_again(number),
+            33 => {
+                self.disk.fail_after(self.dice.below(60), Fault::Cut);
+                Ok(())
+            }
+            34 => {
+                self.logs().close(1);
+                if self.disk.0.borrow().is_dead() {
+                    return self.power_cut();
+                }
+                for model in &mut self.models {
+                    model.flushed = model.end;
+                }
+                self.note_checkpoints();
+                self.did.push("stop".into());
+                return self.start();
+            }
+            35..=36 => {
+                self.did.push("kill".into());
+                return self.start();
+            }
+            37 => return self.power_cut(),
+            _ => {
+                self.look();
+                Ok(())
+            }
+        };
+        self.did.push(format!("{what} of {number}: {done:?}"));
+        if self.disk.0.borrow().is_dead() {
+            self.power_cut();
+        } else {
+            done.unwrap();
+        }
+    }
+
+    fn append(&mut self, number: usize) -> Result<(), StorageError> {
+        let log = self.log(number)?;
+        for _ in 0..1 + self.dice.below(6) {
+            let key = self.dice.below(5) as u8;
+            self.written += 1;
+            let mut builder = BatchBuilder::default();
+            builder.push(self.now, Some(&[key]), Some(&self.written.to_be_bytes()));
+            let appended = log.append_alone(&builder.build(), 0, Origin::Client, self.now);
+            let model = &mut self.models[number];
+            // A batch whose writing failed may be there nevertheless.
+            model.records.insert(model.end, (key, self.written));
+            match appended {
+                Ok(appended) => assert_eq!(appended.first_offset, model.end),
+                Err(_) => {
+                    assert!(self.disk.0.borrow().is_dead());
+                    return Ok(());
+                }
+            }
+            model.end += 1;
+        }
+        Ok(())
+    }
+
+    /// The topic is deleted, and another of its name is made.
+    fn make_again(&mut self, number: usize) -> Result<(), StorageError> {
+        let name = name_of(number);
+        self.logs().delete(&name, self.now)?;
+        self.models[number] = Model {
+            id: self.models[number].id + 1,
+            ..Model::default()
+        };
+        self.log(number).map(drop)
+    }
+
+    fn note_checkpoints(&mut self) {
+        for number in 0..LOGS as usize {
+            if let Some(log) = self.logs().get(&name_of(number)) {
+                // One that is a segment's first offset is not remembered, as with Kafka.
+                let start = log.log_start_to_remember();
+                self.models[number].saved_start = start.unwrap_or(0);
+            }
+        }
+    }
+
+    fn power_cut(&mut self) {
+        self.did.push("power cut".into());
+        self.lose_power();
+        self.start();
+    }
+
+    fn lose_power(&mut self) {
+        disk::watch(None);
+        self.logs = None;
+        self.disk.cut(&self.dir);
+        self.powerless = true;
+        self.disk = LyingDisk::over(&self.dir, self.dice.below(u64::MAX));
+        disk::watch(Some(Box::new(self.disk.clone())));
+    }
+
+    /// The process has ended, and another begins.
+    fn start(&mut self) {
+        self.logs = None;
+        loop {
+            if self.disk.0.borrow().is_dead() {
+                self.lose_power();
+            }
+            self.disk.0.borrow_mut().heal();
+            if self.dice.one_in(5) {
+                self.disk.fail_after(self.dice.below(40), Fault::Cut);
+            }
+            let loaded = load(&self.dir);
+            if self.disk.0.borrow().is_dead() {
+                continue;
+            }
+            self.disk.0.borrow_mut().heal();
+            self.logs = Some(loaded.unwrap());
+            break;
+        }
+        self.settle();
+        self.look();
+    }
+
+    /// Takes what a power cut took out of the models.
+    fn settle(&mut self) {
+        let powerless = std::mem::take(&mut self.powerless);
+        for number in 0..LOGS as usize {
+            let name = name_of(number);
+            let there = self.logs().get(&name);
+            if there.is_none() {
+                let model = &mut self.models[number];
+                assert!(powerless && model.flushed == 0, "{name} is lost: {model:?}");
+                (model.start, model.saved_start) = (0, 0);
+            }
+            let log = self.log(number).unwrap();
+            let (end, found) = (log.log_end(), read_all(&log));
+            let model = &mut self.models[number];
+            assert!(
+                end >= model.flushed,
+                "{name}: flushed to {}, found {end}",
+                model.flushed
+            );
+            assert!(
+                powerless || end >= model.end,
+                "{name} ends at {end}: {model:?}"
+            );
+            let start = log.watermarks().log_start;
+            // The first segments may be lost if they were not flushed.
+            let later = powerless && model.flushed <= model.start;
+            assert!(
+                start >= model.saved_start.min(end) && (later || start <= model.start),
+                "{name} begins at {start}: {model:?}"
+            );
+            if powerless {
+                model.start = model.start.max(start);
+            }
+            let flushed = model.flushed;
+            model.records.retain(|offset, _| {
+                *offset < end
+                    && (!powerless
+                        || *offset < flushed
+                        || found.contains_key(offset)
+                        || *offset < start)
+            });
+            model.end = end;
+            model.start = model.start.min(end);
+        }
+    }
+
+    fn look(&mut self) {
+        if self.disk.0.borrow().is_dead() {
+            return self.power_cut();
+        }
+        let calm = self.disk.0.borrow_mut().calm(true);
+        for number in 0..LOGS as usize {
+            let (name, model) = (name_of(number), self.models[number].clone());
+            let log = self.log(number).unwrap();
+            assert_eq!(log.topic_id(), Uuid([model.id; 16]), "{name}");
+            assert_eq!(log.log_end(), model.end, "{name}");
+            let found = read_all(&log);
+            for (offset, record) in &found {
+                assert_eq!(
+                    model.records.get(offset),
+                    Some(record),
+                    "{name} at {offset}"
+                );
+            }
+            let start = model.start.max(log.watermarks().log_start);
+            let mut newest = BTreeMap::new();
+            for (offset, (key, _)) in model.records.range(start..) {
+                newest.insert(*key, *offset);
+                if !settings(&name.topic).cleanup_compact {
+                    assert!(
+                        found.contains_key(offset),
+                        "{name}: record {offset} is lost"
+                    );
+                }
+            }
+            for offset in newest.values() {
+                assert!(
+                    found.contains_key(offset),
+                    "{name}: the newest at {offset} is lost"
+                );
+            }
+        }
+        self.disk.0.borrow_mut().calm(calm);
+    }
+}
+
+fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
+    let mut found = BTreeMap::new();
+    let mut next = log.watermarks().log_start;
+    while next < log.log_end() {
+        let plan = log.read(next, 1_000, ReadEnd::LogEnd, true).unwrap();
+        let Some(range) = plan.records else { break };
+        let mut bytes = vec![0; range.len];
+        let read = range.file.read_exact_at(&mut bytes, range.position);
+        read.unwrap();
+        let mut rest = Bytes::from(bytes);
+        while let Ok(header) = BatchHeader::parse(&rest)
+            && header.size() <= rest.len()
+        {
+            let batch = rest.split_to(header.size());
+            header.verify(&batch).unwrap();
+            for record in crate::wire::batch::record::records(&header, &batch.slice(61..)) {
+                let record = record.unwrap();
+                let value = u64::from_be_bytes(record.value.unwrap().try_into().unwrap());
+                found.insert(record.offset, (record.key.unwrap()[0], value));
+            }
+            next = header.next_offset();
+        }
+    }
+    let start = log.watermarks().log_start;
+    found.split_off(&start)
+}
+
+fn tell(seed: u64) {
+    let root = tempfile::tempdir_in(scratch()).unwrap();
+    let dir = root.path().to_owned();
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9));
+    let disk = LyingDisk::over(&dir, dice.below(u64::MAX));
+    disk::watch(Some(Box::new(disk.clone())));
+    let steps = 20 + dice.below(120);
+    let logs = load(&dir).unwrap();
+    let mut story = Story {
+        dice,
+        dir,
+        disk,
+        logs: Some(logs),
+        models: vec![Model::default(); LOGS as usize],
+        now: NOW,
+        written: 0,
+        did: Vec::new(),
+        powerless: false,
+    };
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        story.settle_new();
+        for _ in 0..steps {
+            story.step();
+        }
+        story.power_cut();
+    }));
+    disk::watch(None);
+    if let Err(reason) = told {
+        let from = story.did.len().saturating_sub(25);
+        eprintln!("... {:#?}", &story.did[from..]);
+        eprintln!("replay: MONEDULA_DISK_SEED={seed} cargo test --lib logs_of_a_lying_directory");
+        std::panic::resume_unwind(reason);
+    }
+}
+
+impl Story {
+    fn settle_new(&mut self) {
+        for number in 0..LOGS as usize {
+            self.models[number].id = 1;
+            self.log(number).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_logs_of_a_lying_directory_lose_nothing_to_each_other_or_to_those_before_them() {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    if let Some(seed) = number("MONEDULA_DISK_SEED") {
+        return tell(seed);
+    }
+    let count = number("MONEDULA_DISK_SEEDS").unwrap_or(60);
+    let mut failed = Vec::new();
+    for seed in 0..count {
+        if std::panic::catch_unwind(|| tell(seed)).is_err() {
+            failed.push(seed);
+        }
+        assert!(failed.len() < 20, "of {seed} seeds failed {failed:?}");
+    }
+    assert!(failed.is_empty(), "of {count} seeds failed {failed:?}");
+}
+
+fn made(logs: &LogManager, id: u8) -> Arc<PartitionLog> {
+    let (name, id) = (name_of(0), Uuid([id; 16]));
+    logs.get_or_create(&name, id, DIR, &settings(&name.topic), NOW)
+        .unwrap()
+}
+
+/// Seed 16: it lost its first records, as if they had been deleted.
+#[test]
+fn a_topic_does_not_begin_where_a_deleted_one_of_its_name_began() {
+    let dir = tempfile::tempdir().unwrap();
+    for killed_between in [false, true] {
+        let mut logs = load(dir.path()).unwrap();
+        let old = made(&logs, 1);
+        for n in 0..10 {
+            append(&old, n, &["old", "records"]);
+        }
+        old.flush(NOW).unwrap();
+        old.advance_start(7, NOW).unwrap();
+        logs.write_checkpoints();
+        logs.delete(&name_of(0), NOW).unwrap();
+        if killed_between {
+            drop((logs, old));
+            logs = load(dir.path()).unwrap();
+        }
+        append(&made(&logs, 2), 0, &["new", "records"]);
+        drop(logs);
+        let logs = load(dir.path()).unwrap();
+        let marks = made(&logs, 2).watermarks();
+        assert_eq!((marks.log_start, marks.log_end), (0, 2));
+        logs.delete(&name_of(0), NOW).unwrap();
+    }
+}
+
+/// Seed 17: the removal of the mark came undone, and nobody read what had been appended since.
+#[test]
+fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
+    let dir = tempfile::tempdir().unwrap();
+    made(&load(dir.path()).unwrap(), 1);
+    load(dir.path()).unwrap().close(1);
+    let mark = dir.path().join(".kafka_cleanshutdown");
+    assert!(mark.exists());
+    let disk = LyingDisk::over(dir.path(), 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    drop(load(dir.path()).unwrap());
+    disk::watch(None);
+    disk.cut_keeping(dir.path(), |_| false);
+    assert!(!mark.exists());
+}
+
+/// Seed 18: its files were on disk, but not the name of the directory that they are in.
+#[test]
+fn a_new_partition_that_was_flushed_is_there_after_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = LyingDisk::over(dir.path(), 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    let logs = load(dir.path()).unwrap();
+    let log = made(&logs, 1);
+    append(&log, 0, &["some", "records"]);
+    log.flush(NOW).unwrap();
+    disk::watch(None);
+    drop((logs, log));
+    disk.cut_keeping(dir.path(), |_| false);
+    let logs = load(dir.path()).unwrap();
+    assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
+}
+
+/// What is appended behind the cut would have been trusted as far as what was cut off.
+#[test]
+fn a_log_that_is_found_shorter_is_trusted_no_further_than_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let logs = load(dir.path()).unwrap();
+    let log = made(&logs, 1);
+    append(&log, 0, &["some", "records"]);
+    append(&log, 0, &["more", "records"]);
+    log.flush(NOW).unwrap();
+    logs.write_checkpoints();
+    drop((logs, log));
+    let file = dir.path().join("t0-0").join(file_name(0, ".log"));
+    let mut content = fs::read(&file).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    fs::write(&file, content).unwrap();
+    drop(load(dir.path()).unwrap());
+    let points = fs::read_to_string(dir.path().join("recovery-point-offset-checkpoint"));
+    assert_eq!(points.unwrap(), "0\n1\nt0 0 2\n");
+}
+
+/// Its name was lost; whoever asks for the topic says which it is.
+#[test]
+fn a_partition_whose_metadata_were_lost_is_that_of_the_topic_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    made(&load(dir.path()).unwrap(), 1);
+    fs::remove_file(dir.path().join("t0-0/partition.metadata")).unwrap();
+    let logs = load(dir.path()).unwrap();
+    assert_eq!(made(&logs, 2).topic_id(), Uuid([2; 16]));
+    assert_eq!(made(&logs, 2).topic_id(), Uuid([2; 16]));
+}
