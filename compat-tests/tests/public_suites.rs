@@ -129,6 +129,8 @@ fn public_suite_kafka_go() -> Result<()> {
         settings: "advertised.listeners=PLAINTEXT://localhost:{port}\n",
         missing: &[
             ("TestAlterUserScramCredentials", "SASL is not there yet"),
+            // On Apache Kafka it passes if its broker has heard of the user in time.
+            ("TestDescribeUserScramCredentials", "SASL is not there yet"),
             ("TestClientAlterClientQuotas", "there are no quotas yet"),
         ],
     };
