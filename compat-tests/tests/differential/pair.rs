@@ -325,11 +325,14 @@ impl Pair {
 
     /// Waits for what the request before has set going, before one of this API is sent.
     fn rest(&mut self, key: i16) -> Result<()> {
-        const CREATE: i16 = CreateTopicsRequest::KEY;
+        const CONFIGS: [i16; 2] = [
+            AlterConfigsRequest::KEY,
+            IncrementalAlterConfigsRequest::KEY,
+        ];
         let before = std::mem::replace(&mut self.before, key);
         if ALTERING.contains(&before) {
-            // Which topics there are the controller knows by itself.
-            if (before, key) != (CREATE, CREATE) {
+            // Where the controller decides alone it knows; of settings the broker has a say.
+            if !ALTERING.contains(&key) || CONFIGS.contains(&key) {
                 self.settle()?;
             }
         } else if ENDING.contains(&before) {
