@@ -6,6 +6,8 @@ use compat_tests::chance::Chance;
 
 use crate::stage::{Identity, Join, Stage, Whose};
 
+/// `group.max.size`.
+const MEMBERS_MAX: usize = 4;
 const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
 /// Two more than `group.max.size` lets in.
 const CROWD: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -222,6 +224,9 @@ pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
             Step::Leave(who, ..) | Step::Remove(who) if stage.waits_to_sync(who) => {}
             // Whoever waits has no id yet that it could have left with, so that client a would not be the last.
             Step::Leave("a", ..) if CLIENTS.iter().any(|who| stage.waits(who)) => {}
+            // The last place in a rebalance is client a's.
+            Step::Join(who, _) | Step::JoinFor(who, ..)
+                if who != "a" && !stage.waits("a") && stage.joining() >= MEMBERS_MAX - 1 => {}
             Step::Join(who, how) => stage.join(who, how)?,
             Step::JoinFor(who, how, session, rebalance) => {
                 let how = Join {

@@ -546,6 +546,14 @@ impl Stage {
         (self.clients.get(who)).is_some_and(|client| !client.waiting.is_empty())
     }
 
+    /// How many requests to join wait.
+    pub fn joining(&self) -> usize {
+        let waiting = self.clients.values().flat_map(|client| &client.waiting);
+        waiting
+            .filter(|(_, waiting)| matches!(waiting, Waiting::Join(..)))
+            .count()
+    }
+
     /// Whether a client, or the owner of an instance, waits for its assignment. If such a member leaves, we refuse it and
     /// Kafka forgets to answer, so that in stories at random it stays.
     pub fn waits_to_sync(&self, who: &str) -> bool {
