@@ -1,13 +1,14 @@
 //! Opening a partition's directory: what a stop or a crash left behind becomes a log again.
 //!
 //! ```text
-//! 1. `.deleted` files go (the mark of [`cutting`] at the end); `.cleaned` files go, and `.swap` files that a cut compaction left beside them;
+//! 1. `.deleted` files go (the mark of [`cutting`] at the very end); `.cleaned` files go, and `.swap` files that a cut
+//!    compaction left beside them;
 //! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
 //! 3. segments are opened; one whose index is missing or malformed is read anew, and its indexes are synced;
 //! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
 //!    the first bad batch ends the log: the file is cut there, later segments go, unless no offset is missing before the
-//!    next one: then it was nothing of the log's, but the zeros of a segment that was allocated in advance. After a clean one only a file that
-//!    does not end with a whole batch is looked at in this way;
+//!    next one: then it was nothing of the log's, but the zeros of a segment that was allocated in advance. After a
+//!    clean one only a file that does not end with a whole batch is looked at in this way;
 //! 5. epochs and producers are cut to what remains, and rebuilt from the newest good snapshot.
 //! ```
 //! [`verify`](super::verify) tells what all this would do, without doing it: what is decided here is decided in functions
