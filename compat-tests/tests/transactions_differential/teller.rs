@@ -190,9 +190,12 @@ impl Teller {
         self.chapter(&format!("transaction.version {version}"));
     }
 
-    /// Waits until the markers of a transaction are written.
+    /// Waits until the markers of a transaction are written, and older than whatever follows: the newest record of a log is
+    /// the first one of its millisecond.
     pub fn settle(&mut self, id: &str) {
         self.until(|teller| !teller.described(id).contains("Prepare"));
+        let written = now();
+        self.until(|_| now() > written);
     }
 
     pub fn described(&mut self, id: &str) -> String {
