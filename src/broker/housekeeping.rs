@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::base::time::Timestamp;
 use crate::config::broker::PRODUCER_EXPIRATION_INTERVAL;
 use crate::log::manager::LogManager;
 
@@ -19,19 +20,20 @@ pub(super) async fn run(
     mut stopping: watch::Receiver<bool>,
 ) {
     let (clock, settings) = (services.clock, &services.config.settings);
-    let interval = |name: &str| settings.long(name).max(1);
-    let checkpoint_every = interval("replica.high.watermark.checkpoint.interval.ms");
-    let retention_every = interval("log.retention.check.interval.ms");
-    let compact_every = interval("log.cleaner.backoff.ms");
+    let every = |interval_ms: i64| Every {
+        interval_ms: interval_ms.max(1),
+        last: clock.now(),
+    };
+    let mut checkpoint = every(settings.long("replica.high.watermark.checkpoint.interval.ms"));
+    let mut retention = every(settings.long("log.retention.check.interval.ms"));
+    let mut compaction = every(settings.long("log.cleaner.backoff.ms"));
     let (name, default) = PRODUCER_EXPIRATION_INTERVAL;
-    let expire_every = settings
+    let expiration = settings
         .explicit(name)
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(default);
+        .and_then(|value| value.trim().parse().ok());
+    let mut expiration = every(expiration.unwrap_or(default));
     let compaction_on = settings.boolean("log.cleaner.enable");
     let map_bytes = settings.long("log.cleaner.dedupe.buffer.size").max(1) as usize;
-    let (mut checkpointed, mut retained, mut compacted) = (clock.now(), clock.now(), clock.now());
-    let mut expired = clock.now();
     loop {
         tokio::select! {
             biased;
@@ -39,23 +41,11 @@ pub(super) async fn run(
             () = tokio::time::sleep(TICK) => {}
         }
         let now = clock.now();
-        let checkpoint = now - checkpointed >= checkpoint_every;
-        let retain = now - retained >= retention_every;
-        if checkpoint {
-            checkpointed = now;
-        }
-        if retain {
-            retained = now;
-        }
-        let compact = compaction_on && now - compacted >= compact_every;
-        if compact {
-            compacted = now;
-        }
-        let expire = now - expired >= expire_every;
-        if expire {
-            expired = now;
-        }
-        let expiration_ms = producer_expiration_ms(&services);
+        let checkpoint = checkpoint.is_due(now);
+        let retain = retention.is_due(now);
+        let compact = compaction_on && compaction.is_due(now);
+        let due = expiration.is_due(now);
+        let expire = due.then(|| producer_expiration_ms(&services));
         let logs = Arc::clone(&logs);
         let round = move || {
             logs.flush_due(now);
@@ -63,7 +53,7 @@ pub(super) async fn run(
             if retain {
                 logs.retain(now);
             }
-            if expire {
+            if let Some(expiration_ms) = expire {
                 logs.expire_producers(now, expiration_ms);
             }
             if compact {
@@ -76,6 +66,23 @@ pub(super) async fn run(
         if tokio::task::spawn_blocking(round).await.is_err() {
             tracing::error!("a round of housekeeping ended in a panic");
         }
+    }
+}
+
+/// Something that is due again an interval after it was done last.
+struct Every {
+    interval_ms: i64,
+    last: Timestamp,
+}
+
+impl Every {
+    /// Whether it is due; whoever asks does it.
+    fn is_due(&mut self, now: Timestamp) -> bool {
+        let due = now - self.last >= self.interval_ms;
+        if due {
+            self.last = now;
+        }
+        due
     }
 }
 
