@@ -16,6 +16,7 @@ use crate::log::error::{AppendError, StorageError};
 use crate::log::producer_state::Admission;
 use crate::wire::batch::header::stamp;
 use crate::wire::batch::record;
+use crate::wire::message::fuzz::from_environment;
 
 type Value = (Option<Vec<u8>>, Option<Vec<u8>>, Timestamp);
 
@@ -848,17 +849,12 @@ pub(super) fn scratch() -> PathBuf {
     }
 }
 
-#[test]
-fn a_lying_disk_takes_nothing_that_was_flushed_and_adds_nothing() {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    if let Some(seed) = number("MONEDULA_DISK_SEED") {
+/// Tells the story of `MONEDULA_DISK_SEED`, or so many as `MONEDULA_DISK_SEEDS` says, and names the seeds that failed.
+pub(super) fn tell_all(usual: u64, tell: fn(u64)) {
+    if let Some(seed) = from_environment("MONEDULA_DISK_SEED") {
         return tell(seed);
     }
-    let count = number("MONEDULA_DISK_SEEDS").unwrap_or(300);
+    let count = from_environment("MONEDULA_DISK_SEEDS").unwrap_or(usual);
     let mut failed = Vec::new();
     for seed in 0..count {
         if std::panic::catch_unwind(|| tell(seed)).is_err() {
@@ -869,15 +865,17 @@ fn a_lying_disk_takes_nothing_that_was_flushed_and_adds_nothing() {
     assert!(failed.is_empty(), "of {count} seeds failed {failed:?}");
 }
 
+#[test]
+fn a_lying_disk_takes_nothing_that_was_flushed_and_adds_nothing() {
+    tell_all(300, tell);
+}
+
 /// Leaves out one line of the log at a time: a sync, a cut, a rename or a removal that no story misses is either not needed,
 /// or there is a story that nobody has told yet.
 #[test]
 #[ignore = "needs minutes"]
 fn whatever_step_is_left_out_a_story_misses_it() {
-    let count = std::env::var("MONEDULA_DISK_SEEDS")
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok())
-        .unwrap_or(1_000);
+    let count = from_environment("MONEDULA_DISK_SEEDS").unwrap_or(1_000);
     for seed in 0..200 {
         tell(seed);
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::crashes::scratch;
+use super::crashes::{scratch, tell_all};
 use super::disk::{Dice, Fault, LyingDisk};
 use super::*;
 use crate::base::time::Timestamp;
@@ -403,23 +403,7 @@ impl Story {
 
 #[test]
 fn the_logs_of_a_lying_directory_lose_nothing_to_each_other_or_to_those_before_them() {
-    let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    if let Some(seed) = number("MONEDULA_DISK_SEED") {
-        return tell(seed);
-    }
-    let count = number("MONEDULA_DISK_SEEDS").unwrap_or(60);
-    let mut failed = Vec::new();
-    for seed in 0..count {
-        if std::panic::catch_unwind(|| tell(seed)).is_err() {
-            failed.push(seed);
-        }
-        assert!(failed.len() < 20, "of {seed} seeds failed {failed:?}");
-    }
-    assert!(failed.is_empty(), "of {count} seeds failed {failed:?}");
+    tell_all(60, tell);
 }
 
 fn made(logs: &LogManager, id: u8) -> Arc<PartitionLog> {
