@@ -150,13 +150,13 @@ impl Node {
         self.child = Some(child);
         // It listens before it is ready, and what stops it in between is not to be looked for in the tests.
         let mut ended = None;
-        eventually(START_LIMIT, || {
+        let settled = eventually(START_LIMIT, || {
             ended = self.ended();
             ended.is_some() || self.answers()
         });
         match ended.or_else(|| self.ended()) {
             Some(status) => bail!("the node ended with {status}\n{}", self.last_words()),
-            None if self.answers() => Ok(()),
+            None if settled => Ok(()),
             None => bail!(
                 "the node does not answer on {}\n{}",
                 self.port,
