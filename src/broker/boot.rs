@@ -146,6 +146,7 @@ impl Broker {
         );
         let image = handle.load();
         logs.load(&|topic| replicas.log_settings(&image, topic), clock.now())?;
+        replicas.identify(&image);
         replicas.settle_moves(&image);
         let records = restore(&image, config.node_id, |topic, index, partition| {
             replicas.standing(topic, index, partition)

@@ -222,10 +222,27 @@ pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError>
     };
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"));
     let id = id.ok_or_else(|| malformed(&path, "there is no topic_id"))?;
-    id.trim()
+    let id: Uuid = id
+        .trim()
         .parse()
-        .map(Some)
-        .map_err(|error| malformed(&path, format!("{error}")))
+        .map_err(|error| malformed(&path, format!("{error}")))?;
+    if id.is_zero() {
+        return Err(malformed(&path, "its topic_id is zero"));
+    }
+    Ok(Some(id))
+}
+
+/// The same for a start: a file that is damaged says no more than one that is not there. The partition is then that of the
+/// topic of its name, and one bad file costs nobody anything. Kafka differs: its process ends, whatever else it serves; and
+/// it puts aside a partition without the file.
+pub fn topic_id(dir: &Path) -> Result<Option<Uuid>, StorageError> {
+    match read_partition_metadata(dir) {
+        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "a damaged file; the partition is taken for one of the topic of its name");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// What a directory inside a log directory is.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint;
-use super::dir::{DirName, read_partition_metadata};
+use super::dir::{self, DirName};
 use super::error::{DiskContext, StorageError};
 use super::manager::METADATA_LOG;
 use crate::base::ids::{LeaderEpoch, TopicPartition, Uuid};
@@ -14,7 +14,7 @@ use crate::base::ids::{LeaderEpoch, TopicPartition, Uuid};
 pub struct FoundReplica {
     pub partition: TopicPartition,
     pub path: PathBuf,
-    /// `None` where it was made before topics had ids.
+    /// `None` where it was made before topics had ids, or cannot be read.
     pub topic_id: Option<Uuid>,
     /// `None` where nothing was written since leaders have epochs.
     pub latest_epoch: Option<LeaderEpoch>,
@@ -38,7 +38,7 @@ pub fn replicas(dir: &Path) -> Result<Vec<FoundReplica>, StorageError> {
         }
         let epochs = checkpoint::read_epochs(&path.join(checkpoint::LEADER_EPOCHS))?;
         found.push(FoundReplica {
-            topic_id: read_partition_metadata(&path)?.filter(|id| !id.is_zero()),
+            topic_id: dir::topic_id(&path)?,
             latest_epoch: epochs.last().map(|(epoch, _)| *epoch),
             compacted: cleaned.iter().any(|(cleaned, _)| *cleaned == partition),
             partition,

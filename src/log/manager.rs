@@ -219,7 +219,7 @@ impl LogManager {
         let cut_short = AtomicBool::new(false);
         let (begun, done, total) = (Clock.now(), AtomicUsize::new(0), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
-            let topic_id = dir::read_partition_metadata(path)?.unwrap_or_default();
+            let topic_id = dir::topic_id(path)?.unwrap_or_default();
             let known = Known {
                 clean,
                 recovery_point: recovery_points.get(partition).copied().unwrap_or(0),
@@ -296,14 +296,16 @@ impl LogManager {
     ) -> Result<Arc<PartitionLog>, StorageError> {
         if let Some(log) = self.get(partition) {
             if log.topic_id().is_zero() {
-                // Made before topics had ids: from now on it can be told from another of the same name.
+                // Made before topics had ids, or its file is damaged: from now on it can be told from another of the
+                // same name.
                 log.identify(topic_id)?;
                 return Ok(log);
             }
             if log.topic_id() == topic_id {
                 return Ok(log);
             }
-            self.delete(partition, now)?;
+            // Never deleted: a damaged file may have another id than it was given.
+            self.put_aside(partition)?;
         }
         let preferred = self.preferred.lock().remove(partition);
         let wanted = self

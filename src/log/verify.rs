@@ -265,7 +265,10 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
     };
     if let Err(error) = dir::read_partition_metadata(path) {
         let then = match error.source.kind() {
-            io::ErrorKind::InvalidData => Then::Refuse("a start is refused"),
+            io::ErrorKind::InvalidData if partition.is_none() => Then::Stay("it is written anew"),
+            io::ErrorKind::InvalidData => {
+                Then::Stay("the partition is that of the topic of its name, which is then written")
+            }
             _ => OFFLINE,
         };
         report.unreadable(&error, then);

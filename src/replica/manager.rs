@@ -170,6 +170,38 @@ impl ReplicaManager {
         self.inner.standing(topic, index, partition, false)
     }
 
+    /// At a start: logs whose directory does not say of which topic they are, as it was made before topics had ids or its
+    /// `partition.metadata` is damaged, are of the topic of their name. But not if a leader wrote there that the topic never
+    /// had: then it was another topic's of that name, and is put aside.
+    pub fn identify(&self, image: &Image) {
+        let logs = &self.inner.logs;
+        let known = |log: &PartitionLog| {
+            let name = log.partition();
+            let topic = image.topics.by_name(&name.topic)?;
+            let index = usize::try_from(name.partition).ok()?;
+            Some((topic.id, topic.partitions.get(index)?.leader_epoch))
+        };
+        let copies = logs.futures();
+        for log in logs.all().iter().chain(&copies) {
+            if !log.topic_id().is_zero() {
+                continue;
+            }
+            let done = match known(log) {
+                Some((id, epoch)) if log.latest_epoch().is_none_or(|latest| latest <= epoch) => {
+                    log.identify(id)
+                }
+                // A copy of it goes with the next step.
+                Some(_) if !copies.iter().any(|copy| Arc::ptr_eq(copy, log)) => {
+                    logs.put_aside(log.partition())
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                tracing::error!(partition = %log.partition(), %error, "a log cannot be told from others of its name");
+            }
+        }
+    }
+
     /// Takes in a whole image, at start. Logs of topics that it does not know are put aside, as Kafka does.
     pub fn install(&self, image: &Arc<Image>) {
         for topic in image.topics.iter() {

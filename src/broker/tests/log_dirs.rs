@@ -492,6 +492,75 @@ async fn a_log_of_no_topic_is_put_aside() {
     node.broker.shutdown().await;
 }
 
+/// What stands in a directory's `partition.metadata`, if it is a partition's; and how many directories were put aside.
+fn told(dir: &Path) -> (Option<String>, usize) {
+    let aside = fs::read_dir(dir.parent().unwrap()).unwrap();
+    let aside = aside.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().ends_with("-stray")
+    });
+    let told = fs::read_to_string(dir.join("partition.metadata"));
+    (told.ok(), aside.count())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_about_a_partition_costs_neither_it_nor_others_anything() {
+    for killed in [false, true] {
+        let (_root, dirs) = three();
+        let node = Node::start(&dirs).await;
+        let topic = node.create("t", 3).await;
+        for index in 0..3 {
+            assert_eq!(node.produce(topic, index).await, Ok(0));
+        }
+        node.broker.shutdown().await;
+        if killed {
+            for dir in &dirs {
+                fs::remove_file(dir.join(".kafka_cleanshutdown")).unwrap();
+            }
+        }
+        let file = dirs[1].join("t-1/partition.metadata");
+        let whole = told(&dirs[1].join("t-1"));
+        fs::write(&file, &whole.0.as_ref().unwrap()[..30]).unwrap();
+        let metadata = dirs[0].join("__cluster_metadata-0");
+        let of_metadata = told(&metadata);
+        fs::write(metadata.join("partition.metadata"), "").unwrap();
+        let node = Node::start(&dirs).await;
+        for index in 0..3 {
+            assert_eq!(node.produce(topic, index).await, Ok(1));
+        }
+        assert_eq!(told(&dirs[1].join("t-1")), whole);
+        assert_eq!(told(&metadata), of_metadata);
+        node.broker.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_topic_of_its_name_cannot_have_written_is_put_aside() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    let topic = node.create("t", 3).await;
+    for expected in 0..2 {
+        assert_eq!(node.produce(topic, 1).await, Ok(expected));
+    }
+    node.broker.shutdown().await;
+    // One flipped bit: an id of nobody.
+    let dir = dirs[1].join("t-1");
+    let file = dir.join("partition.metadata");
+    let other = format!("version: 0\ntopic_id: {}", Uuid([9; 16]));
+    fs::write(&file, other).unwrap();
+    let node = Node::start(&dirs).await;
+    assert_eq!(node.produce(topic, 1).await, Ok(0));
+    assert_eq!(told(&dir).1, 1);
+    node.broker.shutdown().await;
+    // A later leader wrote here than the topic ever had.
+    fs::remove_file(&file).unwrap();
+    fs::write(dir.join("leader-epoch-checkpoint"), "0\n1\n70 0\n").unwrap();
+    let node = Node::start(&dirs).await;
+    assert_eq!(node.produce(topic, 1).await, Ok(0));
+    assert_eq!(told(&dir).1, 2);
+    node.broker.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_directory_is_taken_in_when_somebody_says_so() {
     let (_root, dirs) = three();

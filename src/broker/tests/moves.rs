@@ -204,6 +204,12 @@ async fn a_crash_between_the_two_renames_leaves_a_whole_copy() {
     node.broker.shutdown().await;
     let doomed = dirs[1].join(format!("t-1.{}-delete", "0".repeat(32)));
     fs::rename(dirs[1].join("t-1"), doomed).unwrap();
+    // Its directory says the partition, which says the topic.
+    let copy = fs::read_dir(&dirs[2]).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.to_string_lossy().ends_with("-future").then_some(path)
+    });
+    fs::write(copy.unwrap().join("partition.metadata"), "version: 0\n").unwrap();
 
     let node = Node::start(&dirs).await;
     assert_eq!(node.produce(topic, 1).await, Ok(20));

@@ -492,13 +492,59 @@ fn a_log_that_is_found_shorter_is_trusted_no_further_than_that() {
     assert_eq!(points.unwrap(), "0\n1\nt0 0 2\n");
 }
 
-/// Its name was lost; whoever asks for the topic says which it is.
+/// Whoever asks for the topic says which it is; and one damaged file is no reason to serve nothing.
 #[test]
-fn a_partition_whose_metadata_were_lost_is_that_of_the_topic_of_its_name() {
+fn a_partition_whose_metadata_cannot_be_read_is_that_of_the_topic_of_its_name() {
+    let zero = format!("version: 0\ntopic_id: {}", Uuid::ZERO);
+    let damages: [Option<&[u8]>; 7] = [
+        None,
+        Some(b""),
+        Some(b"version: 0\n"),
+        Some(b"version: 0\ntopic_id: AQEB"),
+        Some(&[0; 43]),
+        Some(&[0xff; 43]),
+        Some(zero.as_bytes()),
+    ];
+    for damage in damages {
+        let dir = tempfile::tempdir().unwrap();
+        append(
+            &made(&load(dir.path()).unwrap(), 1),
+            0,
+            &["some", "records"],
+        );
+        let file = dir.path().join("t0-0/partition.metadata");
+        let whole = fs::read(&file).unwrap();
+        match damage {
+            None => fs::remove_file(&file).unwrap(),
+            Some(damage) => fs::write(&file, damage).unwrap(),
+        }
+        let logs = load(dir.path()).unwrap();
+        for _ in 0..2 {
+            let log = made(&logs, 1);
+            assert_eq!((log.topic_id(), log.log_end()), (Uuid([1; 16]), 2));
+        }
+        assert_eq!(fs::read(&file).unwrap(), whole);
+    }
+}
+
+/// A flipped bit makes another id of one: what was taken for the log of a deleted topic was removed.
+#[test]
+fn a_log_of_another_topic_is_put_aside_and_stays() {
     let dir = tempfile::tempdir().unwrap();
-    made(&load(dir.path()).unwrap(), 1);
-    fs::remove_file(dir.path().join("t0-0/partition.metadata")).unwrap();
+    append(
+        &made(&load(dir.path()).unwrap(), 1),
+        0,
+        &["some", "records"],
+    );
     let logs = load(dir.path()).unwrap();
-    assert_eq!(made(&logs, 2).topic_id(), Uuid([2; 16]));
-    assert_eq!(made(&logs, 2).topic_id(), Uuid([2; 16]));
+    assert_eq!(made(&logs, 2).log_end(), 0);
+    logs.remove_doomed(NOW + 1);
+    drop(logs);
+    load(dir.path()).unwrap().remove_doomed(NOW + 1);
+    let aside = fs::read_dir(dir.path()).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        let log = path.join(file_name(0, ".log"));
+        path.to_string_lossy().ends_with("-stray") && fs::metadata(log).unwrap().len() > 0
+    });
+    assert!(aside);
 }

@@ -721,11 +721,44 @@ fn epochs_and_snapshots_are_held_against_the_log() {
         t-0/063.snapshot: it tells of records up to 63, but the log ends at 46; recovery removes it
         t-0/061.snapshot: it tells of records up to 61, but the log ends at 46; recovery removes it"#]],
     );
-    check(
-        true,
-        "t-0/partition.metadata: text version: 0",
-        &expect!["t-0/partition.metadata: cannot read: there is no topic_id; a start is refused"],
-    );
+    for clean in [true, false] {
+        check(
+            clean,
+            "t-0/partition.metadata: text version: 0",
+            &expect![
+                "t-0/partition.metadata: cannot read: there is no topic_id; recovery leaves it: the partition is that of the topic of its name, which is then written"
+            ],
+        );
+        check(
+            clean,
+            "t-0/partition.metadata: text ",
+            &expect![
+                "t-0/partition.metadata: cannot read: there is no topic_id; recovery leaves it: the partition is that of the topic of its name, which is then written"
+            ],
+        );
+        check(
+            clean,
+            "t-0/partition.metadata: cut 3",
+            &expect![
+                "t-0/partition.metadata: cannot read: 'AQEBAQEBAQEBAQEBAQE' is not an id: expected 22 characters of URL-safe base64; recovery leaves it: the partition is that of the topic of its name, which is then written"
+            ],
+        );
+        check(
+            clean,
+            "t-0/partition.metadata: flip 30",
+            &expect![
+                "t-0/partition.metadata: cannot read: 'AQEBAQEBAEBAQEBAQEBAQ' is not an id: expected 22 characters of URL-safe base64; recovery leaves it: the partition is that of the topic of its name, which is then written"
+            ],
+        );
+        check(
+            clean,
+            "t-0/partition.metadata: text version: 0|topic_id: AAAAAAAAAAAAAAAAAAAAAA",
+            &expect![
+                "t-0/partition.metadata: cannot read: its topic_id is zero; recovery leaves it: the partition is that of the topic of its name, which is then written"
+            ],
+        );
+    }
+    check(true, "t-0/partition.metadata: gone", &expect![""]);
     check(
         true,
         "log-start-offset-checkpoint: text 7",

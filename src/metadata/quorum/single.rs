@@ -74,6 +74,9 @@ impl SingleQuorum {
         let mut delta = Delta::default();
         if !dir.exists() {
             fs::create_dir_all(&dir).at("create", &dir)?;
+        }
+        if crate::log::dir::topic_id(&dir)?.is_none() {
+            // New, or damaged: this node can do without, but Apache Kafka does not start then.
             crate::log::dir::write_partition_metadata(&dir, Uuid::METADATA_TOPIC)?;
         }
         let snapshot = snapshots(&dir)?.pop();
