@@ -155,22 +155,27 @@ impl LogManager {
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<(), StorageError> {
+        let mut unclean = Vec::new();
         for dir in self.online() {
-            if let Err(error) = dir.health.watch(self.load_dir(dir, settings_of, now))
-                && (error.of_disk().is_none() || self.online().next().is_none())
-            {
-                return Err(error);
+            match dir.health.watch(self.load_dir(dir, settings_of, now)) {
+                Ok(true) => {}
+                Err(error) if error.of_disk().is_none() || self.online().next().is_none() => {
+                    return Err(error);
+                }
+                Ok(false) | Err(_) => unclean.push(dir.path.clone()),
             }
         }
+        self.cut_copies(&unclean, now);
         Ok(())
     }
 
+    /// Whether the last stop was clean.
     fn load_dir(
         &self,
         dir: &LogDir,
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let clean = dir::take_clean_shutdown(&dir.path)?;
         let offsets = |name: &str| -> HashMap<TopicPartition, Offset> {
             match checkpoint::read_offsets(&dir.path.join(name)) {
@@ -271,7 +276,7 @@ impl LogManager {
             let logs: Vec<_> = logs.values().chain(futures.values()).cloned().collect();
             write_checkpoints_of(dir, &logs)?;
         }
-        Ok(())
+        Ok(clean)
     }
 
     pub fn get(&self, partition: &TopicPartition) -> Option<Arc<PartitionLog>> {
@@ -498,7 +503,7 @@ impl LogManager {
 
     /// Flushes the logs whose settings ask for it.
     pub fn flush_due(&self, now: Timestamp) {
-        for log in self.all() {
+        for log in self.all().into_iter().chain(self.futures()) {
             if log.flush_due(now)
                 && let Err(error) = log.flush(now)
             {

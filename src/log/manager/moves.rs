@@ -48,6 +48,10 @@ impl LogManager {
             dir.health.check()?;
         }
         let partition = log.partition();
+        if self.outdated.lock().contains(partition) {
+            // Of a copy, or a log, that was there before.
+            self.write_checkpoints();
+        }
         let path = dir
             .path
             .join(dir::renamed(partition, unique(&dir.path)?, "future"));
@@ -67,6 +71,7 @@ impl LogManager {
         let Some(copy) = self.futures.write().remove(partition) else {
             return Ok(());
         };
+        self.outdated.lock().insert(partition.clone());
         let path = copy.dir();
         if let Some(dir) = self.dir_of(&path) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
@@ -90,15 +95,7 @@ impl LogManager {
         };
         match copy.copy_from(&log, max_bytes, now)? {
             Copied::Bytes(bytes) => Ok(bytes),
-            Copied::Overtaken => {
-                let dir = self.dir_of(&copy.dir()).map(|dir| dir.path.clone());
-                self.cancel_move(partition, now)?;
-                let dir = dir.and_then(|path| self.dirs.iter().find(|dir| dir.path == path));
-                match dir {
-                    Some(dir) => self.begin_move(&log, dir, now).map(|()| 1),
-                    None => Ok(0),
-                }
-            }
+            Copied::Overtaken => self.begin_anew(copy, &log, now),
         }
     }
 
@@ -126,12 +123,58 @@ impl LogManager {
         }
         futures.remove(partition);
         drop(futures);
+        self.outdated.lock().insert(partition.clone());
         if let Some(dir) = self.dir_of(&from) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
         self.doomed.lock().push((now, doomed));
         tracing::info!(%partition, from = %from.display(), to = %place.display(), "moved a replica to another log directory");
         Ok(true)
+    }
+
+    /// After a start: what a copy has and its log has lost is of a history that does not go on, and what the copy has lost
+    /// may lie in its middle. It keeps what was flushed. `unclean` are the directories that were not stopped cleanly.
+    pub(super) fn cut_copies(&self, unclean: &[PathBuf], now: Timestamp) {
+        let is_unclean = |log: &PartitionLog| {
+            let dir = log.dir();
+            unclean.iter().any(|unclean| dir.starts_with(unclean))
+        };
+        for copy in self.futures() {
+            let partition = copy.partition();
+            let Some(log) = self.get(partition) else {
+                continue;
+            };
+            let mut keep = log.log_end().min(copy.log_end());
+            if is_unclean(&copy) {
+                keep = keep.min(copy.recovery_point());
+            }
+            if keep == copy.log_end() {
+                continue;
+            }
+            let cut = if keep > copy.watermarks().log_start {
+                copy.truncate_to(keep).map_err(AppendError::from)
+            } else {
+                self.begin_anew(&copy, &log, now).map(drop)
+            };
+            if let Err(error) = cut {
+                tracing::error!(%partition, %error, "the copy of a replica cannot be gone on with");
+            }
+        }
+    }
+
+    /// Gives up a copy for a new one in the same directory.
+    fn begin_anew(
+        &self,
+        copy: &PartitionLog,
+        log: &PartitionLog,
+        now: Timestamp,
+    ) -> Result<usize, AppendError> {
+        let dir = copy.dir();
+        self.cancel_move(copy.partition(), now)?;
+        match self.dir_of(&dir) {
+            Some(dir) => self.begin_move(log, dir, now).map(|()| 1),
+            None => Ok(0),
+        }
     }
 
     /// Gives a copy the place of a log that is not there any more: a crash came between the two renames of a move.

@@ -3,7 +3,8 @@
 //! ```text
 //! 1. the copy is given what the log has, stretch by stretch, while the log is written to;
 //! 2. under the locks of both: the rest is copied, and made as durable as the log is;
-//! 3. the log's directory is renamed to `-delete`;
+//! 3. the log's directory is renamed to `-delete`, and the one above it synced: a power cut must not leave the partition in
+//!    both, on two disks;
 //! 4. the copy's directory gets the partition's name;
 //! 5. whoever holds the log finds the copy's files behind it from now on.
 //! ```
@@ -40,7 +41,7 @@ impl PartitionLog {
             let start = first.map_or(from, |plan| plan.base_offset);
             (state.settings.clone(), start)
         };
-        fs::create_dir_all(path).at("create", path)?;
+        disk::create_dir(path).at("create", path)?;
         dir::write_partition_metadata(path, self.topic_id())?;
         let known = Known {
             clean: true,
@@ -71,6 +72,9 @@ impl PartitionLog {
             let mut state = log.state.lock();
             state.check_health()?;
             let (log_start, end) = (state.log_start, state.log_end);
+            if from > end {
+                return Ok(Copied::Overtaken);
+            }
             let planned = state.plan_copy(from.max(log_start), end, max_bytes);
             let plan = state.watch(planned)?;
             // The log may begin inside of the batch that comes next.
@@ -116,7 +120,7 @@ impl PartitionLog {
         state.check_health()?;
         copied.check_health()?;
         let (from, end) = (copied.log_end, state.log_end);
-        if from < state.log_start {
+        if from < state.log_start || from > end {
             return Ok(false);
         }
         let planned = state.plan_copy(from, end, LAST_STRETCH);
@@ -133,17 +137,20 @@ impl PartitionLog {
 
         let aside = disk::rename(&state.dir, doomed).at("rename", &state.dir);
         state.watch(aside)?;
+        if let Some(above) = doomed.parent() {
+            let synced = disk::sync_dir(above).at("sync", above);
+            state.watch(synced)?;
+        }
         if let Err(error) = disk::rename(&copied.dir, place).at("rename", &copied.dir) {
             // The log stays what it was; if even that fails its directory is of no use any more.
             let back = disk::rename(doomed, &state.dir).at("rename", doomed);
             state.watch(back)?;
             return Ok(copied.watch(Err(error))?);
         }
-        for dir in [doomed, place].iter().filter_map(|path| path.parent()) {
-            let synced = disk::sync_dir(dir);
-            if let Err(error) = synced {
-                tracing::warn!(dir = %dir.display(), %error, "a directory cannot be synced");
-            }
+        if let Some(above) = place.parent() {
+            let synced = disk::sync_dir(above).at("sync", above);
+            // The log is there now, whatever that says.
+            drop(copied.watch(synced));
         }
 
         let reopen =
@@ -279,7 +286,10 @@ impl State {
             let path = self.dir.join(file_name(self.log_end, ".snapshot"));
             disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
         }
-        if self.recovery_point < source.recovery_point {
+        // A copy begins where the log begins, and takes that for flushed before it has a file with a durable name.
+        if self.recovery_point < source.recovery_point
+            || self.names_unsynced && source.recovery_point > 0
+        {
             self.flush(now)?;
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! A disk that lies: knows apart what was synced and what was only written, and makes from it what a power cut leaves.
 //!
 //! Files are real, so that every read is; beside them stands a journal of what is not durable yet. A sync of a file moves
-//! its writes out of the journal, a sync of its directory its names. A cut keeps any of the rest, or a part, or none.
+//! its writes out of the journal, a sync of its directory its names. A cut keeps any of the rest, or a part, or none. A
+//! directory has a name as well, which the sync of the one above it makes durable.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::panic::Location;
@@ -39,6 +41,8 @@ pub(super) enum Fault {
     Full,
     /// The power is gone in the middle of this step.
     Cut,
+    /// The process is killed in the middle of this step: what it wrote so far is there for the next one.
+    Kill,
 }
 
 #[derive(Debug)]
@@ -47,13 +51,25 @@ enum Change {
     SetLen(u64),
 }
 
+/// A file's: its directory, by number, and the name in it.
+type Name = (usize, OsString);
+
 #[derive(Debug)]
 enum Naming {
     /// A directory: without its name none of those in it is found.
-    Dir(PathBuf),
-    Link(PathBuf, usize),
-    Rename(PathBuf, PathBuf, usize),
-    Unlink(PathBuf, usize),
+    Dir(usize, PathBuf),
+    Move(usize, PathBuf, PathBuf),
+    Link(Name, usize),
+    Rename(Name, Name, usize),
+    Unlink(Name, usize),
+}
+
+/// What is where, by one view of the disk.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    files: BTreeMap<Name, usize>,
+    /// By number; `None` where the directory's name is not on disk.
+    dirs: Vec<Option<PathBuf>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,13 +84,14 @@ struct Inode {
 pub(super) struct Journal {
     dice: Dice,
     inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
+    names: Names,
+    durable_names: Names,
     namings: Vec<Naming>,
     /// Steps until something goes wrong.
     fault: Option<(u64, Fault)>,
     full: bool,
     dead: bool,
+    killed: bool,
     /// Nothing goes wrong just now.
     calm: bool,
     dropped: bool,
@@ -152,12 +169,13 @@ impl LyingDisk {
         let mut journal = Journal {
             dice: Dice(seed),
             inodes: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            names: Names::default(),
+            durable_names: Names::default(),
             namings: Vec::new(),
             fault: None,
             full: false,
             dead: false,
+            killed: false,
             calm: false,
             dropped: false,
             traced: std::env::var_os("MONEDULA_DISK_TRACE").is_some(),
@@ -168,7 +186,8 @@ impl LyingDisk {
                 durable: fs::read(&path).unwrap(),
                 ..Inode::default()
             });
-            journal.names.insert(path, journal.inodes.len() - 1);
+            let name = journal.name(&path);
+            journal.names.files.insert(name, journal.inodes.len() - 1);
         }
         journal.durable_names = journal.names.clone();
         Self(Rc::new(RefCell::new(journal)))
@@ -182,17 +201,14 @@ impl LyingDisk {
     /// "rename a b", "unlink a", "write a", "cut a".
     pub(super) fn cut_keeping(&self, dir: &Path, keeps: impl Fn(&str) -> bool) {
         let journal = self.0.borrow();
-        let (mut names, mut lost_dirs) = (journal.durable_names.clone(), Vec::new());
+        let mut names = journal.durable_names.clone();
         for naming in &journal.namings {
             if keeps(&naming.to_string()) {
                 naming.apply(&mut names);
-            } else {
-                lost_dirs.extend(naming.new_dir());
             }
         }
-        names.retain(|path, _| !lost_dirs.iter().any(|dir| path.starts_with(dir)));
         empty(dir);
-        for (path, inode) in names {
+        for (path, inode) in names.paths() {
             let inode = &journal.inodes[inode];
             let mut content = inode.durable.clone();
             for change in &inode.journal {
@@ -258,6 +274,13 @@ impl Journal {
         self.fault.is_none() && !self.full && !self.dead
     }
 
+    /// Whether the process was killed, not cut off from power; another may go on with the disk as it is.
+    pub(super) fn revive(&mut self) -> bool {
+        let killed = std::mem::take(&mut self.killed);
+        self.dead &= !killed;
+        killed
+    }
+
     /// What is not durable yet stays so; nothing goes wrong any more. Tells whether a failed sync lost something.
     pub(super) fn heal(&mut self) -> bool {
         self.fault = None;
@@ -295,8 +318,9 @@ impl Journal {
             self.fault = None;
             match fault {
                 Fault::Full => self.full = true,
-                Fault::Cut | Fault::Io => {
-                    self.dead = fault == Fault::Cut;
+                Fault::Cut | Fault::Kill | Fault::Io => {
+                    self.dead = fault != Fault::Io;
+                    self.killed = fault == Fault::Kill;
                     return self.break_step(step, error(5));
                 }
             }
@@ -325,11 +349,12 @@ impl Journal {
             }
             Step::Sync(path) => {
                 // The kernel may drop what it could not write, and say so only once.
-                if self.dice.one_in(2)
-                    && let Some(inode) = self.names.get(*path)
+                if !self.killed
+                    && self.dice.one_in(2)
+                    && let Some(inode) = self.inode(path)
                 {
-                    self.inodes[*inode].journal.clear();
-                    self.inodes[*inode].dropped = true;
+                    self.inodes[inode].journal.clear();
+                    self.inodes[inode].dropped = true;
                     self.dropped = true;
                 }
                 Err(error)
@@ -339,20 +364,49 @@ impl Journal {
     }
 
     fn change(&mut self, path: &Path, change: Change) {
-        if let Some(inode) = self.names.get(path) {
-            self.inodes[*inode].journal.push(change);
+        if let Some(inode) = self.inode(path) {
+            self.inodes[inode].journal.push(change);
         }
+    }
+
+    /// The number of a directory by its name now; one that was there all the time gets it here.
+    fn dir(&mut self, path: &Path) -> usize {
+        let of = |dir: &Option<PathBuf>| dir.as_deref() == Some(path);
+        if let Some(number) = self.names.dirs.iter().position(of) {
+            return number;
+        }
+        for names in [&mut self.names, &mut self.durable_names] {
+            names.dirs.push(Some(path.to_owned()));
+        }
+        self.names.dirs.len() - 1
+    }
+
+    fn name(&mut self, path: &Path) -> Name {
+        let dir = self.dir(path.parent().unwrap());
+        (dir, path.file_name().unwrap().to_owned())
+    }
+
+    fn inode(&mut self, path: &Path) -> Option<usize> {
+        let name = self.name(path);
+        self.names.files.get(&name).copied()
     }
 
     fn note(&mut self, step: &Step<'_>) {
         match step {
-            Step::CreateDir(path) => self.namings.push(Naming::Dir(path.to_path_buf())),
+            Step::CreateDir(path) if path.is_dir() => {}
+            Step::CreateDir(path) => {
+                self.names.dirs.push(Some(path.to_path_buf()));
+                self.durable_names.dirs.push(None);
+                let number = self.names.dirs.len() - 1;
+                self.namings.push(Naming::Dir(number, path.to_path_buf()));
+            }
             Step::Create(path, empty) => {
-                if !self.names.contains_key(*path) {
+                let name = self.name(path);
+                if !self.names.files.contains_key(&name) {
                     self.inodes.push(Inode::default());
                     let inode = self.inodes.len() - 1;
-                    self.names.insert(path.to_path_buf(), inode);
-                    self.namings.push(Naming::Link(path.to_path_buf(), inode));
+                    self.names.files.insert(name.clone(), inode);
+                    self.namings.push(Naming::Link(name, inode));
                 } else if *empty {
                     self.change(path, Change::SetLen(0));
                 }
@@ -363,46 +417,40 @@ impl Journal {
             }
             Step::SetLen(path, len) => self.change(path, Change::SetLen(*len)),
             Step::Sync(path) => {
-                if let Some(inode) = self.names.get(*path) {
-                    let inode = &mut self.inodes[*inode];
+                if let Some(inode) = self.inode(path) {
+                    let inode = &mut self.inodes[inode];
                     for change in std::mem::take(&mut inode.journal) {
                         apply(&mut inode.durable, &change, usize::MAX);
                     }
                 }
             }
             Step::SyncDir(dir) => {
+                let number = self.dir(dir);
                 let (kept, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.namings)
                     .into_iter()
-                    .partition(|naming| naming.dir() == Some(*dir));
+                    .partition(|naming| naming.is_in(number, dir));
                 self.namings = rest;
                 for naming in &kept {
                     naming.apply(&mut self.durable_names);
                 }
             }
-            // A directory: as if its new name were durable at once.
             Step::Rename(from, to) if from.is_dir() => {
-                for names in [&mut self.names, &mut self.durable_names] {
-                    let inside = names.extract_if(.., |path, _| path.starts_with(from));
-                    let inside: Vec<_> = inside.collect();
-                    for (path, inode) in inside {
-                        names.insert(to.join(path.strip_prefix(from).unwrap()), inode);
-                    }
-                }
-                self.namings.retain(|naming| {
-                    naming.dir().is_none_or(|dir| dir != *from)
-                        && naming.new_dir().is_none_or(|dir| dir != from)
-                });
+                let number = self.dir(from);
+                self.names.dirs[number] = Some(to.to_path_buf());
+                let (from, to) = (from.to_path_buf(), to.to_path_buf());
+                self.namings.push(Naming::Move(number, from, to));
             }
             Step::Rename(from, to) => {
-                if let Some(inode) = self.names.remove(*from) {
-                    self.names.insert(to.to_path_buf(), inode);
-                    let (from, to) = (from.to_path_buf(), to.to_path_buf());
+                let (from, to) = (self.name(from), self.name(to));
+                if let Some(inode) = self.names.files.remove(&from) {
+                    self.names.files.insert(to.clone(), inode);
                     self.namings.push(Naming::Rename(from, to, inode));
                 }
             }
             Step::Remove(path) => {
-                if let Some(inode) = self.names.remove(*path) {
-                    self.namings.push(Naming::Unlink(path.to_path_buf(), inode));
+                let name = self.name(path);
+                if let Some(inode) = self.names.files.remove(&name) {
+                    self.namings.push(Naming::Unlink(name, inode));
                 }
             }
             Step::Evict(_) | Step::Read(_) => {}
@@ -411,19 +459,19 @@ impl Journal {
 
     /// What the system had in memory of a file and could not write is gone; its length is not.
     fn evict(&mut self, path: &Path) {
-        if let Some(inode) = self.names.get(path)
-            && self.inodes[*inode].dropped
+        if let Some(inode) = self.inode(path)
+            && self.inodes[inode].dropped
         {
             let len = fs::metadata(path).unwrap().len();
-            let mut content = self.inodes[*inode].durable.clone();
+            let mut content = self.inodes[inode].durable.clone();
             content.resize(len as usize, 0);
             fs::write(path, content).unwrap();
-            self.inodes[*inode].dropped = false;
+            self.inodes[inode].dropped = false;
         }
     }
 
     fn left(&mut self) -> Vec<(PathBuf, Vec<u8>)> {
-        let (mut names, mut lost_dirs) = (self.durable_names.clone(), Vec::new());
+        let mut names = self.durable_names.clone();
         let how = self.dice.below(3);
         let first = self.dice.below(self.namings.len() as u64 + 1) as usize;
         for (index, naming) in self.namings.iter().enumerate() {
@@ -434,13 +482,10 @@ impl Journal {
             };
             if kept {
                 naming.apply(&mut names);
-            } else {
-                lost_dirs.extend(naming.new_dir().cloned());
             }
         }
-        names.retain(|path, _| !lost_dirs.iter().any(|dir| path.starts_with(dir)));
         let mut left = Vec::new();
-        for (path, inode) in names {
+        for (path, inode) in names.paths() {
             let content = self.content(inode);
             left.push((path, content));
         }
@@ -502,47 +547,65 @@ fn name_of(path: &Path) -> String {
 impl std::fmt::Display for Naming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Dir(path) => write!(f, "dir {}", name_of(path)),
-            Self::Link(path, _) => write!(f, "link {}", name_of(path)),
-            Self::Rename(from, to, _) => write!(f, "rename {} {}", name_of(from), name_of(to)),
-            Self::Unlink(path, _) => write!(f, "unlink {}", name_of(path)),
+            Self::Dir(_, path) => write!(f, "dir {}", name_of(path)),
+            Self::Move(_, from, to) => write!(f, "rename {} {}", name_of(from), name_of(to)),
+            Self::Link((_, name), _) => write!(f, "link {}", name.display()),
+            Self::Rename((_, from), (_, to), _) => {
+                write!(f, "rename {} {}", from.display(), to.display())
+            }
+            Self::Unlink((_, name), _) => write!(f, "unlink {}", name.display()),
         }
     }
 }
 
 impl Naming {
-    fn new_dir(&self) -> Option<&PathBuf> {
+    /// Whether the sync of this directory makes it durable.
+    fn is_in(&self, number: usize, dir: &Path) -> bool {
         match self {
-            Self::Dir(path) => Some(path),
-            _ => None,
+            Self::Dir(_, path) | Self::Move(_, path, _) => path.parent() == Some(dir),
+            Self::Link(name, _) | Self::Rename(name, ..) | Self::Unlink(name, _) => {
+                name.0 == number
+            }
         }
     }
 
-    fn dir(&self) -> Option<&Path> {
+    fn apply(&self, names: &mut Names) {
+        let is_free = |path: &PathBuf| !names.dirs.contains(&Some(path.clone()));
         match self {
-            Self::Dir(path)
-            | Self::Link(path, _)
-            | Self::Rename(path, ..)
-            | Self::Unlink(path, _) => path.parent(),
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Dir(_) => {}
-            Self::Link(path, inode) => drop(names.insert(path.clone(), *inode)),
+            // Two of a name there cannot be: what came later was lost if the other is still there.
+            Self::Dir(number, path) if is_free(path) => {
+                names.dirs[*number] = Some(path.clone());
+            }
+            Self::Move(number, from, to)
+                if names.dirs[*number].as_ref() == Some(from) && is_free(to) =>
+            {
+                names.dirs[*number] = Some(to.clone());
+            }
+            Self::Dir(..) | Self::Move(..) => {}
+            Self::Link(name, inode) => drop(names.files.insert(name.clone(), *inode)),
             Self::Rename(from, to, inode) => {
-                if names.get(from) == Some(inode) {
-                    names.remove(from);
+                if names.files.get(from) == Some(inode) {
+                    names.files.remove(from);
                 }
-                names.insert(to.clone(), *inode);
+                names.files.insert(to.clone(), *inode);
             }
-            Self::Unlink(path, inode) => {
-                if names.get(path) == Some(inode) {
-                    names.remove(path);
+            Self::Unlink(name, inode) => {
+                if names.files.get(name) == Some(inode) {
+                    names.files.remove(name);
                 }
             }
         }
+    }
+}
+
+impl Names {
+    /// Every file that can be found.
+    fn paths(&self) -> BTreeMap<PathBuf, usize> {
+        let found = self.files.iter().filter_map(|((dir, name), inode)| {
+            let dir = self.dirs[*dir].as_ref()?;
+            Some((dir.join(name), *inode))
+        });
+        found.collect()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Several logs in one lying directory, with the checkpoint files that they share: made, deleted and made again under the
-//! same name, killed and cut off from power at any step.
+//! Several logs in two lying directories, with the checkpoint files that they share: made, deleted and made again under the
+//! same name, moved between the directories, killed and cut off from power at any step.
 //!
 //! `MONEDULA_DISK_SEED=17 cargo test --lib logs_of_a_lying_directory` tells one story again, `MONEDULA_DISK_SEEDS=10000`
 //! that many.
@@ -12,17 +12,21 @@ use super::disk::{Dice, Fault, LyingDisk};
 use super::*;
 use crate::base::time::Timestamp;
 use crate::log::disk;
-use crate::log::error::StorageError;
+use crate::log::error::{AppendError, StorageError};
 use crate::log::manager::{LogManager, ManagerSettings};
 
 const LOGS: u64 = 3;
-const DIR: Uuid = Uuid([9; 16]);
+const DIR: Uuid = DIRS[0];
+const DIRS: [Uuid; 2] = [Uuid([9; 16]), Uuid([8; 16])];
+const FAULTS: [Fault; 4] = [Fault::Cut, Fault::Kill, Fault::Io, Fault::Full];
 
 /// What a log must hold.
 #[derive(Clone, Debug, Default)]
 struct Model {
     /// Changes each time the topic is made again.
     id: u8,
+    /// The directory in which the metadata have it.
+    dir: usize,
     /// Key and value.
     records: BTreeMap<Offset, (u8, u64)>,
     start: Offset,
@@ -37,6 +41,8 @@ struct Story {
     dir: PathBuf,
     disk: LyingDisk,
     logs: Option<LogManager>,
+    /// The log directories, in `dir`.
+    dirs: Vec<PathBuf>,
     models: Vec<Model>,
     now: Timestamp,
     written: u64,
@@ -59,12 +65,17 @@ fn settings(topic: &str) -> LogSettings {
 }
 
 fn load(dir: &Path) -> Result<LogManager, StorageError> {
+    load_all(&[dir.to_owned()])
+}
+
+fn load_all(dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
     let manager = ManagerSettings {
         // The disk watches this thread.
         recovery_threads: 1,
         file_delete_delay_ms: 0,
     };
-    let logs = LogManager::open(vec![(dir.to_owned(), Ok(DIR))], manager)?;
+    let dirs = dirs.iter().cloned().zip(DIRS.map(Ok));
+    let logs = LogManager::open(dirs.collect(), manager)?;
     logs.load(&settings, NOW)?;
     Ok(logs)
 }
@@ -79,15 +90,25 @@ impl Story {
     }
 
     fn log(&self, number: usize) -> Result<Arc<PartitionLog>, StorageError> {
-        let (name, id) = (name_of(number), Uuid([self.models[number].id; 16]));
+        let model = &self.models[number];
+        let (name, id, dir) = (name_of(number), Uuid([model.id; 16]), DIRS[model.dir]);
         self.logs()
-            .get_or_create(&name, id, DIR, &settings(&name.topic), self.now)
+            .get_or_create(&name, id, dir, &settings(&name.topic), self.now)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.disk.0.borrow().is_dead()
+    }
+
+    /// Whether a directory failed: then the node does not go on for long.
+    fn has_failed(&self) -> bool {
+        self.logs().online().count() < self.dirs.len()
     }
 
     fn step(&mut self) {
         self.now += 10;
         let number = self.dice.below(LOGS) as usize;
-        let what = self.dice.below(40);
+        let what = self.dice.below(44);
         let done = match what {
             0..=17 => self.append(number),
             18..=20 => self.log(number).and_then(|log| {
@@ -104,7 +125,7 @@ impl Story {
             }),
             23..=26 => {
                 self.logs().write_checkpoints();
-                if self.logs().online().next().is_some() {
+                if !self.has_failed() {
                     self.note_checkpoints();
                 }
                 Ok(())
@@ -129,13 +150,15 @@ impl Story {
             }
             31..=32 => self.make_again(number),
             33 => {
-                self.disk.fail_after(self.dice.below(60), Fault::Cut);
+                let fault = FAULTS[self.dice.below(4) as usize];
+                self.did.push(format!("{fault:?}"));
+                self.disk.fail_after(self.dice.below(60), fault);
                 Ok(())
             }
             34 => {
                 self.logs().close(1);
-                if self.disk.0.borrow().is_dead() {
-                    return self.power_cut();
+                if self.is_dead() || self.has_failed() {
+                    return self.end();
                 }
                 for model in &mut self.models {
                     model.flushed = model.end;
@@ -149,17 +172,86 @@ impl Story {
                 return self.start();
             }
             37 => return self.power_cut(),
+            40 => self.begin_move(number),
+            41..=43 => self.go_on_moving(),
             _ => {
                 self.look();
                 Ok(())
             }
         };
         self.did.push(format!("{what} of {number}: {done:?}"));
-        if self.disk.0.borrow().is_dead() {
-            self.power_cut();
+        if self.is_dead() || self.has_failed() {
+            self.end();
         } else {
             done.unwrap();
         }
+    }
+
+    /// The disk has failed in some way, and the node is done.
+    fn end(&mut self) {
+        let killed = self.disk.0.borrow_mut().revive();
+        if killed || !self.is_dead() && self.dice.one_in(2) {
+            self.did.push("killed".into());
+            self.start();
+        } else {
+            self.power_cut();
+        }
+    }
+
+    fn begin_move(&mut self, number: usize) -> Result<(), StorageError> {
+        let log = self.log(number)?;
+        if self.logs().future(log.partition()).is_some() {
+            return self.logs().cancel_move(log.partition(), self.now);
+        }
+        let to = 1 - self.dir_of(&log);
+        let begun = self
+            .logs()
+            .begin_move(&log, &self.logs().dirs()[to], self.now);
+        begun.map_err(of_disk)
+    }
+
+    /// What a round of the mover does, and the metadata's part in it.
+    fn go_on_moving(&mut self) -> Result<(), StorageError> {
+        for copy in self.logs().futures() {
+            let copied = self.logs().copy(&copy, 1_000, self.now);
+            if copied.map_err(of_disk)? > 0 {
+                continue;
+            }
+            let Some(number) = (0..LOGS as usize).find(|n| name_of(*n) == *copy.partition()) else {
+                continue;
+            };
+            let Some(copy) = self.logs().future(copy.partition()) else {
+                continue;
+            };
+            self.models[number].dir = self.dir_of(&copy);
+            let finished = self.logs().finish_move(&copy, self.now);
+            finished.map_err(of_disk)?;
+        }
+        Ok(())
+    }
+
+    fn dir_of(&self, log: &PartitionLog) -> usize {
+        let dir = log.dir();
+        let found = self.dirs.iter().position(|path| dir.starts_with(path));
+        found.unwrap()
+    }
+
+    /// What the node does with copies at a start: see `replica/moves.rs`.
+    fn settle_moves(&self, logs: &LogManager) -> Result<(), StorageError> {
+        for copy in logs.futures() {
+            let name = copy.partition();
+            let number = (0..LOGS as usize).find(|number| name_of(*number) == *name);
+            let model = &self.models[number.unwrap()];
+            if copy.topic_id() != Uuid([model.id; 16]) {
+                logs.cancel_move(name, self.now)?;
+            } else if logs.get(name).is_none()
+                && self.dir_of(&copy) == model.dir
+                && logs.online().count() == self.dirs.len()
+            {
+                logs.settle(name, self.now)?;
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, number: usize) -> Result<(), StorageError> {
@@ -175,10 +267,7 @@ impl Story {
             model.records.insert(model.end, (key, self.written));
             match appended {
                 Ok(appended) => assert_eq!(appended.first_offset, model.end),
-                Err(_) => {
-                    assert!(self.disk.0.borrow().is_dead());
-                    return Ok(());
-                }
+                Err(error) => return Err(of_disk(error)),
             }
             model.end += 1;
         }
@@ -188,11 +277,13 @@ impl Story {
     /// The topic is deleted, and another of its name is made.
     fn make_again(&mut self, number: usize) -> Result<(), StorageError> {
         let name = name_of(number);
-        self.logs().delete(&name, self.now)?;
+        // The metadata say so first.
         self.models[number] = Model {
             id: self.models[number].id + 1,
+            dir: self.dice.below(2) as usize,
             ..Model::default()
         };
+        self.logs().delete(&name, self.now)?;
         self.log(number).map(drop)
     }
 
@@ -216,6 +307,9 @@ impl Story {
         disk::watch(None);
         self.logs = None;
         self.disk.cut(&self.dir);
+        for dir in &self.dirs {
+            fs::create_dir_all(dir).unwrap();
+        }
         self.powerless = true;
         self.disk = LyingDisk::over(&self.dir, self.dice.below(u64::MAX));
         disk::watch(Some(Box::new(self.disk.clone())));
@@ -225,20 +319,33 @@ impl Story {
     fn start(&mut self) {
         self.logs = None;
         loop {
-            if self.disk.0.borrow().is_dead() {
+            if self.is_dead() && !self.disk.0.borrow_mut().revive() {
                 self.lose_power();
             }
-            self.disk.0.borrow_mut().heal();
+            self.powerless |= self.disk.0.borrow_mut().heal();
+            let mut sound = true;
             if self.dice.one_in(5) {
-                self.disk.fail_after(self.dice.below(40), Fault::Cut);
+                let fault = FAULTS[self.dice.below(4) as usize];
+                self.did.push(format!("start, {fault:?}"));
+                self.disk.fail_after(self.dice.below(40), fault);
+                sound = false;
             }
-            let loaded = load(&self.dir);
-            if self.disk.0.borrow().is_dead() {
-                continue;
+            let loaded = load_all(&self.dirs).and_then(|logs| {
+                self.settle_moves(&logs)?;
+                Ok(logs)
+            });
+            match loaded {
+                Ok(logs) if !self.is_dead() && logs.online().count() == self.dirs.len() => {
+                    self.powerless |= self.disk.0.borrow_mut().heal();
+                    self.logs = Some(logs);
+                    break;
+                }
+                Err(error) if sound => panic!("a start failed: {error}"),
+                _ => assert!(!sound, "a start failed"),
             }
-            self.disk.0.borrow_mut().heal();
-            self.logs = Some(loaded.unwrap());
-            break;
+            if !self.is_dead() && self.dice.one_in(2) {
+                self.lose_power();
+            }
         }
         self.settle();
         self.look();
@@ -249,13 +356,17 @@ impl Story {
         let powerless = std::mem::take(&mut self.powerless);
         for number in 0..LOGS as usize {
             let name = name_of(number);
-            let there = self.logs().get(&name);
+            let id = Uuid([self.models[number].id; 16]);
+            let there = self.logs().get(&name).filter(|log| log.topic_id() == id);
             if there.is_none() {
                 let model = &mut self.models[number];
-                assert!(powerless && model.flushed == 0, "{name} is lost: {model:?}");
+                let lost = powerless && model.flushed == 0;
+                // One that could not be made.
+                assert!(lost || model.end == 0, "{name} is lost: {model:?}");
                 (model.start, model.saved_start) = (0, 0);
             }
             let log = self.log(number).unwrap();
+            self.models[number].dir = self.dir_of(&log);
             let (end, found) = (log.log_end(), read_all(&log));
             let model = &mut self.models[number];
             assert!(
@@ -291,8 +402,8 @@ impl Story {
     }
 
     fn look(&mut self) {
-        if self.disk.0.borrow().is_dead() {
-            return self.power_cut();
+        if self.is_dead() || self.has_failed() {
+            return self.end();
         }
         let calm = self.disk.0.borrow_mut().calm(true);
         for number in 0..LOGS as usize {
@@ -330,6 +441,13 @@ impl Story {
     }
 }
 
+fn of_disk(error: AppendError) -> StorageError {
+    match error {
+        AppendError::Storage(error) => error,
+        refused @ AppendError::Refused { .. } => panic!("{refused}"),
+    }
+}
+
 fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
     let mut found = BTreeMap::new();
     let mut next = log.watermarks().log_start;
@@ -360,16 +478,21 @@ fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
 fn tell(seed: u64) {
     let root = tempfile::tempdir_in(scratch()).unwrap();
     let dir = root.path().to_owned();
+    let dirs: Vec<_> = ["a", "b"].iter().map(|name| dir.join(name)).collect();
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+    }
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9));
     let disk = LyingDisk::over(&dir, dice.below(u64::MAX));
     disk::watch(Some(Box::new(disk.clone())));
     let steps = 20 + dice.below(120);
-    let logs = load(&dir).unwrap();
+    let logs = load_all(&dirs).unwrap();
     let mut story = Story {
         dice,
         dir,
         disk,
         logs: Some(logs),
+        dirs,
         models: vec![Model::default(); LOGS as usize],
         now: NOW,
         written: 0,
@@ -470,6 +593,88 @@ fn a_new_partition_that_was_flushed_is_there_after_a_power_cut() {
     disk.cut_keeping(dir.path(), |_| false);
     let logs = load(dir.path()).unwrap();
     assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
+}
+
+fn moving() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let root = tempfile::tempdir_in(scratch()).unwrap();
+    let dirs: Vec<_> = ["a", "b"]
+        .iter()
+        .map(|name| root.path().join(name))
+        .collect();
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+    }
+    (root, dirs)
+}
+
+fn copied(logs: &LogManager, log: &PartitionLog) -> Arc<PartitionLog> {
+    if logs.futures().is_empty() {
+        logs.begin_move(log, &logs.dirs()[1], NOW).unwrap();
+    }
+    while logs.copy(&logs.futures()[0], 1_000, NOW).unwrap() > 0 {}
+    logs.futures().remove(0)
+}
+
+/// Seed 108: each was a name of another disk, and a start refuses a partition that is there twice.
+#[test]
+fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
+    for steps in 0..40 {
+        let (root, dirs) = moving();
+        let disk = LyingDisk::over(root.path(), 1);
+        disk::watch(Some(Box::new(disk.clone())));
+        let logs = load_all(&dirs).unwrap();
+        let log = made(&logs, 1);
+        append(&log, 0, &["some", "records"]);
+        log.flush(NOW).unwrap();
+        let copy = copied(&logs, &log);
+        disk.fail_after(steps, Fault::Cut);
+        // The metadata know it in its new place already.
+        let _ = logs.finish_move(&copy, NOW);
+        disk::watch(None);
+        drop((logs, log, copy));
+        disk.cut_keeping(root.path(), |step| {
+            step.ends_with(" t0-0") || !step.starts_with("rename t0-0")
+        });
+        let logs = load_all(&dirs).unwrap();
+        if logs.get(&name_of(0)).is_none() {
+            logs.settle(&name_of(0), NOW).unwrap();
+        }
+        let end = logs.get(&name_of(0)).map(|log| log.log_end());
+        assert_eq!(end, Some(2), "after {steps} steps");
+    }
+}
+
+/// Seed 30: the log lost what its copy had, was written to anew, and would have been replaced by another history.
+#[test]
+fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
+    let (root, dirs) = moving();
+    let disk = LyingDisk::over(root.path(), 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    let logs = load_all(&dirs).unwrap();
+    let log = made(&logs, 1);
+    append(&log, 0, &["some", "records"]);
+    log.flush(NOW).unwrap();
+    append(&log, 0, &["that", "are", "lost"]);
+    copied(&logs, &log).flush(NOW).unwrap();
+    disk::watch(None);
+    drop((logs, log));
+    disk.cut_keeping(root.path(), |step| step.starts_with("dir"));
+    let logs = load_all(&dirs).unwrap();
+    let log = made(&logs, 1);
+    assert_eq!((log.log_end(), logs.futures()[0].log_end()), (2, 0));
+    append(&log, 7, &["others", "instead"]);
+    let copy = copied(&logs, &log);
+    assert!(logs.finish_move(&copy, NOW).unwrap());
+    let plan = made(&logs, 1)
+        .read(2, 1_000, ReadEnd::LogEnd, true)
+        .unwrap();
+    let range = plan.records.unwrap();
+    let mut bytes = vec![0; range.len];
+    range
+        .file
+        .read_exact_at(&mut bytes, range.position)
+        .unwrap();
+    assert_eq!(BatchHeader::parse(&bytes).unwrap().base_timestamp, 7);
 }
 
 /// What is appended behind the cut would have been trusted as far as what was cut off.
