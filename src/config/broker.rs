@@ -415,6 +415,16 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
             "process.roles must be broker,controller: a cluster of several nodes is not supported yet",
         );
     }
+    // Each of several nodes would be a cluster of its own, and clients would find the records of one of them.
+    let voters = list(settings.get("controller.quorum.voters").unwrap_or_default()).count();
+    if voters > 1 {
+        faults.add(
+            "controller.quorum.voters",
+            format_args!(
+                "controller.quorum.voters names {voters} nodes: a cluster of several is not supported yet, name this one alone"
+            ),
+        );
+    }
     let listeners = listeners(&settings, &controller_names(&settings), faults);
     let inter_broker_listener = inter_broker(&settings, &listeners, faults);
     let dirs = settings
@@ -684,6 +694,16 @@ mod tests {
                 .unwrap()
                 .host,
             "localhost"
+        );
+    }
+
+    #[test]
+    fn a_quorum_of_several_nodes_is_refused() {
+        let found = faults("controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093\n");
+        assert!(found.concat().contains("names 3 nodes"), "{found:?}");
+        assert_eq!(
+            faults("controller.quorum.voters=1@localhost:9093\n"),
+            [""; 0]
         );
     }
 
