@@ -77,6 +77,25 @@ const SCRIPT: &[(&str, &str, &str, &str)] = &[
     ("topics", TOPICS, "--delete --topic a", ""),
     ("topics", TOPICS, "--delete --topic a", ""),
     ("topics", TOPICS, "--delete --topic a --if-exists", ""),
+    (
+        "console-producer",
+        PRODUCER,
+        "--topic m --reader-property parse.headers=true --reader-property parse.key=true --reader-property key.separator=,",
+        "h:1,i:2\tk3,v3\n",
+    ),
+    (
+        "console-consumer",
+        CONSUMER,
+        "--topic m --from-beginning --max-messages 1 --formatter-property print.key=true --formatter-property key.separator=, --formatter-property print.headers=true",
+        "",
+    ),
+    ("console-producer", PRODUCER, "--topic n", "12345678\n"),
+    (
+        "console-consumer",
+        CONSUMER,
+        "--topic n --from-beginning --max-messages 1 --formatter-property value.deserializer=org.apache.kafka.common.serialization.LongDeserializer",
+        "",
+    ),
 ];
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";

@@ -1,0 +1,72 @@
+//! `kafka-console-producer` and `kafka-console-consumer`: lines to records and back.
+
+mod consumer;
+mod format;
+mod lines;
+mod producer;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::{Cluster, Failure, WITHIN, name};
+use crate::cli::options::Options;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponseTopic,
+};
+
+pub(super) use consumer::consume;
+pub(super) use producer::produce;
+
+/// `key=value` of several options, later ones over earlier ones. A comma is part of a value, as in Kafka's tools.
+fn property<'a>(options: &'a Options, names: &[&str], key: &str) -> Option<&'a str> {
+    names
+        .iter()
+        .flat_map(|name| options.values(name))
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+        .next_back()
+}
+
+/// Whether a property says `true`.
+fn is_true(said: Option<&str>, default: bool) -> bool {
+    said.map_or(default, |value| value.trim().eq_ignore_ascii_case("true"))
+}
+
+/// A topic with leaders for all its partitions, created where the broker does so by itself.
+async fn topic(
+    cluster: &Cluster,
+    wanted: &str,
+    create: bool,
+) -> Result<MetadataResponseTopic, Failure> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(wanted.into()),
+                ..Default::default()
+            }]),
+            allow_auto_topic_creation: create,
+            ..Default::default()
+        };
+        let found = cluster.call(&request).await?.topics.into_iter().next();
+        let Some(found) = found else {
+            return Err("the broker does not answer for the topic".into());
+        };
+        let led = found
+            .partitions
+            .iter()
+            .all(|partition| partition.leader_id >= 0);
+        if found.error_code == 0 && led && !found.partitions.is_empty() {
+            return Ok(found);
+        }
+        let retriable = ErrorCode::from_code(found.error_code)
+            .is_none_or(|error| !error.is_error() || error.is_retriable());
+        if !retriable || Instant::now() > deadline {
+            return Err(format!("{wanted}: {}", name(found.error_code)).into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

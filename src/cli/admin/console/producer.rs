@@ -1,0 +1,309 @@
+//! `kafka-console-producer`: lines of the standard input are records. Kafka calls this `ConsoleProducer`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lines::{Line, Lines};
+use super::{property, topic};
+use crate::base::time::Clock;
+use crate::cli::admin::client::{self, Cluster, Failure, WITHIN, run as run_work};
+use crate::cli::options::Takes::{Nothing, Value};
+use crate::cli::options::{Options, Takes, parse};
+use crate::peer::channel::Channel;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
+use crate::wire::codec::Records;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+
+pub(super) const PRODUCER: &[(&str, Takes)] = &[
+    ("bootstrap-server", Value),
+    ("broker-list", Value),
+    ("topic", Value),
+    ("property", Value),
+    ("reader-property", Value),
+    ("producer-property", Value),
+    ("command-property", Value),
+    ("producer.config", Value),
+    ("command-config", Value),
+    ("compression-codec", Value),
+    ("request-required-acks", Value),
+    ("request-timeout-ms", Value),
+    ("batch-size", Value),
+    ("timeout", Value),
+    ("sync", Nothing),
+    // How the Java client works inside: there is nothing of the kind here.
+    ("max-block-ms", Value),
+    ("max-memory-bytes", Value),
+    ("max-partition-memory-bytes", Value),
+    ("message-send-max-retries", Value),
+    ("metadata-expiry-ms", Value),
+    ("retry-backoff-ms", Value),
+    ("socket-buffer-size", Value),
+];
+
+/// Records of one request at most, and how long a line waits for others.
+const LINES_MAX: usize = 10_000;
+const BYTES_MAX: usize = 512 << 10;
+/// The newest version in which topics have names.
+const PRODUCE_BY_NAME: i16 = 12;
+
+pub(in crate::cli::admin) fn produce(arguments: &[String]) -> ExitCode {
+    run_work(async {
+        let options = parse(arguments.iter().cloned(), PRODUCER)?;
+        let wanted = options.required("topic")?.to_owned();
+        let cluster = Cluster::connect(&options).await?;
+        let reader = Lines::new(&options);
+        let mut sender = Sender::new(&cluster, &options, wanted)?;
+        let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        // Reading blocks, so it has a thread; the bound keeps a fast pipe from filling the memory.
+        let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(LINES_MAX);
+        std::thread::spawn(move || {
+            if interactive {
+                print!(">");
+                drop(std::io::stdout().flush());
+            }
+            for line in std::io::stdin().lock().lines() {
+                let Ok(line) = line else { break };
+                if lines.blocking_send(line).is_err() {
+                    break;
+                }
+                if interactive {
+                    print!(">");
+                    drop(std::io::stdout().flush());
+                }
+            }
+        });
+        while let Some(first) = incoming.recv().await {
+            let mut size = first.len();
+            let mut taken = vec![first];
+            while size < BYTES_MAX && taken.len() < LINES_MAX {
+                let Ok(line) = incoming.try_recv() else { break };
+                size += line.len();
+                taken.push(line);
+            }
+            let records = taken
+                .iter()
+                .map(|line| reader.read(line))
+                .collect::<Result<Vec<_>, _>>()?;
+            sender.send(&records).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Sends records to the leaders of one topic.
+struct Sender<'a> {
+    cluster: &'a Cluster,
+    topic: String,
+    compression: Compression,
+    acks: i16,
+    found: Option<Found>,
+    /// Where records without a key go, in turn.
+    turn: usize,
+}
+
+struct Found {
+    partitions: usize,
+    leaders: Vec<(Channel, Vec<(String, i32)>)>,
+}
+
+impl<'a> Sender<'a> {
+    fn new(cluster: &'a Cluster, options: &Options, topic: String) -> Result<Self, Failure> {
+        let said = |key| property(options, &["producer-property", "command-property"], key);
+        let codec = options
+            .value("compression-codec")
+            .or_else(|| said("compression.type"));
+        let compression = match codec.unwrap_or("none") {
+            "none" => Compression::None,
+            "gzip" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd,
+            other => return Err(format!("{other}: no such compression").into()),
+        };
+        let acks = match options
+            .value("request-required-acks")
+            .or_else(|| said("acks"))
+        {
+            None | Some("all" | "-1") => -1,
+            // Without an answer a failure could not be told: the leader's word is the least.
+            Some("0" | "1") => 1,
+            Some(other) => return Err(format!("{other}: acks are 0, 1 or all").into()),
+        };
+        Ok(Self {
+            cluster,
+            topic,
+            compression,
+            acks,
+            found: None,
+            turn: 0,
+        })
+    }
+
+    async fn send(&mut self, records: &[Line<'_>]) -> Result<(), Failure> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            match self.try_send(records).await {
+                Ok(()) => return Ok(()),
+                Err(Refused::Again(_)) if Instant::now() < deadline => {
+                    self.found = None;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(Refused::Again(failure) | Refused::For(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    /// Nothing of `records` was taken when this says `Again`: requests to several leaders go out one by one and only the
+    /// first may be tried again.
+    async fn try_send(&mut self, records: &[Line<'_>]) -> Result<(), Refused> {
+        if self.found.is_none() {
+            let topic = topic(self.cluster, &self.topic, true)
+                .await
+                .map_err(Refused::For)?;
+            let all: Vec<_> = topic
+                .partitions
+                .iter()
+                .map(|partition| (self.topic.clone(), partition.partition_index))
+                .collect();
+            let leaders = self.cluster.leaders(&all).await.map_err(Refused::Again)?;
+            self.found = Some(Found {
+                partitions: all.len(),
+                leaders,
+            });
+        }
+        let Some(found) = &self.found else {
+            return Err(Refused::For("no leaders".into()));
+        };
+        let mut batches: BTreeMap<i32, BatchBuilder> = BTreeMap::new();
+        let now = Clock.now();
+        let unkeyed = (self.turn % found.partitions) as i32;
+        for record in records {
+            let partition = record.key.map_or(unkeyed, |key| {
+                ((murmur2(key) & 0x7fff_ffff) as usize % found.partitions) as i32
+            });
+            let batch = batches
+                .entry(partition)
+                .or_insert_with(|| BatchBuilder::new(self.compression));
+            batch.push_with_headers(
+                batch.count(),
+                now,
+                record.key,
+                record.value,
+                record.headers.iter().copied(),
+            );
+        }
+        let mut sent_before = false;
+        for (leader, partitions) in &found.leaders {
+            let data: Vec<PartitionProduceData> = partitions
+                .iter()
+                .filter_map(|(_, index)| Some((*index, batches.remove(index)?)))
+                .map(|(index, batch)| PartitionProduceData {
+                    index,
+                    records: Some(Records::Bytes(batch.build())),
+                })
+                .collect();
+            if data.is_empty() {
+                continue;
+            }
+            let request = ProduceRequest {
+                acks: self.acks,
+                timeout_ms: WITHIN.as_millis() as i32,
+                topic_data: vec![TopicProduceData {
+                    name: self.topic.as_str().into(),
+                    partition_data: data,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let answer = leader
+                .call_up_to(&request, PRODUCE_BY_NAME, WITHIN)
+                .await
+                .map_err(|error| Refused::For(error.into()))?;
+            let answers = answer
+                .responses
+                .into_iter()
+                .flat_map(|topic| topic.partition_responses);
+            let refused: Vec<_> = answers
+                .filter(|partition| partition.error_code != 0)
+                .collect();
+            if let Some(first) = refused.first() {
+                let failure = Failure(format!(
+                    "Error when sending message to topic {}: {}",
+                    self.topic,
+                    client::text(first.error_code, first.error_message.as_deref())
+                ));
+                let retriable =
+                    ErrorCode::from_code(first.error_code).is_some_and(ErrorCode::is_retriable);
+                let alone = refused.len()
+                    == request
+                        .topic_data
+                        .iter()
+                        .map(|topic| topic.partition_data.len())
+                        .sum::<usize>();
+                return Err(if retriable && alone && !sent_before {
+                    Refused::Again(failure)
+                } else {
+                    Refused::For(failure)
+                });
+            }
+            sent_before = true;
+        }
+        self.turn += 1;
+        Ok(())
+    }
+}
+
+enum Refused {
+    Again(Failure),
+    For(Failure),
+}
+
+/// The hash by which Kafka's clients choose a partition for a key.
+fn murmur2(bytes: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ bytes.len() as u32;
+    let mut chunks = bytes.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut word = chunk
+            .iter()
+            .rev()
+            .fold(0, |word, byte| (word << 8) | u32::from(*byte));
+        word = word.wrapping_mul(M);
+        word ^= word >> 24;
+        hash = hash.wrapping_mul(M) ^ word.wrapping_mul(M);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        hash ^= rest
+            .iter()
+            .rev()
+            .fold(0, |word, byte| (word << 8) | u32::from(*byte));
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hashes that Kafka's own `UtilsTest` states.
+    #[test]
+    fn keys_hash_as_in_kafkas_clients() {
+        for (key, hash) in [
+            ("21", -973_932_308_i32),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
+        }
+    }
+}
