@@ -44,7 +44,7 @@ for name in $("$binary" tool-names); do
   ln -s /usr/bin/monedula "$fs/opt/kafka/bin/$name.sh"
 done
 cp -r "$here"/rootfs/. "$fs/"
-chmod 755 "$fs"/usr/bin/monedula "$fs"/usr/local/bin/nc "$fs"/bin/busybox "$fs"/bin/bash "$fs"/etc/kafka/docker/* "$fs"/etc/confluent/docker/*
+chmod 755 "$fs"/__cacert_entrypoint.sh "$fs"/usr/bin/monedula "$fs"/usr/local/bin/nc "$fs"/bin/busybox "$fs"/bin/bash "$fs"/etc/kafka/docker/* "$fs"/etc/confluent/docker/*
 printf 'root:x:0:0:root:/root:/bin/sh\nappuser:x:1000:0:appuser:/home/appuser:/bin/bash\n' > "$fs/etc/passwd"
 printf 'root:x:0:\n' > "$fs/etc/group"
 printf 'hosts: files dns\n' > "$fs/etc/nsswitch.conf"

@@ -15,6 +15,10 @@ ends() {
 
 ends "KAFKA_NUM_PARTITIONS: .*many" -e KAFKA_NUM_PARTITIONS=many "$image"
 ends "KAFKA_NUM_PARTITIONS: .*many" -e KAFKA_NUM_PARTITIONS=many "$image" /etc/confluent/docker/run
+ends "KAFKA_ADVERTISED_LISTENERS: " -e KAFKA_ADVERTISED_LISTENERS=127.0.0.1 "$image"
+ends "KAFKA_CREATE_TOPICS: .*many" -e KAFKA_CREATE_TOPICS=a:many:1 "$image"
+ends "cannot create topic a b: " -e "KAFKA_CREATE_TOPICS=a b:1:1" "$image"
+ends "KAFKA_CONTROLLER_QUORUM_VOTERS: .*several" -e KAFKA_CONTROLLER_QUORUM_VOTERS=1@a:9093,2@b:9093 "$image"
 ends "the port is in use" -e KAFKA_LISTENERS=PLAINTEXT://:9644 "$image"
 ends "/var/lib/kafka/data" -v "$volume:/var/lib/kafka/data:ro" "$image"
 first=$(docker run --detach --volume "$volume:/var/lib/kafka/data" -e CLUSTER_ID=5L6g3nShT-eMCtK--X86sw "$image")

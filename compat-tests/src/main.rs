@@ -9,12 +9,15 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const NEED_DOCKER: [&str; 13] = [
+const NEED_DOCKER: [&str; 16] = [
+    "container_as_platforms_run_it",
+    "container_checks_that_people_write",
     "container_compose_connect",
     "container_compose_single",
     "container_compose_two_listeners",
     "container_compose_zookeeper_era",
     "container_mistakes",
+    "container_started_by_hand",
     "container_that_is_restarted",
     "container_with_advertised_listeners",
     "container_without_advertised_listeners",

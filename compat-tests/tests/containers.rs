@@ -170,6 +170,150 @@ fn container_that_is_restarted() -> Result<()> {
     Ok(())
 }
 
+/// What health checks and start scripts of public repositories call, and whether they like what they see.
+const CHECKS: &[(&str, bool)] = &[
+    (
+        "kafka-topics.sh --create --if-not-exists --topic t --bootstrap-server localhost:9092 --replication-factor 3",
+        true,
+    ),
+    (
+        "kafka-topics.sh --bootstrap-server localhost:9092 --list",
+        true,
+    ),
+    (
+        "kafka-topics --bootstrap-server=$(hostname):9092 --list",
+        true,
+    ),
+    (
+        "/opt/kafka/bin/kafka-broker-api-versions.sh --bootstrap-server localhost:9092",
+        true,
+    ),
+    (
+        "kafka-run-class kafka.tools.GetOffsetShell --bootstrap-server localhost:9092",
+        true,
+    ),
+    (
+        "kafka-cluster cluster-id --bootstrap-server localhost:9092",
+        true,
+    ),
+    ("unset JMX_PORT; kafka-topics --version", true),
+    ("nc -z localhost 9092", true),
+    ("nc -zv -w 2 localhost 9092", true),
+    ("netcat -z localhost 9092", true),
+    ("nc -z -w1 localhost 9999", false),
+    ("echo > /dev/tcp/localhost/9092", true),
+    ("cub kafka-ready -b localhost:9092 1 20", true),
+    ("ub kafka-ready 1 20", true),
+    ("cub kafka-ready -b localhost:9092 2 1", false),
+    ("netstat -an | grep 9092 | grep LISTEN", true),
+    ("wget -qO- localhost:9644/ready", true),
+    ("kafka-acls --list", false),
+];
+
+#[test]
+#[ignore = "needs docker"]
+fn container_checks_that_people_write() -> Result<()> {
+    let broker = Thing::broker(&[])?;
+    let exec = |words: &str| docker(&["exec", &broker.id, "sh", "-c", words], "");
+    for (words, liked) in CHECKS {
+        let said = exec(words)?;
+        ensure!(
+            said.success == *liked,
+            "{words}\n{}{}",
+            said.stdout,
+            said.stderr
+        );
+    }
+    // A check that leaves a process behind leaves it to the broker, which is the first process here: it must not stay.
+    exec("(sleep 0.1 &) ; exit 0")?;
+    let zombies = "for at in /proc/[0-9]*; do sed -n '/^State:.*Z/p' $at/status 2>/dev/null; done";
+    let gone = || exec(zombies).is_ok_and(|said| said.success && said.stdout.is_empty());
+    let sleeping = || exec("ps | grep -q '[s]leep 0.1'").is_ok_and(|said| said.success);
+    ensure!(
+        eventually(LIMIT, || !sleeping() && gone()),
+        "{:?}",
+        exec("ps")
+    );
+    // Some wait for a line of Apache Kafka's log, to its end.
+    let log = broker.log()?;
+    for line in [
+        "[KafkaServer id=1] started (kafka.server.KafkaServer)",
+        "[KafkaRaftServer nodeId=1] Kafka Server started (kafka.server.KafkaRaftServer)",
+        "Transitioning from RECOVERY to RUNNING. (kafka.server.BrokerLifecycleManager)",
+    ] {
+        ensure!(log.contains(line), "no {line}:\n{log}");
+    }
+    Ok(())
+}
+
+/// A read-only root, a user of its own, variables that a platform adds, and those of other images.
+#[test]
+#[ignore = "needs docker"]
+fn container_as_platforms_run_it() -> Result<()> {
+    let broker = Thing::broker(&[
+        "--read-only",
+        "--user",
+        "2000:2000",
+        "--tmpfs",
+        "/data:mode=1777",
+        "--env",
+        "KAFKA_LOG_DIRS=/data/kafka",
+        "--env",
+        "KAFKA_LISTENERS=PLAINTEXT://:7777",
+        "--env",
+        "KAFKA_PORT=tcp://10.0.0.1:9092",
+        "--env",
+        "KAFKA_SERVICE_HOST=10.0.0.1",
+        "--env",
+        "KAFKA_KRAFT_CLUSTER_ID=5L6g3nShT-eMCtK--X86sw",
+        "--env",
+        "KAFKA_CREATE_TOPICS=a:3:1,b:1:3:compact",
+    ])?;
+    let exec = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        done(&[&["exec", &broker.id], &words[..]].concat(), "")
+    };
+    let told = exec("kafka-topics --bootstrap-server localhost:7777 --describe")?;
+    ensure!(
+        told.contains("Topic: a\t") && told.contains("PartitionCount: 3"),
+        "{told}"
+    );
+    ensure!(told.contains("cleanup.policy=compact"), "{told}");
+    let id = exec("kafka-cluster cluster-id --bootstrap-server localhost:7777")?;
+    ensure!(id.contains("5L6g3nShT-eMCtK--X86sw"), "{id}");
+    Ok(())
+}
+
+/// An image of Apache Kafka has files for a start by hand.
+#[test]
+#[ignore = "needs docker"]
+fn container_started_by_hand() -> Result<()> {
+    let image = image();
+    let words = "kafka-storage.sh format --standalone -t $(kafka-storage.sh random-uuid) \
+        -c /opt/kafka/config/kraft/server.properties && \
+        exec /opt/kafka/bin/kafka-server-start.sh /opt/kafka/config/server.properties";
+    let id = done(
+        &[
+            "run",
+            "--detach",
+            "--entrypoint",
+            "/__cacert_entrypoint.sh",
+            &image,
+            "bash",
+            "-c",
+            words,
+        ],
+        "",
+    )?;
+    let broker = Thing {
+        kind: "container",
+        id,
+    };
+    let ready = || docker(&["exec", &broker.id, "monedula", "ready"], "").is_ok_and(|f| f.success);
+    ensure!(eventually(LIMIT, ready), "{}", broker.log()?);
+    Ok(())
+}
+
 /// An impossible variable, a port in use, a volume that cannot be written or is another cluster's: one line and an end.
 #[test]
 #[ignore = "needs docker"]

@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 
-use super::start;
+use super::start::{self, Given};
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::parse::properties;
 use crate::metadata::bootstrap::{self, Gaps};
+use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
 
 /// A file here is taken instead of settings of our own; variables go over it.
 const MOUNTED: &str = "/mnt/shared/config/server.properties";
 const WRITTEN: &str = "/opt/kafka/config/server.properties";
 const DATA_DIR: &str = "/var/lib/kafka/data";
+/// The first line of settings that came from variables; a file without it is the image's own, or the user's.
+const MARK: &str = "# from the environment, at the start of this container\n";
+/// Topics to make at the start, in the words of the image that had this variable: `name:partitions:replicas[:policy],…`
+const CREATE_TOPICS: &str = "KAFKA_CREATE_TOPICS";
 
 /// Variables that look like settings and are none.
 const NO_SETTINGS: &[&str] = &[
@@ -25,13 +29,22 @@ const NO_SETTINGS: &[&str] = &[
     "KAFKA_VERSION",
     "KAFKA_HOME",
     "KAFKA_DEBUG",
+    // Other images' own, and what is read here.
+    "KAFKA_ENABLE_KRAFT",
+    "KAFKA_KRAFT_CLUSTER_ID",
+    CREATE_TOPICS,
+    // Platforms announce a neighbour that is called kafka.
+    "KAFKA_NAME",
 ];
 const NO_SETTINGS_PREFIXES: &[&str] = &[
     "KAFKA_JMX_",
     "KAFKA_LOG4J_",
+    "KAFKA_LOG4J2_",
     "KAFKA_TOOLS_LOG4J_",
     "KAFKA_REST_",
     "KAFKA_CONFLUENT_",
+    "KAFKA_SERVICE_",
+    "KAFKA_PORT_",
 ];
 
 /// Where the scripts of Confluent's layout put the settings.
@@ -79,10 +92,20 @@ pub fn run(arguments: &[String]) -> ExitCode {
     if let Err(faults) = accepted(&text) {
         return failed(&faults);
     }
-    if let Err(error) = fs::write(WRITTEN, &text) {
-        return failed(&format!("cannot write {WRITTEN}: {error}"));
+    let topics = match topics(variables.get(CREATE_TOPICS).map_or("", String::as_str)) {
+        Ok(topics) => topics,
+        Err(fault) => return failed(&format!("{CREATE_TOPICS}: {fault}")),
+    };
+    // For whoever looks into the container, and for `ready`; a root file system may be read-only, and the user any.
+    if let Err(error) = fs::write(WRITTEN, format!("{MARK}{text}")) {
+        eprintln!(
+            "monedula: the settings were not written to {WRITTEN}, which needs nobody: {error}"
+        );
     }
-    if let Some(id) = variables.get("CLUSTER_ID").filter(|id| !id.is_empty())
+    let id = ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID"]
+        .into_iter()
+        .find_map(|name| variables.get(name).filter(|id| !id.is_empty()));
+    if let Some(id) = id
         && let Ok(checked) = check(WRITTEN, &properties(&text))
     {
         let dirs = checked.config.directories();
@@ -90,7 +113,38 @@ pub fn run(arguments: &[String]) -> ExitCode {
             return failed(&format!("cannot {error}"));
         }
     }
-    start::run(Some(Path::new(WRITTEN)), &[], mounted.is_empty())
+    start::run(Given::Text(WRITTEN, &text), &[], mounted.is_empty(), topics)
+}
+
+/// Topics as `name:partitions:replicas[:policy]`, with commas between them.
+fn topics(text: &str) -> Result<Vec<CreatableTopic>, String> {
+    let described = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+    described
+        .map(|one| {
+            let mut parts = one.split(':').map(str::trim);
+            let name = parts.next().filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| format!("'{one}' names no topic"))?;
+            let mut number = |what: &str| match parts.next() {
+                None | Some("") => Ok(-1),
+                Some(text) => match text.parse::<i16>() {
+                    Ok(number) if number > 0 => Ok(number),
+                    _ => Err(format!("'{text}' in '{one}' is no number of {what}")),
+                },
+            };
+            let (partitions, replicas) = (number("partitions")?, number("replicas")?);
+            let policy = parts.next().map(|policy| CreatableTopicConfig {
+                name: "cleanup.policy".into(),
+                value: Some(policy.into()),
+            });
+            Ok(CreatableTopic {
+                name: name.into(),
+                num_partitions: partitions.into(),
+                replication_factor: replicas,
+                configs: policy.into_iter().collect(),
+                ..Default::default()
+            })
+        })
+        .collect()
 }
 
 /// Where the broker of this container accepts clients, by the settings that it was started with; else the usual port.
@@ -106,9 +160,9 @@ pub(super) fn own_addresses() -> Vec<String> {
             Some((changed, path))
         })
         .max();
-    let checked = newest
-        .and_then(|(_, path)| fs::read_to_string(path).ok())
-        .and_then(|text| check("", &properties(&text)).ok());
+    let variables: BTreeMap<String, String> = std::env::vars().collect();
+    let written = newest.and_then(|(_, path)| fs::read_to_string(path).ok());
+    let checked = told(written, &variables).and_then(|text| check("", &properties(&text)).ok());
     let Some(checked) = checked else {
         return vec!["localhost:9092".to_owned()];
     };
@@ -121,6 +175,19 @@ pub(super) fn own_addresses() -> Vec<String> {
         format!("{host}:{}", listener.endpoint.port)
     });
     listeners.collect()
+}
+
+/// The settings that were written down, unless that could not be done: then those of the variables.
+fn told(written: Option<String>, variables: &BTreeMap<String, String>) -> Option<String> {
+    const LISTENING: &[&str] = &["listeners", "advertised.listeners", "port"];
+    let said = variables
+        .keys()
+        .filter_map(|name| setting(name))
+        .any(|name| LISTENING.contains(&name.as_str()));
+    match written {
+        Some(text) if text.starts_with(MARK) || !said => Some(text),
+        _ => Some(settings("", variables)),
+    }
 }
 
 /// Whether a broker would take the settings. What it would not is told by the variable that said it.
@@ -162,11 +229,13 @@ fn failed(text: &str) -> ExitCode {
 fn settings(mounted: &str, variables: &BTreeMap<String, String>) -> String {
     let mut given: BTreeMap<String, &str> = variables
         .iter()
+        // What Kubernetes says of a service that is called kafka is no port of ours.
+        .filter(|(name, value)| *name != "KAFKA_PORT" || !value.starts_with("tcp://"))
         .filter_map(|(name, value)| Some((setting(name)?, value.as_str())))
         .collect();
     let derived = given
         .get("advertised.listeners")
-        .map(|advertised| everywhere(advertised));
+        .and_then(|advertised| everywhere(advertised));
     if let Some(derived) = &derived
         && mounted.is_empty()
         && !given.contains_key("listeners")
@@ -222,21 +291,17 @@ fn setting(variable: &str) -> Option<String> {
 }
 
 /// Listeners on all addresses with the names and ports that are advertised: what Confluent's image does where nobody
-/// says where to listen.
-fn everywhere(advertised: &str) -> String {
-    let endpoints: Vec<String> = advertised
+/// says where to listen. Of what cannot be advertised nothing follows.
+fn everywhere(advertised: &str) -> Option<String> {
+    let endpoints: Option<Vec<String>> = advertised
         .split(',')
         .map(|endpoint| {
-            let split = endpoint
-                .split_once("://")
-                .zip(endpoint.rsplit_once(':').map(|(_, port)| port));
-            match split {
-                Some(((name, _), port)) => format!("{}://0.0.0.0:{port}", name.trim()),
-                None => endpoint.to_owned(),
-            }
+            let (name, address) = endpoint.split_once("://")?;
+            let port: u16 = address.rsplit_once(':')?.1.trim().parse().ok()?;
+            Some(format!("{}://0.0.0.0:{port}", name.trim()))
         })
         .collect();
-    endpoints.join(",")
+    Some(endpoints?.join(","))
 }
 
 #[cfg(test)]
@@ -310,6 +375,85 @@ mod tests {
             ["KAFKA_LISTENERS", "KAFKA_NUM_PARTITIONS"],
             "{faults}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_advertised_is_one_mistake() {
+        for value in ["127.0.0.1", "\"PLAINTEXT://localhost:9092\""] {
+            let variables =
+                BTreeMap::from([("KAFKA_ADVERTISED_LISTENERS".to_owned(), value.to_owned())]);
+            let faults = accepted(&settings("", &variables)).unwrap_err();
+            assert!(!faults.contains('\n'), "{faults}");
+            assert!(faults.starts_with("KAFKA_ADVERTISED_LISTENERS"), "{faults}");
+        }
+    }
+
+    /// A service that is called kafka in Kubernetes, or a link to such a container, is no setting.
+    #[test]
+    fn what_a_platform_says_of_a_neighbour_is_no_setting() {
+        check(
+            "",
+            &[
+                ("KAFKA_PORT", "tcp://10.0.0.1:9092"),
+                ("KAFKA_PORT_9092_TCP_ADDR", "10.0.0.1"),
+                ("KAFKA_SERVICE_HOST", "10.0.0.1"),
+                ("KAFKA_SERVICE_PORT_CLIENT", "9092"),
+                ("KAFKA_ENABLE_KRAFT", "yes"),
+                ("KAFKA_KRAFT_CLUSTER_ID", "5L6g3nShT-eMCtK--X86sw"),
+                ("KAFKA_CREATE_TOPICS", "a:1:1"),
+            ],
+            "group.initial.rebalance.delay.ms=0\nlisteners=PLAINTEXT://0.0.0.0:9092\nlog.dirs=/var/lib/kafka/data",
+        );
+    }
+
+    #[test]
+    fn topics_to_make_are_named_with_what_they_have() {
+        let shown = |text: &str| match topics(text) {
+            Ok(topics) => topics
+                .iter()
+                .map(|topic| {
+                    let policy = topic.configs.first().and_then(|one| one.value.as_deref());
+                    format!(
+                        "{} {} {} {}",
+                        topic.name,
+                        topic.num_partitions,
+                        topic.replication_factor,
+                        policy.unwrap_or("-")
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join(", "),
+            Err(fault) => fault,
+        };
+        assert_eq!(shown(""), "");
+        assert_eq!(
+            shown("a:3:2, b:1:1:compact,\n c,"),
+            "a 3 2 -, b 1 1 compact, c -1 -1 -"
+        );
+        assert_eq!(
+            shown("a:many:1"),
+            "'many' in 'a:many:1' is no number of partitions"
+        );
+        assert_eq!(shown(":1:1"), "':1:1' names no topic");
+    }
+
+    #[test]
+    fn where_nothing_could_be_written_the_variables_tell() {
+        let variables = BTreeMap::from([("KAFKA_LISTENERS".to_owned(), "A://:7".to_owned())]);
+        let by_file = Some("listeners=A://:1\n".to_owned());
+        let marked = Some(format!("{MARK}listeners=A://:2\n"));
+        let port = |written, variables| {
+            let text: String = told(written, variables).unwrap();
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("listeners="))
+                .unwrap();
+            line.rsplit_once(':').unwrap().1.to_owned()
+        };
+        assert_eq!(port(None, &variables), "7");
+        assert_eq!(port(by_file.clone(), &variables), "7");
+        assert_eq!(port(marked, &variables), "2");
+        assert_eq!(port(by_file, &BTreeMap::new()), "1");
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use start::Given;
+
 /// A broker that speaks Apache Kafka's wire protocol and keeps Kafka's own files.
 ///
 /// Kafka's tools are commands too: `monedula topics --list …` is what `kafka-topics` is in the image.
@@ -43,9 +45,10 @@ pub fn run() -> ExitCode {
         return code;
     }
     match Arguments::parse().command {
-        None => start::run(None, &[], true),
+        None => start::run(Given::Nothing, &[], true, Vec::new()),
         Some(Command::Start { config, overrides }) => {
-            start::run(config.as_deref(), &overrides, config.is_none())
+            let given = config.as_deref().map_or(Given::Nothing, Given::File);
+            start::run(given, &overrides, config.is_none(), Vec::new())
         }
     }
 }

@@ -44,6 +44,7 @@ pub fn parse(
         let mut similar = known.iter().filter(|(other, _)| other.starts_with(name));
         let (name, takes) = match (exact, similar.next(), similar.next()) {
             (Some(found), ..) | (None, Some(found), None) => *found,
+            _ if name == "help" => return Err(usage(known)),
             _ => return Err(format!("{name} is not a recognized option")),
         };
         let values = options.given.entry(name).or_default();
@@ -58,6 +59,23 @@ pub fn parse(
         }
     }
     Ok(options)
+}
+
+/// The options in the order of the alphabet, those of one letter left out.
+fn usage(known: &[(&'static str, Takes)]) -> String {
+    let mut lines: Vec<String> = known
+        .iter()
+        .filter(|(name, _)| name.len() > 1)
+        .map(|(name, takes)| match takes {
+            Takes::Nothing => format!("--{name}"),
+            Takes::Value => format!("--{name} <value>"),
+        })
+        .collect();
+    lines.sort();
+    format!(
+        "The options of Apache Kafka's tool of this name that are here:\n{}",
+        lines.join("\n")
+    )
 }
 
 impl Options {
@@ -122,6 +140,13 @@ mod tests {
         );
         check("--topi a -list", Ok("list= topic=a"));
         check("--topic -1", Ok("topic=-1"));
+        check(
+            "--help",
+            Err(
+                "The options of Apache Kafka's tool of this name that are here:\n--list\n\
+                --partitions <value>\n--property <value>\n--replication-factor <value>\n--topic <value>",
+            ),
+        );
         check("--p 1", Err("p is not a recognized option"));
         check("--nope", Err("nope is not a recognized option"));
         check("--topic", Err("Option topic requires an argument"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,12 +11,32 @@ use crate::broker::Broker;
 use crate::broker::boot::Options;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
+use crate::peer::channel::{Channel, Identity};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
 /// Threads' own memory; nothing here recurses deeply.
 const STACK_SIZE: usize = 512 << 10;
+/// As long as Kafka's own clients wait for topics.
+const CREATE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where settings come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    Nothing,
+    File(&'a Path),
+    /// What they are called when one is wrong, and the text of such a file.
+    Text(&'a str, &'a str),
+}
 
 /// Runs a node until a signal. `lenient`: replication factors above the number of brokers are cut down, as tests like it.
-pub fn run(config: Option<&Path>, overrides: &[String], lenient: bool) -> ExitCode {
+/// `topics` are there before it says that it has started.
+pub fn run(
+    config: Given<'_>,
+    overrides: &[String],
+    lenient: bool,
+    topics: Vec<CreatableTopic>,
+) -> ExitCode {
     let began = Instant::now();
     crate::telemetry::logging::start();
     let checked = match read(config, overrides) {
@@ -35,7 +55,7 @@ pub fn run(config: Option<&Path>, overrides: &[String], lenient: bool) -> ExitCo
             tracing::info!("{}", note.text);
         }
     }
-    if config.is_none() {
+    if matches!(config, Given::Nothing) {
         tracing::info!(
             "no settings file: listening on loopback addresses only; to serve a network, give a file with listeners"
         );
@@ -52,13 +72,22 @@ pub fn run(config: Option<&Path>, overrides: &[String], lenient: bool) -> ExitCo
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(serve(checked, began, lenient));
+    let ended = runtime.block_on(serve(checked, began, lenient, topics));
     // After a failure of the disks nobody waits for what may hang on them.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
+async fn serve(
+    checked: Checked,
+    began: Instant,
+    lenient: bool,
+    topics: Vec<CreatableTopic>,
+) -> ExitCode {
+    // The first process of a container gets everybody's orphans, and health checks leave some.
+    if std::process::id() == 1 {
+        tokio::spawn(bury_orphans());
+    }
     let (mut terminate, mut interrupt) = match (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -88,14 +117,21 @@ async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
     for address in broker.addresses() {
         tracing::info!(%address, "listening");
     }
-    // Wait strategies look for these, whichever version of Kafka they were written for.
+    if let Err(reason) = create(&broker, topics).await {
+        eprintln!("monedula: cannot create {reason}");
+        broker.shutdown().await;
+        return ExitCode::FAILURE;
+    }
+    tracing::info!("ready after {} ms", began.elapsed().as_millis());
+    // Wait strategies look for these, whichever version of Kafka they were written for, some to the end of the line.
     tracing::info!(
+        target: "kafka.server.BrokerLifecycleManager",
         "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
     );
-    tracing::info!("[KafkaServer id={node_id}] started");
+    tracing::info!(target: "kafka.server.KafkaServer", "[KafkaServer id={node_id}] started");
     tracing::info!(
-        "[KafkaRaftServer nodeId={node_id}] Kafka Server started ({} ms)",
-        began.elapsed().as_millis()
+        target: "kafka.server.KafkaRaftServer",
+        "[KafkaRaftServer nodeId={node_id}] Kafka Server started"
     );
     // The one for Confluent's image with ZooKeeper is ZooKeeper's.
     tracing::info!("Creating new log file: none, there is no ZooKeeper");
@@ -111,7 +147,50 @@ async fn serve(checked: Checked, began: Instant, lenient: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn read(config: Option<&Path>, overrides: &[String]) -> Result<Checked, Vec<String>> {
+/// Waits for every process that ends, whoever started it.
+async fn bury_orphans() {
+    use rustix::process::{WaitOptions, wait};
+    let Ok(mut ended) = signal(SignalKind::child()) else {
+        return;
+    };
+    while ended.recv().await.is_some() {
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    }
+}
+
+/// Makes topics that are not there yet, as a client of this broker.
+async fn create(broker: &Broker, topics: Vec<CreatableTopic>) -> Result<(), String> {
+    let Some(address) = broker.addresses().first().filter(|_| !topics.is_empty()) else {
+        return Ok(());
+    };
+    let at = if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
+    let request = CreateTopicsRequest {
+        topics,
+        timeout_ms: CREATE_WITHIN.as_millis() as i32,
+        ..Default::default()
+    };
+    let answer = Channel::new(at, Identity::new("monedula-start"))
+        .call(&request, CREATE_WITHIN)
+        .await
+        .map_err(|error| format!("topics: {error}"))?;
+    for topic in answer.topics {
+        match ErrorCode::from_code(topic.error_code) {
+            Some(ErrorCode::None) => tracing::info!(topic = %topic.name, "created"),
+            Some(ErrorCode::TopicAlreadyExists) => {}
+            _ => {
+                let why = topic.error_message.as_deref().unwrap_or_default();
+                return Err(format!("topic {}: {why}", topic.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>> {
     let mut faults = Vec::new();
     let mut given = Vec::new();
     for text in overrides {
@@ -126,29 +205,29 @@ fn read(config: Option<&Path>, overrides: &[String]) -> Result<Checked, Vec<Stri
             None => faults.push(format!("--override {text}: expected key=value")),
         }
     }
-    let Some(path) = config else {
-        return if faults.is_empty() {
-            standalone(&given)
-        } else {
-            Err(faults)
-        };
-    };
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let mut all = properties(&text);
-            all.extend(given);
-            let checked = check(&path.display().to_string(), &all);
-            match checked {
-                Ok(checked) if faults.is_empty() => Ok(checked),
-                Ok(_) => Err(faults),
-                Err(found) => {
-                    faults.extend(found);
-                    Err(faults)
-                }
+    let file;
+    let (name, text) = match config {
+        Given::Nothing if faults.is_empty() => return standalone(&given),
+        Given::Nothing => return Err(faults),
+        Given::Text(name, text) => (name.to_owned(), text),
+        Given::File(path) => match fs::read_to_string(path) {
+            Ok(text) => {
+                file = text;
+                (path.display().to_string(), file.as_str())
             }
-        }
-        Err(error) => {
-            faults.push(format!("cannot read {}: {error}", path.display()));
+            Err(error) => {
+                faults.push(format!("cannot read {}: {error}", path.display()));
+                return Err(faults);
+            }
+        },
+    };
+    let mut all = properties(text);
+    all.extend(given);
+    match check(&name, &all) {
+        Ok(checked) if faults.is_empty() => Ok(checked),
+        Ok(_) => Err(faults),
+        Err(found) => {
+            faults.extend(found);
             Err(faults)
         }
     }

@@ -74,6 +74,11 @@ impl Cluster {
             .value("bootstrap-server")
             .or_else(|| options.value("broker-list"))
             .ok_or("Missing required argument \"[bootstrap-server]\"")?;
+        Self::at(servers).await
+    }
+
+    /// The same for addresses with commas between them.
+    pub(super) async fn at(servers: &str) -> Result<Self, Failure> {
         let deadline = tokio::time::Instant::now() + WITHIN;
         loop {
             let mut last = None;

@@ -10,15 +10,12 @@ mod console;
 mod groups;
 mod reset;
 mod topics;
+mod waiting;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use super::options::Takes::Value;
-use super::options::parse;
 use super::{container, dump_log, start, storage, verify_log};
-use crate::peer::channel::{Channel, Identity};
 
 /// A tool: gets its arguments.
 type Tool = fn(&[String]) -> ExitCode;
@@ -67,9 +64,62 @@ const TOOLS: &[(&str, &str, Tool)] = &[
         no_zookeeper,
     ),
     ("container", "container", container::run),
-    ("ready", "ready", ready),
+    ("ready", "ready", waiting::ready),
+    ("connect", "connect", waiting::connect),
+    ("cub", "cub", waiting::cub),
+    ("ub", "ub", waiting::cub),
+    ("run-class", "kafka-run-class", run_class),
     ("reset", "reset", reset::run),
     ("tool-names", "tool-names", tool_names),
+];
+
+/// The version of Apache Kafka whose options and output the tools have.
+const LIKE: &str = "4.3.1";
+
+/// Commands of Confluent's images that start scripts and health checks call, beside those that are named like Kafka's.
+const OTHERS: &[&str] = &["cub", "ub"];
+
+/// Scripts of Apache Kafka that are not here, so that whoever calls one reads why.
+const ABSENT: &[&str] = &[
+    "connect-distributed",
+    "connect-standalone",
+    "kafka-acls",
+    "kafka-client-metrics",
+    "kafka-consumer-perf-test",
+    "kafka-delegation-tokens",
+    "kafka-e2e-latency",
+    "kafka-features",
+    "kafka-groups",
+    "kafka-leader-election",
+    "kafka-log-dirs",
+    "kafka-metadata-shell",
+    "kafka-mirror-maker",
+    "kafka-producer-perf-test",
+    "kafka-reassign-partitions",
+    "kafka-replica-verification",
+    "kafka-share-groups",
+    "kafka-streams-application-reset",
+    "kafka-streams-groups",
+    "kafka-transactions",
+    "kafka-verifiable-consumer",
+    "kafka-verifiable-producer",
+    "zookeeper-shell",
+];
+
+/// Classes that scripts run by their names, by the last part, and the commands that they are.
+const CLASSES: &[(&str, &str)] = &[
+    ("BrokerApiVersionsCommand", "broker-api-versions"),
+    ("ClusterTool", "cluster"),
+    ("ConfigCommand", "configs"),
+    ("ConsoleConsumer", "console-consumer"),
+    ("ConsoleProducer", "console-producer"),
+    ("ConsumerGroupCommand", "consumer-groups"),
+    ("DumpLogSegments", "dump-log"),
+    ("GetOffsetShell", "get-offsets"),
+    ("Kafka", "server-start"),
+    ("MetadataQuorumCommand", "metadata-quorum"),
+    ("StorageTool", "storage"),
+    ("TopicCommand", "topics"),
 ];
 
 /// Runs the tool that the program was called as, or that its first argument names.
@@ -77,12 +127,45 @@ pub fn run_named(arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
     let arguments: Vec<String> = arguments.collect();
     let program = Path::new(arguments.first()?).file_name()?.to_str()?;
     let program = program.strip_suffix(".sh").unwrap_or(program);
-    if let Some((.., tool)) = TOOLS.iter().find(|(_, script, _)| *script == program) {
-        return Some(tool(arguments.get(1..)?));
+    if let Some(found) = TOOLS.iter().find(|(_, script, _)| *script == program) {
+        return Some(run(found, arguments.get(1..)?));
+    }
+    if ABSENT.contains(&program) {
+        eprintln!(
+            "{program} is not here: the one of Apache Kafka, from another image, does its work on this broker \
+             as far as the broker has what it asks for"
+        );
+        return Some(ExitCode::FAILURE);
     }
     let command = arguments.get(1)?;
-    let (.., tool) = TOOLS.iter().find(|(name, ..)| name == command)?;
-    Some(tool(arguments.get(2..)?))
+    let found = TOOLS.iter().find(|(name, ..)| name == command)?;
+    Some(run(found, arguments.get(2..)?))
+}
+
+/// Runs a tool, or says which version of Kafka's it is like.
+fn run((_, script, tool): &(&str, &str, Tool), arguments: &[String]) -> ExitCode {
+    if script.starts_with("kafka-") && arguments.iter().any(|argument| argument == "--version") {
+        println!("{LIKE} (monedula {})", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    tool(arguments)
+}
+
+/// `kafka-run-class CLASS …`
+fn run_class(arguments: &[String]) -> ExitCode {
+    let class = arguments.first().map_or("", String::as_str);
+    let last = class.rsplit('.').next().unwrap_or(class);
+    let command = CLASSES.iter().find(|(name, _)| *name == last);
+    let tool = command.and_then(|(_, command)| TOOLS.iter().find(|(name, ..)| name == command));
+    match (tool, arguments.get(1..)) {
+        (Some(found), Some(rest)) => run(found, rest),
+        _ => {
+            eprintln!(
+                "'{class}' is not here: there is no Java, and no command of ours does the same"
+            );
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// `monedula format …` for those who do not think of it as a tool.
@@ -95,8 +178,13 @@ fn format(arguments: &[String]) -> ExitCode {
 
 /// The names that the image links to the program.
 fn tool_names(_: &[String]) -> ExitCode {
-    for (_, script, _) in TOOLS {
-        if script.starts_with("kafka-") || script.starts_with("zookeeper-") {
+    let scripts = TOOLS.iter().map(|(_, script, _)| *script);
+    for script in scripts.chain(ABSENT.iter().copied()) {
+        if ["kafka-", "connect-", "zookeeper-"]
+            .iter()
+            .any(|start| script.starts_with(start))
+            || OTHERS.contains(&script)
+        {
             println!("{script}");
         }
     }
@@ -118,9 +206,10 @@ fn server_start(arguments: &[String]) -> ExitCode {
     match config {
         // The image's own settings are those of a node for tests.
         Some(path) => start::run(
-            Some(Path::new(path)),
+            start::Given::File(Path::new(path)),
             &overrides,
             path.starts_with("/etc/kafka/"),
+            Vec::new(),
         ),
         None => {
             eprintln!("USAGE: kafka-server-start server.properties [--override property=value]*");
@@ -212,39 +301,4 @@ fn server_stop(_: &[String]) -> ExitCode {
 fn no_zookeeper(_: &[String]) -> ExitCode {
     println!("monedula needs no ZooKeeper: nothing was started or stopped");
     ExitCode::SUCCESS
-}
-
-/// `ready [--bootstrap-server HOST:PORT] [--timeout-ms N]`: success once a broker answers.
-fn ready(arguments: &[String]) -> ExitCode {
-    const OPTIONS: &[(&str, super::options::Takes)] =
-        &[("bootstrap-server", Value), ("timeout-ms", Value)];
-    let options = match parse(arguments.iter().cloned(), OPTIONS) {
-        Ok(options) => options,
-        Err(fault) => {
-            eprintln!("{fault}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let within = match options.number("timeout-ms") {
-        Ok(given) => Duration::from_millis(given.unwrap_or(3000)),
-        Err(fault) => {
-            eprintln!("{fault}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let addresses = match options.value("bootstrap-server") {
-        Some(address) => vec![address.to_owned()],
-        None => container::own_addresses(),
-    };
-    client::run(async {
-        let mut last = String::from("no listener is known");
-        for address in addresses {
-            let channel = Channel::new(address, Identity::new("ready"));
-            match channel.versions(within).await {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(last.into())
-    })
 }
