@@ -251,7 +251,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
     row(
         "controller.listener.names",
         List,
-        Some(""),
+        None,
         Any,
         ReadOnly,
         Works,
@@ -1913,7 +1913,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
     row(
         "process.roles",
         List,
-        Some(""),
+        None,
         OneOf(&["broker", "controller"]),
         ReadOnly,
         Works,

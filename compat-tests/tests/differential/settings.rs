@@ -313,8 +313,8 @@ fn grow(pair: &mut Pair) -> Result<()> {
     })
 }
 
-fn change(pair: &mut Pair) -> Result<()> {
-    let change = |kind: i8, name: &str, changes: &[Change<'_>]| IncrementalAlterConfigsRequest {
+fn incremental(kind: i8, name: &str, changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
+    IncrementalAlterConfigsRequest {
         resources: vec![incremental_alter_configs::AlterConfigsResource {
             resource_type: kind,
             resource_name: name.into(),
@@ -330,7 +330,10 @@ fn change(pair: &mut Pair) -> Result<()> {
                 .collect(),
         }],
         validate_only: false,
-    };
+    }
+}
+
+fn change(pair: &mut Pair) -> Result<()> {
     let policy = "cleanup.policy";
     let throttled = "leader.replication.throttled.replicas";
     let changes: Vec<(&str, i8, &str, Vec<Change<'_>>)> = vec![
@@ -564,7 +567,7 @@ fn change(pair: &mut Pair) -> Result<()> {
         ),
     ];
     for (name, kind, resource, changes) in changes {
-        pair.scene(name, |_| change(kind, resource, &changes))?;
+        pair.scene(name, |_| incremental(kind, resource, &changes))?;
         if kind == TOPIC && resource == "defaults" {
             pair.once(&format!("after: {name}"), 4, |_| {
                 asked(
@@ -578,7 +581,7 @@ fn change(pair: &mut Pair) -> Result<()> {
     }
     let long = vec!["0:1"; 9_000].join(",");
     pair.scene("a very long list", |_| {
-        change(TOPIC, "t", &[(throttled, SET, Some(&long))])
+        incremental(TOPIC, "t", &[(throttled, SET, Some(&long))])
     })?;
     pair.scene("the broker's", |_| {
         replace(BROKER, "1", &[("log.retention.ms", Some("99999999"))], true)
@@ -699,6 +702,38 @@ fn describe(pair: &mut Pair) -> Result<()> {
             "local.retention.ms",
         ];
         asked(TOPIC, "t", Some(&keys), false)
+    })?;
+    pair.scene("settings that are empty by default", |_| {
+        let keys = [
+            "authorizer.class.name",
+            "config.providers",
+            "controller.listener.names",
+            "controller.quorum.bootstrap.servers",
+            "cordoned.log.dirs",
+            "kafka.metrics.reporters",
+            "max.connections.per.ip.overrides",
+            "process.roles",
+            "sasl.oauthbearer.expected.audience",
+            "ssl.cipher.suites",
+        ];
+        asked(BROKER, "1", Some(&keys), false)
+    })?;
+    let rates = [
+        "follower.replication.throttled.rate",
+        "leader.replication.throttled.rate",
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+    ];
+    pair.scene("rates that nobody set", |_| {
+        asked(BROKER, "1", Some(&rates), false)
+    })?;
+    pair.scene("a rate to be set", |_| {
+        incremental(BROKER, "1", &[(rates[2], SET, Some("1000000"))])
+    })?;
+    pair.scene("a rate that is set", |_| {
+        asked(BROKER, "1", Some(&rates), false)
+    })?;
+    pair.scene("a rate to be forgotten", |_| {
+        incremental(BROKER, "1", &[(rates[2], DELETE, None)])
     })?;
     pair.scene("a logger", |_| asked(8, "1", Some(&["kafka.none"]), false))?;
     pair.scene("a logger of another broker", |_| asked(8, "7", None, false))?;

@@ -28,6 +28,13 @@ enum Source {
     Group = 8,
 }
 
+/// Kafka knows these for a running broker alone, and shows them where somebody set them.
+const ONLY_WHERE_SET: [&str; 3] = [
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
 type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
 
 pub fn handle(
@@ -216,8 +223,7 @@ fn broker_synonyms(
             ));
         }
     }
-    // The default of a synonym (`log.retention.hours`) is only shown below a value that was set while the broker ran, and
-    // "nothing" is no default.
+    // The default of a synonym (`log.retention.hours`) is only shown below a value that was set while the broker ran.
     let changed = |(_, _, source): &(String, Option<String>, Source)| {
         matches!(source, Source::DynamicBroker | Source::DynamicDefault)
     };
@@ -229,7 +235,9 @@ fn broker_synonyms(
             synonyms.push((name.to_owned(), Some(default.to_owned()), Source::Default));
         }
     }
-    if let Some(default) = setting.default.filter(|default| !default.is_empty()) {
+    if let Some(default) = setting.default
+        && !ONLY_WHERE_SET.contains(&setting.name)
+    {
         synonyms.push((
             setting.name.to_owned(),
             Some(default.to_owned()),
@@ -257,19 +265,22 @@ fn broker(context: &RequestContext, image: &Image, name: &str) -> Described {
     let effective: BrokerSettings = context.services.settings(image);
     Ok(BROKER_SETTINGS
         .iter()
-        .map(|setting| {
+        .filter_map(|setting| {
             let synonyms = broker_synonyms(context, image, setting);
             let source = synonyms
                 .first()
                 .map_or(Source::Default, |(_, _, source)| *source);
+            if synonyms.is_empty() && ONLY_WHERE_SET.contains(&setting.name) {
+                return None;
+            }
             let value = effective.get(setting.name).map(str::to_owned);
-            row(
+            Some(row(
                 setting,
                 value,
                 source,
                 setting.scope == Scope::ReadOnly,
                 synonyms,
-            )
+            ))
         })
         .collect())
 }
