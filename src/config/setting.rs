@@ -251,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn web_interfaces_have_something_to_say_about_each_setting_of_a_topic() {
+        for setting in TOPIC_SETTINGS {
+            assert!(!setting.doc.is_empty(), "{}", setting.name);
+        }
+    }
+
+    #[test]
     fn values_are_checked_as_kafka_checks_them() {
         let check =
             |name: &str, value: &str| find(TOPIC_SETTINGS, name).unwrap().check(value).err();

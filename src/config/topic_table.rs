@@ -16,7 +16,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.cleanup.policy",
-        "",
+        "what becomes of old records: delete removes whole segments by age or size, compact keeps the last record of each key, both together do both",
     ),
     row(
         "compression.gzip.level",
@@ -26,7 +26,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "compression.gzip.level",
-        "",
+        "how hard gzip tries where compression.type is gzip: 1 is fast, 9 is small, -1 leaves it to gzip",
     ),
     row(
         "compression.lz4.level",
@@ -36,7 +36,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "compression.lz4.level",
-        "",
+        "how hard lz4 tries where compression.type is lz4: 1 is fast, 17 is small",
     ),
     row(
         "compression.type",
@@ -46,7 +46,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "compression.type",
-        "",
+        "how batches are stored: as the producer sent them (producer), uncompressed, or always with this codec",
     ),
     row(
         "compression.zstd.level",
@@ -56,7 +56,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "compression.zstd.level",
-        "",
+        "how hard zstd tries where compression.type is zstd: the higher, the smaller and slower",
     ),
     row(
         "delete.retention.ms",
@@ -66,7 +66,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.cleaner.delete.retention.ms",
-        "",
+        "milliseconds for which compaction keeps the marker of a deleted key, and so the time that a reader has to see it",
     ),
     row(
         "file.delete.delay.ms",
@@ -76,7 +76,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.segment.delete.delay.ms",
-        "",
+        "milliseconds between taking a segment out of the log and removing its files",
     ),
     row(
         "flush.messages",
@@ -86,7 +86,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.flush.interval.messages",
-        "",
+        "records after which the log is forced to disk; by default that is left to the operating system",
     ),
     row(
         "flush.ms",
@@ -96,7 +96,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.flush.interval.ms",
-        "",
+        "milliseconds after which the log is forced to disk; by default that is left to the operating system",
     ),
     row(
         "follower.replication.throttled.replicas",
@@ -106,7 +106,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "",
-        "",
+        "replicas whose fetching is slowed down, as partition:broker,... or * for all",
     ),
     row(
         "index.interval.bytes",
@@ -116,7 +116,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.index.interval.bytes",
-        "",
+        "bytes of records between two entries of the offset index: fewer find an offset faster, in a larger index",
     ),
     row(
         "leader.replication.throttled.replicas",
@@ -126,7 +126,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "",
-        "",
+        "replicas that are served more slowly, as partition:broker,... or * for all",
     ),
     row(
         "local.retention.bytes",
@@ -136,7 +136,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "log.local.retention.bytes",
-        "",
+        "with tiered storage: bytes of a partition that stay on the broker's own disk; -2 is retention.bytes",
     ),
     row(
         "local.retention.ms",
@@ -146,7 +146,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "log.local.retention.ms",
-        "",
+        "with tiered storage: milliseconds for which a segment stays on the broker's own disk; -2 is retention.ms",
     ),
     row(
         "max.compaction.lag.ms",
@@ -156,7 +156,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.cleaner.max.compaction.lag.ms",
-        "",
+        "milliseconds after which a record may wait no longer for compaction",
     ),
     row(
         "max.message.bytes",
@@ -166,7 +166,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "message.max.bytes",
-        "",
+        "the largest batch that a producer may send, in bytes as compressed",
     ),
     row(
         "message.timestamp.after.max.ms",
@@ -176,7 +176,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.message.timestamp.after.max.ms",
-        "",
+        "milliseconds by which the time of a record may be ahead of the broker's clock; further ahead, it is refused",
     ),
     row(
         "message.timestamp.before.max.ms",
@@ -186,7 +186,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.message.timestamp.before.max.ms",
-        "",
+        "milliseconds by which the time of a record may be behind the broker's clock; further behind, it is refused",
     ),
     row(
         "message.timestamp.type",
@@ -196,7 +196,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.message.timestamp.type",
-        "",
+        "whose time records carry: that of the producer (CreateTime) or that of their arrival (LogAppendTime)",
     ),
     row(
         "min.cleanable.dirty.ratio",
@@ -206,7 +206,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.cleaner.min.cleanable.ratio",
-        "",
+        "the share of a log that must be new before compaction is worth its while",
     ),
     row(
         "min.compaction.lag.ms",
@@ -216,7 +216,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.cleaner.min.compaction.lag.ms",
-        "",
+        "milliseconds for which a record is safe from compaction",
     ),
     row(
         "min.insync.replicas",
@@ -226,7 +226,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "min.insync.replicas",
-        "",
+        "replicas, the leader among them, that must be in sync for a write with acks=all to be accepted",
     ),
     row(
         "preallocate",
@@ -236,7 +236,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.preallocate",
-        "",
+        "whether a new segment's file gets its full size at once",
     ),
     row(
         "remote.log.copy.disable",
@@ -246,7 +246,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "",
-        "",
+        "with tiered storage: nothing more is copied to the remote storage",
     ),
     row(
         "remote.log.delete.on.disable",
@@ -256,7 +256,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "",
-        "",
+        "with tiered storage: what is in the remote storage goes when remote.storage.enable is turned off",
     ),
     row(
         "remote.storage.enable",
@@ -266,7 +266,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Later,
         "",
-        "",
+        "whether old segments move to tiered storage",
     ),
     row(
         "retention.bytes",
@@ -276,7 +276,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.retention.bytes",
-        "",
+        "bytes that a partition may grow to before its oldest segments are deleted; -1 for no limit",
     ),
     row(
         "retention.ms",
@@ -286,7 +286,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.retention.ms",
-        "",
+        "milliseconds after which a segment is deleted, counted from its newest record; -1 for never",
     ),
     row(
         "segment.bytes",
@@ -296,7 +296,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.segment.bytes",
-        "",
+        "bytes of a segment's file; only whole segments are deleted or compacted",
     ),
     row(
         "segment.index.bytes",
@@ -306,7 +306,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.index.size.max.bytes",
-        "",
+        "the largest size of a segment's offset index; the segment ends when it is full",
     ),
     row(
         "segment.jitter.ms",
@@ -316,7 +316,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.roll.jitter.ms",
-        "",
+        "up to so many milliseconds are taken off segment.ms at random, so that segments do not all end at once",
     ),
     row(
         "segment.ms",
@@ -326,7 +326,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "log.roll.ms",
-        "",
+        "milliseconds after which a segment ends though it is not full",
     ),
     row(
         "unclean.leader.election.enable",
@@ -336,6 +336,6 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "unclean.leader.election.enable",
-        "",
+        "whether a replica that is behind may lead when no other is left; what it does not have is lost",
     ),
 ];
