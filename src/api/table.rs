@@ -59,6 +59,9 @@ apis! {
     "EndTxn" 0..=5, end_txn::EndTxnRequest => end_txn::handle;
     "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle;
     "TxnOffsetCommit" 0..=5, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
+    "DescribeAcls" 0..=3, describe_acls::DescribeAclsRequest => describe_acls::handle;
+    "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle;
+    "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle;
     "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle;
     "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
     "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle;

@@ -4,15 +4,18 @@ use anyhow::Result;
 use monedula::base::ids::Uuid;
 use monedula::wire::message::alter_configs::{self, AlterConfigsRequest};
 use monedula::wire::message::api_versions::ApiVersionsRequest;
+use monedula::wire::message::create_acls::{AclCreation, CreateAclsRequest};
 use monedula::wire::message::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
 use monedula::wire::message::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use monedula::wire::message::delete_acls::{DeleteAclsFilter, DeleteAclsRequest};
 use monedula::wire::message::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
+use monedula::wire::message::describe_acls::DescribeAclsRequest;
 use monedula::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use monedula::wire::message::incremental_alter_configs::{self, IncrementalAlterConfigsRequest};
 use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -43,7 +46,8 @@ pub fn play(pair: &mut Pair) -> Result<()> {
     change(pair)?;
     describe(pair)?;
     find(pair)?;
-    offsets(pair)
+    offsets(pair)?;
+    acls(pair)
 }
 
 fn topic(name: &str, partitions: i32, configs: &[(&str, Option<&str>)]) -> CreatableTopic {
@@ -899,6 +903,57 @@ fn offsets(pair: &mut Pair) -> Result<()> {
                 member_epoch: 5,
                 ..ask("ids", Some(vec![("t", id)]), &[0])
             }]
+        })?;
+    }
+    Ok(())
+}
+
+/// Neither broker has an authorizer.
+fn acls(pair: &mut Pair) -> Result<()> {
+    pair.scene("any", |_| DescribeAclsRequest {
+        resource_type_filter: 1,
+        pattern_type_filter: 1,
+        operation: 1,
+        permission_type: 1,
+        ..Default::default()
+    })?;
+    pair.scene("of no kind that there is", |_| DescribeAclsRequest {
+        resource_type_filter: 99,
+        ..Default::default()
+    })?;
+    let creation = AclCreation {
+        resource_type: TOPIC,
+        resource_name: "t".into(),
+        principal: "User:a".into(),
+        host: "*".into(),
+        operation: 3,
+        permission_type: 3,
+        ..Default::default()
+    };
+    let senseless = AclCreation {
+        resource_name: "".into(),
+        principal: "nobody".into(),
+        ..creation.clone()
+    };
+    for (name, creations) in [
+        ("none", Vec::new()),
+        ("one", vec![creation.clone()]),
+        ("two, one of them senseless", vec![creation, senseless]),
+    ] {
+        pair.scene(name, |_| CreateAclsRequest {
+            creations: creations.clone(),
+        })?;
+    }
+    let filter = DeleteAclsFilter {
+        resource_type_filter: 1,
+        pattern_type_filter: 1,
+        operation: 1,
+        permission_type: 1,
+        ..Default::default()
+    };
+    for count in 0..=2 {
+        pair.scene(&format!("{count} filters"), |_| DeleteAclsRequest {
+            filters: vec![filter.clone(); count],
         })?;
     }
     Ok(())
