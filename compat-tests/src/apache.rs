@@ -12,6 +12,9 @@ use crate::exchange::{Answer, Connection};
 use crate::node::{free_port, listens};
 use crate::programs::{Finished, eventually, run};
 
+const HEAP: &str = "-Xmx256m";
+/// What its own scripts give the broker. The cleaner alone takes 128 MB.
+const BROKER_HEAP: &str = "-Xmx1g";
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -59,9 +62,13 @@ pub fn jars_of(version: &str) -> Result<PathBuf> {
 
 /// Java with the jars of Apache Kafka in one version, about to run a class or a source file.
 pub fn java(version: &str, class: &str) -> Result<Command> {
+    java_with(HEAP, version, class)
+}
+
+fn java_with(heap: &str, version: &str, class: &str) -> Result<Command> {
     let mut command = Command::new("java");
     command.args([
-        "-Xmx256m",
+        heap,
         "-cp",
         &format!("{}/*", jars_of(version)?.display()),
         class,
@@ -154,7 +161,7 @@ impl Apache {
             );
         }
         let log = fs::File::create(dir.join(LOG))?;
-        let child = java(version, "kafka.Kafka")?
+        let child = java_with(BROKER_HEAP, version, "kafka.Kafka")?
             .arg(&path)
             .stdout(log.try_clone()?)
             .stderr(log)

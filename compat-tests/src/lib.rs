@@ -10,6 +10,7 @@ pub mod docker;
 pub mod exchange;
 pub mod java;
 pub mod matrix;
+pub mod measured;
 pub mod node;
 pub mod old_apache;
 pub mod packages;

@@ -3,18 +3,16 @@
 //!
 //! `cargo test -p compat-tests --release --test transactions_bench -- --ignored --nocapture`
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use compat_tests::admin::create;
-use compat_tests::apache::Apache;
 use compat_tests::exchange::Connection;
-use compat_tests::node::Node;
+use compat_tests::measured::{Broker, Figures, print};
 use compat_tests::transactional::Transactional;
 use kafka_protocol::messages::{InitProducerIdRequest, ListTransactionsRequest, TransactionalId};
 use kafka_protocol::protocol::StrBytes;
@@ -25,70 +23,7 @@ const RECORD_BYTES: usize = 1_024;
 const SMALL: usize = 3_000;
 const IDS: usize = 100_000;
 const ID_CLIENTS: usize = 8;
-/// Clock ticks of /proc per second.
-const TICKS: f64 = 100.0;
 const LOAD_LIMIT: Duration = Duration::from_secs(600);
-
-enum Broker {
-    Kafka(Apache),
-    Monedula(Node),
-}
-
-impl Broker {
-    fn start(kafka: bool, scratch: &Path) -> Result<Self> {
-        let data = scratch.join("data");
-        Ok(if kafka {
-            Self::Kafka(Apache::start(scratch, &data)?)
-        } else {
-            Self::Monedula(Node::on(&data)?)
-        })
-    }
-
-    fn address(&self) -> String {
-        match self {
-            Self::Kafka(broker) => broker.address(),
-            Self::Monedula(node) => node.address(),
-        }
-    }
-
-    fn pid(&self) -> Result<u32> {
-        match self {
-            Self::Kafka(broker) => Ok(broker.pid()),
-            Self::Monedula(node) => node.pid().context("the node is not running"),
-        }
-    }
-
-    /// Seconds of processor time so far.
-    fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let after_name = stat.rsplit_once(") ").context("no name")?.1;
-        let ticks: u64 = after_name
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|number| number.parse::<u64>().unwrap_or_default())
-            .sum();
-        Ok(ticks as f64 / TICKS)
-    }
-
-    /// Bytes of memory in use.
-    fn memory(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(kilobytes.context("no memory")?.parse::<f64>()? * 1_024.0)
-    }
-
-    fn stop(self) -> Result<()> {
-        match self {
-            Self::Kafka(broker) => broker.stop(),
-            Self::Monedula(mut node) => node.stop(),
-        }
-    }
-}
-
-/// A line of the table for one broker: what, and its number.
-type Figures = Vec<(&'static str, f64)>;
 
 fn large(broker: &Broker, figures: &mut Figures) -> Result<()> {
     let mut producer = Transactional::open(&broker.address(), "large", 60_000)?;
@@ -225,9 +160,6 @@ fn measure(kafka: bool) -> Result<Figures> {
 fn how_fast() -> Result<()> {
     let ours = measure(false)?;
     let theirs = measure(true)?;
-    println!("| | Apache Kafka | monedula |\n|---|---|---|");
-    for ((what, their), (_, our)) in theirs.iter().zip(&ours) {
-        println!("| {what} | {their:.2} | {our:.2} |");
-    }
+    print(&theirs, &ours);
     Ok(())
 }
