@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use monedula::base::file_range::Reach;
 use monedula::base::ids::{Offset, TopicPartition, Uuid};
 use monedula::log::append::Origin;
 use monedula::log::index::offset::{OffsetEntry, OffsetIndex};
@@ -144,7 +145,7 @@ fn reading(criterion: &mut Criterion) {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let wanted = ((n >> 33) % u64::from(INDEX_ENTRIES * 16)) as u32;
             index
-                .last_where(|entry| entry.relative_offset <= wanted)
+                .last_where(|entry| entry.relative_offset <= wanted, Reach::Disk)
                 .expect("the index is read")
         });
     });

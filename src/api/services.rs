@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::handlers::fetch_conversion::ConversionBudget;
+use crate::base::disk_pool::DiskPool;
 use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
@@ -30,6 +31,8 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,
     pub txns: TxnHandle,
+    /// Who waits for a disk, waits there.
+    pub disk: DiskPool,
     pub clock: Clock,
 }
 

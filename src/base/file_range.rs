@@ -1,7 +1,28 @@
 //! A stretch of a file that somebody else will send: how record bytes travel from the log to a socket without being read.
 
 use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// How much is looked at, and brought into the page cache, at a time.
+pub const PIECE: usize = 1 << 20;
+/// Bytes from one look to the next: the kernel reads ahead in windows of about this size.
+const LOOK_EVERY: usize = 256 << 10;
+/// Room of the reads that fill the page cache.
+const SCRATCH: usize = 128 << 10;
+
+/// How far a read may reach. Only those of threads that nobody waits for may wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The page cache; `WouldBlock` for what it lacks.
+    Cache,
+    Disk,
+}
 
 /// `len` bytes of `file` from `position`. Holds the file open, so a segment that is deleted meanwhile stays readable.
 #[derive(Clone, Debug)]
@@ -11,10 +32,121 @@ pub struct FileRange {
     pub len: usize,
 }
 
+impl FileRange {
+    /// How many of the first bytes, at most a [`PIECE`], may be sent without waiting for a disk, as far as some looks tell; 0
+    /// where the first look finds nothing. A file system that cannot tell holds everything in memory.
+    pub fn cached(&self) -> usize {
+        let piece = self.len.min(PIECE);
+        let looks = (0..piece).step_by(LOOK_EVERY).chain(piece.checked_sub(1));
+        for at in looks {
+            let mut byte = [0];
+            let seen = read_at(
+                &self.file,
+                &mut byte,
+                self.position + at as u64,
+                Reach::Cache,
+            );
+            if seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return at - at % LOOK_EVERY;
+            }
+        }
+        piece
+    }
+
+    /// The first [`PIECE`], and what follows it.
+    pub fn split(&self) -> (Self, Self) {
+        let len = self.len.min(PIECE);
+        let [mut first, mut rest] = [self.clone(), self.clone()];
+        first.len = len;
+        rest.position += len as u64;
+        rest.len -= len;
+        (first, rest)
+    }
+
+    /// Brings it into the page cache; waits for the disk. Errors are left to those who read next.
+    pub fn warm(&self) {
+        let mut scratch = vec![0; self.len.min(SCRATCH)];
+        let (mut position, mut left) = (self.position, self.len);
+        while left > 0 {
+            let room = left.min(scratch.len());
+            match self.file.read_at(&mut scratch[..room], position) {
+                Ok(0) | Err(_) => return,
+                Ok(read) => {
+                    position += read as u64;
+                    left -= read;
+                }
+            }
+        }
+    }
+
+    /// Tells the kernel that it will be read soon. A hint: nothing is lost with it.
+    pub fn will_be_read(&self) {
+        if let Some(len) = NonZeroU64::new(self.len as u64) {
+            let _ = rustix::fs::fadvise(&*self.file, self.position, Some(len), Advice::WillNeed);
+        }
+    }
+}
+
+/// Reads some bytes, as pread does.
+///
+/// Errors: those of the file; `WouldBlock` if a disk would have to be waited for and must not.
+pub fn read_at(file: &File, out: &mut [u8], position: u64, reach: Reach) -> io::Result<usize> {
+    if reach == Reach::Cache {
+        let mut slices = [IoSliceMut::new(out)];
+        match rustix::io::preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT) {
+            // A file system that does not know the question is one in memory, or has to be waited for as ever.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
+            read => return Ok(read?),
+        }
+    }
+    file.read_at(out, position)
+}
+
 impl PartialEq for FileRange {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.file, &other.file)
             && self.position == other.position
             && self.len == other.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_evicted_is_seen_and_brought_back() {
+        let len = 3 * PIECE + 5;
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![7; len], 0).unwrap();
+        file.sync_all().unwrap();
+        let whole = FileRange {
+            file: Arc::new(file),
+            position: 0,
+            len,
+        };
+        assert_eq!(whole.cached(), PIECE);
+        rustix::fs::fadvise(&*whole.file, 0, None, Advice::DontNeed).unwrap();
+        let nowait = rustix::io::preadv2(
+            &*whole.file,
+            &mut [IoSliceMut::new(&mut [0])],
+            0,
+            ReadWriteFlags::NOWAIT,
+        );
+        if nowait == Err(Errno::OPNOTSUPP) {
+            // It is in memory, and stays there.
+            assert_eq!(whole.cached(), PIECE);
+            return;
+        }
+        assert_eq!(whole.cached(), 0);
+        let (first, rest) = whole.split();
+        first.warm();
+        assert_eq!((whole.cached(), rest.position), (PIECE, PIECE as u64));
+        // What lies behind is another piece; the last has five bytes.
+        let last = rest.split().1.split().1;
+        assert_eq!((last.len, last.cached()), (5, 0));
+        last.warm();
+        assert_eq!(last.cached(), 5);
+        assert_eq!(last.split().1.cached(), 0);
     }
 }

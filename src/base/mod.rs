@@ -1,5 +1,6 @@
-//! Words everybody uses: identities, offsets, time, supervised tasks. Uses nothing else of this crate.
+//! Words everybody uses: identities, offsets, time, stretches of files, threads for disks. Uses nothing else of this crate.
 
+pub mod disk_pool;
 pub mod file_range;
 pub mod ids;
 pub mod time;

@@ -13,6 +13,7 @@ use super::listeners::{Listeners, Wanted};
 use super::log_dirs::{Fatal, LogDirs};
 use super::{Broker, StartError, adopt, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
+use crate::base::disk_pool::DiskPool;
 use crate::base::time::Clock;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
@@ -230,6 +231,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             groups,
             txns,
+            disk: DiskPool::new(config.settings.int("num.io.threads").max(1) as usize),
             clock,
             config: Arc::clone(&config),
         });

@@ -13,6 +13,9 @@ use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 
+use super::error::Cold;
+use crate::base::file_range::{FileRange, Reach, read_at};
+
 /// A step that changes what a disk holds, or asks for it.
 #[derive(Debug)]
 pub enum Step<'a> {
@@ -29,6 +32,8 @@ pub enum Step<'a> {
     /// What is read from now on is what the disk has.
     Evict(&'a Path),
     Read(&'a Path),
+    /// What the page cache has of the file is read; `WouldBlock` says that it has nothing there.
+    Look(&'a Path),
 }
 
 /// What becomes of a step.
@@ -156,6 +161,37 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<File> {
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     ask(&Step::Read(path))?;
     fs::read(path)
+}
+
+/// Reads at `position`, within a stretch of the file, until `out` is full or the file ends; gives how much that was.
+///
+/// Errors: with [`Reach::Cache`], `WouldBlock` with the stretch in it: more of it will be asked for next.
+#[cfg_attr(test, track_caller)]
+pub fn read_within(
+    stretch: &FileRange,
+    path: &Path,
+    out: &mut [u8],
+    position: u64,
+    reach: Reach,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        let looked = match reach {
+            Reach::Cache => ask(&Step::Look(path)).map(drop),
+            Reach::Disk => Ok(()),
+        };
+        let (rest, position) = (&mut out[filled..], position + filled as u64);
+        match looked.and_then(|()| read_at(&stretch.file, rest, position, reach)) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::Error::new(error.kind(), Cold(stretch.clone())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 #[cfg_attr(test, track_caller)]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
 use crate::wire::error_code::ErrorCode;
 
@@ -73,6 +74,19 @@ pub struct StorageError {
     pub path: PathBuf,
     pub source: io::Error,
 }
+
+impl StorageError {
+    /// What must be read from a disk before the same can be answered from the page cache.
+    pub fn cold(&self) -> Option<&FileRange> {
+        let inner = self.source.get_ref()?;
+        inner.downcast_ref().map(|Cold(range)| range)
+    }
+}
+
+/// The page cache lacks it, and a disk must not be waited for. The inner error of a `WouldBlock`.
+#[derive(Debug, thiserror::Error)]
+#[error("not in the page cache")]
+pub(super) struct Cold(pub FileRange);
 
 /// Gives an I/O error the words that its reader needs.
 pub trait DiskContext<T> {

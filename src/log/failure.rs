@@ -108,13 +108,15 @@ impl DirHealth {
 /// Errors that may be those of a disk.
 pub trait Failure {
     /// The error, if a disk did not do what it was asked. A file with the wrong content is not such an error, nor is a
-    /// batch that is refused.
+    /// batch that is refused, or a read that would have to wait for the disk.
     fn of_disk(&self) -> Option<&StorageError>;
 }
 
 impl Failure for StorageError {
     fn of_disk(&self) -> Option<&StorageError> {
-        (self.source.kind() != io::ErrorKind::InvalidData).then_some(self)
+        let kind = self.source.kind();
+        let of_disk = kind != io::ErrorKind::InvalidData && self.cold().is_none();
+        of_disk.then_some(self)
     }
 }
 

@@ -31,7 +31,7 @@ use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
-use crate::base::file_range::FileRange;
+use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
@@ -864,7 +864,7 @@ impl State {
         }
         if let Some(active) = self.segments.last_mut() {
             let position = active
-                .locate(offset)?
+                .locate(offset, Reach::Disk)?
                 .map_or(active.size, |span| span.position);
             active.truncate(position, offset)?;
             // Or a power cut could put the old batches behind new ones, with checksums that hold.

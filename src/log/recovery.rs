@@ -32,6 +32,7 @@ use super::leader_epoch::LeaderEpochs;
 use super::producer_state::ProducerStates;
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
+use crate::base::file_range::Reach;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
@@ -429,7 +430,7 @@ fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
         .offsets
         .last()?
         .map_or(0, |entry| u64::from(entry.position).min(active.size));
-    while let Some(span) = active.span_at(position)? {
+    while let Some(span) = active.span_at(position, Reach::Disk)? {
         end = span.last_offset + 1;
         position = span.end();
     }
@@ -476,7 +477,7 @@ pub fn replay_producers(
         .saturating_sub(1);
     for segment in &mut segments[first..] {
         let mut next = if segment.size > 0 {
-            segment.locate(from)?
+            segment.locate(from, Reach::Disk)?
         } else {
             None
         };
@@ -485,7 +486,7 @@ pub fn replay_producers(
             if span.magic == MAGIC_V2 {
                 found |= replay_batch(states, segment, &span)?;
             }
-            next = segment.span_at(span.end())?;
+            next = segment.span_at(span.end(), Reach::Disk)?;
         }
         if found {
             // The segment may be one that no later flush looks at.
@@ -506,11 +507,11 @@ fn replay_batch(
         size: super::segment::read_size_for_header(span.size as u64),
         ..*span
     };
-    let Ok(header) = BatchHeader::parse(&segment.read(&head)?) else {
+    let Ok(header) = BatchHeader::parse(&segment.read(&head, Reach::Disk)?) else {
         return Ok(false);
     };
     let marker = match header.is_control() {
-        true => transaction_marker(&header, &segment.read(span)?),
+        true => transaction_marker(&header, &segment.read(span, Reach::Disk)?),
         false => None,
     };
     if let Some(aborted) = states.take_in(&header, marker)

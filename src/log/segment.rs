@@ -15,6 +15,7 @@ use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
 use super::settings::LogSettings;
+use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
@@ -23,6 +24,8 @@ use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, M
 const RECENT_BATCHES: usize = 64;
 /// Bytes between index entries of rewritten segments.
 const DEFAULT_INDEX_INTERVAL: u64 = 4096;
+/// What follows a batch that is looked for, and will be asked for next.
+const AHEAD: u64 = 64 << 10;
 /// Below this a message of the old formats cannot be.
 const SMALLEST_MESSAGE: i32 = 14;
 
@@ -302,8 +305,16 @@ impl Segment {
 
     /// The newest timestamp of the segment and the last offset of its batch, as far as it and the time index know.
     pub fn newest_timestamp(&mut self) -> Result<Option<(Timestamp, Offset)>, StorageError> {
+        self.newest_timestamp_within(Reach::Disk)
+    }
+
+    /// The same as far as `reach` allows.
+    pub fn newest_timestamp_within(
+        &mut self,
+        reach: Reach,
+    ) -> Result<Option<(Timestamp, Offset)>, StorageError> {
         if self.newest.is_none() && !self.times.is_empty() {
-            let last = self.times.last()?;
+            let last = self.times.last_within(reach)?;
             self.newest = last.map(|last| {
                 (
                     last.timestamp,
@@ -318,7 +329,9 @@ impl Segment {
     pub fn first_timestamp(&mut self) -> Result<Option<Timestamp>, StorageError> {
         if self.first_timestamp.is_none() {
             // It was written before the log was opened.
-            let first = self.span_at(0)?.map(|first| first.max_timestamp);
+            let first = self
+                .span_at(0, Reach::Disk)?
+                .map(|first| first.max_timestamp);
             self.first_timestamp = first.filter(|at| *at >= 0);
         }
         Ok(self.first_timestamp)
@@ -366,20 +379,26 @@ impl Segment {
     }
 
     /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.
-    pub fn span_at(&mut self, position: u64) -> Result<Option<Span>, StorageError> {
+    pub fn span_at(&mut self, position: u64, reach: Reach) -> Result<Option<Span>, StorageError> {
         if position >= self.size {
             return Ok(None);
         }
         let mut head = [0; HEADER_SIZE];
-        let read = read_at_most(&*self.file()?, &mut head, position).at("read", &self.path)?;
+        let ahead = FileRange {
+            file: self.file()?,
+            position,
+            len: (self.size - position).min(AHEAD) as usize,
+        };
+        let read = disk::read_within(&ahead, &self.path, &mut head, position, reach)
+            .at("read", &self.path)?;
         let span = Span::parse(&head[..read], position);
         Ok(span.filter(|span| span.end() <= self.size))
     }
 
     /// The first batch whose last offset is at or above `offset`.
-    pub fn locate(&mut self, offset: Offset) -> Result<Option<Span>, StorageError> {
-        let mut position = self.position_before(offset)?;
-        while let Some(span) = self.span_at(position)? {
+    pub fn locate(&mut self, offset: Offset, reach: Reach) -> Result<Option<Span>, StorageError> {
+        let mut position = self.position_before(offset, reach)?;
+        while let Some(span) = self.span_at(position, reach)? {
             if span.last_offset >= offset {
                 return Ok(Some(span));
             }
@@ -389,7 +408,7 @@ impl Segment {
     }
 
     /// A position at or before the batch that holds `offset`, as near as memory and the index know.
-    fn position_before(&self, offset: Offset) -> Result<u64, StorageError> {
+    fn position_before(&self, offset: Offset, reach: Reach) -> Result<u64, StorageError> {
         let near = self.recent.partition_point(|&(last, _)| last < offset);
         if let Some(&(_, position)) = self.recent.get(near)
             && near > 0
@@ -399,18 +418,24 @@ impl Segment {
         let relative = offset - self.base_offset;
         let entry = self
             .offsets
-            .last_where(|entry| i64::from(entry.relative_offset) <= relative)?;
+            .last_where(|entry| i64::from(entry.relative_offset) <= relative, reach)?;
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
     /// The first batch with a record at or after `timestamp`.
-    pub fn locate_timestamp(&mut self, timestamp: Timestamp) -> Result<Option<Span>, StorageError> {
-        let entry = self.times.last_where(|entry| entry.timestamp < timestamp)?;
+    pub fn locate_timestamp(
+        &mut self,
+        timestamp: Timestamp,
+        reach: Reach,
+    ) -> Result<Option<Span>, StorageError> {
+        let entry = self
+            .times
+            .last_where(|entry| entry.timestamp < timestamp, reach)?;
         let from = entry.map_or(self.base_offset, |entry| {
             self.base_offset + i64::from(entry.relative_offset)
         });
-        let mut position = self.position_before(from)?;
-        while let Some(span) = self.span_at(position)? {
+        let mut position = self.position_before(from, reach)?;
+        while let Some(span) = self.span_at(position, reach)? {
             if span.max_timestamp >= timestamp {
                 return Ok(Some(span));
             }
@@ -420,11 +445,18 @@ impl Segment {
     }
 
     /// The bytes of a batch.
-    pub fn read(&mut self, span: &Span) -> Result<Bytes, StorageError> {
+    pub fn read(&mut self, span: &Span, reach: Reach) -> Result<Bytes, StorageError> {
         let mut bytes = vec![0; span.size];
-        self.file()?
-            .read_exact_at(&mut bytes, span.position)
+        let whole = FileRange {
+            file: self.file()?,
+            position: span.position,
+            len: span.size,
+        };
+        let read = disk::read_within(&whole, &self.path, &mut bytes, span.position, reach)
             .at("read", &self.path)?;
+        if read < bytes.len() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", &self.path);
+        }
         Ok(Bytes::from(bytes))
     }
 

@@ -1,5 +1,6 @@
 //! A log as its users see it: appended, read, rolled, cut, stopped and found again.
 
+mod cold;
 mod crashes;
 mod disk;
 mod lessons;
@@ -20,6 +21,7 @@ use super::partition_log::{Appended, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
+use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 
 use crate::wire::batch::BatchError;
@@ -218,7 +220,7 @@ fn times_are_found_across_segments() {
     let log = create(dir.path(), small());
     fill(&log);
     let find = |timestamp| {
-        log.find_timestamp(timestamp, Offset::MAX)
+        log.find_timestamp(timestamp, Offset::MAX, Reach::Disk)
             .unwrap()
             .map(|found| found.offset)
     };
@@ -227,7 +229,7 @@ fn times_are_found_across_segments() {
     assert_eq!(find(502), Some(2));
     assert_eq!(find(690), Some(38));
     assert_eq!(find(10_000), None);
-    let newest = log.find_newest().unwrap().unwrap();
+    let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (79, 891));
 }
 
@@ -466,7 +468,7 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
             before.iter().map(|record| record.0).collect::<Vec<_>>(),
             Vec::from_iter(0..60)
         );
-        let found = log.find_timestamp(1_031, Offset::MAX).unwrap();
+        let found = log.find_timestamp(1_031, Offset::MAX, Reach::Disk).unwrap();
         assert_eq!(
             found.map(|found| (found.offset, found.timestamp)),
             (magic > 0).then_some((31, 1_031))
@@ -601,7 +603,11 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     let late = log.append_alone(&batch(NOW, &["v"]), 0, Origin::Client, NOW);
     assert_eq!(late.unwrap_err().code(), ErrorCode::NotLeaderOrFollower);
     assert!(log.read(0, 1_000, ReadEnd::LogEnd, true).is_err());
-    assert!(log.flush(NOW).is_err() && log.retain(NOW).is_err() && log.find_newest().is_err());
+    assert!(
+        log.flush(NOW).is_err()
+            && log.retain(NOW).is_err()
+            && log.find_newest(Reach::Disk).is_err()
+    );
     assert!(deleted.is_online());
 
     // But one whose directory is taken away under it is.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::manager::ReplicaManager;
 use super::partition::Partition;
+use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::log::error::ReadError;
 use crate::log::partition_log::{ReadEnd, ReadPlan};
 use crate::wire::error_code::ErrorCode;
 
@@ -32,6 +34,8 @@ pub struct Limits {
     pub as_replica: bool,
     /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
     pub hard_limit: bool,
+    /// Whether its plan may wait for a disk.
+    pub reach: Reach,
 }
 
 /// What one partition gives.
@@ -45,6 +49,8 @@ pub enum Outcome {
         plan: ReadPlan,
     },
     Failed(ErrorCode, Option<Arc<Partition>>),
+    /// Nothing can be said before this is in the page cache.
+    Cold(FileRange),
 }
 
 /// The outcome of every wanted partition, in order, and how many record bytes they have in all.
@@ -55,6 +61,22 @@ pub struct Fetched {
     /// Whether the answer must not wait: an error, or a log that diverged.
     pub urgent: bool,
     pub partitions: Vec<Arc<Partition>>,
+}
+
+impl Fetched {
+    pub fn is_cold(&self) -> bool {
+        let mut outcomes = self.outcomes.iter();
+        outcomes.any(|outcome| matches!(outcome, Outcome::Cold(_)))
+    }
+
+    /// What the page cache lacks before this can be a whole answer.
+    pub fn cold(&self) -> Vec<FileRange> {
+        let cold = self.outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Cold(range) => Some(range.clone()),
+            _ => None,
+        });
+        cold.collect()
+    }
 }
 
 /// Plans one round of reading.
@@ -82,6 +104,7 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
                 left = left.saturating_sub(len);
             }
             Outcome::Diverged { .. } | Outcome::Failed(..) => fetched.urgent = true,
+            Outcome::Cold(_) => {}
         }
         fetched.outcomes.push(outcome);
     }
@@ -126,33 +149,41 @@ fn read_one(
         };
         if let Some((epoch, end_offset)) = diverged {
             let at = partition.log.watermarks().log_start;
-            return match partition.log.read(at, 0, end, false) {
+            return match partition.log.read_within(at, 0, end, false, limits.reach) {
                 Ok(plan) => Outcome::Diverged {
                     epoch,
                     end_offset,
                     plan,
                 },
-                Err(error) => Outcome::Failed(error.code(), Some(partition)),
+                Err(error) => failed(error, partition),
             };
         }
     }
     // The first partition with data sends at least one batch, so that a batch beyond all limits can be consumed.
     let at_least_one = if limits.hard_limit { left > 0 } else { first };
-    match partition.log.read(
+    let planned = partition.log.read_within(
         want.fetch_offset,
         want.max_bytes.min(left),
         end,
         at_least_one,
-    ) {
-        Ok(plan) => {
-            seen.push(Arc::clone(&partition));
-            Outcome::Read(plan)
-        }
-        Err(error) => {
-            if error.code() == ErrorCode::KafkaStorageError {
-                tracing::error!(partition = %partition.log.partition(), %error, "a read failed");
-            }
-            Outcome::Failed(error.code(), Some(partition))
-        }
+        limits.reach,
+    );
+    let outcome = match planned {
+        Ok(plan) => Outcome::Read(plan),
+        Err(error) => failed(error, Arc::clone(&partition)),
+    };
+    if matches!(outcome, Outcome::Read(_) | Outcome::Cold(_)) {
+        seen.push(partition);
     }
+    outcome
+}
+
+fn failed(error: ReadError, partition: Arc<Partition>) -> Outcome {
+    if let ReadError::Storage(error) = &error {
+        if let Some(range) = error.cold() {
+            return Outcome::Cold(range.clone());
+        }
+        tracing::error!(partition = %partition.log.partition(), %error, "a read failed");
+    }
+    Outcome::Failed(error.code(), Some(partition))
 }

@@ -18,10 +18,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::memory::{RequestMemory, Share};
-use super::output::Output;
+use super::output::{Output, Written};
 use crate::api::context::ConnectionInfo;
 use crate::api::dispatch::{Dispatched, Encoded, dispatch, may_be_overtaken};
 use crate::api::services::Services;
+use crate::base::file_range::FileRange;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
 const IN_FLIGHT_MAX: usize = 128;
@@ -82,6 +83,7 @@ pub async fn serve(
         hint: FIRST_READ,
         slots: VecDeque::new(),
         output: Output::default(),
+        warming: None,
     };
     if let Some(reason) = connection.run().await {
         tracing::info!(
@@ -103,6 +105,8 @@ struct Connection {
     /// The last of the slots must be answered before the next request is handled.
     blocked: bool,
     output: Output,
+    /// Reads what the output sends next from its disk; gives how much that is.
+    warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
     share: Share,
     /// When the last bytes came.
     heard: Instant,
@@ -115,10 +119,13 @@ impl Connection {
                 return Some(reason);
             }
             self.collect_answers();
-            match self.output.write(&self.stream) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return broken(&error),
+            if self.warming.is_none() {
+                match self.output.write(&self.stream) {
+                    Ok(Written::Everything) => {}
+                    Ok(Written::Until(cold)) => self.warm(&cold),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return broken(&error),
+                }
             }
             if self.slots.is_empty() {
                 // What a waiting request let pass comes first.
@@ -163,7 +170,13 @@ impl Connection {
             if let Poll::Ready(result) = self.poll_answer(cx) {
                 return Poll::Ready(result.map(|()| Woken::Progress).map_err(Some));
             }
-            if !self.output.is_empty()
+            if let Some(warming) = &mut self.warming {
+                if let Poll::Ready(len) = warming.as_mut().poll(cx) {
+                    self.warming = None;
+                    self.output.warmed(len);
+                    return Poll::Ready(Ok(Woken::Progress));
+                }
+            } else if !self.output.is_empty()
                 && let Poll::Ready(result) = self.stream.poll_write_ready(cx)
             {
                 return Poll::Ready(
@@ -187,6 +200,21 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// Has the next piece of a file read from its disk, by a thread that serves nobody, and the one behind it begun.
+    fn warm(&mut self, cold: &FileRange) {
+        let (next, rest) = cold.split();
+        let disk = self.services.disk.clone();
+        self.warming = Some(Box::pin(async move {
+            let (len, after) = (next.len, rest.split().0);
+            let read = move || {
+                next.warm();
+                after.will_be_read();
+            };
+            disk.run(read).await;
+            len
+        }));
     }
 
     /// Polls the answer at the front: only it can be sent next.

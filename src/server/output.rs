@@ -8,12 +8,11 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::base::file_range::FileRange;
 use crate::wire::codec::Part;
 
 /// Buffers handed to one vectored write.
 const SLICES_MAX: usize = 32;
-/// What one sendfile call is asked for at most; the kernel cuts at about 2 GiB anyway.
-const SENDFILE_MAX: usize = 1 << 30;
 
 /// Parts that wait to be written, in order.
 #[derive(Debug, Default)]
@@ -21,6 +20,16 @@ pub struct Output {
     parts: VecDeque<Part>,
     /// Of the parts that are bytes.
     memory: usize,
+    /// How much of the file in front may be sent without another look at the page cache.
+    cached: usize,
+}
+
+/// How far writing came.
+#[derive(Debug, PartialEq)]
+pub enum Written {
+    Everything,
+    /// The next part must be read from a disk first: whoever sends it waits.
+    Until(FileRange),
 }
 
 impl Output {
@@ -44,14 +53,25 @@ impl Output {
         self.parts.is_empty()
     }
 
+    /// Sends the file in front as it is, cold or not: it has been brought into the page cache.
+    pub fn warmed(&mut self, len: usize) {
+        self.cached = len;
+    }
+
     /// Writes as much as the socket takes now. `WouldBlock` when it takes nothing more.
-    pub fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+    pub fn write(&mut self, stream: &TcpStream) -> io::Result<Written> {
         while let Some(front) = self.parts.front() {
             let written = match front {
                 Part::Bytes(_) => self.write_bytes(stream)?,
                 Part::File(range) => {
+                    if self.cached == 0 {
+                        self.cached = range.cached();
+                    }
+                    if self.cached == 0 {
+                        return Ok(Written::Until(range.clone()));
+                    }
                     let mut offset = range.position;
-                    let len = range.len.min(SENDFILE_MAX);
+                    let len = range.len.min(self.cached);
                     stream.try_io(Interest::WRITABLE, || {
                         Ok(rustix::fs::sendfile(
                             stream.as_fd(),
@@ -68,7 +88,7 @@ impl Output {
             }
             self.advance(written);
         }
-        Ok(())
+        Ok(Written::Everything)
     }
 
     fn write_bytes(&self, stream: &TcpStream) -> io::Result<usize> {
@@ -104,6 +124,7 @@ impl Output {
             if written >= len {
                 written -= len;
                 self.parts.pop_front();
+                self.cached = 0;
                 continue;
             }
             match front {
@@ -111,6 +132,7 @@ impl Output {
                 Part::File(range) => {
                     range.position += written as u64;
                     range.len -= written;
+                    self.cached = self.cached.saturating_sub(written);
                 }
             }
             written = 0;

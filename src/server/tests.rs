@@ -473,3 +473,39 @@ async fn a_client_that_does_not_read_is_not_read_from() {
     assert!(sent.is_err());
     assert!(node.connect().await.is_alive().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_answer_is_the_same_as_a_warm_one() {
+    let node = Node::start(&[("log.segment.bytes", "2000000")]).await;
+    let mut client = node.with_topics(&["t"]).await;
+    for value in 0..10 {
+        let request = produce("t", -1, &[value; 900_000]);
+        client.send(&frame(1, 7, &request)).await;
+        client.answer().await;
+    }
+    let mut answers = Vec::new();
+    for evicted in [false, true] {
+        if evicted {
+            let dir = node._dir.path().join("data/t-0");
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let file = std::fs::File::open(entry.unwrap().path()).unwrap();
+                file.sync_all().unwrap();
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            }
+        }
+        for offset in 0..10 {
+            let mut all = fetch("t", offset, Duration::ZERO);
+            all.topics[0].partitions[0].partition_max_bytes = 10_000_000;
+            client.send(&frame(2, 4, &all)).await;
+        }
+        let mut read = Vec::new();
+        for _ in 0..10 {
+            let (_, mut body) = client.answer().await;
+            let len = body.remaining();
+            assert!(len > 900_000);
+            read.push(body.take(len).unwrap());
+        }
+        answers.push(read);
+    }
+    assert!(answers[0] == answers[1]);
+}

@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use super::fetch_conversion;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::services::Services;
+use crate::base::file_range::Reach;
 use crate::base::ids::Uuid;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
@@ -101,6 +103,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         by_id,
         as_replica: request.replica_id.max(request.replica_state.replica_id) >= 0,
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
+        reach: Reach::Cache,
     };
     // More than may be sent is never there.
     let min_bytes = (request.min_bytes.max(0) as usize).min(limits.max_bytes);
@@ -110,16 +113,16 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     }
     let fetched = read(&services.replicas, &begun.wanted, limits);
     let enough = fetched.bytes >= min_bytes || fetched.urgent || begun.wanted.is_empty();
-    if enough || request.max_wait_ms <= 0 {
+    if (enough || request.max_wait_ms <= 0) && !fetched.is_cold() {
         return answer(&context, &begun, fetched).into();
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms as u64);
+    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let partitions = fetched.partitions;
     Reply::later(async move {
         let waiter = Waiter::new(partitions.into_iter().map(Awaited).collect());
         loop {
             // Read after the waiter is known: an append between the first look and now is seen.
-            let fetched = read(&context.services.replicas, &begun.wanted, limits);
+            let fetched = read_warm(&context.services, &begun.wanted, limits).await;
             if fetched.bytes >= min_bytes || fetched.urgent {
                 return answer(&context, &begun, fetched);
             }
@@ -127,11 +130,30 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
                 .await
                 .is_err()
             {
-                let fetched = read(&context.services.replicas, &begun.wanted, limits);
+                let fetched = read_warm(&context.services, &begun.wanted, limits).await;
                 return answer(&context, &begun, fetched);
             }
         }
     })
+}
+
+/// A round of reading for which neither this thread nor, with a log's lock in hand, somebody else waits for a disk.
+pub(super) async fn read_warm(
+    services: &Arc<Services>,
+    wanted: &[Wanted],
+    limits: Limits,
+) -> Fetched {
+    let fetched = read(&services.replicas, wanted, limits);
+    if !fetched.is_cold() {
+        return fetched;
+    }
+    let (theirs, wanted) = (Arc::clone(services), wanted.to_vec());
+    let look = move |reach| {
+        let fetched = read(&theirs.replicas, &wanted, Limits { reach, ..limits });
+        let cold = fetched.cold();
+        (fetched, cold)
+    };
+    services.disk.patiently(look).await.unwrap_or(fetched)
 }
 
 fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchResponse {
@@ -197,6 +219,11 @@ pub(super) fn partition_data(
     outcome: Outcome,
 ) -> PartitionData {
     let (plan, diverging) = match outcome {
+        // Only while the node ends: there is nobody left who could read it.
+        Outcome::Cold(_) => {
+            let failed = Outcome::Failed(ErrorCode::KafkaStorageError, None);
+            return partition_data(context, wanted, failed);
+        }
         Outcome::Read(plan) => (plan, None),
         Outcome::Diverged {
             epoch,

@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::fetch::{partition_data, respond};
+use super::fetch::{partition_data, read_warm, respond};
 use crate::api::context::{Reply, RequestContext};
 use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
-use crate::replica::fetch::{Fetched, Limits, Wanted, read};
+use crate::replica::fetch::{Fetched, Limits, Wanted};
 use crate::replica::fetch_session::Begun;
 use crate::replica::partition::Awaited;
 use crate::replica::purgatory::Waiter;
@@ -61,14 +61,13 @@ pub(super) fn handle(
 ) -> Reply<FetchResponse> {
     let deadline = Instant::now() + wait;
     Reply::later(async move {
-        let replicas = &context.services.replicas;
         // Where each partition is read: beyond what a client of these versions is not shown.
         let mut wanted = begun.wanted.clone();
-        let first = read(replicas, &wanted, limits);
+        let first = read_warm(&context.services, &wanted, limits).await;
         let waiter = Waiter::new(first.partitions.into_iter().map(Awaited).collect());
         let mut expired = wait.is_zero();
         loop {
-            let fetched = read(replicas, &wanted, limits);
+            let fetched = read_warm(&context.services, &wanted, limits).await;
             let due = fetched.bytes >= min_bytes || fetched.urgent || expired;
             if due && fetched.bytes > 0 {
                 let budget = Arc::clone(&context.services.conversions.0);

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
+use crate::log::error::StorageError;
 use crate::replica::partition::Partition;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_offsets::{
@@ -24,6 +26,25 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
 
 pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
+    let (response, cold) = answer(&context, &request, Reach::Cache);
+    if cold.is_empty() {
+        return response.into();
+    }
+    Reply::later(async move {
+        let disk = context.services.disk.clone();
+        let look = move |reach| answer(&context, &request, reach);
+        // Nobody can read only while the node ends.
+        disk.patiently(look).await.unwrap_or(response)
+    })
+}
+
+/// As far as `reach` allows, and what it would have taken besides: those partitions have KAFKA_STORAGE_ERROR.
+fn answer(
+    context: &RequestContext,
+    request: &ListOffsetsRequest,
+    reach: Reach,
+) -> (ListOffsetsResponse, Vec<FileRange>) {
+    let mut cold = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut seen = BTreeMap::new();
@@ -53,7 +74,14 @@ pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<Lis
                     .replicas
                     .partition(&topic.name, asked.partition_index)
                     .and_then(|partition| {
-                        find(&context, &partition, asked, request.isolation_level)
+                        find(
+                            context,
+                            &partition,
+                            asked,
+                            request.isolation_level,
+                            reach,
+                            &mut cold,
+                        )
                     });
                 match answered {
                     Ok(answer) => answer,
@@ -70,11 +98,11 @@ pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<Lis
             partitions,
         });
     }
-    ListOffsetsResponse {
+    let response = ListOffsetsResponse {
         topics,
         ..Default::default()
-    }
-    .into()
+    };
+    (response, cold)
 }
 
 fn find(
@@ -82,6 +110,8 @@ fn find(
     partition: &Partition,
     asked: &ListOffsetsPartition,
     isolation: i8,
+    reach: Reach,
+    cold: &mut Vec<FileRange>,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     partition.check_epoch(asked.current_leader_epoch)?;
     let since = match asked.timestamp {
@@ -100,7 +130,11 @@ fn find(
     } else {
         marks.high_watermark
     };
-    let storage = |error: crate::log::error::StorageError| {
+    let storage = |error: StorageError| {
+        if let Some(range) = error.cold() {
+            cold.push(range.clone());
+            return ErrorCode::KafkaStorageError;
+        }
         tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
         ErrorCode::KafkaStorageError
     };
@@ -113,7 +147,7 @@ fn find(
         LATEST_TIERED => (-1, -1),
         EARLIEST_PENDING_UPLOAD => (-1, -1),
         NEWEST => {
-            let found = partition.log.find_newest().map_err(storage)?;
+            let found = partition.log.find_newest(reach).map_err(storage)?;
             found
                 .filter(|found| found.offset < end)
                 .map_or((-1, -1), |found| (found.offset, found.timestamp))
@@ -121,7 +155,7 @@ fn find(
         timestamp => {
             let found = partition
                 .log
-                .find_timestamp(timestamp, end)
+                .find_timestamp(timestamp, end, reach)
                 .map_err(storage)?;
             found.map_or((-1, -1), |found| (found.offset, found.timestamp))
         }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::base::file_range::{FileRange, Reach};
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 
@@ -68,35 +69,48 @@ impl<E: Entry> SparseFile<E> {
     }
 
     pub fn last(&self) -> Result<Option<E>, StorageError> {
+        self.last_within(Reach::Disk)
+    }
+
+    /// The same as far as `reach` allows.
+    pub fn last_within(&self, reach: Reach) -> Result<Option<E>, StorageError> {
         match (self.pending.last(), self.written.checked_sub(1)) {
             (Some(entry), _) => Ok(Some(*entry)),
-            (None, Some(index)) => Reading::open(self)?.get(index).map(Some),
+            (None, Some(index)) => Reading::open(self, reach)?.get(index).map(Some),
             (None, None) => Ok(None),
         }
     }
 
     /// The last entry for which `before` holds; `before` is true for a prefix of the entries.
-    pub fn last_where(&self, before: impl Fn(&E) -> bool) -> Result<Option<E>, StorageError> {
+    pub fn last_where(
+        &self,
+        before: impl Fn(&E) -> bool,
+        reach: Reach,
+    ) -> Result<Option<E>, StorageError> {
         if let Some(index) = self.pending.partition_point(&before).checked_sub(1) {
             return Ok(Some(self.pending[index]));
         }
         if self.written == 0 {
             return Ok(None);
         }
-        let reading = Reading::open(self)?;
+        let reading = Reading::open(self, reach)?;
         reading
-            .partition_point(self.written, before)?
+            .partition_point(before)?
             .checked_sub(1)
             .map(|index| reading.get(index))
             .transpose()
     }
 
     /// The first entry for which `before` does not hold; `before` is true for a prefix of the entries.
-    pub fn first_where_not(&self, before: impl Fn(&E) -> bool) -> Result<Option<E>, StorageError> {
+    pub fn first_where_not(
+        &self,
+        before: impl Fn(&E) -> bool,
+        reach: Reach,
+    ) -> Result<Option<E>, StorageError> {
         let pending = self.pending.partition_point(&before);
         if pending == 0 && self.written > 0 {
-            let reading = Reading::open(self)?;
-            let index = reading.partition_point(self.written, before)?;
+            let reading = Reading::open(self, reach)?;
+            let index = reading.partition_point(before)?;
             if index < self.written {
                 return reading.get(index).map(Some);
             }
@@ -106,11 +120,15 @@ impl<E: Entry> SparseFile<E> {
 
     /// Every entry, in order.
     pub fn all(&self) -> Result<Vec<E>, StorageError> {
+        self.all_within(Reach::Disk)
+    }
+
+    /// The same as far as `reach` allows.
+    pub fn all_within(&self, reach: Reach) -> Result<Vec<E>, StorageError> {
         let mut entries = Vec::with_capacity(self.len());
         if self.written > 0 {
             let mut bytes = vec![0; self.written * E::SIZE];
-            let file = disk::open(&self.path).at("open", &self.path)?;
-            file.read_exact_at(&mut bytes, 0).at("read", &self.path)?;
+            Reading::open(self, reach)?.read(&mut bytes, 0)?;
             entries.extend(bytes.chunks_exact(E::SIZE).map(E::read));
         }
         entries.extend_from_slice(&self.pending);
@@ -172,29 +190,26 @@ impl<E: Entry> SparseFile<E> {
     }
 }
 
+/// The entries on disk, looked up without reading them all.
 struct Reading<'a, E> {
-    file: File,
-    path: &'a Path,
-    entries: std::marker::PhantomData<E>,
+    file: Arc<File>,
+    sparse: &'a SparseFile<E>,
+    reach: Reach,
 }
 
 impl<'a, E: Entry> Reading<'a, E> {
-    fn open(sparse: &'a SparseFile<E>) -> Result<Self, StorageError> {
+    fn open(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let file = disk::open(&sparse.path).at("open", &sparse.path)?;
         Ok(Self {
-            file,
-            path: &sparse.path,
-            entries: std::marker::PhantomData,
+            file: Arc::new(file),
+            sparse,
+            reach,
         })
     }
 
-    /// How many of the first `count` entries `before` holds for.
-    fn partition_point(
-        &self,
-        count: usize,
-        before: impl Fn(&E) -> bool,
-    ) -> Result<usize, StorageError> {
-        let (mut low, mut high) = (0, count);
+    /// How many of the entries `before` holds for.
+    fn partition_point(&self, before: impl Fn(&E) -> bool) -> Result<usize, StorageError> {
+        let (mut low, mut high) = (0, self.sparse.written);
         while low < high {
             let middle = low.midpoint(high);
             if before(&self.get(middle)?) {
@@ -209,9 +224,23 @@ impl<'a, E: Entry> Reading<'a, E> {
     fn get(&self, index: usize) -> Result<E, StorageError> {
         let mut bytes = [0; 64];
         let bytes = &mut bytes[..E::SIZE];
-        self.file
-            .read_exact_at(bytes, (index * E::SIZE) as u64)
-            .at("read", self.path)?;
+        self.read(bytes, (index * E::SIZE) as u64)?;
         Ok(E::read(bytes))
+    }
+
+    fn read(&self, out: &mut [u8], position: u64) -> Result<(), StorageError> {
+        // Other entries will be asked for next.
+        let whole = FileRange {
+            file: Arc::clone(&self.file),
+            position: 0,
+            len: self.sparse.written * E::SIZE,
+        };
+        let path = &self.sparse.path;
+        let read = disk::read_within(&whole, path, out, position, self.reach).at("read", path)?;
+        let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        (read == out.len())
+            .then_some(())
+            .ok_or_else(missing)
+            .at("read", path)
     }
 }

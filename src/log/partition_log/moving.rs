@@ -212,7 +212,7 @@ impl State {
             aborted: None,
         };
         if from < end {
-            let planned = self.plan(from, max_bytes, end, true, &mut plan);
+            let planned = self.plan(from, max_bytes, end, true, Reach::Disk, &mut plan);
             planned.map_err(|error| match error {
                 ReadError::Storage(error) => error,
                 refused @ ReadError::OutOfRange { .. } => malformed(&self.dir, refused.to_string()),

@@ -15,6 +15,18 @@ impl PartitionLog {
         end: ReadEnd,
         at_least_one: bool,
     ) -> Result<ReadPlan, ReadError> {
+        self.read_within(from, max_bytes, end, at_least_one, Reach::Disk)
+    }
+
+    /// The same as far as `reach` allows: the log's lock, which appends need, is held meanwhile. Errors: also what is cold.
+    pub fn read_within(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        end: ReadEnd,
+        at_least_one: bool,
+        reach: Reach,
+    ) -> Result<ReadPlan, ReadError> {
         let mut state = self.state.lock();
         let watermarks = state.watermarks();
         if from < watermarks.log_start || from > watermarks.log_end {
@@ -38,29 +50,30 @@ impl PartitionLog {
         };
         if from < limit {
             state.check_health()?;
-            let planned = state.plan(from, max_bytes, limit, at_least_one, &mut plan);
+            let planned = state.plan(from, max_bytes, limit, at_least_one, reach, &mut plan);
             state.watch(planned)?;
         }
         Ok(plan)
     }
 
-    /// The first record at or after `timestamp`, below `end`.
+    /// The first record at or after `timestamp`, below `end`, as far as `reach` allows.
     pub fn find_timestamp(
         &self,
         timestamp: Timestamp,
         end: Offset,
+        reach: Reach,
     ) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
         state.check_health()?;
-        let found = state.find_timestamp(timestamp, end);
+        let found = state.find_timestamp(timestamp, end, reach);
         state.watch(found)
     }
 
-    /// The record with the newest timestamp; of several, the first.
-    pub fn find_newest(&self) -> Result<Option<FoundOffset>, StorageError> {
+    /// The record with the newest timestamp; of several, the first. As far as `reach` allows.
+    pub fn find_newest(&self, reach: Reach) -> Result<Option<FoundOffset>, StorageError> {
         let mut state = self.state.lock();
         state.check_health()?;
-        let found = state.find_newest();
+        let found = state.find_newest(reach);
         state.watch(found)
     }
 }
@@ -70,30 +83,30 @@ impl State {
         &mut self,
         timestamp: Timestamp,
         end: Offset,
+        reach: Reach,
     ) -> Result<Option<FoundOffset>, StorageError> {
         let log_start = self.log_start;
         for segment in &mut self.segments {
-            let mut next = segment.locate_timestamp(timestamp)?;
+            let mut next = segment.locate_timestamp(timestamp, reach)?;
             while let Some(span) = next {
                 if span.base_offset >= end {
                     return Ok(None);
                 }
-                let found = first_record(segment, &span, |offset, at| {
-                    at >= timestamp && offset >= log_start
-                })?;
+                let wanted = |offset, at| at >= timestamp && offset >= log_start;
+                let found = first_record(segment, &span, reach, wanted)?;
                 if let Some(found) = found {
                     return Ok((found.offset < end).then_some(found));
                 }
-                next = segment.span_at(span.end())?;
+                next = segment.span_at(span.end(), reach)?;
             }
         }
         Ok(None)
     }
 
-    fn find_newest(&mut self) -> Result<Option<FoundOffset>, StorageError> {
+    fn find_newest(&mut self, reach: Reach) -> Result<Option<FoundOffset>, StorageError> {
         let mut newest: Option<(Timestamp, usize)> = None;
         for (index, segment) in self.segments.iter_mut().enumerate() {
-            if let Some((timestamp, _)) = segment.newest_timestamp()?
+            if let Some((timestamp, _)) = segment.newest_timestamp_within(reach)?
                 && newest.is_none_or(|(best, _)| timestamp > best)
             {
                 newest = Some((timestamp, index));
@@ -103,12 +116,12 @@ impl State {
             return Ok(None);
         };
         let segment = &mut self.segments[index];
-        let mut next = segment.locate_timestamp(timestamp)?;
+        let mut next = segment.locate_timestamp(timestamp, reach)?;
         while let Some(span) = next {
-            if let Some(found) = first_record(segment, &span, |_, at| at >= timestamp)? {
+            if let Some(found) = first_record(segment, &span, reach, |_, at| at >= timestamp)? {
                 return Ok(Some(found));
             }
-            next = segment.span_at(span.end())?;
+            next = segment.span_at(span.end(), reach)?;
         }
         Ok(None)
     }
@@ -119,6 +132,7 @@ impl State {
         max_bytes: usize,
         limit: Offset,
         at_least_one: bool,
+        reach: Reach,
         plan: &mut ReadPlan,
     ) -> Result<(), ReadError> {
         let mut index = self
@@ -129,7 +143,7 @@ impl State {
             let Some(segment) = self.segments.get_mut(index) else {
                 return Ok(());
             };
-            match segment.locate(from)? {
+            match segment.locate(from, reach)? {
                 Some(span) => break span,
                 // Compaction may have emptied the rest of this segment.
                 None => index += 1,
@@ -144,7 +158,7 @@ impl State {
             segment.size
         } else {
             segment
-                .locate(limit)?
+                .locate(limit, reach)?
                 .map_or(segment.size, |span| span.position)
         };
         let available = end.saturating_sub(span.position) as usize;
@@ -171,8 +185,8 @@ impl State {
                 .iter()
                 .all(|segment| segment.aborted.is_empty());
             if !none {
-                let upper = self.beyond(index, span.position + len as u64)?;
-                plan.aborted = Some(self.aborted_between(index, from, upper)?);
+                let upper = self.beyond(index, span.position + len as u64, reach)?;
+                plan.aborted = Some(self.aborted_between(index, from, upper, reach)?);
             }
         }
         Ok(())
@@ -180,11 +194,11 @@ impl State {
 
     /// An offset beyond everything before `position` of a segment, as near as the index knows: that is how far Apache
     /// Kafka looks for aborted transactions.
-    fn beyond(&self, index: usize, position: u64) -> Result<Offset, StorageError> {
+    fn beyond(&self, index: usize, position: u64, reach: Reach) -> Result<Offset, StorageError> {
         let segment = &self.segments[index];
         let entry = segment
             .offsets
-            .first_where_not(|entry| u64::from(entry.position) < position)?;
+            .first_where_not(|entry| u64::from(entry.position) < position, reach)?;
         Ok(match entry {
             Some(entry) => segment.base_offset + i64::from(entry.relative_offset),
             None => self
@@ -200,13 +214,14 @@ impl State {
         first: usize,
         from: Offset,
         upper: Offset,
+        reach: Reach,
     ) -> Result<Vec<AbortedTransaction>, StorageError> {
         let mut found = Vec::new();
         for segment in &self.segments[first..] {
             if segment.aborted.is_empty() {
                 continue;
             }
-            for entry in segment.aborted.all()? {
+            for entry in segment.aborted.all_within(reach)? {
                 if entry.last_offset >= from && entry.first_offset < upper {
                     found.push(entry);
                 }
@@ -223,9 +238,10 @@ impl State {
 fn first_record(
     segment: &mut Segment,
     span: &Span,
+    reach: Reach,
     wanted: impl Fn(Offset, Timestamp) -> bool,
 ) -> Result<Option<FoundOffset>, StorageError> {
-    let bytes = segment.read(span)?;
+    let bytes = segment.read(span, reach)?;
     let Ok(header) = BatchHeader::parse(&bytes) else {
         return Ok(first_old_record(&bytes, wanted));
     };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::disk::{Dice, Fault, LEFT_OUT, LyingDisk, SITES};
 use super::*;
+use crate::base::file_range::Reach;
 use crate::base::ids::{LeaderEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
@@ -680,7 +681,10 @@ impl Story {
                 .iter()
                 .find(|(offset, (_, _, time))| **offset >= marks.log_start && *time >= at)
                 .map(|(offset, _)| *offset);
-            let looked_up = self.log.find_timestamp(at, Offset::MAX).unwrap();
+            let looked_up = self
+                .log
+                .find_timestamp(at, Offset::MAX, Reach::Disk)
+                .unwrap();
             assert_eq!(looked_up.map(|found| found.offset), walked, "time {at}");
         }
         // Those that wrote nothing since the log start are forgotten, or are what a snapshot remembers.

@@ -147,7 +147,8 @@ impl Site {
             | Step::Create(..)
             | Step::Write(..)
             | Step::Evict(_)
-            | Step::Read(_) => {
+            | Step::Read(_)
+            | Step::Look(_) => {
                 return None;
             }
         };
@@ -453,7 +454,7 @@ impl Journal {
                     self.namings.push(Naming::Unlink(name, inode));
                 }
             }
-            Step::Evict(_) | Step::Read(_) => {}
+            Step::Evict(_) | Step::Read(_) | Step::Look(_) => {}
         }
     }
 

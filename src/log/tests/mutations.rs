@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::disk::Dice;
+use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::log::append::Origin;
 use crate::log::error::StorageError;
@@ -156,9 +157,9 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
             return;
         }
     };
-    let found = log.find_timestamp(dice.below(1 << 42) as i64, Offset::MAX);
+    let found = log.find_timestamp(dice.below(1 << 42) as i64, Offset::MAX, Reach::Disk);
     assert!(clean || found.is_ok(), "{what}: {found:?}");
-    let newest = log.find_newest();
+    let newest = log.find_newest(Reach::Disk);
     assert!(clean || newest.is_ok(), "{what}: {newest:?}");
     if clean {
         return;

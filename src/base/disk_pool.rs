@@ -1,0 +1,61 @@
+//! Threads that wait for disks, so that those which serve clients need not, nor whoever holds a lock.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::file_range::{FileRange, Reach};
+
+/// How often something is looked for in the page cache before it is read from wherever it is.
+const LOOKS_MAX: usize = 8;
+
+/// See the module. Blocking threads of the runtime, of which so many may wait at once.
+#[derive(Clone, Debug)]
+pub struct DiskPool {
+    permits: Arc<Semaphore>,
+}
+
+impl DiskPool {
+    pub fn new(threads: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(threads.max(1))),
+        }
+    }
+
+    /// Does `work` on such a thread. `None` when the runtime is ending.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        // The thread goes on when nobody waits for it any more.
+        let work = move || {
+            let _permit = permit;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    /// Brings stretches of files into the page cache.
+    pub async fn warm(&self, ranges: Vec<FileRange>) {
+        self.run(move || ranges.iter().for_each(FileRange::warm))
+            .await;
+    }
+
+    /// The answer to `ask`, which tells besides what it would have had to read from a disk: that is brought into the page
+    /// cache, and `ask` is asked again.
+    pub async fn patiently<T: Send + 'static>(
+        &self,
+        ask: impl Fn(Reach) -> (T, Vec<FileRange>) + Send + Sync + 'static,
+    ) -> Option<T> {
+        for _ in 0..LOOKS_MAX {
+            let (answer, cold) = ask(Reach::Cache);
+            if cold.is_empty() {
+                return Some(answer);
+            }
+            self.warm(cold).await;
+        }
+        // What is read here goes as fast as it came.
+        self.run(move || ask(Reach::Disk).0).await
+    }
+}

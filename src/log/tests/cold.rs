@@ -1,0 +1,83 @@
+//! What the page cache lacks is never read with a log's lock in hand: the caller hears what it is, has it read elsewhere,
+//! and asks again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::base::file_range::FileRange;
+use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::log::error::{ReadError, StorageError};
+
+/// A disk whose files are cold until each was refused once; counts the refusals.
+#[derive(Clone, Default)]
+struct ColdDisk(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl Watcher for ColdDisk {
+    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+        match step {
+            Step::Look(path) if self.0.lock().insert(path.to_path_buf()) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            _ => Ok(Verdict::Go),
+        }
+    }
+}
+
+/// Asks until nothing is cold; gives what was, in order.
+fn warmed<T>(ask: impl Fn(Reach) -> Result<T, ReadError>) -> (T, Vec<FileRange>) {
+    let mut cold = Vec::new();
+    loop {
+        match ask(Reach::Cache) {
+            Ok(answer) => return (answer, cold),
+            Err(ReadError::Storage(error)) => cold.push(error.cold().unwrap().clone()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_cold_is_named_and_not_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let health = Arc::new(DirHealth::new(root.path().to_owned(), Default::default()));
+    let dir = root.path().join("t-0");
+    let log = create(&dir, small());
+    fill(&log);
+    log.close().unwrap();
+    let log = reopen(&dir, small(), true, 80).watched(Arc::clone(&health));
+    let storage = |result: Result<_, StorageError>| result.map_err(ReadError::from);
+    let read = |reach| log.read_within(30, 300, ReadEnd::HighWatermark, true, reach);
+    let by_time = |reach| storage(log.find_timestamp(640, Offset::MAX, reach));
+    let newest = |reach| storage(log.find_newest(reach));
+
+    let cold = ColdDisk::default();
+    disk::watch(Some(Box::new(cold.clone())));
+    let (plan, missing) = warmed(read);
+    // The index of the segment first, all of it, then the batch that it points at.
+    let lens: Vec<usize> = missing.iter().map(|range| range.len).collect();
+    assert_eq!((lens[0] % 8, lens.len()), (0, 2));
+    assert!(missing[1].position > 0 && missing[1].len < 1_000);
+    let (found, missing) = warmed(by_time);
+    assert!(!missing.is_empty());
+    cold.0.lock().clear();
+    let (last, missing) = warmed(newest);
+    assert!(!missing.is_empty());
+    // Whoever may wait for the disk asks nobody.
+    cold.0.lock().clear();
+    assert_eq!(read(Reach::Disk).unwrap().base_offset, plan.base_offset);
+    assert_eq!(by_time(Reach::Disk).unwrap(), found);
+    assert_eq!(newest(Reach::Disk).unwrap(), last);
+    assert!(cold.0.lock().is_empty());
+    disk::watch(None);
+
+    assert_eq!(plan.base_offset, 30);
+    assert_eq!(found.map(|found| found.offset), Some(28));
+    assert_eq!(last.map(|found| found.offset), Some(79));
+    // Cold is not broken.
+    assert!(health.is_online());
+}
