@@ -162,6 +162,9 @@ impl PartitionLog {
         state.dir = place.to_owned();
         state.health = copied.health.clone();
         state.recovery_point = copied.recovery_point;
+        // The names in the old directory are of no use here.
+        state.names_unsynced = true;
+        state.epochs_unsynced = true;
         state.doomed = Vec::new();
         copied.gone = true;
         Ok(true)

@@ -475,7 +475,7 @@ fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
     found.split_off(&start)
 }
 
-fn tell(seed: u64) {
+pub(super) fn tell(seed: u64) {
     let root = tempfile::tempdir_in(scratch()).unwrap();
     let dir = root.path().to_owned();
     let dirs: Vec<_> = ["a", "b"].iter().map(|name| dir.join(name)).collect();
@@ -675,6 +675,27 @@ fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
         .read_exact_at(&mut bytes, range.position)
         .unwrap();
     assert_eq!(BatchHeader::parse(&bytes).unwrap().base_timestamp, 7);
+}
+
+/// The names in its old directory were on disk, and nobody looked at those in the new one.
+#[test]
+fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
+    let (root, dirs) = moving();
+    let disk = LyingDisk::over(root.path(), 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    let logs = load_all(&dirs).unwrap();
+    let log = made(&logs, 1);
+    log.begin_epoch(0).unwrap();
+    log.flush(NOW).unwrap();
+    append(&log, 0, &["some", "records"]);
+    let copy = copied(&logs, &log);
+    assert!(logs.finish_move(&copy, NOW).unwrap());
+    logs.close(1);
+    disk::watch(None);
+    drop((logs, log, copy));
+    disk.cut_keeping(root.path(), |_| false);
+    let logs = load_all(&dirs).unwrap();
+    assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
 }
 
 /// What is appended behind the cut would have been trusted as far as what was cut off.
