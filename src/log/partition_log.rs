@@ -4,12 +4,14 @@
 //! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
 //! ```
 //! One mutex guards it all. A read is planned under it and leaves with a stretch of a file; nobody waits for another's
-//! disk. `fsync` runs outside of it. Here a log grows, becomes durable and is cut; how it is read, cleaned and moved is in
-//! files of their own.
+//! disk. `fsync` runs outside of it. Here a log grows; how it is read, becomes durable, is cleaned, cut and moved is in files
+//! of their own.
 
 mod cleaning;
+mod flushing;
 pub mod moving;
 mod reading;
+mod truncation;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -457,66 +459,9 @@ impl PartitionLog {
         state.watch(assigned)
     }
 
-    /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
-    fn sync_sealed(&self) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        let dir = state.dir.clone();
-        let recovery_point = state.recovery_point;
-        let sealed = state.segments.len().saturating_sub(1);
-        let mut files = Vec::new();
-        for index in 0..sealed {
-            if state.segments[index + 1].base_offset > recovery_point {
-                let segment = &mut state.segments[index];
-                files.push((segment.file()?, segment.path().to_owned()));
-            }
-        }
-        state.release_old_files();
-        drop(state);
-        for (file, path) in files {
-            disk::sync(&file, &path).at("sync", path)?;
-        }
-        disk::sync_dir(&dir).at("sync", dir)
-    }
-
     /// Forgets idle producers.
     pub fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
         self.state.lock().producers.expire(now, expiration_ms);
-    }
-
-    /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
-    /// need not read it again.
-    pub fn flush_due(&self, now: Timestamp) -> bool {
-        let state = self.state.lock();
-        let rolled = state
-            .segments
-            .last()
-            .is_some_and(|active| active.base_offset > state.recovery_point);
-        state.recovery_point < state.log_end
-            && (rolled
-                || now.saturating_sub(state.last_flush) >= state.settings.flush_ms
-                || state.log_end - state.recovery_point >= state.settings.flush_messages)
-    }
-
-    /// Makes everything appended so far durable and moves the recovery point.
-    ///
-    /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
-    /// and the next start reads what is there.
-    pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.state.lock().check_health()?;
-        // Most of it is written while others append; the lock is held for what comes meanwhile.
-        self.watch(self.sync_sealed())?;
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let flushed = state.flush(now);
-        state.watch(flushed)
-    }
-
-    /// Cuts the log at `offset`.
-    pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let cut = state.truncate_to(offset);
-        state.watch(cut)
     }
 
     pub fn producers(&self) -> Vec<ActiveProducer> {
@@ -566,14 +511,6 @@ impl PartitionLog {
             .check_marker(producer_id, epoch, marker, rules)
     }
 
-    /// Closes the log so that it opens without recovery.
-    pub fn close(&self) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let closed = state.close();
-        state.watch(closed)
-    }
-
     /// Renames the directory; the log is of no use any more.
     pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let mut state = self.state.lock();
@@ -608,78 +545,6 @@ impl State {
             high_watermark: self.high_watermark,
             log_end: self.log_end,
         }
-    }
-
-    fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        self.sync()?;
-        self.last_flush = now;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        let end = self.log_end;
-        let recovery_point = self.recovery_point;
-        let first = self
-            .segments
-            .partition_point(|segment| segment.base_offset < recovery_point)
-            .saturating_sub(1);
-        let sealed = self.segments.len().saturating_sub(1);
-        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
-            segment.sync()?;
-            // Recovery reads the active segment again, but not those before it.
-            if index < sealed {
-                segment.sync_indexes()?;
-            }
-        }
-        if self.epochs_unsynced {
-            // What recovery does not read again cannot tell it the epochs.
-            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&path, self.epochs.entries(), true)?;
-            self.epochs_unsynced = false;
-            self.names_unsynced = false;
-        }
-        self.sync_names()?;
-        self.recovery_point = self.recovery_point.max(end);
-        Ok(())
-    }
-
-    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
-    fn sync_names(&mut self) -> Result<(), StorageError> {
-        if self.names_unsynced {
-            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
-            self.names_unsynced = false;
-        }
-        if let Some(parent) = self.dir.parent().filter(|_| self.dir_unsynced) {
-            disk::sync_dir(parent).at("sync", parent)?;
-            self.dir_unsynced = false;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), StorageError> {
-        let end = self.log_end;
-        let written = |active: &Segment| active.size > 0 || active.is_preallocated();
-        if self.recovery_point < end || self.segments.last().is_some_and(written) {
-            for segment in &mut self.segments {
-                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
-                    segment.seal()?;
-                }
-            }
-            if let Some(active) = self.segments.last_mut() {
-                active.close()?;
-            }
-            self.sync()?;
-        }
-        self.recovery_point = end;
-        if !self.producers.is_empty() {
-            self.write_producer_snapshot(end)?;
-        }
-        for (_, paths) in std::mem::take(&mut self.doomed) {
-            for path in paths {
-                drop(disk::remove_file(&path));
-            }
-        }
-        Ok(())
     }
 
     fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
@@ -828,67 +693,11 @@ impl State {
             .at("write", path)
     }
 
-    /// What producers had done when the log was longer.
-    fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {
-        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
-            let path = entry.at("list", &self.dir)?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
-            if offset.is_some_and(|offset: Offset| offset > end) {
-                disk::remove_file(&path).at("remove", path)?;
-            }
-        }
-        Ok(())
-    }
-
     fn release_old_files(&mut self) {
         let keep_from = self.segments.len().saturating_sub(OPEN_OLD_SEGMENTS);
         for segment in &mut self.segments[..keep_from] {
             segment.release_file();
         }
-    }
-
-    fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
-        if offset >= self.log_end {
-            return Ok(());
-        }
-        let keep = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= offset)
-            .max(1);
-        let mut cutting = Cutting::of(&self.dir);
-        cutting.begin()?;
-        // From the end on: a crash in between leaves no hole.
-        for segment in self.segments.split_off(keep).iter().rev() {
-            recovery::remove_files(segment)?;
-        }
-        if let Some(active) = self.segments.last_mut() {
-            let position = active
-                .locate(offset, Reach::Disk)?
-                .map_or(active.size, |span| span.position);
-            active.truncate(position, offset)?;
-            // Or a power cut could put the old batches behind new ones, with checksums that hold.
-            active.sync()?;
-        }
-        self.remove_snapshots_above(offset)?;
-        self.names_unsynced = true;
-        self.sync_names()?;
-        cutting.end()?;
-        self.log_end = offset;
-        self.high_watermark = self.high_watermark.min(offset);
-        self.recovery_point = self.recovery_point.min(offset);
-        if self.epochs.truncate_end(offset) {
-            checkpoint::write_epochs(
-                &self.dir.join(checkpoint::LEADER_EPOCHS),
-                self.epochs.entries(),
-                true,
-            )?;
-        }
-        let mut producers = ProducerStates::default();
-        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start)?;
-        producers.on_high_watermark(self.high_watermark);
-        self.producers = producers;
-        Ok(())
     }
 }
 

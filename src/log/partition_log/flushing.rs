@@ -1,0 +1,136 @@
+//! How a log becomes durable: now and then while it grows, and when it is closed.
+
+use super::*;
+
+impl PartitionLog {
+    /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
+    /// need not read it again.
+    pub fn flush_due(&self, now: Timestamp) -> bool {
+        let state = self.state.lock();
+        let rolled = state
+            .segments
+            .last()
+            .is_some_and(|active| active.base_offset > state.recovery_point);
+        state.recovery_point < state.log_end
+            && (rolled
+                || now.saturating_sub(state.last_flush) >= state.settings.flush_ms
+                || state.log_end - state.recovery_point >= state.settings.flush_messages)
+    }
+
+    /// Makes everything appended so far durable and moves the recovery point.
+    ///
+    /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
+    /// and the next start reads what is there.
+    pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.state.lock().check_health()?;
+        // Most of it is written while others append; the lock is held for what comes meanwhile.
+        self.watch(self.sync_sealed())?;
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let flushed = state.flush(now);
+        state.watch(flushed)
+    }
+
+    /// Closes the log so that it opens without recovery.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let closed = state.close();
+        state.watch(closed)
+    }
+
+    /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
+    pub(super) fn sync_sealed(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let dir = state.dir.clone();
+        let recovery_point = state.recovery_point;
+        let sealed = state.segments.len().saturating_sub(1);
+        let mut files = Vec::new();
+        for index in 0..sealed {
+            if state.segments[index + 1].base_offset > recovery_point {
+                let segment = &mut state.segments[index];
+                files.push((segment.file()?, segment.path().to_owned()));
+            }
+        }
+        state.release_old_files();
+        drop(state);
+        for (file, path) in files {
+            disk::sync(&file, &path).at("sync", path)?;
+        }
+        disk::sync_dir(&dir).at("sync", dir)
+    }
+}
+
+impl State {
+    pub(super) fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
+        self.sync()?;
+        self.last_flush = now;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        let end = self.log_end;
+        let recovery_point = self.recovery_point;
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset < recovery_point)
+            .saturating_sub(1);
+        let sealed = self.segments.len().saturating_sub(1);
+        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
+            segment.sync()?;
+            // Recovery reads the active segment again, but not those before it.
+            if index < sealed {
+                segment.sync_indexes()?;
+            }
+        }
+        if self.epochs_unsynced {
+            // What recovery does not read again cannot tell it the epochs.
+            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
+            checkpoint::write_epochs(&path, self.epochs.entries(), true)?;
+            self.epochs_unsynced = false;
+            self.names_unsynced = false;
+        }
+        self.sync_names()?;
+        self.recovery_point = self.recovery_point.max(end);
+        Ok(())
+    }
+
+    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
+    pub(super) fn sync_names(&mut self) -> Result<(), StorageError> {
+        if self.names_unsynced {
+            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
+            self.names_unsynced = false;
+        }
+        if let Some(parent) = self.dir.parent().filter(|_| self.dir_unsynced) {
+            disk::sync_dir(parent).at("sync", parent)?;
+            self.dir_unsynced = false;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StorageError> {
+        let end = self.log_end;
+        let written = |active: &Segment| active.size > 0 || active.is_preallocated();
+        if self.recovery_point < end || self.segments.last().is_some_and(written) {
+            for segment in &mut self.segments {
+                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
+                    segment.seal()?;
+                }
+            }
+            if let Some(active) = self.segments.last_mut() {
+                active.close()?;
+            }
+            self.sync()?;
+        }
+        self.recovery_point = end;
+        if !self.producers.is_empty() {
+            self.write_producer_snapshot(end)?;
+        }
+        for (_, paths) in std::mem::take(&mut self.doomed) {
+            for path in paths {
+                drop(disk::remove_file(&path));
+            }
+        }
+        Ok(())
+    }
+}

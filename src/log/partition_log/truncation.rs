@@ -1,0 +1,71 @@
+//! What goes from the end of a log: what its leader, or the log that it is a copy of, has not.
+
+use super::*;
+
+impl PartitionLog {
+    /// Cuts the log at `offset`.
+    pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let cut = state.truncate_to(offset);
+        state.watch(cut)
+    }
+}
+
+impl State {
+    fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
+        if offset >= self.log_end {
+            return Ok(());
+        }
+        let keep = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .max(1);
+        let mut cutting = Cutting::of(&self.dir);
+        cutting.begin()?;
+        // From the end on: a crash in between leaves no hole.
+        for segment in self.segments.split_off(keep).iter().rev() {
+            recovery::remove_files(segment)?;
+        }
+        if let Some(active) = self.segments.last_mut() {
+            let position = active
+                .locate(offset, Reach::Disk)?
+                .map_or(active.size, |span| span.position);
+            active.truncate(position, offset)?;
+            // Or a power cut could put the old batches behind new ones, with checksums that hold.
+            active.sync()?;
+        }
+        self.remove_snapshots_above(offset)?;
+        self.names_unsynced = true;
+        self.sync_names()?;
+        cutting.end()?;
+        self.log_end = offset;
+        self.high_watermark = self.high_watermark.min(offset);
+        self.recovery_point = self.recovery_point.min(offset);
+        if self.epochs.truncate_end(offset) {
+            checkpoint::write_epochs(
+                &self.dir.join(checkpoint::LEADER_EPOCHS),
+                self.epochs.entries(),
+                true,
+            )?;
+        }
+        let mut producers = ProducerStates::default();
+        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start)?;
+        producers.on_high_watermark(self.high_watermark);
+        self.producers = producers;
+        Ok(())
+    }
+
+    /// What producers had done when the log was longer.
+    fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {
+        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
+            let path = entry.at("list", &self.dir)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
+            if offset.is_some_and(|offset: Offset| offset > end) {
+                disk::remove_file(&path).at("remove", path)?;
+            }
+        }
+        Ok(())
+    }
+}
