@@ -109,6 +109,8 @@ impl LogManager {
         let Some(log) = self.get(partition) else {
             return Ok(false);
         };
+        // Most of it without holding up who appends.
+        copy.flush(now)?;
         let (from, to) = (log.dir(), copy.dir());
         let doomed = from.with_file_name(dir::renamed(partition, unique(&from)?, "delete"));
         let place = to.with_file_name(partition.to_string());

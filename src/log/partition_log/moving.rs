@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 1. the copy is given what the log has, stretch by stretch, while the log is written to;
-//! 2. under the locks of both: the rest is copied, and made as durable as the log is;
+//! 2. it is flushed; then, under the locks of both, the rest is copied and flushed: the log may be on disk though nobody
+//!    has flushed it, and it goes now;
 //! 3. the log's directory is renamed to `-delete`, and the one above it synced: a power cut must not leave the partition in
 //!    both, on two disks;
 //! 4. the copy's directory gets the partition's name;
@@ -49,15 +50,10 @@ impl PartitionLog {
             log_start: Some(start),
         };
         let partition = self.partition.clone();
-        Ok(Self::open(
-            path,
-            partition,
-            self.topic_id(),
-            settings,
-            known,
-            start,
-            now,
-        )?)
+        let id = self.topic_id();
+        let copy = Self::open(path, partition, id, settings, known, start, now)?;
+        copy.state.lock().dir_unsynced = true;
+        Ok(copy)
     }
 
     /// Appends to this copy about `max_bytes` of what it lacks. The log is locked only to find them.
@@ -266,7 +262,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives the copy what is no record: positions, epochs, producers; and makes it as durable as `source` is.
+    /// Gives the copy what is no record: positions, epochs, producers; and makes it durable.
     fn become_like(&mut self, source: &Self, now: Timestamp) -> Result<(), StorageError> {
         self.log_end = source.log_end;
         self.high_watermark = source.high_watermark;
@@ -289,13 +285,8 @@ impl State {
             let path = self.dir.join(file_name(self.log_end, ".snapshot"));
             disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
         }
-        // A copy begins where the log begins, and takes that for flushed before it has a file with a durable name.
-        if self.recovery_point < source.recovery_point
-            || self.names_unsynced && source.recovery_point > 0
-        {
-            self.flush(now)?;
-        }
-        Ok(())
+        self.names_unsynced = true;
+        self.flush(now)
     }
 }
 
