@@ -414,19 +414,11 @@ impl PartitionLog {
     /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty.
     pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
         let state = self.state.lock();
-        let written = |segment: &Segment| {
-            let modified = fs::metadata(segment.path()).and_then(|facts| facts.modified());
-            let since = modified.map(|at| at.duration_since(std::time::UNIX_EPOCH));
-            match since {
-                Ok(Ok(since)) => since.as_millis() as Timestamp,
-                _ => segment.created,
-            }
-        };
         let start = |segment: &Segment| segment.base_offset.max(state.log_start);
         let mut starts: Vec<_> = state
             .segments
             .iter()
-            .map(|segment| (start(segment), written(segment)))
+            .map(|segment| (start(segment), segment.last_modified()))
             .collect();
         if state.segments.last().is_some_and(|last| last.size > 0) {
             starts.push((state.log_end, now));
@@ -652,7 +644,7 @@ impl State {
         let Some(active) = self.segments.last_mut() else {
             return Ok(());
         };
-        let age_limit = settings.segment_ms.saturating_sub(self.jitter_ms);
+        let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let aged = match active.first_timestamp()? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
             None => now.saturating_sub(active.created) > age_limit,
@@ -703,9 +695,11 @@ impl State {
 
 /// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.
 fn jitter(settings: &LogSettings, partition: &TopicPartition) -> i64 {
-    if settings.segment_jitter_ms <= 0 {
+    // More than a segment's age would make one of each batch.
+    let most = settings.segment_jitter_ms.min(settings.segment_ms);
+    if most <= 0 {
         return 0;
     }
     let hash = crc32c::crc32c(partition.to_string().as_bytes());
-    i64::from(hash) % settings.segment_jitter_ms
+    i64::from(hash) % most
 }

@@ -325,6 +325,24 @@ impl Segment {
         Ok(self.newest)
     }
 
+    /// What the segment's age is counted from: its newest record, or the last write where the records have no times.
+    pub fn largest_timestamp(&mut self) -> Result<Timestamp, StorageError> {
+        Ok(match self.newest_timestamp()? {
+            Some((timestamp, _)) if timestamp >= 0 => timestamp,
+            _ => self.last_modified(),
+        })
+    }
+
+    /// When the data file was written to last.
+    pub fn last_modified(&self) -> Timestamp {
+        let modified = fs::metadata(&self.path).and_then(|facts| facts.modified());
+        let since = modified.map(|at| at.duration_since(std::time::UNIX_EPOCH));
+        match since {
+            Ok(Ok(since)) => since.as_millis() as Timestamp,
+            _ => self.created,
+        }
+    }
+
     /// When its first batch was created, by that one's own word.
     pub fn first_timestamp(&mut self) -> Result<Option<Timestamp>, StorageError> {
         if self.first_timestamp.is_none() {

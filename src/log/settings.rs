@@ -66,6 +66,16 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
+    /// The age at which a segment is followed by the next. The cleaner touches sealed segments only, so a log that is
+    /// compacted must not keep one open for longer than a record may wait for it.
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup_compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+
     /// Whether a record of this creation time may be appended at `now`.
     pub fn accepts_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> bool {
         now.saturating_sub(timestamp) <= self.timestamp_before_max_ms
