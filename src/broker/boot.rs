@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::listeners::{Listeners, Wanted};
 use super::log_dirs::{Fatal, LogDirs};
-use super::{Broker, StartError, adopt, housekeeping, mover};
+use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::time::Clock;
@@ -264,6 +264,11 @@ impl Broker {
         // A snapshot may have kept producers for longer than anybody wants.
         logs.expire_producers(clock.now(), housekeeping::producer_expiration_ms(&services));
         tasks.spawn(housekeeping::run(
+            Arc::clone(&logs),
+            Arc::clone(&services),
+            stopping.clone(),
+        ));
+        tasks.spawn(cleaner::run(
             Arc::clone(&logs),
             Arc::clone(&services),
             stopping.clone(),

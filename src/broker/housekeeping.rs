@@ -1,5 +1,4 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, compaction, forgetting producers, removal of
-//! deleted files. Runs on the blocking pool, one round at a time, until the node stops.
+//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files. Runs on the blocking pool, one round at a time, until the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +25,11 @@ pub(super) async fn run(
     };
     let mut checkpoint = every(settings.long("replica.high.watermark.checkpoint.interval.ms"));
     let mut retention = every(settings.long("log.retention.check.interval.ms"));
-    let mut compaction = every(settings.long("log.cleaner.backoff.ms"));
     let (name, default) = PRODUCER_EXPIRATION_INTERVAL;
     let expiration = settings
         .explicit(name)
         .and_then(|value| value.trim().parse().ok());
     let mut expiration = every(expiration.unwrap_or(default));
-    let compaction_on = settings.boolean("log.cleaner.enable");
-    let map_bytes = settings.long("log.cleaner.dedupe.buffer.size").max(1) as usize;
     loop {
         tokio::select! {
             biased;
@@ -43,7 +39,6 @@ pub(super) async fn run(
         let now = clock.now();
         let checkpoint = checkpoint.is_due(now);
         let retain = retention.is_due(now);
-        let compact = compaction_on && compaction.is_due(now);
         let due = expiration.is_due(now);
         let expire = due.then(|| producer_expiration_ms(&services));
         let logs = Arc::clone(&logs);
@@ -55,9 +50,6 @@ pub(super) async fn run(
             }
             if let Some(expiration_ms) = expire {
                 logs.expire_producers(now, expiration_ms);
-            }
-            if compact {
-                logs.compact(map_bytes, now);
             }
             if checkpoint {
                 logs.write_checkpoints();

@@ -17,6 +17,7 @@
 
 mod adopt;
 pub mod boot;
+mod cleaner;
 mod housekeeping;
 mod listeners;
 mod log_dirs;

@@ -163,6 +163,12 @@ impl<'a> InForce<'a> {
         long(self.get(name))
     }
 
+    pub fn double(&self, name: &str) -> f64 {
+        self.get(name)
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0.0)
+    }
+
     pub fn boolean(&self, name: &str) -> bool {
         boolean(self.get(name))
     }

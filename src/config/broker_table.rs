@@ -1234,7 +1234,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("1.7976931348623157E308"),
         Any,
         ClusterWide,
-        Meaningless,
+        Works,
         "",
         "",
     ),

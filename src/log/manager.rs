@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::checkpoint;
+use super::compaction::Budget;
 use super::dir::{self, DirLock, DirName};
 use super::error::{DiskContext, StorageError, malformed};
 use super::failure::{DirHealth, Failure, FailureChannel};
@@ -76,6 +77,8 @@ pub struct LogManager {
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
     /// Where the dirty part of each compacted log begins.
     first_dirty: Mutex<HashMap<TopicPartition, Offset>>,
+    /// Logs that the cleaner leaves alone, because it met a batch in them that cannot be read.
+    uncleanable: Mutex<HashSet<TopicPartition>>,
     /// Partitions that are not there any more, but may stand in the checkpoint files. The next log of such a name must not
     /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
     outdated: Mutex<HashSet<TopicPartition>>,
@@ -128,6 +131,7 @@ impl LogManager {
             preferred: Mutex::default(),
             doomed: Mutex::default(),
             first_dirty: Mutex::default(),
+            uncleanable: Mutex::default(),
             outdated: Mutex::default(),
         })
     }
@@ -418,6 +422,7 @@ impl LogManager {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
         self.first_dirty.lock().remove(partition);
+        self.uncleanable.lock().remove(partition);
         self.outdated.lock().insert(partition.clone());
         log.rename(&renamed)?;
         Ok(Some(renamed))
@@ -460,24 +465,32 @@ impl LogManager {
         }
     }
 
-    /// Compacts the logs that are due, one after the other, with `map_bytes` for the keys of each. A log that cannot be
-    /// compacted is left as it is, and the others go on.
-    pub fn compact(&self, map_bytes: usize, now: Timestamp) {
+    /// Compacts the logs that are due, one after the other. One with a batch that cannot be read is left as it is, said
+    /// once, until the next start; the others go on.
+    pub fn compact(&self, budget: &Budget, now: Timestamp) {
         for log in self.all() {
             let partition = log.partition();
-            if self.future(partition).is_some() {
-                // It would rewrite what is being copied.
+            if budget.is_stopped() {
+                return;
+            }
+            if self.future(partition).is_some() || self.uncleanable.lock().contains(partition) {
+                // It would rewrite what is being copied, or fail as it did before.
                 continue;
             }
             let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
-            match log.compact(first_dirty, map_bytes, now) {
+            match log.compact(first_dirty, budget, now) {
                 Ok(Some(next)) => {
                     tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
                     self.first_dirty.lock().insert(partition.clone(), next);
                     self.write_cleaned();
                 }
                 Ok(None) => {}
-                Err(error) => tracing::error!(%partition, %error, "a log cannot be compacted"),
+                Err(error) => {
+                    tracing::error!(%partition, %error, "a log cannot be compacted");
+                    if error.of_disk().is_none() {
+                        self.uncleanable.lock().insert(partition.clone());
+                    }
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A log as its users see it: appended, read, rolled, cut, stopped and found again.
 
+mod ageing;
 mod cold;
 mod crashes;
 mod disk;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::append::Origin;
+use super::compaction::Budget;
 use super::failure::{DirHealth, FailureChannel};
 use super::partition_log::{Appended, PartitionLog, ReadEnd};
 use super::recovery::Known;
@@ -362,7 +364,7 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
     };
     let (before, all) = records(&log);
     let size = log.size();
-    let next = log.compact(0, 1 << 20, NOW).unwrap().unwrap();
+    let next = log.compact(0, &Budget::of(1 << 20), NOW).unwrap().unwrap();
     let (after, remaining) = records(&log);
     assert_eq!(after, before);
     assert!(
@@ -379,13 +381,18 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
     drop(log);
     let log = reopen(dir.path(), settings, true, next);
     assert_eq!(records(&log).0, before);
-    log.compact(0, 1 << 20, NOW + 5_000).unwrap().unwrap();
+    log.compact(0, &Budget::of(1 << 20), NOW + 5_000)
+        .unwrap()
+        .unwrap();
     let (last, _) = records(&log);
     assert!(!last.contains_key(&b"key-3"[..]) && last.len() == before.len() - 1);
     // A map that holds a few keys only needs more passes, and comes to the same.
     let mut from = 0;
     for _ in 0..50 {
-        from = log.compact(from, 64, NOW + 5_000).unwrap().unwrap_or(from);
+        from = log
+            .compact(from, &Budget::of(96), NOW + 5_000)
+            .unwrap()
+            .unwrap_or(from);
     }
     assert_eq!(records(&log).0, last);
     log.remove_doomed(NOW + 100_000_000);
@@ -479,7 +486,7 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
         new.push(2_000, Some(b"new"), Some(b"value"));
         log.append_alone(&new.build(), 0, Origin::Client, NOW)
             .unwrap();
-        log.compact(0, 1 << 20, NOW).unwrap().unwrap();
+        log.compact(0, &Budget::of(1 << 20), NOW).unwrap().unwrap();
         log.close().unwrap();
         drop(log);
         let log = reopen(dir.path(), settings, true, 61);

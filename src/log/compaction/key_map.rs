@@ -1,58 +1,112 @@
-//! Key -> the newest offset at which it was seen, in bounded memory.
+//! Key -> the newest offset at which it was seen, in memory that is fixed from the beginning.
 //!
 //! Keys are remembered by 128 bits of keyed hashes, drawn anew for each map: nobody who writes keys can make two collide.
+//! The table is one piece, of which the system gives only the pages that are touched.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::base::ids::Offset;
 
-/// Bytes that an entry takes, a part of the table's free room included.
-const ENTRY_BYTES: usize = 32;
+/// Two halves of the key's hash, and its offset plus one: 0 where nothing is.
+type Slot = [u64; 3];
+/// The part of the slots that may be taken, of 10: Kafka's `log.cleaner.io.buffer.load.factor`.
+const LOAD: usize = 9;
 
 /// See the module.
 #[derive(Debug)]
 pub struct KeyMap {
     first: RandomState,
     second: RandomState,
-    newest: HashMap<(u64, u64), Offset>,
-    entries_max: usize,
+    slots: Vec<Slot>,
+    len: usize,
 }
 
 impl KeyMap {
-    /// Room for as many keys as fit into `bytes`, but for one at least.
-    pub fn new(bytes: usize) -> Self {
+    /// Room for as many keys as fit into `bytes`, but for one at least, and for no more than `keys_max`.
+    pub fn new(bytes: usize, keys_max: usize) -> Self {
+        let fits = bytes / size_of::<Slot>();
+        let wanted = keys_max.saturating_add(1).saturating_mul(10) / LOAD + 1;
         Self {
             first: RandomState::new(),
             second: RandomState::new(),
-            newest: HashMap::new(),
-            entries_max: (bytes / ENTRY_BYTES).max(1),
+            slots: vec![[0; 3]; fits.min(wanted).max(2)],
+            len: 0,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.newest.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.newest.is_empty()
+        self.len == 0
     }
 
-    /// Whether `more` new keys might not fit.
-    pub fn is_full_for(&self, more: usize) -> bool {
-        self.newest.len() + more > self.entries_max
-    }
-
-    pub fn put(&mut self, key: &[u8], offset: Offset) {
-        let newest = self.newest.entry(self.hash(key)).or_insert(offset);
-        *newest = offset.max(*newest);
+    /// False when there is no room: nothing is remembered then.
+    pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
+        let hash = self.hash(key);
+        let (place, known) = self.find(hash);
+        let most = (self.slots.len() * LOAD / 10).max(1);
+        let slot = &mut self.slots[place];
+        let offset = offset as u64 + 1;
+        if known {
+            slot[2] = slot[2].max(offset);
+            return true;
+        }
+        if self.len >= most {
+            return false;
+        }
+        *slot = [hash[0], hash[1], offset];
+        self.len += 1;
+        true
     }
 
     pub fn get(&self, key: &[u8]) -> Option<Offset> {
-        self.newest.get(&self.hash(key)).copied()
+        let (place, known) = self.find(self.hash(key));
+        known.then(|| self.slots[place][2] as Offset - 1)
     }
 
-    fn hash(&self, key: &[u8]) -> (u64, u64) {
-        (self.first.hash_one(key), self.second.hash_one(key))
+    /// The slot of a key, or the free one where it would be: some are always free.
+    fn find(&self, hash: [u64; 2]) -> (usize, bool) {
+        let count = self.slots.len();
+        let mut place = ((u128::from(hash[0]) * count as u128) >> 64) as usize;
+        loop {
+            match self.slots.get(place) {
+                Some([_, _, 0]) => return (place, false),
+                Some([first, second, _]) if [*first, *second] == hash => return (place, true),
+                Some(_) => place += 1,
+                None => place = 0,
+            }
+        }
+    }
+
+    fn hash(&self, key: &[u8]) -> [u64; 2] {
+        [self.first.hash_one(key), self.second.hash_one(key)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_offset_of_each_key_is_remembered() {
+        let mut map = KeyMap::new(24 * 1_000, usize::MAX);
+        assert!(map.is_empty());
+        for n in 0..900_i64 {
+            assert!(map.put(&n.to_be_bytes(), n) && map.put(&n.to_be_bytes(), n / 2));
+        }
+        assert_eq!(map.len(), 900);
+        assert!(!map.put(b"one more", 1) && map.put(&5_i64.to_be_bytes(), 5));
+        assert!((0..900).all(|n: i64| map.get(&n.to_be_bytes()) == Some(n)));
+        assert_eq!(map.get(b"nobody"), None);
+    }
+
+    #[test]
+    fn a_map_takes_no_more_than_it_may_or_needs() {
+        assert_eq!(KeyMap::new(1 << 30, 9).slots.len(), 12);
+        let mut map = KeyMap::new(0, usize::MAX);
+        assert!(map.put(b"a", 5) && !map.put(b"b", 6) && map.put(b"a", 7));
+        assert_eq!((map.get(b"a"), map.get(b"b")), (Some(7), None));
     }
 }

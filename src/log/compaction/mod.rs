@@ -10,8 +10,10 @@
 //! 4. `.swap` becomes the final name
 //! ```
 
+pub mod budget;
 pub mod key_map;
 pub mod plan;
 mod rewrite;
 
+pub use budget::Budget;
 pub use rewrite::{Sources, rewrite};

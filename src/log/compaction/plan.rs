@@ -12,6 +12,8 @@ pub struct Sealed {
     pub end_offset: Offset,
     pub size: u64,
     pub newest: Timestamp,
+    /// When its first batch was created; `None` where nobody asks, or it does not say.
+    pub first: Option<Timestamp>,
 }
 
 /// What will be compacted.
@@ -60,7 +62,8 @@ pub fn plan(
     let overdue = settings.max_compaction_lag_ms < i64::MAX
         && dirty
             .iter()
-            .any(|segment| now.saturating_sub(segment.newest) > settings.max_compaction_lag_ms);
+            .filter_map(|segment| segment.first)
+            .any(|first| now.saturating_sub(first) > settings.max_compaction_lag_ms);
     (ratio > settings.min_cleanable_dirty_ratio || overdue).then_some(Plan {
         first_dirty,
         end,
@@ -97,6 +100,7 @@ mod tests {
             end_offset: (index as i64 + 1) * 10,
             size: *size,
             newest: index as i64 * 1_000,
+            first: Some(index as i64 * 1_000 - 500),
         };
         sizes.iter().enumerate().map(sealed).collect()
     }
@@ -114,11 +118,14 @@ mod tests {
         assert_eq!(plan(&sealed, 20, 30, &compacted(), 9_000), None);
         let due = plan(&sealed, 10, 30, &compacted(), 9_000).unwrap();
         assert_eq!((due.first_dirty, due.end, due.segments.len()), (10, 30, 3));
-        let impatient = LogSettings {
-            max_compaction_lag_ms: 1_000,
-            ..compacted()
-        };
-        assert!(plan(&sealed, 20, 30, &impatient, 9_000).is_some());
+        // The oldest record of the last segment is of 1,500.
+        for (now, due) in [(2_500, false), (2_501, true)] {
+            let impatient = LogSettings {
+                max_compaction_lag_ms: 1_000,
+                ..compacted()
+            };
+            assert_eq!(plan(&sealed, 20, 30, &impatient, now).is_some(), due);
+        }
     }
 
     #[test]

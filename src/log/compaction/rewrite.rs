@@ -1,10 +1,13 @@
 //! Reading a log's sealed segments and writing what remains of them.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::key_map::KeyMap;
 use super::plan::{Plan, Sealed, group};
 use crate::base::ids::{Offset, ProducerId};
@@ -12,7 +15,7 @@ use crate::base::time::Timestamp;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
 use crate::log::error::{StorageError, malformed};
 use crate::log::index::transaction::AbortedTransaction;
-use crate::log::recovery::Scanner;
+use crate::log::recovery::{self, Scanner};
 use crate::log::segment::{Segment, Span, file_name};
 use crate::log::settings::LogSettings;
 use crate::wire::batch::BatchError;
@@ -26,7 +29,8 @@ use crate::wire::batch::record::{Record, decompressed, records};
 pub struct Sources {
     pub dir: PathBuf,
     pub settings: LogSettings,
-    pub aborted: Vec<AbortedTransaction>,
+    /// Of each producer in the order of their offsets.
+    pub aborted: HashMap<ProducerId, Vec<AbortedTransaction>>,
     /// The last offset of the last batch of each producer: those batches stay, emptied if need be, because they carry
     /// the sequence numbers that tell a repetition from a gap.
     pub last_of_producer: HashSet<(ProducerId, Offset)>,
@@ -40,54 +44,108 @@ pub struct Rewritten {
 }
 
 /// Builds the map of the dirty part and writes every segment of the plan anew. The map may be full before the end of
-/// the plan: then the rest waits for the next pass.
+/// the plan: then the rest waits for the next pass. `None`, with nothing left behind, when the budget says stop.
+///
+/// Errors: a disk's, or a batch that cannot be read; what lies behind such a one must not be taken for nothing.
 pub fn rewrite(
     sources: &Sources,
     plan: &Plan,
-    map_bytes: usize,
+    budget: &Budget,
     now: Timestamp,
-) -> Result<Rewritten, StorageError> {
-    let (map, end) = build_map(sources, plan, map_bytes)?;
+) -> Result<Option<Rewritten>, StorageError> {
+    let Some((map, end)) = build_map(sources, plan, budget)? else {
+        return Ok(None);
+    };
+    let mut rewritten = Rewritten {
+        segments: Vec::new(),
+        first_dirty: end,
+    };
+    let done = write_anew(sources, plan, &map, budget, now, &mut rewritten);
+    if !matches!(done, Ok(true)) {
+        for (_, unfinished) in &rewritten.segments {
+            // What stays is in nobody's way, and goes with the next start.
+            drop(recovery::remove_files(unfinished));
+        }
+    }
+    Ok(done?.then_some(rewritten))
+}
+
+/// False when it was given up.
+fn write_anew(
+    sources: &Sources,
+    plan: &Plan,
+    map: &KeyMap,
+    budget: &Budget,
+    now: Timestamp,
+    rewritten: &mut Rewritten,
+) -> Result<bool, StorageError> {
+    let end = rewritten.first_dirty;
     let covered: Vec<Sealed> = plan
         .segments
         .iter()
         .filter(|segment| segment.base_offset < end)
         .copied()
         .collect();
+    let clean = plan
+        .segments
+        .iter()
+        .rfind(|segment| segment.end_offset <= plan.first_dirty);
     let mut filter = Filter {
         sources,
-        map: &map,
+        map,
         end,
         now,
+        last_clean: clean.and_then(|clean| modified(&source_path(sources, clean))),
         retained: BTreeSet::new(),
-    };
-    let mut rewritten = Rewritten {
-        segments: Vec::new(),
-        first_dirty: end,
     };
     for members in group(&covered, &sources.settings) {
         let bases: Vec<Offset> = members.iter().map(|member| member.base_offset).collect();
-        let Some(base) = bases.first() else { continue };
-        let mut target = Segment::create_as(&sources.dir, *base, ".cleaned", now)?;
+        let (Some(base), Some(last)) = (bases.first(), members.last()) else {
+            continue;
+        };
+        let target = Segment::create_as(&sources.dir, *base, ".cleaned", now)?;
+        rewritten.segments.push((bases, target));
+        let Some((_, target)) = rewritten.segments.last_mut() else {
+            continue;
+        };
         for member in &members {
-            filter.copy(member, &mut target)?;
+            if !filter.copy(member, target, budget)? {
+                return Ok(false);
+            }
         }
         target.close()?;
-        rewritten.segments.push((bases, target));
+        if let Some(modified) = modified(&source_path(sources, last)) {
+            // The age of records without times, and of old tombstones, is that of their file; without it they stay longer.
+            drop(target.file()?.set_modified(modified));
+        }
     }
-    Ok(rewritten)
+    Ok(true)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|facts| facts.modified()).ok()
 }
 
 fn source_path(sources: &Sources, segment: &Sealed) -> PathBuf {
     sources.dir.join(file_name(segment.base_offset, ".log"))
 }
 
+/// The keys of the dirty part, and up to where they are known; `None` when it was given up.
 fn build_map(
     sources: &Sources,
     plan: &Plan,
-    map_bytes: usize,
-) -> Result<(KeyMap, Offset), StorageError> {
-    let mut map = KeyMap::new(map_bytes);
+    budget: &Budget,
+) -> Result<Option<(KeyMap, Offset)>, StorageError> {
+    let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
+    let mut map = KeyMap::new(budget.map_bytes(), keys_max);
+    let mut full = None;
+    let mut put = |key: Option<&[u8]>, offset: Offset| {
+        let dirty = key.filter(|_| offset >= plan.first_dirty && full.is_none());
+        if dirty.is_some_and(|key| !map.put(key, offset)) {
+            full = Some(offset);
+        }
+        full
+    };
     for segment in plan
         .segments
         .iter()
@@ -96,51 +154,44 @@ fn build_map(
         let path = source_path(sources, segment);
         let mut scanner = Scanner::open(&path, segment.size)?;
         while let Some((span, batch)) = scanner.next(true)? {
+            if !budget.spend(span.size) {
+                return Ok(None);
+            }
+            let mut end = None;
             if span.magic != MAGIC_V2 {
                 let set = batch.unwrap_or_default();
-                if span.last_offset >= plan.first_dirty && !map_messages(&mut map, &set, &path)? {
-                    return Ok((map, span.base_offset));
+                if span.last_offset >= plan.first_dirty {
+                    for message in messages(&set, &path)? {
+                        end = put(message.key.as_deref(), message.offset);
+                    }
                 }
-                continue;
-            }
-            let (header, body) = open(batch, &path)?;
-            if span.last_offset < plan.first_dirty
-                || header.is_control()
-                || is_aborted(sources, &header)
-            {
-                continue;
-            }
-            // A batch is taken in whole or not at all, but the first is: a map of one batch still gets on.
-            if map.is_full_for(header.record_count.max(0) as usize) && !map.is_empty() {
-                return Ok((map, span.base_offset));
-            }
-            for record in records(&header, &body) {
-                let record = record.map_err(|error| malformed(&path, error.to_string()))?;
-                if let Some(key) = record.key {
-                    map.put(key, record.offset);
+            } else if span.last_offset >= plan.first_dirty {
+                let (header, body) = open(batch, &path)?;
+                if !header.is_control() && sources.aborts(&header).is_none() {
+                    for record in records(&header, &body) {
+                        let record = record.map_err(|error| malformed(&path, error.to_string()))?;
+                        end = put(record.key, record.offset);
+                    }
                 }
+            }
+            if let Some(end) = end {
+                return Ok(Some((map, end)));
             }
         }
+        whole(&mut scanner, &path)?;
     }
-    Ok((map, plan.end))
+    Ok(Some((map, plan.end)))
 }
 
-/// Takes the keys of an old message, or of those in its wrapper, into the map: all, or none when there is no room.
-fn map_messages(
-    map: &mut KeyMap,
-    message: &Bytes,
-    path: &std::path::Path,
-) -> Result<bool, StorageError> {
-    let keyed = messages(message, path)?;
-    if map.is_full_for(keyed.len()) && !map.is_empty() {
-        return Ok(false);
+/// Refuses a segment that was not read to its end.
+fn whole(scanner: &mut Scanner<'_>, path: &Path) -> Result<(), StorageError> {
+    match scanner.flaw()? {
+        None => Ok(()),
+        Some(flaw) => Err(malformed(
+            path,
+            format!("at position {}: {flaw}", scanner.position()),
+        )),
     }
-    for message in &keyed {
-        if let Some(key) = &message.key {
-            map.put(key, message.offset);
-        }
-    }
-    Ok(true)
 }
 
 /// A message of the formats before v2, out of its wrapper.
@@ -151,7 +202,7 @@ struct OldMessage {
     value: Option<Vec<u8>>,
 }
 
-fn messages(set: &Bytes, path: &std::path::Path) -> Result<Vec<OldMessage>, StorageError> {
+fn messages(set: &Bytes, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
     let mut found = Vec::new();
     let wrong = |error: BatchError| malformed(path, error.to_string());
     let message = legacy::read_message(&mut &set[..]).map_err(wrong)?;
@@ -171,10 +222,7 @@ fn messages(set: &Bytes, path: &std::path::Path) -> Result<Vec<OldMessage>, Stor
 }
 
 /// The header and the plain records of a batch.
-fn open(
-    batch: Option<Bytes>,
-    path: &std::path::Path,
-) -> Result<(BatchHeader, Bytes), StorageError> {
+fn open(batch: Option<Bytes>, path: &Path) -> Result<(BatchHeader, Bytes), StorageError> {
     let wrong = |error: BatchError| malformed(path, error.to_string());
     let batch = batch.unwrap_or_default();
     let header = BatchHeader::parse(&batch).map_err(wrong)?;
@@ -183,12 +231,18 @@ fn open(
     Ok((header, body))
 }
 
-fn is_aborted(sources: &Sources, header: &BatchHeader) -> bool {
-    header.is_transactional()
-        && sources.aborted.iter().any(|aborted| {
-            aborted.producer_id == header.producer_id
-                && (aborted.first_offset..aborted.last_offset).contains(&header.base_offset)
-        })
+impl Sources {
+    /// The abort of the transaction that a batch belongs to, or that a marker ends.
+    fn aborts(&self, header: &BatchHeader) -> Option<&AbortedTransaction> {
+        let of_producer = self
+            .aborted
+            .get(&header.producer_id)
+            .filter(|_| header.is_transactional() || header.is_control())?;
+        let next = of_producer.partition_point(|aborted| aborted.last_offset < header.base_offset);
+        of_producer
+            .get(next)
+            .filter(|aborted| aborted.first_offset <= header.base_offset)
+    }
 }
 
 struct Filter<'a> {
@@ -197,21 +251,35 @@ struct Filter<'a> {
     /// Records at or above are not in the map and stay.
     end: Offset,
     now: Timestamp,
+    /// When the last segment was written that had been compacted before.
+    last_clean: Option<SystemTime>,
     /// Producers of whose open transaction a record was kept: its marker must stay too.
     retained: BTreeSet<ProducerId>,
 }
 
 impl Filter<'_> {
-    fn copy(&mut self, member: &Sealed, target: &mut Segment) -> Result<(), StorageError> {
+    /// False when it was given up.
+    fn copy(
+        &mut self,
+        member: &Sealed,
+        target: &mut Segment,
+        budget: &Budget,
+    ) -> Result<bool, StorageError> {
         let path = source_path(self.sources, member);
+        let keeps_old_tombstones = self.keeps_old_tombstones(&path);
         let mut scanner = Scanner::open(&path, member.size)?;
         while let Some((span, batch)) = scanner.next(true)? {
+            let before = target.size;
+            if !budget.spend(span.size) {
+                return Ok(false);
+            }
             let original = batch.clone().unwrap_or_default();
             if span.magic != MAGIC_V2 {
-                let kept = self.filter_messages(&original, &path)?;
+                let kept = self.filter_messages(&original, &path, keeps_old_tombstones)?;
                 if let Some(span) = Span::parse(&kept, target.size) {
                     target.append_raw(&kept, &span)?;
                 }
+                budget.spend((target.size - before) as usize);
                 continue;
             }
             let (header, body) = open(batch, &path)?;
@@ -226,17 +294,30 @@ impl Filter<'_> {
             };
             target.append_raw(&kept, &span)?;
             self.keep_abort(&header, target)?;
+            budget.spend((target.size - before) as usize);
         }
-        Ok(())
+        whole(&mut scanner, &path)?;
+        Ok(true)
+    }
+
+    /// The formats before v2 have no place for a delete horizon: there a tombstone goes once its file is older by
+    /// `delete.retention.ms` than what had been compacted before.
+    fn keeps_old_tombstones(&self, path: &Path) -> bool {
+        let (Some(clean), Some(own)) = (self.last_clean, modified(path)) else {
+            return true;
+        };
+        let retention = u64::try_from(self.sources.settings.delete_retention_ms).unwrap_or(0);
+        clean
+            .checked_sub(Duration::from_millis(retention))
+            .is_none_or(|horizon| own > horizon)
     }
 
     /// The index entry of an abort goes where its marker goes.
     fn keep_abort(&self, header: &BatchHeader, target: &mut Segment) -> Result<(), StorageError> {
-        let entry = self.sources.aborted.iter().find(|aborted| {
-            header.is_control()
-                && aborted.producer_id == header.producer_id
-                && aborted.last_offset == header.base_offset
-        });
+        let entry = self
+            .sources
+            .aborts(header)
+            .filter(|aborted| header.is_control() && aborted.last_offset == header.base_offset);
         match entry {
             Some(aborted) => target.aborted.push(*aborted),
             None => Ok(()),
@@ -267,7 +348,7 @@ impl Filter<'_> {
         body: &Bytes,
         original: &Bytes,
     ) -> Option<Bytes> {
-        if is_aborted(self.sources, header) {
+        if self.sources.aborts(header).is_some() {
             return self.emptied(header);
         }
         let expired = header
@@ -304,12 +385,12 @@ impl Filter<'_> {
         Some(rebuild(header, body, keep, horizon))
     }
 
-    /// What stays of an old message, or of those in its wrapper, in the same format. That has no place for a delete
-    /// horizon, so the newest tombstone of a key stays for good.
+    /// What stays of an old message, or of those in its wrapper, in the same format.
     fn filter_messages(
         &self,
         original: &Bytes,
-        path: &std::path::Path,
+        path: &Path,
+        keeps_tombstones: bool,
     ) -> Result<Bytes, StorageError> {
         let all = messages(original, path)?;
         let keep = |message: &&OldMessage| {
@@ -317,6 +398,7 @@ impl Filter<'_> {
                 || message.key.as_ref().is_some_and(|key| {
                     let newest = self.map.get(key);
                     newest.is_none_or(|newest| message.offset >= newest)
+                        && (keeps_tombstones || message.value.is_some())
                 })
         };
         let kept: Vec<&OldMessage> = all.iter().filter(keep).collect();

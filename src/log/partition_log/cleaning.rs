@@ -1,10 +1,11 @@
 //! What goes from a log: records before its start, segments that are too old or too many, records that newer ones replace.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 
 use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
-use crate::log::compaction::{self, Sources};
+use crate::log::compaction::{self, Budget, Sources};
 
 impl PartitionLog {
     /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
@@ -27,18 +28,18 @@ impl PartitionLog {
         state.watch(retained)
     }
 
-    /// Compacts the log if it is due, remembering at most `map_bytes` of keys; gives where the next pass begins.
+    /// Compacts the log if it is due, within `budget`; gives where the next pass begins.
     ///
     /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
     /// the work is thrown away.
     pub fn compact(
         &self,
         first_dirty: Offset,
-        map_bytes: usize,
+        budget: &Budget,
         now: Timestamp,
     ) -> Result<Option<Offset>, StorageError> {
         self.state.lock().check_health()?;
-        match self.compact_once(first_dirty, map_bytes, now) {
+        match self.compact_once(first_dirty, budget, now) {
             // What retention takes meanwhile is no error of the disk, and the work is thrown away.
             Err(error) if error.source.kind() == ErrorKind::NotFound => Err(error),
             done => self.watch(done),
@@ -78,7 +79,7 @@ impl PartitionLog {
     fn compact_once(
         &self,
         first_dirty: Offset,
-        map_bytes: usize,
+        budget: &Budget,
         now: Timestamp,
     ) -> Result<Option<Offset>, StorageError> {
         let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
@@ -86,7 +87,9 @@ impl PartitionLog {
         };
         // A record goes because of a newer one, which must not go with the next power cut.
         self.sync_sealed()?;
-        let rewritten = compaction::rewrite(&sources, &plan, map_bytes, now)?;
+        let Some(rewritten) = compaction::rewrite(&sources, &plan, budget, now)? else {
+            return Ok(None);
+        };
         let mut state = self.state.lock();
         for (replaced, segment) in rewritten.segments {
             if !state.swap(&replaced, segment, now)? {
@@ -114,14 +117,11 @@ impl State {
             if next_base > self.high_watermark || active && segment.size == 0 {
                 break;
             }
-            let newest = segment
-                .newest_timestamp()?
-                .map_or(segment.created, |(timestamp, _)| timestamp);
+            let newest = segment.largest_timestamp()?;
             let too_old = self.settings.retention_ms >= 0
                 && now.saturating_sub(newest) > self.settings.retention_ms;
             let too_much = self.settings.retention_bytes >= 0
-                && size.saturating_sub(segment.size) >= self.settings.retention_bytes as u64
-                && !active;
+                && size.saturating_sub(segment.size) >= self.settings.retention_bytes as u64;
             if !too_old && !too_much {
                 break;
             }
@@ -186,23 +186,32 @@ impl State {
         for index in 1..self.segments.len() {
             let end_offset = self.segments[index].base_offset;
             let segment = &mut self.segments[index - 1];
-            let newest = segment
-                .newest_timestamp()?
-                .map_or(segment.created, |(newest, _)| newest);
+            let newest = segment.largest_timestamp()?;
+            let asked = end_offset > first_dirty && self.settings.max_compaction_lag_ms < i64::MAX;
+            let first = if asked {
+                let first = segment.first_timestamp()?;
+                segment.release_file();
+                first
+            } else {
+                None
+            };
             sealed.push(Sealed {
                 base_offset: segment.base_offset,
                 end_offset,
                 size: segment.size,
                 newest,
+                first,
             });
         }
         let last_stable = self.watermarks().last_stable;
         let Some(plan) = plan::plan(&sealed, first_dirty, last_stable, &self.settings, now) else {
             return Ok(None);
         };
-        let mut aborted = Vec::new();
+        let mut aborted: HashMap<ProducerId, Vec<AbortedTransaction>> = HashMap::new();
         for segment in &self.segments {
-            aborted.extend(segment.aborted.all()?);
+            for one in segment.aborted.all()? {
+                aborted.entry(one.producer_id).or_default().push(one);
+            }
         }
         // The newest of all may be lost with the next power cut: the newest of the segments that are synced counts too.
         let last = |(id, producer): (ProducerId, &Producer)| {

@@ -206,7 +206,9 @@ impl Story {
                 if self.dice.one_in(4) {
                     self.disk.fail_after(self.dice.below(40), Fault::Cut);
                 }
-                let done = self.log.compact(self.cleaned, 1 << 16, self.now);
+                let done = self
+                    .log
+                    .compact(self.cleaned, &Budget::of(1 << 16), self.now);
                 if let Ok(Some(next)) = done {
                     self.cleaned = next;
                     self.model.flushed = self.model.flushed.max(next);

@@ -550,7 +550,7 @@ fn a_compaction_that_is_cut_short_loses_no_key() {
                 lesson.put(&format!("key {}", n % 3), "some other value");
             }
             lesson.disk.fail_after(steps, Fault::Cut);
-            let done = lesson.log.compact(0, 1 << 16, NOW).is_ok();
+            let done = lesson.log.compact(0, &Budget::of(1 << 16), NOW).is_ok();
             lesson.power_cut(40, keeps);
             let mut found = std::collections::BTreeSet::new();
             let mut next = 0;
@@ -594,7 +594,11 @@ fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
     lesson.log.flush(NOW).unwrap();
     let end = lesson.log.log_end();
     lesson.send(7, 1, false);
-    lesson.log.compact(0, 1 << 16, NOW).unwrap().unwrap();
+    lesson
+        .log
+        .compact(0, &Budget::of(1 << 16), NOW)
+        .unwrap()
+        .unwrap();
     lesson.power_cut(0, NOTHING);
     assert_eq!(lesson.log.log_end(), end);
     assert_eq!(lesson.last_sequences(), [(7, 0)]);

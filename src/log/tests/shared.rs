@@ -141,7 +141,7 @@ impl Story {
                 Ok(())
             }
             28..=29 => {
-                self.logs().compact(1 << 16, self.now);
+                self.logs().compact(&Budget::of(1 << 16), self.now);
                 Ok(())
             }
             30 => {

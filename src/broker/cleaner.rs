@@ -1,0 +1,66 @@
+//! task: compacts logs, one after the other, on a thread of the blocking pool; what it may take follows the settings while
+//! it works. Kafka's `LogCleaner`, with one thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::api::services::Services;
+use crate::log::compaction::Budget;
+use crate::log::manager::LogManager;
+
+/// How often settings are looked at while a round goes on.
+const TICK: Duration = Duration::from_millis(500);
+/// Between rounds at least, whatever the backoff.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(
+    logs: Arc<LogManager>,
+    services: Arc<Services>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    // Like Kafka's this one cannot be set while the broker runs.
+    if !services.config.settings.boolean("log.cleaner.enable") {
+        return;
+    }
+    let budget = Arc::new(Budget::of(0));
+    loop {
+        let backoff = apply(&services, &budget);
+        tokio::select! {
+            biased;
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+            () = tokio::time::sleep(backoff.max(PAUSE_MIN)) => {}
+        }
+        apply(&services, &budget);
+        let (logs, now, its_budget) =
+            (Arc::clone(&logs), services.clock.now(), Arc::clone(&budget));
+        let mut round = tokio::task::spawn_blocking(move || logs.compact(&its_budget, now));
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut round => break done,
+                () = async { drop(stopping.wait_for(|stop| *stop).await) }, if !budget.is_stopped() => budget.stop(),
+                () = tokio::time::sleep(TICK) => drop(apply(&services, &budget)),
+            }
+        };
+        if done.is_err() {
+            tracing::error!("a round of compaction ended in a panic");
+        }
+        if budget.is_stopped() {
+            return;
+        }
+    }
+}
+
+/// Takes over what the settings say now; gives how long to wait between rounds.
+fn apply(services: &Services, budget: &Budget) -> Duration {
+    let image = services.image.load();
+    let settings = services.in_force(&image);
+    let map_bytes = settings.long("log.cleaner.dedupe.buffer.size");
+    budget.set(
+        usize::try_from(map_bytes).unwrap_or(0),
+        settings.double("log.cleaner.io.max.bytes.per.second"),
+    );
+    Duration::from_millis(u64::try_from(settings.long("log.cleaner.backoff.ms")).unwrap_or(0))
+}

@@ -1,0 +1,119 @@
+//! What compaction may take: memory for keys, bytes of disk in a second, and time until it is told to stop. Shared with
+//! whoever may change it meanwhile.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The longest wait in one piece: a new rate, or a stop, is noticed after it.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// From here on nobody means a limit.
+const UNLIMITED: f64 = 1e15;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Budget {
+    map_bytes: AtomicUsize,
+    /// The bits of an `f64`: bytes per second, read and written together.
+    rate: AtomicU64,
+    stopped: AtomicBool,
+    /// Bytes that were moved ahead of their time, as of when.
+    owed: Mutex<(f64, Instant)>,
+}
+
+impl Budget {
+    /// So many bytes for the keys of one log, and no limit of speed.
+    pub fn of(map_bytes: usize) -> Self {
+        Self {
+            map_bytes: AtomicUsize::new(map_bytes),
+            rate: AtomicU64::new(f64::MAX.to_bits()),
+            stopped: AtomicBool::new(false),
+            owed: Mutex::new((0.0, Instant::now())),
+        }
+    }
+
+    /// From now on this is the limit of memory, for the next log, and of bytes per second, at once.
+    pub fn set(&self, map_bytes: usize, bytes_per_second: f64) {
+        self.map_bytes.store(map_bytes, Ordering::Relaxed);
+        self.rate
+            .store(bytes_per_second.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Work that has begun is given up.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub fn map_bytes(&self) -> usize {
+        self.map_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says that `bytes` were read or written, and waits until that is within the limit. False: give up.
+    pub fn spend(&self, bytes: usize) -> bool {
+        if self.rate() < UNLIMITED {
+            self.owed.lock().0 += bytes as f64;
+        }
+        while !self.is_stopped() {
+            let rate = self.rate();
+            if rate >= UNLIMITED {
+                return true;
+            }
+            let wait = {
+                let mut owed = self.owed.lock();
+                let now = Instant::now();
+                let paid = now.duration_since(owed.1).as_secs_f64() * rate;
+                *owed = ((owed.0 - paid).max(0.0), now);
+                owed.0 / rate.max(1.0)
+            };
+            if wait <= 0.0 {
+                return true;
+            }
+            std::thread::sleep(Duration::from_secs_f64(wait.min(WAIT_MAX.as_secs_f64())));
+        }
+        false
+    }
+
+    fn rate(&self) -> f64 {
+        f64::from_bits(self.rate.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_faster_than_it_may_be() {
+        let budget = Budget::of(1);
+        budget.set(7, 1e6);
+        let begun = Instant::now();
+        assert!((0..10).all(|_| budget.spend(20_000)));
+        assert!(begun.elapsed() >= Duration::from_millis(190));
+        assert_eq!(budget.map_bytes(), 7);
+    }
+
+    #[test]
+    fn a_new_limit_or_a_stop_is_heard_while_one_waits() {
+        for stop in [false, true] {
+            let budget = Budget::of(1);
+            budget.set(1, 1.0);
+            let went_on = std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| budget.spend(1_000_000));
+                std::thread::sleep(Duration::from_millis(10));
+                assert!(!waiting.is_finished());
+                if stop {
+                    budget.stop();
+                } else {
+                    budget.set(1, f64::MAX);
+                }
+                waiting.join().unwrap()
+            });
+            assert_eq!(went_on, !stop);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What makes a log begin a segment, and what makes one go: sizes, ages, keys.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::base::time::Timestamp;
+use crate::wire::batch::record;
+
+const DAY: Timestamp = 24 * 3_600_000;
+/// Of the files of these logs: later than any time here that is not said to be later.
+const WRITTEN: Timestamp = 2_000_000_000_000;
+
+fn compacted() -> LogSettings {
+    LogSettings {
+        cleanup_compact: true,
+        cleanup_delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        delete_retention_ms: 1_000,
+        ..small()
+    }
+}
+
+fn bases(dir: &Path) -> Vec<Offset> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let mut bases: Vec<Offset> = names
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            name.strip_suffix(".log")?.parse().ok()
+        })
+        .collect();
+    bases.sort_unstable();
+    bases
+}
+
+fn write_at(dir: &Path, base: Offset, when: Timestamp) {
+    let file = OpenOptions::new()
+        .write(true)
+        .open(dir.join(file_name(base, ".log")))
+        .unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_millis(when as u64))
+        .unwrap();
+}
+
+fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&str>)]) {
+    let mut builder = BatchBuilder::default();
+    for (key, value) in records {
+        builder.push(at, Some(key.as_bytes()), value.map(str::as_bytes));
+    }
+    log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+        .unwrap();
+}
+
+/// The newest value of each key, and how many records there are.
+fn keys(log: &PartitionLog) -> (BTreeMap<String, Option<String>>, usize) {
+    let (mut found, mut count, mut next) = (BTreeMap::new(), 0, 0);
+    while next < log.log_end() {
+        let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+        let Some(range) = plan.records else { break };
+        let mut bytes = vec![0; range.len];
+        range
+            .file
+            .read_exact_at(&mut bytes, range.position)
+            .unwrap();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let body = record::decompressed(&header, &bytes.into(), 1 << 20).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for record in record::records(&header, &body) {
+            let record = record.unwrap();
+            found.insert(text(record.key.unwrap()), record.value.map(text));
+            count += 1;
+        }
+        next = header.next_offset();
+    }
+    (found, count)
+}
+
+#[test]
+fn records_without_times_are_as_old_as_their_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        retention_ms: DAY,
+        ..small()
+    };
+    let mut log = create(dir.path(), settings.clone());
+    for restart in [false, true] {
+        put(&log, -1, &[("when was", Some("this"))]);
+        if restart {
+            let end = log.log_end();
+            log.close().unwrap();
+            drop(log);
+            log = reopen(dir.path(), settings.clone(), true, end);
+        }
+        for base in bases(dir.path()) {
+            write_at(dir.path(), base, WRITTEN);
+        }
+        let start = log.watermarks().log_start;
+        log.retain(WRITTEN + DAY).unwrap();
+        assert_eq!(log.watermarks().log_start, start, "it is not a day old");
+        log.retain(WRITTEN + DAY + 1).unwrap();
+        assert_eq!(log.watermarks().log_start, log.log_end());
+    }
+}
+
+#[test]
+fn no_bytes_to_keep_means_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        retention_bytes: 0,
+        ..small()
+    };
+    let log = create(dir.path(), settings);
+    append(&log, NOW, &["v"]);
+    log.retain(NOW).unwrap();
+    assert_eq!((log.watermarks().log_start, log.size()), (1, 0));
+}
+
+#[test]
+fn jitter_is_never_more_than_the_age_of_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        segment_ms: 10_000,
+        segment_jitter_ms: i64::MAX,
+        ..LogSettings::default()
+    };
+    let log = create(dir.path(), settings);
+    for _ in 0..5 {
+        append(&log, NOW, &["v"]);
+    }
+    assert_eq!(log.segment_count(), 1);
+    append(&log, NOW + 10_001, &["v"]);
+    assert_eq!(log.segment_count(), 2);
+}
+
+#[test]
+fn a_record_that_must_be_compacted_soon_does_not_wait_in_an_open_segment() {
+    for (compacts, segments) in [(true, 2), (false, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            max_compaction_lag_ms: 10_000,
+            cleanup_compact: compacts,
+            ..LogSettings::default()
+        };
+        let log = create(dir.path(), settings);
+        put(&log, NOW, &[("k", Some("v"))]);
+        put(&log, NOW + 10_001, &[("k", Some("v"))]);
+        assert_eq!(log.segment_count(), segments);
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_takes_no_other_with_it() {
+    // Of the second batch of a sealed segment: its length, its format, a byte of its records.
+    for (at, what) in [(8, "length"), (16, "format"), (70, "content")] {
+        for first_dirty in [0, 20] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = create(dir.path(), compacted());
+            for n in 0..40 {
+                put(&log, 500 + n, &[(&format!("k{}", n % 30), Some("value"))]);
+            }
+            let size = reopen_first_batch_len(&log);
+            let path = dir.path().join(file_name(0, ".log"));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[size + at] ^= 0x15;
+            fs::write(&path, &bytes).unwrap();
+            let before: Vec<_> = bases(dir.path());
+            let error = log.compact(first_dirty, &Budget::of(1 << 20), NOW);
+            let error = error.expect_err(what).to_string();
+            assert!(error.contains("00000000000000000000.log"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{what}");
+            assert_eq!(bases(dir.path()), before);
+            let odd = fs::read_dir(dir.path()).unwrap().any(|entry| {
+                let name = entry.unwrap().file_name();
+                name.to_string_lossy().contains(".cleaned")
+            });
+            assert!(!odd, "{what}");
+        }
+    }
+}
+
+fn reopen_first_batch_len(log: &PartitionLog) -> usize {
+    let plan = log.read(0, 1, ReadEnd::HighWatermark, true).unwrap();
+    plan.records.unwrap().len
+}
+
+#[test]
+fn a_batch_with_more_keys_than_the_map_holds_takes_several_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        segment_bytes: 4_000,
+        ..compacted()
+    };
+    let log = create(dir.path(), settings);
+    for n in 0..20_i64 {
+        let names: Vec<String> = (0..50).map(|m| format!("k{}", (m + n * 7) % 90)).collect();
+        let records: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), Some("v")))
+            .collect();
+        put(&log, 500 + n, &records);
+    }
+    let (before, all) = keys(&log);
+    let (mut from, mut passes) = (0, 0);
+    while let Some(next) = log.compact(from, &Budget::of(24 * 12), NOW).unwrap() {
+        assert!(next > from, "a pass that comes to nothing");
+        from = next;
+        passes += 1;
+    }
+    let (after, left) = keys(&log);
+    assert_eq!(after, before);
+    assert!(
+        passes > 20 && left < all / 4,
+        "{passes} passes, {left} of {all}"
+    );
+}
+
+#[test]
+fn a_compaction_that_is_told_to_stop_leaves_everything_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), compacted());
+    for n in 0..60 {
+        put(&log, 500 + n, &[("k", Some("value"))]);
+    }
+    let names = || {
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let budget = Budget::of(1 << 20);
+    budget.stop();
+    assert_eq!(log.compact(0, &budget, NOW).unwrap(), None);
+    assert_eq!(names(), before);
+}
+
+#[test]
+fn tombstones_of_the_old_formats_go_when_their_file_is_old_enough() {
+    for (magic, codec) in [(0, Compression::None), (1, Compression::Gzip)] {
+        for (age, left) in [(DAY - 1, 30), (DAY, 25)] {
+            let dir = tempfile::tempdir().unwrap();
+            // Two that were compacted before, the second younger by `age`, and one more.
+            for (base, written) in [(0, WRITTEN), (10, WRITTEN + age), (20, WRITTEN + 2 * DAY)] {
+                let mut set = SetBuilder::new(magic, codec, false);
+                for offset in base..base + 10 {
+                    let key = format!("k{offset}");
+                    let value = (offset % 2 > 0).then_some(&b"v"[..]);
+                    set.push(offset, 1_000, Some(key.as_bytes()), value);
+                }
+                fs::write(dir.path().join(file_name(base, ".log")), set.build()).unwrap();
+                write_at(dir.path(), base, written);
+            }
+            let settings = LogSettings {
+                delete_retention_ms: DAY,
+                segment_bytes: 100,
+                ..compacted()
+            };
+            let log = reopen(dir.path(), settings, false, 0);
+            // Only what is followed by another segment is compacted.
+            put(&log, 2_000, &[("last", Some("v"))]);
+            log.compact(20, &Budget::of(1 << 20), NOW).unwrap().unwrap();
+            log.truncate_to(30).unwrap();
+            let records = old_records(&log);
+            assert_eq!(records.len(), left, "v{magic}, {age}");
+            let modified = fs::metadata(dir.path().join(file_name(0, ".log"))).unwrap();
+            let expected = UNIX_EPOCH + Duration::from_millis(WRITTEN as u64);
+            assert_eq!(
+                modified.modified().unwrap(),
+                expected,
+                "it is as old as before"
+            );
+        }
+    }
+}
