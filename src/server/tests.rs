@@ -26,6 +26,7 @@ use crate::wire::message::{Message, Request};
 mod fuzz;
 mod old_consumers;
 mod old_directory;
+mod web_interfaces;
 
 /// No answer takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(10);
