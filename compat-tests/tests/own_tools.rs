@@ -52,6 +52,19 @@ const SCRIPT: &[(&str, &str, &str, &str)] = &[
         "--group g --topic a --reset-offsets --to-earliest --execute",
         "",
     ),
+    (
+        "consumer-groups",
+        GROUPS,
+        "--group g --topic a --reset-offsets --to-datetime 2020-01-01T00:00:00.000 --dry-run --export",
+        "",
+    ),
+    ("consumer-groups", GROUPS, "--list --state Empty", ""),
+    (
+        "consumer-groups",
+        GROUPS,
+        "--group g --topic a --delete-offsets",
+        "",
+    ),
     ("consumer-groups", GROUPS, "--delete --group g", ""),
     (
         "configs",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::client::{Cluster, Failure, WITHIN, name, run as run_work, text};
+use super::group_offsets;
 use crate::cli::options::Takes::{Nothing, Value};
 use crate::cli::options::{Options, Takes, parse};
 use crate::peer::channel::Channel;
@@ -20,9 +21,6 @@ use crate::wire::message::describe_groups::{
 };
 use crate::wire::message::embedded::ConsumerProtocolAssignment;
 use crate::wire::message::list_groups::ListGroupsRequest;
-use crate::wire::message::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
 use crate::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
 const OPTIONS: &[(&str, Takes)] = &[
@@ -48,13 +46,24 @@ const OPTIONS: &[(&str, Takes)] = &[
     ("to-current", Nothing),
     ("to-offset", Value),
     ("shift-by", Value),
+    ("to-datetime", Value),
+    ("by-duration", Value),
+    ("from-file", Value),
+    ("export", Nothing),
+    ("delete-offsets", Nothing),
 ];
 
-const ACTIONS: &[&str] = &["list", "describe", "delete", "reset-offsets"];
+const ACTIONS: &[&str] = &[
+    "list",
+    "describe",
+    "delete",
+    "reset-offsets",
+    "delete-offsets",
+];
 /// Names by which a partition is known.
-type Partition = (String, i32);
+pub(super) type Partition = (String, i32);
 /// The newest version in which topics have names.
-const OFFSETS_BY_NAME: i16 = 9;
+pub(super) const OFFSETS_BY_NAME: i16 = 9;
 
 pub(super) fn run(arguments: &[String]) -> ExitCode {
     run_work(async {
@@ -62,7 +71,7 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         let mut actions = ACTIONS.iter().filter(|action| options.has(action));
         let (Some(action), None) = (actions.next(), actions.next()) else {
             return Err(
-                "Command must include exactly one action: --list, --describe, --delete or --reset-offsets".into(),
+                "Command must include exactly one action: --list, --describe, --delete, --reset-offsets or --delete-offsets".into(),
             );
         };
         if *action != "list" && !options.has("group") && !options.has("all-groups") {
@@ -76,7 +85,8 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
             "list" => list(&cluster, &options).await,
             "describe" => describe(&cluster, &options).await,
             "delete" => delete(&cluster, &options).await,
-            _ => reset(&cluster, &options).await,
+            "delete-offsets" => group_offsets::delete(&cluster, &options).await,
+            _ => group_offsets::reset(&cluster, &options).await,
         };
         if let Err(Failure(text)) = done {
             // Kafka's tool ends with 0 all the same; so do we.
@@ -86,7 +96,7 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     })
 }
 
-async fn names(cluster: &Cluster, options: &Options) -> Result<Vec<String>, Failure> {
+pub(super) async fn names(cluster: &Cluster, options: &Options) -> Result<Vec<String>, Failure> {
     if !options.has("all-groups") {
         return Ok(options.values("group").to_vec());
     }
@@ -106,7 +116,17 @@ async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
     if options.has("state") {
         println!("{:<25} STATE", "GROUP");
     }
+    // `--state` alone shows the states, with some behind it these groups only.
+    let wanted: Vec<&str> = options
+        .words
+        .iter()
+        .flat_map(|word| word.split(','))
+        .collect();
     for group in answer.groups {
+        let is = |state: &&str| state.trim().eq_ignore_ascii_case(&group.group_state);
+        if !wanted.is_empty() && !wanted.iter().any(is) {
+            continue;
+        }
         if options.has("state") {
             println!("{:<25} {}", group.group_id, group.group_state);
         } else {
@@ -122,7 +142,10 @@ fn not_found(group: &str) -> Failure {
     ))
 }
 
-async fn described(coordinator: &Channel, group: &str) -> Result<DescribedGroup, Failure> {
+pub(super) async fn described(
+    coordinator: &Channel,
+    group: &str,
+) -> Result<DescribedGroup, Failure> {
     let request = DescribeGroupsRequest {
         groups: vec![group.into()],
         ..Default::default()
@@ -140,7 +163,7 @@ async fn described(coordinator: &Channel, group: &str) -> Result<DescribedGroup,
     }
 }
 
-async fn committed(
+pub(super) async fn committed(
     coordinator: &Channel,
     group: &str,
 ) -> Result<BTreeMap<Partition, i64>, Failure> {
@@ -208,7 +231,67 @@ fn assigned(member: &DescribedGroupMember) -> Vec<Partition> {
     partitions.collect()
 }
 
+/// A line for each member; `verbose` ones with what it was given.
+fn members(group: &str, found: &DescribedGroup, verbose: bool) {
+    let width = |longest: Option<usize>| longest.unwrap_or(0).max(15);
+    let members = || found.members.iter();
+    let group_width = group.len().max(15);
+    let id_width = width(members().map(|member| member.member_id.len()).max());
+    let host_width = width(members().map(|member| member.client_host.len()).max());
+    let client_width = width(members().map(|member| member.client_id.len()).max());
+    let show = |[group, id, host, client, count]: [&str; 5], more: [&str; 4]| {
+        print!(
+            "{group:<group_width$} {id:<id_width$} {host:<host_width$} {client:<client_width$} {count:<15} "
+        );
+        let [epoch, given, target_epoch, target] = more;
+        if verbose {
+            print!("{epoch:<15} {given:<20} {target_epoch:<15} {target:<20}");
+        }
+        println!();
+    };
+    println!();
+    show(
+        ["GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS"],
+        [
+            "CURRENT-EPOCH",
+            "CURRENT-ASSIGNMENT",
+            "TARGET-EPOCH",
+            "TARGET-ASSIGNMENT",
+        ],
+    );
+    for member in members() {
+        let given = assigned(member);
+        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (topic, index) in &given {
+            topics.entry(topic).or_default().push(index.to_string());
+        }
+        let topics: Vec<String> = topics
+            .iter()
+            .map(|(topic, indexes)| format!("{topic}:{}", indexes.join(",")))
+            .collect();
+        let shown = if topics.is_empty() {
+            "-".to_owned()
+        } else {
+            topics.join(";")
+        };
+        show(
+            [
+                group,
+                &member.member_id,
+                &member.client_host,
+                &member.client_id,
+                &given.len().to_string(),
+            ],
+            // The epochs are those of the other group protocol.
+            ["-", &shown, "-", "-"],
+        );
+    }
+}
+
 async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+    if options.has("verbose") && !options.has("members") {
+        return Err("--verbose is here for --members only".into());
+    }
     for group in names(cluster, options).await? {
         let coordinator = cluster.coordinator(&group).await?;
         let found = described(&coordinator, &group).await?;
@@ -240,19 +323,7 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
                 found.members.len()
             );
         } else if options.has("members") {
-            println!(
-                "\n{:<width$} {:<15} {:<15} {:<15} {:<15} ",
-                "GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS"
-            );
-            for member in &found.members {
-                println!(
-                    "{group:<width$} {:<15} {:<15} {:<15} {:<15} ",
-                    &*member.member_id,
-                    &*member.client_host,
-                    &*member.client_id,
-                    assigned(member).len()
-                );
-            }
+            members(&group, &found, options.has("verbose"));
         } else {
             offsets(cluster, &coordinator, &group, &found).await?;
         }
@@ -374,141 +445,6 @@ async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
         failed.join("\n")
     )
     .into())
-}
-
-async fn reset(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    if !options.has("execute") && !options.has("dry-run") {
-        eprintln!(
-            "WARN: No action will be performed as the --execute option is missing. In a future major release, the default behavior of this command will be to prompt the user before executing the reset rather than doing a dry run. You should add the --dry-run option explicitly if you are scripting this command and want to keep the current default behavior without prompting."
-        );
-    }
-    for group in names(cluster, options).await? {
-        let coordinator = cluster.coordinator(&group).await?;
-        let state = match described(&coordinator, &group).await {
-            Ok(found) => found.group_state.to_string(),
-            Err(_) => "Empty".to_owned(),
-        };
-        if state != "Empty" {
-            return Err(format!(
-                "Assignments can only be reset if the group '{group}' is inactive, but the current state is {state}."
-            )
-            .into());
-        }
-        let current = committed(&coordinator, &group).await?;
-        let partitions = partitions(cluster, options, &current).await?;
-        let earliest = cluster.offsets(&partitions, -2).await?;
-        let latest = cluster.offsets(&partitions, -1).await?;
-        let mut wanted = BTreeMap::new();
-        for partition in partitions {
-            let first = earliest.get(&partition).copied().unwrap_or(0);
-            let last = latest.get(&partition).copied().unwrap_or(0);
-            let now = current.get(&partition).copied();
-            let offset = if options.has("to-earliest") {
-                first
-            } else if options.has("to-latest") {
-                last
-            } else if let Some(offset) = options.number::<i64>("to-offset")? {
-                offset
-            } else if let Some(by) = options.number::<i64>("shift-by")? {
-                now.ok_or_else(|| format!("Cannot shift offset for partition {}-{} since there is no current committed offset", partition.0, partition.1))? + by
-            } else if options.has("to-current") {
-                now.unwrap_or(last)
-            } else {
-                return Err("Option reset-offsets requires one of: --to-earliest, --to-latest, --to-offset, --shift-by, --to-current".into());
-            };
-            if offset > last {
-                eprintln!(
-                    "WARN New offset ({offset}) is higher than latest offset for topic partition {}-{}. Value will be set to {last}",
-                    partition.0, partition.1
-                );
-            }
-            wanted.insert(partition, offset.clamp(first, last));
-        }
-        if options.has("execute") {
-            commit(&coordinator, &group, &wanted).await?;
-        }
-        let width = group.len().max(15);
-        println!(
-            "\n{:<width$} {:<15} {:<10} NEW-OFFSET",
-            "GROUP", "TOPIC", "PARTITION"
-        );
-        for ((topic, index), offset) in wanted {
-            println!("{group:<width$} {topic:<15} {index:<10} {offset}");
-        }
-    }
-    Ok(())
-}
-
-/// `--topic name`, `--topic name:0,1`, or every topic that the group has offsets for.
-async fn partitions(
-    cluster: &Cluster,
-    options: &Options,
-    current: &BTreeMap<Partition, i64>,
-) -> Result<Vec<Partition>, Failure> {
-    if options.has("all-topics") {
-        return Ok(current.keys().cloned().collect());
-    }
-    let mut found = Vec::new();
-    for text in options.values("topic") {
-        let (name, indexes) = text.split_once(':').unwrap_or((text, ""));
-        if !indexes.is_empty() {
-            found.extend(
-                indexes
-                    .split(',')
-                    .filter_map(|index| Some((name.to_owned(), index.parse().ok()?))),
-            );
-            continue;
-        }
-        for topic in cluster.metadata(Some(&[name.to_owned()])).await?.topics {
-            if topic.error_code != 0 {
-                return Err(super::client::name(topic.error_code).into());
-            }
-            found.extend(
-                topic
-                    .partitions
-                    .iter()
-                    .map(|partition| (name.to_owned(), partition.partition_index)),
-            );
-        }
-    }
-    if found.is_empty() {
-        return Err("One of the reset scopes should be defined: --all-topics, --topic.".into());
-    }
-    Ok(found)
-}
-
-/// Commits as somebody who is no member: only a group without members takes it.
-pub(super) async fn commit(
-    coordinator: &Channel,
-    group: &str,
-    offsets: &BTreeMap<Partition, i64>,
-) -> Result<(), Failure> {
-    let request = OffsetCommitRequest {
-        group_id: group.into(),
-        topics: offsets
-            .iter()
-            .map(|((topic, index), offset)| OffsetCommitRequestTopic {
-                name: topic.as_str().into(),
-                partitions: vec![OffsetCommitRequestPartition {
-                    partition_index: *index,
-                    committed_offset: *offset,
-                    committed_metadata: Some("".into()),
-                    ..Default::default()
-                }],
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    };
-    let answer = coordinator
-        .call_up_to(&request, OFFSETS_BY_NAME, WITHIN)
-        .await?;
-    let refused = answer
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .find(|partition| partition.error_code != 0);
-    refused.map_or(Ok(()), |partition| Err(name(partition.error_code).into()))
 }
 
 /// The offsets of a group, for the console.

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod configs;
 mod console;
+mod group_offsets;
 mod groups;
 mod reset;
 mod topics;

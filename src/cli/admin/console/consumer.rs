@@ -15,7 +15,7 @@ use super::format::Format;
 use super::{property, topic};
 use crate::base::ids::Uuid;
 use crate::cli::admin::client::{Cluster, Failure, WITHIN, name, run as run_work};
-use crate::cli::admin::groups;
+use crate::cli::admin::{group_offsets, groups};
 use crate::cli::options::Takes::{Nothing, Value};
 use crate::cli::options::{Options, Takes, parse};
 use crate::peer::channel::Channel;
@@ -164,7 +164,7 @@ async fn read(
         .flush()
         .map_err(|error| error.to_string())?;
     if let Some((coordinator, group)) = coordinator {
-        groups::commit(&coordinator, group, &positions).await?;
+        group_offsets::commit(&coordinator, group, &positions).await?;
     }
     failure
 }
