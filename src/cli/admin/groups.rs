@@ -114,7 +114,7 @@ async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
         return Err(name(answer.error_code).into());
     }
     if options.has("state") {
-        println!("{:<25} STATE", "GROUP");
+        println!("{:<25} {:<20}", "GROUP", "STATE");
     }
     // `--state` alone shows the states, with some behind it these groups only.
     let wanted: Vec<&str> = options
@@ -128,7 +128,7 @@ async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
             continue;
         }
         if options.has("state") {
-            println!("{:<25} {}", group.group_id, group.group_state);
+            println!("{:<25} {:<20}", &*group.group_id, &*group.group_state);
         } else {
             println!("{}", group.group_id);
         }
