@@ -12,7 +12,7 @@ use compat_tests::chance::{Chance, from_environment, seed};
 use compat_tests::node::{Node, binary};
 use compat_tests::programs::{eventually, run};
 
-/// The cleaner looks every second, finds every closed segment dirty, and has two of the smallest size for each round.
+/// The cleaner looks as often as it can, finds every closed segment dirty, and has two of the smallest size for each round.
 const SETTINGS: &str = "\
 listeners=PLAINTEXT://localhost:{port}
 log.dirs={dir}
