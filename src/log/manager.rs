@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::checkpoint;
 use super::compaction::Budget;
 use super::dir::{self, DirLock, DirName};
+use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
@@ -196,7 +197,7 @@ impl LogManager {
 
         let cleaned = offsets(checkpoint::CLEANED);
 
-        let mut found = Vec::new();
+        let (mut found, mut renamed) = (Vec::new(), false);
         for entry in fs::read_dir(&dir.path).at("list", &dir.path)? {
             let entry = entry.at("list", &dir.path)?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -208,12 +209,20 @@ impl LogManager {
             match DirName::parse(&name) {
                 DirName::Partition(partition) => found.push((partition, entry.path(), false)),
                 DirName::Future(partition) => found.push((partition, entry.path(), true)),
-                DirName::Delete => self.doomed.lock().push((now, entry.path())),
+                DirName::Delete => {
+                    renamed = true;
+                    self.doomed.lock().push((now, entry.path()));
+                }
                 DirName::Stray => {
+                    renamed = true;
                     tracing::warn!(path = %entry.path().display(), "a stray replica stays aside");
                 }
                 DirName::Other => {}
             }
+        }
+        if !clean && renamed {
+            // A power cut could undo a rename of before the crash, while another log of that name is in another directory.
+            disk::sync_dir(&dir.path).at("sync", &dir.path)?;
         }
         if !clean && !found.is_empty() {
             tracing::info!(dir = %dir.path.display(), logs = found.len(), "recovering after an unclean stop");

@@ -111,6 +111,10 @@ impl LogManager {
         };
         // Most of it without holding up who appends.
         copy.flush(now)?;
+        if log.log_start_to_remember().is_some() {
+            // The copy's directory must know it too before the log's is gone, or what was deleted would come back.
+            self.write_checkpoints();
+        }
         let (from, to) = (log.dir(), copy.dir());
         let doomed = from.with_file_name(dir::renamed(partition, unique(&from)?, "delete"));
         let place = to.with_file_name(partition.to_string());

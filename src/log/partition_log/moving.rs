@@ -37,9 +37,9 @@ impl PartitionLog {
             let mut state = self.state.lock();
             state.check_health()?;
             let (from, end) = (state.log_start, state.log_end);
-            // A log may begin inside of a batch, which is copied whole.
+            // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
             let first = state.plan_copy(from, end, 1)?;
-            let start = first.map_or(from, |plan| plan.base_offset);
+            let start = first.map_or(from, |plan| plan.base_offset.min(from));
             (state.settings.clone(), start)
         };
         disk::create_dir(path).at("create", path)?;
@@ -81,6 +81,8 @@ impl PartitionLog {
             (plan, log_start)
         };
         let Some(plan) = plan else {
+            let mut copy = self.state.lock();
+            copy.log_start = copy.log_start.max(log_start.min(copy.log_end));
             return Ok(Copied::Bytes(0));
         };
         let bytes = log.watch(read(&plan, log))?;
