@@ -23,6 +23,14 @@ const SCRIPT: &[(&str, &str, &str, &str)] = &[
     ("topics", TOPICS, "--list", ""),
     ("topics", TOPICS, "--describe --topic a", ""),
     ("topics", TOPICS, "--describe --topic nope", ""),
+    ("topics", TOPICS, "--list --topic a.|x", ""),
+    ("topics", TOPICS, "--list --topic a_.|x", ""),
+    (
+        "topics",
+        TOPICS,
+        "--describe --at-min-isr-partitions --topic a",
+        "",
+    ),
     (
         "console-producer",
         PRODUCER,

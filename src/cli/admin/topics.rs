@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use regex::Regex;
+
 use super::client::{Cluster, Failure, WITHIN, run as run_work, text};
 use crate::cli::options::Takes::{Nothing, Value};
 use crate::cli::options::{Options, Takes, parse};
@@ -122,39 +124,42 @@ async fn create(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
 }
 
 async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    for topic in chosen(cluster, options).await? {
-        println!("{}", topic.name.as_deref().unwrap_or_default());
-    }
+    let topics = chosen(cluster, options).await?;
+    let names = topics.iter().map(|topic| topic.name.as_deref());
+    let names: Vec<&str> = names.map(Option::unwrap_or_default).collect();
+    // An empty line where there is none, as Kafka's tool does.
+    println!("{}", names.join("\n"));
     Ok(())
 }
 
-/// Topics that `--topic` names (`*`-patterns of Java's are beyond us: a comma-separated list, or all), sorted.
+/// Topics that `--topic` names, sorted; all of them without it.
 async fn chosen(
     cluster: &Cluster,
     options: &Options,
 ) -> Result<Vec<MetadataResponseTopic>, Failure> {
-    let wanted: Option<Vec<String>> = options
-        .value("topic")
-        .map(|text| text.split(',').map(|name| name.trim().to_owned()).collect());
+    let wanted = options.value("topic").map(pattern).transpose()?;
     let mut topics = cluster.metadata(None).await?.topics;
     topics.retain(|topic| {
         let name = topic.name.as_deref().unwrap_or_default();
         let internal = INTERNAL.contains(&name) || topic.is_internal;
         !(internal && options.has("exclude-internal"))
-            && wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.iter().any(|pattern| matches(pattern, name)))
+            && wanted.as_ref().is_none_or(|wanted| wanted.is_match(name))
     });
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
 }
 
-/// Names and the one kind of pattern that people use: `prefix.*`.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix(".*") {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
+/// Whole names by regular expressions with commas between them. Kafka's have what Java's have; of that, these lack the
+/// looking around and back, which are refused.
+fn pattern(text: &str) -> Result<Regex, Failure> {
+    let quoted = |letter| letter == '"' || letter == '\'';
+    let alternatives = text
+        .trim()
+        .trim_matches(quoted)
+        .replace(' ', "")
+        .replace(',', "|");
+    Regex::new(&format!("^(?:{alternatives})$"))
+        .map_err(|_| format!("{text} is an invalid regex.").into())
 }
 
 fn missing(options: &Options) -> Failure {
@@ -181,7 +186,10 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
     .any(|name| options.has(name));
     for topic in topics {
         let name = topic.name.as_deref().unwrap_or_default();
-        let said = configs.get(name).map_or("", String::as_str);
+        let (said, min_isr) = match configs.get(name) {
+            Some((said, min_isr)) => (said.as_str(), *min_isr),
+            None => ("", 1),
+        };
         let factor = topic
             .partitions
             .first()
@@ -202,7 +210,9 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
             let behind = partition.isr_nodes.len() < partition.replica_nodes.len();
             let shown = !only_partitions
                 || options.has("under-replicated-partitions") && behind
-                || options.has("unavailable-partitions") && partition.leader_id < 0;
+                || options.has("unavailable-partitions") && partition.leader_id < 0
+                || options.has("under-min-isr-partitions") && partition.isr_nodes.len() < min_isr
+                || options.has("at-min-isr-partitions") && partition.isr_nodes.len() == min_isr;
             if !shown {
                 continue;
             }
@@ -226,11 +236,11 @@ fn joined(ids: &[i32]) -> String {
     ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What topics have that is not a default, as `name=value,…`.
+/// What topics have that is not a default, as `name=value,…`, and how many replicas each wants in sync.
 async fn overrides(
     cluster: &Cluster,
     topics: &[MetadataResponseTopic],
-) -> Result<BTreeMap<String, String>, Failure> {
+) -> Result<BTreeMap<String, (String, usize)>, Failure> {
     let request = DescribeConfigsRequest {
         resources: topics
             .iter()
@@ -258,7 +268,12 @@ async fn overrides(
                 )
             })
             .collect();
-        (result.resource_name.to_string(), said.join(","))
+        let min_isr = result.configs.iter();
+        let min_isr = min_isr
+            .filter(|config| &*config.name == "min.insync.replicas")
+            .find_map(|config| config.value.as_deref()?.parse().ok());
+        let name = result.resource_name.to_string();
+        (name, (said.join(","), min_isr.unwrap_or(1)))
     });
     Ok(found.collect())
 }
@@ -322,4 +337,27 @@ async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_named_by_regular_expressions() {
+        let check = |text: &str, expected: &[&str]| {
+            let found = pattern(text).unwrap();
+            let names = ["orders", "orders-dlq", "payments", "p"];
+            let chosen: Vec<&str> = names
+                .into_iter()
+                .filter(|name| found.is_match(name))
+                .collect();
+            assert_eq!(chosen, expected, "{text}");
+        };
+        check("orders", &["orders"]);
+        check("orders.*", &["orders", "orders-dlq"]);
+        check("orders|p", &["orders", "p"]);
+        check("orders, payments", &["orders", "payments"]);
+        assert!(pattern("(?!o).*").is_err());
+    }
 }
