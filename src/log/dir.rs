@@ -103,19 +103,60 @@ impl MetaProperties {
     }
 }
 
-/// Whether this process may read and write a directory, by its owner and by how it is mounted. Nothing is changed.
+/// Whether this process may read and write a directory with everything in it, by its owner and by how it is mounted.
+/// Somebody may have run a broker there as another user for a while. Nothing is changed.
 pub fn check_access(dir: &Path) -> Result<(), StorageError> {
-    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::access(dir, all)
-        .map_err(|error| {
-            let error = io::Error::from(error);
-            let advice = match error.kind() {
-                io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
-                _ => "give it to the user of this process",
-            };
-            io::Error::new(error.kind(), format!("{error}; {advice}"))
-        })
-        .at("write to", dir)
+    // Owners do not keep root out, and ten microseconds a partition are not nothing.
+    check_each(
+        dir,
+        !rustix::process::geteuid().is_root(),
+        &|path, access| Ok(rustix::fs::access(path, access)?),
+    )
+}
+
+fn check_each(
+    dir: &Path,
+    inside: bool,
+    may: &dyn Fn(&Path, Access) -> io::Result<()>,
+) -> Result<(), StorageError> {
+    let both = Access::READ_OK | Access::WRITE_OK;
+    let check = |path: &Path, access: Access| {
+        let allowed = may(path, access).or_else(|error| match error.kind() {
+            // Links that lead nowhere, and what goes meanwhile, are for others to judge.
+            io::ErrorKind::NotFound if path != dir => Ok(()),
+            kind => {
+                let advice = match kind {
+                    io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
+                    _ => "give it to the user of this process",
+                };
+                Err(io::Error::new(kind, format!("{error}; {advice}")))
+            }
+        });
+        allowed.at("write to", path)
+    };
+    check(dir, both | Access::EXEC_OK)?;
+    if !inside {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).at("list", dir)?.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // Other things in it, as `lost+found` of a file system, are nobody's business.
+        match DirName::parse(&name) {
+            DirName::Partition(_) | DirName::Future(_) if path.is_dir() => {
+                check(&path, both | Access::EXEC_OK)?;
+                for file in fs::read_dir(&path).at("list", &path)?.flatten() {
+                    check(&file.path(), both)?;
+                }
+            }
+            _ if name == LOCK || name == META_PROPERTIES || name.ends_with("-checkpoint") => {
+                check(&path, both)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a directory that another process holds. Nothing is changed, and nothing is held afterwards.
@@ -317,6 +358,39 @@ mod tests {
             DirName::parse("t-0.0123456789abcdef0123456789abcdef-future"),
             future
         );
+    }
+
+    #[test]
+    fn what_belongs_to_somebody_else_is_named_before_anything_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = |name: &str| dir.path().join(name);
+        for made in [
+            "t-0",
+            "lost+found",
+            "t-1.0123456789abcdef0123456789abcdef-delete",
+        ] {
+            fs::create_dir(inside(made)).unwrap();
+            fs::write(inside(made).join("file"), "").unwrap();
+        }
+        fs::write(inside(LOCK), "").unwrap();
+        std::os::unix::fs::symlink("/nowhere", inside("t-0/link")).unwrap();
+        let without = |name: &str| {
+            check_each(dir.path(), true, &|path, access| {
+                if path == dir.path().join(name) {
+                    return Err(io::ErrorKind::PermissionDenied.into());
+                }
+                rustix::fs::access(path, access).map_err(io::Error::from)
+            })
+        };
+        for name in ["", LOCK, "t-0", "t-0/file"] {
+            let error = without(name).unwrap_err().to_string();
+            let told = error.contains(name) && error.contains("give it to the user");
+            assert!(told, "{error}");
+        }
+        for name in ["lost+found", "lost+found/file", "nothing"] {
+            without(name).unwrap();
+        }
+        check_access(dir.path()).unwrap();
     }
 
     #[test]
