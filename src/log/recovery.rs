@@ -373,15 +373,11 @@ fn scan(
     cutting: &mut Cutting,
 ) -> Result<Cut, StorageError> {
     let size = segment.size;
-    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
-    let aborted = if check {
-        Vec::new()
-    } else {
-        segment.aborted.all()?
-    };
     segment.reset_indexes()?;
-    if !aborted.is_empty() {
-        segment.aborted.reset(aborted)?;
+    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
+    // Otherwise they are on disk, and stay as they are: nobody would find them again if this start is cut short.
+    if check && !segment.aborted.is_empty() {
+        segment.aborted.reset(Vec::new())?;
     }
     let path = segment.path().to_owned();
     let mut scanner = Scanner::open(&path, size)?;

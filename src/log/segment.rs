@@ -507,13 +507,10 @@ impl Segment {
         self.sync()
     }
 
-    /// Forgets the indexes; the caller feeds every batch to [`Self::remember`] again.
+    /// Forgets the indexes of offsets and times; the caller feeds every batch to [`Self::remember`] again.
     pub fn reset_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.reset(Vec::new())?;
         self.times.reset(Vec::new())?;
-        if !self.aborted.is_empty() {
-            self.aborted.reset(Vec::new())?;
-        }
         self.recent.clear();
         self.newest = None;
         self.bytes_since_index = 0;
