@@ -3,7 +3,9 @@
 //! Keys are remembered by 128 bits of keyed hashes, drawn anew for each map: nobody who writes keys can make two collide.
 //! The table is one piece, of which the system gives only the pages that are touched.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use siphasher::sip128::SipHasher13;
 
 use crate::base::ids::Offset;
 
@@ -15,8 +17,7 @@ const LOAD: usize = 9;
 /// See the module.
 #[derive(Debug)]
 pub struct KeyMap {
-    first: RandomState,
-    second: RandomState,
+    hasher: SipHasher13,
     slots: Vec<Slot>,
     len: usize,
 }
@@ -26,9 +27,9 @@ impl KeyMap {
     pub fn new(bytes: usize, keys_max: usize) -> Self {
         let fits = bytes / size_of::<Slot>();
         let wanted = keys_max.saturating_add(1).saturating_mul(10) / LOAD + 1;
+        let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
         Self {
-            first: RandomState::new(),
-            second: RandomState::new(),
+            hasher: SipHasher13::new_with_keys(first, second),
             slots: vec![[0; 3]; fits.min(wanted).max(2)],
             len: 0,
         }
@@ -81,7 +82,8 @@ impl KeyMap {
     }
 
     fn hash(&self, key: &[u8]) -> [u64; 2] {
-        [self.first.hash_one(key), self.second.hash_one(key)]
+        let hash = self.hasher.hash(key);
+        [hash.h1, hash.h2]
     }
 }
 

@@ -97,6 +97,7 @@ fn write_anew(
         now,
         last_clean: clean.and_then(|clean| modified(&source_path(sources, clean))),
         retained: BTreeSet::new(),
+        stays: Vec::new(),
     };
     for members in group(&covered, &sources.settings) {
         let bases: Vec<Offset> = members.iter().map(|member| member.base_offset).collect();
@@ -255,6 +256,8 @@ struct Filter<'a> {
     last_clean: Option<SystemTime>,
     /// Producers of whose open transaction a record was kept: its marker must stay too.
     retained: BTreeSet<ProducerId>,
+    /// Of each record of the batch at hand, whether it stays.
+    stays: Vec<bool>,
 }
 
 impl Filter<'_> {
@@ -286,7 +289,7 @@ impl Filter<'_> {
             let kept = if header.is_control() {
                 self.filter_marker(&header, &body, &original)
             } else {
-                self.filter_batch(&header, &body, &original)
+                self.filter_batch(&header, &body, &original, &path)?
             };
             let Some(kept) = kept else { continue };
             let Some(span) = Span::parse(&kept, target.size) else {
@@ -338,39 +341,39 @@ impl Filter<'_> {
         match header.delete_horizon() {
             Some(horizon) if self.now >= horizon => self.emptied(header),
             Some(_) => Some(original.clone()),
-            None => Some(rebuild(header, body, |_| true, Some(self.horizon()))),
+            None => {
+                self.stays.clear();
+                self.stays.resize(header.record_count.max(0) as usize, true);
+                Some(self.rebuild(header, body, Some(self.horizon())))
+            }
         }
     }
 
+    /// `None` for a batch of which nothing is needed any more.
     fn filter_batch(
         &mut self,
         header: &BatchHeader,
         body: &Bytes,
         original: &Bytes,
-    ) -> Option<Bytes> {
+        path: &Path,
+    ) -> Result<Option<Bytes>, StorageError> {
         if self.sources.aborts(header).is_some() {
-            return self.emptied(header);
+            return Ok(self.emptied(header));
         }
         let expired = header
             .delete_horizon()
             .is_some_and(|horizon| self.now >= horizon);
-        let keep = |record: &Record<'_>| {
-            if record.offset >= self.end {
-                return true;
-            }
-            let Some(key) = record.key else { return false };
-            self.map
-                .get(key)
-                .is_none_or(|newest| record.offset >= newest)
-                && !(record.value.is_none() && expired)
-        };
         let (mut kept, mut tombstones) = (0, false);
-        for record in records(header, body).flatten().filter(keep) {
-            kept += 1;
-            tombstones |= record.value.is_none();
+        self.stays.clear();
+        for record in records(header, body) {
+            let record = record.map_err(|error| malformed(path, error.to_string()))?;
+            let stays = self.stays(&record, expired);
+            self.stays.push(stays);
+            kept += i32::from(stays);
+            tombstones |= stays && record.value.is_none();
         }
         if kept == 0 {
-            return self.emptied(header);
+            return Ok(self.emptied(header));
         }
         if header.is_transactional() {
             self.retained.insert(header.producer_id);
@@ -380,9 +383,38 @@ impl Filter<'_> {
             known => known,
         };
         if kept == header.record_count && horizon == header.delete_horizon() {
-            return Some(original.clone());
+            return Ok(Some(original.clone()));
         }
-        Some(rebuild(header, body, keep, horizon))
+        Ok(Some(self.rebuild(header, body, horizon)))
+    }
+
+    fn stays(&self, record: &Record<'_>, expired: bool) -> bool {
+        if record.offset >= self.end {
+            return true;
+        }
+        let Some(key) = record.key else { return false };
+        let is_newest = || {
+            let newest = self.map.get(key);
+            newest.is_none_or(|newest| record.offset >= newest)
+        };
+        !(record.value.is_none() && expired) && is_newest()
+    }
+
+    /// The batch with the records that stay.
+    fn rebuild(&self, header: &BatchHeader, body: &Bytes, horizon: Option<Timestamp>) -> Bytes {
+        let mut builder = BatchBuilder::like(header, horizon);
+        let kept = records(header, body).flatten().zip(&self.stays);
+        for (record, _) in kept.filter(|(_, stays)| **stays) {
+            let delta = (record.offset - header.base_offset) as i32;
+            builder.push_with_headers(
+                delta,
+                record.timestamp,
+                record.key,
+                record.value,
+                record.headers(),
+            );
+        }
+        builder.build()
     }
 
     /// What stays of an old message, or of those in its wrapper, in the same format.
@@ -428,27 +460,4 @@ impl Filter<'_> {
             && self.sources.last_of_producer.contains(&batch))
         .then(|| BatchBuilder::like(header, None).build())
     }
-}
-
-fn rebuild(
-    header: &BatchHeader,
-    body: &Bytes,
-    keep: impl Fn(&Record<'_>) -> bool,
-    horizon: Option<Timestamp>,
-) -> Bytes {
-    let mut builder = BatchBuilder::like(header, horizon);
-    for record in records(header, body)
-        .flatten()
-        .filter(|record| keep(record))
-    {
-        let delta = (record.offset - header.base_offset) as i32;
-        builder.push_with_headers(
-            delta,
-            record.timestamp,
-            record.key,
-            record.value,
-            record.headers(),
-        );
-    }
-    builder.build()
 }
