@@ -147,7 +147,10 @@ fn container_compose_zookeeper_era() -> Result<()> {
 fn worker_of_this_machine(work: &Path) -> Result<String> {
     let dir = packages("programs/connect")?.join("jars");
     jars(&dir, &program("programs/connect/pom.xml"), &[])?;
-    let start = work.join("connect-distributed.sh");
+    // The folder takes the place of the image's: there the name is a link to a program of its own.
+    let scripts = work.join("bin");
+    fs::create_dir(&scripts)?;
+    let start = scripts.join("connect-distributed.sh");
     fs::write(
         &start,
         "#!/bin/sh\nexec java -Xmx256m -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*' \
@@ -155,15 +158,12 @@ fn worker_of_this_machine(work: &Path) -> Result<String> {
     )?;
     let shared = work.join("shared");
     fs::create_dir(&shared)?;
-    for path in [&start, &shared] {
+    for path in [&start, &scripts, &shared] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
     }
     let mut volumes = vec![
         format!("{}:/opt/kafka/libs:ro", dir.display()),
-        format!(
-            "{}:/opt/kafka/bin/connect-distributed.sh:ro",
-            start.display()
-        ),
+        format!("{}:/opt/kafka/bin:ro", scripts.display()),
         format!("{}:/shared", shared.display()),
     ];
     let java = succeed(
