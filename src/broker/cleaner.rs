@@ -27,12 +27,6 @@ pub(super) async fn run(
     let budget = Arc::new(Budget::of(0));
     loop {
         let backoff = apply(&services, &budget);
-        tokio::select! {
-            biased;
-            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
-            () = tokio::time::sleep(backoff.max(PAUSE_MIN)) => {}
-        }
-        apply(&services, &budget);
         let (logs, now, its_budget) =
             (Arc::clone(&logs), services.clock.now(), Arc::clone(&budget));
         let mut round = tokio::task::spawn_blocking(move || logs.compact(&its_budget, now));
@@ -44,11 +38,20 @@ pub(super) async fn run(
                 () = tokio::time::sleep(TICK) => drop(apply(&services, &budget)),
             }
         };
-        if done.is_err() {
+        let got_on = done.unwrap_or_else(|_| {
             tracing::error!("a round of compaction ended in a panic");
-        }
-        if budget.is_stopped() {
-            return;
+            false
+        });
+        // Where something was done there may be more to do: a map may have been too small for a whole log.
+        let pause = if got_on {
+            PAUSE_MIN
+        } else {
+            backoff.max(PAUSE_MIN)
+        };
+        tokio::select! {
+            biased;
+            () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

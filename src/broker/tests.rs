@@ -1,5 +1,6 @@
 //! Brokers inside of a test: many in one process, and what `POST /reset` leaves of one.
 
+mod cleaner;
 mod listeners;
 mod log_dirs;
 mod moves;

@@ -475,12 +475,13 @@ impl LogManager {
     }
 
     /// Compacts the logs that are due, one after the other. One with a batch that cannot be read is left as it is, said
-    /// once, until the next start; the others go on.
-    pub fn compact(&self, budget: &Budget, now: Timestamp) {
+    /// once, until the next start; the others go on. Whether anything was compacted.
+    pub fn compact(&self, budget: &Budget, now: Timestamp) -> bool {
+        let mut got_on = false;
         for log in self.all() {
             let partition = log.partition();
             if budget.is_stopped() {
-                return;
+                break;
             }
             if self.future(partition).is_some() || self.uncleanable.lock().contains(partition) {
                 // It would rewrite what is being copied, or fail as it did before.
@@ -492,6 +493,7 @@ impl LogManager {
                     tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
                     self.first_dirty.lock().insert(partition.clone(), next);
                     self.write_cleaned();
+                    got_on |= next > first_dirty;
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -502,6 +504,7 @@ impl LogManager {
                 }
             }
         }
+        got_on
     }
 
     /// A directory in which the checkpoint cannot be written goes offline, as with every other file.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::budget::Budget;
-use super::key_map::KeyMap;
+use super::key_map::{KeyHash, KeyMap};
 use super::plan::{Plan, Sealed, group};
 use crate::base::ids::{Offset, ProducerId};
 use crate::base::time::Timestamp;
@@ -22,7 +22,7 @@ use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::legacy::{self, SetBuilder};
-use crate::wire::batch::record::{Record, decompressed, records};
+use crate::wire::batch::record::{decompressed, records};
 
 /// What a rewrite needs to know of the log, copied out of it.
 #[derive(Debug)]
@@ -97,6 +97,7 @@ fn write_anew(
         now,
         last_clean: clean.and_then(|clean| modified(&source_path(sources, clean))),
         retained: BTreeSet::new(),
+        seen: Vec::new(),
         stays: Vec::new(),
     };
     for members in group(&covered, &sources.settings) {
@@ -139,14 +140,7 @@ fn build_map(
 ) -> Result<Option<(KeyMap, Offset)>, StorageError> {
     let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
     let mut map = KeyMap::new(budget.map_bytes(), keys_max);
-    let mut full = None;
-    let mut put = |key: Option<&[u8]>, offset: Offset| {
-        let dirty = key.filter(|_| offset >= plan.first_dirty && full.is_none());
-        if dirty.is_some_and(|key| !map.put(key, offset)) {
-            full = Some(offset);
-        }
-        full
-    };
+    let mut keys: Vec<(KeyHash, Offset)> = Vec::new();
     for segment in plan
         .segments
         .iter()
@@ -158,25 +152,30 @@ fn build_map(
             if !budget.spend(span.size) {
                 return Ok(None);
             }
-            let mut end = None;
+            if span.last_offset < plan.first_dirty {
+                continue;
+            }
+            let mut see = |key: Option<&[u8]>, offset: Offset| {
+                let dirty = key.filter(|_| offset >= plan.first_dirty);
+                keys.extend(dirty.map(|key| (map.hash(key), offset)));
+            };
             if span.magic != MAGIC_V2 {
-                let set = batch.unwrap_or_default();
-                if span.last_offset >= plan.first_dirty {
-                    for message in messages(&set, &path)? {
-                        end = put(message.key.as_deref(), message.offset);
-                    }
+                for message in messages(&batch.unwrap_or_default(), &path)? {
+                    see(message.key.as_deref(), message.offset);
                 }
-            } else if span.last_offset >= plan.first_dirty {
+            } else {
                 let (header, body) = open(batch, &path)?;
                 if !header.is_control() && sources.aborts(&header).is_none() {
                     for record in records(&header, &body) {
                         let record = record.map_err(|error| malformed(&path, error.to_string()))?;
-                        end = put(record.key, record.offset);
+                        see(record.key, record.offset);
                     }
                 }
             }
-            if let Some(end) = end {
-                return Ok(Some((map, end)));
+            for (hash, offset) in keys.drain(..) {
+                if !map.put(hash, offset) {
+                    return Ok(Some((map, offset)));
+                }
             }
         }
         whole(&mut scanner, &path)?;
@@ -256,8 +255,17 @@ struct Filter<'a> {
     last_clean: Option<SystemTime>,
     /// Producers of whose open transaction a record was kept: its marker must stay too.
     retained: BTreeSet<ProducerId>,
-    /// Of each record of the batch at hand, whether it stays.
+    /// The records of the batch at hand.
+    seen: Vec<Seen>,
+    /// Of each of them, whether it stays.
     stays: Vec<bool>,
+}
+
+/// What of a record decides whether it stays.
+struct Seen {
+    key: Option<KeyHash>,
+    offset: Offset,
+    is_tombstone: bool,
 }
 
 impl Filter<'_> {
@@ -363,14 +371,22 @@ impl Filter<'_> {
         let expired = header
             .delete_horizon()
             .is_some_and(|horizon| self.now >= horizon);
-        let (mut kept, mut tombstones) = (0, false);
-        self.stays.clear();
+        self.seen.clear();
         for record in records(header, body) {
             let record = record.map_err(|error| malformed(path, error.to_string()))?;
-            let stays = self.stays(&record, expired);
+            self.seen.push(Seen {
+                key: record.key.map(|key| self.map.hash(key)),
+                offset: record.offset,
+                is_tombstone: record.value.is_none(),
+            });
+        }
+        let (mut kept, mut tombstones) = (0, false);
+        self.stays.clear();
+        for seen in &self.seen {
+            let stays = self.stays(seen, expired);
             self.stays.push(stays);
             kept += i32::from(stays);
-            tombstones |= stays && record.value.is_none();
+            tombstones |= stays && seen.is_tombstone;
         }
         if kept == 0 {
             return Ok(self.emptied(header));
@@ -388,16 +404,13 @@ impl Filter<'_> {
         Ok(Some(self.rebuild(header, body, horizon)))
     }
 
-    fn stays(&self, record: &Record<'_>, expired: bool) -> bool {
-        if record.offset >= self.end {
+    fn stays(&self, seen: &Seen, expired: bool) -> bool {
+        if seen.offset >= self.end {
             return true;
         }
-        let Some(key) = record.key else { return false };
-        let is_newest = || {
-            let newest = self.map.get(key);
-            newest.is_none_or(|newest| record.offset >= newest)
-        };
-        !(record.value.is_none() && expired) && is_newest()
+        let Some(key) = seen.key else { return false };
+        let newest = self.map.get(key);
+        newest.is_none_or(|newest| seen.offset >= newest) && !(seen.is_tombstone && expired)
     }
 
     /// The batch with the records that stay.
@@ -428,7 +441,7 @@ impl Filter<'_> {
         let keep = |message: &&OldMessage| {
             message.offset >= self.end
                 || message.key.as_ref().is_some_and(|key| {
-                    let newest = self.map.get(key);
+                    let newest = self.map.get(self.map.hash(key));
                     newest.is_none_or(|newest| message.offset >= newest)
                         && (keeps_tombstones || message.value.is_some())
                 })

@@ -1,0 +1,85 @@
+//! The task that compacts logs: when it works and when it waits.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::broker::Broker;
+use crate::broker::boot::Options;
+use crate::config::broker::standalone;
+use crate::config::parse::Property;
+
+const BATCHES: i64 = 4;
+/// Far more keys in each batch than the smallest map takes.
+const KEYS: i64 = 50_000;
+
+async fn start(dir: &Path, more: &[(&str, &str)]) -> Broker {
+    let data = dir.display().to_string();
+    let own = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", &data),
+        ("log.segment.bytes", "1048576"),
+        ("log.cleanup.policy", "compact"),
+        ("log.cleaner.min.cleanable.ratio", "0.01"),
+    ];
+    let overrides = own.iter().chain(more).map(|(key, value)| Property {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+        line: 0,
+    });
+    let overrides: Vec<_> = overrides.collect();
+    let config = standalone(&overrides).unwrap().config;
+    Broker::start(config, Options::default()).await.unwrap()
+}
+
+fn cleaned_until(dir: &Path) -> Option<i64> {
+    let text = fs::read_to_string(dir.join("cleaner-offset-checkpoint")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("t 0 "))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let broker = start(&dir, &[("log.cleaner.enable", "false")]).await;
+    let address = broker.addresses()[0].to_string();
+    let client = Channel::new(&address, Identity::new("test"));
+    let topic = create(&client, &["t".to_owned()]).await[0];
+    for batch in 0..BATCHES {
+        let mut records = BatchBuilder::new(Compression::None);
+        for key in batch * KEYS..(batch + 1) * KEYS {
+            records.push(1, Some(&key.to_be_bytes()), Some(b"v"));
+        }
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 10_000,
+            topic_data: vec![TopicProduceData {
+                topic_id: topic,
+                partition_data: vec![PartitionProduceData {
+                    index: 0,
+                    records: Some(Records::Bytes(records.build())),
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = client.call(&request, WITHIN).await.unwrap();
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+    broker.shutdown().await;
+
+    // Whoever waited between two passes would wait for an hour.
+    let settings = [
+        ("log.cleaner.backoff.ms", "3600000"),
+        ("log.cleaner.dedupe.buffer.size", "1048577"),
+    ];
+    let broker = start(&dir, &settings).await;
+    let end = Instant::now() + WITHIN;
+    // Each batch has a segment of its own; the last is still written to.
+    while cleaned_until(&dir) != Some((BATCHES - 1) * KEYS) {
+        assert!(Instant::now() < end, "{:?}", cleaned_until(&dir));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    broker.shutdown().await;
+}
