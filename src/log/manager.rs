@@ -352,7 +352,16 @@ impl LogManager {
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
         if self.outdated.lock().contains(partition) {
+            let before = self.online().count();
             self.write_checkpoints();
+            if self.online().count() < before {
+                // The former log of that name may be back after a power cut, and would stand beside this one.
+                return Err(StorageError {
+                    doing: "forget the former log of",
+                    path: partition.to_string().into(),
+                    source: io::Error::other("a log directory failed meanwhile"),
+                });
+            }
         }
         dir.health.check()?;
         let path = dir.path.join(partition.to_string());
