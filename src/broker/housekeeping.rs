@@ -1,4 +1,5 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files. Runs on the blocking pool, one round at a time, until the node stops.
+//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files. Runs
+//! on the blocking pool, one round at a time, until the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,19 @@ use tokio::sync::watch;
 
 use crate::api::services::Services;
 use crate::base::time::Timestamp;
-use crate::config::broker::PRODUCER_EXPIRATION_INTERVAL;
+use crate::config::broker::{BrokerSettings, PRODUCER_EXPIRATION_INTERVAL};
 use crate::log::manager::LogManager;
 
-/// How often the rounds look whether something is due.
+/// How often the rounds look whether something is due; more often if `log.flush.scheduler.interval.ms` says so. Kafka's default
+/// for that is never: logs with `flush.ms` are flushed here all the same.
 const TICK: Duration = Duration::from_secs(1);
+const TICK_MIN: Duration = Duration::from_millis(10);
+/// The files are written together, as often as the one that is due most often.
+const CHECKPOINT_INTERVALS: [&str; 3] = [
+    "replica.high.watermark.checkpoint.interval.ms",
+    "log.flush.offset.checkpoint.interval.ms",
+    "log.flush.start.offset.checkpoint.interval.ms",
+];
 
 pub(super) async fn run(
     logs: Arc<LogManager>,
@@ -23,7 +32,8 @@ pub(super) async fn run(
         interval_ms: interval_ms.max(1),
         last: clock.now(),
     };
-    let mut checkpoint = every(settings.long("replica.high.watermark.checkpoint.interval.ms"));
+    let mut checkpoint = every(checkpoint_interval(settings));
+    let tick = tick(settings);
     let mut retention = every(settings.long("log.retention.check.interval.ms"));
     let (name, default) = PRODUCER_EXPIRATION_INTERVAL;
     let expiration = settings
@@ -34,7 +44,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(tick) => {}
         }
         let now = clock.now();
         let checkpoint = checkpoint.is_due(now);
@@ -61,6 +71,17 @@ pub(super) async fn run(
     }
 }
 
+fn checkpoint_interval(settings: &BrokerSettings) -> i64 {
+    let intervals = CHECKPOINT_INTERVALS.map(|name| settings.long(name));
+    intervals.into_iter().fold(i64::MAX, i64::min)
+}
+
+fn tick(settings: &BrokerSettings) -> Duration {
+    let flushes = settings.long("log.flush.scheduler.interval.ms");
+    let flushes = u64::try_from(flushes).map_or(TICK, Duration::from_millis);
+    flushes.clamp(TICK_MIN, TICK)
+}
+
 /// Something that is due again an interval after it was done last.
 struct Every {
     interval_ms: i64,
@@ -82,4 +103,43 @@ impl Every {
 pub(super) fn producer_expiration_ms(services: &Services) -> i64 {
     let image = services.image.load();
     services.in_force(&image).long("producer.id.expiration.ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::broker::standalone;
+    use crate::config::parse::Property;
+
+    #[test]
+    fn what_is_set_more_often_is_looked_at_more_often() {
+        let settings = |key: &str, value: &str| {
+            let property = Property {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                line: 0,
+            };
+            standalone(&[property]).unwrap().config.settings.clone()
+        };
+        let flushes = |value| tick(&settings("log.flush.scheduler.interval.ms", value));
+        assert_eq!(flushes("9223372036854775807"), TICK);
+        assert_eq!(flushes("200"), Duration::from_millis(200));
+        assert_eq!(flushes("0"), TICK_MIN);
+        for (name, value, interval) in [
+            ("log.flush.offset.checkpoint.interval.ms", "60000", 5_000),
+            ("log.flush.offset.checkpoint.interval.ms", "900", 900),
+            ("log.flush.start.offset.checkpoint.interval.ms", "800", 800),
+            (
+                "replica.high.watermark.checkpoint.interval.ms",
+                "70000",
+                60_000,
+            ),
+        ] {
+            assert_eq!(
+                checkpoint_interval(&settings(name, value)),
+                interval,
+                "{name}"
+            );
+        }
+    }
 }
