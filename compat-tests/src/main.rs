@@ -59,9 +59,12 @@ fn run() -> Result<bool> {
     }
     if !can_mount() {
         eprintln!(
-            "not run: disk_full_in_one_of_several_directories, disk_full_where_the_metadata_are: nothing can be mounted"
+            "not run: disk_full_in_one_of_several_directories, disk_full_on_ext4, disk_full_where_the_metadata_are: nothing can be mounted"
         );
         options.extend(["--skip", "disk_full_"].map(str::to_owned));
+    } else if !has_loop_devices() {
+        eprintln!("not run: disk_full_on_ext4: there are no loop devices");
+        options.extend(["--skip", "disk_full_on_ext4"].map(str::to_owned));
     }
     let mut passed = cargo(&["build", "--profile", "compat", "--package", "monedula"])?;
     for selection in selections {
@@ -169,6 +172,13 @@ fn can_mount() -> bool {
         status.is_ok_and(|status| status.success())
     };
     done(Command::new("mount").args(["-t", "tmpfs", "tmpfs"])) && done(&mut Command::new("umount"))
+}
+
+/// One of them is free, and there is an ext4 to put on it.
+fn has_loop_devices() -> bool {
+    let asks = "losetup -f >/dev/null 2>&1 && command -v mkfs.ext4 >/dev/null";
+    let asked = Command::new("sh").args(["-c", asks]).status();
+    asked.is_ok_and(|status| status.success())
 }
 
 fn engine_answers() -> bool {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use broker::{Broker, DIRS, Kind, Start};
 use compat_tests::apache::tool;
-use compat_tests::programs::eventually;
+use compat_tests::programs::{eventually, succeed};
 use monedula::wire::batch::header::BatchHeader;
 use monedula::wire::message::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, TopicRequest,
@@ -346,32 +346,73 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
 }
 
 /// A file system of this many megabytes in the place of a directory; taken away when dropped.
-struct Small(PathBuf);
+struct Small {
+    dir: PathBuf,
+    /// Of an ext4; one in memory has none.
+    image: Option<PathBuf>,
+}
 
 impl Small {
+    /// One in memory.
     fn mount(dir: &Path, megabytes: usize) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        mount(
-            &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"],
-            dir,
-        )?;
-        Ok(Self(dir.to_owned()))
+        let size = format!("size={megabytes}m");
+        done("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], dir)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            image: None,
+        })
     }
 
-    fn remount(&self, options: &str) -> Result<()> {
-        mount(&["-o", &format!("remount,{options}")], &self.0)
+    /// An ext4 in a file beside the directory.
+    fn mount_ext4(dir: &Path, megabytes: u64) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let image = dir.with_extension("ext4");
+        fs::File::create(&image)?.set_len(megabytes << 20)?;
+        done("mkfs.ext4", &["-q", "-F"], &image)?;
+        let this = Self {
+            dir: dir.to_owned(),
+            image: Some(image),
+        };
+        this.mount_image().map(|()| this)
+    }
+
+    fn mount_image(&self) -> Result<()> {
+        if let Some(image) = &self.image {
+            let from = image.display().to_string();
+            done("mount", &["-o", "loop", &from], &self.dir)?;
+            // What the file system makes for itself is no partition.
+            drop(fs::remove_dir(self.dir.join("lost+found")));
+        }
+        Ok(())
+    }
+
+    /// Makes room for what did not fit.
+    fn enlarge(&self, megabytes: u64) -> Result<()> {
+        let Some(image) = &self.image else {
+            let size = format!("remount,size={megabytes}m");
+            return done("mount", &["-o", &size], &self.dir);
+        };
+        done("umount", &[], &self.dir)?;
+        fs::OpenOptions::new()
+            .write(true)
+            .open(image)?
+            .set_len(megabytes << 20)?;
+        // It misses that folder, and says so with its exit status; whether all is well is for the next to say.
+        drop(done("e2fsck", &["-p", "-f"], image));
+        done("resize2fs", &[], image)?;
+        self.mount_image()
     }
 }
 
-fn mount(words: &[&str], dir: &Path) -> Result<()> {
-    let status = Command::new("mount").args(words).arg(dir).status()?;
-    ensure!(status.success(), "mount {words:?} {}", dir.display());
-    Ok(())
+fn done(program: &str, words: &[&str], path: &Path) -> Result<()> {
+    let mut command = Command::new(program);
+    succeed(command.args(words).arg(path), SOON).map(drop)
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+        drop(Command::new("umount").arg("-l").arg(&self.dir).status());
     }
 }
 
@@ -437,9 +478,19 @@ fn fill(broker: &mut Broker, index: i32, acknowledged: &mut BTreeMap<i64, Vec<u8
 #[test]
 #[ignore = "needs root, java and maven"]
 fn disk_full_in_one_of_several_directories() -> Result<()> {
+    full(|dir| Small::mount(dir, 4))
+}
+
+#[test]
+#[ignore = "needs root, loop devices, java and maven"]
+fn disk_full_on_ext4() -> Result<()> {
+    full(|dir| Small::mount_ext4(dir, 8))
+}
+
+fn full(mount: impl Fn(&Path) -> Result<Small>) -> Result<()> {
     compare(|kind| {
         let mut broker = Broker::new(kind)?;
-        let small = Small::mount(&broker.dir(1), 4)?;
+        let small = mount(&broker.dir(1))?;
         broker.format()?;
         broker.start()?;
         let placed = begin(&mut broker)?;
@@ -449,7 +500,7 @@ fn disk_full_in_one_of_several_directories() -> Result<()> {
         let mut seen = vec![format!("full: {error}")];
         seen.extend(failed(&mut broker, 1, &placed)?);
         broker.kill()?;
-        small.remount("size=40m")?;
+        small.enlarge(40)?;
         broker.start()?;
         let back = eventually(SOON, || broker.end("t", victim).is_ok_and(|end| end.0 == 0));
         ensure!(back, "{kind:?}: the partition is not back");
@@ -475,7 +526,7 @@ fn disk_full_where_the_metadata_are() -> Result<()> {
         let told = kind == Kind::Apache || told.is_ok_and(|error| error == STORAGE_ERROR);
         ensure!(told, "the producer was not told");
         halts(&mut broker)?;
-        small.remount("size=40m")?;
+        small.enlarge(40)?;
         broker.start()?;
         let back = eventually(SOON, || broker.end("t", victim).is_ok_and(|end| end.0 == 0));
         ensure!(back, "{kind:?}: the partition is not back");
