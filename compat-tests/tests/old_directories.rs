@@ -147,22 +147,40 @@ fn kafka_3_9_with_zookeeper() -> Result<()> {
     of_zookeeper("3.9.1", "", "new")
 }
 
-#[test]
-#[ignore = "needs java and maven"]
-fn kafka_3_9_with_kraft() -> Result<()> {
+/// The same with a broker that has its metadata in the directory.
+fn of_kraft(version: &str) -> Result<()> {
     let home = tempfile::tempdir()?;
     let (data, crashed) = (home.path().join("data"), home.path().join("crashed"));
-    let kafka = Apache::start_version("3.9.1", home.path(), &data)?;
+    let kafka = Apache::start_version(version, home.path(), &data)?;
     directory(&["fill", &kafka.address(), "new"])?;
     drop(kafka);
     copy(&data, &crashed)?;
-    let kafka = Apache::start_version("3.9.1", home.path(), &data)?;
+    let kafka = Apache::start_version(version, home.path(), &data)?;
     let before = served(&kafka.address())?;
     kafka.stop()?;
     let node = Node::on(&crashed).context("after a crash")?;
     same("after a crash", &before, &served(&node.address())?)?;
     drop(node);
 
-    let node = Node::on(&data).context("after a clean stop")?;
-    same("after a clean stop", &before, &served(&node.address())?)
+    let mut node = Node::on(&data).context("after a clean stop")?;
+    same("after a clean stop", &before, &served(&node.address())?)?;
+    directory(&["more", &node.address()])?;
+    let after = served(&node.address())?;
+    ensure!(after.len() > before.len(), "nothing was appended");
+    node.stop()?;
+
+    let kafka = Apache::start_version(version, home.path(), &data)?;
+    same("back again", &after, &served(&kafka.address())?)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_3_9_with_kraft() -> Result<()> {
+    of_kraft("3.9.1")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn kafka_3_3_with_kraft() -> Result<()> {
+    of_kraft("3.3.2")
 }

@@ -135,7 +135,8 @@ impl Broker {
         }
         let registration =
             registration(&config, &sockets, logs.online().map(|dir| dir.id).collect())?;
-        let records = register(&registration, controller.next_offset());
+        let level = handle.load().metadata_version();
+        let records = register(&registration, controller.next_offset(), level);
         controller.commit(&records).map_err(metadata)?;
 
         // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.

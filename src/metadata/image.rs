@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use super::record::Record;
 use super::record::schema::{
     ClientQuotaRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
 };
+use super::record::{METADATA_VERSION, Record};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, Uuid};
 use crate::config::topic::Overrides;
 
@@ -206,6 +206,11 @@ impl Image {
     pub fn offline_replicas(&self, partition: &Partition) -> Vec<BrokerId> {
         let offline = |id: &BrokerId| !self.is_online(partition, *id);
         partition.replicas.iter().copied().filter(offline).collect()
+    }
+
+    /// The level of `metadata.version`.
+    pub fn metadata_version(&self) -> i16 {
+        self.feature(METADATA_VERSION)
     }
 
     pub fn feature(&self, name: &str) -> i16 {
@@ -503,7 +508,7 @@ pub fn records_of(image: &Image) -> Vec<Record> {
         );
     }
     // metadata.version leads, because it says how to read the rest.
-    records.sort_by_key(|record| !matches!(record, Record::FeatureLevel(feature) if feature.name == "metadata.version"));
+    records.sort_by_key(|record: &Record| record.metadata_version().is_none());
     for broker in image.brokers.values() {
         records.push(
             RegisterBrokerRecord {

@@ -23,9 +23,12 @@ pub struct Registration {
     pub log_dirs: Vec<Uuid>,
 }
 
-/// The records of a start: the controller, the broker (fenced, as every registration is), and its unfencing. `next` is
-/// the offset of the first of them; a broker's epoch is the offset of its registration.
-pub fn register(registration: &Registration, next: Offset) -> Vec<Record> {
+/// The level of `metadata.version` from which on controllers are registered (3.7); older nodes stop at such a record.
+const CONTROLLERS_SINCE: i16 = 15;
+
+/// The records of a start: the controller, if `level` has such a record, the broker (fenced, as every registration is), and
+/// its unfencing. `next` is the offset of the first of them; a broker's epoch is the offset of its registration.
+pub fn register(registration: &Registration, next: Offset, level: i16) -> Vec<Record> {
     let (name, host, port) = &registration.controller;
     let controller = RegisterControllerRecord {
         controller_id: registration.node_id,
@@ -46,7 +49,8 @@ pub fn register(registration: &Registration, next: Offset) -> Vec<Record> {
             })
             .collect(),
     };
-    let broker_epoch = next + 1;
+    let controller = (level >= CONTROLLERS_SINCE).then(|| Record::from(controller));
+    let broker_epoch = next + Offset::from(controller.is_some());
     let broker = RegisterBrokerRecord {
         broker_id: registration.node_id,
         is_migrating_zk_broker: false,
@@ -82,7 +86,8 @@ pub fn register(registration: &Registration, next: Offset) -> Vec<Record> {
         fenced: -1,
         ..Default::default()
     };
-    vec![controller.into(), broker.into(), unfence.into()]
+    let broker = [broker.into(), unfence.into()];
+    controller.into_iter().chain(broker).collect()
 }
 
 /// Where this node's replica of a partition stands when the node starts.

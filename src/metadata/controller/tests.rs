@@ -24,21 +24,46 @@ fn apply(image: &mut Image, records: &[Record]) {
     }
 }
 
-/// A cluster of this node alone, as a start makes it.
-fn cluster() -> Image {
-    let mut image = Image::empty();
-    apply(&mut image, &bootstrap::records());
-    let registration = Registration {
+fn registration() -> Registration {
+    Registration {
         node_id: 1,
         incarnation: Uuid([9; 16]),
         endpoints: vec![("PLAINTEXT".to_owned(), "localhost".to_owned(), 9092, 0)],
         controller: ("CONTROLLER".to_owned(), "localhost".to_owned(), 9093),
         rack: None,
         log_dirs: vec![Uuid([7; 16])],
-    };
+    }
+}
+
+/// A cluster of this node alone, as a start makes it.
+fn cluster() -> Image {
+    let mut image = Image::empty();
+    apply(&mut image, &bootstrap::records());
     let next = image.offset + 1;
-    apply(&mut image, &register(&registration, next));
+    let level = image.metadata_version();
+    apply(&mut image, &register(&registration(), next, level));
     image
+}
+
+/// Nodes before 3.7 stop at the record of a controller; the broker's epoch is the offset of its own, wherever that is.
+#[test]
+fn a_start_registers_what_the_level_of_the_metadata_has() {
+    for (level, epoch) in [
+        (7, 20),
+        (14, 20),
+        (15, 21),
+        (bootstrap::METADATA_VERSION, 21),
+    ] {
+        let records = register(&registration(), 20, level);
+        let (at, broker) = (20..)
+            .zip(&records)
+            .find_map(|(at, record)| match record {
+                Record::RegisterBroker(broker) => Some((at, broker)),
+                _ => None,
+            })
+            .unwrap();
+        assert_eq!((at, broker.broker_epoch), (epoch, epoch));
+    }
 }
 
 /// Ids differ from those of topics that the image has.

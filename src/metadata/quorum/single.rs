@@ -58,6 +58,8 @@ pub struct SingleQuorum {
     oldest_unsaved: Option<Timestamp>,
     /// When the last record was appended that says nothing.
     idle_since: Timestamp,
+    /// Of `metadata.version`, in whose record versions is written.
+    level: i16,
 }
 
 impl SingleQuorum {
@@ -127,6 +129,7 @@ impl SingleQuorum {
             since_snapshot: unsaved,
             oldest_unsaved: (unsaved > 0).then_some(now),
             idle_since: now,
+            level: image.metadata_version(),
         };
         this.write_quorum_state(node_id)?;
         this.announce_leader(node_id, now)?;
@@ -146,9 +149,11 @@ impl SingleQuorum {
     /// Commits records as one batch; gives the offset of the first. They count only once this has returned.
     pub fn commit(&mut self, batch: &[Record], now: Timestamp) -> Result<Offset, AppendError> {
         let mut builder = BatchBuilder::default();
+        let mut level = self.level;
         for record in batch {
+            level = record.metadata_version().unwrap_or(level);
             let value = record
-                .encode()
+                .encode(level)
                 .map_err(|error| malformed(&self.dir, error.to_string()))?;
             builder.push(now, None, Some(&value));
         }
@@ -156,6 +161,7 @@ impl SingleQuorum {
         let appended = self
             .log
             .append_alone(&bytes, self.epoch, Origin::Internal, now)?;
+        self.level = level;
         self.since_snapshot += bytes.len() as u64;
         self.oldest_unsaved.get_or_insert(now);
         Ok(appended.first_offset)
@@ -280,7 +286,9 @@ fn snapshot_bytes(
     close(control_batch(SNAPSHOT_HEADER, &header, now).map_err(wrong)?);
     let mut builder = BatchBuilder::default();
     for record in records_of(image) {
-        let value = record.encode().map_err(|error| wrong(error.to_string()))?;
+        let value = record
+            .encode(image.metadata_version())
+            .map_err(|error| wrong(error.to_string()))?;
         builder.push(now, None, Some(&value));
         if builder.size() >= SNAPSHOT_BATCH_BYTES {
             close(std::mem::take(&mut builder));

@@ -14,6 +14,16 @@ use crate::wire::message::describe::{Describe, screaming_case};
 use schema::*;
 
 const FRAME_VERSION: u32 = 1;
+/// The feature whose level says in which versions records are written.
+pub const METADATA_VERSION: &str = "metadata.version";
+/// The levels of `metadata.version` at which a kind got its versions 1, 2, …; all others have version 0 only. Older nodes do
+/// not read newer versions, and finding one is fatal to them. Kafka: `MetadataVersion`.
+const VERSIONS_SINCE: &[(u32, &[i16])] = &[
+    (0, &[7, 8, 17, 30]),
+    (3, &[17, 23]),
+    (5, &[17, 23]),
+    (17, &[7, 17, 30]),
+];
 
 /// Why a record of the metadata log cannot be read. A node that meets one must not go on: its image would be wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +36,26 @@ pub enum RecordError {
     Body(#[from] DecodeError),
 }
 
+impl Record {
+    /// The level of `metadata.version` from this record on, if it says so.
+    pub fn metadata_version(&self) -> Option<i16> {
+        match self {
+            Self::FeatureLevel(feature) if feature.name == METADATA_VERSION => {
+                Some(feature.feature_level)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The version in which a kind is written at a level of `metadata.version`.
+fn version_at(kind: u32, level: i16) -> i16 {
+    let since = VERSIONS_SINCE.iter().find(|(of, _)| *of == kind);
+    since.map_or(0, |(_, since)| {
+        since.partition_point(|first| *first <= level) as i16
+    })
+}
+
 macro_rules! metadata_records {
     ($($kind:literal $name:ident $record:ident;)*) => {
         /// A record of the metadata log.
@@ -35,13 +65,14 @@ macro_rules! metadata_records {
         }
 
         impl Record {
-            /// The record's value, in the newest version that metadata level 30 (4.3) writes.
-            pub fn encode(&self) -> Result<Bytes, EncodeError> {
-                let mut writer = Writer::default();
+            /// The record's value, in the version of a level of `metadata.version`. What that version has no field for is
+            /// left out: nobody at that level knows of it.
+            pub fn encode(&self, level: i16) -> Result<Bytes, EncodeError> {
+                let mut writer = Writer::for_answer(0);
                 writer.unsigned_varint(FRAME_VERSION);
                 match self {
                     $(Self::$name(record) => {
-                        let version = *$record::VERSIONS.end();
+                        let version = version_at($kind, level);
                         writer.unsigned_varint($kind);
                         writer.unsigned_varint(version as u32);
                         record.write(&mut writer, version)?;
@@ -90,6 +121,7 @@ macro_rules! metadata_records {
         #[cfg(test)]
         mod tests {
             use super::*;
+            use crate::metadata::bootstrap::{METADATA_VERSION, METADATA_VERSION_MIN};
             use crate::wire::codec::Layout;
             use crate::wire::message::arbitrary::{Arbitrary, Dice};
 
@@ -99,9 +131,27 @@ macro_rules! metadata_records {
                     $(
                         let layout = Layout::new(*$record::VERSIONS.end(), true);
                         let record = Record::$name($record::arbitrary(&mut Dice::new(seed), layout));
-                        assert_eq!(Record::decode(record.encode().unwrap()).as_ref(), Ok(&record));
+                        let encoded = record.encode(METADATA_VERSION).unwrap();
+                        assert_eq!(Record::decode(encoded).as_ref(), Ok(&record));
                     )*
                 }
+            }
+
+            /// Between the oldest level that is read and the newest, versions grow from one that there is to the newest.
+            #[test]
+            fn old_levels_have_old_versions() {
+                $(
+                    assert_eq!(version_at($kind, METADATA_VERSION), *$record::VERSIONS.end());
+                    for level in METADATA_VERSION_MIN..=METADATA_VERSION {
+                        let layout = Layout::new(version_at($kind, level), true);
+                        let record = Record::$name($record::arbitrary(&mut Dice::new(level as u64), layout));
+                        let encoded = record.encode(level).unwrap();
+                        assert_eq!(i16::from(encoded[2]), layout.version);
+                        assert_eq!(Record::decode(encoded).as_ref(), Ok(&record));
+                    }
+                )*
+                // As Apache Kafka 3.9 writes them.
+                assert_eq!([0, 3, 5, 17].map(|kind| version_at(kind, 21)), [3, 1, 1, 2]);
             }
 
             #[test]

@@ -2,6 +2,7 @@
 
 use super::schema::*;
 use super::{FRAME_VERSION, Record};
+use crate::metadata::bootstrap::METADATA_VERSION;
 use crate::wire::codec::Writer;
 use crate::wire::message::Message;
 use crate::wire::message::recordings::{METADATA_RECORD, Recording, fault, records};
@@ -63,7 +64,11 @@ fn what_apache_kafka_wrote_comes_out_as_it_went_in() {
         let framed = framed.into_bytes();
         let record = Record::decode(framed.clone()).unwrap();
         if recording.version == newest {
-            assert_eq!(record.encode().unwrap(), framed, "{record:?}");
+            assert_eq!(
+                record.encode(METADATA_VERSION).unwrap(),
+                framed,
+                "{record:?}"
+            );
         }
     }
 }
