@@ -47,7 +47,8 @@ impl FileRange {
                 Reach::Cache,
             );
             if seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                return at - at % LOOK_EVERY;
+                // Between a page that is there and one that is not, nobody knows: it may be on its way.
+                return (at - at % LOOK_EVERY).saturating_sub(LOOK_EVERY);
             }
         }
         piece
