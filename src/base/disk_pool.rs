@@ -42,18 +42,20 @@ impl DiskPool {
             .await;
     }
 
-    /// The answer to `ask`, which tells besides what it would have had to read from a disk: that is brought into the page
-    /// cache, and `ask` is asked again.
+    /// The answer to `ask`, which tells besides what it would have had to read from a disk, `cold` at first: that is brought
+    /// into the page cache, and `ask` is asked again.
     pub async fn patiently<T: Send + 'static>(
         &self,
+        mut cold: Vec<FileRange>,
         ask: impl Fn(Reach) -> (T, Vec<FileRange>) + Send + Sync + 'static,
     ) -> Option<T> {
         for _ in 0..LOOKS_MAX {
-            let (answer, cold) = ask(Reach::Cache);
-            if cold.is_empty() {
+            self.warm(cold).await;
+            let (answer, still) = ask(Reach::Cache);
+            if still.is_empty() {
                 return Some(answer);
             }
-            self.warm(cold).await;
+            cold = still;
         }
         // What is read here goes as fast as it came.
         self.run(move || ask(Reach::Disk).0).await

@@ -64,11 +64,6 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    pub fn is_cold(&self) -> bool {
-        let mut outcomes = self.outcomes.iter();
-        outcomes.any(|outcome| matches!(outcome, Outcome::Cold(_)))
-    }
-
     /// What the page cache lacks before this can be a whole answer.
     pub fn cold(&self) -> Vec<FileRange> {
         let cold = self.outcomes.iter().filter_map(|outcome| match outcome {

@@ -113,7 +113,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     }
     let fetched = read(&services.replicas, &begun.wanted, limits);
     let enough = fetched.bytes >= min_bytes || fetched.urgent || begun.wanted.is_empty();
-    if (enough || request.max_wait_ms <= 0) && !fetched.is_cold() {
+    if (enough || request.max_wait_ms <= 0) && fetched.cold().is_empty() {
         return answer(&context, &begun, fetched).into();
     }
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
@@ -144,7 +144,8 @@ pub(super) async fn read_warm(
     limits: Limits,
 ) -> Fetched {
     let fetched = read(&services.replicas, wanted, limits);
-    if !fetched.is_cold() {
+    let cold = fetched.cold();
+    if cold.is_empty() {
         return fetched;
     }
     let (theirs, wanted) = (Arc::clone(services), wanted.to_vec());
@@ -153,7 +154,7 @@ pub(super) async fn read_warm(
         let cold = fetched.cold();
         (fetched, cold)
     };
-    services.disk.patiently(look).await.unwrap_or(fetched)
+    services.disk.patiently(cold, look).await.unwrap_or(fetched)
 }
 
 fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchResponse {

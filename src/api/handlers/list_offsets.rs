@@ -34,7 +34,7 @@ pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<Lis
         let disk = context.services.disk.clone();
         let look = move |reach| answer(&context, &request, reach);
         // Nobody can read only while the node ends.
-        disk.patiently(look).await.unwrap_or(response)
+        disk.patiently(cold, look).await.unwrap_or(response)
     })
 }
 
