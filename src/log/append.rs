@@ -389,14 +389,7 @@ fn recompress(
         builder = builder.transactional();
     }
     for record in record::records(header, body).flatten() {
-        let delta = (record.offset - header.base_offset) as i32;
-        builder.push_with_headers(
-            delta,
-            record.timestamp,
-            record.key,
-            record.value,
-            record.headers(),
-        );
+        builder.copy(header, &record);
     }
     let mut bytes = BytesMut::from(&builder.build()[..]);
     if settings.log_append_time {

@@ -418,14 +418,7 @@ impl Filter<'_> {
         let mut builder = BatchBuilder::like(header, horizon);
         let kept = records(header, body).flatten().zip(&self.stays);
         for (record, _) in kept.filter(|(_, stays)| **stays) {
-            let delta = (record.offset - header.base_offset) as i32;
-            builder.push_with_headers(
-                delta,
-                record.timestamp,
-                record.key,
-                record.value,
-                record.headers(),
-            );
+            builder.copy(header, &record);
         }
         builder.build()
     }

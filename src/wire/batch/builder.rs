@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::compression::{Compression, Levels};
 use super::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
+use super::record::Record;
 use super::varint;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
@@ -152,6 +153,17 @@ impl BatchBuilder {
         self.records.extend_from_slice(body);
         self.count += 1;
         self.last_offset_delta = offset_delta;
+    }
+
+    /// A record of a batch whose place this one takes, at its own distance from the first one.
+    pub fn copy(&mut self, original: &BatchHeader, record: &Record<'_>) {
+        self.push_with_headers(
+            (record.offset - original.base_offset) as i32,
+            record.timestamp,
+            record.key,
+            record.value,
+            record.headers(),
+        );
     }
 
     /// The batch. Compression into memory cannot fail; should a codec say otherwise, records stay plain.
