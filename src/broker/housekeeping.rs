@@ -114,11 +114,7 @@ mod tests {
     #[test]
     fn what_is_set_more_often_is_looked_at_more_often() {
         let settings = |key: &str, value: &str| {
-            let property = Property {
-                key: key.to_owned(),
-                value: value.to_owned(),
-                line: 0,
-            };
+            let property = Property::given(key, value);
             standalone(&[property]).unwrap().config.settings.clone()
         };
         let flushes = |value| tick(&settings("log.flush.scheduler.interval.ms", value));

@@ -33,11 +33,7 @@ impl TemporaryBroker {
         let properties: Vec<Property> = own
             .iter()
             .chain(settings)
-            .map(|(key, value)| Property {
-                key: (*key).to_owned(),
-                value: (*value).to_owned(),
-                line: 0,
-            })
+            .map(|(key, value)| Property::given(key, value))
             .collect();
         let checked =
             standalone(&properties).map_err(|faults| StartError::Settings(faults.join("; ")))?;

@@ -196,11 +196,7 @@ fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>>
     for text in overrides {
         match text.split_once('=') {
             Some((key, value)) => {
-                given.push(Property {
-                    key: key.trim().to_owned(),
-                    value: value.trim().to_owned(),
-                    line: 0,
-                });
+                given.push(Property::given(key.trim(), value.trim()));
             }
             None => faults.push(format!("--override {text}: expected key=value")),
         }

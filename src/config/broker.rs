@@ -247,11 +247,7 @@ pub fn standalone(overrides: &[Property]) -> Result<Checked, Vec<String>> {
     ];
     let mut properties: Vec<_> = preset
         .iter()
-        .map(|(key, value)| Property {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
-            line: 0,
-        })
+        .map(|(key, value)| Property::given(key, value))
         .collect();
     properties.extend_from_slice(overrides);
     check("the command line", &properties)

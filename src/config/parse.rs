@@ -9,6 +9,17 @@ pub struct Property {
     pub line: usize,
 }
 
+impl Property {
+    /// One that no file holds.
+    pub fn given(key: &str, value: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            line: 0,
+        }
+    }
+}
+
 /// Reads a file: `key=value`, `key: value` or `key value`; `#` and `!` begin comments; a backslash escapes a character
 /// or continues the line. Of several lines with one key the last counts, for whoever asks.
 pub fn properties(text: &str) -> Vec<Property> {

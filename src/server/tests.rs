@@ -51,11 +51,7 @@ impl Node {
         let overrides: Vec<_> = own
             .iter()
             .chain(settings)
-            .map(|(key, value)| Property {
-                key: (*key).to_owned(),
-                value: (*value).to_owned(),
-                line: 0,
-            })
+            .map(|(key, value)| Property::given(key, value))
             .collect();
         let config = standalone(&overrides).unwrap().config;
         let broker = Broker::start(config, Options::default()).await.unwrap();

@@ -22,11 +22,10 @@ async fn start(dir: &Path, more: &[(&str, &str)]) -> Broker {
         ("log.cleanup.policy", "compact"),
         ("log.cleaner.min.cleanable.ratio", "0.01"),
     ];
-    let overrides = own.iter().chain(more).map(|(key, value)| Property {
-        key: (*key).to_owned(),
-        value: (*value).to_owned(),
-        line: 0,
-    });
+    let overrides = own
+        .iter()
+        .chain(more)
+        .map(|(key, value)| Property::given(key, value));
     let overrides: Vec<_> = overrides.collect();
     let config = standalone(&overrides).unwrap().config;
     Broker::start(config, Options::default()).await.unwrap()

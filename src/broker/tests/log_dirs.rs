@@ -35,11 +35,7 @@ async fn start_with(dirs: &[PathBuf], metadata: Option<&Path>) -> Result<Node, S
     given.extend(metadata.as_deref().map(|dir| ("metadata.log.dir", dir)));
     let properties: Vec<Property> = given
         .into_iter()
-        .map(|(key, value)| Property {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            line: 0,
-        })
+        .map(|(key, value)| Property::given(key, value))
         .collect();
     let config = standalone(&properties).unwrap().config;
     let broker = Broker::start(config, Options::default()).await?;
