@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -13,6 +14,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 pub const PIECE: usize = 1 << 20;
 /// Bytes from one look to the next: the kernel reads ahead in windows of about this size.
 const LOOK_EVERY: usize = 256 << 10;
+const PAGE: usize = 4 << 10;
 /// Room of the reads that fill the page cache.
 const SCRATCH: usize = 128 << 10;
 
@@ -37,21 +39,26 @@ impl FileRange {
     /// where the first look finds nothing. A file system that cannot tell holds everything in memory.
     pub fn cached(&self) -> usize {
         let piece = self.len.min(PIECE);
-        let looks = (0..piece).step_by(LOOK_EVERY).chain(piece.checked_sub(1));
-        for at in looks {
-            let mut byte = [0];
-            let seen = read_at(
-                &self.file,
-                &mut byte,
-                self.position + at as u64,
-                Reach::Cache,
-            );
-            if seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                // Between a page that is there and one that is not, nobody knows: it may be on its way.
-                return (at - at % LOOK_EVERY).saturating_sub(LOOK_EVERY);
+        // A short stretch has one look: what a page holds comes with it.
+        let last = piece.checked_sub(1).filter(|last| *last >= PAGE);
+        for at in (0..piece).step_by(LOOK_EVERY).chain(last) {
+            match look(&self.file, &mut [0], self.position + at as u64) {
+                Looked::Cold => {
+                    // Between a page that is there and one that is not, nobody knows: it may be on its way.
+                    return (at - at % LOOK_EVERY).saturating_sub(LOOK_EVERY);
+                }
+                Looked::NobodyKnows => break,
+                Looked::Read(_) => {}
             }
         }
         piece
+    }
+
+    /// Its bytes; waits for the disk.
+    pub fn read(&self) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::zeroed(self.len);
+        self.file.read_exact_at(&mut bytes, self.position)?;
+        Ok(bytes.freeze())
     }
 
     /// The first [`PIECE`], and what follows it.
@@ -93,14 +100,30 @@ impl FileRange {
 /// Errors: those of the file; `WouldBlock` if a disk would have to be waited for and must not.
 pub fn read_at(file: &File, out: &mut [u8], position: u64, reach: Reach) -> io::Result<usize> {
     if reach == Reach::Cache {
-        let mut slices = [IoSliceMut::new(out)];
-        match rustix::io::preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT) {
-            // A file system that does not know the question is one in memory, or has to be waited for as ever.
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {}
-            read => return Ok(read?),
+        match look(file, out, position) {
+            Looked::Read(read) => return Ok(read?),
+            Looked::Cold => return Err(io::ErrorKind::WouldBlock.into()),
+            Looked::NobodyKnows => {}
         }
     }
     file.read_at(out, position)
+}
+
+/// What came of a read from the page cache alone.
+enum Looked {
+    Read(Result<usize, Errno>),
+    Cold,
+    /// A file system that does not know the question is one in memory, or has to be waited for as ever.
+    NobodyKnows,
+}
+
+fn look(file: &File, out: &mut [u8], position: u64) -> Looked {
+    let mut slices = [IoSliceMut::new(out)];
+    match rustix::io::preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT) {
+        Err(Errno::AGAIN) => Looked::Cold,
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Looked::NobodyKnows,
+        read => Looked::Read(read),
+    }
 }
 
 impl PartialEq for FileRange {

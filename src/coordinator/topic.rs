@@ -1,6 +1,5 @@
 //! The internal topic under a coordinator: its partitions as a [`RecordLog`], and what the metadata say of them.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,12 +95,7 @@ impl RecordLog for InternalTopic {
         let Some(range) = plan.records else {
             return Ok(Bytes::new());
         };
-        let mut bytes = vec![0; range.len];
-        range
-            .file
-            .read_exact_at(&mut bytes, range.position)
-            .map_err(|_| ErrorCode::KafkaStorageError)?;
-        Ok(bytes.into())
+        range.read().map_err(|_| ErrorCode::KafkaStorageError)
     }
 
     fn batch_bytes_max(&self) -> usize {

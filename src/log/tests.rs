@@ -94,12 +94,8 @@ fn read(log: &PartitionLog, from: Offset, max_bytes: usize) -> Vec<Offset> {
     let Some(range) = plan.records else {
         return offsets;
     };
-    let mut bytes = vec![0; range.len];
-    range
-        .file
-        .read_exact_at(&mut bytes, range.position)
-        .unwrap();
-    let mut rest = bytes.as_slice();
+    let bytes = range.read().unwrap();
+    let mut rest = &bytes[..];
     while let Ok(header) = BatchHeader::parse(rest)
         && header.size() <= rest.len()
     {
@@ -342,14 +338,9 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         while next < log.log_end() {
             let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
             let range = plan.records.unwrap();
-            let mut bytes = vec![0; range.len];
-            range
-                .file
-                .read_exact_at(&mut bytes, range.position)
-                .unwrap();
+            let bytes = range.read().unwrap();
             let header = BatchHeader::parse(&bytes).unwrap();
-            let body =
-                crate::wire::batch::record::decompressed(&header, &bytes.into(), 1 << 20).unwrap();
+            let body = crate::wire::batch::record::decompressed(&header, &bytes, 1 << 20).unwrap();
             for record in crate::wire::batch::record::records(&header, &body) {
                 let record = record.unwrap();
                 found.insert(
@@ -418,11 +409,7 @@ fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
     while next < log.log_end() {
         let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
         let range = plan.records.unwrap();
-        let mut bytes = vec![0; range.len];
-        range
-            .file
-            .read_exact_at(&mut bytes, range.position)
-            .unwrap();
+        let bytes = range.read().unwrap();
         let message = legacy::read_message(&mut &bytes[..]).unwrap();
         message
             .each_record(1 << 20, |record| {

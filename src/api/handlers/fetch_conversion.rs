@@ -3,17 +3,15 @@
 //! Conversions run on the blocking pool and share a budget. What was converted counts until the client has taken it, so
 //! many slow clients cost no more than the budget; whoever finds it used up waits, and gets nothing when its time is over.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::fetch::{partition_data, read_warm, respond};
 use crate::api::context::{Reply, RequestContext};
-use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
 use crate::replica::fetch::{Fetched, Limits, Wanted};
 use crate::replica::fetch_session::Begun;
@@ -199,7 +197,7 @@ fn convert_one(
         enough: limit,
         decompressed_max: UNPACKED_MAX,
     };
-    let log = match load(range) {
+    let log = match range.read() {
         Ok(log) => log,
         Err(error) => {
             tracing::error!(partition = data.partition_index, %error, "records to convert cannot be read");
@@ -230,12 +228,6 @@ fn convert_one(
             nothing
         }
     }
-}
-
-fn load(range: &FileRange) -> std::io::Result<Bytes> {
-    let mut bytes = BytesMut::zeroed(range.len);
-    range.file.read_exact_at(&mut bytes, range.position)?;
-    Ok(bytes.freeze())
 }
 
 /// The offset after the last whole batch.

@@ -13,10 +13,6 @@
 //! the metadata know already, and the next start does 4. Kafka differs: it does 4 before 3, and after a crash between
 //! them refuses to start because the partition is there twice.
 
-use std::os::unix::fs::FileExt;
-
-use bytes::BytesMut;
-
 use super::*;
 
 /// Copied under the locks of a log: what an append waits for at most.
@@ -189,12 +185,7 @@ fn read(plan: &ReadPlan, log: &PartitionLog) -> Result<Bytes, StorageError> {
     let Some(range) = &plan.records else {
         return Ok(Bytes::new());
     };
-    let mut bytes = BytesMut::zeroed(range.len);
-    range
-        .file
-        .read_exact_at(&mut bytes, range.position)
-        .at("read", log.partition.to_string())?;
-    Ok(bytes.freeze())
+    range.read().at("read", log.partition.to_string())
 }
 
 impl State {

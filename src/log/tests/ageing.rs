@@ -57,13 +57,9 @@ fn keys(log: &PartitionLog) -> (BTreeMap<String, Option<String>>, usize) {
     while next < log.log_end() {
         let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
         let Some(range) = plan.records else { break };
-        let mut bytes = vec![0; range.len];
-        range
-            .file
-            .read_exact_at(&mut bytes, range.position)
-            .unwrap();
+        let bytes = range.read().unwrap();
         let header = BatchHeader::parse(&bytes).unwrap();
-        let body = record::decompressed(&header, &bytes.into(), 1 << 20).unwrap();
+        let body = record::decompressed(&header, &bytes, 1 << 20).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         for record in record::records(&header, &body) {
             let record = record.unwrap();

@@ -603,12 +603,7 @@ impl Story {
                     aborted.last_offset,
                 ));
             }
-            let mut bytes = vec![0; range.len];
-            range
-                .file
-                .read_exact_at(&mut bytes, range.position)
-                .unwrap();
-            let mut rest = Bytes::from(bytes);
+            let mut rest = range.read().unwrap();
             let before = next;
             while let Some(entry) = Entry::first_of(&rest) {
                 let bytes = rest.split_to(entry.size);

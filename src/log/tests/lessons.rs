@@ -557,9 +557,7 @@ fn a_compaction_that_is_cut_short_loses_no_key() {
             while next < lesson.log.log_end() {
                 let plan = lesson.log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
                 let Some(range) = plan.records else { break };
-                let mut bytes = vec![0; range.len];
-                let read = range.file.read_exact_at(&mut bytes, range.position);
-                read.unwrap();
+                let bytes = range.read().unwrap();
                 let header = BatchHeader::parse(&bytes).unwrap();
                 for n in 0..3 {
                     let key = format!("key {n}");

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::disk::Dice;
@@ -105,11 +104,7 @@ fn everything(log: &PartitionLog) -> Vec<u8> {
     while next < log.log_end() {
         let plan = log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
         let Some(range) = plan.records else { break };
-        let mut bytes = vec![0; range.len];
-        range
-            .file
-            .read_exact_at(&mut bytes, range.position)
-            .unwrap();
+        let bytes = range.read().unwrap();
         let span = Span::parse(&bytes, 0).unwrap();
         assert!(span.last_offset >= next, "a read at {next} gives {span:?}");
         next = span.last_offset + 1;

@@ -454,10 +454,7 @@ fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
     while next < log.log_end() {
         let plan = log.read(next, 1_000, ReadEnd::LogEnd, true).unwrap();
         let Some(range) = plan.records else { break };
-        let mut bytes = vec![0; range.len];
-        let read = range.file.read_exact_at(&mut bytes, range.position);
-        read.unwrap();
-        let mut rest = Bytes::from(bytes);
+        let mut rest = range.read().unwrap();
         while let Ok(header) = BatchHeader::parse(&rest)
             && header.size() <= rest.len()
         {
@@ -673,11 +670,7 @@ fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
         .read(2, 1_000, ReadEnd::LogEnd, true)
         .unwrap();
     let range = plan.records.unwrap();
-    let mut bytes = vec![0; range.len];
-    range
-        .file
-        .read_exact_at(&mut bytes, range.position)
-        .unwrap();
+    let bytes = range.read().unwrap();
     assert_eq!(BatchHeader::parse(&bytes).unwrap().base_timestamp, 7);
 }
 

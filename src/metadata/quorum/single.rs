@@ -6,11 +6,10 @@
 //! After a crash before 2 the batch is there or not, whole or cut off by recovery: nobody was told of it.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
@@ -364,12 +363,8 @@ fn load(
             .map_err(|error| malformed(dir, error.to_string()))?;
         let Some(range) = plan.records else { break };
         folded += range.len as u64;
-        let mut bytes = BytesMut::zeroed(range.len);
-        range
-            .file
-            .read_exact_at(&mut bytes, range.position)
-            .at("read", dir)?;
-        let read_to = fold(dir, &bytes.freeze(), |record, offset| {
+        let bytes = range.read().at("read", dir)?;
+        let read_to = fold(dir, &bytes, |record, offset| {
             if offset < next {
                 return;
             }
