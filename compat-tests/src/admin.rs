@@ -34,15 +34,28 @@ pub fn create(
     topics: &[&str],
     partitions: i32,
 ) -> Result<BTreeMap<String, Uuid>> {
-    let forever = CreatableTopicConfig::default()
-        .with_name(StrBytes::from_static_str("retention.ms"))
-        .with_value(Some(StrBytes::from_static_str("-1")));
+    create_with(connection, topics, partitions, &[("retention.ms", "-1")])
+}
+
+/// Makes topics of so many partitions with settings of their own; gives the ids.
+pub fn create_with(
+    connection: &mut Connection,
+    topics: &[&str],
+    partitions: i32,
+    settings: &[(&str, &str)],
+) -> Result<BTreeMap<String, Uuid>> {
+    let settings = settings.iter().map(|(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
+    });
+    let settings: Vec<CreatableTopicConfig> = settings.collect();
     let wanted = topics.iter().map(|topic| {
         CreatableTopic::default()
             .with_name(TopicName(text(topic)))
             .with_num_partitions(partitions)
             .with_replication_factor(1)
-            .with_configs(vec![forever.clone()])
+            .with_configs(settings.clone())
     });
     let request = CreateTopicsRequest::default()
         .with_topics(wanted.collect())

@@ -14,6 +14,8 @@ pub mod measured;
 pub mod node;
 pub mod old_apache;
 pub mod packages;
+pub mod process;
+pub mod produced;
 pub mod programs;
 pub mod suites;
 pub mod transactional;

@@ -1,15 +1,12 @@
 //! A broker of either kind whose processor time and memory are measured.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::apache::Apache;
 use crate::node::Node;
-
-/// Clock ticks of /proc per second.
-const TICKS: f64 = 100.0;
+use crate::process;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,23 +42,12 @@ impl Broker {
 
     /// Seconds of processor time so far.
     pub fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let after_name = stat.rsplit_once(") ").context("no name")?.1;
-        let ticks: u64 = after_name
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|number| number.parse::<u64>().unwrap_or_default())
-            .sum();
-        Ok(ticks as f64 / TICKS)
+        process::cpu(self.pid()?)
     }
 
     /// Bytes of memory in use.
     pub fn memory(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(kilobytes.context("no memory")?.parse::<f64>()? * 1_024.0)
+        Ok(process::resident(self.pid()?)? as f64)
     }
 
     pub fn stop(self) -> Result<()> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use monedula::wire::message::api_versions::ApiVersionsRequest;
 
 use crate::exchange::{Answer, Connection};
+use crate::process;
 use crate::programs::{Finished, eventually, run};
 
 /// Within this time a node must serve, also where much else runs.
@@ -223,13 +224,7 @@ impl Node {
 
     /// How much memory is resident, in bytes.
     pub fn resident(&self) -> Result<usize> {
-        let pid = self.pid().context("the node is not running")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
-            .context("no VmRSS")?;
-        Ok(kilobytes.parse::<usize>()? << 10)
+        process::resident(self.pid().context("the node is not running")?)
     }
 
     /// kill -9.

@@ -5,23 +5,19 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest,
-    GroupId, InitProducerIdRequest, ProduceRequest, ProducerId, TopicName, TransactionalId,
-    TxnOffsetCommitRequest,
+    GroupId, InitProducerIdRequest, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
 
 use crate::exchange::Connection;
+use crate::produced::{Batch, request};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
@@ -120,40 +116,17 @@ impl Transactional {
             .sequences
             .entry((topic.to_owned(), partition))
             .or_default();
-        let value = Bytes::from(value.to_owned());
-        let records = (0..count).map(|index| Record {
-            transactional: true,
-            control: false,
-            delete_horizon: false,
-            partition_leader_epoch: -1,
+        let batch = Batch {
             producer_id: self.producer_id,
             producer_epoch: self.epoch,
-            timestamp_type: TimestampType::Creation,
-            offset: index as i64,
-            sequence: *sequence + index as i32,
+            sequence: *sequence,
+            transactional: true,
             timestamp: self.timestamp,
-            key: None,
-            value: Some(value.clone()),
-            headers: Default::default(),
-        });
-        let records: Vec<Record> = records.collect();
-        let options = RecordEncodeOptions {
-            version: 2,
-            compression: Compression::None,
         };
-        let mut bytes = BytesMut::new();
-        RecordBatchEncoder::encode(&mut bytes, &records, &options)?;
-        let data = PartitionProduceData::default()
-            .with_index(partition)
-            .with_records(Some(bytes.freeze()));
-        let data = TopicProduceData::default()
-            .with_name(TopicName(text(topic)))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(Some(TransactionalId(text(&self.id))))
-            .with_acks(-1)
-            .with_timeout_ms(5_000)
-            .with_topic_data(vec![data]);
+        let value = Bytes::from(value.to_owned());
+        let batch = batch.of((0..count).map(|_| (None, value.clone())))?;
+        let request = request(topic, partition, batch)
+            .with_transactional_id(Some(TransactionalId(text(&self.id))));
         let mut offset = -1;
         patiently(|| {
             let version = if self.version >= 2 { 12 } else { 11 };

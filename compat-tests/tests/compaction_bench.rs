@@ -8,30 +8,28 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::{Bytes, BytesMut};
-use compat_tests::admin::led;
+use bytes::Bytes;
+use compat_tests::admin::create_with;
 use compat_tests::exchange::Connection;
 use compat_tests::measured::{Broker, Figures, print};
+use compat_tests::produced::{Batch, send};
 use compat_tests::programs::eventually;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::IncrementalAlterConfigsRequest;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, IncrementalAlterConfigsRequest, ProduceRequest, TopicName,
-};
 use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
 
 const RECORDS: u64 = 10_000_000;
 /// With the 12 bytes of its key and what a record has around them: 100 bytes.
 const VALUE_BYTES: usize = 80;
 const RECORDS_PER_BATCH: u64 = 1_000;
-const SEGMENT_BYTES: &str = "104857600";
 const TOPIC: &str = "compacted";
+const SETTINGS: [(&str, &str); 3] = [
+    ("retention.ms", "-1"),
+    ("segment.bytes", "104857600"),
+    ("min.cleanable.dirty.ratio", "0.01"),
+];
 const TOPIC_RESOURCE: i8 = 2;
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -72,7 +70,7 @@ fn measure(kafka: bool) -> Result<Figures> {
 fn compact(broker: &Broker, scratch: &Path, keys: u64) -> Result<[f64; 3]> {
     let mut connection = Connection::open(&broker.address())?;
     connection.be_patient(LIMIT)?;
-    create(&mut connection)?;
+    create_with(&mut connection, &[TOPIC], 1, &SETTINGS)?;
     for first in (0..RECORDS).step_by(RECORDS_PER_BATCH as usize) {
         produce(&mut connection, first, keys)?;
     }
@@ -106,76 +104,13 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn create(connection: &mut Connection) -> Result<()> {
-    let settings = [
-        ("retention.ms", "-1"),
-        ("segment.bytes", SEGMENT_BYTES),
-        ("min.cleanable.dirty.ratio", "0.01"),
-    ];
-    let settings = settings.map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name(text(name))
-            .with_value(Some(text(value)))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(text(TOPIC)))
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(settings.to_vec());
-    let request = CreateTopicsRequest::default()
-        .with_topics(vec![topic])
-        .with_timeout_ms(60_000);
-    let made = connection.call(7, &request)?;
-    ensure!(
-        made.topics.iter().all(|one| one.error_code == 0),
-        "{made:?}"
-    );
-    led(connection, &[TOPIC], 1)
-}
-
 fn produce(connection: &mut Connection, first: u64, keys: u64) -> Result<()> {
     let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
-    let records = (0..RECORDS_PER_BATCH).map(|index| Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: -1,
-        producer_id: -1,
-        producer_epoch: -1,
-        timestamp_type: TimestampType::Creation,
-        offset: index as i64,
-        // The encoder begins a batch where a sequence is not the next one.
-        sequence: index as i32 - 1,
-        timestamp: 1_700_000_000_000,
-        key: Some(format!("{:012}", (first + index) % keys).into()),
-        value: Some(value.clone()),
-        headers: Default::default(),
+    let records = (first..first + RECORDS_PER_BATCH).map(|number| {
+        let key = format!("{:012}", number % keys);
+        (Some(key.into()), value.clone())
     });
-    let records: Vec<Record> = records.collect();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
-    let mut bytes = BytesMut::new();
-    RecordBatchEncoder::encode(&mut bytes, &records, &options)?;
-    let data = PartitionProduceData::default().with_records(Some(bytes.freeze()));
-    let data = TopicProduceData::default()
-        .with_name(TopicName(text(TOPIC)))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_acks(-1)
-        .with_timeout_ms(60_000)
-        .with_topic_data(vec![data]);
-    let done = connection.call(9, &request)?;
-    let errors = done
-        .responses
-        .iter()
-        .flat_map(|topic| &topic.partition_responses);
-    ensure!(
-        errors.into_iter().all(|one| one.error_code == 0),
-        "{done:?}"
-    );
-    Ok(())
+    send(connection, TOPIC, 0, Batch::default().of(records)?)
 }
 
 /// The first offset of the segment that is still written to.

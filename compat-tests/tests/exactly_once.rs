@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use compat_tests::admin::set_transaction_version;
 use compat_tests::apache::{jars, tool};
 use compat_tests::chance::{Chance, seed};
@@ -19,17 +19,14 @@ use compat_tests::exchange::Connection;
 use compat_tests::java::class_path;
 use compat_tests::node::Node;
 use compat_tests::packages::{cargo, packages, program};
+use compat_tests::produced::{Batch, send};
 use compat_tests::programs::eventually;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, GroupId, ListOffsetsRequest, OffsetFetchRequest, ProduceRequest, TopicName,
+    BrokerId, GroupId, ListOffsetsRequest, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
 
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
@@ -62,45 +59,11 @@ fn create(node: &Node, topics: &[&str], partitions: usize) -> Result<()> {
 fn fill(node: &Node, topic: &str, partition: usize, values: &[String]) -> Result<()> {
     let mut connection = Connection::open(&node.address())?;
     for values in values.chunks(BATCH) {
-        let records: Vec<Record> = values
+        let records = values
             .iter()
-            .enumerate()
-            .map(|(index, value)| Record {
-                transactional: false,
-                control: false,
-                delete_horizon: false,
-                partition_leader_epoch: -1,
-                producer_id: -1,
-                producer_epoch: -1,
-                timestamp_type: TimestampType::Creation,
-                offset: index as i64,
-                // The encoder wants them to count up, also of nobody.
-                sequence: index as i32 - 1,
-                timestamp: 1_700_000_000_000,
-                key: None,
-                value: Some(Bytes::from(value.clone())),
-                headers: Default::default(),
-            })
-            .collect();
-        let options = RecordEncodeOptions {
-            version: 2,
-            compression: Compression::None,
-        };
-        let mut bytes = BytesMut::new();
-        RecordBatchEncoder::encode(&mut bytes, &records, &options)?;
-        let data = PartitionProduceData::default()
-            .with_index(partition as i32)
-            .with_records(Some(bytes.freeze()));
-        let topic = TopicProduceData::default()
-            .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
-            .with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(5_000)
-            .with_topic_data(vec![topic]);
-        let answer = connection.call(9, &request)?;
-        let error = answer.responses[0].partition_responses[0].error_code;
-        ensure!(error == 0, "the input was refused: {error}");
+            .map(|value| (None, Bytes::from(value.clone())));
+        let batch = Batch::default().of(records)?;
+        send(&mut connection, topic, partition as i32, batch)?;
     }
     Ok(())
 }

@@ -7,12 +7,11 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use compat_tests::admin;
 use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use compat_tests::process::anonymous;
 
 /// No request may make more than 10,000.
 const PARTITIONS_OF_TOPIC: usize = 1_000;
@@ -42,11 +41,7 @@ fn measure(partitions: usize) -> Result<()> {
     let made = began.elapsed();
     let pid = node.pid().context("the node is not running")?;
     let proc = |what: &str| format!("/proc/{pid}/{what}");
-    let status = fs::read_to_string(proc("status"))?;
-    let memory = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next())
-        .context("no RssAnon")?;
+    let memory = anonymous(pid)? >> 10;
     let files = fs::read_dir(proc("fd"))?.count();
     let maps = fs::read_to_string(proc("maps"))?.lines().count();
     let before = processor(pid)?;
@@ -77,18 +72,7 @@ fn create(node: &Node, partitions: usize) -> Result<()> {
     let mut left = partitions;
     while left > 0 {
         let count = left.min(PARTITIONS_OF_TOPIC);
-        let topic = CreatableTopic::default()
-            .with_name(TopicName(StrBytes::from_string(format!("t{left}"))))
-            .with_num_partitions(count as i32)
-            .with_replication_factor(1);
-        let request = CreateTopicsRequest::default()
-            .with_topics(vec![topic])
-            .with_timeout_ms(60_000);
-        let made = connection.call(7, &request)?;
-        ensure!(
-            made.topics.iter().all(|one| one.error_code == 0),
-            "{made:?}"
-        );
+        admin::create_with(&mut connection, &[&format!("t{left}")], count as i32, &[])?;
         left -= count;
     }
     Ok(())

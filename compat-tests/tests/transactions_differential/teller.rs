@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use compat_tests::admin::{create, set_transaction_version};
 use compat_tests::exchange::{Answer, Connection};
+use compat_tests::produced::Batch;
 use compat_tests::programs::eventually;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
-use kafka_protocol::records::{
-    Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
-};
 use uuid::Uuid;
 
 /// Topic, and how many partitions it has.
@@ -761,26 +759,13 @@ pub fn batch(
     transactional: bool,
     timestamp: i64,
 ) -> Bytes {
-    let record = Record {
-        transactional,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: -1,
+    let batch = Batch {
         producer_id,
         producer_epoch,
-        timestamp_type: TimestampType::Creation,
-        offset: 0,
         sequence,
+        transactional,
         timestamp,
-        key: None,
-        value: Some(Bytes::from_static(b"value")),
-        headers: Default::default(),
     };
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
-    let mut bytes = BytesMut::new();
-    RecordBatchEncoder::encode(&mut bytes, [&record], &options).unwrap();
-    bytes.freeze()
+    let value = Bytes::from_static(b"value");
+    batch.of([(None, value)]).unwrap()
 }
