@@ -1,5 +1,5 @@
-//! What partitions cost while nobody uses them: memory, open files and maps, the processor's time for a second of waiting,
-//! and the starts after a clean stop and after kill -9. Prints a table; asserts nothing about time.
+//! What partitions and segments cost while nobody uses them: memory, open files and maps, the processor's time for a second
+//! of waiting, and the starts after a clean stop and after kill -9. Prints tables; asserts nothing about time.
 //!
 //! `SCALE=1,1000,10000,100000 cargo test -p compat-tests --release --test scale_bench -- --ignored --nocapture`
 
@@ -8,37 +8,73 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use compat_tests::admin;
 use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
 use compat_tests::process::anonymous;
+use compat_tests::produced::{Batch, send};
 
 /// No request may make more than 10,000.
 const PARTITIONS_OF_TOPIC: usize = 1_000;
 /// How long the node is left alone.
 const QUIET: Duration = Duration::from_secs(30);
+/// The second entry of an index has no room in it any more.
+const A_SEGMENT_PER_BATCH: [(&str, &str); 3] = [
+    ("segment.index.bytes", "16"),
+    ("index.interval.bytes", "0"),
+    ("retention.ms", "-1"),
+];
 /// Nanoseconds of `schedstat`.
 const NANOSECONDS: f64 = 1e9;
 
 #[test]
 #[ignore = "needs an idle machine"]
 fn how_fast_with_many_partitions() -> Result<()> {
+    measure("partitions", |connection, partitions| {
+        let mut left = partitions;
+        while left > 0 {
+            let count = left.min(PARTITIONS_OF_TOPIC);
+            admin::create_with(connection, &[&format!("t{left}")], count as i32, &[])?;
+            left -= count;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs an idle machine"]
+fn how_fast_with_many_segments() -> Result<()> {
+    measure("segments", |connection, segments| {
+        admin::create_with(connection, &["t"], 1, &A_SEGMENT_PER_BATCH)?;
+        let batch = Batch::default().of([(None, Bytes::from_static(b"value"))])?;
+        for _ in 0..segments {
+            send(connection, "t", 0, batch.clone())?;
+        }
+        Ok(())
+    })
+}
+
+/// Prints a line for each number in `SCALE`, of which `make` makes as many.
+fn measure(what: &str, make: impl Fn(&mut Connection, usize) -> Result<()>) -> Result<()> {
     let scale = std::env::var("SCALE").unwrap_or_else(|_| "1,1000,10000".to_owned());
     println!(
-        "| partitions | made in, s | memory, KB | open files | maps | CPU per idle second, ms | clean stop, s | start, s | start after kill -9, s |"
+        "| {what} | made in, s | memory, KB | open files | maps | CPU per idle second, ms | clean stop, s | start, s | start after kill -9, s |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for partitions in scale.split(',') {
-        measure(partitions.parse()?)?;
+    for count in scale.split(',') {
+        let mut node = Node::start()?;
+        let began = Instant::now();
+        make(&mut Connection::open(&node.address())?, count.parse()?)?;
+        let made = began.elapsed().as_secs_f64();
+        println!("| {count} | {made:.2} | {} |", at_rest(&mut node)?);
+        node.stop()?;
     }
     Ok(())
 }
 
-fn measure(partitions: usize) -> Result<()> {
-    let mut node = Node::start()?;
-    let began = Instant::now();
-    create(&node, partitions)?;
-    let made = began.elapsed();
+/// The line of a node with all that it has to keep.
+fn at_rest(node: &mut Node) -> Result<String> {
     let pid = node.pid().context("the node is not running")?;
     let proc = |what: &str| format!("/proc/{pid}/{what}");
     let memory = anonymous(pid)? >> 10;
@@ -49,33 +85,17 @@ fn measure(partitions: usize) -> Result<()> {
     let idle = (processor(pid)? - before) / QUIET.as_secs_f64() * 1e3;
     let began = Instant::now();
     node.stop()?;
-    let stopped = began.elapsed();
+    let stopped = began.elapsed().as_secs_f64();
     let began = Instant::now();
     node.resume()?;
-    let clean = began.elapsed();
+    let clean = began.elapsed().as_secs_f64();
     node.kill()?;
     let began = Instant::now();
     node.resume()?;
-    let killed = began.elapsed();
-    println!(
-        "| {partitions} | {:.2} | {memory} | {files} | {maps} | {idle:.2} | {:.2} | {:.3} | {:.3} |",
-        made.as_secs_f64(),
-        stopped.as_secs_f64(),
-        clean.as_secs_f64(),
-        killed.as_secs_f64(),
-    );
-    node.stop()
-}
-
-fn create(node: &Node, partitions: usize) -> Result<()> {
-    let mut connection = Connection::open(&node.address())?;
-    let mut left = partitions;
-    while left > 0 {
-        let count = left.min(PARTITIONS_OF_TOPIC);
-        admin::create_with(&mut connection, &[&format!("t{left}")], count as i32, &[])?;
-        left -= count;
-    }
-    Ok(())
+    let killed = began.elapsed().as_secs_f64();
+    Ok(format!(
+        "{memory} | {files} | {maps} | {idle:.2} | {stopped:.2} | {clean:.3} | {killed:.3}"
+    ))
 }
 
 /// Seconds that the threads of a process ran.
