@@ -39,8 +39,8 @@ use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 
-/// Old segments whose files stay open after they were read.
-const OPEN_OLD_SEGMENTS: usize = 4;
+/// Sealed segments whose files stay open; those of others that were read do so until the next round of retention.
+pub(super) const OPEN_OLD_SEGMENTS: usize = 4;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -674,7 +674,11 @@ impl State {
         let segment = Segment::create(&self.dir, self.log_end, &self.settings, now)?;
         self.names_unsynced = true;
         self.segments.push(segment);
-        self.release_old_files();
+        // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
+        let oldest = self.segments.len().checked_sub(OPEN_OLD_SEGMENTS + 2);
+        if let Some(segment) = oldest.and_then(|index| self.segments.get_mut(index)) {
+            segment.release_file();
+        }
         Ok(())
     }
 
@@ -686,7 +690,7 @@ impl State {
     }
 
     fn release_old_files(&mut self) {
-        let keep_from = self.segments.len().saturating_sub(OPEN_OLD_SEGMENTS);
+        let keep_from = self.segments.len().saturating_sub(OPEN_OLD_SEGMENTS + 1);
         for segment in &mut self.segments[..keep_from] {
             segment.release_file();
         }

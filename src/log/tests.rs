@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::append::Origin;
 use super::compaction::Budget;
 use super::failure::{DirHealth, FailureChannel};
-use super::partition_log::{Appended, PartitionLog, ReadEnd};
+use super::partition_log::{Appended, OPEN_OLD_SEGMENTS, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
@@ -124,6 +124,35 @@ fn fill(log: &PartitionLog) {
             n * 2
         );
     }
+}
+
+/// Descriptors of this process that lie in the log's directory.
+fn open_files(log: &PartitionLog) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap();
+    let links = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
+    links.filter(|path| path.starts_with(log.dir())).count()
+}
+
+#[test]
+fn few_old_segments_stay_open() {
+    let scratch = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        segment_bytes: 200,
+        ..small()
+    };
+    let log = create(&scratch.path().join("t-0"), settings);
+    fill(&log);
+    let most = OPEN_OLD_SEGMENTS + 1;
+    assert!(log.segment_count() > most);
+    assert!(
+        open_files(&log) <= most,
+        "{} after rolling",
+        open_files(&log)
+    );
+    all(&log);
+    assert!(open_files(&log) > most, "reading opens what it reads");
+    log.retain(NOW).unwrap();
+    assert!(open_files(&log) <= most, "{} at rest", open_files(&log));
 }
 
 fn expected(count: i64) -> Vec<Offset> {
