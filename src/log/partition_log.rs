@@ -14,6 +14,7 @@ mod reading;
 mod truncation;
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -605,10 +606,16 @@ impl State {
                 ),
             ));
         }
+        if header.last_offset() == Offset::MAX {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidRecord,
+                "there are no offsets left",
+            ));
+        }
         self.roll_if_due(
             valid.bytes.len(),
             header.max_timestamp,
-            header.last_offset(),
+            header.base_offset..=header.last_offset(),
             now,
         )?;
         self.assign_epoch(header.leader_epoch, header.base_offset)?;
@@ -633,11 +640,12 @@ impl State {
         Ok(())
     }
 
+    /// Before a batch, or old messages, with these `offsets`.
     fn roll_if_due(
         &mut self,
         size: usize,
         max_timestamp: Timestamp,
-        last_offset: Offset,
+        offsets: RangeInclusive<Offset>,
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let settings = &self.settings;
@@ -653,25 +661,27 @@ impl State {
         let due = active.size + size as u64 > u64::from(settings.segment_bytes)
             || aged
             || active.offsets.len() >= index_capacity / 8
-            || active.times.len() + 1 >= index_capacity / 12
-            || last_offset - active.base_offset > i64::from(i32::MAX);
-        if due && active.size > 0 {
-            self.roll(now)
+            || active.times.len() + 1 >= index_capacity / 12;
+        let too_far = offsets.end() - active.base_offset > i64::from(i32::MAX);
+        if due && active.size > 0 || too_far {
+            // What is copied has gaps where the original was compacted: counted from the end of the log, it could be too
+            // far for the new segment, too.
+            self.roll((*offsets.start()).max(self.log_end), now)
         } else {
             Ok(())
         }
     }
 
-    /// Starts a new segment at the end of the log.
-    fn roll(&mut self, now: Timestamp) -> Result<(), StorageError> {
+    /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
+    fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
         if let Some(active) = self.segments.last_mut() {
             active.seal()?;
             active.aborted.write_pending()?;
         }
         if !self.producers.is_empty() {
-            self.write_producer_snapshot(self.log_end)?;
+            self.write_producer_snapshot(base)?;
         }
-        let segment = Segment::create(&self.dir, self.log_end, &self.settings, now)?;
+        let segment = Segment::create(&self.dir, base, &self.settings, now)?;
         self.names_unsynced = true;
         self.segments.push(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.

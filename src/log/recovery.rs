@@ -4,7 +4,8 @@
 //! 1. `.deleted` files go (the mark of [`cutting`] at the very end); `.cleaned` files go, and `.swap` files that a cut
 //!    compaction left beside them;
 //! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
-//! 3. segments are opened; one whose index is missing or malformed is read anew, and its indexes are synced;
+//! 3. segments are opened; one whose offsets lie too far apart is [split](splitting), and everything begins again; one
+//!    whose index is missing or malformed is read anew, and its indexes are synced;
 //! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
 //!    the first bad batch ends the log: the file is cut there, later segments go, unless no offset is missing before the
 //!    next one: then it was nothing of the log's, but the zeros of a segment that was allocated in advance. After a
@@ -17,6 +18,7 @@
 pub mod cutting;
 mod leftovers;
 mod scanner;
+mod splitting;
 
 use std::fs;
 use std::io;
@@ -40,6 +42,7 @@ use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use cutting::Cutting;
 pub use leftovers::{Kind, Leftovers};
 pub use scanner::{Expected, Flaw, Scanner};
+pub use splitting::base_for;
 
 /// What was found in a directory.
 #[derive(Debug)]
@@ -71,6 +74,30 @@ pub fn recover(
     known: Known,
     now: Timestamp,
 ) -> Result<Recovered, StorageError> {
+    loop {
+        match attempt(dir, settings, known, now)? {
+            Attempt::Recovered(recovered) => return Ok(*recovered),
+            Attempt::TooWide(segment, below) => {
+                Cutting::of(dir).begin()?;
+                splitting::split(dir, &segment, below, now)?;
+            }
+        }
+    }
+}
+
+/// What came of reading a directory.
+enum Attempt {
+    Recovered(Box<Recovered>),
+    /// A segment must be split first; where the next one begins.
+    TooWide(Box<Segment>, Option<Offset>),
+}
+
+fn attempt(
+    dir: &Path,
+    settings: &LogSettings,
+    known: Known,
+    now: Timestamp,
+) -> Result<Attempt, StorageError> {
     let files = leftovers(dir)?;
     let mut cutting = Cutting::of(dir);
     if files.are_any() {
@@ -86,6 +113,13 @@ pub fn recover(
         segments.push(Segment::open(dir, base, size, now));
     }
     let plan = plan(&mut segments, &files, known)?;
+    let too_wide = |mut segments: Vec<Segment>, index: usize| {
+        let below = segments.get(index + 1).map(|next| next.base_offset);
+        Attempt::TooWide(Box::new(segments.swap_remove(index)), below)
+    };
+    if let Some(index) = plan.split {
+        return Ok(too_wide(segments, index));
+    }
     let clean = known.clean && plan.reread_from == segments.len();
     for index in plan.rebuild {
         let next = segments.get(index + 1).map(|segment| segment.base_offset);
@@ -93,7 +127,9 @@ pub fn recover(
         tracing::info!(path = %segment.path().display(), "rebuilding the indexes of a segment");
         cutting.begin()?;
         let epochs = &mut LeaderEpochs::default();
-        scan(segment, settings, next, false, epochs, &mut cutting)?;
+        let Some(_) = scan(segment, settings, next, false, epochs, &mut cutting)? else {
+            return Ok(too_wide(segments, index));
+        };
         // No later flush looks at it again.
         segment.sync_indexes()?;
     }
@@ -105,7 +141,10 @@ pub fn recover(
     while index < segments.len() {
         let next = segments.get(index + 1).map(|segment| segment.base_offset);
         let segment = &mut segments[index];
-        let cut = scan(segment, settings, next, true, &mut scanned, &mut cutting)?;
+        let scan = scan(segment, settings, next, true, &mut scanned, &mut cutting)?;
+        let Some(cut) = scan else {
+            return Ok(too_wide(segments, index));
+        };
         truncated_bytes += cut.bytes;
         index += 1;
         if cut.of_records {
@@ -187,7 +226,7 @@ pub fn recover(
     // power cut undid the removal of its segment by half.
     snapshots.retain(|offset| *offset >= first_base);
     let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
-    Ok(Recovered {
+    Ok(Attempt::Recovered(Box::new(Recovered {
         segments,
         epochs,
         producers,
@@ -199,7 +238,7 @@ pub fn recover(
             known.recovery_point.min(log_end)
         },
         truncated_bytes,
-    })
+    })))
 }
 
 /// Whether the file of epochs is older than the batches that were read again: its last replacement was not synced.
@@ -224,6 +263,8 @@ fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
 pub struct Plan {
     /// Their indexes are built again, from batches whose checksums nobody looks at.
     pub rebuild: Vec<usize>,
+    /// It becomes several before anything else is done; more may be found while segments are read.
+    pub split: Option<usize>,
     /// From this one on every batch is read.
     pub reread_from: usize,
     /// The offset after the last record, where no segment has to be read for that.
@@ -255,12 +296,25 @@ pub fn plan(
         if segment.size > 0 && !plausible {
             plan.rebuild.push(index);
         }
+        // Kafka differs: it finds this only where it reads a segment anew. Lookups in such an index go astray.
+        let below = segments.get(index + 1).map(|next| next.base_offset);
+        if below.is_some_and(|below| below - segment.base_offset > i64::from(i32::MAX))
+            && splitting::is_too_wide(segment, below)?
+        {
+            plan.split = Some(index);
+            return Ok(plan);
+        }
     }
     let active = segments.len().checked_sub(1);
     if known.clean
         && let Some(index) = active.filter(|active| plan.rebuild.last() != Some(active))
     {
         let (end, position) = end_of(&mut segments[index])?;
+        if end - 1 - segments[index].base_offset > i64::from(i32::MAX)
+            && splitting::is_too_wide(&segments[index], None)?
+        {
+            plan.split = Some(index);
+        }
         if position == segments[index].size {
             plan.end = Some(end);
         } else {
@@ -346,13 +400,20 @@ fn indexes_plausible(
         return Ok(false);
     }
     // A zero tail is what a preallocated index looks like that nobody trimmed.
-    let entry_ok = |relative: u32, len: usize| relative > 0 || len == 1;
+    // One that does not fit has wrapped around.
+    let entry_ok =
+        |relative: u32, len: usize| relative <= RELATIVE_MAX && (relative > 0 || len == 1);
     let last_offset = offsets.last()?;
     let last_time = times.last()?;
     Ok(last_offset.is_none_or(|last| {
         entry_ok(last.relative_offset, offsets.len()) && u64::from(last.position) < size
-    }) && last_time.is_none_or(|last| last.timestamp > 0 || times.len() == 1))
+    }) && last_time.is_none_or(|last| {
+        last.relative_offset <= RELATIVE_MAX && (last.timestamp > 0 || times.len() == 1)
+    }))
 }
+
+/// As far as an index reaches from the first offset of its segment.
+const RELATIVE_MAX: u32 = i32::MAX as u32;
 
 /// What a scan cut off.
 #[derive(Debug)]
@@ -363,7 +424,7 @@ struct Cut {
 }
 
 /// Reads a segment from its beginning and builds its indexes anew; `epochs` hears of those that wrote it. With `check`,
-/// the first batch that is cut, fails its checksum or goes back in offsets ends it.
+/// the first batch that is cut, fails its checksum or goes back in offsets ends it. `None`: it must be split.
 fn scan(
     segment: &mut Segment,
     settings: &LogSettings,
@@ -371,14 +432,9 @@ fn scan(
     check: bool,
     epochs: &mut LeaderEpochs,
     cutting: &mut Cutting,
-) -> Result<Cut, StorageError> {
+) -> Result<Option<Cut>, StorageError> {
     let size = segment.size;
     segment.reset_indexes()?;
-    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
-    // Otherwise they are on disk, and stay as they are: nobody would find them again if this start is cut short.
-    if check && !segment.aborted.is_empty() {
-        segment.aborted.reset(Vec::new())?;
-    }
     let path = segment.path().to_owned();
     let mut scanner = Scanner::open(&path, size)?;
     let mut expected = Expected {
@@ -389,12 +445,21 @@ fn scan(
     let mut flaw = None;
     while let Some((span, batch)) = scanner.next(check)? {
         flaw = expected.judge(&span, batch.as_ref());
+        if flaw == Some(Flaw::TooFar) {
+            segment.size = size;
+            return Ok(None);
+        }
         if flaw.is_some() {
             break;
         }
         expected.next = span.last_offset + 1;
         epochs.assign(span.leader_epoch, span.base_offset);
         segment.remember(&span, u64::from(settings.index_interval_bytes))?;
+    }
+    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
+    // Otherwise they are on disk, and stay as they are: nobody would find them again if this start is cut short.
+    if check && !segment.aborted.is_empty() {
+        segment.aborted.reset(Vec::new())?;
     }
     let cut = size - segment.size;
     if cut > 0 {
@@ -412,10 +477,10 @@ fn scan(
         segment.sync()?;
     }
     segment.seal()?;
-    Ok(Cut {
+    Ok(Some(Cut {
         bytes: cut,
         of_records: cut > 0 && !expected.is_complete(),
-    })
+    }))
 }
 
 /// The offset after the last record of the active segment, and the position where its batches end. An empty one ends

@@ -47,13 +47,15 @@ impl Span {
         let base_offset = i64::from_be_bytes(*head.first_chunk()?);
         let length = i32::from_be_bytes(*head.get(8..12)?.first_chunk()?);
         let magic = *head.get(16)? as i8;
-        if length < SMALLEST_MESSAGE || base_offset < 0 {
+        // No log ends behind the last number that there is.
+        if length < SMALLEST_MESSAGE || !(0..Offset::MAX).contains(&base_offset) {
             return None;
         }
         let size = length as usize + LOG_OVERHEAD;
         if magic == MAGIC_V2 {
             let header = BatchHeader::parse(head).ok()?;
-            return (header.last_offset_delta >= 0).then(|| Self {
+            let last = base_offset.checked_add(i64::from(header.last_offset_delta))?;
+            return (header.last_offset_delta >= 0 && last < Offset::MAX).then(|| Self {
                 position,
                 size,
                 base_offset,

@@ -6,6 +6,7 @@ mod crashes;
 mod disk;
 mod lessons;
 mod mutations;
+mod overflow;
 mod shared;
 mod verify;
 

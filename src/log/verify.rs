@@ -48,6 +48,8 @@ pub enum Then {
         end: Offset,
         later: Vec<Offset>,
     },
+    /// A segment of its own begins here.
+    Split { base: Offset },
     /// It is made again from what the log holds.
     Rebuild,
     /// Nothing; and what that means.
@@ -82,6 +84,7 @@ impl fmt::Display for Then {
                 }
                 write!(f, ", and offset {end} follows")
             }
+            Self::Split { base } => write!(f, "recovery begins a segment at offset {base} here"),
             Self::Rebuild => f.write_str("recovery makes it again from the log"),
             Self::Stay(meaning) => write!(f, "recovery leaves it: {meaning}"),
             Self::RemoveLater => {

@@ -130,7 +130,7 @@ impl State {
             keep_from = index + 1;
         }
         if keep_from == self.segments.len() {
-            self.roll(now)?;
+            self.roll(self.log_end, now)?;
         }
         if keep_from > 0 {
             self.log_start = self.log_start.max(self.segments[keep_from].base_offset);

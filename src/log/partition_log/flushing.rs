@@ -113,7 +113,7 @@ impl State {
         let written = |active: &Segment| active.size > 0 || active.is_preallocated();
         if self.recovery_point < end || self.segments.last().is_some_and(written) {
             for segment in &mut self.segments {
-                if segment.base_offset + i64::from(u32::MAX) >= end || segment.size > 0 {
+                if end - segment.base_offset <= i64::from(i32::MAX) || segment.size > 0 {
                     segment.seal()?;
                 }
             }

@@ -232,7 +232,8 @@ impl State {
                 continue;
             }
             if span.magic < MAGIC_V2 {
-                self.roll_if_due(span.size, span.max_timestamp, span.last_offset, now)?;
+                let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
+                self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
                 if let Some(active) = self.segments.last_mut() {
                     active.append_raw(&batch, &span)?;
                 }

@@ -30,7 +30,7 @@ pub enum Flaw {
     OffsetsBack,
     /// Its offsets belong to the next segment.
     BeyondSegment,
-    /// Its offsets are too far from the segment's first for the index.
+    /// Its offsets are too far from the segment's first for the index; there is nothing wrong with it otherwise.
     TooFar,
 }
 
@@ -66,10 +66,10 @@ impl Expected {
             Some(Flaw::OffsetsBack)
         } else if self.below.is_some_and(|below| span.last_offset >= below) {
             Some(Flaw::BeyondSegment)
-        } else if span.last_offset - self.base > i64::from(i32::MAX) {
-            Some(Flaw::TooFar)
         } else if batch.is_some_and(|batch| !checksum_holds(span, batch)) {
             Some(Flaw::Checksum)
+        } else if span.last_offset - self.base > i64::from(i32::MAX) {
+            Some(Flaw::TooFar)
         } else {
             None
         }

@@ -159,6 +159,9 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let mut rebuilt = BTreeSet::new();
     let mut sizes = BTreeMap::new();
     let mut cut_dirs = BTreeSet::new();
+    // The last part of a segment so far, and where it begins in the whole.
+    let mut parts: BTreeMap<PathBuf, (PathBuf, usize)> = BTreeMap::new();
+    let plain = |path: &Path| PathBuf::from(path.to_string_lossy().trim_end_matches(".swap"));
     for fault in &faults {
         match &fault.then {
             Then::Remove => drop(going.insert(fault.path.clone())),
@@ -169,8 +172,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
                 coming.insert(plain);
             }
             Then::Cut { later, .. } => {
-                let name = fault.path.to_string_lossy();
-                let path = PathBuf::from(name.trim_end_matches(".swap"));
+                let path = plain(&fault.path);
                 for base in later {
                     for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
                         let name = super::file_name(*base, suffix);
@@ -178,7 +180,17 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
                     }
                 }
                 cut_dirs.insert(path.parent().unwrap().to_owned());
-                sizes.insert(path, fault.position.unwrap() as usize);
+                let (path, from) = parts.get(&path).cloned().unwrap_or((path, 0));
+                sizes.insert(path, fault.position.unwrap() as usize - from);
+            }
+            Then::Split { base } => {
+                let (whole, at) = (plain(&fault.path), fault.position.unwrap() as usize);
+                let next = whole.with_file_name(super::file_name(*base, ".log"));
+                let before = (whole.clone(), 0);
+                let (before, from) = parts.insert(whole, (next.clone(), at)).unwrap_or(before);
+                cut_dirs.insert(before.parent().unwrap().to_owned());
+                sizes.insert(before, at - from);
+                coming.insert(next);
             }
             Then::Rebuild => drop(rebuilt.insert(fault.path.clone())),
             Then::Stay(_) | Then::RemoveLater | Then::Refuse(_) => {}

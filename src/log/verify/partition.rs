@@ -50,6 +50,8 @@ struct Batches {
     complete: bool,
     /// Something of it cannot be read.
     flawed: bool,
+    /// It becomes several segments.
+    split: bool,
 }
 
 /// What recovery does with a segment.
@@ -100,7 +102,10 @@ impl<'a> Checked<'a> {
             let treatment = treatment(&plan, index);
             let later = bases.get(index + 1..).unwrap_or_default();
             let batches = self.read_batches(segment, treatment, later)?;
-            self.check_indexes(segment, &files, treatment, &batches, later.first().copied())?;
+            // Each part gets indexes of its own.
+            if !batches.split {
+                self.check_indexes(segment, &files, treatment, &batches, later.first().copied())?;
+            }
             self.report.segments += 1;
             log_end = Some(batches.end.unwrap_or(segment.base_offset));
             if treatment == Treatment::Reread && batches.cut_at.is_some() && !batches.complete {
@@ -195,6 +200,20 @@ impl<'a> Checked<'a> {
             let (flaw, read) = match scanner.next(true)? {
                 Some((span, batch)) => (expected.judge(&span, batch.as_ref()), Some((span, batch))),
                 None => (scanner.flaw()?, None),
+            };
+            let flaw = match (flaw, &read) {
+                (Some(Flaw::TooFar), Some((span, batch))) => {
+                    let base = recovery::base_for(span, batch.as_deref().unwrap_or_default());
+                    expected.base = base.max(expected.next);
+                    let then = Then::Split {
+                        base: expected.base,
+                    };
+                    let what = Flaw::TooFar.to_string();
+                    self.report.fault_at(&path, Some(position), what, then);
+                    found.split = true;
+                    None
+                }
+                (flaw, _) => flaw,
             };
             found.flawed |= flaw.is_some();
             if let Some(flaw) = flaw {

@@ -1,0 +1,215 @@
+//! A segment whose offsets lie further apart than its indexes can tell becomes several.
+//!
+//! Appending rolls before that, and compaction makes no such segment of several; Apache Kafka before 1.1 did (KAFKA-5413),
+//! and since then splits what it finds, as this does.
+//!
+//! ```text
+//! 1. every part is written as `.cleaned`, with its indexes, and synced     crash: they are removed
+//! 2. all but the first are renamed to `.swap`                              crash: the same, as one is still `.cleaned`
+//! 3. the first is renamed to `.swap`                                       crash: the next start finishes 4
+//! 4. `.swap` becomes the final name; the first takes the place of the whole
+//! ```
+//! The names are synced between any two of these steps.
+//!
+//! Kafka differs: its first part is named after the first batch that is left; where that is not the segment's own name, a
+//! crash between 3 and 4 leaves the whole beside its parts.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::scanner::{Expected, Flaw, Scanner};
+use super::{list, remove_files};
+use crate::base::ids::Offset;
+use crate::base::time::Timestamp;
+use crate::log::append::DECOMPRESSED_MAX;
+use crate::log::disk;
+use crate::log::error::{DiskContext, StorageError};
+use crate::log::index::transaction::AbortedTransaction;
+use crate::log::segment::{Segment, Span, read_at_most};
+use crate::wire::batch::BatchError;
+use crate::wire::batch::header::MAGIC_V2;
+use crate::wire::batch::legacy;
+
+/// Bytes that are copied at a time of what is no batch.
+const COPY_BUFFER: usize = 1 << 20;
+
+/// Whether the segment has a batch that is too far from its first offset. Checksums are not looked at.
+pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, StorageError> {
+    let mut expected = Expected {
+        base: segment.base_offset,
+        next: segment.base_offset,
+        below,
+    };
+    let mut scanner = Scanner::open(segment.path(), segment.size)?;
+    while let Some((span, _)) = scanner.next(false)? {
+        if let Some(flaw) = expected.judge(&span, None) {
+            return Ok(flaw == Flaw::TooFar);
+        }
+        expected.next = span.last_offset + 1;
+    }
+    Ok(false)
+}
+
+/// Where the segment begins that a batch is the first of: its first record, as far as that one can be named.
+pub fn base_for(span: &Span, batch: &[u8]) -> Offset {
+    if span.magic == MAGIC_V2 {
+        return span.base_offset;
+    }
+    // A wrapper bears the offset of its last message.
+    let mut first = span.base_offset;
+    if let Ok(message) = legacy::read_message(&mut &*batch) {
+        let each = message.each_record(DECOMPRESSED_MAX, |record| {
+            first = first.min(record.offset);
+            Ok::<(), BatchError>(())
+        });
+        if each.is_err() {
+            return span.base_offset;
+        }
+    }
+    first.max(span.last_offset.saturating_sub(i64::from(i32::MAX)))
+}
+
+/// See the module. What is no batch of the segment stays at the end of the last part, for whoever reads on.
+pub fn split(
+    dir: &Path,
+    whole: &Segment,
+    below: Option<Offset>,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let mut parts = Vec::new();
+    let written = write_parts(dir, whole, below, now, &mut parts);
+    if written.is_err() {
+        for part in &parts {
+            // What stays goes with the next start.
+            drop(remove_files(part));
+        }
+    }
+    written?;
+    let bases: Vec<Offset> = parts.iter().map(|part| part.base_offset).collect();
+    tracing::warn!(path = %whole.path().display(), ?bases, "splitting a segment whose offsets lie too far apart");
+    let sync = || disk::sync_dir(dir).at("sync", dir);
+    let names = list(dir)?;
+    let rename = |part: &Segment, from: &str, to: &str| -> Result<(), StorageError> {
+        for path in part.files() {
+            let plain = path.with_extension("");
+            let source = with_suffix(&plain, from);
+            match disk::rename(&source, &with_suffix(&plain, to)) {
+                // A part without aborted transactions has no file for them.
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).at("rename", source);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    sync()?;
+    let Some((first, others)) = parts.split_first() else {
+        return Ok(());
+    };
+    for part in others.iter().rev() {
+        rename(part, ".cleaned", ".swap")?;
+    }
+    sync()?;
+    rename(first, ".cleaned", ".swap")?;
+    sync()?;
+    // Its aborted transactions may all lie in later parts.
+    let stale = whole.aborted.path();
+    if first.aborted.is_empty() && names.iter().any(|name| stale.ends_with(name)) {
+        disk::remove_file(stale).at("remove", stale)?;
+    }
+    for part in &parts {
+        rename(part, ".swap", "")?;
+    }
+    sync()
+}
+
+fn with_suffix(plain: &Path, suffix: &str) -> PathBuf {
+    let mut name = plain.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Step 1.
+fn write_parts(
+    dir: &Path,
+    whole: &Segment,
+    below: Option<Offset>,
+    now: Timestamp,
+    parts: &mut Vec<Segment>,
+) -> Result<(), StorageError> {
+    let aborted = whole.aborted.all()?;
+    let modified = fs::metadata(whole.path()).and_then(|facts| facts.modified());
+    let mut part = Segment::create_as(dir, whole.base_offset, ".cleaned", now)?;
+    let mut expected = Expected {
+        base: whole.base_offset,
+        next: whole.base_offset,
+        below,
+    };
+    let mut scanner = Scanner::open(whole.path(), whole.size)?;
+    let mut copied = 0;
+    while let Some((span, batch)) = scanner.next(true)? {
+        let batch = batch.unwrap_or_default();
+        match expected.judge(&span, None) {
+            Some(Flaw::TooFar) => {
+                expected.base = base_for(&span, &batch).max(expected.next);
+                finish(&mut part, &aborted, expected.base)?;
+                let next = Segment::create_as(dir, expected.base, ".cleaned", now)?;
+                parts.push(std::mem::replace(&mut part, next));
+            }
+            Some(_) => break,
+            None => {}
+        }
+        part.append_raw(&batch, &span)?;
+        expected.next = span.last_offset + 1;
+        copied = span.end();
+    }
+    let zeros = copied == scanner.position() && scanner.flaw()? == Some(Flaw::Zeros);
+    if !zeros {
+        copy_rest(whole, copied, &mut part)?;
+    }
+    finish(&mut part, &aborted, below.unwrap_or(Offset::MAX))?;
+    parts.push(part);
+    if let Ok(modified) = modified {
+        for part in parts {
+            // The age of records without times is that of their file.
+            drop(part.file()?.set_modified(modified));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a part its aborted transactions, which end below `end`, and makes it durable.
+fn finish(
+    part: &mut Segment,
+    aborted: &[AbortedTransaction],
+    end: Offset,
+) -> Result<(), StorageError> {
+    let inside = part.base_offset..end;
+    for one in aborted {
+        if inside.contains(&one.last_offset) {
+            part.aborted.push(*one)?;
+        }
+    }
+    part.close()
+}
+
+/// Copies what lies behind `from`, as it is.
+fn copy_rest(whole: &Segment, from: u64, part: &mut Segment) -> Result<(), StorageError> {
+    let source = disk::open(whole.path()).at("open", whole.path())?;
+    let target = part.file()?;
+    let mut at = from;
+    while at < whole.size {
+        let mut bytes = vec![0; COPY_BUFFER.min((whole.size - at) as usize)];
+        let read = read_at_most(&source, &mut bytes, at).at("read", whole.path())?;
+        if read == 0 {
+            break;
+        }
+        let mut slices = [std::io::IoSlice::new(&bytes[..read])];
+        disk::write_all_at(&target, part.path(), &mut slices, part.size + at - from)
+            .at("append to", part.path())?;
+        at += read as u64;
+    }
+    Ok(())
+}
