@@ -81,10 +81,6 @@ impl Broker {
         let mut log_dirs = formatted.dirs;
         log_dirs.retain(|(path, _)| config.log_dirs.contains(path));
         let manager_settings = ManagerSettings {
-            recovery_threads: config
-                .settings
-                .int("num.recovery.threads.per.data.dir")
-                .max(1) as usize,
             file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
         };
         let logs = Arc::new(LogManager::open(log_dirs, manager_settings)?);
@@ -147,7 +143,11 @@ impl Broker {
             clock,
         );
         let image = handle.load();
-        logs.load(&|topic| replicas.log_settings(&image, topic), clock.now())?;
+        logs.load(
+            replicas.recovery_threads(&image),
+            &|topic| replicas.log_settings(&image, topic),
+            clock.now(),
+        )?;
         replicas.identify(&image);
         replicas.settle_moves(&image);
         let records = restore(&image, config.node_id, |topic, index, partition| {

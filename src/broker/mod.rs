@@ -129,7 +129,8 @@ impl Broker {
             .get(&self.services.node_id)
             .map_or(-1, |broker| broker.epoch);
         let logs = Arc::clone(&self.logs);
-        match tokio::task::spawn_blocking(move || logs.close(epoch)).await {
+        let threads = self.services.replicas.recovery_threads(&image);
+        match tokio::task::spawn_blocking(move || logs.close(threads, epoch)).await {
             Ok(()) => tracing::info!("Shutdown completed"),
             Err(error) => tracing::error!(%error, "the logs were not closed cleanly"),
         }

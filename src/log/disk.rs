@@ -32,6 +32,8 @@ pub enum Step<'a> {
     /// What is read from now on is what the disk has.
     Evict(&'a Path),
     Read(&'a Path),
+    /// So many bytes of the file are read, from a position on, wherever they are.
+    Fetch(&'a Path, u64, usize),
     /// What the page cache has of the file is read; `WouldBlock` says that it has nothing there.
     Look(&'a Path),
 }
@@ -174,6 +176,7 @@ pub fn read_within(
     position: u64,
     reach: Reach,
 ) -> io::Result<usize> {
+    ask(&Step::Fetch(path, position, out.len()))?;
     let mut filled = 0;
     while filled < out.len() {
         let looked = match reach {
@@ -188,6 +191,27 @@ pub fn read_within(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::Error::new(error.kind(), Cold(stretch.clone())));
             }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The same of a file that is read once, from its beginning to its end, and by nobody who would not wait.
+#[cfg_attr(test, track_caller)]
+pub fn read_through(file: &File, path: &Path, out: &mut [u8], position: u64) -> io::Result<usize> {
+    ask(&Step::Fetch(path, position, out.len()))?;
+    let mut filled = 0;
+    while filled < out.len() {
+        match read_at(
+            file,
+            &mut out[filled..],
+            position + filled as u64,
+            Reach::Disk,
+        ) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A log directory that fails is left alone from then on, and the others go on: see [`failure`](super::failure).
 
+pub mod crew;
 pub mod moves;
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -25,18 +27,17 @@ use super::settings::LogSettings;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::base::time::{Clock, Timestamp};
 
+use crew::{Progress, in_parallel};
+
 /// Settings of all logs together.
 #[derive(Clone, Debug)]
 pub struct ManagerSettings {
-    /// `num.recovery.threads.per.data.dir`.
-    pub recovery_threads: usize,
     pub file_delete_delay_ms: i64,
 }
 
 impl Default for ManagerSettings {
     fn default() -> Self {
         Self {
-            recovery_threads: 2,
             file_delete_delay_ms: 60_000,
         }
     }
@@ -84,6 +85,9 @@ pub struct LogManager {
     /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
     outdated: Mutex<HashSet<TopicPartition>>,
 }
+
+/// Who waits for a start hears of it at least so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// The directory of the metadata log: lives beside the topics but is not one of them.
 pub const METADATA_LOG: &str = "__cluster_metadata-0";
@@ -151,18 +155,24 @@ impl LogManager {
         &self.failures
     }
 
-    /// Loads every partition found in the directories. `settings_of` gives a topic's settings. A directory whose disk
-    /// fails meanwhile goes offline.
+    /// Loads every partition found in the directories, in all of them at once, each by so many `threads`
+    /// (`num.recovery.threads.per.data.dir`); with none, one after the other by the caller's. `settings_of` gives a topic's
+    /// settings. A directory whose disk fails meanwhile goes offline.
     ///
     /// Errors: files that contradict each other, or no directory is left.
     pub fn load(
         &self,
+        threads: usize,
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let mut unclean = Vec::new();
-        for dir in self.online() {
-            match dir.health.watch(self.load_dir(dir, settings_of, now)) {
+        let loaded = self.in_each_dir(threads, |dir| {
+            dir.health
+                .watch(self.load_dir(dir, threads, settings_of, now))
+        });
+        for (dir, loaded) in loaded {
+            match loaded {
                 Ok(true) => {}
                 Err(error) if error.of_disk().is_none() || self.online().next().is_none() => {
                     return Err(error);
@@ -174,10 +184,33 @@ impl LogManager {
         Ok(())
     }
 
+    /// Does `work` for the directories that can be used, at once if there are threads for it.
+    fn in_each_dir<R: Send>(
+        &self,
+        threads: usize,
+        work: impl Fn(&LogDir) -> R + Sync,
+    ) -> Vec<(&LogDir, R)> {
+        let dirs: Vec<_> = self.online().collect();
+        if threads == 0 || dirs.len() < 2 {
+            return dirs.into_iter().map(|dir| (dir, work(dir))).collect();
+        }
+        let work = &work;
+        std::thread::scope(|scope| {
+            let begin = |dir| (dir, scope.spawn(move || work(dir)));
+            let begun: Vec<_> = dirs.into_iter().map(begin).collect();
+            let finished = begun.into_iter().map(|(dir, thread)| match thread.join() {
+                Ok(result) => (dir, result),
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            finished.collect()
+        })
+    }
+
     /// Whether the last stop was clean.
     fn load_dir(
         &self,
         dir: &LogDir,
+        threads: usize,
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<bool, StorageError> {
@@ -235,7 +268,7 @@ impl LogManager {
         let cleaned = cleaned.into_iter().filter(|(name, _)| there.contains(name));
         self.first_dirty.lock().extend(cleaned);
         let cut_short = AtomicBool::new(false);
-        let (begun, done, total) = (Clock.now(), AtomicUsize::new(0), found.len());
+        let (begun, total) = (Clock.now(), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
             let topic_id = dir::topic_id(path)?.unwrap_or_default();
             let known = Known {
@@ -255,15 +288,17 @@ impl LogManager {
                 now,
             )
             .map(|log| {
-                let done = 1 + done.fetch_add(1, Ordering::Relaxed);
-                log_progress(&log, done, total, clean);
+                log_loaded(&log);
                 if log.recovery_point() < known.recovery_point {
                     cut_short.store(true, Ordering::Relaxed);
                 }
                 (log.watched(Arc::clone(&dir.health)), *future)
             })
         };
-        let loaded = in_parallel(self.settings.recovery_threads, &found, open)?;
+        let tell = |progress: &Progress<'_, (TopicPartition, PathBuf, bool)>| {
+            log_progress(&dir.path, clean, progress)
+        };
+        let loaded = in_parallel(threads, &found, PROGRESS_EVERY, open, tell)?;
         if total > 0 {
             tracing::info!(dir = %dir.path.display(), logs = total, ms = Clock.now() - begun, "loaded the logs of a directory");
         }
@@ -561,9 +596,9 @@ impl LogManager {
         }
     }
 
-    /// Closes every log and marks the stop as clean: 1. logs, 2. checkpoints, 3. the mark. After a crash before 3 the
+    /// Closes every log, with so many threads for each directory, and marks the stop as clean: 1. logs, 2. checkpoints, 3. the mark. After a crash before 3 the
     /// next start recovers, and finds everything there. A directory that fails on the way gets no mark.
-    pub fn close(&self, broker_epoch: i64) {
+    pub fn close(&self, threads: usize, broker_epoch: i64) {
         let mut logs = self.all();
         logs.extend(self.futures());
         let close = |log: &Arc<PartitionLog>| {
@@ -572,7 +607,15 @@ impl LogManager {
             }
             Ok(())
         };
-        drop(in_parallel(self.settings.recovery_threads, &logs, close));
+        self.in_each_dir(threads, |dir| {
+            let inside = |log: &&Arc<PartitionLog>| log.dir().starts_with(&dir.path);
+            let logs: Vec<_> = logs.iter().filter(inside).cloned().collect();
+            let tell = |progress: &Progress<'_, Arc<PartitionLog>>| {
+                let (done, total) = (progress.done, progress.total);
+                tracing::debug!(dir = %dir.path.display(), done, total, "closing logs");
+            };
+            drop(in_parallel(threads, &logs, PROGRESS_EVERY, close, tell));
+        });
         self.write_checkpoints();
         for dir in self.online() {
             drop(
@@ -595,19 +638,28 @@ fn unique(path: &Path) -> Result<[u8; 16], StorageError> {
     Ok(unique)
 }
 
-/// A line for each log for whoever wants to see them; after an unclean stop, which may take long, one for each tenth.
-fn log_progress(log: &PartitionLog, done: usize, total: usize, clean: bool) {
+/// A line for each log for whoever wants to see them.
+fn log_loaded(log: &PartitionLog) {
     // Its figures lie behind the log's lock.
     if tracing::enabled!(tracing::Level::DEBUG) {
         let marks = log.watermarks();
         tracing::debug!(
             partition = %log.partition(), segments = log.segment_count(),
-            log_start = marks.log_start, log_end = marks.log_end, done, total,
+            log_start = marks.log_start, log_end = marks.log_end,
             "loaded a log"
         );
     }
-    if !clean && total >= 10 && done.is_multiple_of(total / 10) {
-        tracing::info!(done, total, "recovering logs");
+}
+
+/// After a clean stop only a start that takes long is worth a word.
+fn log_progress(dir: &Path, clean: bool, progress: &Progress<'_, (TopicPartition, PathBuf, bool)>) {
+    let Progress { done, total, at } = progress;
+    let at: Vec<_> = at.iter().map(|(name, ..)| name.to_string()).collect();
+    let (dir, remaining, at) = (dir.display(), total - done, at.join(" "));
+    if clean {
+        tracing::info!(%dir, done, total, remaining, at, "loading logs");
+    } else {
+        tracing::info!(%dir, done, total, remaining, at, "recovering logs");
     }
 }
 
@@ -629,33 +681,5 @@ fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), 
     write(checkpoint::LOG_STARTS, &|log| log.log_start_to_remember())?;
     write(checkpoint::HIGH_WATERMARKS, &|log| {
         Some(log.watermarks().high_watermark)
-    })
-}
-
-/// Does `work` for every item on some threads; the first error ends it.
-fn in_parallel<T: Sync, R: Send>(
-    threads: usize,
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, StorageError> + Sync,
-) -> Result<Vec<R>, StorageError> {
-    let threads = threads.clamp(1, items.len().max(1));
-    if threads == 1 {
-        return items.iter().map(work).collect();
-    }
-    let share = items.len().div_ceil(threads);
-    let work = &work;
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = items
-            .chunks(share)
-            .map(|items| scope.spawn(move || items.iter().map(work).collect::<Result<Vec<_>, _>>()))
-            .collect();
-        let mut results = Vec::with_capacity(items.len());
-        for worker in workers {
-            match worker.join() {
-                Ok(part) => results.extend(part?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(results)
     })
 }

@@ -678,9 +678,8 @@ impl State {
             active.seal()?;
             active.aborted.write_pending()?;
         }
-        if !self.producers.is_empty() {
-            self.write_producer_snapshot(base)?;
-        }
+        // One that knows of no producer, too: without it a start would look for them in every batch of the log.
+        self.write_producer_snapshot(base)?;
         let segment = Segment::create(&self.dir, base, &self.settings, now)?;
         self.names_unsynced = true;
         self.segments.push(segment);

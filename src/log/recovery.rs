@@ -201,11 +201,13 @@ fn attempt(
     if epochs.truncate_start(log_start) || changed {
         checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
     }
-    // They may tell of batches that were lost; once the log has grown past them they would be believed.
+    // They may tell of batches that were lost; once the log has grown past them they would be believed. One of what was
+    // flushed is true, though it is of no use now: every log has such a one after a clean stop.
+    let true_below = snapshots_below.max(known.recovery_point).min(log_end);
     let (mut snapshots, stray): (Vec<_>, Vec<_>) = files
         .snapshots()
         .into_iter()
-        .partition(|offset| *offset <= snapshots_below.min(log_end));
+        .partition(|offset| *offset <= true_below);
     for offset in &stray {
         cutting.begin()?;
         let path = dir.join(file_name(*offset, ".snapshot"));
@@ -224,7 +226,7 @@ fn attempt(
     cutting.end()?;
     // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
     // power cut undid the removal of its segment by half.
-    snapshots.retain(|offset| *offset >= first_base);
+    snapshots.retain(|offset| *offset >= first_base && *offset <= snapshots_below);
     let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Attempt::Recovered(Box::new(Recovered {
         segments,
@@ -522,6 +524,15 @@ fn load_producers(
                 disk::remove_file(&path).at("remove", &path)?;
             }
         }
+    }
+    if let Some((active, closed)) = segments.split_last_mut()
+        && active.base_offset > from
+    {
+        replay_producers(&mut states, closed, from)?;
+        // The next start need not go back as far as this one.
+        from = active.base_offset;
+        let path = dir.join(file_name(from, ".snapshot"));
+        disk::write(&path, &states.to_snapshot()).at("write", &path)?;
     }
     replay_producers(&mut states, segments, from)?;
     Ok(states)

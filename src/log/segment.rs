@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -534,18 +533,4 @@ impl Segment {
 /// How much of `remaining` bytes a batch header takes at most.
 pub fn read_size_for_header(remaining: u64) -> usize {
     remaining.min(HEADER_SIZE as u64) as usize
-}
-
-/// Fills `out` as far as the file goes.
-pub fn read_at_most(file: &File, out: &mut [u8], position: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < out.len() {
-        match file.read_at(&mut out[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

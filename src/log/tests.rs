@@ -8,6 +8,7 @@ mod lessons;
 mod mutations;
 mod overflow;
 mod shared;
+mod starts;
 mod verify;
 
 use std::fs::{self, OpenOptions};

@@ -150,6 +150,15 @@ impl ReplicaManager {
         pick(Some(hosted), index)
     }
 
+    /// How many threads open and close the logs of each directory; may be set while the broker runs.
+    pub fn recovery_threads(&self, image: &Image) -> usize {
+        let threads = self
+            .inner
+            .effective(image)
+            .int("num.recovery.threads.per.data.dir");
+        threads.max(1) as usize
+    }
+
     /// The settings of a topic's logs under an image.
     pub fn log_settings(&self, image: &Image, topic: &str) -> LogSettings {
         let broker = self.inner.effective(image);

@@ -173,13 +173,16 @@ impl<E: Entry> SparseFile<E> {
         Ok(())
     }
 
-    /// Writes and syncs the file, and cuts what a preallocating writer left behind the entries.
+    /// Writes and syncs the file, and cuts off the part of an entry at its end, with which Apache Kafka would not open it.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
         match disk::open_to_write(&self.path) {
             Ok(file) => {
-                let trim = || -> io::Result<()> {
-                    disk::set_len(&file, &self.path, (self.written * E::SIZE) as u64)?;
+                let mut trim = || -> io::Result<()> {
+                    if self.rest > 0 {
+                        disk::set_len(&file, &self.path, (self.written * E::SIZE) as u64)?;
+                        self.rest = 0;
+                    }
                     disk::sync(&file, &self.path)
                 };
                 trim().at("sync", &self.path)

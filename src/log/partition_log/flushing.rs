@@ -54,9 +54,13 @@ impl PartitionLog {
         }
         state.release_old_files();
         drop(state);
+        if files.is_empty() {
+            return Ok(());
+        }
         for (file, path) in files {
             disk::sync(&file, &path).at("sync", path)?;
         }
+        // Nobody would miss this one: whoever relies on names syncs them with the lock in hand, and has less to wait for then.
         disk::sync_dir(&dir).at("sync", dir)
     }
 }
@@ -123,7 +127,8 @@ impl State {
             self.sync()?;
         }
         self.recovery_point = end;
-        if !self.producers.is_empty() {
+        let snapshot = self.dir.join(file_name(end, ".snapshot"));
+        if !self.producers.is_empty() || end > self.log_start && !snapshot.exists() {
             self.write_producer_snapshot(end)?;
         }
         for (_, paths) in std::mem::take(&mut self.doomed) {

@@ -142,6 +142,7 @@ impl PartitionLog {
             return Ok(copied.watch(Err(error))?);
         }
         if let Some(above) = place.parent() {
+            // Nobody would miss it here, where a start gives the copy its name; an older Apache Kafka does not.
             let synced = disk::sync_dir(above).at("sync", above);
             // The log is there now, whatever that says.
             drop(copied.watch(synced));

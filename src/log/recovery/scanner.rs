@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::base::ids::Offset;
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
-use crate::log::segment::{Span, read_at_most, read_size_for_header};
+use crate::log::segment::{Span, read_size_for_header};
 use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_V2};
 
 /// Bytes read at a time when a segment is scanned.
@@ -181,7 +181,8 @@ impl<'a> Scanner<'a> {
             .max(SCAN_BUFFER)
             .min((self.size - self.position) as usize);
         let mut bytes = vec![0; wanted];
-        let read = read_at_most(&self.file, &mut bytes, self.position).at("read", self.path)?;
+        let read = disk::read_through(&self.file, self.path, &mut bytes, self.position)
+            .at("read", self.path)?;
         bytes.truncate(read);
         self.buffer = Bytes::from(bytes);
         self.buffer_at = self.position;

@@ -148,6 +148,7 @@ impl Site {
             | Step::Write(..)
             | Step::Evict(_)
             | Step::Read(_)
+            | Step::Fetch(..)
             | Step::Look(_) => {
                 return None;
             }
@@ -295,6 +296,9 @@ impl Journal {
     }
 
     fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
+        if let Step::Fetch(..) = step {
+            return Ok(Verdict::Go);
+        }
         if self.dead {
             return Err(error(5));
         }
@@ -454,7 +458,7 @@ impl Journal {
                     self.namings.push(Naming::Unlink(name, inode));
                 }
             }
-            Step::Evict(_) | Step::Read(_) | Step::Look(_) => {}
+            Step::Evict(_) | Step::Read(_) | Step::Fetch(..) | Step::Look(_) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk, SITES};
 use super::*;
 use crate::log::disk;
+use crate::log::index::transaction::TransactionIndex;
 use crate::log::producer_state::Admission;
 
 /// A log on a lying disk.
@@ -116,6 +117,21 @@ impl Lesson {
 }
 
 type Keeps = fn(&str) -> bool;
+
+/// Of steps that no story of chance would miss.
+pub(super) const STEPS: &[(&str, fn())] = &[
+    ("compaction", a_compaction_that_is_cut_short_loses_no_key),
+    (
+        "truncation",
+        what_was_cut_off_tells_nothing_of_its_producers,
+    ),
+    ("retention", snapshots_go_with_their_segments),
+    ("stop", a_clean_stop_leaves_nothing_to_remove),
+    (
+        "cut entry",
+        an_index_that_ends_amidst_an_entry_is_whole_once_closed,
+    ),
+];
 
 const NOTHING: Keeps = |_| false;
 const EVERYTHING: Keeps = |_| true;
@@ -391,13 +407,27 @@ fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
 /// Ten thousand logs would be synced one after the other.
 #[test]
 fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
-    let mut lesson = lesson(small());
-    fill(&lesson.log);
-    SITES.take();
-    lesson.kill(0);
-    assert_eq!(all(&lesson.log), expected(40));
-    let steps: Vec<_> = SITES.take().into_iter().collect();
-    assert_eq!(steps, []);
+    let nothing_is_done = |lesson: &mut Lesson, recovery_point| {
+        SITES.take();
+        lesson.kill(recovery_point);
+        assert_eq!(all(&lesson.log), expected(40));
+        let steps: Vec<_> = SITES.take().into_iter().collect();
+        assert_eq!(steps, []);
+    };
+    // Nothing was flushed.
+    let mut one = lesson(LogSettings::default());
+    fill(&one.log);
+    nothing_is_done(&mut one, 0);
+    // Closed segments were.
+    let mut several = lesson(small());
+    fill(&several.log);
+    several.log.flush(NOW).unwrap();
+    nothing_is_done(&mut several, 80);
+    // Killed before anything was written after a clean stop.
+    several.log.close().unwrap();
+    several.start(true, 80);
+    nothing_is_done(&mut several, 80);
+    assert!(several.names(".snapshot").len() > 1);
 }
 
 /// Seed 6063: the sync of the cut had failed, and what followed was taken for lost.
@@ -615,4 +645,56 @@ fn an_unsynced_replacement_of_the_leader_epochs_leaves_the_old_ones() {
     lesson.power_cut(end, |step| step.starts_with("rename"));
     assert_eq!(lesson.log.epoch_of(0), 5);
     assert_eq!(lesson.log.epoch_of(end - 1), 5);
+}
+
+#[test]
+fn what_was_cut_off_tells_nothing_of_its_producers() {
+    let mut lesson = lesson(small());
+    lesson.send(7, 0, false);
+    let mut sequence = 0;
+    while lesson.names(".snapshot").len() < 2 {
+        sequence += 1;
+        lesson.send(7, sequence, false);
+    }
+    let (end, old) = (lesson.log.log_end(), lesson.names(".snapshot"));
+    lesson.log.truncate_to(1).unwrap();
+    while lesson.log.log_end() < end + 20 {
+        append(&lesson.log, 900, &["another", "history"]);
+    }
+    lesson.log.flush(NOW).unwrap();
+    let end = lesson.log.log_end();
+    // No snapshot is synced. The power cut takes those of the new history.
+    lesson.power_cut(end, |step| {
+        !step.ends_with(".snapshot") || old.iter().any(|name| step.ends_with(name))
+    });
+    assert_eq!(lesson.last_sequences(), [(7, 0)]);
+}
+
+#[test]
+fn snapshots_go_with_their_segments() {
+    let lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.advance_start(70, NOW).unwrap();
+    let first = &lesson.names(".log")[0][..20];
+    let snapshots = lesson.names(".snapshot");
+    assert!(snapshots.iter().all(|name| &name[..20] >= first));
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_remove() {
+    let lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.advance_start(70, NOW).unwrap();
+    assert_ne!(lesson.names(".deleted"), [""; 0]);
+    lesson.log.close().unwrap();
+    assert_eq!(lesson.names(".deleted"), [""; 0]);
+}
+
+#[test]
+fn an_index_that_ends_amidst_an_entry_is_whole_once_closed() {
+    let lesson = lesson(LogSettings::default());
+    let path = lesson.dir.join("00000000000000000000.txnindex");
+    fs::write(&path, [0; 40]).unwrap();
+    TransactionIndex::new(path.clone(), 40).close().unwrap();
+    assert_eq!(fs::metadata(path).unwrap().len(), 34);
 }

@@ -70,13 +70,12 @@ fn load(dir: &Path) -> Result<LogManager, StorageError> {
 
 fn load_all(dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
     let manager = ManagerSettings {
-        // The disk watches this thread.
-        recovery_threads: 1,
         file_delete_delay_ms: 0,
     };
     let dirs = dirs.iter().cloned().zip(DIRS.map(Ok));
     let logs = LogManager::open(dirs.collect(), manager)?;
-    logs.load(&settings, NOW)?;
+    // The disk watches this thread.
+    logs.load(0, &settings, NOW)?;
     Ok(logs)
 }
 
@@ -156,7 +155,7 @@ impl Story {
                 Ok(())
             }
             34 => {
-                self.logs().close(1);
+                self.logs().close(0, 1);
                 if self.is_dead() || self.has_failed() {
                     return self.end();
                 }
@@ -564,7 +563,7 @@ fn a_topic_does_not_begin_where_a_deleted_one_of_its_name_began() {
 fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
     let dir = tempfile::tempdir().unwrap();
     made(&load(dir.path()).unwrap(), 1);
-    load(dir.path()).unwrap().close(1);
+    load(dir.path()).unwrap().close(0, 1);
     let mark = dir.path().join(".kafka_cleanshutdown");
     assert!(mark.exists());
     let disk = LyingDisk::over(dir.path(), 1);
@@ -687,7 +686,7 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     append(&log, 0, &["some", "records"]);
     let copy = copied(&logs, &log);
     assert!(logs.finish_move(&copy, NOW).unwrap());
-    logs.close(1);
+    logs.close(0, 1);
     disk::watch(None);
     drop((logs, log, copy));
     disk.cut_keeping(root.path(), |_| false);

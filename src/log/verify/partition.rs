@@ -412,7 +412,7 @@ impl<'a> Checked<'a> {
                 self.report.fault(path, what, Then::Remove);
                 continue;
             }
-            // It goes in any case, as after every unclean stop.
+            // It is not read after such a stop.
             if offset > below {
                 continue;
             }

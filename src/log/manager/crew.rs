@@ -1,0 +1,223 @@
+//! Some threads that work through the logs of a directory. Each takes the next log as soon as it is free, so that a large one
+//! holds up nobody but itself; Kafka's recovery pools. Whoever asked waits, and hears now and then how far they are.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use crate::log::error::StorageError;
+
+/// How far a crew is.
+#[derive(Debug)]
+pub struct Progress<'a, T> {
+    pub done: usize,
+    pub total: usize,
+    /// What is being worked on.
+    pub at: Vec<&'a T>,
+}
+
+/// Does `work` for every item on so many threads; with none, on the caller's. The first error ends it. `tell` hears of the
+/// progress each time that `every` has passed, and whenever another tenth of ten items or more is done.
+pub fn in_parallel<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    every: Duration,
+    work: impl Fn(&T) -> Result<R, StorageError> + Sync,
+    tell: impl Fn(&Progress<'_, T>) + Sync,
+) -> Result<Vec<R>, StorageError> {
+    if threads == 0 || items.is_empty() {
+        return items.iter().map(work).collect();
+    }
+    let crew = Crew {
+        items,
+        next: AtomicUsize::new(0),
+        done: AtomicUsize::new(0),
+        stopped: AtomicBool::new(false),
+        at: (0..threads.min(items.len()))
+            .map(|_| AtomicUsize::new(usize::MAX))
+            .collect(),
+    };
+    let (crew, work, tell) = (&crew, &work, &tell);
+    std::thread::scope(|scope| {
+        let (at_work, over) = mpsc::channel::<()>();
+        let workers: Vec<_> = (0..crew.at.len())
+            .map(|number| {
+                let at_work = at_work.clone();
+                scope.spawn(move || {
+                    let results = crew.work(number, work, tell);
+                    drop(at_work);
+                    results
+                })
+            })
+            .collect();
+        drop(at_work);
+        // Nobody sends anything: it is over when the last of them has let go, be it in a panic.
+        while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(every) {
+            tell(&crew.progress());
+        }
+        let mut results = Vec::with_capacity(items.len());
+        for worker in workers {
+            match worker.join() {
+                Ok(part) => results.extend(part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(results)
+    })
+}
+
+struct Crew<'a, T> {
+    items: &'a [T],
+    next: AtomicUsize,
+    done: AtomicUsize,
+    stopped: AtomicBool,
+    /// Of each thread the index of its item.
+    at: Vec<AtomicUsize>,
+}
+
+impl<T: Sync> Crew<'_, T> {
+    fn work<R>(
+        &self,
+        number: usize,
+        work: &impl Fn(&T) -> Result<R, StorageError>,
+        tell: &impl Fn(&Progress<'_, T>),
+    ) -> Result<Vec<R>, StorageError> {
+        let (mut results, total) = (Vec::new(), self.items.len());
+        while !self.stopped.load(Ordering::Relaxed) {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            self.at[number].store(index, Ordering::Relaxed);
+            let Some(item) = self.items.get(index) else {
+                break;
+            };
+            let result = work(item).inspect_err(|_| self.stopped.store(true, Ordering::Relaxed));
+            results.push(result?);
+            let done = 1 + self.done.fetch_add(1, Ordering::Relaxed);
+            if total >= 10 && done.is_multiple_of(total / 10) {
+                tell(&Progress {
+                    done,
+                    ..self.progress()
+                });
+            }
+        }
+        Ok(results)
+    }
+
+    fn progress(&self) -> Progress<'_, T> {
+        let at = self.at.iter().map(|index| index.load(Ordering::Relaxed));
+        Progress {
+            done: self.done.load(Ordering::Relaxed),
+            total: self.items.len(),
+            at: at.filter_map(|index| self.items.get(index)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use parking_lot::{Condvar, Mutex};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Waits until `wanted` holds of what the others note too.
+    #[derive(Default)]
+    struct Board {
+        notes: Mutex<Vec<usize>>,
+        changed: Condvar,
+    }
+
+    impl Board {
+        fn note(&self, item: usize) {
+            self.notes.lock().push(item);
+            self.changed.notify_all();
+        }
+
+        fn wait(&self, wanted: impl Fn(&[usize]) -> bool) {
+            let mut notes = self.notes.lock();
+            while !wanted(&notes) {
+                let waited = self.changed.wait_for(&mut notes, LONG);
+                assert!(!waited.timed_out(), "{notes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_large_log_holds_up_nobody() {
+        let (board, items) = (Board::default(), Vec::from_iter(0..10));
+        let work = |item: &usize| {
+            if *item == 0 {
+                // With fixed shares some of the others would wait behind it.
+                board.wait(|done| done.len() == 9);
+            }
+            board.note(*item);
+            Ok(*item)
+        };
+        let mut results = in_parallel(2, &items, LONG, work, |_| {}).unwrap();
+        results.sort_unstable();
+        assert_eq!(results, items);
+    }
+
+    #[test]
+    fn so_many_work_at_once_and_no_more() {
+        for threads in 1..5 {
+            let (board, items) = (Board::default(), Vec::from_iter(0..threads * 3));
+            let (busy, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let work = |item: &usize| {
+                most.fetch_max(1 + busy.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+                board.note(*item);
+                board.wait(|begun| begun.len() >= threads);
+                busy.fetch_sub(1, Ordering::Relaxed);
+                Ok(())
+            };
+            in_parallel(threads, &items, LONG, work, |_| {}).unwrap();
+            assert_eq!(most.into_inner(), threads);
+        }
+    }
+
+    #[test]
+    fn who_waits_long_hears_what_is_worked_on() {
+        let told = Board::default();
+        let work = |item: &&str| {
+            if *item == "large" {
+                told.wait(|told| told.contains(&1));
+            }
+            Ok(())
+        };
+        let tell = |progress: &Progress<'_, &str>| {
+            assert_eq!(progress.total, 2);
+            if progress.at == [&"large"] {
+                told.note(progress.done);
+            }
+        };
+        in_parallel(2, &["large", "small"], Duration::from_millis(1), work, tell).unwrap();
+    }
+
+    #[test]
+    fn each_tenth_is_told_once() {
+        let tenths = Mutex::new(Vec::new());
+        let tell = |progress: &Progress<'_, usize>| tenths.lock().push(progress.done);
+        let items = Vec::from_iter(0..100);
+        in_parallel(3, &items, LONG, |_| Ok(()), tell).unwrap();
+        let mut told = tenths.into_inner();
+        told.sort_unstable();
+        assert_eq!(told, Vec::from_iter((10..=100).step_by(10)));
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let seen = Mutex::new(HashSet::new());
+        let work = |item: &usize| {
+            seen.lock().insert(*item);
+            match item {
+                3 => Err(crate::log::error::malformed("path", "broken")),
+                _ => Ok(()),
+            }
+        };
+        let items = Vec::from_iter(0..1_000_000);
+        assert!(in_parallel(1, &items, LONG, work, |_| {}).is_err());
+        assert_eq!(seen.into_inner().len(), 4);
+    }
+}

@@ -1,0 +1,117 @@
+//! What a start costs: it reads what nobody has flushed and no more, in all log directories at once.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::*;
+use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::log::manager::{LogManager, ManagerSettings};
+
+/// Counts the bytes that are read of each file.
+#[derive(Clone, Default)]
+struct Counting(Rc<RefCell<BTreeMap<String, usize>>>);
+
+impl Watcher for Counting {
+    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+        if let Step::Fetch(path, _, len) = step {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            *self.0.borrow_mut().entry(name).or_default() += len;
+        }
+        Ok(Verdict::Go)
+    }
+}
+
+#[test]
+fn only_what_lies_after_the_recovery_point_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    for round in 0..10 {
+        for n in 0..40 {
+            append(&log, 500 + round * 400 + n * 10, &["hello", "world"]);
+        }
+    }
+    log.close().unwrap();
+    drop(log);
+    let mut sizes = BTreeMap::new();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        sizes.insert(name, entry.metadata().unwrap().len() as usize);
+    }
+    let logs: Vec<_> = sizes.keys().filter(|name| name.ends_with(".log")).collect();
+    assert!(logs.len() > 30);
+    for recovery_point in [800, 650, 401, 300, 0] {
+        // The segment before may have been closed after the last flush.
+        let below = |name: &&&String| name[..20].parse::<Offset>().unwrap() < recovery_point;
+        let first = logs.iter().filter(below).count().saturating_sub(1);
+        let counting = Counting::default();
+        disk::watch(Some(Box::new(counting.clone())));
+        let log = reopen(dir.path(), small(), false, recovery_point);
+        disk::watch(None);
+        assert_eq!(log.log_end(), 800);
+        let read = counting.0.take();
+        let of_logs = || read.iter().filter(|(name, _)| name.ends_with(".log"));
+        let names: Vec<_> = of_logs().map(|(name, _)| name).collect();
+        assert_eq!(names, logs[first..], "recovery point {recovery_point}");
+        // Once for the checksums; the heads of the batches again for the producers.
+        let wanted: usize = logs[first..].iter().map(|name| sizes[*name]).sum();
+        let bytes: usize = of_logs().map(|(_, bytes)| bytes).sum();
+        assert!(
+            (wanted..3 * wanted).contains(&bytes),
+            "recovery point {recovery_point}: {bytes} bytes were read of {wanted}"
+        );
+        // Of the closed indexes the last entry only.
+        for (name, bytes) in &read {
+            let closed = name[..20] < logs[first][..20];
+            assert!(!closed || *bytes <= 12, "{bytes} of {name}");
+        }
+    }
+}
+
+#[test]
+fn each_directory_has_its_own_threads_and_all_begin_at_once() {
+    const THREADS: usize = 3;
+    let root = tempfile::tempdir().unwrap();
+    let dirs = ["a", "b"].map(|name| root.path().join(name));
+    for (dir, topic) in dirs.iter().zip(["a", "b"]) {
+        for index in 0..2 * THREADS as i32 {
+            let partition = TopicPartition::new(topic, index);
+            let path = dir.join(partition.to_string());
+            drop(PartitionLog::create(
+                &path,
+                partition,
+                Uuid([1; 16]),
+                small(),
+                NOW,
+            ));
+        }
+    }
+    let identified = dirs.into_iter().zip([Ok(Uuid([8; 16])), Ok(Uuid([9; 16]))]);
+    let manager = LogManager::open(identified.collect(), ManagerSettings::default()).unwrap();
+    let (here, changed) = (Mutex::new(HashSet::new()), Condvar::new());
+    // Asked for each log by the thread that opens it.
+    let settings_of = |topic: &str| {
+        let mut here = here.lock();
+        here.insert((topic.to_owned(), thread::current().id()));
+        changed.notify_all();
+        while here.len() < 2 * THREADS {
+            let waited = changed.wait_for(&mut here, Duration::from_secs(60));
+            assert!(!waited.timed_out(), "only {here:?} work at once");
+        }
+        small()
+    };
+    manager.load(THREADS, &settings_of, NOW).unwrap();
+    let here = here.into_inner();
+    for topic in ["a", "b"] {
+        let threads = here.iter().filter(|(name, _)| name == topic).count();
+        assert_eq!(threads, THREADS);
+    }
+    assert_eq!(manager.all().len(), 4 * THREADS);
+}
