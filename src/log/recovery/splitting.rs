@@ -26,7 +26,7 @@ use crate::log::append::DECOMPRESSED_MAX;
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;
-use crate::log::segment::{Segment, Span, read_at_most};
+use crate::log::segment::{Segment, Span};
 use crate::wire::batch::BatchError;
 use crate::wire::batch::header::MAGIC_V2;
 use crate::wire::batch::legacy;
@@ -202,7 +202,8 @@ fn copy_rest(whole: &Segment, from: u64, part: &mut Segment) -> Result<(), Stora
     let mut at = from;
     while at < whole.size {
         let mut bytes = vec![0; COPY_BUFFER.min((whole.size - at) as usize)];
-        let read = read_at_most(&source, &mut bytes, at).at("read", whole.path())?;
+        let read =
+            disk::read_through(&source, whole.path(), &mut bytes, at).at("read", whole.path())?;
         if read == 0 {
             break;
         }
