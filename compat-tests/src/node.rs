@@ -30,6 +30,8 @@ pub struct Node {
     port: u16,
     dir: PathBuf,
     settings: Option<PathBuf>,
+    /// As `ulimit -n` says.
+    descriptors: Option<usize>,
     own: Option<tempfile::TempDir>,
 }
 
@@ -81,6 +83,22 @@ impl Node {
             port: free_port()?,
             dir: own.path().join("data"),
             settings: None,
+            descriptors: None,
+            own: Some(own),
+        };
+        node.resume()?;
+        Ok(node)
+    }
+
+    /// Starts a node with empty data that may have no more than so many descriptors.
+    pub fn with_descriptors(most: usize) -> Result<Self> {
+        let own = tempfile::tempdir()?;
+        let mut node = Self {
+            child: None,
+            port: free_port()?,
+            dir: own.path().join("data"),
+            settings: None,
+            descriptors: Some(most),
             own: Some(own),
         };
         node.resume()?;
@@ -94,6 +112,7 @@ impl Node {
             port: free_port()?,
             dir: dir.to_owned(),
             settings: None,
+            descriptors: None,
             own: None,
         };
         node.resume()?;
@@ -114,6 +133,7 @@ impl Node {
             port,
             dir,
             settings: Some(file),
+            descriptors: None,
             own: Some(own),
         };
         node.resume()?;
@@ -128,7 +148,15 @@ impl Node {
             "{} is not there: cargo build --profile compat",
             binary.display()
         );
-        let mut command = Command::new(binary);
+        let mut command = match self.descriptors {
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited]).arg(binary);
+                shell
+            }
+            None => Command::new(binary),
+        };
         command.arg("start");
         match &self.settings {
             Some(file) => command.arg(file),

@@ -2,13 +2,16 @@
 //! promise what they do not send and ask for what they do not read.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use compat_tests::admin;
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::Node;
+use compat_tests::produced::{Batch, send};
 use compat_tests::programs::eventually;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
@@ -146,6 +149,37 @@ fn connections_cost_little() -> Result<()> {
     let node = Node::start()?;
     drop(half_sent(&node, 3_000, 0)?);
     Ok(())
+}
+
+/// More partitions than descriptors are written to, while clients take all connections that they can get.
+#[test]
+#[ignore = "needs the binary"]
+fn what_descriptors_are_left_is_enough_for_the_logs() -> Result<()> {
+    const DESCRIPTORS: usize = 160;
+    const PARTITIONS: i32 = 200;
+    let node = Node::with_descriptors(DESCRIPTORS)?;
+    let mut client = Connection::open(&node.address())?;
+    // Ten segments each: they roll as often as they are written to.
+    let settings = [
+        ("segment.index.bytes", "16"),
+        ("index.interval.bytes", "0"),
+        ("flush.messages", "3"),
+    ];
+    admin::create_with(&mut client, &["many"], PARTITIONS, &settings)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port()));
+    // Who is not let in waits in the backlog until that is full, too; and what does not fit is tried again after a second.
+    let crowd: Vec<_> = (0..DESCRIPTORS)
+        .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(4)).ok())
+        .collect();
+    ensure!(crowd.len() > DESCRIPTORS / 3, "{} came in", crowd.len());
+    let batch = Batch::default().of([(None, Bytes::from_static(b"value"))])?;
+    for _ in 0..10 {
+        for partition in 0..PARTITIONS {
+            send(&mut client, "many", partition, batch.clone())?;
+        }
+    }
+    drop(crowd);
+    nobody_is_disturbed(&node)
 }
 
 #[test]

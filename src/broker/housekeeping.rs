@@ -1,4 +1,4 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files. Runs
+//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files, descriptors. Runs
 //! on the blocking pool, one round at a time, until the node stops.
 
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub(super) async fn run(
         let round = move || {
             logs.flush_due(now);
             logs.remove_doomed(now);
+            logs.release_files();
             if retain {
                 logs.retain(now);
             }

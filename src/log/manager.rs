@@ -24,6 +24,7 @@ use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
 use super::recovery::Known;
 use super::settings::LogSettings;
+use crate::base::descriptors::KEPT_FILES;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::base::time::{Clock, Timestamp};
 
@@ -507,6 +508,15 @@ impl LogManager {
         for log in self.all() {
             if let Err(error) = log.retain(now) {
                 tracing::error!(partition = %log.partition(), %error, "retention failed");
+            }
+        }
+    }
+
+    /// Where as many data files are open as may stay so, closes all of them: those in use are opened again.
+    pub fn release_files(&self) {
+        if KEPT_FILES.is_used_up() {
+            for log in self.all() {
+                log.release_files();
             }
         }
     }

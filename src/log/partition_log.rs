@@ -13,7 +13,7 @@ pub mod moving;
 mod reading;
 mod truncation;
 
-use std::fs;
+use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

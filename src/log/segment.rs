@@ -14,6 +14,7 @@ use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
 use super::settings::LogSettings;
+use crate::base::descriptors::{Held, KEPT_FILES};
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
@@ -92,7 +93,8 @@ pub struct Segment {
     /// Bytes of the data file that hold whole batches.
     pub size: u64,
     path: PathBuf,
-    file: Option<Arc<File>>,
+    /// Open while there is room among the files that stay so; else it is opened for each use.
+    file: Option<(Arc<File>, Option<Held>)>,
     /// The file is longer than what it holds, and is cut when nothing more is written to it.
     preallocated: bool,
     pub offsets: OffsetIndex,
@@ -152,7 +154,7 @@ impl Segment {
             fs::metadata(&log).at("examine", &log)?.len(),
             0,
         );
-        this.file = Some(Arc::new(disk::open(&log).at("open", &log)?));
+        this.file = Some((Arc::new(disk::open(&log).at("open", &log)?), None));
         this.path = log;
         this.offsets = OffsetIndex::new(index, index_len);
         this.times = TimeIndex::new(time_index, time_len);
@@ -218,11 +220,13 @@ impl Segment {
 
     /// The data file, opened for reading and writing.
     pub fn file(&mut self) -> Result<Arc<File>, StorageError> {
-        if let Some(file) = &self.file {
+        if let Some((file, _)) = &self.file {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(disk::open_or_create(&self.path).at("open", &self.path)?);
-        self.file = Some(Arc::clone(&file));
+        if let Some(held) = KEPT_FILES.take() {
+            self.file = Some((Arc::clone(&file), Some(held)));
+        }
         Ok(file)
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::connection::{Limits, serve};
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
+use crate::base::descriptors::connections_max;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::Endpoint;
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
@@ -61,7 +62,7 @@ impl Allowed {
             }
         }
         Self {
-            total: settings.int(MAX_CONNECTIONS).max(1) as usize,
+            total: (settings.int(MAX_CONNECTIONS).max(1) as usize).min(connections_max()),
             per_ip: settings.int(MAX_PER_IP).max(0) as usize,
             of_some,
         }
@@ -188,7 +189,7 @@ impl Acceptor {
                     if !told {
                         tracing::warn!(
                             %peer, listener = %self.listener,
-                            "a connection waits until another one ends: there are {MAX_CONNECTIONS} of them"
+                            "a connection waits until another one ends: there are as many as {MAX_CONNECTIONS} and the limit on open files allow"
                         );
                         told = true;
                     }

@@ -31,6 +31,13 @@ impl PartitionLog {
         state.watch(flushed)
     }
 
+    /// Closes the files that stay open between their uses: others need the descriptors.
+    pub fn release_files(&self) {
+        for segment in &mut self.state.lock().segments {
+            segment.release_file();
+        }
+    }
+
     /// Closes the log so that it opens without recovery.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
@@ -41,31 +48,58 @@ impl PartitionLog {
 
     /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
     pub(super) fn sync_sealed(&self) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        let dir = state.dir.clone();
-        let recovery_point = state.recovery_point;
-        let sealed = state.segments.len().saturating_sub(1);
-        let mut files = Vec::new();
-        for index in 0..sealed {
-            if state.segments[index + 1].base_offset > recovery_point {
-                let segment = &mut state.segments[index];
-                files.push((segment.file()?, segment.path().to_owned()));
-            }
-        }
-        state.release_old_files();
-        drop(state);
-        if files.is_empty() {
+        let (dir, mut next, end) = {
+            let state = self.state.lock();
+            let active = state.segments.last();
+            let end = active.map_or(0, |active| active.base_offset);
+            (state.dir.clone(), state.recovery_point, end)
+        };
+        if next >= end {
             return Ok(());
         }
-        for (file, path) in files {
-            disk::sync(&file, &path).at("sync", path)?;
+        // One file after the other: thousands may have been rolled since, and each takes a descriptor.
+        while next < end {
+            let Some(sealed) = self.state.lock().sealed_at(next)? else {
+                break;
+            };
+            disk::sync(&sealed.file, &sealed.path).at("sync", sealed.path)?;
+            next = sealed.end;
         }
         // Nobody would miss this one: whoever relies on names syncs them with the lock in hand, and has less to wait for then.
         disk::sync_dir(&dir).at("sync", dir)
     }
 }
 
+/// A segment that is not written to any more.
+struct SealedFile {
+    file: Arc<File>,
+    path: PathBuf,
+    /// Where the next segment begins.
+    end: Offset,
+}
+
 impl State {
+    /// The sealed segment in which `offset` lies.
+    fn sealed_at(&mut self, offset: Offset) -> Result<Option<SealedFile>, StorageError> {
+        let behind = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .max(1);
+        let Some(end) = self.segments.get(behind).map(|next| next.base_offset) else {
+            return Ok(None);
+        };
+        let segment = &mut self.segments[behind - 1];
+        let sealed = SealedFile {
+            file: segment.file()?,
+            path: segment.path().to_owned(),
+            end,
+        };
+        if behind + OPEN_OLD_SEGMENTS < self.segments.len() {
+            self.segments[behind - 1].release_file();
+        }
+        Ok(Some(sealed))
+    }
+
     pub(super) fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
         self.sync()?;
         self.last_flush = now;
@@ -85,6 +119,9 @@ impl State {
             // Recovery reads the active segment again, but not those before it.
             if index < sealed {
                 segment.sync_indexes()?;
+            }
+            if index + OPEN_OLD_SEGMENTS < sealed {
+                segment.release_file();
             }
         }
         if self.epochs_unsynced {
