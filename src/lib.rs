@@ -32,6 +32,9 @@ pub mod peer;
 /// One partition's records on disk.
 pub mod log;
 
+/// How the bytes of a connection travel: as they are, or through TLS.
+pub mod transport;
+
 /// Bytes to messages and back, of every version.
 pub mod wire;
 

@@ -1,12 +1,14 @@
 //! pure: the broker's settings: from defaults, a file and overrides to typed values, with all mistakes at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::broker_table::BROKER_SETTINGS;
 use super::listener::{Endpoint, SecurityProtocol};
 use super::parse::Property;
 use super::setting::{Setting, Support, find, list};
+use super::tls::{LISTENER_PREFIX, TlsSettings, of_one_listener};
 
 /// The one setting that Kafka does not have: `HTTP://host:port`, nothing by default.
 pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
@@ -55,9 +57,32 @@ pub struct Note {
 }
 
 /// Broker settings by name: what somebody said, over Kafka's defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct BrokerSettings {
     explicit: BTreeMap<String, String>,
+}
+
+/// Passwords are not printed.
+impl fmt::Debug for BrokerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self
+            .explicit
+            .iter()
+            .map(|(name, value)| match is_sensitive(name) {
+                true => (name, "[hidden]"),
+                false => (name, value.as_str()),
+            });
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Whether the value of a setting must not be shown; also of one that is a listener's own, and of an unknown one.
+pub fn is_sensitive(name: &str) -> bool {
+    let base = of_one_listener(name).map_or(name, |(_, base)| base);
+    find(BROKER_SETTINGS, base).map_or_else(
+        || base.contains("password") || base.contains("jaas"),
+        Setting::is_sensitive,
+    )
 }
 
 impl BrokerSettings {
@@ -299,10 +324,24 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                 warning: true,
                 text: format!("{name} means nothing since Kafka 4.0 and is ignored"),
             }),
-            None if name.starts_with("listener.name.") => notes.push(Note {
-                warning: true,
-                text: format!("{name} is not supported yet: settings of one listener are ignored"),
-            }),
+            None if name.starts_with(LISTENER_PREFIX) => match of_one_listener(name) {
+                Some((_, base)) if base.starts_with("ssl.") => match find(BROKER_SETTINGS, base) {
+                    Some(setting) => match setting.check(value) {
+                        Err(fault) => faults.add(name, format!("{name}: {fault}")),
+                        Ok(()) => notes.extend(note_on(setting, value)),
+                    },
+                    None => notes.push(Note {
+                        warning: true,
+                        text: format!("{name} is not a known setting and is ignored"),
+                    }),
+                },
+                _ => notes.push(Note {
+                    warning: true,
+                    text: format!(
+                        "{name} is not supported yet: of one listener's settings, those of ssl are"
+                    ),
+                }),
+            },
             None => notes.push(Note {
                 warning: true,
                 text: format!("{name} is not a known setting and is ignored"),
@@ -328,7 +367,7 @@ struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    fn add(&mut self, name: &str, what: impl std::fmt::Display) {
+    fn add(&mut self, name: &str, what: impl fmt::Display) {
         let place = match self.lines.get(name) {
             Some(line) if *line > 0 => format!("{}:{line}: ", self.source),
             _ if self.source.is_empty() => String::new(),
@@ -586,14 +625,24 @@ fn listeners(
             );
             continue;
         };
-        if protocol != SecurityProtocol::Plaintext {
+        if matches!(
+            protocol,
+            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl
+        ) {
             faults.add(
                 "listeners",
                 format!(
-                    "listener {}: {protocol:?} is not supported yet, only PLAINTEXT is",
+                    "listener {}: {protocol:?} is not supported yet, only PLAINTEXT and SSL are",
                     endpoint.name
                 ),
             );
+        }
+        if protocol == SecurityProtocol::Ssl
+            && let Err(found) = TlsSettings::of(settings, &endpoint.name)
+        {
+            for (name, what) in found {
+                faults.add(&name, what);
+            }
         }
         let advertised = advertised
             .iter()
@@ -788,7 +837,11 @@ mod tests {
         );
         assert_eq!(
             said("listeners=A://:1\nlistener.security.protocol.map=A:SSL"),
-            "listener A: Ssl is not supported yet, only PLAINTEXT is"
+            "ssl.keystore.location: it is not set, and listener A is of protocol SSL"
+        );
+        assert_eq!(
+            said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL"),
+            "listener A: SaslSsl is not supported yet, only PLAINTEXT and SSL are"
         );
     }
 

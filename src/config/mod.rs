@@ -6,5 +6,6 @@ pub mod group_table;
 pub mod listener;
 pub mod parse;
 pub mod setting;
+pub mod tls;
 pub mod topic;
 pub mod topic_table;

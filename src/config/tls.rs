@@ -1,0 +1,436 @@
+//! pure: what the settings say about TLS on one listener: `listener.name.<name>.ssl.*` over `ssl.*`. Files are not looked
+//! at here.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::broker::BrokerSettings;
+use super::setting::list;
+
+/// In front of a setting that is one listener's own; the listener's name follows in lower case, and a dot.
+pub const LISTENER_PREFIX: &str = "listener.name.";
+
+/// What may be changed while the broker runs; all of them with a listener's prefix only. Kafka's
+/// `SslConfigs.RECONFIGURABLE_CONFIGS`.
+pub const STORE_SETTINGS: &[&str] = &[
+    "ssl.key.password",
+    KEYSTORE_CHAIN,
+    KEYSTORE_KEY,
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    TRUSTSTORE_CERTIFICATES,
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+];
+
+const KEYSTORE_KEY: &str = "ssl.keystore.key";
+const KEYSTORE_CHAIN: &str = "ssl.keystore.certificate.chain";
+const TRUSTSTORE_CERTIFICATES: &str = "ssl.truststore.certificates";
+
+/// The base setting and the listener (in upper case) of a name like `listener.name.internal.ssl.client.auth`.
+pub fn of_one_listener(name: &str) -> Option<(String, &str)> {
+    let (listener, setting) = name.strip_prefix(LISTENER_PREFIX)?.split_once('.')?;
+    Some((listener.to_ascii_uppercase(), setting))
+}
+
+/// A text that nobody may read in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+/// What a store is read as. Java takes either of its own two kinds under either name, by what is in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Pem,
+    Java,
+}
+
+/// Where the content of a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    /// In the settings themselves.
+    Inline(Secret),
+}
+
+/// A keystore or truststore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    pub kind: StoreKind,
+    pub source: Source,
+    /// Of the whole store; PEM has none.
+    pub password: Option<Secret>,
+    /// The setting that names it, as it was written, for messages.
+    pub setting: String,
+}
+
+/// `ssl.client.auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    None,
+    Requested,
+    Required,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Tls12,
+    Tls13,
+}
+
+/// All that is said about TLS on one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    pub key_store: Store,
+    /// Of the key in it, where it is not the store's.
+    pub key_password: Option<Secret>,
+    pub trust_store: Option<Store>,
+    pub client_auth: ClientAuth,
+    pub protocols: Vec<Protocol>,
+    /// In Java's spelling; none for all that there are.
+    pub cipher_suites: Vec<String>,
+}
+
+/// A mistake, and the setting that it stands in.
+pub type TlsFault = (String, String);
+
+impl TlsSettings {
+    /// What counts for a listener.
+    ///
+    /// Errors: every mistake, with the name of the setting as it was written.
+    pub fn of(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<TlsFault>> {
+        let mut reader = Reading {
+            settings,
+            prefix: format!("{LISTENER_PREFIX}{}.", listener.to_ascii_lowercase()),
+            faults: Vec::new(),
+        };
+        let key_store = reader.key_store(listener);
+        let trust_store = reader.trust_store();
+        let client_auth = match reader.get("ssl.client.auth").map(str::to_ascii_lowercase) {
+            None => ClientAuth::None,
+            Some(word) => match word.as_str() {
+                "" | "none" => ClientAuth::None,
+                "requested" => ClientAuth::Requested,
+                "required" => ClientAuth::Required,
+                _ => {
+                    reader.fault("ssl.client.auth", "it is required, requested or none");
+                    ClientAuth::Required
+                }
+            },
+        };
+        if client_auth != ClientAuth::None && trust_store.is_none() && reader.is_silent_on_trust() {
+            reader.fault(
+                "ssl.client.auth",
+                "there is nothing to verify clients with: ssl.truststore.location is not set, and there is no JVM whose own one could be taken",
+            );
+        }
+        let protocols = reader.protocols();
+        let cipher_suites = list(reader.get("ssl.cipher.suites").unwrap_or_default())
+            .map(str::to_owned)
+            .collect();
+        if reader
+            .get("ssl.engine.factory.class")
+            .is_some_and(|class| !class.is_empty())
+        {
+            reader.fault(
+                "ssl.engine.factory.class",
+                "classes of Java cannot be loaded: what it would have decided would be decided otherwise",
+            );
+        }
+        match (key_store, reader.faults.is_empty()) {
+            (Some(key_store), true) => Ok(Self {
+                key_store,
+                key_password: reader.secret("ssl.key.password"),
+                trust_store,
+                client_auth,
+                protocols,
+                cipher_suites,
+            }),
+            _ => Err(reader.faults),
+        }
+    }
+}
+
+struct Reading<'a> {
+    settings: &'a BrokerSettings,
+    prefix: String,
+    faults: Vec<TlsFault>,
+}
+
+impl<'a> Reading<'a> {
+    /// The name under which a setting was given: with the listener's prefix or without.
+    fn written(&self, name: &str) -> String {
+        let own = format!("{}{name}", self.prefix);
+        match self.settings.explicit(&own) {
+            Some(_) => own,
+            None => name.to_owned(),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.settings.get(&self.written(name)).map(str::trim)
+    }
+
+    fn given(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn secret(&self, name: &str) -> Option<Secret> {
+        self.get(name)
+            .filter(|text| !text.is_empty())
+            .map(Secret::new)
+    }
+
+    fn fault(&mut self, name: &str, what: impl fmt::Display) {
+        let written = self.written(name);
+        self.faults
+            .push((written.clone(), format!("{written}: {what}")));
+    }
+
+    fn kind(&mut self, name: &str) -> Option<StoreKind> {
+        match self
+            .get(name)
+            .unwrap_or_default()
+            .to_ascii_uppercase()
+            .as_str()
+        {
+            "PEM" => Some(StoreKind::Pem),
+            "JKS" | "PKCS12" => Some(StoreKind::Java),
+            other => {
+                self.fault(
+                    name,
+                    format_args!("{other} is not supported: it is PEM, PKCS12 or JKS"),
+                );
+                None
+            }
+        }
+    }
+
+    fn key_store(&mut self, listener: &str) -> Option<Store> {
+        let (location, password) = ("ssl.keystore.location", "ssl.keystore.password");
+        let kind = self.kind("ssl.keystore.type")?;
+        if self.given(KEYSTORE_KEY) || self.given(KEYSTORE_CHAIN) {
+            for (one, other) in [
+                (KEYSTORE_KEY, KEYSTORE_CHAIN),
+                (KEYSTORE_CHAIN, KEYSTORE_KEY),
+            ] {
+                if !self.given(one) {
+                    self.fault(one, format_args!("it is not set, but {other} is"));
+                    return None;
+                }
+            }
+            if kind != StoreKind::Pem {
+                self.fault(
+                    KEYSTORE_KEY,
+                    "only with ssl.keystore.type=PEM can a key stand in the settings",
+                );
+                return None;
+            }
+            for (name, given) in [
+                (location, self.given(location)),
+                (password, self.given(password)),
+            ] {
+                if given {
+                    self.fault(
+                        name,
+                        "there is a key in the settings already, which has none",
+                    );
+                    return None;
+                }
+            }
+            let both =
+                [KEYSTORE_KEY, KEYSTORE_CHAIN].map(|name| self.get(name).unwrap_or_default());
+            return Some(Store {
+                kind,
+                source: Source::Inline(Secret(both.join("\n"))),
+                password: None,
+                setting: self.written(KEYSTORE_KEY),
+            });
+        }
+        if !self.given(location) {
+            let wanted = match self.given(password) {
+                true => "it is not set, but ssl.keystore.password is".to_owned(),
+                false => format!("it is not set, and listener {listener} is of protocol SSL"),
+            };
+            self.fault(location, wanted);
+            return None;
+        }
+        self.file(kind, location, password, true)
+    }
+
+    fn trust_store(&mut self) -> Option<Store> {
+        let (location, password) = ("ssl.truststore.location", "ssl.truststore.password");
+        if !self.given(TRUSTSTORE_CERTIFICATES) && !self.given(location) {
+            if self.given(password) {
+                self.fault(location, "it is not set, but ssl.truststore.password is");
+            }
+            return None;
+        }
+        let kind = self.kind("ssl.truststore.type")?;
+        if !self.given(TRUSTSTORE_CERTIFICATES) {
+            return self.file(kind, location, password, false);
+        }
+        if kind != StoreKind::Pem {
+            self.fault(
+                TRUSTSTORE_CERTIFICATES,
+                "only with ssl.truststore.type=PEM can certificates stand in the settings",
+            );
+            return None;
+        }
+        for name in [location, password] {
+            if self.given(name) {
+                self.fault(
+                    name,
+                    "there are certificates in the settings already, which have none",
+                );
+                return None;
+            }
+        }
+        Some(Store {
+            kind,
+            source: Source::Inline(self.secret(TRUSTSTORE_CERTIFICATES)?),
+            password: None,
+            setting: self.written(TRUSTSTORE_CERTIFICATES),
+        })
+    }
+
+    fn file(
+        &mut self,
+        kind: StoreKind,
+        location: &str,
+        password: &str,
+        own: bool,
+    ) -> Option<Store> {
+        match (kind, self.given(password)) {
+            (StoreKind::Pem, true) => {
+                self.fault(
+                    password,
+                    "a PEM file has no password; that of its key is ssl.key.password",
+                );
+                return None;
+            }
+            (StoreKind::Java, false) if own => {
+                self.fault(password, format_args!("it is not set, but {location} is"));
+                return None;
+            }
+            _ => {}
+        }
+        Some(Store {
+            kind,
+            source: Source::File(PathBuf::from(self.get(location)?)),
+            password: self.secret(password),
+            setting: self.written(location),
+        })
+    }
+
+    fn is_silent_on_trust(&self) -> bool {
+        !self
+            .faults
+            .iter()
+            .any(|(name, _)| name.contains("ssl.truststore."))
+    }
+
+    fn protocols(&mut self) -> Vec<Protocol> {
+        let name = "ssl.enabled.protocols";
+        let mut protocols = Vec::new();
+        for word in list(self.get(name).unwrap_or_default()) {
+            match word {
+                "TLSv1.2" => protocols.push(Protocol::Tls12),
+                "TLSv1.3" => protocols.push(Protocol::Tls13),
+                other => {
+                    self.fault(
+                        name,
+                        format_args!("{other} is not supported: TLSv1.2 and TLSv1.3 are"),
+                    );
+                }
+            }
+        }
+        if protocols.is_empty() && self.faults.is_empty() {
+            self.fault(name, "it names no protocol");
+        }
+        protocols
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::properties;
+    use super::*;
+
+    fn read(text: &str) -> Result<TlsSettings, Vec<String>> {
+        let given = properties(text).into_iter();
+        let settings = BrokerSettings::new(given.map(|one| (one.key, one.value)).collect());
+        TlsSettings::of(&settings, "SAFE")
+            .map_err(|faults| faults.into_iter().map(|(_, what)| what).collect())
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).unwrap_err().join("\n"), expected);
+    }
+
+    #[test]
+    fn a_listeners_own_settings_go_before_those_of_all() {
+        let all = "ssl.keystore.location=/a\nssl.keystore.password=x\nssl.client.auth=required\nssl.truststore.location=/t\n";
+        let one = format!(
+            "{all}listener.name.safe.ssl.keystore.location=/b\nlistener.name.safe.ssl.keystore.type=PKCS12\nlistener.name.other.ssl.client.auth=none\n"
+        );
+        let settings = read(&one).unwrap();
+        assert_eq!(settings.key_store.source, Source::File("/b".into()));
+        assert_eq!(settings.client_auth, ClientAuth::Required);
+        assert_eq!(settings.protocols, [Protocol::Tls12, Protocol::Tls13]);
+        assert_eq!(settings.trust_store.unwrap().password, None);
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let text = "ssl.keystore.location=/a\nssl.keystore.password=hush\nssl.key.password=hush\nssl.truststore.type=PEM\nssl.truststore.certificates=hush\n";
+        let printed = format!("{:?}", read(text).unwrap());
+        assert!(
+            !printed.contains("hush") && printed.contains("[hidden]"),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_by_name() {
+        check(
+            "",
+            "ssl.keystore.location: it is not set, and listener SAFE is of protocol SSL",
+        );
+        check(
+            "ssl.keystore.location=/a",
+            "ssl.keystore.password: it is not set, but ssl.keystore.location is",
+        );
+        check(
+            "ssl.keystore.type=BCFKS",
+            "ssl.keystore.type: BCFKS is not supported: it is PEM, PKCS12 or JKS",
+        );
+        check(
+            "listener.name.safe.ssl.keystore.type=PEM\nssl.keystore.location=/a\nssl.keystore.password=x\nssl.enabled.protocols=TLSv1.1,TLSv1.3\nssl.client.auth=required",
+            "ssl.keystore.password: a PEM file has no password; that of its key is ssl.key.password\n\
+             ssl.client.auth: there is nothing to verify clients with: ssl.truststore.location is not set, and there is no JVM whose own one could be taken\n\
+             ssl.enabled.protocols: TLSv1.1 is not supported: TLSv1.2 and TLSv1.3 are",
+        );
+        check(
+            "ssl.keystore.key=k",
+            "ssl.keystore.certificate.chain: it is not set, but ssl.keystore.key is",
+        );
+    }
+}

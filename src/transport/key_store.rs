@@ -1,0 +1,349 @@
+//! pure: keys and certificates out of the files that Kafka reads: PEM, PKCS#12, and Java's own.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use p12_keystore::{KeyStore as Pkcs12, KeyStoreEntry, Pkcs12ImportPolicy};
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
+
+use super::{der, jks};
+
+/// A private key with the certificates that lead from its own to one that others trust.
+pub struct KeyEntry {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl KeyEntry {
+    /// The key for those who want its public half beside it. `public` is that of the certificate.
+    pub fn completed(key: &PrivateKeyDer<'_>, public: &[u8]) -> Option<PrivateKeyDer<'static>> {
+        let completed = der::with_public_key(key.secret_der(), public)?;
+        Some(PrivatePkcs8KeyDer::from(completed).into())
+    }
+}
+
+/// What is in a store.
+#[derive(Default)]
+pub struct KeyStore {
+    pub keys: Vec<KeyEntry>,
+    pub trusted: Vec<CertificateDer<'static>>,
+}
+
+impl KeyStore {
+    /// The certificates that others are verified with: trusted ones, and those of our own keys, as in Java.
+    pub fn into_trusted(mut self) -> Vec<CertificateDer<'static>> {
+        let own = self
+            .keys
+            .into_iter()
+            .filter_map(|entry| entry.chain.into_iter().next());
+        self.trusted.extend(own);
+        self.trusted
+    }
+}
+
+/// Why a store gives nothing. No variant tells anything of what is in it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyStoreError {
+    #[error("the password is wrong, or the file is damaged")]
+    WrongPassword,
+    #[error(
+        "the password of its key is wrong: it is that of ssl.key.password, or else that of the store"
+    )]
+    WrongKeyPassword,
+    #[error("the key is encrypted, and ssl.key.password is not set")]
+    KeyPasswordMissing,
+    #[error("a PKCS12 file cannot be read without its password")]
+    PasswordMissing,
+    #[error("it is no JKS or PKCS12 file{0}")]
+    NoStore(&'static str),
+    #[error("{0}")]
+    Damaged(String),
+    #[error(
+        "the encryption of its key is not supported ({0}); `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW` makes one that is"
+    )]
+    KeyEncryption(String),
+}
+
+/// Reads a file of one of Java's two kinds, by what is in it.
+pub fn java(
+    bytes: &[u8],
+    password: Option<&str>,
+    key_password: Option<&str>,
+) -> Result<KeyStore, KeyStoreError> {
+    match bytes {
+        _ if bytes.starts_with(&jks::MAGIC) => jks::open(bytes, password, key_password),
+        [0x30, ..] => pkcs12(bytes, password, key_password),
+        [0xce, 0xce, 0xce, 0xce, ..] => Err(KeyStoreError::NoStore(
+            " but JCEKS; `keytool -importkeystore -srckeystore OLD -srcstoretype JCEKS -destkeystore NEW -deststoretype PKCS12` makes one of it",
+        )),
+        _ if bytes.starts_with(b"-----BEGIN") => Err(KeyStoreError::NoStore(
+            " but PEM, for which the type must be PEM",
+        )),
+        _ => Err(KeyStoreError::NoStore("")),
+    }
+}
+
+fn pkcs12(
+    bytes: &[u8],
+    password: Option<&str>,
+    key_password: Option<&str>,
+) -> Result<KeyStore, KeyStoreError> {
+    let password = password.ok_or(KeyStoreError::PasswordMissing)?;
+    // Keys have the password of the store: keytool knows no other way.
+    if key_password.is_some_and(|own| own != password) {
+        return Err(KeyStoreError::WrongKeyPassword);
+    }
+    let read = Pkcs12::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Strict);
+    let read = read.map_err(|error| match error {
+        p12_keystore::error::Error::MacError(_)
+        | p12_keystore::error::Error::UnpadError
+        | p12_keystore::error::Error::Pkcs5Error(_) => KeyStoreError::WrongPassword,
+        other => KeyStoreError::Damaged(other.to_string()),
+    })?;
+    let mut store = KeyStore::default();
+    let der = |certificate: &p12_keystore::Certificate| {
+        CertificateDer::from(certificate.as_der().to_vec())
+    };
+    for (_, entry) in read.entries() {
+        match entry {
+            KeyStoreEntry::PrivateKeyChain(own) => store.keys.push(KeyEntry {
+                chain: own.certs().iter().map(der).collect(),
+                key: PrivatePkcs8KeyDer::from(own.key().as_der().to_vec()).into(),
+            }),
+            KeyStoreEntry::Certificate(trusted) => store.trusted.push(der(trusted)),
+            KeyStoreEntry::Secret(_) => {}
+        }
+    }
+    Ok(store)
+}
+
+/// Reads texts with `-----BEGIN …-----` in them: all certificates, and the first key with them as its chain. What stands
+/// around them does not count, nor how their lines are broken.
+pub fn pem(text: &str, key_password: Option<&str>) -> Result<KeyStore, KeyStoreError> {
+    let mut certificates = Vec::new();
+    let mut key = None;
+    for block in blocks(text)? {
+        match block.label {
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => {
+                certificates.push(CertificateDer::from(block.content));
+            }
+            label if label.ends_with("PRIVATE KEY") && key.is_none() => {
+                key = Some(private_key(label, block.content, key_password)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(match key {
+        Some(key) => KeyStore {
+            keys: vec![KeyEntry {
+                chain: certificates,
+                key,
+            }],
+            trusted: Vec::new(),
+        },
+        None => KeyStore {
+            keys: Vec::new(),
+            trusted: certificates,
+        },
+    })
+}
+
+struct Block<'a> {
+    label: &'a str,
+    content: Vec<u8>,
+}
+
+fn blocks(text: &str) -> Result<Vec<Block<'_>>, KeyStoreError> {
+    const BEGIN: &str = "-----BEGIN ";
+    const DASHES: &str = "-----";
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once(BEGIN) {
+        let block = after.split_once(DASHES).and_then(|(label, after)| {
+            let (body, after) = after.split_once(&format!("-----END {label}{DASHES}"))?;
+            Some((label, body, after))
+        });
+        let (label, body, after) =
+            block.ok_or_else(|| KeyStoreError::Damaged("a BEGIN in it has no END".to_owned()))?;
+        if body.contains("Proc-Type:") {
+            return Err(KeyStoreError::KeyEncryption(format!(
+                "the old one of a {label}"
+            )));
+        }
+        let plain: String = body.split_whitespace().collect();
+        let content = STANDARD
+            .decode(plain)
+            .map_err(|_| KeyStoreError::Damaged(format!("a {label} in it is no base64")))?;
+        found.push(Block { label, content });
+        rest = after;
+    }
+    Ok(found)
+}
+
+/// Kafka differs: it takes PKCS#8 only.
+fn private_key(
+    label: &str,
+    content: Vec<u8>,
+    password: Option<&str>,
+) -> Result<PrivateKeyDer<'static>, KeyStoreError> {
+    match label {
+        "PRIVATE KEY" => Ok(PrivatePkcs8KeyDer::from(content).into()),
+        "RSA PRIVATE KEY" => Ok(PrivatePkcs1KeyDer::from(content).into()),
+        "EC PRIVATE KEY" => Ok(PrivateSec1KeyDer::from(content).into()),
+        "ENCRYPTED PRIVATE KEY" => {
+            let password = password.ok_or(KeyStoreError::KeyPasswordMissing)?;
+            let encrypted = EncryptedPrivateKeyInfoRef::try_from(content.as_slice())
+                .map_err(|error| KeyStoreError::KeyEncryption(error.to_string()))?;
+            if encrypted.encryption_algorithm.pbes2().is_none() {
+                return Err(KeyStoreError::KeyEncryption("PBES1".to_owned()));
+            }
+            let key = encrypted.decrypt(password).map_err(|error| match error {
+                pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm {
+                    oid,
+                }) => KeyStoreError::KeyEncryption(oid.to_string()),
+                _ => KeyStoreError::WrongKeyPassword,
+            })?;
+            Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+        }
+        other => Err(KeyStoreError::Damaged(format!(
+            "a {other} is not supported"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `keytool` of Java 17 (`own` with a key, `trust` with that of own.jks as a trusted one) and by `openssl` 3.0
+    /// (`aes` and `legacy`, the latter with `-legacy`, of key.pem and certificate.pem).
+    macro_rules! stored {
+        ($name:literal) => {
+            include_bytes!(concat!("stores/", $name)).as_slice()
+        };
+    }
+
+    const PASSWORD: Option<&str> = Some("changeit");
+
+    /// How many certificates each key has, and how many are trusted.
+    fn check(store: Result<KeyStore, KeyStoreError>) -> (Vec<usize>, usize) {
+        let store = store.unwrap();
+        let chains = store.keys.iter().map(|entry| entry.chain.len()).collect();
+        (chains, store.trusted.len())
+    }
+
+    #[test]
+    fn stores_of_keytool_and_openssl_are_read() {
+        assert_eq!(
+            check(java(stored!("own.jks"), PASSWORD, Some("keypass1"))),
+            (vec![1], 0)
+        );
+        assert_eq!(
+            check(java(stored!("trust.jks"), PASSWORD, None)),
+            (vec![], 1)
+        );
+        assert_eq!(check(java(stored!("trust.jks"), None, None)), (vec![], 1));
+        assert_eq!(
+            check(java(stored!("own.p12"), PASSWORD, PASSWORD)),
+            (vec![1], 0)
+        );
+        assert_eq!(
+            check(java(stored!("trust.p12"), PASSWORD, None)),
+            (vec![], 1)
+        );
+        let own = java(stored!("own.jks"), PASSWORD, Some("keypass1")).unwrap();
+        let trusted = java(stored!("trust.jks"), PASSWORD, None).unwrap();
+        assert_eq!(own.into_trusted(), trusted.into_trusted());
+        for bytes in [stored!("aes.p12"), stored!("legacy.p12")] {
+            let store = java(bytes, PASSWORD, None).unwrap();
+            let text = [
+                include_str!("stores/key.pem"),
+                include_str!("stores/certificate.pem"),
+            ]
+            .concat();
+            let plain = pem(&text, None).unwrap();
+            assert!(store.keys[0].chain == plain.keys[0].chain);
+            assert!(store.keys[0].key == plain.keys[0].key);
+        }
+    }
+
+    #[test]
+    fn texts_may_be_encrypted_and_in_one_line() {
+        let plain = pem(include_str!("stores/key.pem"), None).unwrap();
+        let encrypted = include_str!("stores/encrypted.pem");
+        assert!(pem(encrypted, PASSWORD).unwrap().keys[0].key == plain.keys[0].key);
+        let line = include_str!("stores/key.pem").replace('\n', " ");
+        assert!(pem(&line, None).unwrap().keys[0].key == plain.keys[0].key);
+    }
+
+    #[test]
+    fn whatever_cannot_be_read_is_told_by_reason() {
+        let fault = |read: Result<KeyStore, KeyStoreError>| read.err().unwrap();
+        let wrong = Some("wrong");
+        for bytes in [
+            stored!("own.jks"),
+            stored!("own.p12"),
+            stored!("aes.p12"),
+            stored!("legacy.p12"),
+        ] {
+            assert_eq!(
+                fault(java(bytes, wrong, None)),
+                KeyStoreError::WrongPassword
+            );
+        }
+        assert_eq!(
+            fault(java(stored!("own.jks"), PASSWORD, None)),
+            KeyStoreError::WrongKeyPassword
+        );
+        assert_eq!(
+            fault(java(stored!("own.p12"), PASSWORD, wrong)),
+            KeyStoreError::WrongKeyPassword
+        );
+        assert_eq!(
+            fault(java(stored!("trust.p12"), None, None)),
+            KeyStoreError::PasswordMissing
+        );
+        assert!(matches!(
+            fault(java(b"nothing", PASSWORD, None)),
+            KeyStoreError::NoStore(_)
+        ));
+        let encrypted = include_str!("stores/encrypted.pem");
+        assert_eq!(
+            fault(pem(encrypted, None)),
+            KeyStoreError::KeyPasswordMissing
+        );
+        assert_eq!(
+            fault(pem(encrypted, wrong)),
+            KeyStoreError::WrongKeyPassword
+        );
+        let old = include_str!("stores/encrypted-pbes1.pem");
+        assert!(matches!(
+            fault(pem(old, PASSWORD)),
+            KeyStoreError::KeyEncryption(_)
+        ));
+        assert!(matches!(
+            fault(pem("-----BEGIN CERTIFICATE-----\nAA", None)),
+            KeyStoreError::Damaged(_)
+        ));
+    }
+
+    #[test]
+    fn a_cut_or_changed_store_is_refused_in_words() {
+        for bytes in [stored!("own.jks"), stored!("trust.jks"), stored!("aes.p12")] {
+            for len in 0..bytes.len() {
+                assert!(java(&bytes[..len], PASSWORD, Some("keypass1")).is_err());
+                // Without a password nothing tells that it was cut but its end.
+                let _ = java(&bytes[..len], None, None);
+            }
+        }
+        let bytes = stored!("trust.jks");
+        for at in 0..bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 0x81;
+            assert!(java(&changed, PASSWORD, None).is_err(), "{at}");
+            let _ = java(&changed, None, None);
+        }
+    }
+}

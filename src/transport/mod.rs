@@ -1,0 +1,7 @@
+//! How the bytes of a connection travel: as they are, or through TLS.
+
+mod der;
+mod jks;
+pub mod key_store;
+pub mod stream;
+pub mod tls;

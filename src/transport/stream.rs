@@ -1,0 +1,394 @@
+//! A connection's socket, plain or with TLS over it. Nothing here waits: what the socket does not take or give now is
+//! `WouldBlock`.
+//!
+//! Of a TLS connection only what the socket did not take yet, and the beginning of a record whose end has not come, are
+//! kept; one at rest holds neither. Everything else passes through a buffer of the thread.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use tokio::net::TcpStream;
+
+/// Bytes that are encrypted at a time, and read from a file for it: what a slow reader keeps us waiting with.
+pub const CHUNK: usize = 64 << 10;
+/// Bytes of records that are read from the socket at a time.
+const READ: usize = 128 << 10;
+/// The longest record: 16 KiB and what TLS 1.2 may add.
+const RECORD_MAX: usize = (16 << 10) + 2_048 + 5;
+/// What encryption adds to a chunk at most: four records, each with a header, a nonce, a kind and a tag.
+const OVERHEAD: usize = 512;
+/// Handshake messages may span records; rustls takes none over 64 KiB.
+const UNFINISHED_MAX: usize = (64 << 10) + RECORD_MAX;
+/// A record of this kind begins each handshake.
+const HANDSHAKE: u8 = 22;
+const _: () = assert!(UNFINISHED_MAX < READ);
+
+thread_local! {
+    static RECEIVING: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static SENDING: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(TcpStream, Box<Session>),
+}
+
+impl Stream {
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) | Self::Tls(tcp, _) => tcp,
+        }
+    }
+
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_read_ready(cx)
+    }
+
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_write_ready(cx)
+    }
+
+    /// Appends what has come, which of TLS may be nothing yet. `None` at the end.
+    pub fn try_read(&mut self, input: &mut BytesMut) -> io::Result<Option<()>> {
+        match self {
+            Self::Plain(tcp) => Ok((tcp.try_read_buf(input)? > 0).then_some(())),
+            Self::Tls(tcp, session) => session.try_read(tcp, input),
+        }
+    }
+
+    /// Whether encrypted bytes wait for the socket.
+    pub fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(_, session) => !session.unsent.is_empty(),
+        }
+    }
+
+    /// Tells the other side that nothing more comes, if that can be done at once.
+    pub fn say_goodbye(&mut self) {
+        if let Self::Tls(tcp, session) = self {
+            session.close();
+            let _ = session.flush(tcp);
+        }
+    }
+}
+
+/// The state of TLS on one connection.
+pub struct Session {
+    connection: UnbufferedServerConnection,
+    /// The beginning of what cannot be understood before more of it has come.
+    received: Vec<u8>,
+    /// Encrypted, not yet taken by the socket.
+    unsent: Unsent,
+    /// The other side has said that nothing more comes.
+    ended: bool,
+    /// An error came: nothing may be asked of the connection any more.
+    failed: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+#[derive(Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Unsent {
+    fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    /// Room for what `fill` writes at the end; it tells how much that is, or how much room it needs.
+    fn append(
+        &mut self,
+        guess: usize,
+        mut fill: impl FnMut(&mut [u8]) -> Filled,
+    ) -> io::Result<()> {
+        let start = self.bytes.len();
+        let mut room = guess;
+        // Whoever knows how much room is needed is asked twice.
+        for _ in 0..2 {
+            self.bytes.resize(start + room, 0);
+            match fill(self.bytes.get_mut(start..).unwrap_or_default()) {
+                Filled::Written(len) => {
+                    self.bytes.truncate(start + len);
+                    return Ok(());
+                }
+                Filled::Needs(more) => room = more,
+                Filled::Failed => break,
+            }
+        }
+        self.bytes.truncate(start);
+        Err(io::Error::other("TLS: a record cannot be encrypted"))
+    }
+}
+
+enum Filled {
+    Written(usize),
+    Needs(usize),
+    Failed,
+}
+
+impl From<Result<usize, EncodeError>> for Filled {
+    fn from(result: Result<usize, EncodeError>) -> Self {
+        match result {
+            Ok(len) => Self::Written(len),
+            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                Self::Needs(required_size)
+            }
+            Err(EncodeError::AlreadyEncoded) => Self::Failed,
+        }
+    }
+}
+
+impl From<Result<usize, EncryptError>> for Filled {
+    fn from(result: Result<usize, EncryptError>) -> Self {
+        match result {
+            Ok(len) => Self::Written(len),
+            Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                Self::Needs(required_size)
+            }
+            Err(EncryptError::EncryptExhausted) => Self::Failed,
+        }
+    }
+}
+
+/// What the bytes of a handshake led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Handshake {
+    Unfinished,
+    Finished,
+}
+
+impl Session {
+    /// Errors: a configuration that rustls refuses.
+    pub fn new(config: Arc<ServerConfig>) -> Result<Self, String> {
+        Ok(Self {
+            connection: UnbufferedServerConnection::new(config)
+                .map_err(|error| error.to_string())?,
+            received: Vec::new(),
+            unsent: Unsent::default(),
+            ended: false,
+            failed: false,
+        })
+    }
+
+    /// Takes bytes of a handshake; what the client sent behind it goes to `early`. Computes for as long as a signature takes.
+    ///
+    /// Errors: why there will be no connection, in words for the log; an alert may have been left to be flushed.
+    pub fn shake_hands(&mut self, bytes: &[u8], early: &mut BytesMut) -> Result<Handshake, String> {
+        let mut all = std::mem::take(&mut self.received);
+        all.extend_from_slice(bytes);
+        if all.first().is_some_and(|first| *first != HANDSHAKE)
+            && self.connection.is_handshaking()
+            && !self.has_spoken()
+        {
+            return Err("what came is no TLS: is it a client without it?".to_owned());
+        }
+        let taken = self
+            .process(&mut all, early)
+            .map_err(|error| error.to_string())?;
+        all.drain(..taken);
+        if all.len() > UNFINISHED_MAX {
+            return Err("a message of the handshake is too long".to_owned());
+        }
+        self.received = all;
+        self.received.shrink_to_fit();
+        if self.ended {
+            return Err("the client gave up".to_owned());
+        }
+        Ok(match self.connection.is_handshaking() {
+            true => Handshake::Unfinished,
+            false => Handshake::Finished,
+        })
+    }
+
+    fn has_spoken(&self) -> bool {
+        self.connection.protocol_version().is_some()
+    }
+
+    /// Writes what is encrypted. `WouldBlock` when the socket does not take all of it.
+    pub fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+        while let Some(left) = self.unsent.bytes.get(self.unsent.sent..)
+            && !left.is_empty()
+        {
+            match tcp.try_write(left)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => self.unsent.sent += written,
+            }
+        }
+        self.unsent.bytes.clear();
+        self.unsent.sent = 0;
+        Ok(())
+    }
+
+    /// Gives back the memory of what was sent: there is nothing more to send soon.
+    pub fn rest(&mut self) {
+        if self.unsent.is_empty() {
+            self.unsent = Unsent::default();
+        }
+    }
+
+    /// Encrypts what `gather` puts into a buffer of [`CHUNK`] bytes; gives what that told.
+    ///
+    /// Errors: those of `gather`; a connection whose keys are used up.
+    pub fn seal<T>(
+        &mut self,
+        gather: impl FnOnce(&mut [u8]) -> io::Result<(usize, T)>,
+    ) -> io::Result<(usize, T)> {
+        SENDING.with_borrow_mut(|buffer| {
+            let (len, told) = gather(buffer)?;
+            if let Some(plain) = buffer.get(..len).filter(|plain| !plain.is_empty()) {
+                self.encrypt(plain)?;
+            }
+            Ok((len, told))
+        })
+    }
+
+    fn encrypt(&mut self, plain: &[u8]) -> io::Result<()> {
+        let unsent = &mut self.unsent;
+        loop {
+            // What was kept of the other side's is looked at again, and is no more than before.
+            let UnbufferedStatus { discard, state } =
+                self.connection.process_tls_records(&mut self.received);
+            match state.map_err(io::Error::other)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    let fill = |room: &mut [u8]| traffic.encrypt(plain, room).into();
+                    unsent.append(plain.len() + OVERHEAD, fill)?;
+                    self.received.drain(..discard);
+                    return Ok(());
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    unsent.append(0, |room| data.encode(room).into())?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                // The other side may close its half and read on.
+                ConnectionState::PeerClosed => self.ended = true,
+                _ => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+            self.received.drain(..discard);
+        }
+    }
+
+    fn try_read(&mut self, tcp: &TcpStream, input: &mut BytesMut) -> io::Result<Option<()>> {
+        if self.ended {
+            return Ok(None);
+        }
+        RECEIVING.with_borrow_mut(|buffer| {
+            let kept = self.received.len();
+            let (head, room) = buffer
+                .split_at_mut_checked(kept)
+                .ok_or(io::ErrorKind::InvalidData)?;
+            head.copy_from_slice(&self.received);
+            let read = tcp.try_read(room)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let all = buffer.get_mut(..kept + read).unwrap_or_default();
+            let taken = self.process(all, input).map_err(|error| {
+                let _ = self.flush(tcp);
+                io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}"))
+            })?;
+            let rest = all.get(taken..).unwrap_or_default();
+            if rest.len() > UNFINISHED_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "TLS: a record is too long",
+                ));
+            }
+            self.received = rest.to_vec();
+            Ok(Some(()))
+        })
+    }
+
+    /// Takes whole records from the front of `incoming`; gives how many bytes they had. What remains must be in front of what
+    /// comes next time, or else rustls looks for its messages in the wrong place. Answers that the protocol demands, and
+    /// alerts, are left to be flushed.
+    fn process(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut BytesMut,
+    ) -> Result<usize, rustls::Error> {
+        let mut taken = 0;
+        loop {
+            let rest = incoming.get_mut(taken..).unwrap_or_default();
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
+            let mut finished = false;
+            let outcome = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                    match traffic.next_record() {
+                        Some(Ok(record)) => plain.extend_from_slice(record.payload),
+                        Some(Err(error)) => break Err(error),
+                        None => break Ok(()),
+                    }
+                },
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    let encoded = self.unsent.append(0, |room| data.encode(room).into());
+                    encoded.map_err(|error| rustls::Error::General(error.to_string()))
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    Ok(())
+                }
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
+                    finished = true;
+                    Ok(())
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    self.ended = true;
+                    finished = true;
+                    Ok(())
+                }
+                // Data before the end of a handshake are not asked for.
+                Ok(_) => Err(rustls::Error::General("an unexpected state".to_owned())),
+                Err(error) => Err(error),
+            };
+            taken += discard;
+            if let Err(error) = outcome {
+                self.failed = true;
+                self.alert(incoming.get_mut(taken..).unwrap_or_default());
+                return Err(error);
+            }
+            if finished {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// After an error: what the other side should be told of it. It is the first that rustls gives then.
+    fn alert(&mut self, rest: &mut [u8]) {
+        let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
+            // Without an alert the connection ends, too.
+            let _ = self.unsent.append(0, |room| data.encode(room).into());
+        }
+    }
+
+    fn close(&mut self) {
+        if self.failed {
+            return;
+        }
+        let UnbufferedStatus { state, .. } =
+            self.connection.process_tls_records(&mut self.received);
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+            let fill = |room: &mut [u8]| traffic.queue_close_notify(room).into();
+            // Without a farewell the connection ends, too.
+            let _ = self.unsent.append(OVERHEAD, fill);
+        }
+    }
+}
