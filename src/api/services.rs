@@ -16,6 +16,7 @@ use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
+use crate::transport::tls::TlsListeners;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub struct Services {
     pub txns: TxnHandle,
     /// Who waits for a disk, waits there.
     pub disk: DiskPool,
+    /// Where handshakes are computed.
+    pub handshakes: DiskPool,
+    /// Certificates and keys of the listeners.
+    pub tls: Arc<TlsListeners>,
     pub clock: Clock,
 }
 

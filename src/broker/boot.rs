@@ -37,6 +37,7 @@ use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
 use crate::server::memory::RequestMemory;
+use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
 /// What is on its way to a client at most, unless `socket.send.buffer.bytes` says otherwise (the kernel takes it twice). A
@@ -60,7 +61,13 @@ impl Broker {
         let clock = Clock;
         let config = Arc::new(config);
 
-        // Sockets first: a port in use is the likeliest mistake, and nothing was touched yet.
+        // Certificates and sockets first: they have the likeliest mistakes, and nothing was touched yet.
+        let tls = Arc::new(TlsListeners::default());
+        let loaded = tls.load(&config.listeners, &config.settings);
+        tls.install(loaded.map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
+            StartError::Settings(faults.join("\nmonedula: "))
+        })?);
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push((listener.clone(), listen(&listener.endpoint, &config)?));
@@ -209,6 +216,7 @@ impl Broker {
             settings: config.settings.clone(),
             node_id: config.node_id,
             listeners: watch::Sender::new(config.listeners.clone()),
+            tls: Arc::clone(&tls),
         });
         controller.publishers.push(Arc::clone(&wanted) as _);
         let fatal = Fatal::default();
@@ -233,6 +241,8 @@ impl Broker {
             groups,
             txns,
             disk: DiskPool::new(config.settings.int("num.io.threads").max(1) as usize),
+            handshakes: DiskPool::new(handshakes_at_once()),
+            tls,
             clock,
             config: Arc::clone(&config),
         });
@@ -299,6 +309,11 @@ impl Broker {
             coordinators,
         })
     }
+}
+
+/// Half of the processors: the other half is for those whose handshake is done.
+fn handshakes_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get() / 2)
 }
 
 fn limits(config: &BrokerConfig) -> Limits {

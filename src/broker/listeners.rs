@@ -17,11 +17,13 @@ use super::boot::listen;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
+use crate::config::tls::of_one_listener;
 use crate::metadata::controller::settings::LISTENER_SETTINGS;
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
 use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
+use crate::transport::tls::{TlsListeners, in_one_line};
 
 /// How long the connections of a closed listener live on: one of them may be that of whoever closed it, whose answer is
 /// still on its way.
@@ -33,6 +35,7 @@ pub struct Wanted {
     pub settings: BrokerSettings,
     pub node_id: BrokerId,
     pub listeners: watch::Sender<Vec<Listener>>,
+    pub tls: Arc<TlsListeners>,
 }
 
 impl Wanted {
@@ -40,9 +43,18 @@ impl Wanted {
     pub fn install(&self, image: &Image) {
         let own = image.overrides(BROKER_RESOURCE, &self.node_id.to_string());
         let mut over = own.map(|own| (**own).clone()).unwrap_or_default();
-        over.retain(|name, _| LISTENER_SETTINGS.contains(&name.as_str()));
-        match running_listeners(&self.settings.with(&over)) {
-            Ok(listeners) => {
+        over.retain(|name, _| {
+            LISTENER_SETTINGS.contains(&name.as_str()) || of_one_listener(name).is_some()
+        });
+        let settings = self.settings.with(&over);
+        let listeners = running_listeners(&settings);
+        let loaded = listeners.and_then(|listeners| match self.tls.load(&listeners, &settings) {
+            Ok(loaded) => Ok((listeners, loaded)),
+            Err(faults) => Err(in_one_line(faults)),
+        });
+        match loaded {
+            Ok((listeners, loaded)) => {
+                self.tls.install(loaded);
                 self.listeners.send_if_modified(|current| {
                     let changed = *current != listeners;
                     *current = listeners;
@@ -115,6 +127,7 @@ impl Listeners {
                 let acceptor = Acceptor {
                     services: Arc::clone(&self.services),
                     listener: Arc::from(listener.endpoint.name.as_str()),
+                    protocol: listener.protocol,
                     wanted: self.wanted.clone(),
                     limits: self.limits.clone(),
                     admission: Arc::clone(&self.admission),

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::memory::{RequestMemory, Share};
@@ -23,6 +22,7 @@ use crate::api::context::ConnectionInfo;
 use crate::api::dispatch::{Dispatched, Encoded, dispatch, may_be_overtaken};
 use crate::api::services::Services;
 use crate::base::file_range::FileRange;
+use crate::transport::stream::Stream;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
 const IN_FLIGHT_MAX: usize = 128;
@@ -33,6 +33,8 @@ const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
 const GROWTH_MAX: usize = 4 << 20;
 const LENGTH_SIZE: usize = 4;
+/// How a client begins that speaks TLS; as the length of a request it would be one of 350 MB.
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 /// While there is no memory for requests, how often a connection looks again.
 const CROWDED_PAUSE: Duration = Duration::from_millis(50);
 /// While there is no memory for requests, how long a half-sent one may hold its share without a further byte.
@@ -64,9 +66,10 @@ enum Woken {
 /// Why a connection ended; `None` for a peer that closed it.
 type End = Option<String>;
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `early` came already.
 pub async fn serve(
-    stream: TcpStream,
+    stream: Stream,
+    early: BytesMut,
     services: Arc<Services>,
     info: Arc<ConnectionInfo>,
     limits: Limits,
@@ -79,13 +82,15 @@ pub async fn serve(
         services,
         info,
         limits,
-        input: BytesMut::new(),
+        input: early,
         hint: FIRST_READ,
         slots: VecDeque::new(),
         output: Output::default(),
         warming: None,
     };
-    if let Some(reason) = connection.run().await {
+    let end = connection.run().await;
+    connection.stream.say_goodbye();
+    if let Some(reason) = end {
         tracing::info!(
             peer = %connection.info.peer, listener = %connection.info.listener, reason,
             "closing a connection"
@@ -94,7 +99,7 @@ pub async fn serve(
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     services: Arc<Services>,
     info: Arc<ConnectionInfo>,
     limits: Limits,
@@ -120,8 +125,9 @@ impl Connection {
             }
             self.collect_answers();
             if self.warming.is_none() {
-                match self.output.write(&self.stream) {
+                match self.output.write(&mut self.stream) {
                     Ok(Written::Everything) => {}
+                    Ok(Written::Enough) => tokio::task::yield_now().await,
                     Ok(Written::Until(cold)) => self.warm(&cold),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return broken(&error),
@@ -176,7 +182,7 @@ impl Connection {
                     self.output.warmed(len);
                     return Poll::Ready(Ok(Woken::Progress));
                 }
-            } else if !self.output.is_empty()
+            } else if (!self.output.is_empty() || self.stream.has_unsent())
                 && let Poll::Ready(result) = self.stream.poll_write_ready(cx)
             {
                 return Poll::Ready(
@@ -190,6 +196,7 @@ impl Connection {
                 && !self.blocked
                 && !crowded
                 && self.output.is_empty()
+                && !self.stream.has_unsent()
                 && let Poll::Ready(result) = self.poll_input(cx)
             {
                 return Poll::Ready(result.map_err(|error| broken(&error)));
@@ -248,9 +255,9 @@ impl Connection {
                 }
             }
             self.make_room();
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Poll::Ready(Ok(Woken::Closed)),
-                Ok(_) => {
+            match self.stream.try_read(&mut self.input) {
+                Ok(None) => return Poll::Ready(Ok(Woken::Closed)),
+                Ok(Some(())) => {
                     self.heard = Instant::now();
                     return Poll::Ready(Ok(Woken::Progress));
                 }
@@ -323,6 +330,9 @@ impl Connection {
             .ok()
             .filter(|size| *size <= self.limits.request_bytes_max)
             .ok_or_else(|| {
+                if length.to_be_bytes().starts_with(&TLS_HANDSHAKE) {
+                    return "a client that speaks TLS, where the listener does not".to_owned();
+                }
                 format!(
                     "a request of {length} bytes, where {} are allowed",
                     self.limits.request_bytes_max

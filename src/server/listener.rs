@@ -7,17 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
+use bytes::BytesMut;
+
 use super::connection::{Limits, serve};
+use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::descriptors::connections_max;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
-use crate::config::listener::Endpoint;
+use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
 use crate::metadata::image::Image;
+use crate::transport::stream::Stream;
 
 /// Pause after an accept that failed: usually the process is out of descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -129,6 +134,7 @@ impl Drop for Admitted {
 pub struct Acceptor {
     pub services: Arc<Services>,
     pub listener: Arc<str>,
+    pub protocol: SecurityProtocol,
     /// What all listeners are to be now, with what clients are told.
     pub wanted: watch::Receiver<Vec<Listener>>,
     pub limits: Limits,
@@ -227,11 +233,26 @@ impl Acceptor {
         let services = Arc::clone(&self.services);
         let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
+        if self.protocol == SecurityProtocol::Plaintext {
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|stop| *stop) => {}
+                    () = serve(Stream::Plain(stream), BytesMut::new(), services, info, limits) => {}
+                }
+                drop(place);
+            });
+            return;
+        }
+        let Some(config) = self.services.tls.of(&self.listener) else {
+            tracing::error!(%peer, listener = %self.listener, "there is no certificate for a connection");
+            return;
+        };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => {}
-                () = serve(stream, services, info, limits) => {}
+                () = serve_secured(stream, config, services, info, limits) => {}
             }
             drop(place);
         });
@@ -261,5 +282,30 @@ impl Acceptor {
             .find(|listener| listener.endpoint.name == *self.listener)?
             .advertised
             .clone()
+    }
+}
+
+/// Serves a connection once its handshake is done. The state of that is gone by then: what follows lives long.
+async fn serve_secured(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    services: Arc<Services>,
+    info: Arc<ConnectionInfo>,
+    limits: Limits,
+) {
+    let hands = Box::pin(shake_hands(
+        stream,
+        config,
+        limits.idle,
+        &services.handshakes,
+    ))
+    .await;
+    match hands {
+        Ok((stream, early)) => serve(stream, early, services, info, limits).await,
+        Err(Some(reason)) => tracing::info!(
+            peer = %info.peer, listener = %info.listener, reason,
+            "closing a connection"
+        ),
+        Err(None) => {}
     }
 }

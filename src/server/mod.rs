@@ -2,6 +2,7 @@
 
 pub mod connection;
 mod container;
+mod handshake;
 pub mod listener;
 pub mod memory;
 pub mod output;

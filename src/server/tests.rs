@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::broker::Broker;
 use crate::broker::boot::Options;
+use crate::broker::{Broker, StartError};
 use crate::config::broker::standalone;
 use crate::config::parse::Property;
 use crate::wire::batch::builder::BatchBuilder;
@@ -26,6 +26,7 @@ use crate::wire::message::{Message, Request};
 mod fuzz;
 mod old_consumers;
 mod old_directory;
+mod tls;
 mod web_interfaces;
 
 /// No answer takes longer, however busy the machine is.
