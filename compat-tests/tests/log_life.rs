@@ -1,6 +1,9 @@
 //! The promise: a log rolls, ages and is compacted as Apache Kafka's does: the same settings and the same batches leave the
 //! same segments, positions and records, also when each has restarted on the directory of the other.
 
+#[path = "log_life/compaction.rs"]
+mod compaction;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

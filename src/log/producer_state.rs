@@ -343,7 +343,24 @@ impl ProducerStates {
         if !batch.is_control() && batch.base_sequence >= 0 {
             self.apply(batch);
         }
+        if batch.is_control() && batch.record_count == 0 {
+            self.take_epoch(batch);
+        }
         None
+    }
+
+    /// Of a marker that compaction emptied the epoch is left. Kafka differs: it passes over such a one, and no longer knows
+    /// whom the marker has fenced.
+    fn take_epoch(&mut self, batch: &BatchHeader) {
+        let producer = self
+            .producers
+            .entry(batch.producer_id)
+            .or_insert_with(|| Producer::new(batch.producer_epoch));
+        if producer.epoch < batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
     }
 
     /// Remembers an appended batch; `batch` carries its final offsets.

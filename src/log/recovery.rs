@@ -79,7 +79,7 @@ pub fn recover(
             Attempt::Recovered(recovered) => return Ok(*recovered),
             Attempt::TooWide(segment, below) => {
                 Cutting::of(dir).begin()?;
-                splitting::split(dir, &segment, below, now)?;
+                splitting::split(dir, &segment, below, settings, now)?;
             }
         }
     }

@@ -22,8 +22,6 @@ use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, M
 
 /// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
 const RECENT_BATCHES: usize = 64;
-/// Bytes between index entries of rewritten segments.
-const DEFAULT_INDEX_INTERVAL: u64 = 4096;
 /// What follows a batch that is looked for, and will be asked for next.
 const AHEAD: u64 = 64 << 10;
 /// Below this a message of the old formats cannot be.
@@ -203,7 +201,12 @@ impl Segment {
     }
 
     /// Appends a batch that has its offsets already, as it is.
-    pub fn append_raw(&mut self, batch: &Bytes, span: &Span) -> Result<(), StorageError> {
+    pub fn append_raw(
+        &mut self,
+        batch: &Bytes,
+        span: &Span,
+        index_interval: u64,
+    ) -> Result<(), StorageError> {
         let span = Span {
             position: self.size,
             ..*span
@@ -211,7 +214,7 @@ impl Segment {
         let file = self.file()?;
         disk::write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
             .at("append to", &self.path)?;
-        self.remember(&span, DEFAULT_INDEX_INTERVAL)
+        self.remember(&span, index_interval)
     }
 
     pub fn path(&self) -> &Path {

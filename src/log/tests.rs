@@ -33,6 +33,7 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::legacy::{self, SetBuilder};
+use crate::wire::batch::record;
 use crate::wire::error_code::ErrorCode;
 
 const NOW: i64 = 1_000_000;
@@ -371,8 +372,8 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
             let range = plan.records.unwrap();
             let bytes = range.read().unwrap();
             let header = BatchHeader::parse(&bytes).unwrap();
-            let body = crate::wire::batch::record::decompressed(&header, &bytes, 1 << 20).unwrap();
-            for record in crate::wire::batch::record::records(&header, &body) {
+            let body = record::decompressed(&header, &bytes, 1 << 20).unwrap();
+            for record in record::records(&header, &body) {
                 let record = record.unwrap();
                 found.insert(
                     record.key.unwrap().to_vec(),
@@ -433,7 +434,7 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
 /// Offset, time, key and value.
 type OldRecord = (Offset, i64, Option<Vec<u8>>, Vec<u8>);
 
-/// Every record of a log in the formats before batches.
+/// Every record of a log in the formats before batches, or of what compaction made of it.
 fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
     let mut found = Vec::new();
     let mut next = log.watermarks().log_start;
@@ -441,6 +442,20 @@ fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
         let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
         let range = plan.records.unwrap();
         let bytes = range.read().unwrap();
+        if let Ok(header) = BatchHeader::parse(&bytes) {
+            let body = record::decompressed(&header, &bytes, 1 << 20).unwrap();
+            for record in record::records(&header, &body) {
+                let record = record.unwrap();
+                found.push((
+                    record.offset,
+                    record.timestamp,
+                    record.key.map(<[u8]>::to_vec),
+                    record.value.unwrap_or_default().to_vec(),
+                ));
+            }
+            next = header.next_offset();
+            continue;
+        }
         let message = legacy::read_message(&mut &bytes[..]).unwrap();
         message
             .each_record(1 << 20, |record| {

@@ -52,18 +52,18 @@ impl KeyMap {
         [hash.h1, hash.h2]
     }
 
-    /// False when there is no room: nothing is remembered then.
+    /// False when there is no room, not even for a key that is known: nothing is remembered then.
     pub fn put(&mut self, hash: KeyHash, offset: Offset) -> bool {
         let (place, known) = self.find(hash);
         let most = (self.slots.len() * LOAD / 10).max(1);
         let slot = &mut self.slots[place];
         let offset = offset as u64 + 1;
+        if self.len >= most {
+            return false;
+        }
         if known {
             slot[2] = slot[2].max(offset);
             return true;
-        }
-        if self.len >= most {
-            return false;
         }
         *slot = [hash[0], hash[1], offset];
         self.len += 1;
@@ -101,10 +101,11 @@ mod tests {
         let keys: Vec<KeyHash> = (0..901_i64).map(|n| map.hash(&n.to_be_bytes())).collect();
         let (more, keys) = keys.split_last().unwrap();
         for (n, key) in (0..).zip(keys) {
-            assert!(map.put(*key, n) && map.put(*key, n / 2));
+            assert!(map.put(*key, n));
+            assert!(n == 899 || map.put(*key, n / 2));
         }
         assert_eq!(map.len(), 900);
-        assert!(!map.put(*more, 1) && map.put(keys[5], 5));
+        assert!(!map.put(*more, 1) && !map.put(keys[5], 901));
         assert!((0..).zip(keys).all(|(n, key)| map.get(*key) == Some(n)));
         assert_eq!(map.get(*more), None);
     }
@@ -114,7 +115,7 @@ mod tests {
         assert_eq!(KeyMap::new(1 << 30, 9).slots.len(), 12);
         let mut map = KeyMap::new(0, usize::MAX);
         let [a, b] = [map.hash(b"a"), map.hash(b"b")];
-        assert!(map.put(a, 5) && !map.put(b, 6) && map.put(a, 7));
-        assert_eq!((map.get(a), map.get(b)), (Some(7), None));
+        assert!(map.put(a, 5) && !map.put(b, 6) && !map.put(a, 7));
+        assert_eq!((map.get(a), map.get(b)), (Some(5), None));
     }
 }

@@ -16,4 +16,4 @@ pub mod plan;
 mod rewrite;
 
 pub use budget::Budget;
-pub use rewrite::{Sources, rewrite};
+pub use rewrite::{LastWord, Sources, rewrite};

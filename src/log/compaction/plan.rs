@@ -11,6 +11,8 @@ pub struct Sealed {
     /// Where the following segment begins.
     pub end_offset: Offset,
     pub size: u64,
+    /// Bytes of the indexes of offsets and times.
+    pub index_sizes: [u64; 2],
     pub newest: Timestamp,
     /// When its first batch was created; `None` where nobody asks, or it does not say.
     pub first: Option<Timestamp>,
@@ -54,11 +56,15 @@ pub fn plan(
         .filter(|segment| segment.end_offset > first_dirty)
         .collect();
     let dirty_bytes: u64 = dirty.iter().map(|segment| segment.size).sum();
-    let all_bytes: u64 = segments.iter().map(|segment| segment.size).sum();
+    // One that is dirty in part counts on both sides.
+    let clean = segments
+        .iter()
+        .filter(|segment| segment.base_offset < first_dirty);
+    let clean_bytes: u64 = clean.map(|segment| segment.size).sum();
     if dirty_bytes == 0 {
         return None;
     }
-    let ratio = dirty_bytes as f64 / all_bytes as f64;
+    let ratio = dirty_bytes as f64 / (clean_bytes + dirty_bytes) as f64;
     let overdue = settings.max_compaction_lag_ms < i64::MAX
         && dirty
             .iter()
@@ -76,11 +82,12 @@ pub fn group(segments: &[Sealed], settings: &LogSettings) -> Vec<Vec<Sealed>> {
     let mut groups: Vec<Vec<Sealed>> = Vec::new();
     for segment in segments {
         if let Some(last) = groups.last_mut() {
-            let size: u64 = last.iter().map(|member| member.size).sum();
-            let span = segment.end_offset - last.first().map_or(0, |member| member.base_offset);
-            if size + segment.size <= u64::from(settings.segment_bytes)
-                && span <= i64::from(i32::MAX)
-            {
+            let sum = |of: fn(&Sealed) -> u64| last.iter().chain([segment]).map(of).sum::<u64>();
+            let fits = sum(|member| member.size) <= u64::from(settings.segment_bytes)
+                && sum(|member| member.index_sizes[0]) <= u64::from(settings.segment_index_bytes)
+                && sum(|member| member.index_sizes[1]) <= u64::from(settings.segment_index_bytes);
+            let first = last.first().map_or(0, |member| member.base_offset);
+            if fits && segment.end_offset - 1 - first <= i64::from(i32::MAX) {
                 last.push(*segment);
                 continue;
             }
@@ -99,6 +106,7 @@ mod tests {
             base_offset: index as i64 * 10,
             end_offset: (index as i64 + 1) * 10,
             size: *size,
+            index_sizes: [8, 12],
             newest: index as i64 * 1_000,
             first: Some(index as i64 * 1_000 - 500),
         };

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::budget::Budget;
 use super::key_map::{KeyHash, KeyMap};
 use super::plan::{Plan, Sealed, group};
-use crate::base::ids::{Offset, ProducerId};
+use crate::base::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
 use crate::log::error::{StorageError, malformed};
@@ -21,7 +21,7 @@ use crate::log::settings::LogSettings;
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
-use crate::wire::batch::legacy::{self, SetBuilder};
+use crate::wire::batch::legacy;
 use crate::wire::batch::record::{decompressed, records};
 
 /// What a rewrite needs to know of the log, copied out of it.
@@ -31,9 +31,17 @@ pub struct Sources {
     pub settings: LogSettings,
     /// Of each producer in the order of their offsets.
     pub aborted: HashMap<ProducerId, Vec<AbortedTransaction>>,
-    /// The last offset of the last batch of each producer: those batches stay, emptied if need be, because they carry
-    /// the sequence numbers that tell a repetition from a gap.
-    pub last_of_producer: HashSet<(ProducerId, Offset)>,
+    /// What stays, emptied if need be.
+    pub last_of_producer: HashSet<(ProducerId, LastWord)>,
+}
+
+/// What the state of a producer comes from, should it be read from the log again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LastWord {
+    /// Its last batch, by its last offset: the sequence numbers tell a repetition from a gap.
+    Batch(Offset),
+    /// The markers of its epoch, if they are all that it has: they fence whoever had the epoch before.
+    Markers(ProducerEpoch),
 }
 
 /// Finished `.cleaned` segments with the base offsets that each replaces, and where the next pass begins.
@@ -89,14 +97,15 @@ fn write_anew(
     let clean = plan
         .segments
         .iter()
-        .rfind(|segment| segment.end_offset <= plan.first_dirty);
+        .rfind(|segment| segment.base_offset < plan.first_dirty);
     let mut filter = Filter {
         sources,
         map,
         end,
+        round_end: plan.end,
         now,
         last_clean: clean.and_then(|clean| modified(&source_path(sources, clean))),
-        retained: BTreeSet::new(),
+        open: BTreeSet::new(),
         seen: Vec::new(),
         stays: Vec::new(),
     };
@@ -141,6 +150,7 @@ fn build_map(
     let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
     let mut map = KeyMap::new(budget.map_bytes(), keys_max);
     let mut keys: Vec<(KeyHash, Offset)> = Vec::new();
+    let mut seen_to = plan.first_dirty;
     for segment in plan
         .segments
         .iter()
@@ -174,11 +184,14 @@ fn build_map(
             }
             for (hash, offset) in keys.drain(..) {
                 if !map.put(hash, offset) {
-                    return Ok(Some((map, offset)));
+                    return Ok(Some((map, seen_to)));
                 }
+                seen_to = offset + 1;
             }
+            seen_to = seen_to.max(span.last_offset + 1);
         }
         whole(&mut scanner, &path)?;
+        seen_to = segment.end_offset;
     }
     Ok(Some((map, plan.end)))
 }
@@ -250,15 +263,33 @@ struct Filter<'a> {
     map: &'a KeyMap,
     /// Records at or above are not in the map and stay.
     end: Offset,
+    /// The last batch before it stays, emptied if need be: without it the log would look as if it had lost its end.
+    round_end: Offset,
     now: Timestamp,
     /// When the last segment was written that had been compacted before.
     last_clean: Option<SystemTime>,
-    /// Producers of whose open transaction a record was kept: its marker must stay too.
-    retained: BTreeSet<ProducerId>,
+    /// Producers of whose open transaction a batch was met: its marker must stay for this time.
+    open: BTreeSet<ProducerId>,
     /// The records of the batch at hand.
     seen: Vec<Seen>,
     /// Of each of them, whether it stays.
     stays: Vec<bool>,
+}
+
+/// What stays of a batch.
+struct Kept {
+    batch: Bytes,
+    /// Of a marker.
+    aborted: Option<AbortedTransaction>,
+}
+
+impl From<Bytes> for Kept {
+    fn from(batch: Bytes) -> Self {
+        Self {
+            batch,
+            aborted: None,
+        }
+    }
 }
 
 /// What of a record decides whether it stays.
@@ -278,6 +309,7 @@ impl Filter<'_> {
     ) -> Result<bool, StorageError> {
         let path = source_path(self.sources, member);
         let keeps_old_tombstones = self.keeps_old_tombstones(&path);
+        let interval = u64::from(self.sources.settings.index_interval_bytes);
         let mut scanner = Scanner::open(&path, member.size)?;
         while let Some((span, batch)) = scanner.next(true)? {
             let before = target.size;
@@ -288,7 +320,7 @@ impl Filter<'_> {
             if span.magic != MAGIC_V2 {
                 let kept = self.filter_messages(&original, &path, keeps_old_tombstones)?;
                 if let Some(span) = Span::parse(&kept, target.size) {
-                    target.append_raw(&kept, &span)?;
+                    target.append_raw(&kept, &span, interval)?;
                 }
                 budget.spend((target.size - before) as usize);
                 continue;
@@ -300,11 +332,13 @@ impl Filter<'_> {
                 self.filter_batch(&header, &body, &original, &path)?
             };
             let Some(kept) = kept else { continue };
-            let Some(span) = Span::parse(&kept, target.size) else {
+            let Some(span) = Span::parse(&kept.batch, target.size) else {
                 return Err(malformed(&path, "a rewritten batch cannot be read"));
             };
-            target.append_raw(&kept, &span)?;
-            self.keep_abort(&header, target)?;
+            target.append_raw(&kept.batch, &span, interval)?;
+            if let Some(aborted) = kept.aborted {
+                target.aborted.push(aborted)?;
+            }
             budget.spend((target.size - before) as usize);
         }
         whole(&mut scanner, &path)?;
@@ -323,38 +357,36 @@ impl Filter<'_> {
             .is_none_or(|horizon| own > horizon)
     }
 
-    /// The index entry of an abort goes where its marker goes.
-    fn keep_abort(&self, header: &BatchHeader, target: &mut Segment) -> Result<(), StorageError> {
-        let entry = self
-            .sources
-            .aborts(header)
-            .filter(|aborted| header.is_control() && aborted.last_offset == header.base_offset);
-        match entry {
-            Some(aborted) => target.aborted.push(*aborted),
-            None => Ok(()),
-        }
-    }
-
-    /// A marker goes once nothing of its transaction is left and its own time has come.
+    /// A marker goes once nothing of its transaction is left and its own time has come. The index entry of an abort is
+    /// needed as long as there is something to be passed over.
     fn filter_marker(
         &mut self,
         header: &BatchHeader,
         body: &Bytes,
         original: &Bytes,
-    ) -> Option<Bytes> {
-        let had_data = self.retained.remove(&header.producer_id);
-        if had_data || transaction_marker(header, original).is_none() {
-            return Some(original.clone());
+    ) -> Option<Kept> {
+        let aborted = self
+            .sources
+            .aborts(header)
+            .filter(|aborted| aborted.last_offset == header.base_offset);
+        let unknown = header.record_count > 0 && transaction_marker(header, original).is_none();
+        if self.open.remove(&header.producer_id) || unknown {
+            return Some(Kept {
+                batch: original.clone(),
+                aborted: aborted.copied(),
+            });
         }
-        match header.delete_horizon() {
-            Some(horizon) if self.now >= horizon => self.emptied(header),
-            Some(_) => Some(original.clone()),
+        let batch = match header.delete_horizon() {
+            _ if header.record_count == 0 => self.emptied(header)?,
+            Some(horizon) if self.now >= horizon => self.emptied(header)?,
+            Some(_) => original.clone(),
             None => {
                 self.stays.clear();
                 self.stays.resize(header.record_count.max(0) as usize, true);
-                Some(self.rebuild(header, body, Some(self.horizon())))
+                self.rebuild(header, body, Some(self.horizon()))
             }
-        }
+        };
+        Some(batch.into())
     }
 
     /// `None` for a batch of which nothing is needed any more.
@@ -364,9 +396,12 @@ impl Filter<'_> {
         body: &Bytes,
         original: &Bytes,
         path: &Path,
-    ) -> Result<Option<Bytes>, StorageError> {
+    ) -> Result<Option<Kept>, StorageError> {
+        if header.is_transactional() {
+            self.open.insert(header.producer_id);
+        }
         if self.sources.aborts(header).is_some() {
-            return Ok(self.emptied(header));
+            return Ok(self.emptied(header).map(Kept::from));
         }
         let expired = header
             .delete_horizon()
@@ -389,19 +424,16 @@ impl Filter<'_> {
             tombstones |= stays && seen.is_tombstone;
         }
         if kept == 0 {
-            return Ok(self.emptied(header));
-        }
-        if header.is_transactional() {
-            self.retained.insert(header.producer_id);
+            return Ok(self.emptied(header).map(Kept::from));
         }
         let horizon = match header.delete_horizon() {
             None if tombstones => Some(self.horizon()),
             known => known,
         };
         if kept == header.record_count && horizon == header.delete_horizon() {
-            return Ok(Some(original.clone()));
+            return Ok(Some(original.clone().into()));
         }
-        Ok(Some(self.rebuild(header, body, horizon)))
+        Ok(Some(self.rebuild(header, body, horizon).into()))
     }
 
     fn stays(&self, seen: &Seen, expired: bool) -> bool {
@@ -423,7 +455,8 @@ impl Filter<'_> {
         builder.build()
     }
 
-    /// What stays of an old message, or of those in its wrapper, in the same format.
+    /// What stays of an old message, or of those in its wrapper, as a batch: nobody writes the old formats any more. Empty
+    /// when nothing stays.
     fn filter_messages(
         &self,
         original: &Bytes,
@@ -440,17 +473,21 @@ impl Filter<'_> {
                 })
         };
         let kept: Vec<&OldMessage> = all.iter().filter(keep).collect();
-        if kept.len() == all.len() {
-            return Ok(original.clone());
-        }
+        let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
+            return Ok(Bytes::new());
+        };
         let wrapper = legacy::read_message(&mut &original[..])
             .map_err(|error| malformed(path, error.to_string()))?;
-        let mut set = SetBuilder::new(wrapper.magic, wrapper.compression, wrapper.log_append_time);
-        for message in kept {
+        let span = (last.offset - first.offset) as i32;
+        let tombstones = kept.iter().any(|message| message.value.is_none());
+        let horizon = tombstones.then(|| self.horizon());
+        let mut batch = BatchBuilder::in_place_of(&wrapper, first.offset, span, horizon);
+        for message in &kept {
             let (key, value) = (message.key.as_deref(), message.value.as_deref());
-            set.push(message.offset, message.timestamp, key, value);
+            let delta = (message.offset - first.offset) as i32;
+            batch.push_with_headers(delta, message.timestamp, key, value, std::iter::empty());
         }
-        Ok(set.build().into())
+        Ok(batch.build())
     }
 
     fn horizon(&self) -> Timestamp {
@@ -460,10 +497,15 @@ impl Filter<'_> {
 
     /// The batch without its records, if its header still says something that is needed.
     fn emptied(&self, header: &BatchHeader) -> Option<Bytes> {
-        let batch = (header.producer_id, header.last_offset());
-        (header.has_producer_id()
-            && !header.is_control()
-            && self.sources.last_of_producer.contains(&batch))
-        .then(|| BatchBuilder::like(header, None).build())
+        let is_last = |word| {
+            self.sources
+                .last_of_producer
+                .contains(&(header.producer_id, word))
+        };
+        let of_producer = header.has_producer_id()
+            && (is_last(LastWord::Batch(header.last_offset()))
+                || header.is_control() && is_last(LastWord::Markers(header.producer_epoch)));
+        (of_producer || header.next_offset() == self.round_end)
+            .then(|| BatchBuilder::emptied(header).build())
     }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
-use crate::log::compaction::{self, Budget, Sources};
+use crate::log::compaction::{self, Budget, LastWord, Sources};
 
 impl PartitionLog {
     /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
@@ -200,6 +200,10 @@ impl State {
                 base_offset: segment.base_offset,
                 end_offset,
                 size: segment.size,
+                index_sizes: [
+                    segment.offsets.len() as u64 * 8,
+                    segment.times.len() as u64 * 12,
+                ],
                 newest,
                 first,
             });
@@ -214,15 +218,20 @@ impl State {
                 aborted.entry(one.producer_id).or_default().push(one);
             }
         }
-        // The newest of all may be lost with the next power cut: the newest of the segments that are synced counts too.
+        let flushed = self.recovery_point;
         let last = |(id, producer): (ProducerId, &Producer)| {
             let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
-            let sealed = ends().find(|last_offset| *last_offset < plan.end);
-            ends()
-                .next()
-                .into_iter()
-                .chain(sealed)
-                .map(move |last| (id, last))
+            let newest = ends().next();
+            // Kafka differs: the newest of all may be lost with the next power cut, and then one that is synced is the newest.
+            let sealed = ends()
+                .find(|last_offset| *last_offset < plan.end)
+                .filter(|_| newest >= Some(flushed));
+            let word = match newest {
+                Some(newest) => LastWord::Batch(newest),
+                None => LastWord::Markers(producer.epoch),
+            };
+            let words = [Some(word), sealed.map(LastWord::Batch)];
+            words.into_iter().flatten().map(move |word| (id, word))
         };
         let sources = Sources {
             dir: self.dir.clone(),

@@ -236,7 +236,8 @@ impl State {
                 let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
                 self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
                 if let Some(active) = self.segments.last_mut() {
-                    active.append_raw(&batch, &span)?;
+                    let interval = u64::from(self.settings.index_interval_bytes);
+                    active.append_raw(&batch, &span, interval)?;
                 }
                 self.log_end = span.last_offset + 1;
                 continue;

@@ -27,6 +27,7 @@ use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;
 use crate::log::segment::{Segment, Span};
+use crate::log::settings::LogSettings;
 use crate::wire::batch::BatchError;
 use crate::wire::batch::header::MAGIC_V2;
 use crate::wire::batch::legacy;
@@ -75,10 +76,11 @@ pub fn split(
     dir: &Path,
     whole: &Segment,
     below: Option<Offset>,
+    settings: &LogSettings,
     now: Timestamp,
 ) -> Result<(), StorageError> {
     let mut parts = Vec::new();
-    let written = write_parts(dir, whole, below, now, &mut parts);
+    let written = write_parts(dir, whole, below, settings, now, &mut parts);
     if written.is_err() {
         for part in &parts {
             // What stays goes with the next start.
@@ -136,6 +138,7 @@ fn write_parts(
     dir: &Path,
     whole: &Segment,
     below: Option<Offset>,
+    settings: &LogSettings,
     now: Timestamp,
     parts: &mut Vec<Segment>,
 ) -> Result<(), StorageError> {
@@ -161,7 +164,7 @@ fn write_parts(
             Some(_) => break,
             None => {}
         }
-        part.append_raw(&batch, &span)?;
+        part.append_raw(&batch, &span, u64::from(settings.index_interval_bytes))?;
         expected.next = span.last_offset + 1;
         copied = span.end();
     }

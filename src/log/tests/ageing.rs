@@ -268,3 +268,97 @@ fn tombstones_of_the_old_formats_go_when_their_file_is_old_enough() {
         }
     }
 }
+
+/// Kafka's snapshots are a help only: what they say is in the batches too, and must be there after compaction.
+#[test]
+fn what_is_known_of_producers_outlives_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), compacted());
+    let send = |producer: i64, timestamp: i64| {
+        let mut batch = BatchBuilder::new(Compression::Lz4).producer(producer, 2, 0);
+        batch.push(timestamp, Some(b"k"), Some(b"replaced"));
+        log.append_alone(&batch.build(), 0, Origin::Client, NOW)
+            .unwrap();
+    };
+    send(7, NOW + 50);
+    // Another instance of a transactional producer fenced this one, which had not written here for long.
+    let mut marker = BatchBuilder::default()
+        .producer(8, 5, -1)
+        .transactional()
+        .control();
+    marker.push(NOW, Some(&[0, 0, 0, 0]), Some(&[0; 6]));
+    log.append_alone(&marker.build(), 0, Origin::Internal, NOW)
+        .unwrap();
+    while log.segment_count() < 3 {
+        put(&log, 600, &[("k", Some("new")), ("other", Some("value"))]);
+    }
+    log.flush(NOW).unwrap();
+    let known = |log: &PartitionLog| -> Vec<_> {
+        let producers = log.producers();
+        let facts = producers.iter().map(|producer| {
+            let state = &producer.state;
+            let last = state.batches.back().map(|batch| batch.last_offset);
+            (
+                producer.producer_id,
+                state.epoch,
+                last,
+                state.last_timestamp,
+            )
+        });
+        facts.collect()
+    };
+    let expected = [(7, 2, Some(0), NOW + 50), (8, 5, None, NOW)];
+    assert_eq!(known(&log), expected);
+    for pass in 0..4 {
+        let now = NOW + pass * 5_000;
+        log.compact(0, &Budget::of(1 << 20), now).unwrap().unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(recorded(dir.path())[..2], [(0, 7), (0, 8)]);
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|suffix| suffix == "snapshot") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(known(&reopen(dir.path(), compacted(), true, 0)), expected);
+}
+
+/// Of the batches of the first segment: how many records, and the producer.
+fn recorded(dir: &Path) -> Vec<(i32, i64)> {
+    let mut rest = fs::read(dir.join(file_name(0, ".log"))).unwrap();
+    let mut found = Vec::new();
+    while let Ok(header) = BatchHeader::parse(&rest) {
+        found.push((header.record_count, header.producer_id));
+        rest.drain(..header.size().min(rest.len()));
+    }
+    found
+}
+
+/// It stays, emptied: or the log would look as if it had lost its end.
+#[test]
+fn the_last_batch_of_a_round_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), compacted());
+    while log.segment_count() < 3 {
+        put(&log, 600, &[("k", Some("value"))]);
+    }
+    let end = *bases(dir.path()).last().unwrap();
+    // All before is replaced by the last record of the first round, and that one goes as a tombstone.
+    put(&log, 600, &[("k", None)]);
+    while log.segment_count() < 4 {
+        put(&log, 600, &[("k", None)]);
+    }
+    for pass in 0..4 {
+        let now = NOW + pass * 5_000;
+        log.compact(0, &Budget::of(1 << 20), now).unwrap().unwrap();
+    }
+    assert_eq!(recorded(dir.path()), [(0, -1)]);
+    let last = *bases(dir.path()).last().unwrap();
+    assert!(end < last && keys(&log).0.len() == 1);
+    log.close().unwrap();
+    drop(log);
+    let first = fs::read(dir.path().join(file_name(0, ".log"))).unwrap();
+    assert_eq!(BatchHeader::parse(&first).unwrap().next_offset(), last);
+}

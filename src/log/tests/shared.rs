@@ -459,7 +459,7 @@ fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
         {
             let batch = rest.split_to(header.size());
             header.verify(&batch).unwrap();
-            for record in crate::wire::batch::record::records(&header, &batch.slice(61..)) {
+            for record in record::records(&header, &batch.slice(61..)) {
                 let record = record.unwrap();
                 let value = u64::from_be_bytes(record.value.unwrap().try_into().unwrap());
                 found.insert(record.offset, (record.key.unwrap()[0], value));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::compression::{Compression, Levels};
 use super::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
+use super::legacy::Message;
 use super::record::Record;
 use super::varint;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -72,9 +73,37 @@ impl BatchBuilder {
         this.control = original.is_control();
         this.kept_last_offset_delta = Some(original.last_offset_delta);
         this.base_timestamp = delete_horizon;
-        this.further_attributes = header::rewritten_attributes(original, delete_horizon.is_some());
+        this.further_attributes =
+            header::further_attributes(original.is_log_append_time(), delete_horizon.is_some());
         if original.is_log_append_time() {
             this.max_timestamp = original.max_timestamp;
+        }
+        this
+    }
+
+    /// The same without any records. The newest of its timestamps stays: a producer is forgotten by it.
+    pub fn emptied(original: &BatchHeader) -> Self {
+        let mut this = Self::like(original, None);
+        this.compression = Compression::None;
+        this.max_timestamp = original.max_timestamp;
+        this
+    }
+
+    /// A batch that takes the place of a message of the formats before, or of some of those in a wrapper: their offsets
+    /// begin at `base_offset` and span `last_offset_delta`.
+    pub fn in_place_of(
+        wrapper: &Message<'_>,
+        base_offset: Offset,
+        last_offset_delta: i32,
+        delete_horizon: Option<Timestamp>,
+    ) -> Self {
+        let mut this = Self::new(wrapper.compression).at(base_offset, -1);
+        this.kept_last_offset_delta = Some(last_offset_delta);
+        this.base_timestamp = delete_horizon;
+        this.further_attributes =
+            header::further_attributes(wrapper.log_append_time, delete_horizon.is_some());
+        if wrapper.log_append_time {
+            this.max_timestamp = wrapper.timestamp;
         }
         this
     }

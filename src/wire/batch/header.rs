@@ -186,9 +186,10 @@ pub fn seal(batch: &mut [u8]) {
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// Attributes that a rewritten batch takes over or gets: timestamp type, delete horizon.
-pub(super) fn rewritten_attributes(original: &BatchHeader, delete_horizon: bool) -> i16 {
-    original.attributes & LOG_APPEND_TIME | if delete_horizon { DELETE_HORIZON } else { 0 }
+/// Attributes that only batches have that a log has stamped or rewritten.
+pub(super) fn further_attributes(log_append_time: bool, delete_horizon: bool) -> i16 {
+    (if log_append_time { LOG_APPEND_TIME } else { 0 })
+        | if delete_horizon { DELETE_HORIZON } else { 0 }
 }
 
 /// The attributes of a batch to build.
