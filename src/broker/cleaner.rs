@@ -63,6 +63,7 @@ fn apply(services: &Services, budget: &Budget) -> Duration {
     let map_bytes = settings.long("log.cleaner.dedupe.buffer.size");
     budget.set(
         usize::try_from(map_bytes).unwrap_or(0),
+        settings.double("log.cleaner.io.buffer.load.factor"),
         settings.double("log.cleaner.io.max.bytes.per.second"),
     );
     Duration::from_millis(u64::try_from(settings.long("log.cleaner.backoff.ms")).unwrap_or(0))

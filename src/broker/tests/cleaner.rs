@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::listeners::alter;
 use super::*;
 use crate::broker::Broker;
 use crate::broker::boot::Options;
@@ -37,15 +38,13 @@ fn cleaned_until(dir: &Path) -> Option<i64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() {
-    let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("data");
-    let broker = start(&dir, &[("log.cleaner.enable", "false")]).await;
+/// A stopped broker's directory: a log with so many batches, each in a segment of its own; the last is still written to.
+async fn filled(dir: &Path, batches: i64) {
+    let broker = start(dir, &[("log.cleaner.enable", "false")]).await;
     let address = broker.addresses()[0].to_string();
     let client = Channel::new(&address, Identity::new("test"));
     let topic = create(&client, &["t".to_owned()]).await[0];
-    for batch in 0..BATCHES {
+    for batch in 0..batches {
         let mut records = BatchBuilder::new(Compression::None);
         for key in batch * KEYS..(batch + 1) * KEYS {
             records.push(1, Some(&key.to_be_bytes()), Some(b"v"));
@@ -67,18 +66,59 @@ async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() 
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }
     broker.shutdown().await;
+}
 
+async fn clean_up_to(dir: &Path, offset: i64) {
+    let end = Instant::now() + WITHIN;
+    while cleaned_until(dir) != Some(offset) {
+        assert!(Instant::now() < end, "{:?}", cleaned_until(dir));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    filled(&dir, BATCHES).await;
     // Whoever waited between two passes would wait for an hour.
     let settings = [
         ("log.cleaner.backoff.ms", "3600000"),
         ("log.cleaner.dedupe.buffer.size", "1048577"),
+        ("log.cleaner.io.buffer.load.factor", "0.4"),
     ];
     let broker = start(&dir, &settings).await;
-    let end = Instant::now() + WITHIN;
-    // Each batch has a segment of its own; the last is still written to.
-    while cleaned_until(&dir) != Some((BATCHES - 1) * KEYS) {
-        assert!(Instant::now() < end, "{:?}", cleaned_until(&dir));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    clean_up_to(&dir, (BATCHES - 1) * KEYS).await;
+    broker.shutdown().await;
+}
+
+/// What was begun at a pace at which it would take most of an hour ends at another, and not before that one allows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
+    const SLOW: f64 = 1_000.0;
+    const RAISED: f64 = 2_500_000.0;
+    let name = "log.cleaner.io.max.bytes.per.second";
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    filled(&dir, 2).await;
+    let segment = dir.join("t-0").join(format!("{:020}.log", 0));
+    // It is read twice, for the keys and to be copied, and written once.
+    let bytes = 3.0 * fs::metadata(segment).unwrap().len() as f64;
+
+    let begun = Instant::now();
+    let broker = start(&dir, &[(name, &SLOW.to_string())]).await;
+    let client = Channel::new(broker.addresses()[0].to_string(), Identity::new("test"));
+    assert_eq!(cleaned_until(&dir), None);
+    let raised = Instant::now();
+    let paid = SLOW * raised.duration_since(begun).as_secs_f64();
+    let value = RAISED.to_string();
+    assert_eq!(alter(&client, &[(name, Some(&value))]).await, 0);
+    clean_up_to(&dir, KEYS).await;
+    let least = Duration::from_secs_f64(0.9 * (bytes - paid) / RAISED);
+    assert!(
+        raised.elapsed() >= least,
+        "{bytes} bytes in {:?}",
+        raised.elapsed()
+    );
     broker.shutdown().await;
 }

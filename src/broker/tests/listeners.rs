@@ -26,7 +26,7 @@ fn free_port() -> u16 {
 }
 
 /// Sets or, with no value, removes a broker's own settings; gives the error code.
-async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -> i16 {
+pub(super) async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -> i16 {
     let configs = settings.iter().map(|(name, value)| AlterableConfig {
         name: (*name).into(),
         config_operation: if value.is_some() { SET } else { DELETE },

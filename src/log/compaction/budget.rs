@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 
 /// The longest wait in one piece: a new rate, or a stop, is noticed after it.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+/// `log.cleaner.io.buffer.load.factor` where nobody says otherwise.
+const MAP_LOAD: f64 = 0.9;
 /// From here on nobody means a limit.
 const UNLIMITED: f64 = 1e15;
 
@@ -15,6 +17,8 @@ const UNLIMITED: f64 = 1e15;
 #[derive(Debug)]
 pub struct Budget {
     map_bytes: AtomicUsize,
+    /// The bits of an `f64`: the part of the map that may be taken.
+    map_load: AtomicU64,
     /// The bits of an `f64`: bytes per second, read and written together.
     rate: AtomicU64,
     stopped: AtomicBool,
@@ -27,6 +31,7 @@ impl Budget {
     pub fn of(map_bytes: usize) -> Self {
         Self {
             map_bytes: AtomicUsize::new(map_bytes),
+            map_load: AtomicU64::new(MAP_LOAD.to_bits()),
             rate: AtomicU64::new(f64::MAX.to_bits()),
             stopped: AtomicBool::new(false),
             owed: Mutex::new((0.0, Instant::now())),
@@ -34,8 +39,9 @@ impl Budget {
     }
 
     /// From now on this is the limit of memory, for the next log, and of bytes per second, at once.
-    pub fn set(&self, map_bytes: usize, bytes_per_second: f64) {
+    pub fn set(&self, map_bytes: usize, map_load: f64, bytes_per_second: f64) {
         self.map_bytes.store(map_bytes, Ordering::Relaxed);
+        self.map_load.store(map_load.to_bits(), Ordering::Relaxed);
         self.rate
             .store(bytes_per_second.to_bits(), Ordering::Relaxed);
     }
@@ -51,6 +57,10 @@ impl Budget {
 
     pub fn map_bytes(&self) -> usize {
         self.map_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn map_load(&self) -> f64 {
+        f64::from_bits(self.map_load.load(Ordering::Relaxed))
     }
 
     /// Says that `bytes` were read or written, and waits until that is within the limit. False: give up.
@@ -90,18 +100,18 @@ mod tests {
     #[test]
     fn nothing_is_faster_than_it_may_be() {
         let budget = Budget::of(1);
-        budget.set(7, 1e6);
+        budget.set(7, 0.5, 1e6);
         let begun = Instant::now();
         assert!((0..10).all(|_| budget.spend(20_000)));
         assert!(begun.elapsed() >= Duration::from_millis(190));
-        assert_eq!(budget.map_bytes(), 7);
+        assert_eq!((budget.map_bytes(), budget.map_load()), (7, 0.5));
     }
 
     #[test]
     fn a_new_limit_or_a_stop_is_heard_while_one_waits() {
         for stop in [false, true] {
             let budget = Budget::of(1);
-            budget.set(1, 1.0);
+            budget.set(1, 0.9, 1.0);
             let went_on = std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| budget.spend(1_000_000));
                 std::thread::sleep(Duration::from_millis(10));
@@ -109,7 +119,7 @@ mod tests {
                 if stop {
                     budget.stop();
                 } else {
-                    budget.set(1, f64::MAX);
+                    budget.set(1, 0.9, f64::MAX);
                 }
                 waiting.join().unwrap()
             });

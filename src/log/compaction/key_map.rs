@@ -13,8 +13,6 @@ use crate::base::ids::Offset;
 pub type KeyHash = [u64; 2];
 /// Two halves of the key's hash, and its offset plus one: 0 where nothing is.
 type Slot = [u64; 3];
-/// The part of the slots that may be taken, of 10: Kafka's `log.cleaner.io.buffer.load.factor`.
-const LOAD: usize = 9;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,18 +20,24 @@ pub struct KeyMap {
     hasher: SipHasher13,
     slots: Vec<Slot>,
     len: usize,
+    most: usize,
 }
 
 impl KeyMap {
-    /// Room for as many keys as fit into `bytes`, but for one at least, and for no more than `keys_max`.
-    pub fn new(bytes: usize, keys_max: usize) -> Self {
+    /// Room for as many keys as fit into `bytes`, of which the part `load` may be taken (`log.cleaner.io.buffer.load.factor`),
+    /// but for one at least, and for no more than `keys_max`.
+    pub fn new(bytes: usize, load: f64, keys_max: usize) -> Self {
+        // Some slots are always free, or a search would not end.
+        let load = load.clamp(0.001, 0.999);
         let fits = bytes / size_of::<Slot>();
-        let wanted = keys_max.saturating_add(1).saturating_mul(10) / LOAD + 1;
+        let wanted = (keys_max.saturating_add(1) as f64 / load) as usize;
+        let slots = fits.min(wanted.saturating_add(1)).max(2);
         let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
         Self {
             hasher: SipHasher13::new_with_keys(first, second),
-            slots: vec![[0; 3]; fits.min(wanted).max(2)],
+            slots: vec![[0; 3]; slots],
             len: 0,
+            most: ((slots as f64 * load) as usize).max(1),
         }
     }
 
@@ -55,10 +59,9 @@ impl KeyMap {
     /// False when there is no room, not even for a key that is known: nothing is remembered then.
     pub fn put(&mut self, hash: KeyHash, offset: Offset) -> bool {
         let (place, known) = self.find(hash);
-        let most = (self.slots.len() * LOAD / 10).max(1);
         let slot = &mut self.slots[place];
         let offset = offset as u64 + 1;
-        if self.len >= most {
+        if self.len >= self.most {
             return false;
         }
         if known {
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_newest_offset_of_each_key_is_remembered() {
-        let mut map = KeyMap::new(24 * 1_000, usize::MAX);
+        let mut map = KeyMap::new(24 * 1_000, 0.9, usize::MAX);
         assert!(map.is_empty());
         let keys: Vec<KeyHash> = (0..901_i64).map(|n| map.hash(&n.to_be_bytes())).collect();
         let (more, keys) = keys.split_last().unwrap();
@@ -112,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_map_takes_no_more_than_it_may_or_needs() {
-        assert_eq!(KeyMap::new(1 << 30, 9).slots.len(), 12);
-        let mut map = KeyMap::new(0, usize::MAX);
+        assert_eq!(KeyMap::new(1 << 30, 0.9, 9).slots.len(), 12);
+        let mut map = KeyMap::new(0, 0.9, usize::MAX);
         let [a, b] = [map.hash(b"a"), map.hash(b"b")];
         assert!(map.put(a, 5) && !map.put(b, 6) && !map.put(a, 7));
         assert_eq!((map.get(a), map.get(b)), (Some(5), None));

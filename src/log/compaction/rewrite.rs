@@ -148,7 +148,7 @@ fn build_map(
     budget: &Budget,
 ) -> Result<Option<(KeyMap, Offset)>, StorageError> {
     let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
-    let mut map = KeyMap::new(budget.map_bytes(), keys_max);
+    let mut map = KeyMap::new(budget.map_bytes(), budget.map_load(), keys_max);
     let mut keys: Vec<(KeyHash, Offset)> = Vec::new();
     let mut seen_to = plan.first_dirty;
     for segment in plan
