@@ -421,6 +421,21 @@ pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
     })
 }
 
+/// With this control batch a snapshot of the metadata ends (KIP-630).
+pub const SNAPSHOT_FOOTER: u8 = 4;
+
+/// What kind of control batch a whole one is; `None` if it is none.
+pub fn control_kind(batch: &[u8]) -> Option<u8> {
+    BatchHeader::parse(batch)
+        .ok()
+        .filter(BatchHeader::is_control)?;
+    let record = read_raw(&mut batch.get(HEADER_SIZE..)?).ok()?;
+    match record.key?.get(2..4)? {
+        [0, kind] => Some(*kind),
+        _ => None,
+    }
+}
+
 /// What a control batch says about the end of a transaction; `None` for every other batch.
 pub fn transaction_marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
     if !header.is_control() || !header.has_producer_id() {

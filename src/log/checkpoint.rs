@@ -1,11 +1,12 @@
 //! The small text files next to the logs: version, number of lines, lines. Replaced whole, never in place.
 
 use std::fmt::Write as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use super::disk;
-use super::error::{DiskContext, StorageError, malformed};
+use super::error::{DiskContext, StorageError};
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 
 /// Where a log directory's files keep an offset per partition.
@@ -80,37 +81,75 @@ pub fn write_epochs(
 }
 
 fn read<T>(path: &Path, line: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, StorageError> {
-    let text = match disk::open(path).and_then(io::read_to_string) {
-        Ok(text) => text,
+    let file = match disk::open_small(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).at("read", path),
     };
-    parse(&text, line).map_err(|what| malformed(path, what))
+    let lines = Lines {
+        file: BufReader::new(file),
+        line: Vec::new(),
+    };
+    parse(lines, line).at("read", path)
 }
 
-fn parse<T>(text: &str, line: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, String> {
-    let mut lines = text.lines();
-    match lines.next() {
+fn parse<T>(mut lines: Lines, line: impl Fn(&[&str]) -> Option<T>) -> io::Result<Vec<T>> {
+    match lines.next()? {
         None => return Ok(Vec::new()),
         Some("0") => {}
-        Some(version) => return Err(format!("version '{version}' is unknown")),
+        Some(version) => return wrong(format!("version {version:?} is unknown")),
     }
-    let expected: usize = lines
-        .next()
-        .and_then(|count| count.trim().parse().ok())
-        .ok_or("the second line is not a number of entries")?;
+    let count = lines.next()?.and_then(|count| count.trim().parse().ok());
+    let Some(expected) = count else {
+        return wrong("the second line is not a number of entries");
+    };
     let mut entries = Vec::new();
-    for text in lines.filter(|text| !text.trim().is_empty()) {
+    while let Some(text) = lines.next()? {
+        if text.trim().is_empty() {
+            continue;
+        }
         let fields: Vec<&str> = text.split_whitespace().collect();
-        entries.push(line(&fields).ok_or_else(|| format!("line '{text}' is malformed"))?);
+        match line(&fields) {
+            Some(_) if entries.len() == expected => {
+                return wrong(format!("there are more entries than {expected}"));
+            }
+            Some(entry) => entries.push(entry),
+            None => return wrong(format!("line {text:?} is malformed")),
+        }
     }
-    if entries.len() == expected {
-        Ok(entries)
-    } else {
-        Err(format!(
-            "{} entries where {expected} were announced",
-            entries.len()
-        ))
+    if entries.len() < expected {
+        let what = format!("{} entries where {expected} were announced", entries.len());
+        return wrong(what);
+    }
+    Ok(entries)
+}
+
+fn wrong<T>(what: impl Into<String>) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidData, what.into()))
+}
+
+/// The lines of a file, of which any is as long as it may be.
+struct Lines {
+    file: BufReader<File>,
+    line: Vec<u8>,
+}
+
+/// Twice what the longest name of a topic and two numbers need.
+const LINE_MAX: u64 = 600;
+
+impl Lines {
+    fn next(&mut self) -> io::Result<Option<&str>> {
+        self.line.clear();
+        let read = (&mut self.file)
+            .take(LINE_MAX)
+            .read_until(b'\n', &mut self.line)?;
+        if read as u64 == LINE_MAX {
+            return wrong("it has a line that is longer than any of such a file");
+        }
+        match str::from_utf8(&self.line) {
+            Ok(line) => Ok((read > 0).then(|| line.trim_end_matches(['\r', '\n']))),
+            Err(_) => wrong("it is not text in UTF-8"),
+        }
     }
 }
 

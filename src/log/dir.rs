@@ -8,6 +8,7 @@ use rustix::fs::{Access, FlockOperation};
 use rustix::process::{Flock, FlockType};
 
 use super::checkpoint;
+use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use crate::base::ids::{BrokerId, TopicPartition, Uuid};
 
@@ -15,6 +16,8 @@ pub const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const PARTITION_METADATA: &str = "partition.metadata";
+/// Either file has less than two hundred.
+const TEXT_MAX: u64 = 64 << 10;
 
 /// The identity that a log directory carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ impl MetaProperties {
     /// `None` when the directory was never formatted.
     pub fn read(dir: &Path) -> Result<Option<Self>, StorageError> {
         let path = dir.join(META_PROPERTIES);
-        let text = match fs::read_to_string(&path) {
+        let text = match disk::read_text(&path, TEXT_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).at("read", path),
@@ -49,6 +52,7 @@ impl MetaProperties {
             "0" => (0, "broker.id"),
             "1" => (1, "node.id"),
             other => {
+                let other: String = other.chars().take(20).collect();
                 let what = format!(
                     "its version {other} is unknown: a newer program wrote it; use that one, or another directory"
                 );
@@ -172,7 +176,7 @@ pub fn check_free(dir: &Path) -> Result<(), StorageError> {
 /// The same of other processes than this one, without opening anything for writing.
 pub fn check_unused(dir: &Path) -> Result<(), StorageError> {
     let path = dir.join(LOCK);
-    let file = match File::open(&path) {
+    let file = match disk::open_small(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).at("open", path),
@@ -231,8 +235,8 @@ fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
 /// back with a power cut either: what was written since would be trusted.
 pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
     let path = dir.join(CLEAN_SHUTDOWN);
-    match super::disk::remove_file(&path) {
-        Ok(()) => super::disk::sync_dir(dir).at("sync", dir).map(|()| true),
+    match disk::remove_file(&path) {
+        Ok(()) => disk::sync_dir(dir).at("sync", dir).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).at("remove", path),
     }
@@ -256,7 +260,7 @@ pub fn write_partition_metadata(dir: &Path, topic_id: Uuid) -> Result<(), Storag
 /// The topic id of a partition's directory; `None` when it predates topic ids.
 pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError> {
     let path = dir.join(PARTITION_METADATA);
-    let text = match fs::read_to_string(&path) {
+    let text = match disk::read_text(&path, TEXT_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("read", path),

@@ -6,12 +6,13 @@
 //! (`tests/disk.rs`). In any other build the functions are the calls of the system and nothing else.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 #[cfg(test)]
 use std::panic::Location;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 
 use super::error::Cold;
 use crate::base::file_range::{FileRange, Reach, read_at};
@@ -158,11 +159,45 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// The content of a whole small file.
+/// Opens what should be a small file, and may be anything: a pipe would keep its reader waiting for ever.
+///
+/// Errors: `InvalidData` if it is no file.
 #[cfg_attr(test, track_caller)]
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn open_small(path: &Path) -> io::Result<File> {
     ask(&Step::Read(path))?;
-    fs::read(path)
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+    }
+}
+
+/// The content of a whole small file.
+///
+/// Errors: `InvalidData` if it is no file, or has more than `most` bytes.
+#[cfg_attr(test, track_caller)]
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_small(path)?;
+    let len = file.metadata()?.len();
+    if len > most {
+        let what = format!("it has {len} bytes, more than such a file ever has");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    let mut content = Vec::with_capacity(len as usize);
+    file.take(most).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The same of one that is text.
+#[cfg_attr(test, track_caller)]
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
 }
 
 /// Reads at `position`, within a stretch of the file, until `out` is full or the file ends; gives how much that was.

@@ -105,9 +105,17 @@ impl<T> DiskContext<T> for io::Result<T> {
 
 /// A file whose content breaks its own format.
 pub fn malformed(path: impl Into<PathBuf>, what: impl Into<String>) -> StorageError {
+    let what = match what.into() {
+        // It may repeat what it found, which may be anything.
+        long if long.chars().count() > WHAT_MAX => long.chars().take(WHAT_MAX).collect(),
+        what => what,
+    };
     StorageError {
         doing: "read",
         path: path.into(),
-        source: io::Error::new(io::ErrorKind::InvalidData, what.into()),
+        source: io::Error::new(io::ErrorKind::InvalidData, what),
     }
 }
+
+/// Longer than any sentence of ours with the paths in it.
+const WHAT_MAX: usize = 1_000;

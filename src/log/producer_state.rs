@@ -21,7 +21,7 @@ const SEQUENCE_MASK: i64 = i32::MAX as i64;
 const SEQUENCES_AHEAD: i64 = SEQUENCE_MASK / 2;
 
 const SNAPSHOT_VERSION: i16 = 1;
-const SNAPSHOT_HEADER_SIZE: usize = 10;
+pub const SNAPSHOT_HEADER_SIZE: usize = 10;
 const SNAPSHOT_ENTRY_SIZE: usize = 46;
 
 /// One of the last batches of a producer.
@@ -459,7 +459,7 @@ impl ProducerStates {
         out
     }
 
-    /// Reads a `.snapshot` file; the error says what is wrong with it.
+    /// Reads the content of a `.snapshot` file; the error says what is wrong with it.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Self, &'static str> {
         let (head, entries) = bytes
             .split_first_chunk::<SNAPSHOT_HEADER_SIZE>()
@@ -503,6 +503,12 @@ impl ProducerStates {
         }
         Ok(this)
     }
+}
+
+/// How long a `.snapshot` file is that begins in this way.
+pub fn snapshot_len(head: &[u8]) -> Option<u64> {
+    let count = u32::from_be_bytes(*head.get(6..)?.first_chunk()?);
+    Some(SNAPSHOT_HEADER_SIZE as u64 + u64::from(count) * SNAPSHOT_ENTRY_SIZE as u64)
 }
 
 #[cfg(test)]

@@ -27,11 +27,11 @@ use std::path::Path;
 use super::append::transaction_marker;
 use super::checkpoint;
 use super::disk;
-use super::error::{DiskContext, StorageError};
+use super::error::{DiskContext, StorageError, malformed};
 use super::index::offset::OffsetIndex;
 use super::index::time::TimeIndex;
 use super::leader_epoch::LeaderEpochs;
-use super::producer_state::ProducerStates;
+use super::producer_state::{self, ProducerStates, SNAPSHOT_HEADER_SIZE};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
 use crate::base::file_range::Reach;
@@ -289,10 +289,14 @@ pub fn plan(
             .partition_point(|segment| segment.base_offset < known.recovery_point)
             .saturating_sub(1);
     }
+    let mut reread_from = None;
     for (index, segment) in segments.iter().enumerate().take(plan.reread_from) {
         let has_indexes = [Kind::OffsetIndex, Kind::TimeIndex]
             .iter()
             .all(|kind| files.files.contains_key(&(segment.base_offset, *kind)));
+        if !aborted_plausible(segment, segments.get(index + 1))? {
+            reread_from.get_or_insert(index);
+        }
         let plausible =
             has_indexes && indexes_plausible(&segment.offsets, &segment.times, segment.size)?;
         if segment.size > 0 && !plausible {
@@ -323,6 +327,12 @@ pub fn plan(
             tracing::warn!(path = %segments[index].path().display(), "the stop was not clean here");
             plan.reread_from = index;
         }
+    }
+    if let Some(index) = reread_from {
+        // Only who follows the producers finds aborted transactions.
+        plan.reread_from = index;
+        plan.rebuild.retain(|other| *other < index);
+        plan.end = None;
     }
     Ok(plan)
 }
@@ -374,12 +384,30 @@ pub fn leftovers(dir: &Path) -> Result<Leftovers, StorageError> {
 pub fn list(dir: &Path) -> Result<Vec<String>, StorageError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).at("list", dir)? {
-        if let Ok(name) = entry.at("list", dir)?.file_name().into_string() {
-            names.push(name);
+        let entry = entry.at("list", dir)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if is_of_segment(&name) && !is_file(&entry).at("look at", entry.path())? {
+            let what = "it should be a file of this partition and is none; move it away";
+            return Err(malformed(entry.path(), what));
         }
+        names.push(name);
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// By its name, with or without a further suffix.
+fn is_of_segment(name: &str) -> bool {
+    let digits = name.bytes().take(20);
+    digits.filter(u8::is_ascii_digit).count() == 20
+}
+
+/// Who opens a pipe waits for somebody at its other end. A link may lead to a file.
+fn is_file(entry: &fs::DirEntry) -> io::Result<bool> {
+    let kind = entry.file_type()?;
+    Ok(kind.is_file() || kind.is_symlink() && fs::metadata(entry.path())?.is_file())
 }
 
 /// The offset after the last batch of a data file; `None` when it has none.
@@ -416,6 +444,17 @@ fn indexes_plausible(
 
 /// As far as an index reaches from the first offset of its segment.
 const RELATIVE_MAX: u32 = i32::MAX as u32;
+
+/// Whether the index of aborted transactions looks as if it had been closed, too. Kafka looks at each of its entries.
+fn aborted_plausible(segment: &Segment, next: Option<&Segment>) -> Result<bool, StorageError> {
+    let below = next.map_or(Offset::MAX, |next| next.base_offset);
+    let last = segment.aborted.last()?;
+    Ok(segment.aborted.is_whole()
+        && last.is_none_or(|last| {
+            last.first_offset < last.last_offset
+                && (segment.base_offset..below).contains(&last.last_offset)
+        }))
+}
 
 /// What a scan cut off.
 #[derive(Debug)]
@@ -512,8 +551,7 @@ fn load_producers(
     let mut states = ProducerStates::default();
     for offset in snapshots.iter().rev().filter(|offset| **offset <= log_end) {
         let path = dir.join(file_name(*offset, ".snapshot"));
-        let bytes = disk::read(&path).at("read", &path)?;
-        match ProducerStates::from_snapshot(&bytes) {
+        match read_snapshot(&path)? {
             Ok(loaded) => {
                 states = loaded;
                 from = *offset;
@@ -536,6 +574,29 @@ fn load_producers(
     }
     replay_producers(&mut states, segments, from)?;
     Ok(states)
+}
+
+/// Reads a `.snapshot` file; the inner error says what is wrong with it. Nothing is allocated on the word of a file that is not
+/// as long as it says.
+pub fn read_snapshot(path: &Path) -> Result<Result<ProducerStates, &'static str>, StorageError> {
+    let mut head = [0; SNAPSHOT_HEADER_SIZE];
+    let mut read = || -> io::Result<Result<ProducerStates, &'static str>> {
+        let file = disk::open_small(path)?;
+        let len = file.metadata()?.len();
+        let read = disk::read_through(&file, path, &mut head, 0)?;
+        let expected = producer_state::snapshot_len(&head[..read]);
+        if expected.is_none() {
+            return Ok(Err("it is too short"));
+        }
+        if expected != Some(len) {
+            return Ok(Err("its length does not match its number of entries"));
+        }
+        Ok(ProducerStates::from_snapshot(&disk::read(path, len)?))
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err("it is no file")),
+        read => read.at("read", path),
+    }
 }
 
 /// Applies every batch from `from` on.

@@ -7,6 +7,7 @@ mod disk;
 mod lessons;
 mod mutations;
 mod overflow;
+mod readers;
 mod shared;
 mod starts;
 mod verify;

@@ -127,6 +127,12 @@ pub(super) const STEPS: &[(&str, fn())] = &[
     ),
     ("retention", snapshots_go_with_their_segments),
     ("stop", a_clean_stop_leaves_nothing_to_remove),
+    ("bad snapshot", a_snapshot_that_cannot_be_read_goes),
+    (
+        "an older attempt",
+        what_an_older_attempt_of_the_cleaner_left_is_no_part_of_the_next,
+    ),
+    ("room", a_segment_has_its_room_from_the_beginning),
     (
         "cut entry",
         an_index_that_ends_amidst_an_entry_is_whole_once_closed,
@@ -688,6 +694,48 @@ fn a_clean_stop_leaves_nothing_to_remove() {
     assert_ne!(lesson.names(".deleted"), [""; 0]);
     lesson.log.close().unwrap();
     assert_eq!(lesson.names(".deleted"), [""; 0]);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_goes() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.close().unwrap();
+    let newest = lesson.names(".snapshot").pop().unwrap();
+    assert_eq!(newest, "00000000000000000080.snapshot");
+    fs::write(lesson.dir.join(&newest), "no snapshot").unwrap();
+    lesson.start(true, 80);
+    assert!(!lesson.names(".snapshot").contains(&newest));
+}
+
+#[test]
+fn what_an_older_attempt_of_the_cleaner_left_is_no_part_of_the_next() {
+    let lesson = lesson(LogSettings {
+        cleanup_compact: true,
+        cleanup_delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        ..small()
+    });
+    for n in 0..40 {
+        lesson.put(&format!("key {}", n % 3), "some value");
+    }
+    let left = lesson.dir.join("00000000000000000000.log.cleaned");
+    fs::write(left, [7; 5_000]).unwrap();
+    let compacted = lesson.log.compact(0, &Budget::of(1 << 16), NOW);
+    assert!(compacted.unwrap().is_some());
+    let first = &lesson.names(".log")[0];
+    assert!(lesson.file(first).len() < 1_000);
+}
+
+#[test]
+fn a_segment_has_its_room_from_the_beginning() {
+    let lesson = lesson(LogSettings {
+        preallocate: true,
+        ..small()
+    });
+    fill(&lesson.log);
+    let newest = lesson.names(".log").pop().unwrap();
+    assert_eq!(lesson.file(&newest).len(), 1_000);
 }
 
 #[test]

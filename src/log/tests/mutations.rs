@@ -37,7 +37,7 @@ fn recordings() -> Vec<(String, Vec<u8>)> {
     found
 }
 
-fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
+pub(super) fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
     let mut found = Vec::new();
     let mut scanner = Scanner::open(path, fs::metadata(path).unwrap().len()).unwrap();
     while let Some((span, batch)) = scanner.next(true).unwrap() {
@@ -47,7 +47,7 @@ fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
 }
 
 /// Damages `content`; gives the first byte that is not what it was.
-fn damage(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) -> usize {
+pub(super) fn damage(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) -> usize {
     let at = dice.below(content.len() as u64) as usize;
     let len = dice.below(200) as usize;
     let end = (at + len).min(content.len());
@@ -98,7 +98,7 @@ fn open(dir: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
 }
 
 /// What a reader is given, from the log's start to its end.
-fn everything(log: &PartitionLog) -> Vec<u8> {
+pub(super) fn everything(log: &PartitionLog) -> Vec<u8> {
     let mut content = Vec::new();
     let mut next = log.watermarks().log_start;
     while next < log.log_end() {

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Report, Then};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::log::append::transaction_marker;
+use crate::log::append::{SNAPSHOT_FOOTER, control_kind, transaction_marker};
 use crate::log::checkpoint;
-use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;
 use crate::log::leader_epoch::LeaderEpochs;
@@ -393,8 +392,7 @@ impl<'a> Checked<'a> {
         let mut wanted = true;
         for offset in files.snapshots().into_iter().rev() {
             let path = self.dir.join(file_name(offset, ".snapshot"));
-            let bytes = disk::read(&path).at("read", &path)?;
-            let unusable = match ProducerStates::from_snapshot(&bytes) {
+            let unusable = match recovery::read_snapshot(&path)? {
                 Ok(states) => states
                     .iter()
                     .any(|(_, producer)| {
@@ -444,13 +442,20 @@ impl<'a> Checked<'a> {
                 next: 0,
                 below: None,
             };
-            let mut flaw = None;
+            let (mut flaw, mut last) = (None, None);
             while let Some((span, batch)) = scanner.next(true)? {
                 flaw = flaw.or_else(|| expected.judge(&span, batch.as_ref()));
                 expected.next = span.last_offset + 1;
+                last = batch;
             }
             if let Some(flaw) = flaw.or(scanner.flaw()?) {
                 self.report.fault(&path, flaw.to_string(), then.clone());
+            } else if last.is_none_or(|last| control_kind(&last) != Some(SNAPSHOT_FOOTER)) {
+                self.report.fault(
+                    &path,
+                    "it ends without its footer: it was cut",
+                    then.clone(),
+                );
             }
             then = Then::Stay("a newer one is read");
         }

@@ -2,3 +2,6 @@
 
 pub mod single;
 pub mod upkeep;
+
+#[cfg(test)]
+mod tests;

@@ -13,19 +13,20 @@ use bytes::Bytes;
 
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
-use crate::log::append::{DECOMPRESSED_MAX, Origin};
+use crate::log::append::{DECOMPRESSED_MAX, Origin, SNAPSHOT_FOOTER, control_kind};
 use crate::log::checkpoint;
+use crate::log::disk;
 use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
 use crate::log::manager::METADATA_LOG;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
-use crate::log::recovery::Known;
+use crate::log::recovery::{Known, Scanner};
 use crate::log::settings::LogSettings;
 use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::upkeep::{Snapshot, Upkeep};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
 use crate::wire::batch::builder::BatchBuilder;
-use crate::wire::batch::header::BatchHeader;
+use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::record::{decompressed, records};
 use crate::wire::codec::Writer;
 use crate::wire::message::Message;
@@ -42,7 +43,6 @@ const BATCH_BYTES_MAX: u32 = 8 << 20;
 
 const LEADER_CHANGE: u8 = 2;
 const SNAPSHOT_HEADER: u8 = 3;
-const SNAPSHOT_FOOTER: u8 = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -83,10 +83,10 @@ impl SingleQuorum {
         let snapshot = snapshots(&dir)?.pop();
         if let Some(snapshot) = &snapshot {
             let path = snapshot_path(&dir, snapshot.end, snapshot.epoch);
-            let bytes = Bytes::from(fs::read(&path).at("read", &path)?);
-            fold(&path, &bytes, |record, _| {
+            fold_snapshot(&path, |record, _| {
                 image.apply(record, snapshot.end - 1, &mut delta)
             })?;
+            image.offset = image.offset.max(snapshot.end - 1);
             image.epoch = snapshot.epoch;
         }
         let settings = LogSettings {
@@ -356,7 +356,15 @@ fn load(
 ) -> Result<u64, StorageError> {
     let mut folded = 0;
     let mut pending: Option<Vec<(Record, Offset)>> = None;
-    let mut next = log.watermarks().log_start.max(image.offset + 1);
+    let log_start = log.watermarks().log_start;
+    if log_start > image.offset + 1 {
+        let what = format!(
+            "the metadata log begins at {log_start}, and no snapshot says what was before; take the .checkpoint file \
+             from a copy of this directory"
+        );
+        return Err(malformed(dir, what));
+    }
+    let mut next = image.offset + 1;
     while next < log.log_end() {
         let plan = log
             .read(next, LOAD_BYTES, ReadEnd::LogEnd, true)
@@ -388,7 +396,47 @@ fn load(
         }
         next = read_to;
     }
+    if next < log.log_end() {
+        // What follows would be a cluster without some of its topics.
+        let what = format!(
+            "the metadata log ends at {}, but cannot be read from {next} on; 'monedula verify-log' says where it is damaged",
+            log.log_end()
+        );
+        return Err(malformed(dir, what));
+    }
     Ok(folded)
+}
+
+/// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster
+/// without half of its topics.
+pub(super) fn fold_snapshot(
+    path: &Path,
+    mut apply: impl FnMut(&Record, Offset),
+) -> Result<(), StorageError> {
+    let size = disk::open_small(path)
+        .and_then(|file| file.metadata())
+        .at("read", path)?
+        .len();
+    let mut scanner = Scanner::open(path, size)?;
+    let mut is_whole = false;
+    let mut at = 0;
+    // The formats before never had metadata.
+    while let Some((span, batch)) = scanner.next(true)?
+        && span.magic == MAGIC_V2
+    {
+        let batch = batch.unwrap_or_default();
+        at = span.end();
+        fold(path, &batch, &mut apply)?;
+        is_whole = control_kind(&batch) == Some(SNAPSHOT_FOOTER);
+    }
+    if is_whole && at == size {
+        return Ok(());
+    }
+    let what = format!(
+        "this snapshot of the metadata was cut or damaged: what follows byte {at} of {size} is not the rest of one; take it \
+         from a copy of this directory"
+    );
+    Err(malformed(path, what))
 }
 
 /// Hands every metadata record in `bytes` to `apply`; gives the offset after the last whole batch.

@@ -57,6 +57,14 @@ fn count(size: usize) {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Does `work`; says how much memory this thread had in use for it at once, at most.
+pub fn most_memory<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    TAKEN.set(0);
+    MOST.set(0);
+    let result = work();
+    (result, MOST.get())
+}
+
 /// Decodes, and says what it cost.
 fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
     TAKEN.set(0);
