@@ -17,8 +17,7 @@ use super::boot::listen;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
-use crate::config::tls::of_one_listener;
-use crate::metadata::controller::settings::LISTENER_SETTINGS;
+use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
 use crate::server::connection::Limits;
@@ -42,11 +41,7 @@ impl Wanted {
     /// Takes over what an image says.
     pub fn install(&self, image: &Image) {
         let own = image.overrides(BROKER_RESOURCE, &self.node_id.to_string());
-        let mut over = own.map(|own| (**own).clone()).unwrap_or_default();
-        over.retain(|name, _| {
-            LISTENER_SETTINGS.contains(&name.as_str()) || of_one_listener(name).is_some()
-        });
-        let settings = self.settings.with(&over);
+        let settings = of_listeners(&self.settings, own.map(|own| &**own));
         let listeners = running_listeners(&settings);
         let loaded = listeners.and_then(|listeners| match self.tls.load(&listeners, &settings) {
             Ok(loaded) => Ok((listeners, loaded)),

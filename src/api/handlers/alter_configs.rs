@@ -1,15 +1,17 @@
 //! AlterConfigs (key 33), v0 to v2. KIP-133. What a request does not name goes back to its default.
 
+use super::certificates;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::controller::settings;
+use crate::metadata::image::BROKER_RESOURCE;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_configs::{
-    AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
+    AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 
 pub fn handle(
     context: RequestContext,
-    request: AlterConfigsRequest,
+    mut request: AlterConfigsRequest,
 ) -> Reply<AlterConfigsResponse> {
     Reply::later(async move {
         let failed: Vec<_> = request
@@ -22,6 +24,8 @@ pub fn handle(
                 resource_name: resource.resource_name.clone(),
             })
             .collect();
+        let refused = refused(&context, &mut request).await;
+        let own = request.resources.iter().any(|one| is_own(&context, one));
         let decided = context
             .services
             .controller
@@ -29,9 +33,52 @@ pub fn handle(
                 settings::alter(image, &request, &context)
             })
             .await;
-        decided.unwrap_or_else(|_| AlterConfigsResponse {
+        if own {
+            certificates::refresh(&context.services).await;
+        }
+        let mut answer = decided.unwrap_or_else(|_| AlterConfigsResponse {
             responses: failed,
             ..Default::default()
-        })
+        });
+        answer.responses.extend(refused);
+        answer
     })
+}
+
+fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
+    resource.resource_type == BROKER_RESOURCE
+        && resource.resource_name.parse() == Ok(context.services.node_id)
+}
+
+/// Takes out of a request what would leave a listener without a certificate.
+async fn refused(
+    context: &RequestContext,
+    request: &mut AlterConfigsRequest,
+) -> Vec<AlterConfigsResourceResponse> {
+    let mut refused = Vec::new();
+    let mut kept = Vec::new();
+    for resource in std::mem::take(&mut request.resources) {
+        if !is_own(context, &resource) {
+            kept.push(resource);
+            continue;
+        }
+        let given = resource.configs.iter();
+        let target = given
+            .filter_map(|config| {
+                Some((config.name.to_string(), config.value.as_ref()?.to_string()))
+            })
+            .collect();
+        let after = settings::of_listeners(&context.services.config.settings, Some(&target));
+        match certificates::check(&context.services, after).await {
+            Ok(()) => kept.push(resource),
+            Err(why) => refused.push(AlterConfigsResourceResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                error_message: Some(why.into()),
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name,
+            }),
+        }
+    }
+    request.resources = kept;
+    refused
 }

@@ -1,15 +1,18 @@
 //! IncrementalAlterConfigs (key 44), v0 and v1. KIP-339: set, delete, append to and subtract from lists.
 
+use super::certificates;
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::settings;
+use crate::metadata::controller::{Decision, settings};
+use crate::metadata::image::BROKER_RESOURCE;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::incremental_alter_configs::{
-    AlterConfigsResourceResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
 };
 
 pub fn handle(
     context: RequestContext,
-    request: IncrementalAlterConfigsRequest,
+    mut request: IncrementalAlterConfigsRequest,
 ) -> Reply<IncrementalAlterConfigsResponse> {
     Reply::later(async move {
         let failed: Vec<_> = request
@@ -28,6 +31,8 @@ pub fn handle(
                 .iter()
                 .any(|config| &*config.name == settings::ADVERTISED_LISTENERS)
         });
+        let refused = refused(&context, &mut request).await;
+        let certified = request.resources.iter().any(|one| concerned(&context, one));
         let decided = context
             .services
             .controller
@@ -39,9 +44,65 @@ pub fn handle(
             // Testcontainers' module for Rust waits for these words once it has told the mapped port.
             tracing::info!("Checking need to trigger auto leader balancing: not with one node");
         }
-        decided.unwrap_or_else(|_| IncrementalAlterConfigsResponse {
+        if certified {
+            certificates::refresh(&context.services).await;
+        }
+        let mut answer = decided.unwrap_or_else(|_| IncrementalAlterConfigsResponse {
             responses: failed,
             ..Default::default()
-        })
+        });
+        answer.responses.extend(refused);
+        answer
     })
+}
+
+/// Whether a part of a request is about this broker's certificates or listeners.
+fn concerned(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
+    resource.resource_type == BROKER_RESOURCE
+        && resource.resource_name.parse() == Ok(context.services.node_id)
+        && (resource.configs.iter()).any(|config| settings::concerns_listeners(&config.name))
+}
+
+/// Takes out of a request what would leave a listener without a certificate.
+async fn refused(
+    context: &RequestContext,
+    request: &mut IncrementalAlterConfigsRequest,
+) -> Vec<AlterConfigsResourceResponse> {
+    let mut refused = Vec::new();
+    let mut kept = Vec::new();
+    for resource in std::mem::take(&mut request.resources) {
+        if !concerned(context, &resource) {
+            kept.push(resource);
+            continue;
+        }
+        let asked = resource.clone();
+        let after = context
+            .services
+            .controller
+            .decide(0, move |image, context| Decision {
+                records: Vec::new(),
+                answer: settings::listeners_after(
+                    image,
+                    asked.resource_type,
+                    &asked.resource_name,
+                    &asked.configs,
+                    &context,
+                ),
+            });
+        let Ok(Some(after)) = after.await else {
+            kept.push(resource);
+            continue;
+        };
+        match certificates::check(&context.services, after).await {
+            Ok(()) => kept.push(resource),
+            Err(why) => refused.push(AlterConfigsResourceResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                error_message: Some(why.into()),
+                resource_type: resource.resource_type,
+                resource_name: resource.resource_name,
+            }),
+        }
+    }
+    request.resources = kept;
+    refused
 }

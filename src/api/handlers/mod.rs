@@ -6,6 +6,7 @@ pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+mod certificates;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
-use crate::config::broker::{connections_per_ip, running_listeners};
+use crate::config::broker::{BrokerSettings, connections_per_ip, running_listeners};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
+use crate::config::tls::{STORE_SETTINGS, of_one_listener};
 use crate::config::topic::{self, Overrides};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
@@ -62,6 +63,40 @@ const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 /// With eligible leader replicas every broker must have the same of these.
 const MIN_ISR: &str = "min.insync.replicas";
 const ELR_FEATURE: &str = "eligible.leader.replicas.version";
+
+/// The static settings of a broker with those of its own that decide about its listeners, certificates included.
+pub fn of_listeners(settings: &BrokerSettings, own: Option<&Overrides>) -> BrokerSettings {
+    let over = own.into_iter().flatten();
+    let over = over.filter(|(name, _)| concerns_listeners(name));
+    settings.with(
+        &over
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+/// The settings that may need other certificates than before.
+pub fn concerns_listeners(name: &str) -> bool {
+    match of_one_listener(name) {
+        Some((_, base)) => base.starts_with("ssl."),
+        None => {
+            LISTENER_SETTINGS.contains(&name)
+                || name.starts_with("ssl.") && !STORE_SETTINGS.contains(&name)
+        }
+    }
+}
+
+/// What [`of_listeners`] would be after this part of a request, whose outcome is decided elsewhere.
+pub fn listeners_after(
+    image: &Image,
+    resource_type: i8,
+    name: &str,
+    configs: &[AlterableConfig],
+    context: &Context<'_>,
+) -> Option<BrokerSettings> {
+    let target = changed(image, resource_type, name, configs, context).ok()?;
+    Some(of_listeners(context.settings, Some(&target)))
+}
 
 /// IncrementalAlterConfigs: each resource succeeds or fails as a whole.
 pub fn incremental_alter(
@@ -435,10 +470,22 @@ fn check_values(
                 .iter()
                 .filter(|(key, value)| current.get(*key) != Some(value))
             {
+                let of_one = of_one_listener(key).map(|(_, base)| base);
                 // Kafka keeps settings that it does not know for plug-ins.
-                let Some(setting) = find(BROKER_SETTINGS, key) else {
+                let known = find(BROKER_SETTINGS, of_one.unwrap_or(key));
+                let Some(setting) =
+                    known.filter(|_| of_one.is_none_or(|base| base.starts_with("ssl.")))
+                else {
                     continue;
                 };
+                if of_one.is_none() && STORE_SETTINGS.contains(&setting.name) {
+                    return Err((
+                        ErrorCode::InvalidRequest,
+                        format!(
+                            "These security configs can be dynamically updated only per-listener using the listener prefix: [{key}]"
+                        ),
+                    ));
+                }
                 // Kafka differs: brokers with ZooKeeper changed this one while they ran, 4.x does not. Containers learn
                 // the port that they are mapped to after they have started, and Testcontainers tells them this way.
                 let told_later = key == ADVERTISED_LISTENERS && !name.is_empty();
@@ -469,7 +516,7 @@ fn check_values(
                 .iter()
                 .any(|key| target.get(*key) != current.get(*key))
             {
-                running_listeners(&context.settings.with(target))
+                running_listeners(&of_listeners(context.settings, Some(target)))
                     .map_err(|faults| (ErrorCode::InvalidRequest, faults))?;
             }
             Ok(())

@@ -17,6 +17,11 @@ use rustls::{
 };
 
 use super::*;
+use crate::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use crate::wire::message::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
 
 /// Somebody who signs certificates.
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -589,4 +594,112 @@ async fn a_start_tells_what_is_wrong_with_certificates() {
         assert!(!text.contains("hush"));
         assert!(!Path::new(&data).exists(), "{name}: nothing was touched");
     }
+}
+
+/// Sets a setting of the broker while it runs; gives the error code and what is said of it.
+async fn set(client: &mut Client, name: &str, value: &str) -> (i16, String) {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "1".into(),
+            configs: vec![AlterableConfig {
+                name: name.into(),
+                config_operation: 0,
+                value: Some(value.into()),
+            }],
+        }],
+        validate_only: false,
+    };
+    client.send(&frame(5, 0, &request)).await;
+    let (_, mut body) = client.answer().await;
+    let answer = IncrementalAlterConfigsResponse::read(&mut body, 0).unwrap();
+    let one = &answer.responses[0];
+    let why = one.error_message.as_ref().map(ToString::to_string);
+    (one.error_code, why.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_broker_takes_another_certificate() {
+    const LOCATION: &str = "listener.name.ssl.ssl.keystore.location";
+    let (old, new) = (Scene::new(), Scene::new());
+    let node = old.node(&[]).await;
+    let mut plain = node.connect().await;
+    let version = &rustls::version::TLS13;
+    // Whose certificate a new connection gets.
+    let seen = async || {
+        let got = [&old, &new].map(|scene| outcome(&node, scene.config(version, None)));
+        let [by_old, by_new] = got;
+        (by_old.await.is_ok(), by_new.await.is_ok())
+    };
+    let address = node.broker.addresses()[1];
+    let config = old.config(version, None);
+    let mut earlier = blocking(move || {
+        let mut client = Secured::connect(address, config);
+        assert_eq!(client.ask().unwrap(), 77);
+        client
+    })
+    .await;
+    assert_eq!(seen().await, (true, false));
+
+    let own = Pair::by(&new.authority, params("somebody"));
+    new.write(
+        "somebody.pem",
+        &format!("{}{}", own.key_pem, own.certificate_pem),
+    );
+    let somebody = new.path("somebody.pem");
+    for (name, value, why) in [
+        (LOCATION, "/nowhere", "cannot be read"),
+        (
+            LOCATION,
+            &*somebody,
+            "Keystore DistinguishedName does not match",
+        ),
+        (
+            "ssl.keystore.location",
+            "/x",
+            "only per-listener using the listener prefix",
+        ),
+        (
+            "listener.name.ssl.ssl.keystore.type",
+            "BCFKS",
+            "BCFKS is not supported",
+        ),
+        (
+            "listener.name.ssl.ssl.principal.mapping.rules",
+            "x",
+            "Cannot update these configs dynamically",
+        ),
+    ] {
+        let (code, said) = set(&mut plain, name, value).await;
+        assert!(
+            code == 42 && said.contains(why),
+            "{name}={value}: {code} {said}"
+        );
+    }
+    assert_eq!(seen().await, (true, false));
+
+    assert_eq!(set(&mut plain, LOCATION, &new.path("own.pem")).await.0, 0);
+    assert_eq!(seen().await, (false, true));
+    assert_eq!(blocking(move || earlier.ask()).await.unwrap(), 77);
+    // Another file under the same name is seen when it is set once more.
+    let before = std::fs::read(old.path("own.pem")).unwrap();
+    std::fs::write(new.path("own.pem"), [&before[..], b"\n"].concat()).unwrap();
+    assert_eq!(set(&mut plain, LOCATION, &new.path("own.pem")).await.0, 0);
+    assert_eq!(seen().await, (true, false));
+
+    let hidden = set(&mut plain, "listener.name.ssl.ssl.key.password", "hush").await;
+    assert_eq!(hidden.0, 0);
+    let all = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: "1".into(),
+            configuration_keys: None,
+        }],
+        include_synonyms: true,
+        ..Default::default()
+    };
+    plain.send(&frame(6, 1, &all)).await;
+    let (_, mut body) = plain.answer().await;
+    let told = body.take(body.remaining()).unwrap();
+    assert!(!told.windows(4).any(|four| four == b"hush"));
 }
