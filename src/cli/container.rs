@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::start::{self, Given};
 use crate::config::broker::{ADMIN_LISTENER, check};
+use crate::config::listener::SecurityProtocol;
 use crate::config::parse::properties;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
@@ -14,6 +15,8 @@ use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
 /// A file here is taken instead of settings of our own; variables go over it.
 const MOUNTED: &str = "/mnt/shared/config/server.properties";
 const WRITTEN: &str = "/opt/kafka/config/server.properties";
+/// Where files are that variables name without a folder.
+const SECRETS: &str = "/etc/kafka/secrets";
 const DATA_DIR: &str = "/var/lib/kafka/data";
 /// The first line of settings that came from variables; a file without it is the image's own, or the user's.
 const MARK: &str = "# from the environment, at the start of this container\n";
@@ -70,6 +73,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
     if let [command, path] = arguments
         && command == "configure"
     {
+        if let Err(fault) = secrets(&mut variables, |path| fs::read_to_string(path)) {
+            return failed(&fault);
+        }
         let text = settings("", &variables);
         if let Err(faults) = accepted(&text) {
             return failed(&faults);
@@ -86,6 +92,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
             }
             None => return failed(&format!("{argument}: expected NAME=value")),
         }
+    }
+    if let Err(fault) = secrets(&mut variables, |path| fs::read_to_string(path)) {
+        return failed(&fault);
     }
     let mounted = fs::read_to_string(MOUNTED).unwrap_or_default();
     let text = settings(&mounted, &variables);
@@ -114,6 +123,44 @@ pub fn run(arguments: &[String]) -> ExitCode {
         }
     }
     start::run(Given::Text(WRITTEN, &text), &[], mounted.is_empty(), topics)
+}
+
+/// Stores and passwords that are named by their files in a folder, as with the images of Apache Kafka and Confluent: they
+/// become the settings that they stand for.
+fn secrets(
+    variables: &mut BTreeMap<String, String>,
+    read: impl Fn(&str) -> std::io::Result<String>,
+) -> Result<(), String> {
+    for store in ["KEYSTORE", "TRUSTSTORE"] {
+        if let Some(name) = variables.remove(&format!("KAFKA_SSL_{store}_FILENAME")) {
+            variables.insert(
+                format!("KAFKA_SSL_{store}_LOCATION"),
+                format!("{SECRETS}/{name}"),
+            );
+        }
+    }
+    for (file, password) in [
+        (
+            "KAFKA_SSL_KEYSTORE_CREDENTIALS",
+            "KAFKA_SSL_KEYSTORE_PASSWORD",
+        ),
+        ("KAFKA_SSL_KEY_CREDENTIALS", "KAFKA_SSL_KEY_PASSWORD"),
+        (
+            "KAFKA_SSL_TRUSTSTORE_CREDENTIALS",
+            "KAFKA_SSL_TRUSTSTORE_PASSWORD",
+        ),
+    ] {
+        if let Some(name) = variables.remove(file) {
+            let path = format!("{SECRETS}/{name}");
+            let text =
+                read(&path).map_err(|error| format!("{file}: cannot read {path}: {error}"))?;
+            variables.insert(
+                password.to_owned(),
+                text.trim_end_matches(['\r', '\n']).to_owned(),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Topics as `name:partitions:replicas[:policy]`, with commas between them.
@@ -166,7 +213,10 @@ pub(super) fn own_addresses() -> Vec<String> {
     let Some(checked) = checked else {
         return vec!["localhost:9092".to_owned()];
     };
-    let listeners = checked.config.listeners.into_iter().map(|listener| {
+    // Whoever asks speaks no TLS, so a listener without it goes first, where there is one.
+    let mut listeners = checked.config.listeners;
+    listeners.sort_by_key(|listener| listener.protocol != SecurityProtocol::Plaintext);
+    let listeners = listeners.into_iter().map(|listener| {
         let host = if listener.endpoint.is_wildcard() {
             "localhost"
         } else {
@@ -307,6 +357,38 @@ fn everywhere(advertised: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stores_and_passwords_may_be_files_in_a_folder() {
+        let mut variables: BTreeMap<String, String> = [
+            ("KAFKA_SSL_KEYSTORE_FILENAME", "own.p12"),
+            ("KAFKA_SSL_KEYSTORE_CREDENTIALS", "own.txt"),
+            ("KAFKA_SSL_CLIENT_AUTH", "required"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let read = |path: &str| match path {
+            "/etc/kafka/secrets/own.txt" => Ok("secret\n".to_owned()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        secrets(&mut variables, read).unwrap();
+        let told = settings("", &variables);
+        assert!(
+            told.contains("ssl.keystore.location=/etc/kafka/secrets/own.p12\n"),
+            "{told}"
+        );
+        assert!(told.contains("ssl.keystore.password=secret\n"), "{told}");
+        assert!(
+            !told.contains("filename") && !told.contains("credentials"),
+            "{told}"
+        );
+        variables.insert(
+            "KAFKA_SSL_KEY_CREDENTIALS".to_owned(),
+            "gone.txt".to_owned(),
+        );
+        let fault = secrets(&mut variables, read).unwrap_err();
+        assert!(fault.contains("/etc/kafka/secrets/gone.txt"), "{fault}");
+    }
 
     fn check(mounted: &str, variables: &[(&str, &str)], expected: &str) {
         let variables = variables
