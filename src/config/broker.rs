@@ -487,6 +487,9 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     if let Err(reason) = connections_per_ip(settings.get(overrides).unwrap_or_default()) {
         faults.add(overrides, format_args!("{overrides}: {reason}"));
     }
+    if let Err(reason) = cleaner_buffer(&settings) {
+        faults.add(DEDUPE_BUFFER, reason);
+    }
     let rack = settings.explicit("broker.rack").map(str::to_owned);
     BrokerConfig {
         node_id,
@@ -522,6 +525,24 @@ fn controller_names(settings: &BrokerSettings) -> Vec<String> {
     list(names.unwrap_or_default())
         .map(str::to_ascii_uppercase)
         .collect()
+}
+
+pub const DEDUPE_BUFFER: &str = "log.cleaner.dedupe.buffer.size";
+/// More than this of it each thread must have.
+const DEDUPE_BUFFER_MIN: i64 = 1 << 20;
+
+/// Kafka takes no smaller buffer than one in which compaction gets on.
+///
+/// Errors: what is wrong, with the setting's name.
+pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
+    let threads = settings.long("log.cleaner.threads").max(1);
+    let each = settings.long(DEDUPE_BUFFER) / threads;
+    if each > DEDUPE_BUFFER_MIN || !settings.boolean("log.cleaner.enable") {
+        return Ok(());
+    }
+    Err(format!(
+        "{DEDUPE_BUFFER} must be more than 1 MB for each of log.cleaner.threads"
+    ))
 }
 
 /// Reads `max.connections.per.ip.overrides`: hosts and how many connections each may have.
@@ -778,6 +799,25 @@ mod tests {
             found.iter().any(|fault| fault.starts_with("f:5: ")),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_cleaner_that_would_not_get_on_is_refused() {
+        for (text, refused) in [
+            ("log.cleaner.dedupe.buffer.size=1048576", true),
+            ("log.cleaner.dedupe.buffer.size=1048577", false),
+            (
+                "log.cleaner.dedupe.buffer.size=4000000\nlog.cleaner.threads=4",
+                true,
+            ),
+            (
+                "log.cleaner.dedupe.buffer.size=1\nlog.cleaner.enable=false",
+                false,
+            ),
+        ] {
+            let found = faults(&format!("node.id=1\n{text}"));
+            assert_eq!(!found.is_empty(), refused, "{text}: {found:?}");
+        }
     }
 
     #[test]

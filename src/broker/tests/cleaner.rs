@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::broker::boot::Options;
 use crate::config::broker::standalone;
 use crate::config::parse::Property;
+use crate::wire::error_code::ErrorCode;
 
 const BATCHES: i64 = 4;
 /// Far more keys in each batch than the smallest map takes.
@@ -108,6 +109,16 @@ async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
     let begun = Instant::now();
     let broker = start(&dir, &[(name, &SLOW.to_string())]).await;
     let client = Channel::new(broker.addresses()[0].to_string(), Identity::new("test"));
+    // What the cleaner could not work with is refused, as by Apache Kafka.
+    for (name, value) in [
+        ("log.cleaner.threads", "0"),
+        ("log.cleaner.threads", "3"),
+        ("log.cleaner.dedupe.buffer.size", "1048576"),
+        ("log.cleaner.enable", "false"),
+    ] {
+        let refused = alter(&client, &[(name, Some(value))]).await;
+        assert_eq!(refused, ErrorCode::InvalidRequest.code(), "{name}={value}");
+    }
     assert_eq!(cleaned_until(&dir), None);
     let raised = Instant::now();
     let paid = SLOW * raised.duration_since(begun).as_secs_f64();

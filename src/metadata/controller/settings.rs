@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
-use crate::config::broker::{BrokerSettings, connections_per_ip, running_listeners};
+use crate::config::broker::{
+    BrokerSettings, DEDUPE_BUFFER, cleaner_buffer, connections_per_ip, running_listeners,
+};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
@@ -49,12 +51,13 @@ pub const LISTENER_SETTINGS: [&str; 3] = [
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
 /// Numbers of threads that can change while a broker runs.
-const THREADS: [&str; 5] = [
+const THREADS: [&str; 6] = [
     "num.io.threads",
     "num.network.threads",
     "num.replica.fetchers",
     "num.recovery.threads.per.data.dir",
     "background.threads",
+    "log.cleaner.threads",
 ];
 
 /// What a string of Kafka's protocol may have; a list can grow beyond it piece by piece.
@@ -512,6 +515,23 @@ fn check_values(
                     check_threads(key, value, current, context).map_err(invalid)?;
                 }
             }
+            if [DEDUPE_BUFFER, "log.cleaner.threads"]
+                .iter()
+                .any(|key| target.get(*key) != current.get(*key))
+            {
+                let node = context.node_id.to_string();
+                let other = if name.is_empty() { &*node } else { "" };
+                let none = Overrides::default();
+                let other = image
+                    .overrides(BROKER_RESOURCE, other)
+                    .map_or(&none, |all| all);
+                let (cluster, own) = match name.is_empty() {
+                    true => (target, other),
+                    false => (other, target),
+                };
+                cleaner_buffer(&context.settings.with(cluster).with(own))
+                    .map_err(|why| (ErrorCode::InvalidRequest, why))?;
+            }
             if LISTENER_SETTINGS
                 .iter()
                 .any(|key| target.get(*key) != current.get(*key))
@@ -543,9 +563,9 @@ fn check_threads(
     let now =
         number(current.get(key).map(String::as_str)).or_else(|| number(context.settings.get(key)));
     match (now, number(Some(value))) {
-        (Some(now), Some(wanted)) if wanted < now / 2 || wanted > now * 2 => Err(format!(
-            "{key} can go from {now} to its half or its double, not to {wanted}"
-        )),
+        (Some(now), Some(wanted)) if wanted < 1 || wanted < now / 2 || wanted > now * 2 => Err(
+            format!("{key} can go from {now} to its half or its double, not to {wanted}"),
+        ),
         _ => Ok(()),
     }
 }
