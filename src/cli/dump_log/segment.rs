@@ -21,9 +21,9 @@ use crate::wire::batch::record::{Record, decompressed, records};
 /// What is printed of a data file.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    /// Records too, read so; otherwise batches only.
+    /// Keys and values too, read so.
     pub records: Option<Decoder>,
-    /// Walk through the records even if they are not printed.
+    /// Records too, if need be without keys and values; otherwise batches only.
     pub deep: bool,
     /// Only keys and values.
     pub skip_metadata: bool,
@@ -125,9 +125,6 @@ fn dump_record(
     view: View,
     printer: &mut Printer,
 ) -> Result<(), String> {
-    let Some(decoder) = view.records else {
-        return Ok(());
-    };
     let mut line = Line::inset();
     if !view.skip_metadata {
         let delta = (record.offset - header.base_offset) as i32;
@@ -152,7 +149,7 @@ fn dump_record(
         if !view.skip_metadata {
             line.push("control", Shown::Bare(control(record.key, record.value)?));
         }
-    } else {
+    } else if let Some(decoder) = view.records {
         said(&mut line, decoder, record.key, record.value)?;
     }
     printer.line(&line);
@@ -186,9 +183,9 @@ fn dump_message(
             .with("crc", crc.map_or(0, |crc| u32::from_be_bytes(*crc)))
             .with("isvalid", valid),
     );
-    let Some(decoder) = view.records else {
+    if view.records.is_none() && !view.deep {
         return Ok(());
-    };
+    }
     message?.each_record(DECOMPRESSED_MAX, |record| {
         let mut line = Line::inset();
         if !view.skip_metadata {
@@ -199,8 +196,10 @@ fn dump_message(
                 record.value,
             );
         }
-        said(&mut line, decoder, record.key, record.value)
-            .map_err(|_| BatchError::Message("its key or value is not what it should be"))?;
+        if let Some(decoder) = view.records {
+            said(&mut line, decoder, record.key, record.value)
+                .map_err(|_| BatchError::Message("its key or value is not what it should be"))?;
+        }
         printer.line(&line);
         Ok(())
     })

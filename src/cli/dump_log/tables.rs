@@ -62,19 +62,28 @@ fn is_sane<E: Entry>(
     Ok(None)
 }
 
+/// Leaves out what a broker that allocates its indexes in advance, and was killed or still runs, has behind the entries.
+fn without_zeros<E>(all: &mut Vec<E>, is_zero: impl Fn(&E) -> bool) {
+    let end = all.iter().skip(1).position(is_zero);
+    all.truncate(end.map_or(all.len(), |before| before + 1));
+}
+
 pub fn offset_index(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Failure> {
     let base = base_offset(path)?;
     let rising = |all: &[OffsetEntry]| {
         all.windows(2)
             .all(|pair| pair[0].relative_offset < pair[1].relative_offset)
     };
-    let Some(all) = is_sane(path, options, printer, rising)? else {
-        return Ok(());
-    };
-    if all.is_empty() {
+    if fs::metadata(path)?.len() < OffsetEntry::SIZE as u64 {
         printer.note(&format!("{} is empty.", path.display()));
         return Ok(());
     }
+    let Some(mut all) = is_sane(path, options, printer, rising)? else {
+        return Ok(());
+    };
+    without_zeros(&mut all, |entry| {
+        entry.relative_offset == 0 && entry.position == 0
+    });
     let log = File::open(path.with_extension("log"));
     let mut mismatches = Vec::new();
     for entry in all {
@@ -110,9 +119,12 @@ pub fn time_index(path: &Path, options: &Options, printer: &mut Printer) -> Resu
         all.windows(2)
             .all(|pair| pair[0].timestamp <= pair[1].timestamp)
     };
-    let Some(all) = is_sane(path, options, printer, rising)? else {
+    let Some(mut all) = is_sane(path, options, printer, rising)? else {
         return Ok(());
     };
+    without_zeros(&mut all, |entry| {
+        entry.relative_offset == 0 && entry.timestamp == 0
+    });
     let mut mismatches = Vec::new();
     for pair in all.windows(2) {
         if pair[1].timestamp <= pair[0].timestamp {
