@@ -35,6 +35,8 @@ pub struct Transactional {
     sequences: BTreeMap<(String, i32), i32>,
     /// Of the records, in milliseconds.
     pub timestamp: i64,
+    /// Of the records.
+    pub key: Option<Bytes>,
 }
 
 fn text(text: &str) -> StrBytes {
@@ -73,6 +75,7 @@ impl Transactional {
             epoch: -1,
             sequences: BTreeMap::new(),
             timestamp: 1_700_000_000_000,
+            key: None,
         };
         for (key_type, key) in [(0, "g"), (1, id)] {
             let find = FindCoordinatorRequest::default()
@@ -124,7 +127,7 @@ impl Transactional {
             timestamp: self.timestamp,
         };
         let value = Bytes::from(value.to_owned());
-        let batch = batch.of((0..count).map(|_| (None, value.clone())))?;
+        let batch = batch.of((0..count).map(|_| (self.key.clone(), value.clone())))?;
         let request = request(topic, partition, batch)
             .with_transactional_id(Some(TransactionalId(text(&self.id))));
         let mut offset = -1;

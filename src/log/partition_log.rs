@@ -133,6 +133,8 @@ struct State {
     dir_unsynced: bool,
     /// The file of leader epochs was replaced and may not be durable.
     epochs_unsynced: bool,
+    /// It says more than the log has: the start has moved on.
+    epochs_too_long: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
     /// The newest timestamp of all sealed segments is kept in the segments; of the log, here lies the last roll's jitter.
@@ -170,6 +172,7 @@ impl PartitionLog {
             names_unsynced: true,
             dir_unsynced: !known.clean,
             epochs_unsynced: !known.clean,
+            epochs_too_long: false,
             doomed: Vec::new(),
             jitter_ms,
             settings,
@@ -636,6 +639,7 @@ impl State {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
             checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
             self.epochs_unsynced = true;
+            self.epochs_too_long = false;
         }
         Ok(())
     }
@@ -691,8 +695,12 @@ impl State {
         Ok(())
     }
 
+    fn snapshot_path(&self, offset: Offset) -> PathBuf {
+        self.dir.join(file_name(offset, ".snapshot"))
+    }
+
     fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
-        let path = self.dir.join(file_name(offset, ".snapshot"));
+        let path = self.snapshot_path(offset);
         disk::write(&path, &self.producers.to_snapshot())
             .map(drop)
             .at("write", path)

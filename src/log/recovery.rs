@@ -209,8 +209,10 @@ fn attempt(
         .into_iter()
         .partition(|offset| *offset <= true_below);
     for offset in &stray {
-        cutting.begin()?;
         let path = dir.join(file_name(*offset, ".snapshot"));
+        if *offset > log_end || !says_nothing(&path)? {
+            cutting.begin()?;
+        }
         disk::remove_file(&path).at("remove", path)?;
     }
     if cutting.has_begun() {
@@ -226,7 +228,22 @@ fn attempt(
     cutting.end()?;
     // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
     // power cut undid the removal of its segment by half.
-    snapshots.retain(|offset| *offset >= first_base && *offset <= snapshots_below);
+    snapshots.retain(|offset| *offset >= first_base);
+    // Of those that no segment begins with, left behind by clean stops, only the newest is of any use.
+    let newest = snapshots.last().copied();
+    let begins = |offset| {
+        segments
+            .binary_search_by_key(&offset, |segment| segment.base_offset)
+            .is_ok()
+    };
+    let (mut snapshots, old): (Vec<_>, Vec<_>) = snapshots
+        .into_iter()
+        .partition(|offset| Some(*offset) == newest || begins(*offset));
+    for offset in old {
+        let path = dir.join(file_name(offset, ".snapshot"));
+        disk::remove_file(&path).at("remove", path)?;
+    }
+    snapshots.retain(|offset| *offset <= snapshots_below);
     let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Attempt::Recovered(Box::new(Recovered {
         segments,
@@ -539,6 +556,11 @@ fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
     Ok((end, position))
 }
 
+/// Whether a snapshot of producers has none: it can tell of no batch that was lost.
+fn says_nothing(path: &Path) -> Result<bool, StorageError> {
+    Ok(read_snapshot(path)?.is_ok_and(|states| states.is_empty()))
+}
+
 /// Producers from the newest good snapshot at or below the end, and what was appended after it.
 fn load_producers(
     dir: &Path,
@@ -563,16 +585,7 @@ fn load_producers(
             }
         }
     }
-    if let Some((active, closed)) = segments.split_last_mut()
-        && active.base_offset > from
-    {
-        replay_producers(&mut states, closed, from)?;
-        // The next start need not go back as far as this one.
-        from = active.base_offset;
-        let path = dir.join(file_name(from, ".snapshot"));
-        disk::write(&path, &states.to_snapshot()).at("write", &path)?;
-    }
-    replay_producers(&mut states, segments, from)?;
+    replay_producers(&mut states, segments, from, Some(dir))?;
     Ok(states)
 }
 
@@ -599,16 +612,21 @@ pub fn read_snapshot(path: &Path) -> Result<Result<ProducerStates, &'static str>
     }
 }
 
-/// Applies every batch from `from` on.
+/// Applies every batch from `from` on. In `dir` it leaves a snapshot for each segment that begins on the way, as rolling did.
 pub fn replay_producers(
     states: &mut ProducerStates,
     segments: &mut [Segment],
     from: Offset,
+    dir: Option<&Path>,
 ) -> Result<(), StorageError> {
     let first = segments
         .partition_point(|segment| segment.base_offset <= from)
         .saturating_sub(1);
     for segment in &mut segments[first..] {
+        if let Some(dir) = dir.filter(|_| segment.base_offset > from) {
+            let path = dir.join(file_name(segment.base_offset, ".snapshot"));
+            disk::write(&path, &states.to_snapshot()).at("write", &path)?;
+        }
         let mut next = if segment.size > 0 {
             segment.locate(from, Reach::Disk)?
         } else {

@@ -169,9 +169,9 @@ impl State {
             let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
             drop(disk::remove_file(&snapshot));
         }
-        // Only in memory: a file with earlier starts says nothing wrong, and the next start of the node cuts it (Kafka's too).
-        // A hundred logs that are emptied at once would write and rename a hundred files.
-        self.epochs.truncate_start(log_start);
+        // Only in memory: a file with earlier starts says nothing wrong, and the next stop or start of the node cuts it
+        // (Kafka's too). A hundred logs that are emptied at once would write and rename a hundred files.
+        self.epochs_too_long |= self.epochs.truncate_start(log_start);
         Ok(())
     }
 
@@ -290,6 +290,9 @@ impl State {
             }
         }
         doomed.retain(|path| path.exists());
+        for base in &replaced[1..] {
+            drop(disk::remove_file(&self.snapshot_path(*base)));
+        }
         sync()?;
         for path in &swaps {
             rename(path, ".swap", "")?;

@@ -129,6 +129,7 @@ impl State {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
             checkpoint::write_epochs(&path, self.epochs.entries(), true)?;
             self.epochs_unsynced = false;
+            self.epochs_too_long = false;
             self.names_unsynced = false;
         }
         self.sync_names()?;
@@ -164,8 +165,16 @@ impl State {
             self.sync()?;
         }
         self.recovery_point = end;
-        let snapshot = self.dir.join(file_name(end, ".snapshot"));
-        if !self.producers.is_empty() || end > self.log_start && !snapshot.exists() {
+        if self.epochs_too_long {
+            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
+            checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
+            self.epochs_too_long = false;
+        }
+        let holds_records = self
+            .segments
+            .first()
+            .is_some_and(|first| first.base_offset < end);
+        if (holds_records || !self.producers.is_empty()) && !self.snapshot_path(end).exists() {
             self.write_producer_snapshot(end)?;
         }
         for (_, paths) in std::mem::take(&mut self.doomed) {

@@ -277,10 +277,8 @@ impl State {
         }
         let epochs = self.dir.join(checkpoint::LEADER_EPOCHS);
         checkpoint::write_epochs(&epochs, source.epochs.entries(), false)?;
-        if !source.producers.is_empty() {
-            let path = self.dir.join(file_name(self.log_end, ".snapshot"));
-            disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
-        }
+        let path = self.snapshot_path(self.log_end);
+        disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
         self.names_unsynced = true;
         self.flush(now)
     }

@@ -50,7 +50,7 @@ impl State {
             )?;
         }
         let mut producers = ProducerStates::default();
-        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start)?;
+        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start, None)?;
         producers.on_high_watermark(self.high_watermark);
         self.producers = producers;
         Ok(())

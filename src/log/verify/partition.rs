@@ -125,7 +125,7 @@ impl<'a> Checked<'a> {
         let log_end = log_end.max(log_start);
         self.check_epochs(log_start, log_end);
         let below = recovery::snapshots_below(&segments, plan.reread_from, clean);
-        self.check_snapshots(&files, below, log_end)?;
+        self.check_snapshots(&files, &bases, below, log_end)?;
         if self.metadata {
             self.check_metadata_snapshots()?;
         }
@@ -386,6 +386,7 @@ impl<'a> Checked<'a> {
     fn check_snapshots(
         &mut self,
         files: &Leftovers,
+        bases: &[Offset],
         below: Offset,
         log_end: Offset,
     ) -> Result<(), StorageError> {
@@ -416,7 +417,10 @@ impl<'a> Checked<'a> {
             }
             match unusable {
                 Some(what) if wanted && what != "it tells of batches above its offset" => {
-                    self.report.fault(path, what, Then::Remove);
+                    // What stands in it is found again by who reads the log from the next older one on.
+                    let again = bases.contains(&offset) && Some(&offset) != bases.first();
+                    let then = if again { Then::Rebuild } else { Then::Remove };
+                    self.report.fault(path, what, then);
                 }
                 Some(what) => self
                     .report
