@@ -209,6 +209,37 @@ impl Broker {
         Ok((answer.error_code, answer.offset, answer.timestamp))
     }
 
+    /// What ListOffsets answers in every version that both have to each time that means something else. Times that a broker
+    /// gave are left out.
+    pub fn special_offsets(&mut self, topic: &str) -> Result<Vec<String>> {
+        let mut answers = Vec::new();
+        for version in 1..=11 {
+            for timestamp in -7..=0 {
+                let request = ListOffsetsRequest {
+                    replica_id: -1,
+                    topics: vec![ListOffsetsTopic {
+                        name: topic.into(),
+                        partitions: vec![ListOffsetsPartition {
+                            timestamp,
+                            ..Default::default()
+                        }],
+                    }],
+                    ..Default::default()
+                };
+                let answer = self.ask(&request, version)?;
+                let answer = &answer.topics[0].partitions[0];
+                answers.push(format!(
+                    "v{version} {timestamp}: error {} offset {} epoch {} with a time: {}",
+                    answer.error_code,
+                    answer.offset,
+                    answer.leader_epoch,
+                    answer.timestamp >= 0
+                ));
+            }
+        }
+        Ok(answers)
+    }
+
     pub fn records(&mut self, topic: &str, from: i64, end: i64) -> Result<Vec<Record>> {
         let (mut found, mut next) = (Vec::new(), from);
         while next < end {

@@ -138,6 +138,13 @@ fn logs_roll_age_and_are_compacted_as_apache_kafkas_are() -> Result<()> {
     compare(&mut ours, &mut theirs, "running", &mut wrong);
     for scene in chosen(TALES) {
         settled(scene, &mut ours, &mut theirs)?;
+        let (own, other) = (
+            ours.special_offsets(scene.name)?,
+            theirs.special_offsets(scene.name)?,
+        );
+        for (own, other) in own.iter().zip(&other).filter(|(own, other)| own != other) {
+            wrong.push(format!("{}: ours {own}, theirs {other}", scene.name));
+        }
     }
     let same_files = |when: &str, ours: &Path, theirs: &Path, wrong: &mut Vec<String>| {
         let read = |data| files::read(data, &SCENES_WITHOUT_BYTES, REWRITTEN);

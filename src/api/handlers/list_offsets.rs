@@ -10,6 +10,7 @@ use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::log::error::StorageError;
+use crate::log::partition_log::FoundOffset;
 use crate::replica::partition::Partition;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_offsets::{
@@ -141,30 +142,34 @@ fn find(
     if context.api_version == 0 {
         return Ok(old_style(partition, asked, context.now));
     }
-    let (offset, timestamp) = match asked.timestamp {
-        LATEST => (end, -1),
-        EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1),
-        LATEST_TIERED => (-1, -1),
-        EARLIEST_PENDING_UPLOAD => (-1, -1),
+    // Of a record its batch tells the epoch, also where the log begins behind it.
+    let told = |found: FoundOffset| (found.offset, found.timestamp, found.leader_epoch);
+    let (offset, timestamp, epoch) = match asked.timestamp {
+        LATEST => (end, -1, -1),
+        EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1, -1),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => (-1, -1, -1),
         NEWEST => {
             let found = partition.log.find_newest(reach).map_err(storage)?;
             found
                 .filter(|found| found.offset < end)
-                .map_or((-1, -1), |found| (found.offset, found.timestamp))
+                .map_or((-1, -1, -1), told)
         }
         timestamp => {
             let found = partition
                 .log
                 .find_timestamp(timestamp, end, reach)
                 .map_err(storage)?;
-            found.map_or((-1, -1), |found| (found.offset, found.timestamp))
+            found.map_or((-1, -1, -1), told)
         }
     };
     Ok(ListOffsetsPartitionResponse {
         partition_index: asked.partition_index,
         offset,
         timestamp,
-        leader_epoch: epoch_at(partition, asked.timestamp, offset),
+        leader_epoch: match epoch {
+            -1 => epoch_at(partition, asked.timestamp, offset),
+            told => told,
+        },
         ..Default::default()
     })
 }
