@@ -155,8 +155,8 @@ pub const SCENES: &[Scene] = &[
         settings: &[
             ("cleanup.policy", "compact"),
             ("segment.ms", "10000"),
+            // Without delete.retention.ms: what goes would depend on how many passes each makes meanwhile.
             ("min.cleanable.dirty.ratio", "0.01"),
-            ("delete.retention.ms", "0"),
         ],
         tell: |broker, now| {
             let topic = "compacted";
