@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use compat_tests::chance::{Chance, from_environment, seed};
 use compat_tests::node::{Node, binary};
 use compat_tests::programs::{eventually, run};
@@ -35,6 +35,8 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(600);
 
 /// Per key the numbers of the records that were produced, in order.
 type Produced = HashMap<String, Vec<u64>>;
+/// The timestamp of each record, by its number, when it was seen first.
+type Times = HashMap<u64, i64>;
 
 #[test]
 #[ignore = "needs kcat"]
@@ -51,7 +53,7 @@ fn no_key_is_lost_when_the_process_is_killed_during_compaction() -> Result<()> {
 
 fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
     let mut produced = Produced::new();
-    let mut number = 0;
+    let (mut number, mut times) = (0, Times::new());
     let mut struck = BTreeMap::new();
     let rounds = from_environment("COMPACTION_ROUNDS").unwrap_or(ROUNDS);
     for round in 0..rounds {
@@ -63,7 +65,7 @@ fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
             produced.entry(key).or_default().push(number);
         }
         let address = node.address();
-        let producer = thread::spawn(move || produce(&address, &input));
+        let producer = thread::spawn(move || produce(&address, &input, round));
         let place = chance.one_of(&[None, Some(".cleaned"), Some(".cleaned"), Some(".swap")]);
         let met = wait_for(&partition_dir(node), place, chance);
         node.kill()?;
@@ -74,7 +76,8 @@ fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
         producer
             .join()
             .map_err(|_| anyhow::anyhow!("the producer panicked"))??;
-        check(node, &produced).with_context(|| format!("round {round}, killed at {met:?}"))?;
+        check(node, &produced, &mut times)
+            .with_context(|| format!("round {round}, killed at {met:?}"))?;
     }
     let (records, mut kept) = (number, 0);
     // The cleaner may have been killed in the last round too.
@@ -98,9 +101,10 @@ fn partition_dir(node: &Node) -> PathBuf {
 }
 
 /// Everything is acknowledged by all replicas when this returns, whatever happened to the broker meanwhile.
-fn produce(address: &str, input: &str) -> Result<()> {
+fn produce(address: &str, input: &str, round: u64) -> Result<()> {
     let mut command = Command::new("kcat");
     command.args(["-P", "-E", "-b", address, "-t", TOPIC, "-p", "0", "-K:"]);
+    command.args(["-H", &format!("round={round}")]);
     for setting in [
         "acks=all",
         "enable.idempotence=true",
@@ -136,8 +140,16 @@ fn wait_for(dir: &Path, kind: Option<&'static str>, chance: &mut Chance) -> Opti
     None
 }
 
-/// Offset, key and number of every record.
-fn consume(node: &Node) -> Result<Vec<(u64, String, u64)>> {
+/// A record as a consumer sees it.
+struct Found {
+    offset: u64,
+    timestamp: i64,
+    headers: String,
+    key: String,
+    number: u64,
+}
+
+fn consume(node: &Node) -> Result<Vec<Found>> {
     let read = node.kcat(
         &[
             "-C",
@@ -148,7 +160,7 @@ fn consume(node: &Node) -> Result<Vec<(u64, String, u64)>> {
             "-e",
             "-q",
             "-f",
-            "%o %k %s\n",
+            "%o %T %h %k %s\n",
         ],
         "",
     )?;
@@ -156,21 +168,47 @@ fn consume(node: &Node) -> Result<Vec<(u64, String, u64)>> {
     let mut found = Vec::new();
     for line in read.stdout.lines() {
         let mut fields = line.split(' ');
-        let (Some(offset), Some(key), Some(value)) = (fields.next(), fields.next(), fields.next())
-        else {
-            bail!("what is this: {line}");
+        let mut field = || {
+            fields
+                .next()
+                .with_context(|| format!("what is this: {line}"))
         };
+        let (offset, timestamp, headers) = (field()?, field()?, field()?);
+        let (key, value) = (field()?, field()?);
         let (number, padding) = value.split_once('-').context("no number")?;
         ensure!(padding.len() == PADDING, "a value was cut: {line}");
-        found.push((offset.parse()?, key.to_owned(), number.parse()?));
+        found.push(Found {
+            offset: offset.parse()?,
+            timestamp: timestamp.parse()?,
+            headers: headers.to_owned(),
+            key: key.to_owned(),
+            number: number.parse()?,
+        });
     }
     Ok(found)
 }
 
-fn check(node: &Node, produced: &Produced) -> Result<()> {
+fn check(node: &Node, produced: &Produced, times: &mut Times) -> Result<()> {
     let mut last: HashMap<String, u64> = HashMap::new();
     let mut before = None;
-    for (offset, key, number) in consume(node)? {
+    for found in consume(node)? {
+        let Found {
+            offset,
+            timestamp,
+            headers,
+            key,
+            number,
+        } = found;
+        let round = (number - 1) / RECORDS as u64;
+        ensure!(
+            headers == format!("round={round}"),
+            "{number} at {offset} has the headers {headers:?}"
+        );
+        let first = *times.entry(number).or_insert(timestamp);
+        ensure!(
+            timestamp == first && timestamp > 0,
+            "{number} at {offset} has the timestamp {timestamp}, and had {first}"
+        );
         ensure!(before < Some(offset), "offset {offset} after {before:?}");
         before = Some(offset);
         let known = produced.get(&key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use compat_tests::apache::{PRESENT, SETTINGS, java};
@@ -348,23 +348,42 @@ impl Broker {
         Ok(self.ask(&request, 2)?.results[0].partitions[0].error_code)
     }
 
-    /// Every file in the directories, with its bytes.
-    pub fn contents(&self, dirs: impl IntoIterator<Item = usize>) -> BTreeMap<PathBuf, Vec<u8>> {
+    /// Everything in the directories and they themselves: when it was last changed, and the bytes of a file.
+    pub fn contents(&self, dirs: impl IntoIterator<Item = usize>) -> BTreeMap<PathBuf, Content> {
         let mut all = BTreeMap::new();
         let mut left: Vec<PathBuf> = dirs.into_iter().map(|index| self.dir(index)).collect();
         while let Some(path) = left.pop() {
+            let changed = fs::symlink_metadata(&path).and_then(|facts| facts.modified());
+            let mut bytes = Vec::new();
             match fs::read_dir(&path) {
                 Ok(entries) => left.extend(entries.flatten().map(|entry| entry.path())),
-                Err(_) => drop(all.insert(path.clone(), fs::read(&path).unwrap_or_default())),
+                Err(_) => bytes = fs::read(&path).unwrap_or_default(),
             }
+            all.insert(path, (changed.ok(), bytes));
         }
         all
     }
 }
 
+/// When a file or directory was last changed, and what is in it.
+pub type Content = (Option<SystemTime>, Vec<u8>);
+
+/// The timestamp of a record with this value, and what its header says.
+pub fn around(value: &[u8]) -> (i64, [u8; 8]) {
+    let sum = value
+        .iter()
+        .fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte));
+    (
+        1_700_000_000_000 + (sum % 1_000_000) as i64,
+        sum.to_be_bytes(),
+    )
+}
+
 fn record(topic: &str, index: i32, value: &[u8]) -> ProduceRequest {
+    let (timestamp, header) = around(value);
+    let headers = [(&b"around"[..], Some(&header[..]))];
     let mut batch = BatchBuilder::default();
-    batch.push(1_700_000_000_000, None, Some(value));
+    batch.push_with_headers(0, timestamp, None, Some(value), headers.into_iter());
     ProduceRequest {
         acks: -1,
         timeout_ms: 10_000,

@@ -333,6 +333,28 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
         for index in 0..DIRS {
             std::os::unix::fs::symlink(broker.dir(index), second.dir(index))?;
         }
+        // But for what its holder itself writes from time to time.
+        let quiet = |broker: &Broker| {
+            let mut all = broker.contents(0..DIRS);
+            all.retain(|path, _| {
+                let path = path.to_string_lossy();
+                ![
+                    "checkpoint",
+                    "__cluster_metadata-0",
+                    "/d0",
+                    "/d1",
+                    "/d2",
+                    ".tmp",
+                ]
+                .iter()
+                .any(|end| path.ends_with(end))
+                    && !path.contains("__cluster_metadata-0/")
+            });
+            all
+        };
+        broker.create("t", 6)?;
+        let before = quiet(&broker);
+        ensure!(before.len() > 20, "only {before:?}");
         let Start::Ended(said) = second.try_start()? else {
             anyhow::bail!("{other:?} started in directories of {holder:?}");
         };
@@ -340,6 +362,7 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
         let told = said.contains(".lock") && said.contains("another process");
         ensure!(told || other == Kind::Apache, "{said}");
         ensure!(second.ended()?.flatten() == Some(1));
+        ensure!(quiet(&broker) == before, "{other:?} changed something");
         broker.stop()?;
     }
     Ok(())
@@ -416,7 +439,7 @@ impl Drop for Small {
     }
 }
 
-/// Offset and value of every record of a partition.
+/// Offset and value of every record of a partition; timestamp and header must be those of the value.
 fn records(broker: &mut Broker, topic: &str, index: i32) -> Result<BTreeMap<i64, Vec<u8>>> {
     let mut found = BTreeMap::new();
     let (_, end) = broker.end(topic, index)?;
@@ -434,6 +457,15 @@ fn records(broker: &mut Broker, topic: &str, index: i32) -> Result<BTreeMap<i64,
             for record in monedula::wire::batch::record::records(&header, &body) {
                 let record = record?;
                 let value = record.value.unwrap_or_default().to_vec();
+                let (timestamp, header) = broker::around(&value);
+                let headers: Vec<_> = record.headers().collect();
+                ensure!(
+                    record.timestamp == timestamp
+                        && headers == [(&b"around"[..], Some(&header[..]))],
+                    "{topic}-{index}: the record at {} has {} and {headers:?}",
+                    record.offset,
+                    record.timestamp
+                );
                 if record.offset >= next {
                     ensure!(
                         found.insert(record.offset, value).is_none(),
@@ -611,7 +643,10 @@ fn replicas_that_move_under_load_survive_kill_9() -> Result<()> {
         broker.kill()?;
         stop.store(true, Ordering::Relaxed);
         for producer in producers {
-            drop(producer.join());
+            // Each ends with its connection, or has seen what must not be.
+            if let Ok(Err(error)) = producer.join() {
+                ensure!(!error.to_string().contains("offset"), "{error}");
+            }
         }
         broker.start()?;
         for (index, expected) in (0..).zip(&*acknowledged.lock()) {
@@ -651,7 +686,11 @@ fn produce_until(
         number += 1;
         let (error, offset) = client.produce("t", index, &value)?;
         ensure!(error == 0, "an error under load: {error}");
-        acknowledged.lock()[index as usize].insert(offset, value);
+        let mut acknowledged = acknowledged.lock();
+        let mine = &mut acknowledged[index as usize];
+        let after = mine.last_key_value().is_none_or(|(last, _)| *last < offset);
+        ensure!(after, "offset {offset} was given before");
+        mine.insert(offset, value);
     }
     Ok(())
 }
