@@ -23,7 +23,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
 use crate::config::broker::{BrokerSettings, Listener};
@@ -342,23 +345,20 @@ fn certified(store: KeyStore, provider: &CryptoProvider) -> Result<Vec<Arc<Certi
         let Some(own) = chain.first() else {
             return Err("there is a private key in it, but no certificate".to_owned());
         };
-        let (_, certificate) = X509Certificate::from_der(own)
-            .map_err(|error| format!("its certificate cannot be read: {error}"))?;
-        let public = certificate.public_key();
-        let completed = KeyEntry::completed(&key, &public.subject_public_key.data);
+        let unreadable = |error| format!("its certificate cannot be read: {error}");
+        let certificate = Certificate::from_der(own).map_err(unreadable)?;
+        let public = certificate.tbs_certificate().subject_public_key_info();
+        let completed = KeyEntry::completed(&key, public.subject_public_key.raw_bytes());
+        let public = public.to_der().map_err(unreadable)?;
         let key = provider
             .key_provider
             .load_private_key(completed.unwrap_or(key))
             .map_err(|_| {
                 "its private key is not its certificate's, or cannot be used: RSA from 2048 bits on, EC P-256 and P-384, and Ed25519 can"
             })?;
-        if key
-            .public_key()
-            .is_some_and(|of_key| *of_key != *public.raw)
-        {
+        if key.public_key().is_some_and(|of_key| *of_key != *public) {
             return Err("its private key does not belong to its certificate".to_owned());
         }
-        drop(certificate);
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     };
     store.keys.into_iter().map(one).collect()
@@ -388,20 +388,17 @@ fn roots(store: KeyStore) -> Result<Trusted, String> {
 }
 
 fn identity(own: &CertificateDer<'_>) -> Option<Identity> {
-    let (_, certificate) = X509Certificate::from_der(own).ok()?;
-    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let certificate = Certificate::from_der(own).ok()?;
+    let certificate = certificate.tbs_certificate();
+    let alternatives = certificate.get_extension::<SubjectAltName>();
+    let alternatives = alternatives.ok().flatten().map(|(_, names)| names.0);
+    let text = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => name.to_string(),
+        other => format!("{other:?}"),
+    };
     Some(Identity {
         subject: certificate.subject().to_string(),
-        alternatives: alternatives
-            .map(|names| {
-                names
-                    .value
-                    .general_names
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect()
-            })
-            .unwrap_or_default(),
+        alternatives: alternatives.iter().flatten().map(text).collect(),
     })
 }
 
