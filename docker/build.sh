@@ -12,9 +12,11 @@ tags=("$@"); [ ${#tags[@]} -gt 0 ] || tags=(monedula:0.1.0 monedula:8.1.0 monedu
 work=$(mktemp -d "${TMPDIR:-/tmp}/monedula-image.XXXXXX"); trap 'rm -rf "$work"' EXIT
 
 binary=${MONEDULA_BINARY:-}
+# Functions that are the same become one; Rust's linker on this kind of machine can, that of others may not.
+small=; [ "$(uname -m)" != x86_64 ] || small="-C link-arg=-Wl,--icf=all"
 if [ -z "$binary" ]; then
   target="$(uname -m)-unknown-linux-gnu"
-  RUSTFLAGS="-C target-feature=+crt-static" cargo build --manifest-path "$root/Cargo.toml" --release --target "$target" --target-dir "$root/target/image"
+  RUSTFLAGS="$(cat "$here/rustflags") $small" cargo build --manifest-path "$root/Cargo.toml" --release --target "$target" --target-dir "$root/target/image"
   binary=$root/target/image/$target/release/monedula
 fi
 
