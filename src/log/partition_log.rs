@@ -129,6 +129,8 @@ struct State {
     last_flush: Timestamp,
     /// Files were made whose names are not durable yet.
     names_unsynced: bool,
+    /// With them the log start may go back: the name of the segment that begins with it, or the removal of those before.
+    start_unsynced: bool,
     /// Nor may that of the directory itself be.
     dir_unsynced: bool,
     /// The file of leader epochs was replaced and may not be durable.
@@ -170,6 +172,7 @@ impl PartitionLog {
             recovery_point: found.recovery_point,
             last_flush: now,
             names_unsynced: true,
+            start_unsynced: !known.clean,
             dir_unsynced: !known.clean,
             epochs_unsynced: !known.clean,
             epochs_too_long: false,
@@ -258,14 +261,13 @@ impl PartitionLog {
         self.state.lock().recovery_point
     }
 
-    /// The log start if it lies inside of the first segment: only then a checkpoint must remember it.
+    /// The log start if a checkpoint must remember it: it lies inside of the first segment, or a power cut could still bring
+    /// back segments before it, or take the one that it begins.
     pub fn log_start_to_remember(&self) -> Option<Offset> {
         let state = self.state.lock();
-        state
-            .segments
-            .first()
-            .filter(|first| first.base_offset < state.log_start)
-            .map(|_| state.log_start)
+        let first = state.segments.first()?.base_offset;
+        let named = first >= state.log_start && (state.log_start == 0 || !state.start_unsynced);
+        (!named).then_some(state.log_start)
     }
 
     pub fn segment_count(&self) -> usize {

@@ -165,7 +165,7 @@ impl State {
             tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
             self.doomed.push((now, paths));
             // If it came back with a torn end, recovery would take everything behind it for lost.
-            self.names_unsynced = true;
+            (self.names_unsynced, self.start_unsynced) = (true, true);
             let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
             drop(disk::remove_file(&snapshot));
         }

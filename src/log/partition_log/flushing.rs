@@ -147,6 +147,7 @@ impl State {
             disk::sync_dir(parent).at("sync", parent)?;
             self.dir_unsynced = false;
         }
+        self.start_unsynced = false;
         Ok(())
     }
 
@@ -163,6 +164,9 @@ impl State {
                 active.close()?;
             }
             self.sync()?;
+        }
+        if self.start_unsynced {
+            self.sync_names()?;
         }
         self.recovery_point = end;
         if self.epochs_too_long {

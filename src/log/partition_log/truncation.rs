@@ -36,7 +36,7 @@ impl State {
             active.sync()?;
         }
         self.remove_snapshots_above(offset)?;
-        self.names_unsynced = true;
+        (self.names_unsynced, self.start_unsynced) = (true, true);
         self.sync_names()?;
         cutting.end()?;
         self.log_end = offset;

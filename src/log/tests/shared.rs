@@ -694,6 +694,30 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
 }
 
+/// Seed 2044: the checkpoint relied on the name of a segment, and the power cut brought back those before it.
+#[test]
+fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = LyingDisk::over(dir.path(), 1);
+    disk::watch(Some(Box::new(disk.clone())));
+    let logs = load(dir.path()).unwrap();
+    let log = made(&logs, 1);
+    for _ in 0..40 {
+        append(&log, 0, &["some", "records"]);
+    }
+    log.flush(NOW).unwrap();
+    let starts = log.segment_starts(NOW);
+    let (start, _) = starts[starts.len() - 2];
+    assert!(start > 0);
+    log.advance_start(start, NOW).unwrap();
+    logs.write_checkpoints();
+    disk::watch(None);
+    drop((logs, log));
+    disk.cut_keeping(dir.path(), |_| false);
+    let logs = load(dir.path()).unwrap();
+    assert_eq!(made(&logs, 1).watermarks().log_start, start);
+}
+
 /// What is appended behind the cut would have been trusted as far as what was cut off.
 #[test]
 fn a_log_that_is_found_shorter_is_trusted_no_further_than_that() {
