@@ -16,13 +16,13 @@ use super::StartError;
 use super::boot::listen;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
-use crate::config::broker::{BrokerSettings, Listener, running_listeners};
+use crate::config::broker::{BrokerSettings, Listener};
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
 use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
-use crate::transport::tls::{TlsListeners, in_one_line};
+use crate::transport::tls::TlsListeners;
 
 /// How long the connections of a closed listener live on: one of them may be that of whoever closed it, whose answer is
 /// still on its way.
@@ -42,12 +42,7 @@ impl Wanted {
     pub fn install(&self, image: &Image) {
         let own = image.overrides(BROKER_RESOURCE, &self.node_id.to_string());
         let settings = of_listeners(&self.settings, own.map(|own| &**own));
-        let listeners = running_listeners(&settings);
-        let loaded = listeners.and_then(|listeners| match self.tls.load(&listeners, &settings) {
-            Ok(loaded) => Ok((listeners, loaded)),
-            Err(faults) => Err(in_one_line(faults)),
-        });
-        match loaded {
+        match self.tls.prepare(&settings) {
             Ok((listeners, loaded)) => {
                 self.tls.install(loaded);
                 self.listeners.send_if_modified(|current| {

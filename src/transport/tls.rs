@@ -29,7 +29,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
-use crate::config::broker::{BrokerSettings, Listener};
+use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
 
@@ -116,6 +116,18 @@ impl TlsListeners {
         }
     }
 
+    /// The listeners of a running broker with these settings, and what those of protocol SSL need.
+    ///
+    /// Errors: every mistake, in one line. Reads files, as [`Self::load`] does.
+    pub fn prepare(&self, settings: &BrokerSettings) -> Result<(Vec<Listener>, Loaded), String> {
+        let listeners = running_listeners(settings)?;
+        let loaded = self.load(&listeners, settings).map_err(|faults| {
+            let texts: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
+            texts.join("; ")
+        })?;
+        Ok((listeners, loaded))
+    }
+
     /// Whether a running broker may change to `next`: with `ssl.allow.dn.changes` and `ssl.allow.san.changes` unset, clients
     /// must find the names that they know. Kafka's `SslFactory.CertificateEntries`.
     pub fn check_successor(&self, next: &Loaded, settings: &BrokerSettings) -> Result<(), String> {
@@ -146,12 +158,6 @@ impl TlsListeners {
         }
         Ok(())
     }
-}
-
-/// All mistakes as one text.
-pub fn in_one_line(faults: Vec<TlsFault>) -> String {
-    let texts: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
-    texts.join("; ")
 }
 
 fn load(settings: TlsSettings) -> Result<LoadedListener, Vec<TlsFault>> {

@@ -55,30 +55,30 @@ async fn refused(
     context: &RequestContext,
     request: &mut AlterConfigsRequest,
 ) -> Vec<AlterConfigsResourceResponse> {
-    let mut refused = Vec::new();
-    let mut kept = Vec::new();
-    for resource in std::mem::take(&mut request.resources) {
-        if !is_own(context, &resource) {
-            kept.push(resource);
-            continue;
-        }
+    let after = |resource: &AlterConfigsResource| {
         let given = resource.configs.iter();
         let target = given
             .filter_map(|config| {
                 Some((config.name.to_string(), config.value.as_ref()?.to_string()))
             })
             .collect();
-        let after = settings::of_listeners(&context.services.config.settings, Some(&target));
-        match certificates::check(&context.services, after).await {
-            Ok(()) => kept.push(resource),
-            Err(why) => refused.push(AlterConfigsResourceResponse {
-                error_code: ErrorCode::InvalidRequest.code(),
-                error_message: Some(why.into()),
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name,
-            }),
-        }
-    }
+        settings::of_listeners(&context.services.config.settings, Some(&target))
+    };
+    let asked = std::mem::take(&mut request.resources)
+        .into_iter()
+        .map(|resource| {
+            let after = is_own(context, &resource).then(|| after(&resource));
+            (resource, after)
+        });
+    let (kept, refused) = certificates::sift(&context.services, asked.collect()).await;
     request.resources = kept;
+    let refused = refused.into_iter();
     refused
+        .map(|(resource, why)| AlterConfigsResourceResponse {
+            error_code: ErrorCode::InvalidRequest.code(),
+            error_message: Some(why.into()),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        })
+        .collect()
 }

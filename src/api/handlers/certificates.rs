@@ -4,25 +4,40 @@
 use std::sync::Arc;
 
 use crate::api::services::Services;
-use crate::config::broker::{BrokerSettings, running_listeners};
+use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::image::BROKER_RESOURCE;
-use crate::transport::tls::in_one_line;
 
 /// Whether the broker could run with these settings.
 ///
 /// Errors: why not, for whoever wants them.
-pub(super) async fn check(
-    services: &Arc<Services>,
-    settings: BrokerSettings,
-) -> Result<(), String> {
+async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(), String> {
     let tls = Arc::clone(&services.tls);
     let checked = services.disk.run(move || {
-        let listeners = running_listeners(&settings)?;
-        let loaded = tls.load(&listeners, &settings).map_err(in_one_line)?;
+        let (_, loaded) = tls.prepare(&settings)?;
         tls.check_successor(&loaded, &settings)
     });
     checked.await.unwrap_or(Ok(()))
+}
+
+/// Parts of a request with what would become of the listeners' settings, where they touch them: those that may be done, and
+/// those that would leave a listener without a certificate, with the reason.
+pub(super) async fn sift<R>(
+    services: &Arc<Services>,
+    asked: Vec<(R, Option<BrokerSettings>)>,
+) -> (Vec<R>, Vec<(R, String)>) {
+    let (mut kept, mut refused) = (Vec::new(), Vec::new());
+    for (resource, after) in asked {
+        let checked = match after {
+            Some(after) => check(services, after).await,
+            None => Ok(()),
+        };
+        match checked {
+            Ok(()) => kept.push(resource),
+            Err(why) => refused.push((resource, why)),
+        }
+    }
+    (kept, refused)
 }
 
 /// Takes over files that have changed under their names.
@@ -32,8 +47,7 @@ pub(super) async fn refresh(services: &Arc<Services>) {
     let settings = of_listeners(&services.config.settings, own.map(|own| &**own));
     let tls = Arc::clone(&services.tls);
     let read = services.disk.run(move || {
-        let listeners = running_listeners(&settings)?;
-        tls.install(tls.load(&listeners, &settings).map_err(in_one_line)?);
+        tls.install(tls.prepare(&settings)?.1);
         Ok::<_, String>(())
     });
     if let Some(Err(faults)) = read.await {

@@ -2,6 +2,7 @@
 
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
+use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::{Decision, settings};
 use crate::metadata::image::BROKER_RESOURCE;
 use crate::wire::error_code::ErrorCode;
@@ -68,41 +69,44 @@ async fn refused(
     context: &RequestContext,
     request: &mut IncrementalAlterConfigsRequest,
 ) -> Vec<AlterConfigsResourceResponse> {
-    let mut refused = Vec::new();
-    let mut kept = Vec::new();
+    let mut asked = Vec::new();
     for resource in std::mem::take(&mut request.resources) {
-        if !concerned(context, &resource) {
-            kept.push(resource);
-            continue;
-        }
-        let asked = resource.clone();
-        let after = context
-            .services
-            .controller
-            .decide(0, move |image, context| Decision {
-                records: Vec::new(),
-                answer: settings::listeners_after(
-                    image,
-                    asked.resource_type,
-                    &asked.resource_name,
-                    &asked.configs,
-                    &context,
-                ),
-            });
-        let Ok(Some(after)) = after.await else {
-            kept.push(resource);
-            continue;
+        let after = match concerned(context, &resource) {
+            true => listeners_after(context, resource.clone()).await,
+            false => None,
         };
-        match certificates::check(&context.services, after).await {
-            Ok(()) => kept.push(resource),
-            Err(why) => refused.push(AlterConfigsResourceResponse {
-                error_code: ErrorCode::InvalidRequest.code(),
-                error_message: Some(why.into()),
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name,
-            }),
-        }
+        asked.push((resource, after));
     }
+    let (kept, refused) = certificates::sift(&context.services, asked).await;
     request.resources = kept;
+    let refused = refused.into_iter();
     refused
+        .map(|(resource, why)| AlterConfigsResourceResponse {
+            error_code: ErrorCode::InvalidRequest.code(),
+            error_message: Some(why.into()),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        })
+        .collect()
+}
+
+/// The settings of the listeners with this part of a request; `None` where that is refused for another reason.
+async fn listeners_after(
+    context: &RequestContext,
+    asked: AlterConfigsResource,
+) -> Option<BrokerSettings> {
+    let after = context
+        .services
+        .controller
+        .decide(0, move |image, context| Decision {
+            records: Vec::new(),
+            answer: settings::listeners_after(
+                image,
+                asked.resource_type,
+                &asked.resource_name,
+                &asked.configs,
+                &context,
+            ),
+        });
+    after.await.ok().flatten()
 }
