@@ -546,9 +546,7 @@ impl State {
     }
 
     fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
-        for segment in &mut self.segments {
-            segment.release_file();
-        }
+        self.release_files(0);
         disk::rename(&self.dir, to).at("rename", &self.dir)?;
         self.dir = to.to_owned();
         self.gone = true;
@@ -708,8 +706,9 @@ impl State {
             .at("write", path)
     }
 
-    fn release_old_files(&mut self) {
-        let keep_from = self.segments.len().saturating_sub(OPEN_OLD_SEGMENTS + 1);
+    /// Closes the files of all but the last `keep` segments.
+    fn release_files(&mut self, keep: usize) {
+        let keep_from = self.segments.len().saturating_sub(keep);
         for segment in &mut self.segments[..keep_from] {
             segment.release_file();
         }

@@ -102,7 +102,7 @@ impl PartitionLog {
 
 impl State {
     fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        self.release_old_files();
+        self.release_files(OPEN_OLD_SEGMENTS + 1);
         if !self.settings.cleanup_delete {
             return self.drop_segments_before_start(now);
         }

@@ -33,9 +33,7 @@ impl PartitionLog {
 
     /// Closes the files that stay open between their uses: others need the descriptors.
     pub fn release_files(&self) {
-        for segment in &mut self.state.lock().segments {
-            segment.release_file();
-        }
+        self.state.lock().release_files(0);
     }
 
     /// Closes the log so that it opens without recovery.
