@@ -78,45 +78,20 @@ impl Node {
     /// Starts a node with empty data.
     pub fn start() -> Result<Self> {
         let own = tempfile::tempdir()?;
-        let mut node = Self {
-            child: None,
-            port: free_port()?,
-            dir: own.path().join("data"),
-            settings: None,
-            descriptors: None,
-            own: Some(own),
-        };
-        node.resume()?;
-        Ok(node)
+        let dir = own.path().join("data");
+        Self::first(free_port()?, &dir, Some(own), None, None)
     }
 
     /// Starts a node with empty data that may have no more than so many descriptors.
     pub fn with_descriptors(most: usize) -> Result<Self> {
         let own = tempfile::tempdir()?;
-        let mut node = Self {
-            child: None,
-            port: free_port()?,
-            dir: own.path().join("data"),
-            settings: None,
-            descriptors: Some(most),
-            own: Some(own),
-        };
-        node.resume()?;
-        Ok(node)
+        let dir = own.path().join("data");
+        Self::first(free_port()?, &dir, Some(own), None, Some(most))
     }
 
     /// Starts a node on data that is there.
     pub fn on(dir: &Path) -> Result<Self> {
-        let mut node = Self {
-            child: None,
-            port: free_port()?,
-            dir: dir.to_owned(),
-            settings: None,
-            descriptors: None,
-            own: None,
-        };
-        node.resume()?;
-        Ok(node)
+        Self::first(free_port()?, dir, None, None, None)
     }
 
     /// Starts a node with the lines of a `server.properties`, in which `{port}` is its port and `{dir}` its data.
@@ -128,13 +103,23 @@ impl Node {
             .replace("{port}", &port.to_string())
             .replace("{dir}", &dir.display().to_string());
         std::fs::write(&file, settings)?;
+        Self::first(port, &dir, Some(own), Some(file), None)
+    }
+
+    fn first(
+        port: u16,
+        dir: &Path,
+        own: Option<tempfile::TempDir>,
+        settings: Option<PathBuf>,
+        descriptors: Option<usize>,
+    ) -> Result<Self> {
         let mut node = Self {
             child: None,
             port,
-            dir,
-            settings: Some(file),
-            descriptors: None,
-            own: Some(own),
+            dir: dir.to_owned(),
+            settings,
+            descriptors,
+            own,
         };
         node.resume()?;
         Ok(node)

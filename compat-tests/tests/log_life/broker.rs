@@ -29,13 +29,20 @@ use monedula::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use monedula::wire::message::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic,
 };
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use super::scenes::Scene;
 
 pub const SOON: Duration = Duration::from_secs(60);
+pub const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
 pub const KEY: &[u8] = b"key";
 /// The kind of resource, and the operation, in requests that change settings.
 const TOPIC: i8 = 2;
@@ -191,8 +198,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Error, offset and time.
-    pub fn offset(&mut self, topic: &str, timestamp: i64) -> Result<(i16, i64, i64)> {
+    fn list_offsets(
+        &mut self,
+        topic: &str,
+        timestamp: i64,
+        version: i16,
+    ) -> Result<ListOffsetsPartitionResponse> {
         let request = ListOffsetsRequest {
             replica_id: -1,
             topics: vec![ListOffsetsTopic {
@@ -204,8 +215,13 @@ impl Broker {
             }],
             ..Default::default()
         };
-        let answer = self.ask(&request, 7)?;
-        let answer = &answer.topics[0].partitions[0];
+        let mut answer = self.ask(&request, version)?;
+        Ok(answer.topics.remove(0).partitions.remove(0))
+    }
+
+    /// Error, offset and time.
+    pub fn offset(&mut self, topic: &str, timestamp: i64) -> Result<(i16, i64, i64)> {
+        let answer = self.list_offsets(topic, timestamp, 7)?;
         Ok((answer.error_code, answer.offset, answer.timestamp))
     }
 
@@ -215,19 +231,7 @@ impl Broker {
         let mut answers = Vec::new();
         for version in 1..=11 {
             for timestamp in -7..=0 {
-                let request = ListOffsetsRequest {
-                    replica_id: -1,
-                    topics: vec![ListOffsetsTopic {
-                        name: topic.into(),
-                        partitions: vec![ListOffsetsPartition {
-                            timestamp,
-                            ..Default::default()
-                        }],
-                    }],
-                    ..Default::default()
-                };
-                let answer = self.ask(&request, version)?;
-                let answer = &answer.topics[0].partitions[0];
+                let answer = self.list_offsets(topic, timestamp, version)?;
                 answers.push(format!(
                     "v{version} {timestamp}: error {} offset {} epoch {} with a time: {}",
                     answer.error_code,

@@ -24,18 +24,13 @@ use monedula::wire::batch::header::BatchHeader;
 use monedula::wire::batch::legacy::{self, SetBuilder};
 use monedula::wire::batch::record::{decompressed, records};
 
+use super::broker::CODECS;
+
 const NOW: i64 = 1_700_000_000_000;
 const RETENTION: i64 = 100_000;
 const SEGMENT: u32 = 2_500;
 const CASES: u64 = 30;
 const LIMIT: usize = 1 << 24;
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
 
 /// One pass of a cleaner.
 #[derive(Clone, Copy)]

@@ -9,18 +9,11 @@ use compat_tests::transactional::Transactional;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 
-use super::broker::{Broker, KEY, batch};
+use super::broker::{Broker, CODECS, KEY, batch};
 use super::files::CHOSEN;
 use super::scenes::{DAY, Scene};
 
 const KILOBYTES: &[u8] = &[b'w'; 200_000];
-const CODECS: [Compression; 5] = [
-    Compression::None,
-    Compression::Gzip,
-    Compression::Snappy,
-    Compression::Lz4,
-    Compression::Zstd,
-];
 /// What the broker stamps before and after has different times.
 const TICK: Duration = Duration::from_millis(3);
 const LONG: i32 = 600_000;
