@@ -2,12 +2,28 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 use super::file_range::{FileRange, Reach};
 
 /// How often something is looked for in the page cache before it is read from wherever it is.
 const LOOKS_MAX: usize = 8;
+
+/// Does `work`, which waits for a disk, on this thread; another takes over whatever else this one serves. For what hardly
+/// anybody asks for, amidst something that would have to become asynchronous for everybody: what else the same task does
+/// waits too.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an append waits for a disk with flush.messages only"
+)]
+pub fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
 
 /// See the module. Blocking threads of the runtime, of which so many may wait at once.
 #[derive(Clone, Debug)]

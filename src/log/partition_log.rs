@@ -34,6 +34,7 @@ use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name};
 use super::settings::LogSettings;
+use crate::base::disk_pool::aside;
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
@@ -109,6 +110,8 @@ pub struct PartitionLog {
     /// Not set while the log is from before topics had ids.
     topic_id: OnceLock<Uuid>,
     state: Mutex<State>,
+    /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
+    flushing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -188,6 +191,7 @@ impl PartitionLog {
             partition,
             topic_id: known_id,
             state: Mutex::new(state),
+            flushing: Mutex::default(),
         })
     }
 
@@ -314,13 +318,7 @@ impl PartitionLog {
             Origin::Internal | Origin::Marker(_) => append::validate_internal(records)?,
         };
         let mut state = self.state.lock();
-        if state.gone {
-            return Err(AppendError::refused(
-                ErrorCode::NotLeaderOrFollower,
-                "the log was deleted",
-            ));
-        }
-        state.check_health()?;
+        state.check_there()?;
         if let Some(duplicate) = state.check_producer(&valid, origin)? {
             return Ok(duplicate);
         }
@@ -395,15 +393,12 @@ impl PartitionLog {
     /// Moves the high watermark; it never goes back and never beyond the end.
     pub fn set_high_watermark(&self, offset: Offset) -> Watermarks {
         let mut state = self.state.lock();
-        let offset = offset.min(state.log_end);
-        if offset > state.high_watermark {
-            state.high_watermark = offset;
-            state.producers.on_high_watermark(offset);
-        }
+        state.raise_high_watermark(offset);
         state.watermarks()
     }
 
-    /// Appends, and takes the end as the high watermark at once: for a partition with a single replica.
+    /// Appends, and takes the end as the high watermark at once: for a partition with a single replica. Where
+    /// `flush.messages` says so the records are on disk before anybody sees them.
     pub fn append_alone(
         &self,
         records: &Bytes,
@@ -412,7 +407,14 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Appended, AppendError> {
         let appended = self.append_as_leader(records, leader_epoch, origin, now)?;
-        self.set_high_watermark(appended.log_end);
+        let mut state = self.state.lock();
+        if state.has_unflushed_messages() {
+            drop(state);
+            aside(|| self.flush_up_to(appended.log_end, now))?;
+            state = self.state.lock();
+        }
+        state.raise_high_watermark(appended.log_end);
+        drop(state);
         Ok(appended)
     }
 
@@ -519,6 +521,17 @@ impl PartitionLog {
 }
 
 impl State {
+    /// For those who should look for the partition again where the log is deleted.
+    fn check_there(&self) -> Result<(), AppendError> {
+        if self.gone {
+            return Err(AppendError::refused(
+                ErrorCode::NotLeaderOrFollower,
+                "the log was deleted",
+            ));
+        }
+        Ok(self.check_health()?)
+    }
+
     fn check_health(&self) -> Result<(), StorageError> {
         if self.gone {
             return Err(malformed(&self.dir, "the log was deleted"));
@@ -542,6 +555,14 @@ impl State {
             last_stable: unstable.min(self.high_watermark).max(self.log_start),
             high_watermark: self.high_watermark,
             log_end: self.log_end,
+        }
+    }
+
+    fn raise_high_watermark(&mut self, offset: Offset) {
+        let offset = offset.min(self.log_end);
+        if offset > self.high_watermark {
+            self.high_watermark = offset;
+            self.producers.on_high_watermark(offset);
         }
     }
 

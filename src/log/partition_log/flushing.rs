@@ -14,7 +14,7 @@ impl PartitionLog {
         state.recovery_point < state.log_end
             && (rolled
                 || now.saturating_sub(state.last_flush) >= state.settings.flush_ms
-                || state.log_end - state.recovery_point >= state.settings.flush_messages)
+                || state.has_unflushed_messages())
     }
 
     /// Makes everything appended so far durable and moves the recovery point.
@@ -29,6 +29,32 @@ impl PartitionLog {
         state.check_health()?;
         let flushed = state.flush(now);
         state.watch(flushed)
+    }
+
+    /// Makes everything below `end` durable before it is acknowledged, as `flush.messages` demands. Readers and whoever
+    /// appends meanwhile need not wait for the disk, and of several who wait the next one syncs for all.
+    pub(super) fn flush_up_to(&self, end: Offset, now: Timestamp) -> Result<(), AppendError> {
+        let _turn = self.flushing.lock();
+        loop {
+            let mut state = self.state.lock();
+            state.check_there()?;
+            if state.recovery_point >= end {
+                return Ok(());
+            }
+            let (dir, reached) = (state.dir.clone(), state.log_end);
+            let Some((file, path)) = state.lone_unsynced_file()? else {
+                let flushed = state.flush(now);
+                return Ok(state.watch(flushed)?);
+            };
+            drop(state);
+            self.watch(disk::sync(&file, &path).at("sync", path))?;
+            let mut state = self.state.lock();
+            // It may have moved to another disk.
+            if state.dir == dir {
+                state.recovery_point = state.recovery_point.max(reached);
+                state.last_flush = now;
+            }
+        }
     }
 
     /// Closes the files that stay open between their uses: others need the descriptors.
@@ -77,6 +103,32 @@ struct SealedFile {
 }
 
 impl State {
+    /// Whether more is not on disk than `flush.messages` lets go unflushed.
+    pub(super) fn has_unflushed_messages(&self) -> bool {
+        self.log_end - self.recovery_point >= self.settings.flush_messages
+    }
+
+    /// The data file of the active segment, if a flush would have nothing else to sync.
+    fn lone_unsynced_file(&mut self) -> Result<Option<(Arc<File>, PathBuf)>, StorageError> {
+        let more = self.names_unsynced
+            || self.dir_unsynced
+            || self.epochs_unsynced
+            || self.first_unsynced() + 1 < self.segments.len();
+        match self.segments.last_mut() {
+            Some(active) if !more => Ok(Some((active.file()?, active.path().to_owned()))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The first segment of which something may not be on disk.
+    fn first_unsynced(&self) -> usize {
+        // One that ends at the recovery point may have got its last index entries since.
+        let recovery_point = self.recovery_point;
+        self.segments
+            .partition_point(|segment| segment.base_offset < recovery_point)
+            .saturating_sub(1)
+    }
+
     /// The sealed segment in which `offset` lies.
     fn sealed_at(&mut self, offset: Offset) -> Result<Option<SealedFile>, StorageError> {
         let behind = self
@@ -106,11 +158,7 @@ impl State {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         let end = self.log_end;
-        let recovery_point = self.recovery_point;
-        let first = self
-            .segments
-            .partition_point(|segment| segment.base_offset < recovery_point)
-            .saturating_sub(1);
+        let first = self.first_unsynced();
         let sealed = self.segments.len().saturating_sub(1);
         for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
             segment.sync()?;

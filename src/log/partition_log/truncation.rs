@@ -5,6 +5,7 @@ use super::*;
 impl PartitionLog {
     /// Cuts the log at `offset`.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
+        let _turn = self.flushing.lock();
         let mut state = self.state.lock();
         state.check_health()?;
         let cut = state.truncate_to(offset);

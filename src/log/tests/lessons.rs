@@ -151,6 +151,43 @@ fn what_was_flushed_keeps_its_names() {
     assert_eq!(all(&lesson.log), expected(40));
 }
 
+/// Apache Kafka flushes amidst an append, before anybody hears of it.
+#[test]
+fn what_is_acknowledged_is_on_disk_where_messages_are_counted() {
+    for (flush_messages, records, kept) in [(1, 1, 1), (1, 45, 45), (3, 7, 6), (i64::MAX, 7, 0)] {
+        let settings = LogSettings {
+            flush_messages,
+            ..small()
+        };
+        let mut lesson = lesson(settings);
+        for sequence in 0..records {
+            lesson.send(7, sequence, false);
+        }
+        assert_eq!(lesson.log.watermarks().high_watermark, i64::from(records));
+        assert_eq!(lesson.log.recovery_point(), kept);
+        lesson.power_cut(kept, NOTHING);
+        assert_eq!(lesson.log.log_end(), kept, "each {flush_messages}");
+    }
+}
+
+/// The first time it was sent may still wait for the disk.
+#[test]
+fn what_is_acknowledged_a_second_time_is_on_disk_too() {
+    let settings = LogSettings {
+        flush_messages: 1,
+        ..small()
+    };
+    let mut lesson = lesson(settings);
+    let mut builder = BatchBuilder::default().producer(7, 0, 0);
+    builder.push(NOW, Some(b"k"), Some(b"v"));
+    let log = &lesson.log;
+    log.append_as_leader(&builder.build(), 0, Origin::Client, NOW)
+        .unwrap();
+    assert!(lesson.send(7, 0, false).duplicate);
+    lesson.power_cut(1, NOTHING);
+    assert_eq!(lesson.log.log_end(), 1);
+}
+
 #[test]
 fn a_clean_stop_leaves_rolled_segments_on_disk() {
     let mut lesson = lesson(small());
