@@ -36,8 +36,11 @@ impl LeaderEpochs {
         {
             return false;
         }
-        self.entries
-            .retain(|&(other, at)| other < epoch && at < start);
+        // Not one look at each: a file may list a hundred thousand.
+        let kept = self
+            .entries
+            .partition_point(|&(other, at)| other < epoch && at < start);
+        self.entries.truncate(kept);
         self.entries.push((epoch, start));
         true
     }
@@ -102,6 +105,19 @@ mod tests {
         assert_eq!(epochs.end_of(1, 99), Some((1, 10)));
         assert_eq!(epochs.epoch_of(9), None);
         assert_eq!(epochs.epoch_of(20), Some(4));
+    }
+
+    #[test]
+    fn many_are_taken_in_at_once() {
+        let many = |count: i32| (0..count).map(|epoch| (epoch, i64::from(epoch) * 3));
+        let epochs = LeaderEpochs::from_entries(many(200_000));
+        assert_eq!(epochs.entries().len(), 200_000);
+        let mut again = epochs.clone();
+        assert!(again.assign(150_000, 30));
+        assert_eq!(
+            again.entries(),
+            [&epochs.entries()[..10], &[(150_000, 30)]].concat()
+        );
     }
 
     #[test]
