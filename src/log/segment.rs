@@ -501,11 +501,34 @@ impl Segment {
                 .truncate_where(|entry| entry.last_offset < offset)?;
         }
         self.recent.clear();
-        self.newest = None;
         if position == 0 {
             self.first_timestamp = None;
         }
         self.bytes_since_index = 0;
+        if self
+            .newest
+            .is_none_or(|(_, last_offset)| last_offset >= offset)
+        {
+            self.find_newest()?;
+        }
+        Ok(())
+    }
+
+    /// Looks for the newest timestamp behind the last entry of the time index, too.
+    fn find_newest(&mut self) -> Result<(), StorageError> {
+        self.newest = None;
+        let known = self.newest_timestamp()?;
+        let from = known.map_or(self.base_offset, |(_, last_offset)| last_offset);
+        let mut position = self.position_before(from, Reach::Disk)?;
+        while let Some(span) = self.span_at(position, Reach::Disk)? {
+            if self
+                .newest
+                .is_none_or(|(newest, _)| span.max_timestamp > newest)
+            {
+                self.newest = Some((span.max_timestamp, span.last_offset));
+            }
+            position = span.end();
+        }
         Ok(())
     }
 

@@ -241,6 +241,8 @@ fn a_torn_zeroed_or_flipped_tail_is_cut_to_whole_batches() {
         let log = reopen(dir.path(), small(), false, 0);
         let kept = if fault == "zeroed" { 40 } else { 39 };
         assert_eq!(all(&log), expected(kept), "{fault}");
+        let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
+        assert_eq!(newest.timestamp, 491 + kept * 10, "{fault}");
         assert_eq!(append(&log, 9_000, &["x"]).first_offset, kept * 2);
     }
 }
@@ -262,6 +264,81 @@ fn times_are_found_across_segments() {
     assert_eq!(find(10_000), None);
     let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (79, 891));
+}
+
+#[test]
+fn a_time_is_looked_for_where_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    let log = drop_and_reopen(log);
+    let found = log.find_timestamp(880, Offset::MAX, Reach::Disk).unwrap();
+    assert_eq!(found.unwrap().offset, 76);
+    assert_eq!(open_files(&log), 1, "of {}", log.segment_count());
+}
+
+fn drop_and_reopen(log: PartitionLog) -> PartitionLog {
+    log.close().unwrap();
+    let (dir, end) = (log.dir(), log.log_end());
+    drop(log);
+    reopen(&dir, small(), true, end)
+}
+
+/// Those of a segment were read as a whole for each fetch: a hundred megabytes where it holds millions.
+#[test]
+fn aborted_transactions_are_found_among_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = LogSettings {
+        segment_bytes: 80_000,
+        ..small()
+    };
+    let log = create(dir.path(), settings);
+    let (mut all, mut open) = (Vec::new(), None);
+    for n in 0..1_500_i64 {
+        // One transaction is open all the time, and ends now and then.
+        let long = n % 700 == 0;
+        if long && let Some(first) = open.take() {
+            let marker = transactional(&log, 2, None);
+            all.push((first, marker));
+        }
+        if long {
+            open = Some(transactional(&log, 2, Some((n / 700) as i32)));
+        }
+        let first = transactional(&log, 1, Some(n as i32));
+        all.push((first, transactional(&log, 1, None)));
+    }
+    all.push((open.unwrap(), transactional(&log, 2, None)));
+    assert!(log.segment_count() > 2);
+    for from in (0..log.log_end()).step_by(97) {
+        let plan = log.read(from, 2_000, ReadEnd::LastStable, true).unwrap();
+        let found = plan.aborted.unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| (one.first_offset, one.last_offset))
+            .collect();
+        // As far as the next entry of the index, at least.
+        let beyond = found.iter().map(|(first, _)| first + 1).max();
+        let end = (from + read(&log, from, 2_000).len() as i64).max(beyond.unwrap_or(0));
+        let overlaps = |(first, last): &&(Offset, Offset)| *last >= from && *first < end;
+        let expected: Vec<_> = all.iter().filter(overlaps).copied().collect();
+        assert_eq!(found, expected, "from {from} on");
+    }
+}
+
+/// Appends a record of a transaction, or the marker that aborts it; gives its offset.
+fn transactional(log: &PartitionLog, producer: i64, sequence: Option<i32>) -> Offset {
+    let mut builder = BatchBuilder::default()
+        .producer(producer, 0, sequence.unwrap_or(-1))
+        .transactional();
+    match sequence {
+        Some(_) => builder.push(NOW, None, Some(b"v")),
+        None => {
+            builder = builder.control();
+            builder.push(NOW, Some(&[0; 4]), Some(&[0; 6]));
+        }
+    }
+    let appended = log.append_alone(&builder.build(), 0, Origin::Internal, NOW);
+    appended.unwrap().first_offset
 }
 
 #[test]
@@ -309,6 +386,9 @@ fn truncation_forgets_what_came_after() {
     log.truncate_to(21).unwrap();
     assert_eq!(log.log_end(), 21);
     assert_eq!(read(&log, 18, 10_000), [18]);
+    // Retention counts from it, though no index has it any more.
+    let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
+    assert_eq!((newest.offset, newest.timestamp), (19, 591));
 }
 
 #[test]

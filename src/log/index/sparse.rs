@@ -11,6 +11,8 @@ use crate::log::error::{DiskContext, StorageError};
 
 /// Entries kept in memory before they are written in one go.
 const PENDING_MAX: usize = 256;
+/// Entries read at a time where one after the other is looked at.
+const READ_AT_ONCE: usize = 256;
 
 /// An entry with a fixed form on disk.
 pub trait Entry: Copy {
@@ -116,6 +118,31 @@ impl<E: Entry> SparseFile<E> {
             }
         }
         Ok(self.pending.get(pending).copied())
+    }
+
+    /// Gives the entries to `each` from the first on for which `before` does not hold, until it says that it has enough;
+    /// whether it did. `before` is true for a prefix of the entries.
+    pub fn each_where_not(
+        &self,
+        before: impl Fn(&E) -> bool,
+        reach: Reach,
+        mut each: impl FnMut(E) -> bool,
+    ) -> Result<bool, StorageError> {
+        if self.written > 0 {
+            let reading = Reading::open(self, reach)?;
+            let mut next = reading.partition_point(&before)?;
+            let mut bytes = vec![0; READ_AT_ONCE.min(self.written - next) * E::SIZE];
+            while next < self.written {
+                bytes.truncate((self.written - next) * E::SIZE);
+                reading.read(&mut bytes, (next * E::SIZE) as u64)?;
+                if bytes.chunks_exact(E::SIZE).map(E::read).any(&mut each) {
+                    return Ok(true);
+                }
+                next += bytes.len() / E::SIZE;
+            }
+        }
+        let mut pending = self.pending.iter().skip_while(|entry| before(entry));
+        Ok(pending.any(|entry| each(*entry)))
     }
 
     /// Every entry, in order.

@@ -87,6 +87,10 @@ impl State {
     ) -> Result<Option<FoundOffset>, StorageError> {
         let log_start = self.log_start;
         for segment in &mut self.segments {
+            let newest = segment.newest_timestamp_within(reach)?;
+            if newest.is_some_and(|(newest, _)| newest < timestamp) {
+                continue;
+            }
             let mut next = segment.locate_timestamp(timestamp, reach)?;
             while let Some(span) = next {
                 if span.base_offset >= end {
@@ -221,13 +225,16 @@ impl State {
             if segment.aborted.is_empty() {
                 continue;
             }
-            for entry in segment.aborted.all_within(reach)? {
-                if entry.last_offset >= from && entry.first_offset < upper {
+            // A segment may have millions of them.
+            let before = |entry: &AbortedTransaction| entry.last_offset < from;
+            let enough = segment.aborted.each_where_not(before, reach, |entry| {
+                if entry.first_offset < upper {
                     found.push(entry);
                 }
-                if entry.last_stable_offset >= upper {
-                    return Ok(found);
-                }
+                entry.last_stable_offset >= upper
+            })?;
+            if enough {
+                break;
             }
         }
         Ok(found)
