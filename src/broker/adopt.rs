@@ -5,8 +5,9 @@ use bytestring::ByteString;
 use super::StartError;
 use crate::api::handlers::create_topics::automatic;
 use crate::config::broker::BrokerConfig;
-use crate::log::found;
+use crate::log::error::DiskContext;
 use crate::log::manager::LogManager;
+use crate::log::{dir, disk, found};
 use crate::metadata::adoption::{self, Replica};
 use crate::metadata::bootstrap;
 use crate::metadata::record::Record;
@@ -42,6 +43,13 @@ pub(super) fn topics_on_disk(
         .map_err(StartError::Adoption)?;
     for remark in &adopted.remarks {
         tracing::warn!("{remark}");
+    }
+    // Before the records are written: a later start would put aside what does not say of which topic it is.
+    for (path, id) in &adopted.unnamed {
+        dir::write_partition_metadata(path, *id)?;
+    }
+    for (path, _) in &adopted.unnamed {
+        disk::sync_dir(path).at("sync", path)?;
     }
     if adopted.topics > 0 {
         tracing::info!(

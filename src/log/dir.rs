@@ -257,6 +257,12 @@ pub fn write_partition_metadata(dir: &Path, topic_id: Uuid) -> Result<(), Storag
     checkpoint::replace(&dir.join(PARTITION_METADATA), text.as_bytes(), false)
 }
 
+/// Whether there is one, damaged or not.
+pub fn has_partition_metadata(dir: &Path) -> Result<bool, StorageError> {
+    let path = dir.join(PARTITION_METADATA);
+    path.try_exists().at("look at", path)
+}
+
 /// The topic id of a partition's directory; `None` when it predates topic ids.
 pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError> {
     let path = dir.join(PARTITION_METADATA);
@@ -277,9 +283,8 @@ pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError>
     Ok(Some(id))
 }
 
-/// The same for a start: a file that is damaged says no more than one that is not there. The partition is then that of the
-/// topic of its name, and one bad file costs nobody anything. Kafka differs: its process ends, whatever else it serves; and
-/// it puts aside a partition without the file.
+/// The same for a start, which goes on without the id if the file is damaged: one bad file costs nobody anything. Kafka
+/// differs: its process ends, whatever else it serves.
 pub fn topic_id(dir: &Path) -> Result<Option<Uuid>, StorageError> {
     match read_partition_metadata(dir) {
         Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {

@@ -349,11 +349,8 @@ impl LogManager {
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
         if let Some(log) = self.get(partition) {
-            if log.topic_id().is_zero() {
-                // Made before topics had ids, or its file is damaged: from now on it can be told from another of the
-                // same name.
+            if log.topic_id().is_zero() && log.can_be_of_its_name()? {
                 log.identify(topic_id)?;
-                return Ok(log);
             }
             if log.topic_id() == topic_id {
                 return Ok(log);

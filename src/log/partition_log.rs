@@ -240,7 +240,15 @@ impl PartitionLog {
         self.topic_id.get().copied().unwrap_or(Uuid::ZERO)
     }
 
-    /// Writes the topic's id into the directory of a log that was made before topics had ids.
+    /// Whether a log without a topic's id may be that of any topic of its name: its `partition.metadata` is damaged, or
+    /// it holds nothing. Where records are but no such file, a power cut has left half of a log that nobody flushed, and
+    /// the topic of that name may be another since.
+    pub fn can_be_of_its_name(&self) -> Result<bool, StorageError> {
+        let state = self.state.lock();
+        Ok(state.log_end == 0 || dir::has_partition_metadata(&state.dir)?)
+    }
+
+    /// Writes the topic's id into the directory of a log whose own cannot be read.
     pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
         let state = self.state.lock();
         state.check_health()?;

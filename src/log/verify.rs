@@ -52,6 +52,8 @@ pub enum Then {
     Split { base: Offset },
     /// It is made again from what the log holds.
     Rebuild,
+    /// The directory gets another name, and nobody looks there.
+    PutAside,
     /// Nothing; and what that means.
     Stay(&'static str),
     /// The directory is removed once `file.delete.delay.ms` have passed.
@@ -86,6 +88,7 @@ impl fmt::Display for Then {
             }
             Self::Split { base } => write!(f, "recovery begins a segment at offset {base} here"),
             Self::Rebuild => f.write_str("recovery makes it again from the log"),
+            Self::PutAside => f.write_str("the next start puts it aside"),
             Self::Stay(meaning) => write!(f, "recovery leaves it: {meaning}"),
             Self::RemoveLater => {
                 f.write_str("the next start removes it after file.delete.delay.ms")
@@ -136,6 +139,8 @@ impl Report {
 #[derive(Debug, Default)]
 struct Checkpoints {
     clean: bool,
+    /// Whether logs say of which topic they are. Those of the ZooKeeper years did not, until they are taken over.
+    named: bool,
     recovery_points: HashMap<TopicPartition, Offset>,
     log_starts: HashMap<TopicPartition, Offset>,
     /// How far each log was compacted that ever was.
@@ -234,8 +239,10 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
         checkpoint::CLEANED,
         "every compacted log is compacted from its beginning",
     );
+    let of_zookeeper = matches!(MetaProperties::read(dir), Ok(Some(meta)) if meta.version == 0);
     Checkpoints {
         clean: dir::was_stopped_cleanly(dir),
+        named: !of_zookeeper || dir.join(METADATA_LOG).is_dir(),
         recovery_points,
         log_starts,
         cleaned,
@@ -266,7 +273,8 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
         }
         DirName::Other => return,
     };
-    if let Err(error) = dir::read_partition_metadata(path) {
+    let topic_id = dir::read_partition_metadata(path);
+    if let Err(error) = &topic_id {
         let then = match error.source.kind() {
             io::ErrorKind::InvalidData if partition.is_none() => Then::Stay("it is written anew"),
             io::ErrorKind::InvalidData => {
@@ -274,7 +282,7 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
             }
             _ => OFFLINE,
         };
-        report.unreadable(&error, then);
+        report.unreadable(error, then);
     }
     let known = match &partition {
         Some(partition) => checkpoints.known(Some(partition)),
@@ -285,8 +293,21 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
         .as_ref()
         .is_some_and(|partition| checkpoints.cleaned.contains_key(partition));
     let mut checked = Checked::new(path, known, partition.is_none(), compacted, report);
-    if let Err(error) = checked.check() {
-        report.unreadable(&error, OFFLINE);
+    match checked.check() {
+        Ok(log_end) => {
+            let nameless = checkpoints.named && matches!(topic_id, Ok(None));
+            if nameless && partition.is_some() && log_end > 0 {
+                let what = "there is no partition.metadata, so it may be of any topic of its name";
+                let is_copy = matches!(DirName::parse(name), DirName::Future(_));
+                let then = if is_copy {
+                    Then::RemoveLater
+                } else {
+                    Then::PutAside
+                };
+                report.fault(path, what, then);
+            }
+        }
+        Err(error) => report.unreadable(&error, OFFLINE),
     }
     report.logs += 1;
 }

@@ -34,6 +34,8 @@ pub struct Adopted {
     pub records: Vec<Record>,
     pub topics: usize,
     pub partitions: usize,
+    /// Directories that do not say of which topic they are, and what they should say.
+    pub unnamed: Vec<(PathBuf, Uuid)>,
     /// What the operator should know, in sentences.
     pub remarks: Vec<String>,
 }
@@ -93,10 +95,14 @@ pub fn adopt(
         let count = partitions.last_key_value().map_or(0, |(last, _)| last + 1);
         for index in 0..count {
             let replica = partitions.get(&index).copied();
-            if replica.is_none() {
-                adopted.remarks.push(format!(
+            match replica {
+                Some(replica) if replica.topic_id.is_none() => {
+                    adopted.unnamed.push((replica.path.clone(), id));
+                }
+                Some(_) => {}
+                None => adopted.remarks.push(format!(
                     "partition {index} of {name} is not here; it begins empty"
-                ));
+                )),
             }
             let record = partition_record(id, index, &led_by(node_id, replica));
             adopted.records.push(record.into());
@@ -237,6 +243,11 @@ mod tests {
             ]
         );
         assert_eq!((adopted.topics, adopted.partitions), (3, 4));
+        let unnamed = |name: &str| (PathBuf::from(name), Uuid([1; 16]));
+        assert_eq!(
+            adopted.unnamed,
+            [unnamed("/data/__consumer_offsets-0"), unnamed("/data/c-0")]
+        );
         assert_eq!(
             adopted.remarks,
             [

@@ -179,9 +179,9 @@ impl ReplicaManager {
         self.inner.standing(topic, index, partition, false)
     }
 
-    /// At a start: logs whose directory does not say of which topic they are, as it was made before topics had ids or its
-    /// `partition.metadata` is damaged, are of the topic of their name. But not if a leader wrote there that the topic never
-    /// had: then it was another topic's of that name, and is put aside.
+    /// At a start: logs whose `partition.metadata` is damaged are of the topic of their name, if they
+    /// [can be](PartitionLog::can_be_of_its_name). But not if a leader wrote there that the topic never had: then it was
+    /// another topic's of that name, and is put aside.
     pub fn identify(&self, image: &Image) {
         let logs = &self.inner.logs;
         let known = |log: &PartitionLog| {
@@ -190,22 +190,24 @@ impl ReplicaManager {
             let index = usize::try_from(name.partition).ok()?;
             Some((topic.id, topic.partitions.get(index)?.leader_epoch))
         };
-        let copies = logs.futures();
-        for log in logs.all().iter().chain(&copies) {
-            if !log.topic_id().is_zero() {
-                continue;
-            }
-            let done = match known(log) {
-                Some((id, epoch)) if log.latest_epoch().is_none_or(|latest| latest <= epoch) => {
-                    log.identify(id)
-                }
-                // A copy of it goes with the next step.
-                Some(_) if !copies.iter().any(|copy| Arc::ptr_eq(copy, log)) => {
-                    logs.put_aside(log.partition())
-                }
-                _ => Ok(()),
+        let identify = |log: &PartitionLog, is_copy: bool| {
+            let Some((id, epoch)) = known(log).filter(|_| log.topic_id().is_zero()) else {
+                return Ok(());
             };
-            if let Err(error) = done {
+            let written_by_its_leaders = log.latest_epoch().is_none_or(|latest| latest <= epoch);
+            if written_by_its_leaders && log.can_be_of_its_name()? {
+                log.identify(id)
+            } else if is_copy {
+                // It goes with the next step.
+                Ok(())
+            } else {
+                logs.put_aside(log.partition())
+            }
+        };
+        let all = logs.all().into_iter().map(|log| (log, false));
+        let copies = logs.futures().into_iter().map(|copy| (copy, true));
+        for (log, is_copy) in all.chain(copies) {
+            if let Err(error) = identify(&log, is_copy) {
                 tracing::error!(partition = %log.partition(), %error, "a log cannot be told from others of its name");
             }
         }

@@ -549,11 +549,17 @@ async fn a_log_that_a_topic_of_its_name_cannot_have_written_is_put_aside() {
     assert_eq!(told(&dir).1, 1);
     node.broker.shutdown().await;
     // A later leader wrote here than the topic ever had.
-    fs::remove_file(&file).unwrap();
+    fs::write(&file, "").unwrap();
     fs::write(dir.join("leader-epoch-checkpoint"), "0\n1\n70 0\n").unwrap();
     let node = Node::start(&dirs).await;
     assert_eq!(node.produce(topic, 1).await, Ok(0));
     assert_eq!(told(&dir).1, 2);
+    node.broker.shutdown().await;
+    // As after a power cut.
+    fs::remove_file(&file).unwrap();
+    let node = Node::start(&dirs).await;
+    assert_eq!(node.produce(topic, 1).await, Ok(0));
+    assert_eq!(told(&dir).1, 3);
     node.broker.shutdown().await;
 }
 

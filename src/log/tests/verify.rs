@@ -193,7 +193,7 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
                 coming.insert(next);
             }
             Then::Rebuild => drop(rebuilt.insert(fault.path.clone())),
-            Then::Stay(_) | Then::RemoveLater | Then::Refuse(_) => {}
+            Then::Stay(_) | Then::PutAside | Then::RemoveLater | Then::Refuse(_) => {}
         }
     }
     for path in &going {
@@ -632,7 +632,8 @@ fn what_interrupted_work_left_is_undone_or_finished() {
             t-1.0123456789abcdef0123456789abcdef-future: the copy of a replica that moves between log directories; recovery leaves it: the move goes on
             t-1.0123456789abcdef0123456789abcdef-future/000.index: there is none; recovery makes it again from the log
             t-1.0123456789abcdef0123456789abcdef-future/000.timeindex: there is none; recovery makes it again from the log
-            t-1.0123456789abcdef0123456789abcdef-future/leader-epoch-checkpoint: offset 0 was written in epoch 1, which it does not say; recovery makes it again from the log"#]],
+            t-1.0123456789abcdef0123456789abcdef-future/leader-epoch-checkpoint: offset 0 was written in epoch 1, which it does not say; recovery makes it again from the log
+            t-1.0123456789abcdef0123456789abcdef-future: there is no partition.metadata, so it may be of any topic of its name; the next start removes it after file.delete.delay.ms"#]],
     );
 }
 
@@ -776,7 +777,13 @@ fn epochs_and_snapshots_are_held_against_the_log() {
             ],
         );
     }
-    check(true, "t-0/partition.metadata: gone", &expect![""]);
+    check(
+        true,
+        "t-0/partition.metadata: gone",
+        &expect![
+            "t-0: there is no partition.metadata, so it may be of any topic of its name; the next start puts it aside"
+        ],
+    );
     check(
         true,
         "log-start-offset-checkpoint: text 7",

@@ -81,7 +81,8 @@ impl<'a> Checked<'a> {
         }
     }
 
-    pub(super) fn check(&mut self) -> Result<(), StorageError> {
+    /// Gives where the log ends for the next start.
+    pub(super) fn check(&mut self) -> Result<Offset, StorageError> {
         let files = recovery::leftovers(self.dir)?;
         self.check_leftovers(&files);
         let mut segments = Vec::new();
@@ -129,7 +130,7 @@ impl<'a> Checked<'a> {
         if self.metadata {
             self.check_metadata_snapshots()?;
         }
-        Ok(())
+        Ok(log_end)
     }
 
     fn check_leftovers(&mut self, files: &Leftovers) {
