@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::base::time::Timestamp;
+use crate::base::time::{Timestamp, has_passed};
 use crate::config::broker::{BrokerSettings, PRODUCER_EXPIRATION_INTERVAL};
 use crate::log::manager::LogManager;
 
@@ -28,10 +28,7 @@ pub(super) async fn run(
     mut stopping: watch::Receiver<bool>,
 ) {
     let (clock, settings) = (services.clock, &services.config.settings);
-    let every = |interval_ms: i64| Every {
-        interval_ms: interval_ms.max(1),
-        last: clock.now(),
-    };
+    let every = |interval_ms| Every::from_start(interval_ms, clock.now());
     let mut checkpoint = every(checkpoint_interval(settings));
     let tick = tick(settings);
     let mut retention = every(settings.long("log.retention.check.interval.ms"));
@@ -89,10 +86,22 @@ struct Every {
     last: Timestamp,
 }
 
+/// So long after a start nothing waits for its interval to pass: a node that was started again because its disk is full is
+/// expected to do something about it. Apache Kafka's default of `log.initial.task.delay.ms`.
+const FIRST: i64 = 30_000;
+
 impl Every {
+    fn from_start(interval_ms: i64, now: Timestamp) -> Self {
+        let interval_ms = interval_ms.max(1);
+        Self {
+            interval_ms,
+            last: now - (interval_ms - interval_ms.min(FIRST)),
+        }
+    }
+
     /// Whether it is due; whoever asks does it.
     fn is_due(&mut self, now: Timestamp) -> bool {
-        let due = now - self.last >= self.interval_ms;
+        let due = has_passed(self.last, self.interval_ms, now);
         if due {
             self.last = now;
         }
@@ -111,6 +120,20 @@ mod tests {
     use super::*;
     use crate::config::broker::standalone;
     use crate::config::parse::Property;
+
+    #[test]
+    fn what_is_due_does_not_wait_for_a_clock_that_was_set_back() {
+        let due = |every: &mut Every, times: &[i64]| -> Vec<bool> {
+            times.iter().map(|now| every.is_due(*now)).collect()
+        };
+        let mut often = Every::from_start(1_000, 50_000);
+        let times = [50_999, 51_000, 51_500, 52_000, 10, 1_000, 1_010];
+        let expected = [false, true, false, true, true, false, true];
+        assert_eq!(due(&mut often, &times), expected);
+        let mut seldom = Every::from_start(300_000, 0);
+        let times = [29_999, 30_000, 60_000, 330_000];
+        assert_eq!(due(&mut seldom, &times), [false, true, false, true]);
+    }
 
     #[test]
     fn what_is_set_more_often_is_looked_at_more_often() {

@@ -26,7 +26,7 @@ use super::recovery::Known;
 use super::settings::LogSettings;
 use crate::base::descriptors::KEPT_FILES;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::base::time::{Clock, Timestamp};
+use crate::base::time::{Clock, Timestamp, has_passed};
 
 use crew::{Progress, in_parallel};
 
@@ -485,7 +485,7 @@ impl LogManager {
         let due: Vec<_> = self
             .doomed
             .lock()
-            .extract_if(.., |(since, _)| now.saturating_sub(*since) >= delay)
+            .extract_if(.., |(since, _)| has_passed(*since, delay, now))
             .collect();
         for (_, path) in due {
             match fs::remove_dir_all(&path) {

@@ -37,7 +37,7 @@ use super::settings::LogSettings;
 use crate::base::disk_pool::aside;
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
-use crate::base::time::Timestamp;
+use crate::base::time::{Timestamp, has_passed};
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 

@@ -51,10 +51,10 @@ impl PartitionLog {
         let due = {
             let mut state = self.state.lock();
             let delay = state.settings.file_delete_delay_ms;
-            let split = state
+            let due = state
                 .doomed
-                .partition_point(|(since, _)| now.saturating_sub(*since) >= delay);
-            state.doomed.drain(..split).collect::<Vec<_>>()
+                .extract_if(.., |(since, _)| has_passed(*since, delay, now));
+            due.collect::<Vec<_>>()
         };
         let mut left = Vec::new();
         for (since, mut paths) in due {

@@ -13,7 +13,7 @@ impl PartitionLog {
             .is_some_and(|active| active.base_offset > state.recovery_point);
         state.recovery_point < state.log_end
             && (rolled
-                || now.saturating_sub(state.last_flush) >= state.settings.flush_ms
+                || has_passed(state.last_flush, state.settings.flush_ms, now)
                 || state.has_unflushed_messages())
     }
 
