@@ -49,6 +49,27 @@ const DROPPED_NAMES: &[&str] = &[
     "reserved.broker.max.id",
 ];
 
+/// Settings that say the same in other words, the nearest word first: the others count where those before are not set.
+const SPELLINGS: &[&[&str]] = &[
+    &[
+        "log.retention.ms",
+        "log.retention.minutes",
+        "log.retention.hours",
+    ],
+    &["log.roll.ms", "log.roll.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+];
+
+/// All names under which this may be said, the nearest first; of most settings there is but the one.
+pub fn spellings(setting: &'static Setting) -> &'static [&'static str] {
+    let found = SPELLINGS.iter().find(|names| names.contains(&setting.name));
+    match found {
+        Some(names) => names,
+        None => std::slice::from_ref(&setting.name),
+    }
+}
+
 /// What was said about a setting that the user should read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -100,9 +121,14 @@ impl BrokerSettings {
         &self.explicit
     }
 
-    /// The same with further settings over them.
+    /// The same with further settings over them. What is said anew is no longer said in other words.
     pub fn with(&self, over: &BTreeMap<String, String>) -> Self {
         let mut explicit = self.explicit.clone();
+        for setting in over.keys().filter_map(|name| find(BROKER_SETTINGS, name)) {
+            for name in spellings(setting) {
+                explicit.remove(*name);
+            }
+        }
         explicit.extend(
             over.iter()
                 .map(|(name, value)| (name.clone(), value.clone())),
@@ -156,6 +182,14 @@ impl BrokerSettings {
         }
     }
 
+    /// `log.flush.interval.ms`, else how often logs are looked at for it.
+    pub fn flush_ms(&self) -> i64 {
+        match self.explicit("log.flush.interval.ms") {
+            Some(_) => self.long("log.flush.interval.ms"),
+            None => self.long("log.flush.scheduler.interval.ms"),
+        }
+    }
+
     /// `log.roll.jitter.ms`, else hours.
     pub fn roll_jitter_ms(&self) -> i64 {
         match self.explicit("log.roll.jitter.ms") {
@@ -163,6 +197,51 @@ impl BrokerSettings {
             None => self.long("log.roll.jitter.hours").saturating_mul(3_600_000),
         }
     }
+}
+
+/// What is wrong with values that are good each by itself, with the name of a setting; of a file and of a running broker.
+pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if settings.retention_ms() == 0 {
+        let why = "log.retention.ms must be unlimited (-1) or, greater than or equal to 1";
+        found.push(("log.retention.ms", why.to_owned()));
+    }
+    if settings.roll_ms() < 1 {
+        let why = "log.roll.ms must be greater than or equal to 1";
+        found.push(("log.roll.ms", why.to_owned()));
+    }
+    if settings.roll_jitter_ms() < 0 {
+        let why = "log.roll.jitter.ms must be greater than or equal to 0";
+        found.push(("log.roll.jitter.ms", why.to_owned()));
+    }
+    // Apache Kafka takes it while it runs, and then refuses each change of a topic.
+    if settings.flush_ms() < 0 {
+        let why = "log.flush.interval.ms must be greater than or equal to 0";
+        found.push(("log.flush.interval.ms", why.to_owned()));
+    }
+    if let Err(why) = cleaner_buffer(settings) {
+        found.push((DEDUPE_BUFFER, why));
+    }
+    found
+}
+
+/// What of a log stays on the broker's own disk cannot be more than all of it. Apache Kafka looks at this when settings of
+/// logs change, and not at a start.
+pub fn kept_locally(settings: &BrokerSettings) -> Result<(), String> {
+    let retention = [
+        ("log.local.retention.ms", settings.retention_ms()),
+        (
+            "log.local.retention.bytes",
+            settings.long("log.retention.bytes"),
+        ),
+    ];
+    for (name, whole) in retention {
+        let local = settings.long(name);
+        if local != -2 && whole >= 0 && (local == -1 || local > whole) {
+            return Err(format!("{name} is {local}, of {whole} in all"));
+        }
+    }
+    Ok(())
 }
 
 /// The settings in force on a running broker, borrowed from where they stand: for whoever wants one of them.
@@ -487,8 +566,17 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     if let Err(reason) = connections_per_ip(settings.get(overrides).unwrap_or_default()) {
         faults.add(overrides, format_args!("{overrides}: {reason}"));
     }
-    if let Err(reason) = cleaner_buffer(&settings) {
-        faults.add(DEDUPE_BUFFER, reason);
+    for (name, reason) in together(&settings) {
+        faults.add(name, reason);
+    }
+    let lag = |name: &str| settings.long(&format!("log.cleaner.{name}.compaction.lag.ms"));
+    let (min, max) = (lag("min"), lag("max"));
+    if min > max {
+        let name = "log.cleaner.min.compaction.lag.ms";
+        faults.add(
+            name,
+            format_args!("{name} ({min}) > log.cleaner.max.compaction.lag.ms ({max})"),
+        );
     }
     let rack = settings.explicit("broker.rack").map(str::to_owned);
     BrokerConfig {
@@ -531,13 +619,12 @@ pub const DEDUPE_BUFFER: &str = "log.cleaner.dedupe.buffer.size";
 /// More than this of it each thread must have.
 const DEDUPE_BUFFER_MIN: i64 = 1 << 20;
 
-/// Kafka takes no smaller buffer than one in which compaction gets on.
+/// Kafka takes no smaller buffer than one in which compaction gets on, also where nothing is compacted.
 ///
 /// Errors: what is wrong, with the setting's name.
 pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
-    let threads = settings.long("log.cleaner.threads").max(1);
-    let each = settings.long(DEDUPE_BUFFER) / threads;
-    if each > DEDUPE_BUFFER_MIN || !settings.boolean("log.cleaner.enable") {
+    let threads = settings.long("log.cleaner.threads");
+    if threads > 0 && settings.long(DEDUPE_BUFFER) / threads > DEDUPE_BUFFER_MIN {
         return Ok(());
     }
     Err(format!(
@@ -812,11 +899,87 @@ mod tests {
             ),
             (
                 "log.cleaner.dedupe.buffer.size=1\nlog.cleaner.enable=false",
-                false,
+                true,
             ),
+            ("log.cleaner.threads=0", true),
         ] {
             let found = faults(&format!("node.id=1\n{text}"));
             assert_eq!(!found.is_empty(), refused, "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_spellings_the_nearest_counts() {
+        let settings = |text: &str| check("f", &properties(text)).map(|it| it.config.settings);
+        for (text, retention, roll, flush) in [
+            (
+                "log.retention.hours=2\nlog.roll.hours=1",
+                7_200_000,
+                3_600_000,
+                i64::MAX,
+            ),
+            (
+                "log.retention.minutes=3\nlog.retention.hours=0",
+                180_000,
+                604_800_000,
+                i64::MAX,
+            ),
+            (
+                "log.retention.ms=-5\nlog.retention.minutes=3",
+                -1,
+                604_800_000,
+                i64::MAX,
+            ),
+            ("log.roll.ms=4\nlog.roll.hours=1", 604_800_000, 4, i64::MAX),
+            (
+                "log.flush.scheduler.interval.ms=5",
+                604_800_000,
+                604_800_000,
+                5,
+            ),
+            (
+                "log.flush.scheduler.interval.ms=5\nlog.flush.interval.ms=6",
+                604_800_000,
+                604_800_000,
+                6,
+            ),
+        ] {
+            let said = settings(text).unwrap();
+            let found = (said.retention_ms(), said.roll_ms(), said.flush_ms());
+            assert_eq!(found, (retention, roll, flush), "{text}");
+        }
+        let over = BTreeMap::from([("log.retention.ms".to_owned(), "9".to_owned())]);
+        let said = settings("log.retention.minutes=3").unwrap().with(&over);
+        assert_eq!(
+            (said.retention_ms(), said.get("log.retention.minutes")),
+            (9, None)
+        );
+        for text in [
+            "log.retention.ms=0",
+            "log.retention.minutes=0",
+            "log.roll.ms=0",
+            "log.roll.jitter.ms=-1",
+            "log.flush.interval.ms=-1",
+            "log.flush.scheduler.interval.ms=-1",
+            "log.cleaner.min.compaction.lag.ms=6\nlog.cleaner.max.compaction.lag.ms=5",
+        ] {
+            assert!(settings(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_own_disk_is_no_more_than_all() {
+        for (text, good) in [
+            ("log.local.retention.ms=5\nlog.retention.ms=5", true),
+            ("log.local.retention.ms=6\nlog.retention.ms=5", false),
+            ("log.local.retention.ms=-1\nlog.retention.ms=5", false),
+            ("log.local.retention.ms=6\nlog.retention.ms=-1", true),
+            ("log.local.retention.bytes=6\nlog.retention.bytes=5", false),
+            ("log.local.retention.bytes=6\nlog.retention.bytes=-2", true),
+            ("log.retention.bytes=5", true),
+        ] {
+            let settings = check("f", &properties(text)).unwrap().config.settings;
+            assert_eq!(kept_locally(&settings).is_ok(), good, "{text}");
         }
     }
 

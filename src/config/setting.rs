@@ -170,6 +170,30 @@ impl Setting {
         }
     }
 
+    /// A value as Apache Kafka shows it once it has read it: numbers, words and lists each in one way.
+    pub fn shown(&self, value: &str) -> String {
+        let trimmed = value.trim();
+        let number = || trimmed.parse::<i64>().ok().map(|number| number.to_string());
+        let shown = match self.kind {
+            Kind::Boolean => Some(trimmed.to_ascii_lowercase()),
+            Kind::Short | Kind::Int | Kind::Long => number(),
+            Kind::Double => trimmed.parse().ok().map(double),
+            // Where only some words are allowed, each counts once.
+            Kind::List if matches!(self.valid, Valid::OneOf(_)) => {
+                let mut words: Vec<&str> = Vec::new();
+                for word in list(trimmed) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
+                Some(words.join(","))
+            }
+            Kind::List => Some(list(trimmed).collect::<Vec<_>>().join(",")),
+            Kind::String | Kind::Class | Kind::Password => None,
+        };
+        shown.unwrap_or_else(|| value.to_owned())
+    }
+
     fn check_words(&self, value: &str) -> Result<(), String> {
         let allowed = |word: &str| match self.valid {
             Valid::OneOf(words) => words.contains(&word),
@@ -195,7 +219,13 @@ impl Setting {
             ));
         }
         if self.kind == Kind::List {
-            return match list(value).find(|word| !allowed(word)) {
+            // A list may have no words at all, but where only some are allowed none that is empty.
+            let mut words = value
+                .split(',')
+                .map(str::trim)
+                .filter(|_| !value.is_empty());
+            let strict = matches!(self.valid, Valid::OneOf(_) | Valid::OneOfIgnoringCase(_));
+            return match words.find(|word| (strict || !word.is_empty()) && !allowed(word)) {
                 Some(word) => refuse(word),
                 None => Ok(()),
             };
@@ -214,6 +244,26 @@ fn integer(value: &str, min: i64, max: i64) -> Option<f64> {
         .ok()
         .filter(|number| (min..=max).contains(number))
         .map(|number| number as f64)
+}
+
+/// As Java writes it: always with a point, and from ten million on with an exponent.
+fn double(number: f64) -> String {
+    let size = number.abs();
+    if number.is_nan() {
+        return "NaN".to_owned();
+    }
+    if number.is_infinite() {
+        let sign = if number < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
 }
 
 /// The elements of a comma-separated list; spaces around them do not count.
@@ -258,6 +308,39 @@ mod tests {
     }
 
     #[test]
+    fn values_are_shown_as_kafka_shows_them() {
+        for (name, value, expected) in [
+            ("log.retention.ms", " +5 ", "5"),
+            ("log.preallocate", "TRUE", "true"),
+            (
+                "log.cleanup.policy",
+                "delete, compact,delete",
+                "delete,compact",
+            ),
+            ("log.cleanup.policy", "", ""),
+            ("log.dirs", "/b, /a,/b", "/b,/a,/b"),
+            ("log.cleaner.min.cleanable.ratio", "1", "1.0"),
+            ("log.cleaner.min.cleanable.ratio", "5e-1", "0.5"),
+            ("log.cleaner.min.cleanable.ratio", "0.0005", "5.0E-4"),
+            ("log.cleaner.io.max.bytes.per.second", "1e9", "1.0E9"),
+            (
+                "log.cleaner.io.max.bytes.per.second",
+                "9999999",
+                "9999999.0",
+            ),
+            (
+                "log.cleaner.io.max.bytes.per.second",
+                "12345678",
+                "1.2345678E7",
+            ),
+            ("compression.type", "gzip", "gzip"),
+        ] {
+            let setting = find(BROKER_SETTINGS, name).unwrap();
+            assert_eq!(setting.shown(value), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
     fn values_are_checked_as_kafka_checks_them() {
         let check =
             |name: &str, value: &str| find(TOPIC_SETTINGS, name).unwrap().check(value).err();
@@ -274,6 +357,9 @@ mod tests {
         );
         assert_eq!(check("cleanup.policy", "compact, delete"), None);
         assert!(check("cleanup.policy", "compact,x").is_some());
+        assert_eq!(check("cleanup.policy", ""), None);
+        assert!(check("cleanup.policy", ",").is_some());
+        assert!(check("cleanup.policy", "compact,").is_some());
         assert!(check("compression.gzip.level", "0").is_some());
         assert_eq!(check("compression.gzip.level", "-1"), None);
         assert!(check("preallocate", "yes").is_some());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::broker::BrokerSettings;
-use super::setting::{self, Kind, Setting, find};
+use super::setting::{self, Setting, find};
 use super::topic_table::TOPIC_SETTINGS;
 
 /// A topic's own settings by name, as the metadata log keeps them.
@@ -19,10 +19,10 @@ pub struct TopicSettings<'a> {
 impl TopicSettings<'_> {
     /// The value of a topic setting in force.
     pub fn get(&self, name: &str) -> Option<String> {
-        if let Some(own) = self.own.and_then(|own| own.get(name)) {
-            return Some(own.clone());
-        }
         let setting = find(TOPIC_SETTINGS, name)?;
+        if let Some(own) = self.own.and_then(|own| own.get(name)) {
+            return Some(setting.shown(own));
+        }
         broker_default(self.broker, setting).or_else(|| setting.default.map(str::to_owned))
     }
 
@@ -55,30 +55,27 @@ pub fn broker_default(broker: &BrokerSettings, setting: &Setting) -> Option<Stri
         "retention.ms" => Some(broker.retention_ms().to_string()),
         "segment.ms" => Some(broker.roll_ms().to_string()),
         "segment.jitter.ms" => Some(broker.roll_jitter_ms().to_string()),
+        "flush.ms" => Some(broker.flush_ms().to_string()),
         _ if setting.broker_synonym.is_empty() => None,
-        _ => broker.explicit(setting.broker_synonym).map(str::to_owned),
+        _ => (broker.explicit(setting.broker_synonym)).map(|value| setting.shown(value)),
     }
 }
 
-/// Checks a topic's own settings, each by itself and together; the error is for the user who set them.
-pub fn check(own: &Overrides) -> Result<(), String> {
+/// Checks a topic's own settings, each by itself and together with what the broker says of the others; the error is for the
+/// user who set them.
+pub fn check(own: &Overrides, broker: &BrokerSettings) -> Result<(), String> {
     for (name, value) in own {
         let setting = find(TOPIC_SETTINGS, name)
             .ok_or_else(|| format!("Unknown topic config name: {name}"))?;
         setting.check(value)?;
-        if setting.kind == Kind::List && name == "cleanup.policy" {
-            continue;
-        }
     }
-    let number = |name: &str| {
-        own.get(name)
-            .and_then(|value| value.trim().parse::<i64>().ok())
+    let in_force = TopicSettings {
+        own: Some(own),
+        broker,
     };
-    if let (Some(min), Some(max)) = (
-        number("min.compaction.lag.ms"),
-        number("max.compaction.lag.ms"),
-    ) && min > max
-    {
+    let min = in_force.long("min.compaction.lag.ms");
+    let max = in_force.long("max.compaction.lag.ms");
+    if min > max {
         return Err(format!(
             "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
         ));

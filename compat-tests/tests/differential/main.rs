@@ -6,10 +6,12 @@
 //! that is not seen any more.
 
 mod fetches;
+mod files;
 mod groups;
 mod pair;
 mod records;
 mod settings;
+mod synonyms;
 mod topics;
 mod transactions;
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Peekable;
+use std::path::PathBuf;
 use std::str::Chars;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytestring::ByteString;
-use compat_tests::apache::{Apache, SETTINGS};
+use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::{Node, free_port};
 use compat_tests::programs::eventually;
@@ -175,16 +176,23 @@ pub struct Pair {
     /// The API that was asked last.
     before: i16,
     marks: usize,
-    _node: Node,
+    node: Node,
     _apache: Apache,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Pair {
     pub fn start() -> Result<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with further lines in the `server.properties` of both.
+    pub fn start_with(further: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let apache = Apache::start(dir.path(), &dir.path().join("apache"))?;
-        let settings = SETTINGS.replace("{controller}", &free_port()?.to_string());
+        let settings = format!("{SETTINGS}{further}");
+        let data = dir.path().join("apache");
+        let apache = Apache::start_with(PRESENT, &settings, dir.path(), &data)?;
+        let settings = settings.replace("{controller}", &free_port()?.to_string());
         let node = Node::with_settings(&settings)?;
         let masks = [
             (r"\b1[78]\d{11}\b", "TIME"),
@@ -213,6 +221,7 @@ impl Pair {
                 "ADDRESS",
             ),
             (r#"value: Some\("[^"]*/(data|apache)"\)"#, "DIR"),
+            (r"1@127.0.0.1:\d+", "VOTERS"),
         ];
         Ok(Self {
             ours: Broker::new(node.address().replace("localhost", "127.0.0.1"))?,
@@ -226,9 +235,9 @@ impl Pair {
             asked: 0,
             before: -1,
             marks: 0,
-            _node: node,
+            node,
             _apache: apache,
-            _dir: dir,
+            dir,
         })
     }
 
@@ -434,16 +443,37 @@ impl Pair {
         ))
     }
 
+    /// Where the two keep their data.
+    pub fn directories(&self) -> [PathBuf; 2] {
+        [self.node.dir().to_owned(), self.dir.path().join("apache")]
+    }
+
+    /// Asks each until both answer so.
+    pub fn both_until<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        seen: impl Fn(&R::Response) -> bool,
+    ) -> Result<()> {
+        self.rest(R::KEY)?;
+        self.until(version, request, seen)
+    }
+
+    /// What is by nature not the same is made equal.
+    pub fn mask(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (mask, name) in &self.masks {
+            text = mask.replace_all(&text, *name).into_owned();
+        }
+        text
+    }
+
     pub fn our_address(&self) -> String {
         self.ours.address.clone()
     }
 
     fn masked<R: fmt::Debug>(&self, answer: &Answer<R>) -> String {
-        let mut text = format!("{answer:?}");
-        for (mask, name) in &self.masks {
-            text = mask.replace_all(&text, *name).into_owned();
-        }
-        sorted(&text)
+        sorted(&self.mask(&format!("{answer:?}")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What lies in a data directory, as lines that two brokers must have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -47,6 +47,26 @@ pub fn read(data: &Path, without: &[&str], rewritten: &[&str]) -> Result<Files> 
         }
     }
     Ok(files)
+}
+
+/// The paths below the data directory of a running broker of all files but what it keeps in its own words.
+pub fn names(data: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(data)? {
+        let path = entry?.path();
+        let dir = name(&path);
+        if OWN.contains(&dir.as_str()) {
+            continue;
+        }
+        if !path.is_dir() {
+            names.insert(dir);
+            continue;
+        }
+        for entry in fs::read_dir(&path)? {
+            names.insert(format!("{dir}/{}", name(&entry?.path())));
+        }
+    }
+    Ok(names)
 }
 
 /// Where the two differ: lines of ours with `-`, of theirs with `+`.

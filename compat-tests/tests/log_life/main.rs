@@ -146,6 +146,15 @@ fn logs_roll_age_and_are_compacted_as_apache_kafkas_are() -> Result<()> {
             wrong.push(format!("{}: ours {own}, theirs {other}", scene.name));
         }
     }
+    let mut names = <[_; 2]>::default();
+    let same = eventually(SOON, || {
+        names = [node.dir(), &data].map(|data| files::names(data).unwrap_or_default());
+        !names[0].is_empty() && names[0] == names[1]
+    });
+    if !same {
+        let differ: Vec<_> = names[0].symmetric_difference(&names[1]).collect();
+        wrong.push(format!("names while both run: {differ:#?}"));
+    }
     let same_files = |when: &str, ours: &Path, theirs: &Path, wrong: &mut Vec<String>| {
         let read = |data| files::read(data, &SCENES_WITHOUT_BYTES, REWRITTEN);
         for line in files::differences(&read(ours)?, &read(theirs)?) {

@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
-use crate::config::broker::BrokerSettings;
+use crate::config::broker::{BrokerSettings, spellings};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Scope, Setting, find};
@@ -130,7 +130,7 @@ fn row(
     };
     DescribeConfigsResourceResult {
         name: ByteString::from_static(setting.name),
-        value: shown(value),
+        value: shown(value.map(|value| setting.shown(&value))),
         read_only,
         config_source: source as i8,
         is_sensitive: setting.is_sensitive(),
@@ -180,71 +180,44 @@ fn topic(context: &RequestContext, image: &Image, name: &str) -> Described {
         .collect())
 }
 
-/// Names under which a broker setting may have been given, best first; time settings have three units.
-fn names_of(setting: &'static Setting) -> &'static [&'static str] {
-    match setting.name {
-        "log.retention.ms" => &[
-            "log.retention.ms",
-            "log.retention.minutes",
-            "log.retention.hours",
-        ],
-        "log.roll.ms" => &["log.roll.ms", "log.roll.hours"],
-        "log.roll.jitter.ms" => &["log.roll.jitter.ms", "log.roll.jitter.hours"],
-        "log.dirs" => &["log.dirs", "log.dir"],
-        _ => std::slice::from_ref(&setting.name),
-    }
-}
-
+/// Where a broker setting was given, and under which name, best first.
 fn broker_synonyms(
     context: &RequestContext,
     image: &Image,
     setting: &'static Setting,
 ) -> Vec<(String, Option<String>, Source)> {
     let node = context.services.node_id.to_string();
+    let dynamic = |resource: &str, name: &str| {
+        let own = image.overrides(BROKER_RESOURCE, resource)?;
+        own.get(name).cloned()
+    };
+    let said = |source: Source, name: &'static str| match source {
+        Source::DynamicBroker => dynamic(&node, name),
+        Source::DynamicDefault => dynamic("", name),
+        Source::StaticBroker => {
+            let settings = &context.services.config.settings;
+            settings.explicit(name).map(str::to_owned)
+        }
+        _ if ONLY_WHERE_SET.contains(&name) => None,
+        _ => find(BROKER_SETTINGS, name)?.default.map(str::to_owned),
+    };
     let mut synonyms = Vec::new();
-    let dynamic = [
-        (node.as_str(), Source::DynamicBroker),
-        ("", Source::DynamicDefault),
-    ];
-    for name in names_of(setting) {
-        for (resource, source) in dynamic {
-            if let Some(value) = image
-                .overrides(BROKER_RESOURCE, resource)
-                .and_then(|own| own.get(*name))
-            {
-                synonyms.push(((*name).to_owned(), Some(value.clone()), source));
+    for source in [
+        Source::DynamicBroker,
+        Source::DynamicDefault,
+        Source::StaticBroker,
+        Source::Default,
+    ] {
+        for name in spellings(setting) {
+            if let Some(value) = said(source, name) {
+                synonyms.push(((*name).to_owned(), Some(value), source));
             }
         }
-        if let Some(value) = context.services.config.settings.explicit(name) {
-            synonyms.push((
-                (*name).to_owned(),
-                Some(value.to_owned()),
-                Source::StaticBroker,
-            ));
-        }
     }
-    // The default of a synonym (`log.retention.hours`) is only shown below a value that was set while the broker ran.
-    let changed = |(_, _, source): &(String, Option<String>, Source)| {
-        matches!(source, Source::DynamicBroker | Source::DynamicDefault)
-    };
-    if setting.default.is_none() && synonyms.iter().any(changed) {
-        let named = names_of(setting).iter().rev();
-        let mut defaults =
-            named.filter_map(|name| Some((*name, find(BROKER_SETTINGS, name)?.default?)));
-        if let Some((name, default)) = defaults.next() {
-            synonyms.push((name.to_owned(), Some(default.to_owned()), Source::Default));
-        }
-    }
-    if let Some(default) = setting.default
-        && !ONLY_WHERE_SET.contains(&setting.name)
-    {
-        synonyms.push((
-            setting.name.to_owned(),
-            Some(default.to_owned()),
-            Source::Default,
-        ));
-    }
-    synonyms
+    // Kafka leaves out what stands before the name that was asked for, even if that is what counts.
+    let own = |(name, ..): &(String, Option<String>, Source)| name == setting.name;
+    let first = synonyms.iter().position(own).unwrap_or(synonyms.len());
+    synonyms.split_off(first)
 }
 
 fn broker(context: &RequestContext, image: &Image, name: &str) -> Described {

@@ -154,7 +154,8 @@ impl State {
         }
         for segment in self.segments.drain(..keep_from) {
             let mut paths = Vec::new();
-            for path in segment.files() {
+            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
+            for path in segment.files().into_iter().chain([&*snapshot]) {
                 let mut deleted = path.as_os_str().to_owned();
                 deleted.push(".deleted");
                 let deleted = PathBuf::from(deleted);
@@ -166,8 +167,6 @@ impl State {
             self.doomed.push((now, paths));
             // If it came back with a torn end, recovery would take everything behind it for lost.
             (self.names_unsynced, self.start_unsynced) = (true, true);
-            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
-            drop(disk::remove_file(&snapshot));
         }
         // Only in memory: a file with earlier starts says nothing wrong, and the next stop or start of the node cuts it
         // (Kafka's too). A hundred logs that are emptied at once would write and rename a hundred files.
@@ -289,10 +288,10 @@ impl State {
                 doomed.push(rename(path, "", ".deleted")?);
             }
         }
-        doomed.retain(|path| path.exists());
         for base in &replaced[1..] {
-            drop(disk::remove_file(&self.snapshot_path(*base)));
+            doomed.push(rename(&self.snapshot_path(*base), "", ".deleted")?);
         }
+        doomed.retain(|path| path.exists());
         sync()?;
         for path in &swaps {
             rename(path, ".swap", "")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
 use crate::config::broker::{
-    BrokerSettings, DEDUPE_BUFFER, cleaner_buffer, connections_per_ip, running_listeners,
+    BrokerSettings, connections_per_ip, kept_locally, running_listeners, together,
 };
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
@@ -455,7 +455,7 @@ fn check_values(
 ) -> Result<(), Refusal> {
     let invalid = |why: String| (ErrorCode::InvalidConfig, why);
     match resource_type {
-        TOPIC_RESOURCE => topic::check(target).map_err(invalid),
+        TOPIC_RESOURCE => topic::check(target, &context.effective(image)).map_err(invalid),
         BROKER_RESOURCE => {
             let elr = image.feature(ELR_FEATURE) > 0;
             let gone = current.contains_key(MIN_ISR) && !target.contains_key(MIN_ISR);
@@ -515,10 +515,7 @@ fn check_values(
                     check_threads(key, value, current, context).map_err(invalid)?;
                 }
             }
-            if [DEDUPE_BUFFER, "log.cleaner.threads"]
-                .iter()
-                .any(|key| target.get(*key) != current.get(*key))
-            {
+            if target != current {
                 let node = context.node_id.to_string();
                 let other = if name.is_empty() { &*node } else { "" };
                 let none = Overrides::default();
@@ -529,8 +526,17 @@ fn check_values(
                     true => (target, other),
                     false => (other, target),
                 };
-                cleaner_buffer(&context.settings.with(cluster).with(own))
-                    .map_err(|why| (ErrorCode::InvalidRequest, why))?;
+                let after = context.settings.with(cluster).with(own);
+                let invalid = |why: String| (ErrorCode::InvalidRequest, why);
+                if let Some((_, why)) = together(&after).into_iter().next() {
+                    return Err(invalid(why));
+                }
+                let of_logs = |one: &Setting| {
+                    target.get(one.broker_synonym) != current.get(one.broker_synonym)
+                };
+                if TOPIC_SETTINGS.iter().any(of_logs) {
+                    kept_locally(&after).map_err(invalid)?;
+                }
             }
             if LISTENER_SETTINGS
                 .iter()

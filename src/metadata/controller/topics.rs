@@ -6,6 +6,7 @@ use bytestring::ByteString;
 
 use super::{Context, Decision, repeated};
 use crate::base::ids::{BrokerId, Uuid};
+use crate::config::broker::BrokerSettings;
 use crate::config::setting::find;
 use crate::config::topic::{self, Overrides, TopicSettings};
 use crate::config::topic_table::TOPIC_SETTINGS;
@@ -178,7 +179,7 @@ fn create_one(
     if let Some(why) = collision(image, &topic.name) {
         return Err((ErrorCode::InvalidTopicException, why));
     }
-    let own = own_settings(topic)?;
+    let own = own_settings(topic, &context.effective(image))?;
     let assignment = assign(image, topic, context)?;
     if assignment.len() > PARTITIONS_PER_REQUEST_MAX {
         return Err((
@@ -223,7 +224,7 @@ fn create_one(
     Ok((records, result))
 }
 
-fn own_settings(topic: &CreatableTopic) -> Result<Overrides, Refusal> {
+fn own_settings(topic: &CreatableTopic, broker: &BrokerSettings) -> Result<Overrides, Refusal> {
     let mut own = Overrides::new();
     for config in &topic.configs {
         let Some(value) = &config.value else {
@@ -237,7 +238,7 @@ fn own_settings(topic: &CreatableTopic) -> Result<Overrides, Refusal> {
         };
         own.insert(config.name.to_string(), value.to_string());
     }
-    topic::check(&own).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+    topic::check(&own, broker).map_err(|why| (ErrorCode::InvalidConfig, why))?;
     Ok(own)
 }
 
