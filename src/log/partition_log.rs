@@ -14,6 +14,7 @@ mod reading;
 mod truncation;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -112,6 +113,12 @@ pub struct PartitionLog {
     state: Mutex<State>,
     /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
     flushing: Mutex<()>,
+}
+
+/// Where a log lay at a moment.
+struct Place {
+    dir: PathBuf,
+    health: Option<Arc<DirHealth>>,
 }
 
 #[derive(Debug)]
@@ -222,6 +229,31 @@ impl PartitionLog {
     pub fn watched(self, health: Arc<DirHealth>) -> Self {
         self.state.lock().health = Some(health);
         self
+    }
+
+    /// Where the log lies, for work that does not hold the lock.
+    fn place(&self) -> Result<Place, StorageError> {
+        let state = self.state.lock();
+        state.check_health()?;
+        Ok(Place {
+            dir: state.dir.clone(),
+            health: state.health.clone(),
+        })
+    }
+
+    /// Tells the log directory of an error that such work met. None if the log has moved to another since: that one knows
+    /// nothing of it, and what is gone from the first is missed by nobody.
+    fn blame(&self, place: &Place, error: StorageError) -> Result<(), StorageError> {
+        let state = self.state.lock();
+        if state.gone || state.dir == place.dir {
+            return state.watch(Err(error));
+        }
+        if error.source.kind() != ErrorKind::NotFound
+            && let Some(health) = &place.health
+        {
+            drop(health.watch::<(), _>(Err(error)));
+        }
+        Ok(())
     }
 
     /// Passes a result on and tells the log directory of an error. The lock must be free.

@@ -1,7 +1,6 @@
 //! What goes from a log: records before its start, segments that are too old or too many, records that newer ones replace.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 
 use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
@@ -38,11 +37,12 @@ impl PartitionLog {
         budget: &Budget,
         now: Timestamp,
     ) -> Result<Option<Offset>, StorageError> {
-        self.state.lock().check_health()?;
+        let place = self.place()?;
         match self.compact_once(first_dirty, budget, now) {
             // What retention takes meanwhile is no error of the disk, and the work is thrown away.
             Err(error) if error.source.kind() == ErrorKind::NotFound => Err(error),
-            done => self.watch(done),
+            Err(error) => self.blame(&place, error).map(|()| None),
+            done => done,
         }
     }
 

@@ -22,9 +22,11 @@ impl PartitionLog {
     /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
     /// and the next start reads what is there.
     pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.state.lock().check_health()?;
+        let place = self.place()?;
         // Most of it is written while others append; the lock is held for what comes meanwhile.
-        self.watch(self.sync_sealed())?;
+        if let Err(error) = self.sync_sealed() {
+            self.blame(&place, error)?;
+        }
         let mut state = self.state.lock();
         state.check_health()?;
         let flushed = state.flush(now);

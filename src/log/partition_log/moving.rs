@@ -286,7 +286,13 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::panic::Location;
+
     use super::*;
+    use crate::log::compaction::Budget;
+    use crate::log::disk::{Step, Verdict, Watcher};
+    use crate::log::failure::FailureChannel;
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::compression::Compression;
     use crate::wire::batch::legacy::SetBuilder;
@@ -433,6 +439,69 @@ mod tests {
             log.advance_start(7, NOW).unwrap();
             assert_eq!((bytes(&log), log.watermarks().log_end), last);
             assert_eq!(log.watermarks().last_stable, marks.last_stable);
+        }
+    }
+
+    /// Does something once, before a directory of this name is synced.
+    struct Meanwhile<F>(&'static str, Option<F>);
+
+    impl<F: FnOnce() + Send> Watcher for Meanwhile<F> {
+        fn before(
+            &mut self,
+            step: &Step<'_>,
+            _: &'static Location<'static>,
+        ) -> io::Result<Verdict> {
+            if let Step::SyncDir(path) = step
+                && path.ends_with(self.0)
+                && let Some(work) = self.1.take()
+            {
+                // In a thread that nobody watches.
+                std::thread::scope(|scope| scope.spawn(work).join()).unwrap();
+            }
+            Ok(Verdict::Go)
+        }
+    }
+
+    #[test]
+    fn a_log_that_moves_while_it_is_flushed_or_compacted_breaks_no_directory() {
+        for compacts in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let health = |name: &str| {
+                let channel = Arc::new(FailureChannel::default());
+                Arc::new(DirHealth::new(root.path().join(name), channel))
+            };
+            let (before, after) = (health("a"), health("b"));
+            let log = varied(&root.path().join("a/t-0")).watched(Arc::clone(&before));
+            log.update_settings(LogSettings {
+                cleanup_compact: true,
+                min_cleanable_dirty_ratio: 0.0,
+                ..settings()
+            });
+            let log = Arc::new(log);
+            fs::create_dir(root.path().join("b")).unwrap();
+            let copy = log
+                .begin_copy(&root.path().join("b/t-0.x-future"), NOW)
+                .unwrap();
+            let copy = copy.watched(Arc::clone(&after));
+            while copy.copy_from(&log, 1 << 20, NOW).unwrap() != Copied::Bytes(0) {}
+            let end = log.log_end();
+            let (moving, path) = (Arc::clone(&log), root.path().to_owned());
+            let moves = move || {
+                let (doomed, place) = (path.join("a/t-0.x-delete"), path.join("b/t-0"));
+                assert!(moving.take_over(&copy, &doomed, &place, NOW).unwrap());
+            };
+            disk::watch(Some(Box::new(Meanwhile("a/t-0", Some(moves)))));
+            let done = match compacts {
+                true => log.compact(0, &Budget::of(1 << 16), NOW).map(drop),
+                false => log.flush(NOW),
+            };
+            disk::watch(None);
+            assert!(compacts || done.is_ok(), "{done:?}");
+            assert!(log.dir().ends_with("b/t-0"));
+            assert!(before.is_online() && after.is_online());
+            append(&log, 3, records("after"));
+            log.flush(NOW).unwrap();
+            assert_eq!((log.log_end(), log.recovery_point()), (end + 3, end + 3));
         }
     }
 
