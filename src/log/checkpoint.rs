@@ -61,6 +61,8 @@ pub fn write_offsets<'a>(
 }
 
 /// Reads the epochs of a partition and where each starts; a missing or empty file has none.
+///
+/// Errors: `Unsupported` for a later version, which is not ours to replace.
 pub fn read_epochs(path: &Path) -> Result<Vec<(LeaderEpoch, Offset)>, StorageError> {
     read(path, |fields| match fields {
         [epoch, offset] => Some((epoch.parse().ok()?, offset.parse().ok()?)),
@@ -97,6 +99,12 @@ fn parse<T>(mut lines: Lines, line: impl Fn(&[&str]) -> Option<T>) -> io::Result
     match lines.next()? {
         None => return Ok(Vec::new()),
         Some("0") => {}
+        Some(version) if version.parse().is_ok_and(|version: u32| version > 0) => {
+            let what = format!(
+                "its version {version} is unknown: a newer program wrote it; use that one, or remove the file"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
         Some(version) => return wrong(format!("version {version:?} is unknown")),
     }
     let count = lines.next()?.and_then(|count| count.trim().parse().ok());

@@ -99,6 +99,12 @@ fn attempt(
     now: Timestamp,
 ) -> Result<Attempt, StorageError> {
     let files = leftovers(dir)?;
+    let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
+    let stored_epochs = match checkpoint::read_epochs(&epochs_path) {
+        // Any other fault of its content is mended below.
+        Err(error) if error.source.kind() != io::ErrorKind::InvalidData => return Err(error),
+        read => read,
+    };
     let mut cutting = Cutting::of(dir);
     if files.are_any() {
         cutting.begin()?;
@@ -169,17 +175,16 @@ fn attempt(
         segment.release_file();
     }
 
-    let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
-    let mut epochs = match checkpoint::read_epochs(&epochs_path) {
+    let mut epochs = match stored_epochs {
+        Ok(entries) => LeaderEpochs::from_entries(entries),
         // That of a new log is not synced, not even by a clean stop if the log is empty; what it said stands in the
         // batches too.
-        Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
+        Err(error) => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
             let rebuilt = epochs_of(&segments)?;
             checkpoint::write_epochs(&epochs_path, rebuilt.entries(), false)?;
             rebuilt
         }
-        read => LeaderEpochs::from_entries(read?),
     };
     let mut changed = epochs.truncate_end(log_end);
     if epochs_lacking(&epochs, &scanned) {
@@ -338,9 +343,14 @@ pub fn plan(
         {
             plan.split = Some(index);
         }
-        if position == segments[index].size {
+        let size = segments[index].size;
+        if position == size {
             plan.end = Some(end);
         } else {
+            let path = segments[index].path();
+            if Scanner::open_at(path, size, position)?.newer()?.is_some() {
+                return Err(newer_batch(path, position));
+            }
             tracing::warn!(path = %segments[index].path().display(), "the stop was not clean here");
             plan.reread_from = index;
         }
@@ -473,6 +483,19 @@ fn aborted_plausible(segment: &Segment, next: Option<&Segment>) -> Result<bool, 
         }))
 }
 
+/// Kafka differs: such a batch is one of v2 to it, and goes to consumers as it is.
+fn newer_batch(path: &Path, position: u64) -> StorageError {
+    let what = format!(
+        "the batch at {position} has a format that is unknown: a newer program wrote it; use that one, or another directory. If there never was one, byte {} is damaged, and was {MAGIC_V2}",
+        position + 16
+    );
+    StorageError {
+        doing: "read",
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::Unsupported, what),
+    }
+}
+
 /// What a scan cut off.
 #[derive(Debug)]
 struct Cut {
@@ -525,6 +548,9 @@ fn scan(
             None => scanner.flaw()?,
             found => found,
         };
+        if why == Some(Flaw::Newer) {
+            return Err(newer_batch(&path, segment.size));
+        }
         tracing::warn!(
             path = %segment.path().display(), position = segment.size, bytes = cut,
             why = %why.unwrap_or(Flaw::Torn), "cutting off the end of a segment"

@@ -16,6 +16,8 @@ use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_V2};
 const SCAN_BUFFER: usize = 1 << 20;
 /// A batch larger than this ends a scan: nothing that size was ever accepted.
 const BATCH_SIZE_MAX: usize = 1 << 30;
+/// Where a batch of any format has the number of its format.
+const MAGIC_AT: usize = 16;
 
 /// Why the batch at a position is not the next one of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum Flaw {
     /// Nothing but zeros up to the end of the file.
     Zeros,
     NoBatch,
+    /// Whole batches of a format that nobody knew when this was written: what they hold is not ours to cut off. One alone is
+    /// what a crash has damaged, until the stop was clean.
+    Newer,
     /// It goes on behind the end of the file.
     Torn,
     Checksum,
@@ -39,6 +44,7 @@ impl fmt::Display for Flaw {
         f.write_str(match self {
             Self::Zeros => "zeros up to the end of the file",
             Self::NoBatch => "no batch begins here",
+            Self::Newer => "batches of an unknown format",
             Self::Torn => "the batch is longer than the file",
             Self::Checksum => "the checksum of the batch does not match",
             Self::OffsetsBack => "the offsets of the batch are not above those before it",
@@ -94,6 +100,14 @@ fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
     stored == batch.get(16..).map(crc32fast::hash)
 }
 
+/// The bytes of a batch of a later format, as one of the last format that is known; `None` if they are no such.
+fn as_known(bytes: &[u8]) -> Option<Vec<u8>> {
+    let magic = *bytes.get(MAGIC_AT)? as i8;
+    let mut known = bytes.to_vec();
+    known[MAGIC_AT] = MAGIC_V2 as u8;
+    (magic > MAGIC_V2).then_some(known)
+}
+
 /// Reads the batches of a data file in order through a large buffer.
 pub struct Scanner<'a> {
     file: fs::File,
@@ -106,12 +120,17 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
+        Self::open_at(path, size, 0)
+    }
+
+    /// The first batch begins at `position`.
+    pub fn open_at(path: &'a Path, size: u64, position: u64) -> Result<Self, StorageError> {
         let file = disk::open(path).at("open", path)?;
         Ok(Self {
             file,
             path,
             size,
-            position: 0,
+            position,
             buffer: Bytes::new(),
             buffer_at: 0,
         })
@@ -153,6 +172,9 @@ impl<'a> Scanner<'a> {
         if head.len() <= LOG_OVERHEAD || Span::parse(&head, self.position).is_some() {
             return Ok(Some(Flaw::Torn));
         }
+        if self.several_are_newer()? {
+            return Ok(Some(Flaw::Newer));
+        }
         if head.iter().any(|byte| *byte != 0) {
             return Ok(Some(Flaw::NoBatch));
         }
@@ -165,6 +187,37 @@ impl<'a> Scanner<'a> {
         }
         self.position = from;
         Ok(Some(if zeros { Flaw::Zeros } else { Flaw::NoBatch }))
+    }
+
+    /// The size of the batch that begins here, if it would be one of v2 but for the number of its format. That number lies
+    /// outside of the checksum, so that nothing but the checksum tells a whole batch from garbage.
+    pub fn newer(&mut self) -> Result<Option<usize>, StorageError> {
+        if self.position >= self.size {
+            return Ok(None);
+        }
+        let head = self.head()?;
+        let Some(span) = as_known(&head).and_then(|known| Span::parse(&known, self.position))
+        else {
+            return Ok(None);
+        };
+        if span.end() > self.size || span.size > BATCH_SIZE_MAX {
+            return Ok(None);
+        }
+        let batch = as_known(&self.window(span.size)?);
+        let whole = batch.is_some_and(|batch| checksum_holds(&span, &Bytes::from(batch)));
+        Ok(whole.then_some(span.size))
+    }
+
+    /// Whether two of them follow each other.
+    fn several_are_newer(&mut self) -> Result<bool, StorageError> {
+        let from = self.position;
+        let Some(size) = self.newer()? else {
+            return Ok(false);
+        };
+        self.position += size as u64;
+        let second = self.newer();
+        self.position = from;
+        Ok(second?.is_some())
     }
 
     /// `len` bytes at the position, or as many as there are.

@@ -7,6 +7,7 @@ use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk, SITES};
 use super::*;
 use crate::log::disk;
+use crate::log::error::StorageError;
 use crate::log::index::transaction::TransactionIndex;
 use crate::log::producer_state::Admission;
 
@@ -53,6 +54,18 @@ impl Lesson {
         self.disk = LyingDisk::over(&self.dir, 1);
         disk::watch(Some(Box::new(self.disk.clone())));
         self.log = reopen(&self.dir, self.settings.clone(), clean, recovery_point);
+    }
+
+    /// The log, if nothing goes wrong.
+    fn try_start(&self, clean: bool, recovery_point: Offset) -> Result<PartitionLog, StorageError> {
+        let known = Known {
+            clean,
+            recovery_point,
+            log_start: None,
+        };
+        let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
+        let settings = self.settings.clone();
+        PartitionLog::open(&self.dir, partition, id, settings, known, 0, NOW)
     }
 
     fn file(&self, name: &str) -> Vec<u8> {
@@ -247,6 +260,34 @@ fn indexes_that_a_start_has_built_anew_are_on_disk() {
     }
 }
 
+/// Seed 3715: an index of offsets was missing. The aborted transactions beside it were written anew as well, the start ended
+/// before it had synced them, and the next one had nothing to build.
+#[test]
+fn a_start_that_is_cut_short_leaves_aborted_transactions_as_they_were() {
+    let keeps: [Keeps; 3] = [NOTHING, EVERYTHING, |step| !step.starts_with("write")];
+    for keeps in keeps {
+        for steps in 0..6 {
+            let mut lesson = lesson(small());
+            lesson.send(7, 0, true);
+            lesson.end(7, false);
+            fill_from(&lesson.log, 2);
+            lesson.log.close().unwrap();
+            disk::watch(None);
+            fs::remove_file(lesson.dir.join("00000000000000000000.index")).unwrap();
+            lesson.disk = LyingDisk::over(&lesson.dir, steps);
+            disk::watch(Some(Box::new(lesson.disk.clone())));
+            lesson.disk.fail_after(steps, Fault::Io);
+            drop(lesson.try_start(true, 82));
+            lesson.kill(82);
+            lesson.power_cut(82, keeps);
+            let plan = lesson.log.read(0, 1_000, ReadEnd::LastStable, true);
+            let aborted = plan.unwrap().aborted.unwrap();
+            assert_eq!(aborted.len(), 1, "after {steps} steps: {aborted:?}");
+            assert_eq!((aborted[0].first_offset, aborted[0].last_offset), (0, 1));
+        }
+    }
+}
+
 #[test]
 fn torn_leader_epochs_do_not_stop_a_start() {
     let mut lesson = lesson(small());
@@ -423,22 +464,7 @@ fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
         lesson.disk = LyingDisk::over(&lesson.dir, steps);
         disk::watch(Some(Box::new(lesson.disk.clone())));
         lesson.disk.fail_after(steps, Fault::Io);
-        let known = Known {
-            clean: false,
-            recovery_point: 0,
-            log_start: None,
-        };
-        let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
-        let settings = lesson.settings.clone();
-        drop(PartitionLog::open(
-            &lesson.dir,
-            partition,
-            id,
-            settings,
-            known,
-            0,
-            NOW,
-        ));
+        drop(lesson.try_start(false, 0));
         lesson.kill(0);
         assert_eq!(lesson.log.log_end(), 20);
         append(&lesson.log, 900, &["hello", "world"]);

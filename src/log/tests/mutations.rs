@@ -15,6 +15,7 @@ use crate::log::recovery::{Known, Scanner};
 use crate::log::segment::{Span, file_name};
 use crate::log::settings::LogSettings;
 use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::message::fuzz::seeds_from_environment;
 
 const NOW: i64 = 1_000_000;
 /// Offsets and, in format v2, the leader epoch stand before it, and no checksum covers them.
@@ -196,10 +197,8 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
 
 #[test]
 fn damaged_segments_of_apache_kafka_give_a_prefix_or_an_error() {
-    let seeds = std::env::var("MONEDULA_MUTATIONS");
-    let seeds: u64 = seeds.map_or(500, |seeds| seeds.parse().unwrap());
     let files = recordings();
-    for seed in 0..seeds {
+    for seed in seeds_from_environment("MONEDULA_MUTATIONS", 500) {
         tell(seed, &files);
     }
 }

@@ -115,3 +115,102 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
     }
     assert_eq!(manager.all().len(), 4 * THREADS);
 }
+
+/// Names and content of the files in a directory.
+fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, fs::read(path).unwrap())
+    };
+    fs::read_dir(dir).unwrap().map(entry).collect()
+}
+
+/// Where the batch at this place of a file begins; from the end on if it is negative.
+fn position_of(content: &[u8], batch: isize) -> usize {
+    let mut positions = vec![0];
+    while let Ok(header) = BatchHeader::parse(&content[*positions.last().unwrap()..]) {
+        positions.push(positions.last().unwrap() + header.size());
+    }
+    positions.pop();
+    let from_end = positions.len().wrapping_add_signed(batch);
+    positions[if batch < 0 { from_end } else { batch as usize }]
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    log.close().unwrap();
+    drop(log);
+    let whole = files_of(dir.path());
+    let logs = whole.keys().filter(|name| name.ends_with(".log"));
+    let newest = logs.max().unwrap().clone();
+    let with_format = |from, count, format| {
+        let mut content = whole[&newest].clone();
+        let positions = (from..from + count).map(|batch| position_of(&content, batch));
+        let positions: Vec<_> = positions.collect();
+        positions.iter().for_each(|at| content[at + 16] = format);
+        let said = format!("the batch at {} ", positions[0]);
+        (newest.clone(), content, said)
+    };
+    // After a clean stop nobody reads what lies before the last entry of an index.
+    let indexed = [0, 2].map(|batch| with_format(batch, 1, 3).2);
+    // After a crash one alone is damaged.
+    let alone = with_format(-1, 1, 3).2;
+    let epochs = |version: &str| {
+        let content = format!("{version}\n1\n0 0 and more\n").into_bytes();
+        let name = "leader-epoch-checkpoint".to_owned();
+        (name, content, format!("version {version} "))
+    };
+    let known = |clean| Known {
+        clean,
+        recovery_point: 0,
+        log_start: None,
+    };
+    for (name, content, word) in [
+        with_format(0, 2, 3),
+        with_format(2, 3, 3),
+        with_format(-2, 2, 3),
+        with_format(-1, 1, 3),
+        with_format(-2, 2, 100),
+        epochs("1"),
+        epochs("12"),
+    ] {
+        for clean in [true, false] {
+            fs::remove_dir_all(dir.path()).unwrap();
+            fs::create_dir(dir.path()).unwrap();
+            for (name, content) in &whole {
+                fs::write(dir.path().join(name), content).unwrap();
+            }
+            fs::write(dir.path().join(&name), &content).unwrap();
+            let before = files_of(dir.path());
+            let partition = TopicPartition::new("t", 0);
+            let (id, known) = (Uuid([1; 16]), known(clean));
+            let opened = PartitionLog::open(dir.path(), partition, id, small(), known, 80, NOW);
+            let Err(error) = opened else {
+                let unread = clean && indexed.contains(&word);
+                assert!(unread || !clean && word == alone, "{word}");
+                continue;
+            };
+            let said = error.to_string();
+            // Where the index ends after a clean stop.
+            let place = match clean && name == newest {
+                true => "the batch at ",
+                false => &word,
+            };
+            for word in [&*name, place, "a newer program wrote it; use that one"] {
+                assert!(said.contains(word), "no {word:?} in {said}");
+            }
+            let mut after = files_of(dir.path());
+            if !clean {
+                // Whoever starts next after an unclean stop makes these anew.
+                after.retain(|name, _| !name.ends_with("index"));
+            }
+            for (name, content) in after {
+                assert_eq!(before.get(&name), Some(&content), "{word}: {name}");
+            }
+        }
+    }
+}

@@ -16,6 +16,7 @@ use crate::log::producer_state::Admission;
 use crate::log::settings::LogSettings;
 use crate::log::verify::{Fault, Then, verify};
 use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::message::fuzz::seeds_from_environment;
 
 const NOW: i64 = 1_000_000;
 
@@ -786,23 +787,30 @@ fn epochs_and_snapshots_are_held_against_the_log() {
     );
     check(
         true,
+        "t-0/leader-epoch-checkpoint: text 1|1|0 0",
+        &expect![
+            "t-0/leader-epoch-checkpoint: cannot read: its version 1 is unknown: a newer program wrote it; use that one, or remove the file; a start takes the log directory out of use"
+        ],
+    );
+    check(
+        true,
         "log-start-offset-checkpoint: text 7",
         &expect![
-            "log-start-offset-checkpoint: cannot read: version \"7\" is unknown; recovery leaves it: every log begins with its first segment, whatever was deleted of it"
+            "log-start-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: every log begins with its first segment, whatever was deleted of it"
         ],
     );
     check(
         true,
         "cleaner-offset-checkpoint: text 7",
         &expect![
-            "cleaner-offset-checkpoint: cannot read: version \"7\" is unknown; recovery leaves it: every compacted log is compacted from its beginning"
+            "cleaner-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: every compacted log is compacted from its beginning"
         ],
     );
     check(
         true,
         "replication-offset-checkpoint: text 7",
         &expect![
-            "replication-offset-checkpoint: cannot read: version \"7\" is unknown; recovery leaves it: high watermarks begin at the log starts"
+            "replication-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: high watermarks begin at the log starts"
         ],
     );
     check(
@@ -880,9 +888,7 @@ fn random_damage(seed: u64) {
 
 #[test]
 fn a_start_does_what_was_foretold_whatever_the_damage() {
-    let seeds = std::env::var("MONEDULA_VERIFY_SEEDS");
-    let seeds: u64 = seeds.map_or(60, |seeds| seeds.parse().unwrap());
-    for seed in 0..seeds {
+    for seed in seeds_from_environment("MONEDULA_VERIFY_SEEDS", 60) {
         random_damage(seed);
     }
 }

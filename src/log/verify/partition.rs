@@ -219,7 +219,9 @@ impl<'a> Checked<'a> {
             if let Some(flaw) = flaw {
                 let cuts = treatment == Treatment::Reread
                     || treatment == Treatment::Rebuild && flaw != Flaw::Checksum;
-                let then = if cuts {
+                let then = if cuts && flaw == Flaw::Newer {
+                    super::OFFLINE
+                } else if cuts {
                     Then::Cut {
                         bytes: segment.size - position,
                         end: expected.next,

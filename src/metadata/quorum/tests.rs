@@ -9,7 +9,7 @@ use crate::config::broker::standalone;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
 use crate::wire::message::arbitrary::Dice;
-use crate::wire::message::fuzz::{damaged, from_environment, most_memory};
+use crate::wire::message::fuzz::{damaged, most_memory, seeds_from_environment};
 
 const NOW: i64 = 1_000_000;
 const MEMORY_MAX: usize = 32 << 20;
@@ -93,7 +93,7 @@ fn damaged_metadata_are_whole_or_refused() {
         "quorum-state",
     ];
     let whole = spoiled(".checkpoint", |content| content, true).unwrap();
-    for seed in 0..from_environment("MONEDULA_READERS").unwrap_or(60) {
+    for seed in seeds_from_environment("MONEDULA_READERS", 60) {
         let name = names[Dice::new(seed).below(names.len() as u64) as usize];
         let content = |content: Vec<u8>| damaged(&mut Dice::new(seed), &content).to_vec();
         match spoiled(name, content, seed % 2 == 0) {
@@ -124,7 +124,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
     };
     let records = read(&whole).unwrap();
     assert!(records.len() > 3);
-    for seed in 0..from_environment("MONEDULA_READERS").unwrap_or(500) {
+    for seed in seeds_from_environment("MONEDULA_READERS", 500) {
         match read(&damaged(&mut Dice::new(seed), &whole)) {
             Ok(found) => assert_eq!(found, records, "seed {seed}"),
             Err(error) => assert!(error.contains(".checkpoint"), "seed {seed}: {error}"),

@@ -7,6 +7,7 @@
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -149,6 +150,18 @@ fn fuzz<M: Message + Arbitrary>(seed: u64) {
 /// A number that whoever runs the test gave.
 pub fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// The seeds that whoever runs the test gave: `600` is as many from 0 on, `600..1200` those; otherwise the `usual` number.
+pub fn seeds_from_environment(name: &str, usual: u64) -> Range<u64> {
+    let Ok(given) = std::env::var(name) else {
+        return 0..usual;
+    };
+    let (from, to) = given.split_once("..").unwrap_or(("0", &given));
+    match (from.parse(), to.parse()) {
+        (Ok(from), Ok(to)) => from..to,
+        _ => panic!("{name}={given} is neither a number of seeds nor two of them with .. between"),
+    }
 }
 
 macro_rules! fuzz_every_api {
