@@ -67,10 +67,13 @@ public class Directory {
             }
             topics.add(new NewTopic("compacted", 1, (short) 1).configs(compacted));
             topics.add(new NewTopic("transactional", 1, (short) 1));
+            topics.add(new NewTopic("stamped", 1, (short) 1)
+                    .configs(Collections.singletonMap("message.timestamp.type", "LogAppendTime")));
             admin.createTopics(topics).all().get();
             for (String codec : codecs) {
                 send(settings, codec + "-topic", codec, 2, codec, batches, null);
             }
+            send(settings, "stamped", "gzip", 1, "stamped", false, null);
             for (int round = 0; round < 5; round++) {
                 send(settings, "compacted", "snappy", 1, "round" + round, false, null);
             }

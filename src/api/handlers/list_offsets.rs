@@ -115,6 +115,9 @@ fn find(
     cold: &mut Vec<FileRange>,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     partition.check_epoch(asked.current_leader_epoch)?;
+    if context.api_version == 0 {
+        return Ok(old_style(partition, asked, context.now));
+    }
     let since = match asked.timestamp {
         NEWEST => 7,
         EARLIEST_LOCAL => 8,
@@ -139,9 +142,6 @@ fn find(
         tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
         ErrorCode::KafkaStorageError
     };
-    if context.api_version == 0 {
-        return Ok(old_style(partition, asked, context.now));
-    }
     // Of a record its batch tells the epoch, also where the log begins behind it.
     let told = |found: FoundOffset| (found.offset, found.timestamp, found.leader_epoch);
     let (offset, timestamp, epoch) = match asked.timestamp {
@@ -189,7 +189,8 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
     }
 }
 
-/// Version 0 asked for the beginnings of segments that were last written to before a time, the newest first.
+/// Version 0 asked for the beginnings of segments that were last written to before a time, the newest first. It knew two
+/// special times; before any other negative one nothing was written.
 fn old_style(
     partition: &Partition,
     asked: &ListOffsetsPartition,

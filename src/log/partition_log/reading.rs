@@ -122,6 +122,10 @@ impl State {
         let segment = &mut self.segments[index];
         let mut next = segment.locate_timestamp(timestamp, reach)?;
         while let Some(span) = next {
+            // Messages of format v0 have no times at all.
+            if timestamp < 0 && span.magic == 0 {
+                return Ok(None);
+            }
             if let Some(found) = first_record(segment, &span, reach, |_, at| at >= timestamp)? {
                 return Ok(Some(found));
             }

@@ -2,6 +2,8 @@
 //! KRaft, after a clean stop or a crash, is served record for record as it was served before; and the old broker goes on
 //! with what we appended.
 
+mod offsets;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -100,14 +102,28 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     // What counts is what the old broker itself makes of it.
     let kafka = OldApache::start(version, &old, &settings)?;
     let before = served(&kafka.address())?;
+    let data = old.join("data");
+    let times = match kind {
+        "old" => offsets::times(&data, &before)?,
+        _ => offsets::Times::new(),
+    };
+    let theirs = offsets::answers(&kafka.address(), &times)?;
     kafka.stop()?;
+    if !times.is_empty() {
+        offsets::of_today(home.path(), &data, &times)?;
+    }
 
     let node = Node::on(&crashed).context("after a crash")?;
     same("after a crash", &before, &served(&node.address())?)?;
     drop(node);
 
-    let mut node = Node::on(&old.join("data")).context("after a clean stop")?;
+    let mut node = Node::on(&data).context("after a clean stop")?;
     same("after a clean stop", &before, &served(&node.address())?)?;
+    if !times.is_empty() {
+        let ours = offsets::answers(&node.address(), &times)?;
+        let [ours, theirs] = [ours, theirs].map(offsets::of_old_meaning);
+        offsets::same("of the old files", &ours, &theirs)?;
+    }
     directory(&["more", &node.address()])?;
     let after = served(&node.address())?;
     ensure!(after.len() > before.len(), "nothing was appended");
