@@ -110,6 +110,8 @@ pub struct PartitionLog {
     partition: TopicPartition,
     /// Not set while the log is from before topics had ids.
     topic_id: OnceLock<Uuid>,
+    /// What was appended last before it was opened may be lost.
+    recovered: bool,
     state: Mutex<State>,
     /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
     flushing: Mutex<()>,
@@ -197,6 +199,7 @@ impl PartitionLog {
         Ok(Self {
             partition,
             topic_id: known_id,
+            recovered: !known.clean,
             state: Mutex::new(state),
             flushing: Mutex::default(),
         })
@@ -266,6 +269,11 @@ impl PartitionLog {
 
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
+    }
+
+    /// Whether it was opened after a stop that was not clean.
+    pub fn was_recovered(&self) -> bool {
+        self.recovered
     }
 
     pub fn topic_id(&self) -> Uuid {

@@ -369,7 +369,10 @@ impl Inner {
         if let Some(log) = log.filter(its_own)
             && let Some(dir) = self.logs.dir_of(&log.dir())
         {
-            return Standing::In(dir.id);
+            return match log.was_recovered() {
+                true => Standing::Recovered(dir.id),
+                false => Standing::In(dir.id),
+            };
         }
         if self.logs.future(&name).is_some() {
             // A copy without its log, which is in a directory that cannot be reached.

@@ -95,6 +95,8 @@ pub fn register(registration: &Registration, next: Offset, level: i16) -> Vec<Re
 pub enum Standing {
     /// In this log directory.
     In(Uuid),
+    /// The same, and what it had been given last may be lost, as the node did not stop cleanly.
+    Recovered(Uuid),
     /// Nowhere: it may be made anew.
     Absent,
     /// Perhaps in a log directory that cannot be used.
@@ -103,7 +105,9 @@ pub enum Standing {
 
 /// What the metadata do not know yet when a node starts: in which directories the replicas lie (they may have been moved
 /// by hand), which partitions this node can no longer lead because their directory is gone, and which it should lead but
-/// that have no leader, or another one that is not alive: what a directory of a stopped cluster looks like.
+/// that have no leader, or another one that is not alive: what a directory of a stopped cluster looks like. Whoever leads
+/// where the end of the log may be lost does so in a new epoch: a consumer that has read what is lost finds out by it,
+/// instead of passing over as many new records (KIP-320).
 pub fn restore(
     image: &Image,
     node_id: BrokerId,
@@ -129,12 +133,14 @@ pub fn restore(
                     }
                 }
                 standing => {
-                    if let Standing::In(directory) = standing
+                    if let Standing::In(directory) | Standing::Recovered(directory) = standing
                         && partition.directory_of(node_id) != directory
                     {
                         change.directories = Some(partition.directories_with(node_id, directory));
                     }
-                    if may_lead(partition, node_id) && !alive(partition.leader) {
+                    let goes_on =
+                        partition.leader != node_id || matches!(standing, Standing::In(_));
+                    if may_lead(partition, node_id) && !(goes_on && alive(partition.leader)) {
                         change.leader = node_id;
                         change.isr = partition.isr.is_empty().then(|| vec![node_id]);
                         change.eligible_leader_replicas =

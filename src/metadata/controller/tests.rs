@@ -286,6 +286,28 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
     assert_eq!(restore(&image, 2, |_, _, _| Standing::Absent).len(), 0);
 }
 
+/// Apache Kafka's epochs go up with every stop and start; where nothing can be lost nobody needs to know.
+#[test]
+fn who_may_have_lost_the_end_of_a_log_leads_in_a_new_epoch() {
+    let mut image = cluster();
+    create(&mut image, topic("t", 4, 1)).unwrap();
+    let directory = image.brokers[&1].log_dirs[0];
+    let records = restore(&image, 1, |_, index, _| match index {
+        0 => Standing::In(directory),
+        1 => Standing::Recovered(directory),
+        2 => Standing::Absent,
+        _ => Standing::Unreachable,
+    });
+    apply(&mut image, &records);
+    let topic = image.topics.by_name("t").unwrap();
+    let led: Vec<_> = topic
+        .partitions
+        .iter()
+        .map(|p| (p.leader, p.leader_epoch))
+        .collect();
+    assert_eq!(led, [(1, 0), (1, 1), (1, 1), (-1, 1)]);
+}
+
 #[test]
 fn a_snapshot_says_what_the_image_says() {
     let mut image = cluster();
