@@ -85,6 +85,9 @@ pub struct LogManager {
     /// Partitions that are not there any more, but may stand in the checkpoint files. The next log of such a name must not
     /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
     outdated: Mutex<HashSet<TopicPartition>>,
+    /// Held while checkpoint files are replaced and from before it is known what they will say: two at once would rename the
+    /// same file, and older offsets could replace newer ones.
+    writing_checkpoints: Mutex<()>,
 }
 
 /// Who waits for a start hears of it at least so often.
@@ -139,6 +142,7 @@ impl LogManager {
             first_dirty: Mutex::default(),
             uncleanable: Mutex::default(),
             outdated: Mutex::default(),
+            writing_checkpoints: Mutex::default(),
         })
     }
 
@@ -215,21 +219,23 @@ impl LogManager {
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let clean = dir::take_clean_shutdown(&dir.path)?;
-        let offsets = |name: &str| -> HashMap<TopicPartition, Offset> {
+        let offsets = |name: &str| -> Result<HashMap<TopicPartition, Offset>, StorageError> {
             match checkpoint::read_offsets(&dir.path.join(name)) {
-                Ok(entries) => entries.into_iter().collect(),
+                Ok(entries) => Ok(entries.into_iter().collect()),
+                // Of a newer program, and not ours to replace.
+                Err(error) if error.source.kind() == io::ErrorKind::Unsupported => Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "ignoring a checkpoint");
-                    HashMap::new()
+                    Ok(HashMap::new())
                 }
             }
         };
-        let recovery_points = offsets(checkpoint::RECOVERY_POINTS);
-        let log_starts = offsets(checkpoint::LOG_STARTS);
-        let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS);
-
-        let cleaned = offsets(checkpoint::CLEANED);
+        let recovery_points = offsets(checkpoint::RECOVERY_POINTS)?;
+        let log_starts = offsets(checkpoint::LOG_STARTS)?;
+        let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS)?;
+        let cleaned = offsets(checkpoint::CLEANED)?;
+        // From here on something is changed.
+        let clean = dir::take_clean_shutdown(&dir.path)?;
 
         let (mut found, mut renamed) = (Vec::new(), false);
         for entry in fs::read_dir(&dir.path).at("list", &dir.path)? {
@@ -384,7 +390,7 @@ impl LogManager {
         settings: &LogSettings,
         now: Timestamp,
     ) -> Result<Arc<PartitionLog>, StorageError> {
-        if self.outdated.lock().contains(partition) {
+        if self.is_outdated(partition) {
             let before = self.online().count();
             self.write_checkpoints();
             if self.online().count() < before {
@@ -407,6 +413,13 @@ impl LogManager {
             .insert(partition.clone(), Arc::clone(&log));
         dir.replicas.fetch_add(1, Ordering::Relaxed);
         Ok(log)
+    }
+
+    /// Whether checkpoint files may say something of a partition that is not there any more.
+    fn is_outdated(&self, partition: &TopicPartition) -> bool {
+        // Who replaces them has taken its list already, and may not have got to them.
+        let _alone = self.writing_checkpoints.lock();
+        self.outdated.lock().contains(partition)
     }
 
     /// Kafka places a new replica where the fewest are.
@@ -543,6 +556,7 @@ impl LogManager {
                 Ok(Some(next)) => {
                     tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
                     self.first_dirty.lock().insert(partition.clone(), next);
+                    let _alone = self.writing_checkpoints.lock();
                     self.write_cleaned();
                     got_on |= next > first_dirty;
                 }
@@ -558,7 +572,8 @@ impl LogManager {
         got_on
     }
 
-    /// A directory in which the checkpoint cannot be written goes offline, as with every other file.
+    /// A directory in which the checkpoint cannot be written goes offline, as with every other file. `writing_checkpoints` is
+    /// held.
     fn write_cleaned(&self) {
         let first_dirty = self.first_dirty.lock().clone();
         for dir in self.online() {
@@ -590,6 +605,7 @@ impl LogManager {
 
     /// Writes the checkpoint files of every directory; one in which that fails goes offline.
     pub fn write_checkpoints(&self) {
+        let _alone = self.writing_checkpoints.lock();
         // Whoever is taken out from here on may or may not be in them.
         if !std::mem::take(&mut *self.outdated.lock()).is_empty() {
             self.write_cleaned();

@@ -219,7 +219,11 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
         |name: &str, meaning: &'static str| match checkpoint::read_offsets(&dir.join(name)) {
             Ok(entries) => entries.into_iter().collect(),
             Err(error) => {
-                report.unreadable(&error, Then::Stay(meaning));
+                let then = match error.source.kind() {
+                    io::ErrorKind::Unsupported => OFFLINE,
+                    _ => Then::Stay(meaning),
+                };
+                report.unreadable(&error, then);
                 HashMap::new()
             }
         };

@@ -48,7 +48,7 @@ impl LogManager {
             dir.health.check()?;
         }
         let partition = log.partition();
-        if self.outdated.lock().contains(partition) {
+        if self.is_outdated(partition) {
             // Of a copy, or a log, that was there before.
             self.write_checkpoints();
         }

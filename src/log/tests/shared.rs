@@ -818,3 +818,17 @@ fn a_log_of_another_topic_is_put_aside_and_stays() {
     load(dir.path()).unwrap().remove_doomed(NOW + 1);
     assert_eq!(aside(dir.path()), 1);
 }
+
+/// Moves and new topics write them too, whenever they like.
+#[test]
+fn checkpoints_that_several_write_at_once_break_no_directory() {
+    let root = tempfile::tempdir_in(scratch()).unwrap();
+    let identified = vec![(root.path().to_owned(), Ok(DIRS[0]))];
+    let logs = LogManager::open(identified, ManagerSettings::default()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| (0..200).for_each(|_| logs.write_checkpoints()));
+        }
+    });
+    assert!(logs.dirs()[0].is_online());
+}

@@ -787,6 +787,13 @@ fn epochs_and_snapshots_are_held_against_the_log() {
     );
     check(
         true,
+        "log-start-offset-checkpoint: text 0|1|t 0",
+        &expect![
+            r#"log-start-offset-checkpoint: cannot read: line "t 0" is malformed; recovery leaves it: every log begins with its first segment, whatever was deleted of it"#
+        ],
+    );
+    check(
+        true,
         "t-0/leader-epoch-checkpoint: text 1|1|0 0",
         &expect![
             "t-0/leader-epoch-checkpoint: cannot read: its version 1 is unknown: a newer program wrote it; use that one, or remove the file; a start takes the log directory out of use"
@@ -796,21 +803,21 @@ fn epochs_and_snapshots_are_held_against_the_log() {
         true,
         "log-start-offset-checkpoint: text 7",
         &expect![
-            "log-start-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: every log begins with its first segment, whatever was deleted of it"
+            "log-start-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; a start takes the log directory out of use"
         ],
     );
     check(
         true,
         "cleaner-offset-checkpoint: text 7",
         &expect![
-            "cleaner-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: every compacted log is compacted from its beginning"
+            "cleaner-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; a start takes the log directory out of use"
         ],
     );
     check(
         true,
         "replication-offset-checkpoint: text 7",
         &expect![
-            "replication-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; recovery leaves it: high watermarks begin at the log starts"
+            "replication-offset-checkpoint: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or remove the file; a start takes the log directory out of use"
         ],
     );
     check(
