@@ -29,6 +29,16 @@ pub struct Plan {
     pub segments: Vec<Sealed>,
 }
 
+/// Where the dirty part begins, if a checkpoint says so. One from another life of the log means nothing: it lies before
+/// what the log still has, or behind its end.
+pub fn first_dirty(checkpoint: Offset, log_start: Offset, log_end: Offset) -> Offset {
+    if (log_start..=log_end).contains(&checkpoint) {
+        checkpoint
+    } else {
+        log_start
+    }
+}
+
 /// The plan for a log, if it is due: its dirty part is large enough, or has waited for too long.
 pub fn plan(
     sealed: &[Sealed],
@@ -37,25 +47,21 @@ pub fn plan(
     settings: &LogSettings,
     now: Timestamp,
 ) -> Option<Plan> {
+    let is_dirty = |segment: &&Sealed| segment.end_offset > first_dirty;
     let settled = |segment: &&Sealed| {
-        segment.end_offset <= last_stable
-            && (settings.min_compaction_lag_ms <= 0
-                || now.saturating_sub(segment.newest) >= settings.min_compaction_lag_ms)
+        // What was compacted before has waited already, whatever its records say.
+        let waited = settings.min_compaction_lag_ms <= 0
+            || !is_dirty(segment)
+            || now.saturating_sub(segment.newest) >= settings.min_compaction_lag_ms;
+        segment.end_offset <= last_stable && waited
     };
     let segments: Vec<Sealed> = sealed.iter().take_while(settled).copied().collect();
     let end = segments.last()?.end_offset;
-    let start = segments.first()?.base_offset;
-    // A checkpoint from another life of the log means nothing.
-    let first_dirty = if (start..=end).contains(&first_dirty) {
-        first_dirty
-    } else {
-        start
-    };
-    let dirty: Vec<&Sealed> = segments
+    let dirty_bytes: u64 = segments
         .iter()
-        .filter(|segment| segment.end_offset > first_dirty)
-        .collect();
-    let dirty_bytes: u64 = dirty.iter().map(|segment| segment.size).sum();
+        .filter(is_dirty)
+        .map(|segment| segment.size)
+        .sum();
     // One that is dirty in part counts on both sides.
     let clean = segments
         .iter()
@@ -65,9 +71,11 @@ pub fn plan(
         return None;
     }
     let ratio = dirty_bytes as f64 / (clean_bytes + dirty_bytes) as f64;
+    // Also because of one that must wait for something else.
     let overdue = settings.max_compaction_lag_ms < i64::MAX
-        && dirty
+        && sealed
             .iter()
+            .filter(is_dirty)
             .filter_map(|segment| segment.first)
             .any(|first| now.saturating_sub(first) > settings.max_compaction_lag_ms);
     (ratio > settings.min_cleanable_dirty_ratio || overdue).then_some(Plan {
@@ -87,7 +95,10 @@ pub fn group(segments: &[Sealed], settings: &LogSettings) -> Vec<Vec<Sealed>> {
                 && sum(|member| member.index_sizes[0]) <= u64::from(settings.segment_index_bytes)
                 && sum(|member| member.index_sizes[1]) <= u64::from(settings.segment_index_bytes);
             let first = last.first().map_or(0, |member| member.base_offset);
-            if fits && segment.end_offset - 1 - first <= i64::from(i32::MAX) {
+            // One without bytes has nothing for an index, however far it reaches.
+            let reaches =
+                segment.size == 0 || segment.end_offset - 1 - first <= i64::from(i32::MAX);
+            if fits && reaches {
                 last.push(*segment);
                 continue;
             }
@@ -146,12 +157,22 @@ mod tests {
         };
         assert_eq!(plan(&sealed, 0, 30, &patient, 9_000).unwrap().end, 10);
         assert_eq!(plan(&[], 0, 30, &compacted(), 9_000), None);
-        assert_eq!(
-            plan(&sealed, 999, 30, &compacted(), 9_000)
-                .unwrap()
-                .first_dirty,
-            0
-        );
+        // What is clean is not compacted again because the rest must wait, nor does it make the rest wait.
+        for (first_dirty, last_stable) in [(20, 20), (25, 20), (30, 30)] {
+            let due = plan(&sealed, first_dirty, last_stable, &compacted(), 9_000);
+            assert_eq!(due, None);
+        }
+        let mut odd = sealed.clone();
+        odd[0].newest = i64::MAX;
+        assert_eq!(plan(&odd, 0, 30, &patient, 11_000), None);
+        assert_eq!(plan(&odd, 10, 30, &patient, 11_000).unwrap().end, 30);
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_life_of_the_log_means_nothing() {
+        for (checkpoint, first) in [(4, 5), (5, 5), (7, 7), (30, 30), (31, 5)] {
+            assert_eq!(first_dirty(checkpoint, 5, 30), first);
+        }
     }
 
     #[test]

@@ -176,12 +176,13 @@ impl State {
 
     fn plan_compaction(
         &mut self,
-        first_dirty: Offset,
+        cleaned_to: Offset,
         now: Timestamp,
     ) -> Result<Option<(Sources, Plan)>, StorageError> {
         if !self.settings.cleanup_compact {
             return Ok(None);
         }
+        let first_dirty = plan::first_dirty(cleaned_to, self.log_start, self.log_end);
         let mut sealed = Vec::new();
         for index in 1..self.segments.len() {
             let end_offset = self.segments[index].base_offset;
