@@ -289,4 +289,20 @@ mod tests {
             assert_eq!(read[2].value, None);
         }
     }
+
+    #[test]
+    fn times_are_read_as_they_were_written_however_far_apart() {
+        let times = [1_700_000_000_000, i64::MIN, i64::MAX, -1, 0];
+        let mut builder = BatchBuilder::default();
+        for at in times {
+            builder.push(at, None, None);
+        }
+        let batch = builder.build();
+        let header = BatchHeader::parse(&batch).unwrap();
+        let body = decompressed(&header, &batch, 1 << 20).unwrap();
+        let read: Vec<_> = records(&header, &body)
+            .map(|record| record.unwrap().timestamp)
+            .collect();
+        assert_eq!(read, times);
+    }
 }

@@ -70,9 +70,8 @@ impl<'a> Iterator for Records<'a> {
             timestamp: if self.header.is_log_append_time() {
                 self.header.max_timestamp
             } else {
-                self.header
-                    .base_timestamp
-                    .saturating_add(raw.timestamp_delta)
+                // As it was written: a delete horizon may be any distance from a time that somebody made up.
+                self.header.base_timestamp.wrapping_add(raw.timestamp_delta)
             },
             key: raw.key,
             value: raw.value,
