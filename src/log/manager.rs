@@ -572,6 +572,13 @@ impl LogManager {
         got_on
     }
 
+    /// The logs that compaction leaves alone until the next start.
+    pub fn uncleanable(&self) -> Vec<TopicPartition> {
+        let mut names: Vec<_> = self.uncleanable.lock().iter().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// A directory in which the checkpoint cannot be written goes offline, as with every other file. `writing_checkpoints` is
     /// held.
     fn write_cleaned(&self) {

@@ -10,6 +10,7 @@ mod overflow;
 mod readers;
 mod shared;
 mod starts;
+mod uncleanable;
 mod verify;
 
 use std::fs::{self, OpenOptions};

@@ -20,9 +20,13 @@ use crate::log::segment::{Segment, Span, file_name};
 use crate::log::settings::LogSettings;
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::legacy;
-use crate::wire::batch::record::{decompressed, records};
+use crate::wire::batch::record::{Record, decompressed, records};
+
+/// Positions are numbers of 31 bits.
+const SEGMENT_SIZE_MAX: u64 = i32::MAX as u64;
 
 /// What a rewrite needs to know of the log, copied out of it.
 #[derive(Debug)]
@@ -158,7 +162,9 @@ fn build_map(
     {
         let path = source_path(sources, segment);
         let mut scanner = Scanner::open(&path, segment.size)?;
+        let mut next = segment.base_offset;
         while let Some((span, batch)) = scanner.next(true)? {
+            let first = std::mem::replace(&mut next, span.last_offset + 1);
             if !budget.spend(span.size) {
                 return Ok(None);
             }
@@ -170,16 +176,15 @@ fn build_map(
                 keys.extend(dirty.map(|key| (map.hash(key), offset)));
             };
             if span.magic != MAGIC_V2 {
-                for message in messages(&batch.unwrap_or_default(), &path)? {
+                for message in messages(&batch.unwrap_or_default(), first, &path)? {
                     see(message.key.as_deref(), message.offset);
                 }
             } else {
                 let (header, body) = open(batch, &path)?;
                 if !header.is_control() && sources.aborts(&header).is_none() {
-                    for record in records(&header, &body) {
-                        let record = record.map_err(|error| malformed(&path, error.to_string()))?;
+                    each_record(&header, &body, &path, |record| {
                         see(record.key, record.offset);
-                    }
+                    })?;
                 }
             }
             for (hash, offset) in keys.drain(..) {
@@ -207,6 +212,36 @@ fn whole(scanner: &mut Scanner<'_>, path: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// Refuses offsets that go back, or leave what they stand in: what is made of them would be no log, and to take them for
+/// what they are not could cost records. Nobody writes such.
+fn in_order(next: &mut Offset, offset: Offset, last: Offset) -> bool {
+    let fits = (*next..=last).contains(&offset);
+    *next = offset.saturating_add(1);
+    fits
+}
+
+fn out_of_order(path: &Path, offset: Offset) -> StorageError {
+    malformed(path, format!("a record has the offset {offset} there"))
+}
+
+/// Shows the records of a batch.
+fn each_record<'a>(
+    header: &BatchHeader,
+    body: &'a Bytes,
+    path: &Path,
+    mut each: impl FnMut(&Record<'a>),
+) -> Result<(), StorageError> {
+    let mut next = header.base_offset;
+    for record in records(header, body) {
+        let record = record.map_err(|error| malformed(path, error.to_string()))?;
+        if !in_order(&mut next, record.offset, header.last_offset()) {
+            return Err(out_of_order(path, record.offset));
+        }
+        each(&record);
+    }
+    Ok(())
+}
+
 /// A message of the formats before v2, out of its wrapper.
 struct OldMessage {
     offset: Offset,
@@ -215,8 +250,9 @@ struct OldMessage {
     value: Option<Vec<u8>>,
 }
 
-fn messages(set: &Bytes, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
-    let mut found = Vec::new();
+/// The message at the front of `set`, or those in it if it is a wrapper; none of these lies before `first`.
+fn messages(set: &Bytes, first: Offset, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
+    let mut found: Vec<OldMessage> = Vec::new();
     let wrong = |error: BatchError| malformed(path, error.to_string());
     let message = legacy::read_message(&mut &set[..]).map_err(wrong)?;
     let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
@@ -231,7 +267,13 @@ fn messages(set: &Bytes, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
             Ok(())
         })
         .map_err(wrong)?;
-    Ok(found)
+    let mut next = first;
+    let wrapped = message.compression != Compression::None;
+    let odd = |found: &&OldMessage| !in_order(&mut next, found.offset, message.offset);
+    match found.iter().find(odd).filter(|_| wrapped) {
+        Some(odd) => Err(out_of_order(path, odd.offset)),
+        None => Ok(found),
+    }
 }
 
 /// The header and the plain records of a batch.
@@ -256,6 +298,24 @@ impl Sources {
             .get(next)
             .filter(|aborted| aborted.first_offset <= header.base_offset)
     }
+}
+
+/// Writes a batch at the end of a segment. One that Kafka could not open becomes none: what has another format now may take
+/// more room than before.
+fn append(
+    target: &mut Segment,
+    batch: &Bytes,
+    index_interval: u64,
+    source: &Path,
+) -> Result<(), StorageError> {
+    let Some(span) = Span::parse(batch, target.size) else {
+        return Err(malformed(source, "a rewritten batch cannot be read"));
+    };
+    if span.end() > SEGMENT_SIZE_MAX {
+        let what = "what would remain of it is too large for one segment";
+        return Err(malformed(source, what));
+    }
+    target.append_raw(batch, &span, index_interval)
 }
 
 struct Filter<'a> {
@@ -311,31 +371,30 @@ impl Filter<'_> {
         let keeps_old_tombstones = self.keeps_old_tombstones(&path);
         let interval = u64::from(self.sources.settings.index_interval_bytes);
         let mut scanner = Scanner::open(&path, member.size)?;
+        let mut next = member.base_offset;
         while let Some((span, batch)) = scanner.next(true)? {
+            let first = std::mem::replace(&mut next, span.last_offset + 1);
             let before = target.size;
             if !budget.spend(span.size) {
                 return Ok(false);
             }
             let original = batch.clone().unwrap_or_default();
             if span.magic != MAGIC_V2 {
-                let kept = self.filter_messages(&original, &path, keeps_old_tombstones)?;
-                if let Some(span) = Span::parse(&kept, target.size) {
-                    target.append_raw(&kept, &span, interval)?;
+                let kept = self.filter_messages(&original, first, &path, keeps_old_tombstones)?;
+                if !kept.is_empty() {
+                    append(target, &kept, interval, &path)?;
                 }
                 budget.spend((target.size - before) as usize);
                 continue;
             }
             let (header, body) = open(batch, &path)?;
             let kept = if header.is_control() {
-                self.filter_marker(&header, &body, &original)
+                self.filter_marker(&header, &body, &original, &path)?
             } else {
                 self.filter_batch(&header, &body, &original, &path)?
             };
             let Some(kept) = kept else { continue };
-            let Some(span) = Span::parse(&kept.batch, target.size) else {
-                return Err(malformed(&path, "a rewritten batch cannot be read"));
-            };
-            target.append_raw(&kept.batch, &span, interval)?;
+            append(target, &kept.batch, interval, &path)?;
             if let Some(aborted) = kept.aborted {
                 target.aborted.push(aborted)?;
             }
@@ -364,29 +423,30 @@ impl Filter<'_> {
         header: &BatchHeader,
         body: &Bytes,
         original: &Bytes,
-    ) -> Option<Kept> {
+        path: &Path,
+    ) -> Result<Option<Kept>, StorageError> {
         let aborted = self
             .sources
             .aborts(header)
             .filter(|aborted| aborted.last_offset == header.base_offset);
         let unknown = header.record_count > 0 && transaction_marker(header, original).is_none();
         if self.open.remove(&header.producer_id) || unknown {
-            return Some(Kept {
+            return Ok(Some(Kept {
                 batch: original.clone(),
                 aborted: aborted.copied(),
-            });
+            }));
         }
         let batch = match header.delete_horizon() {
-            _ if header.record_count == 0 => self.emptied(header)?,
-            Some(horizon) if self.now >= horizon => self.emptied(header)?,
-            Some(_) => original.clone(),
+            _ if header.record_count == 0 => self.emptied(header),
+            Some(horizon) if self.now >= horizon => self.emptied(header),
+            Some(_) => Some(original.clone()),
             None => {
                 self.stays.clear();
-                self.stays.resize(header.record_count.max(0) as usize, true);
-                self.rebuild(header, body, Some(self.horizon()))
+                each_record(header, body, path, |_| self.stays.push(true))?;
+                Some(self.rebuild(header, body, Some(self.horizon())))
             }
         };
-        Some(batch.into())
+        Ok(batch.map(Kept::from))
     }
 
     /// `None` for a batch of which nothing is needed any more.
@@ -407,14 +467,13 @@ impl Filter<'_> {
             .delete_horizon()
             .is_some_and(|horizon| self.now >= horizon);
         self.seen.clear();
-        for record in records(header, body) {
-            let record = record.map_err(|error| malformed(path, error.to_string()))?;
+        each_record(header, body, path, |record| {
             self.seen.push(Seen {
                 key: record.key.map(|key| self.map.hash(key)),
                 offset: record.offset,
                 is_tombstone: record.value.is_none(),
             });
-        }
+        })?;
         let (mut kept, mut tombstones) = (0, false);
         self.stays.clear();
         for seen in &self.seen {
@@ -460,10 +519,11 @@ impl Filter<'_> {
     fn filter_messages(
         &self,
         original: &Bytes,
+        first: Offset,
         path: &Path,
         keeps_tombstones: bool,
     ) -> Result<Bytes, StorageError> {
-        let all = messages(original, path)?;
+        let all = messages(original, first, path)?;
         let keep = |message: &&OldMessage| {
             message.offset >= self.end
                 || message.key.as_ref().is_some_and(|key| {
@@ -478,13 +538,15 @@ impl Filter<'_> {
         };
         let wrapper = legacy::read_message(&mut &original[..])
             .map_err(|error| malformed(path, error.to_string()))?;
-        let span = (last.offset - first.offset) as i32;
+        let distance = |offset: Offset| i32::try_from(offset - first.offset);
+        let span = distance(last.offset).map_err(|_| out_of_order(path, first.offset))?;
         let tombstones = kept.iter().any(|message| message.value.is_none());
         let horizon = tombstones.then(|| self.horizon());
         let mut batch = BatchBuilder::in_place_of(&wrapper, first.offset, span, horizon);
         for message in &kept {
             let (key, value) = (message.key.as_deref(), message.value.as_deref());
-            let delta = (message.offset - first.offset) as i32;
+            // They grow up to that of the last one.
+            let delta = distance(message.offset).unwrap_or(span);
             batch.push_with_headers(delta, message.timestamp, key, value, std::iter::empty());
         }
         Ok(batch.build())

@@ -11,7 +11,7 @@ const DAY: Timestamp = 24 * 3_600_000;
 /// Of the files of these logs: later than any time here that is not said to be later.
 const WRITTEN: Timestamp = 2_000_000_000_000;
 
-fn compacted() -> LogSettings {
+pub(super) fn compacted() -> LogSettings {
     LogSettings {
         cleanup_compact: true,
         cleanup_delete: false,
@@ -21,7 +21,7 @@ fn compacted() -> LogSettings {
     }
 }
 
-fn bases(dir: &Path) -> Vec<Offset> {
+pub(super) fn bases(dir: &Path) -> Vec<Offset> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let mut bases: Vec<Offset> = names
         .filter_map(|entry| {
@@ -42,7 +42,7 @@ fn write_at(dir: &Path, base: Offset, when: Timestamp) {
         .unwrap();
 }
 
-fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&str>)]) {
+pub(super) fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&str>)]) {
     let mut builder = BatchBuilder::default();
     for (key, value) in records {
         builder.push(at, Some(key.as_bytes()), value.map(str::as_bytes));
