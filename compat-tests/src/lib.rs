@@ -6,6 +6,7 @@ pub mod admin;
 pub mod apache;
 pub mod chance;
 pub mod client;
+pub mod compaction;
 pub mod docker;
 pub mod exchange;
 pub mod java;

@@ -1,4 +1,5 @@
 import java.io.File;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -14,12 +15,14 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.server.util.Scheduler;
 import org.apache.kafka.storage.internals.log.Cleaner;
 import org.apache.kafka.storage.internals.log.LogCleanerManager;
 import org.apache.kafka.storage.internals.log.LogConfig;
 import org.apache.kafka.storage.internals.log.LogDirFailureChannel;
+import org.apache.kafka.storage.internals.log.LogStartOffsetIncrementReason;
 import org.apache.kafka.storage.internals.log.ProducerStateManagerConfig;
 import org.apache.kafka.storage.internals.log.SkimpyOffsetMap;
 import org.apache.kafka.storage.internals.log.UnifiedLog;
@@ -32,10 +35,12 @@ import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
  * <pre>
  * FILE   a step on each line: log directory, time, whether the stop was clean, recovery point, high watermark, bytes of
  *        the map (0: nothing is compacted), whether to forget how far it is clean, where to copy the directory to
- *        afterwards, and settings of the topic as key=value
+ *        afterwards, log start before and after, a file of batches to append (or -), after how many ms producers are
+ *        forgotten, and settings of the topic as key=value
  * </pre>
  *
- * Prints for each step where the log ends, and the first offsets of its segments.
+ * Prints for each step where the log ends, and the first offsets of its segments; `uncleanable` and why before it, if the
+ * cleaner gave up.
  */
 public class Compactor {
     static final TopicPartition PARTITION = new TopicPartition("t", 0);
@@ -60,17 +65,31 @@ public class Compactor {
         if (Boolean.parseBoolean(words[6])) {
             Files.delete(new File(home, "cleaner-offset-checkpoint").toPath());
         }
+        long logStart = Long.parseLong(words[8]);
+        int expiration = Integer.parseInt(words[11]);
         Properties topic = new Properties();
-        for (int at = 8; at < words.length; at++) {
+        for (int at = 12; at < words.length; at++) {
             String[] setting = words[at].split("=", 2);
             topic.put(setting[0], setting[1]);
         }
         LogDirFailureChannel failures = new LogDirFailureChannel(10);
         UnifiedLog log = UnifiedLog.create(
-            new File(home, PARTITION.toString()), new LogConfig(topic), 0, recoveryPoint, new Idle(),
-            new BrokerTopicStats(), time, 15 * 60_000, new ProducerStateManagerConfig(86_400_000, false), 600_000, failures,
-            Boolean.parseBoolean(words[2]), Optional.empty());
+            new File(home, PARTITION.toString()), new LogConfig(topic), logStart, recoveryPoint,
+            new Idle(), new BrokerTopicStats(), time, 15 * 60_000, new ProducerStateManagerConfig(expiration, false),
+            600_000, failures, Boolean.parseBoolean(words[2]), Optional.empty());
+        if (!words[10].equals("-")) {
+            ByteBuffer appended = ByteBuffer.wrap(Files.readAllBytes(Path.of(words[10])));
+            for (var batch : MemoryRecords.readableRecords(appended.duplicate()).batches()) {
+                ByteBuffer one = appended.slice(appended.position(), batch.sizeInBytes());
+                appended.position(appended.position() + batch.sizeInBytes());
+                log.appendAsFollower(MemoryRecords.readableRecords(one), batch.partitionLeaderEpoch());
+            }
+        }
         log.updateHighWatermark(Math.min(Long.parseLong(words[4]), log.logEndOffset()));
+        log.maybeIncrementLogStartOffset(Long.parseLong(words[9]), LogStartOffsetIncrementReason.ClientRecordDeletion);
+        log.deleteOldSegments();
+        log.removeExpiredProducers(time.milliseconds());
+        String result = "";
         if (mapBytes > 0) {
             ConcurrentHashMap<TopicPartition, UnifiedLog> logs = new ConcurrentHashMap<>(Map.of(PARTITION, log));
             LogCleanerManager manager = new LogCleanerManager(List.of(home), logs, failures);
@@ -79,15 +98,19 @@ public class Compactor {
                 new Throttler(Double.MAX_VALUE, 300, "cleaner", "bytes", time), time, partition -> { });
             var due = manager.grabFilthiestCompactedLog(time, new org.apache.kafka.storage.internals.log.PreCleanStats());
             if (due.isPresent()) {
-                long end = cleaner.clean(due.get()).getKey();
-                manager.doneCleaning(PARTITION, home, end);
+                try {
+                    long end = cleaner.clean(due.get()).getKey();
+                    manager.doneCleaning(PARTITION, home, end);
+                } catch (RuntimeException error) {
+                    result = "uncleanable " + error + " ";
+                }
             }
             manager.removeMetrics();
         }
         String segments = log.logSegments().stream()
             .map(segment -> Long.toString(segment.baseOffset()))
             .collect(Collectors.joining(" "));
-        String result = log.logEndOffset() + ": " + segments;
+        result += log.logEndOffset() + ": " + segments;
         log.close();
         try (var files = Files.list(log.dir().toPath())) {
             for (Path file : files.toList()) {

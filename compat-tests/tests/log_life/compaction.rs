@@ -3,87 +3,82 @@
 //! offsets lie too far apart in the same way. Time stands still for both, so nothing is left out of the comparison.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use compat_tests::apache::program;
 use compat_tests::chance::{Chance, from_environment, seed};
-use monedula::base::ids::{TopicPartition, Uuid};
-use monedula::log::checkpoint;
-use monedula::log::compaction::Budget;
-use monedula::log::manager::{LogManager, ManagerSettings};
+use compat_tests::compaction::{
+    EXPIRATION, PARTITION, Pass, RETENTION, SEGMENT, compactor, copy, facts, first_difference,
+    open, ours, partition, saved, settings, theirs,
+};
+use monedula::base::ids::Uuid;
 use monedula::log::settings::LogSettings;
-use monedula::wire::batch::BatchError;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::batch::header::BatchHeader;
-use monedula::wire::batch::legacy::{self, SetBuilder};
-use monedula::wire::batch::record::{decompressed, records};
+use monedula::wire::batch::legacy::SetBuilder;
+use monedula::wire::batch::record::records;
 
 use super::broker::CODECS;
 
 const NOW: i64 = 1_700_000_000_000;
-const RETENTION: i64 = 100_000;
-const SEGMENT: u32 = 2_500;
+/// The time of the first records.
+const BEGINNING: i64 = NOW - 1_000_000;
 const CASES: u64 = 30;
-const LIMIT: usize = 1 << 24;
-
-/// One pass of a cleaner.
-#[derive(Clone, Copy)]
-struct Pass {
-    now: i64,
-    high_watermark: i64,
-    map_bytes: usize,
-    /// Everything is dirty again.
-    forget: bool,
-}
-
-fn settings() -> LogSettings {
-    LogSettings {
-        segment_bytes: SEGMENT,
-        index_interval_bytes: 200,
-        cleanup_compact: true,
-        cleanup_delete: false,
-        min_cleanable_dirty_ratio: 0.0,
-        delete_retention_ms: RETENTION,
-        file_delete_delay_ms: 0,
-        ..LogSettings::default()
-    }
-}
-
-/// The same for Apache Kafka.
-fn words() -> String {
-    format!(
-        "internal.segment.bytes={SEGMENT} index.interval.bytes=200 cleanup.policy=compact \
-         min.cleanable.dirty.ratio=0.0 delete.retention.ms={RETENTION} segment.index.bytes=10485760"
-    )
-}
+/// Of so many logs, one in which something happens between passes.
+const LIVELY: u64 = 3;
 
 /// Whether nothing is compressed in the log of a seed.
 fn plain(seed: u64) -> bool {
     seed.is_multiple_of(2)
 }
 
-fn partition() -> TopicPartition {
-    TopicPartition::new("t", 0)
+/// Whether logs grow between passes, lose their beginning, change their settings, forget producers.
+fn lively(seed: u64) -> bool {
+    !seed.is_multiple_of(LIVELY)
 }
 
 /// What producers did to a log.
 struct Author {
     chance: Chance,
     next: i64,
+    /// How many records there are.
+    count: i64,
     sequences: BTreeMap<i64, i32>,
     epochs: BTreeMap<i64, i16>,
     /// Without them even the indexes can be compared.
     codecs: &'static [Compression],
     open: BTreeMap<i64, i64>,
+    /// Some batches bear the time at which a broker got them.
+    stamps: bool,
+    /// Some offsets are too far from those before for an index.
+    leaps: bool,
+    /// The newest times of the batches, and their first offsets.
+    times: Vec<i64>,
+    offsets: Vec<i64>,
 }
 
 impl Author {
+    fn new(seed: u64) -> Self {
+        let mut traits = Chance::new(seed ^ 0x000a_57e1);
+        Self {
+            chance: Chance::new(seed),
+            next: 0,
+            count: 0,
+            sequences: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            codecs: &CODECS[..if plain(seed) { 1 } else { CODECS.len() }],
+            open: BTreeMap::new(),
+            stamps: lively(seed) && traits.below(2) == 0,
+            leaps: lively(seed) && traits.below(6) == 0,
+            times: Vec::new(),
+            offsets: Vec::new(),
+        }
+    }
+
     fn key(&mut self) -> Vec<u8> {
         format!("k{}", self.chance.below(12)).into_bytes()
     }
@@ -94,8 +89,20 @@ impl Author {
         (self.chance.below(5) > 0).then(|| vec![byte; len])
     }
 
+    /// The time of the next record.
+    fn time(&mut self) -> i64 {
+        BEGINNING + self.count * 10
+    }
+
+    fn leap(&mut self) {
+        if self.leaps && self.chance.below(40) == 0 {
+            self.next += (1 << 31) - self.chance.below(40) as i64;
+        }
+    }
+
     /// A batch, or a marker.
     fn batch(&mut self, may_be_transactional: bool) -> Bytes {
+        self.leap();
         let codec = self.chance.one_of(self.codecs);
         let kind = self.chance.below(if may_be_transactional { 6 } else { 4 });
         let mut builder = BatchBuilder::new(codec);
@@ -124,7 +131,7 @@ impl Author {
         builder = builder.at(self.next, 3);
         for delta in 0..count {
             let (key, value) = (self.key(), self.value());
-            let at = NOW - 1_000_000 + self.next * 10 - self.chance.below(300) as i64;
+            let at = self.time() - self.chance.below(300) as i64;
             // From before the topic was compacted.
             let key = (self.chance.below(25) > 0).then_some(&key[..]);
             let headers = [(&b"h"[..], Some(&b"x"[..])), (b"", None)];
@@ -143,7 +150,13 @@ impl Author {
             *sequence += count;
         }
         self.next += i64::from(count);
-        builder.build()
+        self.count += i64::from(count);
+        let batch = builder.build();
+        if self.stamps && self.chance.below(3) == 0 {
+            let at = self.time();
+            return self.noted(stamped(&batch, at).unwrap_or(batch));
+        }
+        self.noted(batch)
     }
 
     fn marker(&mut self, producer: i64, epoch: i16, commit: bool) -> Bytes {
@@ -152,10 +165,19 @@ impl Author {
             .producer(producer, epoch, -1)
             .transactional()
             .control();
-        let at = NOW - 1_000_000 + self.next * 10;
+        let at = self.time();
         builder.push(at, Some(&[0, 0, 0, u8::from(commit)]), Some(&[0; 6]));
         self.next += 1;
-        builder.build()
+        self.count += 1;
+        self.noted(builder.build())
+    }
+
+    fn noted(&mut self, batch: Bytes) -> Bytes {
+        if let Ok(header) = BatchHeader::parse(&batch) {
+            self.times.push(header.max_timestamp);
+            self.offsets.push(header.base_offset);
+        }
+        batch
     }
 
     /// A segment as brokers wrote them before there were batches.
@@ -165,13 +187,18 @@ impl Author {
         for _ in 0..4 + self.chance.below(12) {
             // Zstandard came later.
             let codec = self.chance.one_of(&self.codecs[..self.codecs.len().min(4)]);
-            let mut set = SetBuilder::new(magic, codec, false);
+            let stamped = self.stamps && self.chance.below(3) == 0;
+            let mut set = SetBuilder::new(magic, codec, stamped);
+            let received = self.time();
             for _ in 0..1 + self.chance.below(4) {
                 let (key, value) = (self.key(), self.value());
-                let at = NOW - 1_000_000 + self.next * 10;
+                let at = if stamped { received } else { self.time() };
                 let key = (self.chance.below(25) > 0).then_some(&key[..]);
                 set.push(self.next, at, key, value.as_deref());
+                self.times.push(at);
+                self.offsets.push(self.next);
                 self.next += 1;
+                self.count += 1;
             }
             file.extend(set.build());
         }
@@ -179,28 +206,29 @@ impl Author {
     }
 }
 
-fn open(home: &Path, now: i64) -> Result<LogManager> {
-    let manager = LogManager::open(
-        vec![(home.to_owned(), Ok(Uuid([9; 16])))],
-        ManagerSettings::default(),
-    )?;
-    manager.load(1, &|_| settings(), now)?;
-    Ok(manager)
+/// The same batch with the time at which a broker got it (`message.timestamp.type=LogAppendTime`).
+fn stamped(batch: &Bytes, at: i64) -> Result<Bytes> {
+    const LOG_APPEND_TIME: i16 = 8;
+    let header = BatchHeader::parse(batch)?;
+    let stamped = BatchHeader {
+        attributes: header.attributes | LOG_APPEND_TIME,
+        max_timestamp: at,
+        ..header
+    };
+    let body = compat_tests::compaction::plain(&header, batch)?;
+    let mut builder = BatchBuilder::like(&stamped, None);
+    for record in records(&header, &body) {
+        builder.copy(&header, &record?);
+    }
+    Ok(builder.build())
 }
 
-/// Makes a log directory that was stopped cleanly; gives where the log ends, and from where on the first round may end:
-/// Apache Kafka's cleaner gives up (IllegalStateException) where nothing is left of the last message of a round, and that
-/// has one of the old formats.
-fn build(home: &Path, seed: u64) -> Result<(i64, i64)> {
-    let mut author = Author {
-        chance: Chance::new(seed),
-        next: 0,
-        sequences: BTreeMap::new(),
-        epochs: BTreeMap::new(),
-        codecs: &CODECS[..if plain(seed) { 1 } else { CODECS.len() }],
-        open: BTreeMap::new(),
-    };
-    let dir = home.join("t-0");
+/// Makes a log directory that was stopped cleanly; gives its author, and from where on the first round may end: Apache
+/// Kafka's cleaner gives up (IllegalStateException) where nothing is left of the last message of a round, and that has one
+/// of the old formats.
+fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
+    let mut author = Author::new(seed);
+    let dir = home.join(PARTITION);
     fs::create_dir_all(&dir)?;
     monedula::log::dir::write_partition_metadata(&dir, Uuid([1; 16]))?;
     let old = seed % 3;
@@ -216,7 +244,7 @@ fn build(home: &Path, seed: u64) -> Result<(i64, i64)> {
         }
     }
     let old_end = author.next;
-    let manager = open(home, NOW)?;
+    let manager = open(home, &settings(), NOW)?;
     let log = manager
         .get_or_create(&partition(), Uuid([1; 16]), Uuid([9; 16]), &settings(), NOW)
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;
@@ -242,205 +270,113 @@ fn build(home: &Path, seed: u64) -> Result<(i64, i64)> {
         name.strip_suffix(".log")?.parse::<i64>().ok()
     });
     let first = bases.filter(|base| *base > old_end).min();
-    let end = log.log_end();
-    Ok((end, first.unwrap_or(end)))
+    let first = first.unwrap_or_else(|| log.log_end());
+    Ok((author, first))
 }
 
-/// With the times of the files.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-            continue;
-        }
-        fs::copy(entry.path(), &target)?;
-        let file = fs::File::options().append(true).open(target)?;
-        file.set_modified(entry.metadata()?.modified()?)?;
-    }
-    Ok(())
-}
-
-fn saved(home: &Path, pass: usize) -> PathBuf {
-    home.with_extension(format!("after-{pass}"))
-}
-
-fn ours(home: &Path, passes: &[Pass]) -> Result<()> {
-    for (number, pass) in passes.iter().enumerate() {
-        if pass.forget {
-            drop(fs::remove_file(home.join(checkpoint::CLEANED)));
-        }
-        let name = partition();
-        let high_watermark = [(&name, pass.high_watermark)];
-        checkpoint::write_offsets(
-            &home.join(checkpoint::HIGH_WATERMARKS),
-            high_watermark.into_iter(),
-        )?;
-        let manager = open(home, pass.now)?;
-        manager.compact(&Budget::of(pass.map_bytes), pass.now);
-        manager.close(1, -1);
-        copy(home, &saved(home, number))?;
-    }
-    Ok(())
-}
-
-/// The lines that tell Apache Kafka to do the same.
-fn theirs(home: &Path, passes: &[Pass], end: i64) -> String {
-    let mut lines = String::new();
-    for (number, pass) in passes.iter().enumerate() {
-        let Pass {
-            now,
-            high_watermark,
-            map_bytes,
-            forget,
-        } = pass;
-        let (settings, save) = (words(), saved(home, number));
-        let (home, save) = (home.display(), save.display());
-        let known = format!("true {end} {high_watermark}");
-        let _ = writeln!(
-            lines,
-            "{home} {now} {known} {map_bytes} {forget} {save} {settings}"
-        );
-    }
-    lines
-}
-
-/// A data file, batch by batch and record by record; compressed bytes are not compared, as codecs are not the same programs.
-fn described(path: &Path) -> Result<Vec<String>> {
-    let mut rest = Bytes::from(fs::read(path)?);
-    let mut lines = Vec::new();
-    while rest.len() > 17 {
-        if rest[16] < 2 {
-            let mut after = &rest[..];
-            let message = legacy::read_message(&mut after)?;
-            let size = rest.len() - after.len();
-            let (offset, codec) = (message.offset, message.compression);
-            lines.push(format!(
-                "message {offset} v{} {codec:?} {} {}",
-                message.magic, message.timestamp, message.log_append_time
-            ));
-            if codec == Compression::None {
-                lines.push(format!("{:?}", &rest[..size]));
-            }
-            message.each_record(LIMIT, |record| {
-                let (at, key, value) = (record.timestamp, record.key, record.value);
-                lines.push(format!("  {} {at} {key:?} {value:?}", record.offset));
-                Ok::<(), BatchError>(())
-            })?;
-            drop(rest.split_to(size));
-            continue;
-        }
-        let header = BatchHeader::parse(&rest)?;
-        let batch = rest.split_to(header.size());
-        header.verify(&batch)?;
-        let codec = header.compression()?;
-        let plain = BatchHeader {
-            crc: 0,
-            length: 0,
-            ..header
-        };
-        lines.push(format!("{plain:?}"));
-        if codec == Compression::None {
-            lines.push(format!("{:?}", &batch[..]));
-        }
-        let body = decompressed(&header, &batch, LIMIT)?;
-        for record in records(&header, &body) {
-            lines.push(format!("  {:?}", record?));
-        }
-    }
-    Ok(lines)
-}
-
-/// Everything that is compared of a log directory; without positions where `other` has other sizes.
-fn facts(home: &Path, other: &Path, seed: u64) -> Result<Vec<String>> {
-    let dir = home.join("t-0");
-    let mut names: Vec<String> = Vec::new();
-    for entry in fs::read_dir(&dir)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    let mut facts = Vec::new();
-    let checkpoint = fs::read_to_string(home.join(checkpoint::CLEANED)).unwrap_or_default();
-    facts.push(format!("{checkpoint:?}"));
-    for name in names {
-        let path = dir.join(&name);
-        if name.ends_with(".log") {
-            // How many become one depends on how well a codec compresses.
-            facts.extend(plain(seed).then_some(name));
-            facts.extend(described(&path)?);
-        } else if name.ends_with("index") {
-            let log = format!("t-0/{}.log", &name[..20]);
-            let same = fs::read(home.join(&log))? == fs::read(other.join(&log)).unwrap_or_default();
-            if !same && !name.ends_with(".txnindex") {
-                continue;
-            }
-            let bytes = fs::read(&path)?;
-            let size = match &name[20..] {
-                ".index" => 8,
-                ".timeindex" => 12,
-                _ => 34,
-            };
-            facts.extend(plain(seed).then_some(name));
-            facts.extend(bytes.chunks(size).map(|entry| format!("{entry:?}")));
-        } else if !name.ends_with(".snapshot") {
-            ensure!(
-                ["partition.metadata", "leader-epoch-checkpoint"].contains(&&*name),
-                "{name} is left"
-            );
-        }
-    }
-    Ok(facts)
-}
-
-fn passes(seed: u64, end: i64, first: i64) -> Vec<Pass> {
+fn passes(seed: u64, mut author: Author, first: i64) -> Vec<Pass> {
     let mut chance = Chance::new(seed ^ 0x5ca1_ab1e);
-    let map_bytes = chance.one_of(&[1 << 16, 1 << 16, 24 * 7, 24 * 30]);
-    let pass = |now, high_watermark, forget| Pass {
-        now,
-        high_watermark,
+    let mut map_bytes = chance.one_of(&[1 << 16, 1 << 16, 24 * 7, 24 * 30]);
+    if author.leaps {
+        // After a pass that came half the way Apache Kafka takes the distance to the end of the log for that to the end of
+        // the last segment, and leaves segments apart that would fit together.
+        map_bytes = 1 << 16;
+    }
+    let end = author.next;
+    let part = (chance.below(end as usize) as i64).max(first);
+    let retention = match lively(seed) {
+        true => chance.one_of(&[0, 1, RETENTION]),
+        false => RETENTION,
+    };
+    // No less than the log has already: Apache Kafka's would not be opened.
+    let segment_index_bytes = match lively(seed) {
+        true => chance.one_of(&[240, 10 << 20]),
+        false => 10 << 20,
+    };
+    let pass = |later, high_watermark, forget| Pass {
         map_bytes,
         forget,
+        settings: LogSettings {
+            delete_retention_ms: retention,
+            segment_index_bytes,
+            ..settings()
+        },
+        ..Pass::at(NOW + later, high_watermark)
     };
-    let part = (chance.below(end as usize) as i64).max(first);
-    vec![
-        pass(NOW, part, false),
-        pass(NOW + 10, end, false),
-        pass(NOW + 20, end, false),
-        pass(NOW + 30, end, true),
-        pass(NOW + RETENTION - 1, end, true),
-        pass(NOW + RETENTION, end, true),
-        pass(NOW + RETENTION + 50, end, true),
-        pass(NOW + 3 * RETENTION, end, true),
-        pass(NOW + 5 * RETENTION, end, true),
-    ]
+    let mut passes = vec![
+        pass(0, part, false),
+        pass(10, end, false),
+        pass(20, end, false),
+        pass(30, end, true),
+        pass(retention - 1, end, true),
+        pass(retention, end, true),
+        pass(retention + 50, end, true),
+        pass(3 * retention, end, true),
+        pass(5 * retention, end, true),
+    ];
+    if lively(seed) {
+        enliven(&mut passes, &mut author, &mut chance);
+    }
+    passes
 }
 
-fn compactor(lines: &str, home: &Path) -> Result<String> {
-    let steps = home.join("steps");
-    fs::write(&steps, lines)?;
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/directories/Compactor.java");
-    let finished = program(&file, &[&steps.display().to_string()])?;
-    ensure!(finished.success, "{}\n{}", finished.stdout, finished.stderr);
-    Ok(finished.stdout)
+/// What a log goes through between passes; each time boundary is one that some record lies on.
+fn enliven(passes: &mut [Pass], author: &mut Author, chance: &mut Chance) {
+    let (mut log_start, end) = (0, author.next);
+    for pass in passes {
+        // Some transactions must end before all of it can be compacted.
+        if chance.below(2) == 0 {
+            let batches: Vec<Bytes> = (0..chance.below(20)).map(|_| author.batch(true)).collect();
+            pass.appended = batches.concat().into();
+        }
+        if pass.high_watermark == end {
+            pass.high_watermark = author.next;
+        }
+        if chance.below(6) == 0 {
+            // A leader of before, that had not heard of all replicas.
+            let behind = (pass.high_watermark - log_start).max(0) as usize;
+            pass.high_watermark = log_start + chance.below(behind + 1) as i64;
+        }
+        if chance.below(4) == 0 {
+            // Where nothing lies Apache Kafka takes the next segment for the last stable offset.
+            let inside = if author.leaps {
+                0
+            } else {
+                chance.below(2) as i64
+            };
+            let start = chance.one_of(&author.offsets[..author.offsets.len() * 2 / 3]) + inside;
+            if (log_start..=pass.high_watermark).contains(&start) {
+                log_start = start;
+            }
+        }
+        pass.log_start = log_start;
+        let now = pass.now;
+        let mut age = || now - chance.one_of(&author.times) + chance.below(3) as i64 - 1;
+        let (patience, impatience, silence) = (age(), age(), age());
+        let settings = &mut pass.settings;
+        match chance.below(6) {
+            0 => settings.min_compaction_lag_ms = patience,
+            1 => {
+                settings.max_compaction_lag_ms = impatience.max(1);
+                settings.min_cleanable_dirty_ratio = 1.0;
+            }
+            2 => settings.min_cleanable_dirty_ratio = chance.one_of(&[0.3, 0.5, 0.8]),
+            3 => settings.segment_bytes = chance.one_of(&[1_000, 2 * SEGMENT, 1 << 20]),
+            4 => {
+                settings.min_compaction_lag_ms = patience;
+                settings.max_compaction_lag_ms = impatience.max(1);
+            }
+            _ => settings.max_message_bytes = 100,
+        }
+        if chance.below(3) == 0 {
+            pass.expiration = silence.clamp(1, EXPIRATION);
+        }
+    }
 }
 
-fn first_difference(ours: &[String], theirs: &[String]) -> String {
-    let at = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
-    let around = |facts: &[String]| {
-        let from = at.saturating_sub(3);
-        let brief: Vec<&str> = facts[from..(at + 4).min(facts.len())]
-            .iter()
-            .map(|line| &line[..line.len().min(400)])
-            .collect();
-        brief.join("\n    ")
-    };
-    format!(
-        "ours:\n    {}\ntheirs:\n    {}",
-        around(ours),
-        around(theirs)
-    )
+/// Whether Apache Kafka's cleaner may give up so: it does where we go on, see DIFFERENCES.md.
+fn may_give_up(line: &str) -> bool {
+    line.contains("IllegalStateException") || line.contains("Attempt to append to a full")
 }
 
 #[test]
@@ -461,35 +397,55 @@ fn the_same_files_are_compacted_to_the_same_files() -> Result<()> {
     let (mut lines, mut planned) = (String::new(), Vec::new());
     for seed in seeds_from..seeds_from + count {
         let (own, other) = homes(seed);
-        let (end, first) = build(&own, seed).with_context(|| format!("COMPACTION_SEED={seed}"))?;
+        let (author, first) =
+            build(&own, seed).with_context(|| format!("COMPACTION_SEED={seed}"))?;
         copy(&own, &other)?;
-        let passes = passes(seed, end, first);
-        lines.push_str(&theirs(&other, &passes, end));
+        let end = author.next;
+        let passes = passes(seed, author, first);
+        lines.push_str(&theirs(&other, &passes, end)?);
         planned.push((seed, passes));
     }
-    compactor(&lines, root.path()).with_context(|| format!("COMPACTION_SEED={seeds_from}"))?;
-    let mut wrong = Vec::new();
+    let told =
+        compactor(&lines, root.path()).with_context(|| format!("COMPACTION_SEED={seeds_from}"))?;
+    let (mut wrong, mut compared, mut told) = (Vec::new(), 0, told.into_iter());
     for (seed, passes) in planned {
         let (own, other) = homes(seed);
-        ours(&own, &passes)?;
-        for number in 0..passes.len() {
+        ours(&own, &passes).with_context(|| format!("COMPACTION_SEED={seed}"))?;
+        let told: Vec<String> = told.by_ref().take(passes.len()).collect();
+        for (number, line) in told.iter().enumerate() {
+            if line.starts_with("uncleanable") {
+                if !may_give_up(line) {
+                    wrong.push(format!("COMPACTION_SEED={seed}, pass {number}: {line}"));
+                }
+                break;
+            }
+            compared += 1;
             let (own, other) = (saved(&own, number), saved(&other, number));
-            let (own, other) = (facts(&own, &other, seed)?, facts(&other, &own, seed)?);
+            let start = passes[number].log_start;
+            // Ours empties aborted batches before the start, which nobody reads, and may have more room in a segment.
+            let plain = plain(seed) && start == 0;
+            let (own, other) = (
+                facts(&own, &other, start, plain)?,
+                facts(&other, &own, start, plain)?,
+            );
             if own != other {
                 let difference = first_difference(&own, &other);
                 wrong.push(format!(
-                    "COMPACTION_SEED={seed}, pass {number}:\n{difference}"
+                    "COMPACTION_SEED={seed}, pass {number}: {:?}\n{difference}",
+                    passes[number].settings
                 ));
                 break;
             }
         }
     }
+    println!("{compared} passes over {count} logs were compared");
     ensure!(
         wrong.is_empty(),
         "{} of {count} differ\n{}",
         wrong.len(),
         wrong[..wrong.len().min(5)].join("\n\n")
     );
+    ensure!(compared > count * 6, "only {compared} passes were compared");
     Ok(())
 }
 
@@ -510,13 +466,13 @@ fn pair(magic: i8, base: i64) -> Vec<u8> {
 /// Every data file by its name.
 fn segments(home: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(home.join("t-0"))? {
+    for entry in fs::read_dir(home.join(PARTITION))? {
         let path = entry?.path();
         if path.extension().is_some_and(|suffix| suffix == "log") {
             found.insert(path.display().to_string(), fs::read(&path)?);
         }
     }
-    let prefix = format!("{}/", home.join("t-0").display());
+    let prefix = format!("{}/", home.join(PARTITION).display());
     Ok(found
         .into_iter()
         .map(|(path, bytes)| (path.replace(&prefix, ""), bytes))
@@ -549,15 +505,18 @@ fn a_segment_with_offsets_too_far_apart_is_split_alike() -> Result<()> {
             if clean {
                 monedula::log::dir::write_clean_shutdown(&own, -1)?;
             }
-            let (save, settings) = (saved(&other, 0), words());
-            let (home, save) = (other.display(), save.display());
-            let _ = writeln!(lines, "{home} {NOW} {clean} 0 0 0 false {save} {settings}");
+            let looked_at = Pass {
+                map_bytes: 0,
+                clean,
+                ..Pass::at(NOW, 0)
+            };
+            lines.push_str(&theirs(&other, &[looked_at], 0)?);
             homes.push((own, other));
         }
     }
     compactor(&lines, root.path())?;
     for (own, other) in homes {
-        open(&own, NOW)?.close(1, -1);
+        open(&own, &settings(), NOW)?.close(1, -1);
         let (own, other) = (segments(&own)?, segments(&saved(&other, 0))?);
         ensure!(own == other, "ours {own:?}\ntheirs {other:?}");
         ensure!(own.len() > 1, "nothing was split: {own:?}");

@@ -1,0 +1,367 @@
+//! Copies of one log, compacted by Apache Kafka's own classes and by ours, and what is compared of their files. Time stands
+//! still for both, so nothing is left out of the comparison.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use monedula::base::ids::{TopicPartition, Uuid};
+use monedula::log::checkpoint;
+use monedula::log::compaction::Budget;
+use monedula::log::manager::{LogManager, ManagerSettings};
+use monedula::log::settings::LogSettings;
+use monedula::wire::batch::BatchError;
+use monedula::wire::batch::compression::Compression;
+use monedula::wire::batch::header::BatchHeader;
+use monedula::wire::batch::legacy;
+use monedula::wire::batch::record::{decompressed, records};
+
+use crate::apache::program;
+
+/// Where the log lies in its log directory.
+pub const PARTITION: &str = "t-0";
+pub const SEGMENT: u32 = 2_500;
+pub const RETENTION: i64 = 100_000;
+/// As long as producers are remembered unless a pass says otherwise.
+pub const EXPIRATION: i64 = 86_400_000;
+const LIMIT: usize = 1 << 24;
+
+/// One pass of a cleaner, on a log that is opened before it and closed after it.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub now: i64,
+    pub high_watermark: i64,
+    pub map_bytes: usize,
+    /// Everything is dirty again.
+    pub forget: bool,
+    /// Where the log starts from now on.
+    pub log_start: i64,
+    /// Batches that the log gets first, as a follower.
+    pub appended: Bytes,
+    /// After how many milliseconds a producer is forgotten.
+    pub expiration: i64,
+    pub settings: LogSettings,
+    /// Whether the stop before was clean.
+    pub clean: bool,
+}
+
+impl Pass {
+    /// With enough memory, over what is dirty.
+    pub fn at(now: i64, high_watermark: i64) -> Self {
+        Self {
+            now,
+            high_watermark,
+            map_bytes: 1 << 16,
+            forget: false,
+            log_start: 0,
+            appended: Bytes::new(),
+            expiration: EXPIRATION,
+            settings: settings(),
+            clean: true,
+        }
+    }
+}
+
+pub fn settings() -> LogSettings {
+    LogSettings {
+        segment_bytes: SEGMENT,
+        index_interval_bytes: 200,
+        cleanup_compact: true,
+        cleanup_delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        delete_retention_ms: RETENTION,
+        file_delete_delay_ms: 0,
+        ..LogSettings::default()
+    }
+}
+
+/// The same for Apache Kafka.
+fn words(settings: &LogSettings) -> String {
+    format!(
+        "cleanup.policy=compact internal.segment.bytes={} index.interval.bytes={} segment.index.bytes={} \
+         max.message.bytes={} min.cleanable.dirty.ratio={} delete.retention.ms={} min.compaction.lag.ms={} \
+         max.compaction.lag.ms={}",
+        settings.segment_bytes,
+        settings.index_interval_bytes,
+        settings.segment_index_bytes,
+        settings.max_message_bytes,
+        settings.min_cleanable_dirty_ratio,
+        settings.delete_retention_ms,
+        settings.min_compaction_lag_ms,
+        settings.max_compaction_lag_ms,
+    )
+}
+
+pub fn partition() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+pub fn open(home: &Path, settings: &LogSettings, now: i64) -> Result<LogManager> {
+    let manager = LogManager::open(
+        vec![(home.to_owned(), Ok(Uuid([9; 16])))],
+        ManagerSettings::default(),
+    )?;
+    manager.load(1, &|_| settings.clone(), now)?;
+    Ok(manager)
+}
+
+/// A directory with the times of its files.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+            continue;
+        }
+        fs::copy(entry.path(), &target)?;
+        let file = fs::File::options().append(true).open(target)?;
+        file.set_modified(entry.metadata()?.modified()?)?;
+    }
+    Ok(())
+}
+
+/// What a log directory was after a pass.
+pub fn saved(home: &Path, pass: usize) -> PathBuf {
+    home.with_extension(format!("after-{pass}"))
+}
+
+/// The batches of a sequence, one by one.
+fn batches(mut rest: Bytes) -> Result<Vec<Bytes>> {
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        let size = BatchHeader::parse(&rest)?.size();
+        batches.push(rest.split_to(size));
+    }
+    Ok(batches)
+}
+
+/// Goes over the log of a directory with our cleaner.
+pub fn ours(home: &Path, passes: &[Pass]) -> Result<()> {
+    for (number, pass) in passes.iter().enumerate() {
+        let manager = open_for(home, pass)?;
+        if pass.map_bytes > 0 {
+            manager.compact(&Budget::of(pass.map_bytes), pass.now);
+        }
+        manager.close(1, -1);
+        copy(home, &saved(home, number))?;
+    }
+    Ok(())
+}
+
+fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
+    if pass.forget {
+        drop(fs::remove_file(home.join(checkpoint::CLEANED)));
+    }
+    let name = partition();
+    let high_watermark = [(&name, pass.high_watermark)];
+    checkpoint::write_offsets(
+        &home.join(checkpoint::HIGH_WATERMARKS),
+        high_watermark.into_iter(),
+    )?;
+    let manager = open(home, &pass.settings, pass.now)?;
+    let log = manager.get(&name).context("the log is not there")?;
+    for batch in batches(pass.appended.clone())? {
+        log.append_as_follower(&batch, pass.now)?;
+    }
+    // Of a producer whose newest batch is not on disk we keep one more.
+    log.flush(pass.now)?;
+    log.set_high_watermark(pass.high_watermark);
+    log.advance_start(pass.log_start, pass.now)?;
+    manager.expire_producers(pass.now, pass.expiration);
+    Ok(manager)
+}
+
+/// The lines that tell Apache Kafka to do the same on a log that ends at `recovery_point` and starts at 0.
+pub fn theirs(home: &Path, passes: &[Pass], recovery_point: i64) -> Result<String> {
+    let mut lines = String::new();
+    let mut start = 0;
+    for (number, pass) in passes.iter().enumerate() {
+        let save = saved(home, number);
+        let mut appended = "-".to_owned();
+        if !pass.appended.is_empty() {
+            let file = home.with_extension(format!("appended-{number}"));
+            fs::write(&file, &pass.appended)?;
+            appended = file.display().to_string();
+        }
+        let Pass {
+            now,
+            high_watermark,
+            map_bytes,
+            forget,
+            log_start,
+            expiration,
+            clean,
+            ..
+        } = pass;
+        let settings = words(&pass.settings);
+        let (home, save) = (home.display(), save.display());
+        let known = format!("{clean} {recovery_point} {high_watermark}");
+        let further = format!("{start} {log_start} {appended} {expiration}");
+        let _ = writeln!(
+            lines,
+            "{home} {now} {known} {map_bytes} {forget} {save} {further} {settings}"
+        );
+        start = start.max(*log_start);
+    }
+    Ok(lines)
+}
+
+/// Lets Apache Kafka's classes do what the lines say; gives its line for each of them.
+pub fn compactor(lines: &str, home: &Path) -> Result<Vec<String>> {
+    let steps = home.join("steps");
+    fs::write(&steps, lines)?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/directories/Compactor.java");
+    let finished = program(&file, &[&steps.display().to_string()])?;
+    ensure!(finished.success, "{}\n{}", finished.stdout, finished.stderr);
+    Ok(finished.stdout.lines().map(str::to_owned).collect())
+}
+
+/// The records' bytes of a batch.
+pub fn plain(header: &BatchHeader, batch: &Bytes) -> Result<Bytes> {
+    Ok(decompressed(header, batch, LIMIT)?)
+}
+
+/// A data file, batch by batch and record by record; compressed bytes are not compared, as codecs are not the same programs.
+/// What ends before `from` is left out. Records come with their offsets.
+fn described(path: &Path, from: i64) -> Result<Vec<(Option<i64>, String)>> {
+    let mut rest = Bytes::from(fs::read(path)?);
+    let mut lines = Vec::new();
+    while rest.len() > 17 {
+        if rest[16] < 2 {
+            let mut after = &rest[..];
+            let message = legacy::read_message(&mut after)?;
+            let size = rest.len() - after.len();
+            let (offset, codec) = (message.offset, message.compression);
+            if offset < from {
+                drop(rest.split_to(size));
+                continue;
+            }
+            let (magic, at) = (message.magic, message.timestamp);
+            let stamped = message.log_append_time;
+            lines.push((
+                None,
+                format!("message {offset} v{magic} {codec:?} {at} {stamped}"),
+            ));
+            if codec == Compression::None {
+                lines.push((None, format!("{:?}", &rest[..size])));
+            }
+            message.each_record(LIMIT, |record| {
+                let (at, key, value) = (record.timestamp, record.key, record.value);
+                lines.push((Some(record.offset), format!("  {at} {key:?} {value:?}")));
+                Ok::<(), BatchError>(())
+            })?;
+            drop(rest.split_to(size));
+            continue;
+        }
+        let header = BatchHeader::parse(&rest)?;
+        let batch = rest.split_to(header.size());
+        header.verify(&batch)?;
+        if header.last_offset() < from {
+            continue;
+        }
+        let codec = header.compression()?;
+        let uncompressed = BatchHeader {
+            crc: 0,
+            length: 0,
+            ..header
+        };
+        lines.push((None, format!("{uncompressed:?}")));
+        if codec == Compression::None {
+            lines.push((None, format!("{:?}", &batch[..])));
+        }
+        let body = plain(&header, &batch)?;
+        for record in records(&header, &body) {
+            let record = record?;
+            lines.push((Some(record.offset), format!("  {record:?}")));
+        }
+    }
+    Ok(lines)
+}
+
+/// The offsets of all records, also of markers and of what was aborted.
+pub fn offsets(home: &Path) -> Result<BTreeSet<i64>> {
+    let mut offsets = BTreeSet::new();
+    for entry in fs::read_dir(home.join(PARTITION))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|kind| kind == "log") {
+            let lines = described(&path, 0)?;
+            offsets.extend(lines.into_iter().filter_map(|(offset, _)| offset));
+        }
+    }
+    Ok(offsets)
+}
+
+/// Everything that is compared of a log directory; without positions where `other` has other sizes, nor names
+/// unless nothing in it is compressed: how many segments become one depends on how well a codec compresses.
+pub fn facts(home: &Path, other: &Path, log_start: i64, plain: bool) -> Result<Vec<String>> {
+    let dir = home.join(PARTITION);
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(&dir)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let mut facts = Vec::new();
+    for (partition, cleaned) in checkpoint::read_offsets(&home.join(checkpoint::CLEANED))? {
+        // What lies before the start says nothing; Apache Kafka corrects it even where nothing is to be done.
+        facts.push(format!("{partition} {}", cleaned.max(log_start)));
+    }
+    for name in names {
+        let path = dir.join(&name);
+        if name.ends_with(".log") {
+            facts.extend(plain.then_some(name));
+            let lines = described(&path, log_start)?;
+            facts.extend(
+                lines
+                    .into_iter()
+                    .map(|(offset, line)| format!("{offset:?} {line}")),
+            );
+        } else if name.ends_with("index") {
+            let log = format!("{PARTITION}/{}.log", &name[..20]);
+            let same = fs::read(home.join(&log))? == fs::read(other.join(&log)).unwrap_or_default();
+            if !same && !name.ends_with(".txnindex") {
+                continue;
+            }
+            let bytes = fs::read(&path)?;
+            let size = match &name[20..] {
+                ".index" => 8,
+                ".timeindex" => 12,
+                _ => 34,
+            };
+            facts.extend(plain.then_some(name));
+            let is_before = |entry: &[u8]| {
+                let last_offset = entry.get(18..26).and_then(<[u8]>::first_chunk);
+                last_offset.is_some_and(|last| i64::from_be_bytes(*last) < log_start)
+            };
+            let entries = bytes.chunks(size).filter(|entry| !is_before(entry));
+            facts.extend(entries.map(|entry| format!("{entry:?}")));
+        } else if !name.ends_with(".snapshot") {
+            ensure!(
+                ["partition.metadata", "leader-epoch-checkpoint"].contains(&&*name),
+                "{name} is left"
+            );
+        }
+    }
+    Ok(facts)
+}
+
+pub fn first_difference(ours: &[String], theirs: &[String]) -> String {
+    let at = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+    let around = |facts: &[String]| {
+        let from = at.saturating_sub(3);
+        let brief: Vec<&str> = facts[from..(at + 4).min(facts.len())]
+            .iter()
+            .map(|line| &line[..line.len().min(400)])
+            .collect();
+        brief.join("\n    ")
+    };
+    format!(
+        "ours:\n    {}\ntheirs:\n    {}",
+        around(ours),
+        around(theirs)
+    )
+}
