@@ -533,11 +533,15 @@ impl Filter<'_> {
                 })
         };
         let kept: Vec<&OldMessage> = all.iter().filter(keep).collect();
-        let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
-            return Ok(Bytes::new());
-        };
         let wrapper = legacy::read_message(&mut &original[..])
             .map_err(|error| malformed(path, error.to_string()))?;
+        let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
+            let is_end = wrapper.offset + 1 == self.round_end;
+            return Ok(match is_end {
+                true => BatchBuilder::emptied_in_place_of(&wrapper).build(),
+                false => Bytes::new(),
+            });
+        };
         let distance = |offset: Offset| i32::try_from(offset - first.offset);
         let span = distance(last.offset).map_err(|_| out_of_order(path, first.offset))?;
         let tombstones = kept.iter().any(|message| message.value.is_none());

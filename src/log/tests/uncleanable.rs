@@ -155,6 +155,41 @@ fn what_may_be_odd_and_is_right_is_compacted() {
     assert_eq!(found, [(3, 12), (19, 20), (most, most)]);
 }
 
+/// Apache Kafka's cleaner fails here. Whoever reads up to the end of the log must come there.
+#[test]
+fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
+    for (magic, codec) in [
+        (0, Compression::None),
+        (0, Compression::Gzip),
+        (1, Compression::Gzip),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut parts = Vec::new();
+        for (offset, key) in [(3, Some(&b"k"[..])), (9, None), (12, None)] {
+            let mut set = SetBuilder::new(magic, codec, false);
+            set.push(offset, NOW, key, Some(b"v"));
+            parts.extend(set.build());
+        }
+        fs::write(root.path().join(file_name(0, ".log")), parts).unwrap();
+        fs::write(root.path().join(file_name(13, ".log")), b"").unwrap();
+        let log = reopen(root.path(), compacted(), true, 13);
+        assert_eq!(log.compact(0, &Budget::of(1 << 16), NOW).unwrap(), Some(13));
+        assert_eq!(read(&log, 3, 1_000), [3, 12], "v{magic}");
+        assert_eq!(read(&log, 12, 1_000), [12]);
+        log.close().unwrap();
+        drop(log);
+        let log = reopen(root.path(), compacted(), false, 0);
+        assert_eq!((read(&log, 4, 1_000), log.log_end()), (vec![12], 13));
+        // It is not needed for what comes after it.
+        while log.segment_count() < 4 {
+            put(&log, NOW, &[("k", Some("a newer value"))]);
+        }
+        log.set_high_watermark(log.log_end());
+        log.compact(0, &Budget::of(1 << 16), NOW).unwrap();
+        assert!(read(&log, 0, 1_000)[0] > 12);
+    }
+}
+
 /// As Kafka does it: until the next start such a log is left alone, and it is in nobody's way.
 #[test]
 fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {

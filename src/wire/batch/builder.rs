@@ -108,6 +108,14 @@ impl BatchBuilder {
         this
     }
 
+    /// One that says no more than that the log comes to the offset of this message.
+    pub fn emptied_in_place_of(wrapper: &Message<'_>) -> Self {
+        let mut this = Self::in_place_of(wrapper, wrapper.offset, 0, None);
+        this.compression = Compression::None;
+        this.max_timestamp = wrapper.timestamp;
+        this
+    }
+
     pub fn levels(mut self, levels: Levels) -> Self {
         self.levels = levels;
         self
