@@ -26,7 +26,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * Fills a broker with everything that its message format can hold, and prints everything that a broker serves.
  *
  * <pre>
- * fill ADDRESS old|new   topics in every codec, a compacted one, one whose beginning was deleted, a group's offsets;
+ * fill ADDRESS old|new   topics in every codec, a compacted one, one whose beginning was deleted, one with the broker's
+ *                        times, a group's offsets;
  *                        new: headers, zstd and transactions too
  * more ADDRESS           further records in the same topics
  * dump ADDRESS           a line for each record, for lookups by time, for log ends, for the group's offsets
@@ -34,7 +35,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 public class Directory {
     static final String GROUP = "readers";
-    static final int RECORDS = 200;
+    /** So many that the last one of each partition has a key and a value: compaction must keep it. */
+    static final int RECORDS = 202;
 
     public static void main(String[] words) throws Exception {
         Properties settings = new Properties();
@@ -100,7 +102,7 @@ public class Directory {
         settings.putAll(base);
         settings.put("acks", "all");
         settings.put("linger.ms", "20");
-        settings.put("batch.size", "3000");
+        settings.put("batch.size", "1000");
         settings.put("compression.type", codec);
         settings.put("enable.idempotence", Boolean.toString(committed != null));
         if (committed != null) {

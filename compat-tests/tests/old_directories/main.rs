@@ -1,7 +1,9 @@
 //! The promise: the directory of an Apache Kafka from 2.8 on, in message formats v0 to v2, of the ZooKeeper years or of
 //! KRaft, after a clean stop or a crash, is served record for record as it was served before; and the old broker goes on
-//! with what we appended.
+//! with what we appended. Of such logs our cleaner makes the same files as Apache Kafka's, and consumers see of them what the
+//! old broker served, as far as it is left.
 
+mod compacted;
 mod offsets;
 
 use std::collections::BTreeMap;
@@ -9,13 +11,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::apache::{Apache, program};
+use compat_tests::compaction::copy;
 use compat_tests::node::Node;
 use compat_tests::old_apache::OldApache;
 
 /// Segments small enough that there are many, a cleaner that works at once, few partitions of offsets.
-const SETTINGS: &str = "log.segment.bytes=6000\noffsets.topic.num.partitions=3\nlog.cleaner.backoff.ms=200\n\
+const SETTINGS: &str = "log.segment.bytes=2500\noffsets.topic.num.partitions=3\nlog.cleaner.backoff.ms=200\n\
     log.cleaner.dedupe.buffer.size=2000000\nlog.index.size.max.bytes=100000\n\
     log.flush.start.offset.checkpoint.interval.ms=100";
+
+const OLDEST: &str = "2.8.2";
 
 fn directory(words: &[&str]) -> Result<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/directories/Directory.java");
@@ -76,20 +81,6 @@ fn same(what: &str, expected: &[String], found: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
 /// Fills an old broker, crashes it, stops it; serves both states; then lets the old one go on with ours.
 fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     let home = tempfile::tempdir()?;
@@ -108,9 +99,18 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
         _ => offsets::Times::new(),
     };
     let theirs = offsets::answers(&kafka.address(), &times)?;
+    ensure!(
+        compacted::has_begun(&data),
+        "the old broker compacts nothing"
+    );
     kafka.stop()?;
     if !times.is_empty() {
         offsets::of_today(home.path(), &data, &times)?;
+    }
+    if version == OLDEST {
+        let states = [(&*crashed, false), (&*data, true)];
+        let copies = compacted::alike(home.path(), states, &before)?;
+        compacted::served(home.path(), &data, &copies, &before)?;
     }
 
     let node = Node::on(&crashed).context("after a crash")?;
@@ -142,19 +142,19 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
 #[test]
 #[ignore = "needs java and maven"]
 fn kafka_2_8_with_message_format_v0() -> Result<()> {
-    of_zookeeper("2.8.2", "log.message.format.version=0.9.0", "old")
+    of_zookeeper(OLDEST, "log.message.format.version=0.9.0", "old")
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn kafka_2_8_with_message_format_v1() -> Result<()> {
-    of_zookeeper("2.8.2", "log.message.format.version=0.10.2", "old")
+    of_zookeeper(OLDEST, "log.message.format.version=0.10.2", "old")
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn kafka_2_8_with_batches_and_transactions() -> Result<()> {
-    of_zookeeper("2.8.2", "", "new")
+    of_zookeeper(OLDEST, "", "new")
 }
 
 #[test]
