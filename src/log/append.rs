@@ -181,7 +181,10 @@ fn validate_records(
     if target != codec {
         let plain = codec.decompress(body, DECOMPRESSED_MAX).map_err(corrupt)?;
         walk_plain(&header, &plain, settings, now)?;
-        return Ok(recompress(&header, &plain, target, settings, now));
+        let valid = recompress(&header, &plain, target, settings, now);
+        // What was small enough on its way may not be any more.
+        check_size(&valid.bytes, settings)?;
+        return Ok(valid);
     }
     let newest = if codec == Compression::None {
         walk_plain(&header, body, settings, now)?
@@ -553,6 +556,27 @@ mod tests {
         assert_eq!(valid.header.compression().unwrap(), Compression::Zstd);
         let body = record::decompressed(&valid.header, &valid.bytes, 1_000).unwrap();
         assert_eq!(record::records(&valid.header, &body).flatten().count(), 2);
+    }
+
+    #[test]
+    fn a_batch_must_be_small_enough_as_it_is_stored() {
+        let mut builder = BatchBuilder::new(Compression::Gzip);
+        builder.push(1_000, None, Some(&[0; 10_000]));
+        let packed = builder.build();
+        assert!(packed.len() < 1_000);
+        for (compression, expected) in [
+            (None, None),
+            (Some(Compression::Lz4), None),
+            (Some(Compression::None), Some(ErrorCode::MessageTooLarge)),
+        ] {
+            let settings = LogSettings {
+                compression,
+                max_message_bytes: 1_000,
+                ..LogSettings::default()
+            };
+            let refused = validate_client(&packed, &settings, 3_000).err();
+            assert_eq!(refused.map(|error| error.code()), expected);
+        }
     }
 
     #[test]
