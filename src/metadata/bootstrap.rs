@@ -1,10 +1,13 @@
 //! Formatting: the identity of log directories and the first records of a new cluster.
 
 use std::fs;
+use std::hash::Hasher;
 use std::io::{Error, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bytestring::ByteString;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::base::ids::{BrokerId, Uuid};
 use crate::log::dir::{self, MetaProperties};
@@ -169,12 +172,17 @@ pub fn format(
     }
 
     let mut identified = Vec::new();
+    let like = found
+        .iter()
+        .filter_map(|found| found.as_ref().ok()?.as_ref())
+        .find(|meta| meta.directory_id.is_none())
+        .cloned();
     let mut filled = Vec::new();
     for (dir, found) in dirs.iter().zip(found) {
         if matches!(found, Ok(None)) {
             filled.push(dir.clone());
         }
-        let id = found.and_then(|meta| identify(dir, meta, &cluster_id, node_id));
+        let id = found.and_then(|meta| identify(dir, meta, like.as_ref(), &cluster_id, node_id));
         identified.push((dir.clone(), id));
     }
     Ok(Formatted {
@@ -249,10 +257,13 @@ fn cluster_of(
     }
 }
 
-/// The id of a directory, written into it if it has none yet.
+/// The id of a directory, written into it if it has none yet. Not where one was formatted without, which `like` is: before
+/// 3.7 Apache Kafka refuses directories whose files say different things, so that there would be no way back from several
+/// of them. Their ids follow from where they are; a start finds replicas wherever they lie.
 fn identify(
     dir: &Path,
     meta: Option<MetaProperties>,
+    like: Option<&MetaProperties>,
     cluster_id: &str,
     node_id: BrokerId,
 ) -> Result<Uuid, StorageError> {
@@ -260,17 +271,65 @@ fn identify(
         return Ok(known);
     }
     fs::create_dir_all(dir).at("create", dir)?;
-    let directory_id = random_uuid()?;
-    let meta = MetaProperties {
-        version: meta.map_or(1, |meta| meta.version),
+    let written = MetaProperties {
+        version: meta.as_ref().or(like).map_or(1, |meta| meta.version),
         cluster_id: Some(cluster_id.to_owned()),
         node_id: Some(node_id),
-        directory_id: Some(directory_id),
+        directory_id: like.is_none().then(random_uuid).transpose()?,
     };
-    meta.write(dir)?;
-    Ok(directory_id)
+    if meta.as_ref() != Some(&written) {
+        written.write(dir)?;
+    }
+    written
+        .directory_id
+        .map_or_else(|| id_of_place(dir, cluster_id), Ok)
+}
+
+/// The same for the same place, whoever asks.
+fn id_of_place(dir: &Path, cluster_id: &str) -> Result<Uuid, StorageError> {
+    let place = std::path::absolute(dir).at("look at", dir)?;
+    let mut hasher = SipHasher13::new();
+    hasher.write(cluster_id.as_bytes());
+    hasher.write(place.as_os_str().as_bytes());
+    loop {
+        let hash = hasher.finish128();
+        if let Some(id) = Uuid::from_random_bytes(hash.as_bytes()) {
+            return Ok(id);
+        }
+        hasher.write_u8(0);
+    }
 }
 
 fn meta_path(dir: &Path) -> PathBuf {
     dir.join("meta.properties")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Apache Kafka before 3.7 goes back to them only if they say the same.
+    #[test]
+    fn directories_without_ids_get_none() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = ["a", "b", "new"].map(|name| root.path().join(name));
+        let text = "#\n#Sat Nov 21 23:09:33 UTC 2026\nbroker.id=0\nversion=0\ncluster.id=z3S1sZCySgeBhkmxgd6hpg\n";
+        for dir in &dirs[..2] {
+            fs::create_dir(dir).unwrap();
+            fs::write(meta_path(dir), text).unwrap();
+        }
+        let ids = || -> Vec<Uuid> {
+            let formatted = format(&dirs, 0, None, Gaps::Fill).unwrap();
+            let ids = formatted.dirs.into_iter().map(|(_, id)| id.unwrap());
+            ids.collect()
+        };
+        let first = ids();
+        assert!(first[0] != first[1] && first[1] != first[2]);
+        assert_eq!(ids(), first);
+        for dir in &dirs[..2] {
+            assert_eq!(fs::read_to_string(meta_path(dir)).unwrap(), text);
+        }
+        let added = MetaProperties::read(&dirs[2]).unwrap();
+        assert_eq!(added, MetaProperties::read(&dirs[0]).unwrap());
+    }
 }
