@@ -178,17 +178,17 @@ impl Setting {
             Kind::Boolean => Some(trimmed.to_ascii_lowercase()),
             Kind::Short | Kind::Int | Kind::Long => number(),
             Kind::Double => trimmed.parse().ok().map(double),
-            // Where only some words are allowed, each counts once.
-            Kind::List if matches!(self.valid, Valid::OneOf(_)) => {
+            Kind::List => {
+                // Where only some words are allowed, each counts once; elsewhere also one that is empty is shown.
+                let once = matches!(self.valid, Valid::OneOf(_));
                 let mut words: Vec<&str> = Vec::new();
-                for word in list(trimmed) {
-                    if !words.contains(&word) {
+                for word in trimmed.split(',').map(str::trim) {
+                    if !once || !words.contains(&word) {
                         words.push(word);
                     }
                 }
                 Some(words.join(","))
             }
-            Kind::List => Some(list(trimmed).collect::<Vec<_>>().join(",")),
             Kind::String | Kind::Class | Kind::Password => None,
         };
         shown.unwrap_or_else(|| value.to_owned())
@@ -319,6 +319,7 @@ mod tests {
             ),
             ("log.cleanup.policy", "", ""),
             ("log.dirs", "/b, /a,/b", "/b,/a,/b"),
+            ("log.dirs", "/b,", "/b,"),
             ("log.cleaner.min.cleanable.ratio", "1", "1.0"),
             ("log.cleaner.min.cleanable.ratio", "5e-1", "0.5"),
             ("log.cleaner.min.cleanable.ratio", "0.0005", "5.0E-4"),
