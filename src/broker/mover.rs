@@ -68,11 +68,22 @@ async fn finish(services: &Arc<Services>, round: Round) {
     }
     let replicas = services.replicas.clone();
     let finished = tokio::task::spawn_blocking(move || {
-        for copy in &copies {
+        let stays = |copy| {
             replicas.finish_move(copy);
-        }
+            replicas.stays(copy)
+        };
+        copies.iter().filter_map(stays).collect::<Vec<_>>()
     });
-    if finished.await.is_err() {
+    let Ok(stay) = finished.await else {
         tracing::error!("the end of moving a replica ended in a panic");
+        return;
+    };
+    if !stay.is_empty() {
+        // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
+        let told = services.controller.decide(0, move |image, _| Decision {
+            records: assign(image, node_id, &stay),
+            answer: (),
+        });
+        let _ = told.await;
     }
 }

@@ -117,6 +117,19 @@ impl ReplicaManager {
         }
     }
 
+    /// Where the replica is whose copy was to take its place, if it did not.
+    pub fn stays(&self, copy: &PartitionLog) -> Option<Assignment> {
+        let _one = self.moving();
+        let log = self.logs().get(copy.partition())?;
+        let directory = self.logs().dir_of(&log.dir())?;
+        let moved = copy.dir().starts_with(&directory.path);
+        (!moved && log.topic_id() == copy.topic_id()).then(|| Assignment {
+            topic_id: log.topic_id(),
+            partition: log.partition().partition,
+            directory: directory.id,
+        })
+    }
+
     /// A failed disk takes its copies along; after any other error there is no sense in trying again.
     fn give_up(&self, copy: &Arc<PartitionLog>, error: &AppendError) {
         let partition = copy.partition();

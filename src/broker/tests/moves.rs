@@ -85,6 +85,27 @@ async fn a_replica_moves_while_it_is_written_to() {
     node.broker.shutdown().await;
 }
 
+/// Apache Kafka puts the next copy in the directory that the metadata name, whole or not, in the place of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metadata_have_a_replica_that_turned_round_where_it_is() {
+    let (_root, dirs) = three();
+    let node = Node::start(&dirs).await;
+    node.create("t", 3).await;
+    for round in 0..100_u64 {
+        assert_eq!(node.alter(&dirs[2], "t", 1).await, ErrorCode::None);
+        tokio::time::sleep(Duration::from_micros(round % 20 * 100)).await;
+        assert_eq!(node.alter(&dirs[1], "t", 1).await, ErrorCode::None);
+    }
+    node.settled().await;
+    let end = Instant::now() + WITHIN;
+    while node.assigned("t", 1) != node.dir_id(1) {
+        assert!(Instant::now() < end, "the metadata have it elsewhere");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(dirs[1].join("t-1").exists());
+    node.broker.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_moved_is_told_as_kafka_does() {
     let (_root, dirs) = three();
