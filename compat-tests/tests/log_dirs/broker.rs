@@ -76,7 +76,8 @@ impl Broker {
         fs::write(
             this.settings(),
             // The records are old, and Apache Kafka deletes such half a minute after its start.
-            settings + "log.segment.delete.delay.ms=1000\nlog.retention.ms=-1\n",
+            settings
+                + "log.segment.delete.delay.ms=1000\nlog.retention.ms=-1\nlog.segment.bytes=1048576\n",
         )?;
         Ok(this)
     }
@@ -123,9 +124,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Starts the process, until it serves or has ended.
-    pub fn try_start(&mut self) -> Result<Start> {
-        let log = self.root.path().join("log");
+    /// Leaves the files for whoever wants to look at them: where they are.
+    pub fn keep(&mut self) -> PathBuf {
+        self.root.disable_cleanup(true);
+        self.root.path().to_owned()
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(&mut self) -> Result<()> {
         let mut command = match self.kind {
             Kind::Ours => {
                 let mut command = Command::new(binary());
@@ -134,7 +140,7 @@ impl Broker {
             }
             Kind::Apache => java(PRESENT, "kafka.Kafka")?,
         };
-        let out = File::create(&log)?;
+        let out = File::create(self.said())?;
         let child = command
             .arg(self.settings())
             .stdin(Stdio::null())
@@ -143,6 +149,17 @@ impl Broker {
             .spawn()?;
         self.child = Some(child);
         self.connection = None;
+        Ok(())
+    }
+
+    /// What the process writes.
+    fn said(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+
+    /// Starts the process, until it serves or has ended.
+    pub fn try_start(&mut self) -> Result<Start> {
+        self.spawn()?;
         let (mut ended, mut serves) = (false, false);
         eventually(START_LIMIT, || {
             ended = self.ended().is_ok_and(|code| code.is_some());
@@ -153,7 +170,7 @@ impl Broker {
                     .is_ok_and(|answer| !answer.brokers.is_empty());
             ended || serves
         });
-        let said = || fs::read_to_string(&log);
+        let said = || fs::read_to_string(self.said());
         match (ended, serves) {
             (true, _) => Ok(Start::Ended(said()?)),
             (_, true) => Ok(Start::Serves),

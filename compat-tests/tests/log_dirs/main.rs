@@ -3,17 +3,19 @@
 
 mod broker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use broker::{Broker, DIRS, Kind, Start};
 use compat_tests::apache::tool;
+use compat_tests::chance::{Chance, from_environment, seed};
 use compat_tests::programs::{eventually, succeed};
 use monedula::wire::batch::header::BatchHeader;
 use monedula::wire::message::describe_topic_partitions::{
@@ -176,6 +178,39 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The data file of a partition with few records.
+const SEGMENT: &str = "00000000000000000000.log";
+
+/// The directories of the partitions of `t` in a log directory.
+fn partitions_in(broker: &Broker, dir: usize) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(broker.dir(dir))?.map(|entry| Ok(entry?.path()));
+    let mut paths = entries.collect::<Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("t-"))
+    });
+    paths.sort();
+    ensure!(paths.len() == 2, "{paths:?}");
+    Ok(paths)
+}
+
+fn move_behind_a_link(path: &Path, to: &Path) -> Result<()> {
+    fs::rename(path, to)?;
+    Ok(symlink(to, path)?)
+}
+
+/// Sets a byte of a file in each of the directories; what is missing before it is zeros.
+fn spoil_byte(partitions: &[PathBuf], name: &str, at: usize, byte: u8) -> Result<()> {
+    for partition in partitions {
+        let path = partition.join(name);
+        let mut content = fs::read(&path)?;
+        content.resize(content.len().max(at + 1), 0);
+        content[at] = byte;
+        fs::write(path, content)?;
+    }
+    Ok(())
+}
+
 const SPOILED: &[Spoiled] = &[
     Spoiled {
         name: "another cluster's",
@@ -247,7 +282,7 @@ const SPOILED: &[Spoiled] = &[
         spoil: |broker| {
             let aside = broker.dir(1).with_extension("aside");
             fs::rename(broker.dir(1), &aside)?;
-            Ok(std::os::unix::fs::symlink(aside, broker.dir(1))?)
+            Ok(symlink(aside, broker.dir(1))?)
         },
         expected: Ok([0, 0, 0]),
     },
@@ -255,9 +290,24 @@ const SPOILED: &[Spoiled] = &[
         name: "a link that leads nowhere",
         spoil: |broker| {
             fs::rename(broker.dir(1), broker.dir(1).with_extension("aside"))?;
-            Ok(std::os::unix::fs::symlink("/nowhere", broker.dir(1))?)
+            Ok(symlink("/nowhere", broker.dir(1))?)
         },
         expected: Err(&["d1", "mount its disk"]),
+    },
+    Spoiled {
+        name: "links inside of it, files that are made anew, and one of a newer version",
+        spoil: |broker| {
+            let partitions = partitions_in(broker, 1)?;
+            spoil_byte(&partitions, "00000000000000000001.snapshot", 1, 2)?;
+            // An entry and a half.
+            spoil_byte(&partitions, "00000000000000000000.index", 11, 1)?;
+            move_behind_a_link(&partitions[0], &broker.root().join("elsewhere"))?;
+            move_behind_a_link(&partitions[1].join(SEGMENT), &broker.root().join("file"))?;
+            let newer = partitions_in(broker, 2)?[0].join("leader-epoch-checkpoint");
+            Ok(fs::write(newer, "1\n1\n0 0\n")?)
+        },
+        // As for offset checkpoints of a newer version, and data files that are links to nowhere or to themselves.
+        expected: Ok([0, 0, STORAGE_ERROR]),
     },
     Spoiled {
         name: "a partition twice",
@@ -291,6 +341,9 @@ fn a_spoiled_directory_is_accepted_or_refused_as_apache_kafka_does() -> Result<(
             let refused = match (broker.try_start()?, case.expected) {
                 (Start::Serves, Ok(codes)) => {
                     let found: Vec<i16> = broker.placed("t")?.iter().map(|dir| dir.0).collect();
+                    if found != codes {
+                        println!("{}: {found:?}", case.name);
+                    }
                     found != codes
                 }
                 (Start::Ended(said), Err(words)) => {
@@ -322,6 +375,67 @@ fn a_spoiled_directory_is_accepted_or_refused_as_apache_kafka_does() -> Result<(
     Ok(())
 }
 
+/// Taken away when dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `from` in the place of `dir`.
+    fn bind(from: &Path, dir: &Path) -> Result<Self> {
+        done("mount", &["--bind", &from.display().to_string()], dir)?;
+        Ok(Self(dir.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// Apache Kafka 4.3.1 does the same.
+#[test]
+#[ignore = "needs root"]
+fn mounted_in_part_or_not_for_writing_a_directory_is_refused() -> Result<()> {
+    let mut broker = Broker::new(Kind::Ours)?;
+    broker.format()?;
+    broker.start()?;
+    begin(&mut broker)?;
+    broker.stop()?;
+    let (first, second) = (broker.dir(0), broker.dir(1));
+    let before = broker.contents(0..DIRS);
+    let refused = |broker: &mut Broker, words: &[&str]| {
+        let Start::Ended(said) = broker.try_start()? else {
+            anyhow::bail!("it started without {words:?}");
+        };
+        let told = words.iter().all(|word| said.contains(word));
+        ensure!(told, "no {words:?} in {said}");
+        Ok(())
+    };
+    let part = Mounted::bind(&partitions_in(&broker, 1)?[0], &second)?;
+    refused(&mut broker, &["d1", "mount its disk"])?;
+    drop(part);
+    let read_only = |dir: &Path| {
+        let mounted = Mounted::bind(dir, dir)?;
+        done("mount", &["-o", "remount,bind,ro"], dir).map(|()| mounted)
+    };
+    let mounted = read_only(&first)?;
+    refused(&mut broker, &["d0", "mount it for writing"])?;
+    drop(mounted);
+    ensure!(broker.contents(0..DIRS) == before, "something was changed");
+    let mounted = read_only(&second)?;
+    broker.start()?;
+    let codes: Vec<i16> = broker.placed("t")?.iter().map(|dir| dir.0).collect();
+    ensure!(codes == [0, STORAGE_ERROR, 0], "{codes:?}");
+    broker.stop()?;
+    drop(mounted);
+    let after = broker.contents([1]);
+    let same = after
+        .iter()
+        .all(|(path, content)| before.get(path) == Some(content));
+    ensure!(same, "something was changed in {second:?}");
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs java and maven"]
 fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -> Result<()> {
@@ -331,7 +445,7 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
         broker.start()?;
         let mut second = Broker::new(other)?;
         for index in 0..DIRS {
-            std::os::unix::fs::symlink(broker.dir(index), second.dir(index))?;
+            symlink(broker.dir(index), second.dir(index))?;
         }
         // But for what its holder itself writes from time to time.
         let quiet = |broker: &Broker| {
@@ -479,9 +593,11 @@ fn records(broker: &mut Broker, topic: &str, index: i32) -> Result<BTreeMap<i64,
     Ok(found)
 }
 
-/// What was acknowledged is there.
+/// What was acknowledged is there, and nothing twice.
 fn kept(broker: &mut Broker, index: i32, acknowledged: &BTreeMap<i64, Vec<u8>>) -> Result<()> {
     let found = records(broker, "t", index)?;
+    let distinct: BTreeSet<_> = found.values().collect();
+    ensure!(distinct.len() == found.len(), "t-{index}: a record twice");
     for (offset, value) in acknowledged {
         let there = found.get(offset) == Some(value);
         ensure!(
@@ -601,21 +717,33 @@ fn without_the_directory_of_the_metadata_the_process_halts() -> Result<()> {
 /// Offset and value of what each partition has acknowledged.
 type Acknowledged = Arc<Mutex<Vec<BTreeMap<i64, Vec<u8>>>>>;
 
-/// Rounds of `kill -9` during moves, and what each of them does at least.
-const ROUNDS: usize = 20;
+/// Rounds of `kill -9` under load, and what each of them does at least.
+const ROUNDS: u64 = 20;
 const MOVES_MIN: usize = 2;
 const RECORDS_MIN: usize = 50;
+/// The longest that a start is let run before it is killed too, in milliseconds.
+const START_MAX: usize = 120;
 
 #[test]
 #[ignore = "needs the broker's binary"]
-fn replicas_that_move_under_load_survive_kill_9() -> Result<()> {
+fn what_was_acknowledged_survives_kill_9_also_of_replicas_that_move() -> Result<()> {
+    let seed = seed("KILL_SEED");
     let mut broker = Broker::new(Kind::Ours)?;
+    let told = killed_under_load(&mut broker, &mut Chance::new(seed));
+    if told.is_err() {
+        println!("KILL_SEED={seed}; files in {:?}", broker.keep());
+    }
+    told
+}
+
+fn killed_under_load(broker: &mut Broker, chance: &mut Chance) -> Result<()> {
+    let rounds = from_environment("KILL_ROUNDS").unwrap_or(ROUNDS);
     broker.format()?;
     broker.start()?;
     broker.create("t", 6)?;
     let acknowledged: Acknowledged = Arc::new(Mutex::new(vec![BTreeMap::new(); 6]));
-    let mut moved = 0;
-    for round in 0..ROUNDS {
+    let (mut moved, mut starts_killed) = (0, 0);
+    for round in 0..rounds {
         let stop = Arc::new(AtomicBool::new(false));
         let producers: Vec<_> = (0..6_i32)
             .map(|index| {
@@ -627,18 +755,20 @@ fn replicas_that_move_under_load_survive_kill_9() -> Result<()> {
             })
             .collect();
         let began = Instant::now();
-        let length = Duration::from_millis(100 + (round as u64 * 137) % 500);
+        let length = Duration::from_millis(100 + chance.below(500) as u64);
+        // In one of four nothing moves.
+        let moves_min = chance.one_of(&[0, MOVES_MIN, MOVES_MIN, MOVES_MIN]);
         // Where much else runs a round takes as long as some work does.
-        let (moves, records) = (moved + MOVES_MIN, count(&acknowledged) + RECORDS_MIN);
+        let (moves, records) = (moved + moves_min, count(&acknowledged) + RECORDS_MIN);
         let done = |moved| moved >= moves && count(&acknowledged) >= records;
-        let mut turn = round;
         while began.elapsed() < length || !done(moved) {
             ensure!(began.elapsed() < SOON, "{moved} moves in {SOON:?}");
-            turn += 1;
-            let to = broker.dir(turn % DIRS);
-            let partition = (turn % 6) as i32;
-            moved += usize::from(broker.alter(&to, "t", partition)? == 0);
-            std::thread::sleep(Duration::from_millis(7));
+            if moves_min > 0 {
+                let to = broker.dir(chance.below(DIRS));
+                let partition = chance.below(6) as i32;
+                moved += usize::from(broker.alter(&to, "t", partition)? == 0);
+            }
+            std::thread::sleep(Duration::from_micros(chance.below(15_000) as u64));
         }
         broker.kill()?;
         stop.store(true, Ordering::Relaxed);
@@ -648,9 +778,15 @@ fn replicas_that_move_under_load_survive_kill_9() -> Result<()> {
                 ensure!(!error.to_string().contains("offset"), "{error}");
             }
         }
+        while chance.below(3) == 0 {
+            broker.spawn()?;
+            std::thread::sleep(Duration::from_millis(chance.below(START_MAX) as u64));
+            broker.kill()?;
+            starts_killed += 1;
+        }
         broker.start()?;
         for (index, expected) in (0..).zip(&*acknowledged.lock()) {
-            kept(&mut broker, index, expected)?;
+            kept(broker, index, expected).with_context(|| format!("round {round}"))?;
         }
     }
     let settled = eventually(SOON, || {
@@ -664,7 +800,9 @@ fn replicas_that_move_under_load_survive_kill_9() -> Result<()> {
     });
     ensure!(settled, "a move does not end");
     let total = count(&acknowledged);
-    println!("{ROUNDS} rounds, {moved} moves asked for, {total} records acknowledged and found");
+    println!(
+        "{rounds} rounds, {moved} moves asked for, {starts_killed} starts killed, {total} records acknowledged and found"
+    );
     broker.stop()
 }
 
@@ -676,7 +814,7 @@ fn produce_until(
     stop: &AtomicBool,
     address: &str,
     index: i32,
-    round: usize,
+    round: u64,
     acknowledged: &Acknowledged,
 ) -> Result<()> {
     let mut client = broker::Producer::open(address)?;

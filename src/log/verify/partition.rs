@@ -414,14 +414,19 @@ impl<'a> Checked<'a> {
                 self.report.fault(path, what, Then::Remove);
                 continue;
             }
+            // What stands in it is found again by who reads the log from the next older one on.
+            let again = bases.contains(&offset) && Some(&offset) != bases.first();
+            let readable =
+                unusable.is_none_or(|what| what == "it tells of batches above its offset");
             // It is not read after such a stop.
             if offset > below {
+                if let Some(what) = unusable.filter(|_| again && !readable) {
+                    self.report.fault(path, what, Then::Rebuild);
+                }
                 continue;
             }
             match unusable {
-                Some(what) if wanted && what != "it tells of batches above its offset" => {
-                    // What stands in it is found again by who reads the log from the next older one on.
-                    let again = bases.contains(&offset) && Some(&offset) != bases.first();
+                Some(what) if wanted && !readable => {
                     let then = if again { Then::Rebuild } else { Then::Remove };
                     self.report.fault(path, what, then);
                 }
