@@ -4,6 +4,7 @@ use bytestring::ByteString;
 
 use super::StartError;
 use crate::api::handlers::create_topics::automatic;
+use crate::base::time::Timestamp;
 use crate::config::broker::BrokerConfig;
 use crate::log::error::DiskContext;
 use crate::log::manager::LogManager;
@@ -16,6 +17,7 @@ use crate::metadata::record::Record;
 pub(super) fn topics_on_disk(
     logs: &LogManager,
     config: &BrokerConfig,
+    now: Timestamp,
 ) -> Result<Vec<Record>, StartError> {
     let mut replicas = Vec::new();
     for dir in logs.online() {
@@ -39,7 +41,7 @@ pub(super) fn topics_on_disk(
         topic.configs.into_iter().filter_map(own).collect()
     };
     let new_id = || bootstrap::random_uuid().ok();
-    let adopted = adoption::adopt(&replicas, config.node_id, internal, new_id)
+    let adopted = adoption::adopt(&replicas, config.node_id, now, internal, new_id)
         .map_err(StartError::Adoption)?;
     for remark in &adopted.remarks {
         tracing::warn!("{remark}");

@@ -132,8 +132,8 @@ impl Broker {
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
             // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
-            let mut records = bootstrap::records();
-            records.extend(adopt::topics_on_disk(&logs, &config)?);
+            let mut records = bootstrap::records(formatted.of_zookeeper);
+            records.extend(adopt::topics_on_disk(&logs, &config, clock.now())?);
             controller.commit(&records).map_err(metadata)?;
         }
         let registration =

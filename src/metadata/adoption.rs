@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{Partition, TOPIC_RESOURCE, partition_record};
 use crate::metadata::record::Record;
-use crate::metadata::record::schema::{ConfigRecord, TopicRecord};
+use crate::metadata::record::schema::{ConfigRecord, ProducerIdsRecord, TopicRecord};
 
 /// The highest partition that is believed: a directory `backup-20211231` must not make twenty million of them.
 const PARTITION_MAX: PartitionIndex = 10_000;
@@ -40,6 +41,11 @@ pub struct Adopted {
     pub remarks: Vec<String>,
 }
 
+/// So many producer ids lie between two adoptions a millisecond apart.
+const PRODUCER_IDS_PER_MS: i64 = 256;
+/// Later times would be beyond what clients in JavaScript can count.
+const TIME_MAX: Timestamp = 1 << 44;
+
 /// The records that make `node_id` the leader and only replica of all of them. `internal` gives the settings of topics
 /// that brokers themselves use, `new_id` an id for a topic that has none.
 ///
@@ -47,6 +53,7 @@ pub struct Adopted {
 pub fn adopt(
     found: &[Replica],
     node_id: BrokerId,
+    now: Timestamp,
     internal: impl Fn(&str) -> Vec<(String, String)>,
     mut new_id: impl FnMut() -> Option<Uuid>,
 ) -> Result<Adopted, String> {
@@ -109,6 +116,16 @@ pub fn adopt(
         }
         adopted.topics += 1;
         adopted.partitions += count as usize;
+    }
+    if adopted.topics > 0 {
+        // Which producer ids have been given out stands in ZooKeeper, and that goes on from there once the directory is taken
+        // back: 1,000 with each start, from zero. A second producer of an id would be fenced, or taken for the first.
+        let ids = ProducerIdsRecord {
+            broker_id: node_id,
+            broker_epoch: -1,
+            next_producer_id: now.clamp(1, TIME_MAX) * PRODUCER_IDS_PER_MS,
+        };
+        adopted.records.push(ids.into());
     }
     Ok(adopted)
 }
@@ -191,7 +208,7 @@ mod tests {
             "__consumer_offsets" => vec![("cleanup.policy".to_owned(), "compact".to_owned())],
             _ => Vec::new(),
         };
-        adopt(found, 7, internal, || Some(Uuid([1; 16])))
+        adopt(found, 7, 1_000, internal, || Some(Uuid([1; 16])))
     }
 
     /// One word for each record.
@@ -207,6 +224,7 @@ mod tests {
                     partition.partition_id, partition.leader_epoch
                 )
             }
+            Record::ProducerIds(ids) => format!("producers from {}", ids.next_producer_id),
             other => format!("{other:?}"),
         };
         adopted.records.iter().map(word).collect()
@@ -240,6 +258,7 @@ mod tests {
                 "retention.ms=-1",
                 "0 epoch 0",
                 "1 epoch 5",
+                "producers from 256000",
             ]
         );
         assert_eq!((adopted.topics, adopted.partitions), (3, 4));

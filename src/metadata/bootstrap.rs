@@ -43,14 +43,25 @@ pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("transaction.version", 0, 2),
 ];
 
-/// The records that a new cluster begins with.
-pub fn records() -> Vec<Record> {
+/// What a broker of the ZooKeeper years reads of transactions: the level that asks for other records has to be asked for,
+/// or there would be no way back to it.
+const TRANSACTIONS_OF_ZOOKEEPER: (&str, i16) = ("transaction.version", 0);
+
+/// The records that a new cluster begins with; `of_zookeeper` if one of the ZooKeeper years goes on with it.
+pub fn records(of_zookeeper: bool) -> Vec<Record> {
+    let level_of = |(name, level): &(&str, i16)| {
+        let (other, older) = TRANSACTIONS_OF_ZOOKEEPER;
+        match of_zookeeper && *name == other {
+            true => older,
+            false => *level,
+        }
+    };
     DEFAULT_FEATURES
         .iter()
-        .map(|(name, level)| {
+        .map(|feature| {
             FeatureLevelRecord {
-                name: (*name).into(),
-                feature_level: *level,
+                name: feature.0.into(),
+                feature_level: level_of(feature),
             }
             .into()
         })
@@ -90,6 +101,8 @@ pub struct Formatted {
     pub dirs: Vec<Identified>,
     /// No directory had been formatted before.
     pub new: bool,
+    /// One was formatted by a broker of the ZooKeeper years.
+    pub of_zookeeper: bool,
     /// The directories that were formatted now.
     pub filled: Vec<PathBuf>,
 }
@@ -125,6 +138,7 @@ pub fn format(
     let cluster_id = cluster_of(dirs, &found, node_id, wanted_cluster)?;
     let metas = || found.iter().flatten().flatten();
     let new = metas().next().is_none();
+    let of_zookeeper = metas().any(|meta| meta.version == 0);
     if new && let Some(index) = found.iter().position(Result::is_err) {
         // A directory that fails on the very first day is a mistake in the settings.
         return Err(found
@@ -189,6 +203,7 @@ pub fn format(
         cluster_id,
         dirs: identified,
         new,
+        of_zookeeper,
         filled,
     })
 }

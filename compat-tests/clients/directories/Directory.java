@@ -29,7 +29,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * fill ADDRESS old|new   topics in every codec, a compacted one, one whose beginning was deleted, one with the broker's
  *                        times, a group's offsets;
  *                        new: headers, zstd and transactions too
- * more ADDRESS           further records in the same topics
+ * more ADDRESS old|new   further records in the same topics; new: in transactions too
  * dump ADDRESS           a line for each record, for lookups by time, for log ends, for the group's offsets
  * </pre>
  */
@@ -38,7 +38,17 @@ public class Directory {
     /** So many that the last one of each partition has a key and a value: compaction must keep it. */
     static final int RECORDS = 202;
 
-    public static void main(String[] words) throws Exception {
+    public static void main(String[] words) {
+        try {
+            work(words);
+        } catch (Throwable wrong) {
+            // Java's launcher of source files cannot print every trace.
+            wrong.printStackTrace();
+            System.exit(1);
+        }
+    }
+
+    static void work(String[] words) throws Exception {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", words[1]);
         settings.put("request.timeout.ms", "20000");
@@ -48,6 +58,10 @@ public class Directory {
         } else if (words[0].equals("more")) {
             send(settings, "none-topic", "none", 2, "more", false, null);
             send(settings, "gzip-topic", "gzip", 2, "more", false, null);
+            if (words[2].equals("new")) {
+                send(settings, "transactional", "lz4", 1, "aborted", true, false);
+                send(settings, "transactional", "none", 1, "more", true, true);
+            }
         } else {
             dump(settings);
         }

@@ -38,7 +38,7 @@ fn registration() -> Registration {
 /// A cluster of this node alone, as a start makes it.
 fn cluster() -> Image {
     let mut image = Image::empty();
-    apply(&mut image, &bootstrap::records());
+    apply(&mut image, &bootstrap::records(false));
     let next = image.offset + 1;
     let level = image.metadata_version();
     apply(&mut image, &register(&registration(), next, level));

@@ -30,7 +30,7 @@ fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut quorum, image) = open(dir.path(), false).unwrap();
     assert_eq!(image.features.len(), 0);
-    quorum.commit(&bootstrap::records(), NOW).unwrap();
+    quorum.commit(&bootstrap::records(false), NOW).unwrap();
     quorum.sync(NOW).unwrap();
     drop(quorum);
     let (mut quorum, image) = open(dir.path(), false).unwrap();
