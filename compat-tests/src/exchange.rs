@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
-use monedula::wire::codec::{DecodeError, Reader, Writer};
+use monedula::wire::codec::{DecodeError, Reader, Records, Writer};
 use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use monedula::wire::message::{Message, Request};
 
 /// Without an answer for so long there is none, unless somebody says otherwise.
@@ -24,6 +25,23 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const CORRELATION: i32 = 77;
 const CLIENT_ID: &str = "test";
 const API_VERSIONS: i16 = 18;
+
+/// Appends a batch to a partition; acknowledged by all replicas.
+pub fn produce(topic: &str, index: i32, batch: Bytes) -> ProduceRequest {
+    ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.into(),
+            partition_data: vec![PartitionProduceData {
+                index,
+                records: Some(Records::Bytes(batch)),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq)]

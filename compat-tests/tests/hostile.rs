@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use compat_tests::admin;
-use compat_tests::exchange::{Answer, Connection};
+use compat_tests::exchange::{Answer, Connection, produce};
 use compat_tests::node::Node;
 use compat_tests::produced::{Batch, send};
 use compat_tests::programs::eventually;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
-use monedula::wire::codec::{Records, Writer};
+use monedula::wire::codec::Writer;
 use monedula::wire::message::api_versions::ApiVersionsRequest;
 use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use monedula::wire::message::produce::ProduceRequest;
 use monedula::wire::message::{Message, Request};
 
 const MIB: usize = 1 << 20;
@@ -223,19 +223,7 @@ fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
     batch.push(1_700_000_000_000, None, Some(&[7; 900_000]));
     let records = batch.build();
     for _ in 0..40 {
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 5_000,
-            topic_data: vec![TopicProduceData {
-                name: topic.into(),
-                partition_data: vec![PartitionProduceData {
-                    index: 0,
-                    records: Some(Records::Bytes(records.clone())),
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let request = produce(topic, 0, records.clone());
         let answer = answered(&node, &request, 9)?;
         ensure!(answer.responses[0].partition_responses[0].error_code == 0);
     }
@@ -276,19 +264,7 @@ fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
 fn bomb(compression: Compression, size: usize) -> ProduceRequest {
     let mut batch = BatchBuilder::new(compression);
     batch.push(1_700_000_000_000, None, Some(&vec![0; size]));
-    ProduceRequest {
-        acks: -1,
-        timeout_ms: 30_000,
-        topic_data: vec![TopicProduceData {
-            name: "bombs".into(),
-            partition_data: vec![PartitionProduceData {
-                index: 0,
-                records: Some(Records::Bytes(batch.build())),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
+    produce("bombs", 0, batch.build())
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use compat_tests::exchange::produce;
 use compat_tests::programs::eventually;
 use monedula::base::time::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
-use monedula::wire::codec::Records;
 use monedula::wire::message::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
@@ -29,7 +29,6 @@ use monedula::wire::message::incremental_alter_configs::{
 use monedula::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
-use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use super::pair::Pair;
 
@@ -273,19 +272,7 @@ fn alter(pair: &mut Pair, change: &Change) -> Result<(i16, i16)> {
 fn put(pair: &mut Pair, topic: &str, age: i64, value: &[u8]) -> Result<()> {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.push(Clock.now() - age, Some(b"key"), Some(value));
-    let request = ProduceRequest {
-        acks: -1,
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.into(),
-            partition_data: vec![PartitionProduceData {
-                index: 0,
-                records: Some(Records::Bytes(batch.build())),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let request = produce(topic, 0, batch.build());
     pair.both_until(9, &request, |answer| {
         answer.responses[0].partition_responses[0].error_code == 0
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use compat_tests::apache::{PRESENT, SETTINGS, java};
-use compat_tests::exchange::{Answer, Connection};
+use compat_tests::exchange::{Answer, Connection, produce};
 use compat_tests::node::{binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
 use monedula::base::ids::Uuid;
@@ -25,7 +25,7 @@ use monedula::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use monedula::wire::message::metadata::{MetadataRequest, MetadataResponsePartition};
-use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use monedula::wire::message::produce::ProduceRequest;
 
 const START_LIMIT: Duration = Duration::from_secs(180);
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
@@ -401,19 +401,7 @@ fn record(topic: &str, index: i32, value: &[u8]) -> ProduceRequest {
     let headers = [(&b"around"[..], Some(&header[..]))];
     let mut batch = BatchBuilder::default();
     batch.push_with_headers(0, timestamp, None, Some(value), headers.into_iter());
-    ProduceRequest {
-        acks: -1,
-        timeout_ms: 10_000,
-        topic_data: vec![TopicProduceData {
-            name: topic.into(),
-            partition_data: vec![PartitionProduceData {
-                index,
-                records: Some(Records::Bytes(batch.build())),
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
+    produce(topic, index, batch.build())
 }
 
 /// A connection of its own that appends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use compat_tests::exchange::{Answer, Connection};
+use compat_tests::exchange::{Answer, Connection, produce};
 use compat_tests::programs::eventually;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
@@ -31,7 +31,6 @@ use monedula::wire::message::incremental_alter_configs::{
 use monedula::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic,
 };
-use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use super::scenes::Scene;
 
@@ -118,20 +117,7 @@ impl Broker {
     }
 
     pub fn produce(&mut self, topic: &str, batch: Bytes) -> Result<()> {
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 10_000,
-            topic_data: vec![TopicProduceData {
-                name: topic.into(),
-                partition_data: vec![PartitionProduceData {
-                    index: 0,
-                    records: Some(Records::Bytes(batch)),
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let answer = self.ask(&request, 9)?;
+        let answer = self.ask(&produce(topic, 0, batch), 9)?;
         let answer = &answer.responses[0].partition_responses[0];
         ensure!(answer.error_code == 0, "{answer:?}");
         Ok(())
