@@ -122,7 +122,7 @@ impl ReplicaManager {
         let _one = self.moving();
         let log = self.logs().get(copy.partition())?;
         let directory = self.logs().dir_of(&log.dir())?;
-        let moved = copy.dir().starts_with(&directory.path);
+        let moved = copy.dir().parent() == Some(&directory.path);
         (!moved && log.topic_id() == copy.topic_id()).then(|| Assignment {
             topic_id: log.topic_id(),
             partition: log.partition().partition,
