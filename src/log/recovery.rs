@@ -343,8 +343,10 @@ pub fn plan(
         {
             plan.split = Some(index);
         }
-        let size = segments[index].size;
-        if position == size {
+        let (base, size) = (segments[index].base_offset, segments[index].size);
+        // The offset of a batch lies outside of its checksum.
+        let begins_before = size > 0 && end <= base;
+        if position == size && !begins_before {
             plan.end = Some(end);
         } else {
             let path = segments[index].path();
@@ -470,7 +472,7 @@ fn indexes_plausible(
 }
 
 /// As far as an index reaches from the first offset of its segment.
-const RELATIVE_MAX: u32 = i32::MAX as u32;
+pub const RELATIVE_MAX: u32 = i32::MAX as u32;
 
 /// Whether the index of aborted transactions looks as if it had been closed, too. Kafka looks at each of its entries.
 fn aborted_plausible(segment: &Segment, next: Option<&Segment>) -> Result<bool, StorageError> {
@@ -539,7 +541,7 @@ fn scan(
     }
     // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
     // Otherwise they are on disk, and stay as they are: nobody would find them again if this start is cut short.
-    if check && !segment.aborted.is_empty() {
+    if check && !(segment.aborted.is_empty() && segment.aborted.is_whole()) {
         segment.aborted.reset(Vec::new())?;
     }
     let cut = size - segment.size;

@@ -35,7 +35,8 @@ use crate::wire::batch::legacy;
 /// Bytes that are copied at a time of what is no batch.
 const COPY_BUFFER: usize = 1 << 20;
 
-/// Whether the segment has a batch that is too far from its first offset. Checksums are not looked at.
+/// Whether the segment has a batch that is too far from its first offset, and whose checksum holds, as of those before it:
+/// damage names any offset.
 pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, StorageError> {
     let mut expected = Expected {
         base: segment.base_offset,
@@ -43,8 +44,8 @@ pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, Sto
         below,
     };
     let mut scanner = Scanner::open(segment.path(), segment.size)?;
-    while let Some((span, _)) = scanner.next(false)? {
-        if let Some(flaw) = expected.judge(&span, None) {
+    while let Some((span, batch)) = scanner.next(true)? {
+        if let Some(flaw) = expected.judge(&span, batch.as_ref()) {
             return Ok(flaw == Flaw::TooFar);
         }
         expected.next = span.last_offset + 1;

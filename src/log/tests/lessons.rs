@@ -150,6 +150,14 @@ pub(super) const STEPS: &[(&str, fn())] = &[
         "cut entry",
         an_index_that_ends_amidst_an_entry_is_whole_once_closed,
     ),
+    (
+        "lost batches",
+        a_snapshot_of_lost_batches_is_not_believed_by_their_successors,
+    ),
+    (
+        "former stops",
+        of_the_snapshots_that_stops_left_the_newest_stays,
+    ),
 ];
 
 const NOTHING: Keeps = |_| false;
@@ -757,6 +765,18 @@ fn a_clean_stop_leaves_nothing_to_remove() {
     assert_ne!(lesson.names(".deleted"), [""; 0]);
     lesson.log.close().unwrap();
     assert_eq!(lesson.names(".deleted"), [""; 0]);
+}
+
+/// Else there would be one more with each start, as nothing but retention takes them.
+#[test]
+fn of_the_snapshots_that_stops_left_the_newest_stays() {
+    let mut lesson = lesson(small());
+    for sequence in 0..3 {
+        lesson.send(7, sequence, false);
+        lesson.log.close().unwrap();
+        lesson.start(true, i64::from(sequence) + 1);
+    }
+    assert_eq!(lesson.names(".snapshot"), ["00000000000000000003.snapshot"]);
 }
 
 #[test]

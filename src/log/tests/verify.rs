@@ -235,6 +235,8 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
             Some(now) if now == content || sizes.contains_key(path) || coming.contains(path) => {}
             // The indexes of what is read again are written again, damaged or not.
             Some(_) if index && (rebuilt.contains(path) || !clean || cut_dirs.contains(dir)) => {}
+            // What is made again for an index of aborted transactions is so with all that follows.
+            Some(_) if index && rebuilt.iter().any(|other| is_aborted_before(other, path)) => {}
             // Both indexes of a segment are made again if one is bad.
             Some(_)
                 if index
@@ -265,6 +267,13 @@ fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
         }
     }
     (faults, wrong)
+}
+
+/// Whether this is the index of aborted transactions of the same segment, or of one before it.
+fn is_aborted_before(index: &Path, other: &Path) -> bool {
+    has_suffix(index, ".txnindex")
+        && index.parent() == other.parent()
+        && index.file_stem() <= other.file_stem()
 }
 
 struct Damage<'a> {
@@ -871,6 +880,7 @@ fn random_damage(seed: u64) {
         match kind {
             0 if !has_suffix(path, ".log") => {
                 fs::remove_file(path).unwrap();
+                story.push_str(&format!("{} gone\n", path.display()));
                 continue;
             }
             1 => content.truncate(at),
@@ -893,8 +903,12 @@ fn random_damage(seed: u64) {
     );
 }
 
+/// Once it did not.
+const LESSONS: [u64; 6] = [10_184, 11_341, 12_429, 13_505, 19_858, 29_957];
+
 #[test]
 fn a_start_does_what_was_foretold_whatever_the_damage() {
+    LESSONS.into_iter().for_each(random_damage);
     for seed in seeds_from_environment("MONEDULA_VERIFY_SEEDS", 60) {
         random_damage(seed);
     }

@@ -393,8 +393,9 @@ impl<'a> Checked<'a> {
         below: Offset,
         log_end: Offset,
     ) -> Result<(), StorageError> {
-        let mut wanted = true;
-        for offset in files.snapshots().into_iter().rev() {
+        let snapshots = files.snapshots();
+        let (mut wanted, mut read_from) = (true, Offset::MIN);
+        for offset in snapshots.iter().copied().rev() {
             let path = self.dir.join(file_name(offset, ".snapshot"));
             let unusable = match recovery::read_snapshot(&path)? {
                 Ok(states) => states
@@ -433,8 +434,16 @@ impl<'a> Checked<'a> {
                 Some(what) => self
                     .report
                     .fault(path, what, Then::Stay("a newer one is read")),
-                None => wanted = false,
+                None if wanted => (wanted, read_from) = (false, offset),
+                None => {}
             }
+        }
+        // Where there are none at all, the log is older than they are.
+        let lacks = |base: &Offset| !snapshots.is_empty() && !snapshots.contains(base);
+        let again = bases.iter().skip(1).filter(|base| **base > read_from);
+        for base in again.filter(|base| **base <= log_end && lacks(base)) {
+            let path = self.dir.join(file_name(*base, ".snapshot"));
+            self.report.fault(path, "there is none", Then::Rebuild);
         }
         Ok(())
     }
@@ -548,6 +557,10 @@ fn time_index_fault(
             return Ok(Some((at, "its entries go back".to_owned())));
         }
         last = Some((entry.timestamp, entry.relative_offset));
+        if entry.relative_offset > recovery::RELATIVE_MAX {
+            let what = format!("offset {offset} is too far from where its segment begins");
+            return Ok(Some((at, what)));
+        }
         let upto = batches
             .spans
             .partition_point(|(_, _, end, _)| *end <= offset);
