@@ -396,6 +396,14 @@ impl ProducerStates {
         }
     }
 
+    /// Whether they ended is unknown, and none of their records is to be read.
+    pub fn forget_open_transactions(&mut self) {
+        self.open.clear();
+        for producer in self.producers.values_mut() {
+            producer.transaction_start = None;
+        }
+    }
+
     /// Ends a transaction with the marker at `batch.base_offset`. Gives the aborted transaction, if it was one.
     pub fn apply_marker(
         &mut self,

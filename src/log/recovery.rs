@@ -466,9 +466,8 @@ fn indexes_plausible(
     let last_time = times.last()?;
     Ok(last_offset.is_none_or(|last| {
         entry_ok(last.relative_offset, offsets.len()) && u64::from(last.position) < size
-    }) && last_time.is_none_or(|last| {
-        last.relative_offset <= RELATIVE_MAX && (last.timestamp > 0 || times.len() == 1)
-    }))
+    }) && last_time
+        .is_none_or(|last| last.relative_offset <= RELATIVE_MAX && last.timestamp > 0))
 }
 
 /// As far as an index reaches from the first offset of its segment.
@@ -613,7 +612,7 @@ fn load_producers(
             }
         }
     }
-    replay_producers(&mut states, segments, from, Some(dir))?;
+    replay_producers(&mut states, segments, from, log_start, Some(dir))?;
     Ok(states)
 }
 
@@ -641,16 +640,24 @@ pub fn read_snapshot(path: &Path) -> Result<Result<ProducerStates, &'static str>
 }
 
 /// Applies every batch from `from` on. In `dir` it leaves a snapshot for each segment that begins on the way, as rolling did.
+///
+/// Where something lacks below the log start, as a power cut undid the removal of some segments but not of others, nobody
+/// knows which transactions ended there. None counts as open: what is left of them to be read opens them again.
 pub fn replay_producers(
     states: &mut ProducerStates,
     segments: &mut [Segment],
     from: Offset,
+    log_start: Offset,
     dir: Option<&Path>,
 ) -> Result<(), StorageError> {
+    let mut reached = from;
     let first = segments
         .partition_point(|segment| segment.base_offset <= from)
         .saturating_sub(1);
     for segment in &mut segments[first..] {
+        if (reached + 1..=log_start).contains(&segment.base_offset) {
+            states.forget_open_transactions();
+        }
         if let Some(dir) = dir.filter(|_| segment.base_offset > from) {
             let path = dir.join(file_name(segment.base_offset, ".snapshot"));
             disk::write(&path, &states.to_snapshot()).at("write", &path)?;
@@ -665,6 +672,7 @@ pub fn replay_producers(
             if span.magic == MAGIC_V2 {
                 found |= replay_batch(states, segment, &span)?;
             }
+            reached = span.last_offset + 1;
             next = segment.span_at(span.end(), Reach::Disk)?;
         }
         if found {

@@ -51,7 +51,8 @@ impl State {
             )?;
         }
         let mut producers = ProducerStates::default();
-        recovery::replay_producers(&mut producers, &mut self.segments, self.log_start, None)?;
+        let start = self.log_start;
+        recovery::replay_producers(&mut producers, &mut self.segments, start, start, None)?;
         producers.on_high_watermark(self.high_watermark);
         self.producers = producers;
         Ok(())

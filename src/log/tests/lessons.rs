@@ -409,6 +409,59 @@ fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
     }
 }
 
+/// Seed 2183 of 2026-11-22: the removal of the segment in which it began was undone, not that of the one in which it ended.
+#[test]
+fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
+    let mut lesson = lesson(small());
+    let roll = |lesson: &Lesson| {
+        let segments = lesson.names(".log").len();
+        while lesson.names(".log").len() == segments {
+            append(&lesson.log, NOW, &["roll", "on"]);
+        }
+    };
+    roll(&lesson);
+    let began_in = lesson.names(".log")[1].replace("log", "");
+    lesson.send(7, 0, true);
+    roll(&lesson);
+    lesson.end(7, true);
+    roll(&lesson);
+    let end = lesson.log.log_end();
+    lesson.log.flush(NOW).unwrap();
+    lesson.log.advance_start(end - 1, NOW).unwrap();
+    let [left] = &lesson.names(".log")[..] else {
+        panic!("more than one segment is left");
+    };
+    let before: Offset = left[..20].parse::<Offset>().unwrap() - 1;
+    disk::watch(None);
+    lesson.disk.cut_keeping(&lesson.dir, |step| {
+        !step.starts_with(&format!("rename {began_in}"))
+    });
+    assert_eq!(lesson.names(".log").len(), 2);
+    let known = Known {
+        clean: false,
+        recovery_point: before,
+        log_start: Some(end - 1),
+    };
+    let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
+    let log = PartitionLog::open(&lesson.dir, partition, id, small(), known, end, NOW).unwrap();
+    assert_eq!(log.watermarks().last_stable, end);
+    lesson.log = log;
+}
+
+/// Seed 5683 of 2026-11-22: an entry of zeros is what is left of one whose sync failed.
+#[test]
+fn an_index_of_one_time_that_is_zero_is_made_again() {
+    let mut lesson = lesson(small());
+    fill(&lesson.log);
+    lesson.log.close().unwrap();
+    let index = lesson.dir.join("00000000000000000000.timeindex");
+    let whole = fs::read(&index).unwrap();
+    disk::watch(None);
+    fs::write(&index, [0; 12]).unwrap();
+    lesson.start(true, 80);
+    assert_eq!(fs::read(&index).unwrap(), whole);
+}
+
 /// Seed 672: forgotten by a truncation above the start of the log, it was let begin anew.
 #[test]
 fn a_producer_that_began_anew_is_not_told_that_its_batches_are_there() {
