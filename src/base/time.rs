@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Milliseconds since 1970-01-01 UTC, as records carry them; -1 where there is none.
 pub type Timestamp = i64;
 
-/// Whether an interval has passed since a time of the wall clock. That may be set back by years, once a machine hears what
-/// time it is: then it has.
+/// Whether an interval has passed since a time of the wall clock. A clock that was set back, maybe by years, counts as an
+/// interval that has passed.
 pub fn has_passed(since: Timestamp, interval_ms: i64, now: Timestamp) -> bool {
     now < since || now.saturating_sub(since) >= interval_ms
 }

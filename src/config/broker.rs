@@ -121,7 +121,8 @@ impl BrokerSettings {
         &self.explicit
     }
 
-    /// The same with further settings over them. What is said anew is no longer said in other words.
+    /// The settings with overrides. An override of a setting removes the setting's other spellings, such as `log.retention.hours`
+    /// beside `log.retention.ms`.
     pub fn with(&self, over: &BTreeMap<String, String>) -> Self {
         let mut explicit = self.explicit.clone();
         for setting in over.keys().filter_map(|name| find(BROKER_SETTINGS, name)) {
@@ -705,7 +706,7 @@ fn listeners(
         {
             faults.add(
                 "listeners",
-                format!("listeners: {} is there twice", endpoint.name),
+                format!("listeners: {} is named twice", endpoint.name),
             );
             continue;
         }
@@ -766,9 +767,7 @@ fn listeners(
         if endpoint.is_wildcard() {
             faults.add(
                 "advertised.listeners",
-                format!(
-                    "advertised.listeners: {endpoint} is no address that a client can connect to"
-                ),
+                format!("advertised.listeners: a client cannot connect to {endpoint}"),
             );
         }
         if !result
@@ -785,7 +784,7 @@ fn listeners(
         }
     }
     if result.is_empty() {
-        faults.add("listeners", "listeners names none that clients can use");
+        faults.add("listeners", "listeners: none of them serves clients");
     }
     result
 }
@@ -1023,7 +1022,7 @@ mod tests {
         );
         assert_eq!(
             said("advertised.listeners=A://0.0.0.0:5"),
-            "advertised.listeners: A://0.0.0.0:5 is no address that a client can connect to"
+            "advertised.listeners: a client cannot connect to A://0.0.0.0:5"
         );
         assert_eq!(
             said("advertised.listeners=A"),

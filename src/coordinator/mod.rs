@@ -1,4 +1,4 @@
-//! Event-sourced services that keep their state in internal topics: groups and their offsets, later transactions.
+//! Event-sourced services that keep their state in internal topics: groups with their offsets, and transactions.
 //!
 //! A coordinator is a pure [`Shard`](runtime::shard::Shard) per partition of its topic. The [`runtime`] around it appends
 //! what the shard decided, answers when the high watermark has passed it, wakes it for its timers, and rebuilds it from

@@ -16,7 +16,7 @@ pub const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const PARTITION_METADATA: &str = "partition.metadata";
-/// Either file has less than two hundred.
+/// The longest `meta.properties` or `partition.metadata` that is read, in bytes. Written ones have less than two hundred.
 const TEXT_MAX: u64 = 64 << 10;
 
 /// The identity that a log directory carries.

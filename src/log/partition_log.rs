@@ -110,7 +110,7 @@ pub struct PartitionLog {
     partition: TopicPartition,
     /// Not set while the log is from before topics had ids.
     topic_id: OnceLock<Uuid>,
-    /// What was appended last before it was opened may be lost.
+    /// Whether the log was opened after an unclean stop, so that the newest records of before may be lost.
     recovered: bool,
     state: Mutex<State>,
     /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
@@ -151,7 +151,7 @@ struct State {
     epochs_too_long: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
-    /// The newest timestamp of all sealed segments is kept in the segments; of the log, here lies the last roll's jitter.
+    /// Random delay of the next time-based roll (`segment.jitter.ms`), drawn at the last roll.
     jitter_ms: i64,
 }
 

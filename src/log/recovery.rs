@@ -195,7 +195,7 @@ fn attempt(
         }
     }
     if let Some((_, first_read)) = scanned.entries().first() {
-        // Or it is one of before a truncation.
+        // The checkpoint may also hold epochs from before a truncation.
         let stored = epochs.clone();
         epochs.truncate_end(*first_read);
         for (epoch, start) in scanned.entries() {
@@ -458,8 +458,7 @@ fn indexes_plausible(
     if !offsets.is_whole() || !times.is_whole() {
         return Ok(false);
     }
-    // A zero tail is what a preallocated index looks like that nobody trimmed.
-    // One that does not fit has wrapped around.
+    // A preallocated index that was never trimmed ends with zeros. A relative offset that does not fit has wrapped around.
     let entry_ok =
         |relative: u32, len: usize| relative <= RELATIVE_MAX && (relative > 0 || len == 1);
     let last_offset = offsets.last()?;

@@ -108,7 +108,7 @@ pub fn adopt(
                 }
                 Some(_) => {}
                 None => adopted.remarks.push(format!(
-                    "partition {index} of {name} is not here; it begins empty"
+                    "partition {index} of {name} has no directory; it begins empty"
                 )),
             }
             let record = partition_record(id, index, &led_by(node_id, replica));
@@ -271,7 +271,7 @@ mod tests {
             adopted.remarks,
             [
                 "/data/backup-20211231 cannot be a partition and is left alone",
-                "partition 0 of k is not here; it begins empty",
+                "partition 0 of k has no directory; it begins empty",
             ]
         );
     }

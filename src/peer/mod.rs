@@ -1,3 +1,3 @@
-//! The outbound side: requests to other brokers, for replication, for the command line.
+//! The outbound side: requests to a broker, from the command line and from the start of a node.
 
 pub mod channel;

@@ -30,7 +30,7 @@ pub struct Limits {
     pub max_bytes: usize,
     pub read_committed: bool,
     pub by_id: bool,
-    /// It says that it is a replica; of a single node's partitions nobody else is one.
+    /// Whether the client says that it is a replica. On one node it is none: the broker has the only replica.
     pub as_replica: bool,
     /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
     pub hard_limit: bool,

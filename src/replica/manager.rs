@@ -466,8 +466,9 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
 }
 
 impl Publisher for ReplicaManager {
-    /// Where new replicas were put. Kafka tells it by and by (`AssignmentsManager`); here it is known before anybody can
-    /// write to them, so that a replica of which nobody knows where it is has no records.
+    /// Records that say in which directory each new replica was placed. Kafka reports the directories later
+    /// (`AssignmentsManager`). Here the metadata name the directory before clients can write to the replica, so a replica
+    /// without a known directory never has records.
     fn follow_up(&self, image: &Image) -> Vec<Record> {
         let placed = std::mem::take(&mut *self.inner.assignments.lock());
         assign(image, self.inner.node_id, &placed)

@@ -198,7 +198,7 @@ impl Session {
             && self.connection.is_handshaking()
             && !self.has_spoken()
         {
-            return Err("what came is no TLS: is it a client without it?".to_owned());
+            return Err("the client does not speak TLS".to_owned());
         }
         let taken = self
             .process(&mut all, early)

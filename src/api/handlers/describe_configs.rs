@@ -214,7 +214,7 @@ fn broker_synonyms(
             }
         }
     }
-    // Kafka leaves out what stands before the name that was asked for, even if that is what counts.
+    // Kafka leaves out the synonyms that precede the requested name, even where one of them supplies the value.
     let own = |(name, ..): &(String, Option<String>, Source)| name == setting.name;
     let first = synonyms.iter().position(own).unwrap_or(synonyms.len());
     synonyms.split_off(first)

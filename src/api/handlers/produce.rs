@@ -270,7 +270,7 @@ fn append(
     }
 }
 
-/// Whether Kafka refuses so what it has looked into, and then says where the log begins.
+/// Whether the error is about the records themselves. For such errors, and no others, Kafka's answer has the log start offset.
 fn is_about_records(code: ErrorCode) -> bool {
     !matches!(
         code,

@@ -495,7 +495,7 @@ pub fn delete(
     let mut records = Vec::new();
     let mut responses = Vec::new();
     for (name, id) in by_name.chain(by_state) {
-        // A name that is there twice is answered once.
+        // A name that is given twice is answered once.
         if let Some(name) = &name
             && let Some(count) = names.get_mut(name)
             && *count != 1
@@ -522,7 +522,7 @@ pub fn delete(
                 } else {
                     Err((
                         ErrorCode::InvalidRequest,
-                        "The provided topic is there twice.".to_owned(),
+                        "The provided topic is named twice, by name and by id.".to_owned(),
                     ))
                 }
             });
