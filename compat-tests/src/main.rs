@@ -1,6 +1,7 @@
 //! `cargo compat [WORD…]`: builds the broker and runs the suites with real clients; what clients could do is written into
 //! `matrix.tsv` and the README. A word selects the suites whose file names contain it, whole, and of the others the tests
-//! whose names do. A word that selects nothing is an error. What begins with a dash is for the test programs.
+//! whose names do. A word that selects nothing is an error. What begins with a dash is for the test programs, but for `--list`:
+//! it prints every test with what it needs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use compat_tests::needs::left_out;
 
-const NEED_DOCKER: [&str; 16] = [
+const NEED_DOCKER: [&str; 23] = [
     "container_as_platforms_run_it",
     "container_checks_that_people_write",
     "container_compose_connect",
@@ -17,6 +19,13 @@ const NEED_DOCKER: [&str; 16] = [
     "container_compose_two_listeners",
     "container_compose_zookeeper_era",
     "container_mistakes",
+    "container_snippet_compose",
+    "container_snippet_go",
+    "container_snippet_image",
+    "container_snippet_java",
+    "container_snippet_node",
+    "container_snippet_python",
+    "container_snippet_rust",
     "container_started_by_hand",
     "container_that_is_restarted",
     "container_with_advertised_listeners",
@@ -44,6 +53,12 @@ fn run() -> Result<bool> {
     let (mut options, words): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
         .partition(|word| word.starts_with('-'));
+    if options.iter().any(|option| option == "--list") {
+        for test in left_out()? {
+            println!("{}: {} ({})", test.suite, test.name, test.needs);
+        }
+        return Ok(true);
+    }
     let suites = suites()?;
     let tests = if words.is_empty() {
         BTreeSet::new()

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use parking_lot::Mutex;
 
 use crate::programs::succeed;
@@ -93,6 +93,26 @@ pub fn npm(dir: &Path, program: &Path, options: &[&str]) -> Result<()> {
             .current_dir(dir);
         fetch(&mut install).map(drop)
     })
+}
+
+/// A Node for Testcontainers' module, which wants 22.22 or later: the one of this machine, or for machines with an older one the
+/// package that npm put into a folder.
+pub fn recent_node(dir: &Path) -> Result<PathBuf> {
+    let said = fetch(Command::new("node").arg("--version"))?;
+    let numbers: Vec<u32> = said
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    if numbers >= vec![22, 22] {
+        return Ok("node".into());
+    }
+    ["x64", "arm64"]
+        .map(|kind| dir.join(format!("node_modules/node-linux-{kind}/bin/node")))
+        .into_iter()
+        .find(|node| node.exists())
+        .context("npm brought no Node for this machine")
 }
 
 /// Builds a Go program; gives the binary.

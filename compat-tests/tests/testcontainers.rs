@@ -1,7 +1,7 @@
 //! The promise: Testcontainers' Kafka modules of several languages start our image with nothing but its name exchanged, in
 //! their KRaft and their ZooKeeper modes. `IMAGE` names another image than the one that `docker/build.sh` makes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ fn testcontainers_go() -> Result<()> {
 fn testcontainers_node() -> Result<()> {
     let dir = packages("node")?;
     packages::npm(&dir, &program("node"), &["--ignore-scripts"])?;
-    let node = node_for_the_module(&dir)?;
+    let node = packages::recent_node(&dir)?;
     let client = || {
         let mut command = Command::new(&node);
         command.arg(dir.join("client.js"));
@@ -122,23 +122,4 @@ fn testcontainers_node() -> Result<()> {
     let old = format!("{name}:7.9.0");
     fetch(Command::new("docker").args(["tag", &image, &old]))?;
     clients_of(&old, "node", "zookeeper", client())
-}
-
-/// The module wants Node 22.22 or later; npm has it as a package, for machines with an older one.
-fn node_for_the_module(dir: &Path) -> Result<PathBuf> {
-    let said = succeed(Command::new("node").arg("--version"), CLIENT_LIMIT)?;
-    let numbers: Vec<u32> = said
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .filter_map(|number| number.parse().ok())
-        .collect();
-    if numbers >= vec![22, 22] {
-        return Ok("node".into());
-    }
-    ["x64", "arm64"]
-        .map(|kind| dir.join(format!("node_modules/node-linux-{kind}/bin/node")))
-        .into_iter()
-        .find(|node| node.exists())
-        .context("npm brought no Node for this machine")
 }

@@ -1,5 +1,5 @@
-//! What a log costs: `cargo bench --bench log`. Files lie in memory where there is `/dev/shm`; what is measured is ours and
-//! the kernel's copying, not a disk. Figures with their date are in `src/ARCHITECTURE.md`.
+//! What a log costs: `cargo bench --package compat-tests`. Files lie in memory where `/dev/shm` exists; the figures are those
+//! of the broker's code and of the kernel's copying, not of a disk. `src/BENCHMARKS.md` has them with their date.
 
 use std::fs::File;
 use std::hint::black_box;
