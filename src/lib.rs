@@ -47,5 +47,10 @@ pub mod telemetry;
 /// Words everybody uses.
 pub mod base;
 
+/// The Rust example of the README, as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 #[cfg(test)]
 mod tidy;

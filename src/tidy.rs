@@ -4,6 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::setting::{Scope, Setting, Support};
+use crate::config::topic_table::TOPIC_SETTINGS;
+
 /// What a pure file does not contain: tasks, files, sockets, clocks, chance.
 const IMPURE: &[&str] = &[
     "tokio::",
@@ -158,6 +162,9 @@ fn sample_settings_are_valid() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "properties") {
+            continue;
+        }
         let text = fs::read_to_string(&path).unwrap();
         let name = path.display().to_string();
         let checked =
@@ -167,14 +174,30 @@ fn sample_settings_are_valid() {
 }
 
 #[test]
-fn the_readme_shows_what_clients_were_measured_to_do() {
+fn the_page_of_the_suites_shows_what_clients_were_measured_to_do() {
     compat_tests::matrix::check().unwrap();
 }
 
+/// Compares the part of a page between `<!-- mark -->` and `<!-- /mark -->` with what the code says, or with `UPDATE_README`
+/// writes it.
+fn check_page(page: &str, mark: &str, table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap();
+    let (shown, after) = rest.split_once(&end).unwrap();
+    if std::env::var_os("UPDATE_README").is_some() {
+        fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
+        return;
+    }
+    assert!(
+        shown == table,
+        "{page}: {mark} is stale: UPDATE_README=1 cargo test --lib tidy -- --test-threads 1"
+    );
+}
+
 #[test]
-fn the_readme_lists_the_apis_that_are_served() {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+fn the_page_of_the_suites_lists_the_apis_that_are_served() {
     let mut table = String::from("| key | API | versions |\n|---|---|---|\n");
     for row in crate::api::table::APIS {
         table += &format!(
@@ -185,19 +208,68 @@ fn the_readme_lists_the_apis_that_are_served() {
             row.versions.end()
         );
     }
-    if std::env::var_os("UPDATE_README").is_some() {
-        let (before, rest) = readme.split_once("<!-- apis -->\n").unwrap();
-        let (_, after) = rest.split_once("<!-- /apis -->").unwrap();
-        let fresh = format!("{before}<!-- apis -->\n{table}<!-- /apis -->{after}");
-        fs::write(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"),
-            fresh,
-        )
-        .unwrap();
-        return;
+    check_page("compat-tests/README.md", "apis", &table);
+}
+
+#[test]
+fn the_page_of_the_settings_lists_them_all() {
+    for (mark, settings) in [
+        ("broker settings", BROKER_SETTINGS),
+        ("topic settings", TOPIC_SETTINGS),
+    ] {
+        check_page("config/README.md", mark, &reference(settings));
     }
-    assert!(
-        readme.contains(&table),
-        "the table of APIs is stale: UPDATE_README=1 cargo test tidy"
+    for (mark, support) in [
+        ("broker settings without effect yet", Support::Later),
+        ("broker settings without meaning here", Support::Meaningless),
+    ] {
+        check_page("config/README.md", mark, &names(BROKER_SETTINGS, support));
+    }
+    let later = names(TOPIC_SETTINGS, Support::Later);
+    check_page(
+        "config/README.md",
+        "topic settings without effect yet",
+        &later,
     );
+}
+
+/// The settings that have an effect, one a row.
+fn reference(settings: &[Setting]) -> String {
+    let mut table = String::from("| setting | default | changes | meaning |\n|---|---|---|---|\n");
+    for setting in settings.iter().filter(|row| row.support == Support::Works) {
+        let default = match setting.default {
+            None | Some("") => String::new(),
+            Some(value) => format!("`{value}`"),
+        };
+        let changes = match setting.scope {
+            Scope::ReadOnly => "at a start",
+            Scope::PerBroker => "while it runs, per broker",
+            Scope::ClusterWide => "while it runs",
+        };
+        let of_topics = TOPIC_SETTINGS
+            .iter()
+            .find(|topic| !setting.name.is_empty() && topic.broker_synonym == setting.name);
+        let meaning = match of_topics {
+            Some(topic) if setting.broker_synonym.is_empty() => {
+                format!("default of the topic setting `{}`", topic.name)
+            }
+            _ => setting.doc.to_owned(),
+        };
+        assert!(!meaning.is_empty(), "{} has no description", setting.name);
+        table += &format!(
+            "| `{}` | {default} | {changes} | {} |\n",
+            setting.name,
+            meaning.replace('|', "\\|")
+        );
+    }
+    table
+}
+
+fn names(settings: &[Setting], support: Support) -> String {
+    let names: Vec<String> = settings
+        .iter()
+        .filter(|row| row.support == support)
+        .map(|row| format!("`{}`", row.name))
+        .collect();
+    names.join(", ") + "\n"
 }

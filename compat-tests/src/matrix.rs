@@ -1,4 +1,4 @@
-//! The matrix of clients: what was measured, kept in `matrix.tsv` beside this crate and shown in the README.
+//! The matrix of clients: what was measured, kept in `matrix.tsv` and shown in `README.md`, both of this folder.
 //!
 //! A row is a cell: client, version, feature, outcome, note, date, version of the broker, and a digest of the program that
 //! measured it. The last line of the file is a digest of the others: who wants another result runs the suite again.
@@ -131,7 +131,7 @@ pub fn record(client: &str, program: &str, measured: &[(String, Vec<Cell>)]) -> 
     }
     let written = write(&rows);
     fs::write(&path, &written)?;
-    let readme = root().join("../README.md");
+    let readme = root().join("README.md");
     let text = fs::read_to_string(&readme)?;
     // In the order of the file, as whoever checks it reads them.
     fs::write(&readme, replaced(&text, &table(&read(&written)?))?)?;
@@ -150,10 +150,10 @@ pub fn check() -> Result<()> {
             row.version
         );
     }
-    let readme = fs::read_to_string(root().join("../README.md"))?;
+    let readme = fs::read_to_string(root().join("README.md"))?;
     ensure!(
         replaced(&readme, &table(&rows))? == readme,
-        "README.md: the table of clients is not what matrix.tsv says; {FRESH}"
+        "compat-tests/README.md: the table of clients is not what matrix.tsv says; {FRESH}"
     );
     Ok(())
 }
@@ -250,7 +250,7 @@ fn replaced(readme: &str, table: &str) -> Result<String> {
         readme.split_once("<!-- matrix -->\n"),
         readme.split_once("<!-- /matrix -->"),
     ) else {
-        bail!("README.md has no place for the matrix");
+        bail!("compat-tests/README.md has no place for the matrix");
     };
     debug_assert!(rest.ends_with(after));
     Ok(format!(

@@ -36,7 +36,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "endpoints given to clients",
+        "addresses given to clients; if empty, each client is given the address that it connected to",
     ),
     row(
         "alter.config.policy.class.name",
@@ -86,7 +86,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "whether a topic is created when a client first asks for it",
     ),
     row(
         "auto.leader.rebalance.enable",
@@ -126,7 +126,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "synonym of node.id kept for compatibility",
+        "an older name of node.id",
     ),
     row(
         "broker.rack",
@@ -136,7 +136,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "rack for placement and rack-aware fetch",
+        "rack of this broker, which clients may use to choose a replica",
     ),
     row(
         "broker.session.timeout.ms",
@@ -226,7 +226,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "close idle connections",
+        "milliseconds after which an idle connection is closed",
     ),
     row(
         "connections.max.reauth.ms",
@@ -256,7 +256,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "listeners used by controllers; a broker uses the first",
+        "listeners of the controller; a single node opens none of them",
     ),
     row(
         "controller.quorum.append.linger.ms",
@@ -426,7 +426,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "replicas of a topic that is created without a number; one node can hold only 1",
     ),
     row(
         "delegation.token.expiry.check.interval.ms",
@@ -486,7 +486,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "whether topics can be deleted",
     ),
     row(
         "early.start.listeners",
@@ -506,7 +506,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "cap of a Fetch response",
+        "the largest answer to a fetch, in bytes",
     ),
     row(
         "fetch.purgatory.purge.interval.requests",
@@ -716,7 +716,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "set 0 in tests",
+        "milliseconds for which a new group waits for more members before its first rebalance; 0 suits tests",
     ),
     row(
         "group.max.session.timeout.ms",
@@ -726,7 +726,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "the longest session timeout that a member may ask for",
     ),
     row(
         "group.max.size",
@@ -736,7 +736,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "classic members",
+        "the largest number of members in a group",
     ),
     row(
         "group.min.session.timeout.ms",
@@ -746,7 +746,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "the shortest session timeout that a member may ask for",
     ),
     row(
         "group.share.assignment.interval.ms",
@@ -1106,7 +1106,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "listener brokers use among themselves",
+        "the listener that brokers would use among themselves; its address is the one in the cluster's metadata",
     ),
     row(
         "kafka.metrics.polling.interval.secs",
@@ -1156,7 +1156,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "listener name to protocol",
+        "the protocol of each listener name; PLAINTEXT and SSL are supported",
     ),
     row(
         "listeners",
@@ -1166,7 +1166,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "sockets to open",
+        "addresses to listen on, as NAME://HOST:PORT; an empty host means all addresses",
     ),
     row(
         "log.cleaner.backoff.ms",
@@ -1176,7 +1176,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "milliseconds between two looks for logs to compact",
     ),
     row(
         "log.cleaner.dedupe.buffer.size",
@@ -1186,7 +1186,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "bytes of memory for the map of keys while a log is compacted",
     ),
     row(
         "log.cleaner.delete.retention.ms",
@@ -1206,7 +1206,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "whether logs are compacted at all",
     ),
     row(
         "log.cleaner.io.buffer.load.factor",
@@ -1236,7 +1236,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "the pace of compaction, in bytes read and written per second",
     ),
     row(
         "log.cleaner.max.compaction.lag.ms",
@@ -1296,7 +1296,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "the data directory, if log.dirs is not given",
     ),
     row(
         "log.dir.failure.timeout.ms",
@@ -1306,9 +1306,18 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "milliseconds that the failure of a directory may stay unreported to the controller before the broker halts",
     ),
-    row("log.dirs", List, None, Any, ReadOnly, Works, "", ""),
+    row(
+        "log.dirs",
+        List,
+        None,
+        Any,
+        ReadOnly,
+        Works,
+        "",
+        "data directories, separated by commas",
+    ),
     row(
         "log.flush.interval.messages",
         Long,
@@ -1337,7 +1346,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "milliseconds between two writes of the recovery points",
     ),
     row(
         "log.flush.scheduler.interval.ms",
@@ -1347,7 +1356,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "milliseconds between two looks for logs to flush; by default flushing is left to the operating system",
     ),
     row(
         "log.flush.start.offset.checkpoint.interval.ms",
@@ -1357,7 +1366,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "milliseconds between two writes of the logs' start offsets",
     ),
     row(
         "log.index.interval.bytes",
@@ -1457,7 +1466,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "milliseconds between two looks for segments to delete",
     ),
     row(
         "log.retention.hours",
@@ -1467,7 +1476,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "like log.retention.ms, in hours",
     ),
     row(
         "log.retention.minutes",
@@ -1477,7 +1486,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "like log.retention.ms, in minutes",
     ),
     row(
         "log.retention.ms",
@@ -1497,7 +1506,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "like log.roll.ms, in hours",
     ),
     row(
         "log.roll.jitter.hours",
@@ -1507,7 +1516,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "like log.roll.jitter.ms, in hours",
     ),
     row(
         "log.roll.jitter.ms",
@@ -1558,7 +1567,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "per broker, also per listener",
+        "the largest number of connections; further ones wait. Also per listener",
     ),
     row(
         "max.connections.per.ip",
@@ -1568,7 +1577,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "the largest number of connections from one address; further ones are closed",
     ),
     row(
         "max.connections.per.ip.overrides",
@@ -1578,7 +1587,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "exceptions from max.connections.per.ip, as HOST:NUMBER",
     ),
     row(
         "max.incremental.fetch.session.cache.slots",
@@ -1588,7 +1597,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "fetch sessions",
+        "the largest number of incremental fetch sessions",
     ),
     row(
         "max.request.partition.size.limit",
@@ -1598,7 +1607,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "DescribeTopicPartitions page size",
+        "the largest number of partitions in one answer to DescribeTopicPartitions",
     ),
     row(
         "message.max.bytes",
@@ -1618,7 +1627,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "where the metadata log lives",
+        "the directory of the metadata log; the first of log.dirs if not given",
     ),
     row(
         "metadata.log.max.record.bytes.between.snapshots",
@@ -1628,7 +1637,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "snapshot after this many new bytes",
+        "bytes of new metadata records after which a snapshot is written",
     ),
     row(
         "metadata.log.max.snapshot.interval.ms",
@@ -1638,7 +1647,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "snapshot at least this often; 0 off",
+        "milliseconds after which a snapshot of the metadata is written; 0 for never",
     ),
     row(
         "metadata.log.segment.bytes",
@@ -1648,7 +1657,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "metadata segment size (min 8 MiB)",
+        "bytes of a segment of the metadata log",
     ),
     row(
         "metadata.log.segment.ms",
@@ -1658,7 +1667,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "metadata segment age",
+        "milliseconds after which a segment of the metadata log ends",
     ),
     row(
         "metadata.max.idle.interval.ms",
@@ -1668,7 +1677,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "no-op record period of the active controller",
+        "milliseconds between two empty records that the active controller writes; 0 for none",
     ),
     row(
         "metadata.max.retention.bytes",
@@ -1678,7 +1687,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "metadata log + snapshots size limit",
+        "bytes of metadata log and snapshots that are kept",
     ),
     row(
         "metadata.max.retention.ms",
@@ -1688,7 +1697,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "metadata age limit",
+        "milliseconds for which metadata log and snapshots are kept",
     ),
     row(
         "metric.reporters",
@@ -1748,7 +1757,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "node number, unique over brokers and controllers",
+        "the number of this node",
     ),
     row(
         "num.io.threads",
@@ -1778,7 +1787,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "partitions of a topic that is created without a number",
     ),
     row(
         "num.recovery.threads.per.data.dir",
@@ -1788,7 +1797,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "threads per directory that open logs at startup",
     ),
     row(
         "num.replica.alter.log.dirs.threads",
@@ -1818,7 +1827,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "commit metadata limit",
+        "the longest metadata text of a committed offset",
     ),
     row(
         "offsets.commit.timeout.ms",
@@ -1848,7 +1857,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "expiry scan",
+        "milliseconds between two looks for offsets to expire",
     ),
     row(
         "offsets.retention.minutes",
@@ -1858,7 +1867,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "keep time of dead groups' offsets",
+        "minutes for which the offsets of a group without members are kept",
     ),
     row(
         "offsets.topic.compression.codec",
@@ -1878,7 +1887,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "fixed at creation",
+        "partitions of __consumer_offsets, when it is created",
     ),
     row(
         "offsets.topic.replication.factor",
@@ -1888,7 +1897,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "set to 1 for one broker",
+        "replicas of __consumer_offsets, when it is created; 1 on one node",
     ),
     row(
         "offsets.topic.segment.bytes",
@@ -1898,7 +1907,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "segment size",
+        "bytes of a segment of __consumer_offsets",
     ),
     row(
         "principal.builder.class",
@@ -1918,7 +1927,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "broker, controller or both",
+        "broker,controller on a single node",
     ),
     row(
         "producer.id.expiration.ms",
@@ -1928,7 +1937,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "partition-side state",
+        "milliseconds after which the state of a producer that is silent is forgotten",
     ),
     row(
         "producer.purgatory.purge.interval.requests",
@@ -1948,7 +1957,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "queued bytes limit",
+        "bytes of half-read requests over all connections; -1 for the broker's own limit",
     ),
     row(
         "queued.max.requests",
@@ -2240,7 +2249,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "",
+        "the pace at which replicas move between directories",
     ),
     row(
         "replica.fetch.backoff.ms",
@@ -2300,7 +2309,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "HW checkpoint",
+        "milliseconds between two writes of the high watermarks",
     ),
     row(
         "replica.lag.time.max.ms",
@@ -2370,7 +2379,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "inter-broker request timeout",
+        "milliseconds for which a request to another broker may take",
     ),
     row(
         "sasl.client.callback.handler.class",
@@ -3030,7 +3039,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "accept backlog",
+        "connections that may wait to be accepted",
     ),
     row(
         "socket.receive.buffer.bytes",
@@ -3040,7 +3049,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "the receive buffer of a socket; -1 leaves it to the system",
     ),
     row(
         "socket.request.max.bytes",
@@ -3050,7 +3059,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "frame size limit",
+        "the largest request, in bytes",
     ),
     row(
         "socket.send.buffer.bytes",
@@ -3060,7 +3069,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "the send buffer of a socket; -1 leaves it to the system",
     ),
     row(
         "ssl.allow.dn.changes",
@@ -3070,7 +3079,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "whether a keystore with another subject may replace the one in use",
     ),
     row(
         "ssl.allow.san.changes",
@@ -3080,7 +3089,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "whether a keystore with other alternative names may replace the one in use",
     ),
     row(
         "ssl.cipher.suites",
@@ -3090,7 +3099,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the cipher suites that are offered; all supported ones if empty",
     ),
     row(
         "ssl.client.auth",
@@ -3100,7 +3109,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "none, requested, required",
+        "whether clients need a certificate: none, requested or required",
     ),
     row(
         "ssl.enabled.protocols",
@@ -3110,7 +3119,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the versions of TLS that are offered",
     ),
     row(
         "ssl.endpoint.identification.algorithm",
@@ -3130,7 +3139,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "refused: there is no JVM that could load a class",
     ),
     row(
         "ssl.key.password",
@@ -3140,7 +3149,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the password of the private key",
     ),
     row(
         "ssl.keymanager.algorithm",
@@ -3160,7 +3169,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the certificate chain as PEM text",
     ),
     row(
         "ssl.keystore.key",
@@ -3170,7 +3179,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the private key as PEM text",
     ),
     row(
         "ssl.keystore.location",
@@ -3180,7 +3189,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the file with the broker's key and certificates",
     ),
     row(
         "ssl.keystore.password",
@@ -3190,7 +3199,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the password of that file",
     ),
     row(
         "ssl.keystore.type",
@@ -3200,7 +3209,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "PEM, PKCS12 or JKS; the latter two are told apart by the file's content",
     ),
     row(
         "ssl.principal.mapping.rules",
@@ -3260,7 +3269,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the trusted certificates as PEM text",
     ),
     row(
         "ssl.truststore.location",
@@ -3270,7 +3279,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the file with the certificates that client certificates are checked against",
     ),
     row(
         "ssl.truststore.password",
@@ -3280,7 +3289,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "the password of that file",
     ),
     row(
         "ssl.truststore.type",
@@ -3290,7 +3299,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         PerBroker,
         Works,
         "",
-        "",
+        "PEM, PKCS12 or JKS; the latter two are told apart by the file's content",
     ),
     row(
         "telemetry.max.bytes",
@@ -3310,7 +3319,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "timeout scan",
+        "milliseconds between two looks for transactions that have timed out",
     ),
     row(
         "transaction.max.timeout.ms",
@@ -3320,7 +3329,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "largest client timeout",
+        "the longest transaction timeout that a producer may ask for",
     ),
     row(
         "transaction.partition.verification.enable",
@@ -3330,7 +3339,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ClusterWide,
         Works,
         "",
-        "KIP-890 part 1",
+        "whether a batch is accepted only for a transaction that the coordinator knows (KIP-890)",
     ),
     row(
         "transaction.remove.expired.transaction.cleanup.interval.ms",
@@ -3340,7 +3349,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "id expiry scan",
+        "milliseconds between two looks for transactional ids to expire",
     ),
     row(
         "transaction.state.log.load.buffer.size",
@@ -3360,7 +3369,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "1 for one broker",
+        "min.insync.replicas of __transaction_state; 1 on one node",
     ),
     row(
         "transaction.state.log.num.partitions",
@@ -3370,7 +3379,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "partitions of __transaction_state, when it is created",
     ),
     row(
         "transaction.state.log.replication.factor",
@@ -3380,7 +3389,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "1 for one broker",
+        "replicas of __transaction_state, when it is created; 1 on one node",
     ),
     row(
         "transaction.state.log.segment.bytes",
@@ -3390,7 +3399,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "",
+        "bytes of a segment of __transaction_state",
     ),
     row(
         "transaction.two.phase.commit.enable",
@@ -3410,7 +3419,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "forget idle ids",
+        "milliseconds after which an unused transactional id is forgotten",
     ),
     row(
         "unclean.leader.election.enable",
