@@ -9,6 +9,7 @@
 
 mod cleaning;
 mod flushing;
+pub mod lookup;
 pub mod moving;
 mod reading;
 mod truncation;
@@ -33,7 +34,7 @@ use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
 use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
-use super::segment::{Segment, Span, file_name};
+use super::segment::{Segment, Span, file_name, last_modified};
 use super::settings::LogSettings;
 use crate::base::disk_pool::aside;
 use crate::base::file_range::{FileRange, Reach};
@@ -322,6 +323,12 @@ impl PartitionLog {
         (!named).then_some(state.log_start)
     }
 
+    /// Whether somebody has the lock that appends need.
+    #[cfg(test)]
+    pub fn is_locked(&self) -> bool {
+        self.state.is_locked()
+    }
+
     pub fn segment_count(&self) -> usize {
         self.state.lock().segments.len()
     }
@@ -467,19 +474,23 @@ impl PartitionLog {
     }
 
     /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
-    /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty.
+    /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty. Asks the disk
+    /// for each of them.
     pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
-        let state = self.state.lock();
-        let start = |segment: &Segment| segment.base_offset.max(state.log_start);
-        let mut starts: Vec<_> = state
-            .segments
-            .iter()
-            .map(|segment| (start(segment), segment.last_modified()))
-            .collect();
-        if state.segments.last().is_some_and(|last| last.size > 0) {
-            starts.push((state.log_end, now));
-        }
-        starts
+        let (files, end) = {
+            let state = self.state.lock();
+            let file = |segment: &Segment| {
+                let start = segment.base_offset.max(state.log_start);
+                (start, segment.path().to_owned(), segment.created)
+            };
+            let files: Vec<_> = state.segments.iter().map(file).collect();
+            let holds_any = state.segments.last().is_some_and(|last| last.size > 0);
+            (files, holds_any.then_some((state.log_end, now)))
+        };
+        let starts = files
+            .into_iter()
+            .map(|(start, path, created)| (start, last_modified(&path).unwrap_or(created)));
+        starts.chain(end).collect()
     }
 
     /// The epoch that wrote `offset`, -1 if none is known.

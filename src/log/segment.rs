@@ -343,12 +343,7 @@ impl Segment {
 
     /// When the data file was written to last.
     pub fn last_modified(&self) -> Timestamp {
-        let modified = fs::metadata(&self.path).and_then(|facts| facts.modified());
-        let since = modified.map(|at| at.duration_since(std::time::UNIX_EPOCH));
-        match since {
-            Ok(Ok(since)) => since.as_millis() as Timestamp,
-            _ => self.created,
-        }
+        last_modified(&self.path).unwrap_or(self.created)
     }
 
     /// When its first batch was created, by that one's own word.
@@ -448,26 +443,21 @@ impl Segment {
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
-    /// The first batch with a record at or after `timestamp`.
-    pub fn locate_timestamp(
-        &mut self,
-        timestamp: Timestamp,
-        reach: Reach,
-    ) -> Result<Option<Span>, StorageError> {
+    /// What of the data file may hold records at or after `timestamp`: from a batch on before which there are none, as near
+    /// as the indexes know.
+    pub fn since(&mut self, timestamp: Timestamp, reach: Reach) -> Result<FileRange, StorageError> {
         let entry = self
             .times
             .last_where(|entry| entry.timestamp < timestamp, reach)?;
         let from = entry.map_or(self.base_offset, |entry| {
             self.base_offset + i64::from(entry.relative_offset)
         });
-        let mut position = self.position_before(from, reach)?;
-        while let Some(span) = self.span_at(position, reach)? {
-            if span.max_timestamp >= timestamp {
-                return Ok(Some(span));
-            }
-            position = span.end();
-        }
-        Ok(None)
+        let position = self.position_before(from, reach)?;
+        Ok(FileRange {
+            file: self.file()?,
+            position,
+            len: self.size.saturating_sub(position) as usize,
+        })
     }
 
     /// The bytes of a batch.
@@ -558,6 +548,13 @@ impl Segment {
             self.aborted.path(),
         ]
     }
+}
+
+/// When a file was written to last, if its disk knows.
+pub fn last_modified(path: &Path) -> Option<Timestamp> {
+    let modified = fs::metadata(path).and_then(|facts| facts.modified());
+    let since = modified.ok()?.duration_since(std::time::UNIX_EPOCH);
+    Some(since.ok()?.as_millis() as Timestamp)
 }
 
 /// How much of `remaining` bytes a batch header takes at most.

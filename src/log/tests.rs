@@ -5,6 +5,7 @@ mod cold;
 mod crashes;
 mod disk;
 mod lessons;
+mod lookups;
 mod mutations;
 mod overflow;
 mod readers;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use super::append::Origin;
 use super::compaction::Budget;
 use super::failure::{DirHealth, FailureChannel};
+use super::partition_log::lookup::Effort;
 use super::partition_log::{Appended, OPEN_OLD_SEGMENTS, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
@@ -242,7 +244,7 @@ fn a_torn_zeroed_or_flipped_tail_is_cut_to_whole_batches() {
         let log = reopen(dir.path(), small(), false, 0);
         let kept = if fault == "zeroed" { 40 } else { 39 };
         assert_eq!(all(&log), expected(kept), "{fault}");
-        let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
+        let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
         assert_eq!(newest.timestamp, 491 + kept * 10, "{fault}");
         assert_eq!(append(&log, 9_000, &["x"]).first_offset, kept * 2);
     }
@@ -254,7 +256,7 @@ fn times_are_found_across_segments() {
     let log = create(dir.path(), small());
     fill(&log);
     let find = |timestamp| {
-        log.find_timestamp(timestamp, Offset::MAX, Reach::Disk)
+        log.find_timestamp(timestamp, Offset::MAX, &Effort::any())
             .unwrap()
             .map(|found| found.offset)
     };
@@ -263,7 +265,7 @@ fn times_are_found_across_segments() {
     assert_eq!(find(502), Some(2));
     assert_eq!(find(690), Some(38));
     assert_eq!(find(10_000), None);
-    let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
+    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (79, 891));
 }
 
@@ -273,7 +275,9 @@ fn a_time_is_looked_for_where_it_can_be() {
     let log = create(dir.path(), small());
     fill(&log);
     let log = drop_and_reopen(log);
-    let found = log.find_timestamp(880, Offset::MAX, Reach::Disk).unwrap();
+    let found = log
+        .find_timestamp(880, Offset::MAX, &Effort::any())
+        .unwrap();
     assert_eq!(found.unwrap().offset, 76);
     assert_eq!(open_files(&log), 1, "of {}", log.segment_count());
 }
@@ -402,7 +406,7 @@ fn truncation_forgets_what_came_after() {
     assert_eq!(log.log_end(), 21);
     assert_eq!(read(&log, 18, 10_000), [18]);
     // Retention counts from it, though no index has it any more.
-    let newest = log.find_newest(Reach::Disk).unwrap().unwrap();
+    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (19, 591));
 }
 
@@ -604,7 +608,9 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
             before.iter().map(|record| record.0).collect::<Vec<_>>(),
             Vec::from_iter(0..60)
         );
-        let found = log.find_timestamp(1_031, Offset::MAX, Reach::Disk).unwrap();
+        let found = log
+            .find_timestamp(1_031, Offset::MAX, &Effort::any())
+            .unwrap();
         assert_eq!(
             found.map(|found| (found.offset, found.timestamp)),
             (magic > 0).then_some((31, 1_031))
@@ -742,7 +748,7 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     assert!(
         log.flush(NOW).is_err()
             && log.retain(NOW).is_err()
-            && log.find_newest(Reach::Disk).is_err()
+            && log.find_newest(&Effort::any()).is_err()
     );
     assert!(deleted.is_online());
 

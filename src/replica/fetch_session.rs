@@ -162,7 +162,7 @@ impl FetchSessions {
         session.busy = true;
         let before = session.partitions.len();
         let mut last = Vec::new();
-        for wanted in request.wanted {
+        for wanted in distinct(request.wanted) {
             let key = SessionKey::of(&wanted);
             if request.forgotten.contains(&key) {
                 last.push(wanted.clone());
@@ -173,8 +173,9 @@ impl FetchSessions {
             }
         }
         // As Kafka does it: what is named twice, to be added and to be forgotten, is forgotten.
-        for key in &request.forgotten {
-            session.partitions.shift_remove(key);
+        if !request.forgotten.is_empty() {
+            let forgotten = &request.forgotten;
+            session.partitions.retain(|key, _| !forgotten.contains(key));
         }
         let count = session.partitions.len();
         self.partitions = self.partitions - before + count;

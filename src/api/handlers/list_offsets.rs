@@ -3,14 +3,17 @@
 //! Special timestamps: -1 latest, -2 earliest, -3 newest record (v7), -4 earliest local (v8), -5 latest tiered (v9),
 //! -6 earliest not yet tiered (v11). Nothing is tiered here: -5 and -6 answer as Apache Kafka without tiers does.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use indexmap::IndexMap;
 
 use crate::api::context::{Reply, RequestContext};
-use crate::base::file_range::{FileRange, Reach};
-use crate::base::ids::Offset;
+use crate::base::ids::{Offset, PartitionIndex};
 use crate::base::time::Timestamp;
-use crate::log::error::StorageError;
 use crate::log::partition_log::FoundOffset;
+use crate::log::partition_log::lookup::{Effort, LookupError};
 use crate::replica::partition::Partition;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_offsets::{
@@ -25,98 +28,182 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
+/// Bytes that lookups of one request read and unpack before those of others have their turn.
+const TURN: usize = 8 << 20;
+
+/// One of the topics of an answer: its partitions in the order in which the request names them.
+type Answers = IndexMap<PartitionIndex, ListOffsetsPartitionResponse>;
+
+/// A lookup that takes longer than the thread of a connection has time.
+struct Long {
+    topic: ByteString,
+    partition: Arc<Partition>,
+    asked: ListOffsetsPartition,
+}
 
 pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
-    let (response, cold) = answer(&context, &request, Reach::Cache);
-    if cold.is_empty() {
-        return response.into();
+    let isolation = request.isolation_level;
+    let (mut answers, long) = answer(&context, request);
+    if long.is_empty() {
+        return respond(answers).into();
     }
     Reply::later(async move {
-        let disk = context.services.disk.clone();
-        let look = move |reach| answer(&context, &request, reach);
-        // Nobody can read only while the node ends.
-        disk.patiently(cold, look).await.unwrap_or(response)
+        look_long(&context, isolation, long, &mut answers).await;
+        respond(answers)
     })
 }
 
-/// As far as `reach` allows, and what it would have taken besides: those partitions have KAFKA_STORAGE_ERROR.
-fn answer(
-    context: &RequestContext,
-    request: &ListOffsetsRequest,
-    reach: Reach,
-) -> (ListOffsetsResponse, Vec<FileRange>) {
-    let mut cold = Vec::new();
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let mut seen = BTreeMap::new();
-        for asked in &topic.partitions {
-            *seen.entry(asked.partition_index).or_insert(0) += 1;
-        }
-        let partitions = topic
-            .partitions
-            .iter()
-            .filter_map(|asked| {
-                // A partition that is asked for twice is refused, once.
-                match seen.get(&asked.partition_index) {
-                    Some(1) => Some((asked, true)),
-                    _ => seen.remove(&asked.partition_index).map(|_| (asked, false)),
-                }
-            })
-            .map(|(asked, once)| {
-                if !once {
-                    return ListOffsetsPartitionResponse {
-                        partition_index: asked.partition_index,
-                        error_code: ErrorCode::InvalidRequest.code(),
-                        ..Default::default()
-                    };
-                }
-                let answered = context
-                    .services
-                    .replicas
-                    .partition(&topic.name, asked.partition_index)
-                    .and_then(|partition| {
-                        find(
-                            context,
-                            &partition,
-                            asked,
-                            request.isolation_level,
-                            reach,
-                            &mut cold,
-                        )
-                    });
-                match answered {
-                    Ok(answer) => answer,
-                    Err(error) => ListOffsetsPartitionResponse {
-                        partition_index: asked.partition_index,
-                        error_code: error.code(),
-                        ..Default::default()
-                    },
-                }
-            })
-            .collect();
-        topics.push(ListOffsetsTopicResponse {
-            name: topic.name.clone(),
-            partitions,
-        });
-    }
-    let response = ListOffsetsResponse {
-        topics,
-        ..Default::default()
+fn respond(answers: IndexMap<ByteString, Answers>) -> ListOffsetsResponse {
+    let topic = |(name, partitions): (ByteString, Answers)| ListOffsetsTopicResponse {
+        name,
+        partitions: partitions.into_values().collect(),
     };
-    (response, cold)
+    ListOffsetsResponse {
+        topics: answers.into_iter().map(topic).collect(),
+        ..Default::default()
+    }
 }
 
+/// What is known at once, and what is not: those partitions have KAFKA_STORAGE_ERROR until they are looked at. A partition
+/// that is named twice is refused, once.
+fn answer(
+    context: &RequestContext,
+    request: ListOffsetsRequest,
+) -> (IndexMap<ByteString, Answers>, VecDeque<Long>) {
+    let mut named: IndexMap<ByteString, IndexMap<PartitionIndex, Option<ListOffsetsPartition>>> =
+        IndexMap::new();
+    for topic in request.topics {
+        for asked in topic.partitions {
+            let partitions = named.entry(topic.name.clone()).or_default();
+            let index = asked.partition_index;
+            let mut asked = Some(asked);
+            let first = partitions.entry(index).or_insert_with(|| asked.take());
+            if asked.is_some() {
+                *first = None;
+            }
+        }
+    }
+    let effort = Effort::small();
+    let mut long = VecDeque::new();
+    let mut answers = IndexMap::with_capacity(named.len());
+    for (topic, partitions) in named {
+        let mut answered = Answers::with_capacity(partitions.len());
+        for (index, asked) in partitions {
+            let answer = match asked {
+                None => refused(index, ErrorCode::InvalidRequest),
+                Some(asked) => match context.services.replicas.partition(&topic, index) {
+                    Err(error) => refused(index, error),
+                    Ok(partition) => find(
+                        context,
+                        &partition,
+                        &asked,
+                        request.isolation_level,
+                        &effort,
+                    )
+                    .unwrap_or_else(|| {
+                        let topic = topic.clone();
+                        long.push_back(Long {
+                            topic,
+                            partition,
+                            asked,
+                        });
+                        refused(index, ErrorCode::KafkaStorageError)
+                    }),
+                },
+            };
+            answered.insert(index, answer);
+        }
+        answers.insert(topic, answered);
+    }
+    (answers, long)
+}
+
+fn refused(partition_index: PartitionIndex, error: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: error.code(),
+        ..Default::default()
+    }
+}
+
+/// Looks where nobody is served meanwhile, a turn at a time. However much a batch unpacks to, a window of it is in memory.
+async fn look_long(
+    context: &RequestContext,
+    isolation: i8,
+    mut long: VecDeque<Long>,
+    answers: &mut IndexMap<ByteString, Answers>,
+) {
+    while !long.is_empty() {
+        let surroundings = context.clone();
+        let turn = move || {
+            let effort = Effort::any();
+            let mut found = Vec::new();
+            while effort.spent() < TURN
+                && let Some(Long {
+                    topic,
+                    partition,
+                    asked,
+                }) = long.pop_front()
+            {
+                let answer = find(&surroundings, &partition, &asked, isolation, &effort);
+                found.push((topic, asked.partition_index, answer));
+            }
+            (found, long)
+        };
+        // Nobody can look only while the node ends.
+        let Some((found, left)) = context.services.disk.run(turn).await else {
+            return;
+        };
+        long = left;
+        for (topic, index, answer) in found {
+            let place = answers.get_mut(&topic).and_then(|of| of.get_mut(&index));
+            if let (Some(place), Some(answer)) = (place, answer) {
+                *place = answer;
+            }
+        }
+    }
+}
+
+/// `None` where it takes more than `effort`.
 fn find(
     context: &RequestContext,
     partition: &Partition,
     asked: &ListOffsetsPartition,
     isolation: i8,
-    reach: Reach,
-    cold: &mut Vec<FileRange>,
-) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    effort: &Effort,
+) -> Option<ListOffsetsPartitionResponse> {
+    match try_find(context, partition, asked, isolation, effort) {
+        Ok(answer) => Some(answer),
+        Err(Failure::Long) => None,
+        Err(Failure::Refused(error)) => Some(refused(asked.partition_index, error)),
+    }
+}
+
+/// Why a lookup has no answer.
+enum Failure {
+    Refused(ErrorCode),
+    Long,
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(error: ErrorCode) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn try_find(
+    context: &RequestContext,
+    partition: &Partition,
+    asked: &ListOffsetsPartition,
+    isolation: i8,
+    effort: &Effort,
+) -> Result<ListOffsetsPartitionResponse, Failure> {
     partition.check_epoch(asked.current_leader_epoch)?;
     if context.api_version == 0 {
-        return Ok(old_style(partition, asked, context.now));
+        return match effort.is_small() {
+            true => Err(Failure::Long),
+            false => Ok(old_style(partition, asked, context.now)),
+        };
     }
     let since = match asked.timestamp {
         NEWEST => 7,
@@ -126,7 +213,7 @@ fn find(
         _ => 0,
     };
     if context.api_version < since || asked.timestamp < EARLIEST_PENDING_UPLOAD {
-        return Err(ErrorCode::UnsupportedVersion);
+        return Err(ErrorCode::UnsupportedVersion.into());
     }
     let marks = partition.log.watermarks();
     let end = if isolation == READ_COMMITTED {
@@ -134,13 +221,13 @@ fn find(
     } else {
         marks.high_watermark
     };
-    let storage = |error: StorageError| {
-        if let Some(range) = error.cold() {
-            cold.push(range.clone());
-            return ErrorCode::KafkaStorageError;
+    let failed = |error: LookupError| match error {
+        LookupError::TooMuch => Failure::Long,
+        LookupError::Storage(error) if error.cold().is_some() => Failure::Long,
+        LookupError::Storage(error) => {
+            tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
+            ErrorCode::KafkaStorageError.into()
         }
-        tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
-        ErrorCode::KafkaStorageError
     };
     // Of a record its batch tells the epoch, also where the log begins behind it.
     let told = |found: FoundOffset| (found.offset, found.timestamp, found.leader_epoch);
@@ -149,17 +236,14 @@ fn find(
         EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1, -1),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => (-1, -1, -1),
         NEWEST => {
-            let found = partition.log.find_newest(reach).map_err(storage)?;
+            let found = partition.log.find_newest(effort).map_err(failed)?;
             found
                 .filter(|found| found.offset < end)
                 .map_or((-1, -1, -1), told)
         }
         timestamp => {
-            let found = partition
-                .log
-                .find_timestamp(timestamp, end, reach)
-                .map_err(storage)?;
-            found.map_or((-1, -1, -1), told)
+            let found = partition.log.find_timestamp(timestamp, end, effort);
+            found.map_err(failed)?.map_or((-1, -1, -1), told)
         }
     };
     Ok(ListOffsetsPartitionResponse {
@@ -190,7 +274,7 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
 }
 
 /// Version 0 asked for the beginnings of segments that were last written to before a time, the newest first. It knew two
-/// special times; before any other negative one nothing was written.
+/// special times; before any other negative one nothing was written. The disk is asked for the times of files.
 fn old_style(
     partition: &Partition,
     asked: &ListOffsetsPartition,

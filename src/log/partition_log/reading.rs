@@ -1,8 +1,6 @@
-//! Reading a log: a stretch of a file for an offset, an offset for a time, and what readers of committed records skip.
+//! Reading a log: a stretch of a file for an offset, and what readers of committed records skip.
 
 use super::*;
-use crate::wire::batch::record;
-use crate::wire::batch::{BatchError, legacy};
 
 impl PartitionLog {
     /// Plans a read of at most `max_bytes` from the batch that holds `from`.
@@ -55,85 +53,9 @@ impl PartitionLog {
         }
         Ok(plan)
     }
-
-    /// The first record at or after `timestamp`, below `end`, as far as `reach` allows.
-    pub fn find_timestamp(
-        &self,
-        timestamp: Timestamp,
-        end: Offset,
-        reach: Reach,
-    ) -> Result<Option<FoundOffset>, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let found = state.find_timestamp(timestamp, end, reach);
-        state.watch(found)
-    }
-
-    /// The record with the newest timestamp; of several, the first. As far as `reach` allows.
-    pub fn find_newest(&self, reach: Reach) -> Result<Option<FoundOffset>, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let found = state.find_newest(reach);
-        state.watch(found)
-    }
 }
 
 impl State {
-    fn find_timestamp(
-        &mut self,
-        timestamp: Timestamp,
-        end: Offset,
-        reach: Reach,
-    ) -> Result<Option<FoundOffset>, StorageError> {
-        let log_start = self.log_start;
-        for segment in &mut self.segments {
-            let newest = segment.newest_timestamp_within(reach)?;
-            if newest.is_some_and(|(newest, _)| newest < timestamp) {
-                continue;
-            }
-            let mut next = segment.locate_timestamp(timestamp, reach)?;
-            while let Some(span) = next {
-                if span.base_offset >= end {
-                    return Ok(None);
-                }
-                let wanted = |offset, at| at >= timestamp && offset >= log_start;
-                let found = first_record(segment, &span, reach, wanted)?;
-                if let Some(found) = found {
-                    return Ok((found.offset < end).then_some(found));
-                }
-                next = segment.span_at(span.end(), reach)?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn find_newest(&mut self, reach: Reach) -> Result<Option<FoundOffset>, StorageError> {
-        let mut newest: Option<(Timestamp, usize)> = None;
-        for (index, segment) in self.segments.iter_mut().enumerate() {
-            if let Some((timestamp, _)) = segment.newest_timestamp_within(reach)?
-                && newest.is_none_or(|(best, _)| timestamp > best)
-            {
-                newest = Some((timestamp, index));
-            }
-        }
-        let Some((timestamp, index)) = newest else {
-            return Ok(None);
-        };
-        let segment = &mut self.segments[index];
-        let mut next = segment.locate_timestamp(timestamp, reach)?;
-        while let Some(span) = next {
-            // Messages of format v0 have no times at all.
-            if timestamp < 0 && span.magic == 0 {
-                return Ok(None);
-            }
-            if let Some(found) = first_record(segment, &span, reach, |_, at| at >= timestamp)? {
-                return Ok(Some(found));
-            }
-            next = segment.span_at(span.end(), reach)?;
-        }
-        Ok(None)
-    }
-
     pub(super) fn plan(
         &mut self,
         from: Offset,
@@ -243,49 +165,4 @@ impl State {
         }
         Ok(found)
     }
-}
-
-/// The first record of a batch for which `wanted` holds.
-fn first_record(
-    segment: &mut Segment,
-    span: &Span,
-    reach: Reach,
-    wanted: impl Fn(Offset, Timestamp) -> bool,
-) -> Result<Option<FoundOffset>, StorageError> {
-    let bytes = segment.read(span, reach)?;
-    let Ok(header) = BatchHeader::parse(&bytes) else {
-        return Ok(first_old_record(&bytes, wanted));
-    };
-    let Ok(body) = record::decompressed(&header, &bytes, DECOMPRESSED_MAX) else {
-        return Ok(None);
-    };
-    Ok(record::records(&header, &body)
-        .flatten()
-        .find(|record| wanted(record.offset, record.timestamp))
-        .map(|record| FoundOffset {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            leader_epoch: header.leader_epoch,
-        }))
-}
-
-/// The same in a message of an older format, or in the wrapper of several.
-fn first_old_record(
-    bytes: &[u8],
-    wanted: impl Fn(Offset, Timestamp) -> bool,
-) -> Option<FoundOffset> {
-    let mut found = None;
-    let message = legacy::read_message(&mut &*bytes).ok()?;
-    // What cannot be read has no records.
-    let _ = message.each_record(DECOMPRESSED_MAX, |record| {
-        if found.is_none() && wanted(record.offset, record.timestamp) {
-            found = Some(FoundOffset {
-                offset: record.offset,
-                timestamp: record.timestamp,
-                leader_epoch: -1,
-            });
-        }
-        Ok::<(), BatchError>(())
-    });
-    found
 }

@@ -2,6 +2,7 @@
 //! and asks again.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
 use std::panic::Location;
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::base::file_range::FileRange;
 use crate::log::disk::{self, Step, Verdict, Watcher};
-use crate::log::error::{ReadError, StorageError};
+use crate::log::error::ReadError;
+use crate::log::partition_log::lookup::{Effort, LookupError};
 
 /// A disk whose files are cold until each was refused once; counts the refusals.
 #[derive(Clone, Default)]
@@ -50,10 +52,19 @@ fn what_is_cold_is_named_and_not_waited_for() {
     fill(&log);
     log.close().unwrap();
     let log = reopen(&dir, small(), true, 80).watched(Arc::clone(&health));
-    let storage = |result: Result<_, StorageError>| result.map_err(ReadError::from);
+    let storage = |result: Result<_, LookupError>| {
+        result.map_err(|error| match error {
+            LookupError::Storage(error) => ReadError::from(error),
+            LookupError::TooMuch => panic!("{error}"),
+        })
+    };
+    let effort = |reach| match reach {
+        Reach::Cache => Effort::small(),
+        Reach::Disk => Effort::any(),
+    };
     let read = |reach| log.read_within(30, 300, ReadEnd::HighWatermark, true, reach);
-    let by_time = |reach| storage(log.find_timestamp(640, Offset::MAX, reach));
-    let newest = |reach| storage(log.find_newest(reach));
+    let by_time = |reach| storage(log.find_timestamp(640, Offset::MAX, &effort(reach)));
+    let newest = |reach| storage(log.find_newest(&effort(reach)));
 
     let cold = ColdDisk::default();
     disk::watch(Some(Box::new(cold.clone())));
@@ -67,12 +78,15 @@ fn what_is_cold_is_named_and_not_waited_for() {
     cold.0.lock().clear();
     let (last, missing) = warmed(newest);
     assert!(!missing.is_empty());
-    // Whoever may wait for the disk asks nobody.
+    // Whoever may wait for the disk asks nobody, but for what is planned with the lock in hand.
     cold.0.lock().clear();
     assert_eq!(read(Reach::Disk).unwrap().base_offset, plan.base_offset);
+    assert!(cold.0.lock().is_empty());
     assert_eq!(by_time(Reach::Disk).unwrap(), found);
     assert_eq!(newest(Reach::Disk).unwrap(), last);
-    assert!(cold.0.lock().is_empty());
+    let asked = std::mem::take(&mut *cold.0.lock());
+    let indexes = ["index", "timeindex"].map(|kind| Some(OsStr::new(kind)));
+    assert!(asked.iter().all(|path| indexes.contains(&path.extension())));
     disk::watch(None);
 
     assert_eq!(plan.base_offset, 30);

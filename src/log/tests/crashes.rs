@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::disk::{Dice, Fault, LEFT_OUT, LyingDisk, SITES, SKIPPED, Site};
 use super::lessons;
 use super::*;
-use crate::base::file_range::Reach;
 use crate::base::ids::{LeaderEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
@@ -681,7 +680,7 @@ impl Story {
                 .map(|(offset, _)| *offset);
             let looked_up = self
                 .log
-                .find_timestamp(at, Offset::MAX, Reach::Disk)
+                .find_timestamp(at, Offset::MAX, &Effort::any())
                 .unwrap();
             assert_eq!(looked_up.map(|found| found.offset), walked, "time {at}");
         }

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use super::disk::Dice;
-use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::log::append::Origin;
 use crate::log::error::StorageError;
+use crate::log::partition_log::lookup::Effort;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::{Known, Scanner};
 use crate::log::segment::{Span, file_name};
@@ -153,9 +153,9 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
             return;
         }
     };
-    let found = log.find_timestamp(dice.below(1 << 42) as i64, Offset::MAX, Reach::Disk);
+    let found = log.find_timestamp(dice.below(1 << 42) as i64, Offset::MAX, &Effort::any());
     assert!(clean || found.is_ok(), "{what}: {found:?}");
-    let newest = log.find_newest(Reach::Disk);
+    let newest = log.find_newest(&Effort::any());
     assert!(clean || newest.is_ok(), "{what}: {newest:?}");
     if clean {
         return;

@@ -267,7 +267,9 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     for base in bases {
         assert_eq!(bytes_from(&log, base)[..8], base.to_be_bytes());
     }
-    let found = log.find_timestamp(NOW, Offset::MAX, Reach::Disk).unwrap();
+    let found = log
+        .find_timestamp(NOW, Offset::MAX, &Effort::any())
+        .unwrap();
     assert_eq!(found.map(|found| found.offset), Some(0));
     log.close().unwrap();
     drop(log);
@@ -320,7 +322,7 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
                 log.set_high_watermark(log.log_end());
                 let from = log.watermarks().log_start;
                 drop(log.read(from, 1_000, ReadEnd::HighWatermark, true));
-                drop(log.find_timestamp(NOW, Offset::MAX, Reach::Disk));
+                drop(log.find_timestamp(NOW, Offset::MAX, &Effort::any()));
                 for _ in 0..3 {
                     let records = batch_of_two();
                     drop(log.append_alone(&records, 0, Origin::Client, NOW));

@@ -1,6 +1,6 @@
 //! pure: the codecs of record data, with a ceiling on what decompression may produce.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use super::BatchError;
 
@@ -130,8 +130,9 @@ impl Compression {
         }
     }
 
-    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec.
-    pub fn reader(self, packed: &[u8]) -> Result<Box<dyn Read + '_>, BatchError> {
+    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec. `packed` may
+    /// come from a file: it shows its first 16 bytes at once, if it has so many.
+    pub fn reader<'a>(self, packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, BatchError> {
         Ok(match self {
             Self::None => Box::new(packed),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
@@ -148,57 +149,86 @@ fn refused(error: impl std::fmt::Display) -> BatchError {
 }
 
 /// Reads xerial's stream of blocks, or a single raw block.
-struct SnappyReader<'a> {
-    /// What follows the block in `plain`, from the next block's size on; `None` when there are no more blocks.
-    rest: Option<&'a [u8]>,
+struct SnappyReader<R> {
+    /// What follows the block in `plain`, from the next block's size on.
+    rest: R,
+    /// Whether there are sizes; else all of `rest` is one block.
+    framed: bool,
     plain: Vec<u8>,
     read: usize,
 }
 
-impl<'a> SnappyReader<'a> {
-    fn new(packed: &'a [u8]) -> Result<Self, BatchError> {
+impl<R: BufRead> SnappyReader<R> {
+    fn new(mut packed: R) -> Result<Self, BatchError> {
+        let head = packed.fill_buf().map_err(refused)?;
+        let framed = head.starts_with(XERIAL_MAGIC);
+        if framed {
+            if head.len() < XERIAL_HEADER.len() {
+                return Err(refused("snappy header is cut"));
+            }
+            packed.consume(XERIAL_HEADER.len());
+        }
         let mut this = Self {
-            rest: None,
+            rest: packed,
+            framed,
             plain: Vec::new(),
             read: 0,
         };
-        if packed.starts_with(XERIAL_MAGIC) {
-            let blocks = packed.get(XERIAL_HEADER.len()..);
-            this.rest = Some(blocks.ok_or_else(|| refused("snappy header is cut"))?);
-        } else {
-            this.unpack(packed).map_err(refused)?;
+        if !framed {
+            this.unpack(None).map_err(refused)?;
         }
         Ok(this)
     }
 
     fn next_block(&mut self) -> io::Result<bool> {
-        let Some(rest) = self.rest.filter(|rest| !rest.is_empty()) else {
+        if !self.framed || self.rest.fill_buf()?.is_empty() {
             return Ok(false);
-        };
-        let cut = || io::Error::other("a snappy block is cut");
-        let (size, tail) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-        let size = u32::from_be_bytes(*size) as usize;
-        let (block, tail) = tail.split_at_checked(size).ok_or_else(cut)?;
-        self.rest = Some(tail);
-        self.unpack(block)?;
+        }
+        let mut size = [0; 4];
+        self.rest.read_exact(&mut size).map_err(|_| cut())?;
+        self.unpack(Some(u32::from_be_bytes(size) as usize))?;
         Ok(true)
     }
 
-    fn unpack(&mut self, block: &[u8]) -> io::Result<()> {
-        let size = snap::raw::decompress_len(block)?;
-        // A block says itself how large it becomes, and no element of three bytes gives more than 64.
-        if size > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
-            return Err(io::Error::other("a snappy block promises too much"));
+    /// The next block has `size` bytes, or all that there are. Where they lie in one piece they are not copied.
+    fn unpack(&mut self, size: Option<usize>) -> io::Result<()> {
+        let ahead = self.rest.fill_buf()?;
+        if let Some(size) = size
+            && let Some(block) = ahead.get(..size)
+        {
+            unpack_block(block, &mut self.plain)?;
+            self.rest.consume(size);
+        } else {
+            let mut block = Vec::new();
+            let limit = size.map_or(u64::MAX, |size| size as u64);
+            (&mut self.rest).take(limit).read_to_end(&mut block)?;
+            if size.is_some_and(|size| block.len() < size) {
+                return Err(cut());
+            }
+            unpack_block(&block, &mut self.plain)?;
         }
         self.read = 0;
-        self.plain.resize(size, 0);
-        let filled = snap::raw::Decoder::new().decompress(block, &mut self.plain)?;
-        self.plain.truncate(filled);
         Ok(())
     }
 }
 
-impl Read for SnappyReader<'_> {
+fn cut() -> io::Error {
+    io::Error::other("a snappy block is cut")
+}
+
+fn unpack_block(block: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
+    let size = snap::raw::decompress_len(block)?;
+    // A block says itself how large it becomes, and no element of three bytes gives more than 64.
+    if size > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
+        return Err(io::Error::other("a snappy block promises too much"));
+    }
+    plain.resize(size, 0);
+    let filled = snap::raw::Decoder::new().decompress(block, plain)?;
+    plain.truncate(filled);
+    Ok(())
+}
+
+impl<R: BufRead> Read for SnappyReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.read == self.plain.len() {
             if !self.next_block()? {

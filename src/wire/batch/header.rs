@@ -112,6 +112,16 @@ impl BatchHeader {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
+    /// The time of a record that stands so far from the first.
+    pub fn time_of(&self, timestamp_delta: i64) -> Timestamp {
+        if self.is_log_append_time() {
+            self.max_timestamp
+        } else {
+            // As it was written: a delete horizon may be any distance from a time that somebody made up.
+            self.base_timestamp.wrapping_add(timestamp_delta)
+        }
+    }
+
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }

@@ -67,12 +67,7 @@ impl<'a> Iterator for Records<'a> {
                 .header
                 .base_offset
                 .saturating_add(i64::from(raw.offset_delta)),
-            timestamp: if self.header.is_log_append_time() {
-                self.header.max_timestamp
-            } else {
-                // As it was written: a delete horizon may be any distance from a time that somebody made up.
-                self.header.base_timestamp.wrapping_add(raw.timestamp_delta)
-            },
+            timestamp: self.header.time_of(raw.timestamp_delta),
             key: raw.key,
             value: raw.value,
             header_count: raw.header_count,

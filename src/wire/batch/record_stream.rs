@@ -52,6 +52,21 @@ pub struct RecordStream<'w, R> {
     end: usize,
 }
 
+/// A source whose bytes are counted as they come; whoever counts may end it.
+#[derive(Debug)]
+pub struct Counted<R, F> {
+    pub source: R,
+    pub count: F,
+}
+
+impl<R: Read, F: FnMut(usize) -> io::Result<()>> Read for Counted<R, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(out)?;
+        (self.count)(read)?;
+        Ok(read)
+    }
+}
+
 impl<'w, R: Read> RecordStream<'w, R> {
     pub fn new(source: R, window: &'w mut Window) -> Self {
         window.bytes.resize(WINDOW_SIZE, 0);

@@ -11,12 +11,15 @@ mod convert;
 mod lz4_frame;
 #[cfg(test)]
 pub(crate) mod recordings;
+mod search;
 mod set_builder;
 #[cfg(test)]
 mod tests;
 
 pub use convert::{Downgrade, downgrade};
 pub use set_builder::SetBuilder;
+
+use std::borrow::Cow;
 
 use super::BatchError;
 use super::compression::Compression;
@@ -117,8 +120,13 @@ fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 }
 
 impl Message<'_> {
-    /// The set of messages inside of a wrapper, at most `limit` bytes; they are read with [`Self::each_inner`].
+    /// The set of messages inside of a wrapper, at most `limit` bytes.
     fn unpack(&self, limit: usize) -> Result<Vec<u8>, BatchError> {
+        self.compression.decompress(&self.packed()?, limit)
+    }
+
+    /// What the codec reads.
+    fn packed(&self) -> Result<Cow<'_, [u8]>, BatchError> {
         let packed = self
             .value
             .ok_or(BatchError::Message("a wrapper without content"))?;
@@ -126,10 +134,9 @@ impl Message<'_> {
             // The codec came after these formats.
             Compression::Zstd => Err(BatchError::CompressionKind(Compression::Zstd.id())),
             Compression::Lz4 if self.magic == MAGIC_V0 => {
-                let mended = lz4_frame::mend_checksum(packed);
-                Compression::Lz4.decompress(&mended, limit)
+                Ok(Cow::Owned(lz4_frame::mend_checksum(packed)))
             }
-            codec => codec.decompress(packed, limit),
+            _ => Ok(Cow::Borrowed(packed)),
         }
     }
 

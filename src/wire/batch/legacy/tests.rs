@@ -191,3 +191,82 @@ fn a_bomb_in_a_wrapper_stops_at_the_ceiling() {
     );
     assert_eq!(read_all(&set), Err(BatchError::DecompressedTooLarge(LIMIT)));
 }
+
+#[test]
+fn a_record_is_found_where_a_walk_finds_it() {
+    for (name, segment) in recordings::SEGMENTS {
+        let mut rest = segment;
+        while !rest.is_empty() {
+            let message = read_message(&mut rest).unwrap();
+            let mut all = Vec::new();
+            let each = message.each_record(LIMIT, |record| {
+                all.push((record.offset, record.timestamp));
+                Ok::<(), BatchError>(())
+            });
+            each.unwrap();
+            for &(offset, timestamp) in &all {
+                let wanted = |at, time| at >= offset && time >= timestamp;
+                let first = all.iter().find(|(at, time)| wanted(*at, *time));
+                let found = message.find_record(LIMIT, wanted, |_| Ok(()));
+                assert_eq!(found, Ok(first.copied()), "{name}, {offset}");
+            }
+            let none = message.find_record(LIMIT, |_, _| false, |_| Ok(()));
+            assert_eq!(none, Ok(None), "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_more_is_unpacked_than_finding_a_record_takes() {
+    let large = vec![0; 300 << 10];
+    let records: Vec<Plain> = (0..3)
+        .map(|at| (at, 5, None, Some(large.clone())))
+        .collect();
+    for (magic, all) in [(MAGIC_V0, 0), (MAGIC_V1, 900 << 10)] {
+        let set = set_of(&records, magic, Compression::Gzip);
+        let message = read_message(&mut &set[..]).unwrap();
+        let mut unpacked = 0;
+        let count = |bytes| {
+            unpacked += bytes;
+            Ok(())
+        };
+        // A v0 wrapper says where its records are, a v1 wrapper only in its end.
+        let found = message.find_record(LIMIT, |at, _| at == 0, count);
+        assert_eq!(found.unwrap().unwrap().0, 0);
+        let expected = all + (300 << 10)..all + (400 << 10);
+        assert!(expected.contains(&unpacked), "{magic}: {unpacked}");
+        let ended = message.find_record(
+            LIMIT,
+            |_, _| false,
+            |_| Err(std::io::Error::other("enough")),
+        );
+        assert!(ended.is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn damage_hides_records_and_makes_none(
+        records in some_records(), magic in 0..=1_i8, codec in 1..4_usize,
+        at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        // Under a wrapper whose checksum holds: what the codec gives is anything.
+        let set = set_of(&records, magic, CODECS[codec]);
+        let good = read_message(&mut &set[..]).unwrap();
+        let mut packed = good.value.unwrap().to_vec();
+        let at = at.index(packed.len());
+        packed[at] = byte;
+        let bad = Message { value: Some(&packed), ..good };
+        let mut seen = Vec::new();
+        let walked = bad.each_record(LIMIT, |record| {
+            seen.push((record.offset, record.timestamp));
+            Ok::<(), BatchError>(())
+        });
+        let found = bad.find_record(LIMIT, |_, _| true, |_| Ok(()));
+        if walked.is_ok() {
+            prop_assert_eq!(found, Ok(seen.first().copied()));
+        } else {
+            prop_assert!(magic == MAGIC_V0 || !matches!(found, Ok(Some(_))));
+        }
+    }
+}

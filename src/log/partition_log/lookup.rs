@@ -1,0 +1,482 @@
+//! Lookups by time: the first record at or after a time, and the record with the newest.
+//!
+//! With the log's lock in hand a lookup is only planned: a stretch of a segment, as plain data. It is looked through without
+//! the lock: headers first, then the records of a batch that may fit, through a window and up to the first that does. What
+//! is gone meanwhile is planned again.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+
+use super::*;
+use crate::log::disk::read_within;
+use crate::wire::batch::header::HEADER_SIZE;
+use crate::wire::batch::legacy;
+use crate::wire::batch::record_stream::{Counted, RecordStream, StreamFault, Window};
+
+/// Segments that are asked for their newest time in one go: appends wait meanwhile.
+const SEGMENTS_AT_ONCE: usize = 64;
+/// How often a plan meets an index that is not in the page cache before it is read with the lock in hand. Each segment has
+/// two, which are brought there one by one.
+const LOOKS_MAX: usize = 4 * SEGMENTS_AT_ONCE;
+/// What is read of a batch at a time: the first record fits most often.
+const CHUNK: usize = 16 << 10;
+/// What a thread that serves clients unpacks and reads for one request: it takes a quarter of a millisecond.
+const SMALL: usize = 256 << 10;
+/// What a plan counts, and a look at a header: system calls that take as long as to unpack so much.
+const PLAN_COST: usize = 4 << 10;
+const HEADER_COST: usize = 1 << 10;
+
+/// How much lookups may do where they run: those of one request share it.
+#[derive(Debug)]
+pub struct Effort {
+    reach: Reach,
+    left: Cell<usize>,
+    spent: Cell<usize>,
+}
+
+impl Effort {
+    /// On a thread that serves clients: what is known to be small.
+    pub fn small() -> Self {
+        Self::new(Reach::Cache, SMALL)
+    }
+
+    /// On a thread that nobody waits for.
+    pub fn any() -> Self {
+        Self::new(Reach::Disk, usize::MAX)
+    }
+
+    fn new(reach: Reach, left: usize) -> Self {
+        Self {
+            reach,
+            left: Cell::new(left),
+            spent: Cell::new(0),
+        }
+    }
+
+    /// Whether nobody may wait for a disk.
+    pub fn is_small(&self) -> bool {
+        self.reach == Reach::Cache
+    }
+
+    /// Bytes that were read and unpacked, and what else counts as such.
+    pub fn spent(&self) -> usize {
+        self.spent.get()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
+    /// Called at least for every window: whoever shares a thread with others gives it to them here.
+    fn spend(&self, bytes: usize) -> Result<(), LookupError> {
+        self.spent.set(self.spent.get().saturating_add(bytes));
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.unwrap_or(0));
+        left.map(drop).ok_or(LookupError::TooMuch)
+    }
+}
+
+/// Why a lookup has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    #[error("it takes more than may be done here")]
+    TooMuch,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What there is to do next.
+enum Plan {
+    Look(Stretch),
+    /// No segment before this offset can hold the record.
+    Further(Offset),
+    Nothing,
+}
+
+/// What of a segment may hold the record.
+struct Stretch {
+    range: FileRange,
+    path: PathBuf,
+    place: Place,
+    /// Where the next segment begins.
+    until: Offset,
+    log_start: Offset,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+struct Sought {
+    /// The record is not older.
+    timestamp: Timestamp,
+    /// Nor does it lie before this offset.
+    from: Offset,
+    /// Batches from here on do not count.
+    end: Offset,
+}
+
+enum Looked {
+    Found(FoundOffset),
+    /// It is not in this stretch.
+    NotHere,
+    /// Nor behind it.
+    Nowhere,
+}
+
+impl PartitionLog {
+    /// The first record at or after `timestamp`, below `end`.
+    ///
+    /// Errors: `TooMuch` beyond `effort`; also what is cold, if nobody may wait for a disk.
+    pub fn find_timestamp(
+        &self,
+        timestamp: Timestamp,
+        end: Offset,
+        effort: &Effort,
+    ) -> Result<Option<FoundOffset>, LookupError> {
+        let mut covered = Offset::MIN;
+        loop {
+            let found = self.find_from(&mut covered, timestamp, end, effort)?;
+            match found {
+                // The log start has moved past it meanwhile.
+                Some(found) if found.offset < self.watermarks().log_start => {}
+                found => return Ok(found.filter(|found| found.offset < end)),
+            }
+        }
+    }
+
+    /// The record with the newest timestamp; of several, the first. Errors: as above.
+    pub fn find_newest(&self, effort: &Effort) -> Result<Option<FoundOffset>, LookupError> {
+        let mut newest: Option<(Timestamp, Offset)> = None;
+        let mut next = Some(Offset::MIN);
+        while let Some(from) = next {
+            next = self.planned(effort, |state, reach| {
+                state.newest_of_some(from, &mut newest, reach)
+            })?;
+        }
+        let Some((timestamp, mut covered)) = newest else {
+            return Ok(None);
+        };
+        // Of a batch that the log start has cut the records before it count, too.
+        self.find_from(&mut covered, timestamp, Offset::MAX, effort)
+    }
+
+    /// Looks for it where nothing is `covered` yet.
+    fn find_from(
+        &self,
+        covered: &mut Offset,
+        timestamp: Timestamp,
+        end: Offset,
+        effort: &Effort,
+    ) -> Result<Option<FoundOffset>, LookupError> {
+        loop {
+            let from = *covered;
+            let plan = |state: &mut State, reach| state.plan_lookup(timestamp, from, reach);
+            let stretch = match self.planned(effort, plan)? {
+                Plan::Nothing => return Ok(None),
+                Plan::Further(offset) => {
+                    *covered = offset;
+                    continue;
+                }
+                Plan::Look(stretch) => stretch,
+            };
+            let sought = Sought {
+                timestamp,
+                from: stretch.log_start,
+                end,
+            };
+            match stretch.look(sought, effort) {
+                Ok(Looked::Found(found)) => return Ok(Some(found)),
+                Ok(Looked::Nowhere) => return Ok(None),
+                Ok(Looked::NotHere) => *covered = stretch.until,
+                Err(LookupError::Storage(error)) if error.cold().is_none() => {
+                    // What was cut off meanwhile is missed by nobody, nor what is now on another disk.
+                    if self.log_end() >= stretch.until {
+                        self.blame(&stretch.place, error)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Plans with the lock in hand. What the plan needs from a disk is read without it.
+    fn planned<T>(
+        &self,
+        effort: &Effort,
+        mut plan: impl FnMut(&mut State, Reach) -> Result<T, StorageError>,
+    ) -> Result<T, LookupError> {
+        effort.spend(PLAN_COST)?;
+        let mut plan = |reach| {
+            let mut state = self.state.lock();
+            state.check_health()?;
+            let planned = plan(&mut state, reach);
+            state.watch(planned)
+        };
+        for _ in 0..LOOKS_MAX {
+            match plan(Reach::Cache) {
+                Err(error) if effort.reach == Reach::Disk => match error.cold() {
+                    Some(cold) => cold.warm(),
+                    None => return Err(error.into()),
+                },
+                planned => return Ok(planned?),
+            }
+        }
+        // What is read here goes as fast as it came.
+        Ok(plan(Reach::Disk)?)
+    }
+}
+
+impl State {
+    /// The segment in which `offset` lies, or the first.
+    fn segment_of(&self, offset: Offset) -> usize {
+        self.segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .saturating_sub(1)
+    }
+
+    /// The next stretch for a record at or after `timestamp`, where those below `covered` are none.
+    fn plan_lookup(
+        &mut self,
+        timestamp: Timestamp,
+        covered: Offset,
+        reach: Reach,
+    ) -> Result<Plan, StorageError> {
+        let first = self.segment_of(covered);
+        for index in first..self.segments.len() {
+            let until = self
+                .segments
+                .get(index + 1)
+                .map_or(self.log_end, |next| next.base_offset);
+            let segment = &mut self.segments[index];
+            if index >= first + SEGMENTS_AT_ONCE {
+                return Ok(Plan::Further(segment.base_offset));
+            }
+            let newest = segment.newest_timestamp_within(reach)?;
+            if until <= covered || newest.is_some_and(|(newest, _)| newest < timestamp) {
+                continue;
+            }
+            let range = segment.since(timestamp, reach)?;
+            return Ok(Plan::Look(Stretch {
+                range,
+                path: segment.path().to_owned(),
+                place: Place {
+                    dir: self.dir.clone(),
+                    health: self.health.clone(),
+                },
+                until,
+                log_start: self.log_start,
+            }));
+        }
+        Ok(Plan::Nothing)
+    }
+
+    /// Whether one of some segments has a newer time than `newest`, which is that and where its segment begins. Gives where
+    /// the next segments begin.
+    fn newest_of_some(
+        &mut self,
+        from: Offset,
+        newest: &mut Option<(Timestamp, Offset)>,
+        reach: Reach,
+    ) -> Result<Option<Offset>, StorageError> {
+        let first = self.segment_of(from);
+        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
+            if index >= first + SEGMENTS_AT_ONCE {
+                return Ok(Some(segment.base_offset));
+            }
+            if let Some((timestamp, _)) = segment.newest_timestamp_within(reach)?
+                && newest.is_none_or(|(best, _)| timestamp > best)
+            {
+                *newest = Some((timestamp, segment.base_offset));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Stretch {
+    fn look(&self, sought: Sought, effort: &Effort) -> Result<Looked, LookupError> {
+        let (mut position, end) = (
+            self.range.position,
+            self.range.position + self.range.len as u64,
+        );
+        while position < end {
+            effort.spend(HEADER_COST)?;
+            let mut head = [0; HEADER_SIZE];
+            let wanted = (end - position).min(HEADER_SIZE as u64) as usize;
+            let read = self.read(&mut head[..wanted], position, effort)?;
+            let head = &head[..read];
+            let Some(span) = Span::parse(head, position).filter(|span| span.end() <= end) else {
+                break;
+            };
+            // Messages of format v0 have no times at all.
+            if span.base_offset >= sought.end || sought.timestamp < 0 && span.magic == 0 {
+                return Ok(Looked::Nowhere);
+            }
+            if span.max_timestamp >= sought.timestamp {
+                let found = match BatchHeader::parse(head) {
+                    Ok(header) => self.look_into(&span, &header, sought, effort)?,
+                    Err(_) => self.look_into_old(&span, sought, effort)?,
+                };
+                if let Some(found) = found {
+                    return Ok(Looked::Found(found));
+                }
+            }
+            position = span.end();
+        }
+        Ok(Looked::NotHere)
+    }
+
+    /// The first record of a batch that fits. What cannot be read has no records.
+    fn look_into(
+        &self,
+        span: &Span,
+        header: &BatchHeader,
+        sought: Sought,
+        effort: &Effort,
+    ) -> Result<Option<FoundOffset>, LookupError> {
+        let Ok(codec) = header.compression() else {
+            return Ok(None);
+        };
+        let mut packed = Packed {
+            stretch: self,
+            effort,
+            position: span.position + HEADER_SIZE as u64,
+            end: span.end(),
+            chunk: Vec::new(),
+            seen: 0,
+            failed: None,
+        };
+        let searched = (|| {
+            let source = codec.reader(&mut packed).ok()?;
+            let source = Counted {
+                source: source.take(DECOMPRESSED_MAX as u64),
+                count: |unpacked| effort.spend(unpacked).map_err(io::Error::other),
+            };
+            let mut window = Window::default();
+            let mut records = RecordStream::new(source, &mut window);
+            for _ in 0..header.record_count {
+                let record = match records.outline() {
+                    Ok(record) => record,
+                    Err(StreamFault::Record(_) | StreamFault::Codec(_)) => return None,
+                };
+                let offset = header
+                    .base_offset
+                    .saturating_add(i64::from(record.offset_delta));
+                let timestamp = header.time_of(record.timestamp_delta);
+                if timestamp >= sought.timestamp && offset >= sought.from {
+                    return Some(FoundOffset {
+                        offset,
+                        timestamp,
+                        leader_epoch: header.leader_epoch,
+                    });
+                }
+            }
+            None
+        })();
+        match (searched, packed.failed) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) if effort.is_spent() => Err(LookupError::TooMuch),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The same in a message of an older format, or in the wrapper of several, whose checksum asks for all of it.
+    fn look_into_old(
+        &self,
+        span: &Span,
+        sought: Sought,
+        effort: &Effort,
+    ) -> Result<Option<FoundOffset>, LookupError> {
+        effort.spend(span.size)?;
+        let mut bytes = vec![0; span.size];
+        if self.read(&mut bytes, span.position, effort)? < bytes.len() {
+            return Err(self.cut().into());
+        }
+        let found = legacy::read_message(&mut &bytes[..]).and_then(|message| {
+            message.find_record(
+                DECOMPRESSED_MAX,
+                |offset, at| at >= sought.timestamp && offset >= sought.from,
+                |unpacked| effort.spend(unpacked).map_err(io::Error::other),
+            )
+        });
+        if found.is_err() && effort.is_spent() {
+            return Err(LookupError::TooMuch);
+        }
+        // What cannot be read has no records.
+        Ok(found.ok().flatten().map(|(offset, timestamp)| FoundOffset {
+            offset,
+            timestamp,
+            leader_epoch: -1,
+        }))
+    }
+
+    fn read(&self, out: &mut [u8], position: u64, effort: &Effort) -> Result<usize, StorageError> {
+        let range = FileRange {
+            position,
+            len: out.len(),
+            ..self.range.clone()
+        };
+        read_within(&range, &self.path, out, position, effort.reach).at("read", &self.path)
+    }
+
+    fn cut(&self) -> StorageError {
+        StorageError {
+            doing: "read",
+            path: self.path.clone(),
+            source: ErrorKind::UnexpectedEof.into(),
+        }
+    }
+}
+
+/// The bytes of a batch behind its header, read as they are asked for.
+struct Packed<'a> {
+    stretch: &'a Stretch,
+    effort: &'a Effort,
+    position: u64,
+    end: u64,
+    chunk: Vec<u8>,
+    /// Of the chunk.
+    seen: usize,
+    /// Why there are no more: a codec may say it in its own words.
+    failed: Option<StorageError>,
+}
+
+impl BufRead for Packed<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.seen == self.chunk.len() && self.position < self.end {
+            let len = (self.end - self.position).min(CHUNK as u64) as usize;
+            self.effort.spend(len).map_err(io::Error::other)?;
+            self.chunk.resize(len, 0);
+            self.seen = len;
+            let read = self
+                .stretch
+                .read(&mut self.chunk, self.position, self.effort);
+            let whole = read.and_then(|read| match read == len {
+                true => Ok(()),
+                false => Err(self.stretch.cut()),
+            });
+            if let Err(error) = whole {
+                let kind = error.source.kind();
+                self.failed = Some(error);
+                return Err(kind.into());
+            }
+            self.position += len as u64;
+            self.seen = 0;
+        }
+        Ok(&self.chunk[self.seen..])
+    }
+
+    fn consume(&mut self, seen: usize) {
+        self.seen = (self.seen + seen).min(self.chunk.len());
+    }
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let len = ready.len().min(out.len());
+        out[..len].copy_from_slice(&ready[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+}

@@ -1,0 +1,165 @@
+//! A lookup by time reads and unpacks what it takes to meet the first record that fits, and lets appends go on meanwhile.
+
+use std::io;
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::log::partition_log::lookup::LookupError;
+
+/// What a record unpacks to that comes second.
+const LARGE: usize = 16 << 20;
+const CODECS: [Compression; 5] = [
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
+fn bomb(codec: Compression) -> Bytes {
+    let mut builder = BatchBuilder::new(codec);
+    builder.push(NOW, None, Some(b"small"));
+    builder.push(NOW + 1, None, Some(&vec![0; LARGE]));
+    builder.push(NOW + 2, None, Some(b"small"));
+    builder.build()
+}
+
+#[test]
+fn no_more_is_unpacked_than_the_first_record_that_fits() {
+    for codec in CODECS {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            max_message_bytes: 2 * LARGE as u32,
+            ..LogSettings::default()
+        };
+        let log = create(dir.path(), settings);
+        log.append_alone(&bomb(codec), 0, Origin::Client, NOW)
+            .unwrap();
+        let find = |timestamp, effort: &Effort| log.find_timestamp(timestamp, Offset::MAX, effort);
+        let found = find(NOW, &Effort::small()).unwrap().unwrap();
+        assert_eq!(found.offset, 0, "{codec:?}");
+
+        // What lies behind the large record is left to a thread that nobody waits for.
+        let small = Effort::small();
+        assert!(matches!(find(NOW + 2, &small), Err(LookupError::TooMuch)));
+        assert!(small.spent() < 1 << 20, "{codec:?}: {}", small.spent());
+        assert!(matches!(
+            log.find_newest(&Effort::small()),
+            Err(LookupError::TooMuch)
+        ));
+        let any = Effort::any();
+        let found = find(NOW + 2, &any).unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (2, NOW + 2), "{codec:?}");
+        assert!(any.spent() > LARGE, "{codec:?}");
+        let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+        assert_eq!(newest, found, "{codec:?}");
+    }
+}
+
+/// One request shares an effort: what a hundred lookups take together is not small.
+#[test]
+fn many_small_lookups_are_not_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    fill(&log);
+    let effort = Effort::small();
+    let done = (0..1_000)
+        .take_while(|_| log.find_timestamp(690, Offset::MAX, &effort).is_ok())
+        .count();
+    assert!((10..100).contains(&done), "{done}");
+}
+
+/// Notes what is read while somebody has the log's lock; with the first read of records, does something else on another
+/// thread.
+struct Bystander<F> {
+    log: Arc<PartitionLog>,
+    reads: Arc<AtomicUsize>,
+    /// A read with the lock in hand that did not say yet that the page cache is enough.
+    waits: bool,
+    meanwhile: Option<F>,
+}
+
+impl<F: FnOnce(&PartitionLog) + Send + 'static> Watcher for Bystander<F> {
+    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+        match step {
+            Step::Fetch(path, ..) => {
+                assert!(!self.waits, "a disk was waited for with the lock in hand");
+                self.waits = self.log.is_locked();
+                if path.extension().is_some_and(|kind| kind == "log") {
+                    assert!(!self.waits, "records were read with the lock in hand");
+                    self.reads.fetch_add(1, Ordering::Relaxed);
+                    if let Some(meanwhile) = self.meanwhile.take() {
+                        let log = Arc::clone(&self.log);
+                        std::thread::spawn(move || meanwhile(&log)).join().unwrap();
+                    }
+                }
+            }
+            Step::Look(_) => self.waits = false,
+            _ => {}
+        }
+        Ok(Verdict::Go)
+    }
+}
+
+/// Looks for a time while `meanwhile` happens to the log.
+fn find_while(
+    log: &Arc<PartitionLog>,
+    timestamp: i64,
+    meanwhile: impl FnOnce(&PartitionLog) + Send + 'static,
+) -> Option<Offset> {
+    let reads = Arc::<AtomicUsize>::default();
+    disk::watch(Some(Box::new(Bystander {
+        log: Arc::clone(log),
+        reads: Arc::clone(&reads),
+        waits: false,
+        meanwhile: Some(meanwhile),
+    })));
+    let found = log.find_timestamp(timestamp, Offset::MAX, &Effort::any());
+    let newest = log.find_newest(&Effort::any());
+    disk::watch(None);
+    assert!(reads.load(Ordering::Relaxed) > 1);
+    assert_eq!(newest.unwrap().map(|found| found.offset), Some(79));
+    found.unwrap().map(|found| found.offset)
+}
+
+#[test]
+fn appends_need_not_wait_for_a_lookup() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Arc::new(create(dir.path(), small()));
+    fill(&log);
+    let appended = |log: &PartitionLog| {
+        append(log, 100, &["meanwhile"]);
+    };
+    assert_eq!(find_while(&log, 690, appended), Some(38));
+    assert_eq!(log.log_end(), 81);
+}
+
+#[test]
+fn records_that_are_deleted_meanwhile_are_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Arc::new(create(dir.path(), small()));
+    fill(&log);
+    let deleted = |log: &PartitionLog| {
+        log.advance_start(41, NOW).unwrap();
+    };
+    assert_eq!(find_while(&log, 501, deleted), Some(41));
+}
+
+#[test]
+fn a_log_that_moves_meanwhile_is_looked_through_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Arc::new(create(dir.path(), small()));
+    fill(&log);
+    let compacted = |log: &PartitionLog| {
+        let mut settings = small();
+        (settings.cleanup_compact, settings.cleanup_delete) = (true, false);
+        (settings.min_cleanable_dirty_ratio, settings.segment_bytes) = (0.0, 100_000);
+        log.update_settings(settings);
+        log.compact(0, &Budget::of(1 << 20), NOW).unwrap();
+    };
+    let segments = log.segment_count();
+    assert_eq!(find_while(&log, 801, compacted), Some(61));
+    assert!(log.segment_count() < segments);
+}
