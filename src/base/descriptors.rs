@@ -14,9 +14,19 @@ static LIMIT: LazyLock<usize> = LazyLock::new(|| {
     limit.unwrap_or(UNLIMITED).min(UNLIMITED) as usize
 });
 
-/// Data files that stay open between their uses: half of all. What is left beside them and the connections is for files that
-/// are open for a moment.
-pub static KEPT_FILES: Share = Share::new(|limit| limit / 2);
+/// Data files that stay open between their uses: with the index files half of all. What is left beside them and the
+/// connections is for files that are open for a moment.
+pub static KEPT_FILES: Share = Share::new(|limit| limit / 2 - index_files_max(limit));
+
+/// Index files that stay open between two lookups.
+pub static INDEX_FILES: Share = Share::new(index_files_max);
+
+/// More than this many old segments are hardly read at the same time.
+const INDEX_FILES_MAX: usize = 256;
+
+fn index_files_max(limit: usize) -> usize {
+    (limit / 16).min(INDEX_FILES_MAX)
+}
 
 /// Connections that clients may have.
 pub fn connections_max() -> usize {

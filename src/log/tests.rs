@@ -134,10 +134,14 @@ fn fill(log: &PartitionLog) {
 }
 
 /// Descriptors of this process that lie in the log's directory.
+/// How many data files of the log are open.
 fn open_files(log: &PartitionLog) -> usize {
     let links = fs::read_dir("/proc/self/fd").unwrap();
     let links = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok());
-    links.filter(|path| path.starts_with(log.dir())).count()
+    let data = |path: &std::path::PathBuf| path.extension().is_some_and(|kind| kind == "log");
+    links
+        .filter(|path| path.starts_with(log.dir()) && data(path))
+        .count()
 }
 
 #[test]

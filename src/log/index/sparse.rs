@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::known::{KnownFile, Name};
 use crate::base::file_range::{FileRange, Reach};
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
@@ -13,9 +14,11 @@ use crate::log::error::{DiskContext, StorageError};
 const PENDING_MAX: usize = 256;
 /// Entries read at a time where one after the other is looked at.
 const READ_AT_ONCE: usize = 256;
+/// Bytes of the pages between whose first entries a lookup chooses, before it reads one of them.
+const PAGE: usize = 4 << 10;
 
 /// An entry with a fixed form on disk.
-pub trait Entry: Copy {
+pub trait Entry: Copy + Send + Sync + 'static {
     const SIZE: usize;
 
     fn read(bytes: &[u8]) -> Self;
@@ -30,8 +33,16 @@ pub struct SparseFile<E> {
     written: usize,
     /// Bytes behind them, of an entry that was cut.
     rest: u8,
+    /// Under which lookups find the file open.
+    known: Name,
     pending: Vec<E>,
 }
+
+// An index that nobody looks into takes no byte more than its path, its length and the entries that are not on disk.
+const _: () = assert!(
+    size_of::<SparseFile<super::offset::OffsetEntry>>()
+        == size_of::<PathBuf>() + 2 * size_of::<usize>() + size_of::<Vec<()>>()
+);
 
 impl<E: Entry> SparseFile<E> {
     /// The index of a segment of which `len` bytes are on disk.
@@ -40,6 +51,7 @@ impl<E: Entry> SparseFile<E> {
             path,
             written: len as usize / E::SIZE,
             rest: (len as usize % E::SIZE) as u8,
+            known: Name::default(),
             pending: Vec::new(),
         }
     }
@@ -78,7 +90,7 @@ impl<E: Entry> SparseFile<E> {
     pub fn last_within(&self, reach: Reach) -> Result<Option<E>, StorageError> {
         match (self.pending.last(), self.written.checked_sub(1)) {
             (Some(entry), _) => Ok(Some(*entry)),
-            (None, Some(index)) => Reading::open(self, reach)?.get(index).map(Some),
+            (None, Some(index)) => Reading::once(self, reach)?.read_entry(index).map(Some),
             (None, None) => Ok(None),
         }
     }
@@ -95,12 +107,7 @@ impl<E: Entry> SparseFile<E> {
         if self.written == 0 {
             return Ok(None);
         }
-        let reading = Reading::open(self, reach)?;
-        reading
-            .partition_point(before)?
-            .checked_sub(1)
-            .map(|index| reading.get(index))
-            .transpose()
+        Ok(Lookup::new(self, reach)?.partition_point(before)?.last)
     }
 
     /// The first entry for which `before` does not hold; `before` is true for a prefix of the entries.
@@ -111,10 +118,10 @@ impl<E: Entry> SparseFile<E> {
     ) -> Result<Option<E>, StorageError> {
         let pending = self.pending.partition_point(&before);
         if pending == 0 && self.written > 0 {
-            let reading = Reading::open(self, reach)?;
-            let index = reading.partition_point(before)?;
+            let lookup = Lookup::new(self, reach)?;
+            let index = lookup.partition_point(before)?.index;
             if index < self.written {
-                return reading.get(index).map(Some);
+                return lookup.get(index).map(Some);
             }
         }
         Ok(self.pending.get(pending).copied())
@@ -129,8 +136,9 @@ impl<E: Entry> SparseFile<E> {
         mut each: impl FnMut(E) -> bool,
     ) -> Result<bool, StorageError> {
         if self.written > 0 {
-            let reading = Reading::open(self, reach)?;
-            let mut next = reading.partition_point(&before)?;
+            let lookup = Lookup::new(self, reach)?;
+            let mut next = lookup.partition_point(&before)?.index;
+            let reading = &lookup.reading;
             let mut bytes = vec![0; READ_AT_ONCE.min(self.written - next) * E::SIZE];
             while next < self.written {
                 bytes.truncate((self.written - next) * E::SIZE);
@@ -155,7 +163,7 @@ impl<E: Entry> SparseFile<E> {
         let mut entries = Vec::with_capacity(self.len());
         if self.written > 0 {
             let mut bytes = vec![0; self.written * E::SIZE];
-            Reading::open(self, reach)?.read(&mut bytes, 0)?;
+            Reading::once(self, reach)?.read(&mut bytes, 0)?;
             entries.extend(bytes.chunks_exact(E::SIZE).map(E::read));
         }
         entries.extend_from_slice(&self.pending);
@@ -171,6 +179,7 @@ impl<E: Entry> SparseFile<E> {
 
     /// Replaces everything by `entries`.
     pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
+        self.known.forget();
         self.written = 0;
         self.rest = 0;
         self.pending = entries;
@@ -220,7 +229,7 @@ impl<E: Entry> SparseFile<E> {
     }
 }
 
-/// The entries on disk, looked up without reading them all.
+/// The entries on disk.
 struct Reading<'a, E> {
     file: Arc<File>,
     sparse: &'a SparseFile<E>,
@@ -228,7 +237,8 @@ struct Reading<'a, E> {
 }
 
 impl<'a, E: Entry> Reading<'a, E> {
-    fn open(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
+    /// Opens the file for one use.
+    fn once(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let file = disk::open(&sparse.path).at("open", &sparse.path)?;
         Ok(Self {
             file: Arc::new(file),
@@ -237,21 +247,7 @@ impl<'a, E: Entry> Reading<'a, E> {
         })
     }
 
-    /// How many of the entries `before` holds for.
-    fn partition_point(&self, before: impl Fn(&E) -> bool) -> Result<usize, StorageError> {
-        let (mut low, mut high) = (0, self.sparse.written);
-        while low < high {
-            let middle = low.midpoint(high);
-            if before(&self.get(middle)?) {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        Ok(low)
-    }
-
-    fn get(&self, index: usize) -> Result<E, StorageError> {
+    fn read_entry(&self, index: usize) -> Result<E, StorageError> {
         let mut bytes = [0; 64];
         let bytes = &mut bytes[..E::SIZE];
         self.read(bytes, (index * E::SIZE) as u64)?;
@@ -272,5 +268,220 @@ impl<'a, E: Entry> Reading<'a, E> {
             .then_some(())
             .ok_or_else(missing)
             .at("read", path)
+    }
+}
+
+/// A search among the entries on disk that reads one page of them, and the first entries of others unless they are known.
+struct Lookup<'a, E> {
+    known: Arc<KnownFile<E>>,
+    reading: Reading<'a, E>,
+}
+
+/// Where a predicate stops to hold.
+struct Point<E> {
+    /// How many entries it holds for.
+    index: usize,
+    /// The last of them.
+    last: Option<E>,
+}
+
+impl<'a, E: Entry> Lookup<'a, E> {
+    const ENTRIES_PER_PAGE: usize = PAGE / E::SIZE;
+
+    fn new(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
+        let pages = sparse.written.div_ceil(Self::ENTRIES_PER_PAGE);
+        let open = || disk::open(&sparse.path);
+        let known = sparse
+            .known
+            .file(sparse.written, pages, open)
+            .at("open", &sparse.path)?;
+        let reading = Reading {
+            file: Arc::clone(&known.file),
+            sparse,
+            reach,
+        };
+        Ok(Self { known, reading })
+    }
+
+    fn first(&self, page: usize) -> Result<E, StorageError> {
+        let read = || self.reading.read_entry(page * Self::ENTRIES_PER_PAGE);
+        self.known.first(page, read)
+    }
+
+    fn get(&self, index: usize) -> Result<E, StorageError> {
+        if index.is_multiple_of(Self::ENTRIES_PER_PAGE) {
+            self.first(index / Self::ENTRIES_PER_PAGE)
+        } else {
+            self.reading.read_entry(index)
+        }
+    }
+
+    /// How many of the entries `before` holds for.
+    fn partition_point(&self, before: impl Fn(&E) -> bool) -> Result<Point<E>, StorageError> {
+        let written = self.reading.sparse.written;
+        let (mut low, mut high) = (0, written.div_ceil(Self::ENTRIES_PER_PAGE));
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(&self.first(middle)?) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        // The last page that begins with such an entry: the point is in it, or right behind it.
+        let Some(page) = low.checked_sub(1) else {
+            return Ok(Point {
+                index: 0,
+                last: None,
+            });
+        };
+        let begin = page * Self::ENTRIES_PER_PAGE;
+        let count = (written - begin).min(Self::ENTRIES_PER_PAGE);
+        let mut bytes = [0; PAGE];
+        let bytes = &mut bytes[..count * E::SIZE];
+        self.reading.read(bytes, (begin * E::SIZE) as u64)?;
+        let entry = |at: usize| E::read(&bytes[at * E::SIZE..]);
+        let (mut low, mut high) = (1, count);
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(&entry(middle)) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        Ok(Point {
+            index: begin + low,
+            last: Some(entry(low - 1)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::index::offset::OffsetEntry;
+    use crate::log::index::time::TimeEntry;
+    use crate::log::index::transaction::AbortedTransaction;
+
+    /// Every lookup in a file of `count` entries, of which the last `pending` are in memory, finds what a search in memory
+    /// does; it does so again when the file is known.
+    fn check<E: Entry + PartialEq + std::fmt::Debug>(
+        count: usize,
+        pending: usize,
+        make: impl Fn(i64) -> E,
+        key: impl Fn(&E) -> i64,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        let entries: Vec<E> = (0..count as i64).map(|n| make(3 * n)).collect();
+        for (n, entry) in entries.iter().enumerate() {
+            index.pending.push(*entry);
+            if n + pending + 1 == count {
+                index.write_pending().unwrap();
+            }
+        }
+        let wanted = (-1..3 * count as i64 + 2).step_by(7);
+        for wanted in wanted.clone().chain(wanted) {
+            let before = |entry: &E| key(entry) < wanted;
+            let point = entries.partition_point(before);
+            let last = point.checked_sub(1).map(|at| entries[at]);
+            let next = entries.get(point).copied();
+            assert_eq!(index.last_where(before, Reach::Disk).unwrap(), last);
+            assert_eq!(index.first_where_not(before, Reach::Disk).unwrap(), next);
+            let mut some = Vec::new();
+            let enough = index.each_where_not(before, Reach::Disk, |entry| {
+                some.push(entry);
+                some.len() == 3
+            });
+            let end = entries.len().min(point + 3);
+            assert_eq!(some, entries[point..end]);
+            assert_eq!(enough.unwrap(), some.len() == 3);
+        }
+        assert_eq!(index.all().unwrap(), entries);
+        assert_eq!(index.last().unwrap(), entries.last().copied());
+    }
+
+    #[test]
+    fn lookups_find_what_a_search_in_memory_finds() {
+        for (count, pending) in [
+            (0, 0),
+            (1, 0),
+            (1, 1),
+            (511, 0),
+            (512, 0),
+            (513, 1),
+            (1_600, 70),
+        ] {
+            let offset = |n| OffsetEntry {
+                relative_offset: n as u32,
+                position: 5,
+            };
+            check(count, pending, offset, |entry| {
+                i64::from(entry.relative_offset)
+            });
+            let time = |timestamp| TimeEntry {
+                timestamp,
+                relative_offset: 1,
+            };
+            check(count, pending, time, |entry| entry.timestamp);
+            let aborted = |last_offset| AbortedTransaction {
+                producer_id: 1,
+                first_offset: 2,
+                last_offset,
+                last_stable_offset: 3,
+            };
+            check(count, pending, aborted, |entry| entry.last_offset);
+        }
+    }
+
+    #[test]
+    fn an_index_that_was_looked_into_may_grow_and_be_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        let entry = |n| OffsetEntry {
+            relative_offset: n,
+            position: n,
+        };
+        let last = |index: &SparseFile<OffsetEntry>| {
+            let last = index.last_where(|entry| entry.relative_offset < 5_000, Reach::Disk);
+            last.unwrap().map(|entry| entry.relative_offset)
+        };
+        for n in 0..4_000 {
+            index.push(entry(n)).unwrap();
+        }
+        index.write_pending().unwrap();
+        assert_eq!(last(&index), Some(3_999));
+        for n in 4_000..6_000 {
+            index.push(entry(n)).unwrap();
+        }
+        index.write_pending().unwrap();
+        assert_eq!(last(&index), Some(4_999));
+        index
+            .truncate_where(|entry| entry.relative_offset < 700)
+            .unwrap();
+        assert_eq!(last(&index), Some(699));
+        index.reset(vec![entry(1), entry(6_000)]).unwrap();
+        assert_eq!(last(&index), Some(1));
+    }
+
+    #[test]
+    fn a_file_that_somebody_shortened_is_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        for n in 0..5_000 {
+            let entry = OffsetEntry {
+                relative_offset: n,
+                position: n,
+            };
+            index.push(entry).unwrap();
+        }
+        index.write_pending().unwrap();
+        let look = |index: &SparseFile<OffsetEntry>| {
+            index.last_where(|entry| entry.relative_offset < 4_000, Reach::Disk)
+        };
+        assert!(look(&index).unwrap().is_some());
+        disk::create(index.path()).unwrap();
+        assert!(look(&index).is_err());
     }
 }

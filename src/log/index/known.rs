@@ -1,0 +1,233 @@
+//! Index files in which an entry was looked up lately. Each keeps its descriptor and the first entries of its pages, so that
+//! the next lookup in the same file reads one page.
+//!
+//! The set is shared by the process and bounded in files and in bytes; the file that was not asked for the longest makes
+//! room. An index that nobody looks into costs nothing here: it has no more than a number in its own padding.
+//!
+//! Index files are read, not mapped into memory. A map would wait for the disk on the serving thread where a page is cold,
+//! and kill the process where somebody shortens the file; a read says `WouldBlock` and "end of file".
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::base::descriptors::{Held, INDEX_FILES};
+
+/// Bytes that the first entries of all known files may take. An index of Kafka's largest default size, 10 MiB, takes 40 KiB.
+const BYTES_MAX: usize = 8 << 20;
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+/// One file that is known: what [`Name::file`] gives.
+#[derive(Debug)]
+pub struct KnownFile<E> {
+    pub file: Arc<File>,
+    /// The first entry of each page of the file, where a lookup has met it.
+    firsts: Box<[OnceLock<E>]>,
+    /// How many entries the file had when it became known.
+    entries: usize,
+    /// `None` for a file that is used once, because no more descriptors may be kept.
+    _held: Option<Held>,
+}
+
+impl<E: Copy> KnownFile<E> {
+    /// A file of `entries` in `pages`, of which nothing has been read.
+    fn new(file: File, entries: usize, pages: usize, held: Option<Held>) -> Self {
+        Self {
+            file: Arc::new(file),
+            firsts: (0..pages).map(|_| OnceLock::new()).collect(),
+            entries,
+            _held: held,
+        }
+    }
+
+    /// The first entry of a page, read with `read` if no lookup has met it yet.
+    pub fn first<F>(&self, page: usize, read: impl FnOnce() -> Result<E, F>) -> Result<E, F> {
+        let Some(known) = self.firsts.get(page) else {
+            return read();
+        };
+        match known.get() {
+            Some(entry) => Ok(*entry),
+            None => {
+                let entry = read()?;
+                // Whoever was faster has read the same.
+                let _ = known.set(entry);
+                Ok(entry)
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.firsts)
+    }
+}
+
+/// The number under which an index file is known; 0 until it is. The owner of the file holds it, and must call
+/// [`Self::forget`] when what the file held before changes or goes.
+#[derive(Debug, Default)]
+pub struct Name(AtomicU32);
+
+impl Name {
+    /// The file under this name, opened with `open` unless it is known with as many entries.
+    pub fn file<E: Copy + Send + Sync + 'static>(
+        &self,
+        entries: usize,
+        pages: usize,
+        open: impl FnOnce() -> io::Result<File>,
+    ) -> io::Result<Arc<KnownFile<E>>> {
+        let name = self.0.load(Ordering::Relaxed);
+        if name != 0
+            && let Some(known) = KNOWN.lock().get(name)
+            && let Ok(known) = known.downcast::<KnownFile<E>>()
+            && known.entries == entries
+        {
+            return Ok(known);
+        }
+        // The file grew, or nobody knew it. Its predecessor goes first, so that its descriptor is free again.
+        self.forget();
+        let file = open()?;
+        let mut all = KNOWN.lock();
+        let Some(held) = all.room() else {
+            return Ok(Arc::new(KnownFile::new(file, entries, pages, None)));
+        };
+        let known = Arc::new(KnownFile::new(file, entries, pages, Some(held)));
+        let name = all.insert(Arc::clone(&known) as _, known.bytes());
+        drop(all);
+        // Of two lookups at once one name is lost, and its file the first to make room.
+        self.0.store(name, Ordering::Relaxed);
+        Ok(known)
+    }
+
+    /// The next lookup opens the file again.
+    pub fn forget(&self) {
+        let name = self.0.swap(0, Ordering::Relaxed);
+        if name != 0 {
+            KNOWN.lock().remove(name);
+        }
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// A file of entries of any kind.
+type AnyFile = Arc<dyn Any + Send + Sync>;
+
+#[derive(Default)]
+struct Known {
+    files: HashMap<u32, Place>,
+    bytes: usize,
+    last_name: u32,
+    /// Counts lookups: the clock by which files grow old.
+    lookups: u64,
+}
+
+struct Place {
+    file: AnyFile,
+    bytes: usize,
+    last_used: u64,
+}
+
+impl Known {
+    fn get(&mut self, name: u32) -> Option<AnyFile> {
+        self.lookups += 1;
+        let place = self.files.get_mut(&name)?;
+        place.last_used = self.lookups;
+        Some(Arc::clone(&place.file))
+    }
+
+    /// A descriptor for one more file. The oldest files make room, for as long as that helps.
+    fn room(&mut self) -> Option<Held> {
+        loop {
+            if self.bytes < BYTES_MAX
+                && let Some(held) = INDEX_FILES.take()
+            {
+                return Some(held);
+            }
+            let oldest = self.files.iter().min_by_key(|(_, place)| place.last_used);
+            let name = *oldest?.0;
+            self.remove(name);
+        }
+    }
+
+    fn insert(&mut self, file: AnyFile, bytes: usize) -> u32 {
+        self.lookups += 1;
+        loop {
+            self.last_name = self.last_name.wrapping_add(1);
+            if self.last_name != 0 && !self.files.contains_key(&self.last_name) {
+                break;
+            }
+        }
+        let place = Place {
+            file,
+            bytes,
+            last_used: self.lookups,
+        };
+        self.bytes += bytes;
+        self.files.insert(self.last_name, place);
+        self.last_name
+    }
+
+    fn remove(&mut self, name: u32) {
+        if let Some(place) = self.files.remove(&name) {
+            self.bytes -= place.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> io::Result<File> {
+        tempfile::tempfile()
+    }
+
+    fn never() -> io::Result<File> {
+        panic!("the file is known")
+    }
+
+    #[test]
+    fn a_file_is_opened_once_until_it_grows_or_is_forgotten() {
+        let name = Name::default();
+        let first = name.file::<u64>(10, 1, open).unwrap();
+        assert!(Arc::ptr_eq(&first, &name.file(10, 1, never).unwrap()));
+        let grown = name.file::<u64>(11, 1, open).unwrap();
+        assert!(!Arc::ptr_eq(&first, &grown));
+        name.forget();
+        assert!(!Arc::ptr_eq(&grown, &name.file(11, 1, open).unwrap()));
+    }
+
+    #[test]
+    fn the_first_entry_of_a_page_is_read_once() {
+        let name = Name::default();
+        let file = name.file::<u64>(1_000, 2, open).unwrap();
+        assert_eq!(file.first(1, || Ok::<_, ()>(7)), Ok(7));
+        assert_eq!(file.first(1, || Err(())), Ok(7));
+        assert_eq!(file.first(0, || Err(())), Err(()));
+    }
+
+    #[test]
+    fn the_oldest_file_makes_room() {
+        let mut known = Known::default();
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(known.insert(Arc::new(()), BYTES_MAX / 3));
+        }
+        assert!(known.get(held[0]).is_some());
+        // One byte below the limit there is room; above it the second, which nobody asked for, goes.
+        assert!(known.room().is_some());
+        known.bytes += 3;
+        assert!(known.room().is_some());
+        assert!(known.get(held[1]).is_none());
+        assert!(known.get(held[0]).is_some() && known.get(held[2]).is_some());
+    }
+}
