@@ -137,8 +137,7 @@ impl Compression {
             Self::None => Box::new(packed),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
             Self::Snappy => Box::new(SnappyReader::new(packed)?),
-            // The binding that compresses takes some cut frames for whole ones; this decoder does not.
-            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Lz4 => Box::new(Lz4Reader::new(packed)?),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed).map_err(refused)?),
         })
     }
@@ -146,6 +145,39 @@ impl Compression {
 
 fn refused(error: impl std::fmt::Display) -> BatchError {
     BatchError::Decompression(error.to_string())
+}
+
+/// Reads one LZ4 frame to its end mark.
+struct Lz4Reader<'a> {
+    /// `None` once the end mark was met.
+    decoder: Option<lz4::Decoder<&'a [u8]>>,
+}
+
+impl<'a> Lz4Reader<'a> {
+    fn new(packed: &'a [u8]) -> Result<Self, BatchError> {
+        let decoder = lz4::Decoder::new(packed).map_err(refused)?;
+        Ok(Self {
+            decoder: Some(decoder),
+        })
+    }
+}
+
+impl Read for Lz4Reader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(0);
+        };
+        let read = decoder.read(out)?;
+        if read == 0
+            && !out.is_empty()
+            && let Some(decoder) = self.decoder.take()
+        {
+            // The decoder gives nothing more also where the frame was cut, and tells the difference only when it ends.
+            let (_, whole) = decoder.finish();
+            whole.map_err(|_| io::Error::other("an LZ4 frame is cut"))?;
+        }
+        Ok(read)
+    }
 }
 
 /// Reads xerial's stream of blocks, or a single raw block.
@@ -295,16 +327,33 @@ mod tests {
     }
 
     #[test]
-    fn cut_input_is_an_error() {
-        let plain = vec![7_u8; 10_000];
+    fn input_cut_anywhere_is_an_error() {
+        let mut plain = vec![7_u8; 10_000];
+        plain.extend((0..70_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8));
         for codec in &ALL[1..] {
             let packed = codec.compress(&plain, Levels::default()).unwrap();
-            let cut = &packed[..packed.len() / 2];
-            assert!(
-                codec.decompress(cut, plain.len()).is_err(),
-                "{}",
-                codec.name()
-            );
+            let steps = (0..packed.len()).step_by(97);
+            for len in (1..packed.len().min(40))
+                .chain(steps)
+                .chain([packed.len() - 1])
+            {
+                let whole = codec.decompress(&packed[..len], plain.len());
+                // A stream of snappy blocks has no end mark: without the later ones it is whole.
+                assert!(
+                    whole.is_err() || (*codec == Compression::Snappy && whole != Ok(plain.clone())),
+                    "{} cut at {len}",
+                    codec.name()
+                );
+            }
         }
+    }
+
+    #[test]
+    fn bytes_behind_an_lz4_frame_are_not_looked_at() {
+        let mut packed = Compression::Lz4
+            .compress(b"hello", Levels::default())
+            .unwrap();
+        packed.extend_from_slice(b"more");
+        assert_eq!(Compression::Lz4.decompress(&packed, 100).unwrap(), b"hello");
     }
 }
