@@ -148,13 +148,13 @@ fn refused(error: impl std::fmt::Display) -> BatchError {
 }
 
 /// Reads one LZ4 frame to its end mark.
-struct Lz4Reader<'a> {
+struct Lz4Reader<R> {
     /// `None` once the end mark was met.
-    decoder: Option<lz4::Decoder<&'a [u8]>>,
+    decoder: Option<lz4::Decoder<R>>,
 }
 
-impl<'a> Lz4Reader<'a> {
-    fn new(packed: &'a [u8]) -> Result<Self, BatchError> {
+impl<R: Read> Lz4Reader<R> {
+    fn new(packed: R) -> Result<Self, BatchError> {
         let decoder = lz4::Decoder::new(packed).map_err(refused)?;
         Ok(Self {
             decoder: Some(decoder),
@@ -162,7 +162,7 @@ impl<'a> Lz4Reader<'a> {
     }
 }
 
-impl Read for Lz4Reader<'_> {
+impl<R: Read> Read for Lz4Reader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let Some(decoder) = &mut self.decoder else {
             return Ok(0);
