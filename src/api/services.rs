@@ -9,6 +9,7 @@ use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::disk_pool::DiskPool;
 use crate::base::ids::BrokerId;
 use crate::base::time::Clock;
+use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::txn::handle::TxnHandle;
@@ -36,6 +37,8 @@ pub struct Services {
     pub disk: DiskPool,
     /// Where handshakes are computed.
     pub handshakes: DiskPool,
+    /// Where requests are computed that take long.
+    pub work: WorkPool,
     /// Certificates and keys of the listeners.
     pub tls: Arc<TlsListeners>,
     pub clock: Clock,

@@ -15,6 +15,7 @@ use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::time::Clock;
+use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
 use crate::console;
@@ -241,7 +242,8 @@ impl Broker {
             groups,
             txns,
             disk: DiskPool::new(config.settings.int("num.io.threads").max(1) as usize),
-            handshakes: DiskPool::new(handshakes_at_once()),
+            handshakes: DiskPool::new(half_the_processors()),
+            work: WorkPool::new(half_the_processors()),
             tls,
             clock,
             config: Arc::clone(&config),
@@ -311,8 +313,8 @@ impl Broker {
     }
 }
 
-/// Half of the processors: the other half is for those whose handshake is done.
-fn handshakes_at_once() -> usize {
+/// For handshakes, and for requests that take long: the other half is for everybody else.
+fn half_the_processors() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get() / 2)
 }
 

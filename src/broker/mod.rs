@@ -105,6 +105,9 @@ impl Broker {
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        // What is still computed must append nothing to a log that is closed.
+        let work = self.services.work.clone();
+        drop(tokio::task::spawn_blocking(move || work.stop()).await);
         for task in &self.coordinators {
             task.abort();
         }
