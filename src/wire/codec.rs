@@ -9,11 +9,21 @@ use bytestring::ByteString;
 
 use crate::base::file_range::FileRange;
 use crate::base::ids::Uuid;
+use crate::base::work_pool::checkpoint;
 
 /// Memory that decoding may take per byte of input. An empty compact string is one byte on the wire and 32 in memory.
 const MEMORY_PER_BYTE_MAX: usize = 32;
 /// Memory that decoding may always take, so that tiny frames are not refused for rounding.
 const MEMORY_MIN: usize = 4096;
+/// Elements and tagged fields of a request, over all of its arrays: 100,000 partitions with what belongs to each of them. An
+/// element of one byte costs some hundred times that in memory and time.
+pub const REQUEST_ELEMENTS_MAX: usize = 500_000;
+/// So many elements are read or written between two checkpoints.
+const ELEMENTS_PER_CHECKPOINT: usize = 1_024;
+/// Bytes of an answer that are in memory: a hundred thousand partitions take a tenth of it, and clients in C refuse more.
+pub const ANSWER_MEMORY_MAX: usize = 100 << 20;
+/// Bytes of an answer with the records that are sent from files: what its length can say.
+pub const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 /// Elements for which an array makes room before it has read any of them.
 const PREALLOCATED_ELEMENTS_MAX: usize = 64;
 /// Records shorter than this are copied behind their header; longer ones travel as a part of their own.
@@ -38,7 +48,7 @@ pub enum DecodeError {
     TaggedFieldSize(u32),
     #[error("tagged field {0} twice")]
     TaggedFieldTwice(u32),
-    #[error("more elements than its size makes plausible")]
+    #[error("more elements than its size makes plausible, or than a request may have")]
     TooManyElements,
     #[error("version {0} does not exist")]
     UnknownVersion(i16),
@@ -55,6 +65,8 @@ pub enum EncodeError {
     UnexpectedNull { version: i16 },
     #[error("{0} bytes or elements are too many for their length field")]
     TooLong(usize),
+    #[error("it has more than {0} bytes")]
+    TooLarge(usize),
     #[error("version {0} does not exist")]
     UnknownVersion(i16),
 }
@@ -95,6 +107,7 @@ pub trait Field: Sized {
 pub struct Reader {
     rest: Bytes,
     memory_left: usize,
+    elements_left: usize,
 }
 
 impl Reader {
@@ -106,7 +119,21 @@ impl Reader {
         Self {
             rest: frame,
             memory_left,
+            elements_left: usize::MAX,
         }
+    }
+
+    /// One that reads no more than so many elements.
+    pub fn with_elements(frame: Bytes, elements_left: usize) -> Self {
+        Self {
+            elements_left,
+            ..Self::new(frame)
+        }
+    }
+
+    /// Whether it would read another one; not, after `TooManyElements` for this reason.
+    pub fn has_elements_left(&self) -> bool {
+        self.elements_left > 0
     }
 
     pub fn remaining(&self) -> usize {
@@ -195,11 +222,14 @@ impl Reader {
         }
     }
 
+    /// Counts an element that takes so much memory.
     fn charge(&mut self, memory: usize) -> Result<(), DecodeError> {
-        self.memory_left = self
-            .memory_left
-            .checked_sub(memory)
-            .ok_or(DecodeError::TooManyElements)?;
+        let left = |left: usize, taken| left.checked_sub(taken).ok_or(DecodeError::TooManyElements);
+        self.memory_left = left(self.memory_left, memory)?;
+        self.elements_left = left(self.elements_left, 1)?;
+        if self.elements_left % ELEMENTS_PER_CHECKPOINT == 0 {
+            checkpoint();
+        }
         Ok(())
     }
 
@@ -210,16 +240,19 @@ impl Reader {
     ) -> Result<(), DecodeError> {
         let count = self.unsigned_varint()?;
         for _ in 0..count {
+            self.charge(0)?;
             let tag = self.unsigned_varint()?;
             let size = self.unsigned_varint()? as usize;
             let mut payload = Self {
                 rest: self.take(size)?,
-                memory_left: self.memory_left,
+                ..*self
             };
-            if field(tag, &mut payload)? && payload.remaining() > 0 {
+            let known = field(tag, &mut payload);
+            self.memory_left = payload.memory_left;
+            self.elements_left = payload.elements_left;
+            if known? && payload.remaining() > 0 {
                 return Err(DecodeError::TaggedFieldSize(tag));
             }
-            self.memory_left = payload.memory_left;
         }
         Ok(())
     }
@@ -246,11 +279,30 @@ impl Part {
 }
 
 /// Collects an encoded message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Writer {
     parts: Vec<Part>,
+    /// Bytes of the parts, and those of them that are in memory.
+    parts_len: usize,
+    parts_memory: usize,
     tail: BytesMut,
     leaves_out_newer_fields: bool,
+    memory_max: usize,
+    elements: usize,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self {
+            parts: Vec::new(),
+            parts_len: 0,
+            parts_memory: 0,
+            tail: BytesMut::new(),
+            leaves_out_newer_fields: false,
+            memory_max: usize::MAX,
+            elements: 0,
+        }
+    }
 }
 
 impl Writer {
@@ -261,11 +313,21 @@ impl Writer {
         }
     }
 
-    /// For an answer: fields that the client's version does not have are left out, whatever they say.
+    /// For an answer: fields that the client's version does not have are left out, whatever they say, and it must not become
+    /// larger than answers may be.
     pub fn for_answer(capacity: usize) -> Self {
         Self {
             leaves_out_newer_fields: true,
+            memory_max: ANSWER_MEMORY_MAX,
             ..Self::with_capacity(capacity)
+        }
+    }
+
+    /// For a tagged field of what this one writes.
+    pub fn for_tagged_field(&self) -> Self {
+        Self {
+            memory_max: self.memory_max,
+            ..Self::default()
         }
     }
 
@@ -275,7 +337,27 @@ impl Writer {
 
     /// Bytes written so far, record data included.
     pub fn len(&self) -> usize {
-        self.parts.iter().map(Part::len).sum::<usize>() + self.tail.len()
+        self.parts_len + self.tail.len()
+    }
+
+    /// Counts an element that was written; a writer whose message is too large already ends here.
+    fn count_element(&mut self) -> Result<(), EncodeError> {
+        self.elements += 1;
+        if self.elements % ELEMENTS_PER_CHECKPOINT == 0 {
+            checkpoint();
+        }
+        self.check_size()
+    }
+
+    /// Errors: `TooLarge` for an answer that is larger than answers may be.
+    pub fn check_size(&self) -> Result<(), EncodeError> {
+        if self.parts_memory + self.tail.len() > self.memory_max {
+            return Err(EncodeError::TooLarge(self.memory_max));
+        }
+        if self.len() > ANSWER_BYTES_MAX {
+            return Err(EncodeError::TooLarge(ANSWER_BYTES_MAX));
+        }
+        Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -335,10 +417,15 @@ impl Writer {
     /// Puts `part` behind what was written, without copying it.
     fn splice(&mut self, part: Part) {
         let before = self.tail.split().freeze();
-        if !before.is_empty() {
-            self.parts.push(Part::Bytes(before));
+        for part in [Part::Bytes(before), part] {
+            self.parts_len += part.len();
+            if let Part::Bytes(bytes) = &part {
+                self.parts_memory += bytes.len();
+            }
+            if !part.is_empty() {
+                self.parts.push(part);
+            }
         }
-        self.parts.push(part);
     }
 
     fn length(
@@ -591,6 +678,7 @@ impl<T: Field> Lengthed for Vec<T> {
         writer.length(this.map(Self::len), layout, true)?;
         for element in this.into_iter().flatten() {
             element.encode(writer, layout.nullable(false))?;
+            writer.count_element()?;
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ macro_rules! message {
                 if layout.flexible {
                     let mut tagged = Vec::new();
                     $(message!(
-                        @encode_tagged [$($tag)?] self.$field, $ty, [$($default)?], tagged, layout, [$($in)*],
+                        @encode_tagged [$($tag)?] self.$field, $ty, [$($default)?], tagged, writer, layout, [$($in)*],
                         [$($($null)*)?]
                     );)*
                     writer.tagged_section(tagged);
@@ -247,11 +247,11 @@ macro_rules! message {
     (@encode_tagged [] $($rest:tt)*) => {};
     (
         @encode_tagged [$tag:literal] $this:ident.$field:ident, $ty:ty, [$($default:expr)?], $tagged:ident,
-        $layout:ident, [$($in:tt)*], [$($null:tt)*]
+        $writer:ident, $layout:ident, [$($in:tt)*], [$($null:tt)*]
     ) => {
         let version = $layout.version;
         if ($($in)*).contains(&version) && $this.$field != message!(@default $ty, $($default)?) {
-            let mut payload = $crate::wire::codec::Writer::default();
+            let mut payload = $writer.for_tagged_field();
             let layout = $layout.nullable(message!(@null version, [$($null)*]));
             $crate::wire::codec::Field::encode(&$this.$field, &mut payload, layout)?;
             $tagged.push(($tag, payload.into_bytes()));
