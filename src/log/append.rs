@@ -1,20 +1,21 @@
 //! pure: is this batch fit to be appended, and what must change in it? Kafka's `LogValidator`.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{self, Read, Write as _};
 
 use bytes::{Bytes, BytesMut};
 
-use super::error::{AppendError, RecordError};
+use super::error::{AppendError, RecordError, RecordFault};
 use super::producer_state::{Admission, Marker, MarkerRules};
 use super::settings::LogSettings;
 use crate::base::time::Timestamp;
+use crate::base::work_pool::spend;
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
-use crate::wire::batch::compression::Compression;
+use crate::wire::batch::compression::{Compression, Packer};
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, MAGIC_END, MAGIC_V2};
 use crate::wire::batch::legacy;
-use crate::wire::batch::record::{self, read_raw};
+use crate::wire::batch::record::read_raw;
 use crate::wire::batch::record_stream::{RecordStream, StreamFault, Window};
 use crate::wire::error_code::ErrorCode;
 
@@ -22,8 +23,14 @@ use crate::wire::error_code::ErrorCode;
 pub const DECOMPRESSED_MAX: usize = 512 << 20;
 /// What an old producer's messages may grow to as a batch: it has no more than a request's worth of plain bytes to say.
 const CONVERTED_MAX: usize = 100 << 20;
-/// Records of one batch that the answer names as refused. A batch has millions where each is a few bytes.
+/// Records of one batch that are kept as refused. A batch has millions where each is a few bytes.
 const FAULTS_MAX: usize = 10_000;
+/// What is spent for each record, beside its bytes.
+const RECORD_COST: usize = 16;
+/// What is spent for each plain byte that is compressed anew: codecs take some ten times as long for that as the other way.
+const PACKING_COST: usize = 8;
+/// Records between two looks at what they cost together.
+const RECORDS_AT_ONCE: i32 = 1_024;
 
 /// Who wrote the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,20 +85,19 @@ pub fn validate_client(
             header.base_offset
         )));
     }
-    check_size(records, settings)?;
+    check_len(records.len(), settings)?;
     header.verify(records).map_err(corrupt)?;
     validate_records(header, records, settings, now)
 }
 
-fn check_size(batch: &[u8], settings: &LogSettings) -> Result<(), AppendError> {
-    if batch.len() <= settings.max_message_bytes as usize {
+fn check_len(len: usize, settings: &LogSettings) -> Result<(), AppendError> {
+    if len <= settings.max_message_bytes as usize {
         return Ok(());
     }
     Err(AppendError::refused(
         ErrorCode::MessageTooLarge,
         format!(
-            "a batch of {} bytes is larger than the {} allowed",
-            batch.len(),
+            "a batch of {len} bytes is larger than the {} allowed",
             settings.max_message_bytes
         ),
     ))
@@ -110,41 +116,115 @@ pub fn validate_old_client(
     {
         return validate_client(records, settings, now);
     }
-    let mut plain = BatchBuilder::default();
+    // Which codec it becomes is said by the last of them.
+    spend(records.len())?;
     let mut codec = Compression::None;
-    let mut claims_append_time = false;
     let mut rest = &records[..];
     while !rest.is_empty() {
         let message = legacy::read_message(&mut rest).map_err(corrupt)?;
         if message.compression != Compression::None {
             codec = message.compression;
         }
-        message
-            .each_record(CONVERTED_MAX, |record| {
-                if plain.size() > CONVERTED_MAX {
-                    return Err(BatchError::DecompressedTooLarge(CONVERTED_MAX));
-                }
-                claims_append_time |= record.log_append_time;
-                plain.push(record.timestamp, record.key, record.value);
-                Ok(())
-            })
-            .map_err(corrupt)?;
     }
-    if claims_append_time && !settings.log_append_time {
-        return Err(AppendError::refused(
-            ErrorCode::InvalidTimestamp,
-            "a client may not say that the broker set its timestamps",
-        ));
+    let target = settings.compression.unwrap_or(codec);
+    target.with_room_to_compress(settings.compression_levels, || {
+        let mut conversion = Conversion::new(target, settings, now)?;
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let message = legacy::read_message(&mut rest).map_err(corrupt)?;
+            message.each_in_turn(CONVERTED_MAX, |record| conversion.push(&record))?;
+        }
+        conversion.end()
+    })
+}
+
+/// An old producer's messages on their way into a batch, compressed as they come.
+struct Conversion<'a> {
+    batch: BatchBuilder,
+    packer: Packer,
+    target: Compression,
+    settings: &'a LogSettings,
+    check: Check<'a>,
+    plain_len: usize,
+    claims_append_time: bool,
+}
+
+impl<'a> Conversion<'a> {
+    fn new(
+        target: Compression,
+        settings: &'a LogSettings,
+        now: Timestamp,
+    ) -> Result<Self, AppendError> {
+        let packer = Packer::new(target, settings.compression_levels);
+        Ok(Self {
+            batch: BatchBuilder::default(),
+            packer: packer.map_err(codec_failed)?,
+            target,
+            settings,
+            check: Check::new(settings, now),
+            plain_len: 0,
+            claims_append_time: false,
+        })
     }
-    let plain = plain.build();
-    let header = BatchHeader::parse(&plain).map_err(corrupt)?;
-    let settings = LogSettings {
-        compression: Some(settings.compression.unwrap_or(codec)),
-        ..settings.clone()
-    };
-    let valid = validate_records(header, &plain, &settings, now)?;
-    check_size(&valid.bytes, &settings)?;
-    Ok(valid)
+
+    fn push(&mut self, record: &legacy::Message<'_>) -> Result<(), AppendError> {
+        let index = self.batch.count();
+        self.check
+            .record(index, index, record.timestamp, record.key.is_some())?;
+        self.claims_append_time |= record.log_append_time;
+        self.batch.push(record.timestamp, record.key, record.value);
+        let len = self.batch.size() - HEADER_SIZE;
+        self.plain_len += len;
+        if self.plain_len > CONVERTED_MAX {
+            return Err(corrupt(BatchError::DecompressedTooLarge(CONVERTED_MAX)));
+        }
+        spend(packing_cost(self.target, len))?;
+        self.batch.spill(&mut self.packer).map_err(codec_failed)?;
+        check_len(HEADER_SIZE + self.packer.len(), self.settings)
+    }
+
+    fn end(self) -> Result<Valid, AppendError> {
+        if self.claims_append_time && !self.settings.log_append_time {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidTimestamp,
+                "a client may not say that the broker set its timestamps",
+            ));
+        }
+        if self.batch.is_empty() {
+            return Err(invalid("a message set without messages"));
+        }
+        let now = self.check.now;
+        self.check.end()?;
+        let body = self.packer.finish().map_err(codec_failed)?;
+        let bytes = BytesMut::from(&self.batch.build_around(self.target, &body)[..]);
+        packed(bytes, self.settings, now)
+    }
+}
+
+/// The batch that the broker compressed; what was small enough on its way may not be any more.
+fn packed(
+    mut bytes: BytesMut,
+    settings: &LogSettings,
+    now: Timestamp,
+) -> Result<Valid, AppendError> {
+    check_len(bytes.len(), settings)?;
+    if settings.log_append_time {
+        header::stamp_append_time(&mut bytes, now);
+    }
+    let bytes = bytes.freeze();
+    Ok(Valid {
+        header: BatchHeader::parse(&bytes).map_err(corrupt)?,
+        bytes,
+        log_append_time: settings.log_append_time.then_some(now),
+        marker: None,
+    })
+}
+
+fn packing_cost(target: Compression, len: usize) -> usize {
+    match target {
+        Compression::None => len,
+        _ => len * PACKING_COST,
+    }
 }
 
 fn validate_records(
@@ -179,17 +259,16 @@ fn validate_records(
     let body = records.get(HEADER_SIZE..).unwrap_or_default();
     let target = settings.compression.unwrap_or(codec);
     if target != codec {
-        let plain = codec.decompress(body, DECOMPRESSED_MAX).map_err(corrupt)?;
-        walk_plain(&header, &plain, settings, now)?;
-        let valid = recompress(&header, &plain, target, settings, now);
-        // What was small enough on its way may not be any more.
-        check_size(&valid.bytes, settings)?;
-        return Ok(valid);
+        return target.with_room_to_compress(settings.compression_levels, || {
+            repack(&header, codec, records, target, settings, now)
+        });
     }
     let newest = if codec == Compression::None {
         walk_plain(&header, body, settings, now)?
     } else {
-        walk_packed(&header, codec, body, settings, now)?
+        codec.unpack(body, DECOMPRESSED_MAX, |plain| {
+            walk(&header, plain, settings, now)
+        })?
     };
     if settings.log_append_time {
         let mut bytes = BytesMut::from(&records[..]);
@@ -238,13 +317,13 @@ fn walk_plain(
     now: Timestamp,
 ) -> Result<Timestamp, AppendError> {
     let mut rest = body;
-    let mut check = Check::new(header, settings, now);
+    let mut check = Check::new(settings, now);
     for index in 0..header.record_count {
         let raw = read_raw(&mut rest).map_err(|what| invalid(format!("record {index}: {what}")))?;
         check.record(
             index,
             raw.offset_delta,
-            raw.timestamp_delta,
+            header.base_timestamp.saturating_add(raw.timestamp_delta),
             raw.key.is_some(),
         )?;
     }
@@ -257,34 +336,32 @@ fn walk_plain(
     check.end()
 }
 
-/// The same for a compressed one, of which only a window is in memory at any time.
-fn walk_packed(
+/// The same for one that comes through a codec, of which only a window is in memory at any time.
+fn walk(
     header: &BatchHeader,
-    codec: Compression,
-    body: &[u8],
+    plain: impl Read,
     settings: &LogSettings,
     now: Timestamp,
 ) -> Result<Timestamp, AppendError> {
-    let plain = codec.reader(body).map_err(corrupt)?;
-    let mut check = Check::new(header, settings, now);
+    let mut check = Check::new(settings, now);
     WINDOW.with_borrow_mut(|window| {
-        let mut stream = RecordStream::new(plain.take(DECOMPRESSED_MAX as u64), window);
+        let mut stream = RecordStream::new(plain, window);
         for index in 0..header.record_count {
             let record = stream.outline().map_err(|fault| match fault {
                 StreamFault::Record(what) => invalid(format!("record {index}: {what}")),
-                StreamFault::Codec(error) => corrupt(BatchError::Decompression(error.to_string())),
+                StreamFault::Codec(error) => codec_failed(error),
             })?;
             check.record(
                 index,
                 record.offset_delta,
-                record.timestamp_delta,
+                header.base_timestamp.saturating_add(record.timestamp_delta),
                 record.has_key,
             )?;
         }
         match stream.is_at_end() {
             Ok(true) => check.end(),
             Ok(false) => Err(invalid("bytes after the last record")),
-            Err(error) => Err(corrupt(BatchError::Decompression(error.to_string()))),
+            Err(error) => Err(codec_failed(error)),
         }
     })
 }
@@ -296,7 +373,6 @@ thread_local! {
 
 /// What Kafka demands of each record of a batch, and what it learns from them.
 struct Check<'a> {
-    header: &'a BatchHeader,
     settings: &'a LogSettings,
     now: Timestamp,
     newest: Timestamp,
@@ -305,9 +381,8 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(header: &'a BatchHeader, settings: &'a LogSettings, now: Timestamp) -> Self {
+    fn new(settings: &'a LogSettings, now: Timestamp) -> Self {
         Self {
-            header,
             settings,
             now,
             newest: -1,
@@ -320,43 +395,35 @@ impl<'a> Check<'a> {
         &mut self,
         index: i32,
         offset_delta: i32,
-        timestamp_delta: i64,
+        timestamp: Timestamp,
         has_key: bool,
     ) -> Result<(), AppendError> {
+        if index % RECORDS_AT_ONCE == 0 {
+            spend(RECORDS_AT_ONCE as usize * RECORD_COST)?;
+        }
         if offset_delta != index {
             return Err(invalid(format!(
                 "record {index} has an offset delta of {offset_delta}"
             )));
         }
         if self.settings.cleanup_compact && !has_key {
-            self.fault(index, || {
-                "a compacted topic cannot accept a message without a key".to_owned()
-            });
+            self.fault(index, RecordFault::NoKey);
         }
-        let (timestamp, now) = (
-            self.header.base_timestamp.saturating_add(timestamp_delta),
-            self.now,
-        );
+        let now = self.now;
         self.newest = self.newest.max(timestamp);
         if !self.settings.log_append_time
             && timestamp != -1
             && !self.settings.accepts_timestamp(timestamp, now)
         {
             self.fault_code = ErrorCode::InvalidTimestamp;
-            self.fault(index, || {
-                format!("timestamp {timestamp} is out of the range that the topic accepts at {now}")
-            });
+            self.fault(index, RecordFault::Time { timestamp, now });
         }
         Ok(())
     }
 
-    fn fault(&mut self, batch_index: i32, message: impl FnOnce() -> String) {
+    fn fault(&mut self, batch_index: i32, fault: RecordFault) {
         if self.faults.len() < FAULTS_MAX {
-            let message = message();
-            self.faults.push(RecordError {
-                batch_index,
-                message,
-            });
+            self.faults.push(RecordError { batch_index, fault });
         }
     }
 
@@ -373,39 +440,54 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Writes the same records with the codec that the topic asks for.
-fn recompress(
+/// The same records, with all that they say, in the codec that the topic asks for: they are compressed while they are looked
+/// at, through the same window.
+fn repack(
     header: &BatchHeader,
-    body: &[u8],
+    codec: Compression,
+    records: &[u8],
     target: Compression,
     settings: &LogSettings,
     now: Timestamp,
-) -> Valid {
-    let mut builder = BatchBuilder::new(target)
-        .levels(settings.compression_levels)
-        .producer(
-            header.producer_id,
-            header.producer_epoch,
-            header.base_sequence,
-        );
-    if header.is_transactional() {
-        builder = builder.transactional();
-    }
-    for record in record::records(header, body).flatten() {
-        builder.copy(header, &record);
-    }
-    let mut bytes = BytesMut::from(&builder.build()[..]);
-    if settings.log_append_time {
-        header::stamp_append_time(&mut bytes, now);
-    }
-    let bytes = bytes.freeze();
-    // We have just built it.
-    let header = BatchHeader::parse(&bytes).unwrap_or(*header);
-    Valid {
-        header,
-        bytes,
-        log_append_time: settings.log_append_time.then_some(now),
-        marker: None,
+) -> Result<Valid, AppendError> {
+    let (head, body) = records.split_first_chunk().ok_or_else(no_batch)?;
+    let packer = Packer::new(target, settings.compression_levels);
+    let mut packer = packer.map_err(codec_failed)?;
+    let newest = codec.unpack(body, DECOMPRESSED_MAX, |plain| {
+        let repacked = Repacked {
+            plain,
+            packer: &mut packer,
+            target,
+            settings,
+        };
+        walk(header, repacked, settings, now)
+    })?;
+    let newest = if header.is_log_append_time() {
+        header.max_timestamp
+    } else {
+        newest
+    };
+    let body = packer.finish().map_err(codec_failed)?;
+    packed(header::repacked(head, target, newest, &body), settings, now)
+}
+
+/// Compresses what is read through it.
+struct Repacked<'a, R> {
+    plain: R,
+    packer: &'a mut Packer,
+    target: Compression,
+    settings: &'a LogSettings,
+}
+
+impl<R: Read> Read for Repacked<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = self.plain.read(out)?;
+        let through = |error: AppendError| io::Error::other(error);
+        spend(packing_cost(self.target, len)).map_err(|exhausted| through(exhausted.into()))?;
+        self.packer.write_all(out.get(..len).unwrap_or_default())?;
+        // What is too large already need not be finished.
+        check_len(HEADER_SIZE + self.packer.len(), self.settings).map_err(through)?;
+        Ok(len)
     }
 }
 
@@ -472,12 +554,31 @@ fn invalid(message: impl Into<String>) -> AppendError {
 }
 
 fn corrupt(error: BatchError) -> AppendError {
-    AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
+    let code = match error {
+        BatchError::Exhausted(exhausted) => return exhausted.into(),
+        BatchError::DecompressedTooLarge(_) => ErrorCode::MessageTooLarge,
+        _ => ErrorCode::CorruptMessage,
+    };
+    AppendError::refused(code, error.to_string())
+}
+
+impl From<BatchError> for AppendError {
+    fn from(error: BatchError) -> Self {
+        corrupt(error)
+    }
+}
+
+/// What came through a codec: an error of its own, or of what reads behind it.
+fn codec_failed(error: io::Error) -> AppendError {
+    error
+        .downcast()
+        .unwrap_or_else(|error| corrupt(error.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::batch::record;
 
     fn batch(edit: impl FnOnce(&mut BytesMut)) -> Bytes {
         let mut builder = BatchBuilder::default();
@@ -495,7 +596,7 @@ mod tests {
                 let indexes: Vec<_> = records.iter().map(|record| record.batch_index).collect();
                 format!("{code} {indexes:?}")
             }
-            Err(AppendError::Storage(error)) => error.to_string(),
+            Err(error) => error.to_string(),
         };
         assert_eq!(outcome, expected);
     }

@@ -5,13 +5,27 @@ use std::path::PathBuf;
 
 use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
+use crate::base::time::Timestamp;
+use crate::base::work_pool::Exhausted;
 use crate::wire::error_code::ErrorCode;
 
 /// A record of a refused batch, by its index in the batch (KIP-467).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordError {
     pub batch_index: i32,
-    pub message: String,
+    pub fault: RecordFault,
+}
+
+/// What is wrong with a record. A batch may have a million such, so the sentence is made where it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    #[error("a compacted topic cannot accept a message without a key")]
+    NoKey,
+    #[error("timestamp {timestamp} is out of the range that the topic accepts at {now}")]
+    Time {
+        timestamp: Timestamp,
+        now: Timestamp,
+    },
 }
 
 /// Why nothing was appended.
@@ -25,6 +39,9 @@ pub enum AppendError {
     },
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Nothing is known to be wrong: looking at the records takes more than whoever appends may take.
+    #[error("records are {0}")]
+    Exhausted(#[from] Exhausted),
 }
 
 impl AppendError {
@@ -40,6 +57,7 @@ impl AppendError {
         match self {
             Self::Refused { code, .. } => *code,
             Self::Storage(_) => ErrorCode::KafkaStorageError,
+            Self::Exhausted(_) => ErrorCode::MessageTooLarge,
         }
     }
 }

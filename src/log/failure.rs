@@ -124,7 +124,7 @@ impl Failure for AppendError {
     fn of_disk(&self) -> Option<&StorageError> {
         match self {
             Self::Storage(error) => error.of_disk(),
-            Self::Refused { .. } => None,
+            Self::Refused { .. } | Self::Exhausted(_) => None,
         }
     }
 }

@@ -443,7 +443,7 @@ impl Story {
 fn of_disk(error: AppendError) -> StorageError {
     match error {
         AppendError::Storage(error) => error,
-        refused @ AppendError::Refused { .. } => panic!("{refused}"),
+        refused => panic!("{refused}"),
     }
 }
 

@@ -246,7 +246,7 @@ impl SingleQuorum {
             .append_alone(&batch, self.epoch, Origin::Internal, now)
             .map_err(|error| match error {
                 AppendError::Storage(error) => error,
-                refused @ AppendError::Refused { .. } => malformed(&self.dir, refused.to_string()),
+                refused => malformed(&self.dir, refused.to_string()),
             })?;
         self.log.flush(now)
     }

@@ -1,8 +1,10 @@
 //! pure: builds batches of our own: coordinator and metadata records, markers, converted old messages.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 
-use super::compression::{Compression, Levels};
+use super::compression::{Compression, Levels, Packer};
 use super::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
 use super::legacy::Message;
 use super::record::Record;
@@ -209,12 +211,21 @@ impl BatchBuilder {
             Compression::None => None,
             codec => codec.compress(&self.records, self.levels).ok(),
         };
-        let codec = if packed.is_some() {
-            self.compression
-        } else {
-            Compression::None
-        };
-        let body = packed.as_ref().unwrap_or(&self.records);
+        match packed {
+            Some(packed) => self.build_around(self.compression, &packed),
+            None => self.build_around(Compression::None, &self.records),
+        }
+    }
+
+    /// Hands on the records that came since the last time, to be compressed while others come.
+    pub fn spill(&mut self, packer: &mut Packer) -> std::io::Result<()> {
+        packer.write_all(&self.records)?;
+        self.records.clear();
+        Ok(())
+    }
+
+    /// The batch of all records that were pushed, which `body` holds in this codec.
+    pub fn build_around(&self, codec: Compression, body: &[u8]) -> Bytes {
         let (producer_id, producer_epoch, base_sequence) = self.producer;
 
         let mut out = Vec::with_capacity(HEADER_SIZE + body.len());

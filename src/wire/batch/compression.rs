@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use super::BatchError;
+use crate::base::work_pool::{affords, alone, spend};
 
 /// How the records of a batch are compressed (attributes bits 0 to 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,6 +41,19 @@ const XERIAL_HEADER: &[u8] = &[
     0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
 ];
 const XERIAL_BLOCK_SIZE: usize = 32 * 1024;
+/// What is spent for each compressed byte before it is unpacked: plain text takes about four times as much. So hardly any
+/// batch is begun that the allowance does not cover.
+const PACKED_COST: usize = 4;
+/// What is spent for a further member of a gzip stream, which may be empty: new tables.
+const GZIP_MEMBER_COST: usize = 16 << 10;
+/// zstd looks back 8 MiB at most up to level 19.
+const USUAL_WINDOW_LOG: u32 = 23;
+/// At higher levels, and on purpose, it looks back up to 128 MiB, which it then holds.
+const LARGE_WINDOW: usize = 128 << 20;
+/// From this level on, zstd compresses with tables of some 100 MB.
+const LARGE_ZSTD_LEVEL: i32 = 10;
+/// Their size, as far as it can be chosen: a batch has no use for more.
+const ZSTD_TABLES_LOG: u32 = 23;
 /// No snappy block grows by more.
 const SNAPPY_RATIO_MAX: usize = 64;
 
@@ -78,40 +92,25 @@ impl Compression {
 
     /// Compresses `plain` in the framing that Kafka's clients expect.
     pub fn compress(self, plain: &[u8], levels: Levels) -> io::Result<Vec<u8>> {
-        match self {
-            Self::None => Ok(plain.to_vec()),
-            Self::Gzip => {
-                let level = match levels.gzip {
-                    1..=9 => flate2::Compression::new(levels.gzip as u32),
-                    _ => flate2::Compression::default(),
-                };
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-                encoder.write_all(plain)?;
-                encoder.finish()
-            }
-            Self::Snappy => {
-                let mut out = XERIAL_HEADER.to_vec();
-                let mut encoder = snap::raw::Encoder::new();
-                for block in plain.chunks(XERIAL_BLOCK_SIZE) {
-                    let block = encoder.compress_vec(block)?;
-                    out.extend_from_slice(&(block.len() as u32).to_be_bytes());
-                    out.extend_from_slice(&block);
-                }
-                Ok(out)
-            }
-            Self::Lz4 => {
-                let mut encoder = lz4::EncoderBuilder::new()
-                    .level(levels.lz4.clamp(1, 17) as u32)
-                    .block_size(lz4::BlockSize::Max64KB)
-                    .block_mode(lz4::BlockMode::Independent)
-                    .checksum(lz4::ContentChecksum::NoChecksum)
-                    .build(Vec::new())?;
-                encoder.write_all(plain)?;
-                let (out, result) = encoder.finish();
-                result.map(|()| out)
-            }
-            Self::Zstd => zstd::bulk::compress(plain, levels.zstd),
+        if self == Self::Zstd {
+            return zstd::bulk::compress(plain, levels.zstd);
         }
+        let mut packer = Packer::new(self, levels)?;
+        packer.write_all(plain)?;
+        packer.finish()
+    }
+
+    /// Runs `compress`, which makes a [`Packer`] of these: not beside another one, if that takes much memory.
+    pub fn with_room_to_compress<T, E: From<BatchError>>(
+        self,
+        levels: Levels,
+        compress: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self == Self::Zstd && levels.zstd >= LARGE_ZSTD_LEVEL {
+            affords(LARGE_WINDOW).map_err(BatchError::from)?;
+            return alone(compress);
+        }
+        compress()
     }
 
     /// Decompresses into at most `limit` bytes.
@@ -121,8 +120,7 @@ impl Compression {
         let mut out = Vec::new();
         self.reader(packed)?
             .take(limit as u64 + 1)
-            .read_to_end(&mut out)
-            .map_err(refused)?;
+            .read_to_end(&mut out)?;
         if out.len() > limit {
             Err(BatchError::DecompressedTooLarge(limit))
         } else {
@@ -130,36 +128,275 @@ impl Compression {
         }
     }
 
-    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec. `packed` may
-    /// come from a file: it shows its first 16 bytes at once, if it has so many.
+    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec, or what zstd
+    /// looks back. `packed` may come from a file: it shows its first 16 bytes at once, if it has so many.
     pub fn reader<'a>(self, packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, BatchError> {
         Ok(match self {
             Self::None => Box::new(packed),
-            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+            Self::Gzip => Box::new(GzipReader {
+                member: Some(flate2::bufread::GzDecoder::new(packed)),
+            }),
             Self::Snappy => Box::new(SnappyReader::new(packed)?),
-            Self::Lz4 => Box::new(Lz4Reader::new(packed)?),
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed).map_err(refused)?),
+            Self::Lz4 => Box::new(Lz4Reader {
+                decoder: Some(lz4::Decoder::new(packed)?),
+            }),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
         })
+    }
+
+    /// Gives `read` the plain bytes as a stream of at most `limit`, for which it [spends](spend): first for the packed ones,
+    /// then for what is more. A stream that takes much memory is not read beside another one.
+    ///
+    /// Errors: `Exhausted`, or those of `read`, which gets them from the stream.
+    pub fn unpack<T, E: From<BatchError>>(
+        self,
+        packed: &[u8],
+        limit: usize,
+        read: impl FnOnce(&mut Unpacked<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let spent = packed.len().saturating_mul(PACKED_COST);
+        spend(spent).map_err(BatchError::from)?;
+        let unpack = |plain: Box<dyn Read + '_>| {
+            read(&mut Unpacked {
+                plain,
+                limit,
+                left: limit,
+                spent,
+            })
+        };
+        if self != Self::Zstd {
+            return unpack(self.reader(packed)?);
+        }
+        let mut plain =
+            zstd::stream::read::Decoder::with_buffer(packed).map_err(BatchError::from)?;
+        if zstd_window(packed).is_some_and(|window| window > 1 << USUAL_WINDOW_LOG) {
+            affords(LARGE_WINDOW).map_err(BatchError::from)?;
+            return alone(|| unpack(Box::new(plain)));
+        }
+        // Whatever a later frame says.
+        plain
+            .window_log_max(USUAL_WINDOW_LOG)
+            .map_err(BatchError::from)?;
+        unpack(Box::new(plain))
     }
 }
 
-fn refused(error: impl std::fmt::Display) -> BatchError {
-    BatchError::Decompression(error.to_string())
+/// How far the first frame of a zstd stream looks back (RFC 8878, 3.1.1.1); `None` where there is no frame.
+fn zstd_window(packed: &[u8]) -> Option<u64> {
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    const SINGLE_SEGMENT: u8 = 0x20;
+    let [descriptor, rest @ ..] = packed.strip_prefix(&MAGIC)? else {
+        return None;
+    };
+    if descriptor & SINGLE_SEGMENT == 0 {
+        let window = *rest.first()?;
+        let base = 1_u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // All of the content is one segment: its size is the window.
+    let dictionary_id = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = rest.get(dictionary_id..)?;
+    match descriptor >> 6 {
+        0 => size.first().map(|size| u64::from(*size)),
+        1 => size
+            .first_chunk()
+            .map(|size| 256 + u64::from(u16::from_le_bytes(*size))),
+        2 => size
+            .first_chunk()
+            .map(|size| u64::from(u32::from_le_bytes(*size))),
+        _ => size.first_chunk().map(|size| u64::from_le_bytes(*size)),
+    }
+}
+
+/// See [`Compression::unpack`].
+pub struct Unpacked<'a> {
+    plain: Box<dyn Read + 'a>,
+    limit: usize,
+    left: usize,
+    /// Bytes for which was spent already.
+    spent: usize,
+}
+
+impl Read for Unpacked<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = self.plain.read(out)?;
+        let covered = len.min(self.spent);
+        self.spent -= covered;
+        spend(len - covered).map_err(own)?;
+        match self.left.checked_sub(len) {
+            Some(left) => self.left = left,
+            None => return Err(own(BatchError::DecompressedTooLarge(self.limit))),
+        }
+        Ok(len)
+    }
+}
+
+/// Travels through a codec; see `From` of [`BatchError`].
+fn own(error: impl Into<BatchError>) -> io::Error {
+    io::Error::other(error.into())
+}
+
+/// Reads the members of a gzip stream one after the other.
+struct GzipReader<R> {
+    member: Option<flate2::bufread::GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let len = member.read(out)?;
+            if len > 0 || out.is_empty() {
+                return Ok(len);
+            }
+            if !member.get_mut().fill_buf()?.is_empty() {
+                spend(GZIP_MEMBER_COST).map_err(own)?;
+                let ended = self.member.take();
+                self.member =
+                    ended.map(|ended| flate2::bufread::GzDecoder::new(ended.into_inner()));
+                continue;
+            }
+            self.member = None;
+        }
+        Ok(0)
+    }
+}
+
+/// Compresses what is written to it, in the framing that Kafka's clients expect: a stream whose memory is what it has packed,
+/// and a block of the codec.
+pub struct Packer {
+    kind: PackerKind,
+}
+
+enum PackerKind {
+    None(Vec<u8>),
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Snappy {
+        block: Vec<u8>,
+        encoder: snap::raw::Encoder,
+        packed: Vec<u8>,
+    },
+    Lz4(lz4::Encoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Packer {
+    pub fn new(codec: Compression, levels: Levels) -> io::Result<Self> {
+        let kind = match codec {
+            Compression::None => PackerKind::None(Vec::new()),
+            Compression::Gzip => {
+                let level = match levels.gzip {
+                    1..=9 => flate2::Compression::new(levels.gzip as u32),
+                    _ => flate2::Compression::default(),
+                };
+                PackerKind::Gzip(flate2::write::GzEncoder::new(Vec::new(), level))
+            }
+            Compression::Snappy => PackerKind::Snappy {
+                block: Vec::new(),
+                encoder: snap::raw::Encoder::new(),
+                packed: XERIAL_HEADER.to_vec(),
+            },
+            Compression::Lz4 => PackerKind::Lz4(
+                lz4::EncoderBuilder::new()
+                    .level(levels.lz4.clamp(1, 17) as u32)
+                    .block_size(lz4::BlockSize::Max64KB)
+                    .block_mode(lz4::BlockMode::Independent)
+                    .checksum(lz4::ContentChecksum::NoChecksum)
+                    .build(Vec::new())?,
+            ),
+            Compression::Zstd => {
+                use zstd::zstd_safe::CParameter;
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), levels.zstd)?;
+                if levels.zstd >= LARGE_ZSTD_LEVEL {
+                    // A level cannot know how little there is to come.
+                    encoder.set_parameter(CParameter::WindowLog(ZSTD_TABLES_LOG))?;
+                    encoder.set_parameter(CParameter::HashLog(ZSTD_TABLES_LOG))?;
+                    encoder.set_parameter(CParameter::ChainLog(ZSTD_TABLES_LOG))?;
+                }
+                PackerKind::Zstd(encoder)
+            }
+        };
+        Ok(Self { kind })
+    }
+
+    /// How many bytes there are already; what a codec still holds is not among them.
+    pub fn len(&self) -> usize {
+        match &self.kind {
+            PackerKind::None(packed) | PackerKind::Snappy { packed, .. } => packed.len(),
+            PackerKind::Gzip(encoder) => encoder.get_ref().len(),
+            PackerKind::Lz4(encoder) => encoder.writer().len(),
+            PackerKind::Zstd(encoder) => encoder.get_ref().len(),
+        }
+    }
+
+    /// All of them.
+    pub fn finish(self) -> io::Result<Vec<u8>> {
+        match self.kind {
+            PackerKind::None(packed) => Ok(packed),
+            PackerKind::Gzip(encoder) => encoder.finish(),
+            PackerKind::Snappy {
+                block,
+                mut encoder,
+                mut packed,
+            } => {
+                put_snappy_block(&mut encoder, &block, &mut packed)?;
+                Ok(packed)
+            }
+            PackerKind::Lz4(encoder) => {
+                let (packed, result) = encoder.finish();
+                result.map(|()| packed)
+            }
+            PackerKind::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Write for Packer {
+    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        match &mut self.kind {
+            PackerKind::None(packed) => packed.write(plain),
+            PackerKind::Gzip(encoder) => encoder.write(plain),
+            PackerKind::Snappy {
+                block,
+                encoder,
+                packed,
+            } => {
+                let len = plain.len().min(XERIAL_BLOCK_SIZE - block.len());
+                block.extend_from_slice(&plain[..len]);
+                if block.len() == XERIAL_BLOCK_SIZE {
+                    put_snappy_block(encoder, block, packed)?;
+                    block.clear();
+                }
+                Ok(len)
+            }
+            PackerKind::Lz4(encoder) => encoder.write(plain),
+            PackerKind::Zstd(encoder) => encoder.write(plain),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // A flush would end a block early.
+        Ok(())
+    }
+}
+
+/// An empty one is none.
+fn put_snappy_block(
+    encoder: &mut snap::raw::Encoder,
+    block: &[u8],
+    packed: &mut Vec<u8>,
+) -> io::Result<()> {
+    if !block.is_empty() {
+        let block = encoder.compress_vec(block)?;
+        packed.extend_from_slice(&(block.len() as u32).to_be_bytes());
+        packed.extend_from_slice(&block);
+    }
+    Ok(())
 }
 
 /// Reads one LZ4 frame to its end mark.
 struct Lz4Reader<R> {
     /// `None` once the end mark was met.
     decoder: Option<lz4::Decoder<R>>,
-}
-
-impl<R: Read> Lz4Reader<R> {
-    fn new(packed: R) -> Result<Self, BatchError> {
-        let decoder = lz4::Decoder::new(packed).map_err(refused)?;
-        Ok(Self {
-            decoder: Some(decoder),
-        })
-    }
 }
 
 impl<R: Read> Read for Lz4Reader<R> {
@@ -192,11 +429,12 @@ struct SnappyReader<R> {
 
 impl<R: BufRead> SnappyReader<R> {
     fn new(mut packed: R) -> Result<Self, BatchError> {
-        let head = packed.fill_buf().map_err(refused)?;
+        let head = packed.fill_buf()?;
         let framed = head.starts_with(XERIAL_MAGIC);
         if framed {
             if head.len() < XERIAL_HEADER.len() {
-                return Err(refused("snappy header is cut"));
+                let cut = "a snappy header is cut".to_owned();
+                return Err(BatchError::Decompression(cut));
             }
             packed.consume(XERIAL_HEADER.len());
         }
@@ -207,7 +445,7 @@ impl<R: BufRead> SnappyReader<R> {
             read: 0,
         };
         if !framed {
-            this.unpack(None).map_err(refused)?;
+            this.unpack(None)?;
         }
         Ok(this)
     }
@@ -254,6 +492,8 @@ fn unpack_block(block: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
     if size > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
         return Err(io::Error::other("a snappy block promises too much"));
     }
+    // It is unpacked as a whole.
+    affords(size).map_err(own)?;
     plain.resize(size, 0);
     let filled = snap::raw::Decoder::new().decompress(block, plain)?;
     plain.truncate(filled);

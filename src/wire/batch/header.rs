@@ -6,6 +6,8 @@
 //! 51 producer epoch i16 | 53 base sequence i32 | 57 record count i32 | 61 records
 //! ```
 
+use bytes::BytesMut;
+
 use super::BatchError;
 use super::compression::Compression;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -188,6 +190,25 @@ pub fn set_max_timestamp(batch: &mut [u8], newest: Timestamp) {
     batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
     batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&newest.to_be_bytes());
     seal(batch);
+}
+
+/// The batch of this header with the same records in another codec, in which they are `body`. `newest` is the newest of its
+/// creator's times.
+pub fn repacked(
+    header: &[u8; HEADER_SIZE],
+    codec: Compression,
+    newest: Timestamp,
+    body: &[u8],
+) -> BytesMut {
+    let mut batch = BytesMut::with_capacity(HEADER_SIZE + body.len());
+    batch.extend_from_slice(header);
+    batch.extend_from_slice(body);
+    let length = (batch.len() - LOG_OVERHEAD) as i32;
+    batch[8..LOG_OVERHEAD].copy_from_slice(&length.to_be_bytes());
+    let attributes = i16_at(&batch, ATTRIBUTES_AT) & !COMPRESSION_MASK | i16::from(codec.id());
+    batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+    set_max_timestamp(&mut batch, newest);
+    batch
 }
 
 /// Writes the checksum of a whole batch into it.

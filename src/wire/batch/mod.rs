@@ -12,6 +12,8 @@ pub mod varint;
 
 use bytes::Bytes;
 
+use crate::base::work_pool::Exhausted;
+
 /// Takes the first batch, or message of an old format, off `bytes`; `None` when it is cut.
 pub fn split_first(bytes: &mut Bytes) -> Option<Bytes> {
     let length = i32::from_be_bytes(*bytes.get(8..header::LOG_OVERHEAD)?.first_chunk()?);
@@ -44,4 +46,17 @@ pub enum BatchError {
     Message(&'static str),
     #[error("{0} bytes after the last record")]
     TrailingBytes(usize),
+    /// Nothing is wrong with it: looking at it takes more than whoever asks may take.
+    #[error("records are {0}")]
+    Exhausted(#[from] Exhausted),
+}
+
+impl From<std::io::Error> for BatchError {
+    /// Of a codec, or of the reader around it.
+    fn from(error: std::io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            Err(error) => Self::Decompression(error.to_string()),
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub use convert::{Downgrade, downgrade};
 pub use set_builder::SetBuilder;
 
 use std::borrow::Cow;
+use std::io::{BufRead, BufReader, Read};
 
 use super::BatchError;
 use super::compression::Compression;
@@ -120,11 +121,6 @@ fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 }
 
 impl Message<'_> {
-    /// The set of messages inside of a wrapper, at most `limit` bytes.
-    fn unpack(&self, limit: usize) -> Result<Vec<u8>, BatchError> {
-        self.compression.decompress(&self.packed()?, limit)
-    }
-
     /// What the codec reads.
     fn packed(&self) -> Result<Cow<'_, [u8]>, BatchError> {
         let packed = self
@@ -140,6 +136,54 @@ impl Message<'_> {
         }
     }
 
+    /// A message of this wrapper as a record.
+    fn inner<'a>(&self, inner: Message<'a>, shift: Offset) -> Result<Message<'a>, BatchError> {
+        if inner.compression != Compression::None || inner.magic != self.magic {
+            return Err(BatchError::Message(
+                "a wrapper in a wrapper, or of another format",
+            ));
+        }
+        Ok(Message {
+            offset: inner.offset.saturating_add(shift),
+            timestamp: if self.log_append_time {
+                self.timestamp
+            } else {
+                inner.timestamp
+            },
+            log_append_time: self.log_append_time,
+            ..inner
+        })
+    }
+
+    /// Shows this record, or the records inside of this wrapper, as they come: offsets are those that their producer gave
+    /// them. Of a wrapper no more than one message is held at a time, and [spent](crate::base::work_pool::spend) for.
+    ///
+    /// Errors: those of [`Self::each_record`], and `Exhausted`.
+    pub fn each_in_turn<E: From<BatchError>>(
+        &self,
+        limit: usize,
+        mut each: impl FnMut(Message<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.compression == Compression::None {
+            return each(*self);
+        }
+        self.compression.unpack(&self.packed()?, limit, |plain| {
+            let mut plain = BufReader::new(plain);
+            let mut message = Vec::new();
+            let mut is_empty = true;
+            while read_whole(&mut plain, &mut message)? {
+                is_empty = false;
+                self.inner(read_message(&mut &message[..])?, 0)
+                    .map_err(E::from)
+                    .and_then(&mut each)?;
+            }
+            match is_empty && self.magic > MAGIC_V0 {
+                true => Err(BatchError::Message(NO_MESSAGES).into()),
+                false => Ok(()),
+            }
+        })
+    }
+
     /// Shows this record, or the records inside of this wrapper, with their own offsets and times.
     ///
     /// Errors: those of [`read_message`] and of decompression, `Message` for a wrapper in a wrapper; `each`'s own.
@@ -151,7 +195,7 @@ impl Message<'_> {
         if self.compression == Compression::None {
             return each(*self);
         }
-        let plain = self.unpack(limit)?;
+        let plain = self.compression.decompress(&self.packed()?, limit)?;
         let shift = if self.magic == MAGIC_V0 {
             0
         } else {
@@ -159,22 +203,7 @@ impl Message<'_> {
         };
         let mut rest = &plain[..];
         while !rest.is_empty() {
-            let inner = read_message(&mut rest)?;
-            if inner.compression != Compression::None || inner.magic != self.magic {
-                return Err(
-                    BatchError::Message("a wrapper in a wrapper, or of another format").into(),
-                );
-            }
-            each(Message {
-                offset: inner.offset.saturating_add(shift),
-                timestamp: if self.log_append_time {
-                    self.timestamp
-                } else {
-                    inner.timestamp
-                },
-                log_append_time: self.log_append_time,
-                ..inner
-            })?;
+            each(self.inner(read_message(&mut rest)?, shift)?)?;
         }
         Ok(())
     }
@@ -187,5 +216,25 @@ fn last_offset(set: &[u8]) -> Result<Offset, BatchError> {
     while !rest.is_empty() {
         last = Some(read_message(&mut rest)?.offset);
     }
-    last.ok_or(BatchError::Message("a wrapper without messages"))
+    last.ok_or(BatchError::Message(NO_MESSAGES))
+}
+
+const NO_MESSAGES: &str = "a wrapper without messages";
+
+/// Reads a whole message, which need not be good, into `message`; `false` where there is none. Its memory grows with the
+/// bytes that come, not with what they promise.
+fn read_whole(plain: &mut impl BufRead, message: &mut Vec<u8>) -> Result<bool, BatchError> {
+    if plain.fill_buf()?.is_empty() {
+        return Ok(false);
+    }
+    message.clear();
+    let short = |message: &Vec<u8>| BatchError::Short(message.len());
+    plain.take(OVERHEAD as u64).read_to_end(message)?;
+    let size = message.get(8..OVERHEAD).and_then(|size| size.first_chunk());
+    let size = i32::from_be_bytes(*size.ok_or_else(|| short(message))?);
+    let size = usize::try_from(size).map_err(|_| BatchError::Size(size))?;
+    if plain.take(size as u64).read_to_end(message)? < size {
+        return Err(short(message));
+    }
+    Ok(true)
 }
