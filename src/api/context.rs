@@ -59,6 +59,10 @@ pub enum Reply<R> {
     /// As `Later`, and the connection's next request is not looked at before this one is done: for appends that must
     /// not overtake each other.
     Alone(Later<R>),
+    /// As `Alone`, for a reply that is to be had then.
+    Then(Later<Reply<R>>),
+    /// As `Then`, where it takes long to have it: the work pool computes it.
+    Long(Later<Reply<R>>),
     /// There is no response to this request (Produce with acks=0).
     Nothing,
     /// The connection must be closed; the reason goes to the log.
@@ -74,6 +78,16 @@ impl<R> Reply<R> {
     /// See [`Self::Alone`].
     pub fn alone(future: impl Future<Output = R> + Send + 'static) -> Self {
         Self::Alone(Box::pin(future))
+    }
+
+    /// See [`Self::Then`].
+    pub fn then(future: impl Future<Output = Self> + Send + 'static) -> Self {
+        Self::Then(Box::pin(future))
+    }
+
+    /// See [`Self::Long`].
+    pub fn long(future: impl Future<Output = Self> + Send + 'static) -> Self {
+        Self::Long(Box::pin(future))
     }
 }
 

@@ -1,4 +1,5 @@
-//! A frame becomes a request, its row in the table is found, its handler runs, its answer becomes bytes.
+//! A frame becomes a request, its row in the table is found, its handler runs, its answer becomes bytes: on the thread that
+//! read the frame where that is cheap, or else on the work pool. Its key and its length decide that, before anything is decoded.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +12,10 @@ use super::context::{ConnectionInfo, Reply, RequestContext};
 use super::handlers::api_versions;
 use super::services::Services;
 use super::table::{self, Row};
-use crate::wire::codec::{DecodeError, Field, Layout, Part, Reader, Writer};
+use crate::base::work_pool::WorkPool;
+use crate::wire::codec::{
+    DecodeError, EncodeError, Field, Layout, Part, REQUEST_ELEMENTS_MAX, Reader, Writer,
+};
 use crate::wire::message::{Message, Request};
 
 const API_VERSIONS: i16 = 18;
@@ -23,12 +27,18 @@ const ANSWER_CAPACITY: usize = 256;
 /// An encoded answer, its length in front.
 pub type Encoded = Vec<Part>;
 
+/// Elements of a request that is answered on the thread that read it; one with more goes to the work pool.
+const ELEMENTS_IN_PLACE_MAX: usize = 1_000;
+
+/// An encoded answer on its way; `Err` says why the connection must be closed.
+type Answer = Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>;
+
 /// A reply in which versions no longer matter.
 pub enum Dispatched {
     Ready(Encoded),
-    Later(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
+    Later(Answer),
     /// As `Later`; nothing else of the connection is looked at meanwhile.
-    Alone(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
+    Alone(Answer),
     Nothing,
     Close(String),
 }
@@ -40,24 +50,76 @@ pub fn may_be_overtaken(frame: &[u8]) -> bool {
         .is_some_and(|key| matches!(i16::from_be_bytes(*key), PRODUCE | FETCH))
 }
 
+/// Why a frame was not handled.
+#[derive(Debug)]
+pub(super) enum Unhandled {
+    /// The connection must be closed.
+    Close(String),
+    /// It has too many elements for the thread that read it.
+    Large,
+}
+
+impl From<String> for Unhandled {
+    fn from(reason: String) -> Self {
+        Self::Close(reason)
+    }
+}
+
 /// Handles one frame (without its length).
 pub fn dispatch(
     services: &Arc<Services>,
     connection: &Arc<ConnectionInfo>,
     frame: Bytes,
 ) -> Dispatched {
-    match try_dispatch(services, connection, frame) {
-        Ok(dispatched) => dispatched,
-        Err(reason) => Dispatched::Close(reason),
+    if is_long(&frame) {
+        return Dispatched::Alone(compute(services, connection, frame));
     }
+    let reader = Reader::with_elements(frame.clone(), ELEMENTS_IN_PLACE_MAX);
+    match try_dispatch(services, connection, reader) {
+        Ok(dispatched) => dispatched,
+        Err(Unhandled::Large) => Dispatched::Alone(compute(services, connection, frame)),
+        Err(Unhandled::Close(reason)) => Dispatched::Close(reason),
+    }
+}
+
+/// Whether a frame may take longer than others should wait for.
+fn is_long(frame: &[u8]) -> bool {
+    let key = frame.first_chunk().map(|key| i16::from_be_bytes(*key));
+    key.and_then(table::find)
+        .is_some_and(|row| frame.len() > row.small)
+}
+
+/// Handles one frame on the work pool, from its first byte to the last of its answer.
+fn compute(services: &Arc<Services>, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Answer {
+    let (within, connection) = (Arc::clone(services), Arc::clone(connection));
+    on_work_pool(&services.work, async move {
+        let reader = Reader::with_elements(frame, REQUEST_ELEMENTS_MAX);
+        match try_dispatch(&within, &connection, reader) {
+            Ok(Dispatched::Ready(answer)) => Ok(answer),
+            Ok(Dispatched::Later(answer) | Dispatched::Alone(answer)) => answer.await,
+            Ok(Dispatched::Nothing) => Ok(Encoded::new()),
+            Ok(Dispatched::Close(reason)) | Err(Unhandled::Close(reason)) => Err(reason),
+            Err(Unhandled::Large) => Err(format!(
+                "a request with more than {REQUEST_ELEMENTS_MAX} elements"
+            )),
+        }
+    })
+}
+
+fn on_work_pool(
+    pool: &WorkPool,
+    work: impl Future<Output = Result<Encoded, String>> + Send + 'static,
+) -> Answer {
+    let computed = pool.drive(work);
+    let failed = || Err("a request was not computed to its end".to_owned());
+    Box::pin(async move { computed.await.unwrap_or_else(failed) })
 }
 
 fn try_dispatch(
     services: &Arc<Services>,
     connection: &Arc<ConnectionInfo>,
-    frame: Bytes,
-) -> Result<Dispatched, String> {
-    let mut reader = Reader::new(frame);
+    mut reader: Reader,
+) -> Result<Dispatched, Unhandled> {
     let malformed = |error: DecodeError| format!("a malformed request header: {error}");
     let api_key = reader.i16().map_err(malformed)?;
     let api_version = reader.i16().map_err(malformed)?;
@@ -82,12 +144,12 @@ fn try_dispatch(
                 0,
             )?));
         }
-        return Err(format!(
+        return Err(Unhandled::Close(format!(
             "{} version {api_version}, which is not between {} and {}",
             row.name,
             row.versions.start(),
             row.versions.end()
-        ));
+        )));
     }
     // The client id keeps its old form in flexible headers.
     let layout = Layout::new(0, false).nullable(true);
@@ -104,15 +166,16 @@ pub(super) fn run<Q: Request>(
     context: RequestContext,
     mut reader: Reader,
     handler: impl FnOnce(RequestContext, Q) -> Reply<Q::Response>,
-) -> Result<Dispatched, String>
+) -> Result<Dispatched, Unhandled>
 where
     Q::Response: Send + 'static,
 {
-    let request = Q::read(&mut reader, context.api_version).map_err(|error| {
-        format!(
+    let request = Q::read(&mut reader, context.api_version).map_err(|error| match error {
+        DecodeError::TooManyElements if !reader.has_elements_left() => Unhandled::Large,
+        error => Unhandled::Close(format!(
             "a malformed {} request of version {}: {error}",
             row.name, context.api_version
-        )
+        )),
     })?;
     drop(reader);
     let for_answer = context.clone();
@@ -126,9 +189,29 @@ where
         Reply::Alone(response) => Dispatched::Alone(Box::pin(async move {
             encode(&for_answer, &response.await, for_answer.api_version)
         })),
+        reply @ (Reply::Then(_) | Reply::Long(_)) => Dispatched::Alone(settle(for_answer, reply)),
         Reply::Nothing => Dispatched::Nothing,
         Reply::Close(reason) => Dispatched::Close(reason),
     })
+}
+
+/// What becomes of a reply at last, encoded.
+fn settle<R: Message + Send + 'static>(context: RequestContext, reply: Reply<R>) -> Answer {
+    match reply {
+        Reply::Long(reply) => {
+            let pool = context.services.work.clone();
+            on_work_pool(&pool, async move { settle(context, reply.await).await })
+        }
+        Reply::Then(reply) => Box::pin(async move { settle(context, reply.await).await }),
+        Reply::Later(response) | Reply::Alone(response) => {
+            Box::pin(async move { encode(&context, &response.await, context.api_version) })
+        }
+        Reply::Ready(response) => {
+            Box::pin(async move { encode(&context, &response, context.api_version) })
+        }
+        Reply::Nothing => Box::pin(async { Ok(Encoded::new()) }),
+        Reply::Close(reason) => Box::pin(async { Err(reason) }),
+    }
 }
 
 fn encode<R: Message>(
@@ -144,9 +227,13 @@ fn encode<R: Message>(
     if R::is_flexible(version) && context.api_key != API_VERSIONS {
         writer.unsigned_varint(0);
     }
+    let unwritable =
+        |error: EncodeError| format!("{} version {version} cannot be written: {error}", R::NAME);
     response
         .write(&mut writer, version)
-        .map_err(|error| format!("{} version {version} cannot be written: {error}", R::NAME))?;
+        .and_then(|()| writer.check_size())
+        .map_err(unwritable)?;
+    // No more than ANSWER_BYTES_MAX.
     let length = (writer.len() - 4) as i32;
     let mut parts = writer.into_parts();
     if let Some(Part::Bytes(first)) = parts.first_mut() {

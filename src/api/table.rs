@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::context::RequestContext;
-use super::dispatch::{Dispatched, run};
+use super::dispatch::{Dispatched, Unhandled, run};
 use super::handlers::*;
 use crate::wire::codec::Reader;
 use crate::wire::message::{Message, Request};
@@ -13,18 +13,32 @@ pub struct Row {
     pub key: i16,
     pub name: &'static str,
     pub versions: RangeInclusive<i16>,
+    /// The longest frame that is answered on the thread that read it; longer ones go to the work pool.
+    pub small: usize,
     pub is_flexible: fn(i16) -> bool,
-    pub handle: fn(&'static Self, RequestContext, Reader) -> Result<Dispatched, String>,
+    pub(super) handle: fn(&'static Self, RequestContext, Reader) -> Result<Dispatched, Unhandled>,
 }
 
+/// What clients send all the time is answered within a millisecond up to this size.
+const SMALL: usize = 16 << 10;
+/// Where an element of some bytes costs much: a lookup, a group, a resource with all of its settings, a new partition.
+const COSTLY: usize = 1 << 10;
+/// A produce request is read as it stands, once for its checksum; what costs more than that has an allowance
+/// (`produce.rs`). Clients of every kind send at most 1 MB unless told otherwise.
+const RECORDS: usize = 2 << 20;
+/// Administrators' questions whose answers cost as much as there are partitions, groups, producers or transactions, however
+/// short the question is.
+const ANY: usize = 0;
+
 macro_rules! apis {
-    ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path;)*) => {
+    ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path $(, above $small:expr)?;)*) => {
         /// In the order of keys.
         pub static APIS: &[Row] = &[$(
             Row {
                 key: crate::wire::message::$module::$request::KEY,
                 name: $name,
                 versions: $versions,
+                small: [$($small,)? SMALL][0],
                 is_flexible: crate::wire::message::$module::$request::is_flexible,
                 handle: |row, context, reader| {
                     run::<crate::wire::message::$module::$request>(row, context, reader, $handler)
@@ -35,52 +49,52 @@ macro_rules! apis {
 }
 
 apis! {
-    "Produce" 0..=13, produce::ProduceRequest => produce::handle;
+    "Produce" 0..=13, produce::ProduceRequest => produce::handle, above RECORDS;
     "Fetch" 0..=18, fetch::FetchRequest => fetch::handle;
-    "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle;
+    "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle, above ANY;
     "Metadata" 0..=13, metadata::MetadataRequest => metadata::handle;
     "OffsetCommit" 0..=10, offset_commit::OffsetCommitRequest => offset_commit::handle;
-    "OffsetFetch" 0..=10, offset_fetch::OffsetFetchRequest => offset_fetch::handle;
+    "OffsetFetch" 0..=10, offset_fetch::OffsetFetchRequest => offset_fetch::handle, above COSTLY;
     "FindCoordinator" 0..=6, find_coordinator::FindCoordinatorRequest => find_coordinator::handle;
     "JoinGroup" 0..=9, join_group::JoinGroupRequest => join_group::handle;
     "Heartbeat" 0..=4, heartbeat::HeartbeatRequest => heartbeat::handle;
     "LeaveGroup" 0..=5, leave_group::LeaveGroupRequest => leave_group::handle;
     "SyncGroup" 0..=5, sync_group::SyncGroupRequest => sync_group::handle;
-    "DescribeGroups" 0..=6, describe_groups::DescribeGroupsRequest => describe_groups::handle;
-    "ListGroups" 0..=5, list_groups::ListGroupsRequest => list_groups::handle;
+    "DescribeGroups" 0..=6, describe_groups::DescribeGroupsRequest => describe_groups::handle, above COSTLY;
+    "ListGroups" 0..=5, list_groups::ListGroupsRequest => list_groups::handle, above ANY;
     "ApiVersions" 0..=4, api_versions::ApiVersionsRequest => api_versions::handle;
-    "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle;
-    "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle;
-    "DeleteRecords" 0..=2, delete_records::DeleteRecordsRequest => delete_records::handle;
+    "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle, above COSTLY;
+    "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle, above COSTLY;
+    "DeleteRecords" 0..=2, delete_records::DeleteRecordsRequest => delete_records::handle, above COSTLY;
     "InitProducerId" 0..=5, init_producer_id::InitProducerIdRequest => init_producer_id::handle;
     "OffsetForLeaderEpoch" 0..=4, offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle;
-    "AddPartitionsToTxn" 0..=5, add_partitions_to_txn::AddPartitionsToTxnRequest => add_partitions_to_txn::handle;
+    "AddPartitionsToTxn" 0..=5, add_partitions_to_txn::AddPartitionsToTxnRequest => add_partitions_to_txn::handle, above COSTLY;
     "AddOffsetsToTxn" 0..=4, add_offsets_to_txn::AddOffsetsToTxnRequest => add_offsets_to_txn::handle;
     "EndTxn" 0..=5, end_txn::EndTxnRequest => end_txn::handle;
-    "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle;
+    "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle, above COSTLY;
     "TxnOffsetCommit" 0..=5, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
     "DescribeAcls" 0..=3, describe_acls::DescribeAclsRequest => describe_acls::handle;
     "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle;
     "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle;
-    "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle;
-    "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle;
-    "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle;
-    "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle;
-    "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle;
-    "DeleteGroups" 0..=2, delete_groups::DeleteGroupsRequest => delete_groups::handle;
-    "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle;
-    "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle;
-    "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle;
-    "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle;
-    "OffsetDelete" 0..=0, offset_delete::OffsetDeleteRequest => offset_delete::handle;
+    "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle, above ANY;
+    "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle, above COSTLY;
+    "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle, above COSTLY;
+    "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle, above ANY;
+    "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle, above COSTLY;
+    "DeleteGroups" 0..=2, delete_groups::DeleteGroupsRequest => delete_groups::handle, above COSTLY;
+    "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle, above COSTLY;
+    "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle, above COSTLY;
+    "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle, above COSTLY;
+    "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle, above ANY;
+    "OffsetDelete" 0..=0, offset_delete::OffsetDeleteRequest => offset_delete::handle, above COSTLY;
     "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle;
     "UpdateFeatures" 0..=2, update_features::UpdateFeaturesRequest => update_features::handle;
     "DescribeCluster" 0..=2, describe_cluster::DescribeClusterRequest => describe_cluster::handle;
-    "DescribeProducers" 0..=0, describe_producers::DescribeProducersRequest => describe_producers::handle;
-    "DescribeTransactions" 0..=0, describe_transactions::DescribeTransactionsRequest => describe_transactions::handle;
-    "ListTransactions" 0..=2, list_transactions::ListTransactionsRequest => list_transactions::handle;
-    "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle;
-    "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle;
+    "DescribeProducers" 0..=0, describe_producers::DescribeProducersRequest => describe_producers::handle, above ANY;
+    "DescribeTransactions" 0..=0, describe_transactions::DescribeTransactionsRequest => describe_transactions::handle, above COSTLY;
+    "ListTransactions" 0..=2, list_transactions::ListTransactionsRequest => list_transactions::handle, above ANY;
+    "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle, above ANY;
+    "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle, above ANY;
 }
 
 /// The row of a key.

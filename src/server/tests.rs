@@ -24,6 +24,7 @@ use crate::wire::message::produce::{
 use crate::wire::message::{Message, Request};
 
 mod fuzz;
+mod long_requests;
 mod old_consumers;
 mod old_directory;
 mod tls;

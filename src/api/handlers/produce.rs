@@ -1,6 +1,10 @@
 //! Produce (key 0), v0 to v13. KIP-98, KIP-467 (record errors), KIP-516 (topic ids, v13), KIP-951 (leader hints).
 //!
 //! acks=0 has no answer; an error then closes the connection, so that the client looks for the leader again.
+//!
+//! What a request costs is not known before: records may unpack to much, be of an old format, or of another codec than the
+//! topic's. It is begun where it was read, with an allowance; when that is used up, the partition at hand and those behind
+//! it are left to the work pool.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
@@ -10,8 +14,9 @@ use indexmap::IndexMap;
 
 use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
+use crate::base::work_pool::{self, Exhausted, spend, with_allowance};
 use crate::log::append::Origin;
-use crate::log::error::AppendError;
+use crate::log::error::{AppendError, RecordError};
 use crate::log::producer_state::Admission;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
@@ -20,6 +25,16 @@ use crate::wire::message::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
+
+/// What a request may cost on the thread that read it: about as much as unpacking so many bytes. That is some milliseconds,
+/// of which the slowest codec needs most.
+const IN_PLACE_MAX: usize = 2 << 20;
+/// What a request may cost at all. Requests have at most 100 MiB by default, and text becomes ten times smaller.
+const REQUEST_MAX: usize = 4 << 30;
+/// What a partition costs beside its records.
+const PARTITION_COST: usize = 2 << 10;
+/// Records that an answer names as refused, over all partitions. Kafka differs: there is no limit.
+const RECORD_ERRORS_MAX: usize = 10_000;
 
 /// Topics that only the broker itself writes to.
 pub const INTERNAL_TOPICS: &[&str] = &[
@@ -47,18 +62,15 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
         Err(error) => return refuse_all(request, error),
     };
     if unknown.is_empty() {
-        return append_all(&context, request, &unknown.admissions, &Refusals::new());
+        return Appending::new(context, request, unknown.admissions, Refusals::new()).go_on();
     }
     if request.acks == 0 {
         return Reply::Close("a transaction without acknowledgements".to_owned());
     }
     // The first batch of a transaction: whatever follows on this connection must not overtake it.
-    Reply::alone(async move {
+    Reply::then(async move {
         let refusals = admission::admit(&context, &request, &unknown).await;
-        match append_all(&context, request, &unknown.admissions, &refusals) {
-            Reply::Ready(response) => response,
-            _ => ProduceResponse::default(),
-        }
+        Appending::new(context, request, unknown.admissions, refusals).go_on()
     })
 }
 
@@ -148,93 +160,163 @@ type Refusals = BTreeMap<(ByteString, i32), ErrorCode>;
 /// Batches that open a transaction, likewise.
 type Admissions = BTreeMap<(ByteString, i32), Admission>;
 
-fn append_all(
-    context: &RequestContext,
+/// A request on its way into the logs, partition after partition.
+struct Appending {
+    context: RequestContext,
     request: ProduceRequest,
-    admissions: &Admissions,
-    refusals: &Refusals,
-) -> Reply<ProduceResponse> {
-    let acks_known = (-1..=1).contains(&request.acks);
-    let mut failed = None;
-    let mut responses = Vec::with_capacity(request.topic_data.len());
-    for topic in request.topic_data {
-        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
-        for data in topic.partition_data {
-            let opening = (!admissions.is_empty()).then(|| {
-                let name = admission::name_of(context, &topic.name, topic.topic_id);
-                (name, data.index)
-            });
-            let refusal = opening.as_ref().and_then(|opening| refusals.get(opening));
-            let admitted = opening.as_ref().and_then(|opening| admissions.get(opening));
-            let answer = if let Some(error) = refusal {
-                refused(data.index, *error)
-            } else if acks_known {
-                append(context, &topic.name, topic.topic_id, data, admitted)
-            } else {
-                refused(data.index, ErrorCode::InvalidRequiredAcks)
-            };
-            if answer.error_code != 0 {
-                failed = Some(answer.error_code);
-            }
-            partition_responses.push(answer);
-        }
-        responses.push(TopicProduceResponse {
-            name: topic.name,
-            topic_id: topic.topic_id,
-            partition_responses,
-        });
-    }
-    if request.acks == 0 {
-        return match failed.and_then(ErrorCode::from_code) {
-            Some(error) => Reply::Close(format!(
-                "a produce request without acknowledgement failed: {error}"
-            )),
-            None => Reply::Nothing,
-        };
-    }
-    ProduceResponse {
-        responses,
-        ..Default::default()
-    }
-    .into()
+    admissions: Admissions,
+    refusals: Refusals,
+    /// Of those partitions that are done.
+    responses: Vec<TopicProduceResponse>,
+    failed: Option<ErrorCode>,
+    record_errors_left: usize,
 }
 
+impl Appending {
+    fn new(
+        context: RequestContext,
+        request: ProduceRequest,
+        admissions: Admissions,
+        refusals: Refusals,
+    ) -> Self {
+        Self {
+            responses: Vec::with_capacity(request.topic_data.len()),
+            context,
+            request,
+            admissions,
+            refusals,
+            failed: None,
+            record_errors_left: RECORD_ERRORS_MAX,
+        }
+    }
+
+    fn go_on(mut self) -> Reply<ProduceResponse> {
+        if work_pool::is_here() {
+            with_allowance(REQUEST_MAX, || self.append_some(Exhaustion::Refuse));
+            return self.answer();
+        }
+        match with_allowance(IN_PLACE_MAX, || self.append_some(Exhaustion::Stop)) {
+            true => self.answer(),
+            false => Reply::long(async move { self.go_on() }),
+        }
+    }
+
+    /// Appends to the partitions that are left, as far as the allowance goes; tells whether none is left.
+    fn append_some(&mut self, exhaustion: Exhaustion) -> bool {
+        let acks_known = (-1..=1).contains(&self.request.acks);
+        let mut done = self.responses.len().saturating_sub(1);
+        while let Some(topic) = self.request.topic_data.get(done) {
+            if self.responses.len() == done {
+                self.responses.push(TopicProduceResponse {
+                    name: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    partition_responses: Vec::with_capacity(topic.partition_data.len()),
+                });
+            }
+            let Some(response) = self.responses.last_mut() else {
+                break;
+            };
+            let answered = &mut response.partition_responses;
+            while let Some(data) = topic.partition_data.get(answered.len()) {
+                let opening = (!self.admissions.is_empty()).then(|| {
+                    let name = admission::name_of(&self.context, &topic.name, topic.topic_id);
+                    (name, data.index)
+                });
+                let refusal = opening.as_ref().and_then(|one| self.refusals.get(one));
+                let admitted = opening.as_ref().and_then(|one| self.admissions.get(one));
+                let answer = if let Some(error) = refusal {
+                    Ok(refused(data.index, *error))
+                } else if acks_known {
+                    append(
+                        &self.context,
+                        topic,
+                        data,
+                        admitted,
+                        &mut self.record_errors_left,
+                    )
+                } else {
+                    Ok(refused(data.index, ErrorCode::InvalidRequiredAcks))
+                };
+                let answer = match (answer, exhaustion) {
+                    (Ok(answer), _) => answer,
+                    (Err(Exhausted), Exhaustion::Stop) => return false,
+                    (Err(Exhausted), Exhaustion::Refuse) => {
+                        refused(data.index, ErrorCode::MessageTooLarge)
+                    }
+                };
+                if answer.error_code != 0 {
+                    self.failed = ErrorCode::from_code(answer.error_code);
+                }
+                answered.push(answer);
+            }
+            done += 1;
+        }
+        true
+    }
+
+    fn answer(self) -> Reply<ProduceResponse> {
+        if self.request.acks == 0 {
+            return match self.failed {
+                Some(error) => Reply::Close(format!(
+                    "a produce request without acknowledgement failed: {error}"
+                )),
+                None => Reply::Nothing,
+            };
+        }
+        ProduceResponse {
+            responses: self.responses,
+            ..Default::default()
+        }
+        .into()
+    }
+}
+
+/// What becomes of a partition whose records cost more than the allowance covers.
+#[derive(Clone, Copy)]
+enum Exhaustion {
+    Stop,
+    Refuse,
+}
+
+/// Nothing has happened where the allowance was used up.
 fn append(
     context: &RequestContext,
-    topic: &str,
-    topic_id: crate::base::ids::Uuid,
-    data: PartitionProduceData,
+    topic: &TopicProduceData,
+    data: &PartitionProduceData,
     admitted: Option<&Admission>,
-) -> PartitionProduceResponse {
+    record_errors_left: &mut usize,
+) -> Result<PartitionProduceResponse, Exhausted> {
+    spend(PARTITION_COST)?;
     let index = data.index;
     let replicas = &context.services.replicas;
     let found = if context.api_version >= TOPIC_IDS_SINCE {
-        replicas.partition_by_id(topic_id, index)
+        replicas.partition_by_id(topic.topic_id, index)
     } else {
-        replicas.partition(topic, index)
+        replicas.partition(&topic.name, index)
     };
     let partition = match found {
         Ok(partition) => partition,
-        Err(error) => return refused(index, error),
+        Err(error) => return Ok(refused(index, error)),
     };
     if INTERNAL_TOPICS.contains(&&*partition.topic)
         && context.client_id.as_deref() != Some(ADMIN_CLIENT)
     {
-        return refused(index, ErrorCode::InvalidTopicException);
+        return Ok(refused(index, ErrorCode::InvalidTopicException));
     }
-    let records = match data.records {
-        Some(Records::Bytes(records)) => records,
+    let records = match &data.records {
+        Some(Records::Bytes(records)) => records.clone(),
         _ => Default::default(),
     };
     if context.api_version < ZSTD_SINCE && is_zstd(&records) {
-        return refused(index, ErrorCode::UnsupportedCompressionType);
+        return Ok(refused(index, ErrorCode::UnsupportedCompressionType));
     }
     let origin = if context.api_version < BATCHES_SINCE {
         Origin::OldClient
     } else {
         admitted.map_or(Origin::Client, |admission| Origin::Admitted(*admission))
     };
-    match partition.append(&records, origin, context.now) {
+    Ok(match partition.append(&records, origin, context.now) {
+        Err(AppendError::Exhausted(exhausted)) => return Err(exhausted),
         Ok(appended) => PartitionProduceResponse {
             index,
             base_offset: appended.first_offset,
@@ -247,13 +329,7 @@ fn append(
             message,
             records: faults,
         }) => PartitionProduceResponse {
-            record_errors: faults
-                .into_iter()
-                .map(|fault| BatchIndexAndErrorMessage {
-                    batch_index: fault.batch_index,
-                    batch_index_error_message: Some(fault.message.into()),
-                })
-                .collect(),
+            record_errors: told(&faults, record_errors_left),
             log_start_offset: if is_about_records(code) && holds_one_batch(&records) {
                 partition.log.watermarks().log_start
             } else {
@@ -267,7 +343,21 @@ fn append(
             tracing::error!(partition = %partition.log.partition(), %error, "an append failed");
             refused(index, ErrorCode::KafkaStorageError)
         }
-    }
+    })
+}
+
+/// As many of the faults as the answer still has room for.
+fn told(faults: &[RecordError], left: &mut usize) -> Vec<BatchIndexAndErrorMessage> {
+    let told = faults
+        .iter()
+        .take(*left)
+        .map(|error| BatchIndexAndErrorMessage {
+            batch_index: error.batch_index,
+            batch_index_error_message: Some(error.fault.to_string().into()),
+        });
+    let told: Vec<_> = told.collect();
+    *left -= told.len();
+    told
 }
 
 /// Whether the error is about the records themselves. For such errors, and no others, Kafka's answer has the log start offset.
