@@ -51,7 +51,7 @@ macro_rules! apis {
 apis! {
     "Produce" 0..=13, produce::ProduceRequest => produce::handle, above RECORDS;
     "Fetch" 0..=18, fetch::FetchRequest => fetch::handle;
-    "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle, above ANY;
+    "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle, above COSTLY;
     "Metadata" 0..=13, metadata::MetadataRequest => metadata::handle;
     "OffsetCommit" 0..=10, offset_commit::OffsetCommitRequest => offset_commit::handle;
     "OffsetFetch" 0..=10, offset_fetch::OffsetFetchRequest => offset_fetch::handle, above COSTLY;
