@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::services::Services;
+use crate::base::memory::Account;
 use crate::base::time::Timestamp;
 use crate::config::listener::Endpoint;
 
@@ -21,6 +22,8 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// What the listener advertises; `None` for the address that the client reached.
     pub advertised: Option<Endpoint>,
+    /// The memory that it takes.
+    pub account: Arc<Account>,
 }
 
 impl ConnectionInfo {
@@ -44,6 +47,7 @@ pub struct RequestContext {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
+    /// A copy: requests wait with it, and must not hold on to all of their bytes.
     pub client_id: Option<ByteString>,
     /// When the request arrived.
     pub now: Timestamp,

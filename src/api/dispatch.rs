@@ -153,7 +153,8 @@ fn try_dispatch(
     }
     // The client id keeps its old form in flexible headers.
     let layout = Layout::new(0, false).nullable(true);
-    context.client_id = Option::<ByteString>::decode(&mut reader, layout).map_err(malformed)?;
+    let client_id = Option::<ByteString>::decode(&mut reader, layout).map_err(malformed)?;
+    context.client_id = client_id.map(|id| ByteString::from(&*id));
     if (row.is_flexible)(api_version) {
         reader.tagged_section(|_, _| Ok(false)).map_err(malformed)?;
     }

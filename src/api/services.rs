@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::disk_pool::DiskPool;
 use crate::base::ids::BrokerId;
+use crate::base::memory::Memory;
 use crate::base::time::Clock;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
@@ -41,6 +42,8 @@ pub struct Services {
     pub work: WorkPool,
     /// Certificates and keys of the listeners.
     pub tls: Arc<TlsListeners>,
+    /// What clients may take of it, and what they do.
+    pub memory: Arc<Memory>,
     pub clock: Clock,
 }
 

@@ -1,8 +1,11 @@
-//! Words everybody uses: identities, offsets, time, stretches of files, threads for disks and for long computations, descriptors. Uses nothing else of this crate.
+//! Words everybody uses: identities, offsets, time, stretches of files, threads for disks and for long computations,
+//! descriptors, memory. Uses nothing else of this crate.
 
 pub mod descriptors;
 pub mod disk_pool;
 pub mod file_range;
 pub mod ids;
+pub mod machine;
+pub mod memory;
 pub mod time;
 pub mod work_pool;

@@ -1,6 +1,7 @@
 //! The order of a start, one paragraph per part.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::log_dirs::{Fatal, LogDirs};
 use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
+use crate::base::machine::memory_bytes;
+use crate::base::memory::Memory;
 use crate::base::time::Clock;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
@@ -37,7 +40,6 @@ use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
-use crate::server::memory::RequestMemory;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
@@ -169,6 +171,11 @@ impl Broker {
         // From here on metadata changes reach the partitions by themselves.
         controller.publishers.push(Arc::new(replicas.clone()));
 
+        let memory = Memory::new(Memory::limit_of(
+            config.settings.long("queued.max.request.bytes"),
+            memory_bytes(Path::new("/")),
+        ));
+
         // The group coordinator follows the metadata after the partitions that it writes to.
         let (groups, group_task) = GroupHandle::new(
             Arc::new(InternalTopic::new(
@@ -176,7 +183,7 @@ impl Broker {
                 GROUP_TOPIC,
                 config.settings.int("message.max.bytes").max(0) as usize,
             )),
-            GroupSettings::from(&config.settings),
+            GroupSettings::new(&config.settings, &memory),
             config.settings.int("offsets.topic.num.partitions"),
             Duration::from_millis(config.settings.int("offsets.commit.timeout.ms").max(1) as u64),
             Compression::from_id(
@@ -245,6 +252,7 @@ impl Broker {
             handshakes: DiskPool::new(half_the_processors()),
             work: WorkPool::new(half_the_processors()),
             tls,
+            memory,
             clock,
             config: Arc::clone(&config),
         });
@@ -328,9 +336,6 @@ fn limits(config: &BrokerConfig) -> Limits {
         } else {
             idle_ms as u64
         }),
-        memory: Arc::new(RequestMemory::new(
-            config.settings.long("queued.max.request.bytes"),
-        )),
     }
 }
 

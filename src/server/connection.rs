@@ -14,20 +14,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::memory::{RequestMemory, Share};
-use super::output::{Output, Written};
+use super::output::{Output, Written, in_memory};
 use crate::api::context::ConnectionInfo;
 use crate::api::dispatch::{Dispatched, Encoded, dispatch, may_be_overtaken};
 use crate::api::services::Services;
 use crate::base::file_range::FileRange;
+use crate::base::memory::{Held, Purpose, Reading};
 use crate::transport::stream::Stream;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
 const IN_FLIGHT_MAX: usize = 128;
-/// Bytes of answers in memory, from which on no further request of the connection is handled.
-const OUTPUT_MAX: usize = 256 << 10;
+/// Bytes of answers in memory, sent next or waiting in line, from which on no further request of the connection is handled.
+pub(super) const OUTPUT_MAX: usize = 256 << 10;
 /// The buffer that the first bytes of a request go to.
 const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
@@ -37,8 +38,11 @@ const LENGTH_SIZE: usize = 4;
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 /// While there is no memory for requests, how often a connection looks again.
 const CROWDED_PAUSE: Duration = Duration::from_millis(50);
-/// While there is no memory for requests, how long a half-sent one may hold its share without a further byte.
+/// While there is no memory for requests, how long a client may send nothing of a request that it has begun, or take nothing
+/// of an answer.
 const CROWDED_PATIENCE: Duration = Duration::from_secs(10);
+const TOO_SLOW: &str =
+    "a client too slow to send a request or to take an answer, while there is no memory for others";
 
 /// Limits of a connection.
 #[derive(Clone, Debug)]
@@ -47,12 +51,11 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// `connections.max.idle.ms`.
     pub idle: Duration,
-    /// What all half-read requests hold together.
-    pub memory: Arc<RequestMemory>,
 }
 
 enum Slot {
-    Ready(Encoded),
+    /// With its bytes in memory.
+    Ready(Encoded, usize),
     Waiting(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
 }
 
@@ -75,7 +78,9 @@ pub async fn serve(
     limits: Limits,
 ) {
     let mut connection = Connection {
-        share: Share::of(&limits.memory),
+        half_read: info.account.hold(Purpose::HalfRead, 0),
+        answers: info.account.hold(Purpose::Answers, 0),
+        ready: 0,
         heard: Instant::now(),
         blocked: false,
         stream,
@@ -112,8 +117,13 @@ struct Connection {
     output: Output,
     /// Reads what the output sends next from its disk; gives how much that is.
     warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
-    share: Share,
-    /// When the last bytes came.
+    /// What of the requests is only half there.
+    half_read: Held,
+    /// The answers that the client has not taken.
+    answers: Held,
+    /// Bytes of the answers that wait in line behind another.
+    ready: usize,
+    /// When the last bytes came or were taken.
     heard: Instant,
 }
 
@@ -142,8 +152,20 @@ impl Connection {
                 continue;
             }
             let now = Instant::now();
-            self.share.hold(self.input.len());
-            let crowded = self.share.is_large() && self.limits.memory.is_exhausted();
+            if self.output.has_moved() {
+                self.heard = now;
+            }
+            self.half_read.set(self.input.len());
+            self.answers.set(self.ready + self.output.memory());
+            let crowded = if self.reads() && !self.input.is_empty() {
+                match self.info.account.may_read(now.into_std()) {
+                    Reading::Goes => false,
+                    Reading::Waits => true,
+                    Reading::TooSlow => return Some(TOO_SLOW.to_owned()),
+                }
+            } else {
+                self.info.account.must_wait()
+            };
             // A client that does not read its answers is as idle as one that sends nothing, and so is, as with Kafka, one
             // that waits longer than this for an answer: it may have gone without a word.
             let pause = if crowded {
@@ -155,16 +177,24 @@ impl Connection {
                 Ok(Woken::Progress) => {}
                 Ok(Woken::Elapsed) if !crowded => return None,
                 Ok(Woken::Elapsed) => {
-                    if self.heard.elapsed() > CROWDED_PATIENCE {
-                        return Some(
-                            "a half-sent request, while there is no memory for others".into(),
-                        );
+                    if self.heard.elapsed() > CROWDED_PATIENCE && self.stalls().await {
+                        return Some(TOO_SLOW.to_owned());
                     }
                 }
                 Ok(Woken::Closed) => return None,
                 Err(end) => return end,
             }
         }
+    }
+
+    /// Whether it is the client that holds things up: it sends nothing of a request that it has begun, or takes no answer.
+    async fn stalls(&mut self) -> bool {
+        let mut byte = [0];
+        let mut next = ReadBuf::new(&mut byte);
+        let silent =
+            poll_fn(|cx| Poll::Ready(self.stream.tcp().poll_peek(cx, &mut next).is_pending()));
+        let unread = !self.output.is_empty() && self.warming.is_none();
+        unread || !self.input.is_empty() && silent.await
     }
 
     /// Waits until there is something to do: bytes to read, an answer that became ready, room to write. Nothing is read
@@ -192,11 +222,8 @@ impl Connection {
                 );
             }
             // While answers pile up behind a slow reader, nothing more is taken in.
-            if self.slots.len() < IN_FLIGHT_MAX
-                && !self.blocked
-                && !crowded
-                && self.output.is_empty()
-                && !self.stream.has_unsent()
+            if !crowded
+                && self.reads()
                 && let Poll::Ready(result) = self.poll_input(cx)
             {
                 return Poll::Ready(result.map_err(|error| broken(&error)));
@@ -236,7 +263,7 @@ impl Connection {
                 Poll::Ready(Err(reason)) => Poll::Ready(Err(reason)),
                 Poll::Pending => Poll::Pending,
             },
-            Some(Slot::Ready(_)) => Poll::Ready(Ok(())),
+            Some(Slot::Ready(..)) => Poll::Ready(Ok(())),
             None => Poll::Pending,
         }
     }
@@ -289,7 +316,11 @@ impl Connection {
             let overtaken = may_be_overtaken(&frame);
             match dispatch(&self.services, &self.info, frame) {
                 Dispatched::Ready(answer) if self.slots.is_empty() => self.output.push(answer),
-                Dispatched::Ready(answer) => self.slots.push_back(Slot::Ready(answer)),
+                Dispatched::Ready(answer) => {
+                    let bytes = answer.iter().map(in_memory).sum();
+                    self.ready += bytes;
+                    self.slots.push_back(Slot::Ready(answer, bytes));
+                }
                 Dispatched::Later(future) => {
                     self.blocked = !overtaken;
                     self.slots.push_back(Slot::Waiting(future));
@@ -308,7 +339,14 @@ impl Connection {
     /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A
     /// request of some bytes can have an answer of a megabyte, and a thousand of them fit into one read.
     fn takes_requests(&self) -> bool {
-        self.slots.len() < IN_FLIGHT_MAX && !self.blocked && self.output.memory() < OUTPUT_MAX
+        self.slots.len() < IN_FLIGHT_MAX
+            && !self.blocked
+            && self.ready + self.output.memory() < OUTPUT_MAX
+    }
+
+    /// Whether more is read, if there is memory for it.
+    fn reads(&self) -> bool {
+        self.takes_requests() && self.output.is_empty() && !self.stream.has_unsent()
     }
 
     /// Whether a whole frame is there.
@@ -338,19 +376,27 @@ impl Connection {
                     self.limits.request_bytes_max
                 )
             })?;
+        let most = self.info.account.memory().limit();
+        if size > most {
+            return Err(format!(
+                "a request of {length} bytes, where the memory for requests is {most} (queued.max.request.bytes)"
+            ));
+        }
         if self.input.len() < LENGTH_SIZE + size {
             return Ok(None);
         }
         self.hint = (LENGTH_SIZE + size).clamp(FIRST_READ, GROWTH_MAX);
         let mut frame = self.input.split_to(LENGTH_SIZE + size).freeze();
         drop(frame.split_to(LENGTH_SIZE));
-        Ok(Some(frame))
+        self.info.account.has_read();
+        Ok(Some(self.info.account.count(frame)))
     }
 
     /// Moves answers that are ready from the front of the line to the socket.
     fn collect_answers(&mut self) {
-        while let Some(Slot::Ready(_)) = self.slots.front() {
-            if let Some(Slot::Ready(answer)) = self.slots.pop_front() {
+        while let Some(Slot::Ready(..)) = self.slots.front() {
+            if let Some(Slot::Ready(answer, bytes)) = self.slots.pop_front() {
+                self.ready -= bytes;
                 self.output.push(answer);
             }
         }

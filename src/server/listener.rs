@@ -18,6 +18,7 @@ use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::descriptors::connections_max;
+use crate::base::memory::Account;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
@@ -272,6 +273,7 @@ impl Acceptor {
             peer,
             local,
             advertised: self.told().or(guessed),
+            account: Account::of(&self.services.memory),
         })
     }
 

@@ -4,7 +4,6 @@ pub mod connection;
 mod container;
 mod handshake;
 pub mod listener;
-pub mod memory;
 pub mod output;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ pub struct Output {
     parts: VecDeque<Part>,
     /// Of the parts that are bytes.
     memory: usize,
+    /// Whether the socket took anything since somebody asked.
+    moved: bool,
     /// How much of the file in front may be sent without another look at the page cache.
     cached: usize,
 }
@@ -43,9 +45,7 @@ pub enum Written {
 impl Output {
     pub fn push(&mut self, parts: Vec<Part>) {
         for part in parts {
-            if let Part::Bytes(bytes) = &part {
-                self.memory += bytes.len();
-            }
+            self.memory += in_memory(&part);
             if !part.is_empty() {
                 self.parts.push_back(part);
             }
@@ -55,6 +55,11 @@ impl Output {
     /// How many bytes wait in memory; what waits in files does not count.
     pub fn memory(&self) -> usize {
         self.memory
+    }
+
+    /// Whether the socket took anything since this was asked last.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -188,13 +193,12 @@ impl Output {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.moved = true;
         while written > 0
             && let Some(front) = self.parts.front_mut()
         {
             let len = front.len();
-            if let Part::Bytes(_) = front {
-                self.memory -= len.min(written);
-            }
+            self.memory -= in_memory(front).min(written);
             if written >= len {
                 written -= len;
                 self.parts.pop_front();
@@ -211,6 +215,14 @@ impl Output {
             }
             written = 0;
         }
+    }
+}
+
+/// How many bytes of a part are in memory.
+pub fn in_memory(part: &Part) -> usize {
+    match part {
+        Part::Bytes(bytes) => bytes.len(),
+        Part::File(_) => 0,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::wire::message::{Message, Request};
 
 mod fuzz;
 mod long_requests;
+mod memory;
 mod old_consumers;
 mod old_directory;
 mod tls;
@@ -436,21 +437,6 @@ async fn an_address_may_have_a_limit_of_its_own() {
     let stream = elsewhere.connect(node.broker.addresses()[0]).await.unwrap();
     assert!(Client { stream }.is_closed().await);
     assert!(one.is_alive().await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn half_sent_requests_give_way_when_their_memory_is_used_up() {
-    let node = Node::start(&[("queued.max.request.bytes", "300000")]).await;
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        let mut client = node.connect().await;
-        let mut begun = 1_000_000_u32.to_be_bytes().to_vec();
-        begun.extend_from_slice(&[0; 200_000]);
-        client.send(&begun).await;
-        clients.push(client);
-    }
-    // Small requests are served all the while, also of new connections.
-    assert!(node.connect().await.is_alive().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

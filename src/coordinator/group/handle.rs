@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
 use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
 use super::settings::GroupSettings;
@@ -93,19 +94,20 @@ impl GroupHandle {
     }
 
     pub async fn join(&self, join: Join) -> JoinGroupResponse {
-        let member_id = join.request.member_id.clone();
-        let group = join.request.group_id.clone();
+        // Copies: the request may wait for the whole of a rebalance, and its bytes must not.
+        let member_id = owned(&join.request.member_id);
+        let group = owned(&join.request.group_id);
         ask!(self, &group, GroupRequest::Join(Box::new(join)), Join)
             .unwrap_or_else(|error| refused_join(error, member_id))
     }
 
     pub async fn sync(&self, request: SyncGroupRequest) -> SyncGroupResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         ask!(self, &group, GroupRequest::Sync(request), Sync).unwrap_or_else(refused_sync)
     }
 
     pub async fn heartbeat(&self, request: HeartbeatRequest) -> HeartbeatResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         ask!(self, &group, GroupRequest::Heartbeat(request), Heartbeat).unwrap_or_else(|error| {
             HeartbeatResponse {
                 // While it loads, members should go on as if nothing were.
@@ -119,7 +121,7 @@ impl GroupHandle {
     }
 
     pub async fn leave(&self, request: LeaveGroupRequest) -> LeaveGroupResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         ask!(self, &group, GroupRequest::Leave(request), Leave).unwrap_or_else(|error| {
             LeaveGroupResponse {
                 error_code: error.code(),
@@ -130,7 +132,7 @@ impl GroupHandle {
 
     /// Topics are known and have names.
     pub async fn commit_offsets(&self, request: OffsetCommitRequest) -> OffsetCommitResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         let topics: Vec<_> = request
             .topics
             .iter()
@@ -173,7 +175,7 @@ impl GroupHandle {
         request: TxnOffsetCommitRequest,
         precondition: Precondition,
     ) -> TxnOffsetCommitResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         let topics: Vec<_> = request
             .topics
             .iter()
@@ -219,7 +221,7 @@ impl GroupHandle {
         group: OffsetFetchRequestGroup,
         require_stable: bool,
     ) -> OffsetFetchResponseGroup {
-        let id = group.group_id.clone();
+        let id = owned(&group.group_id);
         let request = GroupRequest::FetchOffsets {
             group,
             require_stable,
@@ -232,7 +234,7 @@ impl GroupHandle {
     }
 
     pub async fn delete_offsets(&self, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
-        let group = request.group_id.clone();
+        let group = owned(&request.group_id);
         ask!(
             self,
             &group,

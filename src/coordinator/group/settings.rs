@@ -1,5 +1,8 @@
 //! pure: what of the broker's settings concerns groups.
 
+use std::sync::Arc;
+
+use crate::base::memory::Memory;
 use crate::config::broker::BrokerSettings;
 
 /// Kafka's `group.*` and `offsets.*` settings.
@@ -15,10 +18,12 @@ pub struct GroupSettings {
     pub offsets_retention_check_ms: i64,
     /// Characters (UTF-16 units) of the text beside a committed offset.
     pub offset_metadata_max: usize,
+    /// Where it counts what members say of themselves.
+    pub memory: Arc<Memory>,
 }
 
-impl From<&BrokerSettings> for GroupSettings {
-    fn from(settings: &BrokerSettings) -> Self {
+impl GroupSettings {
+    pub fn new(settings: &BrokerSettings, memory: &Arc<Memory>) -> Self {
         let count = |name: &str| settings.int(name).max(0) as usize;
         Self {
             session_timeout_ms_min: settings.int("group.min.session.timeout.ms"),
@@ -28,6 +33,7 @@ impl From<&BrokerSettings> for GroupSettings {
             offsets_retention_ms: i64::from(settings.int("offsets.retention.minutes")) * 60_000,
             offsets_retention_check_ms: settings.long("offsets.retention.check.interval.ms"),
             offset_metadata_max: count("offset.metadata.max.bytes"),
+            memory: Arc::clone(memory),
         }
     }
 }
@@ -42,6 +48,7 @@ impl Default for GroupSettings {
             offsets_retention_ms: 7 * 24 * 3_600_000,
             offsets_retention_check_ms: 600_000,
             offset_metadata_max: 4_096,
+            memory: Memory::new(1 << 30),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Shard for GroupShard {
                     .groups
                     .entry(group.clone())
                     .or_insert_with(|| ClassicGroup::new(None))
-                    .apply(value),
+                    .apply(value, &self.settings.memory),
                 None => {
                     self.groups.remove(group);
                 }

@@ -2,11 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use indexmap::IndexMap;
 
+use crate::base::memory::{Held, Memory, Purpose};
 use crate::base::time::Timestamp;
 use crate::coordinator::group::record::group_metadata::{GroupMetadataValue, MemberMetadata};
 use crate::coordinator::hash::java_hash;
@@ -58,7 +60,7 @@ impl State {
 }
 
 /// One member. Its protocols come in its own order of preference.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Member {
     pub instance_id: Option<ByteString>,
     pub client_id: ByteString,
@@ -66,6 +68,8 @@ pub struct Member {
     pub rebalance_timeout_ms: i32,
     pub session_timeout_ms: i32,
     pub protocols: Vec<(ByteString, Bytes)>,
+    /// The memory that the protocols take, of this member and its copies together.
+    held: Arc<Held>,
     pub assignment: Bytes,
     /// Has not had an answer to its first JoinGroup yet, so it cannot send heartbeats.
     pub is_new: bool,
@@ -142,7 +146,7 @@ impl ClassicGroup {
     }
 
     /// Makes the group what the record says: stable with these members, or empty without any.
-    pub fn apply(&mut self, value: &GroupMetadataValue) {
+    pub fn apply(&mut self, value: &GroupMetadataValue, memory: &Arc<Memory>) {
         self.generation = value.generation;
         self.protocol_type = Some(value.protocol_type.clone()).filter(|name| !name.is_empty());
         self.protocol = value.protocol.clone();
@@ -158,7 +162,7 @@ impl ClassicGroup {
             let mut member = before
                 .shift_remove(&recorded.member_id)
                 .filter(|member| member.is_of(recorded, value.protocol.as_ref()))
-                .unwrap_or_else(|| remembered(recorded, value.protocol.as_ref()));
+                .unwrap_or_else(|| remembered(recorded, value.protocol.as_ref(), memory));
             member.assignment = recorded.assignment.clone();
             self.insert(recorded.member_id.clone(), member);
         }
@@ -293,12 +297,14 @@ impl ClassicGroup {
         protocols: &[JoinGroupRequestProtocol],
         rebalance_timeout_ms: i32,
         session_timeout_ms: i32,
+        memory: &Arc<Memory>,
     ) {
         let Some(mut member) = self.members.get(id).cloned() else {
             return;
         };
         self.count_protocols(&member, false);
         member.protocols = own_protocols(protocols);
+        member.held = Arc::new(memory.hold(Purpose::Members, bytes_of(&member.protocols)));
         member.rebalance_timeout_ms = rebalance_timeout_ms;
         member.session_timeout_ms = session_timeout_ms;
         self.count_protocols(&member, true);
@@ -543,22 +549,28 @@ impl Member {
 }
 
 /// A member as the log remembers it: only the protocol in use is known.
-fn remembered(recorded: &MemberMetadata, protocol: Option<&ByteString>) -> Member {
+fn remembered(
+    recorded: &MemberMetadata,
+    protocol: Option<&ByteString>,
+    memory: &Arc<Memory>,
+) -> Member {
     let rebalance_timeout_ms = if recorded.rebalance_timeout < 0 {
         recorded.session_timeout
     } else {
         recorded.rebalance_timeout
     };
+    let protocols: Vec<_> = protocol
+        .map(|name| (name.clone(), recorded.subscription.clone()))
+        .into_iter()
+        .collect();
     Member {
         instance_id: recorded.group_instance_id.clone(),
         client_id: recorded.client_id.clone(),
         client_host: recorded.client_host.clone(),
         rebalance_timeout_ms,
         session_timeout_ms: recorded.session_timeout,
-        protocols: protocol
-            .map(|name| (name.clone(), recorded.subscription.clone()))
-            .into_iter()
-            .collect(),
+        held: Arc::new(memory.hold(Purpose::Members, bytes_of(&protocols))),
+        protocols,
         assignment: recorded.assignment.clone(),
         is_new: false,
         joining: None,
@@ -574,14 +586,17 @@ pub fn newcomer(
     rebalance_timeout_ms: i32,
     session_timeout_ms: i32,
     protocols: &[JoinGroupRequestProtocol],
+    memory: &Arc<Memory>,
 ) -> Member {
+    let protocols = own_protocols(protocols);
     Member {
         instance_id: instance_id.map(|id| owned(id)),
         client_id: owned(client_id),
         client_host: owned(client_host),
         rebalance_timeout_ms,
         session_timeout_ms,
-        protocols: own_protocols(protocols),
+        held: Arc::new(memory.hold(Purpose::Members, bytes_of(&protocols))),
+        protocols,
         assignment: Bytes::new(),
         is_new: true,
         joining: None,
@@ -599,6 +614,17 @@ fn own_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(ByteString, Byt
             )
         })
         .collect()
+}
+
+fn bytes_of(protocols: &[(ByteString, Bytes)]) -> usize {
+    let bytes = |(name, metadata): &(ByteString, Bytes)| name.len() + metadata.len();
+    protocols.iter().map(bytes).sum()
+}
+
+/// What a JoinGroup says of its member's protocols, in bytes.
+pub fn offered_bytes(protocols: &[JoinGroupRequestProtocol]) -> usize {
+    let bytes = |one: &JoinGroupRequestProtocol| one.name.len() + one.metadata.len();
+    protocols.iter().map(bytes).sum()
 }
 
 /// A copy: what a group keeps must not hold on to the frame it came in.

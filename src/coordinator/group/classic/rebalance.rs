@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::group::{ClassicGroup, InitialDelay, State, newcomer, owned};
+use super::group::{ClassicGroup, InitialDelay, State, newcomer, offered_bytes, owned};
 use crate::coordinator::group::record::GroupRecord;
 use crate::coordinator::group::record::group_metadata::GroupMetadataValue;
 use crate::coordinator::group::request::{GroupAnswer, Join};
@@ -51,6 +51,11 @@ impl Scene<'_> {
             self.group.remove(&member_id);
             self.cancel_session(&member_id);
             Some((ErrorCode::GroupMaxSizeReached, ByteString::new()))
+        } else if !(self.settings.memory)
+            .has_room_for_member(offered_bytes(&join.request.protocols))
+        {
+            // Its client tries again, here or wherever it finds the coordinator then.
+            Some((ErrorCode::CoordinatorNotAvailable, member_id.clone()))
         } else if !self
             .group
             .accepts(&join.request.protocol_type, &join.request.protocols)
@@ -143,6 +148,7 @@ impl Scene<'_> {
             rebalance_timeout(join),
             request.session_timeout_ms,
             &request.protocols,
+            &self.settings.memory,
         );
         if let State::PreparingRebalance {
             initial: Some(delay),
@@ -162,6 +168,7 @@ impl Scene<'_> {
             &join.request.protocols,
             rebalance_timeout(join),
             join.request.session_timeout_ms,
+            &self.settings.memory,
         );
         if let Some(older) = self.group.set_joining(id, Some(ticket)) {
             // Kafka forgets the older request of the same member; its client has given up on it.
@@ -564,7 +571,7 @@ impl Scene<'_> {
             value: Some(value), ..
         } = &record
         {
-            self.group.apply(value);
+            self.group.apply(value, &self.settings.memory);
         }
         Ok(())
     }
