@@ -26,6 +26,10 @@ const PART_OVER_LIMIT: usize = 4;
 const LITTLE: usize = 4 << 10;
 /// What members of groups say of themselves is kept up to this part of the limit, besides what the limit is of.
 const PART_OF_MEMBERS: usize = 2;
+/// Fetches that wait for records may take this part of the limit, and no more than [`WAITING_MAX`].
+const PART_OF_WAITING: usize = 4;
+/// A million partitions, in all fetches that wait.
+const WAITING_MAX: usize = 128_000_000;
 /// Requests up to this size are handled without being counted: most requests, and the count would cost more than they do.
 const UNCOUNTED_MAX: usize = 4 << 10;
 /// How long one connection is read from although there is too much. See [`Account::may_read`].
@@ -135,15 +139,25 @@ impl Memory {
         }
     }
 
-    /// Whether a member of a group may say so much of itself. Little of it is taken longer than much.
+    /// Whether a member of a group may say so much of itself.
     pub fn has_room_for_member(&self, bytes: usize) -> bool {
-        let limit = self.limit / PART_OF_MEMBERS;
+        self.has_room(Purpose::Members, bytes, self.limit / PART_OF_MEMBERS)
+    }
+
+    /// Whether a fetch may wait that needs so much meanwhile.
+    pub fn has_room_for_waiting(&self, bytes: usize) -> bool {
+        let limit = (self.limit / PART_OF_WAITING).min(WAITING_MAX);
+        self.has_room(Purpose::WaitingFetches, bytes, limit)
+    }
+
+    /// Little is taken longer than much.
+    fn has_room(&self, purpose: Purpose, bytes: usize, limit: usize) -> bool {
         let over = if bytes <= LITTLE {
             limit / PART_OVER_LIMIT
         } else {
             0
         };
-        self.held_for(Purpose::Members).saturating_add(bytes) <= limit + over
+        self.held_for(purpose).saturating_add(bytes) <= limit + over
     }
 
     /// Memory of no connection.

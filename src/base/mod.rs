@@ -1,5 +1,5 @@
-//! Words everybody uses: identities, offsets, time, stretches of files, threads for disks and for long computations,
-//! descriptors, memory. Uses nothing else of this crate.
+//! Words everybody uses: identities, offsets, time, stretches of files, threads, descriptors, memory, maps, tasks. Uses
+//! nothing else of this crate.
 
 pub mod descriptors;
 pub mod disk_pool;
@@ -7,5 +7,6 @@ pub mod file_range;
 pub mod ids;
 pub mod machine;
 pub mod memory;
+pub mod small_map;
 pub mod time;
 pub mod work_pool;

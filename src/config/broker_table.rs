@@ -1957,7 +1957,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "bytes of half-read requests over all connections; -1 for the broker's own limit",
+        "bytes of requests and answers that all connections hold",
     ),
     row(
         "queued.max.requests",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::manager::ReplicaManager;
-use super::partition::Partition;
+use super::partition::{Awaited, Partition};
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::log::error::ReadError;
@@ -60,7 +60,18 @@ pub struct Fetched {
     pub bytes: usize,
     /// Whether the answer must not wait: an error, or a log that diverged.
     pub urgent: bool,
-    pub partitions: Vec<Arc<Partition>>,
+    /// Of each that is read, or cold: the partition, and how often it had changed before it was looked at.
+    pub partitions: Vec<(Awaited, u64)>,
+}
+
+impl Outcome {
+    /// How many bytes of records it has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Read(plan) => plan.records.as_ref().map_or(0, |range| range.len),
+            _ => 0,
+        }
+    }
 }
 
 impl Fetched {
@@ -83,6 +94,10 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
         partitions: Vec::with_capacity(wanted.len()),
     };
     let mut left = limits.max_bytes;
+    #[cfg(test)]
+    replicas
+        .looks()
+        .fetch_add(wanted.len(), std::sync::atomic::Ordering::Relaxed);
     for want in wanted {
         let outcome = read_one(
             replicas,
@@ -93,8 +108,8 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
             &mut fetched.partitions,
         );
         match &outcome {
-            Outcome::Read(plan) => {
-                let len = plan.records.as_ref().map_or(0, |range| range.len);
+            Outcome::Read(_) => {
+                let len = outcome.bytes();
                 fetched.bytes += len;
                 left = left.saturating_sub(len);
             }
@@ -112,7 +127,7 @@ fn read_one(
     limits: Limits,
     left: usize,
     first: bool,
-    seen: &mut Vec<Arc<Partition>>,
+    seen: &mut Vec<(Awaited, u64)>,
 ) -> Outcome {
     let found = if limits.by_id {
         replicas.partition_by_id(want.topic_id, want.index)
@@ -123,6 +138,7 @@ fn read_one(
         Ok(partition) => partition,
         Err(error) => return Outcome::Failed(error, None),
     };
+    let awaited = Awaited::now(&partition);
     if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
         return Outcome::Failed(error, Some(partition));
     }
@@ -165,10 +181,10 @@ fn read_one(
     );
     let outcome = match planned {
         Ok(plan) => Outcome::Read(plan),
-        Err(error) => failed(error, Arc::clone(&partition)),
+        Err(error) => failed(error, partition),
     };
     if matches!(outcome, Outcome::Read(_) | Outcome::Cold(_)) {
-        seen.push(partition);
+        seen.push(awaited);
     }
     outcome
 }

@@ -84,7 +84,7 @@ pub struct Begun {
     pub incremental: Option<i32>,
     /// What the answer carries: 0 for no session.
     pub session_id: i32,
-    /// Everything to read, in order.
+    /// Everything to read, in order. Of an incremental fetch that has waited, what has changed.
     pub wanted: Vec<Wanted>,
 }
 
@@ -203,6 +203,18 @@ impl FetchSessions {
         })
     }
 
+    /// Of which partitions an incremental answer would say something.
+    pub fn news(&self, begun: &Begun, said: &[Said]) -> Vec<bool> {
+        let Some(session) = self.sessions.get(&begun.session_id) else {
+            return vec![true; said.len()];
+        };
+        let news = |(wanted, said)| {
+            let cached = session.partitions.get(&SessionKey::of(wanted));
+            cached.is_none_or(|cached| cached.is_news(said))
+        };
+        begun.wanted.iter().zip(said).map(news).collect()
+    }
+
     /// Notes what an answer says, and gives which partitions belong into it: all of them in a full answer, only those
     /// with news in an incremental one.
     pub fn finish(&mut self, begun: &Begun, said: &[Said]) -> Vec<bool> {
@@ -217,12 +229,7 @@ impl FetchSessions {
                 include.push(full);
                 continue;
             };
-            let news = said.has_records
-                || said.failed
-                || said.special
-                || cached.dirty
-                || cached.high_watermark != said.high_watermark
-                || cached.log_start != said.log_start;
+            let news = cached.is_news(said);
             cached.high_watermark = said.high_watermark;
             cached.log_start = said.log_start;
             cached.dirty = said.failed;
@@ -305,6 +312,15 @@ impl Cached {
             log_start: -1,
             dirty: false,
         }
+    }
+
+    fn is_news(&self, said: &Said) -> bool {
+        said.has_records
+            || said.failed
+            || said.special
+            || self.dirty
+            || self.high_watermark != said.high_watermark
+            || self.log_start != said.log_start
     }
 }
 

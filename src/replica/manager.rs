@@ -73,6 +73,9 @@ struct Inner {
     moving: Mutex<()>,
     /// Wakes whoever copies replicas that move.
     mover: Notify,
+    /// How many partitions fetches have looked at.
+    #[cfg(test)]
+    looks: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +102,8 @@ impl ReplicaManager {
                 assignments: Mutex::default(),
                 moving: Mutex::default(),
                 mover: Notify::new(),
+                #[cfg(test)]
+                looks: Default::default(),
             }),
         }
     }
@@ -117,6 +122,11 @@ impl ReplicaManager {
 
     pub(super) fn moving(&self) -> MutexGuard<'_, ()> {
         self.inner.moving.lock()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> &std::sync::atomic::AtomicUsize {
+        &self.inner.looks
     }
 
     pub(super) fn wake_mover(&self) {

@@ -108,6 +108,13 @@ impl Partition {
 #[derive(Clone, Debug)]
 pub struct Awaited(pub Arc<Partition>);
 
+impl Awaited {
+    /// With the number of changes so far: to be asked for before the partition is looked at.
+    pub fn now(partition: &Arc<Partition>) -> (Self, u64) {
+        (Self(Arc::clone(partition)), partition.waiting.changes())
+    }
+}
+
 impl AsRef<WaitList> for Awaited {
     fn as_ref(&self) -> &WaitList {
         &self.0.waiting

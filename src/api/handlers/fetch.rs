@@ -12,10 +12,11 @@ use crate::api::context::{Reply, RequestContext};
 use crate::api::services::Services;
 use crate::base::file_range::Reach;
 use crate::base::ids::Uuid;
+use crate::base::memory::{Held, Purpose};
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
 use crate::replica::partition::Awaited;
-use crate::replica::purgatory::Waiter;
+use crate::replica::purgatory::{PLACE_BYTES, Waiter};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::fetch::{
@@ -27,6 +28,10 @@ const SOFT_LIMIT_SINCE: i16 = 3;
 const TOPIC_IDS_SINCE: i16 = 13;
 const STORAGE_ERROR_SINCE: i16 = 6;
 const READ_COMMITTED: i8 = 1;
+/// How long the answer of a fetch that is not let wait is held back at most, as long as clients let a fetch wait by default.
+const HELD_BACK: Duration = Duration::from_millis(500);
+/// Only short answers are held back: of so many partitions.
+const HELD_BACK_PARTITIONS_MAX: usize = 16;
 
 pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResponse> {
     let by_id = context.api_version >= TOPIC_IDS_SINCE;
@@ -116,25 +121,153 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     if (enough || request.max_wait_ms <= 0) && fetched.cold().is_empty() {
         return answer(&context, &begun, fetched).into();
     }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let partitions = fetched.partitions;
+    let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let Some(held) = room_to_wait(&context, begun.wanted.len()) else {
+        return answer_without_waiting(context, begun, fetched, limits, wait);
+    };
+    let mut waiting = Waiting::begin(&context, begun, fetched);
+    let deadline = Instant::now() + wait;
     Reply::later(async move {
-        let waiter = Waiter::new(partitions.into_iter().map(Awaited).collect());
-        loop {
-            // Read after the waiter is known: an append between the first look and now is seen.
-            let fetched = read_warm(&context.services, &begun.wanted, limits).await;
-            if fetched.bytes >= min_bytes || fetched.urgent {
-                return answer(&context, &begun, fetched);
+        let _held = held;
+        while !waiting.is_enough(min_bytes) {
+            let woken = tokio::time::timeout_at(deadline, waiting.waiter.woken());
+            if woken.await.is_err() {
+                break;
             }
-            if tokio::time::timeout_at(deadline, waiter.woken())
-                .await
-                .is_err()
-            {
-                let fetched = read_warm(&context.services, &begun.wanted, limits).await;
-                return answer(&context, &begun, fetched);
+            waiting.look(&context.services, limits).await;
+        }
+        waiting.answer(&context, limits).await
+    })
+}
+
+/// The memory that a fetch of so many partitions takes while it waits; `None` where others have taken it all.
+pub(super) fn room_to_wait(context: &RequestContext, partitions: usize) -> Option<Held> {
+    let bytes = partitions * PLACE_BYTES;
+    let account = &context.connection.account;
+    let has_room = account.memory().has_room_for_waiting(bytes);
+    has_room.then(|| account.hold(Purpose::WaitingFetches, bytes))
+}
+
+/// The answer of a fetch that is not let wait: what there is. A short one is held back all the same, or its client would ask
+/// again at once.
+fn answer_without_waiting(
+    context: RequestContext,
+    begun: Begun,
+    fetched: Fetched,
+    limits: Limits,
+    wait: Duration,
+) -> Reply<FetchResponse> {
+    let is_cold = !fetched.cold().is_empty();
+    let until = Instant::now() + wait.min(HELD_BACK);
+    if is_cold {
+        return Reply::later(async move {
+            let fetched = read_warm(&context.services, &begun.wanted, limits).await;
+            answer(&context, &begun, fetched)
+        });
+    }
+    let response = answer(&context, &begun, fetched);
+    let said: usize = response
+        .responses
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum();
+    if said > HELD_BACK_PARTITIONS_MAX {
+        return response.into();
+    }
+    Reply::later(async move {
+        tokio::time::sleep_until(until).await;
+        response
+    })
+}
+
+/// A fetch that waits: for each partition what is ready, brought up to date where something changes.
+struct Waiting {
+    begun: Begun,
+    waiter: Waiter<Awaited>,
+    /// Bytes that are ready, by the places of `begun.wanted`.
+    ready: Vec<u32>,
+    /// Their sum.
+    total: usize,
+    /// Places of which the answer may have something to say.
+    changed: Vec<bool>,
+    urgent: bool,
+}
+
+impl Waiting {
+    fn begin(context: &RequestContext, begun: Begun, fetched: Fetched) -> Self {
+        let changed = if begun.incremental.is_some() {
+            let said: Vec<Said> = fetched.outcomes.iter().map(said_of).collect();
+            context.services.sessions.lock().news(&begun, &said)
+        } else {
+            vec![true; begun.wanted.len()]
+        };
+        let waiter = Waiter::new(fetched.partitions);
+        for (place, outcome) in fetched.outcomes.iter().enumerate() {
+            if let Outcome::Cold(_) = outcome {
+                waiter.look_again(place);
             }
         }
-    })
+        Self {
+            ready: fetched.outcomes.iter().map(ready_bytes).collect(),
+            total: fetched.bytes,
+            changed,
+            urgent: fetched.urgent,
+            begun,
+            waiter,
+        }
+    }
+
+    fn is_enough(&self, min_bytes: usize) -> bool {
+        self.total >= min_bytes || self.urgent
+    }
+
+    /// Looks where something has changed, and nowhere else.
+    async fn look(&mut self, services: &Arc<Services>, limits: Limits) {
+        let places = self.waiter.take();
+        let wanted: Vec<Wanted> = places
+            .iter()
+            .filter_map(|place| self.begun.wanted.get(*place).cloned())
+            .collect();
+        let fetched = read_warm(services, &wanted, limits).await;
+        self.urgent |= fetched.urgent;
+        for (place, outcome) in places.into_iter().zip(&fetched.outcomes) {
+            let now = ready_bytes(outcome);
+            let before = std::mem::replace(&mut self.ready[place], now);
+            self.total = self.total - before as usize + now as usize;
+            self.changed[place] = true;
+        }
+    }
+
+    /// Reads what has changed, or all of it for an answer that says something of every partition.
+    async fn answer(mut self, context: &RequestContext, limits: Limits) -> FetchResponse {
+        for place in self.waiter.take() {
+            self.changed[place] = true;
+        }
+        let mut changed = self.changed.iter();
+        self.begun.wanted.retain(|_| changed.next() != Some(&false));
+        let fetched = read_warm(&context.services, &self.begun.wanted, limits).await;
+        answer(context, &self.begun, fetched)
+    }
+}
+
+fn ready_bytes(outcome: &Outcome) -> u32 {
+    u32::try_from(outcome.bytes()).unwrap_or(u32::MAX)
+}
+
+/// What there is to say of a partition as far as it was read.
+fn said_of(outcome: &Outcome) -> Said {
+    let (watermarks, special) = match outcome {
+        Outcome::Read(plan) => (Some(plan.watermarks), false),
+        Outcome::Diverged { plan, .. } => (Some(plan.watermarks), true),
+        Outcome::Failed(..) | Outcome::Cold(_) => (None, false),
+    };
+    Said {
+        has_records: outcome.bytes() > 0,
+        failed: watermarks.is_none(),
+        special,
+        high_watermark: watermarks.map_or(-1, |at| at.high_watermark),
+        log_start: watermarks.map_or(-1, |at| at.log_start),
+    }
 }
 
 /// A round of reading for which neither this thread nor, with a log's lock in hand, somebody else waits for a disk.

@@ -10,12 +10,11 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::fetch::{partition_data, read_warm, respond};
+use super::fetch::{partition_data, read_warm, respond, room_to_wait};
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Offset;
 use crate::replica::fetch::{Fetched, Limits, Wanted};
 use crate::replica::fetch_session::Begun;
-use crate::replica::partition::Awaited;
 use crate::replica::purgatory::Waiter;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::legacy::{Downgrade, MAGIC_V0, MAGIC_V1, downgrade};
@@ -62,9 +61,12 @@ pub(super) fn handle(
         // Where each partition is read: beyond what a client of these versions is not shown.
         let mut wanted = begun.wanted.clone();
         let first = read_warm(&context.services, &wanted, limits).await;
-        let waiter = Waiter::new(first.partitions.into_iter().map(Awaited).collect());
-        let mut expired = wait.is_zero();
+        // Who cannot wait gets what there is.
+        let held = room_to_wait(&context, wanted.len());
+        let mut expired = wait.is_zero() || held.is_none();
+        let waiter = Waiter::new(first.partitions);
         loop {
+            waiter.take();
             let fetched = read_warm(&context.services, &wanted, limits).await;
             let due = fetched.bytes >= min_bytes || fetched.urgent || expired;
             if due && fetched.bytes > 0 {

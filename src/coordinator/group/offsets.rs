@@ -6,6 +6,7 @@ use bytestring::ByteString;
 
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
+use crate::base::small_map::SmallMap;
 use crate::base::time::Timestamp;
 use crate::coordinator::runtime::shard::Origin;
 
@@ -25,8 +26,9 @@ pub struct Committed {
     position: u64,
 }
 
-type OfPartitions = BTreeMap<PartitionIndex, Committed>;
-type OfTopics = BTreeMap<ByteString, OfPartitions>;
+/// Most groups have offsets of few topics, and many of one partition.
+type OfPartitions = SmallMap<PartitionIndex, Committed>;
+type OfTopics = SmallMap<ByteString, OfPartitions>;
 type OfGroups = BTreeMap<ByteString, OfTopics>;
 
 /// All offsets of a shard.
@@ -216,12 +218,10 @@ fn insert(groups: &mut OfGroups, key: &OffsetCommitKey, committed: Committed) ->
         *there = committed;
         return false;
     }
-    groups
-        .entry(key.group.clone())
-        .or_default()
-        .entry(key.topic.clone())
-        .or_default()
-        .insert(key.partition, committed);
+    let topics = groups.entry(key.group.clone()).or_default();
+    if let Some(partitions) = topics.get_or_default(&key.topic) {
+        partitions.insert(key.partition, committed);
+    }
     true
 }
 

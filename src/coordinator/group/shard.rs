@@ -48,7 +48,8 @@ const CLASSIC: &str = "classic";
 #[derive(Clone, Debug)]
 pub struct GroupShard {
     settings: GroupSettings,
-    groups: BTreeMap<ByteString, ClassicGroup>,
+    /// Boxed: a leaf of the map has room for eleven of them.
+    groups: BTreeMap<ByteString, Box<ClassicGroup>>,
     offsets: Offsets,
     timers: Timers<GroupTimer>,
 }
@@ -74,7 +75,7 @@ impl Shard for GroupShard {
                 // Who commits without ever joining has a group without a record of its own.
                 if value.is_some() && !self.groups.contains_key(&key.group) {
                     self.groups
-                        .insert(key.group.clone(), ClassicGroup::new(None));
+                        .insert(key.group.clone(), Box::new(ClassicGroup::new(None)));
                 }
                 self.offsets.apply(origin, key, value.as_ref());
             }
@@ -82,7 +83,7 @@ impl Shard for GroupShard {
                 Some(value) => self
                     .groups
                     .entry(group.clone())
-                    .or_insert_with(|| ClassicGroup::new(None))
+                    .or_insert_with(|| Box::new(ClassicGroup::new(None)))
                     .apply(value, &self.settings.memory),
                 None => {
                     self.groups.remove(group);
@@ -251,6 +252,8 @@ impl GroupShard {
             Some(ErrorCode::InvalidSessionTimeout)
         } else if !self.groups.contains_key(&request.group_id) && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
+        } else if !self.has_room_for(&request.group_id) {
+            Some(ErrorCode::PolicyViolation)
         } else {
             None
         };
@@ -263,7 +266,7 @@ impl GroupShard {
         let is_new = !self.groups.contains_key(&id);
         if is_new {
             self.groups
-                .insert(id.clone(), ClassicGroup::new(Some(now.wall)));
+                .insert(id.clone(), Box::new(ClassicGroup::new(Some(now.wall))));
         }
         self.with(&id, now, out, |scene| {
             if is_new {
@@ -344,6 +347,11 @@ impl GroupShard {
         }
     }
 
+    /// Whether there is such a group, or may be one.
+    fn has_room_for(&self, group: &ByteString) -> bool {
+        self.groups.len() < self.settings.groups_max || self.groups.contains_key(group)
+    }
+
     /// Whether offsets may be committed under this name and generation. A group that nobody knows may be made by
     /// clients that are in none.
     fn check_commit(
@@ -359,6 +367,7 @@ impl GroupShard {
         }
         let Some(group) = self.groups.get(group) else {
             return match generation {
+                ..0 if !self.has_room_for(group) => Err(ErrorCode::PolicyViolation),
                 ..0 => Ok(()),
                 _ if in_transaction => Err(ErrorCode::IllegalGeneration),
                 _ => Err(ErrorCode::GroupIdNotFound),
@@ -812,11 +821,11 @@ impl GroupShard {
 
     #[cfg(test)]
     pub fn group(&self, id: &str) -> Option<&ClassicGroup> {
-        self.groups.get(id)
+        self.groups.get(id).map(|group| &**group)
     }
 
     #[cfg(test)]
-    pub fn groups(&self) -> &BTreeMap<ByteString, ClassicGroup> {
+    pub fn groups(&self) -> &BTreeMap<ByteString, Box<ClassicGroup>> {
         &self.groups
     }
 

@@ -1,8 +1,11 @@
 //! What clients make a node hold, by its own figures: it is counted, it is freed, and too much of it stops only those who hold it.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::base::memory::{Memory, Purpose};
 use crate::server::connection::OUTPUT_MAX;
+use crate::wire::message::fetch::FetchResponse;
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
 use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
@@ -193,4 +196,133 @@ async fn a_request_beyond_the_memory_for_requests_closes_its_connection() {
     // Only for what it says.
     assert!(client.is_closed().await);
     node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
+}
+
+/// A fetch of a session (version 7): its topic's partitions from their beginnings, or nothing new.
+fn of_session(session: i32, epoch: i32, partitions: i32, min_bytes: i32) -> FetchRequest {
+    let one = |index| FetchPartition {
+        partition: index,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    };
+    let topic = FetchTopic {
+        topic: "many".into(),
+        partitions: (0..partitions).map(one).collect(),
+        ..Default::default()
+    };
+    FetchRequest {
+        max_wait_ms: 60_000,
+        min_bytes,
+        max_bytes: 50 << 20,
+        session_id: session,
+        session_epoch: epoch,
+        topics: if partitions > 0 { vec![topic] } else { vec![] },
+        ..Default::default()
+    }
+}
+
+/// A client with a session of so many empty partitions.
+async fn with_session(node: &Node, partitions: i32) -> (Client, i32) {
+    let mut client = node.connect().await;
+    let first = of_session(0, 0, partitions, 0);
+    client.send(&frame(1, 7, &first)).await;
+    let (_, mut body) = client.answer().await;
+    let response = FetchResponse::read(&mut body, 7).unwrap();
+    (client, response.session_id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
+    const PARTITIONS: usize = 200;
+    let node = Node::start(&[("num.partitions", "200")]).await;
+    let mut producer = node.connect().await;
+    let topic = CreatableTopic {
+        name: "many".into(),
+        num_partitions: PARTITIONS as i32,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let create = CreateTopicsRequest {
+        topics: vec![topic],
+        ..Default::default()
+    };
+    producer.send(&frame(0, 4, &create)).await;
+    producer.answer().await;
+    let (mut client, session) = with_session(&node, PARTITIONS as i32).await;
+    let waits = of_session(session, 1, 0, 1_000);
+    client.send(&frame(2, 7, &waits)).await;
+    node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
+    let looks = || {
+        node.broker
+            .services()
+            .replicas
+            .looks()
+            .load(Ordering::Relaxed)
+    };
+    let before = looks();
+    let mut wrote = produce("many", -1, &[7; 300]);
+    for (times, index) in [(1, 3), (2, 150)] {
+        wrote.topic_data[0].partition_data[0].index = index;
+        for _ in 0..times {
+            producer.send(&frame(3, 7, &wrote)).await;
+            assert_eq!(produced(producer.answer().await.1).0, 0);
+        }
+    }
+    let (_, mut body) = client.answer().await;
+    let response = FetchResponse::read(&mut body, 7).unwrap();
+    let said: Vec<i32> = response.responses[0]
+        .partitions
+        .iter()
+        .map(|one| one.partition_index)
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.contains(&3) && said.contains(&150));
+    // Each of three appends, and both once more for the answer; not 200 for any of them.
+    assert!(looks() - before <= 5, "{}", looks() - before);
+    node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetches_that_wait_for_too_much_together_are_answered_early() {
+    // A quarter of it is for fetches that wait: some 390 partitions.
+    let settings = [
+        ("num.partitions", "300"),
+        ("queued.max.request.bytes", "200000"),
+    ];
+    let node = Node::start(&settings).await;
+    node.with_topics(&["few"]).await;
+    let ask = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("many".into()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let mut client = node.connect().await;
+    client.send(&frame(0, 4, &ask)).await;
+    client.answer().await;
+    let (mut first, of_first) = with_session(&node, 300).await;
+    let (mut second, of_second) = with_session(&node, 300).await;
+    first
+        .send(&frame(2, 7, &of_session(of_first, 1, 0, 1)))
+        .await;
+    node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
+    second
+        .send(&frame(2, 7, &of_session(of_second, 1, 0, 1)))
+        .await;
+    let (_, mut body) = second.answer().await;
+    let response = FetchResponse::read(&mut body, 7).unwrap();
+    assert_eq!(
+        (response.session_id, response.responses.len()),
+        (of_second, 0)
+    );
+    // The first still waits, and those that wait for little may do so.
+    let mut third = node.connect().await;
+    let waits = frame(3, 4, &fetch("few", 0, PATIENCE * 2));
+    let held = node.memory().held_for(Purpose::WaitingFetches);
+    third.send(&waits).await;
+    node.until(Purpose::WaitingFetches, |bytes| bytes > held)
+        .await;
 }

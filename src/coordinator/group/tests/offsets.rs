@@ -297,3 +297,32 @@ fn offsets_of_a_deleted_topic_are_gone() {
         "#]],
     );
 }
+
+#[test]
+fn there_are_so_many_groups() {
+    check_with(
+        GroupSettings {
+            groups_max: 2,
+            ..GroupSettings::default()
+        },
+        r"
+        commit t-0=1 group=a
+        commit t-0=1 group=b
+        commit t-0=1 group=c
+        commit t-0=2 group=a
+        join v=3
+        ",
+        expect![[r#"
+            1 commit t-0=1 group=a
+                [1] commit ok
+            2 commit t-0=1 group=b
+                [2] commit ok
+            3 commit t-0=1 group=c
+                [3] commit POLICY_VIOLATION
+            4 commit t-0=2 group=a
+                [4] commit ok
+            5 join v=3
+                [5] join POLICY_VIOLATION as ''
+        "#]],
+    );
+}
