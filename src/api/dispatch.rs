@@ -24,6 +24,10 @@ const FETCH: i16 = 1;
 /// Room that an encoded answer gets at first.
 const ANSWER_CAPACITY: usize = 256;
 
+/// A client of this name meets a panic.
+#[cfg(test)]
+pub const PANICS: &str = "panics";
+
 /// An encoded answer, its length in front.
 pub type Encoded = Vec<Part>;
 
@@ -155,6 +159,8 @@ fn try_dispatch(
     let layout = Layout::new(0, false).nullable(true);
     let client_id = Option::<ByteString>::decode(&mut reader, layout).map_err(malformed)?;
     context.client_id = client_id.map(|id| ByteString::from(&*id));
+    #[cfg(test)]
+    assert!(context.client_id.as_deref() != Some(PANICS), "planted");
     if (row.is_flexible)(api_version) {
         reader.tagged_section(|_, _| Ok(false)).map_err(malformed)?;
     }

@@ -8,5 +8,6 @@ pub mod ids;
 pub mod machine;
 pub mod memory;
 pub mod small_map;
+pub mod task;
 pub mod time;
 pub mod work_pool;

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,13 +10,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::listeners::{Listeners, Wanted};
-use super::log_dirs::{Fatal, LogDirs};
+use super::log_dirs::LogDirs;
 use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::machine::memory_bytes;
 use crate::base::memory::Memory;
-use crate::base::time::Clock;
+use crate::base::task::Halt;
+use crate::base::time::{Clock, millis};
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
 use crate::config::listener::Endpoint;
@@ -56,6 +56,9 @@ pub struct Options {
     pub cluster_id: Option<String>,
     /// Replication factors above the number of brokers are cut down: for nodes made for tests.
     pub clamp_replication: bool,
+    /// The task that is to panic.
+    #[cfg(test)]
+    pub panics: Option<&'static str>,
 }
 
 impl Broker {
@@ -63,6 +66,10 @@ impl Broker {
     pub async fn start(config: BrokerConfig, options: Options) -> Result<Self, StartError> {
         let clock = Clock;
         let config = Arc::new(config);
+        #[cfg(not(test))]
+        let halt = Halt::default();
+        #[cfg(test)]
+        let halt = Halt::with_planted(options.panics);
 
         // Certificates and sockets first: they have the likeliest mistakes, and nothing was touched yet.
         let tls = Arc::new(TlsListeners::default());
@@ -185,7 +192,9 @@ impl Broker {
             )),
             GroupSettings::new(&config.settings, &memory),
             config.settings.int("offsets.topic.num.partitions"),
-            Duration::from_millis(config.settings.int("offsets.commit.timeout.ms").max(1) as u64),
+            millis(i64::from(
+                config.settings.int("offsets.commit.timeout.ms").max(1),
+            )),
             Compression::from_id(
                 config
                     .settings
@@ -198,6 +207,7 @@ impl Broker {
             config.node_id,
             groups.clone(),
             tokio::runtime::Handle::current(),
+            halt.clone(),
         );
         group_topic.install(&handle.load()).await;
         controller.publishers.push(Arc::new(group_topic));
@@ -214,8 +224,13 @@ impl Broker {
             MarkerWriter::new(replicas.clone(), groups.clone()),
         );
         let coordinators = vec![
-            tokio::spawn(group_task.run()).abort_handle(),
-            tokio::spawn(txn_task.run()).abort_handle(),
+            tokio::spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run()))
+                .abort_handle(),
+            tokio::spawn(halt.guard(
+                "coordinator of transactions",
+                txn_task.watched_by(&halt).run(),
+            ))
+            .abort_handle(),
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
@@ -227,9 +242,7 @@ impl Broker {
             tls: Arc::clone(&tls),
         });
         controller.publishers.push(Arc::clone(&wanted) as _);
-        let fatal = Fatal::default();
-        let halt = Arc::clone(&fatal);
-        let (controller, thread) = controller.start(move |why| drop(halt.send_replace(why)))?;
+        let (controller, thread) = controller.start(&halt)?;
 
         let services = Arc::new(Services {
             node_id: config.node_id,
@@ -265,6 +278,7 @@ impl Broker {
             wanted.listeners.subscribe(),
             limits(&config),
             stopping.clone(),
+            halt.clone(),
         );
         let mut addresses = Vec::new();
         for (listener, opened) in sockets {
@@ -273,39 +287,29 @@ impl Broker {
         // What was set on the running broker before this start.
         wanted.install(&services.image.load());
         listeners.follow().await;
-        tasks.spawn(listeners.run());
+        tasks.spawn(halt.guard("listeners", listeners.run()));
         let admin_address = admin.first().and_then(|socket| socket.local_addr().ok());
         for socket in admin {
-            tasks.spawn(console::run(
-                socket,
-                Arc::clone(&services),
-                stopping.clone(),
-            ));
+            let console = console::run(socket, Arc::clone(&services), stopping.clone());
+            tasks.spawn(halt.guard("admin listener", console));
         }
         // A snapshot may have kept producers for longer than anybody wants.
         logs.expire_producers(clock.now(), housekeeping::producer_expiration_ms(&services));
-        tasks.spawn(housekeeping::run(
-            Arc::clone(&logs),
-            Arc::clone(&services),
-            stopping.clone(),
-        ));
-        tasks.spawn(cleaner::run(
-            Arc::clone(&logs),
-            Arc::clone(&services),
-            stopping.clone(),
-        ));
+        let housekeeping =
+            housekeeping::run(Arc::clone(&logs), Arc::clone(&services), stopping.clone());
+        tasks.spawn(halt.guard("housekeeping", housekeeping));
+        let cleaner = cleaner::run(Arc::clone(&logs), Arc::clone(&services), stopping.clone());
+        tasks.spawn(halt.guard("cleaner", cleaner));
         let log_dirs = LogDirs {
             replicas: services.replicas.clone(),
             controller: services.controller.clone(),
             node_id: config.node_id,
             metadata_dir: config.metadata_log_dir.clone(),
-            report_limit: Duration::from_millis(
-                config.settings.long("log.dir.failure.timeout.ms").max(1) as u64,
-            ),
-            fatal: Arc::clone(&fatal),
+            report_limit: millis(config.settings.long("log.dir.failure.timeout.ms").max(1)),
+            halt: halt.clone(),
         };
-        tasks.spawn(log_dirs.run(stopping.clone()));
-        tasks.spawn(mover::run(Arc::clone(&services), stopping));
+        tasks.spawn(halt.guard("log directories", log_dirs.run(stopping.clone())));
+        tasks.spawn(halt.guard("mover", mover::run(Arc::clone(&services), stopping)));
         Ok(Self {
             addresses,
             admin: admin_address,
@@ -313,7 +317,7 @@ impl Broker {
             logs,
             _metadata_lock: metadata_lock,
             stop,
-            fatal,
+            halt,
             controller: Some(thread),
             tasks,
             coordinators,
@@ -330,12 +334,8 @@ fn limits(config: &BrokerConfig) -> Limits {
     let idle_ms = config.settings.long("connections.max.idle.ms");
     Limits {
         request_bytes_max: config.settings.int("socket.request.max.bytes").max(0) as usize,
-        // A negative limit means none; a year is as good.
-        idle: Duration::from_millis(if idle_ms < 0 {
-            365 * 86_400_000
-        } else {
-            idle_ms as u64
-        }),
+        // A negative limit means none.
+        idle: millis(if idle_ms < 0 { i64::MAX } else { idle_ms }),
     }
 }
 

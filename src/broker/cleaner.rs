@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::base::task::{joined, start_blocking};
+use crate::base::time::millis;
 use crate::log::compaction::Budget;
 use crate::log::manager::LogManager;
 
@@ -29,7 +31,7 @@ pub(super) async fn run(
         let backoff = apply(&services, &budget);
         let (logs, now, its_budget) =
             (Arc::clone(&logs), services.clock.now(), Arc::clone(&budget));
-        let mut round = tokio::task::spawn_blocking(move || logs.compact(&its_budget, now));
+        let mut round = start_blocking(move || logs.compact(&its_budget, now));
         let done = loop {
             tokio::select! {
                 biased;
@@ -38,10 +40,7 @@ pub(super) async fn run(
                 () = tokio::time::sleep(TICK) => drop(apply(&services, &budget)),
             }
         };
-        let got_on = done.unwrap_or_else(|_| {
-            tracing::error!("a round of compaction ended in a panic");
-            false
-        });
+        let got_on = joined(done).await;
         // Where something was done there may be more to do: a map may have been too small for a whole log.
         let pause = if got_on {
             PAUSE_MIN
@@ -66,5 +65,5 @@ fn apply(services: &Services, budget: &Budget) -> Duration {
         settings.double("log.cleaner.io.buffer.load.factor"),
         settings.double("log.cleaner.io.max.bytes.per.second"),
     );
-    Duration::from_millis(u64::try_from(settings.long("log.cleaner.backoff.ms")).unwrap_or(0))
+    millis(settings.long("log.cleaner.backoff.ms"))
 }

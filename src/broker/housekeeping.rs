@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::base::task::blocking;
 use crate::base::time::{Timestamp, has_passed};
-use crate::config::broker::{BrokerSettings, PRODUCER_EXPIRATION_INTERVAL};
+use crate::config::broker::{BrokerSettings, INITIAL_TASK_DELAY, PRODUCER_EXPIRATION_INTERVAL};
 use crate::log::manager::LogManager;
 
 /// How often the rounds look whether something is due; more often if `log.flush.scheduler.interval.ms` says so. Kafka's default
@@ -28,15 +29,20 @@ pub(super) async fn run(
     mut stopping: watch::Receiver<bool>,
 ) {
     let (clock, settings) = (services.clock, &services.config.settings);
-    let every = |interval_ms| Every::from_start(interval_ms, clock.now());
+    let every = |interval_ms| Every::from_start(interval_ms, FIRST, clock.now());
     let mut checkpoint = every(checkpoint_interval(settings));
     let tick = tick(settings);
-    let mut retention = every(settings.long("log.retention.check.interval.ms"));
+    let retention = settings.long("log.retention.check.interval.ms");
+    let mut retention = match own_number(settings, INITIAL_TASK_DELAY.0) {
+        Some(first) => Every {
+            last: clock.now(),
+            wait_ms: first,
+            interval_ms: retention.max(1),
+        },
+        None => every(retention),
+    };
     let (name, default) = PRODUCER_EXPIRATION_INTERVAL;
-    let expiration = settings
-        .explicit(name)
-        .and_then(|value| value.trim().parse().ok());
-    let mut expiration = every(expiration.unwrap_or(default));
+    let mut expiration = every(own_number(settings, name).unwrap_or(default));
     loop {
         tokio::select! {
             biased;
@@ -63,9 +69,7 @@ pub(super) async fn run(
                 logs.write_checkpoints();
             }
         };
-        if tokio::task::spawn_blocking(round).await.is_err() {
-            tracing::error!("a round of housekeeping ended in a panic");
-        }
+        blocking(round).await;
     }
 }
 
@@ -80,30 +84,39 @@ fn tick(settings: &BrokerSettings) -> Duration {
     flushes.clamp(TICK_MIN, TICK)
 }
 
+/// A number that somebody set and that stands in no table.
+fn own_number(settings: &BrokerSettings, name: &str) -> Option<i64> {
+    settings.explicit(name)?.trim().parse().ok()
+}
+
 /// Something that is due again an interval after it was done last.
 struct Every {
-    interval_ms: i64,
     last: Timestamp,
+    /// From then to the next time.
+    wait_ms: i64,
+    interval_ms: i64,
 }
 
 /// So long after a start nothing waits for its interval to pass: a node that was started again because its disk is full is
-/// expected to do something about it. Apache Kafka's default of `log.initial.task.delay.ms`.
-const FIRST: i64 = 30_000;
+/// expected to do something about it.
+const FIRST: i64 = INITIAL_TASK_DELAY.1;
 
 impl Every {
-    fn from_start(interval_ms: i64, now: Timestamp) -> Self {
+    fn from_start(interval_ms: i64, first_ms: i64, now: Timestamp) -> Self {
         let interval_ms = interval_ms.max(1);
         Self {
+            last: now,
+            wait_ms: interval_ms.min(first_ms),
             interval_ms,
-            last: now - (interval_ms - interval_ms.min(FIRST)),
         }
     }
 
     /// Whether it is due; whoever asks does it.
     fn is_due(&mut self, now: Timestamp) -> bool {
-        let due = has_passed(self.last, self.interval_ms, now);
+        let due = has_passed(self.last, self.wait_ms, now);
         if due {
             self.last = now;
+            self.wait_ms = self.interval_ms;
         }
         due
     }
@@ -126,13 +139,15 @@ mod tests {
         let due = |every: &mut Every, times: &[i64]| -> Vec<bool> {
             times.iter().map(|now| every.is_due(*now)).collect()
         };
-        let mut often = Every::from_start(1_000, 50_000);
+        let mut often = Every::from_start(1_000, FIRST, 50_000);
         let times = [50_999, 51_000, 51_500, 52_000, 10, 1_000, 1_010];
         let expected = [false, true, false, true, true, false, true];
         assert_eq!(due(&mut often, &times), expected);
-        let mut seldom = Every::from_start(300_000, 0);
+        let mut seldom = Every::from_start(300_000, FIRST, 0);
         let times = [29_999, 30_000, 60_000, 330_000];
         assert_eq!(due(&mut seldom, &times), [false, true, false, true]);
+        let mut never = Every::from_start(i64::MAX, i64::MAX, 0);
+        assert_eq!(due(&mut never, &[1, i64::MAX - 1]), [false, false]);
     }
 
     #[test]

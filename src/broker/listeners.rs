@@ -16,6 +16,7 @@ use super::StartError;
 use super::boot::listen;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
+use crate::base::task::Halt;
 use crate::config::broker::{BrokerSettings, Listener};
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::controller::task::Publisher;
@@ -76,6 +77,8 @@ pub struct Listeners {
     pub admission: Arc<Admission>,
     /// Told to stop when the node stops.
     pub stopping: watch::Receiver<bool>,
+    /// What a panic in an acceptor ends.
+    pub halt: Halt,
     open: Vec<Open>,
     acceptors: JoinSet<()>,
 }
@@ -94,6 +97,7 @@ impl Listeners {
         wanted: watch::Receiver<Vec<Listener>>,
         limits: Limits,
         stopping: watch::Receiver<bool>,
+        halt: Halt,
     ) -> Self {
         Self {
             services,
@@ -101,6 +105,7 @@ impl Listeners {
             limits,
             admission: Arc::default(),
             stopping,
+            halt,
             open: Vec::new(),
             acceptors: JoinSet::new(),
         }
@@ -123,7 +128,8 @@ impl Listeners {
                     admission: Arc::clone(&self.admission),
                     stopping: closed.clone(),
                 };
-                self.acceptors.spawn(acceptor.run(socket))
+                self.acceptors
+                    .spawn(self.halt.guard("acceptor", acceptor.run(socket)))
             })
             .collect();
         self.open.push(Open {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::base::ids::BrokerId;
+use crate::base::task::Halt;
 use crate::metadata::controller::Decision;
 use crate::metadata::controller::brokers::directory_failed;
 use crate::metadata::controller::task::ControllerHandle;
@@ -18,9 +19,6 @@ use crate::replica::manager::ReplicaManager;
 
 /// Time for the answers that tell clients of the failure to leave before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// Why the node cannot go on; empty while it can.
-pub(super) type Fatal = Arc<watch::Sender<String>>;
 
 /// See the module.
 pub(super) struct LogDirs {
@@ -30,7 +28,7 @@ pub(super) struct LogDirs {
     pub(super) metadata_dir: PathBuf,
     /// `log.dir.failure.timeout.ms`.
     pub(super) report_limit: Duration,
-    pub(super) fatal: Fatal,
+    pub(super) halt: Halt,
 }
 
 impl LogDirs {
@@ -103,6 +101,6 @@ impl LogDirs {
 
     async fn halt(&self, why: String) {
         tokio::time::sleep(LAST_WORDS).await;
-        self.fatal.send_replace(why);
+        self.halt.now(why);
     }
 }

@@ -33,6 +33,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::base::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
@@ -68,7 +69,7 @@ pub struct Broker {
     /// Of the metadata log's directory, where it is none of `log.dirs`.
     _metadata_lock: Option<DirLock>,
     stop: watch::Sender<bool>,
-    fatal: log_dirs::Fatal,
+    halt: Halt,
     controller: Option<JoinHandle<()>>,
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
@@ -90,14 +91,10 @@ impl Broker {
         &self.services
     }
 
-    /// Waits until the node cannot go on, because its disks failed; gives the reason. Whoever hears it ends the process,
-    /// without a clean stop.
+    /// Waits until the node cannot go on, because its disks failed or one of its tasks ended in a panic; gives the reason.
+    /// Whoever hears it ends the process, without a clean stop.
     pub async fn failed(&self) -> String {
-        let mut fatal = self.fatal.subscribe();
-        match fatal.wait_for(|why| !why.is_empty()).await {
-            Ok(why) => why.clone(),
-            Err(_) => "the node is gone".to_owned(),
-        }
+        self.halt.reason().await
     }
 
     /// Stops cleanly: no more requests, then the metadata log, then every log with its checkpoints, and last the mark

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
+use crate::base::task::blocking;
 use crate::metadata::controller::Decision;
 use crate::metadata::controller::brokers::assign;
 use crate::replica::moves::Round;
@@ -41,10 +42,7 @@ async fn round(services: &Arc<Services>) -> Duration {
     let rate = services.in_force(&services.image.load()).long(RATE).max(1) as u64;
     let stretch = usize::try_from(rate).unwrap_or(STRETCH).min(STRETCH);
     let replicas = services.replicas.clone();
-    let Ok(round) = tokio::task::spawn_blocking(move || replicas.copy_round(stretch)).await else {
-        tracing::error!("a round of moving replicas ended in a panic");
-        return PAUSE;
-    };
+    let round = blocking(move || replicas.copy_round(stretch)).await;
     let bytes = round.bytes;
     if !round.caught_up.is_empty() {
         finish(services, round).await;
@@ -67,17 +65,14 @@ async fn finish(services: &Arc<Services>, round: Round) {
         return;
     }
     let replicas = services.replicas.clone();
-    let finished = tokio::task::spawn_blocking(move || {
+    let stay = blocking(move || {
         let stays = |copy| {
             replicas.finish_move(copy);
             replicas.stays(copy)
         };
         copies.iter().filter_map(stays).collect::<Vec<_>>()
-    });
-    let Ok(stay) = finished.await else {
-        tracing::error!("the end of moving a replica ended in a panic");
-        return;
-    };
+    })
+    .await;
     if !stay.is_empty() {
         // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
         let told = services.controller.decide(0, move |image, _| Decision {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::boot::Options;
 use super::{Broker, StartError};
-use crate::config::broker::standalone;
+use crate::config::broker::{BrokerConfig, standalone};
 use crate::config::parse::Property;
 use crate::log::error::DiskContext;
 use crate::metadata::bootstrap::random_uuid;
@@ -25,26 +25,42 @@ impl TemporaryBroker {
     /// Starts one; `settings` are Kafka's, as in `&[("num.partitions", "3")]`, over those of a node for tests.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self, StartError> {
         let dir = Directory::create()?;
-        let own = [
-            ("listeners", "PLAINTEXT://127.0.0.1:0"),
-            ("log.dirs", &*dir.0.to_string_lossy()),
-            ("log.segment.delete.delay.ms", "0"),
-        ];
-        let properties: Vec<Property> = own
-            .iter()
-            .chain(settings)
-            .map(|(key, value)| Property::given(key, value))
-            .collect();
-        let checked =
-            standalone(&properties).map_err(|faults| StartError::Settings(faults.join("; ")))?;
         let options = Options {
             clamp_replication: true,
             ..Options::default()
         };
         Ok(Self {
-            broker: Broker::start(checked.config, options).await?,
+            broker: Broker::start(config(&dir, settings)?, options).await?,
             dir,
         })
+    }
+
+    /// Stops it, and starts it in the same directory with other settings; the task of that name panics then.
+    #[cfg(test)]
+    pub(super) async fn restart(
+        self,
+        settings: &[(&str, &str)],
+        panics: Option<&'static str>,
+    ) -> Result<Self, StartError> {
+        let Self { broker, dir } = self;
+        broker.shutdown().await;
+        let options = Options {
+            clamp_replication: true,
+            panics,
+            ..Options::default()
+        };
+        // Connections of before hold the directory until they have ended.
+        let broker = loop {
+            match Broker::start(config(&dir, settings)?, options.clone()).await {
+                Err(StartError::Storage(error))
+                    if error.source.kind() == std::io::ErrorKind::WouldBlock =>
+                {
+                    tokio::task::yield_now().await;
+                }
+                started => break started?,
+            }
+        };
+        Ok(Self { broker, dir })
     }
 
     /// What clients call `bootstrap.servers`.
@@ -65,6 +81,22 @@ impl Deref for TemporaryBroker {
     fn deref(&self) -> &Broker {
         &self.broker
     }
+}
+
+fn config(dir: &Directory, settings: &[(&str, &str)]) -> Result<BrokerConfig, StartError> {
+    let own = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", &*dir.0.to_string_lossy()),
+        ("log.segment.delete.delay.ms", "0"),
+    ];
+    let properties: Vec<Property> = own
+        .iter()
+        .chain(settings)
+        .map(|(key, value)| Property::given(key, value))
+        .collect();
+    let checked = standalone(&properties);
+    let checked = checked.map_err(|faults| StartError::Settings(faults.join("; ")))?;
+    Ok(checked.config)
 }
 
 #[derive(Debug)]

@@ -10,8 +10,10 @@ use super::parse::Property;
 use super::setting::{Setting, Support, find, list};
 use super::tls::{LISTENER_PREFIX, TlsSettings, of_one_listener};
 
-/// The one setting that Kafka does not have: `HTTP://host:port`, nothing by default.
+/// A setting that Kafka does not have: `HTTP://host:port`, nothing by default.
 pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
+/// The other one: names, separated by commas, under which that listener may be asked beside those that it knows.
+pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 
 /// Where a node without a file keeps its data.
 pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
@@ -30,6 +32,9 @@ const OLD_NAMES: &[(&str, &str)] = &[
 /// shows it to nobody.
 pub const PRODUCER_EXPIRATION_INTERVAL: (&str, i64) =
     ("producer.id.expiration.check.interval.ms", 600_000);
+
+/// How long after a start retention looks at the logs for the first time, and milliseconds by default; the same.
+pub const INITIAL_TASK_DELAY: (&str, i64) = ("log.initial.task.delay.ms", 30_000);
 
 /// Names that Kafka has dropped and whose loss changes nothing for a user.
 const DROPPED_NAMES: &[&str] = &[
@@ -309,6 +314,8 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// Where plain HTTP is answered for whoever operates or tests this node; [`ADMIN_LISTENER`].
     pub admin: Option<Endpoint>,
+    /// [`ADMIN_ALLOWED_HOSTS`].
+    pub admin_hosts: Vec<String>,
     /// Everything else, by name.
     pub settings: BrokerSettings,
 }
@@ -383,6 +390,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                 .map_err(|fault| faults.add(ADMIN_LISTENER, format!("{ADMIN_LISTENER}: {fault}")))
                 .ok()
         });
+    let hosts = explicit.remove(ADMIN_ALLOWED_HOSTS).unwrap_or_default();
     for (name, value) in &explicit {
         match find(BROKER_SETTINGS, name) {
             Some(setting) => {
@@ -394,6 +402,14 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
             }
             None if name == PRODUCER_EXPIRATION_INTERVAL.0 => {
                 if !value.trim().parse().is_ok_and(|ms: i32| ms >= 1) {
+                    faults.add(
+                        name,
+                        format!("{name}: {value} is no number of milliseconds"),
+                    );
+                }
+            }
+            None if name == INITIAL_TASK_DELAY.0 => {
+                if !value.trim().parse().is_ok_and(|ms: i64| ms >= 0) {
                     faults.add(
                         name,
                         format!("{name}: {value} is no number of milliseconds"),
@@ -431,6 +447,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
     let settings = BrokerSettings { explicit };
     let config = BrokerConfig {
         admin,
+        admin_hosts: list(&hosts).map(str::to_owned).collect(),
         ..typed(settings, &mut faults)
     };
     if faults.found.is_empty() {
@@ -588,6 +605,7 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         metadata_log_dir,
         rack,
         admin: None,
+        admin_hosts: Vec::new(),
         settings,
     }
 }

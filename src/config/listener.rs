@@ -56,6 +56,12 @@ impl Endpoint {
         })
     }
 
+    /// Whether nobody else than this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// Whether it listens on every address and so cannot be advertised.
     pub fn is_wildcard(&self) -> bool {
         self.host.is_empty() || self.host == "0.0.0.0" || self.host == "::"

@@ -10,6 +10,7 @@ use super::group::handle::GroupHandle;
 use super::runtime::log::{RecordLog, Wake};
 use super::txn::handle::TxnHandle;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
+use crate::base::task::Halt;
 use crate::base::time::Timestamp;
 use crate::log::append::Origin;
 use crate::log::partition_log::ReadEnd;
@@ -113,14 +114,16 @@ pub struct GroupTopicWatcher {
     groups: GroupHandle,
     /// Forgetting a topic's offsets waits for appends, which whoever publishes metadata must not.
     runtime: Handle,
+    halt: Halt,
 }
 
 impl GroupTopicWatcher {
-    pub fn new(node_id: BrokerId, groups: GroupHandle, runtime: Handle) -> Self {
+    pub fn new(node_id: BrokerId, groups: GroupHandle, runtime: Handle, halt: Halt) -> Self {
         Self {
             node_id,
             groups,
             runtime,
+            halt,
         }
     }
 
@@ -172,8 +175,9 @@ impl Publisher for GroupTopicWatcher {
         }
         if !gone.is_empty() {
             let groups = self.groups.clone();
+            let forget = async move { groups.topics_deleted(gone).await };
             self.runtime
-                .spawn(async move { groups.topics_deleted(gone).await });
+                .spawn(self.halt.guard("forgetting of offsets", forget));
         }
     }
 }

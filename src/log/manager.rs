@@ -26,7 +26,7 @@ use super::recovery::Known;
 use super::settings::LogSettings;
 use crate::base::descriptors::KEPT_FILES;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::base::time::{Clock, Timestamp, has_passed};
+use crate::base::time::{Clock, Timestamp, elapsed_ms, has_passed};
 
 use crew::{Progress, in_parallel};
 
@@ -307,7 +307,7 @@ impl LogManager {
         };
         let loaded = in_parallel(threads, &found, PROGRESS_EVERY, open, tell)?;
         if total > 0 {
-            tracing::info!(dir = %dir.path.display(), logs = total, ms = Clock.now() - begun, "loaded the logs of a directory");
+            tracing::info!(dir = %dir.path.display(), logs = total, ms = elapsed_ms(begun, Clock.now()), "loaded the logs of a directory");
         }
         let mut logs = self.logs.write();
         let mut futures = self.futures.write();

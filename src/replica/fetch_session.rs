@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::fetch::Wanted;
 use crate::base::ids::{Offset, PartitionIndex, Uuid};
-use crate::base::time::Timestamp;
+use crate::base::time::{Timestamp, elapsed_ms};
 use crate::wire::error_code::ErrorCode;
 
 /// A session that was not used for so long may give way to a new one.
@@ -288,7 +288,7 @@ impl FetchSessions {
             .iter()
             .min_by_key(|(_, session)| session.last_used);
         let idle = oldest
-            .filter(|(_, session)| now - session.last_used > IDLE_EVICTION_MS)
+            .filter(|(_, session)| elapsed_ms(session.last_used, now) > IDLE_EVICTION_MS)
             .map(|(id, _)| *id);
         let smallest = || {
             let free = self.sessions.iter().filter(|(_, session)| !session.busy);

@@ -19,6 +19,7 @@ use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::descriptors::connections_max;
 use crate::base::memory::Account;
+use crate::base::task::guarded;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
@@ -235,7 +236,8 @@ impl Acceptor {
         let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
         if self.protocol == SecurityProtocol::Plaintext {
-            tokio::spawn(async move {
+            let (peer, listener) = (info.peer, Arc::clone(&info.listener));
+            let served = guarded("connection", async move {
                 tokio::select! {
                     biased;
                     _ = stopping.wait_for(|stop| *stop) => {}
@@ -243,13 +245,15 @@ impl Acceptor {
                 }
                 drop(place);
             });
+            tokio::spawn(async move { report(served.await, peer, &listener) });
             return;
         }
         let Some(config) = self.services.tls.of(&self.listener) else {
             tracing::error!(%peer, listener = %self.listener, "there is no certificate for a connection");
             return;
         };
-        tokio::spawn(async move {
+        let (peer, listener) = (info.peer, Arc::clone(&info.listener));
+        let served = guarded("connection", async move {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => {}
@@ -257,6 +261,7 @@ impl Acceptor {
             }
             drop(place);
         });
+        tokio::spawn(async move { report(served.await, peer, &listener) });
     }
 
     fn greet(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnectionInfo> {
@@ -284,6 +289,13 @@ impl Acceptor {
             .find(|listener| listener.endpoint.name == *self.listener)?
             .advertised
             .clone()
+    }
+}
+
+/// A panic closes the connection that it came from, and no other.
+fn report(served: Result<(), String>, peer: SocketAddr, listener: &str) {
+    if let Err(what) = served {
+        tracing::error!(%peer, listener, reason = "a fault of the program: a panic", what, "closing a connection");
     }
 }
 

@@ -16,6 +16,13 @@ pub struct Moment {
     pub steady: i64,
 }
 
+impl Moment {
+    /// The steady time so many milliseconds later, or the end of time.
+    pub fn after(self, ms: i64) -> i64 {
+        self.steady.saturating_add(ms)
+    }
+}
+
 /// Names the request that an answer is for. The shard keeps it while it makes the client wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);

@@ -14,7 +14,8 @@ use super::loader::{self, LoadError, Loaded};
 use super::log::RecordLog;
 use super::shard::{Marker, Moment, Output, RawRecord, Shard, Ticket};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
-use crate::base::time::Clock;
+use crate::base::task::{Halt, blocking};
+use crate::base::time::{Clock, millis};
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::HEADER_SIZE;
@@ -25,8 +26,9 @@ const ROUND_MAX: usize = 256;
 /// How long a partition that could not be loaded is left alone.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs what a shard wants done outside, once its records are committed. Given the shard's partition.
-pub type Errands<S> = Arc<dyn Fn(PartitionIndex, <S as Shard>::Answer) + Send + Sync>;
+/// Runs what a shard wants done outside, once its records are committed. Given the shard's partition, and what a panic in the
+/// errand ends.
+pub type Errands<S> = Arc<dyn Fn(PartitionIndex, <S as Shard>::Answer, &Halt) + Send + Sync>;
 
 pub type Reply<S> = oneshot::Sender<Result<<S as Shard>::Answer, ErrorCode>>;
 
@@ -117,6 +119,17 @@ pub struct Task<S: Shard> {
     commit_timeout: Duration,
     compression: Compression,
     errands: Option<Errands<S>>,
+    halt: Halt,
+    /// Since the log said so last.
+    loaded: AllLoaded,
+}
+
+/// What was loaded of several partitions.
+#[derive(Default)]
+struct AllLoaded {
+    partitions: usize,
+    records: u64,
+    skipped: u64,
 }
 
 impl<S: Shard> Task<S> {
@@ -145,12 +158,20 @@ impl<S: Shard> Task<S> {
             commit_timeout,
             compression,
             errands: None,
+            halt: Halt::default(),
+            loaded: AllLoaded::default(),
         }
     }
 
     /// Who runs the errands of the shards.
     pub fn on_errand(mut self, errands: Errands<S>) -> Self {
         self.errands = Some(errands);
+        self
+    }
+
+    /// What a panic in a loader or an errand ends.
+    pub fn watched_by(mut self, halt: &Halt) -> Self {
+        self.halt = halt.clone();
         self
     }
 
@@ -191,10 +212,7 @@ impl<S: Shard> Task<S> {
         let mut next: Option<Instant> = None;
         for slot in self.slots.values() {
             let Slot::Active(active) = slot else { continue };
-            let timer = active
-                .shard
-                .next_wake()
-                .map(|at| self.started + Duration::from_millis(at.max(0) as u64));
+            let timer = active.shard.next_wake().map(|at| self.started + millis(at));
             let give_up = active.parked.front().map(|parked| parked.give_up);
             next = [next, timer, give_up].into_iter().flatten().min();
         }
@@ -222,7 +240,7 @@ impl<S: Shard> Task<S> {
             Event::Elected(partition, epoch) => self.on_elected(partition, epoch),
             Event::Resigned(partition) => {
                 if let Some(Slot::Active(active)) = self.slots.remove(&partition) {
-                    tracing::info!(coordinator = self.name, partition, "partition given up");
+                    tracing::debug!(coordinator = self.name, partition, "partition given up");
                     active.abandon(ErrorCode::NotCoordinator);
                 }
             }
@@ -282,13 +300,13 @@ impl<S: Shard> Task<S> {
         let log = Arc::clone(&self.log);
         let mut shard = Box::new((self.make)(partition, epoch));
         let itself = self.itself.clone();
-        tokio::spawn(async move {
+        tokio::spawn(self.halt.guard("loader of a coordinator", async move {
             tokio::time::sleep(after).await;
-            let result = tokio::task::spawn_blocking(move || {
+            let result = blocking(move || {
                 loader::load(&*log, partition, &mut *shard).map(|loaded| (shard, loaded))
             })
             .await;
-            let (Ok(result), Some(itself)) = (result, itself.upgrade()) else {
+            let Some(itself) = itself.upgrade() else {
                 return;
             };
             let _ = itself
@@ -298,7 +316,7 @@ impl<S: Shard> Task<S> {
                     result,
                 })
                 .await;
-        });
+        }));
     }
 
     fn on_loaded(
@@ -317,16 +335,17 @@ impl<S: Shard> Task<S> {
                 self.load(partition, epoch, RELOAD_AFTER);
             }
             Ok((mut shard, loaded)) => {
-                if loaded.records > 0 {
-                    tracing::info!(
-                        coordinator = self.name,
-                        partition,
-                        epoch,
-                        records = loaded.records,
-                        skipped = loaded.skipped,
-                        "partition loaded"
-                    );
-                }
+                tracing::debug!(
+                    coordinator = self.name,
+                    partition,
+                    epoch,
+                    records = loaded.records,
+                    skipped = loaded.skipped,
+                    "partition loaded"
+                );
+                self.loaded.partitions += 1;
+                self.loaded.records += loaded.records;
+                self.loaded.skipped += loaded.skipped;
                 let now = self.now();
                 let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
                 shard.loaded(now, &mut out);
@@ -344,7 +363,30 @@ impl<S: Shard> Task<S> {
                     }),
                 );
                 self.take(partition, now, out);
+                self.report_loaded();
             }
+        }
+    }
+
+    /// Once nothing more is being loaded: one line for all of it.
+    fn report_loaded(&mut self) {
+        let is_loading = |slot: &Slot<S>| matches!(slot, Slot::Loading(_));
+        if self.slots.values().any(is_loading) {
+            return;
+        }
+        let AllLoaded {
+            partitions,
+            records,
+            skipped,
+        } = std::mem::take(&mut self.loaded);
+        if records > 0 {
+            tracing::info!(
+                coordinator = self.name,
+                partitions,
+                records,
+                skipped,
+                "loaded"
+            );
         }
     }
 
@@ -447,7 +489,7 @@ impl<S: Shard> Task<S> {
                     partition,
                     at,
                     self.commit_timeout,
-                    self.errands.as_ref(),
+                    self.errands.as_ref().map(|errands| (errands, &self.halt)),
                 );
             }
         }
@@ -462,12 +504,12 @@ impl<S: Shard> Active<S> {
         partition: PartitionIndex,
         at: Instant,
         commit_timeout: Duration,
-        errands: Option<&Errands<S>>,
+        errands: Option<(&Errands<S>, &Halt)>,
     ) {
         let send = |to: To<S>, answer: S::Answer| match (to, errands) {
             // Nobody waits any more: fine.
             (To::Client(reply), _) => drop(reply.send(Ok(answer))),
-            (To::Errand, Some(errands)) => errands(partition, answer),
+            (To::Errand, Some((errands, halt))) => errands(partition, answer, halt),
             (To::Errand, None) => {}
         };
         let mut answers = Vec::with_capacity(self.answered.len());

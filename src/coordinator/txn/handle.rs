@@ -50,12 +50,13 @@ impl TxnHandle {
             Coordinator::new("transactions", log, make, COMMIT_TIMEOUT, Compression::None);
         let weak = Arc::new(coordinator.downgrade());
         let writer = markers.clone();
-        let task = task.on_errand(Arc::new(move |partition, answer| {
+        let task = task.on_errand(Arc::new(move |partition, answer, halt| {
             if let TxnAnswer::WriteMarkers(errand) = answer
                 && let Some(coordinator) = weak.upgrade()
             {
                 let coordinator = coordinator.downgrade();
-                tokio::spawn(writer.clone().run(coordinator, partition, *errand));
+                let markers = writer.clone().run(coordinator, partition, *errand);
+                tokio::spawn(halt.guard("writer of markers", markers));
             }
         }));
         let handle = Self {

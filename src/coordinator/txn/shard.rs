@@ -10,6 +10,7 @@ use super::machine::{Ended, Initialised, Partitions, State, Txn};
 use super::record::TxnRecord;
 use super::request::{Description, Markers, Speaker, TxnAnswer, TxnRequest};
 use crate::base::ids::LeaderEpoch;
+use crate::base::time::elapsed_ms;
 use crate::config::broker::BrokerSettings;
 use crate::coordinator::runtime::shard::{
     Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
@@ -240,7 +241,7 @@ impl TxnShard {
                         (states.is_empty() || states.iter().any(|one| **one == *txn.state_name()))
                             && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
                             // Those that never began count as very old, in Kafka too.
-                            && (duration_ms < 0 || now.wall - txn.since() > duration_ms)
+                            && (duration_ms < 0 || elapsed_ms(txn.since(), now.wall) > duration_ms)
                             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
                     })
                     .map(|(id, txn)| description(id, txn))
@@ -354,7 +355,9 @@ impl TxnShard {
             .txns
             .iter()
             .filter(|(_, txn)| match txn.state {
-                State::Ongoing { since, .. } => now.wall - since > i64::from(txn.timeout_ms),
+                State::Ongoing { since, .. } => {
+                    elapsed_ms(since, now.wall) > i64::from(txn.timeout_ms)
+                }
                 _ => false,
             })
             .map(|(id, txn)| ((**id).into(), txn.fenced(self.version(), now.wall)))
@@ -371,7 +374,7 @@ impl TxnShard {
             .iter()
             .filter(|(_, txn)| {
                 matches!(txn.state, State::Empty | State::Complete { .. })
-                    && now.wall - txn.updated >= self.settings.id_expiration_ms
+                    && elapsed_ms(txn.updated, now.wall) >= self.settings.id_expiration_ms
             })
             .map(|(id, _)| (**id).into())
             .collect();
@@ -392,7 +395,7 @@ impl TxnShard {
             Timer::AbortTimedOut => self.settings.abort_check_ms,
             Timer::ExpireIds => self.settings.expire_check_ms,
         };
-        self.timers.set(timer, now.steady + every.max(1));
+        self.timers.set(timer, now.after(every.max(1)));
     }
 
     #[cfg(test)]

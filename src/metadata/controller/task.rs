@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Context, Decision};
 use crate::base::ids::{BrokerId, Uuid};
+use crate::base::task::Halt;
 use crate::base::time::{Clock, Timestamp};
 use crate::config::broker::BrokerSettings;
 use crate::log::error::{AppendError, StorageError};
@@ -182,19 +183,17 @@ impl Controller {
         self.quorum.log_end()
     }
 
-    /// Starts the thread. `failed` is called when the metadata log cannot be written any more: nothing can be decided
-    /// from then on.
-    pub fn start(
-        self,
-        failed: impl FnOnce(String) + Send + 'static,
-    ) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
+    /// Starts the thread. The node halts when the metadata log cannot be written any more, or after a panic: nothing can be
+    /// decided from then on.
+    pub fn start(self, halt: &Halt) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
+        let halt = halt.clone();
         let (events, inbox) = mpsc::sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("controller".to_owned())
             .stack_size(512 << 10)
             .spawn(move || {
-                if let Err(error) = self.run(&inbox) {
-                    failed(format!("the metadata log has failed: cannot {error}"));
+                if let Some(Err(error)) = halt.guard_thread("controller", || self.run(&inbox)) {
+                    halt.now(format!("the metadata log has failed: cannot {error}"));
                 }
             })
             .map_err(|source| StorageError {

@@ -333,7 +333,7 @@ impl Scene<'_> {
             self.restart_session(&id);
             self.group.pending_sync.insert(id);
         }
-        let at = self.now.steady + i64::from(self.group.rebalance_timeout_ms());
+        let at = self.now.after(i64::from(self.group.rebalance_timeout_ms()));
         self.timers.set(GroupTimer::Sync(self.id.clone()), at);
     }
 
@@ -605,7 +605,7 @@ impl Scene<'_> {
 
     fn set_session(&mut self, id: &str, after_ms: i64) {
         let key = GroupTimer::Session(self.id.clone(), owned(id));
-        self.timers.set(key, self.now.steady + after_ms);
+        self.timers.set(key, self.now.after(after_ms));
     }
 
     fn cancel_session(&mut self, id: &str) {
@@ -614,7 +614,7 @@ impl Scene<'_> {
     }
 
     fn set_join_timer(&mut self, after_ms: i32) {
-        let at = self.now.steady + i64::from(after_ms.max(0));
+        let at = self.now.after(i64::from(after_ms.max(0)));
         self.timers.set(GroupTimer::Join(self.id.clone()), at);
     }
 

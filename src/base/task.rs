@@ -1,0 +1,242 @@
+//! Tasks and threads that live as long as the node. Each has a name; a panic in one of them ends the node, because nobody
+//! else does its work. A panic in the task of a connection ends that connection.
+//!
+//! Acknowledged data is as safe then as after kill -9: a node that halts marks nothing as stopped cleanly.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+
+thread_local! {
+    /// The name of what this thread does now, for the log line of a panic.
+    static AT_WORK: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Why the node cannot go on; the first reason counts. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Halt {
+    reason: Arc<watch::Sender<String>>,
+    /// The name of a task that is to panic.
+    #[cfg(test)]
+    planted: Option<&'static str>,
+}
+
+impl Halt {
+    /// Says that the node cannot go on.
+    pub fn now(&self, why: String) {
+        self.reason.send_if_modified(|reason| {
+            let first = reason.is_empty();
+            if first {
+                *reason = why;
+            }
+            first
+        });
+    }
+
+    /// Waits until the node cannot go on; gives the reason.
+    pub async fn reason(&self) -> String {
+        let mut reason = self.reason.subscribe();
+        match reason.wait_for(|why| !why.is_empty()).await {
+            Ok(why) => why.clone(),
+            Err(_) => "the node is gone".to_owned(),
+        }
+    }
+
+    /// A task on which the node depends: a panic in it ends the node.
+    pub fn guard<F>(&self, name: &'static str, task: F) -> impl Future<Output = ()> + use<F>
+    where
+        F: Future<Output = ()>,
+    {
+        let halt = self.clone();
+        #[cfg(test)]
+        let task = {
+            let planted = self.planted;
+            async move {
+                assert!(planted != Some(name), "planted");
+                task.await;
+            }
+        };
+        let guarded = guarded(name, task);
+        async move {
+            if let Err(what) = guarded.await {
+                halt.now(ended(name, &what));
+            }
+        }
+    }
+
+    /// The same for a thread, by whoever runs it. `None` after a panic.
+    pub fn guard_thread<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+        let work = || {
+            #[cfg(test)]
+            assert!(self.planted != Some(name), "planted");
+            work()
+        };
+        caught(name, work)
+            .map_err(|what| self.now(ended(name, &what)))
+            .ok()
+    }
+
+    /// With a panic in the task of that name, as soon as it runs.
+    #[cfg(test)]
+    pub fn with_planted(planted: Option<&'static str>) -> Self {
+        Self {
+            planted,
+            ..Self::default()
+        }
+    }
+}
+
+fn ended(name: &str, what: &str) -> String {
+    format!("{name} ended in a panic: {what}")
+}
+
+pin_project! {
+    /// A task in which a panic is an error.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Guarded<F> {
+        name: &'static str,
+        #[pin]
+        task: F,
+    }
+}
+
+/// See [`Guarded`].
+pub fn guarded<F: Future>(name: &'static str, task: F) -> Guarded<F> {
+    Guarded { name, task }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, String>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match caught(this.name, || this.task.poll(cx)) {
+            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(what) => Poll::Ready(Err(what)),
+        }
+    }
+}
+
+/// Does `work`; an error is what a panic in it said.
+fn caught<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, String> {
+    let before = AT_WORK.replace(name);
+    // What a panic leaves half done is dropped here, or belongs to a node that ends.
+    let done = catch_unwind(AssertUnwindSafe(work));
+    AT_WORK.set(before);
+    done.map_err(|panic| message(&*panic).to_owned())
+}
+
+/// Does `work` on a thread that may block. A panic in it goes on in whoever waits.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    joined(start_blocking(work).await).await
+}
+
+/// The same for whoever has to look after something else meanwhile: hand what came of it to [`joined`].
+pub fn start_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let name = AT_WORK.get();
+    tokio::task::spawn_blocking(move || {
+        AT_WORK.set(name);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        AT_WORK.set("");
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What work gave. A panic in it goes on here; work that the end of the runtime cut off never returns.
+pub async fn joined<T>(done: Result<T, JoinError>) -> T {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => poll_fn(|_| Poll::Pending).await,
+    }
+}
+
+/// From now on every panic of the process is a line of the log, with the task, the place in the source and the message.
+/// Rust's own text on standard error comes besides where somebody asks for backtraces.
+pub fn log_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(
+            task = AT_WORK.get(),
+            thread = std::thread::current().name().unwrap_or_default(),
+            location = location.unwrap_or_default(),
+            message_of_panic = message(panic.payload()),
+            "a fault of the program: a panic"
+        );
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            before(panic);
+        }
+    }));
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else {
+        panic.downcast_ref::<String>().map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_guarded_task_is_the_reason_to_halt_and_the_first_counts() {
+        let halt = Halt::default();
+        halt.guard("fine", async {}).await;
+        halt.guard("broken", async {
+            tokio::task::yield_now().await;
+            panic!("three of {}", 2);
+        })
+        .await;
+        halt.guard("later", async { panic!("other") }).await;
+        assert_eq!(halt.reason().await, "broken ended in a panic: three of 2");
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_a_blocking_thread_goes_on_in_whoever_waits() {
+        let halt = Halt::default();
+        halt.guard("cleaner", async {
+            assert_eq!(blocking(|| 3).await, 3);
+            blocking(|| panic!("on a thread")).await
+        })
+        .await;
+        assert_eq!(halt.reason().await, "cleaner ended in a panic: on a thread");
+    }
+
+    #[test]
+    fn a_panic_in_a_guarded_thread_is_the_reason_too() {
+        let halt = Halt::default();
+        assert_eq!(halt.guard_thread("fine", || 1), Some(1));
+        assert_eq!(halt.guard_thread("controller", || assert_eq!(1, 2)), None);
+        assert!(
+            halt.reason
+                .borrow()
+                .starts_with("controller ended in a panic: assertion")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_aborted_is_no_panic() {
+        let halt = Halt::default();
+        let task = tokio::spawn(halt.guard("endless", std::future::pending()));
+        tokio::task::yield_now().await;
+        task.abort();
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(*halt.reason.borrow(), "");
+    }
+}
