@@ -8,8 +8,9 @@ pub mod start;
 mod storage;
 mod verify_log;
 
+use std::panic;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -41,6 +42,7 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
+    end_where_nobody_reads();
     if let Some(code) = admin::run_named(std::env::args()) {
         return code;
     }
@@ -51,4 +53,19 @@ pub fn run() -> ExitCode {
             start::run(given, &overrides, config.is_none(), Vec::new())
         }
     }
+}
+
+/// Ends a tool in silence when whoever read its output has closed the pipe, as Kafka's tools end: the work that is printed is
+/// done. Rust would end it with the text of a panic.
+fn end_where_nobody_reads() {
+    const CLOSED: &str = "Broken pipe";
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>();
+        match said.filter(|said| said.contains(CLOSED)) {
+            Some(said) if said.starts_with("failed printing to stdout") => process::exit(0),
+            Some(said) if said.starts_with("failed printing to stderr") => process::exit(1),
+            _ => before(info),
+        }
+    }));
 }

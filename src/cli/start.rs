@@ -1,17 +1,21 @@
 //! `start`: runs a node until a signal.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::base::ids::BrokerId;
+use crate::base::task::{guarded, log_panics};
 use crate::broker::Broker;
 use crate::broker::boot::Options;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
 use crate::peer::channel::{Channel, Identity};
+use crate::telemetry::logging::{self, complain};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
@@ -37,13 +41,25 @@ pub fn run(
     lenient: bool,
     topics: Vec<CreatableTopic>,
 ) -> ExitCode {
+    logging::start();
+    log_panics();
+    let code = run_logged(config, overrides, lenient, topics);
+    logging::finish();
+    code
+}
+
+fn run_logged(
+    config: Given<'_>,
+    overrides: &[String],
+    lenient: bool,
+    topics: Vec<CreatableTopic>,
+) -> ExitCode {
     let began = Instant::now();
-    crate::telemetry::logging::start();
     let checked = match read(config, overrides) {
         Ok(checked) => checked,
         Err(faults) => {
             for fault in faults {
-                eprintln!("monedula: {fault}");
+                complain(fault);
             }
             return ExitCode::FAILURE;
         }
@@ -55,7 +71,8 @@ pub fn run(
             tracing::info!("{}", note.text);
         }
     }
-    if matches!(config, Given::Nothing) {
+    let listeners = &checked.config.listeners;
+    if matches!(config, Given::Nothing) && listeners.iter().all(|one| one.endpoint.is_loopback()) {
         tracing::info!(
             "no settings file: listening on loopback addresses only; to serve a network, give a file with listeners"
         );
@@ -68,11 +85,15 @@ pub fn run(
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("monedula: cannot start threads: {error}");
+            complain(format_args!("cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(serve(checked, began, lenient, topics));
+    let served = guarded("main", serve(checked, began, lenient, topics));
+    let ended = runtime.block_on(served).unwrap_or_else(|what| {
+        complain(format_args!("halted: a panic: {what}"));
+        ExitCode::FAILURE
+    });
     // After a failure of the disks nobody waits for what may hang on them.
     runtime.shutdown_background();
     ended
@@ -94,7 +115,7 @@ async fn serve(
     ) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => {
-            eprintln!("monedula: cannot wait for signals: {error}");
+            complain(format_args!("cannot wait for signals: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -110,7 +131,7 @@ async fn serve(
     {
         Ok(broker) => broker,
         Err(error) => {
-            eprintln!("monedula: {error}");
+            complain(error);
             return ExitCode::FAILURE;
         }
     };
@@ -118,12 +139,32 @@ async fn serve(
         tracing::info!(%address, "listening");
     }
     if let Err(reason) = create(&broker, topics).await {
-        eprintln!("monedula: cannot create {reason}");
+        complain(format_args!("cannot create {reason}"));
         broker.shutdown().await;
         return ExitCode::FAILURE;
     }
     tracing::info!("ready after {} ms", began.elapsed().as_millis());
-    // Wait strategies look for these, whichever version of Kafka they were written for, some to the end of the line.
+    // Whoever reads a terminal has seen enough.
+    if !std::io::stdout().is_terminal() {
+        log_as_kafka(node_id);
+    }
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),
+        why = broker.failed() => {
+            complain(format_args!("halted: {why}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    broker.shutdown().await;
+    ExitCode::SUCCESS
+}
+
+/// What programs wait for, whichever version of Kafka they were written for, some to the end of the line.
+fn log_as_kafka(node_id: BrokerId) {
+    tracing::info!(
+        "the lines below are those by which programs know that Apache Kafka has started"
+    );
     tracing::info!(
         target: "kafka.server.BrokerLifecycleManager",
         "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
@@ -135,16 +176,6 @@ async fn serve(
     );
     // The one for Confluent's image with ZooKeeper is ZooKeeper's.
     tracing::info!("Creating new log file: none, there is no ZooKeeper");
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-        _ = interrupt.recv() => tracing::info!("interrupted: shutting down"),
-        why = broker.failed() => {
-            eprintln!("monedula: halted: {why}");
-            return ExitCode::FAILURE;
-        }
-    }
-    broker.shutdown().await;
-    ExitCode::SUCCESS
 }
 
 /// Waits for every process that ends, whoever started it.

@@ -1,141 +1,149 @@
 //! The log on standard output, in the lines that Kafka's own log4j layout prints, because scripts and wait strategies
-//! read them: `[2026-11-21 00:11:55,715] INFO text field=value (module)`. Times are UTC.
+//! read them.
 //!
 //! `MONEDULA_LOG` filters as `RUST_LOG` does elsewhere: `debug`, or `info,monedula::server=trace`.
+//!
+//! Nobody who logs waits for whoever reads the log, and no client can fill it: [`Repeats`] counts what was just said, and
+//! [`Outlet`] drops what does not fit, with a line that says how much that was.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use tracing::field::{Field, Visit};
+use parking_lot::Mutex;
+use tracing::metadata::Metadata;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::{EnvFilter, registry};
 
-use crate::base::time::{Clock, Timestamp};
+use super::line::{Words, household};
+use super::outlet::Outlet;
+use super::repeats::{Repeats, Summary};
+use crate::base::time::Clock;
 
 /// Where the filter is read from.
 const FILTER_VARIABLE: &str = "MONEDULA_LOG";
+/// How often somebody looks whether something was repeated.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the end of a process waits for whoever reads its log.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Begins to log. Only the first call of a process has an effect, so brokers that share one may all call it.
 pub fn start() {
+    let Ok(stream) = io::stdout().as_fd().try_clone_to_owned() else {
+        return;
+    };
     let filter = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
         .with_env_var(FILTER_VARIABLE)
         .from_env_lossy();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .event_format(Lines)
-        .finish();
+    let repeated = || {
+        if let Some(log) = LOG.get() {
+            log.say_repeated();
+        }
+    };
+    let Ok(outlet) = Outlet::new(File::from(stream), lost, LOOK_EVERY, repeated) else {
+        return;
+    };
+    let log = Log {
+        outlet,
+        repeats: Arc::default(),
+        started: Instant::now(),
+    };
+    let subscriber = registry().with(filter).with(log.clone());
     // Whoever embeds the broker and logs already keeps its own log.
-    drop(tracing::subscriber::set_global_default(subscriber));
-}
-
-struct Lines;
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        let mut text = Text::default();
-        event.record(&mut text);
-        writeln!(
-            writer,
-            "[{}] {} {}{} ({})",
-            Moment(Clock.now()),
-            metadata.level(),
-            text.message,
-            text.fields,
-            metadata.target()
-        )
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        drop(LOG.set(log));
     }
 }
 
-/// The message of an event and, behind it, its fields. A line break inside of a value must not begin a new line of the
-/// log: what a client sends could otherwise look like a line of ours.
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: String,
+/// Writes what waits, before the process ends: for a bounded time, as nobody may read it.
+pub fn finish() {
+    if let Some(log) = LOG.get() {
+        let now = log.now();
+        let summaries = log.repeats.lock().take_all(now);
+        log.say(summaries);
+        log.outlet.flush(FLUSH_WITHIN);
+    }
 }
 
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let value = format!("{value:?}");
-        let value = if value.contains(char::is_control) {
-            value.escape_debug().to_string()
-        } else {
-            value
-        };
-        if field.name() == "message" {
-            self.message = value;
-        } else {
-            self.fields.push(' ');
-            self.fields.push_str(field.name());
-            self.fields.push('=');
-            self.fields.push_str(&value);
+/// A line on standard error, for whoever started the process. A pipe that nobody reads any more is no reason to fail.
+pub fn complain(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "monedula: {line}");
+}
+
+fn lost(lines: u64) -> String {
+    let (time, level) = (Clock.now(), Level::WARN);
+    let words = format!(
+        "{lines} lines of the log are missing here: there were too many, or nobody read them"
+    );
+    Words::plain(words).line(time, level, module_path!())
+}
+
+#[derive(Clone)]
+struct Log {
+    outlet: Outlet,
+    repeats: Arc<Mutex<Repeats<Line>>>,
+    started: Instant,
+}
+
+/// What is needed to say a line again.
+#[derive(Clone)]
+struct Line {
+    words: Words,
+    metadata: &'static Metadata<'static>,
+}
+
+impl Log {
+    fn now(&self) -> i64 {
+        self.started.elapsed().as_millis() as i64
+    }
+
+    fn say_repeated(&self) {
+        let now = self.now();
+        let summaries = self.repeats.lock().take(now);
+        self.say(summaries);
+    }
+
+    fn say(&self, summaries: Vec<Summary<Line>>) {
+        for summary in summaries {
+            let Line { words, metadata } = summary.line;
+            let after = Summary::words(summary.times, summary.within_ms, summary.is_mixed);
+            let line = words.summary(Clock.now(), *metadata.level(), metadata.target(), &after);
+            self.outlet.push(&line, true);
         }
     }
 }
 
-/// A time as log4j's `%d` prints it.
-struct Moment(Timestamp);
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DAY_MS: i64 = 86_400_000;
-        let (day, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
-        let (year, month, day) = civil(day);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02},{:03}",
-            ms / 3_600_000,
-            ms / 60_000 % 60,
-            ms / 1_000 % 60,
-            ms % 1_000
-        )
-    }
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-///
-/// Years are counted from March, so that the leap day comes last; 400 of them have 146,097 days.
-fn civil(day: i64) -> (i64, i64, i64) {
-    const DAYS_0000_03_01_TO_1970: i64 = 719_468;
-    let day = day + DAYS_0000_03_01_TO_1970;
-    let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    (era * 400 + year + i64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_printed_as_log4j_does() {
-        let print = |ms| Moment(ms).to_string();
-        assert_eq!(print(0), "1970-01-01 00:00:00,000");
-        assert_eq!(print(951_782_399_999), "2000-02-28 23:59:59,999");
-        assert_eq!(print(951_782_400_000), "2000-02-29 00:00:00,000");
-        assert_eq!(print(1_795_219_915_715), "2026-11-21 00:11:55,715");
-        assert_eq!(print(4_107_542_400_000), "2100-03-01 00:00:00,000");
-        assert_eq!(print(-1), "1969-12-31 23:59:59,999");
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let (words, level) = (Words::of(event), *metadata.level());
+        // Who asked for details gets all of them.
+        let is_counted = level <= Level::INFO;
+        let client = words.address();
+        if is_counted && (client.is_some() || level <= Level::WARN) {
+            let place = std::ptr::from_ref(metadata).addr();
+            let line = || Line {
+                words: words.clone(),
+                metadata,
+            };
+            let client = client.map(household);
+            let mut repeats = self.repeats.lock();
+            let summaries = repeats.take(self.now());
+            let is_news = repeats.is_news(self.now(), place, client, &words.sense(), line);
+            drop(repeats);
+            self.say(summaries);
+            if !is_news {
+                return;
+            }
+        }
+        let line = words.line(Clock.now(), level, metadata.target());
+        self.outlet.push(&line, is_counted);
     }
 }

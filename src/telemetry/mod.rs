@@ -1,3 +1,6 @@
 //! What the broker says about itself: its log.
 
+mod line;
 pub mod logging;
+mod outlet;
+mod repeats;

@@ -1,0 +1,167 @@
+//! pure: one line of the log, as Kafka's own log4j layout prints it: `[2026-11-21 00:11:55,715] INFO text field=value (module)`.
+//! Times are UTC.
+
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+
+use crate::base::time::Timestamp;
+
+/// The field that says which client a line is about: its address and port.
+const PEER: &str = "peer";
+/// One household of IPv6 has all addresses under such a prefix.
+const HOUSEHOLD: u128 = u128::MAX << 64;
+
+/// What an event says: message, fields, and who it is about. A line break inside of a value must not begin a new line of
+/// the log: what a client sends could otherwise look like a line of ours.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    message: String,
+    /// Each with a space before it; without the peer.
+    fields: String,
+    /// As the event names it.
+    peer: String,
+}
+
+impl Words {
+    pub fn of(event: &Event<'_>) -> Self {
+        let mut words = Self::default();
+        event.record(&mut words);
+        words
+    }
+
+    /// A message without fields.
+    pub fn plain(message: String) -> Self {
+        Self {
+            message,
+            ..Self::default()
+        }
+    }
+
+    /// The address of the client that this is about, without its port.
+    pub fn address(&self) -> Option<IpAddr> {
+        let address: SocketAddr = self.peer.parse().ok()?;
+        Some(address.ip().to_canonical())
+    }
+
+    /// What tells this from other lines of the same place in the source: everything but the port of a client.
+    pub fn sense(&self) -> String {
+        format!("{}{}", self.message, self.fields)
+    }
+
+    /// The line for an event, with its end.
+    pub fn line(&self, at: Timestamp, level: Level, target: &str) -> String {
+        self.print(at, level, target, &self.peer, "")
+    }
+
+    /// The line that says how often the same has happened. Of the clients the address counts.
+    pub fn summary(&self, at: Timestamp, level: Level, target: &str, after: &str) -> String {
+        let peer = self.address().map(|address| address.to_string());
+        self.print(
+            at,
+            level,
+            target,
+            peer.as_deref().unwrap_or(&self.peer),
+            after,
+        )
+    }
+
+    fn print(&self, at: Timestamp, level: Level, target: &str, peer: &str, after: &str) -> String {
+        let (
+            time,
+            Self {
+                message, fields, ..
+            },
+        ) = (Moment(at), self);
+        let mut line = format!("[{time}] {level} {message}");
+        // Writing to a string does not fail.
+        if !peer.is_empty() {
+            let _ = write!(line, " {PEER}={peer}");
+        }
+        let _ = writeln!(line, "{fields}{after} ({target})");
+        line
+    }
+}
+
+impl Visit for Words {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let value = format!("{value:?}");
+        let value = if value.contains(char::is_control) {
+            value.escape_debug().to_string()
+        } else {
+            value
+        };
+        match field.name() {
+            "message" => self.message = value,
+            PEER => self.peer = value,
+            name => {
+                let _ = write!(self.fields, " {name}={value}");
+            }
+        }
+    }
+}
+
+/// Whose doing something is: an address, or all addresses of a household.
+pub fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & HOUSEHOLD).into(),
+    }
+}
+
+/// A time as log4j's `%d` prints it.
+struct Moment(Timestamp);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(time) => write!(f, "{}", time.strftime("%Y-%m-%d %H:%M:%S,%3f")),
+            // Of no calendar.
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_printed_as_log4j_does() {
+        let print = |ms| Moment(ms).to_string();
+        assert_eq!(print(0), "1970-01-01 00:00:00,000");
+        assert_eq!(print(951_782_399_999), "2000-02-28 23:59:59,999");
+        assert_eq!(print(951_782_400_000), "2000-02-29 00:00:00,000");
+        assert_eq!(print(1_795_219_915_715), "2026-11-21 00:11:55,715");
+        assert_eq!(print(4_107_542_400_000), "2100-03-01 00:00:00,000");
+        assert_eq!(print(-1), "1969-12-31 23:59:59,999");
+        assert_eq!(print(i64::MAX), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn addresses_of_a_household_count_together() {
+        let of = |text: &str| household(text.parse().unwrap()).to_string();
+        assert_eq!(of("10.1.2.3"), "10.1.2.3");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn a_summary_names_the_client_without_its_port() {
+        let words = Words {
+            message: "closing a connection".to_owned(),
+            fields: " reason=why".to_owned(),
+            peer: "[::ffff:10.0.0.9]:4711".to_owned(),
+        };
+        let target = "monedula::server";
+        assert_eq!(
+            words.line(0, Level::INFO, target),
+            "[1970-01-01 00:00:00,000] INFO closing a connection peer=[::ffff:10.0.0.9]:4711 reason=why (monedula::server)\n"
+        );
+        assert_eq!(
+            words.summary(0, Level::WARN, target, ", again"),
+            "[1970-01-01 00:00:00,000] WARN closing a connection peer=10.0.0.9 reason=why, again (monedula::server)\n"
+        );
+    }
+}
