@@ -7,6 +7,7 @@ mod moves;
 
 use std::time::{Duration, Instant};
 
+use bytestring::ByteString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -17,10 +18,12 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::codec::Records;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use crate::wire::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use crate::wire::message::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestPartitionData, DescribeQuorumRequestTopicData,
 };
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
+use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::init_producer_id::InitProducerIdRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use crate::wire::message::list_groups::ListGroupsRequest;
@@ -28,7 +31,12 @@ use crate::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use crate::wire::message::metadata::MetadataRequest;
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 use crate::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use crate::wire::message::sync_group::SyncGroupRequest;
 
 const WITHIN: Duration = Duration::from_secs(20);
 const EARLIEST: i64 = -2;
@@ -114,6 +122,55 @@ async fn find_coordinator(client: &Channel, key_type: i8) {
     }
 }
 
+/// Becomes the one member of the group g; gives its id and the generation.
+async fn join(client: &Channel) -> (ByteString, i32) {
+    let member = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let asked = client.call(&member, WITHIN).await.unwrap();
+    let again = JoinGroupRequest {
+        member_id: asked.member_id,
+        ..member
+    };
+    let joined = client.call(&again, WITHIN).await.unwrap();
+    assert_eq!(joined.error_code, 0);
+    let sync = SyncGroupRequest {
+        group_id: "g".into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        protocol_type: Some("consumer".into()),
+        protocol_name: Some("range".into()),
+        ..Default::default()
+    };
+    assert_eq!(client.call(&sync, WITHIN).await.unwrap().error_code, 0);
+    (joined.member_id, joined.generation_id)
+}
+
+/// An id for the transactional id x, after the end of a transaction that is open.
+async fn init_producer(client: &Channel) -> (i64, i16) {
+    let producer = InitProducerIdRequest {
+        transactional_id: Some("x".into()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let end = Instant::now() + WITHIN;
+    loop {
+        let granted = client.call(&producer, WITHIN).await.unwrap();
+        if granted.error_code == 0 {
+            return (granted.producer_id, granted.producer_epoch);
+        }
+        assert!(Instant::now() < end, "error {}", granted.error_code);
+    }
+}
+
 async fn offset(client: &Channel, topic: &str, at: i64) -> i64 {
     let request = ListOffsetsRequest {
         replica_id: -1,
@@ -131,8 +188,11 @@ async fn offset(client: &Channel, topic: &str, at: i64) -> i64 {
 }
 
 async fn http(broker: &TemporaryBroker, request: &str) -> String {
+    send(broker, &format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await
+}
+
+async fn send(broker: &TemporaryBroker, text: &str) -> String {
     let mut stream = TcpStream::connect(broker.admin().unwrap()).await.unwrap();
-    let text = format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -206,36 +266,14 @@ async fn reset_empties_topics_and_forgets_groups_and_transactions() {
     produce(&client, &ids, None).await;
     find_coordinator(&client, 0).await;
     find_coordinator(&client, 1).await;
-    let member = JoinGroupRequest {
-        group_id: "g".into(),
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 60_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let asked = client.call(&member, WITHIN).await.unwrap();
-    let again = JoinGroupRequest {
-        member_id: asked.member_id,
-        ..member
-    };
-    assert_eq!(client.call(&again, WITHIN).await.unwrap().error_code, 0);
-    let producer = InitProducerIdRequest {
-        transactional_id: Some("x".into()),
-        transaction_timeout_ms: 60_000,
-        ..Default::default()
-    };
-    let granted = client.call(&producer, WITHIN).await.unwrap();
-    assert_eq!(granted.error_code, 0);
-    let producer = (granted.producer_id, granted.producer_epoch);
+    join(&client).await;
+    let producer = init_producer(&client).await;
     produce(&client, &ids[..2], Some(producer)).await;
 
-    let answer = http(&broker, "POST /reset").await;
+    let answer = http(&broker, "POST /reset?members=remove").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    let done = "100 topics emptied, 1 groups forgotten, 1 transactions aborted\n";
+    let done =
+        "100 topics emptied, 1 groups forgotten, 0 with members kept, 1 transactions aborted\n";
     assert!(answer.ends_with(done), "{answer}");
     let groups = client
         .call(&ListGroupsRequest::default(), WITHIN)
@@ -252,6 +290,124 @@ async fn reset_empties_topics_and_forgets_groups_and_transactions() {
     assert_eq!(offset(&client, "t-5", LATEST).await, 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_lets_members_live_and_keeps_what_is_to_be_kept() {
+    let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
+    let broker = TemporaryBroker::start(&settings).await.unwrap();
+    let client = client(&broker);
+    let topics = ["t", "_schemas", "connect-offsets"].map(str::to_owned);
+    let ids = create(&client, &topics).await;
+    produce(&client, &ids, None).await;
+    find_coordinator(&client, 0).await;
+    let (member_id, generation) = join(&client).await;
+    // It is behind: its offsets would lie before the start of the log.
+    let commit = OffsetCommitRequest {
+        group_id: "g".into(),
+        member_id: member_id.clone(),
+        generation_id_or_member_epoch: generation,
+        topics: vec![OffsetCommitRequestTopic {
+            topic_id: ids[0],
+            partitions: vec![OffsetCommitRequestPartition::default()],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let committed = client.call(&commit, WITHIN).await.unwrap();
+    assert_eq!(committed.topics[0].partitions[0].error_code, 0);
+
+    let answer = http(&broker, "POST /reset?keep=_schemas,connect-*").await;
+    let done =
+        "1 topics emptied, 0 groups forgotten, 1 with members kept, 0 transactions aborted\n";
+    assert!(answer.ends_with(done), "{answer}");
+    for (topic, start) in [("t", 1), ("_schemas", 0), ("connect-offsets", 0)] {
+        assert_eq!(offset(&client, topic, EARLIEST).await, start, "{topic}");
+    }
+    let beat = HeartbeatRequest {
+        group_id: "g".into(),
+        generation_id: generation,
+        member_id,
+        ..Default::default()
+    };
+    assert_eq!(client.call(&beat, WITHIN).await.unwrap().error_code, 0);
+    let fetch = OffsetFetchRequest {
+        groups: vec![OffsetFetchRequestGroup {
+            group_id: "g".into(),
+            topics: None,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let fetched = client.call(&fetch, WITHIN).await.unwrap();
+    let at = &fetched.groups[0].topics[0].partitions[0];
+    assert_eq!(at.committed_offset, 1);
+    let answer = http(&broker, "POST /reset?kept=x").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+/// Health checks are answered while others hold all connections that there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_answers_beside_silent_connections() {
+    let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
+    let broker = TemporaryBroker::start(&settings).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(broker.admin().unwrap()).await.unwrap());
+        // Nobody has to wait for the 5 s that each of them has.
+        let answer = tokio::time::timeout(Duration::from_secs(4), http(&broker, "GET /ready"));
+        let answer = answer.await.expect("an answer beside silent connections");
+        assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+    }
+    // Those that are silent for the longest time are closed.
+    let closed = silent[0].read(&mut [0]).await;
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+}
+
+#[tokio::test]
+async fn http_is_not_for_web_pages() {
+    let settings = [
+        ("monedula.admin.listener", "HTTP://127.0.0.1:0"),
+        (
+            "monedula.admin.allowed.hosts",
+            "admin.example.org, x.example",
+        ),
+        ("advertised.listeners", "PLAINTEXT://kafka.example.com:9092"),
+    ];
+    let broker = TemporaryBroker::start(&settings).await.unwrap();
+    for (head, status) in [
+        ("Host: localhost", "200 OK"),
+        ("Host: kafka:9644", "200 OK"),
+        ("Host: kafka.example.com:9644", "200 OK"),
+        ("Host: Admin.Example.Org", "200 OK"),
+        ("Host: evil.example", "403 Forbidden"),
+        (
+            "Host: localhost\r\nOrigin: http://evil.example",
+            "403 Forbidden",
+        ),
+        (
+            "Host: localhost\r\nSec-Fetch-Site: cross-site",
+            "403 Forbidden",
+        ),
+        ("Accept: */*", "403 Forbidden"),
+        ("Host", "400 Bad Request"),
+    ] {
+        let answer = send(&broker, &format!("POST /reset HTTP/1.1\r\n{head}\r\n\r\n")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}: {answer}"
+        );
+    }
+    let long = format!(
+        "GET /ready HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
+        "x".repeat(9_000)
+    );
+    assert!(send(&broker, &long).await.starts_with("HTTP/1.1 400 "));
+    let head = send(&broker, "HEAD /ready HTTP/1.0\r\n\r\n").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+}
+
 #[tokio::test]
 async fn http_answers_what_it_knows_and_nothing_else() {
     let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
@@ -260,7 +416,8 @@ async fn http_answers_what_it_knows_and_nothing_else() {
         ("GET /ready", "200 OK"),
         ("GET /reset", "405 Method Not Allowed"),
         ("GET /", "404 Not Found"),
-        ("", "404 Not Found"),
+        ("PUT /x", "404 Not Found"),
+        ("", "400 Bad Request"),
     ] {
         let answer = http(&broker, request).await;
         assert!(
@@ -270,4 +427,82 @@ async fn http_answers_what_it_knows_and_nothing_else() {
     }
     let silent = TemporaryBroker::start(&[]).await.unwrap();
     assert_eq!(silent.admin(), None);
+}
+
+/// Every task on which the node depends, and the controller's thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_task_ends_the_node() {
+    for name in [
+        "coordinator of groups",
+        "coordinator of transactions",
+        "controller",
+        "listeners",
+        "acceptor",
+        "admin listener",
+        "housekeeping",
+        "cleaner",
+        "log directories",
+        "mover",
+        "loader of a coordinator",
+        "writer of markers",
+        "forgetting of offsets",
+    ] {
+        let settings = [
+            ("monedula.admin.listener", "HTTP://127.0.0.1:0"),
+            ("offsets.topic.num.partitions", "1"),
+        ];
+        // What a loader has to load is written before.
+        let broker = TemporaryBroker::start(&settings).await.unwrap();
+        if name == "loader of a coordinator" {
+            let client = client(&broker);
+            find_coordinator(&client, 0).await;
+            join(&client).await;
+        }
+        let broker = broker.restart(&settings, Some(name)).await.unwrap();
+        let why = match name {
+            "writer of markers" | "forgetting of offsets" => {
+                let client = client(&broker);
+                let ids = create(&client, &["t".to_owned()]).await;
+                if name == "writer of markers" {
+                    find_coordinator(&client, 1).await;
+                    let producer = init_producer(&client).await;
+                    produce(&client, &ids, Some(producer)).await;
+                    // Whoever comes next under that name ends the transaction.
+                    let next = tokio::spawn(async move { init_producer(&client).await });
+                    let why = tokio::time::timeout(WITHIN, broker.failed()).await;
+                    next.abort();
+                    why
+                } else {
+                    let delete = DeleteTopicsRequest {
+                        topics: vec![DeleteTopicState {
+                            topic_id: ids[0],
+                            ..Default::default()
+                        }],
+                        timeout_ms: 10_000,
+                        ..Default::default()
+                    };
+                    client.call(&delete, WITHIN).await.unwrap();
+                    tokio::time::timeout(WITHIN, broker.failed()).await
+                }
+            }
+            _ => tokio::time::timeout(WITHIN, broker.failed()).await,
+        };
+        let why = why.unwrap_or_else(|_| panic!("{name}: nobody noticed"));
+        assert_eq!(why, format!("{name} ended in a panic: planted"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_connection_closes_that_one_alone() {
+    let broker = TemporaryBroker::start(&[]).await.unwrap();
+    let other = client(&broker);
+    create(&other, &["t".to_owned()]).await;
+    let broken = Channel::new(
+        broker.bootstrap_servers(),
+        Identity::new(crate::api::dispatch::PANICS),
+    );
+    let asked = broken.call(&MetadataRequest::default(), WITHIN).await;
+    assert!(asked.is_err(), "{asked:?}");
+    assert_eq!(names(&other).await, ["t"]);
+    assert_eq!(names(&client(&broker)).await, ["t"]);
 }

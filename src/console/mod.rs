@@ -3,28 +3,43 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /ready` | 200 once the node serves clients |
-//! | `POST /reset` | 200 once topics are empty and groups and open transactions are gone; see [`reset`] |
+//! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members gone; see [`reset`] |
 //!
-//! Nobody is asked who they are: the listener is off unless somebody sets it.
+//! Nobody is asked who they are: the listener is off unless somebody sets it. Web pages are refused; see [`request`].
 
+mod request;
 mod reset;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use crate::api::services::Services;
+use crate::base::task::guarded;
+use request::{Refused, Request};
+use reset::Wishes;
 
 /// Longest head of a request; everything here fits into a line or two.
 const HEAD_MAX: u64 = 8 << 10;
 /// Who has not said what they want by then is not answered.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Requests that are looked at together; more of them wait in the socket's queue.
-const AT_ONCE: usize = 8;
+/// How long, and for how many bytes, a client is listened to after its answer: what it had sent already would otherwise
+/// make the system drop the answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: usize = 64 << 10;
+/// Connections at once. When there is another one, the one is closed that has been silent for the longest time, so that
+/// silent ones keep nobody from an answer.
+const PLACES: usize = 32;
+/// Resets that wait for the one that is under way. Fewer than places: such a connection is not silent.
+const RESETS_MAX: usize = 8;
 /// Pause after an accept that failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -34,25 +49,32 @@ pub async fn run(
     services: Arc<Services>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let console = Arc::new(Console {
+        names: names(&services),
+        services,
+        reset: tokio::sync::Mutex::default(),
+        resets: Semaphore::new(RESETS_MAX),
+        started: Instant::now(),
+    });
+    let mut tasks = JoinSet::new();
+    let mut places: Vec<Place> = Vec::with_capacity(PLACES);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return,
+            Some(_) = tasks.join_next() => continue,
             accepted = socket.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let services = Arc::clone(&services);
-                tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &services).await {
-                        tracing::debug!(%peer, %error, "an HTTP request was not answered");
-                    }
-                    drop(place);
+                make_room(&mut places);
+                let state = Arc::new(Activity::new(console.now()));
+                let (of_task, console) = (Arc::clone(&state), Arc::clone(&console));
+                let task = tasks.spawn(async move {
+                    let answer = console.answer(stream, &of_task);
+                    report(guarded("connection", answer).await, peer);
                 });
+                places.push(Place { state, task });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -62,41 +84,184 @@ pub async fn run(
     }
 }
 
-async fn answer(mut stream: TcpStream, services: &Arc<Services>) -> io::Result<()> {
-    let head = tokio::time::timeout(PATIENCE, head(&mut stream)).await??;
-    let mut words = head.split_whitespace();
-    let (method, path) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
-    let (status, text) = match (method, path.split('?').next().unwrap_or_default()) {
-        ("GET", "/ready") => ("200 OK", "ready".to_owned()),
-        ("POST", "/reset") => match reset::reset(services).await {
-            Ok(done) => ("200 OK", done),
-            Err(why) => ("500 Internal Server Error", why),
-        },
-        (_, "/ready" | "/reset") => (
-            "405 Method Not Allowed",
-            "GET /ready, POST /reset".to_owned(),
-        ),
-        _ => ("404 Not Found", "GET /ready, POST /reset".to_owned()),
-    };
-    let response = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
-        text.len() + 1
-    );
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await
+/// Closes a connection if all places are taken.
+fn make_room(places: &mut Vec<Place>) {
+    places.retain(|place| !place.task.is_finished());
+    if places.len() < PLACES {
+        return;
+    }
+    let silent = places.iter().enumerate();
+    let silent = silent.filter(|(_, place)| !place.state.is_busy.load(Ordering::Relaxed));
+    let longest = silent.min_by_key(|(_, place)| place.state.heard.load(Ordering::Relaxed));
+    if let Some((index, _)) = longest {
+        places.remove(index).task.abort();
+    }
 }
 
-/// The lines before the body. No request here has one that matters.
-async fn head(stream: &mut TcpStream) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let mut limited = stream.take(HEAD_MAX);
-    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
-        if limited.read_buf(&mut bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+fn report(answered: Result<io::Result<()>, String>, peer: SocketAddr) {
+    match answered {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "an HTTP request was not answered"),
+        Err(what) => {
+            tracing::error!(%peer, what, "an HTTP request was not answered: a panic, a fault of the program");
         }
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The names of this machine and of its listeners, as far as they have a domain; in lower case.
+fn names(services: &Services) -> Vec<String> {
+    let config = &services.config;
+    let hostname = rustix::system::uname();
+    let hostname = hostname.nodename().to_string_lossy().into_owned();
+    let told = config.listeners.iter().flat_map(|listener| {
+        let advertised = listener.advertised.iter();
+        advertised.chain([&listener.endpoint])
+    });
+    let hosts = told.chain(&config.admin).map(|end| end.host.clone());
+    hosts
+        .chain(config.admin_hosts.iter().cloned())
+        .chain([hostname])
+        .filter(|name| !name.is_empty())
+        .map(|name| name.to_ascii_lowercase())
+        .collect()
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Place {
+    state: Arc<Activity>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Activity {
+    /// When something came last, in milliseconds since the listener was opened.
+    heard: AtomicU64,
+    /// Something is done for it.
+    is_busy: AtomicBool,
+}
+
+impl Activity {
+    fn new(now: u64) -> Self {
+        Self {
+            heard: AtomicU64::new(now),
+            is_busy: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Console {
+    services: Arc<Services>,
+    names: Vec<String>,
+    /// One reset at a time.
+    reset: tokio::sync::Mutex<()>,
+    resets: Semaphore,
+    started: Instant,
+}
+
+impl Console {
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    async fn answer(&self, mut stream: TcpStream, activity: &Activity) -> io::Result<()> {
+        let request = match timeout(PATIENCE, self.head(&mut stream, activity)).await?? {
+            Ok(request) => request,
+            Err(refused) => {
+                let (status, text) = match refused {
+                    Refused::Malformed(what) => ("400 Bad Request", what),
+                    Refused::Forbidden(why) => ("403 Forbidden", why),
+                };
+                return respond(&mut stream, status, &text, true).await;
+            }
+        };
+        let has_body = request.method != "HEAD";
+        let (status, text) = match (&*request.method, &*request.path) {
+            ("GET" | "HEAD", "/ready") => ("200 OK", "ready".to_owned()),
+            ("POST", "/reset") => self.reset(&request, activity).await,
+            (_, "/ready" | "/reset") => (
+                "405 Method Not Allowed",
+                "GET /ready, POST /reset".to_owned(),
+            ),
+            _ => ("404 Not Found", "GET /ready, POST /reset".to_owned()),
+        };
+        respond(&mut stream, status, &text, has_body).await
+    }
+
+    async fn reset(&self, request: &Request, activity: &Activity) -> (&'static str, String) {
+        let wishes = match Wishes::of(&request.query) {
+            Ok(wishes) => wishes,
+            Err(what) => return ("400 Bad Request", what),
+        };
+        let Ok(_permit) = self.resets.try_acquire() else {
+            let text = "other resets are under way".to_owned();
+            return ("503 Service Unavailable", text);
+        };
+        activity.is_busy.store(true, Ordering::Relaxed);
+        let one = self.reset.lock().await;
+        let done = reset::reset(&self.services, &wishes).await;
+        drop(one);
+        activity.heard.store(self.now(), Ordering::Relaxed);
+        activity.is_busy.store(false, Ordering::Relaxed);
+        match done {
+            Ok(done) => ("200 OK", done),
+            Err(why) => ("500 Internal Server Error", why),
+        }
+    }
+
+    /// The lines before the body, read as far as they came.
+    async fn head(
+        &self,
+        stream: &mut TcpStream,
+        activity: &Activity,
+    ) -> io::Result<Result<Request, Refused>> {
+        let mut bytes = Vec::new();
+        let mut limited = stream.take(HEAD_MAX);
+        loop {
+            match request::read(&bytes, |name| self.names.iter().any(|own| own == name)) {
+                Ok(Some(request)) => return Ok(Ok(request)),
+                Ok(None) => {}
+                Err(refused) => return Ok(Err(refused)),
+            }
+            if limited.read_buf(&mut bytes).await? == 0 {
+                if limited.limit() == 0 {
+                    let what = format!("the head of a request has {HEAD_MAX} bytes at most");
+                    return Ok(Err(Refused::Malformed(what)));
+                }
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            activity.heard.store(self.now(), Ordering::Relaxed);
+        }
+    }
+}
+
+async fn respond(
+    stream: &mut TcpStream,
+    status: &str,
+    text: &str,
+    has_body: bool,
+) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len() + 1
+    );
+    let response = match has_body {
+        true => format!("{head}{text}\n"),
+        false => head,
+    };
+    timeout(PATIENCE, stream.write_all(response.as_bytes())).await??;
+    stream.shutdown().await?;
+    let rest = async {
+        let (mut left, mut bytes) = (FAREWELL_BYTES, [0; 1 << 10]);
+        while left > 0 {
+            match stream.read(&mut bytes).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok(())
+    };
+    timeout(FAREWELL, rest).await.unwrap_or(Ok(()))
 }

@@ -1,12 +1,22 @@
-//! The time between two tests: open transactions are aborted, groups forgotten with their members and offsets, and the
-//! records of every topic removed, in this order, because aborting writes records.
+//! The time between two tests: open transactions are aborted, the records of every topic removed, and groups that nobody is
+//! a member of forgotten with their offsets. In this order, because aborting writes records.
 //!
-//! Topics stay, with their settings. Offsets go on: a consumer from before may not mistake new records for old ones.
+//! Topics stay, with their settings. Offsets go on: a consumer from before may not mistake new records for old ones. Groups
+//! with members stay too, with their offsets at the new beginning of each log: a consumer that lives sees what is written
+//! next once, and nothing of before.
+//!
+//! `?keep=_schemas,connect-*` leaves topics, groups and transactions of such names alone; `?members=remove` forgets groups
+//! with members, too: those of tests that left consumers behind.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
+
 use crate::api::services::Services;
+use crate::base::task::blocking;
+use crate::coordinator::group::request::LogStarts;
 use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::coordinator::txn::handle::Granted;
 use crate::wire::error_code::ErrorCode;
@@ -22,21 +32,66 @@ const OPEN: [&str; 4] = [
     "PrepareEpochFence",
 ];
 
+/// What whoever asks wants to be otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// Names; a star at the end stands for any rest.
+    keep: Vec<String>,
+    remove_members: bool,
+}
+
+impl Wishes {
+    /// Reads the parameters of a request.
+    ///
+    /// Errors: one that there is not.
+    pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
+        let mut wishes = Self::default();
+        for (name, value) in query {
+            match (name.as_str(), value.as_str()) {
+                ("keep", names) => {
+                    let names = names.split(',').map(str::trim);
+                    wishes
+                        .keep
+                        .extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
+                }
+                ("members", "remove") => wishes.remove_members = true,
+                ("members", "keep") => wishes.remove_members = false,
+                _ => {
+                    return Err(format!(
+                        "{name}={value} is unknown; there are keep=NAME,PREFIX* and members=remove"
+                    ));
+                }
+            }
+        }
+        Ok(wishes)
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        self.keep.iter().any(|kept| match kept.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == kept,
+        })
+    }
+}
+
 /// Says in words what was done, or what could not be.
-pub async fn reset(services: &Arc<Services>) -> Result<String, String> {
-    let transactions = abort_transactions(services).await?;
-    let groups = forget_groups(services).await?;
-    let topics = empty_topics(services).await?;
+pub(super) async fn reset(services: &Arc<Services>, wishes: &Wishes) -> Result<String, String> {
+    let transactions = abort_transactions(services, wishes).await?;
+    let starts = Arc::new(empty_topics(services, wishes).await?);
+    let (forgotten, kept) = settle_groups(services, wishes, &starts).await?;
+    let topics = starts.len();
     Ok(format!(
-        "{topics} topics emptied, {groups} groups forgotten, {transactions} transactions aborted"
+        "{topics} topics emptied, {forgotten} groups forgotten, {kept} with members kept, {transactions} transactions aborted"
     ))
 }
 
-async fn abort_transactions(services: &Services) -> Result<usize, String> {
+async fn abort_transactions(services: &Services, wishes: &Wishes) -> Result<usize, String> {
     let states = OPEN.map(Into::into);
     let list = || async {
         let open = services.txns.list(&states, &[], -1, None).await;
-        open.map_err(|error| format!("transactions: {error}"))
+        let mut open = open.map_err(|error| format!("transactions: {error}"))?;
+        open.retain(|transaction| !wishes.keeps(&transaction.speaker.transactional_id));
+        Ok::<_, String>(open)
     };
     let open = list().await?;
     for transaction in &open {
@@ -69,60 +124,110 @@ async fn abort_transactions(services: &Services) -> Result<usize, String> {
     Ok(open.len())
 }
 
-async fn forget_groups(services: &Services) -> Result<usize, String> {
+/// How many groups are gone, and how many with members stay.
+async fn settle_groups(
+    services: &Services,
+    wishes: &Wishes,
+    starts: &Arc<LogStarts>,
+) -> Result<(usize, usize), String> {
     let listed = services.groups.list(&[], &[]).await;
     let listed = listed.map_err(|error| format!("groups: {error}"))?;
+    let (mut forgotten, mut kept) = (0, 0);
     for group in &listed {
         let id = &group.group_id;
-        let described = services.groups.describe(id.clone(), false).await;
-        if !described.members.is_empty() {
-            let members = described
-                .members
-                .into_iter()
-                .map(|member| MemberIdentity {
-                    member_id: member.member_id,
-                    group_instance_id: member.group_instance_id,
-                    reason: Some("the broker was reset".into()),
-                })
-                .collect();
-            services
-                .groups
-                .leave(LeaveGroupRequest {
-                    group_id: id.clone(),
-                    members,
-                    ..Default::default()
-                })
-                .await;
+        let raise = || async {
+            let raised = services.groups.raise_offsets(id, starts).await;
+            raised.map_err(|error| format!("offsets of group {id}: {error}"))
+        };
+        if wishes.keeps(id) {
+            raise().await?;
+            continue;
         }
-        let gone = services.groups.delete(id.clone()).await.error_code;
-        if gone != 0 && gone != ErrorCode::GroupIdNotFound.code() {
-            let why = ErrorCode::from_code(gone).map_or("UNKNOWN_SERVER_ERROR", ErrorCode::name);
-            return Err(format!("group {id}: {why}"));
+        if wishes.remove_members {
+            remove_members(services, id).await;
+        }
+        match services.groups.delete(id.clone()).await.error_code {
+            0 => forgotten += 1,
+            code if code == ErrorCode::GroupIdNotFound.code() => forgotten += 1,
+            code if code == ErrorCode::NonEmptyGroup.code() && !wishes.remove_members => {
+                raise().await?;
+                kept += 1;
+            }
+            code => {
+                let why =
+                    ErrorCode::from_code(code).map_or("UNKNOWN_SERVER_ERROR", ErrorCode::name);
+                return Err(format!("group {id}: {why}"));
+            }
         }
     }
-    Ok(listed.len())
+    Ok((forgotten, kept))
 }
 
-async fn empty_topics(services: &Arc<Services>) -> Result<usize, String> {
-    let mut partitions = services.replicas.all();
-    partitions.retain(|partition| ![GROUP_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.topic));
-    let mut topics: Vec<_> = partitions
-        .iter()
-        .map(|partition| partition.topic_id)
+async fn remove_members(services: &Services, group: &ByteString) {
+    let described = services.groups.describe(group.clone(), false).await;
+    if described.members.is_empty() {
+        return;
+    }
+    let members = described
+        .members
+        .into_iter()
+        .map(|member| MemberIdentity {
+            member_id: member.member_id,
+            group_instance_id: member.group_instance_id,
+            reason: Some("the broker was reset".into()),
+        })
         .collect();
-    topics.sort_unstable();
-    topics.dedup();
+    let leave = LeaveGroupRequest {
+        group_id: group.clone(),
+        members,
+        ..Default::default()
+    };
+    services.groups.leave(leave).await;
+}
+
+/// The topics that were emptied, with the offsets at which their partitions begin now.
+async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogStarts, String> {
+    let mut partitions = services.replicas.all();
+    partitions.retain(|partition| {
+        ![GROUP_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.topic)
+            && !wishes.keeps(&partition.topic)
+    });
     let now = services.clock.now();
     // Each one writes a small file.
-    let emptied = tokio::task::spawn_blocking(move || {
+    blocking(move || {
+        let mut starts = LogStarts::new();
         for partition in partitions {
             let end = partition.log.watermarks().high_watermark;
             if let Err(error) = partition.log.advance_start(end, now) {
                 return Err(format!("{}: {error}", partition.log.partition()));
             }
+            let of_topic: &mut BTreeMap<_, _> =
+                starts.entry(partition.topic.as_ref().into()).or_default();
+            of_topic.insert(partition.index, end);
         }
-        Ok(())
-    });
-    emptied.await.map_err(|error| error.to_string())??;
-    Ok(topics.len())
+        Ok(starts)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_prefixes_are_kept() {
+        let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let query = [
+            given("keep", "_schemas, connect-*,"),
+            given("members", "remove"),
+        ];
+        let wishes = Wishes::of(&query).unwrap();
+        let kept = ["_schemas", "connect-", "connect-offsets"];
+        assert!(kept.iter().all(|name| wishes.keeps(name)));
+        let emptied = ["_schemas2", "connect", "x", ""];
+        assert!(!emptied.iter().any(|name| wishes.keeps(name)));
+        assert!(wishes.remove_members);
+        assert!(Wishes::of(&[given("kept", "x")]).is_err());
+        assert!(!Wishes::default().keeps("x"));
+    }
 }

@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
-use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
+use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::base::ids::PartitionIndex;
@@ -289,6 +289,27 @@ impl GroupHandle {
             error_code: error.code(),
             ..DeletableGroupResult::default()
         })
+    }
+
+    /// Sets what a group committed before the start of a log to that start, and leaves everything else of the group alone.
+    pub async fn raise_offsets(
+        &self,
+        group: &ByteString,
+        starts: &Arc<LogStarts>,
+    ) -> Result<(), ErrorCode> {
+        loop {
+            let request = GroupRequest::RaiseOffsets {
+                group: group.clone(),
+                starts: Arc::clone(starts),
+            };
+            let partition = self.partition_of(group);
+            match self.coordinator.ask(partition, request).await? {
+                // The rest of them, with each request fewer.
+                GroupAnswer::Refused(ErrorCode::RecordListTooLarge) => {}
+                GroupAnswer::Refused(error) => return Err(error),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Forgets the offsets of topics that are gone.

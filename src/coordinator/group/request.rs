@@ -1,10 +1,12 @@
 //! pure: what a group shard is asked, and what it answers: the protocol's own messages, and what a handler knows besides.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::base::ids::{Offset, PartitionIndex};
 use crate::coordinator::runtime::shard::Marker;
 use crate::wire::error_code::ErrorCode;
 
@@ -82,11 +84,19 @@ pub enum GroupRequest {
         types: Vec<ByteString>,
     },
     Delete(ByteString),
+    /// The records before these offsets are gone: what the group committed before them it committed at them.
+    RaiseOffsets {
+        group: ByteString,
+        starts: Arc<LogStarts>,
+    },
     /// These topics are gone.
     TopicsDeleted(Vec<ByteString>),
     /// A producer's transaction with offsets in this partition has ended.
     EndTransaction(Marker, Precondition),
 }
+
+/// The offsets at which partitions begin, topic by topic.
+pub type LogStarts = BTreeMap<ByteString, BTreeMap<PartitionIndex, Offset>>;
 
 /// Answers, by the request that they are to.
 #[derive(Clone, Debug, PartialEq)]

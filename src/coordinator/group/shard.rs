@@ -9,7 +9,7 @@ use super::classic::rebalance::{GroupTimer, Scene, refused_join, refused_sync};
 use super::offsets::Offsets;
 use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
-use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
+use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
 use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
@@ -165,6 +165,13 @@ impl Shard for GroupShard {
                     ..DeletableGroupResult::default()
                 };
                 out.answer(ticket, GroupAnswer::Delete(answer));
+            }
+            GroupRequest::RaiseOffsets { group, starts } => {
+                let answer = match self.raise_offsets(now, &group, &starts, out) {
+                    Ok(()) => GroupAnswer::Done,
+                    Err(error) => GroupAnswer::Refused(error),
+                };
+                out.answer(ticket, answer);
             }
             GroupRequest::TopicsDeleted(topics) => {
                 let mut keys = Vec::new();
@@ -784,7 +791,7 @@ impl GroupShard {
     }
 
     fn set_expiry_timer(&mut self, now: Moment) {
-        let at = now.steady + self.settings.offsets_retention_check_ms.max(1);
+        let at = now.after(self.settings.offsets_retention_check_ms.max(1));
         self.timers.set(GroupTimer::ExpireOffsets, at);
     }
 
@@ -801,6 +808,52 @@ impl GroupShard {
         };
         // Without room for it in this batch the group waits for the next round.
         let _ = self.record(Origin::Plain, record, out);
+    }
+
+    /// Errors: `RecordListTooLarge` when there are more of them than fit into a batch. Those that fit are raised.
+    fn raise_offsets(
+        &mut self,
+        now: Moment,
+        group: &ByteString,
+        starts: &LogStarts,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<(), ErrorCode> {
+        let mut records = Vec::new();
+        for (topic, partitions) in self.offsets.of_group(group) {
+            let Some(starts) = starts.get(topic) else {
+                continue;
+            };
+            for (partition, committed) in partitions {
+                let Some(start) = starts.get(partition).filter(|at| **at > committed.offset) else {
+                    continue;
+                };
+                records.push(GroupRecord::Offset {
+                    key: OffsetCommitKey {
+                        group: group.clone(),
+                        topic: topic.clone(),
+                        partition: *partition,
+                    },
+                    value: Some(OffsetCommitValue {
+                        offset: *start,
+                        leader_epoch: -1,
+                        metadata: committed.metadata.clone(),
+                        commit_timestamp: now.wall,
+                        expire_timestamp: committed.expires_at,
+                        topic_id: committed.topic_id,
+                        ..OffsetCommitValue::default()
+                    }),
+                });
+            }
+        }
+        for (index, record) in records.into_iter().enumerate() {
+            // Whoever is told that there are more asks again: not for one that has no room alone.
+            let refuse = |error| match index {
+                0 => ErrorCode::UnknownServerError,
+                _ => error,
+            };
+            self.record(Origin::Plain, record, out).map_err(refuse)?;
+        }
+        Ok(())
     }
 
     fn forget_offset(&mut self, key: OffsetCommitKey, out: &mut Output<GroupAnswer>) {

@@ -4,7 +4,7 @@
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
 //! txn PRODUCER t-0=5 [late]   end PRODUCER commit|abort [late]   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
-//! describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
+//! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
 
@@ -20,11 +20,12 @@ mod static_members;
 mod transactions;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::request::{GroupAnswer, GroupRequest, Join, Precondition};
+use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::coordinator::runtime::shard::{
@@ -416,6 +417,16 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 })
                 .collect(),
         }),
+        "raise" => GroupRequest::RaiseOffsets {
+            group: group(),
+            starts: {
+                let mut starts = LogStarts::new();
+                for (topic, partition, start) in partitions(plain[0]) {
+                    starts.entry(topic).or_default().insert(partition, start);
+                }
+                Arc::new(starts)
+            },
+        },
         "drop" => GroupRequest::TopicsDeleted(vec![plain[0].to_owned().into()]),
         "describe" => GroupRequest::Describe {
             group: group(),

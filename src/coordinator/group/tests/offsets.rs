@@ -326,3 +326,44 @@ fn there_are_so_many_groups() {
         "#]],
     );
 }
+
+#[test]
+fn offsets_before_the_start_of_a_log_are_raised_to_it_and_nothing_else_changes() {
+    check(
+        r"
+        join
+        join id=c#1
+        +3000
+        sync c#1 1 a=c#1:one
+        commit t-0=1,t-1=6,u-0=2 id=c#1 gen=1 meta=hi
+        raise t-0=5,t-1=5,t-2=5
+        fetch *
+        beat c#1 1
+        raise t-0=9 group=other
+        crash
+        fetch *
+        ",
+        expect![[r#"
+            1 join
+                [1] join MEMBER_ID_REQUIRED as 'c#1'
+            2 join id=c#1
+            +3000
+                [2] join ok as c#1, generation 1, range of consumer, leader c#1, members c#1
+            3 sync c#1 1 a=c#1:one
+                [3] sync ok 'one'
+            4 commit t-0=1,t-1=6,u-0=2 id=c#1 gen=1 meta=hi
+                [4] commit ok ok ok
+            5 raise t-0=5,t-1=5,t-2=5
+                [5] done
+            6 fetch *
+                [6] fetch t-0=5 'hi' t-1=6 'hi' u-0=2 'hi'
+            7 beat c#1 1
+                [7] beat ok
+            8 raise t-0=9 group=other
+                [8] done
+            crash
+            9 fetch *
+                [9] fetch t-0=5 'hi' t-1=6 'hi' u-0=2 'hi'
+        "#]],
+    );
+}
