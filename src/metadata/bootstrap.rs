@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use std::io::{Error, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytestring::ByteString;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -13,7 +14,7 @@ use crate::base::ids::{BrokerId, Uuid};
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::manager::Identified;
-use crate::metadata::image::BROKER_RESOURCE;
+use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
 
@@ -42,6 +43,33 @@ pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
 ];
+
+/// The features of a cluster that this program does not know, or not at their levels. What follows from such a level may be
+/// in every file: a node that went on would damage the cluster. Kafka refuses too.
+///
+/// Errors: each of them, with its level and those that are known.
+pub fn check_features(image: &Image) -> Result<(), String> {
+    let fault = |(name, level): (&Arc<str>, &i16)| {
+        let known = SUPPORTED_FEATURES
+            .iter()
+            .find(|(known, ..)| *known == &**name);
+        match known {
+            Some((_, min, max)) if (min..=max).contains(&level) => None,
+            Some((_, min, max)) => Some(format!(
+                "{name} has level {level}, and levels {min} to {max} are supported"
+            )),
+            None => Some(format!("{name}, of level {level}, is not a known feature")),
+        }
+    };
+    let faults: Vec<_> = image.features.iter().filter_map(fault).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the cluster uses features of a newer program: {}; start it with the newest program that it ran with",
+        faults.join("; ")
+    ))
+}
 
 /// What a broker of the ZooKeeper years reads of transactions: the level that asks for other records has to be asked for,
 /// or there would be no way back to it.
@@ -322,6 +350,33 @@ fn meta_path(dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_that_are_newer_are_named_with_their_levels() {
+        let with = |features: &[(&str, i16)]| {
+            let mut image = Image::empty();
+            for (name, level) in features {
+                image.features.insert(Arc::from(*name), *level);
+            }
+            check_features(&image)
+        };
+        assert_eq!(with(DEFAULT_FEATURES), Ok(()));
+        assert_eq!(with(&[]), Ok(()));
+        for (features, named) in [
+            (
+                &[("metadata.version", 33), ("share.version", 2)][..],
+                "metadata.version has level 33, and levels 7 to 30 are supported; share.version has level 2, and levels 0 to 1 are supported;",
+            ),
+            (&[("metadata.version", 6)], "levels 7 to 30"),
+            (
+                &[("x.version", 1)],
+                "x.version, of level 1, is not a known feature",
+            ),
+        ] {
+            let refused = with(features).unwrap_err();
+            assert!(refused.contains(named), "{refused}");
+        }
+    }
 
     /// Apache Kafka before 3.7 goes back to them only if they say the same.
     #[test]

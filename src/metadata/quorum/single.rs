@@ -21,6 +21,7 @@ use crate::log::manager::METADATA_LOG;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::{Known, Scanner};
 use crate::log::settings::LogSettings;
+use crate::metadata::bootstrap::check_features;
 use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::upkeep::{Snapshot, Upkeep};
 use crate::metadata::record::Record;
@@ -83,9 +84,10 @@ impl SingleQuorum {
         let snapshot = snapshots(&dir)?.pop();
         if let Some(snapshot) = &snapshot {
             let path = snapshot_path(&dir, snapshot.end, snapshot.epoch);
-            fold_snapshot(&path, |record, _| {
+            let folded = fold_snapshot(&path, |record, _| {
                 image.apply(record, snapshot.end - 1, &mut delta)
-            })?;
+            });
+            named(folded, &dir, &image)?;
             image.offset = image.offset.max(snapshot.end - 1);
             image.epoch = snapshot.epoch;
         }
@@ -117,7 +119,9 @@ impl SingleQuorum {
             Offset::MAX,
             now,
         )?;
-        let unsaved = load(&dir, &log, &mut image, &mut delta)?;
+        let loaded = load(&dir, &log, &mut image, &mut delta);
+        // Before anything is written.
+        let unsaved = named(loaded, &dir, &image)?;
 
         let epoch = log.latest_epoch().unwrap_or(0).max(image.epoch).max(0) + 1;
         let this = Self {
@@ -249,6 +253,17 @@ impl SingleQuorum {
                 refused => malformed(&self.dir, refused.to_string()),
             })?;
         self.log.flush(now)
+    }
+}
+
+/// Refuses features that are not known. A record that cannot be read is most likely one of theirs, so they are named first.
+fn named<T>(folded: Result<T, StorageError>, dir: &Path, image: &Image) -> Result<T, StorageError> {
+    match (check_features(image), folded) {
+        (Ok(()), folded) => folded,
+        (Err(what), Ok(_)) => Err(malformed(dir, what)),
+        (Err(what), Err(error)) => {
+            Err(malformed(&error.path, format!("{what} ({})", error.source)))
+        }
     }
 }
 

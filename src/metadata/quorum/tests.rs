@@ -8,6 +8,7 @@ use super::upkeep::Upkeep;
 use crate::config::broker::standalone;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
+use crate::metadata::record::schema::FeatureLevelRecord;
 use crate::wire::message::arbitrary::Dice;
 use crate::wire::message::fuzz::{damaged, most_memory, seeds_from_environment};
 
@@ -133,4 +134,42 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
     let (read, memory) = most_memory(|| fold_snapshot(&path, |_, _| {}));
     assert!(read.is_err() && memory < MEMORY_MAX, "{memory} bytes");
+}
+
+/// What a newer program made is left as it is.
+#[test]
+fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut quorum, _) = open(dir.path(), true).unwrap();
+    quorum.commit(&bootstrap::records(false), NOW).unwrap();
+    let newer = |name: &str, level| FeatureLevelRecord {
+        name: name.into(),
+        feature_level: level,
+    };
+    let records = [
+        newer("share.version", 2).into(),
+        newer("metadata.version", 33).into(),
+    ];
+    quorum.commit(&records, NOW).unwrap();
+    quorum.sync(NOW).unwrap();
+    drop(quorum);
+    let files = || -> Vec<_> {
+        let log = dir.path().join("__cluster_metadata-0");
+        let read = |entry: std::io::Result<fs::DirEntry>| {
+            let path = entry.unwrap().path();
+            (path.clone(), fs::read(path).unwrap())
+        };
+        let mut all: Vec<_> = fs::read_dir(log).unwrap().map(read).collect();
+        all.sort();
+        all
+    };
+    let before = files();
+    let refused = open(dir.path(), true).unwrap_err();
+    for named in [
+        "metadata.version has level 33, and levels 7 to 30 are supported",
+        "share.version has level 2, and levels 0 to 1 are supported",
+    ] {
+        assert!(refused.contains(named), "{refused}");
+    }
+    assert_eq!(files(), before);
 }

@@ -28,10 +28,18 @@ const VERSIONS_SINCE: &[(u32, &[i16])] = &[
 /// Why a record of the metadata log cannot be read. A node that meets one must not go on: its image would be wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("frame version {0} is unknown")]
+    #[error("a metadata record of frame version {0}, which is unknown: a newer program wrote it")]
     FrameVersion(u32),
-    #[error("record kind {0} is unknown")]
+    #[error("a metadata record of kind {0}, which is unknown: a newer program wrote it")]
     Kind(u32),
+    #[error(
+        "a {name} of version {version}, where versions 0 to {newest} are known: a newer program wrote it"
+    )]
+    Version {
+        name: &'static str,
+        version: u32,
+        newest: i16,
+    },
     #[error(transparent)]
     Body(#[from] DecodeError),
 }
@@ -89,9 +97,14 @@ macro_rules! metadata_records {
                     return Err(RecordError::FrameVersion(frame));
                 }
                 let kind = reader.unsigned_varint()?;
-                let version = reader.unsigned_varint()? as i16;
+                let version = reader.unsigned_varint()?;
                 let record = match kind {
-                    $($kind => Self::$name($record::read(&mut reader, version)?),)*
+                    $($kind => {
+                        let (name, newest) = (stringify!($record), *$record::VERSIONS.end());
+                        let known = i16::try_from(version).ok().filter(|version| *version <= newest);
+                        let known = known.ok_or(RecordError::Version { name, version, newest })?;
+                        Self::$name($record::read(&mut reader, known)?)
+                    })*
                     other => return Err(RecordError::Kind(other)),
                 };
                 reader.finish()?;
@@ -160,7 +173,10 @@ macro_rules! metadata_records {
                 assert_eq!(Record::decode(Bytes::from_static(&[0, 20, 0, 0])), Err(RecordError::FrameVersion(0)));
                 assert!(Record::decode(Bytes::from_static(&[1, 20, 0, 0])).is_ok());
                 assert!(Record::decode(Bytes::from_static(&[1, 20, 0, 0, 0])).is_err());
-                assert!(Record::decode(Bytes::from_static(&[1, 20, 9, 0])).is_err());
+                let newer = Record::decode(Bytes::from_static(&[1, 20, 9, 0])).unwrap_err().to_string();
+                assert!(newer.contains("a NoOpRecord of version 9"), "{newer}");
+                // It is no small version when it is cut to 16 bits.
+                assert!(Record::decode(Bytes::from_static(&[1, 20, 0x80, 0x80, 4, 0])).is_err());
             }
         }
     };
