@@ -106,9 +106,27 @@ pub struct Report {
     pub batches: u64,
     pub bytes: u64,
     pub faults: Vec<Fault>,
+    /// What is in order, but not as somebody may expect it who looks into the directory.
+    pub notes: Vec<Fault>,
+    /// The directory says whose it is.
+    pub is_formatted: bool,
 }
 
 impl Report {
+    /// Whether there was anything to check.
+    pub fn is_of_something(&self) -> bool {
+        self.is_formatted || self.logs > 0
+    }
+
+    fn note(&mut self, path: impl Into<PathBuf>, what: impl Into<String>, then: Then) {
+        self.notes.push(Fault {
+            path: path.into(),
+            position: None,
+            what: what.into(),
+            then,
+        });
+    }
+
     fn fault(&mut self, path: impl Into<PathBuf>, what: impl Into<String>, then: Then) {
         self.fault_at(path, None, what, then);
     }
@@ -197,16 +215,19 @@ pub fn verify(path: &Path) -> Result<Report, StorageError> {
 
 fn verify_identity(dir: &Path, report: &mut Report) {
     match MetaProperties::read(dir) {
-        Ok(Some(_)) => {}
+        Ok(Some(_)) => report.is_formatted = true,
         Ok(None) => report.fault(
             dir.join(dir::META_PROPERTIES),
             "there is none",
             Then::Stay("a start takes the directory for one that is not formatted"),
         ),
-        Err(error) => report.unreadable(&error, Then::Refuse("a start refuses the directory")),
+        Err(error) => {
+            report.is_formatted = true;
+            report.unreadable(&error, Then::Refuse("a start refuses the directory"));
+        }
     }
     if let Err(error) = dir::check_unused(dir) {
-        report.fault(
+        report.note(
             &error.path,
             "a broker is running with the directory, so what is found here may be under way",
             Then::Refuse("a second start refuses the directory"),
@@ -259,7 +280,7 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
         _ if name == METADATA_LOG => None,
         DirName::Partition(partition) => Some(partition),
         DirName::Future(partition) => {
-            report.fault(
+            report.note(
                 path,
                 "the copy of a replica that moves between log directories",
                 Then::Stay("the move goes on"),
@@ -267,7 +288,7 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
             Some(partition)
         }
         DirName::Delete => {
-            report.fault(path, "a deleted partition", Then::RemoveLater);
+            report.note(path, "a deleted partition", Then::RemoveLater);
             return;
         }
         DirName::Stray => {

@@ -17,13 +17,13 @@ pub struct Progress<'a, T> {
 }
 
 /// Does `work` for every item on so many threads; with none, on the caller's. The first error ends it. `tell` hears of the
-/// progress each time that `every` has passed, and whenever another tenth of ten items or more is done.
+/// progress each time that `every` has passed.
 pub fn in_parallel<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
     every: Duration,
     work: impl Fn(&T) -> Result<R, StorageError> + Sync,
-    tell: impl Fn(&Progress<'_, T>) + Sync,
+    tell: impl Fn(&Progress<'_, T>),
 ) -> Result<Vec<R>, StorageError> {
     if threads == 0 || items.is_empty() {
         return items.iter().map(work).collect();
@@ -37,14 +37,14 @@ pub fn in_parallel<T: Sync, R: Send>(
             .map(|_| AtomicUsize::new(usize::MAX))
             .collect(),
     };
-    let (crew, work, tell) = (&crew, &work, &tell);
+    let (crew, work) = (&crew, &work);
     std::thread::scope(|scope| {
         let (at_work, over) = mpsc::channel::<()>();
         let workers: Vec<_> = (0..crew.at.len())
             .map(|number| {
                 let at_work = at_work.clone();
                 scope.spawn(move || {
-                    let results = crew.work(number, work, tell);
+                    let results = crew.work(number, work);
                     drop(at_work);
                     results
                 })
@@ -80,9 +80,8 @@ impl<T: Sync> Crew<'_, T> {
         &self,
         number: usize,
         work: &impl Fn(&T) -> Result<R, StorageError>,
-        tell: &impl Fn(&Progress<'_, T>),
     ) -> Result<Vec<R>, StorageError> {
-        let (mut results, total) = (Vec::new(), self.items.len());
+        let mut results = Vec::new();
         while !self.stopped.load(Ordering::Relaxed) {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             self.at[number].store(index, Ordering::Relaxed);
@@ -91,13 +90,7 @@ impl<T: Sync> Crew<'_, T> {
             };
             let result = work(item).inspect_err(|_| self.stopped.store(true, Ordering::Relaxed));
             results.push(result?);
-            let done = 1 + self.done.fetch_add(1, Ordering::Relaxed);
-            if total >= 10 && done.is_multiple_of(total / 10) {
-                tell(&Progress {
-                    done,
-                    ..self.progress()
-                });
-            }
+            self.done.fetch_add(1, Ordering::Relaxed);
         }
         Ok(results)
     }
@@ -196,14 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn each_tenth_is_told_once() {
-        let tenths = Mutex::new(Vec::new());
-        let tell = |progress: &Progress<'_, usize>| tenths.lock().push(progress.done);
+    fn who_does_not_wait_long_hears_nothing() {
+        let told = Mutex::new(0);
         let items = Vec::from_iter(0..100);
-        in_parallel(3, &items, LONG, |_| Ok(()), tell).unwrap();
-        let mut told = tenths.into_inner();
-        told.sort_unstable();
-        assert_eq!(told, Vec::from_iter((10..=100).step_by(10)));
+        in_parallel(3, &items, LONG, |_| Ok(()), |_| *told.lock() += 1).unwrap();
+        assert_eq!(told.into_inner(), 0);
     }
 
     #[test]

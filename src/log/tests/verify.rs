@@ -134,7 +134,8 @@ fn with_suffix(path: &Path, from: &str, to: &str) -> PathBuf {
 /// The faults of a directory; then what a start does to it must be what they say. Gives what does not agree.
 fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let before = tree(dir);
-    let faults = verify(dir).unwrap().faults;
+    let report = verify(dir).unwrap();
+    let faults = [report.notes, report.faults].concat();
     assert!(tree(dir) == before, "verify-log wrote something");
     let clean = dir.join(".kafka_cleanshutdown").exists();
     let loaded = load(dir);
