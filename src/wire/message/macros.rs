@@ -164,6 +164,24 @@ macro_rules! message {
 
         message!(@nullable $name);
 
+        impl $crate::wire::message::schema::Shape for $name {
+            #[allow(unused_variables, unused_mut)]
+            fn shape(version: i16) -> $crate::wire::message::schema::Kind {
+                let mut places = Vec::new();
+                $(
+                    if ($($in)*).contains(&version) {
+                        places.push($crate::wire::message::schema::Place {
+                            name: stringify!($field),
+                            nullable: message!(@null version, [$($($null)*)?]),
+                            tag: message!(@tag $($tag)?),
+                            kind: <$ty as $crate::wire::message::schema::Shape>::shape(version),
+                        });
+                    }
+                )*
+                $crate::wire::message::schema::Kind::Struct(places)
+            }
+        }
+
         #[cfg(test)]
         impl $crate::wire::message::arbitrary::Arbitrary for $name {
             #[allow(unused_variables, unused_mut)]
@@ -204,6 +222,9 @@ macro_rules! message {
 
     (@default $ty:ty, ) => { <$ty>::default() };
     (@default $ty:ty, $default:expr) => { $default };
+
+    (@tag) => { None };
+    (@tag $tag:literal) => { Some($tag) };
 
     (@null $version:ident, []) => { false };
     (@null $version:ident, [$($null:tt)*]) => { ($($null)*).contains(&$version) };

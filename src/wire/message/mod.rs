@@ -5,6 +5,7 @@
 
 pub mod describe;
 pub mod macros;
+pub mod schema;
 
 #[cfg(test)]
 pub mod arbitrary;

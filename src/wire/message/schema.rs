@@ -1,0 +1,161 @@
+//! pure: the declared form of requests as data, for programs that write bytes which no struct of ours would: an array of a
+//! million equal elements, a field that nobody knows. The broker itself has no use for it.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::base::ids::Uuid;
+use crate::every_api;
+use crate::wire::codec::Records;
+
+/// What a value is, in one version.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// Of so many bytes, ids and truth values among them.
+    Number(usize),
+    Text,
+    Bytes,
+    Records,
+    Array(Box<Self>),
+    /// In the order of the wire; tagged fields stand among the others.
+    Struct(Vec<Place>),
+}
+
+/// A field of a struct, in one version that has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub name: &'static str,
+    pub nullable: bool,
+    pub tag: Option<u32>,
+    pub kind: Kind,
+}
+
+/// Something that has a declared form.
+pub trait Shape {
+    fn shape(version: i16) -> Kind;
+}
+
+macro_rules! shapes {
+    ($($ty:ty: $kind:expr;)*) => {$(
+        impl Shape for $ty {
+            fn shape(_: i16) -> Kind {
+                $kind
+            }
+        }
+    )*};
+}
+
+shapes! {
+    bool: Kind::Number(1);
+    i8: Kind::Number(1);
+    i16: Kind::Number(2);
+    u16: Kind::Number(2);
+    i32: Kind::Number(4);
+    u32: Kind::Number(4);
+    i64: Kind::Number(8);
+    f64: Kind::Number(8);
+    Uuid: Kind::Number(16);
+    ByteString: Kind::Text;
+    Bytes: Kind::Bytes;
+    Records: Kind::Records;
+}
+
+impl<T: Shape> Shape for Option<T> {
+    fn shape(version: i16) -> Kind {
+        T::shape(version)
+    }
+}
+
+impl<T: Shape> Shape for Vec<T> {
+    fn shape(version: i16) -> Kind {
+        Kind::Array(Box::new(T::shape(version)))
+    }
+}
+
+/// A request of some API.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub key: i16,
+    pub name: &'static str,
+    pub versions: RangeInclusive<i16>,
+    pub is_flexible: fn(i16) -> bool,
+    /// A struct.
+    pub shape: fn(i16) -> Kind,
+}
+
+macro_rules! forms {
+    ($($key:literal $module:ident $name:ident;)*) => { pastey::paste! {
+        /// The requests of all APIs that there are, in the order of keys.
+        pub fn requests() -> Vec<Form> {
+            use crate::wire::message::*;
+            vec![$(Form {
+                key: $key,
+                name: stringify!($name),
+                versions: $module::[<$name Request>]::VERSIONS,
+                is_flexible: $module::[<$name Request>]::is_flexible,
+                shape: $module::[<$name Request>]::shape,
+            }),*]
+        }
+    } };
+}
+
+every_api!(forms);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::Message;
+    use crate::wire::message::list_offsets::ListOffsetsRequest;
+
+    #[test]
+    fn a_form_is_what_was_declared() {
+        let form = requests().into_iter().find(|form| form.key == 2).unwrap();
+        assert_eq!(form.versions, ListOffsetsRequest::VERSIONS);
+        let Kind::Struct(places) = (form.shape)(4) else {
+            panic!("a request is a struct");
+        };
+        let names: Vec<_> = places.iter().map(|place| place.name).collect();
+        assert_eq!(names, ["replica_id", "isolation_level", "topics"]);
+        let Kind::Array(topic) = &places[2].kind else {
+            panic!("topics are an array");
+        };
+        assert_eq!(
+            **topic,
+            Kind::Struct(vec![
+                Place {
+                    name: "name",
+                    nullable: false,
+                    tag: None,
+                    kind: Kind::Text,
+                },
+                Place {
+                    name: "partitions",
+                    nullable: false,
+                    tag: None,
+                    kind: Kind::Array(Box::new(Kind::Struct(vec![
+                        Place {
+                            name: "partition_index",
+                            nullable: false,
+                            tag: None,
+                            kind: Kind::Number(4),
+                        },
+                        Place {
+                            name: "current_leader_epoch",
+                            nullable: false,
+                            tag: None,
+                            kind: Kind::Number(4),
+                        },
+                        Place {
+                            name: "timestamp",
+                            nullable: false,
+                            tag: None,
+                            kind: Kind::Number(8),
+                        },
+                    ]))),
+                },
+            ])
+        );
+    }
+}
