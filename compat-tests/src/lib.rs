@@ -4,11 +4,13 @@
 
 pub mod admin;
 pub mod apache;
+pub mod cgroup;
 pub mod chance;
 pub mod client;
 pub mod compaction;
 pub mod docker;
 pub mod exchange;
+pub mod generator;
 pub mod java;
 pub mod matrix;
 pub mod measured;

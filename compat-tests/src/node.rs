@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use monedula::wire::message::api_versions::ApiVersionsRequest;
 
+use crate::cgroup::Cgroup;
 use crate::exchange::{Answer, Connection};
 use crate::process;
 use crate::programs::{Finished, eventually, run};
@@ -30,9 +31,35 @@ pub struct Node {
     port: u16,
     dir: PathBuf,
     settings: Option<PathBuf>,
-    /// As `ulimit -n` says.
-    descriptors: Option<usize>,
+    surroundings: Surroundings,
     own: Option<tempfile::TempDir>,
+}
+
+/// What a node is given beside its settings.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// As `ulimit -n` says.
+    pub descriptors: Option<usize>,
+    /// Threads that serve clients; otherwise as many as there are processors.
+    pub worker_threads: Option<usize>,
+    /// What the system lets it have of memory.
+    pub memory: Option<Cgroup>,
+}
+
+impl Surroundings {
+    /// What a shell does before it becomes the node.
+    fn script(&self) -> String {
+        let descriptors = self.descriptors.map(|most| format!("ulimit -n {most}"));
+        let threads = self
+            .worker_threads
+            .map(|threads| format!("export TOKIO_WORKER_THREADS={threads}"));
+        let memory = self
+            .memory
+            .as_ref()
+            .map(|cgroup| format!("echo $$ > {}", cgroup.members().display()));
+        let steps = [descriptors, threads, memory].into_iter().flatten();
+        steps.map(|step| step + " && ").collect()
+    }
 }
 
 /// The binary under test: `MONEDULA_BIN`, or what `cargo build --profile compat` made.
@@ -79,23 +106,32 @@ impl Node {
     pub fn start() -> Result<Self> {
         let own = tempfile::tempdir()?;
         let dir = own.path().join("data");
-        Self::first(free_port()?, &dir, Some(own), None, None)
+        Self::first(free_port()?, &dir, Some(own), None, Surroundings::default())
     }
 
     /// Starts a node with empty data that may have no more than so many descriptors.
     pub fn with_descriptors(most: usize) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let dir = own.path().join("data");
-        Self::first(free_port()?, &dir, Some(own), None, Some(most))
+        let surroundings = Surroundings {
+            descriptors: Some(most),
+            ..Default::default()
+        };
+        Self::first(free_port()?, &dir, Some(own), None, surroundings)
     }
 
     /// Starts a node on data that is there.
     pub fn on(dir: &Path) -> Result<Self> {
-        Self::first(free_port()?, dir, None, None, None)
+        Self::first(free_port()?, dir, None, None, Surroundings::default())
     }
 
     /// Starts a node with the lines of a `server.properties`, in which `{port}` is its port and `{dir}` its data.
     pub fn with_settings(settings: &str) -> Result<Self> {
+        Self::within(Surroundings::default(), settings)
+    }
+
+    /// The same with more than settings.
+    pub fn within(surroundings: Surroundings, settings: &str) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let (port, dir) = (free_port()?, own.path().join("data"));
         let file = own.path().join("server.properties");
@@ -103,7 +139,7 @@ impl Node {
             .replace("{port}", &port.to_string())
             .replace("{dir}", &dir.display().to_string());
         std::fs::write(&file, settings)?;
-        Self::first(port, &dir, Some(own), Some(file), None)
+        Self::first(port, &dir, Some(own), Some(file), surroundings)
     }
 
     fn first(
@@ -111,14 +147,14 @@ impl Node {
         dir: &Path,
         own: Option<tempfile::TempDir>,
         settings: Option<PathBuf>,
-        descriptors: Option<usize>,
+        surroundings: Surroundings,
     ) -> Result<Self> {
         let mut node = Self {
             child: None,
             port,
             dir: dir.to_owned(),
             settings,
-            descriptors,
+            surroundings,
             own,
         };
         node.resume()?;
@@ -133,16 +169,9 @@ impl Node {
             "{} is not there: cargo build --profile compat",
             binary.display()
         );
-        let mut command = match self.descriptors {
-            Some(most) => {
-                let mut shell = Command::new("sh");
-                let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
-                shell.args(["-c", &limited]).arg(binary);
-                shell
-            }
-            None => Command::new(binary),
-        };
-        command.arg("start");
+        let mut command = Command::new("sh");
+        let script = self.surroundings.script() + "exec \"$0\" \"$@\"";
+        command.args(["-c", &script]).arg(binary).arg("start");
         match &self.settings {
             Some(file) => command.arg(file),
             None => command
@@ -179,7 +208,8 @@ impl Node {
         }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 

@@ -30,6 +30,16 @@ pub fn anonymous(pid: u32) -> Result<usize> {
     memory(pid, "RssAnon:")
 }
 
+/// The most bytes of memory that were in use at once, since [`forget_peak`].
+pub fn peak(pid: u32) -> Result<usize> {
+    memory(pid, "VmHWM:")
+}
+
+/// Lets [`peak`] begin with what is in use now. Not every system does it.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
 fn memory(pid: u32, kind: &str) -> Result<usize> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes = status

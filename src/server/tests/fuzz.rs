@@ -1,9 +1,12 @@
 //! Requests of every API and version, at random and damaged, to a node that runs: none makes a task of it panic, and none
-//! disturbs anybody else.
+//! disturbs anybody else. Nor does a crowd of hostile ones (`compat_tests::generator`), whose memory is watched from outside
+//! (`compat-tests/tests/crowd`).
 //!
 //! `MONEDULA_FUZZ_SECONDS` makes it run longer, `MONEDULA_FUZZ_SEED` repeats a run.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use compat_tests::generator::Generator;
 
 use super::*;
 use crate::api::table;
@@ -141,17 +144,65 @@ async fn play(seed: &mut u64, limit: Duration) {
     }
 }
 
-#[test]
-fn no_request_disturbs_a_running_node() {
+/// Hostile requests of several clients, who wait for no answer.
+async fn play_a_crowd(seed: &mut u64, limit: Duration) {
+    const CLIENTS: usize = 4;
+    const REQUESTS: usize = 20;
+    const FRAME_MAX: usize = 128 << 10;
+    let node = Node::start(&[]).await;
+    let mut bystander = node.with_topics(&["t", "u", "quiet"]).await;
+    let is_served =
+        |key, version| table::find(key).is_some_and(|row| row.versions.contains(&version));
+    let began = Instant::now();
+    let mut offset = 0;
+    while began.elapsed() < limit {
+        println!("MONEDULA_FUZZ_SEED={seed}");
+        let mut generator = Generator::new(*seed, FRAME_MAX, is_served);
+        *seed = seed.wrapping_add(1);
+        for _ in 0..CLIENTS {
+            let mut client = node.connect().await;
+            for _ in 0..REQUESTS {
+                let frame = generator.request().frame;
+                let sent = tokio::time::timeout(PATIENCE, client.stream.write_all(&frame)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    client = node.connect().await;
+                }
+            }
+        }
+        bystander
+            .send(&frame(2, 7, &produce("quiet", -1, b"value")))
+            .await;
+        assert_eq!(produced(bystander.answer().await.1), (0, offset));
+        offset += 1;
+        assert_eq!(PANICS.load(Ordering::Relaxed), 0);
+    }
+}
+
+fn block_on_fuzzed_threads(played: impl Future<Output = ()>) {
     count_panics();
-    let limit = Duration::from_secs(from_environment("MONEDULA_FUZZ_SECONDS").unwrap_or(3));
-    let chance = || getrandom::u64().unwrap();
-    let mut seed = from_environment("MONEDULA_FUZZ_SEED").unwrap_or_else(chance);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(THREADS)
         .enable_all()
         .build()
         .unwrap()
-        .block_on(play(&mut seed, limit));
+        .block_on(played);
+}
+
+fn limit() -> Duration {
+    Duration::from_secs(from_environment("MONEDULA_FUZZ_SECONDS").unwrap_or(3))
+}
+
+#[test]
+fn no_request_disturbs_a_running_node() {
+    let chance = || getrandom::u64().unwrap();
+    let mut seed = from_environment("MONEDULA_FUZZ_SEED").unwrap_or_else(chance);
+    block_on_fuzzed_threads(play(&mut seed, limit()));
+}
+
+/// The seed is fixed: what is judged here is a change, and the dice are thrown by `cargo compat crowd_generator`.
+#[test]
+fn a_crowd_of_hostile_requests_disturbs_nobody() {
+    let mut seed = from_environment("MONEDULA_FUZZ_SEED").unwrap_or(1);
+    block_on_fuzzed_threads(play_a_crowd(&mut seed, limit()));
 }
