@@ -1,0 +1,88 @@
+//! The promise: whatever a crowd of hostile clients does, the client beside them is served as if it were alone, what was
+//! acknowledged to it stays, and memory stays near what the crowd sent.
+//!
+//! Each scene is one attack. It is played to a node with two threads for clients, to one with eight, and to one with eight in
+//! a memory cgroup of 64 MiB. Beside the attack a bystander opens connections, asks for versions, produces 1 KiB and fetches it again,
+//! ten times a second. A scene asserts what holds on a busy machine too: the node lives, each wait of the bystander ends
+//! within [`stage::WAIT_MAX`] and does not last as long as the attack, memory stays within a bound and comes back, SIGTERM
+//! is heard, and after the next start all that was acknowledged is read back.
+//!
+//! What is measured beside that goes into a line of a table: `cargo compat crowd --nocapture`, on an idle machine, plays
+//! every attack at full size and prints them; `CROWD_TARGETS=1` makes a missed target a failure. With `COMPAT_FAST` the
+//! attacks are small. `CROWD_WAIT` is the number of seconds after which memory is looked at again.
+//!
+//! [`generator`] makes hostile requests of every API and version from a seed: `CROWD_SEED=7 CROWD_SECONDS=600 cargo compat
+//! crowd_generator --nocapture`. [`browser`] needs Chromium.
+
+mod browser;
+mod bystander;
+mod edges;
+mod frames;
+mod generator;
+mod lookups;
+mod memory;
+mod repeats;
+mod stage;
+mod waiting;
+mod web;
+
+/// Makes three tests of each scene.
+macro_rules! scenes {
+    ($($module:ident :: $scene:ident $(with $settings:expr)?;)*) => { $(
+        mod $scene {
+            use crate::stage::{Surrounded, play};
+
+            const SETTINGS: &[&str] = &[$($settings)?];
+
+            #[test]
+            #[ignore = "needs the binary"]
+            fn two_threads() -> anyhow::Result<()> {
+                play(stringify!($scene), SETTINGS, Surrounded::ByThreads(2), crate::$module::$scene)
+            }
+
+            #[test]
+            #[ignore = "needs the binary"]
+            fn eight_threads() -> anyhow::Result<()> {
+                play(stringify!($scene), SETTINGS, Surrounded::ByThreads(8), crate::$module::$scene)
+            }
+
+            #[test]
+            #[ignore = "needs the binary and root"]
+            fn in_64_mib() -> anyhow::Result<()> {
+                play(stringify!($scene), SETTINGS, Surrounded::ByMemory, crate::$module::$scene)
+            }
+        }
+    )* };
+}
+
+scenes! {
+    lookups::a_bomb_looked_up_often;
+    lookups::many_bombs_looked_up;
+    lookups::old_wrappers_that_unpack_to_much;
+    lookups::bombs_produced;
+    lookups::bombs_compressed_anew;
+    lookups::a_partition_verified_often;
+    lookups::metadata_of_empty_names;
+    lookups::tiny_elements_of_fetch;
+    lookups::tiny_elements_of_list_offsets;
+    lookups::tiny_elements_of_markers;
+    lookups::tiny_elements_of_commit;
+    repeats::a_broker_described_often;
+    repeats::producers_described_often;
+    repeats::offsets_fetched_often;
+    repeats::a_group_described_often;
+    repeats::times_out_of_range;
+    waiting::answers_behind_a_waiting_fetch;
+    waiting::padded_fetches_that_wait;
+    waiting::padded_joins;
+    waiting::incremental_fetches_that_wait;
+    web::a_page_of_another_site with "monedula.admin.listener=HTTP://localhost:{admin}";
+    web::silent_connections_to_the_admin_listener with "monedula.admin.listener=HTTP://localhost:{admin}";
+    memory::half_sent_requests;
+    memory::wide_windows_of_zstd;
+    memory::bombs_compacted with "log.cleaner.backoff.ms=500";
+    memory::groups_made_by_commits;
+    edges::unknown_requests_flood_the_log;
+    edges::a_topic_of_many_partitions;
+    edges::a_timer_that_is_never_due with "offsets.retention.check.interval.ms=9223372036854775807";
+}

@@ -1,0 +1,545 @@
+//! One attack on one node: what is watched meanwhile, and what is asserted of it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use compat_tests::admin;
+use compat_tests::cgroup::Cgroup;
+use compat_tests::chance::from_environment;
+use compat_tests::exchange::{Answer, Connection};
+use compat_tests::node::{Node, Surroundings, free_port};
+use compat_tests::process;
+use compat_tests::programs::eventually;
+use monedula::wire::message::{Message, Request};
+
+use crate::bystander::{Bystander, Seen, TOPIC};
+use crate::frames::frame;
+
+pub const MIB: usize = 1 << 20;
+/// No answer to the bystander takes longer, on a machine where much else runs.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Below this a wait that lasts as long as the attack proves nothing: the machine may have slept.
+const WAIT_NOTED: Duration = Duration::from_secs(3);
+/// Memory above what the crowd sent: the target, and where a test fails.
+const MEMORY_TARGET: usize = 64 * MIB;
+const MEMORY_MAX: usize = 2 * MEMORY_TARGET;
+/// The targets of a wait: beside requests of up to a mebibyte together, and beside larger ones.
+const WAIT_TARGET_SMALL: Duration = Duration::from_millis(100);
+const WAIT_TARGET: Duration = Duration::from_millis(500);
+/// What a small container has.
+const SMALL_MEMORY: usize = 64 * MIB;
+/// Within this time memory must be back.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// An attacker that is not answered by then goes on.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// An attacker whose bytes are not taken by then goes on.
+const INSISTENCE: Duration = Duration::from_secs(10);
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+const SETTINGS: &str = "\
+node.id=1
+listeners=PLAINTEXT://localhost:{port}
+log.dirs={dir}
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+";
+
+/// What a scene is played in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Surrounded {
+    ByThreads(usize),
+    ByMemory,
+}
+
+/// A scene: makes what its attack needs, then attacks once, by [`Stage::attack`].
+pub type Story = fn(&mut Stage) -> Result<()>;
+
+/// See the module.
+pub struct Stage {
+    node: Node,
+    name: &'static str,
+    surrounded: Surrounded,
+    admin: u16,
+    attacked: Option<Attacked>,
+    faults: Vec<String>,
+}
+
+/// What an attack came to.
+struct Attacked {
+    sent: usize,
+    /// What the node may hold at once for the crowd, and what of it once the crowd is gone.
+    due: usize,
+    kept: usize,
+    took: Duration,
+    idle: usize,
+    peak: usize,
+    later: usize,
+    seen: Seen,
+}
+
+/// Plays a scene to its end; fails with all that went wrong.
+pub fn play(
+    name: &'static str,
+    settings: &[&str],
+    surrounded: Surrounded,
+    story: Story,
+) -> Result<()> {
+    let mut stage = Stage::set(name, settings, surrounded)?;
+    let told = story(&mut stage);
+    if let Some(status) = stage.node.ended() {
+        stage.print();
+        bail!("the node ended with {status}\n{}", stage.node.last_words());
+    }
+    told?;
+    stage.end()
+}
+
+impl Stage {
+    pub fn set(name: &'static str, settings: &[&str], surrounded: Surrounded) -> Result<Self> {
+        let admin = free_port()?;
+        let settings =
+            format!("{SETTINGS}{}\n", settings.join("\n")).replace("{admin}", &admin.to_string());
+        let surroundings = match surrounded {
+            Surrounded::ByThreads(threads) => Surroundings {
+                worker_threads: Some(threads),
+                ..Default::default()
+            },
+            Surrounded::ByMemory => Surroundings {
+                worker_threads: Some(8),
+                memory: Some(Cgroup::with_memory(SMALL_MEMORY)?),
+                ..Default::default()
+            },
+        };
+        let node = Node::within(surroundings, &settings)?;
+        let stage = Self {
+            node,
+            name,
+            surrounded,
+            admin,
+            attacked: None,
+            faults: Vec::new(),
+        };
+        // Its records are older than a week.
+        stage.create(TOPIC, 1, &[("retention.ms", "-1")])?;
+        Ok(stage)
+    }
+
+    /// `full` where a person waits for it, `small` where every change does.
+    pub fn size<T>(&self, small: T, full: T) -> T {
+        if is_small() { small } else { full }
+    }
+
+    pub fn node(&mut self) -> &mut Node {
+        &mut self.node
+    }
+
+    pub fn admin_port(&self) -> u16 {
+        self.admin
+    }
+
+    pub fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+        let mut client = Connection::open(&self.node.address())?;
+        admin::create_with(&mut client, &[topic], partitions, settings)?;
+        Ok(())
+    }
+
+    /// Asks as an honest client, who must be answered.
+    pub fn ask<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
+        let mut client = Connection::open(&self.node.address())?;
+        client.be_patient(PATIENCE)?;
+        match client.ask(request, version)? {
+            Some(Answer::Response(response)) => Ok(response),
+            other => bail!("{} was answered by {other:?}", <R as Message>::NAME),
+        }
+    }
+
+    /// Attacks beside the bystander; whoever the attack leaves open is closed when it returns.
+    pub fn attack(&mut self, attack: impl FnOnce(&Crowd) -> Result<()>) -> Result<()> {
+        let pid = self.node.pid().context("the node is not running")?;
+        let bystander = Bystander::start(&self.node.address());
+        // It has been served a few times before memory is called idle.
+        thread::sleep(Duration::from_millis(500));
+        let idle = process::resident(pid)?;
+        let memory = MemoryWatch::start(pid);
+        let crowd = Crowd::new(self.node.address());
+        let began = Instant::now();
+        let told = attack(&crowd);
+        let took = began.elapsed();
+        let (sent, due, kept) = crowd.came_to();
+        // The bystander was in the middle of something.
+        thread::sleep(Duration::from_millis(200));
+        drop(crowd);
+        let wait = if is_small() { 0 } else { 30 };
+        thread::sleep(Duration::from_secs(
+            from_environment("CROWD_WAIT").unwrap_or(wait),
+        ));
+        let seen = bystander.end()?;
+        let peak = memory.end();
+        let later = process::resident(pid).unwrap_or_default();
+        self.attacked = Some(Attacked {
+            sent,
+            due,
+            kept,
+            took,
+            idle,
+            peak,
+            later,
+            seen,
+        });
+        told
+    }
+
+    /// Notes what went wrong, beside what every scene asserts.
+    pub fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.faults.push(otherwise());
+        }
+    }
+
+    /// Prints what the last attack came to, and fails if something of it went wrong.
+    pub fn holds(&mut self) -> Result<()> {
+        self.print();
+        self.bystander_was_served();
+        self.memory_stayed_small();
+        self.fails_with_faults()
+    }
+
+    fn fails_with_faults(&self) -> Result<()> {
+        ensure!(
+            self.faults.is_empty(),
+            "{}, {}: {}",
+            self.name,
+            self.place(),
+            self.faults.join("; ")
+        );
+        Ok(())
+    }
+
+    /// Stops the node, starts it again, and fails with all that went wrong.
+    pub fn end(mut self) -> Result<()> {
+        self.print();
+        self.bystander_was_served();
+        self.memory_stayed_small();
+        let pressed = Instant::now();
+        self.node.stop()?;
+        let stopped = pressed.elapsed();
+        println!("stopped after {stopped:?}");
+        let panics = self.node.log()?;
+        let panics: Vec<_> = panics
+            .into_iter()
+            .filter(|line| line.contains("panicked"))
+            .collect();
+        self.expect(panics.is_empty(), || format!("panics: {panics:?}"));
+        self.node.resume()?;
+        if let Some(attacked) = &self.attacked {
+            let missing = attacked.seen.missing(&self.node.address())?;
+            self.expect(missing.is_empty(), || {
+                format!("acknowledged but not there: {missing:?}")
+            });
+        }
+        if std::env::var_os("CROWD_TARGETS").is_some() {
+            let missed = self.missed_targets();
+            self.faults.extend(missed);
+        }
+        self.fails_with_faults()
+    }
+
+    fn bystander_was_served(&mut self) {
+        let Some(attacked) = &self.attacked else {
+            return;
+        };
+        let (seen, took) = (&attacked.seen, attacked.took);
+        let (longest, of) = (seen.longest, seen.longest_of);
+        let mut faults = seen.errors.clone();
+        faults.truncate(3);
+        if seen.rounds == 0 {
+            faults.push("the bystander was never served".to_owned());
+        }
+        if longest > WAIT_MAX {
+            faults.push(format!("the bystander waited {longest:?} for {of}"));
+        } else if longest > WAIT_NOTED && longest > took / 2 {
+            faults.push(format!(
+                "the bystander waited {longest:?} for {of} beside an attack of {took:?}"
+            ));
+        }
+        self.faults.extend(faults);
+    }
+
+    fn memory_stayed_small(&mut self) {
+        let Some(attacked) = &self.attacked else {
+            return;
+        };
+        // In a cgroup the system itself asserts it.
+        if self.surrounded == Surrounded::ByMemory {
+            return;
+        }
+        let grown = attacked.peak.saturating_sub(attacked.idle);
+        let (due, back) = (attacked.due, attacked.idle + attacked.kept + MEMORY_TARGET);
+        self.expect(grown <= due + MEMORY_MAX, || {
+            format!(
+                "{} MiB of memory where {} are due",
+                grown / MIB,
+                due.div_ceil(MIB)
+            )
+        });
+        let mut now = 0;
+        let is_back = eventually(BACK_WITHIN, || {
+            now = self.node.resident().unwrap_or(usize::MAX);
+            now <= back
+        });
+        self.expect(is_back, || {
+            format!(
+                "{} MiB of memory after the attack, where {} are due",
+                now / MIB,
+                back / MIB
+            )
+        });
+    }
+
+    fn missed_targets(&self) -> Vec<String> {
+        let Some(attacked) = &self.attacked else {
+            return Vec::new();
+        };
+        let mut missed = Vec::new();
+        let target = wait_target(attacked.sent);
+        let longest = attacked.seen.longest;
+        if longest > target {
+            missed.push(format!(
+                "a wait of {longest:?}, where the target is {target:?}"
+            ));
+        }
+        let grown = attacked.peak.saturating_sub(attacked.idle);
+        if grown > attacked.due + MEMORY_TARGET {
+            missed.push(format!(
+                "{} MiB, where the target is {}",
+                grown / MIB,
+                (attacked.due + MEMORY_TARGET) / MIB
+            ));
+        }
+        missed
+    }
+
+    fn place(&self) -> String {
+        match self.surrounded {
+            Surrounded::ByThreads(threads) => format!("{threads} threads"),
+            Surrounded::ByMemory => "64 MiB".to_owned(),
+        }
+    }
+
+    /// The line of the table: scene | where | sent, KB | took, s | longest wait, ms | of what | rounds | peak above idle, MiB |
+    /// due, MiB | above idle later, MiB | misses a target.
+    fn print(&self) {
+        let Some(attacked) = &self.attacked else {
+            println!("| {} | {} | never attacked |", self.name, self.place());
+            return;
+        };
+        let mib = |bytes: usize| bytes as f64 / MIB as f64;
+        println!(
+            "| {} | {} | {} | {:.1} | {} | {} | {} | {:.1} | {:.1} | {:.1} | {} |",
+            self.name,
+            self.place(),
+            attacked.sent.div_ceil(1_000),
+            attacked.took.as_secs_f64(),
+            attacked.seen.longest.as_millis(),
+            attacked.seen.longest_of,
+            attacked.seen.rounds,
+            mib(attacked.peak.saturating_sub(attacked.idle)),
+            mib(attacked.due),
+            mib(attacked.later.saturating_sub(attacked.idle)),
+            if self.missed_targets().is_empty() {
+                ""
+            } else {
+                "misses"
+            },
+        );
+    }
+}
+
+pub fn is_small() -> bool {
+    std::env::var_os("COMPAT_FAST").is_some()
+}
+
+fn wait_target(sent: usize) -> Duration {
+    if sent <= MIB {
+        WAIT_TARGET_SMALL
+    } else {
+        WAIT_TARGET
+    }
+}
+
+/// Remembers the most memory that a process had in use.
+struct MemoryWatch {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl MemoryWatch {
+    fn start(pid: u32) -> Self {
+        let counted_by_the_system = process::forget_peak(pid).is_ok();
+        let ends = Arc::<AtomicBool>::default();
+        let thread = thread::spawn({
+            let ends = Arc::clone(&ends);
+            move || {
+                let mut most = 0;
+                loop {
+                    let last = ends.load(Ordering::Relaxed);
+                    let seen = if counted_by_the_system {
+                        process::peak(pid)
+                    } else {
+                        process::resident(pid)
+                    };
+                    most = most.max(seen.unwrap_or_default());
+                    if last {
+                        return most;
+                    }
+                    thread::sleep(LOOK);
+                }
+            }
+        });
+        Self { ends, thread }
+    }
+
+    fn end(self) -> usize {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// The attackers together: what they sent, and what of it the node may hold.
+pub struct Crowd {
+    address: String,
+    sent: Arc<AtomicUsize>,
+    /// The largest frame of each attacker, together.
+    held: Arc<AtomicUsize>,
+    kept: AtomicUsize,
+}
+
+impl Crowd {
+    fn new(address: String) -> Self {
+        Self {
+            address,
+            sent: Arc::default(),
+            held: Arc::default(),
+            kept: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn attacker(&self) -> Result<Attacker> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(INSISTENCE))?;
+        Ok(Attacker {
+            stream,
+            largest: 0,
+            sent: Arc::clone(&self.sent),
+            held: Arc::clone(&self.held),
+        })
+    }
+
+    /// Each attacker sends a frame; then all wait for their answers.
+    pub fn all_send(&self, attackers: usize, frame: &[u8]) -> Result<Vec<Outcome>> {
+        thread::scope(|scope| {
+            let begun: Vec<_> = (0..attackers)
+                .map(|_| {
+                    let mut attacker = self.attacker()?;
+                    Ok(scope.spawn(move || {
+                        attacker.send(frame);
+                        attacker.answer(PATIENCE)
+                    }))
+                })
+                .collect::<Result<_>>()?;
+            let ended = begun.into_iter().map(|one| one.join());
+            let outcomes: Vec<_> = ended.map(|one| one.unwrap_or(Outcome::Closed)).collect();
+            println!("{outcomes:?}");
+            Ok(outcomes)
+        })
+    }
+
+    /// So many bytes are the node's to keep, for as long as it runs.
+    pub fn leaves(&self, bytes: usize) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn sent_elsewhere(&self, bytes: usize) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn came_to(&self) -> (usize, usize, usize) {
+        let kept = self.kept.load(Ordering::Relaxed);
+        let held = self.held.load(Ordering::Relaxed);
+        (self.sent.load(Ordering::Relaxed), held + kept, kept)
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// So many bytes came back.
+    Answered(usize),
+    Closed,
+    Silence,
+}
+
+/// A hostile client. What becomes of its bytes is none of its concern.
+pub struct Attacker {
+    stream: TcpStream,
+    largest: usize,
+    sent: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
+}
+
+impl Attacker {
+    /// Sends a frame, or part of one; whether the node took all of it.
+    pub fn send(&mut self, frame: &[u8]) -> bool {
+        let mut left = frame;
+        while !left.is_empty() {
+            match self.stream.write(left) {
+                Ok(0) => break,
+                Ok(taken) => left = &left[taken..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let taken = frame.len() - left.len();
+        self.sent.fetch_add(taken, Ordering::Relaxed);
+        self.held
+            .fetch_add(taken.saturating_sub(self.largest), Ordering::Relaxed);
+        self.largest = self.largest.max(taken);
+        left.is_empty()
+    }
+
+    /// Asks for something; whether it could be sent.
+    pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> Result<bool> {
+        Ok(self.send(&frame(request, version)?))
+    }
+
+    /// Reads an answer and forgets it.
+    pub fn answer(&mut self, patience: Duration) -> Outcome {
+        drop(self.stream.set_read_timeout(Some(patience)));
+        let mut size = [0; 4];
+        if let Err(error) = self.stream.read_exact(&mut size) {
+            return match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Outcome::Silence,
+                _ => Outcome::Closed,
+            };
+        }
+        let size = u32::from_be_bytes(size);
+        let mut rest = (&mut self.stream).take(size.into());
+        match std::io::copy(&mut rest, &mut std::io::sink()) {
+            Ok(read) if read == u64::from(size) => Outcome::Answered(size as usize),
+            _ => Outcome::Closed,
+        }
+    }
+}

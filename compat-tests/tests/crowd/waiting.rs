@@ -1,0 +1,163 @@
+//! Requests that wait, and what they hold meanwhile.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use compat_tests::exchange::{Answer, Connection};
+use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use monedula::wire::message::metadata::MetadataRequest;
+
+use crate::frames::{frame, padded};
+use crate::stage::{MIB, Stage};
+
+const TOPIC: &str = "t";
+/// Longer than anybody looks.
+const LONG_MS: i32 = 60_000;
+/// As many as a connection may have in flight.
+const IN_FLIGHT: usize = 127;
+const HELD: Duration = Duration::from_secs(1);
+
+fn waits(partitions: i32) -> FetchRequest {
+    let partitions = (0..partitions).map(|partition| FetchPartition {
+        partition,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    });
+    FetchRequest {
+        max_wait_ms: LONG_MS,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: TOPIC.into(),
+            partitions: partitions.collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+pub fn answers_behind_a_waiting_fetch(stage: &mut Stage) -> Result<()> {
+    let partitions = stage.size(5_000, 9_999);
+    stage.create(TOPIC, partitions, &[])?;
+    let fetch = frame(&waits(1), 4)?;
+    // All topics.
+    let metadata = frame(&MetadataRequest::default(), 1)?;
+    stage.attack(|crowd| {
+        let mut attackers = Vec::new();
+        for _ in 0..20 {
+            let mut attacker = crowd.attacker()?;
+            attacker.send(&fetch);
+            for _ in 0..IN_FLIGHT {
+                attacker.send(&metadata);
+            }
+            attackers.push(attacker);
+        }
+        thread::sleep(HELD);
+        Ok(())
+    })
+}
+
+pub fn padded_fetches_that_wait(stage: &mut Stage) -> Result<()> {
+    stage.create(TOPIC, 1, &[])?;
+    let fetch = padded(&frame(&waits(1), 12)?, stage.size(10, 50) * MIB)?;
+    stage.attack(|crowd| {
+        let mut attackers = [crowd.attacker()?, crowd.attacker()?];
+        for attacker in &mut attackers {
+            for _ in 0..15 {
+                if !attacker.send(&fetch) {
+                    break;
+                }
+            }
+        }
+        thread::sleep(HELD);
+        Ok(())
+    })
+}
+
+/// What a member says of itself the node must keep; what no version knows it need not.
+pub fn padded_joins(stage: &mut Stage) -> Result<()> {
+    let find = FindCoordinatorRequest {
+        key: "g".into(),
+        ..Default::default()
+    };
+    stage.ask(&find, 1)?;
+    let said = stage.size(10, 50) * MIB;
+    let join = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata: Bytes::from(vec![0; said / 2]),
+        }],
+        ..Default::default()
+    };
+    // In version 3 members need not come back with the id that they are given.
+    let small = frame(&join, 3)?;
+    let flexible = JoinGroupRequest {
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            ..Default::default()
+        }],
+        ..join
+    };
+    let flexible = padded(&frame(&flexible, 6)?, said / 2)?;
+    stage.attack(|crowd| {
+        let mut attackers = Vec::new();
+        for _ in 0..10 {
+            for join in [&small, &flexible] {
+                let mut attacker = crowd.attacker()?;
+                attacker.send(join);
+                attackers.push(attacker);
+            }
+        }
+        crowd.leaves(10 * small.len());
+        thread::sleep(HELD);
+        Ok(())
+    })
+}
+
+/// All of them are woken by one record.
+pub fn incremental_fetches_that_wait(stage: &mut Stage) -> Result<()> {
+    const PARTITIONS: i32 = 1_000;
+    stage.create(TOPIC, PARTITIONS, &[])?;
+    let clients = stage.size(10, 40);
+    let begin = FetchRequest {
+        session_epoch: 0,
+        max_wait_ms: 0,
+        ..waits(PARTITIONS)
+    };
+    stage.attack(|crowd| {
+        let mut waiting = Vec::new();
+        for _ in 0..clients {
+            let mut client = Connection::open(crowd.address())?;
+            let answer = client.ask(&begin, 7)?.context("version 7")?;
+            let Answer::Response(answer) = answer else {
+                continue;
+            };
+            ensure!(answer.session_id != 0, "no session");
+            for session_epoch in 1..=IN_FLIGHT as i32 {
+                let next = FetchRequest {
+                    session_id: answer.session_id,
+                    session_epoch,
+                    max_wait_ms: LONG_MS,
+                    min_bytes: 1,
+                    ..Default::default()
+                };
+                client.send(&next, 7)?;
+                crowd.sent_elsewhere(frame(&next, 7)?.len());
+            }
+            waiting.push(client);
+        }
+        // One record for one of the partitions.
+        let batch = compat_tests::produced::Batch::default().of([(None, Bytes::from("v"))])?;
+        let mut client = Connection::open(crowd.address())?;
+        compat_tests::produced::send(&mut client, TOPIC, 0, batch)?;
+        thread::sleep(HELD);
+        Ok(())
+    })
+}
