@@ -10,6 +10,11 @@ use crate::wire::message::write_txn_markers::{
 /// Offset and value of every message of a fetch; they are of the format that the version asks for.
 async fn fetched(client: &mut Client, version: i16, request: &FetchRequest) -> Vec<(i64, Vec<u8>)> {
     client.send(&frame(1, version, request)).await;
+    received(client, version).await
+}
+
+/// The same of a fetch that was sent before.
+async fn received(client: &mut Client, version: i16) -> Vec<(i64, Vec<u8>)> {
     let (_, mut body) = client.answer().await;
     let response = FetchResponse::read(&mut body, version).unwrap();
     let data = &response.responses[0].partitions[0];
@@ -49,7 +54,7 @@ async fn mark(client: &mut Client, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_consumer_gets_past_markers_and_does_not_spin_at_the_last() {
     let node = Node::start(&[]).await;
-    let mut client = node.with_topics(&["t"]).await;
+    let mut client = node.with_topics(&["t", "other"]).await;
     append(&mut client, b"before").await;
     mark(&mut client, 40).await;
     let wait = Duration::from_millis(300);
@@ -68,11 +73,15 @@ async fn an_old_consumer_gets_past_markers_and_does_not_spin_at_the_last() {
     let mut other = node.connect().await;
     let mut small = fetch("t", 1, PATIENCE);
     small.topics[0].partitions[0].partition_max_bytes = 10;
-    let waiting = tokio::spawn(async move { fetched(&mut other, 3, &small).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // What was sent behind the fetch is appended once the fetch waits.
+    let mut both = frame(1, 3, &small);
+    both.extend(frame(2, 7, &produce("other", -1, b"sent behind the fetch")));
+    other.send(&both).await;
+    let appended = fetched(&mut client, 3, &fetch("other", 0, PATIENCE)).await;
+    assert_eq!(appended.len(), 1);
     append(&mut client, b"behind").await;
     let behind = [(41, b"behind".to_vec())];
-    assert_eq!(waiting.await.unwrap(), behind);
+    assert_eq!(received(&mut other, 3).await, behind);
     let mut small = fetch("t", 1, wait);
     small.topics[0].partitions[0].partition_max_bytes = 10;
     for version in 0..4 {
@@ -92,9 +101,11 @@ async fn many_answers_that_nobody_takes_do_not_stop_other_old_consumers() {
     let mut lazy = node.connect().await;
     let all: Vec<u8> = (0..12).flat_map(|id| frame(id, 2, &greedy)).collect();
     lazy.send(&all).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    // The budget is used up: another client gets an answer in time all the same.
-    fetched(&mut client, 2, &greedy).await;
+    // Once the budget is used up another client gets an answer in time all the same, of nothing.
+    let began = Instant::now();
+    while !fetched(&mut client, 2, &greedy).await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "the budget is never used up");
+    }
     // Once the lazy one reads, there is room again.
     for _ in 0..12 {
         lazy.answer().await;
