@@ -78,6 +78,7 @@ scenes! {
     waiting::incremental_fetches_that_wait;
     web::a_page_of_another_site with "monedula.admin.listener=HTTP://localhost:{admin}";
     web::silent_connections_to_the_admin_listener with "monedula.admin.listener=HTTP://localhost:{admin}";
+    memory::honest_load;
     memory::half_sent_requests;
     memory::wide_windows_of_zstd;
     memory::bombs_compacted with "log.cleaner.backoff.ms=500";

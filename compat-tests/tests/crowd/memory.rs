@@ -4,8 +4,10 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
+use compat_tests::exchange::{Answer, Connection};
+use compat_tests::produced::Batch;
 use compat_tests::programs::eventually;
 use monedula::wire::codec::Records;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
@@ -38,6 +40,46 @@ fn produced(records: Bytes) -> ProduceRequest {
         }],
         ..Default::default()
     }
+}
+
+/// What is much but honest is served, also in a small container.
+pub fn honest_load(stage: &mut Stage) -> Result<()> {
+    const PARTITIONS: i32 = 10;
+    stage.create(TOPIC, PARTITIONS, &[])?;
+    let batch = Batch::default().of([(None, vec![b'v'; 900_000].into())])?;
+    let data = (0..PARTITIONS).map(|index| PartitionProduceData {
+        index,
+        records: Some(Records::Bytes(batch.clone())),
+    });
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 30_000,
+        topic_data: vec![TopicProduceData {
+            name: TOPIC.into(),
+            partition_data: data.collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let requests = stage.size(10, 40);
+    let address = stage.node().address();
+    stage.attack(|crowd| {
+        let mut client = Connection::open(&address)?;
+        client.be_patient(PATIENCE)?;
+        for _ in 0..requests {
+            let answer = client.ask(&request, 7)?;
+            let Some(Answer::Response(answer)) = answer else {
+                bail!("answered by {answer:?}");
+            };
+            let mut answers = answer
+                .responses
+                .iter()
+                .flat_map(|one| &one.partition_responses);
+            ensure!(answers.all(|one| one.error_code == 0), "{answer:?}");
+            crowd.sent_elsewhere(batch.len() * PARTITIONS as usize);
+        }
+        Ok(())
+    })
 }
 
 pub fn half_sent_requests(stage: &mut Stage) -> Result<()> {
