@@ -168,6 +168,56 @@ impl TlsSettings {
     }
 }
 
+/// All that a client says about TLS, in the settings of Kafka's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    pub key_store: Option<Store>,
+    pub key_password: Option<Secret>,
+    pub trust_store: Option<Store>,
+    pub protocols: Vec<Protocol>,
+    pub cipher_suites: Vec<String>,
+    /// Whether the broker's certificate must have the name by which the broker was called.
+    pub compare_names: bool,
+}
+
+impl ClientTls {
+    /// Errors: every mistake, with the name of the setting.
+    pub fn of(settings: &BrokerSettings) -> Result<Self, Vec<TlsFault>> {
+        let mut reader = Reading {
+            settings,
+            prefix: String::new(),
+            faults: Vec::new(),
+        };
+        let owns_key = [KEYSTORE_KEY, KEYSTORE_CHAIN, "ssl.keystore.location"]
+            .iter()
+            .any(|name| reader.given(name));
+        let key_store = match owns_key {
+            true => reader.key_store(""),
+            false => None,
+        };
+        let trust_store = reader.trust_store();
+        let protocols = reader.protocols();
+        let name = "ssl.endpoint.identification.algorithm";
+        let algorithm = settings.explicit(name).unwrap_or("https").trim();
+        if !algorithm.is_empty() && !algorithm.eq_ignore_ascii_case("https") {
+            reader.fault(name, "it is https or empty");
+        }
+        match reader.faults.is_empty() {
+            true => Ok(Self {
+                key_store,
+                key_password: reader.secret("ssl.key.password"),
+                trust_store,
+                protocols,
+                cipher_suites: list(reader.get("ssl.cipher.suites").unwrap_or_default())
+                    .map(str::to_owned)
+                    .collect(),
+                compare_names: !algorithm.is_empty(),
+            }),
+            false => Err(reader.faults),
+        }
+    }
+}
+
 struct Reading<'a> {
     settings: &'a BrokerSettings,
     prefix: String,

@@ -6,6 +6,8 @@
 //! bounded time. Handles are cheap to clone; the socket goes when the last one does.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,10 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::transport::client::{ReadHalf, Transport, WriteHalf};
 use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{ApiVersion, ApiVersionsRequest};
@@ -44,8 +46,12 @@ pub enum CallError {
         address: String,
         source: std::io::Error,
     },
+    #[error("no TLS with {address}: {what}")]
+    Tls { address: String, what: String },
     #[error("the connection to {0} was closed")]
     Closed(String),
+    #[error("{0} does not answer as a broker of Kafka")]
+    NotKafka(String),
     #[error("{0} did not answer in time")]
     Timeout(String),
     #[error("the broker knows no version of {name} that we know")]
@@ -77,29 +83,34 @@ impl Identity {
 }
 
 /// A broker that can be asked. See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Channel({})", self.shared.address)
+    }
+}
+
 struct Shared {
     address: String,
     identity: Identity,
+    transport: Transport,
     /// One caller connects while the others wait for it.
     connection: tokio::sync::Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     open: Option<Connection>,
     failures: u32,
     not_before: Option<Instant>,
 }
 
-#[derive(Debug)]
 struct Connection {
-    writer: OwnedWriteHalf,
+    writer: WriteHalf,
     waiting: Arc<Waiting>,
     reader: tokio::task::AbortHandle,
     versions: Arc<[ApiVersion]>,
@@ -109,9 +120,43 @@ struct Connection {
 /// Correlation ids in the order of their requests, and who gets each answer.
 type Asked = VecDeque<(i32, oneshot::Sender<Bytes>)>;
 
-/// Who waits for the next answers, in their order; `None` once the connection is broken.
+/// Who waits for the next answers, in their order, or why there are no more of them.
 #[derive(Debug)]
-struct Waiting(Mutex<Option<Asked>>);
+struct Waiting(Mutex<Result<Asked, Broken>>);
+
+/// Why a connection gives no answers any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Closed,
+    /// What came are the first bytes of TLS: an alert, because what we sent is none.
+    SpeaksTls,
+    NotKafka,
+}
+
+impl Broken {
+    fn at(self, address: &str) -> CallError {
+        let address = address.to_owned();
+        match self {
+            Self::Closed => CallError::Closed(address),
+            Self::NotKafka => CallError::NotKafka(address),
+            Self::SpeaksTls => CallError::Tls {
+                address,
+                what: "the other side speaks TLS".to_owned(),
+            },
+        }
+    }
+}
+
+impl Waiting {
+    fn broken(&self) -> Option<Broken> {
+        self.0.lock().as_ref().err().copied()
+    }
+
+    /// The error of an answer that did not come.
+    fn error(&self, address: &str) -> CallError {
+        self.broken().unwrap_or(Broken::Closed).at(address)
+    }
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -122,10 +167,16 @@ impl Drop for Connection {
 impl Channel {
     /// A channel to `host:port`. Nothing is connected before the first call.
     pub fn new(address: impl Into<String>, identity: Identity) -> Self {
+        Self::through(address, identity, Transport::Plain)
+    }
+
+    /// The same by a transport that may be TLS.
+    pub fn through(address: impl Into<String>, identity: Identity, transport: Transport) -> Self {
         Self {
             shared: Arc::new(Shared {
                 address: address.into(),
                 identity,
+                transport,
                 connection: tokio::sync::Mutex::default(),
             }),
         }
@@ -202,7 +253,7 @@ impl State {
         if self
             .open
             .as_ref()
-            .is_some_and(|open| open.waiting.0.lock().is_none())
+            .is_some_and(|open| open.waiting.broken().is_some())
         {
             self.open = None;
         }
@@ -238,8 +289,15 @@ impl Connection {
         };
         let stream = TcpStream::connect(&shared.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let (incoming, writer) = stream.into_split();
-        let waiting = Arc::new(Waiting(Mutex::new(Some(VecDeque::new()))));
+        let opened = shared.transport.open(stream, &shared.address).await;
+        let (incoming, writer) = opened.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::Other => CallError::Tls {
+                address: shared.address.clone(),
+                what: error.to_string(),
+            },
+            _ => CallError::Closed(shared.address.clone()),
+        })?;
+        let waiting = Arc::new(Waiting(Mutex::new(Ok(VecDeque::new()))));
         let reader = tokio::spawn(read_answers(incoming, Arc::clone(&waiting)));
         let mut connection = Self {
             writer,
@@ -261,12 +319,15 @@ impl Connection {
                 client_software_version: shared.identity.software_version.into(),
                 ..Default::default()
             };
-            let closed = |_| CallError::Closed(shared.address.clone());
             let answer = self
                 .send(&request, version, &shared.identity)
-                .await?
                 .await
-                .map_err(closed)?;
+                .map_err(|error| match error {
+                    CallError::Closed(_) => self.waiting.error(&shared.address),
+                    other => other,
+                })?
+                .await
+                .map_err(|_| self.waiting.error(&shared.address))?;
             let code = answer
                 .first_chunk::<2>()
                 .and_then(|code| ErrorCode::from_code(i16::from_be_bytes(*code)));
@@ -304,11 +365,11 @@ impl Connection {
         let frame = frame(request, version, correlation, identity)?;
         let (sender, receiver) = oneshot::channel();
         match self.waiting.0.lock().as_mut() {
-            None => return Err(CallError::Closed(String::new())),
-            Some(waiting) if waiting.len() >= IN_FLIGHT_MAX => {
+            Err(_) => return Err(CallError::Closed(String::new())),
+            Ok(waiting) if waiting.len() >= IN_FLIGHT_MAX => {
                 return Err(CallError::TooManyInFlight(IN_FLIGHT_MAX));
             }
-            Some(waiting) => waiting.push_back((correlation, sender)),
+            Ok(waiting) => waiting.push_back((correlation, sender)),
         }
         self.writer
             .write_all(&frame)
@@ -353,36 +414,50 @@ fn decode<R: Request>(body: Bytes, version: i16) -> Result<R::Response, CallErro
 }
 
 /// Hands every answer to the one that waits longest, until the connection ends or an answer is not that one's.
-async fn read_answers(mut incoming: OwnedReadHalf, waiting: Arc<Waiting>) {
-    while let Ok(mut answer) = read_frame(&mut incoming).await {
+async fn read_answers(mut incoming: ReadHalf, waiting: Arc<Waiting>) {
+    let why = loop {
+        let mut answer = match read_frame(&mut incoming).await {
+            Ok(answer) => answer,
+            Err(why) => break why,
+        };
         if answer.len() < 4 {
-            break;
+            break Broken::NotKafka;
         }
         let correlation = answer.get_i32();
-        let next = waiting.0.lock().as_mut().and_then(VecDeque::pop_front);
+        let next = match waiting.0.lock().as_mut() {
+            Ok(asked) => asked.pop_front(),
+            Err(why) => break *why,
+        };
         match next {
             // Whoever gave up does not mind.
             Some((expected, sender)) if expected == correlation => drop(sender.send(answer)),
-            _ => break,
+            _ => break Broken::NotKafka,
         }
-    }
+    };
     // Dropping the senders tells everybody who waits.
-    waiting.0.lock().take();
+    *waiting.0.lock() = Err(why);
 }
 
-async fn read_frame(incoming: &mut OwnedReadHalf) -> std::io::Result<Bytes> {
-    let size = incoming.read_i32().await?;
-    let size = usize::try_from(size)
+async fn read_frame(incoming: &mut ReadHalf) -> Result<Bytes, Broken> {
+    /// An alert of TLS, of any of its versions.
+    const ALERT: [u8; 2] = [0x15, 0x03];
+    let mut size = [0; 4];
+    let read = incoming.read_exact(&mut size).await;
+    read.map_err(|_| Broken::Closed)?;
+    if size.starts_with(&ALERT) {
+        return Err(Broken::SpeaksTls);
+    }
+    let size = usize::try_from(i32::from_be_bytes(size))
         .ok()
         .filter(|size| *size <= ANSWER_BYTES_MAX)
-        .ok_or_else(|| std::io::Error::other("an answer of impossible size"))?;
+        .ok_or(Broken::NotKafka)?;
     // Grows with what really arrives, whatever was promised.
     let mut body = Vec::with_capacity(size.min(1 << 20));
-    let read = incoming.take(size as u64).read_to_end(&mut body).await?;
-    if read < size {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    let read = incoming.take(size as u64).read_to_end(&mut body).await;
+    match read {
+        Ok(read) if read == size => Ok(body.into()),
+        _ => Err(Broken::Closed),
     }
-    Ok(body.into())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How the bytes of a connection travel: as they are, or through TLS.
 
+pub mod client;
 mod der;
 mod jks;
 pub mod key_store;

@@ -29,6 +29,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
+use crate::base::plain::Plain;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
@@ -231,7 +232,7 @@ fn load(settings: TlsSettings) -> Result<LoadedListener, Vec<TlsFault>> {
 }
 
 /// What is offered to clients: all that rustls knows, or those of them that are named.
-fn provider(names: &[String]) -> Result<CryptoProvider, String> {
+pub(super) fn provider(names: &[String]) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     if names.is_empty() {
         return Ok(provider);
@@ -343,7 +344,10 @@ impl ResolvesServerCert for OwnKeys {
     }
 }
 
-fn certified(store: KeyStore, provider: &CryptoProvider) -> Result<Vec<Arc<CertifiedKey>>, String> {
+pub(super) fn certified(
+    store: KeyStore,
+    provider: &CryptoProvider,
+) -> Result<Vec<Arc<CertifiedKey>>, String> {
     if store.keys.is_empty() {
         return Err("there is no private key in it that has a certificate".to_owned());
     }
@@ -371,12 +375,12 @@ fn certified(store: KeyStore, provider: &CryptoProvider) -> Result<Vec<Arc<Certi
 }
 
 /// Whom a truststore trusts.
-struct Trusted {
-    roots: RootCertStore,
-    certificates: Vec<CertificateDer<'static>>,
+pub(super) struct Trusted {
+    pub(super) roots: RootCertStore,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-fn roots(store: KeyStore) -> Result<Trusted, String> {
+pub(super) fn roots(store: KeyStore) -> Result<Trusted, String> {
     let certificates = store.into_trusted();
     if certificates.is_empty() {
         return Err("there is no trusted certificate in it; of PKCS12 files, those that keytool imported count".to_owned());
@@ -411,7 +415,7 @@ fn identity(own: &CertificateDer<'_>) -> Option<Identity> {
 /// The content of a store.
 ///
 /// Errors: what is wrong, with the path if there is one.
-fn open(store: &Store, key_password: Option<&str>) -> Result<KeyStore, String> {
+pub(super) fn open(store: &Store, key_password: Option<&str>) -> Result<KeyStore, String> {
     let password = store.password.as_ref().map(|secret| secret.reveal());
     let read = match &store.source {
         Source::Inline(text) => key_store::pem(text.reveal(), key_password),
@@ -431,7 +435,7 @@ fn open(store: &Store, key_password: Option<&str>) -> Result<KeyStore, String> {
     read.map_err(|error| place(store, &error.to_string()))
 }
 
-fn place(store: &Store, what: &str) -> String {
+pub(super) fn place(store: &Store, what: &str) -> String {
     match &store.source {
         Source::File(path) => format!("{}: {what}", path.display()),
         Source::Inline(_) => what.to_owned(),
@@ -440,7 +444,7 @@ fn place(store: &Store, what: &str) -> String {
 
 /// A regular file of bearable size: what it is comes over the network, too.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
+    let unreadable = |error: std::io::Error| format!("it cannot be read: {}", Plain(&error));
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())

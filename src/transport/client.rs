@@ -1,0 +1,223 @@
+//! How the connections that this process opens travel: as they are, or through TLS. Settings are those of Kafka's clients.
+//!
+//! As in Java, a broker's certificate that is itself in the truststore is trusted as it is, and its name is compared unless
+//! `ssl.endpoint.identification.algorithm` is empty.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::tls::{certified, open, place, provider, roots};
+use crate::config::tls::{ClientTls, Protocol, Source, Store, StoreKind, TlsFault};
+
+/// Where systems keep the certificates that everybody trusts; what counts without a truststore.
+const SYSTEM_ROOTS: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// How a broker is connected to.
+#[derive(Clone, Default)]
+pub enum Transport {
+    #[default]
+    Plain,
+    Tls(Arc<ClientConfig>),
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
+pub type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+pub type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl Transport {
+    /// The two halves of a connection to `address`, which is `host:port`.
+    ///
+    /// Errors: of the handshake, `InvalidData` with what is wrong.
+    pub async fn open(&self, tcp: TcpStream, address: &str) -> io::Result<(ReadHalf, WriteHalf)> {
+        match self {
+            Self::Plain => {
+                let (incoming, outgoing) = tcp.into_split();
+                Ok((Box::new(incoming), Box::new(outgoing)))
+            }
+            Self::Tls(config) => {
+                let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+                let host = host
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_owned();
+                let name = ServerName::try_from(host).map_err(io::Error::other)?;
+                let connector = TlsConnector::from(Arc::clone(config));
+                let stream = connector.connect(name, tcp).await?;
+                let (incoming, outgoing) = tokio::io::split(stream);
+                Ok((Box::new(incoming), Box::new(outgoing)))
+            }
+        }
+    }
+}
+
+/// Reads the stores that the settings name.
+///
+/// Errors: every mistake, with the name of its setting.
+pub fn load(settings: &ClientTls) -> Result<Arc<ClientConfig>, Vec<TlsFault>> {
+    let one =
+        |setting: &str, what: String| vec![(setting.to_owned(), format!("{setting}: {what}"))];
+    let provider =
+        Arc::new(provider(&settings.cipher_suites).map_err(|what| one("ssl.cipher.suites", what))?);
+    let key_password = settings.key_password.as_ref().map(|secret| secret.reveal());
+    let keys = match &settings.key_store {
+        None => Vec::new(),
+        Some(store) => open(store, key_password)
+            .and_then(|opened| {
+                certified(opened, &ring::default_provider()).map_err(|what| place(store, &what))
+            })
+            .map_err(|what| one(&store.setting, what))?,
+    };
+    let system;
+    let store = match &settings.trust_store {
+        Some(store) => store,
+        None => {
+            system = system_roots().ok_or_else(|| {
+                one(
+                    "ssl.truststore.location",
+                    "it is not set, and the system has no certificates".to_owned(),
+                )
+            })?;
+            &system
+        }
+    };
+    let trusted = open(store, None)
+        .and_then(|opened| roots(opened).map_err(|what| place(store, &what)))
+        .map_err(|what| one(&store.setting, what))?;
+    let versions: Vec<_> = settings
+        .protocols
+        .iter()
+        .map(|protocol| match protocol {
+            Protocol::Tls12 => &TLS12,
+            Protocol::Tls13 => &TLS13,
+        })
+        .collect();
+    let chains =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(trusted.roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| one(&store.setting, error.to_string()))?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .map_err(|error| one("ssl.enabled.protocols", error.to_string()))?;
+    let config = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Brokers {
+            chains,
+            trusted: trusted.certificates,
+            compare_names: settings.compare_names,
+        }))
+        .with_client_cert_resolver(Arc::new(OwnKeys(keys)));
+    Ok(Arc::new(config))
+}
+
+fn system_roots() -> Option<Store> {
+    let path = SYSTEM_ROOTS
+        .iter()
+        .map(Path::new)
+        .find(|path| path.is_file())?;
+    Some(Store {
+        kind: StoreKind::Pem,
+        source: Source::File(path.to_owned()),
+        password: None,
+        setting: "ssl.truststore.location".to_owned(),
+    })
+}
+
+/// The keys of the keystore; a broker gets the first whose signatures it understands.
+#[derive(Debug)]
+struct OwnKeys(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for OwnKeys {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        self.0.iter().find(understood).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// Verifies brokers. See the module.
+#[derive(Debug)]
+struct Brokers {
+    chains: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+    compare_names: bool,
+}
+
+impl ServerCertVerifier for Brokers {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.trusted.iter().any(|trusted| trusted == own) {
+            if self.compare_names {
+                verify_server_name(&ParsedCertificate::try_from(own)?, name)?;
+            }
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verified = self
+            .chains
+            .verify_server_cert(own, intermediates, name, ocsp, now);
+        match verified {
+            // The name is looked at last: all else is well.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.compare_names => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls12_signature(message, own, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        own: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls13_signature(message, own, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
