@@ -9,5 +9,6 @@ pub mod machine;
 pub mod memory;
 pub mod small_map;
 pub mod task;
+pub mod plain;
 pub mod time;
 pub mod work_pool;

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 use crate::api::services::Services;
 use crate::base::task::Halt;
+use crate::base::plain::Plain;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
@@ -43,7 +44,7 @@ use crate::metadata::controller::brokers::fence;
 /// Why a node does not start. The text is meant for whoever started it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {}", Plain(source))]
     Listen {
         address: String,
         source: std::io::Error,

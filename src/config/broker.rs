@@ -428,7 +428,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                     },
                     None => notes.push(Note {
                         warning: true,
-                        text: format!("{name} is not a known setting and is ignored"),
+                        text: unknown(name),
                     }),
                 },
                 _ => notes.push(Note {
@@ -440,7 +440,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
             },
             None => notes.push(Note {
                 warning: true,
-                text: format!("{name} is not a known setting and is ignored"),
+                text: unknown(name),
             }),
         }
     }
@@ -467,10 +467,34 @@ impl Faults<'_> {
     fn add(&mut self, name: &str, what: impl fmt::Display) {
         let place = match self.lines.get(name) {
             Some(line) if *line > 0 => format!("{}:{line}: ", self.source),
+            Some(_) if !self.source.is_empty() => "the command line: ".to_owned(),
             _ if self.source.is_empty() => String::new(),
             _ => format!("{}: ", self.source),
         };
         self.found.push(format!("{place}{what}"));
+    }
+}
+
+/// How alike two names must be for one to be meant by the other, of 1: a letter or two too many, too few or exchanged.
+const ALIKE: f64 = 0.85;
+
+/// What is said of a name that no setting has. A name that is nearly one of a setting is probably meant to be it.
+fn unknown(name: &str) -> String {
+    let (prefix, base) = match of_one_listener(name) {
+        Some((_, base)) => name.split_at(name.len() - base.len()),
+        None => ("", name),
+    };
+    let likeness = |setting: &Setting| strsim::normalized_damerau_levenshtein(setting.name, base);
+    let meant = BROKER_SETTINGS
+        .iter()
+        .map(|setting| (likeness(setting), setting.name))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match meant {
+        Some((_, setting)) => {
+            format!("{name} is not a known setting and is ignored; did you mean {prefix}{setting}?")
+        }
+        None => format!("{name} is not a known setting and is ignored"),
     }
 }
 
@@ -759,7 +783,7 @@ fn listeners(
             faults.add(
                 "listeners",
                 format!(
-                    "listener {}: {protocol:?} is not supported yet, only PLAINTEXT and SSL are",
+                    "listener {}: {protocol} is not supported yet, only PLAINTEXT and SSL are",
                     endpoint.name
                 ),
             );
@@ -1061,7 +1085,7 @@ mod tests {
         );
         assert_eq!(
             said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL"),
-            "listener A: SaslSsl is not supported yet, only PLAINTEXT and SSL are"
+            "listener A: SASL_SSL is not supported yet, only PLAINTEXT and SSL are"
         );
     }
 
@@ -1108,5 +1132,36 @@ mod tests {
         assert!(said.contains("foo.bar is not a known setting"));
         assert!(said.contains("authorizer.class.name is accepted but has no effect yet"));
         assert!(!said.contains("replica.lag"));
+        for (name, meant) in [
+            ("num.partitons", "num.partitions"),
+            ("listener", "listeners"),
+            (
+                "listener.name.safe.ssl.keystore.locaton",
+                "listener.name.safe.ssl.keystore.location",
+            ),
+        ] {
+            let said = notes(&format!("node.id=1\nlog.dirs=/tmp/x\n{name}=1\n"));
+            assert!(said.contains(&format!("did you mean {meant}?")), "{said}");
+        }
+        assert!(!notes("node.id=1\nlog.dirs=/tmp/x\nwithout.any.likeness=1\n").contains("mean"));
+    }
+
+    #[test]
+    fn mistakes_of_the_command_line_are_not_the_files() {
+        let mut given = properties("node.id=1\nlog.dirs=/tmp/x\nnum.io.threads=y\n");
+        given.push(Property::given("num.partitions", "abc"));
+        let faults = check("a.properties", &given).unwrap_err();
+        assert!(
+            faults
+                .iter()
+                .any(|fault| fault.starts_with("the command line: Invalid value abc")),
+            "{faults:?}"
+        );
+        assert!(
+            faults
+                .iter()
+                .any(|fault| fault.starts_with("a.properties:3: ")),
+            "{faults:?}"
+        );
     }
 }

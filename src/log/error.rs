@@ -7,6 +7,7 @@ use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::base::work_pool::Exhausted;
+use crate::base::plain::Plain;
 use crate::wire::error_code::ErrorCode;
 
 /// A record of a refused batch, by its index in the batch (KIP-467).
@@ -86,7 +87,7 @@ impl ReadError {
 
 /// The disk did not do what it was asked, or holds what it should not.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {}: {source}", path.display())]
+#[error("{doing} {}: {}", path.display(), Plain(source))]
 pub struct StorageError {
     pub doing: &'static str,
     pub path: PathBuf,

@@ -517,7 +517,7 @@ async fn a_start_tells_what_is_wrong_with_certificates() {
         (
             "no file",
             &[("ssl.keystore.location", "nowhere.pem")],
-            "ssl.keystore.location: DIR/nowhere.pem: it cannot be read: No such file",
+            "ssl.keystore.location: DIR/nowhere.pem: it cannot be read: no such file",
         ),
         (
             "a directory",
