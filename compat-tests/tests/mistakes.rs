@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use compat_tests::node::{Node, binary, free_port};
-use compat_tests::programs::run;
+use anyhow::{Context as _, Result, ensure};
+use compat_tests::node::{Node, binary, free_port, listens};
+use compat_tests::programs::{eventually, run};
 
 /// Against a hang.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -160,21 +160,117 @@ fn a_broker_in_the_background_is_found_and_stopped() -> Result<()> {
     )?;
     ensure!(started.success, "{}", started.stderr);
     ensure!(
-        compat_tests::programs::eventually(LIMIT, || compat_tests::node::listens(port)),
+        eventually(LIMIT, || listens(port)),
         "{}",
         fs::read_to_string(dir.path().join("kafkaServer.out"))?
     );
-    // kafka-server-stop would stop the brokers of other tests too: this one is found by its command line.
+    // Other tests have brokers of their own.
     let said = run(
-        Command::new("pgrep").args(["-f", &format!("server-start {}", file.display())]),
+        Command::new(binary())
+            .arg("server-stop")
+            .arg("--data-dir")
+            .arg(dir.path().join("data")),
         "",
         LIMIT,
     )?;
-    ensure!(run(Command::new("kill").arg(said.stdout.trim()), "", LIMIT)?.success);
-    let gone = || !compat_tests::node::listens(port);
+    ensure!(said.success, "{}{}", said.stdout, said.stderr);
     ensure!(
-        compat_tests::programs::eventually(LIMIT, gone),
-        "it still listens"
+        said.stdout.contains(&format!("port {port}")),
+        "{}",
+        said.stdout
     );
+    let gone = || !listens(port);
+    ensure!(eventually(LIMIT, gone), "it still listens");
     Ok(())
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn of_two_brokers_only_the_one_that_is_named_is_stopped() -> Result<()> {
+    let (one, other) = (Node::start()?, Node::start()?);
+    let stop = |words: &[&str]| {
+        let mut command = Command::new(binary());
+        run(command.arg("server-stop").args(words), "", LIMIT)
+    };
+    // Without a choice, all that run are named and none is stopped.
+    let said = stop(&[])?;
+    ensure!(!said.success, "{}", said.stdout);
+    for node in [&one, &other] {
+        let pid = node.pid().context("it runs")?;
+        let dir = fs::canonicalize(node.dir())?;
+        let line = said.stdout.lines().find(|line| {
+            line.contains(&format!("process {pid},"))
+                && line.contains(&format!("port {}", node.port()))
+                && line.contains(&dir.display().to_string())
+        });
+        ensure!(line.is_some(), "{}", said.stdout);
+    }
+    for words in [
+        &["--help"][..],
+        &["--hepl"],
+        &["now"],
+        &["--pid", "1"],
+        &["--node-id", "987654"],
+        &["--process-role=controller", "--node-id=987654"],
+        &["--port", "1"],
+        &["--data-dir", "/nowhere"],
+    ] {
+        let said = stop(words)?;
+        ensure!(
+            said.success == (words == ["--help"]),
+            "{words:?}: {}",
+            said.stdout
+        );
+    }
+    ensure!(listens(one.port()) && listens(other.port()));
+    let said = stop(&["--port", &one.port().to_string()])?;
+    ensure!(said.success, "{}{}", said.stdout, said.stderr);
+    ensure!(eventually(LIMIT, || !listens(one.port())));
+    ensure!(listens(other.port()));
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn nobody_waits_for_a_broker_that_is_not_there() -> Result<()> {
+    let port = free_port()?;
+    let at = format!("localhost:{port}");
+    let check = |words: &[&str], expected: &str| -> Result<()> {
+        let said = run(Command::new(binary()).args(words), "", LIMIT)?;
+        ensure!(
+            !said.success && said.stderr.contains(expected),
+            "{words:?}: {}{}",
+            said.stdout,
+            said.stderr
+        );
+        Ok(())
+    };
+    let refused = format!("cannot connect to {at}: connection refused; is the broker running?");
+    check(&["topics", "--bootstrap-server", &at, "--list"], &refused)?;
+    check(
+        &["ready", "--bootstrap-server", &at, "--timeout", "0"],
+        &refused,
+    )?;
+    check(
+        &["reset", "--admin", &at],
+        &format!("admin listener at {at}: connection refused"),
+    )?;
+    check(
+        &[
+            "topics",
+            "--bootstrap-server",
+            "host.invalid:9092",
+            "--list",
+        ],
+        "cannot connect to host.invalid:9092: unknown host",
+    )?;
+    check(
+        &["topics", "--bootstrap-server", "localhost", "--list"],
+        "'localhost' is not HOST:PORT",
+    )?;
+    check(&["topics", "--list"], "--bootstrap-server is missing")?;
+    check(
+        &["start", "nowhere.properties"],
+        "cannot read nowhere.properties: no such file or directory",
+    )
 }

@@ -18,13 +18,13 @@ const MEMORY: &str = "/dev/shm";
 pub struct TemporaryBroker {
     // Ends before its directory goes.
     broker: Broker,
-    dir: Directory,
+    dir: TemporaryDirectory,
 }
 
 impl TemporaryBroker {
     /// Starts one; `settings` are Kafka's, as in `&[("num.partitions", "3")]`, over those of a node for tests.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self, StartError> {
-        let dir = Directory::create()?;
+        let dir = TemporaryDirectory::create()?;
         let options = Options {
             clamp_replication: true,
             ..Options::default()
@@ -83,7 +83,7 @@ impl Deref for TemporaryBroker {
     }
 }
 
-fn config(dir: &Directory, settings: &[(&str, &str)]) -> Result<BrokerConfig, StartError> {
+fn config(dir: &TemporaryDirectory, settings: &[(&str, &str)]) -> Result<BrokerConfig, StartError> {
     let own = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
         ("log.dirs", &*dir.0.to_string_lossy()),
@@ -99,11 +99,12 @@ fn config(dir: &Directory, settings: &[(&str, &str)]) -> Result<BrokerConfig, St
     Ok(checked.config)
 }
 
+/// A directory that goes when this value does, in memory where the machine keeps such files.
 #[derive(Debug)]
-struct Directory(PathBuf);
+pub struct TemporaryDirectory(PathBuf);
 
-impl Directory {
-    fn create() -> Result<Self, StartError> {
+impl TemporaryDirectory {
+    pub fn create() -> Result<Self, StartError> {
         let memory = Path::new(MEMORY);
         let name = format!("monedula-{}", random_uuid()?);
         let path = memory.join(&name);
@@ -114,9 +115,13 @@ impl Directory {
         std::fs::create_dir(&path).at("create", &path)?;
         Ok(Self(path))
     }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
-impl Drop for Directory {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             tracing::debug!(dir = %self.0.display(), %error, "a temporary directory stays");

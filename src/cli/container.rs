@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::start::{self, Given};
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::listener::SecurityProtocol;
@@ -66,9 +68,21 @@ const COMFORTS: &[(&str, &str)] = &[
     (ADMIN_LISTENER, "HTTP://0.0.0.0:9644"),
 ];
 
-/// Runs the broker as the image does. `arguments` are `K=V` and go over the environment; `configure FILE` only writes
-/// the settings.
-pub fn run(arguments: &[String]) -> ExitCode {
+/// Run the broker as the image does, with settings from KAFKA_ variables
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Container {
+    /// NAME=value, which goes over the environment; or `configure FILE`, which only writes the settings
+    arguments: Vec<String>,
+}
+
+impl Container {
+    pub fn run(&self) -> ExitCode {
+        run(&self.arguments)
+    }
+}
+
+fn run(arguments: &[String]) -> ExitCode {
     let mut variables: BTreeMap<String, String> = std::env::vars().collect();
     if let [command, path] = arguments
         && command == "configure"

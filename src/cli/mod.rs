@@ -1,56 +1,307 @@
-//! Subcommands; each parses, calls one function below, prints.
+//! The command line. Each command parses, calls functions below, prints.
+//!
+//! Called by the name of one of Kafka's scripts, the program is that command with Kafka's ways: options of one dash, and
+//! exit statuses of `--help`.
 
-pub mod admin;
+mod admin;
+mod command;
 mod container;
 mod dump_log;
-mod options;
-pub mod start;
+mod kafka_names;
+mod manual;
+mod server;
+mod start;
 mod storage;
 mod verify_log;
 
+use std::ffi::OsString;
 use std::panic;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{self, ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
 
-use start::Given;
-
-/// A broker that speaks Apache Kafka's wire protocol and keeps Kafka's own files.
-///
-/// Kafka's tools are commands too: `monedula topics --list …` is what `kafka-topics` is in the image.
-///
-/// Without a command: one node on port 9092 of the loopback addresses, data in ./monedula-data.
-#[derive(Debug, Parser)]
-#[command(name = "monedula", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Runs a node until SIGTERM or Ctrl-C.
-    Start {
-        /// Kafka's server.properties.
-        config: Option<PathBuf>,
-        /// A setting that goes over the file's.
-        #[arg(long = "override", value_name = "key=value")]
-        overrides: Vec<String>,
-    },
-}
+use command::{Arguments, Command};
+use kafka_names::Meaning;
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
     end_where_nobody_reads();
-    if let Some(code) = admin::run_named(std::env::args()) {
-        return code;
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default();
+    let program = program.to_string_lossy();
+    let rest = arguments.collect();
+    match parse(&program, rest) {
+        Ok(Some(command)) => command.run(),
+        Ok(None) => start::Start::default().run(),
+        Err(ended) => ended.print(),
     }
-    match Arguments::parse().command {
-        None => start::run(Given::Nothing, &[], true, Vec::new()),
-        Some(Command::Start { config, overrides }) => {
-            let given = config.as_deref().map_or(Given::Nothing, Given::File);
-            start::run(given, &overrides, config.is_none(), Vec::new())
+}
+
+/// Ends a tool in silence when whoever read its output has closed the pipe, as Kafka's tools end: the work that is printed is
+/// done. Rust would end it with the text of a panic.
+fn end_where_nobody_reads() {
+    const CLOSED: &str = "Broken pipe";
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>();
+        match said.filter(|said| said.contains(CLOSED)) {
+            Some(said) if said.starts_with("failed printing to stdout") => process::exit(0),
+            Some(said) if said.starts_with("failed printing to stderr") => process::exit(1),
+            _ => before(info),
+        }
+    }));
+}
+
+/// What is printed in the place of a command's work.
+#[derive(Debug)]
+enum Ended {
+    Clap(Box<clap::Error>, ExitCode),
+    Said(String),
+    Refused(String),
+}
+
+impl Ended {
+    fn print(self) -> ExitCode {
+        match self {
+            Self::Clap(error, code) => {
+                // Nobody reads it any more if this fails.
+                let _ = error.print();
+                code
+            }
+            Self::Said(text) => {
+                println!("{text}");
+                ExitCode::SUCCESS
+            }
+            Self::Refused(text) => {
+                eprintln!("{text}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// The command that a program of this name is asked for by the arguments; none for a broker without settings.
+fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>, Ended> {
+    let program = program.strip_suffix(".sh").unwrap_or(program);
+    let script = match kafka_names::script(program) {
+        Meaning::Absent => return Err(Ended::Refused(kafka_names::not_included(program))),
+        Meaning::Command(name) => {
+            arguments.insert(0, name.into());
+            true
+        }
+        Meaning::Unknown => false,
+    };
+    if arguments.first().is_some_and(|word| word == "run-class") {
+        arguments.remove(0);
+        let class = arguments.first().map(|word| word.to_string_lossy());
+        let class = class.unwrap_or_default().into_owned();
+        let Some(name) = kafka_names::class(&class) else {
+            return Err(Ended::Refused(format!(
+                "{class} is not included: there is no Java, and no command does the same."
+            )));
+        };
+        if let Some(first) = arguments.first_mut() {
+            *first = name.into();
+        }
+    }
+    let name = arguments.first().map(|word| word.to_string_lossy());
+    let name = name.unwrap_or_default().into_owned();
+    if let Some(absent) = kafka_names::absent(&name) {
+        return Err(Ended::Refused(kafka_names::not_included(absent)));
+    }
+    let whole = command::command();
+    let kafkas = kafka_names::script_of(&name);
+    let whole = match kafkas {
+        Some(kafkas) if script => command::under_kafkas_name(whole, &name, kafkas),
+        _ => whole,
+    };
+    let typed: Vec<String> = arguments
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if let (Some(_), Some(tool)) = (kafkas, whole.find_subcommand(&name)) {
+        if typed.iter().any(|word| word == "--version") {
+            let own = env!("CARGO_PKG_VERSION");
+            return Err(Ended::Said(format!(
+                "{} (monedula {own})",
+                kafka_names::LIKE
+            )));
+        }
+        let rest = arguments.split_off(1);
+        arguments.extend(kafka_names::spelled(tool, rest));
+    }
+    arguments.insert(0, "monedula".into());
+    let parsed = whole
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
+        Ok(Arguments { mut command }) => {
+            if let Some(Command::Configs(configs)) = &mut command {
+                configs.typed = typed.join(" ");
+            }
+            Ok(command)
+        }
+        Err(error) => {
+            let code = match error.kind() {
+                ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                // As the script's own parser of options does it.
+                ErrorKind::DisplayHelp => match kafkas {
+                    Some(kafkas) if script && !kafka_names::helps_well(kafkas) => ExitCode::FAILURE,
+                    _ => ExitCode::SUCCESS,
+                },
+                _ if name == "verify-log" => ExitCode::from(verify_log::UNCHECKED),
+                _ => ExitCode::FAILURE,
+            };
+            Err(Ended::Clap(Box::new(error), code))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed for a command line, with its exit status; `monedula` is the program where no other is named.
+    fn told(line: &str) -> String {
+        let mut words = line.split(' ');
+        let program = words.next().unwrap_or_default();
+        let words = words.map(OsString::from).collect();
+        match parse(program, words) {
+            Ok(command) => format!("runs {}", command.is_some()),
+            Err(Ended::Clap(error, code)) => {
+                let failed = format!("{code:?}") != format!("{:?}", ExitCode::SUCCESS);
+                format!("{} {}", u8::from(failed), error.render())
+            }
+            Err(Ended::Said(text)) => format!("0 {text}"),
+            Err(Ended::Refused(text)) => format!("1 {text}"),
+        }
+    }
+
+    fn check(line: &str, expected: &str) {
+        let found = told(line);
+        assert!(found.contains(expected), "{line}: {found}");
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_what_was_meant() {
+        check(
+            "monedula topcis --list",
+            "1 error: unrecognized subcommand 'topcis'",
+        );
+        check("monedula topcis --list", "'topics'");
+        check(
+            "monedula topics --lits",
+            "a similar argument exists: '--list'",
+        );
+        check(
+            "monedula topics --topic",
+            "a value is required for '--topic <NAME>'",
+        );
+        check(
+            "monedula topics --partitions many",
+            "invalid value 'many' for '--partitions <COUNT>'",
+        );
+        check(
+            "monedula server-stop --hepl",
+            "1 error: unexpected argument '--hepl'",
+        );
+        check(
+            "monedula server-stop now",
+            "1 error: unexpected argument 'now'",
+        );
+        check(
+            "monedula start a.properties --port 9",
+            "cannot be used with '[FILE]'",
+        );
+        check(
+            "monedula start --in-memory --data-dir d",
+            "cannot be used with",
+        );
+        check(
+            "monedula verify-log",
+            "1 error: the following required arguments were not provided",
+        );
+        check(
+            "monedula console-consumer --from-beginning",
+            "--topic <NAME>",
+        );
+        check(
+            "monedula acls --list",
+            "1 kafka-acls is not included. Use Apache Kafka's kafka-acls; it works with this broker.",
+        );
+        check("kafka-acls.sh --list", "1 kafka-acls is not included.");
+        check(
+            "monedula run-class some.Thing",
+            "1 some.Thing is not included",
+        );
+    }
+
+    #[test]
+    fn help_is_a_success_except_where_kafkas_is_not() {
+        check("monedula --help", "0 A broker that speaks");
+        check("monedula --help", "\nTopics and records:\n  topics ");
+        check(
+            "monedula help topics",
+            "0 Create, change, describe and delete topics",
+        );
+        check("monedula topics --help", "Usage: monedula topics [OPTIONS]");
+        check(
+            "monedula server-stop --help",
+            "0 Stop a broker that runs on this machine",
+        );
+        check(
+            "kafka-topics.sh --help",
+            "1 Create, change, describe and delete topics",
+        );
+        check("kafka-topics --help", "Usage: kafka-topics [OPTIONS]");
+        check("kafka-metadata-quorum --help", "0 Describe the quorum");
+        check(
+            "kafka-topics --version",
+            &format!("0 {} (monedula", kafka_names::LIKE),
+        );
+    }
+
+    #[test]
+    fn kafkas_ways_to_write_options_are_taken() {
+        for line in [
+            "monedula",
+            "monedula topics --bootstrap-server a:1 --list",
+            "monedula topics --bootstrap-server=a:1 -list",
+            "kafka-topics.sh --bootstrap a:1 --create --topic t --partitions 1 --partitions 2 --config a=1 --config b=2",
+            "kafka-topics --bootstrap-server a:1 --create --topic t --partitions -1",
+            "monedula get-offsets --broker-list a:1 --time -2",
+            "monedula console-producer --broker-list a:1 --topic t --property parse.key=true --sync",
+            "kafka-console-consumer --bootstrap-server a:1 --topic t --offset -1 --consumer.config f",
+            "kafka-console-consumer --bootstrap-server a:1 --include a|b --consumer-property group.id=g",
+            "monedula consumer-groups --bootstrap-server a:1 --list --state",
+            "monedula consumer-groups --bootstrap-server a:1 --list --state Empty,Stable",
+            "monedula consumer-groups --bootstrap-server a:1 --reset-offsets --group g --shift-by -3 --topic t",
+            "kafka-metadata-quorum --bootstrap-server a:1 describe --status",
+            "kafka-metadata-quorum --bootstrap-controller a:1 describe --replication",
+            "kafka-cluster cluster-id --bootstrap-server a:1 --config f",
+            "kafka-storage format -t id -c file -g",
+            "kafka-storage format --cluster-id id --config file --ignore-formatted --standalone",
+            "monedula format --cluster-id id --config file",
+            "kafka-server-start.sh -daemon file --override a=b --override c=d",
+            "kafka-server-stop --process-role=broker --node-id=3",
+            "kafka-run-class kafka.admin.ConfigCommand --bootstrap-server a:1 --describe --broker-defaults",
+            "zookeeper-server-start.sh -daemon file",
+            "cub kafka-ready -b kafka:9092 1 20",
+            "cub zk-ready zookeeper:2181 120",
+            "monedula container A=b",
+            "monedula container configure file",
+            "monedula ready --timeout-ms 300",
+            "monedula connect localhost 9092 1",
+            "kafka-dump-log --files a.log,b.log --print-data-log",
+            "monedula dump-log a b --json",
+            "monedula start --port 9192 --data-dir d",
+            "monedula start file --override=a=b",
+        ] {
+            assert!(told(line).starts_with("runs"), "{line}: {}", told(line));
         }
     }
 }

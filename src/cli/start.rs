@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::ids::BrokerId;
 use crate::base::task::{guarded, log_panics};
+use crate::base::plain::Plain;
 use crate::broker::Broker;
 use crate::broker::boot::Options;
+use crate::broker::temporary::TemporaryDirectory;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
 use crate::peer::channel::{Channel, Identity};
@@ -23,6 +26,97 @@ use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 const STACK_SIZE: usize = 512 << 10;
 /// As long as Kafka's own clients wait for topics.
 const CREATE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Run a broker until SIGTERM or Ctrl-C
+#[derive(Args, Debug, Default)]
+#[command(
+    long_about = "Run a broker until SIGTERM or Ctrl-C.
+
+Without a settings file it is one node for this machine alone: it listens on port 9092 of the loopback addresses and keeps its data \
+in ./monedula-data.",
+    after_help = "Examples:
+  monedula start
+  monedula start --port 9192 --in-memory
+  monedula start server.properties --override num.partitions=3"
+)]
+#[group(skip)]
+pub struct Start {
+    /// Kafka's server.properties
+    #[arg(value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A setting that goes over the file's; may be given several times
+    #[arg(long = "override", value_name = "NAME=VALUE")]
+    overrides: Vec<String>,
+    /// The port for clients on the loopback addresses; 0 chooses a free one
+    #[arg(long, value_name = "PORT", conflicts_with = "config")]
+    port: Option<u16>,
+    /// Where data is kept
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+    data_dir: Option<PathBuf>,
+    /// Keep data in memory, where the system has such a directory, and remove it at the end
+    #[arg(long, conflicts_with_all = ["config", "data_dir"])]
+    in_memory: bool,
+}
+
+/// Settings that say what `--port` says.
+const LISTENING: &[&str] = &["listeners", "port", "host.name"];
+/// Settings that say what `--data-dir` and `--in-memory` say.
+const DATA: &[&str] = &["log.dirs", "log.dir", "metadata.log.dir"];
+
+impl Start {
+    pub fn run(&self) -> ExitCode {
+        if let Err(fault) = self.check() {
+            eprintln!("monedula: {fault}");
+            return ExitCode::FAILURE;
+        }
+        // Goes when the broker has ended.
+        let mut memory = None;
+        let mut overrides = self.overrides.clone();
+        if self.in_memory {
+            match TemporaryDirectory::create() {
+                Ok(dir) => {
+                    overrides.push(format!("log.dirs={}", dir.path().display()));
+                    memory = Some(dir);
+                }
+                Err(error) => {
+                    eprintln!("monedula: {error}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        if let Some(dir) = &self.data_dir {
+            overrides.push(format!("log.dirs={}", dir.display()));
+        }
+        if let Some(port) = self.port {
+            overrides.push(format!("listeners=PLAINTEXT://localhost:{port}"));
+        }
+        let given = self.config.as_deref().map_or(Given::Nothing, Given::File);
+        let ended = run(given, &overrides, self.config.is_none(), Vec::new());
+        drop(memory);
+        ended
+    }
+
+    /// What is said by an option is not said by a setting too.
+    fn check(&self) -> Result<(), String> {
+        let data = match self.in_memory {
+            true => "--in-memory",
+            false => "--data-dir",
+        };
+        let options = [
+            ("--port", self.port.is_some(), LISTENING),
+            (data, self.in_memory || self.data_dir.is_some(), DATA),
+        ];
+        for (option, given, settings) in options {
+            for text in &self.overrides {
+                let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
+                if given && settings.contains(&key.trim()) {
+                    return Err(format!("{option} cannot be used with --override {text}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Where settings come from.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +323,7 @@ fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>>
             Some((key, value)) => {
                 given.push(Property::given(key.trim(), value.trim()));
             }
-            None => faults.push(format!("--override {text}: expected key=value")),
+            None => faults.push(format!("--override {text}: expected NAME=VALUE")),
         }
     }
     let file;
@@ -243,7 +337,7 @@ fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>>
                 (path.display().to_string(), file.as_str())
             }
             Err(error) => {
-                faults.push(format!("cannot read {}: {error}", path.display()));
+                faults.push(format!("cannot read {}: {}", path.display(), Plain(&error)));
                 return Err(faults);
             }
         },

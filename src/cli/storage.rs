@@ -2,34 +2,92 @@
 
 use std::process::ExitCode;
 
-use super::options::Takes::{Nothing, Value};
-use super::options::{Options, Takes, parse};
+use clap::{Args, Subcommand};
+
+use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
 use crate::metadata::bootstrap::{self, Gaps};
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("cluster-id", Value),
-    ("t", Value),
-    ("config", Value),
-    ("c", Value),
-    ("ignore-formatted", Nothing),
-    ("g", Nothing),
-    ("standalone", Nothing),
-    ("s", Nothing),
-    ("no-initial-controllers", Nothing),
-    ("initial-controllers", Value),
-    ("release-version", Value),
-    ("r", Value),
-    ("feature", Value),
-    ("f", Value),
-    ("add-scram", Value),
-    ("S", Value),
-];
+/// Give data directories their identity, and show it
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  monedula storage format --cluster-id $(monedula storage random-uuid) --config server.properties")]
+#[group(skip)]
+pub struct Storage {
+    #[command(subcommand)]
+    action: Action,
+}
 
-/// `random-uuid`, `format` or `info`.
-pub fn run(arguments: &[String]) -> ExitCode {
-    match answer(arguments) {
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write the identity into data directories
+    Format(Format),
+    /// Print what data directories say about themselves
+    Info(Config),
+    /// Print a new id for a cluster
+    RandomUuid,
+}
+
+#[derive(Args, Debug)]
+#[group(skip)]
+struct Config {
+    /// Kafka's server.properties
+    #[arg(long, short, value_name = "FILE")]
+    config: String,
+}
+
+/// Write the identity into data directories
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  monedula format --cluster-id 5L6g3nShT-eMCtK--X86sw --config server.properties")]
+#[group(skip)]
+pub struct Format {
+    #[command(flatten)]
+    config: Config,
+    /// The id of the cluster
+    #[arg(long, short = 't', value_name = "ID")]
+    cluster_id: String,
+    /// Succeed if the directories have this identity already, as they do anyway
+    #[arg(long, short = 'g')]
+    ignore_formatted: bool,
+    /// Start a quorum of this controller alone, as it is anyway
+    #[arg(long, short)]
+    standalone: bool,
+    #[arg(long, hide = true)]
+    no_initial_controllers: bool,
+    #[arg(long, short = 'I', hide = true)]
+    initial_controllers: Option<String>,
+    #[arg(long, short, hide = true)]
+    release_version: Option<String>,
+    #[arg(long, short, hide = true)]
+    feature: Vec<String>,
+    #[arg(long, short = 'S', hide = true)]
+    add_scram: Vec<String>,
+}
+
+impl Storage {
+    pub fn run(&self) -> ExitCode {
+        match &self.action {
+            Action::Format(wanted) => wanted.run(),
+            Action::Info(config) => print(info(config)),
+            Action::RandomUuid => print(
+                bootstrap::random_uuid()
+                    .map(|id| id.to_string())
+                    .map_err(|error| error.to_string()),
+            ),
+        }
+    }
+}
+
+impl Format {
+    pub fn run(&self) -> ExitCode {
+        print(format(self))
+    }
+}
+
+fn print(answer: Result<String, String>) -> ExitCode {
+    match answer {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -41,35 +99,15 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn answer(arguments: &[String]) -> Result<String, String> {
-    let options = parse(arguments.iter().cloned(), OPTIONS)?;
-    match options.words.first().map(String::as_str) {
-        Some("random-uuid") => match bootstrap::random_uuid() {
-            Ok(id) => Ok(id.to_string()),
-            Err(error) => Err(error.to_string()),
-        },
-        Some("format") => format(&options),
-        Some("info") => info(&options),
-        _ => Err(
-            "usage: kafka-storage (info | format | random-uuid) [-c FILE] [-t CLUSTER_ID]"
-                .to_owned(),
-        ),
+fn format(options: &Format) -> Result<String, String> {
+    if !options.add_scram.is_empty() {
+        return Err("--add-scram: SCRAM credentials are not supported yet".to_owned());
     }
-}
-
-fn format(options: &Options) -> Result<String, String> {
-    for name in ["add-scram", "S"] {
-        if options.has(name) {
-            return Err("--add-scram: SCRAM credentials are not supported yet".to_owned());
-        }
-    }
-    let wanted = either(options, "cluster-id", "t")
-        .ok_or("kafka-storage format: argument --cluster-id/-t is required")?;
-    let config = read(options)?;
+    let config = read(&options.config)?;
     let formatted = bootstrap::format(
         &config.directories(),
         config.node_id,
-        Some(wanted),
+        Some(&options.cluster_id),
         Gaps::Fill,
     )
     .map_err(|error| format!("cannot {error}"))?;
@@ -96,7 +134,7 @@ fn format(options: &Options) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
-fn info(options: &Options) -> Result<String, String> {
+fn info(options: &Config) -> Result<String, String> {
     let config = read(options)?;
     let mut lines = vec!["Found log directories:".to_owned()];
     let dirs = config.directories();
@@ -110,14 +148,9 @@ fn info(options: &Options) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
-fn either<'a>(options: &'a Options, long: &str, short: &str) -> Option<&'a str> {
-    options.value(long).or_else(|| options.value(short))
-}
-
-fn read(options: &Options) -> Result<BrokerConfig, String> {
-    let path = either(options, "config", "c").ok_or("argument --config/-c is required")?;
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+fn read(Config { config: path }: &Config) -> Result<BrokerConfig, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {path}: {}", Plain(&error)))?;
     let checked = check(path, &properties(&text)).map_err(|faults| faults.join("\n"))?;
     Ok(checked.config)
 }

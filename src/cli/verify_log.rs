@@ -1,65 +1,64 @@
 //! `verify-log`: checks a data directory offline and says in one line per fault what the next start would do about it.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
 use serde_json::json;
 
-use super::options::Takes::Nothing;
-use super::options::{Takes, parse};
 use crate::log::verify::{Fault, Report, verify};
 
-const OPTIONS: &[(&str, Takes)] = &[("json", Nothing), ("help", Nothing)];
+/// Check a data directory offline
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Check a data directory, or the directory of one partition, offline: checksums, offsets, indexes, leader epochs, \
+snapshots of producers, checkpoints, and what interrupted work left. Prints a line for each fault with what the next start would \
+do about it, and a last line of what was read. What is in order but may surprise, as the directory of a deleted topic that is \
+not removed yet, is a line that begins with 'note: ' and no fault. Nothing is written.
 
-const USAGE: &str = "\
-usage: monedula verify-log DIRECTORY [--json]
-
-Checks a data directory, or the directory of one partition: checksums, offsets, indexes, leader epochs, snapshots of
-producers, checkpoints, and what interrupted work left. Prints a line for each fault with what the next start would do
-about it, and a last line of what was read. What is in order but may surprise, as the directory of a deleted topic that
-is not removed yet, is a line that begins with 'note: ' and no fault. Nothing is written.
-
-Exit status: 0 without faults, 1 with faults, 2 if nothing could be checked.";
-
-const UNCHECKED: u8 = 2;
-
-/// Runs the tool.
-pub fn run(arguments: &[String]) -> ExitCode {
-    let options = match parse(arguments.iter().cloned(), OPTIONS) {
-        Ok(options) => options,
-        Err(error) => return refuse(&error),
-    };
-    if options.has("help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let [dir] = options.words.as_slice() else {
-        return refuse("one directory is to be named");
-    };
-    let report = match verify(Path::new(dir)) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(UNCHECKED);
-        }
-    };
-    if !report.is_of_something() {
-        eprintln!("{dir}: nothing was checked: there is neither a log nor a meta.properties");
-        return ExitCode::from(UNCHECKED);
-    }
-    // Whoever closed the pipe has seen enough.
-    let _ = print(&mut io::stdout().lock(), &report, options.has("json"));
-    if report.faults.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+Exit status: 0 without faults, 1 with faults, 2 if nothing could be checked.",
+    after_help = "Examples:
+  monedula verify-log ./monedula-data
+  monedula verify-log --json ./monedula-data/orders-0"
+)]
+#[group(skip)]
+pub struct VerifyLog {
+    /// The directory
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// Print JSON objects, one on each line
+    #[arg(long)]
+    json: bool,
 }
 
-fn refuse(what: &str) -> ExitCode {
-    eprintln!("{what}\n{USAGE}");
-    ExitCode::from(UNCHECKED)
+/// Nothing could be checked, so nobody knows whether there are faults.
+pub const UNCHECKED: u8 = 2;
+
+impl VerifyLog {
+    pub fn run(&self) -> ExitCode {
+        let report = match verify(&self.directory) {
+            Ok(report) => report,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(UNCHECKED);
+            }
+        };
+        if !report.is_of_something() {
+            eprintln!(
+                "{}: nothing was checked: there is neither a log nor a meta.properties",
+                self.directory.display()
+            );
+            return ExitCode::from(UNCHECKED);
+        }
+        // Whoever closed the pipe has seen enough.
+        let _ = print(&mut io::stdout().lock(), &report, self.json);
+        if report.faults.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn print(out: &mut dyn Write, report: &Report, json: bool) -> io::Result<()> {

@@ -1,12 +1,20 @@
-//! What the tools share: options of every tool, a runtime, the brokers to ask, errors as Kafka words them.
+//! What the tools share: the options that say which brokers to ask, a runtime, and errors for whoever typed the command.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::options::Options;
+use clap::Args;
+use tokio::time::Instant;
+
+use super::groups::Partition;
+use super::security;
+use crate::base::plain::Plain;
 use crate::peer::channel::{CallError, Channel, Identity};
+use crate::transport::client::Transport;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Request;
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
@@ -17,6 +25,13 @@ use crate::wire::message::metadata::{MetadataRequest, MetadataRequestTopic, Meta
 
 /// As long as Kafka's admin client waits.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
+/// As long as a broker that accepts a connection may take to say what it serves.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// Kinds of coordinators, as FindCoordinator knows them.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const CLIENT_ID: &str = "monedula-tool";
 
 /// Why a tool ends with an exit code other than 0: the text for whoever typed it.
 #[derive(Debug)]
@@ -34,9 +49,21 @@ impl From<&str> for Failure {
     }
 }
 
+/// An error of a connection to a broker that the cluster's metadata named.
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
-        Self(error.to_string())
+        Self(match error {
+            CallError::Connect { address, source } => {
+                let what = match is_unknown_host(&source) {
+                    true => "unknown host".to_owned(),
+                    false => Plain(&source).to_string(),
+                };
+                format!(
+                    "cannot connect to {address}: {what}. The cluster names this address; the broker's advertised.listeners say which"
+                )
+            }
+            other => other.to_string(),
+        })
     }
 }
 
@@ -60,45 +87,118 @@ pub(super) fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     }
 }
 
-/// A cluster, found through the addresses of `--bootstrap-server`.
+/// The options of every tool that asks a broker.
+#[derive(Args, Clone, Debug)]
+#[group(skip)]
+pub struct Connection {
+    /// The brokers to ask first, with commas between them
+    #[arg(long, value_name = "HOST:PORT", global = true, alias = "bootstrap-controller", help_heading = CONNECTION)]
+    pub(super) bootstrap_server: Option<String>,
+    /// A file of client settings, for a listener that speaks TLS: security.protocol=SSL, ssl.truststore.location, ...
+    #[arg(
+        long, value_name = "FILE", global = true, help_heading = CONNECTION,
+        aliases = ["consumer.config", "producer.config", "admin.config"],
+    )]
+    pub(super) command_config: Option<PathBuf>,
+    /// How long to try again while nobody listens
+    #[arg(long, value_name = "SECONDS", global = true, default_value_t = 0, help_heading = CONNECTION)]
+    connect_timeout: u64,
+}
+
+const CONNECTION: &str = "Connection";
+
+impl Connection {
+    pub(super) fn transport(&self) -> Result<Transport, Failure> {
+        match &self.command_config {
+            Some(path) => security::transport(path),
+            None => Ok(Transport::Plain),
+        }
+    }
+
+    /// The first broker that answers.
+    pub(super) async fn connect(&self) -> Result<Cluster, Failure> {
+        let servers = self.bootstrap_server.as_deref().ok_or(
+            "--bootstrap-server is missing, for example --bootstrap-server localhost:9092",
+        )?;
+        let transport = self.transport()?;
+        Cluster::at(
+            servers,
+            &transport,
+            Duration::from_secs(self.connect_timeout),
+        )
+        .await
+    }
+}
+
+/// A cluster, found through one of its brokers.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) any: Channel,
+    transport: Transport,
 }
 
 impl Cluster {
-    /// The first address that answers. Settings of `--command-config` other than plain text are refused.
-    pub(super) async fn connect(options: &Options) -> Result<Self, Failure> {
-        check_command_config(options)?;
-        let servers = options
-            .value("bootstrap-server")
-            .or_else(|| options.value("broker-list"))
-            .ok_or("Missing required argument \"[bootstrap-server]\"")?;
-        Self::at(servers).await
-    }
-
-    /// The same for addresses with commas between them.
-    pub(super) async fn at(servers: &str) -> Result<Self, Failure> {
-        let deadline = tokio::time::Instant::now() + WITHIN;
+    /// The first of the addresses, with commas between them, that answers. While nobody listens there it is tried again for
+    /// `patience`, as Kafka's tools do: a broker that is just starting will be there soon.
+    pub(super) async fn at(
+        servers: &str,
+        transport: &Transport,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let addresses: Vec<&str> = servers
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .collect();
+        for address in &addresses {
+            let port = address
+                .rsplit_once(':')
+                .map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                return Err(format!("'{address}' is not HOST:PORT, as localhost:9092 is").into());
+            }
+        }
+        let deadline = Instant::now() + patience;
+        let mut said = false;
         loop {
-            let mut last = None;
-            for address in servers
-                .split(',')
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-            {
-                let channel = Channel::new(address, Identity::new("monedula-tool"));
-                match channel.versions(Duration::from_secs(10)).await {
-                    Ok(_) => return Ok(Self { any: channel }),
-                    Err(error) => last = Some(error),
+            let mut faults = Vec::new();
+            let mut again = false;
+            for address in &addresses {
+                let channel =
+                    Channel::through(*address, Identity::new(CLIENT_ID), transport.clone());
+                match channel.versions(ANSWER_WITHIN).await {
+                    Ok(_) => {
+                        return Ok(Self {
+                            any: channel,
+                            transport: transport.clone(),
+                        });
+                    }
+                    Err(error) => {
+                        again |= is_passing(&error);
+                        faults.push(explained(address, transport, &error));
+                    }
                 }
             }
-            // As Kafka's tools do: a broker that is just starting will be there soon.
-            if tokio::time::Instant::now() > deadline {
-                return Err(last.map_or_else(|| "no address".into(), Failure::from));
+            let fault = faults.join("\n");
+            if !again || Instant::now() >= deadline {
+                return Err(fault.into());
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            if !said {
+                eprintln!("{fault}\ntrying again for {} s", patience.as_secs());
+                said = true;
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
         }
+    }
+
+    /// One broker of the cluster.
+    pub(super) fn channel(&self, host: &str, port: i32) -> Channel {
+        let address = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        Channel::through(address, Identity::new(CLIENT_ID), self.transport.clone())
     }
 
     pub(super) async fn call<R: Request>(&self, request: &R) -> Result<R::Response, Failure> {
@@ -127,24 +227,57 @@ impl Cluster {
     }
 }
 
-fn check_command_config(options: &Options) -> Result<(), Failure> {
-    for name in ["command-config", "consumer.config", "producer.config"] {
-        let Some(path) = options.value(name) else {
-            continue;
-        };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {path}: {error}"))?;
-        for property in crate::config::parse::properties(&text) {
-            if property.key == "security.protocol" && property.value != "PLAINTEXT" {
-                return Err(format!(
-                    "{path}: security.protocol={} is not supported yet",
-                    property.value
-                )
-                .into());
-            }
-        }
+/// Whether a broker that is just starting fails so.
+fn is_passing(error: &CallError) -> bool {
+    match error {
+        CallError::Connect { source, .. } => !is_unknown_host(source),
+        CallError::Timeout(_) | CallError::Closed(_) => true,
+        _ => false,
     }
-    Ok(())
+}
+
+/// Resolving a name fails with an error of the C library, which has no kind of its own.
+fn is_unknown_host(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_none()
+        && error
+            .to_string()
+            .starts_with("failed to lookup address information")
+}
+
+/// What went wrong, and what the likely cause is.
+pub(super) fn explained(address: &str, transport: &Transport, error: &CallError) -> String {
+    const SPEAK_TLS: &str = "use --command-config with a file that has security.protocol=SSL";
+    let plain = matches!(transport, Transport::Plain);
+    match error {
+        CallError::Connect { source, .. } if is_unknown_host(source) => {
+            format!("cannot connect to {address}: unknown host")
+        }
+        CallError::Connect { source, .. } => {
+            let hint = match source.kind() {
+                ErrorKind::ConnectionRefused => "; is the broker running?",
+                _ => "",
+            };
+            format!("cannot connect to {address}: {}{hint}", Plain(source))
+        }
+        CallError::Tls { .. } if plain => {
+            format!("{address} speaks TLS: {SPEAK_TLS}")
+        }
+        CallError::Tls { what, .. } => format!("cannot connect to {address} by TLS: {what}"),
+        CallError::Closed(_) if plain => {
+            format!("{address} closed the connection. If the listener speaks TLS, {SPEAK_TLS}")
+        }
+        CallError::Closed(_) => format!(
+            "{address} closed the connection. If the listener does not speak TLS, leave security.protocol=SSL out"
+        ),
+        CallError::Timeout(_) => format!(
+            "{address} did not answer within {} s; is it a listener for Kafka clients?",
+            ANSWER_WITHIN.as_secs()
+        ),
+        CallError::NotKafka(_) => {
+            format!("{address} is not a listener for Kafka clients: its answer is not Kafka's")
+        }
+        other => format!("{address}: {other}"),
+    }
 }
 
 /// The text of an error: the broker's own, else the name of its code.
@@ -162,23 +295,36 @@ pub(super) fn name(code: i16) -> String {
 impl Cluster {
     /// The broker that answers for a group.
     pub(super) async fn coordinator(&self, group: &str) -> Result<Channel, Failure> {
+        Ok(self.coordinator_of(group, GROUP).await?.1)
+    }
+
+    /// The broker that answers for a transactional id, with its own.
+    pub(super) async fn transaction_coordinator(
+        &self,
+        id: &str,
+    ) -> Result<(i32, Channel), Failure> {
+        self.coordinator_of(id, TRANSACTION).await
+    }
+
+    async fn coordinator_of(&self, key: &str, key_type: i8) -> Result<(i32, Channel), Failure> {
         let request = FindCoordinatorRequest {
-            coordinator_keys: vec![group.into()],
+            key_type,
+            coordinator_keys: vec![key.into()],
             ..Default::default()
         };
-        let deadline = tokio::time::Instant::now() + WITHIN;
+        let deadline = Instant::now() + WITHIN;
         loop {
             let answer = self.call(&request).await?;
             let Some(found) = answer.coordinators.first() else {
                 return Err("the broker named no coordinator".into());
             };
             if found.error_code == 0 {
-                return Ok(channel(&found.host, found.port));
+                return Ok((found.node_id, self.channel(&found.host, found.port)));
             }
-            // The topic of the groups may be on its way.
+            // The topic of the coordinators may be on its way.
             let retriable =
                 ErrorCode::from_code(found.error_code).is_some_and(ErrorCode::is_retriable);
-            if !retriable || tokio::time::Instant::now() > deadline {
+            if !retriable || Instant::now() > deadline {
                 return Err(text(found.error_code, found.error_message.as_deref()).into());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -188,31 +334,41 @@ impl Cluster {
     /// One channel for each partition's leader.
     pub(super) async fn leaders(
         &self,
-        partitions: &[(String, i32)],
-    ) -> Result<Vec<(Channel, Vec<(String, i32)>)>, Failure> {
+        partitions: &[Partition],
+    ) -> Result<Vec<(Channel, Vec<Partition>)>, Failure> {
+        let (leaders, without) = self.leaders_where_known(partitions).await?;
+        match without.into_iter().next() {
+            None => Ok(leaders),
+            Some((topic, index)) => Err(format!("{topic}-{index} has no leader").into()),
+        }
+    }
+
+    /// The same, and the partitions that have none or do not exist.
+    pub(super) async fn leaders_where_known(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<(Vec<(Channel, Vec<Partition>)>, Vec<Partition>), Failure> {
         let mut names: Vec<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
         names.sort();
         names.dedup();
         let metadata = self.metadata(Some(&names)).await?;
-        let mut by_leader: BTreeMap<i32, Vec<(String, i32)>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
+        let mut without = Vec::new();
         for (topic, index) in partitions {
-            let leader = metadata
-                .topics
-                .iter()
-                .find(|found| found.name.as_deref() == Some(topic))
-                .and_then(|found| {
-                    found
-                        .partitions
-                        .iter()
-                        .find(|partition| partition.partition_index == *index)
-                })
+            let topics = metadata.topics.iter();
+            let leader = topics
+                .filter(|found| found.name.as_deref() == Some(topic))
+                .flat_map(|found| &found.partitions)
+                .find(|partition| partition.partition_index == *index)
                 .map(|partition| partition.leader_id)
-                .filter(|leader| *leader >= 0)
-                .ok_or_else(|| format!("{topic}-{index} has no leader"))?;
-            by_leader
-                .entry(leader)
-                .or_default()
-                .push((topic.clone(), *index));
+                .filter(|leader| *leader >= 0);
+            match leader {
+                Some(leader) => by_leader
+                    .entry(leader)
+                    .or_default()
+                    .push((topic.clone(), *index)),
+                None => without.push((topic.clone(), *index)),
+            }
         }
         let mut found = Vec::new();
         for (leader, partitions) in by_leader {
@@ -221,19 +377,33 @@ impl Cluster {
                 .iter()
                 .find(|broker| broker.node_id == leader)
             else {
-                return Err(format!("broker {leader} is not there").into());
+                return Err(format!("broker {leader} is not in the cluster").into());
             };
-            found.push((channel(&broker.host, broker.port), partitions));
+            found.push((self.channel(&broker.host, broker.port), partitions));
         }
-        Ok(found)
+        Ok((found, without))
+    }
+
+    /// The brokers with these ids, or all of them.
+    pub(super) async fn brokers(
+        &self,
+        wanted: Option<&[i32]>,
+    ) -> Result<Vec<(i32, Channel)>, Failure> {
+        let mut brokers = self.metadata(Some(&[])).await?.brokers;
+        brokers.sort_by_key(|broker| broker.node_id);
+        let found = brokers
+            .iter()
+            .filter(|broker| wanted.is_none_or(|ids| ids.contains(&broker.node_id)))
+            .map(|broker| (broker.node_id, self.channel(&broker.host, broker.port)));
+        Ok(found.collect())
     }
 
     /// The offset of a time in each partition: -1 for the end, -2 for the start; -1 where there is none.
     pub(super) async fn offsets(
         &self,
-        partitions: &[(String, i32)],
+        partitions: &[Partition],
         time: i64,
-    ) -> Result<BTreeMap<(String, i32), i64>, Failure> {
+    ) -> Result<BTreeMap<Partition, i64>, Failure> {
         let mut offsets = BTreeMap::new();
         for (leader, partitions) in self.leaders(partitions).await? {
             let request = ListOffsetsRequest {
@@ -266,13 +436,4 @@ impl Cluster {
         }
         Ok(offsets)
     }
-}
-
-pub(super) fn channel(host: &str, port: i32) -> Channel {
-    let address = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    Channel::new(address, Identity::new("monedula-tool"))
 }

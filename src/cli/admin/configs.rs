@@ -2,41 +2,89 @@
 
 use std::process::ExitCode;
 
-use super::client::{Cluster, Failure, WITHIN, run as run_work, text};
-use crate::cli::options::Takes::{Nothing, Value};
-use crate::cli::options::{Options, Takes, parse};
+use clap::Args;
+
+use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work, text};
 use crate::wire::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
 };
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
+use crate::wire::message::list_groups::ListGroupsRequest;
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("bootstrap-server", Value),
-    ("command-config", Value),
-    ("alter", Nothing),
-    ("describe", Nothing),
-    ("all", Nothing),
-    ("entity-type", Value),
-    ("entity-name", Value),
-    ("entity-default", Nothing),
-    ("add-config", Value),
-    ("add-config-file", Value),
-    ("delete-config", Value),
-    ("topic", Value),
-    ("broker", Value),
-    ("broker-defaults", Nothing),
-    ("group", Value),
-    ("force", Nothing),
-];
+/// Describe and change settings of topics, brokers and groups
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  monedula configs --bootstrap-server localhost:9092 --describe --topic orders
+  monedula configs --bootstrap-server localhost:9092 --alter --topic orders --add-config retention.ms=60000")]
+#[group(skip)]
+pub struct Configs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print settings
+    #[arg(long, help_heading = ACTION)]
+    describe: bool,
+    /// Change settings
+    #[arg(long, help_heading = ACTION)]
+    alter: bool,
+    /// Describe every setting, not only those that somebody has set
+    #[arg(long)]
+    all: bool,
+    /// topics, brokers, groups or client-metrics
+    #[arg(long, value_name = "KIND")]
+    entity_type: Option<String>,
+    /// The topic, broker or group; of all of the kind without it
+    #[arg(long, value_name = "NAME")]
+    entity_name: Option<String>,
+    /// What holds for every entity without a setting of its own
+    #[arg(long)]
+    entity_default: bool,
+    /// Settings to change; a value with commas stands in brackets
+    #[arg(long, value_name = "NAME=VALUE,...")]
+    add_config: Vec<String>,
+    /// A file of settings to change
+    #[arg(long, value_name = "FILE")]
+    add_config_file: Option<String>,
+    /// Settings to set back to their defaults
+    #[arg(long, value_name = "NAME,...")]
+    delete_config: Vec<String>,
+    /// Short for --entity-type topics --entity-name NAME
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Short for --entity-type brokers --entity-name ID
+    #[arg(long, value_name = "ID")]
+    broker: Option<String>,
+    /// Short for --entity-type brokers --entity-default
+    #[arg(long)]
+    broker_defaults: bool,
+    /// Short for --entity-type groups --entity-name NAME
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Short for --entity-type client-metrics --entity-name NAME
+    #[arg(long, value_name = "NAME")]
+    client_metrics: Option<String>,
+    /// Taken for the sake of Kafka's tool; nothing is ever asked
+    #[arg(long, hide = true)]
+    force: bool,
+    /// The arguments as they were typed, for messages
+    #[arg(skip)]
+    pub typed: String,
+}
+
+const ACTION: &str = "Actions";
 
 /// Kinds of resources: as the tool calls several and one of them, and their number on the wire.
 const KINDS: &[(&str, &str, i8)] = &[
-    ("topics", "topic", 2),
-    ("brokers", "broker", 4),
-    ("groups", "group", 32),
+    ("topics", "topic", TOPIC),
+    ("brokers", "broker", BROKER),
+    ("groups", "group", GROUP),
+    ("client-metrics", "client-metric", CLIENT_METRICS),
 ];
+pub(super) const TOPIC: i8 = 2;
+pub(super) const BROKER: i8 = 4;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 
@@ -60,38 +108,55 @@ struct Entity {
     name: Option<String>,
 }
 
-pub(super) fn run(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let options = parse(arguments.iter().cloned(), OPTIONS)?;
-        if options.has("alter") == options.has("describe") {
-            return Err("Command must include exactly one action: --describe, --alter".into());
-        }
-        let entity = entity(&options)?;
-        let cluster = Cluster::connect(&options).await?;
-        if options.has("alter") {
-            alter(&cluster, &options, &entity).await
-        } else {
-            describe(&cluster, &options, &entity).await
-        }
-    })
+impl Configs {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            if self.alter == self.describe {
+                return Err("Command must include exactly one action: --describe, --alter".into());
+            }
+            let entity = entity(self)?;
+            let cluster = self.connection.connect().await?;
+            let done = if self.alter {
+                alter(&cluster, self, &entity).await
+            } else {
+                describe(&cluster, self, &entity).await
+            };
+            done.map_err(|Failure(text)| {
+                let typed = &self.typed;
+                Failure(format!(
+                    "Error while executing config command with args '{typed}'\n{text}"
+                ))
+            })
+        })
+    }
+
+    /// The name that the short option of a kind gives.
+    fn short(&self, kind: i8) -> Option<&str> {
+        let given = match kind {
+            TOPIC => &self.topic,
+            BROKER => &self.broker,
+            CLIENT_METRICS => &self.client_metrics,
+            _ => &self.group,
+        };
+        given.as_deref()
+    }
 }
 
-fn entity(options: &Options) -> Result<Entity, Failure> {
+fn entity(options: &Configs) -> Result<Entity, Failure> {
     for (plural, singular, kind) in KINDS {
-        let short = options.value(singular);
-        let defaults = *singular == "broker" && options.has("broker-defaults");
+        let short = options.short(*kind);
+        let defaults = *kind == BROKER && options.broker_defaults;
         let named = options
-            .value("entity-type")
+            .entity_type
+            .as_deref()
             .is_some_and(|given| given == *plural);
         if short.is_none() && !defaults && !named {
             continue;
         }
-        let name = if defaults || options.has("entity-default") {
+        let name = if defaults || options.entity_default {
             Some(String::new())
         } else {
-            short
-                .or_else(|| options.value("entity-name"))
-                .map(str::to_owned)
+            short.or(options.entity_name.as_deref()).map(str::to_owned)
         };
         return Ok(Entity {
             singular,
@@ -99,21 +164,25 @@ fn entity(options: &Options) -> Result<Entity, Failure> {
             name,
         });
     }
-    Err(match options.value("entity-type") {
+    Err(match options.entity_type.as_deref() {
         Some(other) => {
-            format!("--entity-type {other} is not supported yet: topics, brokers and groups are")
-                .into()
+            let known: Vec<&str> = KINDS.iter().map(|(plural, ..)| *plural).collect();
+            format!(
+                "--entity-type {other} is not supported; {} are",
+                known.join(", ")
+            )
+            .into()
         }
         None => "At least one entity type must be specified".into(),
     })
 }
 
-async fn alter(cluster: &Cluster, options: &Options, entity: &Entity) -> Result<(), Failure> {
+async fn alter(cluster: &Cluster, options: &Configs, entity: &Entity) -> Result<(), Failure> {
     let Some(name) = &entity.name else {
         return Err("an entity-name or entity-default must be specified with --alter".into());
     };
     let mut pairs = Vec::new();
-    for text in options.values("add-config") {
+    for text in &options.add_config {
         for part in split(text) {
             let (name, value) = part
                 .split_once('=')
@@ -125,14 +194,14 @@ async fn alter(cluster: &Cluster, options: &Options, entity: &Entity) -> Result<
             pairs.push((name.trim().to_owned(), Some(value.to_owned())));
         }
     }
-    if let Some(path) = options.value("add-config-file") {
+    if let Some(path) = &options.add_config_file {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read {path}: {error}"))?;
         for property in crate::config::parse::properties(&text) {
             pairs.push((property.key, Some(property.value)));
         }
     }
-    for text in options.values("delete-config") {
+    for text in &options.delete_config {
         for name in text.split(',') {
             pairs.push((name.trim().to_owned(), None));
         }
@@ -157,12 +226,7 @@ async fn alter(cluster: &Cluster, options: &Options, entity: &Entity) -> Result<
     };
     for answer in cluster.call(&request).await?.responses {
         if answer.error_code != 0 {
-            return Err(format!(
-                "Error while executing config command with args '{}'\n{}",
-                "--alter",
-                text(answer.error_code, answer.error_message.as_deref())
-            )
-            .into());
+            return Err(text(answer.error_code, answer.error_message.as_deref()).into());
         }
     }
     if name.is_empty() {
@@ -174,6 +238,38 @@ async fn alter(cluster: &Cluster, options: &Options, entity: &Entity) -> Result<
         println!("Completed updating config for {} {name}.", entity.singular);
     }
     Ok(())
+}
+
+/// Sets settings of some entities back.
+pub(super) async fn clear(
+    cluster: &Cluster,
+    kind: i8,
+    entities: &[String],
+    settings: &[&str],
+) -> Result<(), Failure> {
+    let request = IncrementalAlterConfigsRequest {
+        resources: entities
+            .iter()
+            .map(|name| AlterConfigsResource {
+                resource_type: kind,
+                resource_name: name.as_str().into(),
+                configs: settings
+                    .iter()
+                    .map(|setting| AlterableConfig {
+                        name: (*setting).into(),
+                        config_operation: DELETE,
+                        value: None,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let answers = cluster.call(&request).await?.responses;
+    match answers.iter().find(|answer| answer.error_code != 0) {
+        None => Ok(()),
+        Some(refused) => Err(text(refused.error_code, refused.error_message.as_deref()).into()),
+    }
 }
 
 /// Splits at commas outside of brackets.
@@ -196,27 +292,26 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-async fn describe(cluster: &Cluster, options: &Options, entity: &Entity) -> Result<(), Failure> {
+async fn describe(cluster: &Cluster, options: &Configs, entity: &Entity) -> Result<(), Failure> {
+    let present = present(cluster, entity.kind).await?;
     let names: Vec<String> = match &entity.name {
-        Some(name) => vec![name.clone()],
-        None => {
-            let metadata = cluster.metadata(None).await?;
-            match entity.singular {
-                "topic" => metadata
-                    .topics
-                    .iter()
-                    .filter_map(|topic| topic.name.as_ref().map(ToString::to_string))
-                    .collect(),
-                "broker" => metadata
-                    .brokers
-                    .iter()
-                    .map(|broker| broker.node_id.to_string())
-                    .chain([String::new()])
-                    .collect(),
-                _ => Vec::new(),
+        Some(name) => {
+            // Kafka's tool says so too, and ends well.
+            if !options.all && !name.is_empty() && !present.contains(name) {
+                println!(
+                    "The {} '{name}' doesn't exist and doesn't have dynamic config.",
+                    entity.singular
+                );
+                return Ok(());
             }
+            vec![name.clone()]
         }
+        None if entity.kind == BROKER => present.into_iter().chain([String::new()]).collect(),
+        None => present,
     };
+    if names.is_empty() {
+        return Ok(());
+    }
     let request = DescribeConfigsRequest {
         resources: names
             .iter()
@@ -235,7 +330,7 @@ async fn describe(cluster: &Cluster, options: &Options, entity: &Entity) -> Resu
             return Err(text(result.error_code, result.error_message.as_deref()).into());
         }
         let kind = entity.singular;
-        let all = options.has("all");
+        let all = options.all;
         let title = match (result.resource_name.is_empty(), all) {
             (true, _) => format!("Default configs for {kind}s in the cluster are:"),
             (false, true) => format!("All configs for {kind} {} are:", result.resource_name),
@@ -251,6 +346,35 @@ async fn describe(cluster: &Cluster, options: &Options, entity: &Entity) -> Resu
         }
     }
     Ok(())
+}
+
+/// What there is of a kind. There are no metrics of clients.
+async fn present(cluster: &Cluster, kind: i8) -> Result<Vec<String>, Failure> {
+    let names = match kind {
+        TOPIC => cluster
+            .metadata(None)
+            .await?
+            .topics
+            .iter()
+            .filter_map(|topic| topic.name.as_ref().map(ToString::to_string))
+            .collect(),
+        BROKER => cluster
+            .metadata(Some(&[]))
+            .await?
+            .brokers
+            .iter()
+            .map(|broker| broker.node_id.to_string())
+            .collect(),
+        GROUP => cluster
+            .call(&ListGroupsRequest::default())
+            .await?
+            .groups
+            .iter()
+            .map(|group| group.group_id.to_string())
+            .collect(),
+        _ => Vec::new(),
+    };
+    Ok(names)
 }
 
 /// The source of values that somebody set for this very resource.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::client::{Cluster, Failure, WITHIN, name};
-use super::groups::{OFFSETS_BY_NAME, Partition, committed, described, names};
+use super::groups::{ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, described, names};
 use crate::base::time::{Clock, Timestamp};
-use crate::cli::options::Options;
 use crate::peer::channel::Channel;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_commit::{
@@ -15,13 +14,13 @@ use crate::wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 
-pub(super) async fn reset(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    if !options.has("execute") && !options.has("dry-run") {
+pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
+    if !options.execute && !options.dry_run {
         eprintln!(
             "WARN: No action will be performed as the --execute option is missing. In a future major release, the default behavior of this command will be to prompt the user before executing the reset rather than doing a dry run. You should add the --dry-run option explicitly if you are scripting this command and want to keep the current default behavior without prompting."
         );
     }
-    let file = match options.value("from-file") {
+    let file = match options.from_file.as_deref() {
         Some(path) => Some(from_file(path)?),
         None => None,
     };
@@ -69,15 +68,15 @@ pub(super) async fn reset(cluster: &Cluster, options: &Options) -> Result<(), Fa
                     );
                     last
                 })
-            } else if options.has("to-earliest") {
+            } else if options.to_earliest {
                 first
-            } else if options.has("to-latest") {
+            } else if options.to_latest {
                 last
-            } else if let Some(offset) = options.number::<i64>("to-offset")? {
+            } else if let Some(offset) = options.to_offset {
                 offset
-            } else if let Some(by) = options.number::<i64>("shift-by")? {
+            } else if let Some(by) = options.shift_by {
                 now.ok_or_else(|| format!("Cannot shift offset for partition {}-{} since there is no current committed offset", partition.0, partition.1))? + by
-            } else if options.has("to-current") {
+            } else if options.to_current {
                 now.unwrap_or(last)
             } else {
                 return Err("Option reset-offsets requires one of: --to-earliest, --to-latest, --to-offset, --shift-by, --to-current, --to-datetime, --by-duration, --from-file".into());
@@ -90,10 +89,10 @@ pub(super) async fn reset(cluster: &Cluster, options: &Options) -> Result<(), Fa
             }
             wanted.insert(partition, offset.clamp(first, last));
         }
-        if options.has("execute") {
+        if options.execute {
             commit(&coordinator, &group, &wanted).await?;
         }
-        if options.has("export") {
+        if options.export {
             for ((topic, index), offset) in wanted {
                 let group = if several {
                     format!("{group},")
@@ -118,14 +117,14 @@ pub(super) async fn reset(cluster: &Cluster, options: &Options) -> Result<(), Fa
 }
 
 /// The time that `--to-datetime` or `--by-duration` names.
-fn since(options: &Options) -> Result<Option<Timestamp>, Failure> {
-    if let Some(text) = options.value("to-datetime") {
+fn since(options: &ConsumerGroups) -> Result<Option<Timestamp>, Failure> {
+    if let Some(text) = options.to_datetime.as_deref() {
         let time = date_time(text);
         return Ok(Some(time.ok_or_else(|| {
             format!("'{text}' is not of the form YYYY-MM-DDThh:mm:ss.sss")
         })?));
     }
-    if let Some(text) = options.value("by-duration") {
+    if let Some(text) = options.by_duration.as_deref() {
         let length = duration(text);
         let length = length.ok_or_else(|| format!("'{text}' is not of the form PnDTnHnMnS"))?;
         return Ok(Some(Clock.now().saturating_sub(length)));
@@ -239,7 +238,7 @@ fn from_file(path: &str) -> Result<BTreeMap<Partition, i64>, Failure> {
 }
 
 /// Forgets what a group has committed for topics that it does not read now.
-pub(super) async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+pub(super) async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
     for group in names(cluster, options).await? {
         let coordinator = cluster.coordinator(&group).await?;
         let partitions = partitions(cluster, options, &BTreeMap::new()).await?;
@@ -288,14 +287,14 @@ pub(super) async fn delete(cluster: &Cluster, options: &Options) -> Result<(), F
 /// `--topic name`, `--topic name:0,1`, or every topic that the group has offsets for.
 async fn partitions(
     cluster: &Cluster,
-    options: &Options,
+    options: &ConsumerGroups,
     current: &BTreeMap<Partition, i64>,
 ) -> Result<Vec<Partition>, Failure> {
-    if options.has("all-topics") {
+    if options.all_topics {
         return Ok(current.keys().cloned().collect());
     }
     let mut found = Vec::new();
-    for text in options.values("topic") {
+    for text in &options.topic {
         let (name, indexes) = text.split_once(':').unwrap_or((text, ""));
         if !indexes.is_empty() {
             found.extend(

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use tokio::time::Instant;
 
-use super::client::{Cluster, Failure, WITHIN, name, run as run_work, text};
+use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
 use super::group_offsets;
-use crate::cli::options::Takes::{Nothing, Value};
-use crate::cli::options::{Options, Takes, parse};
 use crate::peer::channel::Channel;
 use crate::wire::codec::Reader;
 use crate::wire::error_code::ErrorCode;
@@ -23,82 +22,146 @@ use crate::wire::message::embedded::ConsumerProtocolAssignment;
 use crate::wire::message::list_groups::ListGroupsRequest;
 use crate::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("bootstrap-server", Value),
-    ("command-config", Value),
-    ("timeout", Value),
-    ("list", Nothing),
-    ("describe", Nothing),
-    ("delete", Nothing),
-    ("reset-offsets", Nothing),
-    ("group", Value),
-    ("all-groups", Nothing),
-    ("topic", Value),
-    ("all-topics", Nothing),
-    ("offsets", Nothing),
-    ("members", Nothing),
-    ("verbose", Nothing),
-    ("state", Nothing),
-    ("execute", Nothing),
-    ("dry-run", Nothing),
-    ("to-earliest", Nothing),
-    ("to-latest", Nothing),
-    ("to-current", Nothing),
-    ("to-offset", Value),
-    ("shift-by", Value),
-    ("to-datetime", Value),
-    ("by-duration", Value),
-    ("from-file", Value),
-    ("export", Nothing),
-    ("delete-offsets", Nothing),
-];
+/// List, describe and delete consumer groups, and reset their offsets
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  monedula consumer-groups --bootstrap-server localhost:9092 --list
+  monedula consumer-groups --bootstrap-server localhost:9092 --describe --group billing
+  monedula consumer-groups --bootstrap-server localhost:9092 --reset-offsets --to-earliest --group billing --all-topics --execute")]
+#[group(skip)]
+pub struct ConsumerGroups {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print the names of groups
+    #[arg(long, help_heading = ACTION)]
+    list: bool,
+    /// Print offsets and lag, members or state of groups
+    #[arg(long, help_heading = ACTION)]
+    describe: bool,
+    /// Delete groups without members
+    #[arg(long, help_heading = ACTION)]
+    delete: bool,
+    /// Set the offsets of a group without members
+    #[arg(long, help_heading = ACTION)]
+    reset_offsets: bool,
+    /// Delete the offsets of topics that the group does not read
+    #[arg(long, help_heading = ACTION)]
+    delete_offsets: bool,
+    /// The group; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: Vec<String>,
+    /// Every group
+    #[arg(long)]
+    pub(super) all_groups: bool,
+    /// A topic, or some of its partitions; may be given several times
+    #[arg(long, value_name = "NAME[:PARTITION,...]")]
+    pub(super) topic: Vec<String>,
+    /// Every topic that the group has offsets of
+    #[arg(long)]
+    pub(super) all_topics: bool,
+    /// Describe offsets and lag (what --describe does by itself)
+    #[arg(long)]
+    offsets: bool,
+    /// Describe members
+    #[arg(long)]
+    members: bool,
+    /// Describe members with their partitions
+    #[arg(long)]
+    verbose: bool,
+    /// Describe the state; with --list, groups in these states only
+    #[arg(long, value_name = "STATE,...", num_args = 0..=1, default_missing_value = "")]
+    state: Option<String>,
+    /// Reset to the first offsets
+    #[arg(long, help_heading = TARGET)]
+    pub(super) to_earliest: bool,
+    /// Reset to the ends
+    #[arg(long, help_heading = TARGET)]
+    pub(super) to_latest: bool,
+    /// Keep the offsets
+    #[arg(long, help_heading = TARGET)]
+    pub(super) to_current: bool,
+    /// Reset to this offset
+    #[arg(long, value_name = "OFFSET", help_heading = TARGET)]
+    pub(super) to_offset: Option<i64>,
+    /// Move by so many offsets
+    #[arg(long, value_name = "OFFSETS", help_heading = TARGET)]
+    pub(super) shift_by: Option<i64>,
+    /// Reset to the first offsets from this time on
+    #[arg(long, value_name = "YYYY-MM-DDTHH:mm:SS.sss", help_heading = TARGET)]
+    pub(super) to_datetime: Option<String>,
+    /// Reset to the first offsets from so long ago on
+    #[arg(long, value_name = "PnDTnHnMnS", help_heading = TARGET)]
+    pub(super) by_duration: Option<String>,
+    /// Reset to the offsets of a file that --export printed
+    #[arg(long, value_name = "FILE", help_heading = TARGET)]
+    pub(super) from_file: Option<String>,
+    /// Reset the offsets; without it they are printed only
+    #[arg(long)]
+    pub(super) execute: bool,
+    /// Print the new offsets and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Print the new offsets as lines that --from-file reads
+    #[arg(long)]
+    pub(super) export: bool,
+    /// Taken for the sake of Kafka's tool: milliseconds to wait for the group
+    #[arg(long, value_name = "MS", hide = true)]
+    timeout: Option<u64>,
+}
 
-const ACTIONS: &[&str] = &[
-    "list",
-    "describe",
-    "delete",
-    "reset-offsets",
-    "delete-offsets",
-];
+const ACTION: &str = "Actions";
+const TARGET: &str = "Where --reset-offsets resets to";
+
 /// Names by which a partition is known.
 pub(super) type Partition = (String, i32);
 /// The newest version in which topics have names.
 pub(super) const OFFSETS_BY_NAME: i16 = 9;
 
-pub(super) fn run(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let options = parse(arguments.iter().cloned(), OPTIONS)?;
-        let mut actions = ACTIONS.iter().filter(|action| options.has(action));
-        let (Some(action), None) = (actions.next(), actions.next()) else {
-            return Err(
-                "Command must include exactly one action: --list, --describe, --delete, --reset-offsets or --delete-offsets".into(),
-            );
-        };
-        if *action != "list" && !options.has("group") && !options.has("all-groups") {
-            return Err(format!(
-                "Option {action} takes one of these options: --group, --all-groups"
-            )
-            .into());
-        }
-        let cluster = Cluster::connect(&options).await?;
-        let done = match *action {
-            "list" => list(&cluster, &options).await,
-            "describe" => describe(&cluster, &options).await,
-            "delete" => delete(&cluster, &options).await,
-            "delete-offsets" => group_offsets::delete(&cluster, &options).await,
-            _ => group_offsets::reset(&cluster, &options).await,
-        };
-        if let Err(Failure(text)) = done {
-            // Kafka's tool ends with 0 all the same; so do we.
-            println!("\nError: {text}");
-        }
-        Ok(())
-    })
+impl ConsumerGroups {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            let actions = [
+                ("list", self.list),
+                ("describe", self.describe),
+                ("delete", self.delete),
+                ("reset-offsets", self.reset_offsets),
+                ("delete-offsets", self.delete_offsets),
+            ];
+            let mut chosen = actions.iter().filter(|(_, chosen)| *chosen);
+            let (Some((action, _)), None) = (chosen.next(), chosen.next()) else {
+                return Err(
+                    "Command must include exactly one action: --list, --describe, --delete, --reset-offsets or --delete-offsets".into(),
+                );
+            };
+            if !self.list && self.group.is_empty() && !self.all_groups {
+                return Err(format!(
+                    "Option {action} takes one of these options: --group, --all-groups"
+                )
+                .into());
+            }
+            let cluster = self.connection.connect().await?;
+            let done = match () {
+                () if self.list => list(&cluster, self).await,
+                () if self.describe => describe(&cluster, self).await,
+                () if self.delete => delete(&cluster, self).await,
+                () if self.delete_offsets => group_offsets::delete(&cluster, self).await,
+                () => group_offsets::reset(&cluster, self).await,
+            };
+            if let Err(Failure(text)) = done {
+                // Kafka's tool ends with 0 all the same; so do we.
+                println!("\nError: {text}");
+            }
+            Ok(())
+        })
+    }
 }
 
-pub(super) async fn names(cluster: &Cluster, options: &Options) -> Result<Vec<String>, Failure> {
-    if !options.has("all-groups") {
-        return Ok(options.values("group").to_vec());
+pub(super) async fn names(
+    cluster: &Cluster,
+    options: &ConsumerGroups,
+) -> Result<Vec<String>, Failure> {
+    if !options.all_groups {
+        return Ok(options.group.clone());
     }
     let answer = cluster.call(&ListGroupsRequest::default()).await?;
     Ok(answer
@@ -108,26 +171,23 @@ pub(super) async fn names(cluster: &Cluster, options: &Options) -> Result<Vec<St
         .collect())
 }
 
-async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+async fn list(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
     let answer = cluster.call(&ListGroupsRequest::default()).await?;
     if answer.error_code != 0 {
         return Err(name(answer.error_code).into());
     }
-    if options.has("state") {
+    if options.state.is_some() {
         println!("{:<25} {:<20}", "GROUP", "STATE");
     }
     // `--state` alone shows the states, with some behind it these groups only.
-    let wanted: Vec<&str> = options
-        .words
-        .iter()
-        .flat_map(|word| word.split(','))
-        .collect();
+    let states = options.state.as_deref().unwrap_or_default().split(',');
+    let wanted: Vec<&str> = states.filter(|state| !state.trim().is_empty()).collect();
     for group in answer.groups {
         let is = |state: &&str| state.trim().eq_ignore_ascii_case(&group.group_state);
         if !wanted.is_empty() && !wanted.iter().any(is) {
             continue;
         }
-        if options.has("state") {
+        if options.state.is_some() {
             println!("{:<25} {:<20}", &*group.group_id, &*group.group_state);
         } else {
             println!("{}", group.group_id);
@@ -288,8 +348,8 @@ fn members(group: &str, found: &DescribedGroup, verbose: bool) {
     }
 }
 
-async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    if options.has("verbose") && !options.has("members") {
+async fn describe(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
+    if options.verbose && !options.members {
         return Err("--verbose is here for --members only".into());
     }
     for group in names(cluster, options).await? {
@@ -299,7 +359,7 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
             eprintln!("\nConsumer group '{group}' has no active members.");
         }
         let width = group.len().max(15);
-        if options.has("state") {
+        if options.state.is_some() {
             let at = coordinator.address();
             let assignor = if found.protocol_data.is_empty() {
                 "-"
@@ -322,8 +382,8 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
                 &*found.group_state,
                 found.members.len()
             );
-        } else if options.has("members") {
-            members(&group, &found, options.has("verbose"));
+        } else if options.members {
+            members(&group, &found, options.verbose);
         } else {
             offsets(cluster, &coordinator, &group, &found).await?;
         }
@@ -413,7 +473,7 @@ async fn offsets(
     Ok(())
 }
 
-async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
     let names = names(cluster, options).await?;
     let mut failed = Vec::new();
     let mut deleted = Vec::new();

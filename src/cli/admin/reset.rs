@@ -7,60 +7,86 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::client::{Cluster, Failure, WITHIN, name, run as run_work};
-use crate::cli::options::Takes::Value;
-use crate::cli::options::{Options, Takes, parse};
+use clap::Args;
+
+use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work};
+use crate::base::plain::Plain;
 use crate::wire::message::delete_groups::DeleteGroupsRequest;
 use crate::wire::message::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 use crate::wire::message::list_groups::ListGroupsRequest;
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("admin", Value),
-    ("bootstrap-server", Value),
-    ("command-config", Value),
-];
+/// Empty the topics of a running broker and delete its groups, between two tests
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Empty the topics of a running broker and delete its groups, for the time between two tests.
+
+The broker's admin listener (monedula.admin.listener) does it at once. Without one, any broker can be asked through its listener \
+for clients; topics that are only compacted and groups with members then stay.",
+    after_help = "Examples:
+  monedula reset
+  monedula reset --admin localhost:9644
+  monedula reset --bootstrap-server localhost:9092"
+)]
+#[group(skip)]
+pub struct Reset {
+    #[command(flatten)]
+    connection: Connection,
+    /// The broker's admin listener
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "bootstrap_server")]
+    admin: Option<String>,
+}
+
 /// Where the image's broker is asked.
 const ADMIN: &str = "localhost:9644";
 /// Everything up to the high watermark.
 const TO_THE_END: i64 = -1;
 
-pub(super) fn run(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let given: Options = parse(arguments.to_vec(), OPTIONS)?;
-        if given.value("bootstrap-server").is_none() {
-            match by_http(given.value("admin").unwrap_or(ADMIN)) {
-                Ok((true, text)) => {
-                    println!("{}", text.trim());
-                    return Ok(());
+/// Where the broker of this machine is asked, if it has no admin listener.
+const BROKER: &str = "localhost:9092";
+
+impl Reset {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            let cluster = if self.connection.bootstrap_server.is_some() {
+                self.connection.connect().await?
+            } else {
+                let admin = self.admin.as_deref().unwrap_or(ADMIN);
+                let nobody = match by_http(admin) {
+                    Ok((true, text)) => {
+                        println!("{}", text.trim());
+                        return Ok(());
+                    }
+                    Ok((false, text)) => return Err(text.trim().into()),
+                    Err(error) => format!(
+                        "cannot connect to the admin listener at {admin}: {}",
+                        Plain(&error)
+                    ),
+                };
+                if self.admin.is_some() {
+                    return Err(nobody.into());
                 }
-                Ok((false, text)) => return Err(text.trim().into()),
-                Err(error) if given.value("admin").is_some() => {
-                    return Err(error.to_string().into());
-                }
-                // Nobody listens there: the broker of this machine may still be one without it.
-                Err(_) => {}
+                // The broker of this machine may be one without an admin listener.
+                let transport = self.connection.transport()?;
+                let found = Cluster::at(BROKER, &transport, Duration::ZERO).await;
+                found.map_err(|Failure(neither)| {
+                    Failure(format!(
+                        "{nobody}\n{neither}\nname one with --admin or --bootstrap-server"
+                    ))
+                })?
+            };
+            let topics = empty_topics(&cluster).await?;
+            let (groups, kept) = forget_groups(&cluster).await?;
+            println!("{topics} topics emptied, {groups} groups forgotten");
+            if kept.is_empty() {
+                return Ok(());
             }
-        }
-        let mut arguments = arguments.to_vec();
-        if !arguments
-            .iter()
-            .any(|argument| argument.starts_with("--bootstrap-server"))
-        {
-            arguments.extend(["--bootstrap-server", "localhost:9092"].map(str::to_owned));
-        }
-        let options: Options = parse(arguments, OPTIONS)?;
-        let cluster = Cluster::connect(&options).await?;
-        let topics = empty_topics(&cluster).await?;
-        let (groups, kept) = forget_groups(&cluster).await?;
-        println!("{topics} topics emptied, {groups} groups forgotten");
-        if kept.is_empty() {
-            return Ok(());
-        }
-        Err(format!("not forgotten: {}", kept.join(", ")).into())
-    })
+            Err(format!("not forgotten: {}", kept.join(", ")).into())
+        })
+    }
 }
 
 /// Whether it succeeded, and what was said.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use clap::Args;
 use regex::Regex;
 
-use super::client::{Cluster, Failure, WITHIN, run as run_work, text};
-use crate::cli::options::Takes::{Nothing, Value};
-use crate::cli::options::{Options, Takes, parse};
+use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work, text};
+use crate::base::ids::Uuid;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use crate::wire::message::create_topics::{
@@ -17,31 +17,76 @@ use crate::wire::message::delete_topics::DeleteTopicsRequest;
 use crate::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use crate::wire::message::metadata::MetadataResponseTopic;
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("bootstrap-server", Value),
-    ("command-config", Value),
-    ("list", Nothing),
-    ("create", Nothing),
-    ("delete", Nothing),
-    ("alter", Nothing),
-    ("describe", Nothing),
-    ("topic", Value),
-    ("partitions", Value),
-    ("replication-factor", Value),
-    ("config", Value),
-    ("if-exists", Nothing),
-    ("if-not-exists", Nothing),
-    ("exclude-internal", Nothing),
-    ("under-replicated-partitions", Nothing),
-    ("unavailable-partitions", Nothing),
-    ("under-min-isr-partitions", Nothing),
-    ("at-min-isr-partitions", Nothing),
-    ("topics-with-overrides", Nothing),
-    // ZooKeeper's address names no broker; without another one it is an error.
-    ("zookeeper", Value),
-];
+/// Create, change, describe and delete topics
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  monedula topics --bootstrap-server localhost:9092 --create --topic orders --partitions 3
+  monedula topics --bootstrap-server localhost:9092 --describe --topic orders
+  monedula topics --bootstrap-server localhost:9092 --list")]
+#[group(skip)]
+pub struct Topics {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print the names of topics
+    #[arg(long, help_heading = ACTION)]
+    list: bool,
+    /// Print partitions, leaders, replicas and settings of topics
+    #[arg(long, help_heading = ACTION)]
+    describe: bool,
+    /// Create a topic
+    #[arg(long, help_heading = ACTION)]
+    create: bool,
+    /// Change the number of partitions
+    #[arg(long, help_heading = ACTION)]
+    alter: bool,
+    /// Delete topics
+    #[arg(long, help_heading = ACTION)]
+    delete: bool,
+    /// The topic; a regular expression, unless the topic is created
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// The id of the topic to describe
+    #[arg(long, value_name = "ID", conflicts_with = "topic")]
+    topic_id: Option<String>,
+    /// How many partitions the topic has (--create, --alter)
+    #[arg(long, value_name = "COUNT")]
+    partitions: Option<i32>,
+    /// How many replicas each partition has (--create)
+    #[arg(long, value_name = "COUNT")]
+    replication_factor: Option<i16>,
+    /// A setting of the new topic; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    config: Vec<String>,
+    /// Succeed if the topic does not exist
+    #[arg(long)]
+    if_exists: bool,
+    /// Succeed if the topic exists already
+    #[arg(long)]
+    if_not_exists: bool,
+    /// Leave internal topics out
+    #[arg(long)]
+    exclude_internal: bool,
+    /// Describe only partitions with replicas that are not in sync
+    #[arg(long)]
+    under_replicated_partitions: bool,
+    /// Describe only partitions without a leader
+    #[arg(long)]
+    unavailable_partitions: bool,
+    /// Describe only partitions with fewer replicas in sync than min.insync.replicas
+    #[arg(long)]
+    under_min_isr_partitions: bool,
+    /// Describe only partitions with exactly min.insync.replicas replicas in sync
+    #[arg(long)]
+    at_min_isr_partitions: bool,
+    /// Describe only topics with settings of their own, without their partitions
+    #[arg(long)]
+    topics_with_overrides: bool,
+    /// ZooKeeper's address names no broker; without another one it is an error.
+    #[arg(long, hide = true)]
+    zookeeper: Option<String>,
+}
 
-const ACTIONS: &[&str] = &["list", "describe", "create", "alter", "delete"];
+const ACTION: &str = "Actions";
 /// The kind of resource that a topic is, in DescribeConfigs.
 pub(super) const TOPIC_RESOURCE: i8 = 2;
 /// Where a value of DescribeConfigs comes from when nobody set it.
@@ -54,43 +99,56 @@ const INTERNAL: &[&str] = &[
     "__share_group_state",
 ];
 
-pub(super) fn run(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let options = parse(arguments.iter().cloned(), OPTIONS)?;
-        let mut actions = ACTIONS.iter().filter(|action| options.has(action));
-        let (Some(action), None) = (actions.next(), actions.next()) else {
-            return Err(
-                "Command must include exactly one action: --list, --describe, --create, --alter or --delete".into(),
-            );
-        };
-        if *action == "create" || *action == "alter" || *action == "delete" {
-            options.required("topic")?;
-        }
-        let cluster = Cluster::connect(&options).await?;
-        let done = match *action {
-            "create" => create(&cluster, &options).await,
-            "list" => list(&cluster, &options).await,
-            "describe" => describe(&cluster, &options).await,
-            "alter" => alter(&cluster, &options).await,
-            _ => delete(&cluster, &options).await,
-        };
-        if let Err(Failure(text)) = done {
-            println!("Error while executing topic command : {text}");
-            return Err(Failure(String::new()));
-        }
-        Ok(())
-    })
+impl Topics {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            let chosen = [
+                self.list,
+                self.describe,
+                self.create,
+                self.alter,
+                self.delete,
+            ];
+            if chosen.into_iter().filter(|chosen| *chosen).count() != 1 {
+                return Err(
+                    "Command must include exactly one action: --list, --describe, --create, --alter or --delete".into(),
+                );
+            }
+            if (self.create || self.alter || self.delete) && self.topic.is_none() {
+                return Err("Missing required argument \"[topic]\"".into());
+            }
+            let cluster = self.connection.connect().await?;
+            let done = match () {
+                () if self.create => create(&cluster, self).await,
+                () if self.list => list(&cluster, self).await,
+                () if self.describe => describe(&cluster, self).await,
+                () if self.alter => alter(&cluster, self).await,
+                () => delete(&cluster, self).await,
+            };
+            if let Err(Failure(text)) = done {
+                println!("Error while executing topic command : {text}");
+                return Err(Failure(String::new()));
+            }
+            Ok(())
+        })
+    }
 }
 
-async fn create(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    let name = options.required("topic")?;
+async fn create(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
+    let name = options.topic.as_deref().unwrap_or_default();
+    if options.partitions.is_some_and(|count| count < 1) {
+        return Err("The partitions must be greater than 0".into());
+    }
+    if options.replication_factor.is_some_and(|count| count < 1) {
+        return Err("The replication factor must be between 1 and 32767 inclusive".into());
+    }
     if name.contains(['.', '_']) {
         println!(
             "WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') could collide. To avoid issues it is best to use either, but not both."
         );
     }
     let configs = options
-        .values("config")
+        .config
         .iter()
         .map(|text| match text.split_once('=') {
             Some((name, value)) => Ok(CreatableTopicConfig {
@@ -103,8 +161,8 @@ async fn create(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
-            num_partitions: options.number("partitions")?.unwrap_or(-1),
-            replication_factor: options.number("replication-factor")?.unwrap_or(-1),
+            num_partitions: options.partitions.unwrap_or(-1),
+            replication_factor: options.replication_factor.unwrap_or(-1),
             configs,
             ..Default::default()
         }],
@@ -116,14 +174,14 @@ async fn create(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
         let exists = topic.error_code == ErrorCode::TopicAlreadyExists.code();
         if topic.error_code == 0 {
             println!("Created topic {}.", topic.name);
-        } else if !(exists && options.has("if-not-exists")) {
+        } else if !(exists && options.if_not_exists) {
             return Err(text(topic.error_code, topic.error_message.as_deref()).into());
         }
     }
     Ok(())
 }
 
-async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+async fn list(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
     let topics = chosen(cluster, options).await?;
     let names = topics.iter().map(|topic| topic.name.as_deref());
     let names: Vec<&str> = names.map(Option::unwrap_or_default).collect();
@@ -135,15 +193,23 @@ async fn list(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
 /// Topics that `--topic` names, sorted; all of them without it.
 async fn chosen(
     cluster: &Cluster,
-    options: &Options,
+    options: &Topics,
 ) -> Result<Vec<MetadataResponseTopic>, Failure> {
-    let wanted = options.value("topic").map(pattern).transpose()?;
+    let wanted = options.topic.as_deref().map(pattern).transpose()?;
+    let id: Option<Uuid> = match options.topic_id.as_deref() {
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| format!("{text} is not an id of a topic"))?,
+        ),
+        None => None,
+    };
     let mut topics = cluster.metadata(None).await?.topics;
     topics.retain(|topic| {
         let name = topic.name.as_deref().unwrap_or_default();
         let internal = INTERNAL.contains(&name) || topic.is_internal;
-        !(internal && options.has("exclude-internal"))
+        !(internal && options.exclude_internal)
             && wanted.as_ref().is_none_or(|wanted| wanted.is_match(name))
+            && id.is_none_or(|id| topic.topic_id == id)
     });
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(topics)
@@ -162,28 +228,27 @@ fn pattern(text: &str) -> Result<Regex, Failure> {
         .map_err(|_| format!("{text} is an invalid regex.").into())
 }
 
-fn missing(options: &Options) -> Failure {
-    let name = options.value("topic").unwrap_or_default();
+fn missing(options: &Topics) -> Failure {
+    if let Some(id) = &options.topic_id {
+        return Failure(format!("TopicId '{id}' does not exist as expected"));
+    }
+    let name = options.topic.as_deref().unwrap_or_default();
     Failure(format!("Topic '{name}' does not exist as expected"))
 }
 
-async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+async fn describe(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
     let topics = chosen(cluster, options).await?;
     if topics.is_empty() {
-        if options.has("topic") && !options.has("if-exists") {
+        if (options.topic.is_some() || options.topic_id.is_some()) && !options.if_exists {
             return Err(missing(options));
         }
         return Ok(());
     }
     let configs = overrides(cluster, &topics).await?;
-    let only_partitions = [
-        "under-replicated-partitions",
-        "unavailable-partitions",
-        "under-min-isr-partitions",
-        "at-min-isr-partitions",
-    ]
-    .iter()
-    .any(|name| options.has(name));
+    let only_partitions = options.under_replicated_partitions
+        || options.unavailable_partitions
+        || options.under_min_isr_partitions
+        || options.at_min_isr_partitions;
     for topic in topics {
         let name = topic.name.as_deref().unwrap_or_default();
         let (said, min_isr) = match configs.get(name) {
@@ -201,7 +266,7 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
                 topic.partitions.len()
             );
         }
-        if options.has("topics-with-overrides") {
+        if options.topics_with_overrides {
             continue;
         }
         let mut partitions = topic.partitions;
@@ -209,10 +274,10 @@ async fn describe(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
         for partition in partitions {
             let behind = partition.isr_nodes.len() < partition.replica_nodes.len();
             let shown = !only_partitions
-                || options.has("under-replicated-partitions") && behind
-                || options.has("unavailable-partitions") && partition.leader_id < 0
-                || options.has("under-min-isr-partitions") && partition.isr_nodes.len() < min_isr
-                || options.has("at-min-isr-partitions") && partition.isr_nodes.len() == min_isr;
+                || options.under_replicated_partitions && behind
+                || options.unavailable_partitions && partition.leader_id < 0
+                || options.under_min_isr_partitions && partition.isr_nodes.len() < min_isr
+                || options.at_min_isr_partitions && partition.isr_nodes.len() == min_isr;
             if !shown {
                 continue;
             }
@@ -278,18 +343,18 @@ async fn overrides(
     Ok(found.collect())
 }
 
-async fn alter(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
-    if options.has("config") {
+async fn alter(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
+    if !options.config.is_empty() {
         return Err(
             "--config cannot be changed here; use kafka-configs --alter --entity-type topics"
                 .into(),
         );
     }
     let topics = chosen(cluster, options).await?;
-    if topics.is_empty() && !options.has("if-exists") {
+    if topics.is_empty() && !options.if_exists {
         return Err(missing(options));
     }
-    let Some(count) = options.number("partitions")? else {
+    let Some(count) = options.partitions else {
         return Ok(());
     };
     let request = CreatePartitionsRequest {
@@ -312,10 +377,10 @@ async fn alter(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn delete(cluster: &Cluster, options: &Options) -> Result<(), Failure> {
+async fn delete(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
     let topics = chosen(cluster, options).await?;
     if topics.is_empty() {
-        return if options.has("if-exists") {
+        return if options.if_exists {
             Ok(())
         } else {
             Err(missing(options))

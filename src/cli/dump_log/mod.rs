@@ -1,6 +1,6 @@
 //! `dump-log`: what stands in a log directory's files, as text in the words of Kafka's tool or as a JSON object a line.
 
-mod decode;
+pub(in crate::cli) mod decode;
 mod line;
 mod segment;
 mod tables;
@@ -10,48 +10,90 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::options::Takes::{Nothing, Value};
-use super::options::{Options, Takes, parse};
+use clap::Args;
+
 use decode::Decoder;
 use line::Line;
 use segment::View;
 
-const OPTIONS: &[(&str, Takes)] = &[
-    ("files", Value),
-    ("print-data-log", Nothing),
-    ("deep-iteration", Nothing),
-    ("skip-record-metadata", Nothing),
-    ("max-bytes", Value),
-    ("max-message-size", Value),
-    ("offsets-decoder", Nothing),
-    ("transaction-log-decoder", Nothing),
-    ("cluster-metadata-decoder", Nothing),
-    ("index-sanity-check", Nothing),
-    ("verify-index-only", Nothing),
-    ("json", Nothing),
-    ("help", Nothing),
-    ("key-decoder-class", Value),
-    ("value-decoder-class", Value),
-    ("remote-log-metadata-decoder", Nothing),
-    ("share-group-state-decoder", Nothing),
-];
+/// Print segments, indexes, snapshots and checkpoints
+#[derive(Args, Debug, Default)]
+#[command(
+    long_about = "Print segments, indexes, snapshots and checkpoints. Files that are named without --files are printed with their \
+records, read as what their directory says they are.",
+    after_help = "Examples:
+  monedula dump-log ./monedula-data/orders-0
+  monedula dump-log --files orders-0/00000000000000000000.log --print-data-log"
+)]
+#[group(skip)]
+pub struct DumpLog {
+    /// Files, and directories whose files are printed
+    #[arg(value_name = "FILE|DIRECTORY", required_unless_present = "files")]
+    paths: Vec<PathBuf>,
+    /// Files, with commas between them
+    #[arg(long, value_name = "FILE,...")]
+    files: Option<String>,
+    /// Print records too
+    #[arg(long)]
+    print_data_log: bool,
+    /// Look into compressed batches
+    #[arg(long)]
+    deep_iteration: bool,
+    /// Print keys and values of records alone
+    #[arg(long)]
+    skip_record_metadata: bool,
+    /// Read so many bytes of each segment
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
+    /// Read records as those of __consumer_offsets
+    #[arg(long)]
+    offsets_decoder: bool,
+    /// Read records as those of __transaction_state
+    #[arg(long)]
+    transaction_log_decoder: bool,
+    /// Read records as those of __cluster_metadata
+    #[arg(long)]
+    cluster_metadata_decoder: bool,
+    /// Check indexes and print nothing of them
+    #[arg(long)]
+    index_sanity_check: bool,
+    /// Compare indexes with their segments and print nothing of them
+    #[arg(long)]
+    verify_index_only: bool,
+    /// Print JSON objects, one on each line
+    #[arg(long)]
+    json: bool,
+    #[arg(long, hide = true)]
+    max_message_size: Option<u64>,
+    #[command(flatten)]
+    refused: Refused,
+}
 
 /// Options of Kafka's tool that would need Java classes or topics that do not exist here.
-const REFUSED: &[&str] = &[
-    "key-decoder-class",
-    "value-decoder-class",
-    "remote-log-metadata-decoder",
-    "share-group-state-decoder",
-];
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+struct Refused {
+    #[arg(long, hide = true)]
+    key_decoder_class: Option<String>,
+    #[arg(long, hide = true)]
+    value_decoder_class: Option<String>,
+    #[arg(long, hide = true)]
+    remote_log_metadata_decoder: bool,
+    #[arg(long, hide = true)]
+    share_group_state_decoder: bool,
+}
 
-const USAGE: &str = "\
-usage: monedula dump-log FILE|DIRECTORY… [--json]
-       kafka-dump-log --files FILE,FILE… [--print-data-log] [--deep-iteration] [--skip-record-metadata]
-           [--offsets-decoder | --transaction-log-decoder | --cluster-metadata-decoder]
-           [--index-sanity-check | --verify-index-only] [--max-bytes SIZE] [--json]
-
-Prints segments, indexes, snapshots and checkpoints. Files that are named without --files are shown with their records,
-read as what their directory says they are.";
+impl Refused {
+    fn given(&self) -> Option<&'static str> {
+        match self {
+            _ if self.key_decoder_class.is_some() => Some("key-decoder-class"),
+            _ if self.value_decoder_class.is_some() => Some("value-decoder-class"),
+            _ if self.remote_log_metadata_decoder => Some("remote-log-metadata-decoder"),
+            _ if self.share_group_state_decoder => Some("share-group-state-decoder"),
+            _ => None,
+        }
+    }
+}
 
 /// Why a file was not shown to its end.
 #[derive(Debug, thiserror::Error)]
@@ -103,57 +145,43 @@ impl Printer {
     }
 }
 
-/// Runs the tool.
-pub fn run(arguments: &[String]) -> ExitCode {
-    let options = match parse(arguments.iter().cloned(), OPTIONS) {
-        Ok(options) => options,
-        Err(error) => return refuse(&error),
-    };
-    if let Some(name) = REFUSED.iter().find(|name| options.has(name)) {
-        return refuse(&format!("--{name} is not supported"));
-    }
-    if options.has("help") {
-        println!("{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let listed = options.value("files").unwrap_or_default();
-    let named = listed.split(',').filter(|name| !name.is_empty());
-    let paths: Vec<PathBuf> = named
-        .chain(options.words.iter().map(String::as_str))
-        .map(PathBuf::from)
-        .collect();
-    if paths.is_empty() {
-        return refuse("no file is named");
-    }
-    let mut printer = Printer {
-        out: Box::new(BufWriter::new(io::stdout().lock())),
-        json: options.has("json"),
-        failed: None,
-    };
-    let mut success = true;
-    for path in files(&paths) {
-        printer.note(&format!("Dumping {}", path.display()));
-        if let Err(error) = dump(&path, &options, &mut printer) {
-            let _ = printer.out.flush();
-            eprintln!("{}: {error}", path.display());
-            success = false;
+impl DumpLog {
+    pub fn run(&self) -> ExitCode {
+        if let Some(name) = self.refused.given() {
+            eprintln!("--{name} is not supported");
+            return ExitCode::FAILURE;
         }
-        // Whoever closed the pipe has seen enough.
-        if printer.failed.is_some() {
-            break;
+        let listed = self.files.as_deref().unwrap_or_default();
+        let named = listed.split(',').filter(|name| !name.is_empty());
+        let paths: Vec<PathBuf> = named
+            .map(PathBuf::from)
+            .chain(self.paths.iter().cloned())
+            .collect();
+        let mut printer = Printer {
+            out: Box::new(BufWriter::new(io::stdout().lock())),
+            json: self.json,
+            failed: None,
+        };
+        let mut success = true;
+        for path in files(&paths) {
+            printer.note(&format!("Dumping {}", path.display()));
+            if let Err(error) = dump(&path, self, &mut printer) {
+                let _ = printer.out.flush();
+                eprintln!("{}: {error}", path.display());
+                success = false;
+            }
+            // Whoever closed the pipe has seen enough.
+            if printer.failed.is_some() {
+                break;
+            }
+        }
+        let _ = printer.out.flush();
+        if success {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
         }
     }
-    let _ = printer.out.flush();
-    if success {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-fn refuse(what: &str) -> ExitCode {
-    eprintln!("{what}\n{USAGE}");
-    ExitCode::FAILURE
 }
 
 /// The files named, and those in the directories named, in order.
@@ -173,7 +201,7 @@ fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn dump(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Failure> {
+fn dump(path: &Path, options: &DumpLog, printer: &mut Printer) -> Result<(), Failure> {
     let suffix = path.extension().and_then(|suffix| suffix.to_str());
     match suffix {
         Some("log") => {
@@ -190,7 +218,7 @@ fn dump(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Fai
         Some("timeindex") => tables::time_index(path, options, printer),
         Some("txnindex") => tables::transaction_index(path, printer),
         Some("snapshot") => tables::producers(path, printer),
-        _ if options.words.is_empty() => {
+        _ if options.paths.is_empty() => {
             eprintln!("Ignoring unknown file {}", path.display());
             Ok(())
         }
@@ -199,7 +227,7 @@ fn dump(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Fai
 }
 
 /// What of a data file is shown.
-fn view(path: &Path, options: &Options) -> View {
+fn view(path: &Path, options: &DumpLog) -> View {
     let directory = path.parent().and_then(Path::file_name);
     let directory = directory.unwrap_or_default().to_string_lossy();
     let by_name = || match () {
@@ -208,27 +236,24 @@ fn view(path: &Path, options: &Options) -> View {
         () if directory.starts_with("__cluster_metadata-") => Decoder::Metadata,
         () => Decoder::Text,
     };
-    let records = if options.has("offsets-decoder") {
+    let records = if options.offsets_decoder {
         Some(Decoder::Offsets)
-    } else if options.has("transaction-log-decoder") {
+    } else if options.transaction_log_decoder {
         Some(Decoder::Transactions)
-    } else if options.has("cluster-metadata-decoder") {
+    } else if options.cluster_metadata_decoder {
         Some(Decoder::Metadata)
-    } else if options.has("print-data-log") {
+    } else if options.print_data_log {
         Some(Decoder::Text)
-    } else if options.words.is_empty() {
+    } else if options.paths.is_empty() {
         None
     } else {
         Some(by_name())
     };
     View {
         records,
-        deep: options.has("deep-iteration"),
-        skip_metadata: options.has("skip-record-metadata"),
-        max_bytes: options
-            .value("max-bytes")
-            .and_then(|bytes| bytes.parse().ok())
-            .unwrap_or(u64::MAX),
+        deep: options.deep_iteration,
+        skip_metadata: options.skip_record_metadata,
+        max_bytes: options.max_bytes.unwrap_or(u64::MAX),
     }
 }
 
@@ -262,12 +287,15 @@ mod tests {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
-        let words = words.iter().map(|word| (*word).to_owned());
-        let options = parse(words.chain(["named".to_owned()]), OPTIONS).unwrap();
+        let options = DumpLog {
+            paths: vec![path.clone()],
+            json: words.contains(&"--json"),
+            ..DumpLog::default()
+        };
         let page = Page::default();
         let mut printer = Printer {
             out: Box::new(page.clone()),
-            json: options.has("json"),
+            json: options.json,
             failed: None,
         };
         let success = dump(&path, &options, &mut printer).is_ok();

@@ -6,9 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::line::{Line, Shown};
-use super::{Failure, Printer};
+use super::{DumpLog, Failure, Printer};
 use crate::base::ids::{LeaderEpoch, Offset};
-use crate::cli::options::Options;
 use crate::log::index::offset::OffsetEntry;
 use crate::log::index::sparse::Entry;
 use crate::log::index::time::TimeEntry;
@@ -42,13 +41,13 @@ fn entries<E: Entry>(path: &Path) -> Result<Vec<E>, Failure> {
 /// What both kinds of sparse index have in common: a check instead of the content, if that is asked for.
 fn is_sane<E: Entry>(
     path: &Path,
-    options: &Options,
+    options: &DumpLog,
     printer: &mut Printer,
     sane: impl Fn(&[E]) -> bool,
 ) -> Result<Option<Vec<E>>, Failure> {
     let all: Vec<E> = entries(path)?;
     let size = fs::metadata(path)?.len();
-    if !options.has("index-sanity-check") {
+    if !options.index_sanity_check {
         return Ok(Some(all));
     }
     if size % E::SIZE as u64 != 0 || !sane(&all) {
@@ -68,7 +67,7 @@ fn without_zeros<E>(all: &mut Vec<E>, is_zero: impl Fn(&E) -> bool) {
     all.truncate(end.map_or(all.len(), |before| before + 1));
 }
 
-pub fn offset_index(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Failure> {
+pub fn offset_index(path: &Path, options: &DumpLog, printer: &mut Printer) -> Result<(), Failure> {
     let base = base_offset(path)?;
     let rising = |all: &[OffsetEntry]| {
         all.windows(2)
@@ -96,7 +95,7 @@ pub fn offset_index(path: &Path, options: &Options, printer: &mut Printer) -> Re
         {
             mismatches.push(format!("  Index offset: {offset}, log offset: {found}"));
         }
-        if !options.has("verify-index-only") {
+        if !options.verify_index_only {
             printer.line(
                 &Line::default()
                     .with("offset", offset)
@@ -113,7 +112,7 @@ fn last_offset(log: &File, position: u32) -> Option<Offset> {
     Span::parse(&head, u64::from(position)).map(|span| span.last_offset)
 }
 
-pub fn time_index(path: &Path, options: &Options, printer: &mut Printer) -> Result<(), Failure> {
+pub fn time_index(path: &Path, options: &DumpLog, printer: &mut Printer) -> Result<(), Failure> {
     let base = base_offset(path)?;
     let rising = |all: &[TimeEntry]| {
         all.windows(2)
@@ -135,7 +134,7 @@ pub fn time_index(path: &Path, options: &Options, printer: &mut Printer) -> Resu
         }
     }
     for entry in all {
-        if !options.has("verify-index-only") {
+        if !options.verify_index_only {
             printer.line(
                 &Line::default()
                     .with("timestamp", entry.timestamp)

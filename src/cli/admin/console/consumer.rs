@@ -9,96 +9,153 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
+use regex::Regex;
 use tokio::time::Instant;
 
-use super::format::Format;
+use super::format::{Format, FormatOptions};
 use super::{property, topic};
-use crate::base::ids::Uuid;
-use crate::cli::admin::client::{Cluster, Failure, WITHIN, name, run as run_work};
+use crate::cli::admin::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work};
+use crate::cli::admin::groups::Partition;
 use crate::cli::admin::{group_offsets, groups};
-use crate::cli::options::Takes::{Nothing, Value};
-use crate::cli::options::{Options, Takes, parse};
 use crate::peer::channel::Channel;
 use crate::wire::batch::header::BatchHeader;
-use crate::wire::batch::record::{decompressed, records};
+use crate::wire::batch::record::{Record, decompressed, records};
 use crate::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 
-pub(super) const CONSUMER: &[(&str, Takes)] = &[
-    ("bootstrap-server", Value),
-    ("topic", Value),
-    ("partition", Value),
-    ("offset", Value),
-    ("from-beginning", Nothing),
-    ("max-messages", Value),
-    ("timeout-ms", Value),
-    ("group", Value),
-    ("property", Value),
-    ("formatter-property", Value),
-    ("consumer-property", Value),
-    ("command-property", Value),
-    ("consumer.config", Value),
-    ("command-config", Value),
-    ("isolation-level", Value),
-    ("skip-message-on-error", Nothing),
-    ("formatter", Value),
-    ("key-deserializer", Value),
-    ("value-deserializer", Value),
-];
+/// Print records of topics
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  monedula console-consumer --bootstrap-server localhost:9092 --topic orders --from-beginning
+  monedula console-consumer --bootstrap-server localhost:9092 --topic orders --partition 0 --offset 5 --max-messages 1 \\
+    --formatter-property print.key=true --formatter-property print.offset=true")]
+#[group(skip)]
+pub struct ConsoleConsumer {
+    #[command(flatten)]
+    connection: Connection,
+    /// The topic
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "include",
+        conflicts_with = "include"
+    )]
+    topic: Option<String>,
+    /// Every topic whose name this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    include: Option<String>,
+    /// This partition only
+    #[arg(long, value_name = "PARTITION", requires = "topic")]
+    partition: Option<i32>,
+    /// Where to begin: an offset, earliest or latest
+    #[arg(long, value_name = "OFFSET")]
+    offset: Option<String>,
+    /// Begin with the first record, where the group has no offset
+    #[arg(long)]
+    from_beginning: bool,
+    /// End after so many records
+    #[arg(long, value_name = "COUNT")]
+    max_messages: Option<u64>,
+    /// End when no record comes for so long
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+    /// Begin at the offsets of this group, and commit to it
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// read_committed leaves out what transactions did not commit
+    #[arg(long, value_name = "LEVEL")]
+    isolation_level: Option<String>,
+    /// Settings of the consumer: group.id, auto.offset.reset, isolation.level
+    #[arg(long, value_name = "NAME=VALUE", alias = "consumer-property")]
+    command_property: Vec<String>,
+    #[command(flatten)]
+    pub(super) format: FormatOptions,
+    /// Taken for the sake of Kafka's tool
+    #[arg(long, hide = true)]
+    skip_message_on_error: bool,
+    /// Taken for the sake of Kafka's tool
+    #[arg(long, hide = true)]
+    enable_systest_events: bool,
+}
 
 /// What a batch may become when it is unpacked.
 const UNPACKED_MAX: usize = 256 << 20;
 /// The newest version in which topics have names.
 const FETCH_BY_NAME: i16 = 12;
 
-pub(in crate::cli::admin) fn consume(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let options = parse(arguments.iter().cloned(), CONSUMER)?;
-        let wanted = options.required("topic")?.to_owned();
-        let cluster = Cluster::connect(&options).await?;
-        let mut printed = 0;
-        let done = read(&cluster, &options, &wanted, &mut printed).await;
-        eprintln!("Processed a total of {printed} messages");
-        done
-    })
+impl ConsoleConsumer {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            let format = Format::new(&self.format)?;
+            let cluster = self.connection.connect().await?;
+            let mut printed = 0;
+            let done = read(&cluster, self, &format, &mut printed).await;
+            eprintln!("Processed a total of {printed} messages");
+            done
+        })
+    }
+
+    /// The partitions to read. A topic that is named is created, where the broker does so by itself.
+    async fn partitions(&self, cluster: &Cluster) -> Result<Vec<Partition>, Failure> {
+        if let Some(wanted) = &self.topic {
+            let found = topic(cluster, wanted, true).await?;
+            let indexes = found.partitions.iter().map(|one| one.partition_index);
+            let partitions: Vec<Partition> = indexes
+                .filter(|index| self.partition.is_none_or(|only| only == *index))
+                .map(|index| (wanted.clone(), index))
+                .collect();
+            if partitions.is_empty() {
+                let partition = self.partition.unwrap_or(0);
+                return Err(format!("{wanted} has no partition {partition}").into());
+            }
+            return Ok(partitions);
+        }
+        matching(cluster, self.include.as_deref().unwrap_or_default()).await
+    }
+}
+
+/// The partitions of every topic whose name the regular expression matches, without internal ones.
+pub(in crate::cli::admin) async fn matching(
+    cluster: &Cluster,
+    include: &str,
+) -> Result<Vec<Partition>, Failure> {
+    let wanted = Regex::new(&format!("^(?:{include})$"))
+        .map_err(|_| format!("{include} is an invalid regex."))?;
+    let mut partitions = Vec::new();
+    for topic in cluster.metadata(None).await?.topics {
+        let name = topic.name.as_deref().unwrap_or_default();
+        if !topic.is_internal && wanted.is_match(name) {
+            let indexes = topic.partitions.iter().map(|one| one.partition_index);
+            partitions.extend(indexes.map(|index| (name.to_owned(), index)));
+        }
+    }
+    match partitions.is_empty() {
+        true => Err(format!("no topic has a name that {include} matches").into()),
+        false => Ok(partitions),
+    }
 }
 
 async fn read(
     cluster: &Cluster,
-    options: &Options,
-    wanted: &str,
+    options: &ConsoleConsumer,
+    format: &Format,
     printed: &mut u64,
 ) -> Result<(), Failure> {
-    let max: Option<u64> = options.number("max-messages")?;
-    let patience = options.number("timeout-ms")?.map(Duration::from_millis);
-    let said = |key| property(options, &["consumer-property", "command-property"], key);
-    let committed = options
-        .value("isolation-level")
-        .or_else(|| said("isolation.level"))
-        == Some("read_committed");
-    let group = options.value("group").or_else(|| said("group.id"));
-    let format = Format::new(options)?;
-    let found = topic(cluster, wanted, true).await?;
-    let only: Option<i32> = options.number("partition")?;
-    let partitions: Vec<_> = found
-        .partitions
-        .iter()
-        .map(|partition| partition.partition_index)
-        .filter(|index| only.is_none_or(|only| only == *index))
-        .map(|index| (wanted.to_owned(), index))
-        .collect();
-    if partitions.is_empty() {
-        return Err(format!("{wanted} has no partition {}", only.unwrap_or(0)).into());
-    }
-    let beginning = options.has("from-beginning")
-        || options.value("offset") == Some("earliest")
+    let max = options.max_messages;
+    let patience = options.timeout_ms.map(Duration::from_millis);
+    let said = |key| property(&options.command_property, key);
+    let isolation = options.isolation_level.as_deref();
+    let committed = isolation.or_else(|| said("isolation.level")) == Some("read_committed");
+    let group = options.group.as_deref().or_else(|| said("group.id"));
+    let partitions = options.partitions(cluster).await?;
+    let beginning = options.from_beginning
+        || options.offset.as_deref() == Some("earliest")
         || said("auto.offset.reset") == Some("earliest");
     let mut positions = cluster
         .offsets(&partitions, if beginning { -2 } else { -1 })
         .await?;
-    if let Some(offset) = options
-        .value("offset")
-        .and_then(|text| text.parse::<i64>().ok())
-    {
+    let fixed = options.offset.as_deref();
+    if let Some(offset) = fixed.and_then(|text| text.parse::<i64>().ok()) {
         positions
             .values_mut()
             .for_each(|position| *position = offset);
@@ -116,6 +173,11 @@ async fn read(
         None => None,
     };
     let leaders = cluster.leaders(&partitions).await?;
+    let fetching = Fetching {
+        committed,
+        wait: patience.unwrap_or(WITHIN).min(Duration::from_millis(500)),
+        partition_bytes_max: 1 << 20,
+    };
     let mut heard = Instant::now();
     let mut failure = Ok(());
     'reading: loop {
@@ -124,28 +186,26 @@ async fn read(
         }
         let mut some = false;
         for (leader, partitions) in &leaders {
-            let batches = match fetch(
-                leader,
-                wanted,
-                found.topic_id,
-                partitions,
-                &positions,
-                committed,
-                patience,
-            )
-            .await
-            {
+            let batches = match fetch(leader, partitions, &positions, &fetching).await {
                 Ok(batches) => batches,
                 Err(error) => {
                     failure = Err(error);
                     break 'reading;
                 }
             };
-            for (index, bytes, aborted) in batches {
-                let Some(position) = positions.get_mut(&(wanted.to_owned(), index)) else {
+            for (partition, bytes, aborted) in batches {
+                let Some(position) = positions.get_mut(&partition) else {
                     continue;
                 };
-                some |= print(&bytes, index, position, &aborted, &format, max, printed)?;
+                some |= print(
+                    &bytes,
+                    partition.1,
+                    position,
+                    &aborted,
+                    format,
+                    max,
+                    printed,
+                )?;
                 if max.is_some_and(|max| *printed >= max) {
                     break 'reading;
                 }
@@ -170,36 +230,48 @@ async fn read(
 }
 
 /// Where a producer's transaction begins that came to nothing.
-type Aborted = Vec<(i64, i64)>;
+pub(in crate::cli::admin) type Aborted = Vec<(i64, i64)>;
 
-async fn fetch(
+/// How records are asked for.
+pub(in crate::cli::admin) struct Fetching {
+    /// Without what transactions did not commit.
+    pub(in crate::cli::admin) committed: bool,
+    pub(in crate::cli::admin) wait: Duration,
+    pub(in crate::cli::admin) partition_bytes_max: i32,
+}
+
+/// What the leader has from the positions on, for each partition.
+pub(in crate::cli::admin) async fn fetch(
     leader: &Channel,
-    topic: &str,
-    topic_id: Uuid,
-    partitions: &[(String, i32)],
-    positions: &BTreeMap<(String, i32), i64>,
-    committed: bool,
-    patience: Option<Duration>,
-) -> Result<Vec<(i32, Bytes, Aborted)>, Failure> {
-    let wait = patience.unwrap_or(WITHIN).min(Duration::from_millis(500));
+    partitions: &[Partition],
+    positions: &BTreeMap<Partition, i64>,
+    fetching: &Fetching,
+) -> Result<Vec<(Partition, Bytes, Aborted)>, Failure> {
+    let mut topics: BTreeMap<&str, Vec<FetchPartition>> = BTreeMap::new();
+    for partition in partitions {
+        topics
+            .entry(&partition.0)
+            .or_default()
+            .push(FetchPartition {
+                partition: partition.1,
+                fetch_offset: positions.get(partition).copied().unwrap_or(0),
+                partition_max_bytes: fetching.partition_bytes_max,
+                ..Default::default()
+            });
+    }
     let request = FetchRequest {
-        max_wait_ms: wait.as_millis() as i32,
+        max_wait_ms: fetching.wait.as_millis() as i32,
         min_bytes: 1,
         max_bytes: 50 << 20,
-        isolation_level: i8::from(committed),
-        topics: vec![FetchTopic {
-            topic: topic.into(),
-            topic_id,
-            partitions: partitions
-                .iter()
-                .map(|partition| FetchPartition {
-                    partition: partition.1,
-                    fetch_offset: positions.get(partition).copied().unwrap_or(0),
-                    partition_max_bytes: 1 << 20,
-                    ..Default::default()
-                })
-                .collect(),
-        }],
+        isolation_level: i8::from(fetching.committed),
+        topics: topics
+            .into_iter()
+            .map(|(topic, partitions)| FetchTopic {
+                topic: topic.into(),
+                partitions,
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     };
     let answer = leader.call_up_to(&request, FETCH_BY_NAME, WITHIN).await?;
@@ -207,28 +279,22 @@ async fn fetch(
         return Err(name(answer.error_code).into());
     }
     let mut found = Vec::new();
-    for partition in answer
-        .responses
-        .into_iter()
-        .flat_map(|topic| topic.partitions)
-    {
-        if partition.error_code != 0 {
-            return Err(format!(
-                "{topic}-{}: {}",
-                partition.partition_index,
-                name(partition.error_code)
-            )
-            .into());
+    for topic in answer.responses {
+        for partition in topic.partitions {
+            let (topic, index) = (topic.topic.to_string(), partition.partition_index);
+            if partition.error_code != 0 {
+                return Err(format!("{topic}-{index}: {}", name(partition.error_code)).into());
+            }
+            let aborted = partition.aborted_transactions.unwrap_or_default();
+            found.push((
+                (topic, index),
+                partition.records.unwrap_or_default().bytes(),
+                aborted
+                    .iter()
+                    .map(|one| (one.producer_id, one.first_offset))
+                    .collect(),
+            ));
         }
-        let aborted = partition.aborted_transactions.unwrap_or_default();
-        found.push((
-            partition.partition_index,
-            partition.records.unwrap_or_default().bytes(),
-            aborted
-                .iter()
-                .map(|one| (one.producer_id, one.first_offset))
-                .collect(),
-        ));
     }
     Ok(found)
 }
@@ -243,10 +309,43 @@ fn print(
     max: Option<u64>,
     printed: &mut u64,
 ) -> Result<bool, Failure> {
-    let mut at = 0;
-    let mut some = false;
-    let mut ended: Vec<i64> = Vec::new();
+    let before = *printed;
     let mut out = std::io::stdout().lock();
+    each_record(bytes, position, aborted, |header, record| {
+        if max.is_some_and(|max| *printed >= max) {
+            return Ok(false);
+        }
+        format.write(&mut out, partition, record, header.is_log_append_time())?;
+        *printed += 1;
+        Ok(true)
+    })?;
+    out.flush().map_err(|error| error.to_string())?;
+    Ok(*printed > before)
+}
+
+/// How many records there are from `position` on, and the bytes of their keys and values. Moves it behind them.
+pub(in crate::cli::admin) fn counted(
+    bytes: &Bytes,
+    position: &mut i64,
+) -> Result<(u64, u64), Failure> {
+    let (mut count, mut size) = (0, 0);
+    each_record(bytes, position, &Aborted::new(), |_, record| {
+        count += 1;
+        size += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        Ok(true)
+    })?;
+    Ok((count, size as u64))
+}
+
+/// Shows the records from `position` on, one by one, until one is not wanted. The position moves behind the others.
+fn each_record(
+    bytes: &Bytes,
+    position: &mut i64,
+    aborted: &Aborted,
+    mut wanted: impl FnMut(&BatchHeader, &Record<'_>) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut at = 0;
+    let mut ended: Vec<i64> = Vec::new();
     while let Some(rest) = bytes.get(at..)
         && rest.len() > 12
     {
@@ -277,17 +376,13 @@ fn print(
                 if record.offset < *position {
                     continue;
                 }
-                if max.is_some_and(|max| *printed >= max) {
-                    return Ok(some);
+                if !wanted(&header, &record)? {
+                    return Ok(());
                 }
-                format.write(&mut out, partition, &record, header.is_log_append_time())?;
-                *printed += 1;
-                some = true;
                 *position = record.offset + 1;
             }
         }
         *position = header.next_offset().max(*position);
     }
-    out.flush().map_err(|error| error.to_string())?;
-    Ok(some)
+    Ok(())
 }

@@ -1,10 +1,14 @@
 //! How a record is shown on a line.
 
 use std::io::Write;
+use std::ops::RangeInclusive;
+
+use clap::Args;
+use serde_json::json;
 
 use super::{is_true, property};
 use crate::cli::admin::client::Failure;
-use crate::cli::options::Options;
+use crate::cli::dump_log::decode::Decoder;
 use crate::wire::batch::record::Record;
 
 /// What bytes are taken for, by the names of Kafka's deserializers.
@@ -35,7 +39,7 @@ impl Shown {
             "Float" => Ok(Self::Float),
             "Double" => Ok(Self::Double),
             "Boolean" => Ok(Self::Boolean),
-            _ => Err(format!("the deserializer {class} is not here").into()),
+            _ => Err(format!("the deserializer {class} is not supported").into()),
         }
     }
 
@@ -65,13 +69,108 @@ fn sized<const SIZE: usize>(bytes: &[u8]) -> Result<[u8; SIZE], Failure> {
     bytes.try_into().map_err(|_| {
         let found = bytes.len();
         Failure(format!(
-            "{SIZE} bytes were to be shown as a number, there are {found}"
+            "a number of {SIZE} bytes was expected, the record has {found}"
         ))
     })
 }
 
-/// Kafka's `DefaultMessageFormatter`.
-pub(super) struct Format {
+/// How records are shown.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct FormatOptions {
+    /// What a line shows: print.key, print.value, print.offset, print.partition, print.timestamp, print.headers,
+    /// key.separator, line.separator, headers.separator, null.literal, key.deserializer, value.deserializer,
+    /// headers.deserializer
+    #[arg(long, value_name = "NAME=VALUE", alias = "property")]
+    formatter_property: Vec<String>,
+    /// One of Kafka's formatters: Default-, Logging-, NoOp-, Offsets-, GroupMetadata- or TransactionLogMessageFormatter
+    #[arg(long, value_name = "CLASS")]
+    formatter: Option<String>,
+    /// What keys are, by Kafka's deserializer of it
+    #[arg(long, value_name = "CLASS")]
+    key_deserializer: Option<String>,
+    /// What values are, by Kafka's deserializer of it
+    #[arg(long, value_name = "CLASS")]
+    value_deserializer: Option<String>,
+}
+
+/// Kafka's formatters.
+pub(super) enum Format {
+    /// `DefaultMessageFormatter`.
+    Columns(Columns),
+    /// Records of a coordinator of these types as JSON.
+    Coordinator(Decoder, RangeInclusive<i64>),
+    /// `NoOpMessageFormatter`: records are only counted.
+    Nothing,
+}
+
+impl Format {
+    pub(super) fn new(options: &FormatOptions) -> Result<Self, Failure> {
+        let Some(class) = options.formatter.as_deref() else {
+            return Columns::new(options).map(Self::Columns);
+        };
+        // Formatters have moved between packages.
+        match class.rsplit(['.', '$']).next().unwrap_or(class) {
+            "DefaultMessageFormatter" => Columns::new(options).map(Self::Columns),
+            "NoOpMessageFormatter" => Ok(Self::Nothing),
+            "OffsetsMessageFormatter" => Ok(Self::Coordinator(Decoder::Offsets, 0..=1)),
+            "GroupMetadataMessageFormatter" => Ok(Self::Coordinator(Decoder::Offsets, 2..=2)),
+            "TransactionLogMessageFormatter" => Ok(Self::Coordinator(Decoder::Transactions, 0..=0)),
+            _ => Err(format!("--formatter {class} is not supported").into()),
+        }
+    }
+
+    pub(super) fn write(
+        &self,
+        out: &mut impl Write,
+        partition: i32,
+        record: &Record<'_>,
+        append_time: bool,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Columns(columns) => columns.write(out, partition, record, append_time),
+            Self::Coordinator(decoder, types) => {
+                let Some(line) = coordinator(*decoder, types, record)? else {
+                    return Ok(());
+                };
+                writeln!(out, "{line}").map_err(|error| error.to_string().into())
+            }
+        }
+    }
+}
+
+/// A record of a coordinator as Kafka's `CoordinatorRecordMessageFormatter` shows it; none for one of another type.
+fn coordinator(
+    decoder: Decoder,
+    types: &RangeInclusive<i64>,
+    record: &Record<'_>,
+) -> Result<Option<serde_json::Value>, Failure> {
+    let Some(key) = record.key else {
+        return Ok(None);
+    };
+    let number = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse().ok());
+    let (key, value) = decoder
+        .decode(Some(key), record.value)
+        .map_err(|error| format!("Could not read record at offset {}: {error}", record.offset))?;
+    let Some(mut key) = key else {
+        return Ok(None);
+    };
+    let Some(kind) = number(&key["type"]).filter(|kind: &i64| types.contains(kind)) else {
+        return Ok(None);
+    };
+    key["type"] = kind.into();
+    let value = value.filter(serde_json::Value::is_object).map(|mut value| {
+        if let Some(version) = number(&value["version"]) {
+            value["version"] = version.into();
+        }
+        value
+    });
+    Ok(Some(json!({"key": key, "value": value})))
+}
+
+/// What `DefaultMessageFormatter` shows of a record.
+pub(super) struct Columns {
     timestamp: bool,
     partition: bool,
     offset: bool,
@@ -85,16 +184,18 @@ pub(super) struct Format {
     shown: [Shown; 3],
 }
 
-impl Format {
-    pub(super) fn new(options: &Options) -> Result<Self, Failure> {
-        if let Some(class) = options.value("formatter")
-            && !class.ends_with(".DefaultMessageFormatter")
-        {
-            return Err(format!("--formatter {class} is not here, only the default one is").into());
-        }
-        let said = |key| property(options, &["property", "formatter-property"], key);
+impl Columns {
+    fn new(options: &FormatOptions) -> Result<Self, Failure> {
+        let said = |key| property(&options.formatter_property, key);
         let is = |key, default| is_true(said(key), default);
-        let class = |key, option| said(key).or_else(|| options.value(option));
+        let class = |key, option: &Option<String>| -> Result<Shown, Failure> {
+            Shown::by(
+                said(key)
+                    .or(option.as_deref())
+                    .map(str::to_owned)
+                    .as_deref(),
+            )
+        };
         let text = |key, default: &str| said(key).unwrap_or(default).to_owned();
         Ok(Self {
             timestamp: is("print.timestamp", false),
@@ -108,14 +209,14 @@ impl Format {
             headers_separator: text("headers.separator", ","),
             null: text("null.literal", "null"),
             shown: [
-                Shown::by(class("headers.deserializer", "-"))?,
-                Shown::by(class("key.deserializer", "key-deserializer"))?,
-                Shown::by(class("value.deserializer", "value-deserializer"))?,
+                class("headers.deserializer", &None)?,
+                class("key.deserializer", &options.key_deserializer)?,
+                class("value.deserializer", &options.value_deserializer)?,
             ],
         })
     }
 
-    pub(super) fn write(
+    fn write(
         &self,
         out: &mut impl Write,
         partition: i32,
@@ -168,16 +269,23 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use super::super::consumer::CONSUMER;
+    use clap::Parser;
+
     use super::*;
-    use crate::cli::options::parse;
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::compression::Compression;
     use crate::wire::batch::header::BatchHeader;
     use crate::wire::batch::record::{decompressed, records};
 
+    #[derive(Parser)]
+    #[command(no_binary_name = true)]
+    struct Alone {
+        #[command(flatten)]
+        options: FormatOptions,
+    }
+
     fn check(options: &str, value: &[u8], expected: &str) {
-        let options = parse(options.split_whitespace().map(str::to_owned), CONSUMER).unwrap();
+        let options = Alone::parse_from(options.split_whitespace()).options;
         let mut builder = BatchBuilder::new(Compression::None);
         let headers = [(&b"h"[..], Some(&b"1"[..])), (b"i", None)];
         builder.push_with_headers(0, 5, Some(b"k"), Some(value), headers.into_iter());
@@ -234,7 +342,7 @@ mod tests {
         by(
             "Long",
             b"v",
-            "8 bytes were to be shown as a number, there are 1",
+            "a number of 8 bytes was expected, the record has 1",
         );
         check(
             "--formatter kafka.tools.DefaultMessageFormatter --value-deserializer \
@@ -245,12 +353,12 @@ mod tests {
         check(
             "--value-deserializer some.Avro",
             b"v",
-            "the deserializer some.Avro is not here",
+            "the deserializer some.Avro is not supported",
         );
         check(
             "--formatter some.Formatter",
             b"v",
-            "--formatter some.Formatter is not here, only the default one is",
+            "--formatter some.Formatter is not supported",
         );
     }
 }

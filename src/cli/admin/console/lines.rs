@@ -2,7 +2,6 @@
 
 use super::{is_true, property};
 use crate::cli::admin::client::Failure;
-use crate::cli::options::Options;
 
 /// Where headers, key and value end, if they are read.
 pub(super) struct Lines {
@@ -31,8 +30,9 @@ pub(super) struct Line<'a> {
 }
 
 impl Lines {
-    pub(super) fn new(options: &Options) -> Self {
-        let said = |key| property(options, &["property", "reader-property"], key);
+    /// `properties` are those of `--reader-property`.
+    pub(super) fn new(properties: &[String]) -> Self {
+        let said = |key| property(properties, key);
         let is = |key, default| is_true(said(key), default);
         let text = |key, default: &str| {
             let text = said(key).filter(|text| !text.is_empty());
@@ -105,19 +105,17 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::super::producer::PRODUCER;
     use super::*;
-    use crate::cli::options::parse;
 
     #[test]
     fn a_line_is_headers_a_key_and_a_value() {
         let check = |options: &str, line: &str, expected: &str| {
-            let options = parse(options.split_whitespace().map(str::to_owned), PRODUCER).unwrap();
+            let given: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
             let text = |bytes: Option<&[u8]>| match bytes {
                 Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
                 None => "null".to_owned(),
             };
-            let shown = match Lines::new(&options).read(line) {
+            let shown = match Lines::new(&given).read(line) {
                 Ok(record) => {
                     let headers: Vec<String> = record
                         .headers
@@ -131,24 +129,16 @@ mod tests {
             };
             assert_eq!(shown, expected, "{line}");
         };
-        const KEY: &str = "--property parse.key=true";
-        const HEADERS: &str = "--property parse.headers=true";
+        const KEY: &str = "parse.key=true";
+        const HEADERS: &str = "parse.headers=true";
         check("", "a:b", "|null|a:b");
-        check(
-            &format!("{KEY} --property key.separator=:"),
-            "a:b:c",
-            "|a|b:c",
-        );
+        check(&format!("{KEY} key.separator=:"), "a:b:c", "|a|b:c");
         // A comma is a separator as any other, and the one that people like best.
-        check(
-            &format!("{KEY} --property key.separator=,"),
-            "a,b,c",
-            "|a|b,c",
-        );
+        check(&format!("{KEY} key.separator=,"), "a,b,c", "|a|b,c");
         check(KEY, "a\tb", "|a|b");
         check(KEY, "ab", "No key separator found on line: 'ab'");
         check(
-            &format!("{KEY} --property key.separator=: --property null.marker=-"),
+            &format!("{KEY} key.separator=: null.marker=-"),
             "a:-",
             "|a|null",
         );
@@ -162,8 +152,8 @@ mod tests {
         check(HEADERS, "h\tv", "No header key separator found in pair 'h'");
         check(
             &format!(
-                "{HEADERS} --reader-property headers.delimiter=; --reader-property headers.separator=| \
-                 --reader-property headers.key.separator=~"
+                "{HEADERS} headers.delimiter=; headers.separator=| \
+                 headers.key.separator=~"
             ),
             "a~1|b~2;v",
             "a=1&b=2|null|v",

@@ -10,24 +10,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::{Cluster, Failure, WITHIN, name};
-use crate::cli::options::Options;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponseTopic,
 };
 
-pub(super) use consumer::consume;
-pub(super) use producer::produce;
+pub use consumer::ConsoleConsumer;
+pub(super) use consumer::{Fetching, counted, fetch, matching};
+pub use producer::ConsoleProducer;
+pub(super) use producer::compression;
 
-/// `key=value` of several options, later ones over earlier ones. A comma is part of a value, as in Kafka's tools.
-fn property<'a>(options: &'a Options, names: &[&str], key: &str) -> Option<&'a str> {
-    names
-        .iter()
-        .flat_map(|name| options.values(name))
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == key)
-        .map(|(_, value)| value)
-        .next_back()
+/// The value of a property among texts `key=value`, the last one's. A comma is part of a value, as in Kafka's tools.
+pub(super) fn property<'a>(given: &'a [String], key: &str) -> Option<&'a str> {
+    let pairs = given.iter().filter_map(|pair| pair.split_once('='));
+    let values = pairs.filter(|(name, _)| *name == key);
+    values.map(|(_, value)| value).next_back()
 }
 
 /// Whether a property says `true`.
@@ -36,7 +33,7 @@ fn is_true(said: Option<&str>, default: bool) -> bool {
 }
 
 /// A topic with leaders for all its partitions, created where the broker does so by itself.
-async fn topic(
+pub(super) async fn topic(
     cluster: &Cluster,
     wanted: &str,
     create: bool,

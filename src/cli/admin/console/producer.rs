@@ -5,14 +5,13 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::time::Instant;
 
 use super::lines::{Line, Lines};
 use super::{property, topic};
 use crate::base::time::Clock;
-use crate::cli::admin::client::{self, Cluster, Failure, WITHIN, run as run_work};
-use crate::cli::options::Takes::{Nothing, Value};
-use crate::cli::options::{Options, Takes, parse};
+use crate::cli::admin::client::{self, Cluster, Connection, Failure, WITHIN, run as run_work};
 use crate::peer::channel::Channel;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -20,31 +19,63 @@ use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-pub(super) const PRODUCER: &[(&str, Takes)] = &[
-    ("bootstrap-server", Value),
-    ("broker-list", Value),
-    ("topic", Value),
-    ("property", Value),
-    ("reader-property", Value),
-    ("producer-property", Value),
-    ("command-property", Value),
-    ("producer.config", Value),
-    ("command-config", Value),
-    ("compression-codec", Value),
-    ("request-required-acks", Value),
-    ("request-timeout-ms", Value),
-    ("batch-size", Value),
-    ("timeout", Value),
-    ("sync", Nothing),
-    // How the Java client works inside: there is nothing of the kind here.
-    ("max-block-ms", Value),
-    ("max-memory-bytes", Value),
-    ("max-partition-memory-bytes", Value),
-    ("message-send-max-retries", Value),
-    ("metadata-expiry-ms", Value),
-    ("retry-backoff-ms", Value),
-    ("socket-buffer-size", Value),
-];
+/// Send each line of the standard input as a record
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  echo hello | monedula console-producer --bootstrap-server localhost:9092 --topic orders
+  echo key:value | monedula console-producer --bootstrap-server localhost:9092 --topic orders \\
+    --reader-property parse.key=true --reader-property key.separator=:")]
+#[group(skip)]
+pub struct ConsoleProducer {
+    #[command(flatten)]
+    connection: Connection,
+    /// The topic
+    #[arg(long, value_name = "NAME")]
+    topic: String,
+    /// How lines are read: parse.key, key.separator, parse.headers, headers.delimiter, headers.separator,
+    /// headers.key.separator, null.marker, ignore.error
+    #[arg(long, value_name = "NAME=VALUE", alias = "property")]
+    pub(super) reader_property: Vec<String>,
+    /// Settings of the producer: acks, compression.type
+    #[arg(long, value_name = "NAME=VALUE", alias = "producer-property")]
+    command_property: Vec<String>,
+    /// none, gzip, snappy, lz4 or zstd
+    #[arg(long, value_name = "CODEC", num_args = 0..=1, default_missing_value = "gzip")]
+    compression_codec: Option<String>,
+    /// 0, 1 or all
+    #[arg(long, value_name = "ACKS")]
+    request_required_acks: Option<String>,
+    #[command(flatten)]
+    unused: Unused,
+}
+
+/// How the Java client works inside: there is nothing of the kind here.
+#[derive(Args, Debug)]
+#[group(skip)]
+struct Unused {
+    #[arg(long, hide = true)]
+    sync: bool,
+    #[arg(long, hide = true)]
+    request_timeout_ms: Option<String>,
+    #[arg(long, hide = true)]
+    batch_size: Option<String>,
+    #[arg(long, hide = true)]
+    timeout: Option<String>,
+    #[arg(long, hide = true)]
+    max_block_ms: Option<String>,
+    #[arg(long, hide = true)]
+    max_memory_bytes: Option<String>,
+    #[arg(long, hide = true)]
+    max_partition_memory_bytes: Option<String>,
+    #[arg(long, hide = true)]
+    message_send_max_retries: Option<String>,
+    #[arg(long, hide = true)]
+    metadata_expiry_ms: Option<String>,
+    #[arg(long, hide = true)]
+    retry_backoff_ms: Option<String>,
+    #[arg(long, hide = true)]
+    socket_buffer_size: Option<String>,
+}
 
 /// Records of one request at most, and how long a line waits for others.
 const LINES_MAX: usize = 10_000;
@@ -52,48 +83,48 @@ const BYTES_MAX: usize = 512 << 10;
 /// The newest version in which topics have names.
 const PRODUCE_BY_NAME: i16 = 12;
 
-pub(in crate::cli::admin) fn produce(arguments: &[String]) -> ExitCode {
-    run_work(async {
-        let options = parse(arguments.iter().cloned(), PRODUCER)?;
-        let wanted = options.required("topic")?.to_owned();
-        let cluster = Cluster::connect(&options).await?;
-        let reader = Lines::new(&options);
-        let mut sender = Sender::new(&cluster, &options, wanted)?;
-        let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        // Reading blocks, so it has a thread; the bound keeps a fast pipe from filling the memory.
-        let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(LINES_MAX);
-        std::thread::spawn(move || {
-            if interactive {
-                print!(">");
-                drop(std::io::stdout().flush());
-            }
-            for line in std::io::stdin().lock().lines() {
-                let Ok(line) = line else { break };
-                if lines.blocking_send(line).is_err() {
-                    break;
-                }
+impl ConsoleProducer {
+    pub fn run(&self) -> ExitCode {
+        run_work(async {
+            let cluster = self.connection.connect().await?;
+            let reader = Lines::new(&self.reader_property);
+            let mut sender = Sender::new(&cluster, self)?;
+            let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+            // Reading blocks, so it has a thread; the bound keeps a fast pipe from filling the memory.
+            let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(LINES_MAX);
+            std::thread::spawn(move || {
                 if interactive {
                     print!(">");
                     drop(std::io::stdout().flush());
                 }
+                for line in std::io::stdin().lock().lines() {
+                    let Ok(line) = line else { break };
+                    if lines.blocking_send(line).is_err() {
+                        break;
+                    }
+                    if interactive {
+                        print!(">");
+                        drop(std::io::stdout().flush());
+                    }
+                }
+            });
+            while let Some(first) = incoming.recv().await {
+                let mut size = first.len();
+                let mut taken = vec![first];
+                while size < BYTES_MAX && taken.len() < LINES_MAX {
+                    let Ok(line) = incoming.try_recv() else { break };
+                    size += line.len();
+                    taken.push(line);
+                }
+                let records = taken
+                    .iter()
+                    .map(|line| reader.read(line))
+                    .collect::<Result<Vec<_>, _>>()?;
+                sender.send(&records).await?;
             }
-        });
-        while let Some(first) = incoming.recv().await {
-            let mut size = first.len();
-            let mut taken = vec![first];
-            while size < BYTES_MAX && taken.len() < LINES_MAX {
-                let Ok(line) = incoming.try_recv() else { break };
-                size += line.len();
-                taken.push(line);
-            }
-            let records = taken
-                .iter()
-                .map(|line| reader.read(line))
-                .collect::<Result<Vec<_>, _>>()?;
-            sender.send(&records).await?;
-        }
-        Ok(())
-    })
+            Ok(())
+        })
+    }
 }
 
 /// Sends records to the leaders of one topic.
@@ -113,21 +144,16 @@ struct Found {
 }
 
 impl<'a> Sender<'a> {
-    fn new(cluster: &'a Cluster, options: &Options, topic: String) -> Result<Self, Failure> {
-        let said = |key| property(options, &["producer-property", "command-property"], key);
+    fn new(cluster: &'a Cluster, options: &ConsoleProducer) -> Result<Self, Failure> {
+        let said = |key| property(&options.command_property, key);
         let codec = options
-            .value("compression-codec")
+            .compression_codec
+            .as_deref()
             .or_else(|| said("compression.type"));
-        let compression = match codec.unwrap_or("none") {
-            "none" => Compression::None,
-            "gzip" => Compression::Gzip,
-            "snappy" => Compression::Snappy,
-            "lz4" => Compression::Lz4,
-            "zstd" => Compression::Zstd,
-            other => return Err(format!("{other}: no such compression").into()),
-        };
+        let compression = compression(codec)?;
         let acks = match options
-            .value("request-required-acks")
+            .request_required_acks
+            .as_deref()
             .or_else(|| said("acks"))
         {
             None | Some("all" | "-1") => -1,
@@ -137,7 +163,7 @@ impl<'a> Sender<'a> {
         };
         Ok(Self {
             cluster,
-            topic,
+            topic: options.topic.clone(),
             compression,
             acks,
             found: None,
@@ -256,6 +282,18 @@ impl<'a> Sender<'a> {
         }
         self.turn += 1;
         Ok(())
+    }
+}
+
+/// A codec by its name; none without a name.
+pub(in crate::cli::admin) fn compression(codec: Option<&str>) -> Result<Compression, Failure> {
+    match codec.unwrap_or("none") {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        "snappy" => Ok(Compression::Snappy),
+        "lz4" => Ok(Compression::Lz4),
+        "zstd" => Ok(Compression::Zstd),
+        other => Err(format!("{other}: no such compression").into()),
     }
 }
 

@@ -1,0 +1,217 @@
+//! `--command-config`: the settings of a Kafka client that say how to connect. Others have no meaning here.
+
+use std::path::Path;
+
+use super::client::Failure;
+use crate::base::plain::Plain;
+use crate::config::broker::BrokerSettings;
+use crate::config::parse::{Property, properties};
+use crate::config::tls::ClientTls;
+use crate::transport::client::{self, Transport};
+
+/// How the file says that brokers are connected to.
+pub(super) fn transport(path: &Path) -> Result<Transport, Failure> {
+    let name = path.display();
+    let given = read(path)?.into_iter();
+    let settings = BrokerSettings::new(given.map(|one| (one.key, one.value)).collect());
+    let protocol = settings
+        .explicit("security.protocol")
+        .unwrap_or("PLAINTEXT");
+    match protocol.trim().to_ascii_uppercase().as_str() {
+        "PLAINTEXT" => Ok(Transport::Plain),
+        "SSL" => {
+            let told = |faults: Vec<(String, String)>| {
+                let lines: Vec<String> = faults
+                    .into_iter()
+                    .map(|(_, what)| format!("{name}: {what}"))
+                    .collect();
+                Failure(lines.join("\n"))
+            };
+            let wanted = ClientTls::of(&settings).map_err(told)?;
+            let config = client::load(&wanted).map_err(told)?;
+            Ok(Transport::Tls(config))
+        }
+        other => Err(format!(
+            "{name}: security.protocol={other} is not supported; PLAINTEXT and SSL are"
+        )
+        .into()),
+    }
+}
+
+/// A setting of the file that says nothing about the connection.
+pub(super) fn file_property(path: Option<&Path>, name: &str) -> Result<Option<String>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let found = read(path)?.into_iter().rfind(|one| one.key == name);
+    Ok(found.map(|one| one.value))
+}
+
+fn read(path: &Path) -> Result<Vec<Property>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {}", path.display(), Plain(&error)))?;
+    Ok(properties(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use super::*;
+    use crate::broker::temporary::TemporaryBroker;
+    use crate::cli::admin::client::Cluster;
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// A key and a certificate for these names, in the form of a PEM keystore.
+    fn own(authority: &Authority, names: &[&str]) -> String {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, authority).unwrap();
+        format!("{}{}", key.serialize_pem(), certificate.pem())
+    }
+
+    struct Scene {
+        dir: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn write(&self, name: &str, text: &str) -> String {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        }
+
+        async fn broker(&self, own: &str, more: &[(&str, &str)]) -> TemporaryBroker {
+            let own = self.write("own.pem", own);
+            let mut settings = vec![
+                ("listeners", "SSL://127.0.0.1:0"),
+                ("ssl.keystore.type", "PEM"),
+                ("ssl.keystore.location", own.as_str()),
+            ];
+            settings.extend(more);
+            TemporaryBroker::start(&settings).await.unwrap()
+        }
+
+        /// What a tool says that is given such a file: nothing, or why it cannot ask the broker.
+        async fn ask(&self, broker: &TemporaryBroker, file: &str) -> Result<usize, String> {
+            let path = self.write("client.properties", file);
+            let transport = transport(Path::new(&path)).map_err(|Failure(text)| text)?;
+            let servers = broker.bootstrap_servers();
+            let cluster = Cluster::at(&servers, &transport, Duration::ZERO).await;
+            let cluster = cluster.map_err(|Failure(text)| text)?;
+            // The brokers that the metadata name are asked in the same way.
+            let found = cluster.brokers(None).await.map_err(|Failure(text)| text)?;
+            for (_, broker) in &found {
+                broker
+                    .versions(Duration::from_secs(30))
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok(found.len())
+        }
+    }
+
+    fn scene() -> Scene {
+        Scene {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn tools_speak_tls_with_the_settings_of_kafkas_clients() {
+        let (scene, ca, stranger) = (scene(), authority(), authority());
+        let trusted = scene.write("ca.pem", &ca.pem());
+        let unknown = scene.write("stranger.pem", &stranger.pem());
+        let broker = scene.broker(&own(&ca, &["127.0.0.1"]), &[]).await;
+        let file = format!(
+            "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={trusted}\n"
+        );
+        assert_eq!(scene.ask(&broker, &file).await, Ok(1));
+        let check = async |file: &str, expected: &str| {
+            let found = scene.ask(&broker, file).await.unwrap_err();
+            assert!(found.contains(expected), "{file}: {found}");
+        };
+        check(
+            "",
+            "speaks TLS: use --command-config with a file that has security.protocol=SSL",
+        )
+        .await;
+        let wrong = file.replace(&trusted, &unknown);
+        check(&wrong, "by TLS: invalid peer certificate: UnknownIssuer").await;
+        check(
+            "security.protocol=SASL_SSL",
+            "security.protocol=SASL_SSL is not supported",
+        )
+        .await;
+        let gone = file.replace("ca.pem", "gone.pem");
+        check(&gone, "ssl.truststore.location: ").await;
+        check(&gone, "gone.pem: it cannot be read: no such file").await;
+        let other = format!("{file}ssl.endpoint.identification.algorithm=ldaps\n");
+        check(
+            &other,
+            "ssl.endpoint.identification.algorithm: it is https or empty",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_broker_is_compared_unless_a_setting_says_otherwise() {
+        let (scene, ca) = (scene(), authority());
+        let trusted = scene.write("ca.pem", &ca.pem());
+        let broker = scene.broker(&own(&ca, &["kafka.example"]), &[]).await;
+        let file = format!(
+            "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={trusted}\n"
+        );
+        let found = scene.ask(&broker, &file).await.unwrap_err();
+        assert!(found.contains("not valid for name"), "{found}");
+        let file = format!("{file}ssl.endpoint.identification.algorithm=\n");
+        assert_eq!(scene.ask(&broker, &file).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_wants_a_certificate_gets_that_of_the_keystore() {
+        let (scene, ca) = (scene(), authority());
+        let trusted = scene.write("ca.pem", &ca.pem());
+        let more = [
+            ("ssl.client.auth", "required"),
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.location", trusted.as_str()),
+        ];
+        let broker = scene.broker(&own(&ca, &["127.0.0.1"]), &more).await;
+        let without = format!(
+            "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={trusted}\n"
+        );
+        assert!(scene.ask(&broker, &without).await.is_err());
+        let client = scene.write("client.pem", &own(&ca, &["client"]));
+        let with = format!("{without}ssl.keystore.type=PEM\nssl.keystore.location={client}\n");
+        assert_eq!(scene.ask(&broker, &with).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_not_kafkas_is_not_taken_for_one() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 16];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let found = Cluster::at(&address, &Transport::Plain, Duration::ZERO).await;
+        let Failure(found) = found.unwrap_err();
+        assert!(
+            found.contains("is not a listener for Kafka clients"),
+            "{found}"
+        );
+    }
+}

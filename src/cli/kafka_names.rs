@@ -1,0 +1,251 @@
+//! pure: the names of Apache Kafka's scripts and classes, and the commands that they are here.
+//!
+//! In the image the program is linked under the names of the scripts. Options, output and exit statuses of those commands
+//! are Kafka's; a script that is not included says so.
+
+use std::ffi::OsString;
+
+/// The version of Apache Kafka whose options and output the tools have.
+pub const LIKE: &str = "4.3.1";
+
+/// Scripts that are commands without the `kafka-`.
+const SCRIPTS: &[&str] = &[
+    "kafka-broker-api-versions",
+    "kafka-cluster",
+    "kafka-configs",
+    "kafka-console-consumer",
+    "kafka-console-producer",
+    "kafka-consumer-groups",
+    "kafka-dump-log",
+    "kafka-get-offsets",
+    "kafka-metadata-quorum",
+    "kafka-run-class",
+    "kafka-server-start",
+    "kafka-server-stop",
+    "kafka-storage",
+    "kafka-topics",
+];
+
+/// Other programs' names that are commands as they are: those of the ZooKeeper era, and Confluent's that scripts and health
+/// checks call.
+const OTHERS: &[&str] = &[
+    "cub",
+    "ub",
+    "zookeeper-server-start",
+    "zookeeper-server-stop",
+];
+
+/// Scripts that are not included, so that whoever calls one reads why.
+const ABSENT: &[&str] = &[
+    "connect-distributed",
+    "connect-mirror-maker",
+    "connect-standalone",
+    "kafka-acls",
+    "kafka-client-metrics",
+    "kafka-consumer-perf-test",
+    "kafka-delegation-tokens",
+    "kafka-delete-records",
+    "kafka-e2e-latency",
+    "kafka-features",
+    "kafka-groups",
+    "kafka-leader-election",
+    "kafka-log-dirs",
+    "kafka-metadata-shell",
+    "kafka-mirror-maker",
+    "kafka-producer-perf-test",
+    "kafka-reassign-partitions",
+    "kafka-replica-verification",
+    "kafka-share-groups",
+    "kafka-streams-application-reset",
+    "kafka-streams-groups",
+    "kafka-transactions",
+    "kafka-verifiable-consumer",
+    "kafka-verifiable-producer",
+    "zookeeper-shell",
+];
+
+/// Classes that scripts run by their names, by the last part, and the commands that they are.
+const CLASSES: &[(&str, &str)] = &[
+    ("BrokerApiVersionsCommand", "broker-api-versions"),
+    ("ClusterTool", "cluster"),
+    ("ConfigCommand", "configs"),
+    ("ConsoleConsumer", "console-consumer"),
+    ("ConsoleProducer", "console-producer"),
+    ("ConsumerGroupCommand", "consumer-groups"),
+    ("DumpLogSegments", "dump-log"),
+    ("GetOffsetShell", "get-offsets"),
+    ("Kafka", "server-start"),
+    ("MetadataQuorumCommand", "metadata-quorum"),
+    ("StorageTool", "storage"),
+    ("TopicCommand", "topics"),
+];
+
+/// Scripts whose `--help` succeeds. That of the others ends with 1.
+const WELL_HELPED: &[&str] = &["kafka-features", "kafka-metadata-quorum", "kafka-storage"];
+
+/// What a name or a class stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    Command(&'static str),
+    Absent,
+    Unknown,
+}
+
+/// What a program's name, without `.sh`, stands for.
+pub fn script(name: &str) -> Meaning {
+    if let Some(script) = SCRIPTS.iter().find(|script| **script == name) {
+        return Meaning::Command(script.trim_start_matches("kafka-"));
+    }
+    if let Some(other) = OTHERS.iter().find(|other| **other == name) {
+        return Meaning::Command(other);
+    }
+    match ABSENT.contains(&name) {
+        true => Meaning::Absent,
+        false => Meaning::Unknown,
+    }
+}
+
+/// The script that a command is, if it is one.
+pub fn script_of(command: &str) -> Option<&'static str> {
+    let scripts = SCRIPTS.iter().copied();
+    scripts
+        .into_iter()
+        .find(|script| script.trim_start_matches("kafka-") == command)
+}
+
+/// The script that a word after `monedula` means, if that is not included.
+pub fn absent(word: &str) -> Option<&'static str> {
+    let scripts = ABSENT.iter().copied();
+    scripts
+        .into_iter()
+        .find(|script| *script == word || script.strip_prefix("kafka-") == Some(word))
+}
+
+/// What `kafka-run-class CLASS` stands for.
+pub fn class(name: &str) -> Option<&'static str> {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let found = CLASSES.iter().find(|(class, _)| *class == last);
+    found.map(|(_, command)| *command)
+}
+
+/// Whether `--help` of a script succeeds.
+pub fn helps_well(script: &str) -> bool {
+    WELL_HELPED.contains(&script)
+}
+
+/// The names that the image links to the program.
+pub fn linked() -> impl Iterator<Item = &'static str> {
+    [SCRIPTS, OTHERS, ABSENT].into_iter().flatten().copied()
+}
+
+pub fn not_included(script: &str) -> String {
+    format!("{script} is not included. Use Apache Kafka's {script}; it works with this broker.")
+}
+
+/// Arguments in clap's spelling: Kafka's parsers take `-list` for `--list`. What stands behind an option that takes a value
+/// is left alone.
+pub fn spelled(command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut value_follows = false;
+    let mut ended = false;
+    let spelled = arguments.into_iter().map(|argument| {
+        let Some(text) = argument.to_str() else {
+            value_follows = false;
+            return argument;
+        };
+        if ended || std::mem::take(&mut value_follows) || !text.starts_with('-') {
+            return argument;
+        }
+        ended = text == "--";
+        let (dashes, rest) = match text.strip_prefix("--") {
+            Some(rest) => ("--", rest),
+            None => ("-", text.trim_start_matches('-')),
+        };
+        let (name, inline) = match rest.split_once('=') {
+            Some((name, _)) => (name, true),
+            None => (rest, false),
+        };
+        let Some(found) = long(command, name).filter(|_| name.len() > 1) else {
+            // One letter: those of Kafka's that take values are `-t X`, `-c X` and the like.
+            let short = name.chars().next().filter(|_| name.len() == 1);
+            let found =
+                short.and_then(|letter| all(command).find(|arg| arg.get_short() == Some(letter)));
+            value_follows =
+                dashes == "-" && found.is_some_and(|arg| arg.get_action().takes_values());
+            return argument;
+        };
+        value_follows = !inline && found.get_action().takes_values();
+        format!("--{rest}").into()
+    });
+    spelled.collect()
+}
+
+/// The options of a command and those of its own commands.
+fn all(command: &clap::Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
+    Box::new(
+        command
+            .get_arguments()
+            .chain(command.get_subcommands().flat_map(all)),
+    )
+}
+
+/// The option of this name, or the only one that begins with it.
+fn long<'a>(command: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
+    let names = |arg: &'a clap::Arg| {
+        let others = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long().into_iter().chain(others)
+    };
+    let exact = all(command).find(|arg| names(arg).any(|long| long == name));
+    exact.or_else(|| {
+        let mut similar: Vec<_> = all(command)
+            .filter(|arg| names(arg).any(|long| long.starts_with(name)))
+            .collect();
+        similar.dedup_by_key(|arg| arg.get_id().clone());
+        match similar[..] {
+            [one] => Some(one),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, ArgAction, Command};
+
+    use super::*;
+
+    #[test]
+    fn options_of_one_dash_are_kafkas_too() {
+        let command = Command::new("t")
+            .arg(Arg::new("list").long("list").action(ArgAction::SetTrue))
+            .arg(Arg::new("topic").long("topic"))
+            .arg(
+                Arg::new("topics")
+                    .long("topics-with")
+                    .action(ArgAction::SetTrue),
+            )
+            .arg(Arg::new("config").long("config").short('c'));
+        let check = |text: &str, expected: &str| {
+            let words = text.split(' ').map(OsString::from).collect();
+            let found = spelled(&command, words);
+            assert_eq!(found.join(std::ffi::OsStr::new(" ")), expected);
+        };
+        check("-list --topic a", "--list --topic a");
+        check("-topic -list", "--topic -list");
+        check("-c -list", "-c -list");
+        check("-topic=-list -list", "--topic=-list --list");
+        check("-top a", "-top a");
+        check("-li a -- -list", "--li a -- -list");
+    }
+
+    #[test]
+    fn names_of_scripts_are_commands_or_said_to_be_absent() {
+        assert_eq!(script("kafka-topics"), Meaning::Command("topics"));
+        assert_eq!(script("cub"), Meaning::Command("cub"));
+        assert_eq!(script("kafka-acls"), Meaning::Absent);
+        assert_eq!(script("ls"), Meaning::Unknown);
+        assert_eq!(absent("acls"), Some("kafka-acls"));
+        assert_eq!(absent("topics"), None);
+        assert_eq!(class("org.apache.kafka.tools.TopicCommand"), Some("topics"));
+        assert_eq!(script_of("topics"), Some("kafka-topics"));
+    }
+}
