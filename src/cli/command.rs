@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use super::admin::{cluster, configs, console, groups, reset, topics, waiting};
+use super::admin::{
+    cluster, configs, console, delete_records, features, groups, leader_election, log_dirs, perf,
+    reassign, reset, topics, transactions, waiting,
+};
 use super::{container, dump_log, kafka_names, manual, server, start, storage, verify_log};
 
 /// A broker that speaks Apache Kafka's protocol and keeps Kafka's own files
@@ -38,11 +41,19 @@ pub enum Command {
     ConsoleProducer(console::ConsoleProducer),
     ConsoleConsumer(console::ConsoleConsumer),
     GetOffsets(cluster::GetOffsets),
+    DeleteRecords(delete_records::DeleteRecords),
+    ProducerPerfTest(perf::ProducerPerfTest),
+    ConsumerPerfTest(perf::ConsumerPerfTest),
     ConsumerGroups(groups::ConsumerGroups),
+    Transactions(transactions::Transactions),
     Cluster(cluster::ClusterTool),
     Configs(configs::Configs),
+    Features(features::Features),
     MetadataQuorum(cluster::MetadataQuorum),
     BrokerApiVersions(cluster::BrokerApiVersions),
+    LeaderElection(leader_election::LeaderElection),
+    LogDirs(log_dirs::LogDirs),
+    ReassignPartitions(reassign::ReassignPartitions),
     Storage(storage::Storage),
     Format(storage::Format),
     DumpLog(dump_log::DumpLog),
@@ -79,19 +90,26 @@ const GROUPS: &[(&str, &[&str])] = &[
             "console-producer",
             "console-consumer",
             "get-offsets",
+            "delete-records",
+            "producer-perf-test",
+            "consumer-perf-test",
         ],
     ),
     (
-        "Groups",
-        &["consumer-groups"],
+        "Groups and transactions",
+        &["consumer-groups", "transactions"],
     ),
     (
         "Cluster",
         &[
             "cluster",
             "configs",
+            "features",
             "metadata-quorum",
             "broker-api-versions",
+            "leader-election",
+            "log-dirs",
+            "reassign-partitions",
         ],
     ),
     (
@@ -118,11 +136,19 @@ impl Command {
             Self::ConsoleProducer(command) => command.run(),
             Self::ConsoleConsumer(command) => command.run(),
             Self::GetOffsets(command) => command.run(),
+            Self::DeleteRecords(command) => command.run(),
+            Self::ProducerPerfTest(command) => command.run(),
+            Self::ConsumerPerfTest(command) => command.run(),
             Self::ConsumerGroups(command) => command.run(),
+            Self::Transactions(command) => command.run(),
             Self::Cluster(command) => command.run(),
             Self::Configs(command) => command.run(),
+            Self::Features(command) => command.run(),
             Self::MetadataQuorum(command) => command.run(),
             Self::BrokerApiVersions(command) => command.run(),
+            Self::LeaderElection(command) => command.run(),
+            Self::LogDirs(command) => command.run(),
+            Self::ReassignPartitions(command) => command.run(),
             Self::Storage(command) => command.run(),
             Self::Format(command) => command.run(),
             Self::DumpLog(command) => command.run(),
