@@ -382,7 +382,7 @@ mod tests {
     fn roles_are_those_of_the_settings_that_were_given() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("cwd")).unwrap();
-        std::fs::write(dir.path().join("a"), "process.roles=broker\n").unwrap();
+        fs::write(dir.path().join("a"), "process.roles=broker\n").unwrap();
         let check = |arguments: &[&str], expected: &str| {
             let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
             assert_eq!(roles(dir.path(), &arguments), expected, "{arguments:?}");
@@ -405,7 +405,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = Running {
             pid: 7,
-            process: std::fs::File::open(dir.path()).unwrap().into(),
+            process: fs::File::open(dir.path()).unwrap().into(),
             node_id: Some(3),
             roles: "controller, broker".to_owned(),
             ports: vec![9092, 9093],

@@ -366,3 +366,50 @@ fn raise_descriptor_limit() {
         tracing::debug!(%error, "the limit on open files stays as it is");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_option_says_no_setting_says_too() {
+        let check = |start: Start, expected: Option<&str>| {
+            assert_eq!(start.check().err().as_deref(), expected);
+        };
+        let overridden = |text: &str| Start {
+            overrides: vec!["num.partitions=3".to_owned(), text.to_owned()],
+            ..Start::default()
+        };
+        let listeners = "listeners=PLAINTEXT://:1";
+        check(overridden(listeners), None);
+        check(
+            Start {
+                port: Some(1),
+                ..overridden(listeners)
+            },
+            Some("--port cannot be used with --override listeners=PLAINTEXT://:1"),
+        );
+        check(
+            Start {
+                data_dir: Some("d".into()),
+                ..overridden("log.dirs=e")
+            },
+            Some("--data-dir cannot be used with --override log.dirs=e"),
+        );
+        check(
+            Start {
+                in_memory: true,
+                ..overridden("log.dir = e")
+            },
+            Some("--in-memory cannot be used with --override log.dir = e"),
+        );
+        check(
+            Start {
+                in_memory: true,
+                port: Some(1),
+                ..overridden("log.retention.ms=1")
+            },
+            None,
+        );
+    }
+}
