@@ -33,8 +33,8 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::base::task::Halt;
 use crate::base::plain::Plain;
+use crate::base::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;

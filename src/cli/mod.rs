@@ -305,18 +305,3 @@ mod tests {
         }
     }
 }
-
-/// Ends a tool in silence when whoever read its output has closed the pipe, as Kafka's tools end: the work that is printed is
-/// done. Rust would end it with the text of a panic.
-fn end_where_nobody_reads() {
-    const CLOSED: &str = "Broken pipe";
-    let before = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let said = info.payload().downcast_ref::<String>();
-        match said.filter(|said| said.contains(CLOSED)) {
-            Some(said) if said.starts_with("failed printing to stdout") => process::exit(0),
-            Some(said) if said.starts_with("failed printing to stderr") => process::exit(1),
-            _ => before(info),
-        }
-    }));
-}

@@ -10,8 +10,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::ids::BrokerId;
-use crate::base::task::{guarded, log_panics};
 use crate::base::plain::Plain;
+use crate::base::task::{guarded, log_panics};
 use crate::broker::Broker;
 use crate::broker::boot::Options;
 use crate::broker::temporary::TemporaryDirectory;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use crate::base::file_range::FileRange;
 use crate::base::ids::Offset;
+use crate::base::plain::Plain;
 use crate::base::time::Timestamp;
 use crate::base::work_pool::Exhausted;
-use crate::base::plain::Plain;
 use crate::wire::error_code::ErrorCode;
 
 /// A record of a refused batch, by its index in the batch (KIP-467).
