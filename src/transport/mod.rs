@@ -4,5 +4,6 @@ pub mod client;
 mod der;
 mod jks;
 pub mod key_store;
+mod old_certificate;
 pub mod stream;
 pub mod tls;

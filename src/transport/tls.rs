@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
@@ -30,6 +30,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
 use crate::base::plain::Plain;
+use super::old_certificate::OldCertificate;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
@@ -265,8 +266,9 @@ fn verifier(
     let (ClientAuth::Requested | ClientAuth::Required, Some(trusted)) = (auth, trusted) else {
         return Ok(WebPkiClientVerifier::no_client_auth());
     };
+    let roots = Arc::new(trusted.roots);
     let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(trusted.roots), Arc::clone(provider));
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
     if auth == ClientAuth::Requested {
         builder = builder.allow_unauthenticated();
     }
@@ -274,6 +276,8 @@ fn verifier(
     Ok(Arc::new(Clients {
         chains,
         trusted: trusted.certificates,
+        roots,
+        known: provider.signature_verification_algorithms,
     }))
 }
 
@@ -282,6 +286,8 @@ fn verifier(
 struct Clients {
     chains: Arc<dyn ClientCertVerifier>,
     trusted: Vec<CertificateDer<'static>>,
+    roots: Arc<RootCertStore>,
+    known: WebPkiSupportedAlgorithms,
 }
 
 impl ClientCertVerifier for Clients {
@@ -306,6 +312,10 @@ impl ClientCertVerifier for Clients {
         if self.trusted.iter().any(|trusted| trusted == own) {
             return Ok(ClientCertVerified::assertion());
         }
+        if let Some(old) = OldCertificate::read(own) {
+            old.verify(&self.roots.roots, &self.known, now)?;
+            return Ok(ClientCertVerified::assertion());
+        }
         self.chains.verify_client_cert(own, intermediates, now)
     }
 
@@ -315,7 +325,10 @@ impl ClientCertVerifier for Clients {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, own, signed)
+        match OldCertificate::read(own) {
+            Some(old) => old.verify_tls12(message, signed, &self.known),
+            None => self.chains.verify_tls12_signature(message, own, signed),
+        }
     }
 
     fn verify_tls13_signature(
@@ -324,7 +337,10 @@ impl ClientCertVerifier for Clients {
         own: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, own, signed)
+        match OldCertificate::read(own) {
+            Some(old) => old.verify_tls13(message, signed, &self.known),
+            None => self.chains.verify_tls13_signature(message, own, signed),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -277,6 +277,38 @@ async fn clients_are_verified() {
         key: Pair::self_signed(params("thief")).key,
         ..known.clone()
     };
+    let own_key = KeyPair::generate().unwrap();
+    let old_thief = Pair {
+        key: thief.key.clone(),
+        ..version_1(&scene.authority, &own_key, params("v1"))
+    };
+    let mut expired = params("v1");
+    (expired.not_before, expired.not_after) =
+        (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
+    let impostor = authority("ca");
+    let old_clients = [
+        (
+            "v1",
+            version_1(&scene.authority, &own_key, params("v1")),
+            true,
+        ),
+        (
+            "v1, expired",
+            version_1(&scene.authority, &own_key, expired),
+            false,
+        ),
+        (
+            "v1, another's",
+            version_1(&stranger, &own_key, params("v1")),
+            false,
+        ),
+        (
+            "v1, of the same name",
+            version_1(&impostor, &own_key, params("v1")),
+            false,
+        ),
+        ("v1, stolen", old_thief, false),
+    ];
     let clients = [
         ("known", Some(known), true),
         ("pinned", Some(pinned.clone()), true),
@@ -318,14 +350,70 @@ async fn clients_are_verified() {
                     assert!(why.contains("received fatal alert"), "{name}: {why}");
                 }
             }
-            let stolen = blocking_thief(&node, scene.config(version, None), &thief).await;
+            for (name, pair, served) in &old_clients {
+                let got = with_any(&node, scene.config(version, None), pair).await;
+                assert_eq!(got.is_ok(), *served, "{auth} {version:?} {name}: {got:?}");
+            }
+            let stolen = with_any(&node, scene.config(version, None), &thief).await;
             assert!(stolen.is_err(), "{auth} {version:?}: {stolen:?}");
         }
     }
 }
 
-/// A client that signs with a key that is not its certificate's.
-async fn blocking_thief(node: &Node, config: ClientConfig, thief: &Pair) -> Result<i32, String> {
+/// A certificate as `openssl x509 -req` makes it without extensions: of version 1.
+fn version_1(issuer: &Authority, key: &KeyPair, params: CertificateParams) -> Pair {
+    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let mut bytes = vec![tag, 0x82];
+        bytes.extend((content.len() as u16).to_be_bytes());
+        bytes.extend(content);
+        // Short lengths have a short form, and no other.
+        let len = bytes.len() - 4;
+        match len {
+            0..=0x7f => drop(bytes.splice(1..4, [len as u8])),
+            0x80..=0xff => drop(bytes.splice(1..4, [0x81, len as u8])),
+            _ => {}
+        }
+        bytes
+    }
+    fn children(bytes: &[u8]) -> Vec<&[u8]> {
+        let (mut rest, mut all) = (bytes, Vec::new());
+        while !rest.is_empty() {
+            let (header, len) = match rest[1] {
+                short @ 0..=0x7f => (2, usize::from(short)),
+                0x81 => (3, usize::from(rest[2])),
+                _ => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+            };
+            all.push(&rest[..header + len]);
+            rest = &rest[header + len..];
+        }
+        all
+    }
+    fn content(bytes: &[u8]) -> &[u8] {
+        match bytes[1] {
+            0..=0x7f => &bytes[2..],
+            0x81 => &bytes[3..],
+            _ => &bytes[4..],
+        }
+    }
+    let new = params.signed_by(key, issuer).unwrap();
+    let parts = children(content(new.der()));
+    let of_new = children(content(parts[0]));
+    // Without the version in front and the extensions at the end.
+    let signed = der(0x30, &of_new[1..7]);
+    let signature = rcgen::SigningKey::sign(issuer.key(), &signed).unwrap();
+    let bits = der(0x03, &[&[0], &signature]);
+    let old = der(0x30, &[&signed, parts[1], &bits]);
+    Pair {
+        certificate: CertificateDer::from(old),
+        certificate_pem: String::new(),
+        key: key.serialize_der(),
+        key_pem: String::new(),
+    }
+}
+
+/// A client that shows a certificate which no client of rustls would: with a key that is not its own, or of version 1.
+async fn with_any(node: &Node, config: ClientConfig, thief: &Pair) -> Result<i32, String> {
     #[derive(Debug)]
     struct Stolen(Arc<rustls::sign::CertifiedKey>);
     impl rustls::client::ResolvesClientCert for Stolen {
