@@ -1,13 +1,14 @@
 //! The promise: who starts a broker wrongly reads one clear line and gets an exit code, at once.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use compat_tests::node::{Node, binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
 
@@ -230,6 +231,73 @@ fn of_two_brokers_only_the_one_that_is_named_is_stopped() -> Result<()> {
     Ok(())
 }
 
+/// As `monedula start 2>&1 | head -1` does.
+#[test]
+#[ignore = "needs the broker's binary"]
+fn whoever_closes_the_pipe_of_a_log_is_no_reason_to_fail() -> Result<()> {
+    let (port, data) = (free_port()?, tempfile::tempdir()?);
+    let (reader, writer) = std::io::pipe()?;
+    let mut command = start(port, data.path());
+    command.stdout(writer.try_clone()?).stderr(writer);
+    let mut broker = command.spawn()?;
+    drop(command);
+    let mut first = String::new();
+    BufReader::new(reader).read_line(&mut first)?;
+    ensure!(first.starts_with('['), "no line of a log: {first}");
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            // A line for the log, of a client that is none.
+            Ok(mut client) => break client.write_all(b"GET / HTTP/1.1\r\n\r\n")?,
+            Err(_) if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    ends_well(&mut broker)
+}
+
+/// A pipe that nobody reads takes 64 KiB.
+#[test]
+#[ignore = "needs the broker's binary"]
+fn whoever_does_not_read_a_log_holds_up_nobody() -> Result<()> {
+    let (port, data) = (free_port()?, tempfile::tempdir()?);
+    let (reader, writer) = std::io::pipe()?;
+    let mut command = start(port, data.path());
+    command.env("MONEDULA_LOG", "debug").stdout(writer);
+    let mut broker = command.spawn()?;
+    drop(command);
+    let begun = Instant::now();
+    let mut clients = 0;
+    while clients < 2_000 {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(_) => clients += 1,
+            Err(_) if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let ended = ends_well(&mut broker);
+    drop(reader);
+    ended
+}
+
+fn ends_well(broker: &mut Child) -> Result<()> {
+    let terminated = Command::new("kill").arg(broker.id().to_string()).status()?;
+    ensure!(terminated.success());
+    let begun = Instant::now();
+    let status = loop {
+        match broker.try_wait()? {
+            Some(status) => break status,
+            None if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            None => {
+                broker.kill()?;
+                bail!("it did not hear SIGTERM");
+            }
+        }
+    };
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs the broker's binary"]
 fn nobody_waits_for_a_broker_that_is_not_there() -> Result<()> {
@@ -273,4 +341,18 @@ fn nobody_waits_for_a_broker_that_is_not_there() -> Result<()> {
         &["start", "nowhere.properties"],
         "cannot read nowhere.properties: no such file or directory",
     )
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn a_tool_whose_output_nobody_reads_ends_in_silence() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    let output = Command::new(binary())
+        .arg("tool-names")
+        .stdout(writer)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(said.is_empty() && output.status.success(), "{said}");
+    Ok(())
 }

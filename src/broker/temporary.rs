@@ -35,6 +35,13 @@ impl TemporaryBroker {
         })
     }
 
+    /// Stops it cleanly; its directory goes.
+    pub async fn stop(self) {
+        let Self { broker, dir } = self;
+        broker.shutdown().await;
+        drop(dir);
+    }
+
     /// Stops it, and starts it in the same directory with other settings; the task of that name panics then.
     #[cfg(test)]
     pub(super) async fn restart(

@@ -1,6 +1,7 @@
 //! Brokers inside of a test: many in one process, and what `POST /reset` leaves of one.
 
 mod cleaner;
+mod extremes;
 mod listeners;
 mod log_dirs;
 mod moves;

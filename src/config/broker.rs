@@ -448,7 +448,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
     let config = BrokerConfig {
         admin,
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
-        ..typed(settings, &mut faults)
+        ..typed(settings, &mut notes, &mut faults)
     };
     if faults.found.is_empty() {
         Ok(Checked { config, notes })
@@ -562,7 +562,11 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
     );
 }
 
-fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
+fn typed(
+    mut settings: BrokerSettings,
+    notes: &mut Vec<Note>,
+    faults: &mut Faults<'_>,
+) -> BrokerConfig {
     let node_id = node_id(&settings, faults);
     // Whichever of the two names was used, tools ask for both.
     for name in ["broker.id", "node.id"] {
@@ -598,6 +602,13 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     let log_dirs: Vec<PathBuf> = list(dirs).map(PathBuf::from).collect();
     if log_dirs.is_empty() {
         faults.add("log.dirs", "log.dirs names no directory");
+    }
+    if settings.explicit("metadata.log.dir") == Some("") {
+        notes.push(Note {
+            warning: true,
+            text: "metadata.log.dir is empty, so the metadata log is in the working directory, as with Apache Kafka; without the setting it is in the first of log.dirs"
+                .to_owned(),
+        });
     }
     let metadata_log_dir = settings
         .explicit("metadata.log.dir")
@@ -1132,6 +1143,8 @@ mod tests {
         assert!(said.contains("foo.bar is not a known setting"));
         assert!(said.contains("authorizer.class.name is accepted but has no effect yet"));
         assert!(!said.contains("replica.lag"));
+        let said = notes("metadata.log.dir=\n");
+        assert!(said.contains("working directory"), "{said}");
         for (name, meant) in [
             ("num.partitons", "num.partitions"),
             ("listener", "listeners"),
