@@ -78,8 +78,9 @@ impl LogSettings {
 
     /// Whether a record of this creation time may be appended at `now`.
     pub fn accepts_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> bool {
-        now.saturating_sub(timestamp) <= self.timestamp_before_max_ms
-            && timestamp.saturating_sub(now) <= self.timestamp_after_max_ms
+        // As Java's numbers wrap: a time too far in the past to be subtracted is one of the future.
+        now.wrapping_sub(timestamp) <= self.timestamp_before_max_ms
+            && timestamp.wrapping_sub(now) <= self.timestamp_after_max_ms
     }
 }
 

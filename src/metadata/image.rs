@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::record::schema::{
     ClientQuotaRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
+    UserScramCredentialRecord,
 };
 use super::record::{METADATA_VERSION, Record};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, Uuid};
@@ -139,7 +140,10 @@ pub const BROKER_LOGGER_RESOURCE: i8 = 8;
 pub const CLIENT_METRICS_RESOURCE: i8 = 16;
 pub const GROUP_RESOURCE: i8 = 32;
 
-/// The entity and key of a quota, and its value.
+/// Records of users of SCRAM among those that are kept as they are.
+const SCRAM_KIND: u8 = 11;
+
+/// The entity of a quota: kinds, in order, and names; none for the default of a kind.
 pub type QuotaEntity = Vec<(Arc<str>, Option<Arc<str>>)>;
 
 /// See the module.
@@ -211,6 +215,15 @@ impl Image {
     /// The level of `metadata.version`.
     pub fn metadata_version(&self) -> i16 {
         self.feature(METADATA_VERSION)
+    }
+
+    /// Users of SCRAM, in the order of names and mechanisms.
+    pub fn scram_credentials(&self) -> impl Iterator<Item = &UserScramCredentialRecord> {
+        let all = self.others.range((SCRAM_KIND, Vec::new())..);
+        all.map_while(|((kind, _), record)| match &**record {
+            Record::UserScramCredential(user) if *kind == SCRAM_KIND => Some(user),
+            _ => None,
+        })
     }
 
     pub fn feature(&self, name: &str) -> i16 {
@@ -314,11 +327,11 @@ impl Image {
                 drop(self.others.remove(&(18, entry.id.0.to_vec())))
             }
             Record::UserScramCredential(user) => {
-                self.keep(11, scram_key(&user.name, user.mechanism), record);
+                self.keep(SCRAM_KIND, scram_key(&user.name, user.mechanism), record);
             }
             Record::RemoveUserScramCredential(user) => {
                 self.others
-                    .remove(&(11, scram_key(&user.name, user.mechanism)));
+                    .remove(&(SCRAM_KIND, scram_key(&user.name, user.mechanism)));
             }
             Record::DelegationToken(token) => {
                 self.keep(10, token.token_id.as_bytes().to_vec(), record)
@@ -423,7 +436,7 @@ impl Image {
     }
 
     fn apply_quota(&mut self, quota: &ClientQuotaRecord) {
-        let entity: QuotaEntity = quota
+        let mut entity: QuotaEntity = quota
             .entity
             .iter()
             .map(|part| {
@@ -433,6 +446,8 @@ impl Image {
                 )
             })
             .collect();
+        // Whoever wrote the record: an entity is the same in any order.
+        entity.sort();
         let key = (entity, Arc::from(&*quota.key));
         if quota.remove {
             self.quotas.remove(&key);

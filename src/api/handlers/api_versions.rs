@@ -1,10 +1,11 @@
-//! ApiVersions (key 18), v0 to v4. KIP-35, KIP-511, KIP-584.
+//! ApiVersions (key 18), v0 to v5. KIP-35, KIP-511, KIP-584, KIP-1242 (whom the client means, v5).
 //!
 //! A version that we do not know is answered in version 0 with UNSUPPORTED_VERSION and our range, so that the client
 //! can ask again. Produce is listed from 0 on: librdkafka looks there before it dares to compress.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::api::table::APIS;
+use crate::base::ids::BrokerId;
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{
@@ -24,11 +25,11 @@ pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<Api
         && !(is_plausible(&request.client_software_name)
             && is_plausible(&request.client_software_version))
     {
-        return ApiVersionsResponse {
-            error_code: ErrorCode::InvalidRequest.code(),
-            ..Default::default()
-        }
-        .into();
+        return refuse(ErrorCode::InvalidRequest).into();
+    }
+    let services = &context.services;
+    if let Err(error) = check_address(&request, &services.cluster_id, services.node_id) {
+        return refuse(error).into();
     }
     let image = context.services.image.load();
     let served = |name: &str| SERVED_FEATURES.contains(&name);
@@ -60,6 +61,29 @@ pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<Api
     .into()
 }
 
+fn refuse(error: ErrorCode) -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        error_code: error.code(),
+        ..Default::default()
+    }
+}
+
+/// Whether the client means this broker, if it says whom: both the cluster and the node, or neither.
+fn check_address(
+    request: &ApiVersionsRequest,
+    cluster_id: &str,
+    node_id: BrokerId,
+) -> Result<(), ErrorCode> {
+    const NOBODY: BrokerId = -1;
+    match (request.cluster_id.as_deref(), request.node_id) {
+        (None, NOBODY) => Ok(()),
+        (None, _) | (Some(_), NOBODY) => Err(ErrorCode::InvalidRequest),
+        (Some(cluster), node) if cluster == cluster_id && node == node_id => Ok(()),
+        // The address has become another broker's: the client begins again with its bootstrap servers.
+        _ => Err(ErrorCode::RebootstrapRequired),
+    }
+}
+
 /// The answer to a version that is too new.
 pub fn unsupported(_: &RequestContext) -> ApiVersionsResponse {
     ApiVersionsResponse {
@@ -87,4 +111,36 @@ fn is_plausible(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     ends(text.as_bytes().first()) && ends(text.as_bytes().last()) && text.bytes().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_means_another_broker_is_told() {
+        let (invalid, other) = (ErrorCode::InvalidRequest, ErrorCode::RebootstrapRequired);
+        for (cluster, node, expected) in [
+            (None, -1, Ok(())),
+            (Some("c"), 1, Ok(())),
+            (Some("c"), 2, Err(other)),
+            (Some("d"), 1, Err(other)),
+            (Some(""), 1, Err(other)),
+            (Some("c"), -1, Err(invalid)),
+            (Some(""), -1, Err(invalid)),
+            (None, 1, Err(invalid)),
+            (None, -2, Err(invalid)),
+        ] {
+            let request = ApiVersionsRequest {
+                cluster_id: cluster.map(Into::into),
+                node_id: node,
+                ..Default::default()
+            };
+            assert_eq!(
+                check_address(&request, "c", 1),
+                expected,
+                "{cluster:?} {node}"
+            );
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! DeleteGroups (key 42), v0 to v2. KIP-229.
+//! DeleteGroups (key 42), v0 to v3. KIP-229, and why a group stays (v3).
 
 use crate::api::context::{Reply, RequestContext};
+use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 pub fn handle(
@@ -10,11 +11,24 @@ pub fn handle(
     Reply::later(async move {
         let mut results = Vec::with_capacity(request.groups_names.len());
         for group in request.groups_names {
-            results.push(context.services.groups.delete(group).await);
+            let mut result = context.services.groups.delete(group).await;
+            let error = ErrorCode::from_code(result.error_code);
+            result.error_message = error.and_then(reason).map(Into::into);
+            results.push(result);
         }
         DeleteGroupsResponse {
             results,
             ..Default::default()
         }
     })
+}
+
+/// What a user can do something about; the others have names that say enough.
+fn reason(error: ErrorCode) -> Option<&'static str> {
+    match error {
+        ErrorCode::NonEmptyGroup => Some("The group has members."),
+        ErrorCode::GroupIdNotFound => Some("There is no such group."),
+        ErrorCode::InvalidGroupId => Some("A group needs a name."),
+        _ => None,
+    }
 }

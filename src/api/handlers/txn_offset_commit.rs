@@ -1,5 +1,5 @@
-//! TxnOffsetCommit (key 28), v0 to v5. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
-//! transaction by themselves, v5).
+//! TxnOffsetCommit (key 28), v0 to v6. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
+//! transaction by themselves, v5), topic ids (v6).
 
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 
+/// The first version that names topics by id.
+const TOPIC_IDS: i16 = 6;
 /// The first version whose offsets need no AddOffsetsToTxn.
 const JOINS: i16 = 5;
 /// The first version whose clients know TRANSACTION_ABORTABLE.
@@ -33,7 +35,14 @@ pub fn handle(
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
     for mut topic in std::mem::take(&mut request.topics) {
-        match image.topics.by_name(&topic.name) {
+        let (found, unknown) = if context.api_version >= TOPIC_IDS {
+            let found = image.topics.by_id(topic.topic_id);
+            (found, ErrorCode::UnknownTopicId)
+        } else {
+            let found = image.topics.by_name(&topic.name);
+            (found, ErrorCode::UnknownTopicOrPartition)
+        };
+        match found {
             Some(found) => {
                 topic.name = ByteString::from(found.name.as_ref());
                 topic.topic_id = found.id;
@@ -53,7 +62,7 @@ pub fn handle(
                     known.push(topic);
                 }
             }
-            None => refused.push(refuse(&topic, ErrorCode::UnknownTopicOrPartition)),
+            None => refused.push(refuse(&topic, unknown)),
         }
     }
     request.topics = known;
@@ -82,7 +91,7 @@ fn answer(topics: Vec<TxnOffsetCommitResponseTopic>) -> TxnOffsetCommitResponse 
     TxnOffsetCommitResponse {
         topics: merged(
             topics,
-            |topic| topic.name.clone(),
+            |topic| (topic.name.clone(), topic.topic_id),
             |topic| &mut topic.partitions,
         ),
         ..Default::default()

@@ -1,7 +1,8 @@
-//! pure: registrations: this node's own, at every start.
+//! pure: registrations: this node's own, at every start, and those of others that are gone.
 
 use std::sync::Arc;
 
+use super::Decision;
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
 use crate::metadata::image::{Image, Partition, Topic};
@@ -9,7 +10,10 @@ use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint,
     ControllerFeature, PartitionChangeRecord, RegisterBrokerRecord, RegisterControllerRecord,
+    UnregisterBrokerRecord,
 };
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::unregister_broker::UnregisterBrokerResponse;
 
 /// What a node says about itself when it starts.
 #[derive(Clone, Debug)]
@@ -88,6 +92,38 @@ pub fn register(registration: &Registration, next: Offset, level: i16) -> Vec<Re
     };
     let broker = [broker.into(), unfence.into()];
     controller.into_iter().chain(broker).collect()
+}
+
+/// UnregisterBroker: a broker that is gone for good is forgotten.
+pub fn unregister(
+    image: &Image,
+    id: BrokerId,
+    node_id: BrokerId,
+) -> Decision<UnregisterBrokerResponse> {
+    let refused = |code: ErrorCode, why: String| {
+        Decision::only(UnregisterBrokerResponse {
+            error_code: code.code(),
+            error_message: Some(why.into()),
+            ..Default::default()
+        })
+    };
+    let Some(broker) = image.brokers.get(&id) else {
+        let why = format!("Broker {id} is not registered.");
+        return refused(ErrorCode::BrokerIdNotRegistered, why);
+    };
+    // Kafka differs: it does so, and the broker serves nobody until it is started again.
+    if id == node_id {
+        let why = format!("Broker {id} is running, and it is the only one.");
+        return refused(ErrorCode::InvalidRequest, why);
+    }
+    let record = UnregisterBrokerRecord {
+        broker_id: id,
+        broker_epoch: broker.epoch,
+    };
+    Decision {
+        records: vec![record.into()],
+        answer: UnregisterBrokerResponse::default(),
+    }
 }
 
 /// Where this node's replica of a partition stands when the node starts.

@@ -1,10 +1,12 @@
 //! The controller: (image, request, now) -> records and answer.
 //!
-//! Four pure files decide; `task` owns the image and the quorum, commits what was decided, and only then answers. The
+//! Pure files decide; `task` owns the image and the quorum, commits what was decided, and only then answers. The
 //! files do not know which quorum carries their records.
 
 pub mod brokers;
 pub mod partitions;
+pub mod quotas;
+pub mod scram;
 pub mod settings;
 pub mod task;
 pub mod topics;

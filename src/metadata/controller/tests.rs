@@ -1,6 +1,6 @@
 //! Decisions on small images, and the quorum of one across restarts.
 
-use super::brokers::{Registration, Standing, fence, register, restore};
+use super::brokers::{Registration, Standing, fence, register, restore, unregister};
 use super::{Context, settings, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
@@ -404,4 +404,21 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
     drop(quorum);
     let (_, loaded) = SingleQuorum::open(dir.path(), 1, false, upkeep, NOW).unwrap();
     assert_eq!(loaded.topics, image.topics);
+}
+
+#[test]
+fn a_broker_that_is_gone_is_forgotten_and_the_one_that_runs_is_not() {
+    let mut image = cluster();
+    let other = Registration {
+        node_id: 2,
+        ..registration()
+    };
+    let next = image.offset + 1;
+    apply(&mut image, &register(&other, next, 7));
+    for (id, expected) in [(1, 42), (2, 0), (2, 102), (9, 102)] {
+        let decision = unregister(&image, id, 1);
+        assert_eq!(decision.answer.error_code, expected, "{id}");
+        apply(&mut image, &decision.records);
+    }
+    assert_eq!(image.brokers.keys().copied().collect::<Vec<_>>(), [1]);
 }

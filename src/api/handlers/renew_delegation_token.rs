@@ -1,0 +1,19 @@
+//! RenewDelegationToken (key 39), v0 to v2. KIP-48. There are no tokens; see `create_delegation_token`.
+
+use super::create_delegation_token::{NO_TIME, NOT_ALLOWED};
+use crate::api::context::{Reply, RequestContext};
+use crate::wire::message::renew_delegation_token::{
+    RenewDelegationTokenRequest, RenewDelegationTokenResponse,
+};
+
+pub fn handle(
+    _: RequestContext,
+    _: RenewDelegationTokenRequest,
+) -> Reply<RenewDelegationTokenResponse> {
+    RenewDelegationTokenResponse {
+        error_code: NOT_ALLOWED.code(),
+        expiry_timestamp_ms: NO_TIME,
+        ..Default::default()
+    }
+    .into()
+}

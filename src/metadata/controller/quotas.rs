@@ -1,0 +1,537 @@
+//! pure: quotas of users, clients and addresses. Kafka's `ClientQuotaControlManager` and `ClientQuotasImage`.
+//!
+//! They are kept and shown; nothing is held to them yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::{Decision, repeated};
+use crate::metadata::image::{Image, QuotaEntity};
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{ClientQuotaEntityData, ClientQuotaRecord};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_client_quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasResponse, AlterClientQuotasResponseEntryData,
+    EntityData as AlteredEntity, OpData,
+};
+use crate::wire::message::describe_client_quotas::{
+    ComponentData, DescribeClientQuotasRequest, DescribeClientQuotasResponse, EntityData,
+    EntryData, ValueData,
+};
+
+type Refusal = (ErrorCode, String);
+
+const USER: &str = "user";
+const CLIENT_ID: &str = "client-id";
+const IP: &str = "ip";
+
+/// Changes that one request may ask for: each is a record, and Kafka's controller writes no more of them for one request.
+const CHANGES_MAX: usize = 10_000;
+/// What is left of a whole number after arithmetic with floating points is not more than this.
+const WHOLE_WITHIN: f64 = 1e-6;
+
+/// Which numbers a quota can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Int,
+    Long,
+    Double,
+}
+
+const OF_USERS_AND_CLIENTS: &[(&str, Number)] = &[
+    ("producer_byte_rate", Number::Long),
+    ("consumer_byte_rate", Number::Long),
+    ("request_percentage", Number::Double),
+    ("controller_mutation_rate", Number::Double),
+];
+const OF_ADDRESSES: &[(&str, Number)] = &[("connection_creation_rate", Number::Int)];
+
+/// Tells whoever operates the broker that quotas of this key are kept and have no effect.
+pub fn warn_of(key: &str) {
+    tracing::warn!(
+        quota = key,
+        "a client quota is set, but it has no effect yet"
+    );
+}
+
+/// The keys under which there are quotas.
+pub fn keys(image: &Image) -> BTreeSet<Arc<str>> {
+    let keys = image.quotas.keys().map(|(_, key)| Arc::clone(key));
+    keys.collect()
+}
+
+/// AlterClientQuotas: each entity succeeds or fails as a whole. With the keys that had no quota before.
+pub fn alter(
+    image: &Image,
+    request: &AlterClientQuotasRequest,
+) -> Decision<(AlterClientQuotasResponse, BTreeSet<ByteString>)> {
+    let changes: usize = request.entries.iter().map(|entry| entry.ops.len()).sum();
+    let too_many = changes > CHANGES_MAX || request.entries.len() > CHANGES_MAX;
+    let mut records = Vec::new();
+    let mut results: BTreeMap<QuotaEntity, Option<Refusal>> = BTreeMap::new();
+    for entry in &request.entries {
+        let entity = entity_of(&entry.entity);
+        let twice = !repeated(entry.ops.iter().map(|op| &*op.key)).is_empty();
+        let outcome = if too_many {
+            let why = format!("A request may change at most {CHANGES_MAX} quotas.");
+            Err((ErrorCode::PolicyViolation, why))
+        } else if twice || results.contains_key(&entity) {
+            // What came before for the same entity stands, as with Kafka.
+            let why = "An entity or a key of it is there twice.".to_owned();
+            Err((ErrorCode::InvalidRequest, why))
+        } else {
+            changed(image, &entity, &entry.ops).map(|changed| records.extend(changed))
+        };
+        results.insert(entity, outcome.err());
+    }
+    if request.validate_only {
+        records.clear();
+    }
+    let known = keys(image);
+    let new_keys = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::ClientQuota(quota) if !quota.remove => Some(quota.key.clone()),
+            _ => None,
+        })
+        .filter(|key| !known.contains(&**key))
+        .collect();
+    let entries = results.into_iter().map(|(entity, refusal)| {
+        let (code, message) = match refusal {
+            Some((code, message)) => (code, Some(message.into())),
+            None => (ErrorCode::None, None),
+        };
+        AlterClientQuotasResponseEntryData {
+            error_code: code.code(),
+            error_message: message,
+            entity: entity
+                .iter()
+                .map(|(kind, name)| AlteredEntity {
+                    entity_type: (**kind).into(),
+                    entity_name: name.as_deref().map(Into::into),
+                })
+                .collect(),
+        }
+    });
+    let answer = AlterClientQuotasResponse {
+        entries: entries.collect(),
+        ..Default::default()
+    };
+    Decision {
+        records,
+        answer: (answer, new_keys),
+    }
+}
+
+/// Kinds in order, each once; of several the last counts.
+fn entity_of(parts: &[AlteredEntity]) -> QuotaEntity {
+    let by_kind: BTreeMap<Arc<str>, Option<Arc<str>>> = parts
+        .iter()
+        .map(|part| {
+            let name = part.entity_name.as_deref().map(Arc::from);
+            (Arc::from(&*part.entity_type), name)
+        })
+        .collect();
+    by_kind.into_iter().collect()
+}
+
+fn changed(image: &Image, entity: &QuotaEntity, ops: &[OpData]) -> Result<Vec<Record>, Refusal> {
+    let invalid = |why: String| (ErrorCode::InvalidRequest, why);
+    let valid_keys = keys_of(entity).map_err(invalid)?;
+    let mut records = Vec::new();
+    for op in ops {
+        let current = image
+            .quotas
+            .get(&(entity.clone(), Arc::from(&*op.key)))
+            .map(|bits| f64::from_bits(*bits));
+        let changes = match op.remove {
+            true => current.is_some(),
+            false => {
+                check(valid_keys, &op.key, op.value).map_err(invalid)?;
+                current != Some(op.value)
+            }
+        };
+        if changes {
+            let record = ClientQuotaRecord {
+                entity: entity
+                    .iter()
+                    .map(|(kind, name)| ClientQuotaEntityData {
+                        entity_type: (**kind).into(),
+                        entity_name: name.as_deref().map(Into::into),
+                    })
+                    .collect(),
+                key: op.key.clone(),
+                value: if op.remove { 0.0 } else { op.value },
+                remove: op.remove,
+            };
+            records.push(record.into());
+        }
+    }
+    Ok(records)
+}
+
+/// The keys that an entity may have, once it is known to be one.
+fn keys_of(entity: &QuotaEntity) -> Result<&'static [(&'static str, Number)], String> {
+    if entity.is_empty() {
+        return Err("A quota needs an entity.".to_owned());
+    }
+    for (kind, name) in entity {
+        if ![USER, CLIENT_ID, IP].contains(&&**kind) {
+            return Err(format!("There are no quotas of {kind}."));
+        }
+        if name.as_deref() == Some("") {
+            return Err(format!("The name of {kind} is empty."));
+        }
+    }
+    let Some((_, address)) = entity.iter().find(|(kind, _)| &**kind == IP) else {
+        return Ok(OF_USERS_AND_CLIENTS);
+    };
+    if entity.len() > 1 {
+        return Err("ip cannot be combined with user or client-id.".to_owned());
+    }
+    match address {
+        // Kafka differs: it looks names up, and waits for the answer.
+        Some(address) if address.parse::<IpAddr>().is_err() => {
+            Err(format!("{address} is not an IP address."))
+        }
+        _ => Ok(OF_ADDRESSES),
+    }
+}
+
+fn check(valid: &[(&str, Number)], key: &str, value: f64) -> Result<(), String> {
+    let Some((_, number)) = valid.iter().find(|(name, _)| *name == key) else {
+        return Err(format!("{key} is not a quota of this entity."));
+    };
+    if !value.is_finite() {
+        return Err(format!("{key} must be a finite number."));
+    }
+    if value <= 0.0 {
+        return Err(format!("{key} must be greater than 0."));
+    }
+    let most = match number {
+        Number::Int => f64::from(i32::MAX),
+        Number::Long => i64::MAX as f64,
+        Number::Double => return Ok(()),
+    };
+    if value > most {
+        return Err(format!("{value} is too large for {key}."));
+    }
+    if value.fract() > WHOLE_WITHIN {
+        return Err(format!("{key} must be a whole number."));
+    }
+    Ok(())
+}
+
+/// DescribeClientQuotas: the quotas of the entities that the filter lets through.
+pub fn describe(
+    image: &Image,
+    request: &DescribeClientQuotasRequest,
+) -> DescribeClientQuotasResponse {
+    let wanted = match filter(&request.components) {
+        Ok(wanted) => wanted,
+        Err((code, why)) => {
+            return DescribeClientQuotasResponse {
+                error_code: code.code(),
+                error_message: Some(why.into()),
+                entries: None,
+                ..Default::default()
+            };
+        }
+    };
+    let matches = |entity: &QuotaEntity| {
+        (!request.strict || entity.len() == wanted.len())
+            && wanted.iter().all(|(kind, name)| {
+                let part = entity.iter().find(|(of, _)| **of == **kind);
+                part.is_some_and(|(_, own)| match name {
+                    Some(name) => own.as_deref() == *name,
+                    None => true,
+                })
+            })
+    };
+    let mut entries: Vec<EntryData> = Vec::new();
+    let mut last = None;
+    for ((entity, key), value) in &image.quotas {
+        if !matches(entity) {
+            continue;
+        }
+        if last != Some(entity) {
+            last = Some(entity);
+            entries.push(EntryData {
+                entity: entity
+                    .iter()
+                    .map(|(kind, name)| EntityData {
+                        entity_type: (**kind).into(),
+                        entity_name: name.as_deref().map(Into::into),
+                    })
+                    .collect(),
+                values: Vec::new(),
+            });
+        }
+        if let Some(entry) = entries.last_mut() {
+            entry.values.push(ValueData {
+                key: (**key).into(),
+                value: f64::from_bits(*value),
+            });
+        }
+    }
+    DescribeClientQuotasResponse {
+        entries: Some(entries),
+        ..Default::default()
+    }
+}
+
+/// Kinds that an entity must have, and which name; without one any will do.
+type Filter<'a> = BTreeMap<&'a str, Option<Option<&'a str>>>;
+
+fn filter(components: &[ComponentData]) -> Result<Filter<'_>, Refusal> {
+    const EXACT: i8 = 0;
+    const DEFAULT: i8 = 1;
+    const SPECIFIED: i8 = 2;
+    let invalid = |why: String| (ErrorCode::InvalidRequest, why);
+    let mut wanted = Filter::new();
+    for component in components {
+        let kind = &*component.entity_type;
+        if kind.is_empty() {
+            return Err(invalid("A kind of entity is empty.".to_owned()));
+        }
+        if wanted.contains_key(kind) {
+            return Err(invalid(format!("{kind} is there twice.")));
+        }
+        if ![USER, CLIENT_ID, IP].contains(&kind) {
+            let why = format!("There are no quotas of {kind}.");
+            return Err((ErrorCode::UnsupportedVersion, why));
+        }
+        let name = match (component.match_type, component.r#match.as_deref()) {
+            (EXACT, Some(name)) => Some(Some(name)),
+            (DEFAULT, None) => Some(None),
+            (SPECIFIED, None) => None,
+            (EXACT..=SPECIFIED, _) => {
+                let why = "A name is given where none belongs, or missing where one does.";
+                return Err(invalid(why.to_owned()));
+            }
+            (other, _) => return Err(invalid(format!("Match type {other} is unknown."))),
+        };
+        wanted.insert(kind, name);
+    }
+    if wanted.contains_key(IP) && wanted.len() > 1 {
+        let why = "ip cannot be combined with user or client-id.";
+        return Err(invalid(why.to_owned()));
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::image::{Delta, records_of};
+    use crate::wire::message::alter_client_quotas::AlterClientQuotasRequestEntryData;
+
+    const RATE: &str = "producer_byte_rate";
+
+    fn apply(image: &mut Image, records: &[Record]) {
+        for record in records {
+            image.apply(record, image.offset + 1, &mut Delta::default());
+        }
+    }
+
+    /// `kind=name`, `kind` for the default; separated by commas.
+    fn entity(text: &str) -> Vec<AlteredEntity> {
+        let parts = text.split(',').filter(|part| !part.is_empty());
+        parts
+            .map(|part| match part.split_once('=') {
+                Some((kind, name)) => (kind, Some(name)),
+                None => (part, None),
+            })
+            .map(|(kind, name)| AlteredEntity {
+                entity_type: kind.into(),
+                entity_name: name.map(Into::into),
+            })
+            .collect()
+    }
+
+    fn op(key: &str, value: Option<f64>) -> OpData {
+        OpData {
+            key: key.into(),
+            value: value.unwrap_or_default(),
+            remove: value.is_none(),
+        }
+    }
+
+    type Op<'a> = (&'a str, Option<f64>);
+
+    /// The errors in the order of entities.
+    fn change(image: &mut Image, entries: &[(&str, &[Op<'_>])]) -> Vec<i16> {
+        let request = AlterClientQuotasRequest {
+            entries: entries
+                .iter()
+                .map(|(of, ops)| AlterClientQuotasRequestEntryData {
+                    entity: entity(of),
+                    ops: ops.iter().map(|(key, value)| op(key, *value)).collect(),
+                })
+                .collect(),
+            validate_only: false,
+        };
+        let decision = alter(image, &request);
+        apply(image, &decision.records);
+        let entries = decision.answer.0.entries;
+        entries.iter().map(|entry| entry.error_code).collect()
+    }
+
+    fn set(image: &mut Image, of: &str, key: &str, value: f64) -> i16 {
+        change(image, &[(of, &[(key, Some(value))])])[0]
+    }
+
+    /// Components as `kind:match:name`.
+    fn shown(image: &Image, components: &str, strict: bool) -> String {
+        let components = components.split_whitespace().map(|text| {
+            let mut parts = text.split(':');
+            ComponentData {
+                entity_type: parts.next().unwrap().into(),
+                match_type: parts.next().unwrap().parse().unwrap(),
+                r#match: parts.next().map(Into::into),
+            }
+        });
+        let request = DescribeClientQuotasRequest {
+            components: components.collect(),
+            strict,
+        };
+        let answer = describe(image, &request);
+        let Some(entries) = answer.entries else {
+            return format!("error {}", answer.error_code);
+        };
+        let entries = entries.iter().map(|entry| {
+            let parts = entry.entity.iter().map(|part| match &part.entity_name {
+                Some(name) => format!("{}={name}", part.entity_type),
+                None => part.entity_type.to_string(),
+            });
+            let values = entry.values.iter();
+            let values = values.map(|value| format!("{}={}", value.key, value.value));
+            let parts: Vec<_> = parts.chain(values).collect();
+            parts.join(",")
+        });
+        entries.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn quotas_are_set_shown_and_removed() {
+        let mut image = Image::empty();
+        set(&mut image, "user=a", RATE, 5.0);
+        set(&mut image, "user,client-id", "request_percentage", 5.5);
+        set(&mut image, "client-id=c,user=a", RATE, 6.0);
+        // The same entity in another order.
+        set(&mut image, "user=a,client-id=c", RATE, 7.0);
+        set(&mut image, "ip=127.0.0.1", "connection_creation_rate", 8.0);
+        let of_users =
+            "client-id,user,request_percentage=5.5; client-id=c,user=a,producer_byte_rate=7";
+        let of_a = "user=a,producer_byte_rate=5";
+        assert_eq!(
+            shown(&image, "user:2", false),
+            format!("{of_users}; {of_a}")
+        );
+        assert_eq!(shown(&image, "user:2", true), of_a);
+        assert_eq!(
+            shown(&image, "user:0:a client-id:2", true),
+            "client-id=c,user=a,producer_byte_rate=7"
+        );
+        assert_eq!(
+            shown(&image, "user:1", false),
+            "client-id,user,request_percentage=5.5"
+        );
+        assert_eq!(shown(&image, "", true), "");
+        assert_eq!(
+            shown(&image, "ip:2", false),
+            "ip=127.0.0.1,connection_creation_rate=8"
+        );
+        let mut again = Image::empty();
+        apply(&mut again, &records_of(&image));
+        assert_eq!(shown(&again, "", false), shown(&image, "", false));
+        assert_eq!(change(&mut image, &[("user=a", &[(RATE, None)])]), [0]);
+        assert_eq!(shown(&image, "user:0:a", true), "");
+    }
+
+    #[test]
+    fn each_mistake_has_kafkas_error() {
+        let mut image = Image::empty();
+        let ip_rate = "connection_creation_rate";
+        for (of, key, value, expected) in [
+            ("", RATE, 1.0, 42),
+            ("x=a", RATE, 1.0, 42),
+            ("user=", RATE, 1.0, 42),
+            ("user=a,ip=::1", RATE, 1.0, 42),
+            ("ip=nowhere", ip_rate, 1.0, 42),
+            ("ip=::1", RATE, 1.0, 42),
+            ("ip=::1", ip_rate, 3e9, 42),
+            ("ip=::1", ip_rate, 1.0, 0),
+            ("ip", ip_rate, 1.0, 0),
+            ("user=b", "x", 1.0, 42),
+            ("user=b", RATE, 0.0, 42),
+            ("user=b", RATE, -1.0, 42),
+            ("user=b", RATE, f64::NAN, 42),
+            ("user=b", RATE, f64::INFINITY, 42),
+            ("user=b", RATE, 1.5, 42),
+            ("user=b", RATE, 1e30, 42),
+            ("user=b", RATE, 1.000_000_1, 0),
+            ("user=b", "request_percentage", f64::NAN, 42),
+            ("user=b", "controller_mutation_rate", 0.1, 0),
+        ] {
+            assert_eq!(
+                set(&mut image, of, key, value),
+                expected,
+                "{of} {key} {value}"
+            );
+        }
+        // Kafka asks no more of a key that is to go.
+        assert_eq!(change(&mut image, &[("user=b", &[("x", None)])]), [0]);
+        let twice: &[Op<'_>] = &[(RATE, Some(1.0)), (RATE, Some(2.0))];
+        assert_eq!(change(&mut image, &[("user=c", twice)]), [42]);
+        let once: &[Op<'_>] = &[(RATE, Some(3.0))];
+        assert_eq!(
+            change(&mut image, &[("user=d", once), ("user=d", twice)]),
+            [42]
+        );
+        assert_eq!(shown(&image, "user:0:c", true), "");
+        for (components, expected) in [
+            ("user:0", "error 42"),
+            ("user:1:a", "error 42"),
+            ("user:2:a", "error 42"),
+            ("user:9", "error 42"),
+            (":2", "error 42"),
+            ("x:2", "error 35"),
+            ("user:2 user:1", "error 42"),
+            ("user:2 ip:2", "error 42"),
+        ] {
+            assert_eq!(shown(&image, components, false), expected, "{components}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_a_limit() {
+        let names: Vec<String> = (0..=CHANGES_MAX)
+            .map(|number| format!("user={number}"))
+            .collect();
+        let ops: &[Op<'_>] = &[(RATE, Some(1.0))];
+        let entries: Vec<_> = names.iter().map(|name| (name.as_str(), ops)).collect();
+        let mut image = Image::empty();
+        assert_eq!(change(&mut image, &entries)[0], 44);
+        assert!(image.quotas.is_empty());
+    }
+
+    #[test]
+    fn the_first_quota_of_a_key_is_told() {
+        let mut image = Image::empty();
+        let request = AlterClientQuotasRequest {
+            entries: vec![AlterClientQuotasRequestEntryData {
+                entity: entity("user=a"),
+                ops: vec![op(RATE, Some(1.0)), op("request_percentage", None)],
+            }],
+            validate_only: false,
+        };
+        let decision = alter(&image, &request);
+        assert_eq!(decision.answer.1, [RATE.into()].into());
+        apply(&mut image, &decision.records);
+        assert_eq!(alter(&image, &request).answer.1, [].into());
+    }
+}

@@ -1,0 +1,404 @@
+//! pure: users of SCRAM. Kafka's `ScramControlManager` and `ScramImage`.
+//!
+//! What is kept of a password proves that a client knows it, and cannot be used in its place (RFC 5802).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256, Sha512};
+
+use super::{Decision, repeated};
+use crate::metadata::image::Image;
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{RemoveUserScramCredentialRecord, UserScramCredentialRecord};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
+    AlterUserScramCredentialsResult, ScramCredentialDeletion, ScramCredentialUpsertion,
+};
+use crate::wire::message::describe_user_scram_credentials::{
+    CredentialInfo, DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+    DescribeUserScramCredentialsResult,
+};
+
+type Refusal = (ErrorCode, &'static str);
+
+/// How often a password is hashed at least and at most: less is weak, and clients do the work at each login.
+const ITERATIONS: std::ops::RangeInclusive<i32> = 4_096..=16_384;
+/// The level of `metadata.version` from which on there are records of users (3.5); older nodes stop at one.
+const USERS_SINCE: i16 = 11;
+/// Users that one request may change: each is a record, and Kafka's controller writes no more of them for one request.
+const CHANGES_MAX: usize = 10_000;
+
+/// A mechanism by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mechanism {
+    Sha256,
+    Sha512,
+}
+
+impl Mechanism {
+    fn of(number: i8) -> Result<Self, Refusal> {
+        match number {
+            1 => Ok(Self::Sha256),
+            2 => Ok(Self::Sha512),
+            _ => Err((
+                ErrorCode::UnsupportedSaslMechanism,
+                "The mechanism of SCRAM is unknown.",
+            )),
+        }
+    }
+
+    /// StoredKey and ServerKey; `None` for a password of no bytes.
+    fn keys(self, salted_password: &[u8]) -> Option<(Bytes, Bytes)> {
+        macro_rules! keys {
+            ($hash:ty) => {{
+                let mac = |text: &[u8]| {
+                    let mac = Hmac::<$hash>::new_from_slice(salted_password).ok()?;
+                    Some(mac.chain_update(text).finalize().into_bytes())
+                };
+                let stored = <$hash>::digest(mac(b"Client Key")?);
+                let server = mac(b"Server Key")?;
+                (stored.to_vec().into(), server.to_vec().into())
+            }};
+        }
+        if salted_password.is_empty() {
+            return None;
+        }
+        Some(match self {
+            Self::Sha256 => keys!(Sha256),
+            Self::Sha512 => keys!(Sha512),
+        })
+    }
+}
+
+/// AlterUserScramCredentials: each user succeeds or fails alone, and may be named once.
+pub fn alter(
+    image: &Image,
+    request: &AlterUserScramCredentialsRequest,
+) -> Decision<AlterUserScramCredentialsResponse> {
+    let deleted = request.deletions.iter().map(|one| &one.name);
+    let names = deleted.chain(request.upsertions.iter().map(|one| &one.name));
+    let twice = repeated(names.clone());
+    let too_many = names.clone().count() > CHANGES_MAX;
+    let admitted = |name: &ByteString| {
+        if image.metadata_version() < USERS_SINCE {
+            let why = "The level of metadata.version has no users of SCRAM.";
+            Err((ErrorCode::UnsupportedVersion, why))
+        } else if too_many {
+            let why = "A request may change at most 10000 users.";
+            Err((ErrorCode::PolicyViolation, why))
+        } else if twice.contains(name) {
+            let why = "A request may change a user once.";
+            Err((ErrorCode::DuplicateResource, why))
+        } else {
+            Ok(())
+        }
+    };
+    let mut records: Vec<Record> = Vec::new();
+    let mut results: BTreeMap<&ByteString, Option<Refusal>> = BTreeMap::new();
+    for one in &request.deletions {
+        let outcome = admitted(&one.name).and_then(|()| delete(image, one));
+        results.insert(&one.name, outcome.map(|record| records.push(record)).err());
+    }
+    for one in &request.upsertions {
+        let outcome = admitted(&one.name).and_then(|()| set(one));
+        results.insert(&one.name, outcome.map(|record| records.push(record)).err());
+    }
+    let results = results.into_iter().map(|(user, refusal)| {
+        let (code, message) = refusal.unzip();
+        AlterUserScramCredentialsResult {
+            user: user.clone(),
+            error_code: code.unwrap_or(ErrorCode::None).code(),
+            error_message: message.map(Into::into),
+        }
+    });
+    let answer = AlterUserScramCredentialsResponse {
+        results: results.collect(),
+        ..Default::default()
+    };
+    Decision { records, answer }
+}
+
+fn check(name: &str, mechanism: i8) -> Result<Mechanism, Refusal> {
+    if name.is_empty() {
+        return Err((ErrorCode::UnacceptableCredential, "A user needs a name."));
+    }
+    Mechanism::of(mechanism)
+}
+
+fn delete(image: &Image, asked: &ScramCredentialDeletion) -> Result<Record, Refusal> {
+    check(&asked.name, asked.mechanism)?;
+    let mut there = image.scram_credentials();
+    if !there.any(|one| one.name == asked.name && one.mechanism == asked.mechanism) {
+        let why = "There is no such user with this mechanism.";
+        return Err((ErrorCode::ResourceNotFound, why));
+    }
+    let record = RemoveUserScramCredentialRecord {
+        name: asked.name.clone(),
+        mechanism: asked.mechanism,
+    };
+    Ok(record.into())
+}
+
+fn set(asked: &ScramCredentialUpsertion) -> Result<Record, Refusal> {
+    let mechanism = check(&asked.name, asked.mechanism)?;
+    let refused = |why| (ErrorCode::UnacceptableCredential, why);
+    if asked.iterations < *ITERATIONS.start() {
+        return Err(refused("There must be at least 4096 iterations."));
+    }
+    if asked.iterations > *ITERATIONS.end() {
+        return Err(refused("There may be at most 16384 iterations."));
+    }
+    let keys = mechanism.keys(&asked.salted_password);
+    // Kafka differs: it answers UNKNOWN_SERVER_ERROR after an exception.
+    let (stored_key, server_key) = keys.ok_or_else(|| refused("A user needs a password."))?;
+    let record = UserScramCredentialRecord {
+        name: asked.name.clone(),
+        mechanism: asked.mechanism,
+        salt: asked.salt.clone(),
+        stored_key,
+        server_key,
+        iterations: asked.iterations,
+    };
+    Ok(record.into())
+}
+
+/// DescribeUserScramCredentials: the mechanisms of those who are named, or of all.
+pub fn describe(
+    image: &Image,
+    request: &DescribeUserScramCredentialsRequest,
+) -> DescribeUserScramCredentialsResponse {
+    let mut known: BTreeMap<&ByteString, Vec<CredentialInfo>> = BTreeMap::new();
+    for one in image.scram_credentials() {
+        known.entry(&one.name).or_default().push(CredentialInfo {
+            mechanism: one.mechanism,
+            iterations: one.iterations,
+        });
+    }
+    let named: Vec<&ByteString> = request
+        .users
+        .iter()
+        .flatten()
+        .map(|user| &user.name)
+        .collect();
+    let twice = repeated(named.iter().copied());
+    let wanted: BTreeSet<&ByteString> = match named.is_empty() {
+        true => known.keys().copied().collect(),
+        false => named.into_iter().collect(),
+    };
+    let results = wanted.into_iter().map(|user| {
+        let (code, message, infos) = match known.get(user) {
+            _ if twice.contains(user) => {
+                let why = "A request may ask for a user once.";
+                (ErrorCode::DuplicateResource, Some(why.into()), Vec::new())
+            }
+            Some(infos) => (ErrorCode::None, None, infos.clone()),
+            None => {
+                let why = format!("There is no user {user}.");
+                (ErrorCode::ResourceNotFound, Some(why.into()), Vec::new())
+            }
+        };
+        DescribeUserScramCredentialsResult {
+            user: user.clone(),
+            error_code: code.code(),
+            error_message: message,
+            credential_infos: infos,
+        }
+    });
+    DescribeUserScramCredentialsResponse {
+        results: results.collect(),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::metadata::bootstrap;
+    use crate::metadata::image::{Delta, records_of};
+    use crate::wire::message::describe_user_scram_credentials::UserName;
+
+    fn cluster() -> Image {
+        let mut image = Image::empty();
+        apply(&mut image, &bootstrap::records(false));
+        image
+    }
+
+    fn apply(image: &mut Image, records: &[Record]) {
+        for record in records {
+            image.apply(record, image.offset + 1, &mut Delta::default());
+        }
+    }
+
+    fn upsertion(name: &str, mechanism: i8, iterations: i32) -> ScramCredentialUpsertion {
+        ScramCredentialUpsertion {
+            name: name.into(),
+            mechanism,
+            iterations,
+            salt: Bytes::from_static(b"salt"),
+            salted_password: Bytes::from_static(b"salted password"),
+        }
+    }
+
+    /// `+name/mechanism/iterations` sets, `-name/mechanism` deletes; the errors by user.
+    fn change(image: &mut Image, text: &str) -> String {
+        let mut request = AlterUserScramCredentialsRequest::default();
+        for word in text.split_whitespace() {
+            let mut parts = word[1..].split('/');
+            let name = parts.next().unwrap();
+            let mechanism = parts.next().unwrap().parse().unwrap();
+            match word.starts_with('+') {
+                true => request.upsertions.push(upsertion(
+                    name,
+                    mechanism,
+                    parts.next().map_or(4_096, |text| text.parse().unwrap()),
+                )),
+                false => request.deletions.push(ScramCredentialDeletion {
+                    name: name.into(),
+                    mechanism,
+                }),
+            }
+        }
+        let decision = alter(image, &request);
+        apply(image, &decision.records);
+        let results = decision.answer.results.iter();
+        results
+            .map(|one| format!("{}:{}", one.user, one.error_code))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn shown(image: &Image, users: &[&str]) -> String {
+        let request = DescribeUserScramCredentialsRequest {
+            users: Some(
+                users
+                    .iter()
+                    .map(|name| UserName {
+                        name: (*name).into(),
+                    })
+                    .collect(),
+            ),
+        };
+        let results = describe(image, &request).results;
+        results
+            .iter()
+            .map(|one| {
+                let infos = one.credential_infos.iter();
+                let infos: Vec<_> = infos
+                    .map(|info| format!("{}/{}", info.mechanism, info.iterations))
+                    .collect();
+                match one.error_code {
+                    0 => format!("{} {}", one.user, infos.join(" ")),
+                    error => format!("{} error {error}", one.user),
+                }
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    #[test]
+    fn users_are_set_shown_and_deleted() {
+        let mut image = cluster();
+        assert_eq!(change(&mut image, ""), "");
+        assert_eq!(change(&mut image, "+u/1 +w/2/16384"), "u:0 w:0");
+        assert_eq!(change(&mut image, "+u/2/5000"), "u:0");
+        assert_eq!(shown(&image, &[]), "u 1/4096 2/5000, w 2/16384");
+        assert_eq!(shown(&image, &["w", "x"]), "w 2/16384, x error 91");
+        assert_eq!(
+            shown(&image, &["w", "u", "w"]),
+            "u 1/4096 2/5000, w error 92"
+        );
+        assert_eq!(change(&mut image, "-u/1 -w/2 -x/1"), "u:0 w:0 x:91");
+        assert_eq!(shown(&image, &[]), "u 2/5000");
+    }
+
+    #[test]
+    fn each_mistake_has_kafkas_error() {
+        let mut image = cluster();
+        for (request, expected) in [
+            ("+u/1 +u/2", "u:92"),
+            ("-u/1 +u/1", "u:92"),
+            ("+u/1/4095", "u:93"),
+            ("+u/1/16385", "u:93"),
+            ("+u/0", "u:33"),
+            ("-u/3", "u:33"),
+            ("+/1", ":93"),
+            ("-/1", ":93"),
+            ("-u/1", "u:91"),
+        ] {
+            assert_eq!(change(&mut image, request), expected, "{request}");
+        }
+        assert_eq!(shown(&image, &[]), "");
+        let without = ScramCredentialUpsertion {
+            salted_password: Bytes::new(),
+            ..upsertion("u", 1, 4_096)
+        };
+        assert_eq!(
+            set(&without).unwrap_err().0,
+            ErrorCode::UnacceptableCredential
+        );
+    }
+
+    #[test]
+    fn a_request_has_a_limit() {
+        let mut request = AlterUserScramCredentialsRequest::default();
+        for number in 0..=CHANGES_MAX {
+            request
+                .upsertions
+                .push(upsertion(&number.to_string(), 1, 4_096));
+        }
+        let decision = alter(&cluster(), &request);
+        assert!(decision.records.is_empty());
+        assert_eq!(decision.answer.results[0].error_code, 44);
+    }
+
+    /// Nodes before 3.5 stop at the record of a user.
+    #[test]
+    fn an_old_level_has_no_users() {
+        let mut image = cluster();
+        image.features.insert("metadata.version".into(), 10);
+        assert_eq!(change(&mut image, "+u/1"), "u:35");
+    }
+
+    #[test]
+    fn users_survive_a_snapshot() {
+        let mut image = cluster();
+        change(&mut image, "+u/1 +w/2");
+        let mut again = Image::empty();
+        apply(&mut again, &records_of(&image));
+        assert_eq!(shown(&again, &[]), "u 1/4096, w 2/4096");
+    }
+
+    /// The example of RFC 7677, and the same with SHA-512.
+    #[test]
+    fn what_is_kept_proves_the_password() {
+        let hex = |text: &str| -> Vec<u8> {
+            let digits = text.as_bytes().chunks(2);
+            digits
+                .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+                .collect()
+        };
+        for (mechanism, salted, stored, server) in [
+            (Mechanism::Sha256, SALTED_256, STORED_256, SERVER_256),
+            (Mechanism::Sha512, SALTED_512, STORED_512, SERVER_512),
+        ] {
+            let (stored_key, server_key) = mechanism.keys(&hex(salted)).unwrap();
+            assert_eq!(STANDARD.encode(stored_key), stored);
+            assert_eq!(STANDARD.encode(server_key), server);
+        }
+    }
+    const SALTED_256: &str = "c4a49510323ab4f952cac1fa99441939e78ea74d6be81ddf7096e87513dc615d";
+    const STORED_256: &str = "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=";
+    const SERVER_256: &str = "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    const SALTED_512: &str = "f16efe1be67f1d09502ebd5ed9262fddffba5a377ab4f0b687e5ed5ba0f50686b8a4ae166476da8ab3b951d2fa9238b63998f45461bc33a464814949cec9631d";
+    const STORED_512: &str =
+        "6AAub3065EYRmyFpM2RNwqK+eGnrkYuEWbXn19LsEmBqzu8QaCXNc1FwpnX9NhH2hK/60dzj9DoO5DvVkOHbvg==";
+    const SERVER_512: &str =
+        "jZHbYjC1aHh0/hKbxyBuGFjDrgjgKTT1esA7awWiKcRZ0o/0b1yWEebBeSVkkCFewf91nLDfKF24mvD5nmE6rA==";
+}
