@@ -13,7 +13,9 @@ use crate::base::work_pool::spend;
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::{Compression, Packer};
-use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, MAGIC_END, MAGIC_V2};
+use crate::wire::batch::header::{
+    self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_END, MAGIC_V2,
+};
 use crate::wire::batch::legacy;
 use crate::wire::batch::record::read_raw;
 use crate::wire::batch::record_stream::{RecordStream, StreamFault, Window};
@@ -23,6 +25,8 @@ use crate::wire::error_code::ErrorCode;
 pub const DECOMPRESSED_MAX: usize = 512 << 20;
 /// What an old producer's messages may grow to as a batch: it has no more than a request's worth of plain bytes to say.
 const CONVERTED_MAX: usize = 100 << 20;
+/// The length of the smallest message: of the oldest format, without key and value.
+const LENGTH_MIN: i32 = 14;
 /// Records of one batch that are kept as refused. A batch has millions where each is a few bytes.
 const FAULTS_MAX: usize = 10_000;
 /// What is spent for each record, beside its bytes.
@@ -76,9 +80,20 @@ pub fn validate_client(
         Some(_) => return Err(invalid("message formats before v2 need an older request")),
         None => return Err(no_batch()),
     };
-    if header.size() != records.len() {
+    if header.size() > records.len() {
         return Err(no_batch());
     }
+    let alone;
+    let records = match records.get(header.size()..) {
+        Some([]) | None => records,
+        Some(rest) => {
+            if whole_size(rest)?.is_some() {
+                return Err(no_batch());
+            }
+            alone = records.slice(..header.size());
+            &alone
+        }
+    };
     if header.base_offset != 0 {
         return Err(invalid(format!(
             "the base offset of a new batch is {} instead of 0",
@@ -88,6 +103,30 @@ pub fn validate_client(
     check_len(records.len(), settings)?;
     header.verify(records).map_err(corrupt)?;
     validate_records(header, records, settings, now)
+}
+
+/// The size of the batch or message that `bytes` begin with; `None` where it is cut, which Kafka passes over in silence
+/// when a whole one came before.
+fn whole_size(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
+    let Some(length) = bytes
+        .get(LOG_OVERHEAD - 4..)
+        .and_then(|rest| rest.first_chunk())
+    else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(*length);
+    if length < LENGTH_MIN {
+        return Err(corrupt(BatchError::Size(length)));
+    }
+    match bytes.get(MAGIC_END - 1).map(|magic| *magic as i8) {
+        None => return Ok(None),
+        Some(magic) if !(0..=MAGIC_V2).contains(&magic) => {
+            return Err(corrupt(BatchError::Magic(magic)));
+        }
+        Some(_) => {}
+    }
+    let size = LOG_OVERHEAD + length as usize;
+    Ok((size <= bytes.len()).then_some(size))
 }
 
 fn check_len(len: usize, settings: &LogSettings) -> Result<(), AppendError> {
@@ -120,16 +159,20 @@ pub fn validate_old_client(
     spend(records.len())?;
     let mut codec = Compression::None;
     let mut rest = &records[..];
-    while !rest.is_empty() {
+    if whole_size(rest)?.is_none() {
+        return Err(no_batch());
+    }
+    while whole_size(rest)?.is_some() {
         let message = legacy::read_message(&mut rest).map_err(corrupt)?;
         if message.compression != Compression::None {
             codec = message.compression;
         }
     }
+    let whole = &records[..records.len() - rest.len()];
     let target = settings.compression.unwrap_or(codec);
     target.with_room_to_compress(settings.compression_levels, || {
         let mut conversion = Conversion::new(target, settings, now)?;
-        let mut rest = &records[..];
+        let mut rest = whole;
         while !rest.is_empty() {
             let message = legacy::read_message(&mut rest).map_err(corrupt)?;
             message.each_in_turn(CONVERTED_MAX, |record| conversion.push(&record))?;
@@ -645,6 +688,46 @@ mod tests {
             "INVALID_RECORD []",
         );
         check(&plain, sealed(42, 0), "ok max=2000");
+        let dated = |time: i64| {
+            move |bytes: &mut BytesMut| {
+                let mut builder = BatchBuilder::default();
+                builder.push(time, None, Some(b"v"));
+                *bytes = BytesMut::from(&builder.build()[..]);
+            }
+        };
+        check(&plain, dated(i64::MIN), "INVALID_TIMESTAMP [0]");
+        check(&plain, dated(i64::MAX), "INVALID_TIMESTAMP [0]");
+        check(&plain, dated(-2), "ok max=-1");
+    }
+
+    /// A client may have filled a buffer to its end: Kafka takes what is whole.
+    #[test]
+    fn a_cut_batch_behind_a_whole_one_is_passed_over() {
+        let plain = LogSettings::default();
+        let whole = batch(|_| {});
+        let followed = |rest: &[u8]| {
+            let rest = rest.to_vec();
+            move |bytes: &mut BytesMut| bytes.extend_from_slice(&rest)
+        };
+        let of_length = |length: i32| {
+            let mut rest = whole[..30].to_vec();
+            rest[8..12].copy_from_slice(&length.to_be_bytes());
+            rest
+        };
+        for cut in [1, 11, 12, 16, 17, whole.len() - 1] {
+            check(&plain, followed(&whole[..cut]), "ok max=2000");
+        }
+        check(&plain, followed(&of_length(i32::MAX)), "ok max=2000");
+        check(&plain, followed(&[0; 12]), "CORRUPT_MESSAGE []");
+        check(&plain, followed(&of_length(-1)), "CORRUPT_MESSAGE []");
+        check(&plain, followed(&of_length(13)), "CORRUPT_MESSAGE []");
+        check(&plain, followed(&of_length(14)), "INVALID_RECORD []");
+        let mut strange = whole[..30].to_vec();
+        strange[16] = 9;
+        check(&plain, followed(&strange), "CORRUPT_MESSAGE []");
+        let bytes = batch(followed(&whole[..20]));
+        let valid = validate_client(&bytes, &plain, 3_000).unwrap();
+        assert_eq!(valid.bytes, whole);
     }
 
     #[test]
@@ -714,6 +797,11 @@ mod tests {
             let code = claimed.map_or_else(|refused| refused.code(), |_| ErrorCode::None);
             assert_eq!(code == ErrorCode::InvalidTimestamp, magic == 1);
 
+            let cut = [&set[..], &set[..20]].concat();
+            let valid = validate_old_client(&cut.into(), &settings, 8).unwrap();
+            assert_eq!(valid.header.record_count, 2);
+            let refused = validate_old_client(&set.slice(..20), &settings, 8);
+            assert_eq!(refused.unwrap_err().code(), ErrorCode::InvalidRecord);
             let refused = validate_client(&set, &settings, 8).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::InvalidRecord);
             let mut damaged = set.to_vec();

@@ -89,7 +89,78 @@ fn produce(pair: &mut Pair) -> Result<()> {
     let mut packed = BatchBuilder::new(Compression::Zstd);
     packed.push(now(), Some(b"k"), Some(b"v"));
     let packed = packed.build();
+    let followed = |rest: &[u8]| Some(Bytes::from([&good[..], rest].concat()));
+    let of_length = |length: i32, cut: usize| {
+        let mut bytes = good.to_vec();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes.truncate(cut);
+        bytes
+    };
+    let mut strange = good.to_vec();
+    strange[16] = 9;
     let scenes: Vec<(&str, &str, i32, i16, Option<Bytes>)> = vec![
+        (
+            "a batch and one that is cut",
+            "t",
+            0,
+            -1,
+            followed(&good[..70]),
+        ),
+        (
+            "a batch and the head of one",
+            "t",
+            0,
+            -1,
+            followed(&good[..16]),
+        ),
+        ("a batch and five bytes", "t", 0, -1, followed(b"12345")),
+        ("a batch and zeros", "t", 0, -1, followed(&[0; 70])),
+        (
+            "a batch and one too small to be",
+            "t",
+            0,
+            -1,
+            followed(&of_length(13, 30)),
+        ),
+        (
+            "a batch and a small one",
+            "t",
+            0,
+            -1,
+            followed(&of_length(14, 30)),
+        ),
+        (
+            "a batch and one of a negative size",
+            "t",
+            0,
+            -1,
+            followed(&of_length(-1, 30)),
+        ),
+        (
+            "a batch and the largest there is",
+            "t",
+            0,
+            -1,
+            followed(&of_length(i32::MAX, 30)),
+        ),
+        (
+            "a batch and one of an unknown format, cut",
+            "t",
+            0,
+            -1,
+            followed(&strange[..70]),
+        ),
+        ("the smallest time", "t", 0, -1, Some(dated(i64::MIN))),
+        (
+            "the smallest time but one",
+            "t",
+            0,
+            -1,
+            Some(dated(i64::MIN + 1)),
+        ),
+        ("the largest time", "t", 0, -1, Some(dated(i64::MAX))),
+        ("a time before all", "t", 0, -1, Some(dated(-2))),
+        ("no time", "t", 0, -1, Some(dated(-1))),
         ("a batch", "t", 0, -1, Some(good.clone())),
         ("acks of one", "t", 0, 1, Some(good.clone())),
         ("unknown acks", "t", 0, 5, Some(good.clone())),
