@@ -19,7 +19,7 @@ use crate::base::memory::Memory;
 use crate::base::task::Halt;
 use crate::base::time::{Clock, millis};
 use crate::base::work_pool::WorkPool;
-use crate::config::broker::{BrokerConfig, CONTROLLER_PORT, Listener};
+use crate::config::broker::{BrokerConfig, Listener};
 use crate::config::listener::Endpoint;
 use crate::console;
 use crate::coordinator::group::handle::GroupHandle;
@@ -34,12 +34,14 @@ use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::metadata::controller::brokers::{Registration, register, restore};
+use crate::metadata::controller::quotas;
 use crate::metadata::controller::task::{Controller, ImageHandle, Publisher as _};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::server::connection::Limits;
+use crate::server::listener::with_host;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
@@ -126,6 +128,9 @@ impl Broker {
             Upkeep::new(&config.settings),
             clock.now(),
         )?;
+        for key in quotas::keys(&image) {
+            quotas::warn_of(&key);
+        }
         let fresh = image.features.is_empty();
         let handle = ImageHandle::new(Arc::new(image.clone()));
         let mut controller = Controller {
@@ -448,7 +453,10 @@ fn registration(
             let bound = opened.first().and_then(|socket| socket.local_addr().ok());
             let port = bound.map_or(listener.endpoint.port, |address| address.port());
             let (host, port) = match &listener.advertised {
-                Some(advertised) => (advertised.host.clone(), advertised.port),
+                Some(advertised) => {
+                    let advertised = with_host(advertised.clone());
+                    (advertised.host, advertised.port)
+                }
                 None if listener.endpoint.is_wildcard() => ("localhost".to_owned(), port),
                 None => (listener.endpoint.host.clone(), port),
             };
@@ -465,9 +473,9 @@ fn registration(
         incarnation: bootstrap::random_uuid()?,
         endpoints,
         controller: (
-            "CONTROLLER".to_owned(),
-            "localhost".to_owned(),
-            CONTROLLER_PORT,
+            config.controller.name.clone(),
+            config.controller.host.clone(),
+            config.controller.port,
         ),
         rack: config.rack.clone(),
         log_dirs,

@@ -54,6 +54,9 @@ const DROPPED_NAMES: &[&str] = &[
     "reserved.broker.max.id",
 ];
 
+/// Ids of a broker that is likely the only one of its ZooKeeper; -1 has one chosen.
+const OF_ONE_BROKER: &[&str] = &["-1", "0", "1"];
+
 /// Settings that say the same in other words, the nearest word first: the others count where those before are not set.
 const SPELLINGS: &[&[&str]] = &[
     &[
@@ -312,6 +315,8 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: PathBuf,
     pub rack: Option<String>,
+    /// The controller's listener as it is configured. Nobody listens there: the quorum of one node has nobody to talk to.
+    pub controller: Endpoint,
     /// Where plain HTTP is answered for whoever operates or tests this node; [`ADMIN_LISTENER`].
     pub admin: Option<Endpoint>,
     /// [`ADMIN_ALLOWED_HOSTS`].
@@ -539,6 +544,21 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
             text: "zookeeper.connect is set, but no ZooKeeper is needed: metadata is kept in this node's own log"
                 .to_owned(),
         });
+        let id = ["node.id", "broker.id"]
+            .iter()
+            .find_map(|name| explicit.get(*name));
+        if let Some(id) = id
+            .map(|id| id.trim())
+            .filter(|id| !OF_ONE_BROKER.contains(id))
+        {
+            notes.push(Note {
+                warning: true,
+                text: format!(
+                    "this is broker {id} of a ZooKeeper: if it has others, each of them is a cluster of its own here, \
+                     and the topics of one are unknown to the others"
+                ),
+            });
+        }
     }
     let mut old = |host: &str, port: &str, target: &str, default_host: &str| {
         let (host, port) = (explicit.remove(host), explicit.remove(port));
@@ -632,6 +652,7 @@ fn typed(
         );
     }
     let rack = settings.explicit("broker.rack").map(str::to_owned);
+    let controller = controller(&settings, node_id);
     BrokerConfig {
         node_id,
         listeners,
@@ -639,6 +660,7 @@ fn typed(
         log_dirs,
         metadata_log_dir,
         rack,
+        controller,
         admin: None,
         admin_hosts: Vec::new(),
         settings,
@@ -817,7 +839,7 @@ fn listeners(
         });
     }
     for endpoint in &advertised {
-        if endpoint.is_wildcard() {
+        if !endpoint.is_advertisable() {
             faults.add(
                 "advertised.listeners",
                 format!("advertised.listeners: a client cannot connect to {endpoint}"),
@@ -866,8 +888,39 @@ fn inter_broker(
         .unwrap_or_default()
 }
 
-/// Where the controller would listen if it had to: nobody else talks to the quorum of one node.
-pub const CONTROLLER_PORT: u16 = DEFAULT_CONTROLLER_PORT;
+/// The controller's listener in `advertised.listeners` or `listeners`, else the voter of this node.
+fn controller(settings: &BrokerSettings, node_id: i32) -> Endpoint {
+    let names = controller_names(settings);
+    let listed = |name: &str| {
+        let listed = list(settings.get(name).unwrap_or_default());
+        listed
+            .filter_map(|text| Endpoint::parse(text).ok())
+            .find(|endpoint| names.contains(&endpoint.name))
+    };
+    let name = names.first().map_or("CONTROLLER", |name| name);
+    let voter = || {
+        let voters = list(settings.get("controller.quorum.voters").unwrap_or_default());
+        let of_this = voters.filter_map(|voter| voter.split_once('@'));
+        let (_, address) = of_this
+            .into_iter()
+            .find(|(id, _)| id.trim().parse() == Ok(node_id))?;
+        Endpoint::parse(&format!("{name}://{address}")).ok()
+    };
+    let found = ["advertised.listeners", "listeners"].iter();
+    let mut endpoint = found
+        .filter_map(|setting| listed(setting))
+        .next()
+        .or_else(voter)
+        .unwrap_or_else(|| Endpoint {
+            name: name.to_owned(),
+            host: String::new(),
+            port: DEFAULT_CONTROLLER_PORT,
+        });
+    if endpoint.is_wildcard() {
+        endpoint.host = "localhost".to_owned();
+    }
+    endpoint
+}
 
 #[cfg(test)]
 mod tests {
@@ -1098,6 +1151,61 @@ mod tests {
             said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL"),
             "listener A: SASL_SSL is not supported yet, only PLAINTEXT and SSL are"
         );
+    }
+
+    #[test]
+    fn the_controller_is_where_the_file_has_it() {
+        for (text, expected) in [
+            ("node.id=1", "CONTROLLER://localhost:9093"),
+            (
+                "listeners=PLAINTEXT://:1,CTL://127.0.0.1:22101\ncontroller.listener.names=CTL",
+                "CTL://127.0.0.1:22101",
+            ),
+            (
+                "listeners=PLAINTEXT://:1,CONTROLLER://:22101\ncontroller.listener.names=CONTROLLER",
+                "CONTROLLER://localhost:22101",
+            ),
+            (
+                "node.id=3\ncontroller.quorum.voters=3@c:5\ncontroller.listener.names=CONTROLLER",
+                "CONTROLLER://c:5",
+            ),
+        ] {
+            let config = check("f", &properties(text)).unwrap().config;
+            assert_eq!(config.controller.to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn brokers_that_shared_a_zookeeper_are_told_that_they_are_alone() {
+        for (id, warned) in [
+            ("broker.id=2", true),
+            ("broker.id=1", false),
+            ("broker.id=-1", false),
+            ("", false),
+        ] {
+            let said = notes(&format!("zookeeper.connect=zk:2181\n{id}\n"));
+            assert_eq!(
+                said.contains("a cluster of its own"),
+                warned,
+                "{id}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_clients_are_told_has_a_host_of_kafkas_letters_or_none() {
+        let given = "listeners=PLAINTEXT://:1\nadvertised.listeners=PLAINTEXT://";
+        for (address, good) in [
+            ("h:5", true),
+            (":5", true),
+            ("[fe80::1%eth0]:5", true),
+            ("0.0.0.0:5", false),
+            ("${DOCKER_HOST_IP:-127.0.0.1}:5", false),
+            ("_{HOSTNAME_COMMAND}:5", false),
+        ] {
+            let found = faults(&format!("{given}{address}\n"));
+            assert_eq!(found.is_empty(), good, "{address}: {found:?}");
+        }
     }
 
     #[test]

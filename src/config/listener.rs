@@ -23,7 +23,7 @@ impl SecurityProtocol {
     }
 }
 
-/// As Kafka spells it.
+/// As it is written in settings.
 impl fmt::Display for SecurityProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -55,6 +55,11 @@ impl Endpoint {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
+        if let Some(strange) = host.chars().find(|letter| !is_of_hosts(*letter)) {
+            return Err(format!(
+                "'{strange}' in '{text}' cannot be part of a host's name"
+            ));
+        }
         let port = port
             .parse()
             .map_err(|_| format!("'{port}' in '{text}' is not a port"))?;
@@ -74,10 +79,20 @@ impl Endpoint {
         self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether it listens on every address and so cannot be advertised.
+    /// Whether clients can be told this address; one without a host stands for the machine's own name.
+    pub fn is_advertisable(&self) -> bool {
+        self.host != "0.0.0.0" && self.host != "::"
+    }
+
+    /// Whether it listens on every address.
     pub fn is_wildcard(&self) -> bool {
         self.host.is_empty() || self.host == "0.0.0.0" || self.host == "::"
     }
+}
+
+/// Kafka takes these in the name or address of a host.
+fn is_of_hosts(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "-%._:".contains(letter)
 }
 
 impl fmt::Display for Endpoint {
@@ -99,7 +114,15 @@ mod tests {
         for text in ["PLAINTEXT://localhost:9092", "A_B://:0", "X://[::1]:65535"] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
-        for text in ["localhost:9092", "X://localhost", "X://h:70000", "://h:1"] {
+        for text in [
+            "localhost:9092",
+            "X://localhost",
+            "X://h:70000",
+            "://h:1",
+            "X://${HOST:-127.0.0.1}:1",
+            "X://_{HOSTNAME_COMMAND}:1",
+            "X://a b:1",
+        ] {
             assert!(Endpoint::parse(text).is_err(), "{text}");
         }
         assert!(Endpoint::parse("x://:1").unwrap().is_wildcard());

@@ -289,6 +289,7 @@ impl Acceptor {
             .find(|listener| listener.endpoint.name == *self.listener)?
             .advertised
             .clone()
+            .map(with_host)
     }
 }
 
@@ -297,6 +298,15 @@ fn report(served: Result<(), String>, peer: SocketAddr, listener: &str) {
     if let Err(what) = served {
         tracing::error!(%peer, listener, reason = "a fault of the program: a panic", what, "closing a connection");
     }
+}
+
+/// What clients are told in the place of an address without a host: the machine's own name, as with Kafka.
+pub fn with_host(mut endpoint: Endpoint) -> Endpoint {
+    if endpoint.host.is_empty() {
+        let name = rustix::system::uname();
+        endpoint.host = name.nodename().to_string_lossy().into_owned();
+    }
+    endpoint
 }
 
 /// Serves a connection once its handshake is done. The state of that is gone by then: what follows lives long.
