@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
-use crate::metadata::bootstrap::{self, Gaps};
+use crate::metadata::bootstrap::{self, Gaps, METADATA_VERSION_NAME};
 
 /// Give data directories their identity, and show it
 #[derive(Args, Debug)]
@@ -126,7 +126,7 @@ fn format(options: &Format) -> Result<String, String> {
         .map(|(index, (dir, _))| {
             let kind = if index == 0 { "metadata" } else { "data" };
             format!(
-                "Formatting {kind} directory {} with metadata.version 4.3-IV0.",
+                "Formatting {kind} directory {} with metadata.version {METADATA_VERSION_NAME}.",
                 dir.display()
             )
         })

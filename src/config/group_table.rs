@@ -1,4 +1,4 @@
-//! pure: every group setting of Kafka 4.3: one row each.
+//! pure: every group setting of Kafka 4.4: one row each.
 
 use super::setting::Kind::*;
 use super::setting::Scope::*;
@@ -39,6 +39,26 @@ pub const GROUP_SETTINGS: &[Setting] = &[
         "",
     ),
     row(
+        "errors.deadletterqueue.copy.record.enable",
+        Boolean,
+        Some("false"),
+        Any,
+        ClusterWide,
+        Later,
+        "",
+        "",
+    ),
+    row(
+        "errors.deadletterqueue.topic.name",
+        String,
+        Some(""),
+        Any,
+        ClusterWide,
+        Later,
+        "",
+        "",
+    ),
+    row(
         "share.assignment.interval.ms",
         Int,
         Some("1000"),
@@ -52,7 +72,7 @@ pub const GROUP_SETTINGS: &[Setting] = &[
         "share.auto.offset.reset",
         String,
         Some("latest"),
-        Any,
+        OffsetReset,
         ClusterWide,
         Later,
         "",
@@ -139,6 +159,16 @@ pub const GROUP_SETTINGS: &[Setting] = &[
         "",
     ),
     row(
+        "streams.assignor.name",
+        String,
+        Some("sticky"),
+        OneOf(&["sticky"]),
+        ClusterWide,
+        Later,
+        "",
+        "",
+    ),
+    row(
         "streams.heartbeat.interval.ms",
         Int,
         Some("5000"),
@@ -163,6 +193,16 @@ pub const GROUP_SETTINGS: &[Setting] = &[
         Int,
         Some("0"),
         AtLeast(0.0),
+        ClusterWide,
+        Later,
+        "",
+        "",
+    ),
+    row(
+        "streams.rack.aware.assignment.tags",
+        List,
+        Some(""),
+        Distinct,
         ClusterWide,
         Later,
         "",

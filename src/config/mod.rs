@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod broker_table;
+pub mod group;
 pub mod group_table;
 pub mod listener;
 pub mod parse;

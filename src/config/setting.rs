@@ -1,5 +1,7 @@
 //! pure: what a setting is: a row with its type, default, range and standing.
 
+use std::collections::BTreeSet;
+
 /// The type of a value, as DescribeConfigs reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -42,6 +44,12 @@ pub enum Valid {
     OneOf(&'static [&'static str]),
     OneOfIgnoringCase(&'static [&'static str]),
     NonEmpty,
+    /// A list of which no element is empty or there twice.
+    Distinct,
+    /// A list of `partition:broker`, or `*` for all.
+    Replicas,
+    /// `earliest`, `latest`, or `by_duration:` and a duration of ISO 8601.
+    OffsetReset,
 }
 
 /// When a setting may change.
@@ -218,6 +226,23 @@ impl Setting {
                 self.name
             ));
         }
+        let special = match self.valid {
+            Valid::Distinct => is_distinct(value),
+            Valid::Replicas => value == "*" || value.split(',').map(str::trim).all(is_replica),
+            Valid::OffsetReset => is_offset_reset(value),
+            _ => true,
+        };
+        if !special {
+            let what = match self.valid {
+                Valid::Distinct => "no element may be empty or there twice",
+                Valid::Replicas => "it must be * or a list of PARTITION:BROKER",
+                _ => "it must be earliest, latest or by_duration:PnDTnHnMn.nS",
+            };
+            return Err(format!(
+                "Invalid value {value} for configuration {}: {what}",
+                self.name
+            ));
+        }
         if self.kind == Kind::List {
             // A list may have no words at all, but where only some are allowed none that is empty.
             let mut words = value
@@ -237,6 +262,69 @@ impl Setting {
         }
     }
 }
+
+fn is_distinct(value: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut words = value.split(',').map(str::trim);
+    value.is_empty() || words.all(|word| !word.is_empty() && seen.insert(word))
+}
+
+/// An empty one counts as one: a list may have none at all.
+fn is_replica(word: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    word.is_empty()
+        || word
+            .split_once(':')
+            .is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+}
+
+fn is_offset_reset(value: &str) -> bool {
+    match value.strip_prefix("by_duration:") {
+        Some(duration) => is_duration(duration),
+        None => matches!(value, "earliest" | "latest"),
+    }
+}
+
+/// As Java reads one, without a sign: `P2DT3H4M5.6S`, of which each part may be left out, but not all.
+fn is_duration(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    let Some(rest) = text.strip_prefix('P') else {
+        return false;
+    };
+    let (days, time) = match rest.split_once('T') {
+        Some((days, time)) => (days, Some(time)),
+        None => (rest, None),
+    };
+    if rest.is_empty() || time == Some("") {
+        return false;
+    }
+    let mut left = days;
+    let good = take_number(&mut left, 'D', false) && left.is_empty();
+    let mut left = time.unwrap_or_default();
+    let units = [('H', false), ('M', false), ('S', true)];
+    let good = good
+        && units
+            .iter()
+            .all(|(unit, fraction)| take_number(&mut left, *unit, *fraction));
+    good && left.is_empty()
+}
+
+/// Takes `12H` off the beginning, if the unit is there; a number of another form is none.
+fn take_number(left: &mut &str, unit: char, fraction: bool) -> bool {
+    let Some((number, rest)) = left.split_once(unit) else {
+        return true;
+    };
+    *left = rest;
+    let (whole, parts) = match number.split_once('.') {
+        Some((whole, parts)) if fraction => (whole, parts),
+        _ => (number, ""),
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (1..=DIGITS_MAX).contains(&whole.len()) && digits(whole) && parts.len() <= 9 && digits(parts)
+}
+
+/// Digits of a number that 64 bits hold in any case, as milliseconds of days.
+const DIGITS_MAX: usize = 10;
 
 fn integer(value: &str, min: i64, max: i64) -> Option<f64> {
     value
@@ -338,6 +426,48 @@ mod tests {
         ] {
             let setting = find(BROKER_SETTINGS, name).unwrap();
             assert_eq!(setting.shown(value), expected, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_form_of_their_own_are_checked_as_kafka_checks_them() {
+        let replicas = find(TOPIC_SETTINGS, "leader.replication.throttled.replicas");
+        let reset = find(GROUP_SETTINGS, "share.auto.offset.reset");
+        let tags = find(GROUP_SETTINGS, "streams.rack.aware.assignment.tags");
+        for (setting, good, bad) in [
+            (
+                replicas,
+                &["", "*", "0:1", " 0:1", "0:1,1:1", ","][..],
+                &["x", "0:*", "0:1:2", "-1:1", "a,b", "1", "*,0:1"][..],
+            ),
+            (
+                reset,
+                &[
+                    "earliest",
+                    "latest",
+                    "by_duration:P1D",
+                    "by_duration:pt1h2m3.5s",
+                ],
+                &[
+                    "",
+                    "none",
+                    "by_duration:",
+                    "by_duration:P",
+                    "by_duration:PT",
+                    "by_duration:-PT1S",
+                    "by_duration:P1H",
+                    "by_duration:PT1S2M",
+                ],
+            ),
+            (tags, &["", "a", "a,b"], &[",", "a,", "a,a"]),
+        ] {
+            let setting = setting.unwrap();
+            for value in good {
+                assert_eq!(setting.check(value), Ok(()), "{value:?}");
+            }
+            for value in bad {
+                assert!(setting.check(value).is_err(), "{value:?}");
+            }
         }
     }
 

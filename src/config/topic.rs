@@ -73,6 +73,9 @@ pub fn check(own: &Overrides, broker: &BrokerSettings) -> Result<(), String> {
         own: Some(own),
         broker,
     };
+    if in_force.boolean("remote.storage.enable") {
+        return Err("remote.storage.enable: this broker has no tiered storage".to_owned());
+    }
     let min = in_force.long("min.compaction.lag.ms");
     let max = in_force.long("max.compaction.lag.ms");
     if min > max {
@@ -81,4 +84,18 @@ pub fn check(own: &Overrides, broker: &BrokerSettings) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_on_tiered_storage_is_refused() {
+        let broker = BrokerSettings::default();
+        for (value, good) in [("true", false), (" TRUE ", false), ("false", true)] {
+            let own = Overrides::from([("remote.storage.enable".to_owned(), value.to_owned())]);
+            assert_eq!(check(&own, &broker).is_ok(), good, "{value}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! pure: every topic setting of Kafka 4.3: one row each.
+//! pure: every topic setting of Kafka 4.4: one row each.
 
 use super::setting::Kind::*;
 use super::setting::Scope::*;
@@ -69,6 +69,16 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         "milliseconds for which compaction keeps the marker of a deleted key, and so the time that a reader has to see it",
     ),
     row(
+        "errors.deadletterqueue.group.enable",
+        Boolean,
+        Some("false"),
+        Any,
+        ClusterWide,
+        Later,
+        "",
+        "with share groups: whether they may write what they cannot deliver to this topic",
+    ),
+    row(
         "file.delete.delay.ms",
         Long,
         Some("60000"),
@@ -102,7 +112,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         "follower.replication.throttled.replicas",
         List,
         Some(""),
-        Any,
+        Replicas,
         ClusterWide,
         Later,
         "",
@@ -122,7 +132,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         "leader.replication.throttled.replicas",
         List,
         Some(""),
-        Any,
+        Replicas,
         ClusterWide,
         Later,
         "",
@@ -157,6 +167,16 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         Works,
         "log.cleaner.max.compaction.lag.ms",
         "milliseconds after which a record may wait no longer for compaction",
+    ),
+    row(
+        "max.decompressed.message.bytes",
+        Int,
+        Some("2147483639"),
+        Between(1.0, 2147483639.0),
+        ClusterWide,
+        Later,
+        "max.decompressed.message.bytes",
+        "the largest record of a compressed batch, in bytes as decompressed",
     ),
     row(
         "max.message.bytes",
@@ -237,6 +257,26 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         Works,
         "log.preallocate",
         "whether a new segment's file gets its full size at once",
+    ),
+    row(
+        "remote.copy.lag.bytes",
+        Long,
+        Some("-1"),
+        AtLeast(-1.0),
+        ClusterWide,
+        Later,
+        "log.remote.copy.lag.bytes",
+        "with tiered storage: newer bytes after which a segment may be copied; -1 is local.retention.bytes",
+    ),
+    row(
+        "remote.copy.lag.ms",
+        Long,
+        Some("0"),
+        AtLeast(-1.0),
+        ClusterWide,
+        Later,
+        "log.remote.copy.lag.ms",
+        "with tiered storage: milliseconds after which a segment may be copied; -1 is local.retention.ms",
     ),
     row(
         "remote.log.copy.disable",

@@ -18,28 +18,30 @@ use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
 
-/// The metadata level of Kafka 4.3.
-pub const METADATA_VERSION: i16 = 30;
+/// The metadata level of Kafka 4.4 (4.4-IV2).
+pub const METADATA_VERSION: i16 = 33;
+/// The name of that level.
+pub const METADATA_VERSION_NAME: &str = "4.4-IV2";
 /// The oldest level that can be read.
 pub const METADATA_VERSION_MIN: i16 = 7;
 
-/// Features as a new cluster of 4.3 has them, `metadata.version` first.
+/// Features as a new cluster of 4.4 has them, `metadata.version` first.
 pub const DEFAULT_FEATURES: &[(&str, i16)] = &[
     ("metadata.version", METADATA_VERSION),
     ("eligible.leader.replicas.version", 1),
     ("group.version", 1),
-    ("share.version", 1),
+    ("share.version", 2),
     ("streams.version", 1),
     ("transaction.version", 2),
 ];
 
-/// What nodes of 4.3 say that they can handle; written into registrations.
+/// What nodes of 4.4 say that they can handle; written into registrations.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
     ("kraft.version", 0, 1),
     ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION),
-    ("share.version", 0, 1),
+    ("share.version", 0, 2),
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
 ];

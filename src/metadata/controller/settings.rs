@@ -8,6 +8,7 @@ use crate::config::broker::{
     BrokerSettings, connections_per_ip, kept_locally, running_listeners, together,
 };
 use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::group;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, find, list};
 use crate::config::tls::{STORE_SETTINGS, of_one_listener};
@@ -51,13 +52,23 @@ pub const LISTENER_SETTINGS: [&str; 3] = [
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
 /// Numbers of threads that can change while a broker runs.
-const THREADS: [&str; 6] = [
+const THREADS: [&str; 10] = [
     "num.io.threads",
     "num.network.threads",
     "num.replica.fetchers",
     "num.recovery.threads.per.data.dir",
     "background.threads",
     "log.cleaner.threads",
+    "remote.log.manager.copier.thread.pool.size",
+    "remote.log.manager.expiration.thread.pool.size",
+    "remote.log.manager.follower.thread.pool.size",
+    "remote.log.reader.threads",
+];
+/// Limits of connections: a running broker does not get one that shuts everybody out.
+const CONNECTIONS: [&str; 3] = [
+    "max.connection.creation.rate",
+    "max.connections",
+    "max.connections.per.ip",
 ];
 
 /// What a string of Kafka's protocol may have; a list can grow beyond it piece by piece.
@@ -511,6 +522,10 @@ fn check_values(
                 if key == CONNECTIONS_PER_IP {
                     connections_per_ip(value).map_err(invalid)?;
                 }
+                let none = value.trim().parse() == Ok(0);
+                if none && CONNECTIONS.contains(&key.as_str()) {
+                    return Err(invalid(format!("{key} cannot be 0")));
+                }
                 if THREADS.contains(&key.as_str()) {
                     check_threads(key, value, current, context).map_err(invalid)?;
                 }
@@ -547,14 +562,7 @@ fn check_values(
             }
             Ok(())
         }
-        _ => {
-            for (key, value) in target {
-                let setting = find(GROUP_SETTINGS, key)
-                    .ok_or_else(|| invalid(format!("Unknown group config name: {key}")))?;
-                setting.check(value).map_err(invalid)?;
-            }
-            Ok(())
-        }
+        _ => group::check(target, &context.effective(image)).map_err(invalid),
     }
 }
 
