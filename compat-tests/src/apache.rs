@@ -39,7 +39,9 @@ transaction.state.log.min.isr=1
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// The version that is the yardstick.
-pub const PRESENT: &str = "4.3.1";
+pub const PRESENT: &str = "4.4.0";
+/// The version before, whose directories are taken over and given back.
+pub const BEFORE: &str = "4.3.1";
 
 /// Where the jars of the present version are; fetched once per checkout.
 pub fn jars() -> Result<PathBuf> {
@@ -49,12 +51,7 @@ pub fn jars() -> Result<PathBuf> {
 /// Where the jars of a version are.
 pub fn jars_of(version: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = if version == PRESENT {
-        "apache-kafka".to_owned()
-    } else {
-        format!("apache-kafka-{version}")
-    };
-    let target = root.join("../target").join(&folder);
+    let target = root.join(format!("../target/apache-kafka-{version}"));
     let pom = crate::packages::program("apache-kafka/pom.xml");
     crate::java::jars(&target, &pom, &[("kafka.version", version)])?;
     Ok(target)

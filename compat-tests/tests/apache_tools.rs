@@ -20,7 +20,7 @@ const ROUNDS: usize = 3;
 /// Short names for the classes.
 const TOOLS: &[(&str, &str)] = &[
     ("topics", "org.apache.kafka.tools.TopicCommand"),
-    ("configs", "kafka.admin.ConfigCommand"),
+    ("configs", "org.apache.kafka.tools.ConfigCommand"),
     (
         "groups",
         "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",

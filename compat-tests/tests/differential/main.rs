@@ -10,7 +10,9 @@ mod files;
 mod groups;
 mod pair;
 mod records;
+mod security;
 mod settings;
+mod sweep;
 mod synonyms;
 mod topics;
 mod transactions;
@@ -44,6 +46,8 @@ fn every_api_answers_as_apache_kafka_does() -> Result<()> {
     transactions::play(&mut pair)?;
     fetches::play(&mut pair)?;
     settings::play(&mut pair)?;
+    security::play(&mut pair)?;
+    sweep::play(&mut pair)?;
 
     let listed = listed();
     let seen: BTreeSet<String> = pair

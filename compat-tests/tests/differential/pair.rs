@@ -407,8 +407,23 @@ impl Pair {
     ) -> Result<()> {
         self.rest(R::KEY)?;
         let (to_us, to_them) = (request(&mut self.ours), request(&mut self.theirs));
-        let ours = self.ours.ask(&to_us, version)?;
-        let theirs = self.theirs.ask(&to_them, version)?;
+        self.compare(name, version, &to_us, &to_them)
+    }
+
+    /// Asks both for what changes nothing: nobody has to rest before or after it.
+    pub fn validated<R: Request>(&mut self, name: &str, version: i16, request: &R) -> Result<()> {
+        self.compare(name, version, request, request)
+    }
+
+    fn compare<R: Request>(
+        &mut self,
+        name: &str,
+        version: i16,
+        to_us: &R,
+        to_them: &R,
+    ) -> Result<()> {
+        let ours = self.ours.ask(to_us, version)?;
+        let theirs = self.theirs.ask(to_them, version)?;
         let (Some(ours), Some(theirs)) = (ours, theirs) else {
             return Ok(());
         };

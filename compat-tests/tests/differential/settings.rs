@@ -793,7 +793,7 @@ fn find(pair: &mut Pair) -> Result<()> {
         ("a client with a space", "my client", "1.0"),
         ("a client with a bad version", "client", "1.0/"),
     ] {
-        for version in 3..=4 {
+        for version in 3..=5 {
             pair.once(name, version, |_| ApiVersionsRequest {
                 client_software_name: software.into(),
                 client_software_version: number.into(),

@@ -215,7 +215,9 @@ pub fn play(pair: &mut Pair) -> Result<()> {
     ] {
         pair.scene(name, |broker| {
             let (producer, epoch) = id(broker.address());
-            commit(producer, epoch, group, topic, member, generation)
+            let mut request = commit(producer, epoch, group, topic, member, generation);
+            request.topics[0].topic_id = broker.id(topic);
+            request
         })?;
     }
     let marker = |producer_id, topic: &str, index| WriteTxnMarkersRequest {

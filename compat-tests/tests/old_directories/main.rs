@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use compat_tests::apache::{Apache, program};
+use compat_tests::apache::{Apache, BEFORE, PRESENT, program};
 use compat_tests::compaction::copy;
 use compat_tests::node::Node;
 use compat_tests::old_apache::OldApache;
@@ -195,6 +195,18 @@ fn of_kraft(version: &str) -> Result<()> {
 #[ignore = "needs java and maven"]
 fn kafka_3_9_with_kraft() -> Result<()> {
     of_kraft("3.9.1")
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn the_kafka_before_the_present_one() -> Result<()> {
+    of_kraft(BEFORE)
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn the_present_kafka() -> Result<()> {
+    of_kraft(PRESENT)
 }
 
 #[test]
