@@ -621,6 +621,7 @@ fn codec_failed(error: io::Error) -> AppendError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::work_pool::with_allowance;
     use crate::wire::batch::record;
 
     fn batch(edit: impl FnOnce(&mut BytesMut)) -> Bytes {
@@ -740,6 +741,66 @@ mod tests {
         assert_eq!(valid.header.compression().unwrap(), Compression::Zstd);
         let body = record::decompressed(&valid.header, &valid.bytes, 1_000).unwrap();
         assert_eq!(record::records(&valid.header, &body).flatten().count(), 2);
+    }
+
+    #[test]
+    fn what_is_compressed_anew_says_the_same() {
+        const ALL: [Compression; 5] = [
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ];
+        let large = vec![7; 200_000];
+        for (from, to) in ALL.into_iter().flat_map(|from| ALL.map(|to| (from, to))) {
+            let mut builder = BatchBuilder::new(from).producer(9, 2, 40).transactional();
+            builder.push(1_000, Some(b"k"), Some(&large));
+            let headers: [(&[u8], Option<&[u8]>); 2] = [(b"h", Some(b"1")), (b"h", None)];
+            builder.push_with_headers(1, 900, None, None, headers.into_iter());
+            builder.push(2_000, Some(b""), Some(b""));
+            let sent = builder.build();
+            let settings = LogSettings {
+                compression: Some(to),
+                ..LogSettings::default()
+            };
+            let valid = validate_client(&sent, &settings, 3_000).unwrap();
+            let was = BatchHeader::parse(&sent).unwrap();
+            let is = valid.header;
+            is.verify(&valid.bytes).unwrap();
+            assert_eq!((is.compression(), is.size()), (Ok(to), valid.bytes.len()));
+            let told = |header: &BatchHeader| BatchHeader {
+                length: 0,
+                crc: 0,
+                attributes: header.attributes & !7,
+                ..*header
+            };
+            assert_eq!(told(&is), told(&was));
+            let records = |header: &BatchHeader, batch: &Bytes| {
+                let body = record::decompressed(header, batch, 1 << 20).unwrap();
+                let all = record::records(header, &body).map(|record| format!("{record:?}"));
+                all.collect::<Vec<_>>()
+            };
+            assert_eq!(records(&is, &valid.bytes), records(&was, &sent));
+        }
+    }
+
+    #[test]
+    fn what_becomes_too_large_is_not_compressed_to_its_end() {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        builder.push(1_000, None, Some(&vec![0; 50 << 20]));
+        let bomb = builder.build();
+        let settings = LogSettings {
+            compression: Some(Compression::None),
+            ..LogSettings::default()
+        };
+        // Enough for what it may become, not for what it is.
+        let refused = with_allowance(4 << 20, || validate_client(&bomb, &settings, 3_000));
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::MessageTooLarge);
+        let settings = LogSettings::default();
+        let exhausted = with_allowance(4 << 20, || validate_client(&bomb, &settings, 3_000));
+        assert!(matches!(exhausted, Err(AppendError::Exhausted(_))));
+        assert!(validate_client(&bomb, &settings, 3_000).is_ok());
     }
 
     #[test]

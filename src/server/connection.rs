@@ -29,6 +29,9 @@ use crate::transport::stream::Stream;
 const IN_FLIGHT_MAX: usize = 128;
 /// Bytes of answers in memory, sent next or waiting in line, from which on no further request of the connection is handled.
 pub(super) const OUTPUT_MAX: usize = 256 << 10;
+/// How long the requests of one connection are handled before others have their turn. The longest ones take a few times as
+/// much; whatever takes longer is computed elsewhere (`api/dispatch.rs`).
+const SLICE: Duration = Duration::from_millis(1);
 /// The buffer that the first bytes of a request go to.
 const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
@@ -130,9 +133,10 @@ struct Connection {
 impl Connection {
     async fn run(&mut self) -> End {
         loop {
-            if let Err(reason) = self.take_frames() {
-                return Some(reason);
-            }
+            let is_slice_over = match self.take_frames() {
+                Ok(is_slice_over) => is_slice_over,
+                Err(reason) => return Some(reason),
+            };
             self.collect_answers();
             if self.warming.is_none() {
                 match self.output.write(&mut self.stream) {
@@ -148,7 +152,10 @@ impl Connection {
                 self.blocked = false;
             }
             if self.takes_requests() && self.has_frame() {
-                tokio::task::coop::consume_budget().await;
+                match is_slice_over {
+                    true => tokio::task::yield_now().await,
+                    false => tokio::task::coop::consume_budget().await,
+                }
                 continue;
             }
             let now = Instant::now();
@@ -308,8 +315,10 @@ impl Connection {
         }
     }
 
-    /// Handles every whole frame that is there.
-    fn take_frames(&mut self) -> Result<(), String> {
+    /// Handles the whole frames that are there, until the slice is over: a client may send a thousand at once. Tells whether
+    /// it is.
+    fn take_frames(&mut self) -> Result<bool, String> {
+        let began = Instant::now();
         while self.takes_requests()
             && let Some(frame) = self.next_frame()?
         {
@@ -332,8 +341,11 @@ impl Connection {
                 Dispatched::Nothing => {}
                 Dispatched::Close(reason) => return Err(reason),
             }
+            if began.elapsed() >= SLICE {
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A

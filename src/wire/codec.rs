@@ -717,3 +717,68 @@ pub fn encode_nullable_struct<T: Field>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn decode<T: Field>(bytes: &[u8], elements: usize) -> (Result<T, DecodeError>, Reader) {
+        let mut reader = Reader::with_elements(Bytes::copy_from_slice(bytes), elements);
+        let decoded = T::decode(&mut reader, Layout::new(0, true));
+        (decoded, reader)
+    }
+
+    #[test]
+    fn elements_and_tagged_fields_are_counted_over_all_arrays() {
+        let nested = [3, 3, 1, 2, 3, 1, 2];
+        let (decoded, reader) = decode::<Vec<Vec<i8>>>(&nested, 6);
+        assert_eq!(decoded, Ok(vec![vec![1, 2], vec![1, 2]]));
+        assert!(!reader.has_elements_left());
+        let (decoded, reader) = decode::<Vec<Vec<i8>>>(&nested, 5);
+        assert_eq!(decoded, Err(DecodeError::TooManyElements));
+        assert!(!reader.has_elements_left());
+        let tags = [2, 0, 0, 1, 0];
+        for (elements, expected) in [(2, Ok(())), (1, Err(DecodeError::TooManyElements))] {
+            let mut reader = Reader::with_elements(Bytes::copy_from_slice(&tags), elements);
+            assert_eq!(reader.tagged_section(|_, _| Ok(false)), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_becomes_too_large_is_not_written_to_its_end() {
+        let layout = Layout::new(0, false);
+        let mut writer = Writer {
+            memory_max: 1_000,
+            ..Writer::for_answer(0)
+        };
+        let part = Bytes::from_static(&[7; 300]);
+        let parts = vec![part.clone(); 1_000_000];
+        let written = parts.encode(&mut writer, layout);
+        assert_eq!(written, Err(EncodeError::TooLarge(1_000)));
+        assert!(writer.len() < 2_000);
+        // A field of its own, too: it begins with what its message may have.
+        let mut field = writer.for_tagged_field();
+        let written = parts.encode(&mut field, layout);
+        assert_eq!(written, Err(EncodeError::TooLarge(1_000)));
+    }
+
+    #[test]
+    fn records_in_files_count_for_the_length_of_an_answer_only() {
+        let records = Records::File(FileRange {
+            file: Arc::new(File::open(env!("CARGO_MANIFEST_DIR")).unwrap()),
+            position: 0,
+            len: 1 << 30,
+        });
+        let mut writer = Writer::for_answer(0);
+        for (count, expected) in [
+            (1, Ok(())),
+            (2, Err(EncodeError::TooLarge(ANSWER_BYTES_MAX))),
+        ] {
+            records.encode(&mut writer, Layout::new(0, false)).unwrap();
+            assert_eq!(writer.check_size(), expected, "{count} GiB");
+        }
+    }
+}

@@ -24,6 +24,9 @@ pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// What may be done to the cluster: create, alter, describe, cluster action, configs, idempotent write.
 pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000 & !(1 << 6);
 
+/// Partitions that are described on the thread that read the request, in about a millisecond.
+const PARTITIONS_IN_PLACE_MAX: usize = 5_000;
+
 /// Before this version a topic could only be named by its name, though its id had a place.
 const IDS_SINCE: i16 = 12;
 
@@ -39,7 +42,7 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
         return refused(&request).into();
     }
     let Some(names) = asked(&request, context.api_version) else {
-        return answer(&context, &image, &request, None).into();
+        return respond(context, image, request, None);
     };
     let missing: Vec<ByteString> = names
         .iter()
@@ -57,13 +60,48 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
             && (context.services.in_force(&image)).boolean("auto.create.topics.enable")
     };
     if missing.is_empty() || !may_create() {
-        return answer(&context, &image, &request, Some(&names)).into();
+        return respond(context, image, request, Some(names));
     }
     Reply::later(async move {
         create(&context, &missing).await;
         let image = context.services.image.load();
         answer(&context, &image, &request, Some(&names))
     })
+}
+
+/// A question of a few bytes may be about a hundred thousand partitions.
+fn respond(
+    context: RequestContext,
+    image: Arc<Image>,
+    request: MetadataRequest,
+    names: Option<Vec<Named>>,
+) -> Reply<MetadataResponse> {
+    if !is_long(&image, names.as_deref()) {
+        return answer(&context, &image, &request, names.as_deref()).into();
+    }
+    Reply::long(async move { answer(&context, &image, &request, names.as_deref()).into() })
+}
+
+fn is_long(image: &Image, names: Option<&[Named]>) -> bool {
+    let mut partitions = 0;
+    let mut is_too_much = |topic: &Topic| {
+        partitions += topic.partitions.len();
+        partitions > PARTITIONS_IN_PLACE_MAX
+    };
+    match names {
+        None => image.topics.iter().any(|topic| is_too_much(topic)),
+        Some(names) => names
+            .iter()
+            .filter_map(|named| find(image, named))
+            .any(|topic| is_too_much(topic)),
+    }
+}
+
+fn find<'a>(image: &'a Image, named: &Named) -> Option<&'a Arc<Topic>> {
+    match named {
+        Named::Name(name) => image.topics.by_name(name),
+        Named::Id(id) => image.topics.by_id(*id),
+    }
 }
 
 /// Whether a topic is named in a way that its version does not have: by id before version 12, or not at all.
@@ -220,11 +258,7 @@ fn describe_named(
     named: &Named,
     operations: bool,
 ) -> MetadataResponseTopic {
-    let found = match named {
-        Named::Name(name) => image.topics.by_name(name),
-        Named::Id(id) => image.topics.by_id(*id),
-    };
-    if let Some(topic) = found {
+    if let Some(topic) = find(image, named) {
         return describe(image, topic, operations);
     }
     let (error, name, topic_id) = match named {

@@ -28,7 +28,7 @@ use crate::wire::message::produce::{
 
 /// What a request may cost on the thread that read it: about as much as unpacking so many bytes. That is some milliseconds,
 /// of which the slowest codec needs most.
-const IN_PLACE_MAX: usize = 2 << 20;
+const IN_PLACE_MAX: usize = 1 << 20;
 /// What a request may cost at all. Requests have at most 100 MiB by default, and text becomes ten times smaller.
 const REQUEST_MAX: usize = 4 << 30;
 /// What a partition costs beside its records.

@@ -518,6 +518,7 @@ impl<R: BufRead> Read for SnappyReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::work_pool::{Exhausted, with_allowance};
 
     const ALL: [Compression; 5] = [
         Compression::None,
@@ -595,5 +596,144 @@ mod tests {
             .unwrap();
         packed.extend_from_slice(b"more");
         assert_eq!(Compression::Lz4.decompress(&packed, 100).unwrap(), b"hello");
+    }
+
+    /// What `unpack` makes of it, within an allowance.
+    fn unpacked(
+        codec: Compression,
+        packed: &[u8],
+        allowance: usize,
+    ) -> Result<Vec<u8>, BatchError> {
+        with_allowance(allowance, || {
+            codec.unpack(packed, 1 << 30, |plain| {
+                let mut out = Vec::new();
+                plain.read_to_end(&mut out)?;
+                Ok(out)
+            })
+        })
+    }
+
+    #[test]
+    fn unpacking_ends_with_the_allowance() {
+        let plain = vec![0; 1_000_000];
+        for codec in ALL {
+            let packed = codec.compress(&plain, Levels::default()).unwrap();
+            let name = codec.name();
+            assert_eq!(
+                unpacked(codec, &packed, usize::MAX).as_ref(),
+                Ok(&plain),
+                "{name}"
+            );
+            assert_eq!(
+                unpacked(codec, &packed, 999_999),
+                Err(Exhausted.into()),
+                "{name}"
+            );
+            let limited: Result<(), BatchError> = codec.unpack(&packed, 999_999, |plain| {
+                io::copy(plain, &mut io::sink())?;
+                Ok(())
+            });
+            assert_eq!(
+                limited,
+                Err(BatchError::DecompressedTooLarge(999_999)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn empty_members_of_a_gzip_stream_are_not_for_nothing() {
+        let empty = Compression::Gzip.compress(&[], Levels::default()).unwrap();
+        let mut packed = empty.repeat(100);
+        packed.extend(
+            Compression::Gzip
+                .compress(b"hello", Levels::default())
+                .unwrap(),
+        );
+        assert_eq!(
+            unpacked(Compression::Gzip, &packed, usize::MAX),
+            Ok(b"hello".to_vec())
+        );
+        let little = 50 * GZIP_MEMBER_COST;
+        assert_eq!(
+            unpacked(Compression::Gzip, &packed, little),
+            Err(Exhausted.into())
+        );
+        packed.push(1);
+        assert!(unpacked(Compression::Gzip, &packed, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_looks_far_back_takes_more_than_little() {
+        let plain = vec![1; 10 << 20];
+        let far = {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(27).unwrap();
+            encoder.write_all(&plain).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(zstd_window(&far), Some(1 << 27));
+        assert_eq!(
+            unpacked(Compression::Zstd, &far, usize::MAX).as_ref(),
+            Ok(&plain)
+        );
+        assert_eq!(
+            unpacked(Compression::Zstd, &far, LARGE_WINDOW),
+            Err(Exhausted.into())
+        );
+        // Behind a frame that does not.
+        let mut both = zstd::bulk::compress(b"near", 1).unwrap();
+        both.extend_from_slice(&far);
+        assert!(unpacked(Compression::Zstd, &both, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn how_far_zstd_looks_back_is_known_from_its_first_bytes() {
+        for len in [0, 1, 255, 256, 300, 65_791, 65_792, 1 << 20] {
+            let packed = zstd::bulk::compress(&vec![0; len], 3).unwrap();
+            assert_eq!(zstd_window(&packed), Some(len as u64));
+        }
+        assert_eq!(
+            zstd_window(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x69]),
+            Some((1 << 23) + (1 << 20))
+        );
+        for cut in [
+            &[][..],
+            &[0x28, 0xb5, 0x2f, 0xfd],
+            &[0x28, 0xb5, 0x2f, 0xfd, 0],
+            b"other",
+        ] {
+            assert_eq!(zstd_window(cut), None);
+        }
+    }
+
+    #[test]
+    fn what_is_packed_in_pieces_is_what_was_written() {
+        let plain: Vec<u8> = (0..300_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 9) as u8)
+            .collect();
+        let highest = Levels {
+            gzip: 9,
+            lz4: 17,
+            zstd: 22,
+        };
+        for (codec, levels) in ALL
+            .into_iter()
+            .flat_map(|codec| [(codec, Levels::default()), (codec, highest)])
+        {
+            let mut packer = Packer::new(codec, levels).unwrap();
+            for piece in plain.chunks(7_777) {
+                packer.write_all(piece).unwrap();
+            }
+            let packed = packer.finish().unwrap();
+            assert_eq!(
+                codec.decompress(&packed, plain.len()).as_ref(),
+                Ok(&plain),
+                "{}",
+                codec.name()
+            );
+            let window = zstd_window(&packed).unwrap_or(0);
+            assert!(window <= 1 << USUAL_WINDOW_LOG, "{window}");
+        }
     }
 }
