@@ -5,6 +5,7 @@ mod extremes;
 mod listeners;
 mod log_dirs;
 mod moves;
+mod repeats;
 
 use std::time::{Duration, Instant};
 

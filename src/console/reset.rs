@@ -88,7 +88,10 @@ pub(super) async fn reset(services: &Arc<Services>, wishes: &Wishes) -> Result<S
 async fn abort_transactions(services: &Services, wishes: &Wishes) -> Result<usize, String> {
     let states = OPEN.map(Into::into);
     let list = || async {
-        let open = services.txns.list(&states, &[], -1, None).await;
+        let open = services
+            .txns
+            .list(Some(states.to_vec()), Arc::default(), -1, None)
+            .await;
         let mut open = open.map_err(|error| format!("transactions: {error}"))?;
         open.retain(|transaction| !wishes.keeps(&transaction.speaker.transactional_id));
         Ok::<_, String>(open)

@@ -10,6 +10,7 @@ mod files;
 mod groups;
 mod pair;
 mod records;
+mod repeats;
 mod security;
 mod settings;
 mod sweep;
@@ -48,6 +49,7 @@ fn every_api_answers_as_apache_kafka_does() -> Result<()> {
     settings::play(&mut pair)?;
     security::play(&mut pair)?;
     sweep::play(&mut pair)?;
+    repeats::play(&mut pair)?;
 
     let listed = listed();
     let seen: BTreeSet<String> = pair

@@ -3,8 +3,11 @@
 //!
 //! Up to v3 a client asks for itself, and all partitions are added or none.
 
+use std::collections::HashMap;
+
 use bytestring::ByteString;
 
+use crate::api::answer::{latest, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::machine::{BUMPING, Partitions};
 use crate::coordinator::txn::request::Speaker;
@@ -40,8 +43,9 @@ pub fn handle(
                 ..Default::default()
             };
         }
-        let mut results = Vec::with_capacity(request.transactions.len());
-        for transaction in request.transactions {
+        let transactions = latest(request.transactions, |one| one.transactional_id.clone());
+        let mut results = Vec::with_capacity(transactions.len());
+        for transaction in transactions {
             results.push(AddPartitionsToTxnResult {
                 transactional_id: transaction.transactional_id.clone(),
                 topic_results: one(&context, transaction).await,
@@ -56,8 +60,14 @@ pub fn handle(
 
 async fn one(
     context: &RequestContext,
-    transaction: AddPartitionsToTxnTransaction,
+    mut transaction: AddPartitionsToTxnTransaction,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
+    transaction.topics = once(
+        transaction.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |index| *index,
+    );
     let image = context.services.image.load();
     let is_known = |topic: &str, partition: i32| {
         image.topics.by_name(topic).is_some_and(|found| {
@@ -93,12 +103,16 @@ async fn one(
     };
     if transaction.verify_only {
         return match context.services.txns.verify(speaker, partitions).await {
-            Ok(verdicts) => results(topics, |topic, partition| {
-                verdicts
-                    .iter()
-                    .find(|(name, index, _)| name == topic && *index == partition)
-                    .map_or(ErrorCode::UnknownServerError, |(_, _, error)| *error)
-            }),
+            Ok(verdicts) => {
+                let verdicts = verdicts
+                    .into_iter()
+                    .map(|(topic, partition, error)| ((topic, partition), error));
+                let verdicts: HashMap<_, _> = verdicts.collect();
+                results(topics, |topic, partition| {
+                    let verdict = verdicts.get(&(topic.clone(), partition));
+                    *verdict.unwrap_or(&ErrorCode::UnknownServerError)
+                })
+            }
             Err(error) => results(topics, |_, _| error),
         };
     }

@@ -1,5 +1,6 @@
 //! AlterPartitionReassignments (key 45), v0 and v1. KIP-455; v1 may forbid to change the number of replicas.
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::controller::{Decision, partitions};
 use crate::wire::error_code::ErrorCode;
@@ -9,8 +10,14 @@ use crate::wire::message::alter_partition_reassignments::{
 
 pub fn handle(
     context: RequestContext,
-    request: AlterPartitionReassignmentsRequest,
+    mut request: AlterPartitionReassignmentsRequest,
 ) -> Reply<AlterPartitionReassignmentsResponse> {
+    request.topics = once(
+        request.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |asked| asked.partition_index,
+    );
     Reply::later(async move {
         let decided = context.services.controller.decide(0, move |image, _| {
             Decision::only(partitions::alter_reassignments(image, &request))

@@ -1,5 +1,6 @@
 //! DeleteGroups (key 42), v0 to v3. KIP-229, and why a group stays (v3).
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -9,8 +10,9 @@ pub fn handle(
     request: DeleteGroupsRequest,
 ) -> Reply<DeleteGroupsResponse> {
     Reply::later(async move {
-        let mut results = Vec::with_capacity(request.groups_names.len());
-        for group in request.groups_names {
+        let named = distinct(request.groups_names);
+        let mut results = Vec::with_capacity(named.len());
+        for group in named {
             let mut result = context.services.groups.delete(group).await;
             let error = ErrorCode::from_code(result.error_code);
             result.error_message = error.and_then(reason).map(Into::into);

@@ -1,6 +1,10 @@
 //! DescribeConfigs (key 32), v0 to v4. KIP-133, KIP-226 (synonyms), KIP-569 (types and documentation).
 
+use std::collections::HashSet;
+
 use bytestring::ByteString;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::{BrokerSettings, spellings};
@@ -39,11 +43,11 @@ type Described = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>
 
 pub fn handle(
     context: RequestContext,
-    request: DescribeConfigsRequest,
+    mut request: DescribeConfigsRequest,
 ) -> Reply<DescribeConfigsResponse> {
     let image = context.services.image.load();
-    let results = request
-        .resources
+    let resources = once(&context, std::mem::take(&mut request.resources));
+    let results = resources
         .iter()
         .map(|resource| {
             let described = match resource.resource_type {
@@ -70,6 +74,7 @@ pub fn handle(
                 .as_ref()
                 .filter(|keys| !keys.is_empty())
             {
+                let keys: HashSet<_> = keys.iter().collect();
                 configs.retain(|config| keys.contains(&config.name));
             }
             for config in &mut configs {
@@ -89,6 +94,44 @@ pub fn handle(
         ..Default::default()
     }
     .into()
+}
+
+/// The resources, each once, where it comes first. What was asked of one in several places is asked together.
+fn once(
+    context: &RequestContext,
+    named: Vec<DescribeConfigsResource>,
+) -> Vec<DescribeConfigsResource> {
+    let own = context.services.node_id.to_string();
+    let mut resources = IndexMap::with_capacity(named.len());
+    for mut resource in named {
+        // This broker's id can be written in many ways.
+        let name = match resource.resource_type {
+            BROKER_RESOURCE | BROKER_LOGGER_RESOURCE
+                if is_own(context, &resource.resource_name) =>
+            {
+                own.as_str().into()
+            }
+            _ => resource.resource_name.clone(),
+        };
+        match resources.entry((resource.resource_type, name)) {
+            Entry::Vacant(place) => drop(place.insert(resource)),
+            Entry::Occupied(mut there) => {
+                let there: &mut DescribeConfigsResource = there.get_mut();
+                let keys = (
+                    &mut there.configuration_keys,
+                    &mut resource.configuration_keys,
+                );
+                match keys {
+                    (Some(keys), Some(more)) if !keys.is_empty() && !more.is_empty() => {
+                        keys.append(more);
+                    }
+                    // An empty list asks for all, as none does.
+                    (all, _) => *all = None,
+                }
+            }
+        }
+    }
+    resources.into_values().collect()
 }
 
 fn is_own(context: &RequestContext, name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! DescribeGroups (key 15), v0 to v6. KIP-430 (authorized operations, v3), KIP-345 (static members, v4), KIP-1043 (an
 //! unknown group is an error, v6; before, it is a dead one).
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 
@@ -15,8 +16,9 @@ pub fn handle(
 ) -> Reply<DescribeGroupsResponse> {
     Reply::later(async move {
         let unknown_is_error = context.api_version >= UNKNOWN_IS_ERROR;
-        let mut groups = Vec::with_capacity(request.groups.len());
-        for id in request.groups {
+        let named = distinct(request.groups);
+        let mut groups = Vec::with_capacity(named.len());
+        for id in named {
             let mut group = context.services.groups.describe(id, unknown_is_error).await;
             if request.include_authorized_operations && group.error_code == 0 {
                 group.authorized_operations = GROUP_OPERATIONS;

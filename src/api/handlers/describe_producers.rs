@@ -1,5 +1,6 @@
 //! DescribeProducers (key 61), v0. KIP-664: who writes to a partition with a producer id.
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::describe_producers::*;
 
@@ -7,8 +8,13 @@ pub fn handle(
     context: RequestContext,
     request: DescribeProducersRequest,
 ) -> Reply<DescribeProducersResponse> {
-    let topics = request
-        .topics
+    let named = once(
+        request.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partition_indexes,
+        |index| *index,
+    );
+    let topics = named
         .into_iter()
         .map(|topic| {
             let partitions = topic

@@ -1,5 +1,6 @@
 //! DescribeQuorum (key 55), v0 to v2. KIP-595, KIP-853: the quorum is this node.
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::record::Record;
 use crate::wire::error_code::ErrorCode;
@@ -14,8 +15,13 @@ pub fn handle(
     let node_id = services.node_id;
     let log_end = image.offset + 1;
     let known = |topic: &str, partition: i32| topic == "__cluster_metadata" && partition == 0;
-    let topics = request
-        .topics
+    let named = once(
+        request.topics,
+        |topic| topic.topic_name.clone(),
+        |topic| &mut topic.partitions,
+        |asked| asked.partition_index,
+    );
+    let topics = named
         .into_iter()
         .map(|topic| {
             let partitions = topic

@@ -1,5 +1,6 @@
 //! DescribeTransactions (key 65), v0. KIP-664.
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
@@ -10,8 +11,9 @@ pub fn handle(
     request: DescribeTransactionsRequest,
 ) -> Reply<DescribeTransactionsResponse> {
     Reply::later(async move {
-        let mut states = Vec::with_capacity(request.transactional_ids.len());
-        for id in request.transactional_ids {
+        let named = distinct(request.transactional_ids);
+        let mut states = Vec::with_capacity(named.len());
+        for id in named {
             states.push(match context.services.txns.describe(id.clone()).await {
                 Ok(found) => TransactionState {
                     transactional_id: id,

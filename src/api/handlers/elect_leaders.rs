@@ -1,5 +1,6 @@
 //! ElectLeaders (key 43), v0 to v2. KIP-183, KIP-460.
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::controller::partitions;
 use crate::wire::error_code::ErrorCode;
@@ -7,8 +8,16 @@ use crate::wire::message::elect_leaders::{ElectLeadersRequest, ElectLeadersRespo
 
 pub fn handle(
     context: RequestContext,
-    request: ElectLeadersRequest,
+    mut request: ElectLeadersRequest,
 ) -> Reply<ElectLeadersResponse> {
+    request.topic_partitions = request.topic_partitions.map(|topics| {
+        once(
+            topics,
+            |topic| topic.topic.clone(),
+            |topic| &mut topic.partitions,
+            |index| *index,
+        )
+    });
     Reply::later(async move {
         let decided = context
             .services

@@ -5,6 +5,7 @@
 
 use bytestring::ByteString;
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
@@ -24,9 +25,9 @@ pub fn handle(
     request: FindCoordinatorRequest,
 ) -> Reply<FindCoordinatorResponse> {
     let keys = if context.api_version < MANY {
-        vec![request.key.clone()]
+        vec![request.key]
     } else {
-        request.coordinator_keys.clone()
+        distinct(request.coordinator_keys).into_iter().collect()
     };
     let topic = match request.key_type {
         GROUP => Ok(GROUP_TOPIC),

@@ -1,5 +1,6 @@
 //! LeaveGroup (key 13), v0 to v5. KIP-345 (many members, by instance id, v3), KIP-800 (reasons, v5).
 
+use crate::api::answer::latest;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 
@@ -17,6 +18,9 @@ pub fn handle(
             ..Default::default()
         }];
     }
+    request.members = latest(request.members, |member| {
+        (member.member_id.clone(), member.group_instance_id.clone())
+    });
     Reply::later(async move {
         let mut response = context.services.groups.leave(request).await;
         if single {

@@ -1,5 +1,8 @@
 //! ListConfigResources (key 74), v0 (client metrics only) and v1. KIP-714, KIP-1142.
 
+use indexmap::IndexSet;
+
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::image::{
     BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE,
@@ -22,10 +25,10 @@ pub fn handle(
     context: RequestContext,
     request: ListConfigResourcesRequest,
 ) -> Reply<ListConfigResourcesResponse> {
-    let asked: Vec<i8> = match (context.api_version, request.resource_types.is_empty()) {
-        (0, _) => vec![CLIENT_METRICS_RESOURCE],
-        (_, true) => KNOWN.to_vec(),
-        (_, false) => request.resource_types.clone(),
+    let asked: IndexSet<i8> = match (context.api_version, request.resource_types.is_empty()) {
+        (0, _) => IndexSet::from([CLIENT_METRICS_RESOURCE]),
+        (_, true) => KNOWN.iter().copied().collect(),
+        (_, false) => distinct(request.resource_types),
     };
     if asked.iter().any(|kind| !KNOWN.contains(kind)) {
         return ListConfigResourcesResponse {

@@ -1,7 +1,10 @@
 //! ListTransactions (key 66), v0 to v2. KIP-664, KIP-994 (by duration, v1), KIP-1152 (by pattern, v2).
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_transactions::{
@@ -38,25 +41,23 @@ pub fn handle(
         },
     };
     Reply::later(async move {
-        let unknown_state_filters: Vec<_> = request
-            .state_filters
-            .iter()
-            .filter(|name| !STATES.contains(&&***name))
-            .cloned()
-            .collect();
+        let (known, unknown): (Vec<_>, Vec<_>) = distinct(request.state_filters)
+            .into_iter()
+            .partition(|name| STATES.contains(&&**name));
+        let states = (!known.is_empty() || !unknown.is_empty()).then_some(known);
         let listed = context
             .services
             .txns
             .list(
-                &request.state_filters,
-                &request.producer_id_filters,
+                states,
+                Arc::new(request.producer_id_filters.into_iter().collect()),
                 request.duration_filter,
                 pattern.as_ref(),
             )
             .await;
         match listed {
             Ok(found) => ListTransactionsResponse {
-                unknown_state_filters,
+                unknown_state_filters: unknown,
                 transaction_states: found
                     .into_iter()
                     .map(|one| TransactionState {

@@ -3,11 +3,11 @@
 //! Unknown topics are created when the request and the broker allow it; the answer then waits for the new topic, so
 //! that a client can use it at once (Apache Kafka answers LEADER_NOT_AVAILABLE first).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::handlers::produce::INTERNAL_TOPICS;
 use crate::metadata::controller::topics::check_name;
@@ -126,12 +126,14 @@ fn names_ids(request: &MetadataRequest) -> bool {
 
 fn refused(request: &MetadataRequest) -> MetadataResponse {
     let topics = request.topics.iter().flatten();
+    let named = topics.map(|topic| (topic.name.as_deref().unwrap_or_default(), topic.topic_id));
     MetadataResponse {
-        topics: topics
-            .map(|topic| MetadataResponseTopic {
+        topics: distinct(named)
+            .into_iter()
+            .map(|(name, topic_id)| MetadataResponseTopic {
                 error_code: ErrorCode::InvalidRequest.code(),
-                name: Some(topic.name.clone().unwrap_or_default()),
-                topic_id: topic.topic_id,
+                name: Some(name.into()),
+                topic_id,
                 ..Default::default()
             })
             .collect(),
@@ -146,22 +148,13 @@ fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
         return None;
     }
     if names_ids(request) {
-        let mut seen = HashSet::new();
         let ids = topics.iter().map(|topic| topic.topic_id);
-        return Some(
-            ids.filter(|id| !id.is_zero() && seen.insert(*id))
-                .map(Named::Id)
-                .collect(),
-        );
+        let ids = distinct(ids.filter(|id| !id.is_zero()));
+        return Some(ids.into_iter().map(Named::Id).collect());
     }
-    let mut seen = HashSet::new();
-    let names = topics.iter().filter_map(|topic| topic.name.as_ref());
-    Some(
-        names
-            .filter(|name| seen.insert(*name))
-            .map(|name| Named::Name(name.clone()))
-            .collect(),
-    )
+    let names = distinct(topics.iter().filter_map(|topic| topic.name.as_ref()));
+    let names = names.into_iter().cloned();
+    Some(names.map(Named::Name).collect())
 }
 
 /// Creates topics with the broker's defaults; internal ones with the settings that are theirs.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::api::answer::merged;
+use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::image::Image;
 use crate::wire::error_code::ErrorCode;
@@ -29,7 +29,13 @@ pub fn handle(
     let by_id = context.api_version >= TOPIC_IDS;
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
-    for mut topic in std::mem::take(&mut request.topics) {
+    let named = once(
+        std::mem::take(&mut request.topics),
+        |topic| (topic.name.clone(), topic.topic_id),
+        |topic| &mut topic.partitions,
+        |one| one.partition_index,
+    );
+    for mut topic in named {
         match resolve(&image, &mut topic, by_id) {
             Ok(count) => {
                 let there = |partition: i32| (0..count).contains(&partition);

@@ -2,7 +2,7 @@
 //!
 //! Kafka answers GROUP_SUBSCRIBED_TO_TOPIC per partition, not per group; so do we.
 
-use crate::api::answer::merged;
+use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_delete::{
@@ -15,6 +15,12 @@ pub fn handle(
     mut request: OffsetDeleteRequest,
 ) -> Reply<OffsetDeleteResponse> {
     let image = context.services.image.load();
+    request.topics = once(
+        request.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |one| one.partition_index,
+    );
     let mut topics = Vec::new();
     for topic in &mut request.topics {
         let count = image

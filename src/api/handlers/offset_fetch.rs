@@ -5,7 +5,10 @@
 //! offset that nobody had committed was an unknown partition.
 
 use bytestring::ByteString;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Uuid;
 use crate::wire::error_code::ErrorCode;
@@ -27,8 +30,9 @@ pub fn handle(context: RequestContext, request: OffsetFetchRequest) -> Reply<Off
         if context.api_version < MANY {
             return single(&context, request).await;
         }
-        let mut groups = Vec::with_capacity(request.groups.len());
-        for group in request.groups {
+        let named = once_each(request.groups);
+        let mut groups = Vec::with_capacity(named.len());
+        for group in named {
             groups.push(fetch(&context, group, request.require_stable).await);
         }
         OffsetFetchResponse {
@@ -38,11 +42,44 @@ pub fn handle(context: RequestContext, request: OffsetFetchRequest) -> Reply<Off
     })
 }
 
+/// The groups, each once, where it comes first. What was asked of one in several places is asked together.
+fn once_each(named: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+    let mut groups: IndexMap<ByteString, OffsetFetchRequestGroup> = IndexMap::new();
+    for mut group in named {
+        match groups.entry(group.group_id.clone()) {
+            Entry::Vacant(place) => drop(place.insert(group)),
+            Entry::Occupied(mut there) => {
+                let there = there.get_mut();
+                // None named asks for all.
+                group.topics = match (there.topics.take(), group.topics) {
+                    (Some(mut topics), Some(mut more)) => {
+                        topics.append(&mut more);
+                        Some(topics)
+                    }
+                    _ => None,
+                };
+                *there = group;
+            }
+        }
+    }
+    groups.into_values().collect()
+}
+
+fn each_once(topics: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+    once(
+        topics,
+        |topic| (topic.name.clone(), topic.topic_id),
+        |topic| &mut topic.partition_indexes,
+        |index| *index,
+    )
+}
+
 async fn fetch(
     context: &RequestContext,
     mut group: OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> OffsetFetchResponseGroup {
+    group.topics = group.topics.map(each_once);
     let image = context.services.image.load();
     if context.api_version < TOPIC_IDS {
         for topic in group.topics.iter_mut().flatten() {
@@ -123,6 +160,7 @@ async fn single(context: &RequestContext, request: OffsetFetchRequest) -> Offset
             })
             .collect()
     });
+    let topics = topics.map(each_once);
     let group = OffsetFetchRequestGroup {
         group_id: request.group_id,
         topics: topics.clone(),

@@ -1,5 +1,6 @@
 //! OffsetForLeaderEpoch (key 23), v0 to v4. KIP-101, KIP-279, KIP-320: where did an epoch end?
 
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::message::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -10,8 +11,13 @@ pub fn handle(
     context: RequestContext,
     request: OffsetForLeaderEpochRequest,
 ) -> Reply<OffsetForLeaderEpochResponse> {
-    let topics = request
-        .topics
+    let named = once(
+        request.topics,
+        |topic| topic.topic.clone(),
+        |topic| &mut topic.partitions,
+        |asked| asked.partition,
+    );
+    let topics = named
         .into_iter()
         .map(|topic| {
             let partitions = topic

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 
 use super::add_offsets_to_txn::offsets_of;
 use super::transaction_admission::verifies;
-use crate::api::answer::merged;
+use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::request::Precondition;
 use crate::coordinator::topic::GROUP_TOPIC;
@@ -34,7 +34,13 @@ pub fn handle(
     let image = context.services.image.load();
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
-    for mut topic in std::mem::take(&mut request.topics) {
+    let named = once(
+        std::mem::take(&mut request.topics),
+        |topic| (topic.name.clone(), topic.topic_id),
+        |topic| &mut topic.partitions,
+        |one| one.partition_index,
+    );
+    for mut topic in named {
         let (found, unknown) = if context.api_version >= TOPIC_IDS {
             let found = image.topics.by_id(topic.topic_id);
             (found, ErrorCode::UnknownTopicId)

@@ -1,5 +1,6 @@
 //! UpdateFeatures (key 57), v0 to v2. KIP-584.
 
+use crate::api::answer::latest;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::controller::settings;
 use crate::wire::error_code::ErrorCode;
@@ -9,8 +10,9 @@ const NO_RESULTS_SINCE: i16 = 2;
 
 pub fn handle(
     context: RequestContext,
-    request: UpdateFeaturesRequest,
+    mut request: UpdateFeaturesRequest,
 ) -> Reply<UpdateFeaturesResponse> {
+    request.feature_updates = latest(request.feature_updates, |one| one.feature.clone());
     Reply::later(async move {
         let decided = context
             .services

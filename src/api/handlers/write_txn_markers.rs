@@ -3,6 +3,11 @@
 //!
 //! Our own coordinator does not come this way; other brokers' and Apache's `transactions abort` do.
 
+use std::collections::HashSet;
+
+use bytestring::ByteString;
+use indexmap::IndexMap;
+
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::runtime::shard::Marker;
 use crate::log::producer_state::MarkerRules;
@@ -12,13 +17,18 @@ use crate::wire::message::write_txn_markers::{
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
+/// Markers after which others who share the thread have their turn.
+const IN_ONE_GO: usize = 64;
+
 pub fn handle(
     context: RequestContext,
     request: WriteTxnMarkersRequest,
 ) -> Reply<WriteTxnMarkersResponse> {
     Reply::later(async move {
         let writer = context.services.txns.markers();
-        let mut markers = Vec::with_capacity(request.markers.len());
+        // By producer, topic and partition. Kafka leaves a request without an answer that names a partition twice for one.
+        let mut results: IndexMap<_, IndexMap<_, IndexMap<_, ErrorCode>>> = IndexMap::new();
+        let mut written = HashSet::new();
         for wanted in request.markers {
             let marker = Marker {
                 producer_id: wanted.producer_id,
@@ -27,28 +37,44 @@ pub fn handle(
                 commit: wanted.transaction_result,
             };
             let rules = MarkerRules::of(wanted.transaction_version.into());
-            let mut topics = Vec::with_capacity(wanted.topics.len());
+            let topics = results.entry(wanted.producer_id).or_default();
             for topic in wanted.topics {
-                let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
-                for partition_index in topic.partition_indexes {
-                    let written = writer
-                        .write(&topic.name, partition_index, marker, rules)
-                        .await;
-                    partitions.push(WritableTxnMarkerPartitionResult {
-                        partition_index,
-                        error_code: written.err().unwrap_or(ErrorCode::None).code(),
-                    });
+                let partitions = topics.entry(topic.name.clone()).or_default();
+                for partition in topic.partition_indexes {
+                    let which = (topic.name.clone(), partition, marker);
+                    if !written.insert(which) {
+                        continue;
+                    }
+                    let outcome = writer.write(&topic.name, partition, marker, rules).await;
+                    let error = outcome.err().unwrap_or(ErrorCode::None);
+                    partitions.insert(partition, error);
+                    if written.len().is_multiple_of(IN_ONE_GO) {
+                        tokio::task::yield_now().await;
+                    }
                 }
-                topics.push(WritableTxnMarkerTopicResult {
-                    name: topic.name,
-                    partitions,
-                });
             }
-            markers.push(WritableTxnMarkerResult {
-                producer_id: wanted.producer_id,
-                topics,
-            });
         }
+        let markers = results
+            .into_iter()
+            .map(|(producer_id, topics)| WritableTxnMarkerResult {
+                producer_id,
+                topics: topics.into_iter().map(of_topic).collect(),
+            })
+            .collect();
         WriteTxnMarkersResponse { markers }
     })
+}
+
+fn of_topic(
+    (name, partitions): (ByteString, IndexMap<i32, ErrorCode>),
+) -> WritableTxnMarkerTopicResult {
+    let of_partition =
+        |(partition_index, error): (i32, ErrorCode)| WritableTxnMarkerPartitionResult {
+            partition_index,
+            error_code: error.code(),
+        };
+    WritableTxnMarkerTopicResult {
+        name,
+        partitions: partitions.into_iter().map(of_partition).collect(),
+    }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::classic::group::State;
 use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
 use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
-use super::shard::GroupShard;
+use super::shard::{CLASSIC, GroupShard};
 use crate::base::ids::PartitionIndex;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
@@ -266,10 +267,16 @@ impl GroupHandle {
         types: &[ByteString],
     ) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();
-        for partition in self.coordinator.all_active().await? {
+        let active = self.coordinator.all_active().await?;
+        let (Some(states), Some(types)) =
+            (reduced(states, &State::NAMES), reduced(types, &[CLASSIC]))
+        else {
+            return Ok(groups);
+        };
+        for partition in active {
             let request = GroupRequest::List {
-                states: states.to_vec(),
-                types: types.to_vec(),
+                states: states.clone(),
+                types: types.clone(),
             };
             match self.coordinator.ask(partition, request).await {
                 Ok(GroupAnswer::List(some)) => groups.extend(some),
@@ -335,4 +342,16 @@ impl GroupHandle {
             _ => Ok(()),
         }
     }
+}
+
+/// What of `names` a filter lets through, empty for all: it may name anything, and any number of times. `None` where it lets
+/// nothing through.
+fn reduced(filter: &[ByteString], names: &[&'static str]) -> Option<Vec<ByteString>> {
+    let named = |name: &&&str| filter.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let known: Vec<_> = names
+        .iter()
+        .filter(named)
+        .map(|name| ByteString::from_static(name))
+        .collect();
+    (filter.is_empty() || !known.is_empty()).then_some(known)
 }

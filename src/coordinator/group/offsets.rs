@@ -1,6 +1,6 @@
 //! pure: the offsets that groups committed, and those that wait for the end of a transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytestring::ByteString;
 
@@ -36,8 +36,8 @@ type OfGroups = BTreeMap<ByteString, OfTopics>;
 pub struct Offsets {
     committed: OfGroups,
     pending: BTreeMap<ProducerId, OfGroups>,
-    /// How many open transactions have an offset of the partition.
-    pending_count: BTreeMap<(ByteString, ByteString, PartitionIndex), usize>,
+    /// The same by group, topic and partition.
+    pending_in: BTreeSet<(ByteString, ByteString, PartitionIndex, ProducerId)>,
     applied: u64,
 }
 
@@ -68,7 +68,7 @@ impl Offsets {
             }
             Origin::Transaction(producer) => {
                 if insert(self.pending.entry(producer).or_default(), key, committed) {
-                    *self.pending_count.entry(flat(key)).or_default() += 1;
+                    self.pending_in.insert(place(key, producer));
                 }
             }
         }
@@ -84,7 +84,7 @@ impl Offsets {
                         topic: topic.clone(),
                         partition,
                     };
-                    self.forget_pending(&key);
+                    self.pending_in.remove(&place(&key, producer));
                     let newer = self
                         .get(&key.group, &key.topic, partition)
                         .is_none_or(|there| there.position < committed.position);
@@ -120,17 +120,15 @@ impl Offsets {
 
     /// The keys of a group's offsets whose transactions are open.
     pub fn pending_keys(&self, group: &ByteString) -> Vec<OffsetCommitKey> {
-        let mut keys = Vec::new();
-        for topics in self.pending.values().filter_map(|groups| groups.get(group)) {
-            for (topic, partitions) in topics {
-                keys.extend(partitions.keys().map(|partition| OffsetCommitKey {
-                    group: group.clone(),
-                    topic: topic.clone(),
-                    partition: *partition,
-                }));
-            }
-        }
-        keys.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let mut keys: Vec<_> = self
+            .pending_from(group, &ByteString::new(), i32::MIN)
+            .take_while(|(of, ..)| of == group)
+            .map(|(_, topic, partition, _)| OffsetCommitKey {
+                group: group.clone(),
+                topic: topic.clone(),
+                partition: *partition,
+            })
+            .collect();
         keys.dedup();
         keys
     }
@@ -141,17 +139,29 @@ impl Offsets {
 
     /// Whether an open transaction has an offset of this partition.
     pub fn is_unstable(&self, group: &ByteString, topic: &ByteString, partition: i32) -> bool {
-        !self.pending_count.is_empty()
-            && self
-                .pending_count
-                .contains_key(&(group.clone(), topic.clone(), partition))
+        self.pending_from(group, topic, partition)
+            .next()
+            .is_some_and(|(in_group, of_topic, index, _)| {
+                (in_group, of_topic, *index) == (group, topic, partition)
+            })
     }
 
     /// Whether an open transaction has any offset of the group.
     pub fn has_unstable(&self, group: &ByteString) -> bool {
-        self.pending
-            .values()
-            .any(|groups| groups.contains_key(group))
+        self.pending_from(group, &ByteString::new(), i32::MIN)
+            .next()
+            .is_some_and(|(of, ..)| of == group)
+    }
+
+    /// The offsets of open transactions from a place on.
+    fn pending_from(
+        &self,
+        group: &ByteString,
+        topic: &ByteString,
+        partition: PartitionIndex,
+    ) -> impl Iterator<Item = &(ByteString, ByteString, PartitionIndex, ProducerId)> {
+        let first = (group.clone(), topic.clone(), partition, ProducerId::MIN);
+        self.pending_in.range(first..)
     }
 
     /// The keys of all offsets, also pending ones, of a topic.
@@ -176,26 +186,20 @@ impl Offsets {
 
     fn remove(&mut self, key: &OffsetCommitKey) {
         take(&mut self.committed, key);
-        let producers: Vec<ProducerId> = self.pending.keys().copied().collect();
+        let producers: Vec<ProducerId> = self
+            .pending_from(&key.group, &key.topic, key.partition)
+            .take_while(|(group, topic, partition, _)| {
+                (group, topic, *partition) == (&key.group, &key.topic, key.partition)
+            })
+            .map(|(.., producer)| *producer)
+            .collect();
         for producer in producers {
-            let Some(groups) = self.pending.get_mut(&producer) else {
-                continue;
-            };
-            if take(groups, key) {
+            self.pending_in.remove(&place(key, producer));
+            if let Some(groups) = self.pending.get_mut(&producer) {
+                take(groups, key);
                 if groups.is_empty() {
                     self.pending.remove(&producer);
                 }
-                self.forget_pending(key);
-            }
-        }
-    }
-
-    fn forget_pending(&mut self, key: &OffsetCommitKey) {
-        let key = flat(key);
-        if let Some(count) = self.pending_count.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending_count.remove(&key);
             }
         }
     }
@@ -243,6 +247,10 @@ fn take(groups: &mut OfGroups, key: &OffsetCommitKey) -> bool {
     was
 }
 
-fn flat(key: &OffsetCommitKey) -> (ByteString, ByteString, PartitionIndex) {
-    (key.group.clone(), key.topic.clone(), key.partition)
+fn place(
+    key: &OffsetCommitKey,
+    producer: ProducerId,
+) -> (ByteString, ByteString, PartitionIndex, ProducerId) {
+    let (group, topic) = (key.group.clone(), key.topic.clone());
+    (group, topic, key.partition, producer)
 }

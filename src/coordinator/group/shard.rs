@@ -42,7 +42,8 @@ use crate::wire::message::txn_offset_commit::{
 };
 
 /// The type of group that this coordinator knows, as ListGroups prints it.
-const CLASSIC: &str = "classic";
+/// The type of all groups here.
+pub(super) const CLASSIC: &str = "classic";
 
 /// Groups and offsets of one partition.
 #[derive(Clone, Debug)]

@@ -42,7 +42,7 @@ pub enum Origin {
 }
 
 /// The end of a producer's transaction in a partition of the coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Marker {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,

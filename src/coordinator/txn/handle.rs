@@ -1,5 +1,6 @@
 //! What API handlers hold of the transaction coordinator.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
 use std::time::Duration;
@@ -175,16 +176,16 @@ impl TxnHandle {
     /// The transactions of all partitions here.
     pub async fn list(
         &self,
-        states: &[ByteString],
-        producer_ids: &[ProducerId],
+        states: Option<Vec<ByteString>>,
+        producer_ids: Arc<BTreeSet<ProducerId>>,
         duration_ms: i64,
         pattern: Option<&Regex>,
     ) -> Result<Vec<Description>, ErrorCode> {
         let mut all = Vec::new();
         for partition in self.coordinator.all_active().await? {
             let request = TxnRequest::List {
-                states: states.to_vec(),
-                producer_ids: producer_ids.to_vec(),
+                states: states.clone(),
+                producer_ids: Arc::clone(&producer_ids),
                 duration_ms,
                 pattern: pattern.cloned(),
             };

@@ -1,5 +1,8 @@
 //! pure: what a transaction shard is asked, and what it answers.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use regex::Regex;
 
@@ -45,8 +48,10 @@ pub enum TxnRequest {
     MarkersWritten(Speaker),
     Describe(ByteString),
     List {
-        states: Vec<ByteString>,
-        producer_ids: Vec<ProducerId>,
+        /// None for all.
+        states: Option<Vec<ByteString>>,
+        /// Empty for all.
+        producer_ids: Arc<BTreeSet<ProducerId>>,
         /// Only those that have been open for longer; -1 for all.
         duration_ms: i64,
         /// Of the transactional id.

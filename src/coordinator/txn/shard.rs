@@ -238,7 +238,7 @@ impl TxnShard {
                 self.txns
                     .iter()
                     .filter(|(id, txn)| {
-                        (states.is_empty() || states.iter().any(|one| **one == *txn.state_name()))
+                        (states.as_ref()).is_none_or(|states| states.iter().any(|one| **one == *txn.state_name()))
                             && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
                             // Those that never began count as very old, in Kafka too.
                             && (duration_ms < 0 || elapsed_ms(txn.since(), now.wall) > duration_ms)

@@ -627,8 +627,9 @@ fn listing_filters_by_state_id_and_age() {
     let mut list =
         |states: &[&'static str], producer_ids: &[i64], duration_ms, pattern: Option<&str>| {
             let request = TxnRequest::List {
-                states: states.iter().map(|s| ByteString::from_static(s)).collect(),
-                producer_ids: producer_ids.to_vec(),
+                states: (!states.is_empty())
+                    .then(|| states.iter().map(|s| ByteString::from_static(s)).collect()),
+                producer_ids: std::sync::Arc::new(producer_ids.iter().copied().collect()),
                 duration_ms,
                 pattern: pattern.map(|text| Regex::new(text).unwrap()),
             };

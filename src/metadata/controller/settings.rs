@@ -124,8 +124,13 @@ pub fn incremental_alter(
         (request.resources.iter())
             .map(|resource| (resource.resource_type, &*resource.resource_name)),
     );
+    let mut told = BTreeSet::new();
     for resource in &request.resources {
-        let outcome = if !twice.contains(&(resource.resource_type, &*resource.resource_name)) {
+        let named = (resource.resource_type, &*resource.resource_name);
+        if twice.contains(&named) && !told.insert(named) {
+            continue;
+        }
+        let outcome = if !twice.contains(&named) {
             changed(
                 image,
                 resource.resource_type,
@@ -179,10 +184,15 @@ pub fn alter(
         (request.resources.iter())
             .map(|resource| (resource.resource_type, &*resource.resource_name)),
     );
+    let mut told = BTreeSet::new();
     for resource in &request.resources {
+        let named = (resource.resource_type, &*resource.resource_name);
+        if twice.contains(&named) && !told.insert(named) {
+            continue;
+        }
         let mut target = Overrides::new();
         let mut outcome = Ok(());
-        if twice.contains(&(resource.resource_type, &*resource.resource_name)) {
+        if twice.contains(&named) {
             outcome = Err(named_twice());
         } else if resource.resource_type == BROKER_LOGGER_RESOURCE {
             let why = "AlterConfigs does not know loggers; IncrementalAlterConfigs does.";
