@@ -124,6 +124,15 @@ struct Place {
     health: Option<Arc<DirHealth>>,
 }
 
+impl Place {
+    fn of(state: &State) -> Self {
+        Self {
+            dir: state.dir.clone(),
+            health: state.health.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     dir: PathBuf,
@@ -142,6 +151,8 @@ struct State {
     last_flush: Timestamp,
     /// Files were made whose names are not durable yet.
     names_unsynced: bool,
+    /// How often names were made or taken away, or the log moved.
+    names_changes: u64,
     /// With them the log start may go back: the name of the segment that begins with it, or the removal of those before.
     start_unsynced: bool,
     /// Nor may that of the directory itself be.
@@ -185,6 +196,7 @@ impl PartitionLog {
             recovery_point: found.recovery_point,
             last_flush: now,
             names_unsynced: true,
+            names_changes: 0,
             start_unsynced: !known.clean,
             dir_unsynced: !known.clean,
             epochs_unsynced: !known.clean,
@@ -239,10 +251,7 @@ impl PartitionLog {
     fn place(&self) -> Result<Place, StorageError> {
         let state = self.state.lock();
         state.check_health()?;
-        Ok(Place {
-            dir: state.dir.clone(),
-            health: state.health.clone(),
-        })
+        Ok(Place::of(&state))
     }
 
     /// Tells the log directory of an error that such work met. None if the log has moved to another since: that one knows
@@ -765,7 +774,7 @@ impl State {
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
         let segment = Segment::create(&self.dir, base, &self.settings, now)?;
-        self.names_unsynced = true;
+        self.names_changed();
         self.segments.push(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
         let oldest = self.segments.len().checked_sub(OPEN_OLD_SEGMENTS + 2);

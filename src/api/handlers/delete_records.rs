@@ -1,14 +1,17 @@
 //! DeleteRecords (key 21), v0 to v2. KIP-107: moves a partition's log start; -1 means the high watermark.
 
-use bytestring::ByteString;
-use indexmap::IndexMap;
+use std::sync::Arc;
 
+use bytestring::ByteString;
+
+use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::handlers::produce::INTERNAL_TOPICS;
+use crate::replica::partition::Partition;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_records::{
-    DeleteRecordsPartitionResult, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteRecordsTopicResult,
+    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
+    DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 
 pub fn handle(
@@ -16,43 +19,64 @@ pub fn handle(
     request: DeleteRecordsRequest,
 ) -> Reply<DeleteRecordsResponse> {
     // Of a partition that is named twice the later wish counts.
-    let mut wanted: IndexMap<ByteString, IndexMap<i32, i64>> = IndexMap::new();
-    for topic in request.topics {
-        for asked in topic.partitions {
-            let partitions = wanted.entry(topic.name.clone()).or_default();
-            partitions.insert(asked.partition_index, asked.offset);
+    let topics = once(
+        request.topics,
+        |topic| topic.name.clone(),
+        |topic| &mut topic.partitions,
+        |asked| asked.partition_index,
+    );
+    Reply::later(async move {
+        let mut results = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in topic.partitions {
+                let outcome = delete_aside(&context, &topic.name, &asked).await;
+                partitions.push(DeleteRecordsPartitionResult {
+                    partition_index: asked.partition_index,
+                    low_watermark: outcome.unwrap_or(-1),
+                    error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
+                });
+            }
+            results.push(DeleteRecordsTopicResult {
+                name: topic.name,
+                partitions,
+            });
         }
-    }
-    let topics = wanted
-        .into_iter()
-        .map(|(name, partitions)| {
-            let partitions = partitions
-                .into_iter()
-                .map(|(partition_index, offset)| {
-                    let outcome = delete(&context, &name, partition_index, offset);
-                    DeleteRecordsPartitionResult {
-                        partition_index,
-                        low_watermark: outcome.unwrap_or(-1),
-                        error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
-                    }
-                })
-                .collect();
-            DeleteRecordsTopicResult { name, partitions }
-        })
-        .collect();
-    DeleteRecordsResponse {
-        topics,
-        ..Default::default()
-    }
-    .into()
+        DeleteRecordsResponse {
+            topics: results,
+            ..Default::default()
+        }
+    })
 }
 
-fn delete(
+/// Where somebody may wait for a disk: directories are synced before segments go.
+async fn delete_aside(
+    context: &RequestContext,
+    topic: &ByteString,
+    asked: &DeleteRecordsPartition,
+) -> Result<i64, ErrorCode> {
+    let (index, offset) = (asked.partition_index, asked.offset);
+    // What is refused anyhow need not go there.
+    wanted(context, topic, index, offset)?;
+    let (surroundings, topic) = (context.clone(), topic.clone());
+    let deleted = context.services.disk.run(move || {
+        let (partition, target) = wanted(&surroundings, &topic, index, offset)?;
+        partition.log.advance_start(target, surroundings.now).map_err(|error| {
+            tracing::error!(partition = %partition.log.partition(), %error, "records cannot be deleted");
+            ErrorCode::KafkaStorageError
+        })
+    });
+    // Nobody can delete only while the node ends.
+    deleted.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
+}
+
+/// The partition, and where its log shall begin.
+fn wanted(
     context: &RequestContext,
     topic: &str,
     index: i32,
     offset: i64,
-) -> Result<i64, ErrorCode> {
+) -> Result<(Arc<Partition>, i64), ErrorCode> {
     if INTERNAL_TOPICS.contains(&topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
@@ -66,8 +90,5 @@ fn delete(
     if target < 0 || target > high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);
     }
-    partition.log.advance_start(target, context.now).map_err(|error| {
-        tracing::error!(partition = %partition.log.partition(), %error, "records cannot be deleted");
-        ErrorCode::KafkaStorageError
-    })
+    Ok((partition, target))
 }

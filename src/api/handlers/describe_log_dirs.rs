@@ -13,6 +13,16 @@ pub fn handle(
     context: RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Reply<DescribeLogDirsResponse> {
+    Reply::later(async move {
+        let disk = context.services.disk.clone();
+        let described = disk.run(move || describe(&context, &request)).await;
+        // Nobody can look only while the node ends.
+        described.unwrap_or_default()
+    })
+}
+
+/// Asks each file system for its space, which may take as long as the disk does.
+fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let asked: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
         let each = topics.iter().flat_map(|asked| {
             let partitions = asked.partitions.iter();
@@ -96,5 +106,4 @@ pub fn handle(
         results,
         ..Default::default()
     }
-    .into()
 }

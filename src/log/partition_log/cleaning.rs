@@ -6,25 +6,74 @@ use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
 use crate::log::compaction::{self, Budget, LastWord, Sources};
 
+/// Segments whose files get other names in one go: appends wait meanwhile.
+const SEGMENTS_AT_ONCE: usize = 64;
+/// How often names are synced without the lock before it is done with it: each time a segment was rolled meanwhile.
+const NAME_SYNCS_MAX: usize = 4;
+
 impl PartitionLog {
     /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
     pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        if offset > state.log_start {
+        {
+            let mut state = self.state.lock();
+            state.check_health()?;
+            if offset <= state.log_start {
+                return Ok(state.log_start);
+            }
             state.log_start = offset.min(state.high_watermark);
-            let dropped = state.drop_segments_before_start(now);
-            state.watch(dropped)?;
         }
-        Ok(state.log_start)
+        self.drop_segments_before_start(now)?;
+        Ok(self.watermarks().log_start)
     }
 
     /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
     pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
+        {
+            let mut state = self.state.lock();
+            state.check_health()?;
+            let retained = state.retain(now);
+            state.watch(retained)?;
+        }
+        self.drop_segments_before_start(now)
+    }
+
+    /// Removes the segments before the log start: appends need not wait for the disk meanwhile, and not long for the names.
+    fn drop_segments_before_start(&self, now: Timestamp) -> Result<(), StorageError> {
+        for _ in 0..NAME_SYNCS_MAX {
+            let (names, place) = {
+                let state = self.state.lock();
+                state.check_health()?;
+                if state.segments_before_start() == 0 {
+                    break;
+                }
+                (state.names(), Place::of(&state))
+            };
+            // 1. The newest segment's name: or a power cut could take old and new, and offsets would be given a second time.
+            if let Err(error) = names.sync() {
+                self.blame(&place, error)?;
+                continue;
+            }
+            // 2. The old segments, if no name has come meanwhile.
+            let mut unchanged = {
+                let mut state = self.state.lock();
+                state.check_health()?;
+                state.note_synced(&names)
+            };
+            let mut changes = names.changes;
+            while unchanged {
+                let mut state = self.state.lock();
+                state.check_health()?;
+                unchanged = state.names_changes == changes;
+                if unchanged && !state.drop_some_before_start(SEGMENTS_AT_ONCE, now) {
+                    return Ok(());
+                }
+                changes = state.names_changes;
+            }
+        }
         let mut state = self.state.lock();
         state.check_health()?;
-        let retained = state.retain(now);
-        state.watch(retained)
+        let dropped = state.drop_segments_before_start(now);
+        state.watch(dropped)
     }
 
     /// Compacts the log if it is due, within `budget`; gives where the next pass begins.
@@ -104,7 +153,7 @@ impl State {
     fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
         self.release_files(OPEN_OLD_SEGMENTS + 1);
         if !self.settings.cleanup_delete {
-            return self.drop_segments_before_start(now);
+            return Ok(());
         }
         let mut size: u64 = self.segments.iter().map(|segment| segment.size).sum();
         let mut keep_from = 0;
@@ -135,24 +184,34 @@ impl State {
         if keep_from > 0 {
             self.log_start = self.log_start.max(self.segments[keep_from].base_offset);
         }
-        self.drop_segments_before_start(now)
+        Ok(())
+    }
+
+    fn segments_before_start(&self) -> usize {
+        self.segments
+            .windows(2)
+            .take_while(|pair| pair[1].base_offset <= self.log_start)
+            .count()
     }
 
     pub(super) fn drop_segments_before_start(
         &mut self,
         now: Timestamp,
     ) -> Result<(), StorageError> {
-        let log_start = self.log_start;
-        let keep_from = self
-            .segments
-            .windows(2)
-            .take_while(|pair| pair[1].base_offset <= log_start)
-            .count();
-        if keep_from > 0 {
+        if self.segments_before_start() > 0 {
             // Or a power cut could take old and new, and offsets would be given a second time.
             self.sync_names()?;
         }
-        for segment in self.segments.drain(..keep_from) {
+        self.drop_some_before_start(usize::MAX, now);
+        Ok(())
+    }
+
+    /// The same for at most so many, where the newest one's name is synced. Whether there are more.
+    fn drop_some_before_start(&mut self, most: usize, now: Timestamp) -> bool {
+        let log_start = self.log_start;
+        let before = self.segments_before_start();
+        let dropped = before.min(most);
+        for segment in self.segments.drain(..dropped) {
             let mut paths = Vec::new();
             let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
             for path in segment.files().into_iter().chain([&*snapshot]) {
@@ -165,13 +224,16 @@ impl State {
             }
             tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
             self.doomed.push((now, paths));
-            // If it came back with a torn end, recovery would take everything behind it for lost.
-            (self.names_unsynced, self.start_unsynced) = (true, true);
+        }
+        if dropped > 0 {
+            // If one came back with a torn end, recovery would take everything behind it for lost.
+            self.start_unsynced = true;
+            self.names_changed();
         }
         // Only in memory: a file with earlier starts says nothing wrong, and the next stop or start of the node cuts it
         // (Kafka's too). A hundred logs that are emptied at once would write and rename a hundred files.
         self.epochs_too_long |= self.epochs.truncate_start(log_start);
-        Ok(())
+        before > dropped
     }
 
     fn plan_compaction(

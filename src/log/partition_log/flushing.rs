@@ -96,6 +96,28 @@ impl PartitionLog {
     }
 }
 
+/// Names that are to be made durable, as they stood at a moment: plain data.
+pub(super) struct Names {
+    dir: PathBuf,
+    /// Where the directory's own name stands.
+    parent: Option<PathBuf>,
+    dir_unsynced: bool,
+    names_unsynced: bool,
+    pub(super) changes: u64,
+}
+
+impl Names {
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        if self.names_unsynced {
+            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
+        }
+        match self.parent.as_deref().filter(|_| self.dir_unsynced) {
+            Some(parent) => disk::sync_dir(parent).at("sync", parent),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A segment that is not written to any more.
 struct SealedFile {
     file: Arc<File>,
@@ -185,17 +207,36 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn names_changed(&mut self) {
+        self.names_unsynced = true;
+        self.names_changes += 1;
+    }
+
+    pub(super) fn names(&self) -> Names {
+        Names {
+            dir: self.dir.clone(),
+            parent: self.dir.parent().map(Path::to_owned),
+            dir_unsynced: self.dir_unsynced,
+            names_unsynced: self.names_unsynced,
+            changes: self.names_changes,
+        }
+    }
+
+    /// Notes that these names are durable; false if there are others since.
+    pub(super) fn note_synced(&mut self, names: &Names) -> bool {
+        let unchanged = self.names_changes == names.changes && self.dir == names.dir;
+        if unchanged {
+            (self.names_unsynced, self.start_unsynced) = (false, false);
+            self.dir_unsynced &= !names.dir_unsynced;
+        }
+        unchanged
+    }
+
     /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
     pub(super) fn sync_names(&mut self) -> Result<(), StorageError> {
-        if self.names_unsynced {
-            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
-            self.names_unsynced = false;
-        }
-        if let Some(parent) = self.dir.parent().filter(|_| self.dir_unsynced) {
-            disk::sync_dir(parent).at("sync", parent)?;
-            self.dir_unsynced = false;
-        }
-        self.start_unsynced = false;
+        let names = self.names();
+        names.sync()?;
+        self.note_synced(&names);
         Ok(())
     }
 

@@ -258,10 +258,7 @@ impl State {
             return Ok(Plan::Look(Stretch {
                 range,
                 path: segment.path().to_owned(),
-                place: Place {
-                    dir: self.dir.clone(),
-                    health: self.health.clone(),
-                },
+                place: Place::of(self),
                 until,
                 log_start: self.log_start,
             }));

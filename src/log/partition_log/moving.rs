@@ -158,7 +158,8 @@ impl PartitionLog {
         state.health = copied.health.clone();
         state.recovery_point = copied.recovery_point;
         // The names in the old directory are of no use here.
-        (state.names_unsynced, state.start_unsynced) = (true, true);
+        state.start_unsynced = true;
+        state.names_changed();
         state.epochs_unsynced = true;
         state.doomed = Vec::new();
         copied.gone = true;
@@ -279,7 +280,8 @@ impl State {
         checkpoint::write_epochs(&epochs, source.epochs.entries(), false)?;
         let path = self.snapshot_path(self.log_end);
         disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
-        (self.names_unsynced, self.start_unsynced) = (true, true);
+        self.start_unsynced = true;
+        self.names_changed();
         self.flush(now)
     }
 }

@@ -37,7 +37,8 @@ impl State {
             active.sync()?;
         }
         self.remove_snapshots_above(offset)?;
-        (self.names_unsynced, self.start_unsynced) = (true, true);
+        self.start_unsynced = true;
+        self.names_changed();
         self.sync_names()?;
         cutting.end()?;
         self.log_end = offset;
