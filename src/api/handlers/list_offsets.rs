@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use indexmap::IndexMap;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::log::partition_log::FoundOffset;
@@ -28,7 +29,7 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
-/// Bytes that lookups of one request read and unpack before those of others have their turn.
+/// Bytes that lookups of one request read from a disk and unpack before others have the thread.
 const TURN: usize = 8 << 20;
 
 /// One of the topics of an answer: its partitions in the order in which the request names them.
@@ -126,40 +127,72 @@ fn refused(partition_index: PartitionIndex, error: ErrorCode) -> ListOffsetsPart
     }
 }
 
-/// Looks where nobody is served meanwhile, a turn at a time. However much a batch unpacks to, a window of it is in memory.
+/// Looks where nobody is served meanwhile: on the work pool, and where a disk must be waited for, on its pool, a turn at a
+/// time. However much a batch unpacks to, a window of it is in memory.
 async fn look_long(
     context: &RequestContext,
     isolation: i8,
-    mut long: VecDeque<Long>,
+    long: VecDeque<Long>,
     answers: &mut IndexMap<ByteString, Answers>,
 ) {
-    while !long.is_empty() {
+    let surroundings = context.clone();
+    let computed = context
+        .services
+        .work
+        .drive(async move { look(&surroundings, isolation, long, &Effort::long(), usize::MAX) });
+    // Nobody can look only while the node ends.
+    let Some(mut looked) = computed.await else {
+        return;
+    };
+    let mut cold = std::mem::take(&mut looked.cold);
+    note(answers, looked.found);
+    while !cold.is_empty() {
         let surroundings = context.clone();
-        let turn = move || {
-            let effort = Effort::any();
-            let mut found = Vec::new();
-            while effort.spent() < TURN
-                && let Some(Long {
-                    topic,
-                    partition,
-                    asked,
-                }) = long.pop_front()
-            {
-                let answer = find(&surroundings, &partition, &asked, isolation, &effort);
-                found.push((topic, asked.partition_index, answer));
-            }
-            (found, long)
-        };
-        // Nobody can look only while the node ends.
-        let Some((found, left)) = context.services.disk.run(turn).await else {
+        let turn = move || look(&surroundings, isolation, cold, &Effort::any(), TURN);
+        let Some(looked) = context.services.disk.run(turn).await else {
             return;
         };
-        long = left;
-        for (topic, index, answer) in found {
-            let place = answers.get_mut(&topic).and_then(|of| of.get_mut(&index));
-            if let (Some(place), Some(answer)) = (place, answer) {
-                *place = answer;
-            }
+        cold = looked.left;
+        note(answers, looked.found);
+    }
+}
+
+/// What came of a turn.
+struct Looked {
+    found: Vec<(ByteString, ListOffsetsPartitionResponse)>,
+    /// Not in the page cache.
+    cold: VecDeque<Long>,
+    left: VecDeque<Long>,
+}
+
+/// Looks until `turn` bytes were read and unpacked.
+fn look(
+    context: &RequestContext,
+    isolation: i8,
+    mut left: VecDeque<Long>,
+    effort: &Effort,
+    turn: usize,
+) -> Looked {
+    let (mut found, mut cold) = (Vec::new(), VecDeque::new());
+    while effort.spent() < turn
+        && let Some(long) = left.pop_front()
+    {
+        match find(context, &long.partition, &long.asked, isolation, effort) {
+            Some(answer) => found.push((long.topic, answer)),
+            None => cold.push_back(long),
+        }
+    }
+    Looked { found, cold, left }
+}
+
+fn note(
+    answers: &mut IndexMap<ByteString, Answers>,
+    found: Vec<(ByteString, ListOffsetsPartitionResponse)>,
+) {
+    for (topic, answer) in found {
+        let of_topic = answers.get_mut(&topic);
+        if let Some(place) = of_topic.and_then(|of| of.get_mut(&answer.partition_index)) {
+            *place = answer;
         }
     }
 }
@@ -200,9 +233,9 @@ fn try_find(
 ) -> Result<ListOffsetsPartitionResponse, Failure> {
     partition.check_epoch(asked.current_leader_epoch)?;
     if context.api_version == 0 {
-        return match effort.is_small() {
-            true => Err(Failure::Long),
-            false => Ok(old_style(partition, asked, context.now)),
+        return match effort.reach() {
+            Reach::Cache => Err(Failure::Long),
+            Reach::Disk => Ok(old_style(partition, asked, context.now)),
         };
     }
     let since = match asked.timestamp {

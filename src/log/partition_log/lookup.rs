@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
 use super::*;
+use crate::base::work_pool;
 use crate::log::disk::read_within;
 use crate::wire::batch::header::HEADER_SIZE;
 use crate::wire::batch::legacy;
@@ -40,6 +41,11 @@ impl Effort {
         Self::new(Reach::Cache, SMALL)
     }
 
+    /// On the work pool, in turns with others: what takes long, but no disk is waited for.
+    pub fn long() -> Self {
+        Self::new(Reach::Cache, usize::MAX)
+    }
+
     /// On a thread that nobody waits for.
     pub fn any() -> Self {
         Self::new(Reach::Disk, usize::MAX)
@@ -53,9 +59,8 @@ impl Effort {
         }
     }
 
-    /// Whether nobody may wait for a disk.
-    pub fn is_small(&self) -> bool {
-        self.reach == Reach::Cache
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Bytes that were read and unpacked, and what else counts as such.
@@ -67,9 +72,10 @@ impl Effort {
         self.left.get() == 0
     }
 
-    /// Called at least for every window: whoever shares a thread with others gives it to them here.
+    /// Called at least for every window, and never with a lock in hand: others have their turn on the work pool here.
     fn spend(&self, bytes: usize) -> Result<(), LookupError> {
         self.spent.set(self.spent.get().saturating_add(bytes));
+        work_pool::checkpoint();
         let left = self.left.get().checked_sub(bytes);
         self.left.set(left.unwrap_or(0));
         left.map(drop).ok_or(LookupError::TooMuch)
