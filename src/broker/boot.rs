@@ -15,7 +15,7 @@ use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::machine::memory_bytes;
-use crate::base::memory::Memory;
+use crate::base::memory::{self, Memory};
 use crate::base::task::Halt;
 use crate::base::time::{Clock, millis};
 use crate::base::work_pool::WorkPool;
@@ -183,9 +183,11 @@ impl Broker {
         // From here on metadata changes reach the partitions by themselves.
         controller.publishers.push(Arc::new(replicas.clone()));
 
+        let may_have = memory_bytes(Path::new("/"));
+        memory::may_have(may_have);
         let memory = Memory::new(Memory::limit_of(
             config.settings.long("queued.max.request.bytes"),
-            memory_bytes(Path::new("/")),
+            may_have,
         ));
 
         // The group coordinator follows the metadata after the partitions that it writes to.

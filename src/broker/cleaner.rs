@@ -14,6 +14,8 @@ use crate::log::manager::LogManager;
 
 /// How often settings are looked at while a round goes on.
 const TICK: Duration = Duration::from_millis(500);
+/// What the map of keys may take at most: this part of the memory for requests, besides that.
+const PART_OF_MEMORY: usize = 2;
 /// Between rounds at least, whatever the backoff.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
@@ -61,7 +63,9 @@ fn apply(services: &Services, budget: &Budget) -> Duration {
     let settings = services.in_force(&image);
     let map_bytes = settings.long("log.cleaner.dedupe.buffer.size");
     budget.set(
-        usize::try_from(map_bytes).unwrap_or(0),
+        usize::try_from(map_bytes)
+            .unwrap_or(0)
+            .min(services.memory.limit() / PART_OF_MEMORY),
         settings.double("log.cleaner.io.buffer.load.factor"),
         settings.double("log.cleaner.io.max.bytes.per.second"),
     );

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use siphasher::sip128::SipHasher13;
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::base::ids::Offset;
 
@@ -56,6 +56,21 @@ impl KeyMap {
         [hash.h1, hash.h2]
     }
 
+    /// A map of nothing, whose hashes are those of this one.
+    pub fn hashes_only(&self) -> Self {
+        Self {
+            hasher: self.hasher,
+            slots: Vec::new(),
+            len: 0,
+            most: 0,
+        }
+    }
+
+    /// The same for a key that comes in pieces.
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher(self.hasher)
+    }
+
     /// False when there is no room, not even for a key that is known: nothing is remembered then.
     pub fn put(&mut self, hash: KeyHash, offset: Offset) -> bool {
         let (place, known) = self.find(hash);
@@ -90,6 +105,21 @@ impl KeyMap {
                 None => place = 0,
             }
         }
+    }
+}
+
+/// See [`KeyMap::hasher`].
+#[derive(Clone, Copy, Debug)]
+pub struct KeyHasher(SipHasher13);
+
+impl KeyHasher {
+    pub fn write(&mut self, piece: &[u8]) {
+        self.0.write(piece);
+    }
+
+    pub fn finish(&self) -> KeyHash {
+        let hash = self.0.finish128();
+        [hash.h1, hash.h2]
     }
 }
 

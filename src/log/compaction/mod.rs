@@ -12,6 +12,7 @@
 
 pub mod budget;
 pub mod key_map;
+mod large;
 pub mod plan;
 mod rewrite;
 

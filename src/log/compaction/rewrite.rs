@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::budget::Budget;
 use super::key_map::{KeyHash, KeyMap};
+use super::large::{self, Bits, Glimpse as Seen};
 use super::plan::{Plan, Sealed, group};
 use crate::base::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
@@ -27,6 +28,8 @@ use crate::wire::batch::record::{Record, decompressed, records};
 
 /// Positions are numbers of 31 bits.
 const SEGMENT_SIZE_MAX: u64 = i32::MAX as u64;
+/// Records that are held at once, in bytes; a batch of more passes through a window.
+const HELD_MAX: usize = 2 << 20;
 
 /// What a rewrite needs to know of the log, copied out of it.
 #[derive(Debug)]
@@ -180,11 +183,21 @@ fn build_map(
                     see(message.key.as_deref(), message.offset);
                 }
             } else {
-                let (header, body) = open(batch, &path)?;
-                if !header.is_control() && sources.aborts(&header).is_none() {
-                    each_record(&header, &body, &path, |record| {
+                let batch = batch.unwrap_or_default();
+                let (header, body) = open(&batch, &path)?;
+                let counts = !header.is_control() && sources.aborts(&header).is_none();
+                match body {
+                    Some(body) if counts => each_record(&header, &body, &path, |record| {
                         see(record.key, record.offset);
-                    })?;
+                    })?,
+                    None if counts => {
+                        if let Some(full) =
+                            put_large(&mut map, &header, &batch, plan.first_dirty, &path)?
+                        {
+                            return Ok(Some((map, full.unwrap_or(seen_to))));
+                        }
+                    }
+                    _ => {}
                 }
             }
             for (hash, offset) in keys.drain(..) {
@@ -199,6 +212,64 @@ fn build_map(
         seen_to = segment.end_offset;
     }
     Ok(Some((map, plan.end)))
+}
+
+/// Puts the dirty keys of a batch that is too large to be held into the map. If that is full before the end: up to where the
+/// keys of the batch are known, if any of them are.
+fn put_large(
+    map: &mut KeyMap,
+    header: &BatchHeader,
+    batch: &[u8],
+    first_dirty: Offset,
+    path: &Path,
+) -> Result<Option<Option<Offset>>, StorageError> {
+    // Hashed some at a time, as those of other batches, and for the same reason.
+    const AT_A_TIME: usize = 4_096;
+    let hasher = map.hashes_only();
+    let mut keys: Vec<(KeyHash, Offset)> = Vec::with_capacity(AT_A_TIME);
+    let (mut full, mut known) = (false, None);
+    let mut put = |keys: &mut Vec<(KeyHash, Offset)>| {
+        for (hash, offset) in keys.drain(..) {
+            if full || !map.put(hash, offset) {
+                full = true;
+                return;
+            }
+            known = Some(offset + 1);
+        }
+    };
+    each_large(header, batch, &hasher, path, |record| {
+        let dirty = record.key.filter(|_| record.offset >= first_dirty);
+        keys.extend(dirty.map(|hash| (hash, record.offset)));
+        if keys.len() == AT_A_TIME {
+            put(&mut keys);
+        }
+    })?;
+    put(&mut keys);
+    Ok(full.then_some(known))
+}
+
+/// Shows the records of a batch that is too large to be held.
+fn each_large(
+    header: &BatchHeader,
+    batch: &[u8],
+    map: &KeyMap,
+    path: &Path,
+    mut each: impl FnMut(&Seen),
+) -> Result<(), StorageError> {
+    let mut next = header.base_offset;
+    let mut odd = None;
+    large::each_record(header, batch, map, |record| {
+        if in_order(&mut next, record.offset, header.last_offset()) {
+            each(&record);
+        } else {
+            odd.get_or_insert(record.offset);
+        }
+    })
+    .map_err(|error| malformed(path, error.to_string()))?;
+    match odd {
+        Some(offset) => Err(out_of_order(path, offset)),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a segment that was not read to its end.
@@ -276,14 +347,19 @@ fn messages(set: &Bytes, first: Offset, path: &Path) -> Result<Vec<OldMessage>, 
     }
 }
 
-/// The header and the plain records of a batch.
-fn open(batch: Option<Bytes>, path: &Path) -> Result<(BatchHeader, Bytes), StorageError> {
+/// The header and the plain records of a batch; `None` for more of them than are held at once.
+fn open(batch: &Bytes, path: &Path) -> Result<(BatchHeader, Option<Bytes>), StorageError> {
     let wrong = |error: BatchError| malformed(path, error.to_string());
-    let batch = batch.unwrap_or_default();
-    let header = BatchHeader::parse(&batch).map_err(wrong)?;
-    header.verify(&batch).map_err(wrong)?;
-    let body = decompressed(&header, &batch, DECOMPRESSED_MAX).map_err(wrong)?;
-    Ok((header, body))
+    let header = BatchHeader::parse(batch).map_err(wrong)?;
+    header.verify(batch).map_err(wrong)?;
+    if batch.len() > HELD_MAX {
+        return Ok((header, None));
+    }
+    match decompressed(&header, batch, HELD_MAX) {
+        Ok(body) => Ok((header, Some(body))),
+        Err(BatchError::DecompressedTooLarge(_)) => Ok((header, None)),
+        Err(error) => Err(wrong(error)),
+    }
 }
 
 impl Sources {
@@ -352,13 +428,6 @@ impl From<Bytes> for Kept {
     }
 }
 
-/// What of a record decides whether it stays.
-struct Seen {
-    key: Option<KeyHash>,
-    offset: Offset,
-    is_tombstone: bool,
-}
-
 impl Filter<'_> {
     /// False when it was given up.
     fn copy(
@@ -387,11 +456,16 @@ impl Filter<'_> {
                 budget.spend((target.size - before) as usize);
                 continue;
             }
-            let (header, body) = open(batch, &path)?;
-            let kept = if header.is_control() {
-                self.filter_marker(&header, &body, &original, &path)?
-            } else {
-                self.filter_batch(&header, &body, &original, &path)?
+            let (header, body) = open(&original, &path)?;
+            let kept = match body {
+                None if header.is_control() => {
+                    return Err(malformed(&path, "a marker is too large"));
+                }
+                None => self.filter_large(&header, &original, &path)?,
+                Some(body) if header.is_control() => {
+                    self.filter_marker(&header, &body, &original, &path)?
+                }
+                Some(body) => self.filter_batch(&header, &body, &original, &path)?,
             };
             let Some(kept) = kept else { continue };
             append(target, &kept.batch, interval, &path)?;
@@ -493,6 +567,45 @@ impl Filter<'_> {
             return Ok(Some(original.clone().into()));
         }
         Ok(Some(self.rebuild(header, body, horizon).into()))
+    }
+
+    /// As [`Self::filter_batch`], of one that is too large to be held.
+    fn filter_large(
+        &mut self,
+        header: &BatchHeader,
+        original: &Bytes,
+        path: &Path,
+    ) -> Result<Option<Kept>, StorageError> {
+        if header.is_transactional() {
+            self.open.insert(header.producer_id);
+        }
+        if self.sources.aborts(header).is_some() {
+            return Ok(self.emptied(header).map(Kept::from));
+        }
+        let expired = header
+            .delete_horizon()
+            .is_some_and(|horizon| self.now >= horizon);
+        let (mut kept, mut tombstones) = (0, false);
+        let mut all = Bits::default();
+        each_large(header, original, self.map, path, |record| {
+            let stays = self.stays(record, expired);
+            all.push(stays);
+            kept += i32::from(stays);
+            tombstones |= stays && record.is_tombstone;
+        })?;
+        if kept == 0 {
+            return Ok(self.emptied(header).map(Kept::from));
+        }
+        let horizon = match header.delete_horizon() {
+            None if tombstones => Some(self.horizon()),
+            known => known,
+        };
+        if kept == header.record_count && horizon == header.delete_horizon() {
+            return Ok(Some(original.clone().into()));
+        }
+        let rebuilt = large::rebuild(header, original, horizon, &all)
+            .map_err(|error| malformed(path, error.to_string()))?;
+        Ok(Some(rebuilt.into()))
     }
 
     fn stays(&self, seen: &Seen, expired: bool) -> bool {

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::base::time::Timestamp;
+use crate::wire::batch::compression::Compression;
 use crate::wire::batch::record;
 
 const DAY: Timestamp = 24 * 3_600_000;
@@ -361,4 +362,41 @@ fn the_last_batch_of_a_round_stays() {
     drop(log);
     let first = fs::read(dir.path().join(file_name(0, ".log"))).unwrap();
     assert_eq!(BatchHeader::parse(&first).unwrap().next_offset(), last);
+}
+
+#[test]
+fn a_batch_that_unpacks_to_much_is_compacted_like_any_other() {
+    for codec in [Compression::Gzip, Compression::Zstd] {
+        let root = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            segment_bytes: 16_000,
+            ..compacted()
+        };
+        let log = create(root.path(), settings);
+        // More than is held at once, and longer records than the window.
+        let value = vec![b'v'; 1_500_000];
+        let mut large = BatchBuilder::new(codec);
+        for key in ["a", "b", "c", "d"] {
+            large.push(NOW, Some(key.as_bytes()), Some(&value));
+        }
+        log.append_alone(&large.build(), 0, Origin::Client, NOW)
+            .unwrap();
+        put(&log, NOW, &[("a", Some("newer")), ("c", None)]);
+        while log.segment_count() < 3 {
+            put(&log, NOW, &[("filler", Some("value"))]);
+        }
+        log.compact(0, &Budget::of(1 << 16), NOW).unwrap().unwrap();
+        let plan = log.read(0, 1, ReadEnd::HighWatermark, true).unwrap();
+        let bytes = plan.records.unwrap().read().unwrap();
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let body = record::decompressed(&header, &bytes, 10 << 20).unwrap();
+        let left: Vec<_> = record::records(&header, &body)
+            .map(Result::unwrap)
+            .map(|record| (record.offset, record.key.unwrap(), record.value))
+            .collect();
+        let expected = [(1, &b"b"[..], Some(&value[..])), (3, b"d", Some(&value))];
+        assert!(left == expected, "{}", codec.name());
+        assert_eq!(header.last_offset(), 3);
+        assert_eq!(header.compression().unwrap(), codec);
+    }
 }

@@ -170,12 +170,11 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) {
-        let base = *self.base_timestamp.get_or_insert(timestamp);
-        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let timestamp_delta = self.count_in(timestamp);
         let body = &mut self.scratch;
         body.clear();
         body.push(0);
-        varint::write_i64(body, timestamp.wrapping_sub(base));
+        varint::write_i64(body, timestamp_delta);
         varint::write_i32(body, offset_delta);
         put_bytes(body, key);
         put_bytes(body, value);
@@ -190,8 +189,15 @@ impl BatchBuilder {
         body.extend_from_slice(&header_bytes);
         varint::write_i32(&mut self.records, body.len() as i32);
         self.records.extend_from_slice(body);
-        self.count += 1;
         self.last_offset_delta = offset_delta;
+    }
+
+    /// Counts a record whose bytes somebody else writes; gives how far its timestamp is from the first one.
+    pub fn count_in(&mut self, timestamp: Timestamp) -> i64 {
+        let base = *self.base_timestamp.get_or_insert(timestamp);
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.count += 1;
+        timestamp.wrapping_sub(base)
     }
 
     /// A record of a batch whose place this one takes, at its own distance from the first one.

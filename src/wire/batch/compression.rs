@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use super::BatchError;
+use crate::base::memory::look_back_max;
 use crate::base::work_pool::{affords, alone, spend};
 
 /// How the records of a batch are compressed (attributes bits 0 to 2).
@@ -156,7 +157,7 @@ impl Compression {
     ) -> Result<T, E> {
         let spent = packed.len().saturating_mul(PACKED_COST);
         spend(spent).map_err(BatchError::from)?;
-        let unpack = |plain: Box<dyn Read + '_>| {
+        let unpack = |plain: Box<dyn Read + '_>, limit| {
             read(&mut Unpacked {
                 plain,
                 limit,
@@ -165,19 +166,21 @@ impl Compression {
             })
         };
         if self != Self::Zstd {
-            return unpack(self.reader(packed)?);
+            return unpack(self.reader(packed)?, limit);
         }
         let mut plain =
             zstd::stream::read::Decoder::with_buffer(packed).map_err(BatchError::from)?;
         if zstd_window(packed).is_some_and(|window| window > 1 << USUAL_WINDOW_LOG) {
             affords(LARGE_WINDOW).map_err(BatchError::from)?;
-            return alone(|| unpack(Box::new(plain)));
+            // The window takes only as much as there is in it.
+            let most = limit.min(look_back_max().max(1 << USUAL_WINDOW_LOG));
+            return alone(|| unpack(Box::new(plain), most));
         }
         // Whatever a later frame says.
         plain
             .window_log_max(USUAL_WINDOW_LOG)
             .map_err(BatchError::from)?;
-        unpack(Box::new(plain))
+        unpack(Box::new(plain), limit)
     }
 }
 

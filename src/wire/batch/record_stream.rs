@@ -25,7 +25,27 @@ pub struct Outline {
     pub timestamp_delta: i64,
     pub offset_delta: i32,
     pub has_key: bool,
+    pub is_tombstone: bool,
 }
+
+/// Whoever wants more of a record than its outline, in pieces of any size.
+pub trait Sink {
+    /// A record begins; after its timestamp it has `rest` bytes.
+    fn begin(&mut self, _timestamp_delta: i64, _rest: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The bytes of its key.
+    fn key(&mut self, _piece: &[u8]) {}
+
+    /// All bytes after its timestamp, those of the key among them.
+    fn rest(&mut self, _piece: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Nothing more.
+impl Sink for () {}
 
 /// Why a stream of records ends early.
 #[derive(Debug)]
@@ -80,6 +100,11 @@ impl<'w, R: Read> RecordStream<'w, R> {
 
     /// The next record; the caller knows how many there are.
     pub fn outline(&mut self) -> Result<Outline, StreamFault> {
+        self.show(&mut ())
+    }
+
+    /// The same, shown to a sink.
+    pub fn show<S: Sink>(&mut self, sink: &mut S) -> Result<Outline, StreamFault> {
         self.fill(VARINT_MAX)?;
         let mut peeked = self.unseen();
         let length =
@@ -89,7 +114,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         let prefix = self.unseen().len() - peeked.len();
         if prefix + length > WINDOW_SIZE {
             self.start += prefix;
-            return self.skim(length);
+            return self.skim(length, sink);
         }
         self.fill(prefix + length)?;
         let mut rest = self.unseen();
@@ -99,8 +124,15 @@ impl<'w, R: Read> RecordStream<'w, R> {
             timestamp_delta: raw.timestamp_delta,
             offset_delta: raw.offset_delta,
             has_key: raw.key.is_some(),
+            is_tombstone: raw.value.is_none(),
         };
-        self.start += before - rest.len();
+        let whole = before - rest.len();
+        let mut tail = self.unseen().get(prefix + 1..whole).unwrap_or_default();
+        let _timestamp = varint::read_i64(&mut tail);
+        sink.begin(raw.timestamp_delta, tail.len())?;
+        sink.key(raw.key.unwrap_or_default());
+        sink.rest(tail)?;
+        self.start += whole;
         Ok(outline)
     }
 
@@ -111,23 +143,27 @@ impl<'w, R: Read> RecordStream<'w, R> {
     }
 
     /// Reads a record that does not fit into the window: the same checks as [`read_raw`]'s.
-    fn skim(&mut self, length: usize) -> Result<Outline, StreamFault> {
+    fn skim<S: Sink>(&mut self, length: usize, sink: &mut S) -> Result<Outline, StreamFault> {
         let mut left = length;
-        self.skip(&mut left, 1, "it is empty")?;
-        let timestamp_delta = self.number(&mut left, varint::read_i64, "its timestamp is cut")?;
-        let offset_delta = self.number(&mut left, varint::read_i32, "its offset is cut")?;
-        let has_key = self.skip_bytes(&mut left, "its key does not fit")?;
-        self.skip_bytes(&mut left, "its value does not fit")?;
-        let headers = self.number(&mut left, varint::read_i32, "its number of headers is cut")?;
+        self.skip(&mut left, 1, "it is empty", |_| Ok(()))?;
+        let what = "its timestamp is cut";
+        let timestamp_delta = self.number(&mut left, varint::read_i64, what, &mut ())?;
+        sink.begin(timestamp_delta, left)?;
+        let what = "its offset is cut";
+        let offset_delta = self.number(&mut left, varint::read_i32, what, sink)?;
+        let has_key = self.skip_bytes(&mut left, "its key does not fit", sink, S::key)?;
+        let has_value = self.skip_bytes(&mut left, "its value does not fit", sink, |_, _| {})?;
+        let what = "its number of headers is cut";
+        let headers = self.number(&mut left, varint::read_i32, what, sink)?;
         if headers < 0 {
             return Err(StreamFault::Record("its number of headers is negative"));
         }
         for _ in 0..headers {
             const KEY: &str = "a header's key does not fit or is null";
-            if !self.skip_bytes(&mut left, KEY)? {
+            if !self.skip_bytes(&mut left, KEY, sink, |_, _| {})? {
                 return Err(StreamFault::Record(KEY));
             }
-            self.skip_bytes(&mut left, "a header's value does not fit")?;
+            self.skip_bytes(&mut left, "a header's value does not fit", sink, |_, _| {})?;
         }
         if left > 0 {
             return Err(StreamFault::Record("bytes remain after its headers"));
@@ -136,6 +172,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
             timestamp_delta,
             offset_delta,
             has_key,
+            is_tombstone: !has_value,
         })
     }
 
@@ -144,6 +181,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         left: &mut usize,
         read: impl Fn(&mut &[u8]) -> Option<N>,
         otherwise: &'static str,
+        sink: &mut impl Sink,
     ) -> Result<N, StreamFault> {
         self.fill(VARINT_MAX)?;
         let unseen = self.unseen();
@@ -151,20 +189,27 @@ impl<'w, R: Read> RecordStream<'w, R> {
         let mut rest = unseen.get(..within).unwrap_or_default();
         let number = read(&mut rest).ok_or(StreamFault::Record(otherwise))?;
         let taken = within - rest.len();
+        sink.rest(unseen.get(..taken).unwrap_or_default())?;
         self.start += taken;
         *left -= taken;
         Ok(number)
     }
 
     /// Skips a length and as many bytes; tells whether they are there (or null).
-    fn skip_bytes(
+    fn skip_bytes<S: Sink>(
         &mut self,
         left: &mut usize,
         otherwise: &'static str,
+        sink: &mut S,
+        see: impl Fn(&mut S, &[u8]),
     ) -> Result<bool, StreamFault> {
-        let length = self.number(left, varint::read_i32, otherwise)?;
+        let length = self.number(left, varint::read_i32, otherwise, sink)?;
+        let mut show = |piece: &[u8]| {
+            see(sink, piece);
+            sink.rest(piece)
+        };
         match usize::try_from(length) {
-            Ok(length) => self.skip(left, length, otherwise).map(|()| true),
+            Ok(length) => self.skip(left, length, otherwise, &mut show).map(|()| true),
             Err(_) if length == -1 => Ok(false),
             Err(_) => Err(StreamFault::Record(otherwise)),
         }
@@ -175,6 +220,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         left: &mut usize,
         count: usize,
         otherwise: &'static str,
+        mut see: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), StreamFault> {
         *left = left
             .checked_sub(count)
@@ -186,6 +232,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
             if step == 0 {
                 return Err(StreamFault::Record("it is longer than the batch"));
             }
+            see(self.unseen().get(..step).unwrap_or_default())?;
             self.start += step;
             remaining -= step;
         }
@@ -249,6 +296,7 @@ mod tests {
                     timestamp_delta: raw.timestamp_delta,
                     offset_delta: raw.offset_delta,
                     has_key: raw.key.is_some(),
+                    is_tombstone: raw.value.is_none(),
                 })
             })
             .collect();
