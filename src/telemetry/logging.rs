@@ -35,6 +35,9 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Begins to log. Only the first call of a process has an effect, so brokers that share one may all call it.
 pub fn start() {
+    if LOG.get().is_some() {
+        return;
+    }
     let Ok(stream) = io::stdout().as_fd().try_clone_to_owned() else {
         return;
     };

@@ -195,3 +195,28 @@ fn what_is_read_cannot_be_known_of_junk() {
         "#]],
     );
 }
+
+/// The timer of a check that never comes again was once always due.
+#[test]
+fn offsets_may_be_looked_at_as_seldom_as_a_number_allows() {
+    check_with(
+        GroupSettings {
+            offsets_retention_check_ms: i64::MAX,
+            ..GroupSettings::default()
+        },
+        r"
+        +1
+        commit t-0=5
+        +1000000000
+        fetch *
+        ",
+        expect![[r#"
+            +1
+            1 commit t-0=5
+                [1] commit ok
+            +1000000000
+            2 fetch *
+                [2] fetch t-0=5
+        "#]],
+    );
+}
