@@ -8,7 +8,7 @@
 //! Nobody is asked who they are: the listener is off unless somebody sets it. Web pages are refused; see [`request`].
 
 mod request;
-mod reset;
+pub mod reset;
 
 use std::io;
 use std::net::SocketAddr;

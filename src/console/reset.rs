@@ -67,11 +67,16 @@ impl Wishes {
     }
 
     fn keeps(&self, name: &str) -> bool {
-        self.keep.iter().any(|kept| match kept.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == kept,
-        })
+        is_kept(&self.keep, name)
     }
+}
+
+/// Whether a name is one of these, of which a star at the end stands for any rest.
+pub fn is_kept(names: &[String], name: &str) -> bool {
+    names.iter().any(|kept| match kept.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == kept,
+    })
 }
 
 /// Says in words what was done, or what could not be.

@@ -29,8 +29,8 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
-use crate::base::plain::Plain;
 use super::old_certificate::OldCertificate;
+use crate::base::plain::Plain;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};

@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work};
 use crate::base::plain::Plain;
+use crate::console::reset::is_kept;
 use crate::wire::message::delete_groups::DeleteGroupsRequest;
 use crate::wire::message::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
@@ -29,6 +30,7 @@ for clients; topics that are only compacted and groups with members then stay.",
     after_help = "Examples:
   monedula reset
   monedula reset --admin localhost:9644
+  monedula reset --keep '_schemas,connect-*'
   monedula reset --bootstrap-server localhost:9092"
 )]
 #[group(skip)]
@@ -38,6 +40,12 @@ pub struct Reset {
     /// The broker's admin listener
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "bootstrap_server")]
     admin: Option<String>,
+    /// Topics and groups, and transactions of such ids, that stay as they are; a star at the end stands for any rest
+    #[arg(long, value_name = "NAME,PREFIX*", value_delimiter = ',')]
+    keep: Vec<String>,
+    /// Remove the members of groups, too, and delete these groups
+    #[arg(long, conflicts_with = "bootstrap_server")]
+    remove_members: bool,
 }
 
 /// Where the image's broker is asked.
@@ -55,7 +63,7 @@ impl Reset {
                 self.connection.connect().await?
             } else {
                 let admin = self.admin.as_deref().unwrap_or(ADMIN);
-                let nobody = match by_http(admin) {
+                let nobody = match by_http(admin, &self.query()) {
                     Ok((true, text)) => {
                         println!("{}", text.trim());
                         return Ok(());
@@ -78,8 +86,11 @@ impl Reset {
                     ))
                 })?
             };
-            let topics = empty_topics(&cluster).await?;
-            let (groups, kept) = forget_groups(&cluster).await?;
+            if self.remove_members {
+                return Err(format!("{BROKER} has no admin listener: members stay").into());
+            }
+            let topics = empty_topics(&cluster, &self.keep).await?;
+            let (groups, kept) = forget_groups(&cluster, &self.keep).await?;
             println!("{topics} topics emptied, {groups} groups forgotten");
             if kept.is_empty() {
                 return Ok(());
@@ -89,24 +100,42 @@ impl Reset {
     }
 }
 
+impl Reset {
+    /// What the admin listener is told of the options.
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if !self.keep.is_empty() {
+            query.append_pair("keep", &self.keep.join(","));
+        }
+        if self.remove_members {
+            query.append_pair("members", "remove");
+        }
+        query.finish()
+    }
+}
+
 /// Whether it succeeded, and what was said.
-fn by_http(address: &str) -> std::io::Result<(bool, String)> {
+fn by_http(address: &str, query: &str) -> std::io::Result<(bool, String)> {
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(WITHIN))?;
-    stream.write_all(b"POST /reset HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let request = format!("POST /reset?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     Ok((head.starts_with("HTTP/1.1 200 "), body.to_owned()))
 }
 
-async fn empty_topics(cluster: &Cluster) -> Result<usize, Failure> {
+async fn empty_topics(cluster: &Cluster, keep: &[String]) -> Result<usize, Failure> {
     let topics = cluster.metadata(None).await?.topics;
     let own = topics.iter().filter(|topic| !topic.is_internal);
     let mut count = 0;
     let mut partitions = Vec::new();
     for topic in own {
         let name = topic.name.as_deref().unwrap_or_default();
+        if is_kept(keep, name) {
+            continue;
+        }
         count += 1;
         let indexes = topic
             .partitions
@@ -156,10 +185,16 @@ async fn empty_topics(cluster: &Cluster) -> Result<usize, Failure> {
 }
 
 /// How many groups are gone, and which are not, with the reason.
-async fn forget_groups(cluster: &Cluster) -> Result<(usize, Vec<String>), Failure> {
+async fn forget_groups(
+    cluster: &Cluster,
+    keep: &[String],
+) -> Result<(usize, Vec<String>), Failure> {
     let listed = cluster.call(&ListGroupsRequest::default()).await?;
     let (mut gone, mut kept) = (0, Vec::new());
     for group in listed.groups {
+        if is_kept(keep, &group.group_id) {
+            continue;
+        }
         let coordinator = cluster.coordinator(&group.group_id).await?;
         let request = DeleteGroupsRequest {
             groups_names: vec![group.group_id],
