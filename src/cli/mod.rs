@@ -215,7 +215,7 @@ mod tests {
         );
         check(
             "monedula start a.properties --port 9",
-            "cannot be used with '[FILE]'",
+            "'[FILE]' cannot be used with '--port <PORT>'",
         );
         check(
             "monedula start --in-memory --data-dir d",

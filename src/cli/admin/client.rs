@@ -267,7 +267,7 @@ pub(super) fn explained(address: &str, transport: &Transport, error: &CallError)
             format!("{address} closed the connection. If the listener speaks TLS, {SPEAK_TLS}")
         }
         CallError::Closed(_) => format!(
-            "{address} closed the connection. If the listener does not speak TLS, leave security.protocol=SSL out"
+            "{address} closed the connection. It may want a certificate (ssl.keystore.location), or not speak TLS"
         ),
         CallError::Timeout(_) => format!(
             "{address} did not answer within {} s; is it a listener for Kafka clients?",

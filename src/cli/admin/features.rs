@@ -57,15 +57,14 @@ enum Action {
 #[group(skip)]
 struct Change {
     /// A feature and its version; may be given several times
-    #[arg(long, value_name = "NAME=VERSION", required_unless_present_any = ["metadata", "release_version"])]
-    feature: Vec<String>,
-    /// The metadata.version, such as 4.3-IV0
     #[arg(
         long,
-        value_name = "VERSION",
-        visible_alias = "release-version",
-        id = "metadata"
+        value_name = "NAME=VERSION",
+        required_unless_present = "metadata"
     )]
+    feature: Vec<String>,
+    /// The metadata.version, such as 4.3-IV0
+    #[arg(long, value_name = "VERSION", visible_alias = "release-version")]
     metadata: Option<String>,
     /// Check the change and do not make it
     #[arg(long)]

@@ -141,7 +141,7 @@ mod tests {
         };
         check(
             "",
-            "speaks TLS: use --command-config with a file that has security.protocol=SSL",
+            "If the listener speaks TLS, use --command-config with a file that has security.protocol=SSL",
         )
         .await;
         let wrong = file.replace(&trusted, &unknown);

@@ -42,7 +42,7 @@ pub struct ProducerPerfTest {
     #[arg(long, value_name = "NAME")]
     topic: String,
     /// How many records to send
-    #[arg(long, value_name = "COUNT", alias = "num_records")]
+    #[arg(long, value_name = "COUNT")]
     num_records: u64,
     /// How many records to send in a second at most; -1 for no limit
     #[arg(long, value_name = "RECORDS")]
