@@ -366,10 +366,10 @@ mod tests {
         assert_eq!(with(&[]), Ok(()));
         for (features, named) in [
             (
-                &[("metadata.version", 33), ("share.version", 2)][..],
-                "metadata.version has level 33, and levels 7 to 30 are supported; share.version has level 2, and levels 0 to 1 are supported;",
+                &[("metadata.version", 34), ("share.version", 3)][..],
+                "metadata.version has level 34, and levels 7 to 33 are supported; share.version has level 3, and levels 0 to 2 are supported;",
             ),
-            (&[("metadata.version", 6)], "levels 7 to 30"),
+            (&[("metadata.version", 6)], "levels 7 to 33"),
             (
                 &[("x.version", 1)],
                 "x.version, of level 1, is not a known feature",

@@ -147,8 +147,8 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
         feature_level: level,
     };
     let records = [
-        newer("share.version", 2).into(),
-        newer("metadata.version", 33).into(),
+        newer("share.version", 3).into(),
+        newer("metadata.version", 34).into(),
     ];
     quorum.commit(&records, NOW).unwrap();
     quorum.sync(NOW).unwrap();
@@ -166,8 +166,8 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
     let before = files();
     let refused = open(dir.path(), true).unwrap_err();
     for named in [
-        "metadata.version has level 33, and levels 7 to 30 are supported",
-        "share.version has level 2, and levels 0 to 1 are supported",
+        "metadata.version has level 34, and levels 7 to 33 are supported",
+        "share.version has level 3, and levels 0 to 2 are supported",
     ] {
         assert!(refused.contains(named), "{refused}");
     }
