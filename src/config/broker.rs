@@ -54,6 +54,25 @@ const DROPPED_NAMES: &[&str] = &[
     "reserved.broker.max.id",
 ];
 
+/// How often groups are assigned anew, with the bounds for what a group itself may say.
+const ASSIGNMENT_INTERVALS: &[(&str, &str, &str)] = &[
+    (
+        "group.consumer.assignment.interval.ms",
+        "group.consumer.min.assignment.interval.ms",
+        "group.consumer.max.assignment.interval.ms",
+    ),
+    (
+        "group.share.assignment.interval.ms",
+        "group.share.min.assignment.interval.ms",
+        "group.share.max.assignment.interval.ms",
+    ),
+    (
+        "group.streams.assignment.interval.ms",
+        "group.streams.min.assignment.interval.ms",
+        "group.streams.max.assignment.interval.ms",
+    ),
+];
+
 /// Ids of a broker that is likely the only one of its ZooKeeper; -1 has one chosen.
 const OF_ONE_BROKER: &[&str] = &["-1", "0", "1"];
 
@@ -230,6 +249,12 @@ pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
     }
     if let Err(why) = cleaner_buffer(settings) {
         found.push((DEDUPE_BUFFER, why));
+    }
+    for (name, least, most) in ASSIGNMENT_INTERVALS {
+        let interval = settings.long(name);
+        if interval < settings.long(least) || interval > settings.long(most) {
+            found.push((name, format!("{name} must be between {least} and {most}")));
+        }
     }
     found
 }

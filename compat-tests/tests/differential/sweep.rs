@@ -109,7 +109,6 @@ fn values(setting: &Setting) -> &'static [&'static str] {
             "0:1",
             "*",
             "a,b",
-            "a:1",
             "PLAINTEXT",
             "earliest",
             "by_duration:P1D",

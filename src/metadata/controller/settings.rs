@@ -64,6 +64,7 @@ const THREADS: [&str; 10] = [
     "remote.log.manager.follower.thread.pool.size",
     "remote.log.reader.threads",
 ];
+const CORDONED: &str = "cordoned.log.dirs";
 /// Limits of connections: a running broker does not get one that shuts everybody out.
 const CONNECTIONS: [&str; 3] = [
     "max.connection.creation.rate",
@@ -536,6 +537,9 @@ fn check_values(
                 if none && CONNECTIONS.contains(&key.as_str()) {
                     return Err(invalid(format!("{key} cannot be 0")));
                 }
+                if key == CORDONED {
+                    check_cordoned(value, context.settings).map_err(invalid)?;
+                }
                 if THREADS.contains(&key.as_str()) {
                     check_threads(key, value, current, context).map_err(invalid)?;
                 }
@@ -574,6 +578,19 @@ fn check_values(
         }
         _ => group::check(target, &context.effective(image)).map_err(invalid),
     }
+}
+
+/// Log directories that get no new partitions: those of this broker, or all.
+fn check_cordoned(value: &str, settings: &BrokerSettings) -> Result<(), String> {
+    let dirs = ["log.dirs", "log.dir"].iter();
+    let dirs = dirs.filter_map(|name| settings.explicit(name)).next();
+    let known: Vec<&str> = list(dirs.unwrap_or_default()).collect();
+    let value = value.trim();
+    let mut named = value.split(',').map(str::trim);
+    if value.is_empty() || value == "*" || named.all(|dir| known.contains(&dir)) {
+        return Ok(());
+    }
+    Err(format!("{CORDONED} must name directories of log.dirs"))
 }
 
 /// Kafka lets the number of threads of a running broker go to the half or the double, not further.
