@@ -262,17 +262,27 @@ pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
 /// What of a log stays on the broker's own disk cannot be more than all of it. Apache Kafka looks at this when settings of
 /// logs change, and not at a start.
 pub fn kept_locally(settings: &BrokerSettings) -> Result<(), String> {
-    let retention = [
-        ("log.local.retention.ms", settings.retention_ms()),
+    let kinds = [
+        (
+            "log.local.retention.ms",
+            settings.retention_ms(),
+            "log.remote.copy.lag.ms",
+        ),
         (
             "log.local.retention.bytes",
             settings.long("log.retention.bytes"),
+            "log.remote.copy.lag.bytes",
         ),
     ];
-    for (name, whole) in retention {
+    for (name, whole, lag) in kinds {
         let local = settings.long(name);
         if local != -2 && whole >= 0 && (local == -1 || local > whole) {
             return Err(format!("{name} is {local}, of {whole} in all"));
+        }
+        let kept = if local == -2 { whole } else { local };
+        let behind = settings.long(lag);
+        if kept >= 0 && behind > kept {
+            return Err(format!("{lag} is {behind}, of {kept} that stay"));
         }
     }
     Ok(())
@@ -786,6 +796,17 @@ fn listeners(
     };
     let listening = endpoints("listeners");
     let advertised = endpoints("advertised.listeners");
+    for pair in list(
+        settings
+            .get("listener.security.protocol.map")
+            .unwrap_or_default(),
+    ) {
+        let protocol = pair.split_once(':').map(|(_, protocol)| protocol.trim());
+        if protocol.and_then(SecurityProtocol::parse).is_none() {
+            let name = "listener.security.protocol.map";
+            faults.add(name, format!("{name}: '{pair}' is not LISTENER:PROTOCOL"));
+        }
+    }
     let protocols: BTreeMap<String, &str> = list(
         settings
             .get("listener.security.protocol.map")
@@ -1107,6 +1128,13 @@ mod tests {
             ("log.local.retention.bytes=6\nlog.retention.bytes=5", false),
             ("log.local.retention.bytes=6\nlog.retention.bytes=-2", true),
             ("log.retention.bytes=5", true),
+            ("log.remote.copy.lag.ms=6\nlog.retention.ms=5", false),
+            (
+                "log.remote.copy.lag.ms=6\nlog.retention.ms=7\nlog.local.retention.ms=5",
+                false,
+            ),
+            ("log.remote.copy.lag.ms=5\nlog.retention.ms=5", true),
+            ("log.remote.copy.lag.bytes=5", true),
         ] {
             let settings = check("f", &properties(text)).unwrap().config.settings;
             assert_eq!(kept_locally(&settings).is_ok(), good, "{text}");
@@ -1176,6 +1204,18 @@ mod tests {
             said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL"),
             "listener A: SASL_SSL is not supported yet, only PLAINTEXT and SSL are"
         );
+    }
+
+    #[test]
+    fn a_protocol_that_is_none_is_refused_whoever_listens() {
+        for (map, good) in [
+            ("A:PLAINTEXT,B:SASL_SSL", true),
+            ("A:PLAINTEXT,B", false),
+            ("A:PLAINTEXT,B:TLS", false),
+        ] {
+            let text = format!("listeners=A://:1\nlistener.security.protocol.map={map}");
+            assert_eq!(faults(&text).is_empty(), good, "{map}");
+        }
     }
 
     #[test]

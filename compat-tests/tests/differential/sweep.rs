@@ -27,7 +27,6 @@ const LEFT_OUT: &[&str] = &[
     "listener.security.protocol.map",
     "listeners",
     "log.flush.interval.ms",
-    "metric.reporters",
     "principal.builder.class",
 ];
 

@@ -64,6 +64,7 @@ const THREADS: [&str; 10] = [
     "remote.log.manager.follower.thread.pool.size",
     "remote.log.reader.threads",
 ];
+const REPORTERS: &str = "metric.reporters";
 const CORDONED: &str = "cordoned.log.dirs";
 /// Limits of connections: a running broker does not get one that shuts everybody out.
 const CONNECTIONS: [&str; 3] = [
@@ -486,11 +487,6 @@ fn check_values(
                     "Cluster-level {MIN_ISR} cannot be removed while ELR is enabled."
                 )));
             }
-            if elr && !name.is_empty() && target.contains_key(MIN_ISR) {
-                return Err(invalid(format!(
-                    "Broker-level {MIN_ISR} cannot be altered while ELR is enabled."
-                )));
-            }
             for (key, value) in target
                 .iter()
                 .filter(|(key, value)| current.get(*key) != Some(value))
@@ -537,12 +533,24 @@ fn check_values(
                 if none && CONNECTIONS.contains(&key.as_str()) {
                     return Err(invalid(format!("{key} cannot be 0")));
                 }
+                let loads = setting.kind == Kind::Class
+                    || setting.name == REPORTERS && !value.trim().is_empty();
+                if loads && Some(value.trim()) != setting.default {
+                    return Err(invalid(format!(
+                        "{key}: {value} is a class of Java, which this program cannot load"
+                    )));
+                }
                 if key == CORDONED {
                     check_cordoned(value, context.settings).map_err(invalid)?;
                 }
                 if THREADS.contains(&key.as_str()) {
                     check_threads(key, value, current, context).map_err(invalid)?;
                 }
+            }
+            if elr && !name.is_empty() && target.contains_key(MIN_ISR) {
+                return Err(invalid(format!(
+                    "Broker-level {MIN_ISR} cannot be altered while ELR is enabled."
+                )));
             }
             if target != current {
                 let node = context.node_id.to_string();
