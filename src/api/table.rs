@@ -26,6 +26,9 @@ const COSTLY: usize = 1 << 10;
 /// A produce request is read as it stands, once for its checksum; what costs more than that has an allowance
 /// (`produce.rs`). Clients of every kind send at most 1 MB unless told otherwise.
 const RECORDS: usize = 2 << 20;
+/// Its partitions cost something, its bytes nothing: the number of elements decides alone. A long fetch that waits holds up what
+/// is behind it, a short one does not.
+const ELEMENTS: usize = usize::MAX;
 /// Administrators' questions whose answers cost as much as there are partitions, groups, producers or transactions, however
 /// short the question is.
 const ANY: usize = 0;
@@ -50,7 +53,7 @@ macro_rules! apis {
 
 apis! {
     "Produce" 0..=13, produce::ProduceRequest => produce::handle, above RECORDS;
-    "Fetch" 0..=18, fetch::FetchRequest => fetch::handle;
+    "Fetch" 0..=18, fetch::FetchRequest => fetch::handle, above ELEMENTS;
     "ListOffsets" 0..=11, list_offsets::ListOffsetsRequest => list_offsets::handle, above COSTLY;
     "Metadata" 0..=13, metadata::MetadataRequest => metadata::handle;
     "OffsetCommit" 0..=10, offset_commit::OffsetCommitRequest => offset_commit::handle;
