@@ -1665,7 +1665,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("2147483639"),
         Between(1.0, 2147483639.0),
         ClusterWide,
-        Later,
+        Works,
         "",
         "the largest record of a compressed batch, in bytes as decompressed (4.4+)",
     ),

@@ -174,7 +174,7 @@ pub const TOPIC_SETTINGS: &[Setting] = &[
         Some("2147483639"),
         Between(1.0, 2147483639.0),
         ClusterWide,
-        Later,
+        Works,
         "max.decompressed.message.bytes",
         "the largest record of a compressed batch, in bytes as decompressed",
     ),

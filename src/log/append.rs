@@ -386,6 +386,7 @@ fn walk(
     settings: &LogSettings,
     now: Timestamp,
 ) -> Result<Timestamp, AppendError> {
+    let is_compressed = header.compression() != Ok(Compression::None);
     let mut check = Check::new(settings, now);
     WINDOW.with_borrow_mut(|window| {
         let mut stream = RecordStream::new(plain, window);
@@ -394,6 +395,12 @@ fn walk(
                 StreamFault::Record(what) => invalid(format!("record {index}: {what}")),
                 StreamFault::Codec(error) => codec_failed(error),
             })?;
+            if is_compressed && record.len > settings.max_decompressed_message_bytes as usize {
+                return Err(invalid(format!(
+                    "record {index} has {} bytes when decompressed, where {} are allowed",
+                    record.len, settings.max_decompressed_message_bytes
+                )));
+            }
             check.record(
                 index,
                 record.offset_delta,
@@ -782,6 +789,32 @@ mod tests {
                 all.collect::<Vec<_>>()
             };
             assert_eq!(records(&is, &valid.bytes), records(&was, &sent));
+        }
+    }
+
+    /// As Apache Kafka 4.4.0 has it, measured byte for byte.
+    #[test]
+    fn a_record_has_its_own_limit_in_a_compressed_batch() {
+        for (codec, value, expected) in [
+            (Compression::Gzip, 993, ErrorCode::None),
+            (Compression::Gzip, 994, ErrorCode::InvalidRecord),
+            (Compression::Zstd, 300_000, ErrorCode::InvalidRecord),
+            (Compression::None, 994, ErrorCode::None),
+        ] {
+            let mut builder = BatchBuilder::new(codec);
+            builder.push(1_000, None, Some(b"short"));
+            builder.push(1_000, None, Some(&vec![0; value]));
+            let batch = builder.build();
+            for compression in [None, Some(Compression::Lz4)] {
+                let settings = LogSettings {
+                    compression,
+                    max_decompressed_message_bytes: 1_000,
+                    ..LogSettings::default()
+                };
+                let outcome = validate_client(&batch, &settings, 3_000);
+                let code = outcome.map_or_else(|error| error.code(), |_| ErrorCode::None);
+                assert_eq!(code, expected, "{codec:?} {value}");
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub struct LogSettings {
     pub cleanup_delete: bool,
     pub cleanup_compact: bool,
     pub max_message_bytes: u32,
+    /// Of a record in a compressed batch.
+    pub max_decompressed_message_bytes: u32,
     /// `None` keeps what the producer chose.
     pub compression: Option<Compression>,
     pub compression_levels: Levels,
@@ -48,6 +50,7 @@ impl Default for LogSettings {
             cleanup_delete: true,
             cleanup_compact: false,
             max_message_bytes: 1_048_588,
+            max_decompressed_message_bytes: 2_147_483_639,
             compression: None,
             compression_levels: Levels::default(),
             log_append_time: false,
@@ -106,6 +109,7 @@ impl From<&TopicSettings<'_>> for LogSettings {
             cleanup_delete: topic.list_has("cleanup.policy", "delete"),
             cleanup_compact: topic.list_has("cleanup.policy", "compact"),
             max_message_bytes: u32_of("max.message.bytes"),
+            max_decompressed_message_bytes: u32_of("max.decompressed.message.bytes"),
             compression,
             compression_levels: Levels {
                 gzip: topic.long("compression.gzip.level") as i32,

@@ -22,6 +22,8 @@ pub struct Window {
 /// What there is to check of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline {
+    /// Its bytes, without the length before them.
+    pub len: usize,
     pub timestamp_delta: i64,
     pub offset_delta: i32,
     pub has_key: bool,
@@ -121,6 +123,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         let before = rest.len();
         let raw = read_raw(&mut rest).map_err(StreamFault::Record)?;
         let outline = Outline {
+            len: length,
             timestamp_delta: raw.timestamp_delta,
             offset_delta: raw.offset_delta,
             has_key: raw.key.is_some(),
@@ -169,6 +172,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
             return Err(StreamFault::Record("bytes remain after its headers"));
         }
         Ok(Outline {
+            len: length,
             timestamp_delta,
             offset_delta,
             has_key,
@@ -292,7 +296,9 @@ mod tests {
         let mut rest = body;
         let mut expected: Result<Vec<Outline>, &str> = (0..count)
             .map(|_| {
+                let len = varint::read_i32(&mut &*rest).unwrap_or(-1) as usize;
                 read_raw(&mut rest).map(|raw| Outline {
+                    len,
                     timestamp_delta: raw.timestamp_delta,
                     offset_delta: raw.offset_delta,
                     has_key: raw.key.is_some(),
