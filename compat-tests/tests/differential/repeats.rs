@@ -21,8 +21,6 @@ use monedula::wire::message::describe_quorum::{
 use monedula::wire::message::describe_transactions::DescribeTransactionsRequest;
 use monedula::wire::message::elect_leaders::{ElectLeadersRequest, TopicPartitions};
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
-use monedula::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
-use monedula::wire::message::list_config_resources::ListConfigResourcesRequest;
 use monedula::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -35,7 +33,6 @@ use monedula::wire::message::offset_fetch::{
 use monedula::wire::message::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use monedula::wire::message::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use monedula::wire::message::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
 };
@@ -150,17 +147,6 @@ fn groups(pair: &mut Pair) -> Result<()> {
         groups: vec!["nobody".into(); 2],
         ..Default::default()
     })?;
-    pair.scene(NAME, |_| LeaveGroupRequest {
-        group_id: "nobody".into(),
-        members: vec![
-            MemberIdentity {
-                member_id: "m".into(),
-                ..Default::default()
-            };
-            2
-        ],
-        ..Default::default()
-    })?;
     pair.scene(NAME, |_| OffsetDeleteRequest {
         group_id: "nobody".into(),
         topics: topics(
@@ -190,9 +176,6 @@ fn cluster(pair: &mut Pair) -> Result<()> {
             2
         ],
         ..Default::default()
-    })?;
-    pair.scene(NAME, |_| ListConfigResourcesRequest {
-        resource_types: vec![TOPIC; 2],
     })?;
     pair.scene(NAME, |_| DescribeLogDirsRequest {
         topics: Some(topics(
@@ -249,17 +232,5 @@ fn cluster(pair: &mut Pair) -> Result<()> {
                 partitions,
             },
         ),
-    })?;
-    pair.scene(NAME, |_| UpdateFeaturesRequest {
-        feature_updates: vec![
-            FeatureUpdateKey {
-                feature: "transaction.version".into(),
-                max_version_level: 2,
-                ..Default::default()
-            };
-            2
-        ],
-        validate_only: true,
-        ..Default::default()
     })
 }
