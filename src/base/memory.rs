@@ -245,6 +245,8 @@ impl Account {
     /// wait, but for one of them: each has its turn, or requests that are all half there would wait for each other.
     pub fn may_read(&self, now: Instant) -> Reading {
         if !self.must_wait() {
+            // Should there be too much again, the time of a new turn counts.
+            self.has_read();
             return Reading::Goes;
         }
         let mut turn = self.memory.turn.lock();

@@ -2037,7 +2037,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "bytes of requests and answers that all connections hold",
+        "bytes of requests and answers that all connections hold; -1 for a quarter of the memory, at most 1 GiB",
     ),
     row(
         "queued.max.requests",

@@ -59,21 +59,24 @@ fn padded<Q: Request>(correlation_id: i32, version: i16, request: &Q, padding: u
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_waits_holds_none_of_its_bytes() {
     let node = Node::start(&[]).await;
-    let mut client = node.with_topics(&["waited", "other"]).await;
-    let mut other = node.connect().await;
-    let waiting = fetch("waited", 0, PATIENCE * 2);
-    let mut both = padded(1, 12, &waiting, 2_000_000);
-    both.extend(frame(2, 7, &produce("other", -1, b"behind the fetch")));
-    client.send(&both).await;
-    other.send(&frame(3, 4, &fetch("other", 0, PATIENCE))).await;
-    assert_eq!(other.answer().await.0, 3);
-    node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
-    node.until(Purpose::Requests, |bytes| bytes == 0).await;
-    // It did wait all the while.
-    other
-        .send(&frame(4, 7, &produce("waited", -1, b"wakes the fetch")))
-        .await;
-    assert_eq!(client.answer().await.0, 1);
+    let mut other = node.with_topics(&["waited"]).await;
+    // One that is handled where it was read, and one on the work pool.
+    for (offset, padding) in [(0, 20_000), (1, 2_000_000)] {
+        let mut client = node.connect().await;
+        let waiting = fetch("waited", offset, PATIENCE * 2);
+        client.send(&padded(1, 12, &waiting, padding)).await;
+        node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
+        node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
+        node.until(Purpose::Requests, |bytes| bytes == 0).await;
+        // It did wait all the while.
+        other
+            .send(&frame(4, 7, &produce("waited", -1, b"wakes the fetch")))
+            .await;
+        assert_eq!(client.answer().await.0, 1);
+        node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
+            .await;
+        other.answer().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
