@@ -70,7 +70,7 @@ impl Summary<()> {
     /// The end of a line.
     pub fn words(times: u64, within_ms: i64, is_mixed: bool) -> String {
         let others = if is_mixed { " and others like it" } else { "" };
-        let seconds = (within_ms.max(0) as u64).div_ceil(1_000);
+        let seconds = (within_ms.saturating_add(500) / 1_000).max(1);
         format!("{others}, repeated {times} times in the last {seconds} s")
     }
 }

@@ -841,7 +841,6 @@ impl GroupShard {
                         commit_timestamp: now.wall,
                         expire_timestamp: committed.expires_at,
                         topic_id: committed.topic_id,
-                        ..OffsetCommitValue::default()
                     }),
                 });
             }
