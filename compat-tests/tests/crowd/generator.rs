@@ -13,6 +13,8 @@ use crate::stage::{MIB, Stage, Surrounded, is_small};
 const CLIENTS: usize = 4;
 /// Of one client, in one batch.
 const REQUESTS: usize = 100;
+/// What the requests of a batch may rightly leave: topics, groups with their members, offsets with their words.
+const LEFT: usize = 64 * MIB;
 /// A client that is not answered by then goes on.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -66,6 +68,7 @@ fn crowd_generator() -> Result<()> {
                     });
                 }
             });
+            crowd.leaves(LEFT);
             Ok(())
         })?;
         if let Some(status) = stage.node().ended() {

@@ -43,15 +43,16 @@ fn produced(partitions: i32, records: Bytes) -> ProduceRequest {
     }
 }
 
-/// Puts a bomb into each partition.
+/// Puts a bomb into each partition, by requests of their own: what one request may unpack to has a limit.
 fn armed(stage: &Stage, partitions: i32) -> Result<()> {
     stage.create(TOPIC, partitions, &[])?;
-    let answer = stage.ask(&produced(partitions, bomb(UNPACKED, None, WINDOW)), 7)?;
-    let mut answers = answer
-        .responses
-        .iter()
-        .flat_map(|one| &one.partition_responses);
-    ensure!(answers.all(|one| one.error_code == 0), "{answer:?}");
+    let mut request = produced(1, bomb(UNPACKED, None, WINDOW));
+    for index in 0..partitions {
+        request.topic_data[0].partition_data[0].index = index;
+        let answer = stage.ask(&request, 7)?;
+        let partition = &answer.responses[0].partition_responses[0];
+        ensure!(partition.error_code == 0, "{partition:?}");
+    }
     Ok(())
 }
 
