@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 /// The version of Apache Kafka whose options and output the tools have.
-pub const LIKE: &str = "4.3.1";
+pub const LIKE: &str = "4.4.0";
 
 /// Scripts that are commands without the `kafka-`.
 const SCRIPTS: &[&str] = &[

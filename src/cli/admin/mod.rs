@@ -1,6 +1,6 @@
 //! Tools that ask a running broker, as Apache Kafka has them.
 //!
-//! Options, output and exit statuses are those of Apache Kafka 4.3 for what scripts and health checks use; what is missing
+//! Options, output and exit statuses are those of Apache Kafka 4.4 for what scripts and health checks use; what is missing
 //! is an error, never silence.
 
 mod client;

@@ -55,7 +55,7 @@ fn read(path: &Path) -> Result<Vec<Property>, Failure> {
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
     use super::*;
     use crate::broker::temporary::TemporaryBroker;
@@ -63,8 +63,9 @@ mod tests {
 
     type Authority = CertifiedIssuer<'static, KeyPair>;
 
-    fn authority() -> Authority {
+    fn authority(name: &str) -> Authority {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
@@ -127,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn tools_speak_tls_with_the_settings_of_kafkas_clients() {
-        let (scene, ca, stranger) = (scene(), authority(), authority());
+        let (scene, ca, stranger) = (scene(), authority("ca"), authority("stranger"));
         let trusted = scene.write("ca.pem", &ca.pem());
         let unknown = scene.write("stranger.pem", &stranger.pem());
         let broker = scene.broker(&own(&ca, &["127.0.0.1"]), &[]).await;
@@ -164,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_name_of_a_broker_is_compared_unless_a_setting_says_otherwise() {
-        let (scene, ca) = (scene(), authority());
+        let (scene, ca) = (scene(), authority("ca"));
         let trusted = scene.write("ca.pem", &ca.pem());
         let broker = scene.broker(&own(&ca, &["kafka.example"]), &[]).await;
         let file = format!(
@@ -178,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_that_wants_a_certificate_gets_that_of_the_keystore() {
-        let (scene, ca) = (scene(), authority());
+        let (scene, ca) = (scene(), authority("ca"));
         let trusted = scene.write("ca.pem", &ca.pem());
         let more = [
             ("ssl.client.auth", "required"),
