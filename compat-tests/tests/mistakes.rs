@@ -249,7 +249,7 @@ fn whoever_closes_the_pipe_of_a_log_is_no_reason_to_fail() -> Result<()> {
         match TcpStream::connect(("127.0.0.1", port)) {
             // A line for the log, of a client that is none.
             Ok(mut client) => break client.write_all(b"GET / HTTP/1.1\r\n\r\n")?,
-            Err(_) if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) if begun.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -271,7 +271,7 @@ fn whoever_does_not_read_a_log_holds_up_nobody() -> Result<()> {
     while clients < 2_000 {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(_) => clients += 1,
-            Err(_) if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) if begun.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -287,7 +287,7 @@ fn ends_well(broker: &mut Child) -> Result<()> {
     let status = loop {
         match broker.try_wait()? {
             Some(status) => break status,
-            None if begun.elapsed() < AT_ONCE => std::thread::sleep(Duration::from_millis(10)),
+            None if begun.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
             None => {
                 broker.kill()?;
                 bail!("it did not hear SIGTERM");
