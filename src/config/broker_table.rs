@@ -2037,7 +2037,7 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         ReadOnly,
         Works,
         "",
-        "bytes of requests and answers that all connections hold; -1 for a quarter of the memory, at most 1 GiB",
+        "bytes that all connections may hold together, in requests and in answers that nobody has taken; -1 for a quarter of the process's memory, at most 1 GiB",
     ),
     row(
         "queued.max.requests",
