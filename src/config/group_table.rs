@@ -165,7 +165,7 @@ pub const GROUP_SETTINGS: &[Setting] = &[
         OneOf(&["sticky"]),
         ClusterWide,
         Later,
-        "",
+        "group.streams.assignors",
         "",
     ),
     row(

@@ -79,7 +79,7 @@ pub struct Setting {
     pub valid: Valid,
     pub scope: Scope,
     pub support: Support,
-    /// For a topic setting, the broker setting that gives its default.
+    /// For a topic setting, the broker setting that gives its default; for a group setting, where it is not called the same.
     pub broker_synonym: &'static str,
     pub doc: &'static str,
 }

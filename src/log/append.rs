@@ -27,6 +27,8 @@ pub const DECOMPRESSED_MAX: usize = 512 << 20;
 const CONVERTED_MAX: usize = 100 << 20;
 /// The length of the smallest message: of the oldest format, without key and value.
 const LENGTH_MIN: i32 = 14;
+/// The length of the largest: with its offset and length it is as long as a size can be.
+const LENGTH_MAX: i32 = i32::MAX - LOG_OVERHEAD as i32;
 /// Records of one batch that are kept as refused. A batch has millions where each is a few bytes.
 const FAULTS_MAX: usize = 10_000;
 /// What is spent for each record, beside its bytes.
@@ -115,7 +117,7 @@ fn whole_size(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
         return Ok(None);
     };
     let length = i32::from_be_bytes(*length);
-    if length < LENGTH_MIN {
+    if !(LENGTH_MIN..=LENGTH_MAX).contains(&length) {
         return Err(corrupt(BatchError::Size(length)));
     }
     match bytes.get(MAGIC_END - 1).map(|magic| *magic as i8) {
@@ -725,7 +727,8 @@ mod tests {
         for cut in [1, 11, 12, 16, 17, whole.len() - 1] {
             check(&plain, followed(&whole[..cut]), "ok max=2000");
         }
-        check(&plain, followed(&of_length(i32::MAX)), "ok max=2000");
+        check(&plain, followed(&of_length(LENGTH_MAX)), "ok max=2000");
+        check(&plain, followed(&of_length(i32::MAX)), "CORRUPT_MESSAGE []");
         check(&plain, followed(&[0; 12]), "CORRUPT_MESSAGE []");
         check(&plain, followed(&of_length(-1)), "CORRUPT_MESSAGE []");
         check(&plain, followed(&of_length(13)), "CORRUPT_MESSAGE []");

@@ -326,7 +326,10 @@ fn group(context: &RequestContext, image: &Image, name: &str) -> Described {
                 )
             }
             None => {
-                let broker = find(BROKER_SETTINGS, &format!("group.{}", setting.name));
+                let broker = match setting.broker_synonym {
+                    "" => find(BROKER_SETTINGS, &format!("group.{}", setting.name)),
+                    synonym => find(BROKER_SETTINGS, synonym),
+                };
                 let own = || {
                     let default = setting.default.map(str::to_owned);
                     vec![(setting.name.to_owned(), default, Source::Default)]
