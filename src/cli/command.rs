@@ -27,7 +27,7 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "there is one value of it in a process"
 )]

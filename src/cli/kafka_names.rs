@@ -115,18 +115,14 @@ pub fn script(name: &str) -> Meaning {
 
 /// The script that a command is, if it is one.
 pub fn script_of(command: &str) -> Option<&'static str> {
-    let scripts = SCRIPTS.iter().copied();
-    scripts
-        .into_iter()
-        .find(|script| script.trim_start_matches("kafka-") == command)
+    let mut scripts = SCRIPTS.iter().copied();
+    scripts.find(|script| script.trim_start_matches("kafka-") == command)
 }
 
 /// The script that a word after `monedula` means, if that is not included.
 pub fn absent(word: &str) -> Option<&'static str> {
-    let scripts = ABSENT.iter().copied();
-    scripts
-        .into_iter()
-        .find(|script| *script == word || script.strip_prefix("kafka-") == Some(word))
+    let mut scripts = ABSENT.iter().copied();
+    scripts.find(|script| *script == word || script.strip_prefix("kafka-") == Some(word))
 }
 
 /// What `kafka-run-class CLASS` stands for.

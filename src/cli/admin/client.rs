@@ -130,6 +130,9 @@ impl Connection {
     }
 }
 
+/// Leaders, and the partitions that each of them leads.
+type Led = Vec<(Channel, Vec<Partition>)>;
+
 /// A cluster, found through one of its brokers.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -332,10 +335,7 @@ impl Cluster {
     }
 
     /// One channel for each partition's leader.
-    pub(super) async fn leaders(
-        &self,
-        partitions: &[Partition],
-    ) -> Result<Vec<(Channel, Vec<Partition>)>, Failure> {
+    pub(super) async fn leaders(&self, partitions: &[Partition]) -> Result<Led, Failure> {
         let (leaders, without) = self.leaders_where_known(partitions).await?;
         match without.into_iter().next() {
             None => Ok(leaders),
@@ -347,7 +347,7 @@ impl Cluster {
     pub(super) async fn leaders_where_known(
         &self,
         partitions: &[Partition],
-    ) -> Result<(Vec<(Channel, Vec<Partition>)>, Vec<Partition>), Failure> {
+    ) -> Result<(Led, Vec<Partition>), Failure> {
         let mut names: Vec<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
         names.sort();
         names.dedup();

@@ -39,7 +39,7 @@ impl Ready {
     pub fn run(&self) -> ExitCode {
         let within = self
             .timeout_ms
-            .map_or(Duration::from_secs(self.timeout), Duration::from_millis);
+            .map_or_else(|| Duration::from_secs(self.timeout), Duration::from_millis);
         run_work(async {
             let transport = self.connection.transport()?;
             let addresses = match &self.connection.bootstrap_server {
