@@ -144,6 +144,12 @@ impl Memory {
             .into_iter()
     }
 
+    /// Bytes that connections may still take before there is too much; never less than what one may hold even then.
+    pub fn room(&self) -> usize {
+        let held: usize = OF_CONNECTIONS.iter().map(|of| self.held_for(*of)).sum();
+        self.limit.saturating_sub(held).max(MUCH)
+    }
+
     /// What one may hold for now and need not wait.
     fn free_share(&self) -> usize {
         let held: usize = OF_CONNECTIONS.iter().map(|of| self.held_for(*of)).sum();

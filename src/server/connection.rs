@@ -310,6 +310,8 @@ impl Connection {
             }
             None => self.hint,
         };
+        // One read takes no more than there is room for: others may read at the same time.
+        let missing = missing.min(self.info.account.memory().room());
         if self.input.capacity() - self.input.len() < missing {
             self.input.reserve(missing);
         }
