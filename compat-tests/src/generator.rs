@@ -318,9 +318,9 @@ impl Writing<'_> {
         } else if alters_a_broker
             || self.key == DELETE_TOPICS
             || self.key == CREATE_TOPICS && name == "name"
+            || name.contains("topic")
+            || name == "name" && self.chance.below(3) > 0
         {
-            self.chance.one_of(&TOPICS)
-        } else if name.contains("topic") || name == "name" && self.chance.below(3) > 0 {
             self.chance.one_of(&TOPICS)
         } else {
             self.chance.one_of(&WORDS)

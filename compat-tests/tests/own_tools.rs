@@ -235,7 +235,7 @@ const CONSUMING: &str = "org.apache.kafka.tools.ConsumerPerformance";
 
 /// What is measured is never the same; where it stands is.
 fn measured(text: &str) -> String {
-    let number = Regex::new("[0-9]+([.:][0-9]+)*").unwrap();
+    let number = Regex::new("[0-9]+([.:][0-9]+)*").expect("a regular expression");
     number.replace_all(text, "#").into_owned()
 }
 

@@ -64,9 +64,9 @@ pub enum Reply<R> {
     /// not overtake each other.
     Alone(Later<R>),
     /// As `Alone`, for a reply that is to be had then.
-    Then(Later<Reply<R>>),
+    Then(Later<Self>),
     /// As `Then`, where it takes long to have it: the work pool computes it.
-    Long(Later<Reply<R>>),
+    Long(Later<Self>),
     /// There is no response to this request (Produce with acks=0).
     Nothing,
     /// The connection must be closed; the reason goes to the log.

@@ -225,7 +225,7 @@ impl<'a> Conversion<'a> {
         }
         spend(packing_cost(self.target, len))?;
         self.batch.spill(&mut self.packer).map_err(codec_failed)?;
-        check_len(HEADER_SIZE + self.packer.len(), self.settings)
+        check_len(HEADER_SIZE + self.packer.packed_len(), self.settings)
     }
 
     fn end(self) -> Result<Valid, AppendError> {
@@ -538,7 +538,7 @@ impl<R: Read> Read for Repacked<'_, R> {
         spend(packing_cost(self.target, len)).map_err(|exhausted| through(exhausted.into()))?;
         self.packer.write_all(out.get(..len).unwrap_or_default())?;
         // What is too large already need not be finished.
-        check_len(HEADER_SIZE + self.packer.len(), self.settings).map_err(through)?;
+        check_len(HEADER_SIZE + self.packer.packed_len(), self.settings).map_err(through)?;
         Ok(len)
     }
 }

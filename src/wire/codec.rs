@@ -227,7 +227,7 @@ impl Reader {
         let left = |left: usize, taken| left.checked_sub(taken).ok_or(DecodeError::TooManyElements);
         self.memory_left = left(self.memory_left, memory)?;
         self.elements_left = left(self.elements_left, 1)?;
-        if self.elements_left % ELEMENTS_PER_CHECKPOINT == 0 {
+        if self.elements_left.is_multiple_of(ELEMENTS_PER_CHECKPOINT) {
             checkpoint();
         }
         Ok(())
@@ -343,7 +343,7 @@ impl Writer {
     /// Counts an element that was written; a writer whose message is too large already ends here.
     fn count_element(&mut self) -> Result<(), EncodeError> {
         self.elements += 1;
-        if self.elements % ELEMENTS_PER_CHECKPOINT == 0 {
+        if self.elements.is_multiple_of(ELEMENTS_PER_CHECKPOINT) {
             checkpoint();
         }
         self.check_size()

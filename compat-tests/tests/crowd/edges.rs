@@ -1,6 +1,5 @@
 //! The edges of a node: its log, its timers, its controller, its tools.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -175,33 +174,5 @@ fn a_directory_is_healthy_after_a_topic_was_deleted() -> Result<()> {
     command.arg("verify-log").arg(node.dir());
     let verified = run(&mut command, "", LIMIT)?;
     ensure!(verified.success, "{}\n{}", verified.stdout, verified.stderr);
-    Ok(())
-}
-
-/// An empty `metadata.log.dir` is one that nobody set.
-#[test]
-#[ignore = "needs the binary"]
-fn nothing_is_put_into_the_working_directory() -> Result<()> {
-    let (dir, port) = (tempfile::tempdir()?, free_port()?);
-    let here = dir.path().join("here");
-    fs::create_dir(&here)?;
-    let mut child = Command::new(fs::canonicalize(binary())?)
-        .args(["start", "--override", "metadata.log.dir=", "--override"])
-        .arg(format!("listeners=PLAINTEXT://localhost:{port}"))
-        .arg("--override")
-        .arg(format!("log.dirs={}", dir.path().join("data").display()))
-        .current_dir(&here)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    // To refuse it is right too.
-    let settled = eventually(LIMIT, || {
-        listens(port) || matches!(child.try_wait(), Ok(Some(_)))
-    });
-    drop(child.kill());
-    drop(child.wait());
-    ensure!(settled, "it neither serves nor ends");
-    let found: Vec<_> = fs::read_dir(&here)?.collect::<std::io::Result<_>>()?;
-    ensure!(found.is_empty(), "{found:?}");
     Ok(())
 }

@@ -168,7 +168,7 @@ pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
             Ok::<_, anyhow::Error>(())
         })?;
         // A kilobyte for each, with its names.
-        crowd.leaves(groups * CLIENTS << 10);
+        crowd.leaves((groups * CLIENTS) << 10);
         Ok(())
     })?;
     ensure!(stage.node().ended().is_none(), "the node ended");

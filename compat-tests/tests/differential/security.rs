@@ -144,7 +144,8 @@ fn quotas(pair: &mut Pair) -> Result<()> {
     let both = &[("user", Some("a")), ("client-id", Some("c"))][..];
     let turned = &[("client-id", Some("c")), ("user", Some("a"))][..];
     let one = &[(RATE, Some(5.0))][..];
-    let cases: &[(&str, &[(Entity<'_>, &[Op<'_>])])] = &[
+    type Entry<'a> = (Entity<'a>, &'a [Op<'a>]);
+    let cases: &[(&str, &[Entry<'_>])] = &[
         ("nothing", &[]),
         ("no changes", &[(a, &[])]),
         ("a user", &[(a, one)]),
@@ -216,7 +217,8 @@ fn quotas(pair: &mut Pair) -> Result<()> {
             pair.scene(&name, |_| altered(entries, validate_only))?;
         }
     }
-    let filters: &[(&str, &[(&str, i8, Option<&str>)])] = &[
+    type Filter<'a> = (&'a str, i8, Option<&'a str>);
+    let filters: &[(&str, &[Filter<'_>])] = &[
         ("all", &[]),
         ("users", &[("user", 2, None)]),
         ("a user", &[("user", 0, Some("a"))]),

@@ -70,7 +70,7 @@ pub(super) fn rebuild(
         stream.show(&mut copier).map(drop)
     });
     match copied {
-        Err(BatchError::DecompressedTooLarge(_)) if copier.packer.len() > copier.most => {
+        Err(BatchError::DecompressedTooLarge(_)) if copier.packer.packed_len() > copier.most => {
             return Ok(batch.clone());
         }
         copied => copied?,
@@ -128,7 +128,7 @@ impl Sink for Copier<'_> {
         if !self.stays {
             return Ok(());
         }
-        if self.packer.len() > self.most {
+        if self.packer.packed_len() > self.most {
             return Err(io::Error::other(BatchError::DecompressedTooLarge(
                 self.most,
             )));

@@ -275,7 +275,7 @@ enum PackerKind {
     Gzip(flate2::write::GzEncoder<Vec<u8>>),
     Snappy {
         block: Vec<u8>,
-        encoder: snap::raw::Encoder,
+        encoder: Box<snap::raw::Encoder>,
         packed: Vec<u8>,
     },
     Lz4(lz4::Encoder<Vec<u8>>),
@@ -295,7 +295,7 @@ impl Packer {
             }
             Compression::Snappy => PackerKind::Snappy {
                 block: Vec::new(),
-                encoder: snap::raw::Encoder::new(),
+                encoder: Box::new(snap::raw::Encoder::new()),
                 packed: XERIAL_HEADER.to_vec(),
             },
             Compression::Lz4 => PackerKind::Lz4(
@@ -322,7 +322,7 @@ impl Packer {
     }
 
     /// How many bytes there are already; what a codec still holds is not among them.
-    pub fn len(&self) -> usize {
+    pub fn packed_len(&self) -> usize {
         match &self.kind {
             PackerKind::None(packed) | PackerKind::Snappy { packed, .. } => packed.len(),
             PackerKind::Gzip(encoder) => encoder.get_ref().len(),
