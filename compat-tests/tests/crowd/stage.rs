@@ -472,6 +472,11 @@ impl Crowd {
         self.kept.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// So many bytes are the node's to hold while the attack lasts.
+    pub fn may_take(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub fn sent_elsewhere(&self, bytes: usize) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }

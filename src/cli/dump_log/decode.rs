@@ -52,7 +52,10 @@ impl Decoder {
         let (key, payload) = match (self, kind) {
             (Self::Transactions, 0) => (
                 keyed::<TransactionLogKey>(&mut reader, kind)?,
-                versioned::<TransactionLogValue>(value)?,
+                versioned::<TransactionLogValue>(value)?.map(|mut payload| {
+                    name_status(&mut payload);
+                    payload
+                }),
             ),
             (Self::Offsets, 0 | 1) => (
                 keyed::<OffsetCommitKey>(&mut reader, kind)?,
@@ -95,6 +98,29 @@ fn versioned<M: Message + Describe>(value: Option<Bytes>) -> Result<Option<Value
     Ok(Some(
         json!({"version": version.to_string(), "data": value.describe(version)}),
     ))
+}
+
+/// States of a transaction, by their number (Kafka: `TransactionState`, printed by name since 4.4).
+const TRANSACTION_STATES: [&str; 8] = [
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "Dead",
+    "PrepareEpochFence",
+];
+
+/// The number of a state that nobody knows stays.
+fn name_status(payload: &mut Value) {
+    let status = &mut payload["data"]["transactionStatus"];
+    let number = status
+        .as_u64()
+        .and_then(|number| usize::try_from(number).ok());
+    if let Some(name) = number.and_then(|number| TRANSACTION_STATES.get(number)) {
+        *status = Value::from(*name);
+    }
 }
 
 /// The members of a consumer group carry their subscription and assignment as bytes of another protocol.
