@@ -27,7 +27,11 @@ pub fn handle(
     );
     Reply::later(async move {
         let mut results = Vec::with_capacity(topics.len());
-        for topic in topics {
+        // As with Kafka, a topic without partitions is not answered.
+        for topic in topics
+            .into_iter()
+            .filter(|topic| !topic.partitions.is_empty())
+        {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
                 let outcome = delete_aside(&context, &topic.name, &asked).await;
