@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -28,6 +31,8 @@ pub const RETENTION: i64 = 100_000;
 /// As long as producers are remembered unless a pass says otherwise.
 pub const EXPIRATION: i64 = 86_400_000;
 const LIMIT: usize = 1 << 24;
+/// How long a directory may be locked by a program that another thread starts.
+const LOCKED: Duration = Duration::from_secs(30);
 
 /// One pass of a cleaner, on a log that is opened before it and closed after it.
 #[derive(Clone, Debug)]
@@ -100,10 +105,20 @@ pub fn partition() -> TopicPartition {
 }
 
 pub fn open(home: &Path, settings: &LogSettings, now: i64) -> Result<LogManager> {
-    let manager = LogManager::open(
-        vec![(home.to_owned(), Ok(Uuid([9; 16])))],
-        ManagerSettings::default(),
-    )?;
+    let begun = Instant::now();
+    let manager = loop {
+        let dirs = vec![(home.to_owned(), Ok(Uuid([9; 16])))];
+        match LogManager::open(dirs, ManagerSettings::default()) {
+            Ok(manager) => break manager,
+            // A program that another thread starts holds on to the lock until it runs.
+            Err(error)
+                if error.source.kind() == ErrorKind::WouldBlock && begun.elapsed() < LOCKED =>
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
     manager.load(1, &|_| settings.clone(), now)?;
     Ok(manager)
 }

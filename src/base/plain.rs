@@ -1,5 +1,6 @@
 //! pure: errors of the system in words for users.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -10,15 +11,27 @@ pub struct Plain<'a>(pub &'a io::Error);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        let text = text.split(" (os error ").next().unwrap_or(&text);
+        let text = without_number(&text);
         let mut letters = text.chars();
         match letters.next() {
             // An abbreviation keeps its capitals.
             Some(first) if !letters.as_str().starts_with(char::is_uppercase) => {
                 write!(f, "{}{}", first.to_lowercase(), letters.as_str())
             }
-            _ => f.write_str(text),
+            _ => f.write_str(&text),
         }
+    }
+}
+
+/// The text without ` (os error N)`; advice may follow that.
+fn without_number(text: &str) -> Cow<'_, str> {
+    const NUMBER: &str = " (os error ";
+    match text.split_once(NUMBER) {
+        Some((before, rest)) => {
+            let after = rest.split_once(')').map_or("", |(_, after)| after);
+            Cow::Owned(format!("{before}{after}"))
+        }
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -35,5 +48,9 @@ mod tests {
         check(io::Error::from_raw_os_error(111), "connection refused");
         check(io::Error::other("EOF came early"), "EOF came early");
         check(io::Error::other(""), "");
+        check(
+            io::Error::other("Read-only file system (os error 30); mount it for writing"),
+            "read-only file system; mount it for writing",
+        );
     }
 }

@@ -140,7 +140,7 @@ impl PartitionLog {
     ) -> Result<Option<FoundOffset>, LookupError> {
         let mut covered = Offset::MIN;
         loop {
-            let found = self.find_from(&mut covered, timestamp, end, effort)?;
+            let found = self.find_from(&mut covered, timestamp, end, false, effort)?;
             match found {
                 // The log start has moved past it meanwhile.
                 Some(found) if found.offset < self.watermarks().log_start => {}
@@ -161,8 +161,8 @@ impl PartitionLog {
         let Some((timestamp, mut covered)) = newest else {
             return Ok(None);
         };
-        // Of a batch that the log start has cut the records before it count, too.
-        self.find_from(&mut covered, timestamp, Offset::MAX, effort)
+        // Kafka counts the records before the log start too, for as long as their segment is there.
+        self.find_from(&mut covered, timestamp, Offset::MAX, true, effort)
     }
 
     /// Looks for it where nothing is `covered` yet.
@@ -171,6 +171,7 @@ impl PartitionLog {
         covered: &mut Offset,
         timestamp: Timestamp,
         end: Offset,
+        also_before_start: bool,
         effort: &Effort,
     ) -> Result<Option<FoundOffset>, LookupError> {
         loop {
@@ -186,7 +187,10 @@ impl PartitionLog {
             };
             let sought = Sought {
                 timestamp,
-                from: stretch.log_start,
+                from: match also_before_start {
+                    true => Offset::MIN,
+                    false => stretch.log_start,
+                },
                 end,
             };
             match stretch.look(sought, effort) {

@@ -58,6 +58,18 @@ fn no_more_is_unpacked_than_the_first_record_that_fits() {
     }
 }
 
+#[test]
+fn the_newest_record_counts_although_it_was_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogSettings::default());
+    fill(&log);
+    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+    log.advance_start(log.log_end(), NOW).unwrap();
+    assert_eq!(log.find_newest(&Effort::any()).unwrap(), Some(newest));
+    let found = log.find_timestamp(0, Offset::MAX, &Effort::any());
+    assert_eq!(found.unwrap(), None);
+}
+
 /// One request shares an effort: what a hundred lookups take together is not small.
 #[test]
 fn many_small_lookups_are_not_small() {
