@@ -80,8 +80,13 @@ pub fn tool(class: &str, arguments: &[&str], input: &str) -> Result<Finished> {
 
 /// Runs a Java program of one file with the classes of the present version.
 pub fn program(file: &Path, arguments: &[&str]) -> Result<Finished> {
+    program_of(PRESENT, file, arguments)
+}
+
+/// The same with the classes of any version.
+pub fn program_of(version: &str, file: &Path, arguments: &[&str]) -> Result<Finished> {
     let file = file.display().to_string();
-    run(java(PRESENT, &file)?.args(arguments), "", PROGRAM_LIMIT)
+    run(java(version, &file)?.args(arguments), "", PROGRAM_LIMIT)
 }
 
 /// Whether a broker that may lead answers on a port.

@@ -54,11 +54,13 @@ public class Directory {
         settings.put("request.timeout.ms", "20000");
         settings.put("default.api.timeout.ms", "40000");
         if (words[0].equals("fill")) {
-            fill(settings, words[2].equals("new"));
+            // Since 4.0 brokers want segments of a megabyte.
+            String segment = words[2].equals("newest") ? "1048576" : "2000";
+            fill(settings, !words[2].equals("old"), segment);
         } else if (words[0].equals("more")) {
             send(settings, "none-topic", "none", 2, "more", false, null);
             send(settings, "gzip-topic", "gzip", 2, "more", false, null);
-            if (words[2].equals("new")) {
+            if (!words[2].equals("old")) {
                 send(settings, "transactional", "lz4", 1, "aborted", true, false);
                 send(settings, "transactional", "none", 1, "more", true, true);
             }
@@ -67,7 +69,7 @@ public class Directory {
         }
     }
 
-    static void fill(Properties settings, boolean batches) throws Exception {
+    static void fill(Properties settings, boolean batches, String segment) throws Exception {
         List<String> codecs = new ArrayList<>(List.of("none", "gzip", "snappy", "lz4"));
         if (batches) {
             codecs.add("zstd");
@@ -75,7 +77,7 @@ public class Directory {
         Map<String, String> compacted = new HashMap<>();
         compacted.put("cleanup.policy", "compact");
         compacted.put("min.cleanable.dirty.ratio", "0.01");
-        compacted.put("segment.bytes", "2000");
+        compacted.put("segment.bytes", segment);
         try (Admin admin = Admin.create(settings)) {
             List<NewTopic> topics = new ArrayList<>();
             for (String codec : codecs) {

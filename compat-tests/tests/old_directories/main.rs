@@ -166,11 +166,11 @@ fn kafka_3_9_with_zookeeper() -> Result<()> {
 }
 
 /// The same with a broker that has its metadata in the directory.
-fn of_kraft(version: &str) -> Result<()> {
+fn of_kraft(version: &str, kind: &str) -> Result<()> {
     let home = tempfile::tempdir()?;
     let (data, crashed) = (home.path().join("data"), home.path().join("crashed"));
     let kafka = Apache::start_version(version, home.path(), &data)?;
-    directory(&["fill", &kafka.address(), "new"])?;
+    directory(&["fill", &kafka.address(), kind])?;
     drop(kafka);
     copy(&data, &crashed)?;
     let kafka = Apache::start_version(version, home.path(), &data)?;
@@ -182,7 +182,7 @@ fn of_kraft(version: &str) -> Result<()> {
 
     let mut node = Node::on(&data).context("after a clean stop")?;
     same("after a clean stop", &before, &served(&node.address())?)?;
-    directory(&["more", &node.address(), "new"])?;
+    directory(&["more", &node.address(), kind])?;
     let after = served(&node.address())?;
     ensure!(after.len() > before.len(), "nothing was appended");
     node.stop()?;
@@ -194,23 +194,23 @@ fn of_kraft(version: &str) -> Result<()> {
 #[test]
 #[ignore = "needs java and maven"]
 fn kafka_3_9_with_kraft() -> Result<()> {
-    of_kraft("3.9.1")
+    of_kraft("3.9.1", "new")
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn the_kafka_before_the_present_one() -> Result<()> {
-    of_kraft(BEFORE)
+    of_kraft(BEFORE, "newest")
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn the_present_kafka() -> Result<()> {
-    of_kraft(PRESENT)
+    of_kraft(PRESENT, "newest")
 }
 
 #[test]
 #[ignore = "needs java and maven"]
 fn kafka_3_3_with_kraft() -> Result<()> {
-    of_kraft("3.3.2")
+    of_kraft("3.3.2", "new")
 }
