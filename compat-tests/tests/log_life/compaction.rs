@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use compat_tests::apache::PRESENT;
 use compat_tests::chance::{Chance, from_environment, seed};
 use compat_tests::compaction::{
     EXPIRATION, PARTITION, Pass, RETENTION, SEGMENT, compactor, copy, facts, first_difference,
@@ -410,8 +409,8 @@ fn the_same_files_are_compacted_to_the_same_files() -> Result<()> {
         lines.push_str(&theirs(&other, &passes, end)?);
         planned.push((seed, passes));
     }
-    let told = compactor(PRESENT, &lines, root.path())
-        .with_context(|| format!("COMPACTION_SEED={seeds_from}"))?;
+    let told =
+        compactor(&lines, root.path()).with_context(|| format!("COMPACTION_SEED={seeds_from}"))?;
     let (mut wrong, mut compared, mut told) = (Vec::new(), 0, told.into_iter());
     for (seed, passes) in planned {
         let (own, other) = homes(seed);
@@ -518,7 +517,7 @@ fn a_segment_with_offsets_too_far_apart_is_split_alike() -> Result<()> {
             homes.push((own, other));
         }
     }
-    compactor(PRESENT, &lines, root.path())?;
+    compactor(&lines, root.path())?;
     for (own, other) in homes {
         open(&own, &settings(), NOW)?.close(1, -1);
         let (own, other) = (segments(&own)?, segments(&saved(&other, 0))?);

@@ -18,7 +18,7 @@ use crate::cli::admin::groups::Partition;
 /// Read records and print how fast they came
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  monedula consumer-perf-test --bootstrap-server localhost:9092 --topic t --messages 1000000")]
+  monedula consumer-perf-test --bootstrap-server localhost:9092 --topic t --num-records 1000000")]
 #[group(skip)]
 pub struct ConsumerPerfTest {
     #[command(flatten)]
@@ -35,8 +35,16 @@ pub struct ConsumerPerfTest {
     #[arg(long, value_name = "REGEX")]
     include: Option<String>,
     /// How many records to read
-    #[arg(long, value_name = "COUNT", alias = "messages")]
-    num_records: u64,
+    #[arg(long, value_name = "COUNT", required_unless_present = "messages")]
+    num_records: Option<u64>,
+    /// What `--num-records` was called before Kafka 4.2
+    #[arg(
+        long,
+        value_name = "COUNT",
+        hide = true,
+        conflicts_with = "num_records"
+    )]
+    messages: Option<u64>,
     /// End when no record comes for so long
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     timeout: u64,
@@ -73,6 +81,9 @@ const FETCH_WAIT: Duration = Duration::from_millis(500);
 impl ConsumerPerfTest {
     pub fn run(&self) -> ExitCode {
         run_work(async {
+            if self.messages.is_some() {
+                println!("Warning: --messages is deprecated. Use --num-records instead.");
+            }
             let cluster = self.connection.connect().await?;
             if !self.hide_header {
                 println!("{}", self.header());
@@ -120,7 +131,8 @@ impl ConsumerPerfTest {
             bytes: 0,
             records: 0,
         };
-        'reading: while records < self.num_records {
+        let wanted = self.num_records.or(self.messages).unwrap_or_default();
+        'reading: while records < wanted {
             for (leader, partitions) in &leaders {
                 for (partition, batches, _) in
                     fetch(leader, partitions, &positions, &fetching).await?
@@ -139,7 +151,7 @@ impl ConsumerPerfTest {
                     {
                         reported.print(bytes, records);
                     }
-                    if records >= self.num_records {
+                    if records >= wanted {
                         break 'reading;
                     }
                 }
