@@ -77,8 +77,16 @@ where
     let once = client.call(&request(<[i32]>::to_vec, 1), WITHIN).await;
     let once = once.unwrap();
     let often = client.call(&request(twice, 3), WITHIN).await.unwrap();
-    assert_eq!(format!("{often:#?}"), format!("{once:#?}"));
+    assert_eq!(shown(&often), shown(&once));
     once
+}
+
+/// Without the room on the disk, which other programs take, too.
+fn shown(answer: &impl Debug) -> String {
+    let lines = format!("{answer:#?}");
+    let lines = lines.lines();
+    let kept = lines.filter(|line| !line.trim_start().starts_with("usable_bytes"));
+    kept.collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
