@@ -6,22 +6,11 @@ use regex::{Regex, RegexBuilder};
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::txn::machine::STATE_NAMES;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, TransactionState,
 };
-
-/// The names of all states; who filters by another one is told.
-const STATES: &[&str] = &[
-    "Empty",
-    "Ongoing",
-    "PrepareCommit",
-    "PrepareAbort",
-    "CompleteCommit",
-    "CompleteAbort",
-    "Dead",
-    "PrepareEpochFence",
-];
 
 pub fn handle(
     context: RequestContext,
@@ -43,7 +32,7 @@ pub fn handle(
     Reply::later(async move {
         let (known, unknown): (Vec<_>, Vec<_>) = distinct(request.state_filters)
             .into_iter()
-            .partition(|name| STATES.contains(&&**name));
+            .partition(|name| STATE_NAMES.contains(&&**name));
         let states = (!known.is_empty() || !unknown.is_empty()).then_some(known);
         let listed = context
             .services

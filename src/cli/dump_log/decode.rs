@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::coordinator::group::record::group_metadata::{GroupMetadataKey, GroupMetadataValue};
 use crate::coordinator::group::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
+use crate::coordinator::txn::machine::STATE_NAMES;
 use crate::coordinator::txn::record::{TransactionLogKey, TransactionLogValue};
 use crate::metadata::record::Record as MetadataRecord;
 use crate::wire::codec::{DecodeError, Reader};
@@ -100,25 +101,13 @@ fn versioned<M: Message + Describe>(value: Option<Bytes>) -> Result<Option<Value
     ))
 }
 
-/// States of a transaction, by their number (Kafka: `TransactionState`, printed by name since 4.4).
-const TRANSACTION_STATES: [&str; 8] = [
-    "Empty",
-    "Ongoing",
-    "PrepareCommit",
-    "PrepareAbort",
-    "CompleteCommit",
-    "CompleteAbort",
-    "Dead",
-    "PrepareEpochFence",
-];
-
-/// The number of a state that nobody knows stays.
+/// Shows the state of a transaction by its name, as Kafka does since 4.4. A number that is none of a state stays.
 fn name_status(payload: &mut Value) {
     let status = &mut payload["data"]["transactionStatus"];
     let number = status
         .as_u64()
         .and_then(|number| usize::try_from(number).ok());
-    if let Some(name) = number.and_then(|number| TRANSACTION_STATES.get(number)) {
+    if let Some(name) = number.and_then(|number| STATE_NAMES.get(number)) {
         *status = Value::from(*name);
     }
 }

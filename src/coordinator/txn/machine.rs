@@ -512,6 +512,19 @@ impl Txn {
     }
 }
 
+/// The names of all states by their number in a record (Kafka: `TransactionState`). Nothing of ours is `Dead` or
+/// `PrepareEpochFence`; records and requests of others may say so.
+pub const STATE_NAMES: [&str; 8] = [
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "Dead",
+    "PrepareEpochFence",
+];
+
 fn contains(partitions: &Partitions, some: &Partitions) -> bool {
     some.iter().all(|(topic, indexes)| {
         partitions
