@@ -361,6 +361,13 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
             [&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 501]].concat(),
         ),
     ];
+    // The lines about the start may come after the first answer.
+    let last = "no ZooKeeper";
+    let is_started = eventually(LOG_LIMIT, || {
+        let log = node.log().unwrap_or_default();
+        log.iter().any(|line| line.contains(last))
+    });
+    ensure!(is_started, "no line with \"{last}\"");
     for (what, bytes) in unmannered {
         let before = node.log()?.len();
         let mut client = TcpStream::connect(node.address())?;
