@@ -1,8 +1,9 @@
 //! The commands, as clap reads them, and the groups in which `monedula --help` lists them.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use super::admin::{
     cluster, configs, console, delete_records, features, groups, leader_election, log_dirs, perf,
@@ -187,6 +188,23 @@ pub fn command() -> clap::Command {
     command.after_help(listed)
 }
 
+/// A command that is run often or has to be quick, read from its own arguments: the table of all commands takes as much
+/// time and memory as the rest of a start. `None` for any other, and where something is wrong with the arguments; the
+/// whole command line then says what.
+pub fn alone(arguments: &[OsString]) -> Option<Command> {
+    fn read<T: Args>(arguments: &[OsString]) -> Option<T> {
+        let command = prepared(T::augment_args(clap::Command::new("monedula")));
+        let matches = command.try_get_matches_from(arguments).ok()?;
+        T::from_arg_matches(&matches).ok()
+    }
+    match arguments.first()?.to_str()? {
+        "start" => read(arguments).map(Command::Start),
+        "ready" => read(arguments).map(Command::Ready),
+        "container" => read(arguments).map(Command::Container),
+        _ => None,
+    }
+}
+
 /// What holds for every command.
 fn prepared(command: clap::Command) -> clap::Command {
     command
@@ -251,6 +269,36 @@ mod tests {
     fn the_commands_are_sound() {
         command().debug_assert();
         under_kafkas_name(command(), "topics", "kafka-topics").debug_assert();
+    }
+
+    #[test]
+    fn what_is_read_alone_is_read_as_in_the_whole_command_line() {
+        for (line, is_read) in [
+            ("start", true),
+            ("start file --override a=b --override c=d", true),
+            ("start --port 9192 --data-dir d", true),
+            ("start --in-mem", true),
+            ("ready --timeout-ms 300", true),
+            ("container A=b configure", true),
+            ("start --help", false),
+            ("start --prot 9192", false),
+            ("start file --port 9192", false),
+            ("start --port 70000", false),
+            ("topics --list", false),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let found = alone(&words);
+            assert_eq!(found.is_some(), is_read, "{line}");
+            if let Some(found) = found {
+                let whole =
+                    command().try_get_matches_from([vec!["monedula".into()], words].concat());
+                let whole = Arguments::from_arg_matches(&whole.unwrap()).unwrap();
+                assert_eq!(
+                    format!("{found:?}"),
+                    format!("{:?}", whole.command.unwrap())
+                );
+            }
+        }
     }
 
     #[test]

@@ -94,6 +94,14 @@ fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>,
         }
         Meaning::Unknown => false,
     };
+    if !script {
+        if arguments.is_empty() {
+            return Ok(None);
+        }
+        if let Some(command) = command::alone(&arguments) {
+            return Ok(Some(command));
+        }
+    }
     if arguments.first().is_some_and(|word| word == "run-class") {
         arguments.remove(0);
         let class = arguments.first().map(|word| word.to_string_lossy());
