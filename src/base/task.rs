@@ -64,12 +64,7 @@ impl Halt {
                 task.await;
             }
         };
-        let guarded = guarded(name, task);
-        async move {
-            if let Err(what) = guarded.await {
-                halt.now(ended(name, &what));
-            }
-        }
+        guarded_or(name, task, move |what| halt.now(ended(name, &what)))
     }
 
     /// The same for a thread, by whoever runs it. `None` after a panic.
@@ -124,6 +119,40 @@ impl<F: Future> Future for Guarded<F> {
             Ok(Poll::Pending) => Poll::Pending,
             Err(what) => Poll::Ready(Err(what)),
         }
+    }
+}
+
+pin_project! {
+    /// A task in which a panic is told to somebody. A block that awaits a [`Guarded`] would do the same and take its
+    /// memory twice, which a connection is too many of for.
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct GuardedOr<F, T> {
+        #[pin]
+        task: Guarded<F>,
+        tell: Option<T>,
+    }
+}
+
+/// See [`GuardedOr`].
+pub fn guarded_or<F, T>(name: &'static str, task: F, tell: T) -> GuardedOr<F, T>
+where
+    F: Future<Output = ()>,
+    T: FnOnce(String),
+{
+    let (task, tell) = (guarded(name, task), Some(tell));
+    GuardedOr { task, tell }
+}
+
+impl<F: Future<Output = ()>, T: FnOnce(String)> Future for GuardedOr<F, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.task.poll(cx).map(|done| {
+            if let (Err(what), Some(tell)) = (done, this.tell.take()) {
+                tell(what);
+            }
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::descriptors::connections_max;
 use crate::base::memory::Account;
-use crate::base::task::guarded;
+use crate::base::task::guarded_or;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
@@ -237,15 +237,16 @@ impl Acceptor {
         let mut stopping = self.stopping.clone();
         if self.protocol == SecurityProtocol::Plaintext {
             let (peer, listener) = (info.peer, Arc::clone(&info.listener));
-            let served = guarded("connection", async move {
+            let served = async move {
                 tokio::select! {
                     biased;
                     _ = stopping.wait_for(|stop| *stop) => {}
                     () = serve(Stream::Plain(stream), BytesMut::new(), services, info, limits) => {}
                 }
                 drop(place);
-            });
-            tokio::spawn(async move { report(served.await, peer, &listener) });
+            };
+            let tell = move |what| report(what, peer, &listener);
+            tokio::spawn(guarded_or("connection", served, tell));
             return;
         }
         let Some(config) = self.services.tls.of(&self.listener) else {
@@ -253,15 +254,16 @@ impl Acceptor {
             return;
         };
         let (peer, listener) = (info.peer, Arc::clone(&info.listener));
-        let served = guarded("connection", async move {
+        let served = async move {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => {}
                 () = serve_secured(stream, config, services, info, limits) => {}
             }
             drop(place);
-        });
-        tokio::spawn(async move { report(served.await, peer, &listener) });
+        };
+        let tell = move |what| report(what, peer, &listener);
+        tokio::spawn(guarded_or("connection", served, tell));
     }
 
     fn greet(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnectionInfo> {
@@ -294,10 +296,8 @@ impl Acceptor {
 }
 
 /// A panic closes the connection that it came from, and no other.
-fn report(served: Result<(), String>, peer: SocketAddr, listener: &str) {
-    if let Err(what) = served {
-        tracing::error!(%peer, listener, reason = "a fault of the program: a panic", what, "closing a connection");
-    }
+fn report(what: String, peer: SocketAddr, listener: &str) {
+    tracing::error!(%peer, listener, reason = "a fault of the program: a panic", what, "closing a connection");
 }
 
 /// What clients are told in the place of an address without a host: the machine's own name, as with Kafka.
