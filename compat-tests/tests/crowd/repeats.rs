@@ -135,7 +135,7 @@ pub fn offsets_fetched_often(stage: &mut Stage) -> Result<()> {
 /// A group whose one member says much of itself.
 pub fn a_group_described_often(stage: &mut Stage) -> Result<()> {
     coordinated(stage)?;
-    let size = stage.size(MIB / 4, MIB);
+    let size = stage.size(MIB / 4, MIB / 4 * 3);
     let join = JoinGroupRequest {
         group_id: GROUP.into(),
         session_timeout_ms: 300_000,
