@@ -261,6 +261,7 @@ fn listed(command: &clap::Command) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use clap::FromArgMatches as _;
     use expect_test::expect_file;
 
     use super::*;
