@@ -47,6 +47,9 @@ pub mod telemetry;
 /// Words everybody uses.
 pub mod base;
 
+/// The machine under a node: its clocks, its chance.
+pub mod host;
+
 /// The Rust example of the README, as a documentation test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,6 @@
 //! Test-only: the shape of the source tree. Imports follow the order of `lib.rs`, every file says what it is for, files
-//! that call themselves pure are.
+//! that call themselves pure are. Nobody but `host` asks the system for the time, for chance or for threads, and nothing but
+//! what is in `host` is shared by all nodes of a process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,60 @@ const IMPURE: &[&str] = &[
     "std::net::Tcp",
     "SystemTime",
     "Instant::now",
-    "Clock.now",
     "getrandom",
+    "RandomState",
     "HashMap::new",
     "HashMap::default",
+];
+
+/// What only the host asks the system for: the words, where they may stand besides, and what to write instead.
+const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["SystemTime", "UNIX_EPOCH"],
+        &[],
+        "the wall clock is `host.clock.now()`, the time of a file `host::file_time`",
+    ),
+    (
+        &["Instant::now", ".elapsed()"],
+        &[],
+        "the steady clock is `host.clock.steady()`; a task may ask tokio's",
+    ),
+    (
+        &["thread::sleep"],
+        &[],
+        "a thread pauses with `host.clock.pause()`",
+    ),
+    (
+        &["getrandom", "RandomState"],
+        &[],
+        "random numbers are `host.chance.bytes()`",
+    ),
+    (
+        &[
+            "tokio::spawn",
+            "task::spawn",
+            "spawn_blocking",
+            "thread::spawn",
+            "thread::Builder",
+            "thread::scope",
+            "Handle::current()",
+        ],
+        // A tool is no part of a node; the client that it uses opens connections of its own.
+        &["cli", "peer"],
+        "tasks and threads begin by `host.threads`",
+    ),
+    (
+        &[
+            "Host::default()",
+            "Clock::default()",
+            "Chance::default()",
+            "Disk::default()",
+            "Descriptors::default()",
+            "Threads::default()",
+        ],
+        &["cli", "telemetry", "broker/temporary.rs"],
+        "a part of a node gets its host from `broker`",
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -127,6 +178,165 @@ fn pure_files_keep_their_word() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Questions to the system in the code of a file, which only the host may ask.
+fn questions_to_the_system(path: &Path, text: &str) -> Vec<String> {
+    if path.starts_with("host") {
+        return Vec::new();
+    }
+    // The clock of the runtime is tokio's, and stands still where a test says so.
+    let imports = code(text).split("use tokio::time::").skip(1);
+    let has_tokios = imports
+        .filter_map(|rest| rest.split(';').next())
+        .any(|import| import.contains("Instant"));
+    let mut faults = Vec::new();
+    for (number, line) in code(text).lines().enumerate() {
+        let line = line.trim_start().replace("tokio::time::Instant::now", "");
+        if line.starts_with("//") {
+            continue;
+        }
+        for (words, may, instead) in OF_THE_HOST {
+            let is_tokios = has_tokios && words.contains(&"Instant::now");
+            if is_tokios || may.iter().any(|place| path.starts_with(place)) {
+                continue;
+            }
+            if let Some(word) = words.iter().find(|word| line.contains(**word)) {
+                faults.push(format!(
+                    "{}:{}: {word}: {instead}",
+                    path.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// Statics whose content changes, in the code of a file: all nodes of a process would share it. Those of a thread are no such.
+fn shared_by_all_nodes(path: &Path, text: &str) -> Vec<String> {
+    const CHANGES: &[&str] = &["Atomic", "Mutex", "Lock", "Cell"];
+    if path.starts_with("host") || path.starts_with("telemetry") {
+        return Vec::new();
+    }
+    let mut of_a_thread = false;
+    let mut faults = Vec::new();
+    for (number, line) in code(text).lines().enumerate() {
+        match line {
+            "thread_local! {" => of_a_thread = true,
+            "}" => of_a_thread = false,
+            _ => {}
+        }
+        let plain = line.trim_start();
+        let kind = plain.trim_start_matches("pub ").strip_prefix("static ");
+        let kind = kind.and_then(|rest| rest.split_once(':')?.1.split('=').next());
+        if !of_a_thread && kind.is_some_and(|kind| CHANGES.iter().any(|word| kind.contains(word))) {
+            faults.push(format!(
+                "{}:{}: all nodes of the process would share it: give it to the host or to its owner",
+                path.display(),
+                number + 1
+            ));
+        }
+    }
+    faults
+}
+
+/// Files that are compiled for tests only: they are named so, lie among tests, or are declared so.
+fn is_for_tests(path: &Path, all: &[(PathBuf, String)]) -> bool {
+    let is_named_so = path.ends_with("tests.rs") || path.ends_with("tidy.rs");
+    if is_named_so || path.iter().any(|folder| folder == "tests") {
+        return true;
+    }
+    let declaration = format!("mod {};", path.file_stem().unwrap().to_string_lossy());
+    let parents = path
+        .parent()
+        .map(|dir| [dir.join("mod.rs"), dir.with_extension("rs")]);
+    let parents = all
+        .iter()
+        .filter(|(other, _)| parents.iter().flatten().any(|parent| parent == other));
+    parents.into_iter().any(|(_, text)| {
+        let lines: Vec<&str> = text.lines().collect();
+        let declared = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with(&declaration);
+        lines.windows(2).any(declared)
+    })
+}
+
+#[test]
+fn only_the_host_asks_the_system() {
+    let all = sources();
+    let faults: Vec<String> = all
+        .iter()
+        .filter(|(path, _)| !is_for_tests(path, &all))
+        .flat_map(|(path, text)| {
+            let mut faults = questions_to_the_system(path, text);
+            faults.extend(shared_by_all_nodes(path, text));
+            faults
+        })
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_planted_question_to_the_system_is_found() {
+    let planted = [
+        "let now = std::time::SystemTime::now();",
+        "let since = time.duration_since(UNIX_EPOCH);",
+        "let begun = Instant::now();",
+        "if begun.elapsed() > PATIENCE {",
+        "std::thread::sleep(PAUSE);",
+        "getrandom::fill(&mut bytes)?;",
+        "let keys = RandomState::new();",
+        "tokio::spawn(task);",
+        "drop(tokio::task::spawn_blocking(work).await);",
+        "let thread = std::thread::spawn(work);",
+        "let thread = thread::Builder::new().spawn(work);",
+        "thread::scope(|scope| {",
+        "let runtime = Handle::current();",
+        "let host = Host::default();",
+        "let disk = Disk::default();",
+    ];
+    let (inside, outside) = (Path::new("host/clock.rs"), Path::new("log/segment.rs"));
+    for line in planted {
+        let text = format!("//! A file.\n\nfn ask() {{\n    {line}\n}}\n");
+        assert_eq!(questions_to_the_system(outside, &text).len(), 1, "{line}");
+        assert_eq!(questions_to_the_system(inside, &text).len(), 0, "{line}");
+        let test = text.replace("fn ask", "#[cfg(test)]\nmod tests");
+        assert_eq!(questions_to_the_system(outside, &test).len(), 0, "{line}");
+    }
+    for allowed in [
+        "let deadline = tokio::time::Instant::now() + wait;",
+        "// Not Instant::now().",
+        "use tokio::time::{Instant, timeout};\nlet heard = Instant::now();",
+    ] {
+        assert_eq!(
+            questions_to_the_system(outside, allowed).len(),
+            0,
+            "{allowed}"
+        );
+    }
+    let host = "let host = Host::default();";
+    assert_eq!(
+        questions_to_the_system(Path::new("cli/start.rs"), host).len(),
+        0
+    );
+}
+
+#[test]
+fn a_planted_static_is_found() {
+    let path = Path::new("replica/purgatory.rs");
+    let found = |text: &str| shared_by_all_nodes(path, text).len();
+    assert_eq!(found("static NEXT: AtomicU64 = AtomicU64::new(0);"), 1);
+    assert_eq!(
+        found("pub static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);"),
+        1
+    );
+    assert_eq!(found("    static ONE: Mutex<()> = Mutex::new(());"), 1);
+    assert_eq!(found("static APIS: &[Row] = &[];"), 0);
+    assert_eq!(
+        found("thread_local! {\n    static ROOM: RefCell<u8> = RefCell::new(0);\n}\n"),
+        0
+    );
+    assert_eq!(found("fn name() -> &'static str {"), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use monedula::base::file_range::Reach;
 use monedula::base::ids::{Offset, TopicPartition, Uuid};
+use monedula::host::disk::Disk;
 use monedula::log::append::Origin;
 use monedula::log::index::offset::{OffsetEntry, OffsetIndex};
 use monedula::log::partition_log::{PartitionLog, ReadEnd};
@@ -53,7 +54,7 @@ fn open(dir: &Path, clean: bool) -> PartitionLog {
     let partition = TopicPartition::new("t", 0);
     let settings = LogSettings::default();
     PartitionLog::open(
-        dir,
+        Disk::default().dir(dir),
         partition,
         Uuid([1; 16]),
         settings,
@@ -131,7 +132,7 @@ fn reading(criterion: &mut Criterion) {
         });
     });
     let path = dir.path().join("index");
-    let mut index = OffsetIndex::new(path, 0);
+    let mut index = OffsetIndex::new(&Disk::default(), path, 0);
     for n in 0..INDEX_ENTRIES {
         let entry = OffsetEntry {
             relative_offset: n * 16,

@@ -1,6 +1,6 @@
 //! Chance from a seed, so that a run can be repeated.
 
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 
 /// A small generator (xorshift); equal seeds give equal numbers.
 #[derive(Clone, Debug)]
@@ -34,5 +34,5 @@ pub fn from_environment(variable: &str) -> Option<u64> {
 
 /// The seed in an environment variable, otherwise one that was not used before.
 pub fn seed(variable: &str) -> u64 {
-    from_environment(variable).unwrap_or_else(|| Clock.now().unsigned_abs())
+    from_environment(variable).unwrap_or_else(|| Clock::default().now().unsigned_abs())
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use monedula::base::ids::{TopicPartition, Uuid};
+use monedula::host::Host;
 use monedula::log::checkpoint;
 use monedula::log::compaction::Budget;
 use monedula::log::manager::{LogManager, ManagerSettings};
@@ -108,7 +109,7 @@ pub fn open(home: &Path, settings: &LogSettings, now: i64) -> Result<LogManager>
     let begun = Instant::now();
     let manager = loop {
         let dirs = vec![(home.to_owned(), Ok(Uuid([9; 16])))];
-        match LogManager::open(dirs, ManagerSettings::default()) {
+        match LogManager::open(&Host::default(), dirs, ManagerSettings::default()) {
             Ok(manager) => break manager,
             // A program that another thread starts holds on to the lock until it runs.
             Err(error)
@@ -160,7 +161,7 @@ pub fn ours(home: &Path, passes: &[Pass]) -> Result<()> {
     for (number, pass) in passes.iter().enumerate() {
         let manager = open_for(home, pass)?;
         if pass.map_bytes > 0 {
-            manager.compact(&Budget::of(pass.map_bytes), pass.now);
+            manager.compact(&Budget::new(&Host::default(), pass.map_bytes), pass.now);
         }
         manager.close(1, -1);
         copy(home, &saved(home, number))?;

@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
     ListTransactionsRequest, OffsetFetchRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
@@ -168,7 +168,7 @@ fn tool_story(kafka: bool) -> Result<String> {
     // Old enough to be suspected of hanging, too young to be deleted.
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
-        one.timestamp = Clock.now() - 7_200_000;
+        one.timestamp = Clock::default().now() - 7_200_000;
         Ok(one)
     };
     let mut committed = open("committed", 60_000)?;
@@ -426,7 +426,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
             let partition = index * MISSING.len() + number;
             let (id, group) = (format!("half-{partition}"), format!("g-{partition}"));
             let mut one = Transactional::open_as(version, &address, &id, 600_000)?;
-            one.timestamp = Clock.now();
+            one.timestamp = Clock::default().now();
             for topic in ["t", "u"] {
                 one.send(topic, partition as i32, &id)?;
             }
@@ -496,7 +496,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
         // Their producers go on.
         let id = &halves[0].0;
         let mut next = Transactional::open_as(version, &address, id, 600_000)?;
-        next.timestamp = Clock.now();
+        next.timestamp = Clock::default().now();
         next.send("more", 0, "next")?;
         next.end(false)?;
         settled(&address, &ids)?;
@@ -526,7 +526,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     create(&mut Connection::open(&address)?, &["t", "u"], 2)?;
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
-        one.timestamp = Clock.now();
+        one.timestamp = Clock::default().now();
         Ok(one)
     };
     let mut committed = open("committed", 60_000)?;
@@ -584,7 +584,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     ensure!(successor.producer_id == fenced.producer_id && successor.epoch > fenced.epoch);
     fenced.reconnect(&address)?;
     ensure!(fenced.send("u", 0, "too late").is_err());
-    successor.timestamp = Clock.now();
+    successor.timestamp = Clock::default().now();
     successor.send("u", 0, "successor")?;
     successor.end(true)?;
     let halves: Vec<String> = (0..8).map(|index| format!("half-{index}")).collect();

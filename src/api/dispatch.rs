@@ -137,7 +137,7 @@ fn try_dispatch(
         api_version,
         correlation_id,
         client_id: None,
-        now: services.clock.now(),
+        now: services.host.clock.now(),
     };
     if !row.versions.contains(&api_version) {
         // A newer client asks in its own version first and learns from the answer which one to use.

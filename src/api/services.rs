@@ -9,11 +9,11 @@ use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::disk_pool::DiskPool;
 use crate::base::ids::BrokerId;
 use crate::base::memory::Memory;
-use crate::base::time::Clock;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::txn::handle::TxnHandle;
+use crate::host::Host;
 use crate::metadata::controller::task::{ControllerHandle, ImageHandle};
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::replica::fetch_session::FetchSessions;
@@ -44,7 +44,7 @@ pub struct Services {
     pub tls: Arc<TlsListeners>,
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
-    pub clock: Clock,
+    pub host: Host,
 }
 
 impl Services {

@@ -6,6 +6,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 use super::file_range::{FileRange, Reach};
+use crate::host::Host;
+use crate::host::threads::Threads;
 
 /// How often something is looked for in the page cache before it is read from wherever it is.
 const LOOKS_MAX: usize = 8;
@@ -28,13 +30,15 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
 /// See the module. Blocking threads of the runtime, of which so many may wait at once.
 #[derive(Clone, Debug)]
 pub struct DiskPool {
+    threads: Threads,
     permits: Arc<Semaphore>,
 }
 
 impl DiskPool {
-    pub fn new(threads: usize) -> Self {
+    pub fn new(host: &Host, at_once: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(threads.max(1))),
+            threads: host.threads.clone(),
+            permits: Arc::new(Semaphore::new(at_once.max(1))),
         }
     }
 
@@ -49,7 +53,7 @@ impl DiskPool {
             let _permit = permit;
             work()
         };
-        tokio::task::spawn_blocking(work).await.ok()
+        self.threads.start_blocking(work).await.ok()
     }
 
     /// Brings stretches of files into the page cache.

@@ -35,23 +35,6 @@ const UNCOUNTED_MAX: usize = 4 << 10;
 /// How long one connection is read from although there is too much. See [`Account::may_read`].
 const TURN: Duration = Duration::from_secs(10);
 
-/// How far a codec may look back, in bytes; see [`look_back_max`].
-static LOOK_BACK_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// A codec may look back so far in this part of the memory that the process may have.
-const PART_OF_LOOK_BACK: u64 = 4;
-
-/// Bytes of a batch that are unpacked where the codec holds on to all of them: `usize::MAX`, or as many as fit into the memory
-/// that the process may have.
-pub fn look_back_max() -> usize {
-    LOOK_BACK_MAX.load(Ordering::Relaxed)
-}
-
-/// From now on the process may have so much memory.
-pub fn may_have(bytes: Option<u64>) {
-    let part = bytes.and_then(|bytes| usize::try_from(bytes / PART_OF_LOOK_BACK).ok());
-    LOOK_BACK_MAX.store(part.unwrap_or(usize::MAX), Ordering::Relaxed);
-}
-
 /// What memory is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -1,7 +1,6 @@
-//! Words everybody uses: identities, offsets, time, stretches of files, threads, descriptors, memory, maps, tasks. Uses
-//! nothing else of this crate.
+//! Words everybody uses: identities, offsets, time, stretches of files, threads, memory, maps. Uses
+//! nothing else of this crate but `host`.
 
-pub mod descriptors;
 pub mod disk_pool;
 pub mod file_range;
 pub mod ids;
@@ -9,6 +8,5 @@ pub mod machine;
 pub mod memory;
 pub mod plain;
 pub mod small_map;
-pub mod task;
 pub mod time;
 pub mod work_pool;

@@ -1,7 +1,7 @@
-//! Time as the broker sees it: wall-clock milliseconds for records, and the one place that reads the clock. Sums of times and
-//! settings end at the ends of their type: a setting may be as long as its type allows.
+//! pure: time as the broker sees it: wall-clock milliseconds for records. Sums of times and settings end at the ends of their
+//! type: a setting may be as long as its type allows. The clocks themselves are in `host/clock.rs`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Milliseconds since 1970-01-01 UTC, as records carry them; -1 where there is none.
 pub type Timestamp = i64;
@@ -23,21 +23,6 @@ pub fn elapsed_ms(since: Timestamp, now: Timestamp) -> i64 {
 /// interval that has passed.
 pub fn has_passed(since: Timestamp, interval_ms: i64, now: Timestamp) -> bool {
     now < since || elapsed_ms(since, now) >= interval_ms
-}
-
-/// Where everything that is not a pure machine asks for the time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Clock;
-
-impl Clock {
-    /// The wall clock now.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
-    pub fn now(self) -> Timestamp {
-        // A clock before 1970 is a broken machine; 0 keeps records readable.
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as Timestamp)
-    }
 }
 
 #[cfg(test)]

@@ -21,8 +21,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard, ReentrantMutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
+
+use crate::host::Host;
+use crate::host::process::LARGE_WORK;
 
 /// Jobs that are computed in turns; the others wait for one of them to end. Each has a thread and the memory of a codec,
 /// and the smallest of them waits for as many slices.
@@ -105,14 +108,13 @@ pub fn is_here() -> bool {
 
 /// Runs `work`, which takes much memory, while no other job does such. Whoever waits for that has no turn meanwhile.
 pub fn alone<T>(work: impl FnOnce() -> T) -> T {
-    static LARGE: ReentrantMutex<()> = ReentrantMutex::new(());
-    let _one = LARGE.try_lock().unwrap_or_else(|| {
+    let _one = LARGE_WORK.try_lock().unwrap_or_else(|| {
         TURN.with_borrow(|turn| {
             if let Some(turn) = turn {
                 turn.pool.give_back();
             }
         });
-        let one = LARGE.lock();
+        let one = LARGE_WORK.lock();
         TURN.with_borrow_mut(|turn| {
             if let Some(turn) = turn {
                 turn.take();
@@ -132,6 +134,7 @@ pub struct WorkPool {
 }
 
 struct Inner {
+    host: Host,
     state: Mutex<State>,
     /// Wakes threads that have nothing to do.
     jobs: Condvar,
@@ -174,7 +177,7 @@ impl std::fmt::Debug for Inner {
 
 impl WorkPool {
     /// `at_once` jobs run at the same time. Called within the runtime that jobs may start tasks in.
-    pub fn new(at_once: usize) -> Self {
+    pub fn new(host: &Host, at_once: usize) -> Self {
         let state = State {
             free: at_once.max(1) as isize,
             line: VecDeque::new(),
@@ -184,11 +187,12 @@ impl WorkPool {
         };
         Self {
             inner: Arc::new(Inner {
+                host: host.clone(),
                 state: Mutex::new(state),
                 jobs: Condvar::new(),
                 quiet: Condvar::new(),
                 stopped: AtomicBool::new(false),
-                runtime: Handle::current(),
+                runtime: host.threads.runtime(),
             }),
         }
     }
@@ -217,7 +221,7 @@ impl WorkPool {
         self.inner.jobs.notify_all();
         drop(state);
         drop(refused);
-        let deadline = Instant::now() + STOP_PATIENCE;
+        let deadline = self.inner.host.clock.steady() + STOP_PATIENCE;
         let mut state = self.inner.state.lock();
         while state.threads > state.idle {
             if self
@@ -293,10 +297,8 @@ impl Inner {
         state.threads += 1;
         drop(state);
         let pool = Arc::clone(self);
-        let started = std::thread::Builder::new()
-            .name("work".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(move || pool.work());
+        let threads = &self.host.threads;
+        let started = threads.start("work", STACK_SIZE, move || pool.work());
         if let Err(error) = started {
             let mut state = self.state.lock();
             state.threads -= 1;
@@ -319,7 +321,7 @@ impl Inner {
         TURN.set(Some(Turn {
             pool: Arc::clone(&self),
             seat: Arc::default(),
-            since: Instant::now(),
+            since: self.host.clock.steady(),
         }));
         let mut state = self.state.lock();
         loop {
@@ -364,20 +366,20 @@ impl Turn {
         let mut state = self.pool.state.lock();
         state.line.push_back(Arc::clone(&self.seat));
         self.seat.wait(state);
-        self.since = Instant::now();
+        self.since = self.pool.host.clock.steady();
     }
 
     /// Lets those in line have their turn, if this one's slice is over.
     fn pass_on(&mut self) -> Result<(), Exhausted> {
-        if self.since.elapsed() >= SLICE {
+        if self.pool.host.clock.since(self.since) >= SLICE {
             let mut state = self.pool.state.lock();
             if state.line.is_empty() {
-                self.since = Instant::now();
+                self.since = self.pool.host.clock.steady();
             } else {
                 state.line.push_back(Arc::clone(&self.seat));
                 state.free += 1;
                 self.seat.wait(state);
-                self.since = Instant::now();
+                self.since = self.pool.host.clock.steady();
             }
         }
         match self.pool.stopped.load(Ordering::Relaxed) {
@@ -558,7 +560,7 @@ mod tests {
     fn a_long_job_lets_others_have_their_turn() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let long = pool.drive(async move {
@@ -582,7 +584,7 @@ mod tests {
     fn no_more_jobs_compute_at_once_than_said() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(2);
+        let pool = WorkPool::new(&Host::default(), 2);
         let now = Arc::new(AtomicUsize::new(0));
         let held = pool.hold();
         let jobs: Vec<_> = (0..OPEN_MAX * 2)
@@ -607,7 +609,7 @@ mod tests {
     fn what_waits_is_no_job_and_goes_on_when_woken() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
         let waits = pool.drive(async move {
             let before = is_here();
@@ -625,7 +627,7 @@ mod tests {
     fn a_panic_is_told_and_harms_nobody() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let broken = pool.drive(async { panic!("of this test") });
         assert_eq!(runtime.block_on(broken), None::<()>);
         assert_eq!(runtime.block_on(pool.drive(async { 1 })), Some(1));
@@ -635,7 +637,7 @@ mod tests {
     fn a_stop_ends_what_spends_and_begins_nothing() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let (tell, told) = mpsc::channel();
         let long = pool.drive(async move {
             tell.send(()).unwrap();
@@ -653,7 +655,7 @@ mod tests {
     fn an_abandoned_future_is_dropped_wherever_it_is() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let kept = Arc::new(());
         let inside = Arc::clone(&kept);
         let waits = pool.drive(async move {
@@ -678,7 +680,7 @@ mod tests {
     fn one_large_job_waits_for_the_other_without_a_turn() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = WorkPool::new(&Host::default(), 1);
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let first = pool.drive(async move {

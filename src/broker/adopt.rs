@@ -40,7 +40,7 @@ pub(super) fn topics_on_disk(
         };
         topic.configs.into_iter().filter_map(own).collect()
     };
-    let new_id = || bootstrap::random_uuid().ok();
+    let new_id = || bootstrap::random_uuid(&logs.host().chance).ok();
     let adopted = adoption::adopt(&replicas, config.node_id, now, internal, new_id)
         .map_err(StartError::Adoption)?;
     for remark in &adopted.remarks {

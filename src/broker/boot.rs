@@ -15,9 +15,8 @@ use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::machine::memory_bytes;
-use crate::base::memory::{self, Memory};
-use crate::base::task::Halt;
-use crate::base::time::{Clock, millis};
+use crate::base::memory::Memory;
+use crate::base::time::millis;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, Listener};
 use crate::config::listener::Endpoint;
@@ -30,6 +29,10 @@ use crate::coordinator::topic::{
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
+use crate::host::Host;
+use crate::host::chance::Chance;
+use crate::host::process;
+use crate::host::task::Halt;
 use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
@@ -54,6 +57,8 @@ const SEND_BUFFER: usize = 200 << 10;
 /// What a caller may want beyond the settings of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The machine that the node runs on.
+    pub host: Host,
     /// The cluster that the directories must belong to, or get when they are new.
     pub cluster_id: Option<String>,
     /// Replication factors above the number of brokers are cut down: for nodes made for tests.
@@ -66,7 +71,7 @@ pub struct Options {
 impl Broker {
     /// Starts a node; it serves clients once this has returned.
     pub async fn start(config: BrokerConfig, options: Options) -> Result<Self, StartError> {
-        let clock = Clock;
+        let host = options.host.clone();
         let config = Arc::new(config);
         #[cfg(not(test))]
         let halt = Halt::default();
@@ -92,6 +97,7 @@ impl Broker {
 
         // Directories: identity, lock.
         let formatted = bootstrap::format(
+            &host.chance,
             &config.directories(),
             config.node_id,
             options.cluster_id.as_deref(),
@@ -102,7 +108,7 @@ impl Broker {
         let manager_settings = ManagerSettings {
             file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
         };
-        let logs = Arc::new(LogManager::open(log_dirs, manager_settings)?);
+        let logs = Arc::new(LogManager::open(&host, log_dirs, manager_settings)?);
         // The log manager holds the others.
         let own = !config.log_dirs.contains(&config.metadata_log_dir);
         let metadata_lock = match own {
@@ -122,11 +128,11 @@ impl Broker {
             .join(".kafka_cleanshutdown")
             .exists();
         let (quorum, image) = SingleQuorum::open(
-            &config.metadata_log_dir,
+            host.disk.dir(&config.metadata_log_dir),
             config.node_id,
             clean,
             Upkeep::new(&config.settings),
-            clock.now(),
+            host.clock.now(),
         )?;
         for key in quotas::keys(&image) {
             quotas::warn_of(&key);
@@ -141,34 +147,34 @@ impl Broker {
             settings: config.settings.clone(),
             node_id: config.node_id,
             clamp_replication: options.clamp_replication,
-            clock,
+            host: host.clone(),
         };
         let metadata =
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
             // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
             let mut records = bootstrap::records(formatted.of_zookeeper);
-            records.extend(adopt::topics_on_disk(&logs, &config, clock.now())?);
+            records.extend(adopt::topics_on_disk(&logs, &config, host.clock.now())?);
             controller.commit(&records).map_err(metadata)?;
         }
-        let registration =
-            registration(&config, &sockets, logs.online().map(|dir| dir.id).collect())?;
+        let registration = registration(
+            &config,
+            &host.chance,
+            &sockets,
+            logs.online().map(|dir| dir.id).collect(),
+        )?;
         let level = handle.load().metadata_version();
         let records = register(&registration, controller.next_offset(), level);
         controller.commit(&records).map_err(metadata)?;
 
         // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.
-        let replicas = ReplicaManager::new(
-            config.node_id,
-            Arc::clone(&logs),
-            config.settings.clone(),
-            clock,
-        );
+        let replicas =
+            ReplicaManager::new(config.node_id, Arc::clone(&logs), config.settings.clone());
         let image = handle.load();
         logs.load(
             replicas.recovery_threads(&image),
             &|topic| replicas.log_settings(&image, topic),
-            clock.now(),
+            host.clock.now(),
         )?;
         replicas.identify(&image);
         replicas.settle_moves(&image);
@@ -184,7 +190,7 @@ impl Broker {
         controller.publishers.push(Arc::new(replicas.clone()));
 
         let may_have = memory_bytes(Path::new("/"));
-        memory::may_have(may_have);
+        process::may_have(may_have);
         let memory = Memory::new(Memory::limit_of(
             config.settings.long("queued.max.request.bytes"),
             may_have,
@@ -192,6 +198,7 @@ impl Broker {
 
         // The group coordinator follows the metadata after the partitions that it writes to.
         let (groups, group_task) = GroupHandle::new(
+            &host,
             Arc::new(InternalTopic::new(
                 replicas.clone(),
                 GROUP_TOPIC,
@@ -213,7 +220,7 @@ impl Broker {
         let group_topic = GroupTopicWatcher::new(
             config.node_id,
             groups.clone(),
-            tokio::runtime::Handle::current(),
+            host.threads.runtime(),
             halt.clone(),
         );
         group_topic.install(&handle.load()).await;
@@ -221,6 +228,7 @@ impl Broker {
 
         // The transaction coordinator; what it commits in offsets goes through the group coordinator.
         let (txns, txn_task) = TxnHandle::new(
+            &host,
             Arc::new(InternalTopic::new(
                 replicas.clone(),
                 TRANSACTION_TOPIC,
@@ -231,13 +239,15 @@ impl Broker {
             MarkerWriter::new(replicas.clone(), groups.clone()),
         );
         let coordinators = vec![
-            tokio::spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run()))
+            host.threads
+                .spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run()))
                 .abort_handle(),
-            tokio::spawn(halt.guard(
-                "coordinator of transactions",
-                txn_task.watched_by(&halt).run(),
-            ))
-            .abort_handle(),
+            host.threads
+                .spawn(halt.guard(
+                    "coordinator of transactions",
+                    txn_task.watched_by(&halt).run(),
+                ))
+                .abort_handle(),
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
@@ -262,18 +272,18 @@ impl Broker {
                     .settings
                     .int("max.incremental.fetch.session.cache.slots")
                     .max(0) as usize,
-                seed(clock.now()),
+                seed(host.clock.now()),
             )),
             conversions: Default::default(),
             producer_ids: ProducerIds::default(),
             groups,
             txns,
-            disk: DiskPool::new(config.settings.int("num.io.threads").max(1) as usize),
-            handshakes: DiskPool::new(half_the_processors()),
-            work: WorkPool::new(half_the_processors()),
+            disk: DiskPool::new(&host, config.settings.int("num.io.threads").max(1) as usize),
+            handshakes: DiskPool::new(&host, half_the_processors()),
+            work: WorkPool::new(&host, half_the_processors()),
             tls,
             memory,
-            clock,
+            host: host.clone(),
             config: Arc::clone(&config),
         });
 
@@ -294,19 +304,26 @@ impl Broker {
         // What was set on the running broker before this start.
         wanted.install(&services.image.load());
         listeners.follow().await;
-        tasks.spawn(halt.guard("listeners", listeners.run()));
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("listeners", listeners.run()));
         let admin_address = admin.first().and_then(|socket| socket.local_addr().ok());
         for socket in admin {
             let console = console::run(socket, Arc::clone(&services), stopping.clone());
-            tasks.spawn(halt.guard("admin listener", console));
+            host.threads
+                .spawn_among(&mut tasks, halt.guard("admin listener", console));
         }
         // A snapshot may have kept producers for longer than anybody wants.
-        logs.expire_producers(clock.now(), housekeeping::producer_expiration_ms(&services));
+        logs.expire_producers(
+            host.clock.now(),
+            housekeeping::producer_expiration_ms(&services),
+        );
         let housekeeping =
             housekeeping::run(Arc::clone(&logs), Arc::clone(&services), stopping.clone());
-        tasks.spawn(halt.guard("housekeeping", housekeeping));
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("housekeeping", housekeeping));
         let cleaner = cleaner::run(Arc::clone(&logs), Arc::clone(&services), stopping.clone());
-        tasks.spawn(halt.guard("cleaner", cleaner));
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("cleaner", cleaner));
         let log_dirs = LogDirs {
             replicas: services.replicas.clone(),
             controller: services.controller.clone(),
@@ -315,8 +332,14 @@ impl Broker {
             report_limit: millis(config.settings.long("log.dir.failure.timeout.ms").max(1)),
             halt: halt.clone(),
         };
-        tasks.spawn(halt.guard("log directories", log_dirs.run(stopping.clone())));
-        tasks.spawn(halt.guard("mover", mover::run(Arc::clone(&services), stopping)));
+        host.threads.spawn_among(
+            &mut tasks,
+            halt.guard("log directories", log_dirs.run(stopping.clone())),
+        );
+        host.threads.spawn_among(
+            &mut tasks,
+            halt.guard("mover", mover::run(Arc::clone(&services), stopping)),
+        );
         Ok(Self {
             addresses,
             admin: admin_address,
@@ -446,6 +469,7 @@ fn open(address: SocketAddr, config: &BrokerConfig) -> std::io::Result<TcpListen
 
 fn registration(
     config: &BrokerConfig,
+    chance: &Chance,
     sockets: &[(Listener, Vec<TcpListener>)],
     log_dirs: Vec<crate::base::ids::Uuid>,
 ) -> Result<Registration, StartError> {
@@ -472,7 +496,7 @@ fn registration(
         .collect();
     Ok(Registration {
         node_id: config.node_id,
-        incarnation: bootstrap::random_uuid()?,
+        incarnation: bootstrap::random_uuid(chance)?,
         endpoints,
         controller: (
             config.controller.name.clone(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::base::task::{joined, start_blocking};
 use crate::base::time::millis;
+use crate::host::task::joined;
 use crate::log::compaction::Budget;
 use crate::log::manager::LogManager;
 
@@ -28,12 +28,18 @@ pub(super) async fn run(
     if !services.config.settings.boolean("log.cleaner.enable") {
         return;
     }
-    let budget = Arc::new(Budget::of(0));
+    let budget = Arc::new(Budget::new(&services.host, 0));
     loop {
         let backoff = apply(&services, &budget);
-        let (logs, now, its_budget) =
-            (Arc::clone(&logs), services.clock.now(), Arc::clone(&budget));
-        let mut round = start_blocking(move || logs.compact(&its_budget, now));
+        let (logs, now, its_budget) = (
+            Arc::clone(&logs),
+            services.host.clock.now(),
+            Arc::clone(&budget),
+        );
+        let mut round = services
+            .host
+            .threads
+            .start_blocking(move || logs.compact(&its_budget, now));
         let done = loop {
             tokio::select! {
                 biased;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::base::task::blocking;
 use crate::base::time::{Timestamp, has_passed};
 use crate::config::broker::{BrokerSettings, INITIAL_TASK_DELAY, PRODUCER_EXPIRATION_INTERVAL};
 use crate::log::manager::LogManager;
@@ -28,7 +27,7 @@ pub(super) async fn run(
     services: Arc<Services>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let (clock, settings) = (services.clock, &services.config.settings);
+    let (clock, settings) = (&services.host.clock, &services.config.settings);
     let every = |interval_ms| Every::from_start(interval_ms, FIRST, clock.now());
     let mut checkpoint = every(checkpoint_interval(settings));
     let tick = tick(settings);
@@ -69,7 +68,7 @@ pub(super) async fn run(
                 logs.write_checkpoints();
             }
         };
-        blocking(round).await;
+        services.host.threads.blocking(round).await;
     }
 }
 

@@ -16,8 +16,8 @@ use super::StartError;
 use super::boot::listen;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
-use crate::base::task::Halt;
 use crate::config::broker::{BrokerSettings, Listener};
+use crate::host::task::Halt;
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
@@ -128,8 +128,9 @@ impl Listeners {
                     admission: Arc::clone(&self.admission),
                     stopping: closed.clone(),
                 };
-                self.acceptors
-                    .spawn(self.halt.guard("acceptor", acceptor.run(socket)))
+                let accepting = self.halt.guard("acceptor", acceptor.run(socket));
+                let threads = &self.services.host.threads;
+                threads.spawn_among(&mut self.acceptors, accepting)
             })
             .collect();
         self.open.push(Open {
@@ -199,7 +200,8 @@ impl Listeners {
     async fn sockets(&self, listener: &Listener) -> Result<Vec<TcpListener>, StartError> {
         let (endpoint, config) = (listener.endpoint.clone(), Arc::clone(&self.services.config));
         // A name may have to be looked up.
-        let listening = tokio::task::spawn_blocking(move || listen(&endpoint, &config));
+        let threads = &self.services.host.threads;
+        let listening = threads.start_blocking(move || listen(&endpoint, &config));
         match listening.await {
             Ok(sockets) => sockets,
             Err(error) => Err(StartError::Settings(error.to_string())),
@@ -222,7 +224,7 @@ impl Listeners {
                 }
             }
             let mut stopping = self.stopping.clone();
-            tokio::spawn(async move {
+            self.services.host.threads.spawn(async move {
                 let stop = stopping.wait_for(|stop| *stop);
                 drop(tokio::time::timeout(GRACE, stop).await);
                 open.close.send_replace(true);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::base::ids::BrokerId;
-use crate::base::task::Halt;
+use crate::host::task::Halt;
 use crate::metadata::controller::Decision;
 use crate::metadata::controller::brokers::directory_failed;
 use crate::metadata::controller::task::ControllerHandle;

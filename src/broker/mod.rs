@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 use crate::api::services::Services;
 use crate::base::plain::Plain;
-use crate::base::task::Halt;
+use crate::host::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
@@ -105,7 +105,8 @@ impl Broker {
         while self.tasks.join_next().await.is_some() {}
         // What is still computed must append nothing to a log that is closed.
         let work = self.services.work.clone();
-        drop(tokio::task::spawn_blocking(move || work.stop()).await);
+        let threads = self.services.host.threads.clone();
+        drop(threads.start_blocking(move || work.stop()).await);
         for task in &self.coordinators {
             task.abort();
         }
@@ -122,7 +123,7 @@ impl Broker {
         }
         self.services.controller.stop().await;
         if let Some(thread) = self.controller.take() {
-            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+            drop(threads.start_blocking(move || thread.join()).await);
         }
         let image = self.services.image.load();
         let epoch = image
@@ -130,8 +131,11 @@ impl Broker {
             .get(&self.services.node_id)
             .map_or(-1, |broker| broker.epoch);
         let logs = Arc::clone(&self.logs);
-        let threads = self.services.replicas.recovery_threads(&image);
-        match tokio::task::spawn_blocking(move || logs.close(threads, epoch)).await {
+        let each = self.services.replicas.recovery_threads(&image);
+        match threads
+            .start_blocking(move || logs.close(each, epoch))
+            .await
+        {
             Ok(()) => tracing::info!("Shutdown completed"),
             Err(error) => tracing::error!(%error, "the logs were not closed cleanly"),
         }

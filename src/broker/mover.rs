@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::base::task::blocking;
 use crate::metadata::controller::Decision;
 use crate::metadata::controller::brokers::assign;
 use crate::replica::moves::Round;
@@ -42,7 +41,8 @@ async fn round(services: &Arc<Services>) -> Duration {
     let rate = services.in_force(&services.image.load()).long(RATE).max(1) as u64;
     let stretch = usize::try_from(rate).unwrap_or(STRETCH).min(STRETCH);
     let replicas = services.replicas.clone();
-    let round = blocking(move || replicas.copy_round(stretch)).await;
+    let threads = &services.host.threads;
+    let round = threads.blocking(move || replicas.copy_round(stretch)).await;
     let bytes = round.bytes;
     if !round.caught_up.is_empty() {
         finish(services, round).await;
@@ -65,14 +65,17 @@ async fn finish(services: &Arc<Services>, round: Round) {
         return;
     }
     let replicas = services.replicas.clone();
-    let stay = blocking(move || {
-        let stays = |copy| {
-            replicas.finish_move(copy);
-            replicas.stays(copy)
-        };
-        copies.iter().filter_map(stays).collect::<Vec<_>>()
-    })
-    .await;
+    let stay = services
+        .host
+        .threads
+        .blocking(move || {
+            let stays = |copy| {
+                replicas.finish_move(copy);
+                replicas.stays(copy)
+            };
+            copies.iter().filter_map(stays).collect::<Vec<_>>()
+        })
+        .await;
     if !stay.is_empty() {
         // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
         let told = services.controller.decide(0, move |image, _| Decision {

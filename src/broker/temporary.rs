@@ -7,6 +7,7 @@ use super::boot::Options;
 use super::{Broker, StartError};
 use crate::config::broker::{BrokerConfig, standalone};
 use crate::config::parse::Property;
+use crate::host::chance::Chance;
 use crate::log::error::DiskContext;
 use crate::metadata::bootstrap::random_uuid;
 
@@ -113,7 +114,7 @@ pub struct TemporaryDirectory(PathBuf);
 impl TemporaryDirectory {
     pub fn create() -> Result<Self, StartError> {
         let memory = Path::new(MEMORY);
-        let name = format!("monedula-{}", random_uuid()?);
+        let name = format!("monedula-{}", random_uuid(&Chance::default())?);
         let path = memory.join(&name);
         if memory.is_dir() && std::fs::create_dir(&path).is_ok() {
             return Ok(Self(path));

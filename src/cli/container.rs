@@ -11,6 +11,7 @@ use super::start::{self, Given};
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::listener::SecurityProtocol;
 use crate::config::parse::properties;
+use crate::host::chance::Chance;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
 
@@ -132,7 +133,13 @@ fn run(arguments: &[String]) -> ExitCode {
         && let Ok(checked) = check(WRITTEN, &properties(&text))
     {
         let dirs = checked.config.directories();
-        if let Err(error) = bootstrap::format(&dirs, checked.config.node_id, Some(id), Gaps::Fill) {
+        if let Err(error) = bootstrap::format(
+            &Chance::default(),
+            &dirs,
+            checked.config.node_id,
+            Some(id),
+            Gaps::Fill,
+        ) {
             return failed(&format!("cannot {error}"));
         }
     }

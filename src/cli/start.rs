@@ -11,12 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::ids::BrokerId;
 use crate::base::plain::Plain;
-use crate::base::task::{guarded, log_panics};
 use crate::broker::Broker;
 use crate::broker::boot::Options;
 use crate::broker::temporary::TemporaryDirectory;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
+use crate::host::Host;
+use crate::host::task::{guarded, log_panics};
 use crate::peer::channel::{Channel, Identity};
 use crate::telemetry::logging::{self, complain};
 use crate::wire::error_code::ErrorCode;
@@ -148,7 +149,8 @@ fn run_logged(
     lenient: bool,
     topics: Vec<CreatableTopic>,
 ) -> ExitCode {
-    let began = Instant::now();
+    let host = Host::default();
+    let began = host.clock.steady();
     let checked = match read(config, overrides) {
         Ok(checked) => checked,
         Err(faults) => {
@@ -183,7 +185,7 @@ fn run_logged(
             return ExitCode::FAILURE;
         }
     };
-    let served = guarded("main", serve(checked, began, lenient, topics));
+    let served = guarded("main", serve(host, checked, began, lenient, topics));
     let ended = runtime.block_on(served).unwrap_or_else(|what| {
         complain(format_args!("halted: a panic: {what}"));
         ExitCode::FAILURE
@@ -194,6 +196,7 @@ fn run_logged(
 }
 
 async fn serve(
+    host: Host,
     checked: Checked,
     began: Instant,
     lenient: bool,
@@ -201,7 +204,7 @@ async fn serve(
 ) -> ExitCode {
     // The first process of a container gets everybody's orphans, and health checks leave some.
     if std::process::id() == 1 {
-        tokio::spawn(bury_orphans());
+        host.threads.spawn(bury_orphans());
     }
     let (mut terminate, mut interrupt) = match (
         signal(SignalKind::terminate()),
@@ -217,6 +220,7 @@ async fn serve(
     let broker = match Broker::start(
         checked.config,
         Options {
+            host: host.clone(),
             clamp_replication: lenient,
             ..Options::default()
         },
@@ -237,7 +241,7 @@ async fn serve(
         broker.shutdown().await;
         return ExitCode::FAILURE;
     }
-    tracing::info!("ready after {} ms", began.elapsed().as_millis());
+    tracing::info!("ready after {} ms", host.clock.since(began).as_millis());
     // Whoever reads a terminal has seen enough.
     if !std::io::stdout().is_terminal() {
         log_as_kafka(node_id);

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
+use crate::host::chance::Chance;
 use crate::metadata::bootstrap::{self, Gaps, METADATA_VERSION_NAME};
 
 /// Give data directories their identity, and show it
@@ -72,7 +73,7 @@ impl Storage {
             Action::Format(wanted) => wanted.run(),
             Action::Info(config) => print(info(config)),
             Action::RandomUuid => print(
-                bootstrap::random_uuid()
+                bootstrap::random_uuid(&Chance::default())
                     .map(|id| id.to_string())
                     .map_err(|error| error.to_string()),
             ),
@@ -105,6 +106,7 @@ fn format(options: &Format) -> Result<String, String> {
     }
     let config = read(&options.config)?;
     let formatted = bootstrap::format(
+        &Chance::default(),
         &config.directories(),
         config.node_id,
         Some(&options.cluster_id),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use crate::host::disk::Disk;
 use crate::log::verify::{Fault, Report, verify};
 
 /// Check a data directory offline
@@ -37,7 +38,7 @@ pub const UNCHECKED: u8 = 2;
 
 impl VerifyLog {
     pub fn run(&self) -> ExitCode {
-        let report = match verify(&self.directory) {
+        let report = match verify(Disk::default().dir(&self.directory)) {
             Ok(report) => report,
             Err(error) => {
                 eprintln!("{error}");
@@ -157,8 +158,16 @@ mod tests {
     fn where_nothing_is_to_be_checked_nothing_is_called_good() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.pem"), "x").unwrap();
-        assert!(!verify(dir.path()).unwrap().is_of_something());
+        assert!(
+            !verify(Disk::default().dir(dir.path()))
+                .unwrap()
+                .is_of_something()
+        );
         std::fs::create_dir(dir.path().join("t-0")).unwrap();
-        assert!(verify(dir.path()).unwrap().is_of_something());
+        assert!(
+            verify(Disk::default().dir(dir.path()))
+                .unwrap()
+                .is_of_something()
+        );
     }
 }

@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::api::services::Services;
-use crate::base::task::guarded;
+use crate::host::task::guarded;
 use request::{Refused, Request};
 use reset::Wishes;
 
@@ -49,6 +49,7 @@ pub async fn run(
     services: Arc<Services>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let threads = services.host.threads.clone();
     let console = Arc::new(Console {
         names: names(&services),
         services,
@@ -70,10 +71,11 @@ pub async fn run(
                 make_room(&mut places);
                 let state = Arc::new(Activity::new(console.now()));
                 let (of_task, console) = (Arc::clone(&state), Arc::clone(&console));
-                let task = tasks.spawn(async move {
+                let task = async move {
                     let answer = console.answer(stream, &of_task);
                     report(guarded("connection", answer).await, peer);
-                });
+                };
+                let task = threads.spawn_among(&mut tasks, task);
                 places.push(Place { state, task });
             }
             Err(error) => {

@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use crate::api::services::Services;
-use crate::base::task::blocking;
 use crate::coordinator::group::request::LogStarts;
 use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::coordinator::txn::handle::Granted;
@@ -200,22 +199,24 @@ async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogSt
         ![GROUP_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.topic)
             && !wishes.keeps(&partition.topic)
     });
-    let now = services.clock.now();
+    let now = services.host.clock.now();
     // Each one writes a small file.
-    blocking(move || {
-        let mut starts = LogStarts::new();
-        for partition in partitions {
-            let end = partition.log.watermarks().high_watermark;
-            if let Err(error) = partition.log.advance_start(end, now) {
-                return Err(format!("{}: {error}", partition.log.partition()));
+    let threads = services.host.threads.clone();
+    threads
+        .blocking(move || {
+            let mut starts = LogStarts::new();
+            for partition in partitions {
+                let end = partition.log.watermarks().high_watermark;
+                if let Err(error) = partition.log.advance_start(end, now) {
+                    return Err(format!("{}: {error}", partition.log.partition()));
+                }
+                let of_topic: &mut BTreeMap<_, _> =
+                    starts.entry(partition.topic.as_ref().into()).or_default();
+                of_topic.insert(partition.index, end);
             }
-            let of_topic: &mut BTreeMap<_, _> =
-                starts.entry(partition.topic.as_ref().into()).or_default();
-            of_topic.insert(partition.index, end);
-        }
-        Ok(starts)
-    })
-    .await
+            Ok(starts)
+        })
+        .await
 }
 
 #[cfg(test)]

@@ -24,9 +24,11 @@ use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
 use super::recovery::Known;
 use super::settings::LogSettings;
-use crate::base::descriptors::KEPT_FILES;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::base::time::{Clock, Timestamp, elapsed_ms, has_passed};
+use crate::base::time::{Timestamp, elapsed_ms, has_passed};
+use crate::host::Host;
+use crate::host::chance::Chance;
+use crate::host::threads::scope;
 
 use crew::{Progress, in_parallel};
 
@@ -68,6 +70,7 @@ pub type Identified = (PathBuf, Result<Uuid, StorageError>);
 /// See the module.
 #[derive(Debug)]
 pub struct LogManager {
+    host: Host,
     dirs: Vec<LogDir>,
     settings: ManagerSettings,
     failures: Arc<FailureChannel>,
@@ -100,7 +103,11 @@ impl LogManager {
     /// Takes directories that are already formatted and locks them. One that cannot be used is offline from the start.
     ///
     /// Errors: a directory is in use by another process, or none can be used.
-    pub fn open(dirs: Vec<Identified>, settings: ManagerSettings) -> Result<Self, StorageError> {
+    pub fn open(
+        host: &Host,
+        dirs: Vec<Identified>,
+        settings: ManagerSettings,
+    ) -> Result<Self, StorageError> {
         let failures = Arc::new(FailureChannel::default());
         let mut opened = Vec::new();
         let mut last = None;
@@ -132,6 +139,7 @@ impl LogManager {
             return Err(error);
         }
         Ok(Self {
+            host: host.clone(),
             dirs: opened,
             settings,
             failures,
@@ -144,6 +152,10 @@ impl LogManager {
             outdated: Mutex::default(),
             writing_checkpoints: Mutex::default(),
         })
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     pub fn dirs(&self) -> &[LogDir] {
@@ -196,11 +208,11 @@ impl LogManager {
         work: impl Fn(&LogDir) -> R + Sync,
     ) -> Vec<(&LogDir, R)> {
         let dirs: Vec<_> = self.online().collect();
-        if threads == 0 || dirs.len() < 2 {
+        if self.host.threads.at_once(threads) == 0 || dirs.len() < 2 {
             return dirs.into_iter().map(|dir| (dir, work(dir))).collect();
         }
         let work = &work;
-        std::thread::scope(|scope| {
+        scope(|scope| {
             let begin = |dir| (dir, scope.spawn(move || work(dir)));
             let begun: Vec<_> = dirs.into_iter().map(begin).collect();
             let finished = begun.into_iter().map(|(dir, thread)| match thread.join() {
@@ -275,7 +287,7 @@ impl LogManager {
         let cleaned = cleaned.into_iter().filter(|(name, _)| there.contains(name));
         self.first_dirty.lock().extend(cleaned);
         let cut_short = AtomicBool::new(false);
-        let (begun, total) = (Clock.now(), found.len());
+        let (begun, total) = (self.host.clock.now(), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
             let topic_id = dir::topic_id(path)?.unwrap_or_default();
             let known = Known {
@@ -286,7 +298,7 @@ impl LogManager {
             let high_watermark = high_watermarks.get(partition).copied().unwrap_or(0);
             let settings = settings_of(&partition.topic);
             PartitionLog::open(
-                path,
+                self.host.disk.dir(path),
                 partition.clone(),
                 topic_id,
                 settings,
@@ -305,9 +317,15 @@ impl LogManager {
         let tell = |progress: &Progress<'_, (TopicPartition, PathBuf, bool)>| {
             log_progress(&dir.path, clean, progress)
         };
-        let loaded = in_parallel(threads, &found, PROGRESS_EVERY, open, tell)?;
+        let loaded = in_parallel(
+            self.host.threads.at_once(threads),
+            &found,
+            PROGRESS_EVERY,
+            open,
+            tell,
+        )?;
         if total > 0 {
-            tracing::info!(dir = %dir.path.display(), logs = total, ms = elapsed_ms(begun, Clock.now()), "loaded the logs of a directory");
+            tracing::info!(dir = %dir.path.display(), logs = total, ms = elapsed_ms(begun, self.host.clock.now()), "loaded the logs of a directory");
         }
         let mut logs = self.logs.write();
         let mut futures = self.futures.write();
@@ -404,8 +422,9 @@ impl LogManager {
         }
         dir.health.check()?;
         let path = dir.path.join(partition.to_string());
+        let place = self.host.disk.dir(&path);
         let created =
-            PartitionLog::create(&path, partition.clone(), topic_id, settings.clone(), now);
+            PartitionLog::create(place, partition.clone(), topic_id, settings.clone(), now);
         let log = dir.health.watch(created)?;
         let log = Arc::new(log.watched(Arc::clone(&dir.health)));
         self.logs
@@ -481,7 +500,11 @@ impl LogManager {
             return Ok(None);
         };
         let path = log.dir();
-        let renamed = path.with_file_name(dir::renamed(partition, unique(&path)?, kind));
+        let renamed = path.with_file_name(dir::renamed(
+            partition,
+            unique(&self.host.chance, &path)?,
+            kind,
+        ));
         if let Some(dir) = self.dir_of(&path) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
@@ -524,7 +547,7 @@ impl LogManager {
 
     /// Where as many data files are open as may stay so, closes all of them: those in use are opened again.
     pub fn release_files(&self) {
-        if KEPT_FILES.is_used_up() {
+        if self.host.disk.keeps_all_it_may() {
             for log in self.all() {
                 log.release_files();
             }
@@ -644,6 +667,7 @@ impl LogManager {
                 let (done, total) = (progress.done, progress.total);
                 tracing::debug!(dir = %dir.path.display(), done, total, "closing logs");
             };
+            let threads = self.host.threads.at_once(threads);
             drop(in_parallel(threads, &logs, PROGRESS_EVERY, close, tell));
         });
         self.write_checkpoints();
@@ -662,10 +686,10 @@ impl LogManager {
 }
 
 /// What makes the name of a directory that is on its way one of its kind.
-fn unique(path: &Path) -> Result<[u8; 16], StorageError> {
-    let mut unique = [0; 16];
-    getrandom::fill(&mut unique).map_err(|error| malformed(path, error.to_string()))?;
-    Ok(unique)
+fn unique(chance: &Chance, path: &Path) -> Result<[u8; 16], StorageError> {
+    chance
+        .bytes()
+        .map_err(|error| malformed(path, error.to_string()))
 }
 
 /// A line for each log for whoever wants to see them.

@@ -40,6 +40,7 @@ use crate::base::disk_pool::aside;
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, has_passed};
+use crate::host::disk::{Dir, Disk};
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 
@@ -135,6 +136,7 @@ impl Place {
 
 #[derive(Debug)]
 struct State {
+    disk: Disk,
     dir: PathBuf,
     /// Of the log directory that this one lies in, where there is one: it fails as a whole.
     health: Option<Arc<DirHealth>>,
@@ -170,7 +172,7 @@ struct State {
 impl PartitionLog {
     /// Opens the directory of a partition, recovering it if the last stop was not clean.
     pub fn open(
-        path: &Path,
+        place: Dir<'_>,
         partition: TopicPartition,
         topic_id: Uuid,
         settings: LogSettings,
@@ -178,13 +180,14 @@ impl PartitionLog {
         high_watermark: Offset,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
-        let found = recovery::recover(path, &settings, known, now)?;
+        let found = recovery::recover(place, &settings, known, now)?;
         let high_watermark = high_watermark.clamp(found.log_start, found.log_end);
         let mut producers = found.producers;
         producers.on_high_watermark(high_watermark);
         let jitter_ms = jitter(&settings, &partition);
         let state = State {
-            dir: path.to_owned(),
+            disk: place.disk.clone(),
+            dir: place.path.to_owned(),
             health: None,
             gone: false,
             segments: found.segments,
@@ -220,12 +223,13 @@ impl PartitionLog {
 
     /// Makes the directory of a new partition.
     pub fn create(
-        path: &Path,
+        place: Dir<'_>,
         partition: TopicPartition,
         topic_id: Uuid,
         settings: LogSettings,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
+        let path = place.path;
         disk::create_dir(path).at("create", path)?;
         dir::write_partition_metadata(path, topic_id)?;
         let epochs = path.join(checkpoint::LEADER_EPOCHS);
@@ -235,7 +239,7 @@ impl PartitionLog {
             recovery_point: 0,
             log_start: None,
         };
-        let log = Self::open(path, partition, topic_id, settings, known, 0, now)?;
+        let log = Self::open(place, partition, topic_id, settings, known, 0, now)?;
         log.state.lock().dir_unsynced = true;
         Ok(log)
     }
@@ -773,7 +777,7 @@ impl State {
         }
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
-        let segment = Segment::create(&self.dir, base, &self.settings, now)?;
+        let segment = Segment::create(self.disk.dir(&self.dir), base, &self.settings, now)?;
         self.names_changed();
         self.segments.push(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.

@@ -37,6 +37,7 @@ use super::settings::LogSettings;
 use crate::base::file_range::Reach;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
+use crate::host::disk::Dir;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
 use cutting::Cutting;
@@ -69,7 +70,7 @@ pub struct Known {
 
 /// See the module.
 pub fn recover(
-    dir: &Path,
+    dir: Dir<'_>,
     settings: &LogSettings,
     known: Known,
     now: Timestamp,
@@ -78,7 +79,7 @@ pub fn recover(
         match attempt(dir, settings, known, now)? {
             Attempt::Recovered(recovered) => return Ok(*recovered),
             Attempt::TooWide(segment, below) => {
-                Cutting::of(dir).begin()?;
+                Cutting::of(dir.path).begin()?;
                 splitting::split(dir, &segment, below, settings, now)?;
             }
         }
@@ -93,11 +94,12 @@ enum Attempt {
 }
 
 fn attempt(
-    dir: &Path,
+    place: Dir<'_>,
     settings: &LogSettings,
     known: Known,
     now: Timestamp,
 ) -> Result<Attempt, StorageError> {
+    let dir = place.path;
     let files = leftovers(dir)?;
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
     let stored_epochs = match checkpoint::read_epochs(&epochs_path) {
@@ -116,7 +118,7 @@ fn attempt(
     for base in bases {
         let path = dir.join(file_name(base, ".log"));
         let size = fs::metadata(&path).at("examine", &path)?.len();
-        segments.push(Segment::open(dir, base, size, now));
+        segments.push(Segment::open(place, base, size, now));
     }
     let plan = plan(&mut segments, &files, known)?;
     let too_wide = |mut segments: Vec<Segment>, index: usize| {
@@ -164,7 +166,7 @@ fn attempt(
     let first_base = segments.first().map_or(0, |segment| segment.base_offset);
     let log_start = known.log_start.unwrap_or(first_base).max(first_base);
     if segments.is_empty() {
-        segments.push(Segment::create(dir, log_start, settings, now)?);
+        segments.push(Segment::create(place, log_start, settings, now)?);
     }
     let log_end = match (plan.end, segments.last_mut()) {
         (Some(end), _) => end.max(log_start),

@@ -14,10 +14,12 @@ use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
 use super::settings::LogSettings;
-use crate::base::descriptors::{Held, KEPT_FILES};
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
+use crate::host::descriptors::Held;
+use crate::host::disk::{Dir, Disk};
+use crate::host::file_time::FileTime;
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
 
 /// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
@@ -90,6 +92,7 @@ pub struct Segment {
     pub base_offset: Offset,
     /// Bytes of the data file that hold whole batches.
     pub size: u64,
+    disk: Disk,
     path: PathBuf,
     /// Open while there is room among the files that stay so; else it is opened for each use.
     file: Option<(Arc<File>, Option<Held>)>,
@@ -114,8 +117,9 @@ pub fn file_name(base_offset: Offset, suffix: &str) -> String {
 
 impl Segment {
     /// A segment whose data file has `size` bytes; indexes are as long as their files say.
-    pub fn open(dir: &Path, base_offset: Offset, size: u64, now: Timestamp) -> Self {
-        let path = |suffix| dir.join(file_name(base_offset, suffix));
+    pub fn open(dir: Dir<'_>, base_offset: Offset, size: u64, now: Timestamp) -> Self {
+        let disk = dir.disk;
+        let path = |suffix| dir.path.join(file_name(base_offset, suffix));
         let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
         let (index, time_index, txn_index) =
             (path(".index"), path(".timeindex"), path(".txnindex"));
@@ -123,12 +127,13 @@ impl Segment {
         Self {
             base_offset,
             size,
+            disk: disk.clone(),
             path: path(".log"),
             file: None,
             preallocated: false,
-            offsets: OffsetIndex::new(index, index_len),
-            times: TimeIndex::new(time_index, time_len),
-            aborted: TransactionIndex::new(txn_index, txn_len),
+            offsets: OffsetIndex::new(disk, index, index_len),
+            times: TimeIndex::new(disk, time_index, time_len),
+            aborted: TransactionIndex::new(disk, txn_index, txn_len),
             bytes_since_index: 0,
             newest: None,
             first_timestamp: None,
@@ -140,6 +145,7 @@ impl Segment {
     /// A segment to look at: its files, which may have names of their own, are opened for reading only. One that is not
     /// there is empty.
     pub fn look(
+        disk: &Disk,
         base_offset: Offset,
         [log, index, time_index, txn_index]: [PathBuf; 4],
     ) -> Result<Self, StorageError> {
@@ -147,23 +153,23 @@ impl Segment {
         let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
         let dir = log.parent().unwrap_or_else(|| Path::new(""));
         let mut this = Self::open(
-            dir,
+            disk.dir(dir),
             base_offset,
             fs::metadata(&log).at("examine", &log)?.len(),
             0,
         );
         this.file = Some((Arc::new(disk::open(&log).at("open", &log)?), None));
         this.path = log;
-        this.offsets = OffsetIndex::new(index, index_len);
-        this.times = TimeIndex::new(time_index, time_len);
-        this.aborted = TransactionIndex::new(txn_index, txn_len);
+        this.offsets = OffsetIndex::new(disk, index, index_len);
+        this.times = TimeIndex::new(disk, time_index, time_len);
+        this.aborted = TransactionIndex::new(disk, txn_index, txn_len);
         Ok(this)
     }
 
     /// A new, empty segment: its files exist as Kafka's do. With `preallocate` the data file has its full length from the
     /// beginning; one that was opened again after a stop grows as it is written.
     pub fn create(
-        dir: &Path,
+        dir: Dir<'_>,
         base_offset: Offset,
         settings: &LogSettings,
         now: Timestamp,
@@ -182,17 +188,21 @@ impl Segment {
 
     /// An empty segment whose files have a further suffix, under construction beside those in use.
     pub fn create_as(
-        dir: &Path,
+        dir: Dir<'_>,
         base_offset: Offset,
         suffix: &str,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
-        let path = |kind: &str| dir.join(file_name(base_offset, &format!("{kind}{suffix}")));
+        let disk = dir.disk;
+        let path = |kind: &str| {
+            dir.path
+                .join(file_name(base_offset, &format!("{kind}{suffix}")))
+        };
         let mut this = Self::open(dir, base_offset, 0, now);
         this.path = path(".log");
-        this.offsets = OffsetIndex::new(path(".index"), 0);
-        this.times = TimeIndex::new(path(".timeindex"), 0);
-        this.aborted = TransactionIndex::new(path(".txnindex"), 0);
+        this.offsets = OffsetIndex::new(disk, path(".index"), 0);
+        this.times = TimeIndex::new(disk, path(".timeindex"), 0);
+        this.aborted = TransactionIndex::new(disk, path(".txnindex"), 0);
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
         // What a crash left behind under the same name must not stay at the end.
@@ -227,7 +237,7 @@ impl Segment {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(disk::open_or_create(&self.path).at("open", &self.path)?);
-        if let Some(held) = KEPT_FILES.take() {
+        if let Some(held) = self.disk.keep_file() {
             self.file = Some((Arc::clone(&file), Some(held)));
         }
         Ok(file)
@@ -552,9 +562,7 @@ impl Segment {
 
 /// When a file was written to last, if its disk knows.
 pub fn last_modified(path: &Path) -> Option<Timestamp> {
-    let modified = fs::metadata(path).and_then(|facts| facts.modified());
-    let since = modified.ok()?.duration_since(std::time::UNIX_EPOCH);
-    Some(since.ok()?.as_millis() as Timestamp)
+    FileTime::of(path)?.millis()
 }
 
 /// How much of `remaining` bytes a batch header takes at most.

@@ -31,6 +31,7 @@ use super::segment::file_name;
 use super::settings::LogSettings;
 use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::host::disk::Disk;
 
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
@@ -52,7 +53,7 @@ fn small() -> LogSettings {
 
 fn create(dir: &Path, settings: LogSettings) -> PartitionLog {
     PartitionLog::create(
-        dir,
+        Disk::default().dir(dir),
         TopicPartition::new("t", 0),
         Uuid([1; 16]),
         settings,
@@ -68,7 +69,7 @@ fn reopen(dir: &Path, settings: LogSettings, clean: bool, recovery_point: Offset
         log_start: None,
     };
     PartitionLog::open(
-        dir,
+        Disk::default().dir(dir),
         TopicPartition::new("t", 0),
         Uuid([1; 16]),
         settings,

@@ -22,6 +22,7 @@ use super::error::StorageError;
 use super::manager::METADATA_LOG;
 use super::recovery::{self, Known};
 use crate::base::ids::{Offset, TopicPartition};
+use crate::host::disk::Dir;
 use partition::Checked;
 
 /// Something that is not as a clean stop leaves it, and what becomes of it.
@@ -179,7 +180,8 @@ impl Checkpoints {
 /// Checks a log directory, or the directory of one partition.
 ///
 /// Errors: it cannot be listed.
-pub fn verify(path: &Path) -> Result<Report, StorageError> {
+pub fn verify(place: Dir<'_>) -> Result<Report, StorageError> {
+    let Dir { disk, path } = place;
     let names = recovery::list(path)?;
     let mut report = Report::default();
     // Without this, "." would have no name.
@@ -193,7 +195,7 @@ pub fn verify(path: &Path) -> Result<Report, StorageError> {
             .parent()
             .map(|parent| read_checkpoints(parent, &mut around))
             .unwrap_or_default();
-        verify_log(path, name.unwrap_or_default(), &checkpoints, &mut report);
+        verify_log(place, name.unwrap_or_default(), &checkpoints, &mut report);
         return Ok(report);
     }
     verify_identity(path, &mut report);
@@ -201,7 +203,7 @@ pub fn verify(path: &Path) -> Result<Report, StorageError> {
     for name in names {
         let inside = path.join(&name);
         if inside.is_dir() {
-            verify_log(&inside, &name, &checkpoints, &mut report);
+            verify_log(disk.dir(&inside), &name, &checkpoints, &mut report);
         } else if name.ends_with(".tmp") {
             report.fault(
                 inside,
@@ -275,7 +277,8 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
 }
 
 /// Checks what a directory inside of a log directory is.
-fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut Report) {
+fn verify_log(place: Dir<'_>, name: &str, checkpoints: &Checkpoints, report: &mut Report) {
+    let path = place.path;
     let partition = match DirName::parse(name) {
         _ if name == METADATA_LOG => None,
         DirName::Partition(partition) => Some(partition),
@@ -317,7 +320,7 @@ fn verify_log(path: &Path, name: &str, checkpoints: &Checkpoints, report: &mut R
     let compacted = partition
         .as_ref()
         .is_some_and(|partition| checkpoints.cleaned.contains_key(partition));
-    let mut checked = Checked::new(path, known, partition.is_none(), compacted, report);
+    let mut checked = Checked::new(place, known, partition.is_none(), compacted, report);
     match checked.check() {
         Ok(log_end) => {
             let nameless = checkpoints.named && matches!(topic_id, Ok(None));

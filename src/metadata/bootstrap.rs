@@ -11,6 +11,7 @@ use bytestring::ByteString;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::base::ids::{BrokerId, Uuid};
+use crate::host::chance::Chance;
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::manager::Identified;
@@ -112,10 +113,10 @@ fn min_insync_replicas() -> Record {
 }
 
 /// A random id that is not one of the reserved ones.
-pub fn random_uuid() -> Result<Uuid, StorageError> {
+pub fn random_uuid(chance: &Chance) -> Result<Uuid, StorageError> {
     loop {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)
+        let bytes = chance
+            .bytes()
             .map_err(|error| malformed("the random source", error.to_string()))?;
         if let Some(id) = Uuid::from_random_bytes(bytes) {
             return Ok(id);
@@ -153,6 +154,7 @@ pub enum Gaps {
 /// Errors name the directory: in use, another node's or another cluster's, not formatted though others are, or the first
 /// one cannot be used.
 pub fn format(
+    chance: &Chance,
     dirs: &[PathBuf],
     node_id: BrokerId,
     wanted_cluster: Option<&str>,
@@ -165,7 +167,7 @@ pub fn format(
             looked => found.push(looked),
         }
     }
-    let cluster_id = cluster_of(dirs, &found, node_id, wanted_cluster)?;
+    let cluster_id = cluster_of(chance, dirs, &found, node_id, wanted_cluster)?;
     let metas = || found.iter().flatten().flatten();
     let new = metas().next().is_none();
     let of_zookeeper = metas().any(|meta| meta.version == 0);
@@ -226,7 +228,8 @@ pub fn format(
         if matches!(found, Ok(None)) {
             filled.push(dir.clone());
         }
-        let id = found.and_then(|meta| identify(dir, meta, like.as_ref(), &cluster_id, node_id));
+        let id =
+            found.and_then(|meta| identify(chance, dir, meta, like.as_ref(), &cluster_id, node_id));
         identified.push((dir.clone(), id));
     }
     Ok(Formatted {
@@ -264,6 +267,7 @@ fn is_contradiction(error: &StorageError) -> bool {
 
 /// The cluster that the directories agree on, after a look at whose they are.
 fn cluster_of(
+    chance: &Chance,
     dirs: &[PathBuf],
     found: &[Result<Option<MetaProperties>, StorageError>],
     node_id: BrokerId,
@@ -298,7 +302,7 @@ fn cluster_of(
     }
     match cluster_id {
         Some(id) => Ok(id),
-        None => Ok(random_uuid()?.to_string()),
+        None => Ok(random_uuid(chance)?.to_string()),
     }
 }
 
@@ -306,6 +310,7 @@ fn cluster_of(
 /// 3.7 Apache Kafka refuses directories whose files say different things, so that there would be no way back from several
 /// of them. Their ids follow from where they are; a start finds replicas wherever they lie.
 fn identify(
+    chance: &Chance,
     dir: &Path,
     meta: Option<MetaProperties>,
     like: Option<&MetaProperties>,
@@ -320,7 +325,7 @@ fn identify(
         version: meta.as_ref().or(like).map_or(1, |meta| meta.version),
         cluster_id: Some(cluster_id.to_owned()),
         node_id: Some(node_id),
-        directory_id: like.is_none().then(random_uuid).transpose()?,
+        directory_id: like.is_none().then(|| random_uuid(chance)).transpose()?,
     };
     if meta.as_ref() != Some(&written) {
         written.write(dir)?;
@@ -391,7 +396,7 @@ mod tests {
             fs::write(meta_path(dir), text).unwrap();
         }
         let ids = || -> Vec<Uuid> {
-            let formatted = format(&dirs, 0, None, Gaps::Fill).unwrap();
+            let formatted = format(&Chance::default(), &dirs, 0, None, Gaps::Fill).unwrap();
             let ids = formatted.dirs.into_iter().map(|(_, id)| id.unwrap());
             ids.collect()
         };

@@ -8,10 +8,11 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use super::partition::Partition;
+use super::purgatory::Waiters;
 use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
-use crate::base::time::Clock;
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::TopicSettings;
+use crate::host::clock::Clock;
 use crate::log::manager::{LogDir, LogManager};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
@@ -66,13 +67,13 @@ struct Inner {
     node_id: BrokerId,
     logs: Arc<LogManager>,
     settings: BrokerSettings,
-    clock: Clock,
     topics: RwLock<Topics>,
     assignments: Mutex<Vec<Assignment>>,
     /// Held while something happens to a replica that moves.
     moving: Mutex<()>,
     /// Wakes whoever copies replicas that move.
     mover: Notify,
+    waiters: Waiters,
     /// How many partitions fetches have looked at.
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
@@ -85,23 +86,18 @@ struct Topics {
 }
 
 impl ReplicaManager {
-    pub fn new(
-        node_id: BrokerId,
-        logs: Arc<LogManager>,
-        settings: BrokerSettings,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(node_id: BrokerId, logs: Arc<LogManager>, settings: BrokerSettings) -> Self {
         let topics = RwLock::default();
         Self {
             inner: Arc::new(Inner {
                 node_id,
                 logs,
                 settings,
-                clock,
                 topics,
                 assignments: Mutex::default(),
                 moving: Mutex::default(),
                 mover: Notify::new(),
+                waiters: Waiters::default(),
                 #[cfg(test)]
                 looks: Default::default(),
             }),
@@ -112,12 +108,17 @@ impl ReplicaManager {
         &self.inner.logs
     }
 
+    /// Those who wait for records.
+    pub fn waiters(&self) -> &Waiters {
+        &self.inner.waiters
+    }
+
     pub(super) fn node_id(&self) -> BrokerId {
         self.inner.node_id
     }
 
-    pub(super) fn clock(&self) -> Clock {
-        self.inner.clock
+    pub fn clock(&self) -> &Clock {
+        &self.inner.logs.host().clock
     }
 
     pub(super) fn moving(&self) -> MutexGuard<'_, ()> {
@@ -231,11 +232,7 @@ impl ReplicaManager {
         for copy in self.inner.logs.futures() {
             if image.topics.by_id(copy.topic_id()).is_none() {
                 let partition = copy.partition();
-                if let Err(error) = self
-                    .inner
-                    .logs
-                    .cancel_move(partition, self.inner.clock.now())
-                {
+                if let Err(error) = self.inner.logs.cancel_move(partition, self.clock().now()) {
                     tracing::error!(%partition, %error, "the copy of a replica that is gone stays");
                 }
             }
@@ -335,7 +332,7 @@ impl ReplicaManager {
             if let Err(error) = self
                 .inner
                 .logs
-                .delete(partition.log.partition(), self.inner.clock.now())
+                .delete(partition.log.partition(), self.clock().now())
             {
                 tracing::error!(partition = %partition.log.partition(), %error, "a log cannot be deleted");
             }
@@ -422,7 +419,7 @@ impl Inner {
             return Hosting::Offline;
         }
         let directory = partition.directory_of(self.node_id);
-        let now = self.clock.now();
+        let now = self.logs.host().clock.now();
         let log = match self
             .logs
             .get_or_create(&name, topic.id, directory, settings, now)

@@ -13,7 +13,11 @@ use crate::base::small_map::SmallMap;
 /// places in the lists of both sides.
 pub const PLACE_BYTES: usize = 128;
 
-static NEXT_WAITER: AtomicU64 = AtomicU64::new(0);
+/// Numbers for those who wait at one node.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    next: AtomicU64,
+}
 
 /// Those who wait for one partition.
 #[derive(Debug, Default)]
@@ -76,8 +80,8 @@ pub struct Waiter<T: AsRef<WaitList>> {
 
 impl<T: AsRef<WaitList>> Waiter<T> {
     /// From now on every wake-up of these lists is noticed, and any since the number of changes beside them was asked for.
-    pub fn new(seen: Vec<(T, u64)>) -> Self {
-        let id = NEXT_WAITER.fetch_add(1, Ordering::Relaxed);
+    pub fn new(waiters: &Waiters, seen: Vec<(T, u64)>) -> Self {
+        let id = waiters.next.fetch_add(1, Ordering::Relaxed);
         let bell = Arc::new(Bell::default());
         let mut lists = Vec::with_capacity(seen.len());
         for ((list, changes), place) in seen.into_iter().zip(0..) {
@@ -161,7 +165,7 @@ mod tests {
         let partitions = partitions(3);
         let before = seen(&partitions);
         partitions[2].0.wake();
-        let waiter = Waiter::new(before);
+        let waiter = Waiter::new(&Waiters::default(), before);
         waiter.woken().await;
         assert_eq!(waiter.take(), [2]);
         partitions[1].0.wake();
@@ -174,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn a_waiter_hears_of_each_place_once_until_it_looks() {
         let partitions = partitions(1_000);
-        let waiter = Waiter::new(seen(&partitions));
+        let waiter = Waiter::new(&Waiters::default(), seen(&partitions));
         for _ in 0..100 {
             partitions[7].0.wake();
             partitions[5].0.wake();
@@ -190,8 +194,9 @@ mod tests {
     #[test]
     fn many_wait_for_one_partition_and_go_in_any_order() {
         let partitions = partitions(1);
+        let numbers = Waiters::default();
         let mut waiters: Vec<_> = (0..10_000)
-            .map(|_| Waiter::new(seen(&partitions)))
+            .map(|_| Waiter::new(&numbers, seen(&partitions)))
             .collect();
         // With a search through all of them this would be a hundred million steps.
         for place in (0..10_000).rev() {

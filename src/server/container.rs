@@ -5,20 +5,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::OnceLock;
 
 /// The gateway of this container; `None` outside of one.
 pub fn gateway() -> Option<IpAddr> {
-    static GATEWAY: OnceLock<Option<IpAddr>> = OnceLock::new();
-    *GATEWAY.get_or_init(|| {
-        let inside = ["/.dockerenv", "/run/.containerenv"]
-            .iter()
-            .any(|mark| Path::new(mark).exists());
-        if !inside {
-            return None;
-        }
-        default_route(&std::fs::read_to_string("/proc/net/route").ok()?)
-    })
+    let inside = ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|mark| Path::new(mark).exists());
+    if !inside {
+        return None;
+    }
+    default_route(&std::fs::read_to_string("/proc/net/route").ok()?)
 }
 
 /// The gateway of the default route in the text of `/proc/net/route`.

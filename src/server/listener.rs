@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,14 +14,15 @@ use tokio::sync::{Notify, watch};
 use bytes::BytesMut;
 
 use super::connection::{Limits, serve};
+use super::container;
 use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
-use crate::base::descriptors::connections_max;
 use crate::base::memory::Account;
-use crate::base::task::guarded_or;
 use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
+use crate::host::descriptors::Descriptors;
+use crate::host::task::guarded_or;
 use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
 use crate::metadata::image::Image;
 use crate::transport::stream::Stream;
@@ -42,6 +43,8 @@ pub struct Admission {
     freed: Notify,
     /// What the settings allowed when they were read last, and of which image.
     allowed: Mutex<Option<(Arc<Image>, Arc<Allowed>)>>,
+    /// Of the container that this is, once somebody asked.
+    gateway: OnceLock<Option<IpAddr>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +62,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn by(settings: &BrokerSettings) -> Self {
+    fn by(settings: &BrokerSettings, descriptors: &Descriptors) -> Self {
         let overrides = settings.get(CONNECTIONS_PER_IP).unwrap_or_default();
         let mut of_some = HashMap::new();
         for (host, most) in connections_per_ip(overrides).unwrap_or_default() {
@@ -69,7 +72,8 @@ impl Allowed {
             }
         }
         Self {
-            total: (settings.int(MAX_CONNECTIONS).max(1) as usize).min(connections_max()),
+            total: (settings.int(MAX_CONNECTIONS).max(1) as usize)
+                .min(descriptors.connections_max()),
             per_ip: settings.int(MAX_PER_IP).max(0) as usize,
             of_some,
         }
@@ -215,7 +219,10 @@ impl Acceptor {
         match &*known {
             Some((of, allowed)) if Arc::ptr_eq(of, &image) => Arc::clone(allowed),
             _ => {
-                let allowed = Arc::new(Allowed::by(&self.services.settings(&image)));
+                let allowed = Arc::new(Allowed::by(
+                    &self.services.settings(&image),
+                    &self.services.host.descriptors,
+                ));
                 *known = Some((image, Arc::clone(&allowed)));
                 allowed
             }
@@ -246,7 +253,8 @@ impl Acceptor {
                 drop(place);
             };
             let tell = move |what| report(what, peer, &listener);
-            tokio::spawn(guarded_or("connection", served, tell));
+            let threads = &self.services.host.threads;
+            threads.spawn(guarded_or("connection", served, tell));
             return;
         }
         let Some(config) = self.services.tls.of(&self.listener) else {
@@ -263,13 +271,15 @@ impl Acceptor {
             drop(place);
         };
         let tell = move |what| report(what, peer, &listener);
-        tokio::spawn(guarded_or("connection", served, tell));
+        let threads = &self.services.host.threads;
+        threads.spawn(guarded_or("connection", served, tell));
     }
 
     fn greet(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnectionInfo> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
-        let outside = super::container::gateway() == Some(peer.ip().to_canonical());
+        let gateway = self.admission.gateway.get_or_init(container::gateway);
+        let outside = *gateway == Some(peer.ip().to_canonical());
         let guessed = outside.then(|| Endpoint {
             name: self.listener.to_string(),
             host: "localhost".to_owned(),

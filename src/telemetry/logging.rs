@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, registry};
 use super::line::{Words, household};
 use super::outlet::Outlet;
 use super::repeats::{Repeats, Summary};
-use crate::base::time::Clock;
+use crate::host::clock::Clock;
 
 /// Where the filter is read from.
 const FILTER_VARIABLE: &str = "MONEDULA_LOG";
@@ -50,13 +50,15 @@ pub fn start() {
             log.say_repeated();
         }
     };
-    let Ok(outlet) = Outlet::new(File::from(stream), lost, LOOK_EVERY, repeated) else {
+    let clock = Clock::default();
+    let Ok(outlet) = Outlet::new(File::from(stream), &clock, lost, LOOK_EVERY, repeated) else {
         return;
     };
     let log = Log {
         outlet,
         repeats: Arc::default(),
-        started: Instant::now(),
+        started: clock.steady(),
+        clock,
     };
     let subscriber = registry().with(filter).with(log.clone());
     // Whoever embeds the broker and logs already keeps its own log.
@@ -81,7 +83,7 @@ pub fn complain(line: impl fmt::Display) {
 }
 
 fn lost(lines: u64) -> String {
-    let (time, level) = (Clock.now(), Level::WARN);
+    let (time, level) = (Clock::default().now(), Level::WARN);
     let words = format!(
         "{lines} lines of the log are missing here: there were too many, or nobody read them"
     );
@@ -92,6 +94,8 @@ fn lost(lines: u64) -> String {
 struct Log {
     outlet: Outlet,
     repeats: Arc<Mutex<Repeats<Line>>>,
+    /// The machine's: the log belongs to the process, whatever nodes are in it.
+    clock: Clock,
     started: Instant,
 }
 
@@ -104,7 +108,7 @@ struct Line {
 
 impl Log {
     fn now(&self) -> i64 {
-        self.started.elapsed().as_millis() as i64
+        self.clock.since(self.started).as_millis() as i64
     }
 
     fn say_repeated(&self) {
@@ -117,7 +121,12 @@ impl Log {
         for summary in summaries {
             let Line { words, metadata } = summary.line;
             let after = Summary::words(summary.times, summary.within_ms, summary.is_mixed);
-            let line = words.summary(Clock.now(), *metadata.level(), metadata.target(), &after);
+            let line = words.summary(
+                self.clock.now(),
+                *metadata.level(),
+                metadata.target(),
+                &after,
+            );
             self.outlet.push(&line, true);
         }
     }
@@ -146,7 +155,7 @@ impl<S: Subscriber> Layer<S> for Log {
                 return;
             }
         }
-        let line = words.line(Clock.now(), level, metadata.target());
+        let line = words.line(self.clock.now(), level, metadata.target());
         self.outlet.push(&line, is_counted);
     }
 }

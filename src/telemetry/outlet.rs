@@ -3,10 +3,12 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::host::clock::Clock;
+use crate::host::threads::Threads;
 
 /// Bytes that wait to be written. A pipe that is not read takes 64 KiB more.
 const QUEUE_BYTES: usize = 1 << 20;
@@ -26,6 +28,7 @@ pub struct Outlet {
 
 #[derive(Debug)]
 struct Shared {
+    clock: Clock,
     state: Mutex<State>,
     /// There is something to write.
     filled: Condvar,
@@ -74,12 +77,14 @@ impl Outlet {
     /// Errors: there is no thread.
     pub fn new(
         stream: impl Write + Send + 'static,
+        clock: &Clock,
         lost: fn(u64) -> String,
         every: Duration,
         idle: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let outlet = Self {
             shared: Arc::new(Shared {
+                clock: clock.clone(),
                 state: Mutex::new(State {
                     waiting: Vec::new(),
                     lost: 0,
@@ -87,7 +92,7 @@ impl Outlet {
                     is_closed: false,
                     allowance: Allowance {
                         left: BURST_BYTES,
-                        since: Instant::now(),
+                        since: clock.steady(),
                     },
                 }),
                 filled: Condvar::new(),
@@ -95,10 +100,9 @@ impl Outlet {
             }),
         };
         let shared = Arc::clone(&outlet.shared);
-        thread::Builder::new()
-            .name("log".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(move || shared.write(stream, lost, every, idle))?;
+        Threads::default().start("log", STACK_SIZE, move || {
+            shared.write(stream, lost, every, idle)
+        })?;
         Ok(outlet)
     }
 
@@ -109,7 +113,7 @@ impl Outlet {
             return;
         }
         let fits = state.waiting.len() + line.len() <= QUEUE_BYTES;
-        if fits && (!is_bounded || state.allowance.take(line.len(), Instant::now())) {
+        if fits && (!is_bounded || state.allowance.take(line.len(), self.shared.clock.steady())) {
             state.waiting.extend_from_slice(line.as_bytes());
             self.shared.filled.notify_one();
         } else {
@@ -119,7 +123,7 @@ impl Outlet {
 
     /// Waits until everything is written, at most so long: nobody may read.
     pub fn flush(&self, within: Duration) {
-        let deadline = Instant::now() + within;
+        let deadline = self.shared.clock.steady() + within;
         let mut state = self.shared.state.lock();
         while state.is_writing || !state.waiting.is_empty() || state.lost > 0 {
             self.shared.filled.notify_one();
@@ -160,7 +164,7 @@ impl Shared {
             }
             state.is_writing = true;
             drop(state);
-            if let Err(error) = write_all(&mut stream, &writing) {
+            if let Err(error) = write_all(&mut stream, &writing, &self.clock) {
                 // The reader of a pipe is gone, and nobody can be told.
                 let mut state = self.state.lock();
                 state.is_closed = error.kind() == io::ErrorKind::BrokenPipe;
@@ -175,13 +179,13 @@ impl Shared {
 }
 
 /// Also to a stream that does not wait, as a terminal that another program has set so.
-fn write_all(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all(stream: &mut impl Write, mut bytes: &[u8], clock: &Clock) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => clock.pause(RETRY),
             Err(error) => return Err(error),
         }
     }
@@ -192,6 +196,7 @@ fn write_all(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::io::Read as _;
     use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
@@ -223,7 +228,7 @@ mod tests {
 
     fn gate() -> (Outlet, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
         let ((got, seen), (open, go)) = (mpsc::channel(), mpsc::channel());
-        let outlet = Outlet::new(Gate { got, go }, lost, LONG, || {}).unwrap();
+        let outlet = Outlet::new(Gate { got, go }, &Clock::default(), lost, LONG, || {}).unwrap();
         (outlet, seen, open)
     }
 
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn a_real_pipe_gets_every_line_in_order() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let outlet = Outlet::new(writer, lost, LONG, || {}).unwrap();
+        let outlet = Outlet::new(writer, &Clock::default(), lost, LONG, || {}).unwrap();
         let reading = thread::spawn(move || {
             let mut bytes = vec![0; 38_890];
             reader.read_exact(&mut bytes).unwrap();

@@ -10,7 +10,6 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -34,6 +33,7 @@ use crate::base::plain::Plain;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
+use crate::host::file_time::FileTime;
 
 /// The largest file that is taken for a store; one with the roots of all browsers has 200 KB.
 const STORE_BYTES_MAX: u64 = 4 << 20;
@@ -60,7 +60,7 @@ pub struct LoadedListener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FileState {
     len: u64,
-    modified: Option<SystemTime>,
+    modified: Option<FileTime>,
 }
 
 /// Who a certificate says that it is.
@@ -490,7 +490,7 @@ fn states(settings: &TlsSettings) -> Vec<FileState> {
         })
         .map(|meta| FileState {
             len: meta.len(),
-            modified: meta.modified().ok(),
+            modified: FileTime::among(&meta),
         })
         .collect()
 }

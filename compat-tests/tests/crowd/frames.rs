@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 use monedula::wire::batch::compression::{Compression, Levels};
 use monedula::wire::batch::legacy::{MAGIC_V1, SetBuilder};
 use monedula::wire::codec::Writer;
@@ -42,7 +42,7 @@ pub fn bomb(unpacked: usize, key: Option<&[u8]>, window: u8) -> Bytes {
 
 /// A batch of format v2 around records that are packed already.
 pub fn batch(codec: i16, count: i32, records: &[u8]) -> Bytes {
-    let now = Clock.now();
+    let now = Clock::default().now();
     let mut checked = codec.to_be_bytes().to_vec();
     checked.extend((count - 1).to_be_bytes());
     checked.extend(now.to_be_bytes());
@@ -92,7 +92,7 @@ fn zstd(head: &[u8], mut zeros: usize, window: u8) -> Vec<u8> {
 pub fn wrappers(count: usize) -> Result<Vec<u8>> {
     const MESSAGES: i64 = 95;
     let mut plain = SetBuilder::new(MAGIC_V1, Compression::None, false);
-    plain.push(0, Clock.now(), None, Some(&vec![0; MIB]));
+    plain.push(0, Clock::default().now(), None, Some(&vec![0; MIB]));
     let message = plain.build();
     let (head, value) = message.split_at(message.len() - MIB);
     let packed = Compression::Gzip.compress(value, Levels::default())?;
@@ -105,7 +105,7 @@ pub fn wrappers(count: usize) -> Result<Vec<u8>> {
         messages.extend_from_slice(&packed);
     }
     let mut wrapper = SetBuilder::new(MAGIC_V1, Compression::None, false);
-    wrapper.push(MESSAGES - 1, Clock.now(), None, Some(&messages));
+    wrapper.push(MESSAGES - 1, Clock::default().now(), None, Some(&messages));
     let mut wrapper = wrapper.build();
     // Its attributes say how the value is packed; the checksum covers them.
     const CHECKSUM: usize = 12;

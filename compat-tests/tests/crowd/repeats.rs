@@ -4,7 +4,7 @@ use std::iter::repeat_n;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::codec::Records;
@@ -73,7 +73,7 @@ pub fn a_broker_described_often(stage: &mut Stage) -> Result<()> {
 pub fn producers_described_often(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     let producers = stage.size(2_000, 10_000);
-    let now = Clock.now();
+    let now = Clock::default().now();
     stage.attack(|crowd| {
         let mut client = crowd.attacker()?;
         for id in 0..producers {
@@ -175,7 +175,7 @@ pub fn times_out_of_range(stage: &mut Stage) -> Result<()> {
     const RECORDS: usize = 10_000;
     let partitions = stage.size(200, 1_000);
     stage.create(TOPIC, partitions, &[])?;
-    let late = Clock.now() + 100 * HOUR_MS;
+    let late = Clock::default().now() + 100 * HOUR_MS;
     let mut batch = BatchBuilder::new(Compression::Zstd);
     for _ in 0..RECORDS {
         batch.push(late, None, Some(b"v"));

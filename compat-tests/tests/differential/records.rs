@@ -5,7 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use compat_tests::exchange::Answer;
 use monedula::base::ids::Uuid;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::batch::header;
@@ -46,7 +46,7 @@ fn batch(count: i64) -> BatchBuilder {
 
 /// Now, to the day: brokers refuse what is too far in the future.
 fn now() -> i64 {
-    let today = Clock.now();
+    let today = Clock::default().now();
     today - today % 86_400_000
 }
 

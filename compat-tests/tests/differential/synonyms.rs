@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use compat_tests::exchange::produce;
 use compat_tests::programs::eventually;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
 use monedula::wire::message::create_topics::{
@@ -271,7 +271,7 @@ fn alter(pair: &mut Pair, change: &Change) -> Result<(i16, i16)> {
 /// One record of so many milliseconds ago.
 fn put(pair: &mut Pair, topic: &str, age: i64, value: &[u8]) -> Result<()> {
     let mut batch = BatchBuilder::new(Compression::None);
-    batch.push(Clock.now() - age, Some(b"key"), Some(value));
+    batch.push(Clock::default().now() - age, Some(b"key"), Some(value));
     let request = produce(topic, 0, batch.build());
     pair.both_until(9, &request, |answer| {
         answer.responses[0].partition_responses[0].error_code == 0

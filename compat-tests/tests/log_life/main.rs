@@ -15,7 +15,7 @@ use bytes::Bytes;
 use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::node::Node;
 use compat_tests::programs::eventually;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 
 use broker::{Broker, SOON, Seen};
 use scenes::{SCENES, SCENES_WITHOUT_BYTES, Scene};
@@ -113,7 +113,7 @@ fn logs_roll_age_and_are_compacted_as_apache_kafkas_are() -> Result<()> {
     let apache = Apache::start_with(PRESENT, &settings, home.path(), &data)?;
     let mut ours = Broker::new(node.address(), node.dir());
     let mut theirs = Broker::new(apache.address(), &data);
-    let now = Clock.now();
+    let now = Clock::default().now();
     let wanted = std::env::var("LOG_LIFE_SCENE").ok();
     let chosen = |scenes: &'static [Scene]| {
         let wanted = wanted.as_deref();

@@ -13,7 +13,7 @@ use compat_tests::compaction::{
 use compat_tests::node::Node;
 use compat_tests::programs::eventually;
 use monedula::base::ids::TopicPartition;
-use monedula::base::time::Clock;
+use monedula::host::clock::Clock;
 use monedula::log::{checkpoint, dir};
 
 /// How long the old broker's cleaner may take to begin.
@@ -56,7 +56,7 @@ fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec
         }
         let other = own.with_file_name("theirs");
         copy(&own, &other)?;
-        let now = Clock.now();
+        let now = Clock::default().now();
         let mut passes: Vec<Pass> = [0, 10, RETENTION + 10, 3 * RETENTION]
             .map(|later| Pass::at(now + later, end))
             .into();

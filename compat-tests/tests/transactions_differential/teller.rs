@@ -42,7 +42,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 pub fn now() -> i64 {
-    monedula::base::time::Clock.now()
+    monedula::host::clock::Clock::default().now()
 }
 
 pub fn name(code: i16) -> String {

@@ -22,7 +22,10 @@ pub fn handle(
         }
     }
     Reply::later(async move {
-        let altered = tokio::task::spawn_blocking(move || alter(&context, &wanted)).await;
+        let threads = context.services.host.threads.clone();
+        let altered = threads
+            .start_blocking(move || alter(&context, &wanted))
+            .await;
         altered.unwrap_or_default()
     })
 }

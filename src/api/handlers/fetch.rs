@@ -201,7 +201,7 @@ impl Waiting {
         } else {
             vec![true; begun.wanted.len()]
         };
-        let waiter = Waiter::new(fetched.partitions);
+        let waiter = Waiter::new(context.services.replicas.waiters(), fetched.partitions);
         for (place, outcome) in fetched.outcomes.iter().enumerate() {
             if let Outcome::Cold(_) = outcome {
                 waiter.look_again(place);

@@ -64,7 +64,7 @@ pub(super) fn handle(
         // Who cannot wait gets what there is.
         let held = room_to_wait(&context, wanted.len());
         let mut expired = wait.is_zero() || held.is_none();
-        let waiter = Waiter::new(first.partitions);
+        let waiter = Waiter::new(context.services.replicas.waiters(), first.partitions);
         loop {
             waiter.take();
             let fetched = read_warm(&context.services, &wanted, limits).await;
@@ -130,7 +130,8 @@ async fn convert(
         .map(|wanted| wanted.fetch_offset)
         .collect();
     let (kept, fallback) = (wanted.clone(), answers.len());
-    let work = tokio::task::spawn_blocking(move || {
+    let threads = &context.services.host.threads;
+    let work = threads.start_blocking(move || {
         let mut permit = permit;
         let mut left = CONVERTED_MAX;
         for ((data, wanted), from) in answers.iter_mut().zip(&mut wanted).zip(from) {

@@ -19,15 +19,14 @@ const SKIP_ASSIGNMENT: i16 = 9;
 
 pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinGroupResponse> {
     let version = context.api_version;
-    let mut fresh = [0; 16];
-    if getrandom::fill(&mut fresh).is_err() {
+    let Ok(fresh) = context.services.host.chance.bytes() else {
         return JoinGroupResponse {
             error_code: ErrorCode::UnknownServerError.code(),
             protocol_name: (version < NULL_PROTOCOL).then(ByteString::new),
             ..Default::default()
         }
         .into();
-    }
+    };
     let join = Join {
         client_id: context.client_id.clone().unwrap_or_default(),
         client_host: host(context.connection.peer),

@@ -9,6 +9,7 @@ use crate::broker::boot::Options;
 use crate::broker::{Broker, StartError};
 use crate::config::broker::standalone;
 use crate::config::parse::Property;
+use crate::host::chance::Chance;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::CreateTopicsResponse;
@@ -572,7 +573,8 @@ async fn a_new_directory_is_taken_in_when_somebody_says_so() {
     let cluster = node.broker.services().cluster_id.clone();
     node.broker.shutdown().await;
     assert!(try_start(&dirs).await.is_err());
-    let formatted = bootstrap::format(&dirs, id, Some(&cluster), Gaps::Fill).unwrap();
+    let formatted =
+        bootstrap::format(&Chance::default(), &dirs, id, Some(&cluster), Gaps::Fill).unwrap();
     assert_eq!(formatted.filled, dirs[2..]);
     let node = Node::start(&dirs).await;
     node.create("u", 1).await;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::client::{Cluster, Failure, WITHIN, name};
 use super::groups::{ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, described, names};
-use crate::base::time::{Clock, Timestamp};
+use crate::base::time::Timestamp;
+use crate::host::clock::Clock;
 use crate::peer::channel::Channel;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_commit::{
@@ -127,7 +128,7 @@ fn since(options: &ConsumerGroups) -> Result<Option<Timestamp>, Failure> {
     if let Some(text) = options.by_duration.as_deref() {
         let length = duration(text);
         let length = length.ok_or_else(|| format!("'{text}' is not of the form PnDTnHnMnS"))?;
-        return Ok(Some(Clock.now().saturating_sub(length)));
+        return Ok(Some(Clock::default().now().saturating_sub(length)));
     }
     Ok(None)
 }

@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
 use super::groups::Partition;
-use crate::base::time::{Clock, Timestamp};
+use crate::base::time::Timestamp;
+use crate::host::clock::Clock;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_producers::{
     DescribeProducersRequest, PartitionResponse, ProducerState, TopicRequest,
@@ -297,7 +298,7 @@ async fn describe(cluster: &Cluster, id: &str) -> Result<(), Failure> {
             state.transaction_state.to_string(),
             state.transaction_timeout_ms.to_string(),
             shown(start),
-            shown(start.map(|start| Clock.now() - start)),
+            shown(start.map(|start| Clock::default().now() - start)),
             partitions.join(","),
         ]],
     );
@@ -395,7 +396,7 @@ async fn find_hanging(
 ) -> Result<(), Failure> {
     let topics = wanted.topic.map(|topic| vec![topic.to_owned()]);
     let metadata = cluster.metadata(topics.as_deref()).await?;
-    let now = Clock.now();
+    let now = Clock::default().now();
     let mut open: Vec<(Partition, ProducerState)> = Vec::new();
     for topic in &metadata.topics {
         let topic_name = topic.name.as_deref().unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::runtime::task::Task;
+use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::DeletableGroupResult;
@@ -64,6 +65,7 @@ macro_rules! ask {
 impl GroupHandle {
     /// `partitions` is `offsets.topic.num.partitions`, until the topic is there.
     pub fn new(
+        host: &Host,
         log: Arc<dyn RecordLog>,
         settings: GroupSettings,
         partitions: i32,
@@ -72,7 +74,7 @@ impl GroupHandle {
     ) -> (Self, Task<GroupShard>) {
         let make = Arc::new(move |_, _| GroupShard::new(settings.clone()));
         let (coordinator, task) =
-            Coordinator::new("groups", log, make, commit_timeout, compression);
+            Coordinator::new("groups", host, log, make, commit_timeout, compression);
         let handle = Self {
             coordinator,
             partitions: Arc::new(AtomicI32::new(partitions)),

@@ -9,6 +9,7 @@ use super::log::RecordLog;
 use super::shard::Shard;
 use super::task::{Event, MakeShard, Slots, Task};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
+use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
@@ -51,6 +52,7 @@ impl<S: Shard> Coordinator<S> {
     /// The handle, and the task to run. The task ends when the last handle is gone.
     pub fn new(
         name: &'static str,
+        host: &Host,
         log: Arc<dyn RecordLog>,
         make: MakeShard<S>,
         commit_timeout: Duration,
@@ -58,7 +60,7 @@ impl<S: Shard> Coordinator<S> {
     ) -> (Self, Task<S>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let ends = (sender.downgrade(), receiver);
-        let task = Task::new(name, log, make, ends, commit_timeout, compression);
+        let task = Task::new(name, host, log, make, ends, commit_timeout, compression);
         (Self { queue: sender }, task)
     }
 

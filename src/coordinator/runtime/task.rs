@@ -14,8 +14,9 @@ use super::loader::{self, LoadError, Loaded};
 use super::log::RecordLog;
 use super::shard::{Marker, Moment, Output, RawRecord, Shard, Ticket};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
-use crate::base::task::{Halt, blocking};
-use crate::base::time::{Clock, millis};
+use crate::base::time::millis;
+use crate::host::Host;
+use crate::host::task::Halt;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::HEADER_SIZE;
@@ -114,7 +115,7 @@ pub struct Task<S: Shard> {
     slots: BTreeMap<PartitionIndex, Slot<S>>,
     committed: Arc<Notify>,
     next_ticket: u64,
-    clock: Clock,
+    host: Host,
     started: Instant,
     commit_timeout: Duration,
     compression: Compression,
@@ -135,6 +136,7 @@ struct AllLoaded {
 impl<S: Shard> Task<S> {
     pub fn new(
         name: &'static str,
+        host: &Host,
         log: Arc<dyn RecordLog>,
         make: MakeShard<S>,
         (itself, queue): (mpsc::WeakSender<Event<S>>, mpsc::Receiver<Event<S>>),
@@ -153,7 +155,7 @@ impl<S: Shard> Task<S> {
             slots: BTreeMap::new(),
             committed,
             next_ticket: 0,
-            clock: Clock,
+            host: host.clone(),
             started: Instant::now(),
             commit_timeout,
             compression,
@@ -203,7 +205,7 @@ impl<S: Shard> Task<S> {
 
     fn now(&self) -> Moment {
         Moment {
-            wall: self.clock.now(),
+            wall: self.host.clock.now(),
             steady: self.started.elapsed().as_millis() as i64,
         }
     }
@@ -300,12 +302,14 @@ impl<S: Shard> Task<S> {
         let log = Arc::clone(&self.log);
         let mut shard = Box::new((self.make)(partition, epoch));
         let itself = self.itself.clone();
-        tokio::spawn(self.halt.guard("loader of a coordinator", async move {
+        let threads = self.host.threads.clone();
+        let load = async move {
             tokio::time::sleep(after).await;
-            let result = blocking(move || {
-                loader::load(&*log, partition, &mut *shard).map(|loaded| (shard, loaded))
-            })
-            .await;
+            let result = threads
+                .blocking(move || {
+                    loader::load(&*log, partition, &mut *shard).map(|loaded| (shard, loaded))
+                })
+                .await;
             let Some(itself) = itself.upgrade() else {
                 return;
             };
@@ -316,7 +320,9 @@ impl<S: Shard> Task<S> {
                     result,
                 })
                 .await;
-        }));
+        };
+        let threads = &self.host.threads;
+        threads.spawn(self.halt.guard("loader of a coordinator", load));
     }
 
     fn on_loaded(

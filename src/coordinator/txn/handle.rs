@@ -17,6 +17,7 @@ use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::task::Task;
+use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
@@ -40,6 +41,7 @@ pub enum Granted {
 impl TxnHandle {
     /// `partitions` is `transaction.state.log.num.partitions`, until the topic is there.
     pub fn new(
+        host: &Host,
         log: Arc<dyn RecordLog>,
         settings: TxnSettings,
         partitions: i32,
@@ -47,17 +49,24 @@ impl TxnHandle {
     ) -> (Self, Task<TxnShard>) {
         let version = Arc::clone(&settings.version);
         let make = Arc::new(move |_, epoch| TxnShard::new(settings.clone(), epoch));
-        let (coordinator, task) =
-            Coordinator::new("transactions", log, make, COMMIT_TIMEOUT, Compression::None);
+        let (coordinator, task) = Coordinator::new(
+            "transactions",
+            host,
+            log,
+            make,
+            COMMIT_TIMEOUT,
+            Compression::None,
+        );
         let weak = Arc::new(coordinator.downgrade());
         let writer = markers.clone();
+        let threads = host.threads.clone();
         let task = task.on_errand(Arc::new(move |partition, answer, halt| {
             if let TxnAnswer::WriteMarkers(errand) = answer
                 && let Some(coordinator) = weak.upgrade()
             {
                 let coordinator = coordinator.downgrade();
                 let markers = writer.clone().run(coordinator, partition, *errand);
-                tokio::spawn(halt.guard("writer of markers", markers));
+                threads.spawn(halt.guard("writer of markers", markers));
             }
         }));
         let handle = Self {

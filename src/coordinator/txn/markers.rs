@@ -11,7 +11,6 @@ use super::machine::{Outcome, Partitions};
 use super::request::{Markers, TxnRequest};
 use super::shard::TxnShard;
 use crate::base::ids::PartitionIndex;
-use crate::base::time::Clock;
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::group::request::Precondition;
 use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
@@ -59,7 +58,7 @@ impl MarkerWriter {
             });
             return self.groups.end_transaction(partition, marker, still).await;
         }
-        let now = Clock.now();
+        let now = self.replicas.clock().now();
         let mut builder = BatchBuilder::new(Compression::None)
             .producer(marker.producer_id, marker.producer_epoch, -1)
             .transactional()

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::host::Host;
+
 /// The longest wait in one piece: a new rate, or a stop, is noticed after it.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// `log.cleaner.io.buffer.load.factor` where nobody says otherwise.
@@ -16,6 +18,7 @@ const UNLIMITED: f64 = 1e15;
 /// See the module.
 #[derive(Debug)]
 pub struct Budget {
+    host: Host,
     map_bytes: AtomicUsize,
     /// The bits of an `f64`: the part of the map that may be taken.
     map_load: AtomicU64,
@@ -28,14 +31,20 @@ pub struct Budget {
 
 impl Budget {
     /// So many bytes for the keys of one log, and no limit of speed.
-    pub fn of(map_bytes: usize) -> Self {
+    pub fn new(host: &Host, map_bytes: usize) -> Self {
         Self {
             map_bytes: AtomicUsize::new(map_bytes),
             map_load: AtomicU64::new(MAP_LOAD.to_bits()),
             rate: AtomicU64::new(f64::MAX.to_bits()),
             stopped: AtomicBool::new(false),
-            owed: Mutex::new((0.0, Instant::now())),
+            owed: Mutex::new((0.0, host.clock.steady())),
+            host: host.clone(),
         }
+    }
+
+    /// Where the work is done.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// From now on this is the limit of memory, for the next log, and of bytes per second, at once.
@@ -75,15 +84,16 @@ impl Budget {
             }
             let wait = {
                 let mut owed = self.owed.lock();
-                let now = Instant::now();
+                let now = self.host.clock.steady();
                 let paid = now.duration_since(owed.1).as_secs_f64() * rate;
                 *owed = ((owed.0 - paid).max(0.0), now);
-                owed.0 / rate.max(1.0)
+                let wait = owed.0 / rate.max(1.0);
+                Duration::from_secs_f64(wait.min(WAIT_MAX.as_secs_f64()))
             };
-            if wait <= 0.0 {
+            if wait.is_zero() {
                 return true;
             }
-            std::thread::sleep(Duration::from_secs_f64(wait.min(WAIT_MAX.as_secs_f64())));
+            self.host.clock.pause(wait);
         }
         false
     }
@@ -97,13 +107,26 @@ impl Budget {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_is_faster_than_it_may_be() {
-        let budget = Budget::of(1);
+    impl Budget {
+        /// Test-only: a budget on the machine that the test runs on.
+        pub fn of(map_bytes: usize) -> Self {
+            Self::new(&Host::default(), map_bytes)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_faster_than_it_may_be() {
+        let host = Host::simulated(0, 0);
+        let budget = Budget::new(&host, 1);
         budget.set(7, 0.5, 1e6);
-        let begun = Instant::now();
+        let begun = host.clock.steady();
         assert!((0..10).all(|_| budget.spend(20_000)));
-        assert!(begun.elapsed() >= Duration::from_millis(190));
+        // Each piece waits for itself; what rounding leaves is less than a microsecond each.
+        let took = host.clock.since(begun);
+        assert!(
+            took.abs_diff(Duration::from_millis(200)) < Duration::from_micros(10),
+            "{took:?}"
+        );
         assert_eq!((budget.map_bytes(), budget.map_load()), (7, 0.5));
     }
 

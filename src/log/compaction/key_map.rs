@@ -3,11 +3,12 @@
 //! Keys are remembered by 128 bits of keyed hashes, drawn anew for each map: nobody who writes keys can make two collide.
 //! The table is one piece, of which the system gives only the pages that are touched.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::base::ids::Offset;
+use crate::host::chance::{Chance, NoChance};
 
 /// What is remembered of a key.
 pub type KeyHash = [u64; 2];
@@ -26,19 +27,23 @@ pub struct KeyMap {
 impl KeyMap {
     /// Room for as many keys as fit into `bytes`, of which the part `load` may be taken (`log.cleaner.io.buffer.load.factor`),
     /// but for one at least, and for no more than `keys_max`.
-    pub fn new(bytes: usize, load: f64, keys_max: usize) -> Self {
+    pub fn new(
+        chance: &Chance,
+        bytes: usize,
+        load: f64,
+        keys_max: usize,
+    ) -> Result<Self, NoChance> {
         // Some slots are always free, or a search would not end.
         let load = load.clamp(0.001, 0.999);
         let fits = bytes / size_of::<Slot>();
         let wanted = (keys_max.saturating_add(1) as f64 / load) as usize;
         let slots = fits.min(wanted.saturating_add(1)).max(2);
-        let [first, second] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
-        Self {
-            hasher: SipHasher13::new_with_keys(first, second),
+        Ok(Self {
+            hasher: SipHasher13::new_with_key(&chance.bytes()?),
             slots: vec![[0; 3]; slots],
             len: 0,
             most: ((slots as f64 * load) as usize).max(1),
-        }
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_newest_offset_of_each_key_is_remembered() {
-        let mut map = KeyMap::new(24 * 1_000, 0.9, usize::MAX);
+        let mut map = KeyMap::new(&Chance::default(), 24 * 1_000, 0.9, usize::MAX).unwrap();
         assert!(map.is_empty());
         let keys: Vec<KeyHash> = (0..901_i64).map(|n| map.hash(&n.to_be_bytes())).collect();
         let (more, keys) = keys.split_last().unwrap();
@@ -145,8 +150,9 @@ mod tests {
 
     #[test]
     fn a_map_takes_no_more_than_it_may_or_needs() {
-        assert_eq!(KeyMap::new(1 << 30, 0.9, 9).slots.len(), 12);
-        let mut map = KeyMap::new(0, 0.9, usize::MAX);
+        let small = KeyMap::new(&Chance::default(), 1 << 30, 0.9, 9).unwrap();
+        assert_eq!(small.slots.len(), 12);
+        let mut map = KeyMap::new(&Chance::default(), 0, 0.9, usize::MAX).unwrap();
         let [a, b] = [map.hash(b"a"), map.hash(b"b")];
         assert!(map.put(a, 5) && !map.put(b, 6) && !map.put(a, 7));
         assert_eq!((map.get(a), map.get(b)), (Some(5), None));

@@ -183,6 +183,7 @@ impl Bits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::chance::Chance;
     use crate::wire::batch::compression::Compression;
     use crate::wire::batch::record::{decompressed, records};
 
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_seen_in_a_window_is_what_is_there() {
-        let map = KeyMap::new(1_000, 0.9, 9);
+        let map = KeyMap::new(&Chance::default(), 1_000, 0.9, 9).unwrap();
         for codec in CODECS {
             let batch = batch(codec);
             let header = BatchHeader::parse(&batch).unwrap();

@@ -1,9 +1,8 @@
 //! Reading a log's sealed segments and writing what remains of them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,6 +12,8 @@ use super::large::{self, Bits, Glimpse as Seen};
 use super::plan::{Plan, Sealed, group};
 use crate::base::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
+use crate::host::disk::Disk;
+use crate::host::file_time::FileTime;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
 use crate::log::error::{StorageError, malformed};
 use crate::log::index::transaction::AbortedTransaction;
@@ -34,6 +35,7 @@ const HELD_MAX: usize = 2 << 20;
 /// What a rewrite needs to know of the log, copied out of it.
 #[derive(Debug)]
 pub struct Sources {
+    pub disk: Disk,
     pub dir: PathBuf,
     pub settings: LogSettings,
     /// Of each producer in the order of their offsets.
@@ -111,7 +113,7 @@ fn write_anew(
         end,
         round_end: plan.end,
         now,
-        last_clean: clean.and_then(|clean| modified(&source_path(sources, clean))),
+        last_clean: clean.and_then(|clean| FileTime::of(&source_path(sources, clean))),
         open: BTreeSet::new(),
         seen: Vec::new(),
         stays: Vec::new(),
@@ -121,7 +123,7 @@ fn write_anew(
         let (Some(base), Some(last)) = (bases.first(), members.last()) else {
             continue;
         };
-        let target = Segment::create_as(&sources.dir, *base, ".cleaned", now)?;
+        let target = Segment::create_as(sources.disk.dir(&sources.dir), *base, ".cleaned", now)?;
         rewritten.segments.push((bases, target));
         let Some((_, target)) = rewritten.segments.last_mut() else {
             continue;
@@ -132,16 +134,12 @@ fn write_anew(
             }
         }
         target.close()?;
-        if let Some(modified) = modified(&source_path(sources, last)) {
+        if let Some(modified) = FileTime::of(&source_path(sources, last)) {
             // The age of records without times, and of old tombstones, is that of their file; without it they stay longer.
-            drop(target.file()?.set_modified(modified));
+            drop(modified.give_to(&*target.file()?));
         }
     }
     Ok(true)
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|facts| facts.modified()).ok()
 }
 
 fn source_path(sources: &Sources, segment: &Sealed) -> PathBuf {
@@ -155,7 +153,9 @@ fn build_map(
     budget: &Budget,
 ) -> Result<Option<(KeyMap, Offset)>, StorageError> {
     let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
-    let mut map = KeyMap::new(budget.map_bytes(), budget.map_load(), keys_max);
+    let chance = &budget.host().chance;
+    let mut map = KeyMap::new(chance, budget.map_bytes(), budget.map_load(), keys_max)
+        .map_err(|error| malformed(&*sources.dir, error.to_string()))?;
     let mut keys: Vec<(KeyHash, Offset)> = Vec::new();
     let mut seen_to = plan.first_dirty;
     for segment in plan
@@ -403,7 +403,7 @@ struct Filter<'a> {
     round_end: Offset,
     now: Timestamp,
     /// When the last segment was written that had been compacted before.
-    last_clean: Option<SystemTime>,
+    last_clean: Option<FileTime>,
     /// Producers of whose open transaction a batch was met: its marker must stay for this time.
     open: BTreeSet<ProducerId>,
     /// The records of the batch at hand.
@@ -481,12 +481,12 @@ impl Filter<'_> {
     /// The formats before v2 have no place for a delete horizon: there a tombstone goes once its file is older by
     /// `delete.retention.ms` than what had been compacted before.
     fn keeps_old_tombstones(&self, path: &Path) -> bool {
-        let (Some(clean), Some(own)) = (self.last_clean, modified(path)) else {
+        let (Some(clean), Some(own)) = (self.last_clean, FileTime::of(path)) else {
             return true;
         };
         let retention = u64::try_from(self.sources.settings.delete_retention_ms).unwrap_or(0);
         clean
-            .checked_sub(Duration::from_millis(retention))
+            .earlier(Duration::from_millis(retention))
             .is_none_or(|horizon| own > horizon)
     }
 

@@ -1,9 +1,8 @@
 //! The sparse indexes of a segment: `.index`, `.timeindex` and `.txnindex`.
 //!
 //! Entries of the active segment are collected in memory and written in groups; a lookup sees both. A lookup in an old
-//! segment reads a page from the page cache (`known.rs`); an idle segment costs no descriptor.
+//! segment reads a page from the page cache (`host/known_files.rs`); an idle segment costs no descriptor.
 
-mod known;
 pub mod offset;
 pub mod sparse;
 pub mod time;

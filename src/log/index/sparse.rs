@@ -5,8 +5,9 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::known::{KnownFile, Name};
 use crate::base::file_range::{FileRange, Reach};
+use crate::host::disk::Disk;
+use crate::host::known_files::{KnownFile, Name};
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 
@@ -28,7 +29,8 @@ pub trait Entry: Copy + Send + Sync + 'static {
 /// See the module.
 #[derive(Debug)]
 pub struct SparseFile<E> {
-    path: PathBuf,
+    disk: Disk,
+    path: Box<Path>,
     /// Entries on disk.
     written: usize,
     /// Bytes behind them, of an entry that was cut.
@@ -38,17 +40,21 @@ pub struct SparseFile<E> {
     pending: Vec<E>,
 }
 
-// An index that nobody looks into takes no byte more than its path, its length and the entries that are not on disk.
+// An index that nobody looks into takes no byte more than its place, its length and the entries that are not on disk.
 const _: () = assert!(
     size_of::<SparseFile<super::offset::OffsetEntry>>()
-        == size_of::<PathBuf>() + 2 * size_of::<usize>() + size_of::<Vec<()>>()
+        == size_of::<Disk>()
+            + size_of::<Box<Path>>()
+            + 2 * size_of::<usize>()
+            + size_of::<Vec<()>>()
 );
 
 impl<E: Entry> SparseFile<E> {
     /// The index of a segment of which `len` bytes are on disk.
-    pub fn new(path: PathBuf, len: u64) -> Self {
+    pub fn new(disk: &Disk, path: PathBuf, len: u64) -> Self {
         Self {
-            path,
+            disk: disk.clone(),
+            path: path.into(),
             written: len as usize / E::SIZE,
             rest: (len as usize % E::SIZE) as u8,
             known: Name::default(),
@@ -179,13 +185,13 @@ impl<E: Entry> SparseFile<E> {
 
     /// Replaces everything by `entries`.
     pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
-        self.known.forget();
+        self.known.forget(self.disk.known_files());
         self.written = 0;
         self.rest = 0;
         self.pending = entries;
-        disk::create(&self.path)
+        disk::create(self.path())
             .map(drop)
-            .at("truncate", &self.path)?;
+            .at("truncate", self.path())?;
         self.write_pending()
     }
 
@@ -199,11 +205,11 @@ impl<E: Entry> SparseFile<E> {
             entry.write(&mut bytes);
         }
         let write = || -> io::Result<()> {
-            let file = disk::open_or_create(&self.path)?;
+            let file = disk::open_or_create(self.path())?;
             let position = (self.written * E::SIZE) as u64;
-            disk::write_all_at(&file, &self.path, &mut [IoSlice::new(&bytes)], position)
+            disk::write_all_at(&file, self.path(), &mut [IoSlice::new(&bytes)], position)
         };
-        write().at("write", &self.path)?;
+        write().at("write", self.path())?;
         self.written += self.pending.len();
         self.pending = Vec::new();
         Ok(())
@@ -212,20 +218,26 @@ impl<E: Entry> SparseFile<E> {
     /// Writes and syncs the file, and cuts off the part of an entry at its end, with which Apache Kafka would not open it.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
-        match disk::open_to_write(&self.path) {
+        match disk::open_to_write(self.path()) {
             Ok(file) => {
                 let mut trim = || -> io::Result<()> {
                     if self.rest > 0 {
-                        disk::set_len(&file, &self.path, (self.written * E::SIZE) as u64)?;
+                        disk::set_len(&file, self.path(), (self.written * E::SIZE) as u64)?;
                         self.rest = 0;
                     }
-                    disk::sync(&file, &self.path)
+                    disk::sync(&file, self.path())
                 };
-                trim().at("sync", &self.path)
+                trim().at("sync", self.path())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error).at("open", &self.path),
+            Err(error) => Err(error).at("open", self.path()),
         }
+    }
+}
+
+impl<E> Drop for SparseFile<E> {
+    fn drop(&mut self) {
+        self.known.forget(self.disk.known_files());
     }
 }
 
@@ -239,7 +251,7 @@ struct Reading<'a, E> {
 impl<'a, E: Entry> Reading<'a, E> {
     /// Opens the file for one use.
     fn once(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
-        let file = disk::open(&sparse.path).at("open", &sparse.path)?;
+        let file = disk::open(sparse.path()).at("open", sparse.path())?;
         Ok(Self {
             file: Arc::new(file),
             sparse,
@@ -261,7 +273,7 @@ impl<'a, E: Entry> Reading<'a, E> {
             position: 0,
             len: self.sparse.written * E::SIZE,
         };
-        let path = &self.sparse.path;
+        let path = self.sparse.path();
         let read = disk::read_within(&whole, path, out, position, self.reach).at("read", path)?;
         let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
         (read == out.len())
@@ -290,11 +302,11 @@ impl<'a, E: Entry> Lookup<'a, E> {
 
     fn new(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let pages = sparse.written.div_ceil(Self::ENTRIES_PER_PAGE);
-        let open = || disk::open(&sparse.path);
+        let open = || disk::open(sparse.path());
         let known = sparse
             .known
-            .file(sparse.written, pages, open)
-            .at("open", &sparse.path)?;
+            .file(sparse.disk.known_files(), sparse.written, pages, open)
+            .at("open", sparse.path())?;
         let reading = Reading {
             file: Arc::clone(&known.file),
             sparse,
@@ -373,7 +385,7 @@ mod tests {
         key: impl Fn(&E) -> i64,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        let mut index = SparseFile::new(&Disk::default(), dir.path().join("index"), 0);
         let entries: Vec<E> = (0..count as i64).map(|n| make(3 * n)).collect();
         for (n, entry) in entries.iter().enumerate() {
             index.pending.push(*entry);
@@ -438,7 +450,7 @@ mod tests {
     #[test]
     fn an_index_that_was_looked_into_may_grow_and_be_cut() {
         let dir = tempfile::tempdir().unwrap();
-        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        let mut index = SparseFile::new(&Disk::default(), dir.path().join("index"), 0);
         let entry = |n| OffsetEntry {
             relative_offset: n,
             position: n,
@@ -468,7 +480,7 @@ mod tests {
     #[test]
     fn a_file_that_somebody_shortened_is_an_error_and_no_signal() {
         let dir = tempfile::tempdir().unwrap();
-        let mut index = SparseFile::new(dir.path().join("index"), 0);
+        let mut index = SparseFile::new(&Disk::default(), dir.path().join("index"), 0);
         for n in 0..5_000 {
             let entry = OffsetEntry {
                 relative_offset: n,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::host::threads::scope;
 use crate::log::error::StorageError;
 
 /// How far a crew is.
@@ -38,7 +39,7 @@ pub fn in_parallel<T: Sync, R: Send>(
             .collect(),
     };
     let (crew, work) = (&crew, &work);
-    std::thread::scope(|scope| {
+    scope(|scope| {
         let (at_work, over) = mpsc::channel::<()>();
         let workers: Vec<_> = (0..crew.at.len())
             .map(|number| {

@@ -52,9 +52,11 @@ impl LogManager {
             // Of a copy, or a log, that was there before.
             self.write_checkpoints();
         }
-        let path = dir
-            .path
-            .join(dir::renamed(partition, unique(&dir.path)?, "future"));
+        let path = dir.path.join(dir::renamed(
+            partition,
+            unique(&self.host.chance, &dir.path)?,
+            "future",
+        ));
         let begun = dir.health.watch(log.begin_copy(&path, now))?;
         let copy = Arc::new(begun.watched(Arc::clone(&dir.health)));
         self.futures.write().insert(partition.clone(), copy);
@@ -76,7 +78,11 @@ impl LogManager {
         if let Some(dir) = self.dir_of(&path) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
         }
-        let doomed = path.with_file_name(dir::renamed(partition, unique(&path)?, "delete"));
+        let doomed = path.with_file_name(dir::renamed(
+            partition,
+            unique(&self.host.chance, &path)?,
+            "delete",
+        ));
         copy.rename(&doomed)?;
         self.doomed.lock().push((now, doomed));
         Ok(())
@@ -116,7 +122,11 @@ impl LogManager {
             self.write_checkpoints();
         }
         let (from, to) = (log.dir(), copy.dir());
-        let doomed = from.with_file_name(dir::renamed(partition, unique(&from)?, "delete"));
+        let doomed = from.with_file_name(dir::renamed(
+            partition,
+            unique(&self.host.chance, &from)?,
+            "delete",
+        ));
         let place = to.with_file_name(partition.to_string());
         // The copy may have been given up meanwhile.
         let mut futures = self.futures.write();

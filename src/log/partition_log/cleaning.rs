@@ -296,6 +296,7 @@ impl State {
             words.into_iter().flatten().map(move |word| (id, word))
         };
         let sources = Sources {
+            disk: self.disk.clone(),
             dir: self.dir.clone(),
             settings: self.settings.clone(),
             aborted,
@@ -360,7 +361,12 @@ impl State {
             rename(path, ".swap", "")?;
         }
         sync()?;
-        let segment = Segment::open(&self.dir, cleaned.base_offset, cleaned.size, now);
+        let segment = Segment::open(
+            self.disk.dir(&self.dir),
+            cleaned.base_offset,
+            cleaned.size,
+            now,
+        );
         self.segments
             .splice(first..first + replaced.len(), [segment]);
         self.doomed.push((now, doomed));

@@ -29,14 +29,14 @@ pub enum Copied {
 impl PartitionLog {
     /// Makes an empty copy of this log in a directory of its own.
     pub fn begin_copy(&self, path: &Path, now: Timestamp) -> Result<Self, AppendError> {
-        let (settings, start) = {
+        let (disk, settings, start) = {
             let mut state = self.state.lock();
             state.check_health()?;
             let (from, end) = (state.log_start, state.log_end);
             // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
             let first = state.plan_copy(from, end, 1)?;
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
-            (state.settings.clone(), start)
+            (state.disk.clone(), state.settings.clone(), start)
         };
         disk::create_dir(path).at("create", path)?;
         dir::write_partition_metadata(path, self.topic_id())?;
@@ -47,7 +47,7 @@ impl PartitionLog {
         };
         let partition = self.partition.clone();
         let id = self.topic_id();
-        let copy = Self::open(path, partition, id, settings, known, start, now)?;
+        let copy = Self::open(disk.dir(path), partition, id, settings, known, start, now)?;
         copy.state.lock().dir_unsynced = true;
         Ok(copy)
     }
@@ -148,8 +148,10 @@ impl PartitionLog {
             drop(copied.watch(synced));
         }
 
-        let reopen =
-            |segment: Segment| Segment::open(place, segment.base_offset, segment.size, now);
+        let disk = state.disk.clone();
+        let reopen = |segment: Segment| {
+            Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
+        };
         state.segments = std::mem::take(&mut copied.segments)
             .into_iter()
             .map(reopen)
@@ -173,8 +175,10 @@ impl PartitionLog {
         let renamed = disk::rename(&state.dir, place).at("rename", &state.dir);
         state.watch(renamed)?;
         state.dir = place.to_owned();
-        let reopen =
-            |segment: Segment| Segment::open(place, segment.base_offset, segment.size, now);
+        let disk = state.disk.clone();
+        let reopen = |segment: Segment| {
+            Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
+        };
         state.segments = std::mem::take(&mut state.segments)
             .into_iter()
             .map(reopen)
@@ -292,6 +296,7 @@ mod tests {
     use std::panic::Location;
 
     use super::*;
+    use crate::host::disk::Disk;
     use crate::log::compaction::Budget;
     use crate::log::disk::{Step, Verdict, Watcher};
     use crate::log::failure::FailureChannel;
@@ -317,7 +322,7 @@ mod tests {
         };
         let partition = TopicPartition::new("t", 0);
         PartitionLog::open(
-            path,
+            Disk::default().dir(path),
             partition,
             Uuid([1; 16]),
             settings(),

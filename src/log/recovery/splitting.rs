@@ -14,7 +14,6 @@
 //! Kafka differs: its first part is named after the first batch that is left; where that is not the segment's own name, a
 //! crash between 3 and 4 leaves the whole beside its parts.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +21,8 @@ use super::scanner::{Expected, Flaw, Scanner};
 use super::{list, remove_files};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
+use crate::host::disk::Dir;
+use crate::host::file_time::FileTime;
 use crate::log::append::DECOMPRESSED_MAX;
 use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
@@ -74,14 +75,15 @@ pub fn base_for(span: &Span, batch: &[u8]) -> Offset {
 
 /// See the module. What is no batch of the segment stays at the end of the last part, for whoever reads on.
 pub fn split(
-    dir: &Path,
+    place: Dir<'_>,
     whole: &Segment,
     below: Option<Offset>,
     settings: &LogSettings,
     now: Timestamp,
 ) -> Result<(), StorageError> {
+    let dir = place.path;
     let mut parts = Vec::new();
-    let written = write_parts(dir, whole, below, settings, now, &mut parts);
+    let written = write_parts(place, whole, below, settings, now, &mut parts);
     if written.is_err() {
         for part in &parts {
             // What stays goes with the next start.
@@ -136,7 +138,7 @@ fn with_suffix(plain: &Path, suffix: &str) -> PathBuf {
 
 /// Step 1.
 fn write_parts(
-    dir: &Path,
+    dir: Dir<'_>,
     whole: &Segment,
     below: Option<Offset>,
     settings: &LogSettings,
@@ -144,7 +146,7 @@ fn write_parts(
     parts: &mut Vec<Segment>,
 ) -> Result<(), StorageError> {
     let aborted = whole.aborted.all()?;
-    let modified = fs::metadata(whole.path()).and_then(|facts| facts.modified());
+    let modified = FileTime::of(whole.path());
     let mut part = Segment::create_as(dir, whole.base_offset, ".cleaned", now)?;
     let mut expected = Expected {
         base: whole.base_offset,
@@ -175,10 +177,10 @@ fn write_parts(
     }
     finish(&mut part, &aborted, below.unwrap_or(Offset::MAX))?;
     parts.push(part);
-    if let Ok(modified) = modified {
+    if let Some(modified) = modified {
         for part in parts {
             // The age of records without times is that of their file.
-            drop(part.file()?.set_modified(modified));
+            drop(modified.give_to(&*part.file()?));
         }
     }
     Ok(())

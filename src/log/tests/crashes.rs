@@ -11,6 +11,7 @@ use super::lessons;
 use super::*;
 use crate::base::ids::{LeaderEpoch, ProducerId};
 use crate::base::time::Timestamp;
+use crate::host::disk::Disk;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
 use crate::log::disk;
 use crate::log::error::{AppendError, StorageError};
@@ -180,8 +181,16 @@ impl Story {
         let partition = TopicPartition::new("t", 0);
         let id = Uuid([1; 16]);
         let settings = settings.clone();
-        PartitionLog::open(dir, partition, id, settings, known, Offset::MAX, now)
-            .map(|log| log.watched(Arc::new(health)))
+        PartitionLog::open(
+            Disk::default().dir(dir),
+            partition,
+            id,
+            settings,
+            known,
+            Offset::MAX,
+            now,
+        )
+        .map(|log| log.watched(Arc::new(health)))
     }
 
     fn step(&mut self) {

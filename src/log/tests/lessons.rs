@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk, SITES};
 use super::*;
+use crate::host::disk::Disk;
 use crate::log::disk;
 use crate::log::error::StorageError;
 use crate::log::index::transaction::TransactionIndex;
@@ -65,7 +66,15 @@ impl Lesson {
         };
         let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
         let settings = self.settings.clone();
-        PartitionLog::open(&self.dir, partition, id, settings, known, 0, NOW)
+        PartitionLog::open(
+            Disk::default().dir(&self.dir),
+            partition,
+            id,
+            settings,
+            known,
+            0,
+            NOW,
+        )
     }
 
     fn file(&self, name: &str) -> Vec<u8> {
@@ -443,7 +452,16 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
         log_start: Some(end - 1),
     };
     let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
-    let log = PartitionLog::open(&lesson.dir, partition, id, small(), known, end, NOW).unwrap();
+    let log = PartitionLog::open(
+        Disk::default().dir(&lesson.dir),
+        partition,
+        id,
+        small(),
+        known,
+        end,
+        NOW,
+    )
+    .unwrap();
     assert_eq!(log.watermarks().last_stable, end);
     lesson.log = log;
 }
@@ -879,6 +897,8 @@ fn an_index_that_ends_amidst_an_entry_is_whole_once_closed() {
     let lesson = lesson(LogSettings::default());
     let path = lesson.dir.join("00000000000000000000.txnindex");
     fs::write(&path, [0; 40]).unwrap();
-    TransactionIndex::new(path.clone(), 40).close().unwrap();
+    TransactionIndex::new(&Disk::default(), path.clone(), 40)
+        .close()
+        .unwrap();
     assert_eq!(fs::metadata(path).unwrap().len(), 34);
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::disk::Dice;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::host::disk::Disk;
 use crate::log::append::Origin;
 use crate::log::error::StorageError;
 use crate::log::partition_log::lookup::Effort;
@@ -88,7 +89,7 @@ fn open(dir: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
         ..LogSettings::default()
     };
     PartitionLog::open(
-        dir,
+        Disk::default().dir(dir),
         partition,
         Uuid([1; 16]),
         settings,

@@ -3,6 +3,7 @@
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk};
 use super::*;
+use crate::host::disk::Disk;
 use crate::log::disk;
 use crate::log::recovery::Known;
 use crate::log::verify::{Then, verify};
@@ -95,7 +96,7 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
     for clean in [true, false] {
         let root = written(parts);
         let dir = root.path().join("t-0");
-        let foretold = verify(&dir).unwrap().faults;
+        let foretold = verify(Disk::default().dir(&dir)).unwrap().faults;
         let splits = foretold.iter().filter_map(|fault| match fault.then {
             Then::Split { base } => Some(base),
             _ => None,
@@ -113,7 +114,7 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
         // And the log goes on.
         assert_eq!(append(&log, NOW, &["more"]).first_offset, end);
         log.close().unwrap();
-        let left = verify(&dir).unwrap().faults;
+        let left = verify(Disk::default().dir(&dir)).unwrap().faults;
         let only_gaps = left.iter().all(|fault| fault.what.contains("no segment"));
         assert!(only_gaps, "{left:#?}");
         assert_eq!(reopen(&dir, small(), true, end + 1).log_end(), end + 1);
@@ -215,7 +216,15 @@ fn a_split_that_is_cut_short_loses_nothing() {
                 watched.fail_after(steps, if power_cut { Fault::Cut } else { Fault::Io });
                 let partition = TopicPartition::new("t", 0);
                 let (id, end) = (Uuid([1; 16]), Offset::MAX);
-                let opened = PartitionLog::open(&dir, partition, id, small(), known, end, NOW);
+                let opened = PartitionLog::open(
+                    Disk::default().dir(&dir),
+                    partition,
+                    id,
+                    small(),
+                    known,
+                    end,
+                    NOW,
+                );
                 let done = watched.0.borrow().is_sound();
                 drop(opened);
                 disk::watch(None);
@@ -284,7 +293,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     assert!(bytes_from(&log, 0).ends_with(&left[v2(0).len()..]));
     log.close().unwrap();
     drop(log);
-    let faults = verify(&dir).unwrap().faults;
+    let faults = verify(Disk::default().dir(&dir)).unwrap().faults;
     let only_gaps = faults.iter().all(|fault| fault.what.contains("no segment"));
     assert!(only_gaps, "{faults:#?}");
 }
@@ -300,7 +309,15 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
         };
         let partition = TopicPartition::new("t", 0);
         let end = Offset::MAX;
-        PartitionLog::open(dir, partition, Uuid([1; 16]), small(), known, end, NOW)
+        PartitionLog::open(
+            Disk::default().dir(dir),
+            partition,
+            Uuid([1; 16]),
+            small(),
+            known,
+            end,
+            NOW,
+        )
     };
     for clean in [true, false] {
         for name in [0, Offset::MAX - 3, Offset::MAX] {
@@ -317,7 +334,7 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
                 let mut batch = v2(0);
                 batch[..8].copy_from_slice(&base.to_be_bytes());
                 fs::write(dir.join(file_name(name, ".log")), [v2(0), batch].concat()).unwrap();
-                drop(verify(&dir).unwrap());
+                drop(verify(Disk::default().dir(&dir)).unwrap());
                 let Ok(log) = open(&dir, clean) else { continue };
                 log.set_high_watermark(log.log_end());
                 let from = log.watermarks().log_start;

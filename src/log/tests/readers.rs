@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::disk::Dice;
 use super::mutations::{batches, damage, everything};
 use super::*;
+use crate::host::disk::Disk;
 use crate::log::checkpoint;
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::StorageError;
@@ -282,7 +283,15 @@ fn try_open(path: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
         log_start: None,
     };
     let name = TopicPartition::new("transactional", 0);
-    PartitionLog::open(path, name, topic_id, small(), known, Offset::MAX, NOW)
+    PartitionLog::open(
+        Disk::default().dir(path),
+        name,
+        topic_id,
+        small(),
+        known,
+        Offset::MAX,
+        NOW,
+    )
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::crashes::{scratch, tell_all};
 use super::disk::{Dice, Fault, LyingDisk};
 use super::*;
 use crate::base::time::Timestamp;
+use crate::host::Host;
 use crate::log::disk;
 use crate::log::error::{AppendError, StorageError};
 use crate::log::manager::{LogManager, ManagerSettings};
@@ -73,7 +74,7 @@ fn load_all(dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
         file_delete_delay_ms: 0,
     };
     let dirs = dirs.iter().cloned().zip(DIRS.map(Ok));
-    let logs = LogManager::open(dirs.collect(), manager)?;
+    let logs = LogManager::open(&Host::default(), dirs.collect(), manager)?;
     // The disk watches this thread.
     logs.load(0, &settings, NOW)?;
     Ok(logs)
@@ -824,7 +825,7 @@ fn a_log_of_another_topic_is_put_aside_and_stays() {
 fn checkpoints_that_several_write_at_once_break_no_directory() {
     let root = tempfile::tempdir_in(scratch()).unwrap();
     let identified = vec![(root.path().to_owned(), Ok(DIRS[0]))];
-    let logs = LogManager::open(identified, ManagerSettings::default()).unwrap();
+    let logs = LogManager::open(&Host::default(), identified, ManagerSettings::default()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| (0..200).for_each(|_| logs.write_checkpoints()));

@@ -11,6 +11,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::*;
+use crate::host::Host;
+use crate::host::disk::Disk;
 use crate::log::disk::{self, Step, Verdict, Watcher};
 use crate::log::manager::{LogManager, ManagerSettings};
 
@@ -85,7 +87,7 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
             let partition = TopicPartition::new(topic, index);
             let path = dir.join(partition.to_string());
             drop(PartitionLog::create(
-                &path,
+                Disk::default().dir(&path),
                 partition,
                 Uuid([1; 16]),
                 small(),
@@ -94,7 +96,12 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
         }
     }
     let identified = dirs.into_iter().zip([Ok(Uuid([8; 16])), Ok(Uuid([9; 16]))]);
-    let manager = LogManager::open(identified.collect(), ManagerSettings::default()).unwrap();
+    let manager = LogManager::open(
+        &Host::default(),
+        identified.collect(),
+        ManagerSettings::default(),
+    )
+    .unwrap();
     let (here, changed) = (Mutex::new(HashSet::new()), Condvar::new());
     // Asked for each log by the thread that opens it.
     let settings_of = |topic: &str| {
@@ -188,7 +195,15 @@ fn what_a_newer_program_wrote_is_left_as_it_is() {
             let before = files_of(dir.path());
             let partition = TopicPartition::new("t", 0);
             let (id, known) = (Uuid([1; 16]), known(clean));
-            let opened = PartitionLog::open(dir.path(), partition, id, small(), known, 80, NOW);
+            let opened = PartitionLog::open(
+                Disk::default().dir(dir.path()),
+                partition,
+                id,
+                small(),
+                known,
+                80,
+                NOW,
+            );
             let Err(error) = opened else {
                 let unread = clean && indexed.contains(&word);
                 assert!(unread || !clean && word == alone, "{word}");

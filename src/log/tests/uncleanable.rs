@@ -2,6 +2,7 @@
 
 use super::ageing::{bases, compacted, put};
 use super::*;
+use crate::host::Host;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::wire::batch::header::{self, BatchHeader};
 
@@ -196,7 +197,7 @@ fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
     let root = tempfile::tempdir().unwrap();
     let open = || {
         let dirs = vec![(root.path().to_owned(), Ok(Uuid([9; 16])))];
-        let manager = LogManager::open(dirs, ManagerSettings::default()).unwrap();
+        let manager = LogManager::open(&Host::default(), dirs, ManagerSettings::default()).unwrap();
         manager.load(1, &|_| compacted(), NOW).unwrap();
         manager
     };

@@ -9,6 +9,8 @@ use expect_test::{Expect, expect};
 
 use super::disk::Dice;
 use crate::base::ids::{TopicPartition, Uuid};
+use crate::host::Host;
+use crate::host::disk::Disk;
 use crate::log::append::Origin;
 use crate::log::dir::MetaProperties;
 use crate::log::manager::{LogManager, ManagerSettings};
@@ -30,6 +32,7 @@ fn settings() -> LogSettings {
 
 fn load(dir: &Path) -> Result<LogManager, String> {
     let manager = LogManager::open(
+        &Host::default(),
         vec![(dir.to_owned(), Ok(Uuid([9; 16])))],
         ManagerSettings::default(),
     )
@@ -134,7 +137,7 @@ fn with_suffix(path: &Path, from: &str, to: &str) -> PathBuf {
 /// The faults of a directory; then what a start does to it must be what they say. Gives what does not agree.
 fn disagreement(dir: &Path) -> (Vec<Fault>, Vec<String>) {
     let before = tree(dir);
-    let report = verify(dir).unwrap();
+    let report = verify(Disk::default().dir(dir)).unwrap();
     let faults = [report.notes, report.faults].concat();
     assert!(tree(dir) == before, "verify-log wrote something");
     let clean = dir.join(".kafka_cleanshutdown").exists();
@@ -851,13 +854,13 @@ fn a_bad_identity_is_told() {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    let faults = told(verify(dir.path()).unwrap().faults);
+    let faults = told(verify(Disk::default().dir(dir.path())).unwrap().faults);
     let faults = faults.replace(&format!("{}/", dir.path().display()), "");
     expect![[r#"
         meta.properties: cannot read: its version 7 is unknown: a newer program wrote it; use that one, or another directory; a start refuses the directory
         x-checkpoint.tmp: what a crash left of a file that was being replaced; recovery leaves it: the next of its kind is written over it"#]].assert_eq(&faults);
     // The directory of a partition is checked with what the files around it say.
-    let report = verify(&dir.path().join("t-0")).unwrap();
+    let report = verify(Disk::default().dir(&dir.path().join("t-0"))).unwrap();
     assert_eq!(
         (report.logs, report.segments, report.batches, report.faults),
         (1, 5, 33, vec![])

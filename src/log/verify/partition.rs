@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Report, Then};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
+use crate::host::disk::{Dir, Disk};
 use crate::log::append::{SNAPSHOT_FOOTER, control_kind, transaction_marker};
 use crate::log::checkpoint;
 use crate::log::error::{DiskContext, StorageError};
@@ -23,6 +24,7 @@ const GAP: &str =
 
 /// See the module.
 pub(super) struct Checked<'a> {
+    disk: &'a Disk,
     dir: &'a Path,
     known: Known,
     metadata: bool,
@@ -63,14 +65,15 @@ enum Treatment {
 
 impl<'a> Checked<'a> {
     pub(super) fn new(
-        dir: &'a Path,
+        place: Dir<'a>,
         known: Known,
         metadata: bool,
         compacted: bool,
         report: &'a mut Report,
     ) -> Self {
         Self {
-            dir,
+            disk: place.disk,
+            dir: place.path,
             known,
             metadata,
             compacted,
@@ -176,7 +179,7 @@ impl<'a> Checked<'a> {
             path(Kind::TimeIndex, ".timeindex"),
             path(Kind::TransactionIndex, ".txnindex"),
         ];
-        Segment::look(base, paths)
+        Segment::look(self.disk, base, paths)
     }
 
     /// Reads every batch, as recovery would, or as far as it can be read where recovery would not.

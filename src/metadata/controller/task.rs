@@ -14,9 +14,11 @@ use tokio::sync::oneshot;
 
 use super::{Context, Decision};
 use crate::base::ids::{BrokerId, Uuid};
-use crate::base::task::Halt;
-use crate::base::time::{Clock, Timestamp};
+use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
+use crate::host::Host;
+use crate::host::chance::Chance;
+use crate::host::task::Halt;
 use crate::log::error::{AppendError, StorageError};
 use crate::metadata::bootstrap::random_uuid;
 use crate::metadata::image::{Delta, Image};
@@ -24,6 +26,8 @@ use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
 
+/// The stack of the controller's thread: nothing here recurses deeply.
+const STACK_SIZE: usize = 512 << 10;
 /// Requests taken together before they are synced and answered.
 const GROUP_MAX: usize = 256;
 /// Requests that may wait; more are refused by the channel's back-pressure on the sender.
@@ -74,6 +78,7 @@ enum Event {
 
 /// What a job needs to decide, and where its records go.
 struct Scribe<'a> {
+    chance: &'a Chance,
     settings: &'a BrokerSettings,
     node_id: BrokerId,
     clamp_replication: bool,
@@ -85,7 +90,7 @@ impl Scribe<'_> {
     fn context(&self, ids: usize) -> Context<'_> {
         // Without random numbers no topic is created; each then gets an error of its own.
         let ids = (0..ids)
-            .map_while(|_| random_uuid().ok())
+            .map_while(|_| random_uuid(self.chance).ok())
             .collect::<Vec<Uuid>>();
         Context {
             now: self.now,
@@ -157,7 +162,7 @@ pub struct Controller {
     pub settings: BrokerSettings,
     pub node_id: BrokerId,
     pub clamp_replication: bool,
-    pub clock: Clock,
+    pub host: Host,
 }
 
 impl std::fmt::Debug for Controller {
@@ -173,7 +178,7 @@ impl Controller {
     pub fn commit(&mut self, records: &[Record]) -> Result<(), AppendError> {
         let mut delta = Delta::default();
         self.append(records, &mut delta)?;
-        self.quorum.sync(self.clock.now())?;
+        self.quorum.sync(self.host.clock.now())?;
         self.publish(&delta);
         Ok(())
     }
@@ -188,10 +193,9 @@ impl Controller {
     pub fn start(self, halt: &Halt) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
         let halt = halt.clone();
         let (events, inbox) = mpsc::sync_channel(QUEUE_MAX);
-        let thread = std::thread::Builder::new()
-            .name("controller".to_owned())
-            .stack_size(512 << 10)
-            .spawn(move || {
+        let threads = self.host.threads.clone();
+        let thread = threads
+            .start("controller", STACK_SIZE, move || {
                 if let Some(Err(error)) = halt.guard_thread("controller", || self.run(&inbox)) {
                     halt.now(format!("the metadata log has failed: cannot {error}"));
                 }
@@ -230,7 +234,7 @@ impl Controller {
                 };
             }
             if dirty {
-                self.quorum.sync(self.clock.now())?;
+                self.quorum.sync(self.host.clock.now())?;
                 self.publish(&delta);
                 self.follow_up()?;
             }
@@ -253,7 +257,7 @@ impl Controller {
     fn next_event(&mut self, inbox: &mpsc::Receiver<Event>) -> Result<Option<Event>, AppendError> {
         let mut snapshots = true;
         loop {
-            let now = self.clock.now();
+            let now = self.host.clock.now();
             let snapshot = self.quorum.snapshot_wait(now).filter(|_| snapshots);
             let idle = self.quorum.idle_wait(now);
             let Some(wait) = snapshot.into_iter().chain(idle).min() else {
@@ -265,7 +269,7 @@ impl Controller {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if snapshot == Some(wait) {
-                if let Err(error) = self.quorum.snapshot(&self.image, self.clock.now()) {
+                if let Err(error) = self.quorum.snapshot(&self.image, self.host.clock.now()) {
                     tracing::error!(%error, "a metadata snapshot failed");
                     // It is tried again after the next event.
                     snapshots = false;
@@ -278,7 +282,7 @@ impl Controller {
 
     /// Moves the offset on, as Kafka's controller does (`NoOpRecord`, KIP-835). No publisher has to hear of it.
     fn idle(&mut self) -> Result<(), AppendError> {
-        let offset = self.quorum.idle(self.clock.now())?;
+        let offset = self.quorum.idle(self.host.clock.now())?;
         let record = Record::NoOp(NoOpRecord {});
         self.image.apply(&record, offset, &mut Delta::default());
         self.handle.current.store(Arc::new(self.image.clone()));
@@ -287,10 +291,11 @@ impl Controller {
 
     fn execute(&mut self, job: Job, delta: &mut Delta) -> Result<(Answer, bool), AppendError> {
         let mut scribe = Scribe {
+            chance: &self.host.chance,
             settings: &self.settings,
             node_id: self.node_id,
             clamp_replication: self.clamp_replication,
-            now: self.clock.now(),
+            now: self.host.clock.now(),
             records: Vec::new(),
         };
         let answer = job(&self.image, &mut scribe);
@@ -303,7 +308,7 @@ impl Controller {
         if records.is_empty() {
             return Ok(());
         }
-        let first = self.quorum.commit(records, self.clock.now())?;
+        let first = self.quorum.commit(records, self.host.clock.now())?;
         for (index, record) in records.iter().enumerate() {
             self.image.apply(record, first + index as i64, delta);
         }

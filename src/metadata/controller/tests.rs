@@ -4,6 +4,7 @@ use super::brokers::{Registration, Standing, fence, register, restore, unregiste
 use super::{Context, settings, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
+use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::single::SingleQuorum;
@@ -331,7 +332,8 @@ fn a_snapshot_says_what_the_image_says() {
 fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
     let dir = tempfile::tempdir().unwrap();
     let upkeep = Upkeep::new(&BrokerSettings::default());
-    let (mut quorum, mut image) = SingleQuorum::open(dir.path(), 1, true, upkeep, NOW).unwrap();
+    let (mut quorum, mut image) =
+        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, NOW).unwrap();
     let mut expected = cluster();
     let first = records_of(&expected);
     quorum.commit(&first, NOW).unwrap();
@@ -340,7 +342,8 @@ fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
     for (round, name) in ["a", "b", "c", "d"].iter().enumerate() {
         drop(quorum);
         let clean = round % 2 == 0;
-        let (reopened, loaded) = SingleQuorum::open(dir.path(), 1, clean, upkeep, NOW).unwrap();
+        let (reopened, loaded) =
+            SingleQuorum::open(Disk::default().dir(dir.path()), 1, clean, upkeep, NOW).unwrap();
         quorum = reopened;
         assert_eq!(quorum.epoch(), round as i32 + 2);
         assert_eq!(loaded.topics, expected.topics);
@@ -373,7 +376,8 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
         retention_bytes: 0,
         ..Upkeep::new(&BrokerSettings::default())
     };
-    let (mut quorum, _) = SingleQuorum::open(dir.path(), 1, true, upkeep, NOW).unwrap();
+    let (mut quorum, _) =
+        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, NOW).unwrap();
     let mut image = cluster();
     quorum.commit(&records_of(&image), NOW).unwrap();
     for name in ["a", "b", "c", "d", "e", "f"] {
@@ -402,7 +406,8 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
     assert_eq!((names(".checkpoint"), names(".deleted")), (1, 0));
     assert!(names(".log") <= 2, "{} segments are left", names(".log"));
     drop(quorum);
-    let (_, loaded) = SingleQuorum::open(dir.path(), 1, false, upkeep, NOW).unwrap();
+    let (_, loaded) =
+        SingleQuorum::open(Disk::default().dir(dir.path()), 1, false, upkeep, NOW).unwrap();
     assert_eq!(loaded.topics, image.topics);
 }
 

@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
+use crate::host::disk::Dir;
+use crate::host::file_time::FileTime;
 use crate::log::append::{DECOMPRESSED_MAX, Origin, SNAPSHOT_FOOTER, control_kind};
 use crate::log::checkpoint;
 use crate::log::disk;
@@ -65,13 +66,14 @@ pub struct SingleQuorum {
 impl SingleQuorum {
     /// Opens the metadata log, folds it, and begins a new epoch as its leader.
     pub fn open(
-        metadata_dir: &Path,
+        place: Dir<'_>,
         node_id: BrokerId,
         clean: bool,
         upkeep: Upkeep,
         now: Timestamp,
     ) -> Result<(Self, Image), StorageError> {
-        let dir = metadata_dir.join(METADATA_LOG);
+        let Dir { disk, path } = place;
+        let dir = path.join(METADATA_LOG);
         let mut image = Image::empty();
         let mut delta = Delta::default();
         if !dir.exists() {
@@ -111,7 +113,7 @@ impl SingleQuorum {
         };
         let partition = TopicPartition::new("__cluster_metadata", 0);
         let log = PartitionLog::open(
-            &dir,
+            disk.dir(&dir),
             partition,
             Uuid::METADATA_TOPIC,
             settings,
@@ -338,16 +340,12 @@ fn snapshots(dir: &Path) -> Result<Vec<Snapshot>, StorageError> {
             continue;
         };
         let facts = entry.metadata().at("look at", entry.path())?;
-        let written = facts
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .map_or(0, |age| age.as_millis() as Timestamp);
+        let written = FileTime::among(&facts).and_then(FileTime::millis);
         found.push(Snapshot {
             end,
             epoch,
             bytes: facts.len(),
-            written,
+            written: written.unwrap_or(0),
         });
     }
     found.sort_by_key(|snapshot| (snapshot.end, snapshot.epoch));

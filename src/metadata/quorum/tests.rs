@@ -6,6 +6,7 @@ use std::path::Path;
 use super::single::{SingleQuorum, fold_snapshot};
 use super::upkeep::Upkeep;
 use crate::config::broker::standalone;
+use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
 use crate::metadata::record::schema::FeatureLevelRecord;
@@ -22,8 +23,14 @@ fn recorded(name: &str) -> Vec<u8> {
 
 fn open(dir: &Path, clean: bool) -> Result<(SingleQuorum, Image), String> {
     let settings = standalone(&[]).unwrap().config.settings.clone();
-    SingleQuorum::open(dir, 1, clean, Upkeep::new(&settings), NOW)
-        .map_err(|error| error.to_string())
+    SingleQuorum::open(
+        Disk::default().dir(dir),
+        1,
+        clean,
+        Upkeep::new(&settings),
+        NOW,
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// A snapshot and a log behind it.

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, Read, Write};
 
 use super::BatchError;
-use crate::base::memory::look_back_max;
 use crate::base::work_pool::{affords, alone, spend};
+use crate::host::process::look_back_max;
 
 /// How the records of a batch are compressed (attributes bits 0 to 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

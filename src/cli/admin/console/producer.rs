@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::lines::{Line, Lines};
 use super::{property, topic};
-use crate::base::time::Clock;
 use crate::cli::admin::client::{self, Cluster, Connection, Failure, WITHIN, run as run_work};
+use crate::host::clock::Clock;
 use crate::peer::channel::Channel;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -207,7 +207,7 @@ impl<'a> Sender<'a> {
             return Err(Refused::For("no leaders".into()));
         };
         let mut batches: BTreeMap<i32, BatchBuilder> = BTreeMap::new();
-        let now = Clock.now();
+        let now = Clock::default().now();
         let unkeyed = (self.turn % found.partitions) as i32;
         for record in records {
             let partition = record.key.map_or(unkeyed, |key| {

@@ -10,10 +10,11 @@ use clap::Args;
 use tokio::time::Instant;
 
 use super::{MB, per_second};
-use crate::base::time::{Clock, Timestamp};
+use crate::base::time::Timestamp;
 use crate::cli::admin::client::{Cluster, Connection, Failure, run as run_work};
 use crate::cli::admin::console::{Fetching, counted, fetch, matching, topic};
 use crate::cli::admin::groups::Partition;
+use crate::host::clock::Clock;
 
 /// Read records and print how fast they came
 #[derive(Args, Debug)]
@@ -114,7 +115,7 @@ impl ConsumerPerfTest {
     }
 
     async fn read(&self, cluster: &Cluster) -> Result<(), Failure> {
-        let (began, started) = (Clock.now(), Instant::now());
+        let (began, started) = (Clock::default().now(), Instant::now());
         let partitions = self.partitions(cluster).await?;
         let from = if self.from_latest { -1 } else { -2 };
         let mut positions: BTreeMap<Partition, i64> = cluster.offsets(&partitions, from).await?;
@@ -171,7 +172,7 @@ impl ConsumerPerfTest {
             println!(
                 "{}, {}, {megabytes:.4}, {fast:.4}, {records}, {many:.4}, 0, {ms}, {fast:.4}, {many:.4}",
                 date(began),
-                date(Clock.now())
+                date(Clock::default().now())
             );
         }
         Ok(())
@@ -191,7 +192,7 @@ impl Reported {
         let many = per_second((records - self.records) as f64, ms);
         println!(
             "{}, 0, {:.4}, {fast:.4}, {records}, {many:.4}, 0, {ms}, {fast:.4}, {many:.4}",
-            date(Clock.now()),
+            date(Clock::default().now()),
             bytes as f64 / MB,
         );
         *self = Self {

@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use super::{MB, per_second};
 use crate::base::plain::Plain;
-use crate::base::time::Clock;
 use crate::cli::admin::client::{self, Connection, Failure, WITHIN, run as run_work};
 use crate::cli::admin::console::{compression, property, topic};
 use crate::cli::admin::security::file_property;
+use crate::host::clock::Clock;
 use crate::peer::channel::Channel;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -206,7 +206,7 @@ impl Run {
                 created: Vec::new(),
                 bytes: 0,
             });
-            open.batch.push(Clock.now(), None, Some(value));
+            open.batch.push(Clock::default().now(), None, Some(value));
             open.created.push(Instant::now());
             open.bytes += size;
         }

@@ -165,22 +165,15 @@ fn caught<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, String> 
     done.map_err(|panic| message(&*panic).to_owned())
 }
 
-/// Does `work` on a thread that may block. A panic in it goes on in whoever waits.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    joined(start_blocking(work).await).await
-}
-
-/// The same for whoever has to look after something else meanwhile: hand what came of it to [`joined`].
-pub fn start_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
+/// Work that bears the name of what begins it, wherever it runs.
+pub(super) fn under_the_same_name<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let name = AT_WORK.get();
-    tokio::task::spawn_blocking(move || {
-        AT_WORK.set(name);
+    move || {
+        let before = AT_WORK.replace(name);
         let done = catch_unwind(AssertUnwindSafe(work));
-        AT_WORK.set("");
+        AT_WORK.set(before);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    }
 }
 
 /// What work gave. A panic in it goes on here; work that the end of the runtime cut off never returns.
@@ -222,6 +215,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::threads::Threads;
 
     #[tokio::test]
     async fn a_panic_in_a_guarded_task_is_the_reason_to_halt_and_the_first_counts() {
@@ -240,8 +234,9 @@ mod tests {
     async fn a_panic_on_a_blocking_thread_goes_on_in_whoever_waits() {
         let halt = Halt::default();
         halt.guard("cleaner", async {
-            assert_eq!(blocking(|| 3).await, 3);
-            blocking(|| panic!("on a thread")).await
+            let threads = Threads::default();
+            assert_eq!(threads.blocking(|| 3).await, 3);
+            threads.blocking(|| panic!("on a thread")).await
         })
         .await;
         assert_eq!(halt.reason().await, "cleaner ended in a panic: on a thread");

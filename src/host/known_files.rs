@@ -1,7 +1,7 @@
 //! Index files in which an entry was looked up lately. Each keeps its descriptor and the first entries of its pages, so that
 //! the next lookup in the same file reads one page.
 //!
-//! The set is shared by the process and bounded in files and in bytes; the file that was not asked for the longest makes
+//! The set is bounded in files and in bytes; the file that was not asked for the longest makes
 //! room. An index that nobody looks into costs nothing here: it has no more than a number in its own padding.
 //!
 //! Index files are read, not mapped into memory. A map would wait for the disk on the serving thread where a page is cold,
@@ -12,16 +12,36 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::base::descriptors::{Held, INDEX_FILES};
+use super::descriptors::{Descriptors, Held, Share};
 
 /// Bytes that the first entries of all known files may take. An index of Kafka's largest default size, 10 MiB, takes 40 KiB.
 const BYTES_MAX: usize = 8 << 20;
 
-static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+/// See the module. The index files that one disk keeps open.
+#[derive(Debug)]
+pub struct KnownFiles {
+    share: Share,
+    known: Mutex<Known>,
+}
+
+impl Default for KnownFiles {
+    fn default() -> Self {
+        Self::new(&Descriptors::default())
+    }
+}
+
+impl KnownFiles {
+    pub fn new(descriptors: &Descriptors) -> Self {
+        Self {
+            share: descriptors.index_files.clone(),
+            known: Mutex::default(),
+        }
+    }
+}
 
 /// One file that is known: what [`Name::file`] gives.
 #[derive(Debug)]
@@ -68,7 +88,7 @@ impl<E: Copy> KnownFile<E> {
 }
 
 /// The number under which an index file is known; 0 until it is. The owner of the file holds it, and must call
-/// [`Self::forget`] when what the file held before changes or goes.
+/// [`Self::forget`] when what the file held before changes or goes, and before it goes itself.
 #[derive(Debug, Default)]
 pub struct Name(AtomicU32);
 
@@ -76,23 +96,24 @@ impl Name {
     /// The file under this name, opened with `open` unless it is known with as many entries.
     pub fn file<E: Copy + Send + Sync + 'static>(
         &self,
+        among: &KnownFiles,
         entries: usize,
         pages: usize,
         open: impl FnOnce() -> io::Result<File>,
     ) -> io::Result<Arc<KnownFile<E>>> {
         let name = self.0.load(Ordering::Relaxed);
         if name != 0
-            && let Some(known) = KNOWN.lock().get(name)
+            && let Some(known) = among.known.lock().get(name)
             && let Ok(known) = known.downcast::<KnownFile<E>>()
             && known.entries == entries
         {
             return Ok(known);
         }
         // The file grew, or nobody knew it. Its predecessor goes first, so that its descriptor is free again.
-        self.forget();
+        self.forget(among);
         let file = open()?;
-        let mut all = KNOWN.lock();
-        let Some(held) = all.room() else {
+        let mut all = among.known.lock();
+        let Some(held) = all.room(&among.share) else {
             return Ok(Arc::new(KnownFile::new(file, entries, pages, None)));
         };
         let known = Arc::new(KnownFile::new(file, entries, pages, Some(held)));
@@ -104,24 +125,18 @@ impl Name {
     }
 
     /// The next lookup opens the file again.
-    pub fn forget(&self) {
+    pub fn forget(&self, among: &KnownFiles) {
         let name = self.0.swap(0, Ordering::Relaxed);
         if name != 0 {
-            KNOWN.lock().remove(name);
+            among.known.lock().remove(name);
         }
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        self.forget();
     }
 }
 
 /// A file of entries of any kind.
 type AnyFile = Arc<dyn Any + Send + Sync>;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Known {
     files: HashMap<u32, Place>,
     bytes: usize,
@@ -130,6 +145,7 @@ struct Known {
     lookups: u64,
 }
 
+#[derive(Debug)]
 struct Place {
     file: AnyFile,
     bytes: usize,
@@ -145,10 +161,10 @@ impl Known {
     }
 
     /// A descriptor for one more file. The oldest files make room, for as long as that helps.
-    fn room(&mut self) -> Option<Held> {
+    fn room(&mut self, share: &Share) -> Option<Held> {
         loop {
             if self.bytes < BYTES_MAX
-                && let Some(held) = INDEX_FILES.take()
+                && let Some(held) = share.take()
             {
                 return Some(held);
             }
@@ -197,19 +213,19 @@ mod tests {
 
     #[test]
     fn a_file_is_opened_once_until_it_grows_or_is_forgotten() {
-        let name = Name::default();
-        let first = name.file::<u64>(10, 1, open).unwrap();
-        assert!(Arc::ptr_eq(&first, &name.file(10, 1, never).unwrap()));
-        let grown = name.file::<u64>(11, 1, open).unwrap();
+        let (all, name) = (KnownFiles::default(), Name::default());
+        let first = name.file::<u64>(&all, 10, 1, open).unwrap();
+        assert!(Arc::ptr_eq(&first, &name.file(&all, 10, 1, never).unwrap()));
+        let grown = name.file::<u64>(&all, 11, 1, open).unwrap();
         assert!(!Arc::ptr_eq(&first, &grown));
-        name.forget();
-        assert!(!Arc::ptr_eq(&grown, &name.file(11, 1, open).unwrap()));
+        name.forget(&all);
+        assert!(!Arc::ptr_eq(&grown, &name.file(&all, 11, 1, open).unwrap()));
     }
 
     #[test]
     fn the_first_entry_of_a_page_is_read_once() {
-        let name = Name::default();
-        let file = name.file::<u64>(1_000, 2, open).unwrap();
+        let (all, name) = (KnownFiles::default(), Name::default());
+        let file = name.file::<u64>(&all, 1_000, 2, open).unwrap();
         assert_eq!(file.first(1, || Ok::<_, ()>(7)), Ok(7));
         assert_eq!(file.first(1, || Err(())), Ok(7));
         assert_eq!(file.first(0, || Err(())), Err(()));
@@ -217,6 +233,7 @@ mod tests {
 
     #[test]
     fn the_oldest_file_makes_room() {
+        let share = Descriptors::default().index_files;
         let mut known = Known::default();
         let mut held = Vec::new();
         for _ in 0..3 {
@@ -224,9 +241,9 @@ mod tests {
         }
         assert!(known.get(held[0]).is_some());
         // One byte below the limit there is room; above it the second, which nobody asked for, goes.
-        assert!(known.room().is_some());
+        assert!(known.room(&share).is_some());
         known.bytes += 3;
-        assert!(known.room().is_some());
+        assert!(known.room(&share).is_some());
         assert!(known.get(held[1]).is_none());
         assert!(known.get(held[0]).is_some() && known.get(held[2]).is_some());
     }

@@ -1,0 +1,59 @@
+//! The machine under a node: what the rest of the crate must not ask the system for itself. `broker` hands a [`Host`] down to
+//! every part of a node; `tidy.rs` refuses the system's own clocks and random source anywhere else. Uses nothing else of this
+//! crate.
+//!
+//! ```text
+//! cli, tests ──► broker ──► host ──► clock        wall time, steady time, pauses
+//!                             ├────► chance       random bytes
+//!                             ├────► descriptors  how many files and connections may be open
+//!                             ├────► disk         files that stay open
+//!                             └────► threads      tasks, work that blocks, long-lived threads
+//! ```
+//! In a build for tests a host may be simulated: its clock follows the paused clock of the runtime, its chance comes from a
+//! seed. So several nodes can live on one thread, each with its own host. In any other build there is one kind of host, and a
+//! question to it is the call of the system and nothing else.
+
+pub mod chance;
+pub mod clock;
+pub mod descriptors;
+pub mod disk;
+pub mod file_time;
+pub mod known_files;
+pub mod process;
+pub mod task;
+pub mod threads;
+
+use chance::Chance;
+use clock::Clock;
+use descriptors::Descriptors;
+use disk::Disk;
+use threads::Threads;
+
+/// See the module. Cheap to clone. The default is the machine that the process runs on.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    pub clock: Clock,
+    pub chance: Chance,
+    pub descriptors: Descriptors,
+    pub disk: Disk,
+    pub threads: Threads,
+}
+
+/// What many systems give a process.
+#[cfg(test)]
+const SIMULATED_DESCRIPTORS: usize = 1_024;
+
+#[cfg(test)]
+impl Host {
+    /// Test-only: a host whose wall clock begins at `wall_ms`, and whose chance comes from `seed`.
+    pub fn simulated(wall_ms: i64, seed: u64) -> Self {
+        let descriptors = Descriptors::of(SIMULATED_DESCRIPTORS);
+        Self {
+            clock: Clock::simulated(wall_ms),
+            chance: Chance::seeded(seed),
+            disk: Disk::new(&descriptors),
+            descriptors,
+            threads: Threads::one(),
+        }
+    }
+}
