@@ -5,7 +5,7 @@
 pub mod crew;
 pub mod moves;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,27 +67,27 @@ impl LogDir {
 /// What is known of one of `log.dirs` before it is opened: its id, or why that cannot be read.
 pub type Identified = (PathBuf, Result<Uuid, StorageError>);
 
-/// See the module.
+/// See the module. What is visited one after the other is visited in the order of the names, at each start the same.
 #[derive(Debug)]
 pub struct LogManager {
     host: Host,
     dirs: Vec<LogDir>,
     settings: ManagerSettings,
     failures: Arc<FailureChannel>,
-    logs: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    logs: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
     /// Copies of logs that move to another directory.
-    futures: RwLock<HashMap<TopicPartition, Arc<PartitionLog>>>,
+    futures: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
     /// Where replicas should go that do not exist yet.
-    preferred: Mutex<HashMap<TopicPartition, PathBuf>>,
+    preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
     /// Renamed directories and when they were.
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
     /// Where the dirty part of each compacted log begins.
-    first_dirty: Mutex<HashMap<TopicPartition, Offset>>,
+    first_dirty: Mutex<BTreeMap<TopicPartition, Offset>>,
     /// Logs that the cleaner leaves alone, because it met a batch in them that cannot be read.
-    uncleanable: Mutex<HashSet<TopicPartition>>,
+    uncleanable: Mutex<BTreeSet<TopicPartition>>,
     /// Partitions that are not there any more, but may stand in the checkpoint files. The next log of such a name must not
     /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
-    outdated: Mutex<HashSet<TopicPartition>>,
+    outdated: Mutex<BTreeSet<TopicPartition>>,
     /// Held while checkpoint files are replaced and from before it is known what they will say: two at once would rename the
     /// same file, and older offsets could replace newer ones.
     writing_checkpoints: Mutex<()>,
@@ -457,9 +457,15 @@ impl LogManager {
         self.doomed
             .lock()
             .retain(|(_, doomed)| !doomed.starts_with(path));
+        let mut lost = Vec::new();
         let mut logs = self.logs.write();
-        let lost = logs.extract_if(|_, log| log.dir().starts_with(path));
-        let lost: Vec<_> = lost.map(|(partition, _)| partition).collect();
+        logs.retain(|partition, log| {
+            let is_lost = log.dir().starts_with(path);
+            if is_lost {
+                lost.push(partition.clone());
+            }
+            !is_lost
+        });
         // A copy without its log is of no use now; after the next start it may be.
         self.futures
             .write()
@@ -597,9 +603,7 @@ impl LogManager {
 
     /// The logs that compaction leaves alone until the next start.
     pub fn uncleanable(&self) -> Vec<TopicPartition> {
-        let mut names: Vec<_> = self.uncleanable.lock().iter().cloned().collect();
-        names.sort();
-        names
+        self.uncleanable.lock().iter().cloned().collect()
     }
 
     /// A directory in which the checkpoint cannot be written goes offline, as with every other file. `writing_checkpoints` is
