@@ -3,11 +3,13 @@
 //! A header, entries, and a SHA-1 over the password and all of it. A key in it is hidden under a stream of SHA-1 sums that
 //! begins with its password and a salt, and ends with a sum over password and key.
 
+use der::Decode;
+use der::asn1::ObjectIdentifier;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha1::{Digest, Sha1};
 
-use super::der::{self, OCTETS, OID, SEQUENCE};
 use super::key_store::{KeyEntry, KeyStore, KeyStoreError};
+use super::sealed::{Sealed, utf16};
 
 pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
@@ -16,8 +18,8 @@ const TRUSTED: u32 = 2;
 /// Words that stand between the password and what is summed.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
 const SUM: usize = 20;
-/// Sun's key protector, 1.3.6.1.4.1.42.2.17.1.1.
-const PROTECTOR: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x2a, 0x02, 0x11, 0x01, 0x01];
+/// Sun's key protector.
+const PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
 
 /// Reads a store. Without a password it is not checked against damage, as in Java, and its keys stay closed.
 pub(super) fn open(
@@ -75,16 +77,12 @@ pub(super) fn open(
 }
 
 fn uncover(hidden: &[u8], password: &str) -> Result<Vec<u8>, KeyStoreError> {
-    let covered = der::value(hidden, SEQUENCE)
-        .and_then(|(inside, _)| {
-            let (algorithm, rest) = der::value(inside, SEQUENCE)?;
-            let (oid, _) = der::value(algorithm, OID)?;
-            let (covered, _) = der::value(rest, OCTETS)?;
-            (oid == PROTECTOR).then_some(covered)
-        })
-        .ok_or_else(|| {
-            KeyStoreError::Damaged("its key is hidden in a way that is not known".to_owned())
-        })?;
+    let sealed = Sealed::from_der(hidden).ok();
+    let sealed = sealed.filter(|sealed| sealed.scheme.oid == PROTECTOR);
+    let sealed = sealed.ok_or_else(|| {
+        KeyStoreError::Damaged("its key is hidden in a way that is not known".to_owned())
+    })?;
+    let covered = sealed.content.as_bytes();
     let password = utf16(password);
     let damaged = || KeyStoreError::Damaged("its key is too short".to_owned());
     let (salt, rest) = covered.split_first_chunk::<SUM>().ok_or_else(damaged)?;
@@ -109,10 +107,6 @@ fn uncover(hidden: &[u8], password: &str) -> Result<Vec<u8>, KeyStoreError> {
         true => Ok(key),
         false => Err(KeyStoreError::WrongKeyPassword),
     }
-}
-
-fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }
 
 struct Cursor<'a>(&'a [u8]);

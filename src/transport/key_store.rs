@@ -2,13 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use p12_keystore::{KeyStore as Pkcs12, KeyStoreEntry, Pkcs12ImportPolicy};
-use pkcs8::EncryptedPrivateKeyInfoRef;
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use der::{Decode, Encode, Sequence};
+use pkcs8::PrivateKeyInfoRef;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
 
-use super::{der, jks};
+use super::sealed::{self, IterationsLeft, SealError, Sealed};
+use super::{jks, pkcs12};
 
 /// A private key with the certificates that lead from its own to one that others trust.
 pub struct KeyEntry {
@@ -16,11 +18,35 @@ pub struct KeyEntry {
     pub key: PrivateKeyDer<'static>,
 }
 
+/// A key on an elliptic curve, RFC 5915.
+#[derive(Sequence)]
+struct EcPrivateKey<'a> {
+    version: u8,
+    secret: &'a OctetStringRef,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    curve: Option<AnyRef<'a>>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    public: Option<BitStringRef<'a>>,
+}
+
 impl KeyEntry {
-    /// The key for those who want its public half beside it. `public` is that of the certificate.
+    /// The key with its public half in it, which Java leaves out of a key on an elliptic curve, and ring insists on. `public` is
+    /// that of the certificate. `None` for any other key.
     pub fn completed(key: &PrivateKeyDer<'_>, public: &[u8]) -> Option<PrivateKeyDer<'static>> {
-        let completed = der::with_public_key(key.secret_der(), public)?;
-        Some(PrivatePkcs8KeyDer::from(completed).into())
+        const EC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+        let info = PrivateKeyInfoRef::from_der(key.secret_der()).ok()?;
+        if info.algorithm.oid != EC_KEY {
+            return None;
+        }
+        let key = EcPrivateKey {
+            // The curve is told by the algorithm.
+            curve: None,
+            public: Some(BitStringRef::from_bytes(public).ok()?),
+            ..EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?
+        };
+        let key = key.to_der().ok()?;
+        let info = PrivateKeyInfoRef::new(info.algorithm, OctetStringRef::new(&key).ok()?);
+        Some(PrivatePkcs8KeyDer::from(info.to_der().ok()?).into())
     }
 }
 
@@ -44,7 +70,7 @@ impl KeyStore {
 }
 
 /// Why a store gives nothing. No variant tells anything of what is in it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyStoreError {
     #[error("the password is wrong, or the file is damaged")]
     WrongPassword,
@@ -66,6 +92,27 @@ pub enum KeyStoreError {
     KeyEncryption(String),
 }
 
+impl From<der::Error> for KeyStoreError {
+    fn from(error: der::Error) -> Self {
+        Self::Damaged(format!("it is damaged: {error}"))
+    }
+}
+
+impl From<SealError> for KeyStoreError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::WrongPassword => Self::WrongPassword,
+            SealError::TooSlow => {
+                Self::Damaged("it takes too much work to derive a key from its password".to_owned())
+            }
+            SealError::Unsupported(oid) => Self::Damaged(format!(
+                "an algorithm in it is not supported ({oid}); `keytool -importkeystore -srckeystore OLD -destkeystore NEW -deststoretype PKCS12` makes a file of those that are"
+            )),
+            SealError::Damaged(error) => error.into(),
+        }
+    }
+}
+
 /// Reads a file of one of Java's two kinds, by what is in it.
 pub fn java(
     bytes: &[u8],
@@ -74,7 +121,7 @@ pub fn java(
 ) -> Result<KeyStore, KeyStoreError> {
     match bytes {
         _ if bytes.starts_with(&jks::MAGIC) => jks::open(bytes, password, key_password),
-        [0x30, ..] => pkcs12(bytes, password, key_password),
+        [0x30, ..] => pkcs12::open(bytes, password, key_password),
         [0xce, 0xce, 0xce, 0xce, ..] => Err(KeyStoreError::NoStore(
             " but JCEKS; `keytool -importkeystore -srckeystore OLD -srcstoretype JCEKS -destkeystore NEW -deststoretype PKCS12` makes one of it",
         )),
@@ -85,42 +132,10 @@ pub fn java(
     }
 }
 
-fn pkcs12(
-    bytes: &[u8],
-    password: Option<&str>,
-    key_password: Option<&str>,
-) -> Result<KeyStore, KeyStoreError> {
-    let password = password.ok_or(KeyStoreError::PasswordMissing)?;
-    // Keys have the password of the store: keytool knows no other way.
-    if key_password.is_some_and(|own| own != password) {
-        return Err(KeyStoreError::WrongKeyPassword);
-    }
-    let read = Pkcs12::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Strict);
-    let read = read.map_err(|error| match error {
-        p12_keystore::error::Error::MacError(_)
-        | p12_keystore::error::Error::UnpadError
-        | p12_keystore::error::Error::Pkcs5Error(_) => KeyStoreError::WrongPassword,
-        other => KeyStoreError::Damaged(other.to_string()),
-    })?;
-    let mut store = KeyStore::default();
-    let der = |certificate: &p12_keystore::Certificate| {
-        CertificateDer::from(certificate.as_der().to_vec())
-    };
-    for (_, entry) in read.entries() {
-        match entry {
-            KeyStoreEntry::PrivateKeyChain(own) => store.keys.push(KeyEntry {
-                chain: own.certs().iter().map(der).collect(),
-                key: PrivatePkcs8KeyDer::from(own.key().as_der().to_vec()).into(),
-            }),
-            KeyStoreEntry::Certificate(trusted) => store.trusted.push(der(trusted)),
-            KeyStoreEntry::Secret(_) => {}
-        }
-    }
-    Ok(store)
-}
-
 /// Reads texts with `-----BEGIN …-----` in them: all certificates, and the first key with them as its chain. What stands
 /// around them does not count, nor how their lines are broken.
+///
+/// Not by `PemObject` of rustls: it skips encrypted keys, and wants lines, which a setting often has not.
 pub fn pem(text: &str, key_password: Option<&str>) -> Result<KeyStore, KeyStoreError> {
     let mut certificates = Vec::new();
     let mut key = None;
@@ -194,18 +209,17 @@ fn private_key(
         "EC PRIVATE KEY" => Ok(PrivateSec1KeyDer::from(content).into()),
         "ENCRYPTED PRIVATE KEY" => {
             let password = password.ok_or(KeyStoreError::KeyPasswordMissing)?;
-            let encrypted = EncryptedPrivateKeyInfoRef::try_from(content.as_slice())
-                .map_err(|error| KeyStoreError::KeyEncryption(error.to_string()))?;
-            if encrypted.encryption_algorithm.pbes2().is_none() {
-                return Err(KeyStoreError::KeyEncryption("PBES1".to_owned()));
-            }
-            let key = encrypted.decrypt(password).map_err(|error| match error {
-                pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm {
-                    oid,
-                }) => KeyStoreError::KeyEncryption(oid.to_string()),
-                _ => KeyStoreError::WrongKeyPassword,
+            let key = sealed::open(
+                &Sealed::from_der(&content)?,
+                password,
+                &mut IterationsLeft::of_one_file(),
+            );
+            let key = key.map_err(|error| match error {
+                SealError::WrongPassword => KeyStoreError::WrongKeyPassword,
+                SealError::Unsupported(oid) => KeyStoreError::KeyEncryption(oid.to_string()),
+                other => other.into(),
             })?;
-            Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+            Ok(PrivatePkcs8KeyDer::from(key).into())
         }
         other => Err(KeyStoreError::Damaged(format!(
             "a {other} is not supported"
@@ -218,7 +232,8 @@ mod tests {
     use super::*;
 
     /// Made by `keytool` of Java 17 (`own` with a key, `trust` with that of own.jks as a trusted one) and by `openssl` 3.0
-    /// (`aes` and `legacy`, the latter with `-legacy`, of key.pem and certificate.pem).
+    /// (`aes` and `legacy`, the latter with `-legacy`, of key.pem and certificate.pem; `chain` with the certificates of two
+    /// issuers, and `open` the same without any password).
     macro_rules! stored {
         ($name:literal) => {
             include_bytes!(concat!("stores/", $name)).as_slice()
@@ -256,6 +271,16 @@ mod tests {
         let own = java(stored!("own.jks"), PASSWORD, Some("keypass1")).unwrap();
         let trusted = java(stored!("trust.jks"), PASSWORD, None).unwrap();
         assert_eq!(own.into_trusted(), trusted.into_trusted());
+        assert_eq!(
+            check(java(stored!("chain.p12"), PASSWORD, None)),
+            (vec![3], 0)
+        );
+        for password in [PASSWORD, None] {
+            let store = java(stored!("open.p12"), password, None).unwrap();
+            let chain = java(stored!("chain.p12"), PASSWORD, None).unwrap();
+            assert!(store.keys[0].chain == chain.keys[0].chain);
+            assert!(store.keys[0].key == chain.keys[0].key);
+        }
         for bytes in [stored!("aes.p12"), stored!("legacy.p12")] {
             let store = java(bytes, PASSWORD, None).unwrap();
             let text = [
@@ -272,8 +297,12 @@ mod tests {
     #[test]
     fn texts_may_be_encrypted_and_in_one_line() {
         let plain = pem(include_str!("stores/key.pem"), None).unwrap();
-        let encrypted = include_str!("stores/encrypted.pem");
-        assert!(pem(encrypted, PASSWORD).unwrap().keys[0].key == plain.keys[0].key);
+        for encrypted in [
+            include_str!("stores/encrypted.pem"),
+            include_str!("stores/encrypted-pbes1.pem"),
+        ] {
+            assert!(pem(encrypted, PASSWORD).unwrap().keys[0].key == plain.keys[0].key);
+        }
         let line = include_str!("stores/key.pem").replace('\n', " ");
         assert!(pem(&line, None).unwrap().keys[0].key == plain.keys[0].key);
     }
@@ -318,11 +347,12 @@ mod tests {
             fault(pem(encrypted, wrong)),
             KeyStoreError::WrongKeyPassword
         );
-        let old = include_str!("stores/encrypted-pbes1.pem");
-        assert!(matches!(
-            fault(pem(old, PASSWORD)),
-            KeyStoreError::KeyEncryption(_)
-        ));
+        // RC4 instead of triple DES.
+        let old = include_str!("stores/encrypted-pbes1.pem").replace("DQEMAQMw", "DQEMAQEw");
+        assert_eq!(
+            fault(pem(&old, PASSWORD)),
+            KeyStoreError::KeyEncryption("1.2.840.113549.1.12.1.1".to_owned())
+        );
         assert!(matches!(
             fault(pem("-----BEGIN CERTIFICATE-----\nAA", None)),
             KeyStoreError::Damaged(_)

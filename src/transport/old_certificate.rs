@@ -4,14 +4,13 @@
 //! Such a certificate cannot say what it is for, nor that it may sign others. So one is taken only if a certificate of the
 //! truststore signed it, without any between them.
 
+use der::asn1::{AnyRef, BitStringRef};
+use der::{Reader, SliceReader, Tag, Tagged};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
-
-use super::der::{BITS, INTEGER, SEQUENCE, value};
+use x509_cert::time::Validity;
 
 /// Its parts, as they lie in its bytes.
 #[derive(Debug)]
@@ -37,10 +36,12 @@ struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    fn read(mut info: &'a [u8]) -> Option<Self> {
+    /// Out of what a `SubjectPublicKeyInfo` contains.
+    fn read(info: &'a [u8]) -> Option<Self> {
+        let mut reader = SliceReader::new(info).ok()?;
         Some(Self {
-            algorithm: take(&mut info, SEQUENCE)?.content,
-            bits: bits(take(&mut info, BITS)?.content)?,
+            algorithm: sequence(&mut reader).ok()?,
+            bits: bits(&mut reader).ok()?,
         })
     }
 }
@@ -48,34 +49,36 @@ impl<'a> Key<'a> {
 impl<'a> OldCertificate<'a> {
     /// `None` for a certificate of a later version, and for what is none.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
-        let mut rest = bytes;
-        let mut certificate = take(&mut rest, SEQUENCE)?.content;
-        let signed = take(&mut certificate, SEQUENCE)?;
-        let algorithm = take(&mut certificate, SEQUENCE)?.content;
-        let signature = bits(take(&mut certificate, BITS)?.content)?;
-        let mut parts = signed.content;
-        // Of a later version, that stands before the serial number.
-        take(&mut parts, INTEGER)?;
-        let same_algorithm = take(&mut parts, SEQUENCE)?.content;
-        let issuer = take(&mut parts, SEQUENCE)?.content;
-        let [_validity, _subject] = [take(&mut parts, SEQUENCE)?, take(&mut parts, SEQUENCE)?];
-        let key_info = take(&mut parts, SEQUENCE)?;
-        if !(rest.is_empty() && certificate.is_empty() && parts.is_empty())
-            || same_algorithm != algorithm
-        {
-            return None;
-        }
-        let parsed = Certificate::from_der(bytes).ok()?;
-        let validity = parsed.tbs_certificate().validity();
-        Some(Self {
-            signed: signed.whole,
-            algorithm,
-            signature,
-            issuer,
-            valid_from: validity.not_before.to_unix_duration().as_secs(),
-            valid_to: validity.not_after.to_unix_duration().as_secs(),
-            key_info: key_info.whole,
-            key: Key::read(key_info.content)?,
+        Self::parts(bytes).ok().flatten()
+    }
+
+    fn parts(bytes: &'a [u8]) -> der::Result<Option<Self>> {
+        let mut reader = SliceReader::new(bytes)?;
+        let (signed, algorithm, signature) = reader.sequence(|parts| {
+            Ok::<_, der::Error>((parts.tlv_bytes()?, sequence(parts)?, bits(parts)?))
+        })?;
+        reader.finish()?;
+        SliceReader::new(signed)?.sequence(|parts| {
+            // A later version stands before the serial number.
+            let serial: AnyRef<'_> = parts.decode()?;
+            serial.tag().assert_eq(Tag::Integer)?;
+            let same_algorithm = sequence(parts)?;
+            let issuer = sequence(parts)?;
+            let validity: Validity = parts.decode()?;
+            let _subject = sequence(parts)?;
+            let key_info = parts.tlv_bytes()?;
+            let key = Key::read(sequence(&mut SliceReader::new(key_info)?)?);
+            let key = key.filter(|_| same_algorithm == algorithm);
+            Ok(key.map(|key| Self {
+                signed,
+                algorithm,
+                signature,
+                issuer,
+                valid_from: validity.not_before.to_unix_duration().as_secs(),
+                valid_to: validity.not_after.to_unix_duration().as_secs(),
+                key_info,
+                key,
+            }))
         })
     }
 
@@ -153,27 +156,16 @@ impl<'a> OldCertificate<'a> {
     }
 }
 
-/// A value, and the same with its tag and length.
-#[derive(Clone, Copy)]
-struct Taken<'a> {
-    content: &'a [u8],
-    whole: &'a [u8],
-}
-
-fn take<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<Taken<'a>> {
-    let all = *bytes;
-    let (content, rest) = value(all, tag)?;
-    *bytes = rest;
-    Some(Taken {
-        content,
-        whole: all.get(..all.len() - rest.len())?,
-    })
+/// The content of a sequence.
+fn sequence<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let value: AnyRef<'a> = reader.decode()?;
+    value.tag().assert_eq(Tag::Sequence)?;
+    Ok(value.value())
 }
 
 /// A string of bits that is one of bytes.
-fn bits(content: &[u8]) -> Option<&[u8]> {
-    match content.split_first()? {
-        (0, bytes) => Some(bytes),
-        _ => None,
-    }
+fn bits<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let bits: BitStringRef<'a> = reader.decode()?;
+    let bytes = bits.as_bytes();
+    bytes.ok_or_else(|| Tag::BitString.value_error().into())
 }
