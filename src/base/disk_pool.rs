@@ -42,7 +42,7 @@ impl DiskPool {
         }
     }
 
-    /// Does `work` on such a thread. `None` when the runtime is ending.
+    /// Does `work` on such a thread. `None` when the runtime is ending. A panic in it is one of whoever waits for it.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -53,7 +53,11 @@ impl DiskPool {
             let _permit = permit;
             work()
         };
-        self.threads.start_blocking(work).await.ok()
+        match self.threads.start_blocking(work).await {
+            Ok(done) => Some(done),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
     }
 
     /// Brings stretches of files into the page cache.

@@ -34,7 +34,7 @@ use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
 use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
-use super::segment::{Segment, Span, file_name, last_modified};
+use super::segment::{Segment, Span, active_of, file_name, last_modified};
 use super::settings::LogSettings;
 use crate::base::disk_pool::aside;
 use crate::base::file_range::{FileRange, Reach};
@@ -75,6 +75,15 @@ pub struct Watermarks {
     pub last_stable: Offset,
     pub high_watermark: Offset,
     pub log_end: Offset,
+}
+
+impl Watermarks {
+    /// What holds at each moment of each log.
+    fn are_in_order(&self) -> bool {
+        self.log_start <= self.last_stable
+            && self.last_stable <= self.high_watermark
+            && self.high_watermark <= self.log_end
+    }
 }
 
 /// What a read will send.
@@ -622,12 +631,14 @@ impl State {
 
     fn watermarks(&self) -> Watermarks {
         let unstable = self.producers.first_unstable().unwrap_or(Offset::MAX);
-        Watermarks {
+        let marks = Watermarks {
             log_start: self.log_start,
             last_stable: unstable.min(self.high_watermark).max(self.log_start),
             high_watermark: self.high_watermark,
             log_end: self.log_end,
-        }
+        };
+        assert!(marks.are_in_order(), "{}: {marks:?}", self.dir.display());
+        marks
     }
 
     fn raise_high_watermark(&mut self, offset: Offset) {
@@ -716,12 +727,10 @@ impl State {
         )?;
         self.assign_epoch(header.leader_epoch, header.base_offset)?;
         let interval = u64::from(self.settings.index_interval_bytes);
-        if let Some(active) = self.segments.last_mut() {
-            active.append(&valid.bytes, header, interval)?;
-        }
+        let active = active_of(&mut self.segments);
+        active.append(&valid.bytes, header, interval)?;
         self.log_end = header.next_offset();
-        let aborted = self.producers.take_in(header, valid.marker);
-        if let (Some(aborted), Some(active)) = (aborted, self.segments.last_mut()) {
+        if let Some(aborted) = self.producers.take_in(header, valid.marker) {
             active.aborted.push(aborted)?;
         }
         Ok(())
@@ -746,9 +755,7 @@ impl State {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let settings = &self.settings;
-        let Some(active) = self.segments.last_mut() else {
-            return Ok(());
-        };
+        let active = active_of(&mut self.segments);
         let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let aged = match active.first_timestamp()? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
@@ -771,10 +778,9 @@ impl State {
 
     /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
     fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
-        if let Some(active) = self.segments.last_mut() {
-            active.seal()?;
-            active.aborted.write_pending()?;
-        }
+        let active = active_of(&mut self.segments);
+        active.seal()?;
+        active.aborted.write_pending()?;
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
         let segment = Segment::create(self.disk.dir(&self.dir), base, &self.settings, now)?;

@@ -24,6 +24,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::append::transaction_marker;
 use super::checkpoint;
 use super::disk;
@@ -32,7 +34,7 @@ use super::index::offset::OffsetIndex;
 use super::index::time::TimeIndex;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{self, ProducerStates, SNAPSHOT_HEADER_SIZE};
-use super::segment::{Segment, Span, file_name};
+use super::segment::{Segment, Span, active_of, file_name};
 use super::settings::LogSettings;
 use crate::base::file_range::Reach;
 use crate::base::ids::Offset;
@@ -168,11 +170,11 @@ fn attempt(
     if segments.is_empty() {
         segments.push(Segment::create(place, log_start, settings, now)?);
     }
-    let log_end = match (plan.end, segments.last_mut()) {
-        (Some(end), _) => end.max(log_start),
-        (None, Some(active)) => end_of(active)?.0.max(log_start),
-        (None, None) => log_start,
+    let log_end = match plan.end {
+        Some(end) => end,
+        None => end_of(active_of(&mut segments))?.0,
     };
+    let log_end = log_end.max(log_start);
     for segment in &mut segments {
         segment.release_file();
     }
@@ -277,7 +279,7 @@ fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
     let mut epochs = LeaderEpochs::default();
     for segment in segments.iter().filter(|segment| segment.size > 0) {
         let mut scanner = Scanner::open(segment.path(), segment.size)?;
-        while let Some((span, _)) = scanner.next(false)? {
+        while let Some(span) = scanner.next_span()? {
             epochs.assign(span.leader_epoch, span.base_offset);
         }
     }
@@ -445,7 +447,7 @@ fn is_file(entry: &fs::DirEntry) -> io::Result<bool> {
 fn end_of_file(path: &Path, size: u64) -> Result<Option<Offset>, StorageError> {
     let mut scanner = Scanner::open(path, size)?;
     let mut end = None;
-    while let Some((span, _)) = scanner.next(false)? {
+    while let Some(span) = scanner.next_span()? {
         end = Some(span.last_offset + 1);
     }
     Ok(end)
@@ -526,7 +528,15 @@ fn scan(
         below: next_base,
     };
     let mut flaw = None;
-    while let Some((span, batch)) = scanner.next(check)? {
+    let mut next = || -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
+        match check {
+            true => Ok(scanner
+                .next_batch()?
+                .map(|(span, batch)| (span, Some(batch)))),
+            false => Ok(scanner.next_span()?.map(|span| (span, None))),
+        }
+    };
+    while let Some((span, batch)) = next()? {
         flaw = expected.judge(&span, batch.as_ref());
         if flaw == Some(Flaw::TooFar) {
             segment.size = size;

@@ -21,12 +21,12 @@ pub fn handle(
             }
         }
     }
-    Reply::later(async move {
-        let threads = context.services.host.threads.clone();
-        let altered = threads
-            .start_blocking(move || alter(&context, &wanted))
-            .await;
-        altered.unwrap_or_default()
+    Reply::then(async move {
+        let disk = context.services.disk.clone();
+        match disk.run(move || alter(&context, &wanted)).await {
+            Some(altered) => altered.into(),
+            None => Reply::Close("the node is ending".to_owned()),
+        }
     })
 }
 

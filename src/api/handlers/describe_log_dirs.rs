@@ -13,11 +13,12 @@ pub fn handle(
     context: RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Reply<DescribeLogDirsResponse> {
-    Reply::later(async move {
+    Reply::then(async move {
         let disk = context.services.disk.clone();
-        let described = disk.run(move || describe(&context, &request)).await;
-        // Nobody can look only while the node ends.
-        described.unwrap_or_default()
+        match disk.run(move || describe(&context, &request)).await {
+            Some(described) => described.into(),
+            None => Reply::Close("the node is ending".to_owned()),
+        }
     })
 }
 

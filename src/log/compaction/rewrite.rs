@@ -120,14 +120,10 @@ fn write_anew(
     };
     for members in group(&covered, &sources.settings) {
         let bases: Vec<Offset> = members.iter().map(|member| member.base_offset).collect();
-        let (Some(base), Some(last)) = (bases.first(), members.last()) else {
-            continue;
-        };
-        let target = Segment::create_as(sources.disk.dir(&sources.dir), *base, ".cleaned", now)?;
+        let last = members.last().expect("a group has a member");
+        let target = Segment::create_as(sources.disk.dir(&sources.dir), bases[0], ".cleaned", now)?;
         rewritten.segments.push((bases, target));
-        let Some((_, target)) = rewritten.segments.last_mut() else {
-            continue;
-        };
+        let (_, target) = rewritten.segments.last_mut().expect("one was pushed");
         for member in &members {
             if !filter.copy(member, target, budget)? {
                 return Ok(false);
@@ -166,7 +162,7 @@ fn build_map(
         let path = source_path(sources, segment);
         let mut scanner = Scanner::open(&path, segment.size)?;
         let mut next = segment.base_offset;
-        while let Some((span, batch)) = scanner.next(true)? {
+        while let Some((span, batch)) = scanner.next_batch()? {
             let first = std::mem::replace(&mut next, span.last_offset + 1);
             if !budget.spend(span.size) {
                 return Ok(None);
@@ -179,11 +175,10 @@ fn build_map(
                 keys.extend(dirty.map(|key| (map.hash(key), offset)));
             };
             if span.magic != MAGIC_V2 {
-                for message in messages(&batch.unwrap_or_default(), first, &path)? {
+                for message in messages(&batch, first, &path)? {
                     see(message.key.as_deref(), message.offset);
                 }
             } else {
-                let batch = batch.unwrap_or_default();
                 let (header, body) = open(&batch, &path)?;
                 let counts = !header.is_control() && sources.aborts(&header).is_none();
                 match body {
@@ -441,13 +436,12 @@ impl Filter<'_> {
         let interval = u64::from(self.sources.settings.index_interval_bytes);
         let mut scanner = Scanner::open(&path, member.size)?;
         let mut next = member.base_offset;
-        while let Some((span, batch)) = scanner.next(true)? {
+        while let Some((span, original)) = scanner.next_batch()? {
             let first = std::mem::replace(&mut next, span.last_offset + 1);
             let before = target.size;
             if !budget.spend(span.size) {
                 return Ok(false);
             }
-            let original = batch.clone().unwrap_or_default();
             if span.magic != MAGIC_V2 {
                 let kept = self.filter_messages(&original, first, &path, keeps_old_tombstones)?;
                 if !kept.is_empty() {

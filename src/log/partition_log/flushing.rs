@@ -91,7 +91,7 @@ impl PartitionLog {
             disk::sync(&sealed.file, &sealed.path).at("sync", sealed.path)?;
             next = sealed.end;
         }
-        // Nobody would miss this one: whoever relies on names syncs them with the lock in hand, and has less to wait for then.
+        // Whoever relies on names syncs them again with the lock in hand, and has less to wait for then.
         disk::sync_dir(&dir).at("sync", dir)
     }
 }
@@ -138,10 +138,11 @@ impl State {
             || self.dir_unsynced
             || self.epochs_unsynced
             || self.first_unsynced() + 1 < self.segments.len();
-        match self.segments.last_mut() {
-            Some(active) if !more => Ok(Some((active.file()?, active.path().to_owned()))),
-            _ => Ok(None),
+        if more {
+            return Ok(None);
         }
+        let active = active_of(&mut self.segments);
+        Ok(Some((active.file()?, active.path().to_owned())))
     }
 
     /// The first segment of which something may not be on disk.
@@ -249,9 +250,7 @@ impl State {
                     segment.seal()?;
                 }
             }
-            if let Some(active) = self.segments.last_mut() {
-                active.close()?;
-            }
+            active_of(&mut self.segments).close()?;
             self.sync()?;
         }
         if self.start_unsynced {

@@ -142,10 +142,10 @@ impl PartitionLog {
             return Ok(copied.watch(Err(error))?);
         }
         if let Some(above) = place.parent() {
-            // Nobody would miss it here, where a start gives the copy its name; an older Apache Kafka does not.
-            let synced = disk::sync_dir(above).at("sync", above);
+            // A start would give the copy its name, too, but one of an older Apache Kafka would not.
+            let named = disk::sync_dir(above).at("sync", above);
             // The log is there now, whatever that says.
-            drop(copied.watch(synced));
+            drop(copied.watch(named));
         }
 
         let disk = state.disk.clone();
@@ -240,10 +240,8 @@ impl State {
             if span.magic < MAGIC_V2 {
                 let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
                 self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
-                if let Some(active) = self.segments.last_mut() {
-                    let interval = u64::from(self.settings.index_interval_bytes);
-                    active.append_raw(&batch, &span, interval)?;
-                }
+                let interval = u64::from(self.settings.index_interval_bytes);
+                active_of(&mut self.segments).append_raw(&batch, &span, interval)?;
                 self.log_end = span.last_offset + 1;
                 continue;
             }
@@ -275,11 +273,10 @@ impl State {
         {
             disk::remove_file(&path).at("remove", path)?;
         }
-        if let Some(active) = self.segments.last_mut() {
-            // It is opened under another name, and what is only in memory would be lost.
-            active.seal()?;
-            active.aborted.write_pending()?;
-        }
+        let active = active_of(&mut self.segments);
+        // It is opened under another name, and what is only in memory would be lost.
+        active.seal()?;
+        active.aborted.write_pending()?;
         let epochs = self.dir.join(checkpoint::LEADER_EPOCHS);
         checkpoint::write_epochs(&epochs, source.epochs.entries(), false)?;
         let path = self.snapshot_path(self.log_end);

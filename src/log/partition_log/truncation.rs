@@ -28,14 +28,13 @@ impl State {
         for segment in self.segments.split_off(keep).iter().rev() {
             recovery::remove_files(segment)?;
         }
-        if let Some(active) = self.segments.last_mut() {
-            let position = active
-                .locate(offset, Reach::Disk)?
-                .map_or(active.size, |span| span.position);
-            active.truncate(position, offset)?;
-            // Or a power cut could put the old batches behind new ones, with checksums that hold.
-            active.sync()?;
-        }
+        let active = active_of(&mut self.segments);
+        let position = active
+            .locate(offset, Reach::Disk)?
+            .map_or(active.size, |span| span.position);
+        active.truncate(position, offset)?;
+        // Or a power cut could put the old batches behind new ones, with checksums that hold.
+        active.sync()?;
         self.remove_snapshots_above(offset)?;
         self.start_unsynced = true;
         self.names_changed();

@@ -141,22 +141,27 @@ impl<'a> Scanner<'a> {
         self.position
     }
 
-    /// The next batch, with its bytes if `whole`; `None` at the end or where no batch can be.
-    pub fn next(&mut self, whole: bool) -> Result<Option<(Span, Option<Bytes>)>, StorageError> {
-        let head = self.head()?;
-        let Some(span) = Span::parse(&head, self.position) else {
+    /// The next batch; `None` at the end or where no batch can be.
+    pub fn next_batch(&mut self) -> Result<Option<(Span, Bytes)>, StorageError> {
+        let Some(span) = self.peek()? else {
             return Ok(None);
         };
-        if span.end() > self.size || span.size > BATCH_SIZE_MAX {
-            return Ok(None);
-        }
-        let batch = if whole {
-            Some(self.window(span.size)?)
-        } else {
-            None
-        };
+        let batch = self.window(span.size)?;
         self.position = span.end();
         Ok(Some((span, batch)))
+    }
+
+    /// The same without reading more of it than where it lies.
+    pub fn next_span(&mut self) -> Result<Option<Span>, StorageError> {
+        let span = self.peek()?;
+        self.position = span.as_ref().map_or(self.position, Span::end);
+        Ok(span)
+    }
+
+    fn peek(&mut self) -> Result<Option<Span>, StorageError> {
+        let head = self.head()?;
+        let span = Span::parse(&head, self.position);
+        Ok(span.filter(|span| span.end() <= self.size && span.size <= BATCH_SIZE_MAX))
     }
 
     fn head(&mut self) -> Result<Bytes, StorageError> {

@@ -45,8 +45,8 @@ pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, Sto
         below,
     };
     let mut scanner = Scanner::open(segment.path(), segment.size)?;
-    while let Some((span, batch)) = scanner.next(true)? {
-        if let Some(flaw) = expected.judge(&span, batch.as_ref()) {
+    while let Some((span, batch)) = scanner.next_batch()? {
+        if let Some(flaw) = expected.judge(&span, Some(&batch)) {
             return Ok(flaw == Flaw::TooFar);
         }
         expected.next = span.last_offset + 1;
@@ -110,9 +110,7 @@ pub fn split(
         Ok(())
     };
     sync()?;
-    let Some((first, others)) = parts.split_first() else {
-        return Ok(());
-    };
+    let (first, others) = parts.split_first().expect("a segment has a first part");
     for part in others.iter().rev() {
         rename(part, ".cleaned", ".swap")?;
     }
@@ -155,8 +153,7 @@ fn write_parts(
     };
     let mut scanner = Scanner::open(whole.path(), whole.size)?;
     let mut copied = 0;
-    while let Some((span, batch)) = scanner.next(true)? {
-        let batch = batch.unwrap_or_default();
+    while let Some((span, batch)) = scanner.next_batch()? {
         match expected.judge(&span, None) {
             Some(Flaw::TooFar) => {
                 expected.base = base_for(&span, &batch).max(expected.next);

@@ -42,8 +42,8 @@ fn recordings() -> Vec<(String, Vec<u8>)> {
 pub(super) fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
     let mut found = Vec::new();
     let mut scanner = Scanner::open(path, fs::metadata(path).unwrap().len()).unwrap();
-    while let Some((span, batch)) = scanner.next(true).unwrap() {
-        found.push((span, batch.unwrap().to_vec()));
+    while let Some((span, batch)) = scanner.next_batch().unwrap() {
+        found.push((span, batch.to_vec()));
     }
     found
 }

@@ -200,13 +200,13 @@ impl<'a> Checked<'a> {
         let mut newest = -1;
         loop {
             let position = scanner.position();
-            let (flaw, read) = match scanner.next(true)? {
-                Some((span, batch)) => (expected.judge(&span, batch.as_ref()), Some((span, batch))),
+            let (flaw, read) = match scanner.next_batch()? {
+                Some((span, batch)) => (expected.judge(&span, Some(&batch)), Some((span, batch))),
                 None => (scanner.flaw()?, None),
             };
             let flaw = match (flaw, &read) {
                 (Some(Flaw::TooFar), Some((span, batch))) => {
-                    let base = recovery::base_for(span, batch.as_deref().unwrap_or_default());
+                    let base = recovery::base_for(span, batch);
                     expected.base = base.max(expected.next);
                     let then = Then::Split {
                         base: expected.base,
@@ -263,7 +263,7 @@ impl<'a> Checked<'a> {
                     self.reread_epochs
                         .assign(span.leader_epoch, span.base_offset);
                 }
-                self.replay(&span, &batch.unwrap_or_default(), &mut found.aborted);
+                self.replay(&span, &batch, &mut found.aborted);
             }
         }
         found.end = (!found.spans.is_empty()).then_some(expected.next);
@@ -467,10 +467,10 @@ impl<'a> Checked<'a> {
                 below: None,
             };
             let (mut flaw, mut last) = (None, None);
-            while let Some((span, batch)) = scanner.next(true)? {
-                flaw = flaw.or_else(|| expected.judge(&span, batch.as_ref()));
+            while let Some((span, batch)) = scanner.next_batch()? {
+                flaw = flaw.or_else(|| expected.judge(&span, Some(&batch)));
                 expected.next = span.last_offset + 1;
-                last = batch;
+                last = Some(batch);
             }
             if let Some(flaw) = flaw.or(scanner.flaw()?) {
                 self.report.fault(&path, flaw.to_string(), then.clone());

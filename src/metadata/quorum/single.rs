@@ -434,10 +434,9 @@ pub(super) fn fold_snapshot(
     let mut is_whole = false;
     let mut at = 0;
     // The formats before never had metadata.
-    while let Some((span, batch)) = scanner.next(true)?
+    while let Some((span, batch)) = scanner.next_batch()?
         && span.magic == MAGIC_V2
     {
-        let batch = batch.unwrap_or_default();
         at = span.end();
         fold(path, &batch, &mut apply)?;
         is_whole = control_kind(&batch) == Some(SNAPSHOT_FOOTER);
