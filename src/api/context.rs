@@ -11,6 +11,7 @@ use super::services::Services;
 use crate::base::memory::Account;
 use crate::base::time::Timestamp;
 use crate::config::listener::Endpoint;
+use crate::metadata::image::Broker;
 
 /// What all requests of one connection share.
 #[derive(Debug)]
@@ -51,6 +52,18 @@ pub struct RequestContext {
     pub client_id: Option<ByteString>,
     /// When the request arrived.
     pub now: Timestamp,
+}
+
+impl RequestContext {
+    /// The host and port at which this client can reach a broker; `None` for one without the client's listener.
+    pub fn address_of(&self, broker: &Broker) -> Option<(ByteString, u16)> {
+        if broker.id == self.services.node_id {
+            return Some(self.connection.reachable());
+        }
+        let mut endpoints = broker.endpoints.iter();
+        let (_, host, port, _) = endpoints.find(|(name, ..)| *name == self.connection.listener)?;
+        Some(((**host).into(), *port))
+    }
 }
 
 /// A response that is not there yet.

@@ -144,10 +144,6 @@ impl BrokerSettings {
         self.explicit.get(name).map(String::as_str)
     }
 
-    pub fn explicit_all(&self) -> &BTreeMap<String, String> {
-        &self.explicit
-    }
-
     /// The settings with overrides. An override of a setting removes the setting's other spellings, such as `log.retention.hours`
     /// beside `log.retention.ms`.
     pub fn with(&self, over: &BTreeMap<String, String>) -> Self {

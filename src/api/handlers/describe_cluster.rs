@@ -37,16 +37,7 @@ pub fn handle(
         .values()
         .filter(|broker| !broker.fenced || request.include_fenced_brokers)
         .filter_map(|broker| {
-            let (host, port) = if broker.id == services.node_id {
-                context.connection.reachable()
-            } else {
-                let listener = &*context.connection.listener;
-                let (_, host, port, _) = broker
-                    .endpoints
-                    .iter()
-                    .find(|(name, ..)| **name == *listener)?;
-                ((**host).into(), *port)
-            };
+            let (host, port) = context.address_of(broker)?;
             Some(DescribeClusterBroker {
                 broker_id: broker.id,
                 host,

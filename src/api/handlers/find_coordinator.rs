@@ -82,9 +82,8 @@ fn answer(
             ..Default::default()
         };
     }
-    let Some(only) = coordinators.into_iter().next() else {
-        return FindCoordinatorResponse::default();
-    };
+    let only = coordinators.into_iter().next();
+    let only = only.expect("a request of before v4 has one key");
     FindCoordinatorResponse {
         error_code: only.error_code,
         error_message: ErrorCode::from_code(only.error_code)
@@ -118,10 +117,6 @@ fn find(
         .live_brokers()
         .find(|broker| broker.id == leader)
         .ok_or(unavailable)?;
-    broker
-        .endpoints
-        .iter()
-        .find(|(listener, ..)| **listener == *context.connection.listener)
-        .map(|(_, host, port, _)| (leader, ByteString::from(host.as_ref()), i32::from(*port)))
-        .ok_or(unavailable)
+    let (host, port) = context.address_of(broker).ok_or(unavailable)?;
+    Ok((leader, host, i32::from(port)))
 }

@@ -225,16 +225,7 @@ fn brokers(context: &RequestContext, image: &Image) -> Vec<MetadataResponseBroke
     image
         .live_brokers()
         .filter_map(|broker| {
-            let (host, port) = if broker.id == context.services.node_id {
-                context.connection.reachable()
-            } else {
-                let listener = &*context.connection.listener;
-                let (_, host, port, _) = broker
-                    .endpoints
-                    .iter()
-                    .find(|(name, ..)| **name == *listener)?;
-                ((**host).into(), *port)
-            };
+            let (host, port) = context.address_of(broker)?;
             Some(MetadataResponseBroker {
                 node_id: broker.id,
                 host,

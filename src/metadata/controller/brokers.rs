@@ -1,7 +1,5 @@
 //! pure: registrations: this node's own, at every start, and those of others that are gone.
 
-use std::sync::Arc;
-
 use super::Decision;
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
@@ -327,14 +325,4 @@ pub fn fence(image: &Image, node_id: BrokerId) -> Vec<Record> {
         ..Default::default()
     };
     vec![change.into()]
-}
-
-/// The address of a broker on a listener.
-pub fn endpoint(image: &Image, id: BrokerId, listener: &str) -> Option<(Arc<str>, u16)> {
-    let broker = image.brokers.get(&id)?;
-    let found = broker
-        .endpoints
-        .iter()
-        .find(|(name, ..)| **name == *listener)?;
-    Some((Arc::clone(&found.1), found.2))
 }

@@ -7,7 +7,6 @@ use bytestring::ByteString;
 use super::{Context, Decision, repeated};
 use crate::base::ids::{BrokerId, Uuid};
 use crate::config::broker::BrokerSettings;
-use crate::config::setting::find;
 use crate::config::topic::{self, Overrides, TopicSettings};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::image::{Image, Partition, Topic, partition_record};
@@ -717,9 +716,4 @@ fn extend(
             partition_record(topic.id, current + index as i32, &partition).into()
         })
         .collect())
-}
-
-/// Whether a name is that of a topic setting.
-pub fn is_topic_setting(name: &str) -> bool {
-    find(TOPIC_SETTINGS, name).is_some()
 }
