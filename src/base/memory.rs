@@ -1,5 +1,5 @@
-//! pure: memory that clients cause, counted until it is sent or freed, by what it is for; and who has to wait when there is
-//! too much of it.
+//! Memory that clients cause, counted until it is sent or freed, by what it is for; and who has to wait when there is too much
+//! of it.
 //!
 //! Kafka's `queued.max.request.bytes`, with two differences. Kafka counts what a client promised, so that some promises stop
 //! everybody; here only bytes that came are counted. Kafka counts requests until they are handled; here also what waits
