@@ -32,6 +32,11 @@ const INSISTENCE: Duration = Duration::from_secs(3);
 /// The node lets a bystander wait this long at most, on a machine where much else runs.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 
+/// A node that clients keep busy stops in so many times what another without clients takes, and a little more: one that waited
+/// for what they have not sent would take as long as they like.
+const STOP_TIMES: u32 = 10;
+const STOP_MORE: Duration = Duration::from_secs(2);
+
 /// What belongs to no promise about time is there within this one.
 const LOG_LIMIT: Duration = Duration::from_secs(60);
 
@@ -133,14 +138,23 @@ fn half_sent_requests_cost_what_came_of_them() -> Result<()> {
     drop(half_sent(&node, 300, MIB - 1)?);
     let mut node_again = Node::start()?;
     let open = half_sent(&node_again, 3_000, 1_000)?;
-    let began = Instant::now();
-    node_again.stop()?;
+    let alone = stop_time(&mut node)?;
+    let took = stop_time(&mut node_again)?;
     println!(
-        "stopped with {} clients in {:?}",
-        open.len(),
-        began.elapsed()
+        "stopped with {} clients in {took:?}, without any in {alone:?}",
+        open.len()
     );
-    node.stop()
+    ensure!(
+        took < alone * STOP_TIMES + STOP_MORE,
+        "{took:?}, where without clients it takes {alone:?}"
+    );
+    Ok(())
+}
+
+fn stop_time(node: &mut Node) -> Result<Duration> {
+    let began = Instant::now();
+    node.stop()?;
+    Ok(began.elapsed())
 }
 
 #[test]

@@ -284,6 +284,36 @@ fn the_front_ends_print_what_apache_kafkas_tools_print() {
     }
 }
 
+/// Whoever watches the log for what is amiss hears nothing where nothing is, whatever clients ask for that is not there.
+#[test]
+#[ignore = "needs the broker's binary"]
+fn a_quiet_run_logs_no_warning() -> anyhow::Result<()> {
+    let mut node = Node::start()?;
+    for (name, _, arguments, input) in SCRIPT {
+        let mut command = Command::new(binary());
+        command
+            .arg(name)
+            .args(["--bootstrap-server", &node.address()])
+            .args(arguments.split_whitespace());
+        run(&mut command, input, LIMIT)?;
+    }
+    node.stop()?;
+    node.resume()?;
+    node.stop()?;
+    let lines = node.log()?;
+    anyhow::ensure!(lines.iter().any(|line| line.contains("] INFO ")), "no log");
+    let loud: Vec<_> = lines
+        .iter()
+        .filter(|line| {
+            ["] WARN ", "] ERROR "]
+                .iter()
+                .any(|level| line.contains(level))
+        })
+        .collect();
+    anyhow::ensure!(loud.is_empty(), "{loud:#?}");
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs the broker's binary"]
 fn a_listener_opened_by_a_tool_is_there_again_after_a_restart() -> anyhow::Result<()> {

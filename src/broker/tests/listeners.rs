@@ -1,7 +1,7 @@
 //! Listeners that are opened, moved and closed while the broker runs.
 
-use std::net::TcpListener;
-use std::time::Duration;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -20,9 +20,15 @@ const DELETE: i8 = 1;
 /// Where a temporary broker listens anyway.
 const FIRST: &str = "PLAINTEXT://127.0.0.1:0";
 
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+/// An address of this machine that no other process listens on: a port of it that is free now is free later, too.
+fn own_address() -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
+}
+
+fn free_ports() -> [u16; 2] {
+    let sockets = [0, 0].map(|port| TcpListener::bind((own_address(), port)).unwrap());
+    sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
 /// Sets or, with no value, removes a broker's own settings; gives the error code.
@@ -45,24 +51,30 @@ pub(super) async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -
 }
 
 /// The port that the broker tells on a new connection, or `None` if nobody listens.
-async fn told_at(port: u16) -> Option<i32> {
-    let client = Channel::new(format!("localhost:{port}"), Identity::new("test"));
+async fn told_at(address: Ipv4Addr, port: u16) -> Option<i32> {
+    let client = Channel::new(format!("{address}:{port}"), Identity::new("test"));
     let request = MetadataRequest::default();
     let answer = client.call(&request, Duration::from_millis(500)).await;
     Some(answer.ok()?.brokers[0].port)
 }
 
 async fn soon(port: u16, expected: Option<u16>) {
-    for _ in 0..200 {
-        if told_at(port).await == expected.map(i32::from) {
+    soon_at(own_address(), port, expected).await;
+}
+
+async fn soon_at(address: Ipv4Addr, port: u16, expected: Option<u16>) {
+    let end = Instant::now() + WITHIN;
+    loop {
+        let told = told_at(address, port).await;
+        if told == expected.map(i32::from) {
             return;
         }
+        assert!(
+            Instant::now() < end,
+            "port {port} tells {told:?}, not {expected:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!(
-        "port {port} tells {:?}, not {expected:?}",
-        told_at(port).await
-    );
 }
 
 #[tokio::test]
@@ -74,13 +86,14 @@ async fn a_running_broker_opens_moves_and_closes_listeners() {
     .await
     .unwrap();
     let client = client(&broker);
-    let (first, second) = (free_port(), free_port());
-    let with = |port: u16| format!("{FIRST},EXTRA://localhost:{port}");
+    let [first, second] = free_ports();
+    let address = own_address();
+    let with = |port: u16| format!("{FIRST},EXTRA://{address}:{port}");
 
     let opened = alter(&client, &[("listeners", Some(&with(first)))]).await;
     assert_eq!(opened, 0);
     soon(first, Some(first)).await;
-    let mut old = TcpStream::connect(("127.0.0.1", first)).await.unwrap();
+    let mut old = TcpStream::connect((address, first)).await.unwrap();
 
     alter(&client, &[("listeners", Some(&with(second)))]).await;
     soon(second, Some(second)).await;
@@ -89,7 +102,7 @@ async fn a_running_broker_opens_moves_and_closes_listeners() {
     assert_eq!(end.unwrap().unwrap(), 0, "its connections end too");
 
     // What clients are told, of a listener that stays open.
-    let told = format!("EXTRA://localhost:{first}");
+    let told = format!("EXTRA://{address}:{first}");
     alter(&client, &[("advertised.listeners", Some(&told))]).await;
     soon(second, Some(first)).await;
 
@@ -127,12 +140,12 @@ async fn a_listener_that_cannot_be_opened_leaves_the_others_alone() {
         .1
         .parse()
         .unwrap();
-    soon(own, Some(own)).await;
+    soon_at(Ipv4Addr::LOCALHOST, own, Some(own)).await;
 
     for refused in ["nonsense", "SAFE://:0", "NOBODY://:0"] {
         let value = extra(refused);
         let code = alter(&client, &[("listeners", Some(&value))]).await;
         assert_eq!(code, 42, "{value}");
     }
-    soon(own, Some(own)).await;
+    soon_at(Ipv4Addr::LOCALHOST, own, Some(own)).await;
 }

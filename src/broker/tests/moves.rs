@@ -86,15 +86,35 @@ async fn a_replica_moves_while_it_is_written_to() {
 }
 
 /// Apache Kafka puts the next copy in the directory that the metadata name, whole or not, in the place of the log.
+///
+/// The turn comes at the moment at which the copy takes over: earlier next time if the copy was faster, and later if it was not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metadata_have_a_replica_that_turned_round_where_it_is() {
+    const TURNS: u32 = 100;
+    /// So many turns came before the copy took over, and as many after it.
+    const MET_MIN: u32 = 10;
     let (_root, dirs) = three();
     let node = Node::start(&dirs).await;
     node.create("t", 3).await;
-    for round in 0..100_u64 {
+    let (mut wait, mut met) = (Duration::from_micros(100), [0, 0]);
+    let end = Instant::now() + WITHIN;
+    while met[0] + met[1] < TURNS || met.iter().any(|met| *met < MET_MIN) {
+        assert!(
+            Instant::now() < end,
+            "before the end of the move and after it: {met:?}"
+        );
         assert_eq!(node.alter(&dirs[2], "t", 1).await, ErrorCode::None);
-        tokio::time::sleep(Duration::from_micros(round % 20 * 100)).await;
+        let began = Instant::now();
+        while began.elapsed() < wait {
+            tokio::task::yield_now().await;
+        }
+        let has_moved = node.broker.services().replicas.logs().futures().is_empty();
         assert_eq!(node.alter(&dirs[1], "t", 1).await, ErrorCode::None);
+        met[usize::from(has_moved)] += 1;
+        wait = match has_moved {
+            true => wait * 7 / 8,
+            false => wait * 8 / 7 + Duration::from_micros(1),
+        };
     }
     node.settled().await;
     let end = Instant::now() + WITHIN;
