@@ -19,6 +19,8 @@ use crate::peer::channel::{Channel, Identity};
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::codec::Records;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::wire::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use crate::wire::message::describe_quorum::{
@@ -432,6 +434,21 @@ async fn http_answers_what_it_knows_and_nothing_else() {
 }
 
 /// Every task on which the node depends, and the controller's thread.
+/// Without an answer librdkafka's members wait in silence for ever.
+#[tokio::test]
+async fn a_member_of_a_protocol_that_is_not_served_is_refused_at_once() {
+    let broker = TemporaryBroker::start(&[]).await.unwrap();
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        ..Default::default()
+    };
+    let answer = client(&broker).call(&request, WITHIN).await.unwrap();
+    assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion.code());
+    let why = answer.error_message.unwrap();
+    assert!(why.contains("group.protocol=classic"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_task_ends_the_node() {
     for name in [

@@ -1,7 +1,8 @@
-//! Settings: each declared once, in one of three tables; read from Kafka's own `server.properties`.
+//! Settings: each declared once, in one of four tables; read from Kafka's own `server.properties`.
 
 pub mod broker;
 pub mod broker_table;
+pub mod client_metrics;
 pub mod group;
 pub mod group_table;
 pub mod listener;

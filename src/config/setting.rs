@@ -44,7 +44,7 @@ pub enum Valid {
     OneOf(&'static [&'static str]),
     OneOfIgnoringCase(&'static [&'static str]),
     NonEmpty,
-    /// A list of which no element is empty or there twice.
+    /// A list of which no element is empty or named twice.
     Distinct,
     /// A list of `partition:broker`, or `*` for all.
     Replicas,
@@ -234,7 +234,7 @@ impl Setting {
         };
         if !special {
             let what = match self.valid {
-                Valid::Distinct => "no element may be empty or there twice",
+                Valid::Distinct => "no element may be empty or named twice",
                 Valid::Replicas => "it must be * or a list of PARTITION:BROKER",
                 _ => "it must be earliest, latest or by_duration:PnDTnHnMn.nS",
             };
@@ -334,8 +334,8 @@ fn integer(value: &str, min: i64, max: i64) -> Option<f64> {
         .map(|number| number as f64)
 }
 
-/// As Java writes it: always with a point, and from ten million on with an exponent.
-fn double(number: f64) -> String {
+/// A number as Java writes it: always with a point, and from ten million on with an exponent.
+pub fn double(number: f64) -> String {
     let size = number.abs();
     if number.is_nan() {
         return "NaN".to_owned();

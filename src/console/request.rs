@@ -53,7 +53,7 @@ pub fn read(bytes: &[u8], is_own: impl Fn(&str) -> bool) -> Result<Option<Reques
             return Ok(None);
         };
         if all.next().is_some() {
-            return malformed(format_args!("{name} is there twice"));
+            return malformed(format_args!("{name} is named twice"));
         }
         match std::str::from_utf8(first.value) {
             Ok(value) => Ok(Some(value.trim())),

@@ -15,6 +15,7 @@ use crate::host::chance::Chance;
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::manager::Identified;
+use crate::metadata::features::ELIGIBLE_LEADER_REPLICAS;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
@@ -45,6 +46,15 @@ pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("share.version", 0, 2),
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
+];
+
+/// Features that clients are told of and may change: those whose capability is there. A cluster may have finalized others, which
+/// stay as they are for the Apache Kafka that goes on with it.
+pub const SERVED_FEATURES: &[&str] = &[
+    "eligible.leader.replicas.version",
+    "kraft.version",
+    "metadata.version",
+    "transaction.version",
 ];
 
 /// The features of a cluster that this program does not know, or not at their levels. What follows from such a level may be
@@ -98,6 +108,20 @@ pub fn records(of_zookeeper: bool) -> Vec<Record> {
         })
         .chain([min_insync_replicas()])
         .collect()
+}
+
+/// The first records of a cluster whose features a formatter chose.
+pub fn completed(mut given: Vec<Record>) -> Vec<Record> {
+    let has_elr = |record: &Record| match record {
+        Record::FeatureLevel(feature) => {
+            feature.name == ELIGIBLE_LEADER_REPLICAS && feature.feature_level > 0
+        }
+        _ => false,
+    };
+    if given.iter().any(has_elr) {
+        given.push(min_insync_replicas());
+    }
+    given
 }
 
 /// With eligible leader replicas (KIP-966) the cluster-wide minimum must be a record, so that a broker's own file cannot

@@ -6,6 +6,7 @@
 pub mod adoption;
 pub mod bootstrap;
 pub mod controller;
+pub mod features;
 pub mod image;
 pub mod quorum;
 pub mod record;

@@ -18,6 +18,7 @@ use monedula::wire::message::delete_records::{
 use monedula::wire::message::describe_acls::DescribeAclsRequest;
 use monedula::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use monedula::wire::message::incremental_alter_configs::{self, IncrementalAlterConfigsRequest};
+use monedula::wire::message::list_config_resources::ListConfigResourcesRequest;
 use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -35,6 +36,8 @@ type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
@@ -741,7 +744,119 @@ fn describe(pair: &mut Pair) -> Result<()> {
     })?;
     pair.scene("a logger", |_| asked(8, "1", Some(&["kafka.none"]), false))?;
     pair.scene("a logger of another broker", |_| asked(8, "7", None, false))?;
-    pair.scene("client metrics", |_| asked(16, "m", None, false))
+    pair.scene("client metrics", |_| asked(16, "m", None, false))?;
+    pair.scene("client metrics without a name", |_| {
+        asked(16, "", None, false)
+    })?;
+    for (name, of, changes) in [
+        (
+            "client metrics, all settings",
+            "m",
+            &[
+                ("interval.ms", SET, Some("1000")),
+                ("metrics", SET, Some("org.apache.kafka.producer.,*")),
+                ("match", SET, Some("client_id=a.*")),
+            ][..],
+        ),
+        (
+            "client metrics, more of a list",
+            "m",
+            &[("metrics", APPEND, Some("b."))],
+        ),
+        (
+            "client metrics, less of a list",
+            "m",
+            &[("metrics", SUBTRACT, Some("*"))],
+        ),
+        (
+            "client metrics, a default",
+            "n",
+            &[("interval.ms", SET, Some("300000"))],
+        ),
+        (
+            "client metrics, one setting back",
+            "n",
+            &[("interval.ms", DELETE, None)],
+        ),
+        (
+            "client metrics, no name",
+            "",
+            &[("interval.ms", SET, Some("1000"))],
+        ),
+        (
+            "client metrics, too often",
+            "n",
+            &[("interval.ms", SET, Some("99"))],
+        ),
+        (
+            "client metrics, too seldom",
+            "n",
+            &[("interval.ms", SET, Some("3600001"))],
+        ),
+        (
+            "client metrics, no number",
+            "n",
+            &[("interval.ms", SET, Some("x"))],
+        ),
+        (
+            "client metrics, an unknown setting",
+            "n",
+            &[("no.such", SET, Some("x"))],
+        ),
+        (
+            "client metrics, no pattern",
+            "n",
+            &[("match", SET, Some("client_id"))],
+        ),
+        (
+            "client metrics, an unknown selector",
+            "n",
+            &[("match", SET, Some("who=a"))],
+        ),
+        (
+            "client metrics, a bad pattern",
+            "n",
+            &[("match", SET, Some("client_id=("))],
+        ),
+        (
+            "client metrics, an empty pattern",
+            "n",
+            &[("match", SET, Some(""))],
+        ),
+        (
+            "a group's settings",
+            "g of settings",
+            &[("consumer.session.timeout.ms", SET, Some("50000"))],
+        ),
+    ] {
+        let kind = if of.starts_with("g ") {
+            GROUP
+        } else {
+            CLIENT_METRICS
+        };
+        pair.scene(name, |_| incremental(kind, of, changes))?;
+        pair.scene(&format!("after {name}"), |_| asked(kind, of, None, false))?;
+    }
+    for kind in [CLIENT_METRICS, GROUP] {
+        pair.scene(&format!("what there is of kind {kind}"), |_| {
+            ListConfigResourcesRequest {
+                resource_types: vec![kind],
+            }
+        })?;
+    }
+    for (of, name) in [("m", "interval.ms"), ("m", "metrics"), ("m", "match")] {
+        pair.scene(&format!("client metrics, {name} back"), |_| {
+            incremental(CLIENT_METRICS, of, &[(name, DELETE, None)])
+        })?;
+    }
+    pair.scene("what there is of no kind", |_| ListConfigResourcesRequest {
+        resource_types: vec![1],
+    })?;
+    pair.scene("client metrics that are gone", |_| {
+        ListConfigResourcesRequest {
+            resource_types: vec![CLIENT_METRICS],
+        }
+    })
 }
 
 fn find(pair: &mut Pair) -> Result<()> {

@@ -276,6 +276,33 @@ fn look(pair: &mut Pair) -> Result<()> {
     })?;
     pair.scene("the level that it has", |_| {
         features(&[("transaction.version", 2, 1)], true)
+    })?;
+    pair.scene("a feature of a capability that we lack", |_| {
+        features(&[("group.version", 1, 1)], true)
+    })?;
+    for (name, level, kind) in [
+        ("the level of the metadata that it has", 33, 1),
+        ("a level of the metadata that is too low", 6, 2),
+        ("a level of the metadata that is too high", 34, 1),
+        ("the level of the metadata before, safely", 32, 2),
+        ("the level of the metadata before, unsafely", 32, 3),
+        ("an old level of the metadata, safely", 25, 2),
+        ("an old level of the metadata, unsafely", 25, 3),
+        ("the oldest level of the metadata, safely", 7, 2),
+        ("the oldest level of the metadata, unsafely", 7, 3),
+    ] {
+        pair.scene(name, |_| {
+            features(&[("metadata.version", level, kind)], true)
+        })?;
+    }
+    pair.scene("the quorum's level that it has", |_| {
+        features(&[("kraft.version", 0, 1)], true)
+    })?;
+    pair.scene("a higher level of the quorum", |_| {
+        features(&[("kraft.version", 1, 1)], true)
+    })?;
+    pair.scene("a feature that others need, disabled", |_| {
+        features(&[("eligible.leader.replicas.version", 0, 2)], true)
     })
 }
 

@@ -6,19 +6,11 @@
 use crate::api::context::{Reply, RequestContext};
 use crate::api::table::APIS;
 use crate::base::ids::BrokerId;
-use crate::metadata::bootstrap::SUPPORTED_FEATURES;
+use crate::metadata::bootstrap::{SERVED_FEATURES, SUPPORTED_FEATURES};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
-
-/// Features whose capability is there; a cluster may have finalized others that only Apache Kafka serves.
-const SERVED_FEATURES: &[&str] = &[
-    "eligible.leader.replicas.version",
-    "kraft.version",
-    "metadata.version",
-    "transaction.version",
-];
 
 pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<ApiVersionsResponse> {
     if context.api_version >= 3

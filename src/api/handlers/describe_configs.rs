@@ -9,13 +9,15 @@ use indexmap::map::Entry;
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::{BrokerSettings, spellings};
 use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::client_metrics::CLIENT_METRICS_SETTINGS;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Scope, Setting, find};
 use crate::config::topic::{Overrides, TopicSettings};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{
-    BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, GROUP_RESOURCE, Image, TOPIC_RESOURCE,
+    BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image,
+    TOPIC_RESOURCE,
 };
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_configs::*;
@@ -29,6 +31,7 @@ enum Source {
     DynamicDefault = 3,
     StaticBroker = 4,
     Default = 5,
+    ClientMetrics = 7,
     Group = 8,
 }
 
@@ -58,6 +61,7 @@ pub fn handle(
                     Ok(Vec::new())
                 }
                 GROUP_RESOURCE => group(&context, &image, &resource.resource_name),
+                CLIENT_METRICS_RESOURCE => client_metrics(&image, &resource.resource_name),
                 other => Err((
                     ErrorCode::InvalidRequest,
                     format!("Unsupported resource type: {other}"),
@@ -342,6 +346,34 @@ fn group(context: &RequestContext, image: &Image, name: &str) -> Described {
                 let value = synonyms.first().and_then(|(_, value, _)| value.clone());
                 row(setting, value, source, false, synonyms)
             }
+        })
+        .collect())
+}
+
+/// A subscription to metrics of clients, whether it is there or not.
+fn client_metrics(image: &Image, name: &str) -> Described {
+    if name.is_empty() {
+        return Err((
+            ErrorCode::InvalidRequest,
+            "Client metrics subscription name must not be empty".to_owned(),
+        ));
+    }
+    let own = image.overrides(CLIENT_METRICS_RESOURCE, name);
+    Ok(CLIENT_METRICS_SETTINGS
+        .iter()
+        .map(|setting| {
+            let given = own.and_then(|own| own.get(setting.name)).cloned();
+            let default = setting.default.map(str::to_owned);
+            let source = match given {
+                Some(_) => Source::ClientMetrics,
+                None => Source::Default,
+            };
+            let synonyms = given
+                .iter()
+                .map(|value| (setting.name.to_owned(), Some(value.clone()), source))
+                .chain([(setting.name.to_owned(), default.clone(), Source::Default)]);
+            let synonyms = synonyms.collect();
+            row(setting, given.or(default), source, false, synonyms)
         })
         .collect())
 }

@@ -80,7 +80,7 @@ pub fn alter(
             Err((ErrorCode::PolicyViolation, why))
         } else if twice || results.contains_key(&entity) {
             // What came before for the same entity stands, as with Kafka.
-            let why = "An entity or a key of it is there twice.".to_owned();
+            let why = "An entity, or a key of an entity, is named twice.".to_owned();
             Err((ErrorCode::InvalidRequest, why))
         } else {
             changed(image, &entity, &entry.ops).map(|changed| records.extend(changed))
@@ -298,7 +298,7 @@ fn filter(components: &[ComponentData]) -> Result<Filter<'_>, Refusal> {
             return Err(invalid("A kind of entity is empty.".to_owned()));
         }
         if wanted.contains_key(kind) {
-            return Err(invalid(format!("{kind} is there twice.")));
+            return Err(invalid(format!("{kind} is named twice.")));
         }
         if ![USER, CLIENT_ID, IP].contains(&kind) {
             let why = format!("There are no quotas of {kind}.");

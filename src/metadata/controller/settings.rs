@@ -8,13 +8,15 @@ use crate::config::broker::{
     BrokerSettings, connections_per_ip, kept_locally, running_listeners, together,
 };
 use crate::config::broker_table::BROKER_SETTINGS;
+use crate::config::client_metrics::{self, CLIENT_METRICS_SETTINGS, Fault};
 use crate::config::group;
 use crate::config::group_table::GROUP_SETTINGS;
-use crate::config::setting::{Kind, Scope, Setting, find, list};
+use crate::config::setting::{Kind, Scope, Setting, Valid, find, list};
 use crate::config::tls::{STORE_SETTINGS, of_one_listener};
 use crate::config::topic::{self, Overrides};
 use crate::config::topic_table::TOPIC_SETTINGS;
-use crate::metadata::bootstrap::SUPPORTED_FEATURES;
+use crate::metadata::bootstrap::{SERVED_FEATURES, SUPPORTED_FEATURES};
+use crate::metadata::features;
 use crate::metadata::image::{
     BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image,
     TOPIC_RESOURCE,
@@ -268,6 +270,7 @@ fn table(resource_type: i8) -> Option<&'static [Setting]> {
         TOPIC_RESOURCE => Some(TOPIC_SETTINGS),
         BROKER_RESOURCE => Some(BROKER_SETTINGS),
         GROUP_RESOURCE => Some(GROUP_SETTINGS),
+        CLIENT_METRICS_RESOURCE => Some(CLIENT_METRICS_SETTINGS),
         _ => None,
     }
 }
@@ -452,11 +455,7 @@ fn check_resource(
             ErrorCode::InvalidRequest,
             "Default resource name is not allowed.".to_owned(),
         )),
-        GROUP_RESOURCE => Ok(()),
-        CLIENT_METRICS_RESOURCE => Err((
-            ErrorCode::InvalidRequest,
-            "Client metrics are not supported yet.".to_owned(),
-        )),
+        GROUP_RESOURCE | CLIENT_METRICS_RESOURCE => Ok(()),
         BROKER_LOGGER_RESOURCE if name.parse() == Ok(context.node_id) => Err((
             ErrorCode::InvalidConfig,
             "This program's log has no loggers to be set one by one.".to_owned(),
@@ -526,6 +525,10 @@ fn check_values(
                 }
                 let invalid = |why: String| (ErrorCode::InvalidRequest, why);
                 setting.check(value).map_err(invalid)?;
+                // A file may name a word twice, and a topic, too.
+                if matches!(setting.valid, Valid::OneOf(_)) && has_twice(value) {
+                    return Err(invalid(format!("{key}: a word is named twice")));
+                }
                 if key == CONNECTIONS_PER_IP {
                     connections_per_ip(value).map_err(invalid)?;
                 }
@@ -584,8 +587,17 @@ fn check_values(
             }
             Ok(())
         }
+        CLIENT_METRICS_RESOURCE => client_metrics::check(target).map_err(|fault| match fault {
+            Fault::Request(why) => (ErrorCode::InvalidRequest, why),
+            Fault::Value(why) => invalid(why),
+        }),
         _ => group::check(target, &context.effective(image)).map_err(invalid),
     }
+}
+
+fn has_twice(value: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    list(value).any(|word| !seen.insert(word))
 }
 
 /// Log directories that get no new partitions: those of this broker, or all.
@@ -635,7 +647,7 @@ pub fn update_features(
         let upgrade = update.upgrade_type == UPGRADE && !update.allow_downgrade;
         let supported = SUPPORTED_FEATURES
             .iter()
-            .find(|(name, ..)| *name == &*update.feature);
+            .find(|(name, ..)| *name == &*update.feature && SERVED_FEATURES.contains(name));
         let outcome = match supported {
             None => Err(format!(
                 "Invalid update version {} for feature {}. Local controller {node_id} does not support this feature.",
@@ -666,7 +678,39 @@ pub fn update_features(
                 "Invalid update version {} for feature {}. Can't downgrade to a newer version.",
                 update.max_version_level, update.feature
             )),
-            Some(_) => Ok(update.max_version_level != current),
+            Some((name, ..))
+                if *name == features::METADATA_VERSION
+                    && features::loses_metadata(current, update.max_version_level) =>
+            {
+                let why = match update.upgrade_type {
+                    UNSAFE_DOWNGRADE => {
+                        "Unsafe metadata downgrade is not supported in this version."
+                    }
+                    _ => {
+                        "Refusing to perform the requested downgrade because it might delete metadata information."
+                    }
+                };
+                Err(format!(
+                    "Unsupported metadata.version downgrade from {current} to {}. {why}",
+                    update.max_version_level
+                ))
+            }
+            Some((name, ..)) => {
+                // A feature may need what the same request asks for.
+                let asked = request.feature_updates.iter();
+                let metadata_version = asked
+                    .filter(|other| other.feature == features::METADATA_VERSION)
+                    .map(|other| other.max_version_level)
+                    .next()
+                    .unwrap_or_else(|| image.metadata_version());
+                match features::needed(name, update.max_version_level) {
+                    Some(needed) if needed > metadata_version => Err(format!(
+                        "Invalid update version {} for feature {name}. {name} could not be set to {} because it depends on metadata.version level {needed}",
+                        update.max_version_level, update.max_version_level
+                    )),
+                    _ => Ok(update.max_version_level != current),
+                }
+            }
         };
         let (code, message) = match outcome {
             Ok(changes) => {

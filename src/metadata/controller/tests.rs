@@ -10,7 +10,7 @@ use crate::metadata::image::{Delta, Image, records_of};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::record::Record;
-use crate::metadata::record::schema::{ConfigRecord, PartitionChangeRecord};
+use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord, PartitionChangeRecord};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
@@ -248,6 +248,82 @@ fn a_feature_is_raised_by_an_upgrade_and_lowered_by_a_downgrade() {
         };
         assert_eq!(error, expected, "to {level} by {kind}");
         assert!(!done || image.feature("transaction.version") == level);
+    }
+}
+
+#[test]
+fn a_downgrade_that_loses_metadata_is_refused() {
+    let with = |metadata_version: i16| {
+        let mut image = cluster();
+        let record = FeatureLevelRecord {
+            name: "metadata.version".into(),
+            feature_level: metadata_version,
+        };
+        apply(&mut image, &[record.into()]);
+        image
+    };
+    let (upgrade, safe, unsafe_) = (1, 2, 3);
+    let elr = "eligible.leader.replicas.version";
+    for (from, feature, to, kind, done) in [
+        (33, "metadata.version", 32, safe, false),
+        (33, "metadata.version", 30, unsafe_, false),
+        (33, "metadata.version", 7, unsafe_, false),
+        (31, "metadata.version", 30, safe, true),
+        (31, "metadata.version", 30, upgrade, false),
+        (29, "metadata.version", 25, unsafe_, true),
+        (30, "metadata.version", 33, upgrade, true),
+        (25, elr, 1, upgrade, true),
+        (22, elr, 1, upgrade, false),
+        (22, elr, 0, safe, true),
+    ] {
+        let request = UpdateFeaturesRequest {
+            feature_updates: vec![FeatureUpdateKey {
+                feature: feature.into(),
+                max_version_level: to,
+                upgrade_type: kind,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = settings::update_features(&with(from), &request, 1).answer;
+        assert_eq!(
+            answer.error_code == 0,
+            done,
+            "{feature} to {to} by {kind} at {from}: {:?}",
+            answer.error_message
+        );
+    }
+}
+
+#[test]
+fn a_feature_that_clients_are_not_told_of_is_unknown_to_updates() {
+    let image = cluster();
+    assert_eq!(image.feature("group.version"), 1);
+    for (feature, level, kind) in [
+        ("group.version", 1, 1),
+        ("group.version", 0, 2),
+        ("share.version", 2, 1),
+        ("streams.version", 1, 1),
+        ("no.such", 1, 1),
+    ] {
+        let request = UpdateFeaturesRequest {
+            feature_updates: vec![FeatureUpdateKey {
+                feature: feature.into(),
+                max_version_level: level,
+                upgrade_type: kind,
+                ..Default::default()
+            }],
+            validate_only: true,
+            ..Default::default()
+        };
+        let answer = settings::update_features(&image, &request, 1).answer;
+        assert_eq!(
+            answer.error_code,
+            ErrorCode::InvalidUpdateVersion.code(),
+            "{feature}"
+        );
+        let why = answer.error_message.unwrap();
+        assert!(why.ends_with("does not support this feature."), "{why}");
     }
 }
 
