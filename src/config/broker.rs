@@ -484,7 +484,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
     let config = BrokerConfig {
         admin,
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
-        ..typed(settings, &mut notes, &mut faults)
+        ..typed(settings, &mut faults)
     };
     if faults.found.is_empty() {
         Ok(Checked { config, notes })
@@ -613,11 +613,7 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
     );
 }
 
-fn typed(
-    mut settings: BrokerSettings,
-    notes: &mut Vec<Note>,
-    faults: &mut Faults<'_>,
-) -> BrokerConfig {
+fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
     let node_id = node_id(&settings, faults);
     // Whichever of the two names was used, tools ask for both.
     for name in ["broker.id", "node.id"] {
@@ -654,12 +650,12 @@ fn typed(
     if log_dirs.is_empty() {
         faults.add("log.dirs", "log.dirs names no directory");
     }
-    if settings.explicit("metadata.log.dir") == Some("") {
-        notes.push(Note {
-            warning: true,
-            text: "metadata.log.dir is empty, so the metadata log is in the working directory, as with Apache Kafka; without the setting it is in the first of log.dirs"
-                .to_owned(),
-        });
+    // Kafka differs: its metadata log is in the root directory then.
+    if (settings.explicit("metadata.log.dir")).is_some_and(|dir| dir.trim().is_empty()) {
+        faults.add(
+            "metadata.log.dir",
+            "metadata.log.dir is empty: name a directory, or leave the setting out for the first of log.dirs",
+        );
     }
     let metadata_log_dir = settings
         .explicit("metadata.log.dir")
@@ -775,6 +771,14 @@ fn node_id(settings: &BrokerSettings, faults: &mut Faults<'_>) -> i32 {
     id
 }
 
+/// The setting of listeners' protocols. By its default a listener that is called like a protocol has that protocol; a file that
+/// sets it has to name every listener.
+const MAP: &str = "listener.security.protocol.map";
+
+fn without_protocol(listener: &str) -> String {
+    format!("{MAP}: No security protocol defined for listener {listener}")
+}
+
 fn listeners(
     settings: &BrokerSettings,
     controller_names: &[String],
@@ -792,29 +796,26 @@ fn listeners(
     };
     let listening = endpoints("listeners");
     let advertised = endpoints("advertised.listeners");
-    for pair in list(
-        settings
-            .get("listener.security.protocol.map")
-            .unwrap_or_default(),
-    ) {
+    let pairs = || list(settings.get(MAP).unwrap_or_default());
+    for pair in pairs() {
         let protocol = pair.split_once(':').map(|(_, protocol)| protocol.trim());
         if protocol.and_then(SecurityProtocol::parse).is_none() {
-            let name = "listener.security.protocol.map";
-            faults.add(name, format!("{name}: '{pair}' is not LISTENER:PROTOCOL"));
+            faults.add(MAP, format!("{MAP}: '{pair}' is not LISTENER:PROTOCOL"));
         }
     }
-    let protocols: BTreeMap<String, &str> = list(
-        settings
-            .get("listener.security.protocol.map")
-            .unwrap_or_default(),
-    )
-    .filter_map(|pair| pair.split_once(':'))
-    .map(|(name, protocol)| (name.trim().to_ascii_uppercase(), protocol.trim()))
-    .collect();
+    let protocols: BTreeMap<String, &str> = pairs()
+        .filter_map(|pair| pair.split_once(':'))
+        .map(|(name, protocol)| (name.trim().to_ascii_uppercase(), protocol.trim()))
+        .collect();
 
     let mut result: Vec<Listener> = Vec::new();
     for endpoint in listening {
+        let protocol = protocols.get(&endpoint.name).copied();
         if controller_names.contains(&endpoint.name) {
+            // Nobody listens there, but Apache Kafka would not start with the file.
+            if protocol.is_none() && settings.explicit(MAP).is_some() {
+                faults.add(MAP, without_protocol(&endpoint.name));
+            }
             continue;
         }
         if result
@@ -837,18 +838,12 @@ fn listeners(
                 format!("listeners: port {} is used twice", endpoint.port),
             );
         }
-        let protocol = protocols
-            .get(&endpoint.name)
-            .copied()
-            .unwrap_or(endpoint.name.as_str());
+        let Some(protocol) = protocol else {
+            faults.add(MAP, without_protocol(&endpoint.name));
+            continue;
+        };
+        // A word that is no protocol was reported above.
         let Some(protocol) = SecurityProtocol::parse(protocol) else {
-            faults.add(
-                "listener.security.protocol.map",
-                format!(
-                    "listener {} has no security protocol in listener.security.protocol.map",
-                    endpoint.name
-                ),
-            );
             continue;
         };
         if matches!(
@@ -1186,7 +1181,7 @@ mod tests {
         assert_eq!(said("listeners=B://h:3"), "B://h:3");
         assert_eq!(
             said("listeners=A://:1,C://:3"),
-            "listener C has no security protocol in listener.security.protocol.map"
+            "listener.security.protocol.map: No security protocol defined for listener C"
         );
         assert_eq!(
             said("listeners=A://:1,B://:1"),
@@ -1208,9 +1203,45 @@ mod tests {
             ("A:PLAINTEXT,B:SASL_SSL", true),
             ("A:PLAINTEXT,B", false),
             ("A:PLAINTEXT,B:TLS", false),
+            ("a:plaintext", true),
         ] {
             let text = format!("listeners=A://:1\nlistener.security.protocol.map={map}");
             assert_eq!(faults(&text).is_empty(), good, "{map}");
+        }
+    }
+
+    /// As Apache Kafka 4.4.0 answers, which was asked.
+    #[test]
+    fn a_listener_has_a_protocol_by_its_name_only_where_no_map_is_given() {
+        let controller = "controller.listener.names=CONTROLLER";
+        for (listeners, map, missing) in [
+            ("PLAINTEXT://:1,CONTROLLER://:2", None, None),
+            ("plaintext://:1", None, None),
+            ("A://:1", None, Some("A")),
+            (
+                "PLAINTEXT://:1,CONTROLLER://:2",
+                Some("CONTROLLER:PLAINTEXT"),
+                Some("PLAINTEXT"),
+            ),
+            (
+                "PLAINTEXT://:1,CONTROLLER://:2",
+                Some("PLAINTEXT:PLAINTEXT"),
+                Some("CONTROLLER"),
+            ),
+            ("PLAINTEXT://:1", Some(""), Some("PLAINTEXT")),
+            ("PLAINTEXT://:1", Some("PLAINTEXT:PLAINTEXT"), None),
+        ] {
+            let map = map.map_or_else(String::new, |map| format!("{MAP}={map}\n"));
+            let found = faults(&format!("listeners={listeners}\n{map}{controller}\n"));
+            let named = |listener| {
+                let all = found.iter();
+                let missing = without_protocol(listener);
+                all.clone().any(|fault| fault.ends_with(&missing))
+            };
+            match missing {
+                Some(listener) => assert!(named(listener), "{listeners} {map}: {found:?}"),
+                None => assert!(found.is_empty(), "{listeners} {map}: {found:?}"),
+            }
         }
     }
 
@@ -1312,8 +1343,8 @@ mod tests {
         assert!(said.contains("foo.bar is not a known setting"));
         assert!(said.contains("authorizer.class.name is accepted but has no effect yet"));
         assert!(!said.contains("replica.lag"));
-        let said = notes("metadata.log.dir=\n");
-        assert!(said.contains("working directory"), "{said}");
+        let said = faults("metadata.log.dir=\n").join("\n");
+        assert!(said.contains("metadata.log.dir is empty"), "{said}");
         for (name, meant) in [
             ("num.partitons", "num.partitions"),
             ("listener", "listeners"),

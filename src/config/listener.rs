@@ -13,7 +13,7 @@ pub enum SecurityProtocol {
 
 impl SecurityProtocol {
     pub fn parse(name: &str) -> Option<Self> {
-        match name {
+        match name.to_ascii_uppercase().as_str() {
             "PLAINTEXT" => Some(Self::Plaintext),
             "SSL" => Some(Self::Ssl),
             "SASL_PLAINTEXT" => Some(Self::SaslPlaintext),
