@@ -39,7 +39,7 @@ use crate::metadata::bootstrap::{self, Gaps};
 use crate::metadata::controller::brokers::{Registration, register, restore};
 use crate::metadata::controller::quotas;
 use crate::metadata::controller::task::{Controller, ImageHandle, Publisher as _};
-use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::quorum::single::{SingleQuorum, formatted_with};
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
@@ -153,7 +153,10 @@ impl Broker {
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
             // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
-            let mut records = bootstrap::records(formatted.of_zookeeper);
+            let mut records = match formatted_with(&config.metadata_log_dir)? {
+                Some(given) => bootstrap::completed(given),
+                None => bootstrap::records(formatted.of_zookeeper),
+            };
             records.extend(adopt::topics_on_disk(&logs, &config, host.clock.now())?);
             controller.commit(&records).map_err(metadata)?;
         }

@@ -43,6 +43,9 @@ const LOAD_BYTES: usize = 4 << 20;
 /// A batch of metadata is never larger.
 const BATCH_BYTES_MAX: u32 = 8 << 20;
 
+/// What Apache Kafka's formatter leaves beside the logs for the first start.
+const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
+
 const LEADER_CHANGE: u8 = 2;
 const SNAPSHOT_HEADER: u8 = 3;
 
@@ -418,6 +421,23 @@ fn load(
         return Err(malformed(dir, what));
     }
     Ok(folded)
+}
+
+/// The records that a formatter chose for a cluster whose first start is still to come: the features of a release, and SCRAM
+/// users. `None` where no formatter wrote any.
+pub fn formatted_with(metadata_dir: &Path) -> Result<Option<Vec<Record>>, StorageError> {
+    let path = metadata_dir.join(BOOTSTRAP_CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut image = Image::empty();
+    let mut records = Vec::new();
+    let folded = fold_snapshot(&path, |record, offset| {
+        image.apply(record, offset, &mut Delta::default());
+        records.push(record.clone());
+    });
+    named(folded, metadata_dir, &image)?;
+    Ok((!image.features.is_empty()).then_some(records))
 }
 
 /// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster

@@ -1,6 +1,8 @@
-//! A directory of the ZooKeeper years becomes a node: segments that Apache Kafka 2.8 wrote, and nothing of the metadata.
+//! Directories without a metadata log become a node: segments that Apache Kafka 2.8 wrote in the ZooKeeper years, and a
+//! directory that Apache Kafka only formatted.
 
 use std::fs;
+use std::path::Path;
 
 use super::*;
 use crate::wire::batch::legacy::recordings::{OFFSETS, RECORDS, SEGMENTS};
@@ -94,4 +96,38 @@ async fn a_directory_of_the_zookeeper_years_is_taken_over() {
             "{meta}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_was_only_formatted_gets_the_features_that_it_was_formatted_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/recordings/directory");
+    for name in ["meta.properties", "bootstrap.checkpoint"] {
+        fs::copy(recorded.join(name), data.join(name)).unwrap();
+    }
+    let node = Node::on(dir, &[]).await;
+    let mut client = node.connect().await;
+    let request = ApiVersionsRequest {
+        client_software_name: "test".into(),
+        client_software_version: "1".into(),
+        ..Default::default()
+    };
+    client.send(&frame(1, 4, &request)).await;
+    let response = ApiVersionsResponse::read(&mut client.answer().await.1, 4).unwrap();
+    let finalized = response.finalized_features.iter();
+    let mut levels: Vec<String> = finalized
+        .map(|feature| format!("{}={}", feature.name, feature.max_version_level))
+        .collect();
+    levels.sort();
+    // Those of 4.3, whose broker may go on with the directory.
+    assert_eq!(
+        levels,
+        [
+            "eligible.leader.replicas.version=1",
+            "metadata.version=30",
+            "transaction.version=2"
+        ]
+    );
 }
