@@ -13,7 +13,7 @@ use super::{container, dump_log, kafka_names, manual, server, start, storage, ve
 
 /// A broker that speaks Apache Kafka's protocol and keeps Kafka's own files
 ///
-/// Without a command it runs one node on port 9092 of this machine, with data in ./monedula-data.
+/// Without a command, monedula runs one node on port 9092 of this machine, with data in ./monedula-data.
 #[derive(Debug, Parser)]
 #[command(
     name = "monedula",
@@ -212,7 +212,9 @@ fn prepared(command: clap::Command) -> clap::Command {
         // The last one counts, as in Kafka's tools.
         .args_override_self(true)
         .mut_args(|arg| match arg.get_action() {
-            ArgAction::Set | ArgAction::Append if !arg.is_positional() => {
+            ArgAction::Set | ArgAction::Append
+                if !arg.is_positional() && kafka_names::has_value(&arg) =>
+            {
                 arg.allow_negative_numbers(true)
             }
             _ => arg,

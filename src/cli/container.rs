@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::start::{self, Given};
+use crate::base::plain::Plain;
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::listener::SecurityProtocol;
 use crate::config::parse::properties;
@@ -21,10 +22,15 @@ const WRITTEN: &str = "/opt/kafka/config/server.properties";
 /// Where files are that variables name without a folder.
 const SECRETS: &str = "/etc/kafka/secrets";
 const DATA_DIR: &str = "/var/lib/kafka/data";
+/// Where Bitnami's image has its volume.
+const BITNAMI: &str = "/bitnami/kafka";
 /// The first line of settings that came from variables; a file without it is the image's own, or the user's.
 const MARK: &str = "# from the environment, at the start of this container\n";
 /// Topics to make at the start, in the words of the image that had this variable: `name:partitions:replicas[:policy],…`
 const CREATE_TOPICS: &str = "KAFKA_CREATE_TOPICS";
+/// Letters that separate topics there, beside commas and line ends; Bash's spelling of a line end is common.
+const CREATE_TOPICS_SEPARATOR: &str = "KAFKA_CREATE_TOPICS_SEPARATOR";
+const LINE_END_OF_BASH: &str = "$'\\n'";
 
 /// Variables that look like settings and are none.
 const NO_SETTINGS: &[&str] = &[
@@ -39,6 +45,7 @@ const NO_SETTINGS: &[&str] = &[
     "KAFKA_ENABLE_KRAFT",
     "KAFKA_KRAFT_CLUSTER_ID",
     CREATE_TOPICS,
+    CREATE_TOPICS_SEPARATOR,
     // Platforms announce a neighbour that is called kafka.
     "KAFKA_NAME",
 ];
@@ -97,7 +104,7 @@ fn run(arguments: &[String]) -> ExitCode {
         }
         return match fs::write(path, text) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&format!("cannot write {path}: {error}")),
+            Err(error) => failed(&format!("cannot write {path}: {}", Plain(&error))),
         };
     }
     for argument in arguments {
@@ -116,14 +123,21 @@ fn run(arguments: &[String]) -> ExitCode {
     if let Err(faults) = accepted(&text) {
         return failed(&faults);
     }
-    let topics = match topics(variables.get(CREATE_TOPICS).map_or("", String::as_str)) {
+    let value = |name: &str| variables.get(name).map_or("", String::as_str);
+    let topics = match topics(value(CREATE_TOPICS), value(CREATE_TOPICS_SEPARATOR)) {
         Ok(topics) => topics,
         Err(fault) => return failed(&format!("{CREATE_TOPICS}: {fault}")),
     };
+    if fs::exists(BITNAMI).unwrap_or_default() && !text.contains(BITNAMI) {
+        eprintln!(
+            "monedula: WARNING: a volume is mounted at {BITNAMI}, and the data goes to log.dirs: mount the volume at {DATA_DIR}, or set KAFKA_LOG_DIRS"
+        );
+    }
     // For whoever looks into the container, and for `ready`; a root file system may be read-only, and the user any.
     if let Err(error) = fs::write(WRITTEN, format!("{MARK}{text}")) {
         eprintln!(
-            "monedula: the settings were not written to {WRITTEN}, which needs nobody: {error}"
+            "monedula: cannot write a copy of the settings to {WRITTEN}: {}; the broker starts without the copy",
+            Plain(&error)
         );
     }
     let id = ["CLUSTER_ID", "KAFKA_KRAFT_CLUSTER_ID"]
@@ -173,8 +187,8 @@ fn secrets(
     ] {
         if let Some(name) = variables.remove(file) {
             let path = format!("{SECRETS}/{name}");
-            let text =
-                read(&path).map_err(|error| format!("{file}: cannot read {path}: {error}"))?;
+            let text = read(&path)
+                .map_err(|error| format!("{file}: cannot read {path}: {}", Plain(&error)))?;
             variables.insert(
                 password.to_owned(),
                 text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -184,9 +198,15 @@ fn secrets(
     Ok(())
 }
 
-/// Topics as `name:partitions:replicas[:policy]`, with commas between them.
-fn topics(text: &str) -> Result<Vec<CreatableTopic>, String> {
-    let described = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+/// Topics as `name:partitions:replicas[:policy]`, with commas, line ends or other separators between them.
+fn topics(text: &str, separators: &str) -> Result<Vec<CreatableTopic>, String> {
+    let others = match separators == LINE_END_OF_BASH {
+        true => "",
+        false => separators,
+    };
+    let separates = |letter: char| [',', '\n'].contains(&letter) || others.contains(letter);
+    let described = text.split(separates).map(str::trim);
+    let described = described.filter(|one| !one.is_empty());
     described
         .map(|one| {
             let mut parts = one.split(':').map(str::trim);
@@ -196,7 +216,7 @@ fn topics(text: &str) -> Result<Vec<CreatableTopic>, String> {
                 None | Some("") => Ok(-1),
                 Some(text) => match text.parse::<i16>() {
                     Ok(number) if number > 0 => Ok(number),
-                    _ => Err(format!("'{text}' in '{one}' is no number of {what}")),
+                    _ => Err(format!("'{text}' in '{one}' is not a number of {what}")),
                 },
             };
             let (partitions, replicas) = (number("partitions")?, number("replicas")?);
@@ -511,7 +531,7 @@ mod tests {
 
     #[test]
     fn topics_to_make_are_named_with_what_they_have() {
-        let shown = |text: &str| match topics(text) {
+        let shown = |text: &str| match topics(text, "") {
             Ok(topics) => topics
                 .iter()
                 .map(|topic| {
@@ -535,9 +555,19 @@ mod tests {
         );
         assert_eq!(
             shown("a:many:1"),
-            "'many' in 'a:many:1' is no number of partitions"
+            "'many' in 'a:many:1' is not a number of partitions"
         );
         assert_eq!(shown(":1:1"), "':1:1' names no topic");
+        let names = |text: &str, separators: &str| {
+            let topics = topics(text, separators).unwrap().into_iter();
+            topics
+                .map(|topic| topic.name.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(names("a:1:1,\nb:2:1\n", "$'\\n'"), "a b");
+        assert_eq!(names("news:1:1\nb", "\n"), "news b");
+        assert_eq!(names("a:1:1;b c", "; "), "a b c");
     }
 
     #[test]

@@ -173,14 +173,21 @@ pub fn spelled(command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsStrin
             let short = name.chars().next().filter(|_| name.len() == 1);
             let found =
                 short.and_then(|letter| all(command).find(|arg| arg.get_short() == Some(letter)));
-            value_follows =
-                dashes == "-" && found.is_some_and(|arg| arg.get_action().takes_values());
+            value_follows = dashes == "-" && found.is_some_and(has_value);
             return argument;
         };
-        value_follows = !inline && found.get_action().takes_values();
+        value_follows = !inline && has_value(found);
         format!("--{rest}").into()
     });
     spelled.collect()
+}
+
+/// Whether a value belongs to an option.
+pub fn has_value(arg: &clap::Arg) -> bool {
+    let may = arg
+        .get_num_args()
+        .is_none_or(|number| number.takes_values());
+    may && arg.get_action().takes_values()
 }
 
 /// The options of a command and those of its own commands.

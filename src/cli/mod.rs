@@ -145,11 +145,13 @@ fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>,
     arguments.insert(0, "monedula".into());
     let parsed = whole
         .try_get_matches_from(arguments)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
     match parsed {
-        Ok(Arguments { mut command }) => {
-            if let Some(Command::Configs(configs)) = &mut command {
-                configs.typed = typed.join(" ");
+        Ok((Arguments { mut command }, matches)) => {
+            if let (Some(Command::Configs(configs)), Some((_, own))) =
+                (&mut command, matches.subcommand())
+            {
+                configs.remember(&typed, own);
             }
             Ok(command)
         }

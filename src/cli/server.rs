@@ -101,7 +101,8 @@ impl ServerStart {
     long_about = "Stop a broker that runs on this machine, by SIGTERM. Only processes of the same user are looked at, and none in \
 other containers.
 
-Without options the only broker is stopped; several are listed and none is stopped. Exit status: 0 if one was stopped, else 1.",
+Without options the only broker is stopped; where several brokers run, all are listed and none is stopped. Exit \
+status: 0 if a broker was stopped, else 1.",
     after_help = "Examples:
   monedula server-stop
   monedula server-stop --node-id 2

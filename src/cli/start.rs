@@ -33,7 +33,7 @@ const CREATE_WITHIN: Duration = Duration::from_secs(60);
 #[command(
     long_about = "Run a broker until SIGTERM or Ctrl-C.
 
-Without a settings file it is one node for this machine alone: it listens on port 9092 of the loopback addresses and keeps its data \
+Without a settings file the broker is one node for this machine alone, with port 9092 of the loopback addresses and data \
 in ./monedula-data.",
     after_help = "Examples:
   monedula start

@@ -8,9 +8,12 @@ use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
 use crate::host::chance::Chance;
-use crate::metadata::bootstrap::{self, Gaps, METADATA_VERSION_NAME};
+use crate::metadata::bootstrap::{
+    self, DEFAULT_FEATURES, Gaps, METADATA_VERSION, METADATA_VERSION_NAME,
+};
+use crate::metadata::features;
 
-/// Give data directories their identity, and show it
+/// Format data directories, and print their identity
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   monedula storage format --cluster-id $(monedula storage random-uuid) --config server.properties")]
@@ -24,7 +27,7 @@ pub struct Storage {
 enum Action {
     /// Write the identity into data directories
     Format(Format),
-    /// Print what data directories say about themselves
+    /// Print the identity of data directories
     Info(Config),
     /// Print a new id for a cluster
     RandomUuid,
@@ -49,10 +52,10 @@ pub struct Format {
     /// The id of the cluster
     #[arg(long, short = 't', value_name = "ID")]
     cluster_id: String,
-    /// Succeed if the directories have this identity already, as they do anyway
+    /// Accepted as by Kafka's tool: a directory that has this identity already is never an error
     #[arg(long, short = 'g')]
     ignore_formatted: bool,
-    /// Start a quorum of this controller alone, as it is anyway
+    /// Accepted as by Kafka's tool: the quorum is this controller alone in any case
     #[arg(long, short)]
     standalone: bool,
     #[arg(long, hide = true)]
@@ -102,8 +105,12 @@ fn print(answer: Result<String, String>) -> ExitCode {
 
 fn format(options: &Format) -> Result<String, String> {
     if !options.add_scram.is_empty() {
-        return Err("--add-scram: SCRAM credentials are not supported yet".to_owned());
+        return Err(
+            "--add-scram is not supported: add SCRAM users with 'monedula configs' once the broker runs"
+                .to_owned(),
+        );
     }
+    check_versions(options.release_version.as_deref(), &options.feature)?;
     let config = read(&options.config)?;
     let formatted = bootstrap::format(
         &Chance::default(),
@@ -136,6 +143,30 @@ fn format(options: &Format) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
+/// A new cluster has the features of one release. Whoever asks for others would get a directory that older brokers cannot
+/// open, so that is refused.
+fn check_versions(release: Option<&str>, features: &[String]) -> Result<(), String> {
+    const INSTEAD: &str = "change features with 'monedula features' once the broker runs";
+    if let Some(release) = release
+        && features::level(release) != Some(METADATA_VERSION)
+    {
+        return Err(format!(
+            "--release-version {release} is not supported: a new cluster has {METADATA_VERSION_NAME}; {INSTEAD}"
+        ));
+    }
+    // Of the quorum's version nothing depends on one node.
+    let quorums = [("kraft.version", 0), ("kraft.version", 1)];
+    for feature in features {
+        let mut known = DEFAULT_FEATURES.iter().chain(&quorums);
+        if !known.any(|(name, level)| *feature == format!("{name}={level}")) {
+            return Err(format!(
+                "--feature {feature} is not supported for a new cluster; {INSTEAD}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn info(options: &Config) -> Result<String, String> {
     let config = read(options)?;
     let mut lines = vec!["Found log directories:".to_owned()];
@@ -155,4 +186,27 @@ fn read(Config { config: path }: &Config) -> Result<BrokerConfig, String> {
         .map_err(|error| format!("cannot read {path}: {}", Plain(&error)))?;
     let checked = check(path, &properties(&text)).map_err(|faults| faults.join("\n"))?;
     Ok(checked.config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_a_new_cluster_cannot_have_is_refused() {
+        for (release, feature, good) in [
+            (None, None, true),
+            (Some("4.4"), None, true),
+            (Some("4.4-IV2"), Some("kraft.version=1"), true),
+            (None, Some("transaction.version=2"), true),
+            (Some("4.3"), None, false),
+            (Some("nonsense"), None, false),
+            (None, Some("transaction.version=1"), false),
+            (None, Some("no.such=1"), false),
+        ] {
+            let features: Vec<String> = feature.into_iter().map(str::to_owned).collect();
+            let found = check_versions(release, &features);
+            assert_eq!(found.is_ok(), good, "{release:?} {feature:?}: {found:?}");
+        }
+    }
 }

@@ -130,8 +130,11 @@ fn check_each(
             io::ErrorKind::NotFound if path != dir => Ok(()),
             kind => {
                 let advice = match kind {
-                    io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
-                    _ => "give it to the user of this process",
+                    io::ErrorKind::ReadOnlyFilesystem => "mount it for writing".to_owned(),
+                    _ => format!(
+                        "give it to the user of this process, whose number is {}",
+                        rustix::process::geteuid().as_raw()
+                    ),
                 };
                 Err(io::Error::new(kind, format!("{error}; {advice}")))
             }

@@ -50,10 +50,10 @@ enum ClusterAction {
 pub struct GetOffsets {
     #[command(flatten)]
     connection: Connection,
-    /// The topic; every topic without it
+    /// The topic; without this option, every topic
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
-    /// Some partitions of it
+    /// Some partitions of the topic
     #[arg(long, value_name = "PARTITION,...")]
     partitions: Option<String>,
     /// latest (-1), earliest (-2), max-timestamp (-3), or milliseconds since 1970
@@ -78,7 +78,7 @@ pub struct MetadataQuorum {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum QuorumAction {
-    /// Print the leader, the voters and how far they are
+    /// Print the leader, the voters and their offsets
     Describe {
         /// Print a summary
         #[arg(long, required_unless_present = "replication")]

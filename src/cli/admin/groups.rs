@@ -83,7 +83,7 @@ pub struct ConsumerGroups {
     /// Reset to this offset
     #[arg(long, value_name = "OFFSET", help_heading = TARGET)]
     pub(super) to_offset: Option<i64>,
-    /// Move by so many offsets
+    /// Move by this number of offsets
     #[arg(long, value_name = "OFFSETS", help_heading = TARGET)]
     pub(super) shift_by: Option<i64>,
     /// Reset to the first offsets from this time on
@@ -95,7 +95,7 @@ pub struct ConsumerGroups {
     /// Reset to the offsets of a file that --export printed
     #[arg(long, value_name = "FILE", help_heading = TARGET)]
     pub(super) from_file: Option<String>,
-    /// Reset the offsets; without it they are printed only
+    /// Reset the offsets; without this option the new offsets are only printed
     #[arg(long)]
     pub(super) execute: bool,
     /// Print the new offsets and change nothing

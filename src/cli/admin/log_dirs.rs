@@ -16,13 +16,13 @@ use crate::wire::message::describe_log_dirs::{DescribeLogDirsRequest, DescribeLo
 pub struct LogDirs {
     #[command(flatten)]
     connection: Connection,
-    /// Print directories and partitions, as is done anyway
+    /// Accepted as by Kafka's tool: directories and partitions are printed in any case
     #[arg(long)]
     describe: bool,
-    /// The topics; all of them without it
+    /// The topics; without this option, all topics
     #[arg(long, value_name = "NAME,...")]
     topic_list: Option<String>,
-    /// The brokers; all of them without it
+    /// The brokers; without this option, all brokers
     #[arg(long, value_name = "ID,...")]
     broker_list: Option<String>,
 }

@@ -15,6 +15,7 @@ pub mod leader_election;
 pub mod log_dirs;
 mod partition_file;
 pub mod perf;
+mod quotas;
 pub mod reassign;
 pub mod reset;
 mod security;

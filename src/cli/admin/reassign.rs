@@ -49,7 +49,7 @@ pub struct ReassignPartitions {
     /// Start the moves of a file
     #[arg(long, help_heading = ACTION, requires = "reassignment_json_file")]
     execute: bool,
-    /// Print how far the moves of a file are
+    /// Print the state of the moves of a file
     #[arg(long, help_heading = ACTION, requires = "reassignment_json_file")]
     verify: bool,
     /// End the moves of a file
@@ -76,7 +76,7 @@ pub struct ReassignPartitions {
     /// Leave the throttles of other tools as they are
     #[arg(long)]
     preserve_throttles: bool,
-    /// How long moves between log directories may take to begin
+    /// How long to wait until moves between log directories have begun
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     timeout: u64,
     /// Racks are not looked at anyway

@@ -25,8 +25,8 @@ use crate::wire::message::list_groups::ListGroupsRequest;
 #[command(
     long_about = "Empty the topics of a running broker and delete its groups, for the time between two tests.
 
-The broker's admin listener (monedula.admin.listener) does it at once. Without one, any broker can be asked through its listener \
-for clients; topics that are only compacted and groups with members then stay.",
+The admin listener of the broker (monedula.admin.listener) resets at once. Without an admin listener, any broker can be asked \
+through a listener for clients; topics that are only compacted and groups with members then stay.",
     after_help = "Examples:
   monedula reset
   monedula reset --admin localhost:9644

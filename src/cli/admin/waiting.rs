@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Wait until a broker answers
 #[derive(Args, Debug)]
 #[command(
-    long_about = "Wait until a broker answers. Exit status: 0 once one does, 1 if none does in time.",
+    long_about = "Wait until a broker answers. Exit status: 0 once a broker answers, 1 if no broker answers in time.",
     after_help = "Examples:
   monedula ready
   monedula ready --bootstrap-server localhost:9092 --timeout 60"

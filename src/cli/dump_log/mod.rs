@@ -42,7 +42,7 @@ pub struct DumpLog {
     /// Print keys and values of records alone
     #[arg(long)]
     skip_record_metadata: bool,
-    /// Read so many bytes of each segment
+    /// Read at most this number of bytes of each segment
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
     /// Read records as those of __consumer_offsets

@@ -53,10 +53,10 @@ pub struct ConsoleConsumer {
     /// Begin with the first record, where the group has no offset
     #[arg(long)]
     from_beginning: bool,
-    /// End after so many records
+    /// End after this number of records
     #[arg(long, value_name = "COUNT")]
     max_messages: Option<u64>,
-    /// End when no record comes for so long
+    /// End when no record comes within this time
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u64>,
     /// Begin at the offsets of this group, and commit to it

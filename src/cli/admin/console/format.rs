@@ -86,10 +86,10 @@ pub struct FormatOptions {
     /// One of Kafka's formatters: Default-, Logging-, NoOp-, Offsets-, GroupMetadata- or TransactionLogMessageFormatter
     #[arg(long, value_name = "CLASS")]
     formatter: Option<String>,
-    /// What keys are, by Kafka's deserializer of it
+    /// Kafka's deserializer for keys
     #[arg(long, value_name = "CLASS")]
     key_deserializer: Option<String>,
-    /// What values are, by Kafka's deserializer of it
+    /// Kafka's deserializer for values
     #[arg(long, value_name = "CLASS")]
     value_deserializer: Option<String>,
 }

@@ -16,7 +16,7 @@ use crate::cli::admin::console::{Fetching, counted, fetch, matching, topic};
 use crate::cli::admin::groups::Partition;
 use crate::host::clock::Clock;
 
-/// Read records and print how fast they came
+/// Read records and print the throughput
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   monedula consumer-perf-test --bootstrap-server localhost:9092 --topic t --num-records 1000000")]
@@ -46,7 +46,7 @@ pub struct ConsumerPerfTest {
         conflicts_with = "num_records"
     )]
     messages: Option<u64>,
-    /// End when no record comes for so long
+    /// End when no record comes within this time
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     timeout: u64,
     /// Begin at the end
@@ -58,7 +58,7 @@ pub struct ConsumerPerfTest {
     /// Print a line for each reporting interval
     #[arg(long)]
     show_detailed_stats: bool,
-    /// How often to print how it goes
+    /// How often to print the progress
     #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     reporting_interval: u64,
     /// Leave the line of titles out

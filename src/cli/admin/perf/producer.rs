@@ -28,7 +28,7 @@ use crate::wire::batch::compression::Compression;
 use crate::wire::codec::Records;
 use crate::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-/// Send records and print how fast they were taken
+/// Send records and print throughput and latency
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   monedula producer-perf-test --bootstrap-server localhost:9092 --topic t --num-records 1000000 --record-size 100 --throughput -1
@@ -51,7 +51,7 @@ pub struct ProducerPerfTest {
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["payload_file", "payload_monotonic"],
         required_unless_present_any = ["payload_file", "payload_monotonic"])]
     record_size: Option<usize>,
-    /// A file whose lines are the records, taken by chance
+    /// A file from whose lines the records are drawn at random
     #[arg(long, value_name = "FILE", conflicts_with = "payload_monotonic")]
     payload_file: Option<PathBuf>,
     /// What stands between records of the file
@@ -63,7 +63,7 @@ pub struct ProducerPerfTest {
     /// Settings of the producer: bootstrap.servers, acks, compression.type, batch.size, linger.ms
     #[arg(long, value_name = "NAME=VALUE", num_args = 1.., alias = "producer-props")]
     command_property: Vec<String>,
-    /// How often to print how it goes
+    /// How often to print the progress
     #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
     reporting_interval: u64,
     /// Taken for the sake of Kafka's tool; there are no metrics
