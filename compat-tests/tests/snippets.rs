@@ -64,6 +64,7 @@ const RUN: &[(&str, &str, &str)] = &[
         "keystore",
         "listeners_and_certificates_of_a_running_broker",
     ),
+    (SETTINGS_PAGE, "quotas", "quotas_and_users"),
     ("docker/README.md", "image", "container_snippet_image"),
 ];
 
@@ -87,12 +88,10 @@ fn every_snippet_of_the_pages_is_run() -> Result<()> {
     Ok(())
 }
 
-/// A folder whose programs are the broker under the names that the pages call it.
+/// A folder whose program is the broker under the name that the pages call it.
 fn programs() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
-    for name in ["monedula", "kafka-configs"] {
-        symlink(fs::canonicalize(binary())?, dir.path().join(name))?;
-    }
+    symlink(fs::canonicalize(binary())?, dir.path().join("monedula"))?;
     Ok(dir)
 }
 
@@ -683,5 +682,20 @@ fn listeners_and_certificates_of_a_running_broker() -> Result<()> {
         eventually(LIMIT, || listens(second)),
         "nobody listens on {second}"
     );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn quotas_and_users() -> Result<()> {
+    let (node, dir) = (Node::start()?, tempfile::tempdir()?);
+    let at = [("localhost:9092", &*node.address())];
+    let said = run_in_shell(SETTINGS_PAGE, "quotas", &at, dir.path())?;
+    for line in [
+        "Quota configs for client-id 'shop' are producer_byte_rate=1048576.0",
+        "SCRAM credential configs for user-principal 'ann' are SCRAM-SHA-256=iterations=8192",
+    ] {
+        ensure!(said.lines().any(|one| one == line), "{said}");
+    }
     Ok(())
 }
