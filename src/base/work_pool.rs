@@ -443,7 +443,10 @@ impl<T: Send + 'static> Wake for Task<T> {
                 let resting = std::mem::replace(&mut *stage, Stage::Computing { woken: false });
                 drop(stage);
                 if let Stage::Resting(future) = resting {
-                    let end = End(Arc::clone(&self));
+                    let end = End {
+                        task: Arc::clone(&self),
+                        rests: false,
+                    };
                     let pool = Arc::clone(&self.pool);
                     pool.submit(Box::new(move || end.compute(future)));
                 }
@@ -454,24 +457,29 @@ impl<T: Send + 'static> Wake for Task<T> {
 }
 
 /// Sees to it that whoever waits is told, also of a job that panics or never begins.
-struct End<T>(Arc<Task<T>>);
+struct End<T> {
+    task: Arc<Task<T>>,
+    /// The future waits to be woken. Another job may have it by the time at which this one is over.
+    rests: bool,
+}
 
 impl<T: Send + 'static> End<T> {
-    fn compute(self, mut future: Boxed<T>) {
-        let waker = Waker::from(Arc::clone(&self.0));
+    fn compute(mut self, mut future: Boxed<T>) {
+        let waker = Waker::from(Arc::clone(&self.task));
         let mut context = Context::from_waker(&waker);
         loop {
-            if matches!(*self.0.stage.lock(), Stage::Abandoned) {
+            if matches!(*self.task.stage.lock(), Stage::Abandoned) {
                 return;
             }
             if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
-                self.0.finish(Some(value));
+                self.task.finish(Some(value));
                 return;
             }
-            let mut stage = self.0.stage.lock();
+            let mut stage = self.task.stage.lock();
             match &mut *stage {
                 Stage::Computing { woken: true } => *stage = Stage::Computing { woken: false },
                 Stage::Computing { woken: false } => {
+                    self.rests = true;
                     *stage = Stage::Resting(future);
                     return;
                 }
@@ -485,12 +493,14 @@ impl<T: Send + 'static> End<T> {
 
 impl<T> Drop for End<T> {
     fn drop(&mut self) {
-        self.0.finish(None);
+        if !self.rests {
+            self.task.finish(None);
+        }
     }
 }
 
 impl<T> Task<T> {
-    /// The first result counts; a future that rests has none yet.
+    /// The first result counts.
     fn finish(&self, value: Option<T>) {
         let mut stage = self.stage.lock();
         if matches!(*stage, Stage::Computing { .. }) {
@@ -621,6 +631,40 @@ mod tests {
         }
         send.send(7).unwrap();
         assert_eq!(runtime.block_on(waits), Some((true, 7)));
+    }
+
+    /// Woken again and again at the moment at which a job has put it aside and is not quite over.
+    #[test]
+    fn what_is_woken_while_its_job_ends_goes_on() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let pool = WorkPool::new(1);
+        let (tell, told) = mpsc::channel::<Waker>();
+        let waking = std::thread::spawn(move || {
+            // Waits for nothing: the moment is short.
+            loop {
+                match told.try_recv() {
+                    Ok(waker) => waker.wake(),
+                    Err(mpsc::TryRecvError::Empty) => std::hint::spin_loop(),
+                    Err(mpsc::TryRecvError::Disconnected) => break,
+                }
+            }
+        });
+        for _ in 0..1_000 {
+            let tell = tell.clone();
+            let mut left = 20;
+            let woken = std::future::poll_fn(move |context| {
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+                left -= 1;
+                tell.send(context.waker().clone()).unwrap();
+                Poll::Pending
+            });
+            assert_eq!(runtime.block_on(pool.drive(woken)), Some(()));
+        }
+        drop(tell);
+        waking.join().unwrap();
     }
 
     #[test]
