@@ -615,6 +615,29 @@ mod tests {
         }
     }
 
+    /// A thread that has nothing to do takes one job, and no more are kept for it.
+    #[test]
+    fn jobs_that_come_together_do_not_wait_for_each_other() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let pool = WorkPool::new(2);
+        assert_eq!(runtime.block_on(pool.drive(async { 1 })), Some(1));
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let meet = || {
+            let arrived = Arc::clone(&arrived);
+            pool.drive(async move {
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < 2 {
+                    checkpoint();
+                }
+            })
+        };
+        for met in [meet(), meet()] {
+            let met = runtime.block_on(async { tokio::time::timeout(PATIENCE, met).await });
+            assert_eq!(met, Ok(Some(())));
+        }
+    }
+
     #[test]
     fn what_waits_is_no_job_and_goes_on_when_woken() {
         let runtime = runtime();
@@ -689,9 +712,17 @@ mod tests {
             "gave up"
         });
         told.recv_timeout(PATIENCE).expect("no turn");
+        // These have no thread, and one of them has not even a place in line.
+        let held = pool.hold();
+        let others: Vec<_> = (0..OPEN_MAX).map(|_| pool.drive(async {})).collect();
+        drop(held);
         pool.stop();
         assert_eq!(pool.open(), 0);
         assert_eq!(runtime.block_on(long), Some("gave up"));
+        for other in others {
+            // Told in any case.
+            runtime.block_on(other);
+        }
         assert_eq!(runtime.block_on(pool.drive(async {})), None);
     }
 
