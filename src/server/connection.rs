@@ -14,7 +14,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::output::{Output, Written, in_memory};
@@ -26,7 +28,9 @@ use crate::base::memory::{Held, Purpose, Reading};
 use crate::transport::stream::Stream;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
-const IN_FLIGHT_MAX: usize = 128;
+pub(super) const IN_FLIGHT_MAX: usize = 128;
+/// While as many wait, nothing of the client is read, and so its end is not: that is looked for as often.
+const GONE_CHECK: Duration = Duration::from_secs(1);
 /// Bytes of answers in memory, sent next or waiting in line, from which on no further request of the connection is handled.
 pub(super) const OUTPUT_MAX: usize = 256 << 10;
 /// How long the requests of one connection are handled before others have their turn. The longest ones take a few times as
@@ -98,6 +102,7 @@ pub async fn serve(
     };
     let end = connection.run().await;
     connection.stream.say_goodbye();
+    connection.forget().await;
     if let Some(reason) = end {
         tracing::info!(
             peer = %connection.info.peer, listener = %connection.info.listener, reason,
@@ -194,6 +199,17 @@ impl Connection {
         }
     }
 
+    /// Drops what waits, a little at a time: each of the answers may wait for a thousand partitions.
+    async fn forget(&mut self) {
+        let mut began = Instant::now();
+        while self.slots.pop_front().is_some() {
+            if began.elapsed() >= SLICE {
+                tokio::task::yield_now().await;
+                began = Instant::now();
+            }
+        }
+    }
+
     /// Whether it is the client that holds things up: it sends nothing of a request that it has begun, or takes no answer.
     async fn stalls(&mut self) -> bool {
         let mut byte = [0];
@@ -209,6 +225,9 @@ impl Connection {
     async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
         let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
+        let mut look = self
+            .is_full()
+            .then(|| Box::pin(tokio::time::sleep(GONE_CHECK)));
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_answer(cx) {
                 return Poll::Ready(result.map(|()| Woken::Progress).map_err(Some));
@@ -234,6 +253,17 @@ impl Connection {
                 && let Poll::Ready(result) = self.poll_input(cx)
             {
                 return Poll::Ready(result.map_err(|error| broken(&error)));
+            }
+            if let Some(look) = &mut look {
+                // The end comes at once where nothing is left to read before it.
+                let mut may_have_gone = self.stream.poll_read_ready(cx).is_ready();
+                while look.as_mut().poll(cx).is_ready() {
+                    look.as_mut().reset(Instant::now() + GONE_CHECK);
+                    may_have_gone = true;
+                }
+                if may_have_gone && has_hung_up(self.stream.tcp()) {
+                    return Poll::Ready(Ok(Woken::Closed));
+                }
             }
             if sleep.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Woken::Elapsed));
@@ -358,6 +388,11 @@ impl Connection {
             && self.ready + self.output.memory() < OUTPUT_MAX
     }
 
+    /// Whether as many fetches and appends wait as may.
+    fn is_full(&self) -> bool {
+        self.slots.len() >= IN_FLIGHT_MAX && !self.blocked
+    }
+
     /// Whether more is read, if there is memory for it.
     fn reads(&self) -> bool {
         self.takes_requests() && self.output.is_empty() && !self.stream.has_unsent()
@@ -415,6 +450,12 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether the client sends nothing any more, whatever is left to read of it.
+fn has_hung_up(tcp: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(tcp, PollFlags::RDHUP)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|answers| answers > 0)
 }
 
 /// A peer that is gone is no news; anything else is.

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::memory::{Memory, Purpose};
-use crate::server::connection::OUTPUT_MAX;
+use crate::replica::purgatory::PLACE_BYTES;
+use crate::server::connection::{IN_FLIGHT_MAX, OUTPUT_MAX};
 use crate::wire::message::fetch::FetchResponse;
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
 use crate::wire::message::heartbeat::HeartbeatRequest;
@@ -161,6 +162,24 @@ async fn answers_behind_one_that_waits_are_counted_and_bounded() {
         assert_eq!(client.answer().await.0, id);
     }
     node.until(Purpose::Answers, |bytes| bytes == 0).await;
+}
+
+/// With the line of answers full, nothing more of a client is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_gone_waits_no_longer_however_many_of_its_requests_do() {
+    let node = Node::start(&[]).await;
+    node.with_topics(&["waited"]).await;
+    let waits = frame(1, 4, &fetch("waited", 0, PATIENCE * 100));
+    for requests in [1, IN_FLIGHT_MAX, IN_FLIGHT_MAX + 1, IN_FLIGHT_MAX + 300] {
+        let mut client = node.connect().await;
+        client.send(&waits.repeat(requests)).await;
+        let wanted = requests.min(IN_FLIGHT_MAX) * PLACE_BYTES;
+        node.until(Purpose::WaitingFetches, |bytes| bytes == wanted)
+            .await;
+        drop(client);
+        node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
