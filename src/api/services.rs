@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::handlers::fetch_conversion::ConversionBudget;
 use crate::base::disk_pool::DiskPool;
 use crate::base::ids::BrokerId;
@@ -29,7 +27,7 @@ pub struct Services {
     pub image: ImageHandle,
     pub controller: ControllerHandle,
     pub replicas: ReplicaManager,
-    pub sessions: Mutex<FetchSessions>,
+    pub sessions: FetchSessions,
     pub conversions: ConversionBudget,
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,

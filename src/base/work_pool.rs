@@ -198,8 +198,8 @@ impl WorkPool {
     }
 
     /// Computes `future` here, from now on and whether or not somebody polls the result: each poll of it is a job, and while
-    /// it waits it is none. The result is `None` if it panicked, or if the node stops. Dropping the result drops the future,
-    /// when it does not compute just then.
+    /// it waits it is none. The result is `None` if it panicked, or if the node stops. Who drops the result has the future
+    /// dropped, by a job too: a fetch of very many partitions waits for each of them.
     pub fn drive<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -403,7 +403,7 @@ impl Seat {
 
 /// A future that the pool computes; this one waits for its result.
 #[derive(Debug)]
-pub struct Driven<T> {
+pub struct Driven<T: 'static> {
     task: Arc<Task<T>>,
 }
 
@@ -513,7 +513,7 @@ impl<T> Task<T> {
     }
 }
 
-impl<T> Future for Driven<T> {
+impl<T: 'static> Future for Driven<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -526,11 +526,13 @@ impl<T> Future for Driven<T> {
     }
 }
 
-impl<T> Drop for Driven<T> {
+impl<T: 'static> Drop for Driven<T> {
     fn drop(&mut self) {
         let abandoned = std::mem::replace(&mut *self.task.stage.lock(), Stage::Abandoned);
-        // Its destructor may wake it.
-        drop(abandoned);
+        // Its destructor may wake it. What computes just then is dropped by its own job.
+        if let Stage::Resting(future) = abandoned {
+            self.task.pool.submit(Box::new(move || drop(future)));
+        }
     }
 }
 
@@ -740,15 +742,28 @@ mod tests {
         while pool.open() > 0 {
             std::thread::yield_now();
         }
-        drop(waits);
-        assert_eq!(Arc::strong_count(&kept), 1);
+        // By a thread of the pool, and so not here and now.
         let held = pool.hold();
+        drop(waits);
+        assert_eq!(Arc::strong_count(&kept), 2);
         let inside = Arc::clone(&kept);
         drop(pool.drive(async move { drop(inside) }));
         drop(held);
         while Arc::strong_count(&kept) > 1 {
             std::thread::yield_now();
         }
+        // Of a pool that stops there is nobody else.
+        let inside = Arc::clone(&kept);
+        let waits = pool.drive(async move {
+            std::future::pending::<()>().await;
+            drop(inside);
+        });
+        while pool.open() > 0 {
+            std::thread::yield_now();
+        }
+        pool.stop();
+        drop(waits);
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 
     #[test]

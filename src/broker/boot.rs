@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -270,13 +269,13 @@ impl Broker {
             image: handle,
             controller,
             replicas,
-            sessions: Mutex::new(FetchSessions::new(
+            sessions: FetchSessions::new(
                 config
                     .settings
                     .int("max.incremental.fetch.session.cache.slots")
                     .max(0) as usize,
                 seed(host.clock.now()),
-            )),
+            ),
             conversions: Default::default(),
             producer_ids: ProducerIds::default(),
             groups,

@@ -6,6 +6,7 @@ use super::manager::ReplicaManager;
 use super::partition::{Awaited, Partition};
 use crate::base::file_range::{FileRange, Reach};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::base::work_pool::checkpoint;
 use crate::log::error::ReadError;
 use crate::log::partition_log::{ReadEnd, ReadPlan};
 use crate::wire::error_code::ErrorCode;
@@ -99,6 +100,7 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
         .looks()
         .fetch_add(wanted.len(), std::sync::atomic::Ordering::Relaxed);
     for want in wanted {
+        checkpoint();
         let outcome = read_one(
             replicas,
             want,

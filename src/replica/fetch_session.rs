@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indexmap::IndexMap;
+use parking_lot::Mutex;
 
 use super::fetch::Wanted;
 use crate::base::ids::{Offset, PartitionIndex, Uuid};
@@ -56,15 +58,31 @@ struct Cached {
     dirty: bool,
 }
 
+/// One session. Whoever has it reads and changes what is in it without holding up the other sessions: there may be very many
+/// partitions.
 #[derive(Debug)]
-struct Session {
-    epoch: i32,
-    by_id: bool,
-    last_used: Timestamp,
+pub struct Session {
+    /// A fetch is under way.
+    busy: AtomicBool,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Debug)]
+struct Contents {
     partitions: IndexMap<SessionKey, Cached>,
     /// Where the next answer begins, so that the first partitions do not starve the others.
     rotation: usize,
-    busy: bool,
+}
+
+/// What all sessions have to be asked for.
+#[derive(Debug)]
+struct Entry {
+    epoch: i32,
+    by_id: bool,
+    last_used: Timestamp,
+    /// Partitions.
+    len: usize,
+    session: Arc<Session>,
 }
 
 /// The session part of a request.
@@ -84,6 +102,9 @@ pub struct Begun {
     pub incremental: Option<i32>,
     /// What the answer carries: 0 for no session.
     pub session_id: i32,
+    session: Option<Arc<Session>>,
+    /// A session that had to give way, perhaps a large one.
+    pub gone: Option<Arc<Session>>,
     /// Everything to read, in order. Of an incremental fetch that has waited, what has changed.
     pub wanted: Vec<Wanted>,
 }
@@ -98,11 +119,16 @@ pub struct Said {
     pub log_start: Offset,
 }
 
-/// All sessions of this broker.
+/// All sessions of this broker. Their lock is held for a moment only, whatever is in them.
 #[derive(Debug)]
 pub struct FetchSessions {
     slots: usize,
-    sessions: BTreeMap<i32, Session>,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug)]
+struct Cache {
+    sessions: BTreeMap<i32, Entry>,
     /// Of all sessions.
     partitions: usize,
     next_id: i32,
@@ -113,119 +139,243 @@ impl FetchSessions {
     pub fn new(slots: usize, seed: i32) -> Self {
         Self {
             slots,
-            sessions: BTreeMap::new(),
-            partitions: 0,
-            next_id: seed.max(1),
+            cache: Mutex::new(Cache {
+                sessions: BTreeMap::new(),
+                partitions: 0,
+                next_id: seed.max(1),
+            }),
         }
     }
 
     pub fn len(&self) -> usize {
-        self.sessions.len()
+        self.cache.lock().sessions.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.len() == 0
+    }
+
+    /// Partitions of a session, 0 where there is none.
+    pub fn partitions_of(&self, id: i32) -> usize {
+        let cache = self.cache.lock();
+        cache.sessions.get(&id).map_or(0, |entry| entry.len)
     }
 
     /// Finds or makes the session of a request.
     ///
     /// Errors: `FetchSessionIdNotFound`, `InvalidFetchSessionEpoch`, `FetchSessionTopicIdError`.
-    pub fn begin(&mut self, request: SessionRequest, now: Timestamp) -> Result<Begun, ErrorCode> {
+    pub fn begin(&self, request: SessionRequest, now: Timestamp) -> Result<Begun, ErrorCode> {
         if request.epoch == INITIAL_EPOCH || request.epoch == FINAL_EPOCH {
-            if request.id != NO_SESSION {
-                self.remove(request.id);
+            // Dropped without the lock.
+            let closed = self.cache.lock().remove(request.id);
+            drop(closed);
+            let mut begun = Begun::without_session(distinct(request.wanted));
+            if request.epoch == INITIAL_EPOCH {
+                self.create(request.by_id, &mut begun, now);
             }
-            let wanted = distinct(request.wanted);
-            let session_id = if request.epoch == INITIAL_EPOCH {
-                self.create(request.by_id, &wanted, now)
-            } else {
-                NO_SESSION
-            };
-            return Ok(Begun {
-                incremental: None,
-                session_id,
-                wanted,
-            });
+            return Ok(begun);
         }
-        let session = self
-            .sessions
-            .get_mut(&request.id)
-            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
-        if session.epoch != request.epoch {
-            return Err(ErrorCode::InvalidFetchSessionEpoch);
-        }
-        if session.by_id != request.by_id {
-            return Err(ErrorCode::FetchSessionTopicIdError);
-        }
-        session.last_used = now;
-        session.epoch = next_epoch(session.epoch);
-        session.busy = true;
-        let before = session.partitions.len();
+        let session = self.cache.lock().go_on(&request, now)?;
+        let mut contents = session.contents.lock();
         let mut last = Vec::new();
         for wanted in distinct(request.wanted) {
             let key = SessionKey::of(&wanted);
             if request.forgotten.contains(&key) {
                 last.push(wanted.clone());
             }
-            match session.partitions.get_mut(&key) {
+            match contents.partitions.get_mut(&key) {
                 Some(cached) => cached.wanted = wanted,
-                None => drop(session.partitions.insert(key, Cached::new(wanted))),
+                None => drop(contents.partitions.insert(key, Cached::new(wanted))),
             }
         }
         // As Kafka does it: what is named twice, to be added and to be forgotten, is forgotten.
         if !request.forgotten.is_empty() {
             let forgotten = &request.forgotten;
-            session.partitions.retain(|key, _| !forgotten.contains(key));
+            contents
+                .partitions
+                .retain(|key, _| !forgotten.contains(key));
         }
-        let count = session.partitions.len();
-        self.partitions = self.partitions - before + count;
-        if count == 0 || self.partitions > PARTITIONS_MAX {
+        let count = contents.partitions.len();
+        let has_room = self.cache.lock().resize(request.id, &session, count);
+        if count == 0 || !has_room {
             // One without partitions is of no use; one of too many is told by a session id of 0 that it is none any more.
-            let gone = self.remove(request.id);
-            let left = gone.into_iter().flat_map(|session| session.partitions);
-            let wanted = left.map(|(_, cached)| cached.wanted).chain(last);
-            return Ok(Begun {
-                incremental: None,
-                session_id: NO_SESSION,
-                wanted: wanted.collect(),
-            });
+            drop(self.cache.lock().remove(request.id));
+            let left = std::mem::take(&mut contents.partitions);
+            let wanted = left.into_values().map(|cached| cached.wanted).chain(last);
+            return Ok(Begun::without_session(wanted.collect()));
         }
-        let start = session.rotation % count;
-        session.rotation = start + 1;
-        let rotated = session.partitions[start..]
+        let start = contents.rotation % count;
+        contents.rotation = start + 1;
+        let rotated = contents.partitions[start..]
             .values()
-            .chain(session.partitions[..start].values());
+            .chain(contents.partitions[..start].values());
         let wanted = rotated.map(|cached| cached.wanted.clone()).collect();
+        drop(contents);
         Ok(Begun {
             incremental: Some(request.id),
             session_id: request.id,
+            session: Some(session),
+            gone: None,
             wanted,
         })
     }
 
+    /// Makes a session of what a full fetch wants, if there is room.
+    fn create(&self, by_id: bool, begun: &mut Begun, now: Timestamp) {
+        let partitions: IndexMap<_, _> = begun
+            .wanted
+            .iter()
+            .map(|wanted| (SessionKey::of(wanted), Cached::new(wanted.clone())))
+            .collect();
+        let len = partitions.len();
+        let session = Arc::new(Session {
+            busy: AtomicBool::new(false),
+            contents: Mutex::new(Contents {
+                partitions,
+                rotation: 0,
+            }),
+        });
+        let mut cache = self.cache.lock();
+        match cache.room_for(len, self.slots, now) {
+            Room::There => {}
+            Room::Of(id) => begun.gone = cache.remove(id),
+            Room::None => return,
+        }
+        let entry = Entry {
+            epoch: next_epoch(INITIAL_EPOCH),
+            by_id,
+            last_used: now,
+            len,
+            session: Arc::clone(&session),
+        };
+        begun.session_id = cache.add(entry);
+        begun.session = Some(session);
+    }
+}
+
+/// Whether there is room for another session.
+enum Room {
+    There,
+    /// If this one gives way.
+    Of(i32),
+    None,
+}
+
+impl Cache {
+    /// The session of an incremental request, which is the next one of it.
+    fn go_on(
+        &mut self,
+        request: &SessionRequest,
+        now: Timestamp,
+    ) -> Result<Arc<Session>, ErrorCode> {
+        let entry = self
+            .sessions
+            .get_mut(&request.id)
+            .ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        if entry.epoch != request.epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if entry.by_id != request.by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        entry.last_used = now;
+        entry.epoch = next_epoch(entry.epoch);
+        entry.session.busy.store(true, Ordering::Relaxed);
+        Ok(Arc::clone(&entry.session))
+    }
+
+    /// Notes how many partitions a session has now. Whether there is room for them.
+    fn resize(&mut self, id: i32, session: &Arc<Session>, len: usize) -> bool {
+        let entry = self.sessions.get_mut(&id);
+        // One that had to give way meanwhile takes no room: its client is told so by the next answer.
+        let Some(entry) = entry.filter(|entry| Arc::ptr_eq(&entry.session, session)) else {
+            return true;
+        };
+        self.partitions = self.partitions - entry.len + len;
+        entry.len = len;
+        self.partitions <= PARTITIONS_MAX
+    }
+
+    fn remove(&mut self, id: i32) -> Option<Arc<Session>> {
+        let entry = self.sessions.remove(&id)?;
+        self.partitions -= entry.len;
+        Some(entry.session)
+    }
+
+    fn add(&mut self, entry: Entry) -> i32 {
+        while self.sessions.contains_key(&self.next_id) || self.next_id <= 0 {
+            self.next_id = self.next_id.wrapping_add(1).max(1);
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.partitions += entry.len;
+        self.sessions.insert(id, entry);
+        id
+    }
+
+    /// A session that is idle gives way, and so does a smaller one that is not in use.
+    fn room_for(&self, size: usize, slots: usize, now: Timestamp) -> Room {
+        if size > PARTITIONS_MAX.saturating_sub(self.partitions) {
+            return Room::None;
+        }
+        if self.sessions.len() < slots {
+            return Room::There;
+        }
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(_, entry)| entry.last_used);
+        let idle = oldest
+            .filter(|(_, entry)| elapsed_ms(entry.last_used, now) > IDLE_EVICTION_MS)
+            .map(|(id, _)| *id);
+        let smallest = || {
+            let free = |entry: &Entry| !entry.session.busy.load(Ordering::Relaxed);
+            let free = self.sessions.iter().filter(|(_, entry)| free(entry));
+            let smallest = free.min_by_key(|(_, entry)| entry.len);
+            smallest
+                .filter(|(_, entry)| entry.len < size)
+                .map(|(id, _)| *id)
+        };
+        idle.or_else(smallest).map_or(Room::None, Room::Of)
+    }
+}
+
+impl Begun {
+    fn without_session(wanted: Vec<Wanted>) -> Self {
+        Self {
+            incremental: None,
+            session_id: NO_SESSION,
+            session: None,
+            gone: None,
+            wanted,
+        }
+    }
+
     /// Of which partitions an incremental answer would say something.
-    pub fn news(&self, begun: &Begun, said: &[Said]) -> Vec<bool> {
-        let Some(session) = self.sessions.get(&begun.session_id) else {
+    pub fn news(&self, said: &[Said]) -> Vec<bool> {
+        let Some(session) = &self.session else {
             return vec![true; said.len()];
         };
+        let contents = session.contents.lock();
         let news = |(wanted, said)| {
-            let cached = session.partitions.get(&SessionKey::of(wanted));
+            let cached = contents.partitions.get(&SessionKey::of(wanted));
             cached.is_none_or(|cached| cached.is_news(said))
         };
-        begun.wanted.iter().zip(said).map(news).collect()
+        self.wanted.iter().zip(said).map(news).collect()
     }
 
     /// Notes what an answer says, and gives which partitions belong into it: all of them in a full answer, only those
     /// with news in an incremental one.
-    pub fn finish(&mut self, begun: &Begun, said: &[Said]) -> Vec<bool> {
-        let full = begun.incremental.is_none();
-        let Some(session) = self.sessions.get_mut(&begun.session_id) else {
+    pub fn finish(&self, said: &[Said]) -> Vec<bool> {
+        let full = self.incremental.is_none();
+        let Some(session) = &self.session else {
             return vec![true; said.len()];
         };
-        session.busy = false;
+        session.busy.store(false, Ordering::Relaxed);
+        let mut contents = session.contents.lock();
         let mut include = Vec::with_capacity(said.len());
-        for (wanted, said) in begun.wanted.iter().zip(said) {
-            let Some(cached) = session.partitions.get_mut(&SessionKey::of(wanted)) else {
+        for (wanted, said) in self.wanted.iter().zip(said) {
+            let Some(cached) = contents.partitions.get_mut(&SessionKey::of(wanted)) else {
                 include.push(full);
                 continue;
             };
@@ -237,70 +387,19 @@ impl FetchSessions {
         }
         // Who sent records goes to the end of the next round.
         if !said.iter().any(|said| said.has_records) {
-            session.rotation = session.rotation.saturating_sub(1);
+            contents.rotation = contents.rotation.saturating_sub(1);
         }
         include
     }
+}
 
-    fn remove(&mut self, id: i32) -> Option<Session> {
-        let session = self.sessions.remove(&id)?;
-        self.partitions -= session.partitions.len();
-        Some(session)
+impl Session {
+    pub fn len(&self) -> usize {
+        self.contents.lock().partitions.len()
     }
 
-    fn create(&mut self, by_id: bool, wanted: &[Wanted], now: Timestamp) -> i32 {
-        if !self.make_room(wanted.len(), now) {
-            return NO_SESSION;
-        }
-        while self.sessions.contains_key(&self.next_id) || self.next_id <= 0 {
-            self.next_id = self.next_id.wrapping_add(1).max(1);
-        }
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1);
-        let partitions: IndexMap<_, _> = wanted
-            .iter()
-            .map(|wanted| (SessionKey::of(wanted), Cached::new(wanted.clone())))
-            .collect();
-        self.partitions += partitions.len();
-        let session = Session {
-            epoch: next_epoch(INITIAL_EPOCH),
-            by_id,
-            last_used: now,
-            partitions,
-            rotation: 0,
-            busy: false,
-        };
-        self.sessions.insert(id, session);
-        id
-    }
-
-    /// A session that is idle gives way, and so does a smaller one that is not in use.
-    fn make_room(&mut self, size: usize, now: Timestamp) -> bool {
-        let room = PARTITIONS_MAX.saturating_sub(self.partitions);
-        if size > room {
-            return false;
-        }
-        if self.sessions.len() < self.slots {
-            return true;
-        }
-        let oldest = self
-            .sessions
-            .iter()
-            .min_by_key(|(_, session)| session.last_used);
-        let idle = oldest
-            .filter(|(_, session)| elapsed_ms(session.last_used, now) > IDLE_EVICTION_MS)
-            .map(|(id, _)| *id);
-        let smallest = || {
-            let free = self.sessions.iter().filter(|(_, session)| !session.busy);
-            let smallest = free.min_by_key(|(_, session)| session.partitions.len());
-            smallest
-                .filter(|(_, session)| session.partitions.len() < size)
-                .map(|(id, _)| *id)
-        };
-        match idle.or_else(smallest) {
-            Some(id) => self.remove(id).is_some(),
-            None => false,
-        }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -376,13 +475,13 @@ mod tests {
 
     #[test]
     fn an_incremental_answer_has_only_news() {
-        let mut sessions = FetchSessions::new(10, 7);
+        let sessions = FetchSessions::new(10, 7);
         let begun = sessions.begin(request(0, 0, &[0, 1]), 0).unwrap();
         assert_eq!((begun.session_id, begun.incremental), (7, None));
-        assert_eq!(sessions.finish(&begun, &[quiet(), quiet()]), [true, true]);
+        assert_eq!(begun.finish(&[quiet(), quiet()]), [true, true]);
         let begun = sessions.begin(request(7, 1, &[]), 0).unwrap();
         assert_eq!(begun.wanted.len(), 2);
-        assert_eq!(sessions.finish(&begun, &[quiet(), quiet()]), [false, false]);
+        assert_eq!(begun.finish(&[quiet(), quiet()]), [false, false]);
         let begun = sessions.begin(request(7, 2, &[2]), 0).unwrap();
         assert_eq!(begun.wanted.len(), 3);
         let moved = Said {
@@ -401,14 +500,14 @@ mod tests {
             .unwrap();
         let mut said = [quiet(); 3];
         said[at_one] = moved;
-        let include = sessions.finish(&begun, &said);
+        let include = begun.finish(&said);
         assert!(include[at_one] && include[at_two]);
         assert_eq!(include.iter().filter(|include| **include).count(), 2);
     }
 
     #[test]
     fn wrong_ids_and_epochs_are_refused() {
-        let mut sessions = FetchSessions::new(10, 7);
+        let sessions = FetchSessions::new(10, 7);
         sessions.begin(request(0, 0, &[0]), 0).unwrap();
         assert_eq!(
             sessions.begin(request(8, 1, &[]), 0).unwrap_err(),
@@ -433,7 +532,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_forgotten_by_its_id_whatever_its_topic_is_called_by_then() {
-        let mut sessions = FetchSessions::new(10, 7);
+        let sessions = FetchSessions::new(10, 7);
         let id = Uuid([1; 16]);
         let named = |topic: &str, index| Wanted {
             topic: topic.into(),
@@ -456,29 +555,29 @@ mod tests {
         let empty = sessions.begin(forgets(2, 1), 0).unwrap();
         assert_eq!((empty.session_id, empty.wanted.len()), (0, 0));
         assert!(sessions.is_empty());
-        assert_eq!(sessions.partitions, 0);
+        assert_eq!(sessions.cache.lock().partitions, 0);
     }
 
     #[test]
     fn sessions_have_so_many_partitions_in_all() {
-        let mut sessions = FetchSessions::new(10, 7);
+        let sessions = FetchSessions::new(10, 7);
         let many: Vec<_> = (0..PARTITIONS_MAX as PartitionIndex / 2).collect();
-        let all = |sessions: &mut FetchSessions| {
+        let all = || {
             let begun = sessions.begin(request(0, 0, &many), 0).unwrap();
             begun.session_id
         };
-        assert_eq!(all(&mut sessions), 7);
-        assert_eq!(all(&mut sessions), 8);
-        assert_eq!(all(&mut sessions), 0);
+        assert_eq!(all(), 7);
+        assert_eq!(all(), 8);
+        assert_eq!(all(), 0);
         let grown = request(8, 1, &[PARTITIONS_MAX as PartitionIndex]);
         let grown = sessions.begin(grown, 0).unwrap();
         assert_eq!((grown.session_id, grown.wanted.len()), (0, many.len() + 1));
-        assert_eq!(all(&mut sessions), 9);
+        assert_eq!(all(), 9);
     }
 
     #[test]
     fn a_full_cache_lets_idle_and_smaller_sessions_go() {
-        let mut sessions = FetchSessions::new(1, 7);
+        let sessions = FetchSessions::new(1, 7);
         sessions.begin(request(0, 0, &[0, 1]), 0).unwrap();
         assert_eq!(
             sessions.begin(request(0, 0, &[0]), 1).unwrap().session_id,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::base::small_map::SmallMap;
+use crate::base::work_pool::checkpoint;
 
 /// Bytes of memory that a partition of a fetch takes while the fetch waits: what is wanted of it, what is ready, and its
 /// places in the lists of both sides.
@@ -97,6 +98,7 @@ impl<T: AsRef<WaitList>> Waiter<T> {
             waiting.insert(id, entry);
             drop(waiting);
             lists.push(list);
+            checkpoint();
         }
         Self { id, bell, lists }
     }
@@ -134,6 +136,7 @@ impl<T: AsRef<WaitList>> Drop for Waiter<T> {
     fn drop(&mut self) {
         for list in &self.lists {
             list.as_ref().waiting.lock().remove(&self.id);
+            checkpoint();
         }
     }
 }

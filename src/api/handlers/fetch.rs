@@ -13,6 +13,7 @@ use crate::api::services::Services;
 use crate::base::file_range::Reach;
 use crate::base::ids::Uuid;
 use crate::base::memory::{Held, Purpose};
+use crate::base::work_pool;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
 use crate::replica::partition::Awaited;
@@ -30,10 +31,16 @@ const STORAGE_ERROR_SINCE: i16 = 6;
 const READ_COMMITTED: i8 = 1;
 /// How long the answer of a fetch that is not let wait is held back at most, as long as clients let a fetch wait by default.
 const HELD_BACK: Duration = Duration::from_millis(500);
+/// Partitions of a session whose fetches are planned on the thread that read them, however few of them a request names.
+const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
 /// Only short answers are held back: of so many partitions.
 const HELD_BACK_PARTITIONS_MAX: usize = 16;
 
 pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResponse> {
+    let partitions = context.services.sessions.partitions_of(request.session_id);
+    if partitions > PARTITIONS_IN_PLACE_MAX && !work_pool::is_here() {
+        return Reply::long(async move { handle(context, request) });
+    }
     let by_id = context.api_version >= TOPIC_IDS_SINCE;
     let services = &context.services;
     let image = services.image.load();
@@ -85,8 +92,14 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         wanted,
         forgotten,
     };
-    let begun = match services.sessions.lock().begin(session, context.now) {
-        Ok(begun) => begun,
+    let begun = match services.sessions.begin(session, context.now) {
+        Ok(mut begun) => {
+            let gone = begun.gone.take();
+            if let Some(gone) = gone.filter(|gone| gone.len() > PARTITIONS_IN_PLACE_MAX) {
+                drop(services.work.drive(async move { drop(gone) }));
+            }
+            begun
+        }
         Err(error) => {
             return FetchResponse {
                 error_code: error.code(),
@@ -197,7 +210,7 @@ impl Waiting {
     fn begin(context: &RequestContext, begun: Begun, fetched: Fetched) -> Self {
         let changed = if begun.incremental.is_some() {
             let said: Vec<Said> = fetched.outcomes.iter().map(said_of).collect();
-            context.services.sessions.lock().news(&begun, &said)
+            begun.news(&said)
         } else {
             vec![true; begun.wanted.len()]
         };
@@ -295,17 +308,16 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
         .wanted
         .iter()
         .zip(fetched.outcomes)
-        .map(|(wanted, outcome)| partition_data(context, wanted, outcome))
+        .map(|(wanted, outcome)| {
+            work_pool::checkpoint();
+            partition_data(context, wanted, outcome)
+        })
         .collect();
-    respond(context, begun, answers)
+    respond(begun, answers)
 }
 
 /// The answer of a fetch whose session is `begun`, from those of its partitions.
-pub(super) fn respond(
-    context: &RequestContext,
-    begun: &Begun,
-    answers: Vec<PartitionData>,
-) -> FetchResponse {
+pub(super) fn respond(begun: &Begun, answers: Vec<PartitionData>) -> FetchResponse {
     let said: Vec<Said> = answers
         .iter()
         .map(|data| Said {
@@ -319,11 +331,7 @@ pub(super) fn respond(
             log_start: data.log_start_offset,
         })
         .collect();
-    let include = if begun.session_id == 0 {
-        vec![true; said.len()]
-    } else {
-        context.services.sessions.lock().finish(begun, &said)
-    };
+    let include = begun.finish(&said);
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for ((wanted, data), include) in begun.wanted.iter().zip(answers).zip(include) {
         if !include {

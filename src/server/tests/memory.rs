@@ -164,6 +164,39 @@ async fn answers_behind_one_that_waits_are_counted_and_bounded() {
     node.until(Purpose::Answers, |bytes| bytes == 0).await;
 }
 
+/// A client with a session of as many partitions as are planned where the request was read, and one with one more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nobody() {
+    let node = Node::start(&[("num.partitions", "1001")]).await;
+    let ask = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("many".into()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let mut client = node.connect().await;
+    client.send(&frame(0, 4, &ask)).await;
+    client.answer().await;
+    let (mut small, of_small) = with_session(&node, 1_000).await;
+    let (mut large, of_large) = with_session(&node, 1_001).await;
+    let pool = node.broker.services().work.clone();
+    let held = pool.hold();
+    let mut goes_on = of_session(of_large, 1, 0, 0);
+    goes_on.max_wait_ms = 0;
+    large.send(&frame(2, 7, &goes_on)).await;
+    goes_on.session_id = of_small;
+    small.send(&frame(2, 7, &goes_on)).await;
+    assert_eq!(small.answer().await.0, 2);
+    // One thread serves, and the first to send was looked at by then.
+    assert!(pool.open() > 0);
+    drop(held);
+    let (_, mut body) = large.answer().await;
+    let response = FetchResponse::read(&mut body, 7).unwrap();
+    assert_eq!((response.error_code, response.session_id), (0, of_large));
+}
+
 /// With the line of answers full, nothing more of a client is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_gone_waits_no_longer_however_many_of_its_requests_do() {
