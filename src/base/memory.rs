@@ -48,9 +48,10 @@ pub enum Purpose {
     WaitingFetches,
     /// What the members of groups said of themselves.
     Members,
-    /// Batches that are unpacked.
+    /// What batches are unpacked and compressed with, by threads of the work pool: what zstd looks back, and its tables. Other
+    /// codecs look back 64 KiB.
     Codecs,
-    /// What compaction reads and writes.
+    /// The cleaner's map of keys.
     Cleaner,
 }
 
@@ -154,6 +155,14 @@ impl Memory {
     pub fn has_room_for_waiting(&self, bytes: usize) -> bool {
         let limit = (self.limit / PART_OF_WAITING).min(WAITING_MAX);
         self.has_room(Purpose::WaitingFetches, bytes, limit)
+    }
+
+    /// So much for what a batch is unpacked with, or compressed: up to the limit in all, besides what the limit is of, and
+    /// whatever it is where nobody has any. One at a time may ask.
+    pub fn take_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let held = self.held_for(Purpose::Codecs);
+        let fits = held == 0 || held.saturating_add(bytes) <= self.limit;
+        fits.then(|| self.hold(Purpose::Codecs, bytes))
     }
 
     /// Little is taken longer than much.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
+use super::memory::{Held, Memory, Purpose};
 use crate::host::Host;
 use crate::host::process::LARGE_WORK;
 
@@ -49,6 +50,8 @@ pub struct Exhausted;
 thread_local! {
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    /// Whether the thread does work that takes much memory.
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `work`, which may [`spend`] so much.
@@ -108,21 +111,109 @@ pub fn is_here() -> bool {
 
 /// Runs `work`, which takes much memory, while no other job does such. Whoever waits for that has no turn meanwhile.
 pub fn alone<T>(work: impl FnOnce() -> T) -> T {
-    let _one = LARGE_WORK.try_lock().unwrap_or_else(|| {
-        TURN.with_borrow(|turn| {
-            if let Some(turn) = turn {
-                turn.pool.give_back();
-            }
-        });
-        let one = LARGE_WORK.lock();
-        TURN.with_borrow_mut(|turn| {
-            if let Some(turn) = turn {
-                turn.take();
-            }
-        });
-        one
-    });
+    let _one = LARGE_WORK
+        .try_lock()
+        .unwrap_or_else(|| without_turn(|| LARGE_WORK.lock()));
+    let _holds = Holds::begin();
     work()
+}
+
+/// Runs `work`, which takes so much memory, once there is room beside that of other jobs, or none that takes any. Whoever waits
+/// for that has no turn meanwhile. What is within such work, or is done [alone], does not wait, or two would wait for each
+/// other. It is counted where a pool computes; elsewhere an [allowance](with_allowance) bounds it.
+pub fn with_memory<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let pool = TURN.with_borrow(|turn| turn.as_ref().map(|turn| Arc::clone(&turn.pool)));
+    let Some(pool) = pool else {
+        return work();
+    };
+    let _room = Room::take(&pool, bytes);
+    let _holds = Holds::begin();
+    work()
+}
+
+/// Waits for something while other jobs have this one's turn.
+fn without_turn<T>(wait: impl FnOnce() -> T) -> T {
+    TURN.with_borrow(|turn| {
+        if let Some(turn) = turn {
+            turn.pool.give_back();
+        }
+    });
+    let done = wait();
+    TURN.with_borrow_mut(|turn| {
+        if let Some(turn) = turn {
+            turn.take();
+        }
+    });
+    done
+}
+
+/// While this lives, the thread does work that takes much memory.
+struct Holds(bool);
+
+impl Holds {
+    fn begin() -> Self {
+        Self(HOLDS.replace(true))
+    }
+}
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        HOLDS.set(self.0);
+    }
+}
+
+/// Memory that a job takes.
+struct Room {
+    pool: Arc<Inner>,
+    held: Option<Held>,
+}
+
+impl Room {
+    fn take(pool: &Arc<Inner>, bytes: usize) -> Self {
+        let held = if HOLDS.get() {
+            pool.memory.hold(Purpose::Codecs, bytes)
+        } else {
+            let taken = pool.room.try_take(&pool.memory, bytes);
+            taken.unwrap_or_else(|| without_turn(|| pool.room.take(&pool.memory, bytes)))
+        };
+        Self {
+            pool: Arc::clone(pool),
+            held: Some(held),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _one = self.pool.room.taking.lock();
+        drop(self.held.take());
+        self.pool.room.given_back.notify_all();
+    }
+}
+
+/// Where jobs wait for memory.
+#[derive(Default)]
+struct Waiting {
+    /// Held while somebody looks whether there is room.
+    taking: Mutex<()>,
+    given_back: Condvar,
+}
+
+impl Waiting {
+    fn try_take(&self, memory: &Arc<Memory>, bytes: usize) -> Option<Held> {
+        let _one = self.taking.lock();
+        memory.take_for_codecs(bytes)
+    }
+
+    fn take(&self, memory: &Arc<Memory>, bytes: usize) -> Held {
+        let mut one = self.taking.lock();
+        loop {
+            if let Some(held) = memory.take_for_codecs(bytes) {
+                return held;
+            }
+            self.given_back.wait(&mut one);
+        }
+    }
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -142,6 +233,9 @@ struct Inner {
     quiet: Condvar,
     stopped: AtomicBool,
     runtime: Handle,
+    /// Where what codecs take is counted.
+    memory: Arc<Memory>,
+    room: Waiting,
 }
 
 struct State {
@@ -177,7 +271,7 @@ impl std::fmt::Debug for Inner {
 
 impl WorkPool {
     /// `at_once` jobs run at the same time. Called within the runtime that jobs may start tasks in.
-    pub fn new(host: &Host, at_once: usize) -> Self {
+    pub fn new(host: &Host, at_once: usize, memory: &Arc<Memory>) -> Self {
         let state = State {
             free: at_once.max(1) as isize,
             line: VecDeque::new(),
@@ -193,6 +287,8 @@ impl WorkPool {
                 quiet: Condvar::new(),
                 stopped: AtomicBool::new(false),
                 runtime: host.threads.runtime(),
+                memory: Arc::clone(memory),
+                room: Waiting::default(),
             }),
         }
     }
@@ -238,9 +334,9 @@ impl WorkPool {
 
     /// Test-only: no job computes until what this gives is dropped.
     #[cfg(test)]
-    pub fn hold(&self) -> Held {
+    pub fn hold(&self) -> Pause {
         self.inner.state.lock().free -= HELD;
-        Held(self.clone())
+        Pause(self.clone())
     }
 
     /// Test-only: jobs that have begun and are not done.
@@ -256,10 +352,10 @@ const HELD: isize = 1_000;
 
 /// See [`WorkPool::hold`].
 #[cfg(test)]
-pub struct Held(WorkPool);
+pub struct Pause(WorkPool);
 
 #[cfg(test)]
-impl Drop for Held {
+impl Drop for Pause {
     fn drop(&mut self) {
         let mut state = self.0.inner.state.lock();
         state.free += HELD;
@@ -553,6 +649,11 @@ mod tests {
             .unwrap()
     }
 
+    /// With a mebibyte for codecs.
+    fn pool(at_once: usize) -> WorkPool {
+        WorkPool::new(&Host::default(), at_once, &Memory::new(1 << 20))
+    }
+
     #[test]
     fn an_allowance_covers_what_it_says_and_comes_back() {
         assert_eq!(spend(usize::MAX), Ok(()));
@@ -572,7 +673,7 @@ mod tests {
     fn a_long_job_lets_others_have_their_turn() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let long = pool.drive(async move {
@@ -596,7 +697,7 @@ mod tests {
     fn no_more_jobs_compute_at_once_than_said() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 2);
+        let pool = pool(2);
         let now = Arc::new(AtomicUsize::new(0));
         let held = pool.hold();
         let jobs: Vec<_> = (0..OPEN_MAX * 2)
@@ -622,7 +723,7 @@ mod tests {
     fn jobs_that_come_together_do_not_wait_for_each_other() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(2);
+        let pool = pool(2);
         assert_eq!(runtime.block_on(pool.drive(async { 1 })), Some(1));
         let arrived = Arc::new(AtomicUsize::new(0));
         let meet = || {
@@ -644,7 +745,7 @@ mod tests {
     fn what_waits_is_no_job_and_goes_on_when_woken() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
         let waits = pool.drive(async move {
             let before = is_here();
@@ -663,7 +764,7 @@ mod tests {
     fn what_is_woken_while_its_job_ends_goes_on() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(1);
+        let pool = pool(1);
         let (tell, told) = mpsc::channel::<Waker>();
         let waking = std::thread::spawn(move || {
             // Waits for nothing: the moment is short.
@@ -696,7 +797,7 @@ mod tests {
     fn a_panic_is_told_and_harms_nobody() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let broken = pool.drive(async { panic!("of this test") });
         assert_eq!(runtime.block_on(broken), None::<()>);
         assert_eq!(runtime.block_on(pool.drive(async { 1 })), Some(1));
@@ -706,7 +807,7 @@ mod tests {
     fn a_stop_ends_what_spends_and_begins_nothing() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let (tell, told) = mpsc::channel();
         let long = pool.drive(async move {
             tell.send(()).unwrap();
@@ -732,7 +833,7 @@ mod tests {
     fn an_abandoned_future_is_dropped_wherever_it_is() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let kept = Arc::new(());
         let inside = Arc::clone(&kept);
         let waits = pool.drive(async move {
@@ -766,11 +867,51 @@ mod tests {
         assert_eq!(Arc::strong_count(&kept), 1);
     }
 
+    /// With a mebibyte for codecs. No clock: what waits is seen by what others may do meanwhile.
+    #[test]
+    fn memory_for_codecs_is_counted_and_who_finds_none_waits_without_a_turn() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let memory = Memory::new(1 << 20);
+        let pool = WorkPool::new(&Host::default(), 1, &memory);
+        let held = || memory.held_for(Purpose::Codecs);
+        let open = Arc::new(AtomicBool::new(false));
+        let (begun, began) = mpsc::channel();
+        let job = |bytes: usize, inner: usize| {
+            let (open, begun) = (Arc::clone(&open), begun.clone());
+            pool.drive(async move {
+                with_memory(bytes, || {
+                    // What is within does not wait.
+                    with_memory(inner, || {
+                        begun.send(bytes).unwrap();
+                        while !open.load(Ordering::Relaxed) {
+                            checkpoint();
+                        }
+                    });
+                });
+            })
+        };
+        let first = job(700_000, 600_000);
+        assert_eq!(began.recv_timeout(PATIENCE), Ok(700_000));
+        assert_eq!(held(), 1_300_000);
+        let more_than_there_is = job(5 << 20, 0);
+        let second = job(800_000, 0);
+        // Others have turns, and see that the two have not begun.
+        assert_eq!(runtime.block_on(pool.drive(async { 3 })), Some(3));
+        assert_eq!(began.try_recv(), Err(mpsc::TryRecvError::Empty));
+        assert_eq!(with_memory(usize::MAX, held), 1_300_000);
+        open.store(true, Ordering::Relaxed);
+        for job in [first, more_than_there_is, second] {
+            assert_eq!(runtime.block_on(job), Some(()));
+        }
+        assert_eq!(held(), 0);
+    }
+
     #[test]
     fn one_large_job_waits_for_the_other_without_a_turn() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let pool = WorkPool::new(&Host::default(), 1);
+        let pool = pool(1);
         let over = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&over);
         let first = pool.drive(async move {

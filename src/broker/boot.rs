@@ -282,7 +282,7 @@ impl Broker {
             txns,
             disk: DiskPool::new(&host, config.settings.int("num.io.threads").max(1) as usize),
             handshakes: DiskPool::new(&host, half_the_processors()),
-            work: WorkPool::new(&host, half_the_processors()),
+            work: WorkPool::new(&host, half_the_processors(), &memory),
             tls,
             memory,
             host: host.clone(),

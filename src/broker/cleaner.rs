@@ -28,7 +28,7 @@ pub(super) async fn run(
     if !services.config.settings.boolean("log.cleaner.enable") {
         return;
     }
-    let budget = Arc::new(Budget::new(&services.host, 0));
+    let budget = Arc::new(Budget::new(&services.host, 0).counted_in(&services.memory));
     loop {
         let backoff = apply(&services, &budget);
         let (logs, now, its_budget) = (

@@ -1,11 +1,13 @@
 //! What compaction may take: memory for keys, bytes of disk in a second, and time until it is told to stop. Shared with
 //! whoever may change it meanwhile.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::base::memory::{Held, Memory, Purpose};
 use crate::host::Host;
 
 /// The longest wait in one piece: a new rate, or a stop, is noticed after it.
@@ -27,6 +29,8 @@ pub struct Budget {
     stopped: AtomicBool,
     /// Bytes that were moved ahead of their time, as of when.
     owed: Mutex<(f64, Instant)>,
+    /// Where the map is counted, if it is.
+    memory: Option<Arc<Memory>>,
 }
 
 impl Budget {
@@ -39,12 +43,25 @@ impl Budget {
             stopped: AtomicBool::new(false),
             owed: Mutex::new((0.0, host.clock.steady())),
             host: host.clone(),
+            memory: None,
         }
     }
 
     /// Where the work is done.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// With the map counted there.
+    pub fn counted_in(mut self, memory: &Arc<Memory>) -> Self {
+        self.memory = Some(Arc::clone(memory));
+        self
+    }
+
+    /// Counts a map of so many bytes, until what this gives is dropped.
+    pub fn hold(&self, bytes: usize) -> Option<Held> {
+        let memory = self.memory.as_ref()?;
+        Some(memory.hold(Purpose::Cleaner, bytes))
     }
 
     /// From now on this is the limit of memory, for the next log, and of bytes per second, at once.

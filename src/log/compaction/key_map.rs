@@ -7,7 +7,9 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
+use super::Budget;
 use crate::base::ids::Offset;
+use crate::base::memory::Held;
 use crate::host::chance::{Chance, NoChance};
 
 /// What is remembered of a key.
@@ -22,6 +24,8 @@ pub struct KeyMap {
     slots: Vec<Slot>,
     len: usize,
     most: usize,
+    #[expect(dead_code, reason = "counts the table while it lives")]
+    held: Option<Held>,
 }
 
 impl KeyMap {
@@ -43,7 +47,18 @@ impl KeyMap {
             slots: vec![[0; 3]; slots],
             len: 0,
             most: ((slots as f64 * load) as usize).max(1),
+            held: None,
         })
+    }
+
+    /// As [`Self::new`], for as many keys as a budget allows, which counts it.
+    ///
+    /// Errors: there is no chance to be had.
+    pub fn within(budget: &Budget, keys_max: usize) -> Result<Self, NoChance> {
+        let chance = &budget.host().chance;
+        let map = Self::new(chance, budget.map_bytes(), budget.map_load(), keys_max)?;
+        let held = budget.hold(map.slots.len() * size_of::<Slot>());
+        Ok(Self { held, ..map })
     }
 
     pub fn len(&self) -> usize {
@@ -68,6 +83,7 @@ impl KeyMap {
             slots: Vec::new(),
             len: 0,
             most: 0,
+            held: None,
         }
     }
 
@@ -131,6 +147,17 @@ impl KeyHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::memory::{Memory, Purpose};
+
+    #[test]
+    fn a_map_is_counted_while_it_lives() {
+        let memory = Memory::new(1 << 20);
+        let budget = Budget::of(1 << 20).counted_in(&memory);
+        let map = KeyMap::within(&budget, 9).unwrap();
+        assert_eq!(memory.held_for(Purpose::Cleaner), 12 * size_of::<Slot>());
+        drop(map);
+        assert_eq!(memory.held_for(Purpose::Cleaner), 0);
+    }
 
     #[test]
     fn the_newest_offset_of_each_key_is_remembered() {

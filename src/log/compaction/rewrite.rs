@@ -149,8 +149,7 @@ fn build_map(
     budget: &Budget,
 ) -> Result<Option<(KeyMap, Offset)>, StorageError> {
     let keys_max = usize::try_from(plan.end - plan.first_dirty).unwrap_or(usize::MAX);
-    let chance = &budget.host().chance;
-    let mut map = KeyMap::new(chance, budget.map_bytes(), budget.map_load(), keys_max)
+    let mut map = KeyMap::within(budget, keys_max)
         .map_err(|error| malformed(&*sources.dir, error.to_string()))?;
     let mut keys: Vec<(KeyHash, Offset)> = Vec::new();
     let mut seen_to = plan.first_dirty;

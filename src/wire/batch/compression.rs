@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use super::BatchError;
-use crate::base::work_pool::{affords, alone, spend};
+use crate::base::work_pool::{affords, alone, spend, with_memory};
 use crate::host::process::look_back_max;
 
 /// How the records of a batch are compressed (attributes bits 0 to 2).
@@ -55,6 +55,8 @@ const LARGE_WINDOW: usize = 128 << 20;
 const LARGE_ZSTD_LEVEL: i32 = 10;
 /// Their size, as far as it can be chosen: a batch has no use for more.
 const ZSTD_TABLES_LOG: u32 = 23;
+/// What zstd compresses with at lower levels, at most.
+const ZSTD_TABLES: usize = 32 << 20;
 /// No snappy block grows by more.
 const SNAPPY_RATIO_MAX: usize = 64;
 
@@ -109,7 +111,11 @@ impl Compression {
     ) -> Result<T, E> {
         if self == Self::Zstd && levels.zstd >= LARGE_ZSTD_LEVEL {
             affords(LARGE_WINDOW).map_err(BatchError::from)?;
-            return alone(compress);
+            return alone(|| with_memory(LARGE_WINDOW, compress));
+        }
+        if self == Self::Zstd {
+            // Perhaps of what zstd has compressed.
+            return with_memory(ZSTD_TABLES + (1 << USUAL_WINDOW_LOG), compress);
         }
         compress()
     }
@@ -170,17 +176,21 @@ impl Compression {
         }
         let mut plain =
             zstd::stream::read::Decoder::with_buffer(packed).map_err(BatchError::from)?;
-        if zstd_window(packed).is_some_and(|window| window > 1 << USUAL_WINDOW_LOG) {
+        let window = zstd_window(packed);
+        if window.is_some_and(|window| window > 1 << USUAL_WINDOW_LOG) {
             affords(LARGE_WINDOW).map_err(BatchError::from)?;
             // The window takes only as much as there is in it.
             let most = limit.min(look_back_max().max(1 << USUAL_WINDOW_LOG));
-            return alone(|| unpack(Box::new(plain), most));
+            return alone(|| with_memory(most.min(LARGE_WINDOW), || unpack(Box::new(plain), most)));
         }
         // Whatever a later frame says.
         plain
             .window_log_max(USUAL_WINDOW_LOG)
             .map_err(BatchError::from)?;
-        unpack(Box::new(plain), limit)
+        let window = window.map_or(usize::MAX, |window| window as usize);
+        with_memory(window.min(limit).min(1 << USUAL_WINDOW_LOG), || {
+            unpack(Box::new(plain), limit)
+        })
     }
 }
 
