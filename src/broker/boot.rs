@@ -198,6 +198,7 @@ impl Broker {
             may_have,
         ));
 
+        let rounds = WorkPool::new(&host, COORDINATORS, &memory);
         // The group coordinator follows the metadata after the partitions that it writes to.
         let (groups, group_task) = GroupHandle::new(
             &host,
@@ -218,6 +219,7 @@ impl Broker {
                     .clamp(0, 7) as u8,
             )
             .unwrap_or(Compression::None),
+            rounds.clone(),
         );
         let group_topic = GroupTopicWatcher::new(
             config.node_id,
@@ -239,17 +241,15 @@ impl Broker {
             TxnSettings::from(&config.settings),
             config.settings.int("transaction.state.log.num.partitions"),
             MarkerWriter::new(replicas.clone(), groups.clone()),
+            rounds.clone(),
         );
         let coordinators = vec![
             host.threads
-                .spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run()))
-                .abort_handle(),
-            host.threads
-                .spawn(halt.guard(
-                    "coordinator of transactions",
-                    txn_task.watched_by(&halt).run(),
-                ))
-                .abort_handle(),
+                .spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run())),
+            host.threads.spawn(halt.guard(
+                "coordinator of transactions",
+                txn_task.watched_by(&halt).run(),
+            )),
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
@@ -353,9 +353,13 @@ impl Broker {
             controller: Some(thread),
             tasks,
             coordinators,
+            rounds,
         })
     }
 }
+
+/// Of groups and of transactions: each works off one round at a time.
+const COORDINATORS: usize = 2;
 
 /// For handshakes, and for requests that take long: the other half is for everybody else.
 fn half_the_processors() -> usize {

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 use crate::api::services::Services;
 use crate::base::plain::Plain;
+use crate::base::work_pool::WorkPool;
 use crate::host::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
@@ -74,7 +75,9 @@ pub struct Broker {
     controller: Option<JoinHandle<()>>,
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
-    coordinators: Vec<tokio::task::AbortHandle>,
+    coordinators: Vec<tokio::task::JoinHandle<()>>,
+    /// Where their long rounds are worked off.
+    rounds: WorkPool,
 }
 
 impl Broker {
@@ -107,9 +110,12 @@ impl Broker {
         let work = self.services.work.clone();
         let threads = self.services.host.threads.clone();
         drop(threads.start_blocking(move || work.stop()).await);
-        for task in &self.coordinators {
+        for task in self.coordinators.drain(..) {
             task.abort();
+            drop(task.await);
         }
+        let rounds = self.rounds.clone();
+        drop(threads.start_blocking(move || rounds.stop()).await);
         let node_id = self.services.node_id;
         let fenced = self
             .services

@@ -13,6 +13,7 @@ use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
 use super::shard::{CLASSIC, GroupShard};
 use crate::base::ids::PartitionIndex;
+use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
@@ -71,10 +72,11 @@ impl GroupHandle {
         partitions: i32,
         commit_timeout: Duration,
         compression: Compression,
+        pool: WorkPool,
     ) -> (Self, Task<GroupShard>) {
         let make = Arc::new(move |_, _| GroupShard::new(settings.clone()));
         let (coordinator, task) =
-            Coordinator::new("groups", host, log, make, commit_timeout, compression);
+            Coordinator::new("groups", host, log, make, commit_timeout, compression, pool);
         let handle = Self {
             coordinator,
             partitions: Arc::new(AtomicI32::new(partitions)),

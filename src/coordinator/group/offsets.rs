@@ -8,7 +8,7 @@ use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
 use crate::base::small_map::SmallMap;
 use crate::base::time::Timestamp;
-use crate::coordinator::runtime::shard::Origin;
+use crate::coordinator::runtime::shard::{Origin, total_cost};
 
 /// An offset that a group will go on from.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Offsets {
     /// The same by group, topic and partition.
     pending_in: BTreeSet<(ByteString, ByteString, PartitionIndex, ProducerId)>,
     applied: u64,
+    /// How many are committed.
+    count: usize,
 }
 
 impl Offsets {
@@ -64,7 +66,7 @@ impl Offsets {
         };
         match origin {
             Origin::Plain => {
-                insert(&mut self.committed, key, committed);
+                self.count += usize::from(insert(&mut self.committed, key, committed));
             }
             Origin::Transaction(producer) => {
                 if insert(self.pending.entry(producer).or_default(), key, committed) {
@@ -89,7 +91,7 @@ impl Offsets {
                         .get(&key.group, &key.topic, partition)
                         .is_none_or(|there| there.position < committed.position);
                     if commit && newer {
-                        insert(&mut self.committed, &key, committed);
+                        self.count += usize::from(insert(&mut self.committed, &key, committed));
                     }
                 }
             }
@@ -133,6 +135,35 @@ impl Offsets {
         keys
     }
 
+    /// How many offsets are committed, of all groups.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// About what it costs to look at all offsets of a group.
+    pub fn cost_of(&self, group: &ByteString) -> usize {
+        let committed = self
+            .of_group(group)
+            .map(|(_, partitions)| 1 + partitions.len());
+        let pending = self
+            .pending_from(group, &ByteString::new(), i32::MIN)
+            .take_while(|(of, ..)| of == group)
+            .map(|_| 1);
+        total_cost(committed.chain(pending))
+    }
+
+    /// The same of the offsets of a producer's open transaction.
+    pub fn cost_of_transaction(&self, producer: ProducerId) -> usize {
+        let groups = self.pending.get(&producer).into_iter().flatten();
+        let topics = groups.flat_map(|(_, topics)| topics);
+        total_cost(topics.map(|(_, partitions)| 1 + partitions.len()))
+    }
+
+    /// The same of those of a topic.
+    pub fn cost_of_topic(&self) -> usize {
+        self.committed.len() + self.pending.len()
+    }
+
     pub fn is_empty(&self, group: &str) -> bool {
         !self.committed.contains_key(group)
     }
@@ -154,12 +185,13 @@ impl Offsets {
     }
 
     /// The offsets of open transactions from a place on.
-    fn pending_from(
-        &self,
+    fn pending_from<'a>(
+        &'a self,
         group: &ByteString,
         topic: &ByteString,
         partition: PartitionIndex,
-    ) -> impl Iterator<Item = &(ByteString, ByteString, PartitionIndex, ProducerId)> {
+    ) -> impl Iterator<Item = &'a (ByteString, ByteString, PartitionIndex, ProducerId)> + use<'a>
+    {
         let first = (group.clone(), topic.clone(), partition, ProducerId::MIN);
         self.pending_in.range(first..)
     }
@@ -185,7 +217,7 @@ impl Offsets {
     }
 
     fn remove(&mut self, key: &OffsetCommitKey) {
-        take(&mut self.committed, key);
+        self.count -= usize::from(take(&mut self.committed, key));
         let producers: Vec<ProducerId> = self
             .pending_from(&key.group, &key.topic, key.partition)
             .take_while(|(group, topic, partition, _)| {
@@ -207,6 +239,9 @@ impl Offsets {
     /// What two shards that read the same log have in common.
     #[cfg(test)]
     pub fn facts(&self) -> (&impl std::fmt::Debug, &impl std::fmt::Debug) {
+        let topics = self.committed.values().flatten();
+        let there: usize = topics.map(|(_, partitions)| partitions.len()).sum();
+        assert_eq!(self.count, there);
         (&self.committed, &self.pending)
     }
 }

@@ -13,7 +13,7 @@ use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
 use super::settings::GroupSettings;
 use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
-    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
 use crate::wire::codec::EncodeError;
@@ -42,7 +42,6 @@ use crate::wire::message::txn_offset_commit::{
 };
 
 /// The type of group that this coordinator knows, as ListGroups prints it.
-/// The type of all groups here.
 pub(super) const CLASSIC: &str = "classic";
 
 /// Groups and offsets of one partition.
@@ -198,6 +197,76 @@ impl Shard for GroupShard {
         }
     }
 
+    fn cost(&self, request: &GroupRequest) -> usize {
+        let cost = match request {
+            GroupRequest::Join(join) => {
+                let protocols = join.request.protocols.iter();
+                let said = protocols.map(|one| 1 + one.metadata.len() / COPIED);
+                total_cost(said) + self.members_of(&join.request.group_id)
+            }
+            GroupRequest::Sync(request) => {
+                let assignments = request.assignments.iter();
+                let said = assignments.map(|one| 1 + one.assignment.len() / COPIED);
+                total_cost(said) + self.members_of(&request.group_id)
+            }
+            GroupRequest::Heartbeat(_) => 1,
+            GroupRequest::Leave(request) => {
+                let members = self.members_of(&request.group_id);
+                members + request.members.len() * cost_of_drop(members)
+            }
+            GroupRequest::CommitOffsets(request) => {
+                total_cost(request.topics.iter().map(|topic| {
+                    let partitions = topic.partitions.iter();
+                    1 + total_cost(
+                        partitions.map(|one| cost_of_commit(one.committed_metadata.as_deref())),
+                    )
+                }))
+            }
+            GroupRequest::CommitOffsetsInTransaction(request, _) => {
+                total_cost(request.topics.iter().map(|topic| {
+                    let partitions = topic.partitions.iter();
+                    1 + total_cost(
+                        partitions.map(|one| cost_of_commit(one.committed_metadata.as_deref())),
+                    )
+                }))
+            }
+            GroupRequest::FetchOffsets { group, .. } => match &group.topics {
+                Some(topics) => {
+                    total_cost(topics.iter().map(|topic| 1 + topic.partition_indexes.len()))
+                }
+                None => self.offsets.cost_of(&group.group_id),
+            },
+            GroupRequest::DeleteOffsets(request) => total_cost(
+                request
+                    .topics
+                    .iter()
+                    .map(|topic| 1 + topic.partitions.len()),
+            ),
+            GroupRequest::Describe { group, .. } => self.members_of(group),
+            GroupRequest::List { .. } => self.groups.len(),
+            GroupRequest::Delete(group) | GroupRequest::RaiseOffsets { group, .. } => {
+                self.offsets.cost_of(group)
+            }
+            GroupRequest::TopicsDeleted(topics) => topics.len() * self.offsets.cost_of_topic(),
+            GroupRequest::EndTransaction(marker, _) => {
+                self.offsets.cost_of_transaction(marker.producer_id)
+            }
+        };
+        cost.max(1)
+    }
+
+    fn wake_cost(&self, now: Moment) -> usize {
+        total_cost(self.timers.due(now.steady).map(|timer| match timer {
+            // They may have all members but one dropped.
+            GroupTimer::Join(id) | GroupTimer::Sync(id) => {
+                let members = self.members_of(id);
+                members * cost_of_drop(members)
+            }
+            GroupTimer::Session(id, _) => self.members_of(id) + 1,
+            GroupTimer::ExpireOffsets => self.groups.len() + self.offsets.len(),
+        }))
+    }
+
     fn wake(&mut self, now: Moment, out: &mut Output<GroupAnswer>) {
         while let Some(timer) = self.timers.pop_due(now.steady) {
             match timer {
@@ -227,6 +296,12 @@ impl GroupShard {
             offsets: Offsets::default(),
             timers: Timers::default(),
         }
+    }
+
+    fn members_of(&self, group: &ByteString) -> usize {
+        self.groups
+            .get(group)
+            .map_or(0, |group| group.members().len())
     }
 
     /// Sets a group on stage, if there is one.
@@ -886,6 +961,20 @@ impl GroupShard {
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }
+}
+
+/// Bytes that cost as much to copy as an offset to commit.
+const COPIED: usize = 1 << 10;
+/// A member that is dropped has so many others moved up for the same.
+const MOVED: usize = 16;
+
+fn cost_of_commit(metadata: Option<&str>) -> usize {
+    1 + metadata.map_or(0, str::len) / COPIED
+}
+
+/// What it costs to drop one of so many members.
+fn cost_of_drop(members: usize) -> usize {
+    1 + members / MOVED
 }
 
 /// An offset of a topic that was deleted and made again under the same name is none of the new topic's.

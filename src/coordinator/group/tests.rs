@@ -9,6 +9,7 @@
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
 
 mod assignments;
+mod costs;
 mod expiry;
 mod joining;
 mod offsets;

@@ -9,6 +9,7 @@ use super::log::RecordLog;
 use super::shard::Shard;
 use super::task::{Event, MakeShard, Slots, Task};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
+use crate::base::work_pool::WorkPool;
 use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
@@ -49,7 +50,7 @@ impl<S: Shard> Coordinator<S> {
         WeakCoordinator(self.queue.downgrade())
     }
 
-    /// The handle, and the task to run. The task ends when the last handle is gone.
+    /// The handle, and the task to run, of which `pool` works off long rounds. The task ends when the last handle is gone.
     pub fn new(
         name: &'static str,
         host: &Host,
@@ -57,10 +58,20 @@ impl<S: Shard> Coordinator<S> {
         make: MakeShard<S>,
         commit_timeout: Duration,
         compression: Compression,
+        pool: WorkPool,
     ) -> (Self, Task<S>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let ends = (sender.downgrade(), receiver);
-        let task = Task::new(name, host, log, make, ends, commit_timeout, compression);
+        let task = Task::new(
+            name,
+            host,
+            log,
+            make,
+            ends,
+            commit_timeout,
+            compression,
+            pool,
+        );
         (Self { queue: sender }, task)
     }
 

@@ -67,6 +67,21 @@ pub enum RecordError {
     ShortKey(usize),
 }
 
+/// What may be done on a thread that serves others, in the measure of [`Shard::cost`]: about a millisecond.
+pub const IN_PLACE_MAX: usize = 2_000;
+
+/// The sum of what parts cost. The rest does not matter, and is not looked at, once it is more than [`IN_PLACE_MAX`].
+pub fn total_cost(parts: impl IntoIterator<Item = usize>) -> usize {
+    let mut total: usize = 0;
+    for part in parts {
+        total = total.saturating_add(part);
+        if total > IN_PLACE_MAX {
+            break;
+        }
+    }
+    total
+}
+
 /// One partition's worth of a coordinator. All of it is pure: time and chance come in with the request.
 pub trait Shard: Sized + Send + 'static {
     type Request: Send + 'static;
@@ -97,6 +112,13 @@ pub trait Shard: Sized + Send + 'static {
         request: Self::Request,
         out: &mut Output<Self::Answer>,
     );
+
+    /// About how much work a request is, told by its size and by what is here. One is an offset that is committed, or another
+    /// small thing that takes half a microsecond, and so is a kilobyte that is copied.
+    fn cost(&self, request: &Self::Request) -> usize;
+
+    /// The same of what `wake` has to do at `now`.
+    fn wake_cost(&self, now: Moment) -> usize;
 
     /// Does what is due at `now`.
     fn wake(&mut self, now: Moment, out: &mut Output<Self::Answer>);

@@ -2,21 +2,29 @@
 //!
 //! One round: take what is in the queue, let the shards decide, append each shard's records as one batch, send off the
 //! answers whose records are committed. Batches grow by themselves when requests come faster than appends.
+//!
+//! A round that takes long, such as one with a request that names thousands of partitions, is worked off by a thread that
+//! serves nobody; the other partitions of the coordinator wait for it, and nobody else does. It is a thread for coordinators
+//! alone: among the long requests of clients a round would have to wait its turn, and all groups with it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::loader::{self, LoadError, Loaded};
 use super::log::RecordLog;
-use super::shard::{Marker, Moment, Output, RawRecord, Shard, Ticket};
+use super::shard::{IN_PLACE_MAX, Marker, Moment, Output, RawRecord, Shard, Ticket};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::base::time::millis;
+use crate::base::work_pool::WorkPool;
 use crate::host::Host;
-use crate::host::task::Halt;
+use crate::host::task::{Halt, guarded};
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::HEADER_SIZE;
@@ -24,6 +32,12 @@ use crate::wire::error_code::ErrorCode;
 
 /// Requests of one round: enough to fill a batch, few enough that the first does not wait for the last.
 const ROUND_MAX: usize = 256;
+/// A round that costs so much takes nothing more in: many small requests are no reason to go elsewhere.
+const FULL: usize = IN_PLACE_MAX / 2;
+/// After a round that costs more, others have their turn on this thread.
+const YIELDED: usize = IN_PLACE_MAX / 8;
+/// Compressed records cost so many times as much.
+const COMPRESSED: usize = 8;
 /// How long a partition that could not be loaded is left alone.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
 
@@ -110,6 +124,8 @@ pub struct Task<S: Shard> {
     log: Arc<dyn RecordLog>,
     make: MakeShard<S>,
     queue: mpsc::Receiver<Event<S>>,
+    /// What was taken out of the queue for the round.
+    round: Vec<Event<S>>,
     /// For the loaders' results.
     itself: mpsc::WeakSender<Event<S>>,
     slots: BTreeMap<PartitionIndex, Slot<S>>,
@@ -121,6 +137,8 @@ pub struct Task<S: Shard> {
     compression: Compression,
     errands: Option<Errands<S>>,
     halt: Halt,
+    /// Where long rounds are worked off: of coordinators alone.
+    pool: WorkPool,
     /// Since the log said so last.
     loaded: AllLoaded,
 }
@@ -142,6 +160,7 @@ impl<S: Shard> Task<S> {
         (itself, queue): (mpsc::WeakSender<Event<S>>, mpsc::Receiver<Event<S>>),
         commit_timeout: Duration,
         compression: Compression,
+        pool: WorkPool,
     ) -> Self {
         let committed = Arc::new(Notify::new());
         let wake = Arc::clone(&committed);
@@ -151,6 +170,7 @@ impl<S: Shard> Task<S> {
             log,
             make,
             queue,
+            round: Vec::new(),
             itself,
             slots: BTreeMap::new(),
             committed,
@@ -161,6 +181,7 @@ impl<S: Shard> Task<S> {
             compression,
             errands: None,
             halt: Halt::default(),
+            pool,
             loaded: AllLoaded::default(),
         }
     }
@@ -178,28 +199,120 @@ impl<S: Shard> Task<S> {
     }
 
     /// Until the last handle is gone.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let mut task = Box::new(self);
         loop {
-            let wake_at = self.next_wake();
+            let wake_at = task.next_wake();
+            let mut cost = 0;
             tokio::select! {
                 // Requests first: a timer that is a little late harms nobody.
                 biased;
-                event = self.queue.recv() => match event {
+                event = task.queue.recv() => match event {
                     None => return,
-                    Some(event) => {
-                        self.on(event);
-                        for _ in 1..ROUND_MAX {
-                            match self.queue.try_recv() {
-                                Ok(event) => self.on(event),
-                                Err(_) => break,
-                            }
-                        }
-                    }
+                    Some(event) => cost = task.gather(event),
                 },
-                () = self.committed.notified() => {}
+                () = task.committed.notified() => {}
                 () = sleep_until(wake_at) => {}
             }
-            self.finish_round();
+            cost += task.wake_cost();
+            if cost > IN_PLACE_MAX {
+                task = task.work_elsewhere().await;
+            } else {
+                task.work();
+            }
+            if cost > YIELDED {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Takes an event and those behind it for a round, until they are many or cost much; gives what they cost.
+    fn gather(&mut self, first: Event<S>) -> usize {
+        let mut cost = self.cost(&first);
+        self.round.push(first);
+        while self.round.len() < ROUND_MAX
+            && cost < FULL
+            && let Ok(event) = self.queue.try_recv()
+        {
+            cost += self.cost(&event);
+            self.round.push(event);
+        }
+        cost
+    }
+
+    /// About what an event costs, in the measure of [`Shard::cost`].
+    fn cost(&self, event: &Event<S>) -> usize {
+        let cost = match event {
+            Event::Request {
+                partition, request, ..
+            } => match self.slots.get(partition) {
+                Some(Slot::Active(active)) => active.shard.cost(request),
+                _ => 1,
+            },
+            // What was loaded sets its timers.
+            Event::Loaded {
+                result: Ok((_, loaded)),
+                ..
+            } => loaded.records as usize,
+            // It is dropped.
+            Event::Resigned(partition) if self.is_active(*partition) => IN_PLACE_MAX + 1,
+            _ => 1,
+        };
+        match self.compression {
+            Compression::None => cost,
+            _ => cost.saturating_mul(COMPRESSED),
+        }
+    }
+
+    fn is_active(&self, partition: PartitionIndex) -> bool {
+        matches!(self.slots.get(&partition), Some(Slot::Active(_)))
+    }
+
+    /// What it costs to wake the shards that are due.
+    fn wake_cost(&self) -> usize {
+        let now = self.now();
+        let due = |slot: &Slot<S>| match slot {
+            Slot::Active(active) if active.is_due(now) => active.shard.wake_cost(now),
+            _ => 0,
+        };
+        self.slots.values().map(due).sum()
+    }
+
+    /// Works off a round.
+    fn work(&mut self) {
+        let mut round = std::mem::take(&mut self.round);
+        for event in round.drain(..) {
+            self.on(event);
+        }
+        self.round = round;
+        self.finish_round();
+    }
+
+    /// Has a round worked off by a thread that serves nobody.
+    async fn work_elsewhere(self: Box<Self>) -> Box<Self> {
+        let pool = self.pool.clone();
+        let name = self.name;
+        let place = Arc::new(Mutex::new(Some(self)));
+        let taken = Arc::clone(&place);
+        let worked = pool.drive(guarded(name, async move {
+            let mut task = taken.lock().take()?;
+            task.work();
+            Some(task)
+        }));
+        match worked.await {
+            Some(Ok(Some(task))) => return task,
+            Some(Err(what)) => resume_unwind(Box::new(what)),
+            // There is no thread to be had: late is better than never.
+            Some(Ok(None)) | None => {}
+        }
+        let task = place.lock().take();
+        match task {
+            Some(mut task) => {
+                task.work();
+                task
+            }
+            // The node stops, and has dropped it.
+            None => pending().await,
         }
     }
 
@@ -477,10 +590,7 @@ impl<S: Shard> Task<S> {
         let partitions: Vec<PartitionIndex> = self.slots.keys().copied().collect();
         for partition in partitions {
             if let Some(Slot::Active(active)) = self.slots.get_mut(&partition)
-                && active
-                    .shard
-                    .next_wake()
-                    .is_some_and(|due| due <= now.steady)
+                && active.is_due(now)
             {
                 let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
                 active.shard.wake(now, &mut out);
@@ -503,6 +613,10 @@ impl<S: Shard> Task<S> {
 }
 
 impl<S: Shard> Active<S> {
+    fn is_due(&self, now: Moment) -> bool {
+        self.shard.next_wake().is_some_and(|due| due <= now.steady)
+    }
+
     /// Sends the answers whose records are committed and parks the others, in their order.
     fn release(
         &mut self,
@@ -619,6 +733,6 @@ fn coordinator_error(error: ErrorCode) -> ErrorCode {
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }

@@ -9,8 +9,14 @@ use super::handle::Coordinator;
 use super::loader::load;
 use super::log::RecordLog;
 use super::log::memory::MemoryLog;
-use super::shard::{Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket};
+use super::shard::{
+    IN_PLACE_MAX, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+};
+use super::task::Task;
+use crate::base::memory::Memory;
+use crate::base::work_pool::{self, WorkPool};
 use crate::host::Host;
+use crate::host::task::Halt;
 use crate::wire::batch::compression::Compression;
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
@@ -21,6 +27,8 @@ struct Words {
     said: Vec<String>,
     pending: Vec<String>,
     alarm: Option<i64>,
+    /// What the next alarm costs.
+    alarm_cost: usize,
 }
 
 enum Ask {
@@ -29,6 +37,11 @@ enum Ask {
     End(i64, bool),
     WakeIn(i64),
     Hear,
+    /// Costs so much, and is answered with the kind of thread that handled it.
+    Cost(usize),
+    /// The same of an alarm that is due soon.
+    WakeFor(usize),
+    Break,
 }
 
 impl Shard for Words {
@@ -83,6 +96,13 @@ impl Shard for Words {
             }
             Ask::WakeIn(ms) => self.alarm = Some(now.steady + ms),
             Ask::Hear => {}
+            Ask::Cost(_) => self.said = vec![where_it_is().to_owned()],
+            Ask::WakeFor(cost) => {
+                self.alarm = Some(now.steady + 1);
+                self.alarm_cost = cost;
+                self.said = vec![WAITS.to_owned()];
+            }
+            Ask::Break => panic!("of this test"),
         }
         out.answer(ticket, self.said.clone());
     }
@@ -91,7 +111,22 @@ impl Shard for Words {
         if self.alarm.is_some_and(|at| at <= now.steady) {
             self.alarm = None;
             self.say(Origin::Plain, "alarm", out);
+            if self.alarm_cost > 0 {
+                self.said = vec![where_it_is().to_owned()];
+            }
         }
+    }
+
+    fn cost(&self, ask: &Ask) -> usize {
+        match ask {
+            Ask::Cost(cost) => *cost,
+            Ask::Break => IN_PLACE_MAX + 1,
+            _ => 1,
+        }
+    }
+
+    fn wake_cost(&self, _: Moment) -> usize {
+        self.alarm_cost
     }
 
     fn next_wake(&self) -> Option<i64> {
@@ -108,21 +143,40 @@ impl Words {
     }
 }
 
+/// What there is to hear until an alarm says more.
+const WAITS: &str = "waits";
+
+fn where_it_is() -> &'static str {
+    match work_pool::is_here() {
+        true => "elsewhere",
+        false => "in place",
+    }
+}
+
 fn start(log: &Arc<MemoryLog>) -> Coordinator<Words> {
     start_on(&Host::simulated(0, 0), log)
 }
 
+fn pool() -> WorkPool {
+    WorkPool::new(&Host::default(), 1, &Memory::new(1 << 20))
+}
+
 fn start_on(host: &Host, log: &Arc<MemoryLog>) -> Coordinator<Words> {
-    let (coordinator, task) = Coordinator::new(
+    let (coordinator, task) = make(host, log, pool());
+    host.threads.spawn(task.run());
+    coordinator
+}
+
+fn make(host: &Host, log: &Arc<MemoryLog>, pool: WorkPool) -> (Coordinator<Words>, Task<Words>) {
+    Coordinator::new(
         "words",
         host,
         Arc::clone(log) as Arc<dyn RecordLog>,
         Arc::new(|_, _| Words::default()),
         Duration::from_secs(5),
         Compression::None,
-    );
-    host.threads.spawn(task.run());
-    coordinator
+        pool,
+    )
 }
 
 async fn hear(coordinator: &Coordinator<Words>) -> String {
@@ -262,4 +316,67 @@ fn three_nodes_on_one_thread_give_equal_traces_from_one_seed() {
     assert!(was_said("COORDINATOR_LOAD_IN_PROGRESS") && was_said("alarm"));
     assert_eq!(trace, told(5));
     assert_ne!(trace, told(6));
+}
+
+#[tokio::test]
+async fn what_costs_much_is_worked_off_by_a_thread_that_serves_nobody() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1).await;
+    for (cost, place) in [
+        (1, "in place"),
+        (IN_PLACE_MAX - 1, "in place"),
+        (IN_PLACE_MAX + 1, "elsewhere"),
+        (1, "in place"),
+    ] {
+        let handled = coordinator.ask(7, Ask::Cost(cost)).await.unwrap();
+        assert_eq!(handled, [place], "{cost}");
+        coordinator.ask(7, Ask::WakeFor(cost)).await.unwrap();
+        let mut woken = WAITS.to_owned();
+        while woken == WAITS {
+            woken = hear(&coordinator).await;
+        }
+        assert_eq!(woken, place, "{cost} of an alarm");
+    }
+}
+
+/// Of small requests that come together no round is made that costs much.
+#[tokio::test]
+async fn many_small_requests_stay_in_place() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1).await;
+    let cost = IN_PLACE_MAX / 10;
+    let asks = (0..100).map(|_| {
+        let coordinator = coordinator.clone();
+        tokio::spawn(async move { coordinator.ask(7, Ask::Cost(cost)).await })
+    });
+    let asks: Vec<_> = asks.collect();
+    for ask in asks {
+        assert_eq!(ask.await.unwrap().unwrap(), ["in place"]);
+    }
+}
+
+#[tokio::test]
+async fn a_round_for_which_there_is_no_thread_is_worked_off_all_the_same() {
+    let log = Arc::new(MemoryLog::default());
+    let pool = pool();
+    let (coordinator, task) = make(&Host::default(), &log, pool.clone());
+    tokio::spawn(task.run());
+    coordinator.elected(7, 1).await;
+    pool.stop();
+    let handled = coordinator.ask(7, Ask::Cost(IN_PLACE_MAX + 1)).await;
+    assert_eq!(handled.unwrap(), ["in place"]);
+}
+
+#[tokio::test]
+async fn a_panic_elsewhere_is_one_of_the_task() {
+    let log = Arc::new(MemoryLog::default());
+    let (coordinator, task) = make(&Host::default(), &log, pool());
+    let halt = Halt::default();
+    tokio::spawn(halt.guard("words", task.run()));
+    coordinator.elected(7, 1).await;
+    let asked = coordinator.ask(7, Ask::Break).await;
+    assert_eq!(asked, Err(ErrorCode::NotCoordinator));
+    assert_eq!(halt.reason().await, "words ended in a panic: of this test");
 }

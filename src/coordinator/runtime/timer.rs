@@ -46,6 +46,11 @@ impl<K: Clone + Ord> Timers<K> {
         Some(key)
     }
 
+    /// The keys that are due, which stay where they are.
+    pub fn due(&self, now: i64) -> impl Iterator<Item = &K> {
+        self.by_time.range(..=(now, u64::MAX)).map(|(_, key)| key)
+    }
+
     pub fn next(&self) -> Option<i64> {
         self.by_time.first_key_value().map(|((at, _), _)| *at)
     }
@@ -65,6 +70,7 @@ mod tests {
         timers.cancel(&"c");
         assert_eq!(timers.next(), Some(3));
         assert_eq!(timers.pop_due(2), None);
+        assert_eq!(timers.due(4).collect::<Vec<_>>(), [&"a"]);
         assert_eq!(timers.pop_due(9), Some("a"));
         assert_eq!(timers.pop_due(9), Some("b"));
         assert_eq!((timers.pop_due(99), timers.next()), (None, None));

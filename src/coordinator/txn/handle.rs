@@ -13,6 +13,7 @@ use super::markers::MarkerWriter;
 use super::request::{Description, Speaker, TxnAnswer, TxnRequest};
 use super::shard::{TxnSettings, TxnShard};
 use crate::base::ids::{PartitionIndex, ProducerEpoch, ProducerId};
+use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
@@ -46,6 +47,7 @@ impl TxnHandle {
         settings: TxnSettings,
         partitions: i32,
         markers: MarkerWriter,
+        pool: WorkPool,
     ) -> (Self, Task<TxnShard>) {
         let version = Arc::clone(&settings.version);
         let make = Arc::new(move |_, epoch| TxnShard::new(settings.clone(), epoch));
@@ -56,6 +58,7 @@ impl TxnHandle {
             make,
             COMMIT_TIMEOUT,
             Compression::None,
+            pool,
         );
         let weak = Arc::new(coordinator.downgrade());
         let writer = markers.clone();

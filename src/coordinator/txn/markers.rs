@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::machine::{Outcome, Partitions};
 use super::request::{Markers, TxnRequest};
 use super::shard::TxnShard;
@@ -25,6 +27,10 @@ use crate::wire::error_code::ErrorCode;
 
 /// Between two attempts at the partitions that refused.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long markers are written before others have their turn on this thread: a transaction may have a hundred thousand
+/// partitions.
+const SLICE: Duration = Duration::from_millis(1);
 
 /// Where markers go. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -124,8 +130,13 @@ impl MarkerWriter {
         rules: log::MarkerRules,
     ) -> Partitions {
         let mut left = BTreeMap::new();
+        let mut began = Instant::now();
         for (topic, indexes) in partitions {
             for index in indexes {
+                if began.elapsed() >= SLICE {
+                    tokio::task::yield_now().await;
+                    began = Instant::now();
+                }
                 match self.write(&topic, index, marker, rules).await {
                     Ok(())
                     // The partition is gone, or knows of a later transaction: nothing to end there.

@@ -13,7 +13,7 @@ use crate::base::ids::LeaderEpoch;
 use crate::base::time::elapsed_ms;
 use crate::config::broker::BrokerSettings;
 use crate::coordinator::runtime::shard::{
-    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
 use crate::wire::codec::EncodeError;
@@ -116,6 +116,31 @@ impl Shard for TxnShard {
             .decide(now, request, out)
             .unwrap_or_else(TxnAnswer::Refused);
         out.answer(ticket, answer);
+    }
+
+    fn cost(&self, request: &TxnRequest) -> usize {
+        let cost = match request {
+            // What is recorded is the transaction with all of its partitions.
+            TxnRequest::Init {
+                transactional_id, ..
+            } => self.cost_of(transactional_id),
+            TxnRequest::Add {
+                speaker,
+                partitions,
+                ..
+            } => self.cost_of(&speaker.transactional_id) + cost_of_partitions(partitions),
+            TxnRequest::Verify { partitions, .. } => cost_of_partitions(partitions),
+            TxnRequest::End { speaker, .. } | TxnRequest::MarkersWritten(speaker) => {
+                self.cost_of(&speaker.transactional_id)
+            }
+            TxnRequest::Describe(id) => self.cost_of(id),
+            TxnRequest::List { .. } => total_cost(self.txns.values().map(cost_of_txn)),
+        };
+        cost.max(1)
+    }
+
+    fn wake_cost(&self, now: Moment) -> usize {
+        self.timers.due(now.steady).count() * self.txns.len()
     }
 
     fn wake(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
@@ -288,6 +313,10 @@ impl TxnShard {
         }
     }
 
+    fn cost_of(&self, id: &str) -> usize {
+        self.txns.get(id).map_or(1, cost_of_txn)
+    }
+
     fn known(&self, speaker: &Speaker) -> Result<&Txn, ErrorCode> {
         if speaker.transactional_id.is_empty() {
             return Err(ErrorCode::InvalidRequest);
@@ -402,6 +431,14 @@ impl TxnShard {
     pub fn txns(&self) -> &BTreeMap<Box<str>, Txn> {
         &self.txns
     }
+}
+
+fn cost_of_txn(txn: &Txn) -> usize {
+    1 + txn.partitions().map_or(0, cost_of_partitions)
+}
+
+fn cost_of_partitions(partitions: &Partitions) -> usize {
+    total_cost(partitions.values().map(|indexes| 1 + indexes.len()))
 }
 
 fn description(id: &str, txn: &Txn) -> Description {

@@ -11,7 +11,9 @@ use super::machine::{EPOCH_MAX, Outcome, Partitions, State, Txn};
 use super::record::{TransactionLogValue, TxnRecord};
 use super::request::{Markers, Speaker, TxnAnswer, TxnRequest};
 use super::shard::{TxnSettings, TxnShard};
-use crate::coordinator::runtime::shard::{Moment, Origin, Output, RawRecord, Shard, Ticket};
+use crate::coordinator::runtime::shard::{
+    IN_PLACE_MAX, Moment, Origin, Output, RawRecord, Shard, Ticket,
+};
 
 struct Stage {
     shard: TxnShard,
@@ -647,4 +649,71 @@ fn listing_filters_by_state_id_and_age() {
     assert_eq!(list(&[], &[], 4_000, None), "ab");
     assert_eq!(list(&[], &[], 6_000, None), "a");
     assert_eq!(list(&[], &[], -1, Some("[bc]")), "b");
+}
+
+/// A transaction is written down with all of its partitions, however little is said of it.
+#[test]
+fn a_transaction_of_many_partitions_and_many_ids_cost_much() {
+    const MANY: i32 = IN_PLACE_MAX as i32 + 1;
+    let mut stage = Stage::new(2);
+    stage.init("x", None);
+    let speaks = speaker("x", 100, 0);
+    let many = || Partitions::from([("t".into(), (0..MANY).collect())]);
+    let add = |partitions| TxnRequest::Add {
+        speaker: speaks.clone(),
+        partitions,
+        client_version: 2,
+    };
+    let verify = |partitions| TxnRequest::Verify {
+        speaker: speaks.clone(),
+        partitions,
+    };
+    let list = || TxnRequest::List {
+        states: None,
+        producer_ids: std::sync::Arc::default(),
+        duration_ms: -1,
+        pattern: None,
+    };
+    let of_it = [
+        TxnRequest::Init {
+            transactional_id: "x".into(),
+            timeout_ms: 60_000,
+            expected: None,
+            fresh: None,
+        },
+        add(partitions(0)),
+        TxnRequest::End {
+            speaker: speaks.clone(),
+            outcome: Outcome::Commit,
+            client_version: 2,
+            fresh: None,
+        },
+        TxnRequest::MarkersWritten(speaks.clone()),
+        TxnRequest::Describe("x".into()),
+        list(),
+    ];
+    for request in of_it.iter().chain([&verify(partitions(0))]) {
+        assert!(stage.shard.cost(request) <= IN_PLACE_MAX, "{request:?}");
+    }
+    for request in [add(many()), verify(many())] {
+        assert!(stage.shard.cost(&request) > IN_PLACE_MAX);
+    }
+    assert_eq!(stage.ask(add(many())), TxnAnswer::Done);
+    for request in of_it {
+        assert!(stage.shard.cost(&request) > IN_PLACE_MAX, "{request:?}");
+    }
+    assert!(stage.shard.cost(&verify(partitions(0))) <= IN_PLACE_MAX);
+
+    let mut stage = Stage::new(2);
+    let due = |stage: &Stage| Moment {
+        wall: stage.now,
+        steady: stage.now + stage.settings.abort_check_ms,
+    };
+    stage.init("x", None);
+    assert!(stage.shard.wake_cost(due(&stage)) <= IN_PLACE_MAX);
+    for number in 0..MANY {
+        stage.init(&number.to_string(), None);
+    }
+    assert!(stage.shard.wake_cost(due(&stage)) > IN_PLACE_MAX);
+    assert!(stage.shard.cost(&list()) > IN_PLACE_MAX);
 }

@@ -168,7 +168,7 @@ impl ClassicGroup {
         for recorded in &value.members {
             // One that lives has more to it than its record says. One of an older record that was loaded has not.
             let mut member = before
-                .shift_remove(&recorded.member_id)
+                .swap_remove(&recorded.member_id)
                 .filter(|member| member.is_of(recorded, value.protocol.as_ref()))
                 .unwrap_or_else(|| remembered(recorded, value.protocol.as_ref(), memory));
             member.assignment = recorded.assignment.clone();
