@@ -91,6 +91,8 @@ pub struct LogManager {
     /// Held while checkpoint files are replaced and from before it is known what they will say: two at once would rename the
     /// same file, and older offsets could replace newer ones.
     writing_checkpoints: Mutex<()>,
+    /// Held while a directory is chosen for a new replica.
+    placing: Mutex<()>,
 }
 
 /// Who waits for a start hears of it at least so often.
@@ -151,6 +153,7 @@ impl LogManager {
             uncleanable: Mutex::default(),
             outdated: Mutex::default(),
             writing_checkpoints: Mutex::default(),
+            placing: Mutex::default(),
         })
     }
 
@@ -391,8 +394,16 @@ impl LogManager {
             return self.create_in(dir, partition, topic_id, settings, now);
         }
         loop {
-            let dir = self.emptiest_dir()?;
-            match self.create_in(dir, partition, topic_id, settings, now) {
+            let dir = {
+                // Who comes next must count this one.
+                let _one = self.placing.lock();
+                let dir = self.emptiest_dir()?;
+                dir.replicas.fetch_add(1, Ordering::Relaxed);
+                dir
+            };
+            let created = self.create_in(dir, partition, topic_id, settings, now);
+            dir.replicas.fetch_sub(1, Ordering::Relaxed);
+            match created {
                 // Its disk has failed: there may be another.
                 Err(_) if !dir.is_online() => {}
                 done => return done,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
@@ -13,6 +14,7 @@ use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::TopicSettings;
 use crate::host::clock::Clock;
+use crate::log::manager::crew::in_parallel;
 use crate::log::manager::{LogDir, LogManager};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
@@ -23,6 +25,12 @@ use crate::metadata::image::{
 };
 use crate::metadata::record::Record;
 use crate::wire::error_code::ErrorCode;
+
+/// Partitions that one thread opens, or makes, one after the other.
+const FEW: usize = 16;
+/// Threads that do so with more. A disk syncs a file for each new partition, and several files at once in about the time of
+/// one; meanwhile the controller decides about nothing else.
+const OPENERS: usize = 8;
 
 /// What this node has of a partition.
 #[derive(Clone, Debug)]
@@ -286,11 +294,22 @@ impl ReplicaManager {
         let inner = &self.inner;
         let known = inner.topics.read().by_id.get(&topic.id).cloned();
         let settings = self.log_settings(image, &topic.name);
+        let existing = |index: PartitionIndex| {
+            let known = known.as_ref();
+            known.and_then(|known| known.partitions.get(index as usize))
+        };
+        let is_new = |index: PartitionIndex, partition: &ImagePartition| {
+            partition.replicas.contains(&inner.node_id)
+                && matches!(existing(index), Some(Hosting::Nothing) | None)
+        };
+        let new: Vec<_> = (0..)
+            .zip(&topic.partitions)
+            .filter(|(index, partition)| is_new(*index, partition))
+            .collect();
+        let mut opened = inner.open_all(topic, &new, &settings, fresh);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (index, partition) in (0..).zip(&topic.partitions) {
-            let existing = known
-                .as_ref()
-                .and_then(|known| known.partitions.get(index as usize));
+            let existing = existing(index);
             let leads = partition.leader == inner.node_id;
             partitions.push(match existing {
                 _ if !partition.replicas.contains(&inner.node_id) => Hosting::Nothing,
@@ -299,9 +318,7 @@ impl ReplicaManager {
                     Hosting::Online(Arc::clone(existing))
                 }
                 Some(Hosting::Offline) => Hosting::Offline,
-                Some(Hosting::Nothing) | None => {
-                    inner.open(topic, index, partition, &settings, fresh)
-                }
+                Some(Hosting::Nothing) | None => opened.remove(&index).unwrap_or(Hosting::Offline),
             });
         }
         let hosted = Arc::new(Hosted {
@@ -402,6 +419,27 @@ impl Inner {
     }
 
     /// Opens or makes the log of a replica that this node should have.
+    /// Opens, or makes, several partitions of a topic, many of them by several threads.
+    fn open_all(
+        &self,
+        topic: &Topic,
+        partitions: &[(PartitionIndex, &ImagePartition)],
+        settings: &LogSettings,
+        fresh: bool,
+    ) -> HashMap<PartitionIndex, Hosting> {
+        let threads = match partitions.len() {
+            0..=FEW => 0,
+            _ => OPENERS,
+        };
+        let open = |(index, partition): &(PartitionIndex, &ImagePartition)| {
+            let hosting = self.open(topic, *index, partition, settings, fresh);
+            Ok((*index, hosting))
+        };
+        // What fails is told, and is a partition that is offline.
+        let opened = in_parallel(threads, partitions, Duration::MAX, open, |_| {});
+        opened.into_iter().flatten().collect()
+    }
+
     fn open(
         &self,
         topic: &Topic,
