@@ -26,7 +26,7 @@ const OFFSET_COMMIT: (i16, i16) = (8, 2);
 const WRITE_TXN_MARKERS: (i16, i16) = (27, 0);
 
 /// The same bytes for each of some partitions.
-fn produced(partitions: i32, records: Bytes) -> ProduceRequest {
+pub fn produced(partitions: i32, records: Bytes) -> ProduceRequest {
     let data = (0..partitions).map(|index| PartitionProduceData {
         index,
         records: Some(Records::Bytes(records.clone())),

@@ -23,6 +23,7 @@ mod lookups;
 mod memory;
 mod repeats;
 mod stage;
+mod stopping;
 mod waiting;
 mod web;
 
@@ -83,6 +84,7 @@ scenes! {
     memory::wide_windows_of_zstd;
     memory::bombs_compacted with "log.cleaner.backoff.ms=500";
     memory::groups_made_by_commits;
+    stopping::long_requests_on_all_sides with "monedula.admin.listener=HTTP://localhost:{admin}";
     edges::unknown_requests_flood_the_log;
     edges::a_topic_of_many_partitions;
     edges::a_timer_that_is_never_due with "offsets.retention.check.interval.ms=9223372036854775807";

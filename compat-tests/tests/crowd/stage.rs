@@ -423,7 +423,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    fn new(address: String) -> Self {
+    pub fn new(address: String) -> Self {
         Self {
             address,
             sent: Arc::default(),

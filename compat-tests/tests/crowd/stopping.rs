@@ -1,0 +1,118 @@
+//! Readiness, and SIGTERM, beside more long requests than a node computes at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+
+use crate::frames::{UNPACKED, WINDOW, bomb, frame, string, swollen};
+use crate::lookups::produced;
+use crate::stage::{Attacker, Crowd, Outcome, PATIENCE, Stage, WAIT_MAX};
+use crate::web::ask;
+
+const TOPIC: &str = "t";
+/// The versions whose arrays are counted with four bytes.
+const METADATA: (i16, i16) = (3, 4);
+const OFFSET_COMMIT: (i16, i16) = (8, 2);
+/// Enough for a request to take long, and few enough that what all attackers' requests are decoded to is not much.
+const ELEMENTS: usize = 30_000;
+/// Each sends the next request when it has the answer to the one before.
+const ATTACKERS: usize = 48;
+/// How often readiness is asked for, and how long after the answer before.
+const ROUNDS: usize = 10;
+const PACE: Duration = Duration::from_millis(200);
+/// A stop takes no longer, on a machine where much else runs: five seconds for what is computed, and the logs.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Requests that each keep a thread busy: batches that unpack to much, names, offsets of a group.
+fn long_requests(stage: &Stage) -> Result<Vec<Vec<u8>>> {
+    stage.create(TOPIC, stage.size(1, 4), &[])?;
+    let find = FindCoordinatorRequest {
+        key: "g".into(),
+        ..Default::default()
+    };
+    stage.ask(&find, 1)?;
+    let bombs = produced(stage.size(1, 4), bomb(UNPACKED, None, WINDOW));
+    let mut before = string("g");
+    before.extend((-1_i32).to_be_bytes());
+    before.extend(string(""));
+    before.extend((-1_i64).to_be_bytes());
+    before.extend(1_i32.to_be_bytes());
+    before.extend(string(TOPIC));
+    let offset = |_| vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    Ok(vec![
+        frame(&bombs, 7)?,
+        swollen(METADATA, &[], ELEMENTS, |_| vec![0, 0], &[0])?,
+        swollen(OFFSET_COMMIT, &before, ELEMENTS, offset, &[])?,
+    ])
+}
+
+/// Sends the same over and over until the node, or the test, has enough; tells when the first is on its way.
+fn insist(attacker: &mut Attacker, frame: &[u8], over: &AtomicBool, sent: impl FnOnce()) {
+    let mut goes_on = attacker.send(frame);
+    sent();
+    while goes_on && !over.load(Ordering::Relaxed) {
+        goes_on = matches!(attacker.answer(PATIENCE), Outcome::Answered(_)) && attacker.send(frame);
+    }
+}
+
+/// Runs `meanwhile` once every attacker of a crowd has sent its first request.
+fn beside<T>(
+    crowd: &Crowd,
+    frames: &[Vec<u8>],
+    meanwhile: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let attackers: Vec<_> = (0..ATTACKERS)
+        .map(|_| crowd.attacker())
+        .collect::<Result<_>>()?;
+    let over = AtomicBool::new(false);
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for (mut attacker, frame) in attackers.into_iter().zip(frames.iter().cycle()) {
+            let (tell, over) = (tell.clone(), &over);
+            scope.spawn(move || {
+                // Nobody hears it where the test has failed.
+                insist(&mut attacker, frame, over, || tell.send(()).unwrap_or(()));
+            });
+        }
+        for () in told.iter().take(ATTACKERS) {}
+        let outcome = meanwhile();
+        over.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+pub fn long_requests_on_all_sides(stage: &mut Stage) -> Result<()> {
+    let frames = long_requests(stage)?;
+    let port = stage.admin_port();
+    let asks = format!("GET /ready HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+    let mut longest = Duration::ZERO;
+    stage.attack(|crowd| {
+        beside(crowd, &frames, || {
+            for _ in 0..ROUNDS {
+                let began = Instant::now();
+                let answer = ask(port, &asks)?;
+                longest = longest.max(began.elapsed());
+                ensure!(answer.contains("200"), "readiness: {answer:?}");
+                thread::sleep(PACE);
+            }
+            Ok(())
+        })
+    })?;
+    println!("ready was answered after {longest:?}");
+    stage.expect(longest < WAIT_MAX, || format!("ready after {longest:?}"));
+    stage.holds()?;
+
+    let crowd = Crowd::new(stage.node().address());
+    let stopped = beside(&crowd, &frames, || {
+        let began = Instant::now();
+        stage.node().stop()?;
+        Ok(began.elapsed())
+    })?;
+    println!("stopped beside long requests after {stopped:?}");
+    stage.expect(stopped < STOP_MAX, || format!("stopped after {stopped:?}"));
+    stage.node().resume()
+}
