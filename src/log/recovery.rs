@@ -218,11 +218,11 @@ fn attempt(
         .into_iter()
         .partition(|offset| *offset <= true_below);
     for offset in &stray {
-        let path = dir.join(file_name(*offset, ".snapshot"));
-        if *offset > log_end || !says_nothing(&path)? {
+        let lost = dir.join(file_name(*offset, ".snapshot"));
+        if *offset > log_end || !says_nothing(&lost)? {
             cutting.begin()?;
         }
-        disk::remove_file(&path).at("remove", path)?;
+        disk::remove_file(&lost).at("remove", lost)?;
     }
     if cutting.has_begun() {
         // What was cut off, now or by who did not get to the end of it, must not come back behind what is appended from
