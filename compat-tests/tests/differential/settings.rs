@@ -826,7 +826,10 @@ fn describe(pair: &mut Pair) -> Result<()> {
         (
             "a group's settings",
             "g of settings",
-            &[("consumer.session.timeout.ms", SET, Some("50000"))],
+            &[
+                ("consumer.session.timeout.ms", SET, Some("50000")),
+                ("share.auto.offset.reset", SET, Some("earliest")),
+            ],
         ),
     ] {
         let kind = if of.starts_with("g ") {

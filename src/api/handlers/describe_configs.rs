@@ -318,34 +318,28 @@ fn group(context: &RequestContext, image: &Image, name: &str) -> Described {
         .unwrap_or_default();
     Ok(GROUP_SETTINGS
         .iter()
-        .map(|setting| match own.get(setting.name) {
-            Some(value) => {
-                let synonym = (setting.name.to_owned(), Some(value.clone()), Source::Group);
-                row(
-                    setting,
-                    Some(value.clone()),
-                    Source::Group,
-                    false,
-                    vec![synonym],
-                )
+        .map(|setting| {
+            let broker = match setting.broker_synonym {
+                "" => find(BROKER_SETTINGS, &format!("group.{}", setting.name)),
+                synonym => find(BROKER_SETTINGS, synonym),
+            };
+            let given = own.get(setting.name).cloned();
+            let mut synonyms = Vec::new();
+            if given.is_some() {
+                synonyms.push((setting.name.to_owned(), given, Source::Group));
             }
-            None => {
-                let broker = match setting.broker_synonym {
-                    "" => find(BROKER_SETTINGS, &format!("group.{}", setting.name)),
-                    synonym => find(BROKER_SETTINGS, synonym),
-                };
-                let own = || {
+            match broker {
+                Some(broker) => synonyms.extend(broker_synonyms(context, image, broker)),
+                None => {
                     let default = setting.default.map(str::to_owned);
-                    vec![(setting.name.to_owned(), default, Source::Default)]
-                };
-                let synonyms =
-                    broker.map_or_else(own, |broker| broker_synonyms(context, image, broker));
-                let source = synonyms
-                    .first()
-                    .map_or(Source::Default, |(_, _, source)| *source);
-                let value = synonyms.first().and_then(|(_, value, _)| value.clone());
-                row(setting, value, source, false, synonyms)
+                    synonyms.push((setting.name.to_owned(), default, Source::Default));
+                }
             }
+            let source = synonyms
+                .first()
+                .map_or(Source::Default, |(_, _, source)| *source);
+            let value = synonyms.first().and_then(|(_, value, _)| value.clone());
+            row(setting, value, source, false, synonyms)
         })
         .collect())
 }
@@ -361,20 +355,19 @@ fn client_metrics(image: &Image, name: &str) -> Described {
     let own = image.overrides(CLIENT_METRICS_RESOURCE, name);
     Ok(CLIENT_METRICS_SETTINGS
         .iter()
-        .map(|setting| {
-            let given = own.and_then(|own| own.get(setting.name)).cloned();
-            let default = setting.default.map(str::to_owned);
-            let source = match given {
-                Some(_) => Source::ClientMetrics,
-                None => Source::Default,
-            };
-            let synonyms = given
-                .iter()
-                .map(|value| (setting.name.to_owned(), Some(value.clone()), source))
-                .chain([(setting.name.to_owned(), default.clone(), Source::Default)]);
-            let synonyms = synonyms.collect();
-            row(setting, given.or(default), source, false, synonyms)
-        })
+        .map(
+            |setting| match own.and_then(|own| own.get(setting.name)).cloned() {
+                Some(given) => {
+                    let source = Source::ClientMetrics;
+                    let synonym = (setting.name.to_owned(), Some(given.clone()), source);
+                    row(setting, Some(given), source, false, vec![synonym])
+                }
+                None => {
+                    let default = setting.default.map(str::to_owned);
+                    row(setting, default, Source::Default, false, Vec::new())
+                }
+            },
+        )
         .collect())
 }
 

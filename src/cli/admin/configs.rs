@@ -301,7 +301,8 @@ fn entities(options: &Configs) -> Result<Vec<Entity>, Failure> {
     if kinds.len() > 1 && seen != BTreeSet::from([quotas::USERS, quotas::CLIENTS]) {
         return Err("Only 'users' and 'clients' entity types may be specified together".into());
     }
-    if !shorts.is_empty() && !(options.entity_type.is_empty() && options.names.is_empty()) {
+    let has_long = !options.entity_type.is_empty() || !options.names.is_empty();
+    if has_long && !shorts.is_empty() {
         return Err(
             "--entity-type, --entity-name and --entity-default cannot be used with --topic, --user and the like"
                 .into(),

@@ -7,6 +7,7 @@ use sha2::{Sha256, Sha512};
 use super::client::{Cluster, Failure, WITHIN, text};
 use super::configs::{Change, Entity};
 use crate::config::setting::double;
+use crate::host::chance::Chance;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
@@ -290,9 +291,9 @@ pub(super) async fn alter_credentials(
         });
     }
     for (mechanism, iterations, password) in credentials.upsertions {
-        let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt)
-            .map_err(|error| format!("no random numbers for a salt: {error}"))?;
+        let salt: [u8; SALT_BYTES] = Chance::default()
+            .bytes()
+            .map_err(|error| format!("no salt for the password: {error}"))?;
         request.upsertions.push(ScramCredentialUpsertion {
             name: user.into(),
             mechanism: mechanism.id(),

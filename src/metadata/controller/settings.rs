@@ -8,7 +8,7 @@ use crate::config::broker::{
     BrokerSettings, connections_per_ip, kept_locally, running_listeners, together,
 };
 use crate::config::broker_table::BROKER_SETTINGS;
-use crate::config::client_metrics::{self, CLIENT_METRICS_SETTINGS, Fault};
+use crate::config::client_metrics::{self, Fault};
 use crate::config::group;
 use crate::config::group_table::GROUP_SETTINGS;
 use crate::config::setting::{Kind, Scope, Setting, Valid, find, list};
@@ -270,7 +270,6 @@ fn table(resource_type: i8) -> Option<&'static [Setting]> {
         TOPIC_RESOURCE => Some(TOPIC_SETTINGS),
         BROKER_RESOURCE => Some(BROKER_SETTINGS),
         GROUP_RESOURCE => Some(GROUP_SETTINGS),
-        CLIENT_METRICS_RESOURCE => Some(CLIENT_METRICS_SETTINGS),
         _ => None,
     }
 }
@@ -661,7 +660,7 @@ pub fn update_features(
                     update.max_version_level
                 ))
             }
-            Some((name, ..)) if *name == "kraft.version" => {
+            Some((name, ..)) if *name == "kraft.version" && update.max_version_level != current => {
                 Err("The quorum of a single node has no kraft.version to update.".to_owned())
             }
             Some((name, ..)) if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&update.upgrade_type) => {
