@@ -1,4 +1,4 @@
-//! pure: incremental fetch sessions (KIP-227): what a client asked for last time need not be said again.
+//! Incremental fetch sessions (KIP-227): what a client asked for last time need not be said again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

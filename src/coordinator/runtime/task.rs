@@ -254,18 +254,12 @@ impl<S: Shard> Task<S> {
                 result: Ok((_, loaded)),
                 ..
             } => loaded.records as usize,
-            // It is dropped.
-            Event::Resigned(partition) if self.is_active(*partition) => IN_PLACE_MAX + 1,
             _ => 1,
         };
         match self.compression {
             Compression::None => cost,
             _ => cost.saturating_mul(COMPRESSED),
         }
-    }
-
-    fn is_active(&self, partition: PartitionIndex) -> bool {
-        matches!(self.slots.get(&partition), Some(Slot::Active(_)))
     }
 
     /// What it costs to wake the shards that are due.
