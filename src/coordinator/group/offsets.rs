@@ -136,7 +136,7 @@ impl Offsets {
     }
 
     /// How many offsets are committed, of all groups.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 

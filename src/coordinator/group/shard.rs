@@ -263,7 +263,7 @@ impl Shard for GroupShard {
                 members * cost_of_drop(members)
             }
             GroupTimer::Session(id, _) => self.members_of(id) + 1,
-            GroupTimer::ExpireOffsets => self.groups.len() + self.offsets.len(),
+            GroupTimer::ExpireOffsets => self.groups.len() + self.offsets.count(),
         }))
     }
 

@@ -62,16 +62,8 @@ impl<S: Shard> Coordinator<S> {
     ) -> (Self, Task<S>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let ends = (sender.downgrade(), receiver);
-        let task = Task::new(
-            name,
-            host,
-            log,
-            make,
-            ends,
-            commit_timeout,
-            compression,
-            pool,
-        );
+        let place = (host, pool);
+        let task = Task::new(name, place, log, make, ends, commit_timeout, compression);
         (Self { queue: sender }, task)
     }
 

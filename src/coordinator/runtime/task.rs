@@ -154,13 +154,12 @@ struct AllLoaded {
 impl<S: Shard> Task<S> {
     pub fn new(
         name: &'static str,
-        host: &Host,
+        (host, pool): (&Host, WorkPool),
         log: Arc<dyn RecordLog>,
         make: MakeShard<S>,
         (itself, queue): (mpsc::WeakSender<Event<S>>, mpsc::Receiver<Event<S>>),
         commit_timeout: Duration,
         compression: Compression,
-        pool: WorkPool,
     ) -> Self {
         let committed = Arc::new(Notify::new());
         let wake = Arc::clone(&committed);
@@ -214,11 +213,12 @@ impl<S: Shard> Task<S> {
                 () = task.committed.notified() => {}
                 () = sleep_until(wake_at) => {}
             }
-            cost += task.wake_cost();
+            let began = task.now();
+            cost += task.wake_cost(began);
             if cost > IN_PLACE_MAX {
-                task = task.work_elsewhere().await;
+                task = task.work_elsewhere(began).await;
             } else {
-                task.work();
+                task.work(began);
             }
             if cost > YIELDED {
                 tokio::task::yield_now().await;
@@ -263,8 +263,7 @@ impl<S: Shard> Task<S> {
     }
 
     /// What it costs to wake the shards that are due.
-    fn wake_cost(&self) -> usize {
-        let now = self.now();
+    fn wake_cost(&self, now: Moment) -> usize {
         let due = |slot: &Slot<S>| match slot {
             Slot::Active(active) if active.is_due(now) => active.shard.wake_cost(now),
             _ => 0,
@@ -272,25 +271,26 @@ impl<S: Shard> Task<S> {
         self.slots.values().map(due).sum()
     }
 
-    /// Works off a round.
-    fn work(&mut self) {
+    /// Works off a round that began then, with the timers that were due. Those that become due meanwhile are the next
+    /// round's: nobody has said what they cost.
+    fn work(&mut self, began: Moment) {
         let mut round = std::mem::take(&mut self.round);
         for event in round.drain(..) {
             self.on(event);
         }
         self.round = round;
-        self.finish_round();
+        self.finish_round(began);
     }
 
     /// Has a round worked off by a thread that serves nobody.
-    async fn work_elsewhere(self: Box<Self>) -> Box<Self> {
+    async fn work_elsewhere(self: Box<Self>, began: Moment) -> Box<Self> {
         let pool = self.pool.clone();
         let name = self.name;
         let place = Arc::new(Mutex::new(Some(self)));
         let taken = Arc::clone(&place);
         let worked = pool.drive(guarded(name, async move {
             let mut task = taken.lock().take()?;
-            task.work();
+            task.work(began);
             Some(task)
         }));
         match worked.await {
@@ -302,7 +302,7 @@ impl<S: Shard> Task<S> {
         let task = place.lock().take();
         match task {
             Some(mut task) => {
-                task.work();
+                task.work(began);
                 task
             }
             // The node stops, and has dropped it.
@@ -578,13 +578,13 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    fn finish_round(&mut self) {
+    fn finish_round(&mut self, began: Moment) {
         let now = self.now();
         let at = Instant::now();
         let partitions: Vec<PartitionIndex> = self.slots.keys().copied().collect();
         for partition in partitions {
             if let Some(Slot::Active(active)) = self.slots.get_mut(&partition)
-                && active.is_due(now)
+                && active.is_due(began)
             {
                 let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
                 active.shard.wake(now, &mut out);

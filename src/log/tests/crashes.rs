@@ -928,7 +928,9 @@ impl Excuse {
 }
 
 /// Stories of one log, and of several.
-const STORIES: [(&str, fn(u64)); 2] = [("one log", tell), ("several", shared::tell)];
+type Tell = fn(u64);
+
+const STORIES: [(&str, Tell); 2] = [("one log", tell), ("several", shared::tell)];
 
 /// Seeds of [`STORIES`] that miss a step of a file, where the first stories do not. They are tried first: without them the search
 /// takes minutes, and prints those that belong here.
