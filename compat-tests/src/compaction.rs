@@ -23,7 +23,7 @@ use monedula::wire::batch::header::BatchHeader;
 use monedula::wire::batch::legacy;
 use monedula::wire::batch::record::{decompressed, records};
 
-use crate::apache::{PRESENT, program_of};
+use crate::apache::{BEFORE, program_of};
 
 /// Where the log lies in its log directory.
 pub const PARTITION: &str = "t-0";
@@ -227,12 +227,13 @@ pub fn theirs(home: &Path, passes: &[Pass], recovery_point: i64) -> Result<Strin
     Ok(lines)
 }
 
-/// Lets Apache Kafka's classes do what the lines say; gives its line for each of them.
+/// Lets Apache Kafka's classes do what the lines say; gives its line for each of them. Those of 4.4.0 end the index of the
+/// last segment with empty entries in such a program, those of 4.3.1 do not.
 pub fn compactor(lines: &str, home: &Path) -> Result<Vec<String>> {
     let steps = home.join("steps");
     fs::write(&steps, lines)?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/directories/Compactor.java");
-    let finished = program_of(PRESENT, &file, &[&steps.display().to_string()])?;
+    let finished = program_of(BEFORE, &file, &[&steps.display().to_string()])?;
     ensure!(finished.success, "{}\n{}", finished.stdout, finished.stderr);
     Ok(finished.stdout.lines().map(str::to_owned).collect())
 }

@@ -111,8 +111,6 @@ public class Compactor {
             .map(segment -> Long.toString(segment.baseOffset()))
             .collect(Collectors.joining(" "));
         result += log.logEndOffset() + ": " + segments;
-        // As a broker that stops does: since 4.4 it is this that cuts the indexes of the last segment to what is in them.
-        log.prepareActiveSegmentForClose();
         log.close();
         try (var files = Files.list(log.dir().toPath())) {
             for (Path file : files.toList()) {
