@@ -130,9 +130,14 @@ impl ReplicaManager {
         })
     }
 
-    /// A failed disk takes its copies along; after any other error there is no sense in trying again.
+    /// A failed disk takes its copies along; after any other error there is no sense in trying again. A copy that was cancelled
+    /// before its turn fails as well, and the one that may have come after it is not to be cancelled for that.
     fn give_up(&self, copy: &Arc<PartitionLog>, error: &AppendError) {
         let partition = copy.partition();
+        let current = self.logs().future(partition);
+        if !current.is_some_and(|current| Arc::ptr_eq(&current, copy)) {
+            return;
+        }
         tracing::error!(%partition, %error, "the move of a replica to another log directory is given up");
         if let Err(error) = self.logs().cancel_move(partition, self.clock().now()) {
             tracing::debug!(%partition, %error, "its copy stays");

@@ -119,7 +119,13 @@ async fn the_metadata_have_a_replica_that_turned_round_where_it_is() {
     node.settled().await;
     let end = Instant::now() + WITHIN;
     while node.assigned("t", 1) != node.dir_id(1) {
-        assert!(Instant::now() < end, "the metadata have it elsewhere");
+        assert!(
+            Instant::now() < end,
+            "the metadata have it elsewhere, the disk in {:?}",
+            dirs.iter()
+                .filter(|dir| dir.join("t-1").exists())
+                .collect::<Vec<_>>()
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(dirs[1].join("t-1").exists());
