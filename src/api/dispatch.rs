@@ -1,9 +1,10 @@
 //! A frame becomes a request, its row in the table is found, its handler runs, its answer becomes bytes: on the thread that
 //! read the frame where that is cheap, or else on the work pool. Its key and its length decide that, before anything is decoded.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -12,7 +13,7 @@ use super::context::{ConnectionInfo, Reply, RequestContext};
 use super::handlers::api_versions;
 use super::services::Services;
 use super::table::{self, Row};
-use crate::base::work_pool::WorkPool;
+use crate::base::work_pool::{self, WorkPool, with_memory};
 use crate::wire::codec::{
     DecodeError, EncodeError, Field, Layout, Part, REQUEST_ELEMENTS_MAX, Reader, Writer,
 };
@@ -33,6 +34,14 @@ pub type Encoded = Vec<Part>;
 
 /// Elements of a request that is answered on the thread that read it; one with more goes to the work pool.
 const ELEMENTS_IN_PLACE_MAX: usize = 1_000;
+
+/// Elements of a request on the work pool that need not wait for memory. What they are decoded to, and the answer for each, is
+/// little even where every job has as many; only attackers' requests have more.
+const ELEMENTS_LITTLE: usize = 10_000;
+/// What an element takes at least in a request.
+const ELEMENT_SIZE_MIN: usize = 2;
+/// About what an element takes decoded, with what its handler makes of it.
+const ELEMENT_MEMORY: usize = 128;
 
 /// An encoded answer on its way; `Err` says why the connection must be closed.
 type Answer = Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>;
@@ -97,23 +106,57 @@ fn is_long(frame: &[u8]) -> bool {
 fn compute(services: &Arc<Services>, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Answer {
     let (within, connection) = (Arc::clone(services), Arc::clone(connection));
     on_work_pool(&services.work, async move {
-        let reader = Reader::with_elements(frame, REQUEST_ELEMENTS_MAX);
-        match try_dispatch(&within, &connection, reader) {
-            Ok(Dispatched::Ready(answer)) => Ok(answer),
-            Ok(Dispatched::Later(answer) | Dispatched::Alone(answer)) => answer.await,
-            Ok(Dispatched::Nothing) => Ok(Encoded::new()),
-            Ok(Dispatched::Close(reason)) | Err(Unhandled::Close(reason)) => Err(reason),
-            Err(Unhandled::Large) => Err(format!(
-                "a request with more than {REQUEST_ELEMENTS_MAX} elements"
-            )),
-        }
+        let dispatch = |reader| try_dispatch(&within, &connection, reader);
+        let elements = (frame.len() / ELEMENT_SIZE_MIN).min(REQUEST_ELEMENTS_MAX);
+        let answered = match dispatch(Reader::with_elements(frame.clone(), ELEMENTS_LITTLE)) {
+            Err(Unhandled::Large) => {
+                let reader = Reader::with_elements(frame, REQUEST_ELEMENTS_MAX);
+                let whole = async { finish(dispatch(reader)).await };
+                in_memory_of(elements * ELEMENT_MEMORY, whole).await
+            }
+            dispatched => {
+                // What waits now does not hold on to the bytes of the request.
+                drop(frame);
+                finish(dispatched).await
+            }
+        };
+        answered.map_err(|unhandled| match unhandled {
+            Unhandled::Close(reason) => reason,
+            Unhandled::Large => {
+                format!("a request with more than {REQUEST_ELEMENTS_MAX} elements")
+            }
+        })
     })
+}
+
+/// The encoded answer of what was dispatched on the work pool.
+async fn finish(dispatched: Result<Dispatched, Unhandled>) -> Result<Encoded, Unhandled> {
+    match dispatched? {
+        Dispatched::Ready(answer) => Ok(answer),
+        Dispatched::Later(answer) | Dispatched::Alone(answer) => Ok(answer.await?),
+        Dispatched::Nothing => Ok(Encoded::new()),
+        Dispatched::Close(reason) => Err(reason.into()),
+    }
+}
+
+/// Computes on the work pool once there is so much memory. Where the work has to wait for something else, it has given up what it
+/// was decoded to, or is one that waits for long: the memory is another's from then on.
+async fn in_memory_of<T>(bytes: usize, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let begun = poll_fn(|cx| Poll::Ready(with_memory(bytes, || work.as_mut().poll(cx)))).await;
+    match begun {
+        Poll::Ready(done) => done,
+        Poll::Pending => work.await,
+    }
 }
 
 fn on_work_pool(
     pool: &WorkPool,
     work: impl Future<Output = Result<Encoded, String>> + Send + 'static,
 ) -> Answer {
+    if work_pool::is_here() {
+        return Box::pin(work);
+    }
     let computed = pool.drive(work);
     let failed = || Err("a request was not computed to its end".to_owned());
     Box::pin(async move { computed.await.unwrap_or_else(failed) })

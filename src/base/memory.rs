@@ -30,6 +30,8 @@ const PART_OF_MEMBERS: usize = 2;
 const PART_OF_WAITING: usize = 4;
 /// A million partitions, in all fetches that wait.
 const WAITING_MAX: usize = 128_000_000;
+/// Codecs and long requests together: more of them wait, however much memory there is.
+const CODECS_MAX: usize = 64 << 20;
 /// Requests up to this size are handled without being counted: most requests, and the count would cost more than they do.
 const UNCOUNTED_MAX: usize = 4 << 10;
 /// How long one connection is read from although there is too much. See [`Account::may_read`].
@@ -157,11 +159,12 @@ impl Memory {
         self.has_room(Purpose::WaitingFetches, bytes, limit)
     }
 
-    /// So much for what a batch is unpacked with, or compressed: up to the limit in all, besides what the limit is of, and
-    /// whatever it is where nobody has any. One at a time may ask.
+    /// So much for what a batch is unpacked with, or compressed, or for what a request of many elements is decoded to: up to the
+    /// limit in all, and no more than [`CODECS_MAX`], besides what the limit is of; whatever it is where nobody has any. One at
+    /// a time may ask.
     pub fn take_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         let held = self.held_for(Purpose::Codecs);
-        let fits = held == 0 || held.saturating_add(bytes) <= self.limit;
+        let fits = held == 0 || held.saturating_add(bytes) <= self.limit.min(CODECS_MAX);
         fits.then(|| self.hold(Purpose::Codecs, bytes))
     }
 
@@ -393,6 +396,11 @@ mod tests {
         assert!(members.has_room_for_member(500_000) && !members.has_room_for_member(500_001));
         let _held = members.hold(Purpose::Members, 500_000);
         assert!(members.has_room_for_member(LITTLE) && !members.has_room_for_member(LITTLE + 1));
+        let large = Memory::new(1 << 30);
+        let first = large.take_for_codecs(CODECS_MAX).unwrap();
+        assert!(large.take_for_codecs(1).is_none());
+        drop(first);
+        assert!(large.take_for_codecs(CODECS_MAX + 1).is_some());
         for (setting, may_have, limit) in [
             (-1, Some(64 << 20), 16 << 20),
             (-1, Some(512 << 20), 128 << 20),
