@@ -9,11 +9,14 @@ use tokio::sync::watch;
 use crate::api::services::Services;
 use crate::base::time::{Timestamp, has_passed};
 use crate::config::broker::{BrokerSettings, INITIAL_TASK_DELAY, PRODUCER_EXPIRATION_INTERVAL};
+use crate::host::process::give_back_free_memory;
 use crate::log::manager::LogManager;
 
 /// How often the rounds look whether something is due; more often if `log.flush.scheduler.interval.ms` says so. Kafka's default
 /// for that is never: logs with `flush.ms` are flushed here all the same.
 const TICK: Duration = Duration::from_secs(1);
+/// How often memory that is free is given back to the system.
+const MEMORY_INTERVAL_MS: i64 = 10_000;
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// The files are written together, as often as the one that is due most often.
 const CHECKPOINT_INTERVALS: [&str; 3] = [
@@ -41,6 +44,7 @@ pub(super) async fn run(
         None => every(retention),
     };
     let (name, default) = PRODUCER_EXPIRATION_INTERVAL;
+    let (mut memory, mut kept) = (every(MEMORY_INTERVAL_MS), 0);
     let mut expiration = every(own_number(settings, name).unwrap_or(default));
     loop {
         tokio::select! {
@@ -53,6 +57,7 @@ pub(super) async fn run(
         let retain = retention.is_due(now);
         let due = expiration.is_due(now);
         let expire = due.then(|| producer_expiration_ms(&services));
+        let give_back = memory.is_due(now);
         let logs = Arc::clone(&logs);
         let round = move || {
             logs.flush_due(now);
@@ -67,8 +72,12 @@ pub(super) async fn run(
             if checkpoint {
                 logs.write_checkpoints();
             }
+            match give_back {
+                true => give_back_free_memory(kept),
+                false => kept,
+            }
         };
-        services.host.threads.blocking(round).await;
+        kept = services.host.threads.blocking(round).await;
     }
 }
 

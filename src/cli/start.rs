@@ -17,6 +17,7 @@ use crate::broker::temporary::TemporaryDirectory;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
 use crate::host::Host;
+use crate::host::process::give_large_blocks_back;
 use crate::host::task::{guarded, log_panics};
 use crate::peer::channel::{Channel, Identity};
 use crate::telemetry::logging::{self, complain};
@@ -136,6 +137,7 @@ pub fn run(
     lenient: bool,
     topics: Vec<CreatableTopic>,
 ) -> ExitCode {
+    give_large_blocks_back();
     logging::start();
     log_panics();
     let code = run_logged(config, overrides, lenient, topics);

@@ -25,3 +25,65 @@ pub fn may_have(bytes: Option<u64>) {
     let part = bytes.and_then(|bytes| usize::try_from(bytes / PART_OF_LOOK_BACK).ok());
     LOOK_BACK_MAX.store(part.unwrap_or(usize::MAX), Ordering::Relaxed);
 }
+
+/// Blocks of this size and above are the system's again as soon as they are freed. Smaller ones are most of what clients send,
+/// and are used again without asking the system.
+const GIVEN_BACK_FROM: i32 = 1 << 20;
+
+/// Keeps the C library's allocator from holding on to large blocks that were freed. Left alone it learns from the first of
+/// them to keep all later ones, a heap for each thread: after some large requests, hundreds of megabytes for good.
+///
+/// For the process of a broker alone: a program that embeds one has settings of its own. Other C libraries do not do this.
+#[allow(
+    unsafe_code,
+    reason = "the C library has no other way, and no crate wraps it"
+)]
+pub fn give_large_blocks_back() {
+    #[cfg(target_env = "gnu")]
+    for setting in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: mallopt takes two numbers, locks the allocator, and keeps nothing of the caller's.
+        unsafe { libc::mallopt(setting, GIVEN_BACK_FROM) };
+    }
+}
+
+/// Memory that has come to the process since it gave some back last, in bytes, from which on it is worth while to look for more.
+const GROWN: usize = 16 << 20;
+
+/// Gives back what lies free between blocks in use, if the process takes much more memory than `kept`, in bytes: what this gave
+/// last, or 0. May take milliseconds, in which threads that want memory wait.
+#[allow(unsafe_code, reason = "see above")]
+pub fn give_back_free_memory(kept: usize) -> usize {
+    let Some(resident) = resident() else {
+        return kept;
+    };
+    if resident <= kept.saturating_add(GROWN) {
+        return kept.min(resident);
+    }
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes a number and locks the allocator.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    self::resident().unwrap_or(resident)
+}
+
+/// Bytes of the process that are in memory; `None` where the system does not say.
+fn resident() -> Option<usize> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = pages.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_only_where_much_has_come() {
+        let resident = resident().unwrap();
+        assert!(resident > 1 << 20);
+        let plenty = resident * 2 + (1 << 30);
+        assert!(give_back_free_memory(plenty) < plenty);
+        assert!(give_back_free_memory(0) > 0 || resident <= GROWN);
+    }
+}
