@@ -17,8 +17,8 @@ const TOPIC: &str = "t";
 /// The versions whose arrays are counted with four bytes.
 const METADATA: (i16, i16) = (3, 4);
 const OFFSET_COMMIT: (i16, i16) = (8, 2);
-/// Enough for a request to take long, and few enough that what all attackers' requests are decoded to is not much.
-const ELEMENTS: usize = 30_000;
+/// Enough for a request to take long, and to be much more in memory than on the wire.
+const ELEMENTS: usize = 100_000;
 /// Each sends the next request when it has the answer to the one before.
 const ATTACKERS: usize = 48;
 /// How often readiness is asked for, and how long after the answer before.
