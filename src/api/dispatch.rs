@@ -139,8 +139,8 @@ async fn finish(dispatched: Result<Dispatched, Unhandled>) -> Result<Encoded, Un
     }
 }
 
-/// Computes on the work pool once there is so much memory. Where the work has to wait for something else, it has given up what it
-/// was decoded to, or is one that waits for long: the memory is another's from then on.
+/// Computes on the work pool once there is so much memory. Others may have the memory as soon as the work waits for something:
+/// a request that joins a group would keep them out for minutes.
 async fn in_memory_of<T>(bytes: usize, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let begun = poll_fn(|cx| Poll::Ready(with_memory(bytes, || work.as_mut().poll(cx)))).await;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// The limit is this part of the memory that the process may have. Over it come what those take who hold little, and one
 /// request that is read all the same, of no more than the limit.
@@ -50,8 +50,8 @@ pub enum Purpose {
     WaitingFetches,
     /// What the members of groups said of themselves.
     Members,
-    /// What batches are unpacked and compressed with, by threads of the work pool: what zstd looks back, and its tables. Other
-    /// codecs look back 64 KiB.
+    /// What threads of the work pool unpack and compress batches with: what zstd looks back, and its tables; other codecs look
+    /// back 64 KiB. Also what requests of many elements are decoded to.
     Codecs,
     /// The cleaner's map of keys.
     Cleaner,
@@ -83,6 +83,9 @@ pub struct Memory {
     next_account: AtomicU64,
     /// Whose turn it is to be read from although there is too much, and since when.
     turn: Mutex<Option<(u64, Instant)>>,
+    /// Held while somebody looks whether there is room for codecs.
+    codecs: Mutex<()>,
+    codecs_given_back: Condvar,
 }
 
 /// Whether somebody may be read from.
@@ -102,6 +105,8 @@ impl Memory {
             limit,
             next_account: AtomicU64::new(0),
             turn: Mutex::new(None),
+            codecs: Mutex::new(()),
+            codecs_given_back: Condvar::new(),
         })
     }
 
@@ -159,13 +164,33 @@ impl Memory {
         self.has_room(Purpose::WaitingFetches, bytes, limit)
     }
 
-    /// So much for what a batch is unpacked with, or compressed, or for what a request of many elements is decoded to: up to the
-    /// limit in all, and no more than [`CODECS_MAX`], besides what the limit is of; whatever it is where nobody has any. One at
-    /// a time may ask.
-    pub fn take_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+    /// So much for codecs, up to the limit in all and no more than [`CODECS_MAX`], besides what the limit is of; whatever it is
+    /// where nobody has any. `None` where others have to give some back first.
+    pub fn room_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let _one = self.codecs.lock();
+        self.fits_codecs(bytes).then(|| self.more_for_codecs(bytes))
+    }
+
+    /// The same once others have given it back. Blocks.
+    pub fn wait_for_codecs(self: &Arc<Self>, bytes: usize) -> Room {
+        let mut one = self.codecs.lock();
+        while !self.fits_codecs(bytes) {
+            self.codecs_given_back.wait(&mut one);
+        }
+        self.more_for_codecs(bytes)
+    }
+
+    /// The same whatever there is, for work that has room already: if it waited, two such could wait for each other.
+    pub fn more_for_codecs(self: &Arc<Self>, bytes: usize) -> Room {
+        Room {
+            memory: Arc::clone(self),
+            held: Some(self.hold(Purpose::Codecs, bytes)),
+        }
+    }
+
+    fn fits_codecs(&self, bytes: usize) -> bool {
         let held = self.held_for(Purpose::Codecs);
-        let fits = held == 0 || held.saturating_add(bytes) <= self.limit.min(CODECS_MAX);
-        fits.then(|| self.hold(Purpose::Codecs, bytes))
+        held == 0 || held.saturating_add(bytes) <= self.limit.min(CODECS_MAX)
     }
 
     /// Little is taken longer than much.
@@ -315,6 +340,21 @@ impl Drop for Held {
     }
 }
 
+/// Memory that codecs may take, until this is dropped. See [`Memory::room_for_codecs`].
+#[derive(Debug)]
+pub struct Room {
+    memory: Arc<Memory>,
+    held: Option<Held>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _one = self.memory.codecs.lock();
+        drop(self.held.take());
+        self.memory.codecs_given_back.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,10 +437,10 @@ mod tests {
         let _held = members.hold(Purpose::Members, 500_000);
         assert!(members.has_room_for_member(LITTLE) && !members.has_room_for_member(LITTLE + 1));
         let large = Memory::new(1 << 30);
-        let first = large.take_for_codecs(CODECS_MAX).unwrap();
-        assert!(large.take_for_codecs(1).is_none());
+        let first = large.room_for_codecs(CODECS_MAX).unwrap();
+        assert!(large.room_for_codecs(1).is_none());
         drop(first);
-        assert!(large.take_for_codecs(CODECS_MAX + 1).is_some());
+        assert!(large.room_for_codecs(CODECS_MAX + 1).is_some());
         for (setting, may_have, limit) in [
             (-1, Some(64 << 20), 16 << 20),
             (-1, Some(512 << 20), 128 << 20),

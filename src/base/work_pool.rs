@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
-use super::memory::{Held, Memory, Purpose};
+use super::memory::Memory;
 use crate::host::Host;
 use crate::host::process::LARGE_WORK;
 
@@ -122,11 +122,16 @@ pub fn alone<T>(work: impl FnOnce() -> T) -> T {
 /// for that has no turn meanwhile. What is within such work, or is done [alone], does not wait, or two would wait for each
 /// other. It is counted where a pool computes; elsewhere an [allowance](with_allowance) bounds it.
 pub fn with_memory<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let pool = TURN.with_borrow(|turn| turn.as_ref().map(|turn| Arc::clone(&turn.pool)));
-    let Some(pool) = pool else {
+    let memory = TURN.with_borrow(|turn| turn.as_ref().map(|turn| Arc::clone(&turn.pool.memory)));
+    let Some(memory) = memory else {
         return work();
     };
-    let _room = Room::take(&pool, bytes);
+    let _room = match HOLDS.get() {
+        true => memory.more_for_codecs(bytes),
+        false => memory
+            .room_for_codecs(bytes)
+            .unwrap_or_else(|| without_turn(|| memory.wait_for_codecs(bytes))),
+    };
     let _holds = Holds::begin();
     work()
 }
@@ -162,60 +167,6 @@ impl Drop for Holds {
     }
 }
 
-/// Memory that a job takes.
-struct Room {
-    pool: Arc<Inner>,
-    held: Option<Held>,
-}
-
-impl Room {
-    fn take(pool: &Arc<Inner>, bytes: usize) -> Self {
-        let held = if HOLDS.get() {
-            pool.memory.hold(Purpose::Codecs, bytes)
-        } else {
-            let taken = pool.room.try_take(&pool.memory, bytes);
-            taken.unwrap_or_else(|| without_turn(|| pool.room.take(&pool.memory, bytes)))
-        };
-        Self {
-            pool: Arc::clone(pool),
-            held: Some(held),
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _one = self.pool.room.taking.lock();
-        drop(self.held.take());
-        self.pool.room.given_back.notify_all();
-    }
-}
-
-/// Where jobs wait for memory.
-#[derive(Default)]
-struct Waiting {
-    /// Held while somebody looks whether there is room.
-    taking: Mutex<()>,
-    given_back: Condvar,
-}
-
-impl Waiting {
-    fn try_take(&self, memory: &Arc<Memory>, bytes: usize) -> Option<Held> {
-        let _one = self.taking.lock();
-        memory.take_for_codecs(bytes)
-    }
-
-    fn take(&self, memory: &Arc<Memory>, bytes: usize) -> Held {
-        let mut one = self.taking.lock();
-        loop {
-            if let Some(held) = memory.take_for_codecs(bytes) {
-                return held;
-            }
-            self.given_back.wait(&mut one);
-        }
-    }
-}
-
 type Job = Box<dyn FnOnce() + Send>;
 
 /// See the module.
@@ -235,7 +186,6 @@ struct Inner {
     runtime: Handle,
     /// Where what codecs take is counted.
     memory: Arc<Memory>,
-    room: Waiting,
 }
 
 struct State {
@@ -288,7 +238,6 @@ impl WorkPool {
                 stopped: AtomicBool::new(false),
                 runtime: host.threads.runtime(),
                 memory: Arc::clone(memory),
-                room: Waiting::default(),
             }),
         }
     }
@@ -638,6 +587,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::base::memory::Purpose;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -905,6 +855,33 @@ mod tests {
             assert_eq!(runtime.block_on(job), Some(()));
         }
         assert_eq!(held(), 0);
+    }
+
+    #[test]
+    fn who_waits_for_memory_is_woken_by_a_job_of_another_pool_too() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let memory = Memory::new(1 << 20);
+        let [one, other] = [1, 1].map(|at_once| WorkPool::new(&Host::default(), at_once, &memory));
+        let open = Arc::new(AtomicBool::new(false));
+        let (begun, began) = mpsc::channel();
+        let until = Arc::clone(&open);
+        let first = one.drive(async move {
+            with_memory(1 << 20, || {
+                begun.send(()).unwrap();
+                while !until.load(Ordering::Relaxed) {
+                    checkpoint();
+                }
+            });
+        });
+        began.recv_timeout(PATIENCE).expect("no turn");
+        let second = other.drive(async { with_memory(1, is_here) });
+        // The second has given its turn back by the time at which another job of its pool is over.
+        assert_eq!(runtime.block_on(other.drive(async { 3 })), Some(3));
+        open.store(true, Ordering::Relaxed);
+        assert_eq!(runtime.block_on(first), Some(()));
+        let second = runtime.block_on(async { tokio::time::timeout(PATIENCE, second).await });
+        assert_eq!(second, Ok(Some(true)));
     }
 
     #[test]
