@@ -433,7 +433,6 @@ async fn http_answers_what_it_knows_and_nothing_else() {
     assert_eq!(silent.admin(), None);
 }
 
-/// Every task on which the node depends, and the controller's thread.
 /// Without an answer librdkafka's members wait in silence for ever.
 #[tokio::test]
 async fn a_member_of_a_protocol_that_is_not_served_is_refused_at_once() {
@@ -449,6 +448,7 @@ async fn a_member_of_a_protocol_that_is_not_served_is_refused_at_once() {
     assert!(why.contains("group.protocol=classic"), "{why}");
 }
 
+/// Every task on which the node depends, and the controller's thread.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_task_ends_the_node() {
     for name in [

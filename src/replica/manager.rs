@@ -418,7 +418,6 @@ impl Inner {
         }
     }
 
-    /// Opens or makes the log of a replica that this node should have.
     /// Opens, or makes, several partitions of a topic, many of them by several threads.
     fn open_all(
         &self,
@@ -440,6 +439,7 @@ impl Inner {
         opened.into_iter().flatten().collect()
     }
 
+    /// Opens or makes the log of a replica that this node should have.
     fn open(
         &self,
         topic: &Topic,
