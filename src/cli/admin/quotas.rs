@@ -8,6 +8,7 @@ use super::client::{Cluster, Failure, WITHIN, text};
 use super::configs::{Change, Entity};
 use crate::config::setting::double;
 use crate::host::chance::Chance;
+use crate::metadata::controller::scram::{ITERATIONS as HASHED, Mechanism};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
@@ -46,55 +47,25 @@ const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
 const ANY: i8 = 2;
 
-/// How often a password is hashed where nobody says it, which is also the least that brokers take.
-const ITERATIONS: i32 = 4_096;
-/// The most that brokers take. The tool does the work, so a number without a limit could keep it busy for hours.
-const ITERATIONS_MAX: i32 = 16_384;
+/// How often a password is hashed where nobody says it. The most counts here too: the tool does the work, so a number without a
+/// limit could keep it busy for hours.
+const ITERATIONS: i32 = *HASHED.start();
 /// Bytes of a new salt.
 const SALT_BYTES: usize = 16;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mechanism {
-    Sha256,
-    Sha512,
-}
-
-impl Mechanism {
-    const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sha256 => "SCRAM-SHA-256",
-            Self::Sha512 => "SCRAM-SHA-512",
+/// What travels to the broker in the place of a password: SaltedPassword of RFC 5802.
+fn salted_password(mechanism: Mechanism, password: &str, salt: &[u8], iterations: i32) -> Bytes {
+    let iterations = iterations.unsigned_abs();
+    match mechanism {
+        Mechanism::Sha256 => {
+            let mut salted = [0; 32];
+            pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, iterations, &mut salted);
+            Bytes::copy_from_slice(&salted)
         }
-    }
-
-    /// The number in requests and answers.
-    fn id(self) -> i8 {
-        match self {
-            Self::Sha256 => 1,
-            Self::Sha512 => 2,
-        }
-    }
-
-    fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
-    }
-
-    /// What travels to the broker in the place of a password: SaltedPassword of RFC 5802.
-    fn salted_password(self, password: &str, salt: &[u8], iterations: i32) -> Bytes {
-        let iterations = iterations.unsigned_abs();
-        match self {
-            Self::Sha256 => {
-                let mut salted = [0; 32];
-                pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, iterations, &mut salted);
-                Bytes::copy_from_slice(&salted)
-            }
-            Self::Sha512 => {
-                let mut salted = [0; 64];
-                pbkdf2_hmac::<Sha512>(password.as_bytes(), salt, iterations, &mut salted);
-                Bytes::copy_from_slice(&salted)
-            }
+        Mechanism::Sha512 => {
+            let mut salted = [0; 64];
+            pbkdf2_hmac::<Sha512>(password.as_bytes(), salt, iterations, &mut salted);
+            Bytes::copy_from_slice(&salted)
         }
     }
 }
@@ -121,7 +92,7 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
         (!strange.is_empty()).then(|| strange.join(","))
     };
     let is_quota = |name: &str| OF_USERS_AND_CLIENTS.contains(&name);
-    let is_mechanism = |name: &str| Mechanism::find(name).is_some();
+    let is_mechanism = |name: &str| Mechanism::named(name).is_some();
     if entities.iter().any(|entity| entity.kind.plural == IPS) {
         return match strange(&|name| OF_ADDRESSES.contains(&name)) {
             Some(names) => Err(format!(
@@ -165,7 +136,7 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
     }
     let mut credentials = Credentials::default();
     for (name, value) in changes {
-        let Some(mechanism) = Mechanism::find(&name) else {
+        let Some(mechanism) = Mechanism::named(&name) else {
             continue;
         };
         match value {
@@ -208,9 +179,10 @@ fn credential(mechanism: Mechanism, value: &str) -> Result<(i32, &str), Failure>
         )
         .into());
     }
-    if iterations > ITERATIONS_MAX {
+    let most = *HASHED.end();
+    if iterations > most {
         return Err(format!(
-            "Iterations {iterations} is more than the maximum {ITERATIONS_MAX} allowed for {name}"
+            "Iterations {iterations} is more than the maximum {most} allowed for {name}"
         )
         .into());
     }
@@ -287,7 +259,7 @@ pub(super) async fn alter_credentials(
     for mechanism in credentials.deletions {
         request.deletions.push(ScramCredentialDeletion {
             name: user.into(),
-            mechanism: mechanism.id(),
+            mechanism: mechanism.number(),
         });
     }
     for (mechanism, iterations, password) in credentials.upsertions {
@@ -296,9 +268,9 @@ pub(super) async fn alter_credentials(
             .map_err(|error| format!("no salt for the password: {error}"))?;
         request.upsertions.push(ScramCredentialUpsertion {
             name: user.into(),
-            mechanism: mechanism.id(),
+            mechanism: mechanism.number(),
             iterations,
-            salted_password: mechanism.salted_password(&password, &salt, iterations),
+            salted_password: salted_password(mechanism, &password, &salt, iterations),
             salt: Bytes::copy_from_slice(&salt),
         });
     }
@@ -351,9 +323,7 @@ async fn credentials(
             }
         }
         let infos = result.credential_infos.iter().map(|info| {
-            let known = Mechanism::ALL.into_iter();
-            let known = known.filter(|one| one.id() == info.mechanism);
-            let name = known.map(Mechanism::name).next().unwrap_or("UNKNOWN");
+            let name = Mechanism::of(info.mechanism).map_or("UNKNOWN", Mechanism::name);
             format!("{name}=iterations={}", info.iterations)
         });
         let infos: Vec<String> = infos.collect();
@@ -590,7 +560,7 @@ mod tests {
         use sha2::Digest as _;
         // RFC 7677, section 3: the client's proof follows from SaltedPassword.
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let salted = Mechanism::Sha256.salted_password("pencil", &salt, 4_096);
+        let salted = salted_password(Mechanism::Sha256, "pencil", &salt, 4_096);
         let mac = |key: &[u8], text: &[u8]| {
             let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
             mac.chain_update(text).finalize().into_bytes()

@@ -26,28 +26,39 @@ use crate::wire::message::describe_user_scram_credentials::{
 type Refusal = (ErrorCode, &'static str);
 
 /// How often a password is hashed at least and at most: less is weak, and clients do the work at each login.
-const ITERATIONS: std::ops::RangeInclusive<i32> = 4_096..=16_384;
+pub const ITERATIONS: std::ops::RangeInclusive<i32> = 4_096..=16_384;
 /// The level of `metadata.version` from which on there are records of users (3.5); older nodes stop at one.
 const USERS_SINCE: i16 = 11;
 /// Users that one request may change: each is a record, and Kafka's controller writes no more of them for one request.
 const CHANGES_MAX: usize = 10_000;
 
-/// A mechanism by its number.
+/// A mechanism of SCRAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mechanism {
-    Sha256,
-    Sha512,
+pub enum Mechanism {
+    Sha256 = 1,
+    Sha512 = 2,
 }
 
 impl Mechanism {
-    fn of(number: i8) -> Result<Self, Refusal> {
-        match number {
-            1 => Ok(Self::Sha256),
-            2 => Ok(Self::Sha512),
-            _ => Err((
-                ErrorCode::UnsupportedSaslMechanism,
-                "The mechanism of SCRAM is unknown.",
-            )),
+    const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+
+    /// By the number that it has in requests and records.
+    pub fn of(number: i8) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.number() == number)
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    pub fn number(self) -> i8 {
+        self as i8
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SCRAM-SHA-256",
+            Self::Sha512 => "SCRAM-SHA-512",
         }
     }
 
@@ -126,7 +137,10 @@ fn check(name: &str, mechanism: i8) -> Result<Mechanism, Refusal> {
     if name.is_empty() {
         return Err((ErrorCode::UnacceptableCredential, "A user needs a name."));
     }
-    Mechanism::of(mechanism)
+    Mechanism::of(mechanism).ok_or((
+        ErrorCode::UnsupportedSaslMechanism,
+        "The mechanism of SCRAM is unknown.",
+    ))
 }
 
 fn delete(image: &Image, asked: &ScramCredentialDeletion) -> Result<Record, Refusal> {
