@@ -290,6 +290,14 @@ pub(super) fn text(code: i16, message: Option<&str>) -> String {
         .map_or_else(|| name(code), str::to_owned)
 }
 
+/// Nothing, or the error of an answer.
+pub(super) fn accepted(code: i16, message: Option<&str>) -> Result<(), Failure> {
+    match code {
+        0 => Ok(()),
+        _ => Err(text(code, message).into()),
+    }
+}
+
 pub(super) fn name(code: i16) -> String {
     ErrorCode::from_code(code)
         .map_or_else(|| format!("error {code}"), |error| error.name().to_owned())

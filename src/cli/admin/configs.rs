@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, ArgMatches, Args};
 
-use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work, text};
+use super::client::{Cluster, Connection, Failure, WITHIN, accepted, run as run_work};
 use super::quotas::{self, Alteration};
 use crate::base::plain::Plain;
 use crate::peer::channel::CallError;
@@ -417,12 +417,10 @@ async fn alter(cluster: &Cluster, entity: &Entity, changes: Vec<Change>) -> Resu
         }],
         ..Default::default()
     };
-    for answer in cluster.call(&request).await?.responses {
-        if answer.error_code != 0 {
-            return Err(text(answer.error_code, answer.error_message.as_deref()).into());
-        }
-    }
-    Ok(())
+    let answers = cluster.call(&request).await?.responses;
+    answers
+        .iter()
+        .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
 /// Sets settings of some entities back.
@@ -451,10 +449,9 @@ pub(super) async fn clear(
         ..Default::default()
     };
     let answers = cluster.call(&request).await?.responses;
-    match answers.iter().find(|answer| answer.error_code != 0) {
-        None => Ok(()),
-        Some(refused) => Err(text(refused.error_code, refused.error_message.as_deref()).into()),
-    }
+    answers
+        .iter()
+        .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
 /// Splits at commas outside of brackets.
@@ -548,10 +545,10 @@ async fn described(
         ..Default::default()
     };
     let results = cluster.any.call(&request, WITHIN).await?.results;
-    match results.iter().find(|result| result.error_code != 0) {
-        None => Ok(results),
-        Some(refused) => Err(text(refused.error_code, refused.error_message.as_deref()).into()),
+    for result in &results {
+        accepted(result.error_code, result.error_message.as_deref())?;
     }
+    Ok(results)
 }
 
 /// What there is of a kind: groups, and names of client metrics, also where they have nothing but settings.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Sha256, Sha512};
 
-use super::client::{Cluster, Failure, WITHIN, text};
+use super::client::{Cluster, Failure, WITHIN, accepted, text};
 use super::configs::{Change, Entity};
 use crate::config::setting::double;
 use crate::host::chance::Chance;
@@ -241,10 +241,9 @@ pub(super) async fn alter_quotas(
         validate_only: false,
     };
     let answers = cluster.call(&request).await?.entries;
-    match answers.iter().find(|answer| answer.error_code != 0) {
-        None => Ok(()),
-        Some(refused) => Err(text(refused.error_code, refused.error_message.as_deref()).into()),
-    }
+    answers
+        .iter()
+        .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
 /// Changes the credentials of one user.
@@ -275,10 +274,9 @@ pub(super) async fn alter_credentials(
         });
     }
     let answers = cluster.call(&request).await?.results;
-    match answers.iter().find(|answer| answer.error_code != 0) {
-        None => Ok(()),
-        Some(refused) => Err(text(refused.error_code, refused.error_message.as_deref()).into()),
-    }
+    answers
+        .iter()
+        .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
 /// A line for each entity with quotas; of users alone also one for each that has credentials.
@@ -304,9 +302,7 @@ async fn credentials(
         users: (!users.is_empty()).then_some(users),
     };
     let answer = cluster.call(&request).await?;
-    if answer.error_code != 0 {
-        return Err(text(answer.error_code, answer.error_message.as_deref()).into());
-    }
+    accepted(answer.error_code, answer.error_message.as_deref())?;
     let mut lines = Vec::new();
     for result in answer.results {
         let user = &result.user;
@@ -361,10 +357,8 @@ async fn quotas(cluster: &Cluster, entities: &[Entity]) -> Result<Vec<EntryData>
         strict: true,
     };
     let answer = cluster.any.call(&request, WITHIN).await?;
-    match answer.error_code {
-        0 => Ok(answer.entries.unwrap_or_default()),
-        code => Err(text(code, answer.error_message.as_deref()).into()),
-    }
+    accepted(answer.error_code, answer.error_message.as_deref())?;
+    Ok(answer.entries.unwrap_or_default())
 }
 
 fn shown(entry: &EntryData) -> String {

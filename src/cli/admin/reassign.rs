@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
+use super::client::{Cluster, Connection, Failure, WITHIN, accepted, name, run as run_work, text};
 use super::configs;
 use super::groups::Partition;
 use super::partition_file::{entries, in_file, parsed};
@@ -545,9 +545,7 @@ async fn ongoing(
         topics: None,
     };
     let answer = cluster.call(&request).await?;
-    if answer.error_code != 0 {
-        return Err(text(answer.error_code, answer.error_message.as_deref()).into());
-    }
+    accepted(answer.error_code, answer.error_message.as_deref())?;
     let mut found = BTreeMap::new();
     for topic in answer.topics {
         for partition in topic.partitions {
@@ -581,9 +579,7 @@ async fn alter(
     request: &AlterPartitionReassignmentsRequest,
 ) -> Result<(), Failure> {
     let answer = cluster.call(request).await?;
-    if answer.error_code != 0 {
-        return Err(text(answer.error_code, answer.error_message.as_deref()).into());
-    }
+    accepted(answer.error_code, answer.error_message.as_deref())?;
     let mut faults = Vec::new();
     for topic in answer.responses {
         for partition in topic.partitions {

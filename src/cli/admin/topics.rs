@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use regex::Regex;
 
-use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work, text};
+use super::client::{Cluster, Connection, Failure, WITHIN, accepted, run as run_work, text};
 use crate::base::ids::Uuid;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -370,9 +370,7 @@ async fn alter(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
         ..Default::default()
     };
     for result in cluster.call(&request).await?.results {
-        if result.error_code != 0 {
-            return Err(text(result.error_code, result.error_message.as_deref()).into());
-        }
+        accepted(result.error_code, result.error_message.as_deref())?;
     }
     Ok(())
 }
@@ -397,9 +395,7 @@ async fn delete(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
     // Names alone: version 6 has another form for them.
     let answer = cluster.any.call_up_to(&request, 5, WITHIN).await?;
     for result in answer.responses {
-        if result.error_code != 0 {
-            return Err(text(result.error_code, result.error_message.as_deref()).into());
-        }
+        accepted(result.error_code, result.error_message.as_deref())?;
     }
     Ok(())
 }

@@ -168,17 +168,7 @@ async fn answers_behind_one_that_waits_are_counted_and_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nobody() {
     let node = Node::start(&[("num.partitions", "1001")]).await;
-    let ask = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some("many".into()),
-            ..Default::default()
-        }]),
-        allow_auto_topic_creation: true,
-        ..Default::default()
-    };
-    let mut client = node.connect().await;
-    client.send(&frame(0, 4, &ask)).await;
-    client.answer().await;
+    make_many(&node).await;
     let (mut small, of_small) = with_session(&node, 1_000).await;
     let (mut large, of_large) = with_session(&node, 1_001).await;
     let pool = node.broker.services().work.clone();
@@ -251,6 +241,21 @@ async fn a_request_beyond_the_memory_for_requests_closes_its_connection() {
     // Only for what it says.
     assert!(client.is_closed().await);
     node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
+}
+
+/// Makes the topic of the sessions, with as many partitions as the node's settings say.
+async fn make_many(node: &Node) {
+    let ask = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("many".into()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let mut client = node.connect().await;
+    client.send(&frame(0, 4, &ask)).await;
+    client.answer().await;
 }
 
 /// A fetch of a session (version 7): its topic's partitions from their beginnings, or nothing new.
@@ -347,17 +352,7 @@ async fn fetches_that_wait_for_too_much_together_are_answered_early() {
     ];
     let node = Node::start(&settings).await;
     node.with_topics(&["few"]).await;
-    let ask = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some("many".into()),
-            ..Default::default()
-        }]),
-        allow_auto_topic_creation: true,
-        ..Default::default()
-    };
-    let mut client = node.connect().await;
-    client.send(&frame(0, 4, &ask)).await;
-    client.answer().await;
+    make_many(&node).await;
     let (mut first, of_first) = with_session(&node, 300).await;
     let (mut second, of_second) = with_session(&node, 300).await;
     first
