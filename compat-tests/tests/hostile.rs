@@ -32,8 +32,8 @@ const INSISTENCE: Duration = Duration::from_secs(3);
 /// The node lets a bystander wait this long at most, on a machine where much else runs.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 
-/// A node that clients keep busy stops in so many times what another without clients takes, and a little more: one that waited
-/// for what they have not sent would take as long as they like.
+/// A node with clients that send half a request stops within this many times the stop of a node without clients, and
+/// [`STOP_MORE`]. A node that waited for the other half would never stop.
 const STOP_TIMES: u32 = 10;
 const STOP_MORE: Duration = Duration::from_secs(2);
 

@@ -570,7 +570,7 @@ fn a_quiet_run_logs_no_warning() -> anyhow::Result<()> {
     node.stop()?;
     let lines = node.log()?;
     anyhow::ensure!(lines.iter().any(|line| line.contains("] INFO ")), "no log");
-    // The script sets quotas, and whoever does is told that they limit nothing yet.
+    // The script sets quotas. The broker warns that quotas limit nothing yet.
     let loud: Vec<_> = lines
         .iter()
         .filter(|line| !line.contains("a client quota is set"))

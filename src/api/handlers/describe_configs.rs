@@ -344,7 +344,7 @@ fn group(context: &RequestContext, image: &Image, name: &str) -> Described {
         .collect())
 }
 
-/// A subscription to metrics of clients, whether it is there or not.
+/// The settings of a client metrics subscription (KIP-714); a subscription that does not exist has the defaults.
 fn client_metrics(image: &Image, name: &str) -> Described {
     if name.is_empty() {
         return Err((
