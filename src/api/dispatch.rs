@@ -44,7 +44,7 @@ const ELEMENT_SIZE_MIN: usize = 2;
 const ELEMENT_MEMORY: usize = 128;
 
 /// An encoded answer on its way; `Err` says why the connection must be closed.
-type Answer = Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>;
+pub type Answer = Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>;
 
 /// A reply in which versions no longer matter.
 pub enum Dispatched {
@@ -58,9 +58,17 @@ pub enum Dispatched {
 
 /// Whether requests behind this one may be handled while its answer waits: nothing that they ask for can depend on it.
 pub fn may_be_overtaken(frame: &[u8]) -> bool {
-    frame
-        .first_chunk()
-        .is_some_and(|key| matches!(i16::from_be_bytes(*key), PRODUCE | FETCH))
+    matches!(key_of(frame), Some(PRODUCE | FETCH))
+}
+
+/// Whether a frame, of which the first bytes are enough, is a fetch.
+pub fn is_fetch(frame: &[u8]) -> bool {
+    key_of(frame) == Some(FETCH)
+}
+
+/// The number of the API that a frame asks.
+fn key_of(frame: &[u8]) -> Option<i16> {
+    frame.first_chunk().map(|key| i16::from_be_bytes(*key))
 }
 
 /// Why a frame was not handled.
@@ -97,8 +105,8 @@ pub fn dispatch(
 
 /// Whether a frame may take longer than others should wait for.
 fn is_long(frame: &[u8]) -> bool {
-    let key = frame.first_chunk().map(|key| i16::from_be_bytes(*key));
-    key.and_then(table::find)
+    key_of(frame)
+        .and_then(table::find)
         .is_some_and(|row| frame.len() > row.small)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A request is handled as soon as it was read, so appends happen in the order of arrival; the answer of a produce or a
 //! fetch may have to wait, and then waits in line without holding up the reading and appending of the requests behind
-//! it. Any other request that waits holds them up, as Kafka does with all: what comes behind may rely on its effect.
+//! it. Any other request that waits holds them up, as Kafka does with all: what comes behind may rely on its effect. So
+//! does a fetch that waits with further fetches: each would keep a place at a thousand partitions before its turn can come.
 //! An idle connection holds no buffer.
 
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use super::output::{Output, Written, in_memory};
 use crate::api::context::ConnectionInfo;
-use crate::api::dispatch::{Dispatched, Encoded, dispatch, may_be_overtaken};
+use crate::api::dispatch::{Answer, Dispatched, Encoded, dispatch, is_fetch, may_be_overtaken};
 use crate::api::services::Services;
 use crate::base::file_range::FileRange;
 use crate::base::memory::{Held, Purpose, Reading};
@@ -41,6 +42,8 @@ const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
 const GROWTH_MAX: usize = 4 << 20;
 const LENGTH_SIZE: usize = 4;
+/// What is left in a buffer is counted, its buffer is not: a rest of this part of it, or less, is moved to a buffer of its own.
+const SMALL_PART: usize = 8;
 /// How a client begins that speaks TLS; as the length of a request it would be one of 350 MB.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 /// While there is no memory for requests, how often a connection looks again.
@@ -63,7 +66,14 @@ pub struct Limits {
 enum Slot {
     /// With its bytes in memory.
     Ready(Encoded, usize),
-    Waiting(Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>),
+    Waiting(Answer, Request),
+}
+
+/// What an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Fetch,
+    Other,
 }
 
 /// Why [`Connection::wait`] returned.
@@ -90,12 +100,14 @@ pub async fn serve(
         ready: 0,
         heard: Instant::now(),
         blocked: false,
+        fetches: false,
         stream,
         services,
         info,
         limits,
         input: early,
         hint: FIRST_READ,
+        taken: 0,
         slots: VecDeque::new(),
         output: Output::default(),
         warming: None,
@@ -119,9 +131,13 @@ struct Connection {
     input: BytesMut,
     /// How much the next read makes room for: as much as the last request took.
     hint: usize,
+    /// Bytes of the longest request that was taken out of the input's buffer.
+    taken: usize,
     slots: VecDeque<Slot>,
     /// The last of the slots must be answered before the next request is handled.
     blocked: bool,
+    /// One of the slots is a fetch that waits.
+    fetches: bool,
     output: Output,
     /// Reads what the output sends next from its disk; gives how much that is.
     warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
@@ -166,6 +182,9 @@ impl Connection {
             let now = Instant::now();
             if self.output.has_moved() {
                 self.heard = now;
+            }
+            if !self.reads() {
+                self.let_go_of_the_buffer();
             }
             self.half_read.set(self.input.len());
             self.answers.set(self.ready + self.output.memory());
@@ -291,8 +310,9 @@ impl Connection {
     /// Polls the answer at the front: only it can be sent next.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         match self.slots.front_mut() {
-            Some(Slot::Waiting(future)) => match future.as_mut().poll(cx) {
+            Some(Slot::Waiting(future, request)) => match future.as_mut().poll(cx) {
                 Poll::Ready(Ok(answer)) => {
+                    self.fetches &= *request != Request::Fetch;
                     self.slots.pop_front();
                     self.output.push(answer);
                     Poll::Ready(Ok(()))
@@ -312,9 +332,7 @@ impl Connection {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
-                    if self.input.is_empty() {
-                        self.input = BytesMut::new();
-                    }
+                    self.let_go_of_the_buffer();
                     return Poll::Pending;
                 }
             }
@@ -328,6 +346,18 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+
+    /// Gives what is left of the input a buffer of its own where it is a small part of the one that it came in: that was large
+    /// enough for the requests before it, and the client may send nothing for minutes.
+    fn let_go_of_the_buffer(&mut self) {
+        if self.input.len() <= self.taken / SMALL_PART {
+            self.input = match self.input.is_empty() {
+                true => BytesMut::new(),
+                false => BytesMut::from(&*self.input),
+            };
+            self.taken = 0;
         }
     }
 
@@ -355,6 +385,10 @@ impl Connection {
             && let Some(frame) = self.next_frame()?
         {
             let overtaken = may_be_overtaken(&frame);
+            let request = match is_fetch(&frame) {
+                true => Request::Fetch,
+                false => Request::Other,
+            };
             match dispatch(&self.services, &self.info, frame) {
                 Dispatched::Ready(answer) if self.slots.is_empty() => self.output.push(answer),
                 Dispatched::Ready(answer) => {
@@ -364,11 +398,12 @@ impl Connection {
                 }
                 Dispatched::Later(future) => {
                     self.blocked = !overtaken;
-                    self.slots.push_back(Slot::Waiting(future));
+                    self.fetches |= request == Request::Fetch;
+                    self.slots.push_back(Slot::Waiting(future, request));
                 }
                 Dispatched::Alone(future) => {
                     self.blocked = true;
-                    self.slots.push_back(Slot::Waiting(future));
+                    self.slots.push_back(Slot::Waiting(future, Request::Other));
                 }
                 Dispatched::Nothing => {}
                 Dispatched::Close(reason) => return Err(reason),
@@ -383,14 +418,18 @@ impl Connection {
     /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A
     /// request of some bytes can have an answer of a megabyte, and a thousand of them fit into one read.
     fn takes_requests(&self) -> bool {
-        self.slots.len() < IN_FLIGHT_MAX
-            && !self.blocked
-            && self.ready + self.output.memory() < OUTPUT_MAX
+        !self.is_full() && !self.blocked && self.ready + self.output.memory() < OUTPUT_MAX
     }
 
     /// Whether as many fetches and appends wait as may.
     fn is_full(&self) -> bool {
-        self.slots.len() >= IN_FLIGHT_MAX && !self.blocked
+        let has_enough = self.slots.len() >= IN_FLIGHT_MAX;
+        !self.blocked && (has_enough || self.fetches && self.is_fetch_next())
+    }
+
+    fn is_fetch_next(&self) -> bool {
+        let frame = self.input.get(LENGTH_SIZE..);
+        frame.is_some_and(is_fetch)
     }
 
     /// Whether more is read, if there is memory for it.
@@ -435,6 +474,7 @@ impl Connection {
             return Ok(None);
         }
         self.hint = (LENGTH_SIZE + size).clamp(FIRST_READ, GROWTH_MAX);
+        self.taken = self.taken.max(LENGTH_SIZE + size);
         let mut frame = self.input.split_to(LENGTH_SIZE + size).freeze();
         drop(frame.split_to(LENGTH_SIZE));
         self.info.account.has_read();

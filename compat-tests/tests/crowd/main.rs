@@ -81,6 +81,7 @@ scenes! {
     web::silent_connections_to_the_admin_listener with "monedula.admin.listener=HTTP://localhost:{admin}";
     memory::honest_load;
     memory::half_sent_requests;
+    memory::a_byte_behind_each_long_request;
     memory::wide_windows_of_zstd;
     memory::bombs_compacted with "log.cleaner.backoff.ms=500";
     memory::groups_made_by_commits;

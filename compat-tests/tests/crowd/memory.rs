@@ -11,12 +11,13 @@ use compat_tests::produced::Batch;
 use compat_tests::programs::eventually;
 use monedula::wire::codec::Records;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::metadata::MetadataRequest;
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use crate::frames::{UNPACKED, WINDOW, bomb, frame};
+use crate::frames::{UNPACKED, WINDOW, bomb, frame, padded};
 use crate::stage::{MIB, PATIENCE, Stage};
 
 const TOPIC: &str = "t";
@@ -92,6 +93,24 @@ pub fn half_sent_requests(stage: &mut Stage) -> Result<()> {
             // What the node does not take now it need not take at all.
             if !attacker.send(&begun) {
                 break;
+            }
+            attackers.push(attacker);
+        }
+        thread::sleep(HELD);
+        Ok(())
+    })
+}
+
+/// Of each the node has one byte to keep.
+pub fn a_byte_behind_each_long_request(stage: &mut Stage) -> Result<()> {
+    let asked = padded(&frame(&MetadataRequest::default(), 12)?, 8 * MIB)?;
+    stage.attack(|crowd| {
+        let mut attackers = Vec::new();
+        for _ in 0..20 {
+            let mut attacker = crowd.attacker()?;
+            if attacker.send(&asked) {
+                attacker.answer(PATIENCE);
+                attacker.send(&[0]);
             }
             attackers.push(attacker);
         }

@@ -64,13 +64,14 @@ pub fn padded_fetches_that_wait(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     let fetch = padded(&frame(&waits(1), 12)?, stage.size(10, 50) * MIB)?;
     stage.attack(|crowd| {
-        let mut attackers = [crowd.attacker()?, crowd.attacker()?];
-        for attacker in &mut attackers {
-            for _ in 0..15 {
-                if !attacker.send(&fetch) {
-                    break;
-                }
+        // The second fetch of a connection is read when the first one has been answered.
+        let mut attackers = Vec::new();
+        for _ in 0..20 {
+            let mut attacker = crowd.attacker()?;
+            if !attacker.send(&fetch) {
+                break;
             }
+            attackers.push(attacker);
         }
         thread::sleep(HELD);
         Ok(())
@@ -84,7 +85,7 @@ pub fn padded_joins(stage: &mut Stage) -> Result<()> {
         ..Default::default()
     };
     stage.ask(&find, 1)?;
-    let said = stage.size(10, 50) * MIB;
+    let said = stage.size(24, 50) * MIB;
     let join = JoinGroupRequest {
         group_id: "g".into(),
         session_timeout_ms: 300_000,

@@ -191,17 +191,21 @@ async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nob
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_gone_waits_no_longer_however_many_of_its_requests_do() {
     let node = Node::start(&[]).await;
-    node.with_topics(&["waited"]).await;
+    node.with_topics(&["waited", "other"]).await;
     let waits = frame(1, 4, &fetch("waited", 0, PATIENCE * 100));
-    for requests in [1, IN_FLIGHT_MAX, IN_FLIGHT_MAX + 1, IN_FLIGHT_MAX + 300] {
-        let mut client = node.connect().await;
-        client.send(&waits.repeat(requests)).await;
-        let wanted = requests.min(IN_FLIGHT_MAX) * PLACE_BYTES;
-        node.until(Purpose::WaitingFetches, |bytes| bytes == wanted)
-            .await;
-        drop(client);
-        node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
-            .await;
+    let behind = frame(2, 7, &produce("other", -1, &[7]));
+    for requests in [0, IN_FLIGHT_MAX - 1, IN_FLIGHT_MAX, IN_FLIGHT_MAX + 300] {
+        for behind in [&waits, &behind] {
+            let mut client = node.connect().await;
+            client
+                .send(&[&*waits, &behind.repeat(requests)].concat())
+                .await;
+            node.until(Purpose::WaitingFetches, |bytes| bytes == PLACE_BYTES)
+                .await;
+            drop(client);
+            node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
+                .await;
+        }
     }
 }
 
@@ -291,6 +295,12 @@ async fn with_session(node: &Node, partitions: i32) -> (Client, i32) {
     (client, response.session_id)
 }
 
+/// How often the node has looked at a partition for a fetch.
+fn looks_of(node: &Node) -> usize {
+    let replicas = &node.broker.services().replicas;
+    replicas.looks().load(Ordering::Relaxed)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
     const PARTITIONS: usize = 200;
@@ -312,13 +322,7 @@ async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
     let waits = of_session(session, 1, 0, 1_000);
     client.send(&frame(2, 7, &waits)).await;
     node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
-    let looks = || {
-        node.broker
-            .services()
-            .replicas
-            .looks()
-            .load(Ordering::Relaxed)
-    };
+    let looks = || looks_of(&node);
     let before = looks();
     let mut wrote = produce("many", -1, &[7; 300]);
     for (times, index) in [(1, 3), (2, 150)] {
@@ -339,6 +343,31 @@ async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
     assert!(said.contains(&3) && said.contains(&150));
     // Each of three appends, and both once more for the answer; not 200 for any of them.
     assert!(looks() - before <= 5, "{}", looks() - before);
+    node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_behind_one_that_waits_has_no_place_until_its_turn() {
+    const FETCHES: i32 = 100;
+    let node = Node::start(&[]).await;
+    let mut client = node.with_topics(&["waited", "other"]).await;
+    let mut all = Vec::new();
+    for id in 0..FETCHES {
+        all.extend(frame(id, 4, &fetch("waited", 0, PATIENCE * 2)));
+    }
+    client.send(&all).await;
+    node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
+    let before = looks_of(&node);
+    let mut producer = node.connect().await;
+    producer
+        .send(&frame(0, 7, &produce("waited", -1, &[7])))
+        .await;
+    for id in 0..FETCHES {
+        assert_eq!(client.answer().await.0, id);
+    }
+    // The first one where it was woken, and each for its answer.
+    assert_eq!(looks_of(&node) - before, 1 + FETCHES as usize);
     node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
         .await;
 }
