@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use crate::base::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::metadata::controller::topics::check_name;
-use crate::metadata::image::{Partition, TOPIC_RESOURCE, partition_record};
+use crate::metadata::image::records::partition_record;
+use crate::metadata::image::{Partition, TOPIC_RESOURCE};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, ProducerIdsRecord, TopicRecord};
 

@@ -3,14 +3,23 @@
 //! An image is never changed after it was published; cloning one shares everything that did not change. `apply` cannot
 //! fail: a record that contradicts the image (a change of a partition that is not there) changes nothing.
 
+pub mod acls;
+pub mod credentials;
+pub mod records;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use self::acls::{Acl, Acls};
+use self::credentials::{DelegationToken, ScramCredentials};
 use super::record::schema::{
-    ClientQuotaRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
-    UserScramCredentialRecord,
+    BrokerRegistrationChangeRecord, ClearElrRecord, ClientQuotaRecord, ConfigRecord,
+    PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
+    TopicRecord,
 };
 use super::record::{METADATA_VERSION, Record};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, Uuid};
@@ -82,19 +91,34 @@ impl Topics {
 /// A feature's range that a broker supports.
 pub type FeatureRange = (i16, i16);
 
+/// Listener name, host, port, security protocol.
+pub type Endpoint = (Arc<str>, Arc<str>, u16, i16);
+
 /// A broker's registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     pub id: BrokerId,
     pub epoch: i64,
     pub incarnation: Uuid,
-    /// Listener name, host, port, security protocol.
-    pub endpoints: Vec<(Arc<str>, Arc<str>, u16, i16)>,
+    pub is_migrating_zk_broker: bool,
+    pub endpoints: Vec<Endpoint>,
     pub features: BTreeMap<Arc<str>, FeatureRange>,
     pub rack: Option<Arc<str>>,
     pub fenced: bool,
     pub in_controlled_shutdown: bool,
     pub log_dirs: Vec<Uuid>,
+    /// Log directories that get no new replicas (KIP-1066); none where the broker does not know of it.
+    pub cordoned_log_dirs: Option<Vec<Uuid>>,
+}
+
+/// A controller's registration (KIP-919).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    pub id: BrokerId,
+    pub incarnation: Uuid,
+    pub zk_migration_ready: bool,
+    pub endpoints: Vec<Endpoint>,
+    pub features: BTreeMap<Arc<str>, FeatureRange>,
 }
 
 impl Broker {
@@ -140,9 +164,6 @@ pub const BROKER_LOGGER_RESOURCE: i8 = 8;
 pub const CLIENT_METRICS_RESOURCE: i8 = 16;
 pub const GROUP_RESOURCE: i8 = 32;
 
-/// Records of users of SCRAM among those that are kept as they are.
-const SCRAM_KIND: u8 = 11;
-
 /// The entity of a quota: kinds, in order, and names; none for the default of a kind.
 pub type QuotaEntity = Vec<(Arc<str>, Option<Arc<str>>)>;
 
@@ -154,14 +175,17 @@ pub struct Image {
     pub epoch: LeaderEpoch,
     pub topics: Topics,
     pub brokers: OrdMap<BrokerId, Arc<Broker>>,
+    pub controllers: OrdMap<BrokerId, Arc<Controller>>,
     pub configs: OrdMap<ConfigResource, Arc<Overrides>>,
     pub features: OrdMap<Arc<str>, i16>,
     /// The offset at which features changed last.
     pub features_epoch: Offset,
     pub next_producer_id: ProducerId,
     pub quotas: OrdMap<(QuotaEntity, Arc<str>), u64>,
-    /// Controllers, ACLs, credentials and tokens: kept as they were written until their capabilities use them.
-    pub others: OrdMap<(u8, Vec<u8>), Arc<Record>>,
+    pub acls: Acls,
+    pub scram: ScramCredentials,
+    /// By the token's id.
+    pub tokens: OrdMap<Arc<str>, Arc<DelegationToken>>,
 }
 
 /// What a batch of records changed.
@@ -173,6 +197,10 @@ pub struct Delta {
     pub configs: BTreeSet<ConfigResource>,
     pub brokers: BTreeSet<BrokerId>,
     pub features: bool,
+    pub quotas: bool,
+    pub acls: bool,
+    pub scram: bool,
+    pub tokens: bool,
 }
 
 impl Image {
@@ -217,15 +245,6 @@ impl Image {
         self.feature(METADATA_VERSION)
     }
 
-    /// Users of SCRAM, in the order of names and mechanisms.
-    pub fn scram_credentials(&self) -> impl Iterator<Item = &UserScramCredentialRecord> {
-        let all = self.others.range((SCRAM_KIND, Vec::new())..);
-        all.map_while(|((kind, _), record)| match &**record {
-            Record::UserScramCredential(user) if *kind == SCRAM_KIND => Some(user),
-            _ => None,
-        })
-    }
-
     pub fn feature(&self, name: &str) -> i16 {
         self.features.get(name).copied().unwrap_or(0)
     }
@@ -233,48 +252,12 @@ impl Image {
     /// Folds one record in.
     pub fn apply(&mut self, record: &Record, offset: Offset, delta: &mut Delta) {
         match record {
-            Record::Topic(topic) => {
-                let name: Arc<str> = Arc::from(&*topic.name);
-                let added = Topic {
-                    name: Arc::clone(&name),
-                    id: topic.topic_id,
-                    partitions: Vec::new(),
-                };
-                self.topics.ids.insert(name, topic.topic_id);
-                self.topics.by_id.insert(topic.topic_id, Arc::new(added));
-                delta.topics.insert(topic.topic_id);
-            }
-            Record::RemoveTopic(topic) => {
-                if let Some(removed) = self.topics.by_id.remove(&topic.topic_id) {
-                    self.topics.ids.remove(&removed.name);
-                    self.configs
-                        .remove(&(TOPIC_RESOURCE, Arc::clone(&removed.name)));
-                    delta.topics.remove(&removed.id);
-                    delta.removed_topics.push(removed);
-                }
-            }
+            Record::Topic(topic) => self.add_topic(topic, delta),
+            Record::RemoveTopic(topic) => self.remove_topic(topic.topic_id, delta),
             Record::Partition(partition) => self.put_partition(partition, delta),
             Record::PartitionChange(change) => self.change_partition(change, delta),
-            Record::Config(config) => {
-                let resource = (config.resource_type, Arc::from(&*config.resource_name));
-                let mut overrides = self
-                    .configs
-                    .get(&resource)
-                    .map(|own| (**own).clone())
-                    .unwrap_or_default();
-                match &config.value {
-                    Some(value) => {
-                        drop(overrides.insert(config.name.to_string(), value.to_string()))
-                    }
-                    None => drop(overrides.remove(&*config.name)),
-                }
-                if overrides.is_empty() {
-                    self.configs.remove(&resource);
-                } else {
-                    self.configs.insert(resource.clone(), Arc::new(overrides));
-                }
-                delta.configs.insert(resource);
-            }
+            Record::ClearElr(clear) => self.clear_elr(clear, delta),
+            Record::Config(config) => self.set_config(config, delta),
             Record::RegisterBroker(broker) => {
                 self.brokers
                     .insert(broker.broker_id, Arc::new(registration(broker)));
@@ -284,24 +267,20 @@ impl Image {
                 self.brokers.remove(&broker.broker_id);
                 delta.brokers.insert(broker.broker_id);
             }
-            Record::BrokerRegistrationChange(change) => {
-                self.change_broker(change.broker_id, delta, |broker| {
-                    match change.fenced {
-                        1 => broker.fenced = true,
-                        -1 => broker.fenced = false,
-                        _ => {}
-                    }
-                    broker.in_controlled_shutdown |= change.in_controlled_shutdown == 1;
-                    if !change.log_dirs.is_empty() {
-                        broker.log_dirs.clone_from(&change.log_dirs);
-                    }
-                });
-            }
+            Record::BrokerRegistrationChange(change) => self.change_registration(change, delta),
             Record::FenceBroker(fence) => {
-                self.change_broker(fence.id, delta, |broker| broker.fenced = true)
+                self.change_broker(fence.id, delta, |broker| broker.fenced = true);
             }
             Record::UnfenceBroker(fence) => {
                 self.change_broker(fence.id, delta, |broker| broker.fenced = false);
+            }
+            Record::RegisterController(controller) => {
+                let registration = Arc::new(controller_registration(controller));
+                self.controllers
+                    .insert(controller.controller_id, registration);
+            }
+            Record::UnregisterController(controller) => {
+                self.controllers.remove(&controller.controller_id);
             }
             Record::FeatureLevel(feature) => {
                 let name: Arc<str> = Arc::from(&*feature.name);
@@ -314,34 +293,36 @@ impl Image {
                 delta.features = true;
             }
             Record::ProducerIds(ids) => self.next_producer_id = ids.next_producer_id,
-            Record::ClientQuota(quota) => self.apply_quota(quota),
-            Record::RegisterController(controller) => {
-                self.keep(27, controller.controller_id.to_be_bytes().to_vec(), record);
+            Record::ClientQuota(quota) => {
+                self.apply_quota(quota);
+                delta.quotas = true;
             }
-            Record::UnregisterController(controller) => {
-                self.others
-                    .remove(&(27, controller.controller_id.to_be_bytes().to_vec()));
+            Record::AccessControlEntry(entry) => {
+                self.acls.insert(Acl::from(entry));
+                delta.acls = true;
             }
-            Record::AccessControlEntry(entry) => self.keep(18, entry.id.0.to_vec(), record),
             Record::RemoveAccessControlEntry(entry) => {
-                drop(self.others.remove(&(18, entry.id.0.to_vec())))
+                self.acls.remove(entry.id);
+                delta.acls = true;
             }
             Record::UserScramCredential(user) => {
-                self.keep(SCRAM_KIND, scram_key(&user.name, user.mechanism), record);
+                self.scram.insert(user);
+                delta.scram = true;
             }
             Record::RemoveUserScramCredential(user) => {
-                self.others
-                    .remove(&(SCRAM_KIND, scram_key(&user.name, user.mechanism)));
+                self.scram.remove(&user.name, user.mechanism);
+                delta.scram = true;
             }
             Record::DelegationToken(token) => {
-                self.keep(10, token.token_id.as_bytes().to_vec(), record)
+                let kept = Arc::new(DelegationToken::from(token));
+                self.tokens.insert(Arc::from(&*token.token_id), kept);
+                delta.tokens = true;
             }
             Record::RemoveDelegationToken(token) => {
-                self.others
-                    .remove(&(10, token.token_id.as_bytes().to_vec()));
+                self.tokens.remove(&*token.token_id);
+                delta.tokens = true;
             }
-            Record::ClearElr(_)
-            | Record::NoOp(_)
+            Record::NoOp(_)
             | Record::ZkMigrationState(_)
             | Record::BeginTransaction(_)
             | Record::EndTransaction(_)
@@ -350,15 +331,68 @@ impl Image {
         self.offset = self.offset.max(offset);
     }
 
-    fn keep(&mut self, kind: u8, key: Vec<u8>, record: &Record) {
-        self.others.insert((kind, key), Arc::new(record.clone()));
+    fn add_topic(&mut self, topic: &TopicRecord, delta: &mut Delta) {
+        let name: Arc<str> = Arc::from(&*topic.name);
+        let added = Topic {
+            name: Arc::clone(&name),
+            id: topic.topic_id,
+            partitions: Vec::new(),
+        };
+        self.topics.ids.insert(name, topic.topic_id);
+        self.topics.by_id.insert(topic.topic_id, Arc::new(added));
+        delta.topics.insert(topic.topic_id);
+    }
+
+    fn remove_topic(&mut self, id: Uuid, delta: &mut Delta) {
+        let Some(removed) = self.topics.by_id.remove(&id) else {
+            return;
+        };
+        self.topics.ids.remove(&removed.name);
+        self.configs
+            .remove(&(TOPIC_RESOURCE, Arc::clone(&removed.name)));
+        delta.topics.remove(&removed.id);
+        delta.removed_topics.push(removed);
+    }
+
+    fn set_config(&mut self, config: &ConfigRecord, delta: &mut Delta) {
+        let resource = (config.resource_type, Arc::from(&*config.resource_name));
+        match &config.value {
+            Some(value) => {
+                let own = self.configs.entry(resource.clone()).or_default();
+                Arc::make_mut(own).insert(config.name.to_string(), value.to_string());
+            }
+            None => {
+                if let Some(own) = self.configs.get_mut(&resource) {
+                    Arc::make_mut(own).remove(&*config.name);
+                    if own.is_empty() {
+                        self.configs.remove(&resource);
+                    }
+                }
+            }
+        }
+        delta.configs.insert(resource);
+    }
+
+    fn change_registration(&mut self, change: &BrokerRegistrationChangeRecord, delta: &mut Delta) {
+        self.change_broker(change.broker_id, delta, |broker| {
+            match change.fenced {
+                1 => broker.fenced = true,
+                -1 => broker.fenced = false,
+                _ => {}
+            }
+            broker.in_controlled_shutdown |= change.in_controlled_shutdown == 1;
+            if !change.log_dirs.is_empty() {
+                broker.log_dirs.clone_from(&change.log_dirs);
+            }
+            if let Some(cordoned) = &change.cordoned_log_dirs {
+                broker.cordoned_log_dirs = Some(cordoned.clone());
+            }
+        });
     }
 
     fn change_broker(&mut self, id: BrokerId, delta: &mut Delta, change: impl FnOnce(&mut Broker)) {
-        if let Some(broker) = self.brokers.get(&id) {
-            let mut broker = (**broker).clone();
-            change(&mut broker);
-            self.brokers.insert(id, Arc::new(broker));
+        if let Some(broker) = self.brokers.get_mut(&id) {
+            change(Arc::make_mut(broker));
             delta.brokers.insert(id);
         }
     }
@@ -435,6 +469,29 @@ impl Image {
         delta.topics.insert(change.topic_id);
     }
 
+    /// Nobody is eligible any more but those in sync: of one topic, or of all where none is named.
+    fn clear_elr(&mut self, clear: &ClearElrRecord, delta: &mut Delta) {
+        let topics: Vec<Arc<Topic>> = match &*clear.topic_name {
+            "" => self.topics.iter().cloned().collect(),
+            name => self.topics.by_name(name).cloned().into_iter().collect(),
+        };
+        for topic in topics {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if partition.elr.is_empty() && partition.last_known_elr.is_empty() {
+                    continue;
+                }
+                let change = PartitionChangeRecord {
+                    partition_id: index,
+                    topic_id: topic.id,
+                    eligible_leader_replicas: Some(Vec::new()),
+                    last_known_elr: Some(Vec::new()),
+                    ..Default::default()
+                };
+                self.change_partition(&change, delta);
+            }
+        }
+    }
+
     fn apply_quota(&mut self, quota: &ClientQuotaRecord) {
         let mut entity: QuotaEntity = quota
             .entity
@@ -467,11 +524,29 @@ pub fn configured(image: &Image, kind: i8) -> OrdSet<Arc<str>> {
         .collect()
 }
 
-fn scram_key(name: &str, mechanism: i8) -> Vec<u8> {
-    let mut key = name.as_bytes().to_vec();
-    key.push(0);
-    key.push(mechanism as u8);
-    key
+/// The ranges of features by name.
+macro_rules! feature_ranges {
+    ($features:expr) => {
+        $features
+            .iter()
+            .map(|feature| {
+                let range = (feature.min_supported_version, feature.max_supported_version);
+                (Arc::from(&*feature.name), range)
+            })
+            .collect()
+    };
+}
+
+macro_rules! endpoints {
+    ($endpoints:expr) => {
+        $endpoints
+            .iter()
+            .map(|end| {
+                let (name, host) = (Arc::from(&*end.name), Arc::from(&*end.host));
+                (name, host, end.port, end.security_protocol)
+            })
+            .collect()
+    };
 }
 
 fn registration(record: &RegisterBrokerRecord) -> Broker {
@@ -479,169 +554,23 @@ fn registration(record: &RegisterBrokerRecord) -> Broker {
         id: record.broker_id,
         epoch: record.broker_epoch,
         incarnation: record.incarnation_id,
-        endpoints: record
-            .end_points
-            .iter()
-            .map(|end| {
-                (
-                    Arc::from(&*end.name),
-                    Arc::from(&*end.host),
-                    end.port,
-                    end.security_protocol,
-                )
-            })
-            .collect(),
-        features: record
-            .features
-            .iter()
-            .map(|feature| {
-                let range = (feature.min_supported_version, feature.max_supported_version);
-                (Arc::from(&*feature.name), range)
-            })
-            .collect(),
+        is_migrating_zk_broker: record.is_migrating_zk_broker,
+        endpoints: endpoints!(record.end_points),
+        features: feature_ranges!(record.features),
         rack: record.rack.as_deref().map(Arc::from),
         fenced: record.fenced,
         in_controlled_shutdown: record.in_controlled_shutdown,
         log_dirs: record.log_dirs.clone(),
+        cordoned_log_dirs: record.cordoned_log_dirs.clone(),
     }
 }
 
-/// The records whose fold is `image`: the content of a snapshot, in Kafka's order.
-pub fn records_of(image: &Image) -> Vec<Record> {
-    use super::record::schema::{
-        BrokerEndpoint, BrokerFeature, ClientQuotaEntityData, ConfigRecord, FeatureLevelRecord,
-        ProducerIdsRecord, TopicRecord,
-    };
-    let mut records = Vec::new();
-    for (name, level) in &image.features {
-        records.push(
-            FeatureLevelRecord {
-                name: (**name).into(),
-                feature_level: *level,
-            }
-            .into(),
-        );
-    }
-    // metadata.version leads, because it says how to read the rest.
-    records.sort_by_key(|record: &Record| record.metadata_version().is_none());
-    for broker in image.brokers.values() {
-        records.push(
-            RegisterBrokerRecord {
-                broker_id: broker.id,
-                is_migrating_zk_broker: false,
-                incarnation_id: broker.incarnation,
-                broker_epoch: broker.epoch,
-                end_points: broker
-                    .endpoints
-                    .iter()
-                    .map(|(name, host, port, security_protocol)| BrokerEndpoint {
-                        name: (**name).into(),
-                        host: (**host).into(),
-                        port: *port,
-                        security_protocol: *security_protocol,
-                    })
-                    .collect(),
-                features: broker
-                    .features
-                    .iter()
-                    .map(|(name, (min, max))| BrokerFeature {
-                        name: (**name).into(),
-                        min_supported_version: *min,
-                        max_supported_version: *max,
-                    })
-                    .collect(),
-                rack: broker.rack.as_deref().map(Into::into),
-                fenced: broker.fenced,
-                in_controlled_shutdown: broker.in_controlled_shutdown,
-                log_dirs: broker.log_dirs.clone(),
-                cordoned_log_dirs: None,
-            }
-            .into(),
-        );
-    }
-    records.extend(
-        image
-            .others
-            .iter()
-            .filter(|((kind, _), _)| *kind == 27)
-            .map(|(_, record)| (**record).clone()),
-    );
-    for topic in image.topics.iter() {
-        records.push(
-            TopicRecord {
-                name: (*topic.name).into(),
-                topic_id: topic.id,
-            }
-            .into(),
-        );
-        for (index, partition) in topic.partitions.iter().enumerate() {
-            records.push(partition_record(topic.id, index as i32, partition).into());
-        }
-    }
-    for ((kind, name), overrides) in &image.configs {
-        for (key, value) in &**overrides {
-            records.push(
-                ConfigRecord {
-                    resource_type: *kind,
-                    resource_name: (**name).into(),
-                    name: key.as_str().into(),
-                    value: Some(value.as_str().into()),
-                }
-                .into(),
-            );
-        }
-    }
-    for ((entity, key), value) in &image.quotas {
-        records.push(
-            ClientQuotaRecord {
-                entity: entity
-                    .iter()
-                    .map(|(kind, name)| ClientQuotaEntityData {
-                        entity_type: (**kind).into(),
-                        entity_name: name.as_deref().map(Into::into),
-                    })
-                    .collect(),
-                key: (**key).into(),
-                value: f64::from_bits(*value),
-                remove: false,
-            }
-            .into(),
-        );
-    }
-    if image.next_producer_id > 0 {
-        let ids = ProducerIdsRecord {
-            broker_id: -1,
-            broker_epoch: -1,
-            next_producer_id: image.next_producer_id,
-        };
-        records.push(ids.into());
-    }
-    records.extend(
-        image
-            .others
-            .iter()
-            .filter(|((kind, _), _)| *kind != 27)
-            .map(|(_, record)| (**record).clone()),
-    );
-    records
-}
-
-/// The full record of a partition.
-pub fn partition_record(topic_id: Uuid, index: i32, partition: &Partition) -> PartitionRecord {
-    let optional = |ids: &Vec<BrokerId>| (!ids.is_empty()).then(|| ids.clone());
-    PartitionRecord {
-        partition_id: index,
-        topic_id,
-        replicas: partition.replicas.clone(),
-        isr: partition.isr.clone(),
-        removing_replicas: partition.removing.clone(),
-        adding_replicas: partition.adding.clone(),
-        leader: partition.leader,
-        leader_recovery_state: partition.leader_recovery_state,
-        leader_epoch: partition.leader_epoch,
-        partition_epoch: partition.partition_epoch,
-        directories: partition.directories.clone(),
-        eligible_leader_replicas: optional(&partition.elr),
-        last_known_elr: optional(&partition.last_known_elr),
+fn controller_registration(record: &RegisterControllerRecord) -> Controller {
+    Controller {
+        id: record.controller_id,
+        incarnation: record.incarnation_id,
+        zk_migration_ready: record.zk_migration_ready,
+        endpoints: endpoints!(record.end_points),
+        features: feature_ranges!(record.features),
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::record::Record;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_quorum::*;
 
@@ -78,23 +77,19 @@ pub fn handle(
 
 fn controllers(context: &RequestContext) -> Vec<Node> {
     let image = context.services.image.load();
-    image
-        .others
-        .values()
-        .filter_map(|record| match &**record {
-            Record::RegisterController(controller) => Some(Node {
-                node_id: controller.controller_id,
-                listeners: controller
-                    .end_points
-                    .iter()
-                    .map(|end| Listener {
-                        name: end.name.clone(),
-                        host: end.host.clone(),
-                        port: end.port,
-                    })
-                    .collect(),
-            }),
-            _ => None,
+    let controllers = image.controllers.values();
+    controllers
+        .map(|controller| Node {
+            node_id: controller.id,
+            listeners: controller
+                .endpoints
+                .iter()
+                .map(|(name, host, port, _)| Listener {
+                    name: (**name).into(),
+                    host: (**host).into(),
+                    port: *port,
+                })
+                .collect(),
         })
         .collect()
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::{Decision, repeated};
+use crate::metadata::image::records::entity_data;
 use crate::metadata::image::{Image, QuotaEntity};
 use crate::metadata::record::Record;
-use crate::metadata::record::schema::{ClientQuotaEntityData, ClientQuotaRecord};
+use crate::metadata::record::schema::ClientQuotaRecord;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, AlterClientQuotasResponseEntryData,
@@ -156,13 +157,7 @@ fn changed(image: &Image, entity: &QuotaEntity, ops: &[OpData]) -> Result<Vec<Re
         };
         if changes {
             let record = ClientQuotaRecord {
-                entity: entity
-                    .iter()
-                    .map(|(kind, name)| ClientQuotaEntityData {
-                        entity_type: (**kind).into(),
-                        entity_name: name.as_deref().map(Into::into),
-                    })
-                    .collect(),
+                entity: entity_data(entity),
                 key: op.key.clone(),
                 value: if op.remove { 0.0 } else { op.value },
                 remove: op.remove,
@@ -326,7 +321,8 @@ fn filter(components: &[ComponentData]) -> Result<Filter<'_>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::image::{Delta, records_of};
+    use crate::metadata::image::Delta;
+    use crate::metadata::image::records::records_of;
     use crate::wire::message::alter_client_quotas::AlterClientQuotasRequestEntryData;
 
     const RATE: &str = "producer_byte_rate";

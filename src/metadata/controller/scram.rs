@@ -145,8 +145,7 @@ fn check(name: &str, mechanism: i8) -> Result<Mechanism, Refusal> {
 
 fn delete(image: &Image, asked: &ScramCredentialDeletion) -> Result<Record, Refusal> {
     check(&asked.name, asked.mechanism)?;
-    let mut there = image.scram_credentials();
-    if !there.any(|one| one.name == asked.name && one.mechanism == asked.mechanism) {
+    if image.scram.get(&asked.name, asked.mechanism).is_none() {
         let why = "There is no such user with this mechanism.";
         return Err((ErrorCode::ResourceNotFound, why));
     }
@@ -185,21 +184,21 @@ pub fn describe(
     image: &Image,
     request: &DescribeUserScramCredentialsRequest,
 ) -> DescribeUserScramCredentialsResponse {
-    let mut known: BTreeMap<&ByteString, Vec<CredentialInfo>> = BTreeMap::new();
-    for one in image.scram_credentials() {
-        known.entry(&one.name).or_default().push(CredentialInfo {
-            mechanism: one.mechanism,
-            iterations: one.iterations,
+    let mut known: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
+    for (user, mechanism, credential) in image.scram.iter() {
+        known.entry(&**user).or_default().push(CredentialInfo {
+            mechanism,
+            iterations: credential.iterations,
         });
     }
-    let named: Vec<&ByteString> = request
+    let named: Vec<&str> = request
         .users
         .iter()
         .flatten()
-        .map(|user| &user.name)
+        .map(|user| &*user.name)
         .collect();
     let twice = repeated(named.iter().copied());
-    let wanted: BTreeSet<&ByteString> = match named.is_empty() {
+    let wanted: BTreeSet<&str> = match named.is_empty() {
         true => known.keys().copied().collect(),
         false => named.into_iter().collect(),
     };
@@ -216,7 +215,7 @@ pub fn describe(
             }
         };
         DescribeUserScramCredentialsResult {
-            user: user.clone(),
+            user: user.into(),
             error_code: code.code(),
             error_message: message,
             credential_infos: infos,
@@ -235,7 +234,8 @@ mod tests {
 
     use super::*;
     use crate::metadata::bootstrap;
-    use crate::metadata::image::{Delta, records_of};
+    use crate::metadata::image::Delta;
+    use crate::metadata::image::records::records_of;
     use crate::wire::message::describe_user_scram_credentials::UserName;
 
     fn cluster() -> Image {

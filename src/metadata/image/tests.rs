@@ -1,0 +1,329 @@
+//! Records of every kind: into an image, into a snapshot on disk, and out again byte for byte.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::records::records_of;
+use super::{Delta, Image};
+use crate::base::ids::Uuid;
+use crate::config::broker::BrokerSettings;
+use crate::host::disk::Disk;
+use crate::metadata::bootstrap::METADATA_VERSION;
+use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::quorum::upkeep::Upkeep;
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::*;
+use crate::wire::codec::Layout;
+use crate::wire::message::arbitrary::{Arbitrary, Dice};
+
+const NOW: i64 = 1_000_000;
+const TOPIC: Uuid = Uuid([3; 16]);
+
+/// One record of each kind that says what is, with every field set.
+fn full() -> Vec<Record> {
+    let feature = |name: &str, level| FeatureLevelRecord {
+        name: name.into(),
+        feature_level: level,
+    };
+    let broker_feature = BrokerFeature {
+        name: "metadata.version".into(),
+        min_supported_version: 7,
+        max_supported_version: METADATA_VERSION,
+    };
+    let entity = |kind: &str, name: Option<&str>| ClientQuotaEntityData {
+        entity_type: kind.into(),
+        entity_name: name.map(Into::into),
+    };
+    vec![
+        feature("metadata.version", METADATA_VERSION).into(),
+        feature("group.version", 1).into(),
+        RegisterBrokerRecord {
+            broker_id: 4,
+            is_migrating_zk_broker: true,
+            incarnation_id: Uuid([1; 16]),
+            broker_epoch: 77,
+            end_points: vec![BrokerEndpoint {
+                name: "SASL".into(),
+                host: "a.example".into(),
+                port: 9_092,
+                security_protocol: 3,
+            }],
+            features: vec![broker_feature],
+            rack: Some("r".into()),
+            fenced: false,
+            in_controlled_shutdown: true,
+            log_dirs: vec![Uuid([5; 16]), Uuid([6; 16])],
+            cordoned_log_dirs: Some(vec![Uuid([6; 16])]),
+        }
+        .into(),
+        RegisterControllerRecord {
+            controller_id: 5,
+            incarnation_id: Uuid([2; 16]),
+            zk_migration_ready: true,
+            end_points: vec![ControllerEndpoint {
+                name: "CONTROLLER".into(),
+                host: "b.example".into(),
+                port: 9_093,
+                security_protocol: 1,
+            }],
+            features: vec![ControllerFeature {
+                name: "metadata.version".into(),
+                min_supported_version: 7,
+                max_supported_version: METADATA_VERSION,
+            }],
+        }
+        .into(),
+        TopicRecord {
+            name: "t".into(),
+            topic_id: TOPIC,
+        }
+        .into(),
+        partition(0).into(),
+        partition(1).into(),
+        ConfigRecord {
+            resource_type: 2,
+            resource_name: "t".into(),
+            name: "retention.ms".into(),
+            value: Some("5".into()),
+        }
+        .into(),
+        ClientQuotaRecord {
+            entity: vec![entity("client-id", None), entity("user", Some("u"))],
+            key: "producer_byte_rate".into(),
+            value: 1.5,
+            remove: false,
+        }
+        .into(),
+        ProducerIdsRecord {
+            broker_id: -1,
+            broker_epoch: -1,
+            next_producer_id: 9_000,
+        }
+        .into(),
+        acl(1).into(),
+        UserScramCredentialRecord {
+            name: "u".into(),
+            mechanism: 2,
+            salt: Bytes::from_static(b"salt"),
+            stored_key: Bytes::from_static(b"stored"),
+            server_key: Bytes::from_static(b"server"),
+            iterations: 4_096,
+        }
+        .into(),
+        DelegationTokenRecord {
+            owner: "User:o".into(),
+            requester: "User:q".into(),
+            renewers: vec!["User:r".into(), "User:s".into()],
+            issue_timestamp: 1,
+            max_timestamp: 3,
+            expiration_timestamp: 2,
+            token_id: "token".into(),
+        }
+        .into(),
+    ]
+}
+
+fn partition(index: i32) -> PartitionRecord {
+    PartitionRecord {
+        partition_id: index,
+        topic_id: TOPIC,
+        replicas: vec![4, 8, 9],
+        isr: vec![4],
+        removing_replicas: vec![8],
+        adding_replicas: vec![9],
+        leader: 4,
+        leader_recovery_state: 1,
+        leader_epoch: 11,
+        partition_epoch: 12,
+        directories: vec![Uuid([5; 16]), Uuid([7; 16]), Uuid([8; 16])],
+        eligible_leader_replicas: Some(vec![8]),
+        last_known_elr: Some(vec![9]),
+    }
+}
+
+fn acl(id: u8) -> AccessControlEntryRecord {
+    AccessControlEntryRecord {
+        id: Uuid([id; 16]),
+        resource_type: 2,
+        resource_name: "t".into(),
+        pattern_type: 4,
+        principal: "User:u".into(),
+        host: "*".into(),
+        operation: 3,
+        permission_type: 2,
+    }
+}
+
+/// Records that take back what [`full`] says, in the order in which they can be folded.
+fn removals() -> Vec<Record> {
+    let gone = |name: &str| FeatureLevelRecord {
+        name: name.into(),
+        feature_level: 0,
+    };
+    let quota = full().into_iter().find_map(|record| match record {
+        Record::ClientQuota(quota) => Some(ClientQuotaRecord {
+            remove: true,
+            ..quota
+        }),
+        _ => None,
+    });
+    vec![
+        RemoveDelegationTokenRecord {
+            token_id: "token".into(),
+        }
+        .into(),
+        RemoveUserScramCredentialRecord {
+            name: "u".into(),
+            mechanism: 2,
+        }
+        .into(),
+        RemoveAccessControlEntryRecord { id: Uuid([1; 16]) }.into(),
+        quota.unwrap().into(),
+        RemoveTopicRecord { topic_id: TOPIC }.into(),
+        UnregisterControllerRecord { controller_id: 5 }.into(),
+        UnregisterBrokerRecord {
+            broker_id: 4,
+            broker_epoch: 77,
+        }
+        .into(),
+        gone("group.version").into(),
+        gone("metadata.version").into(),
+    ]
+}
+
+fn encoded(records: &[Record]) -> Vec<Bytes> {
+    let encode = |record: &Record| record.encode(METADATA_VERSION).unwrap();
+    let mut all: Vec<_> = records.iter().map(encode).collect();
+    all.sort();
+    all
+}
+
+fn fold(image: &mut Image, records: &[Record]) -> Delta {
+    let mut delta = Delta::default();
+    for record in records {
+        image.apply(record, image.offset + 1, &mut delta);
+    }
+    delta
+}
+
+/// The image that a start makes of a snapshot of these records.
+fn through_a_snapshot(records: &[Record]) -> Image {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |now| {
+        let upkeep = Upkeep::new(&BrokerSettings::default());
+        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, now).unwrap()
+    };
+    let (mut quorum, mut image) = open(NOW);
+    quorum.commit(records, NOW).unwrap();
+    quorum.sync(NOW).unwrap();
+    fold(&mut image, records);
+    quorum.snapshot(&image, NOW).unwrap();
+    quorum.close().unwrap();
+    drop(quorum);
+    let log = dir.path().join("__cluster_metadata-0");
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|kind| kind != "checkpoint") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let (_, loaded) = open(NOW);
+    loaded
+}
+
+#[test]
+fn records_of_every_kind_come_out_of_a_snapshot_as_they_went_in() {
+    let loaded = through_a_snapshot(&full());
+    assert_eq!(encoded(&records_of(&loaded)), encoded(&full()));
+}
+
+/// Numbers that no release knows, empty names, long keys: what is authorized by is never changed on its way.
+#[test]
+fn entries_users_and_tokens_of_any_content_come_out_of_a_snapshot() {
+    let layout = Layout::new(0, true);
+    let mut known = BTreeSet::new();
+    let mut records = full();
+    for seed in 0..200 {
+        let mut dice = Dice::new(seed);
+        let acl = AccessControlEntryRecord::arbitrary(&mut dice, layout);
+        if known.insert(format!("acl {}", acl.id)) {
+            records.push(acl.into());
+        }
+        let user = UserScramCredentialRecord::arbitrary(&mut dice, layout);
+        if known.insert(format!("user {} {}", user.name, user.mechanism)) {
+            records.push(user.into());
+        }
+        let token = DelegationTokenRecord::arbitrary(&mut dice, layout);
+        if known.insert(format!("token {}", token.token_id)) {
+            records.push(token.into());
+        }
+    }
+    assert!(records.len() > 300, "{}", records.len());
+    let loaded = through_a_snapshot(&records);
+    assert_eq!(encoded(&records_of(&loaded)), encoded(&records));
+}
+
+#[test]
+fn what_is_taken_back_leaves_nothing() {
+    let mut image = Image::empty();
+    fold(&mut image, &full());
+    let delta = fold(&mut image, &removals());
+    assert_eq!(
+        (delta.acls, delta.scram, delta.tokens, delta.quotas),
+        (true, true, true, true)
+    );
+    assert_eq!(delta.removed_topics.len(), 1);
+    let left = records_of(&image);
+    // Producer ids are never given twice.
+    assert!(
+        matches!(left.as_slice(), [Record::ProducerIds(_)]),
+        "{left:?}"
+    );
+    let ids = ProducerIdsRecord {
+        next_producer_id: 9_000,
+        ..Default::default()
+    };
+    let mut empty = Image::empty();
+    fold(&mut empty, &[ids.into()]);
+    (empty.offset, empty.features_epoch) = (image.offset, image.features_epoch);
+    assert_eq!(image, empty);
+}
+
+/// A broker's registration changes in parts: what a change does not name stays.
+#[test]
+fn a_change_of_a_registration_leaves_the_rest() {
+    let mut image = Image::empty();
+    fold(&mut image, &full());
+    let change = BrokerRegistrationChangeRecord {
+        broker_id: 4,
+        broker_epoch: 77,
+        fenced: 1,
+        cordoned_log_dirs: Some(Vec::new()),
+        ..Default::default()
+    };
+    let mut expected = (*image.brokers[&4]).clone();
+    let delta = fold(&mut image, &[change.into()]);
+    assert!(delta.brokers.contains(&4));
+    (expected.fenced, expected.cordoned_log_dirs) = (true, Some(Vec::new()));
+    assert_eq!(*image.brokers[&4], expected);
+}
+
+/// What turns eligible leader replicas off, for one topic or for all (KIP-966).
+#[test]
+fn eligible_leaders_are_cleared_by_their_record() {
+    for (name, cleared) in [("t", true), ("", true), ("u", false)] {
+        let mut image = Image::empty();
+        fold(&mut image, &full());
+        let clear = ClearElrRecord {
+            topic_name: name.into(),
+        };
+        let delta = fold(&mut image, &[clear.into()]);
+        assert_eq!(delta.topics.contains(&TOPIC), cleared, "{name}");
+        for partition in &image.topics.by_id(TOPIC).unwrap().partitions {
+            let left = (partition.elr.len(), partition.last_known_elr.len());
+            assert_eq!(left == (0, 0), cleared, "{name}");
+            assert_eq!(partition.partition_epoch == 13, cleared, "{name}");
+        }
+    }
+}
