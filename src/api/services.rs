@@ -17,6 +17,7 @@ use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::transport::tls::TlsListeners;
+use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
 
 /// See the module.
 #[derive(Debug)]
@@ -73,34 +74,33 @@ pub struct ProducerIds {
     block: tokio::sync::Mutex<std::ops::Range<i64>>,
 }
 
-/// Ids in a block that the controller hands out.
-const PRODUCER_IDS_PER_BLOCK: i64 = 1_000;
+impl Services {
+    /// The epoch of this broker's registration.
+    pub fn broker_epoch(&self) -> i64 {
+        let image = self.image.load();
+        let broker = image.brokers.get(&self.node_id);
+        broker.map_or(-1, |broker| broker.epoch)
+    }
 
-impl ProducerIds {
-    /// The next id, never given before: `None` when the controller is gone.
-    pub async fn next(&self, controller: &ControllerHandle) -> Option<i64> {
-        let mut block = self.block.lock().await;
+    /// A producer id that was never given before: `None` when the controller is gone.
+    pub async fn next_producer_id(&self) -> Option<i64> {
+        let mut block = self.producer_ids.block.lock().await;
         if block.is_empty() {
-            *block = controller
-                .decide(0, |image, context| {
-                    use crate::metadata::record::schema::ProducerIdsRecord;
-                    let first = image.next_producer_id;
-                    let broker_epoch = image
-                        .brokers
-                        .get(&context.node_id)
-                        .map_or(-1, |broker| broker.epoch);
-                    let record = ProducerIdsRecord {
-                        broker_id: context.node_id,
-                        broker_epoch,
-                        next_producer_id: first + PRODUCER_IDS_PER_BLOCK,
-                    };
-                    crate::metadata::controller::Decision {
-                        records: vec![record.into()],
-                        answer: first..first + PRODUCER_IDS_PER_BLOCK,
-                    }
-                })
-                .await
-                .ok()?;
+            let request = AllocateProducerIdsRequest {
+                broker_id: self.node_id,
+                broker_epoch: self.broker_epoch(),
+                ..Default::default()
+            };
+            let given = self.controller.ask(request).await.ok()?;
+            if given.error_code != 0 {
+                tracing::error!(
+                    error_code = given.error_code,
+                    "the controller gives out no producer ids"
+                );
+                return None;
+            }
+            let first = given.producer_id_start;
+            *block = first..first + i64::from(given.producer_id_len);
         }
         block.next()
     }

@@ -15,6 +15,8 @@ pub struct Row {
     pub versions: RangeInclusive<i16>,
     /// The longest frame that is answered on the thread that read it; longer ones go to the work pool.
     pub small: usize,
+    /// A broker that is not the controller sends it there, and the answer back: the controller decides about it.
+    pub forwarded: bool,
     pub is_flexible: fn(i16) -> bool,
     pub(super) handle: fn(&'static Self, RequestContext, Reader) -> Result<Dispatched, Unhandled>,
 }
@@ -32,9 +34,11 @@ const ELEMENTS: usize = usize::MAX;
 /// Administrators' questions whose answers cost as much as there are partitions, groups, producers or transactions, however
 /// short the question is.
 const ANY: usize = 0;
+/// The node that a request is forwarded to.
+const CONTROLLER: bool = true;
 
 macro_rules! apis {
-    ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path $(, above $small:expr)?;)*) => {
+    ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path $(, above $small:expr)? $(, to $forwarded:expr)?;)*) => {
         /// In the order of keys.
         pub static APIS: &[Row] = &[$(
             Row {
@@ -42,6 +46,7 @@ macro_rules! apis {
                 name: $name,
                 versions: $versions,
                 small: [$($small,)? SMALL][0],
+                forwarded: [$($forwarded,)? false][0],
                 is_flexible: crate::wire::message::$module::$request::is_flexible,
                 handle: |row, context, reader| {
                     run::<crate::wire::message::$module::$request>(row, context, reader, $handler)
@@ -67,8 +72,8 @@ apis! {
     "ListGroups" 0..=5, list_groups::ListGroupsRequest => list_groups::handle, above ANY;
     "SaslHandshake" 0..=1, sasl_handshake::SaslHandshakeRequest => sasl_handshake::handle;
     "ApiVersions" 0..=5, api_versions::ApiVersionsRequest => api_versions::handle;
-    "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle, above COSTLY;
-    "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle, above COSTLY;
+    "CreateTopics" 0..=7, create_topics::CreateTopicsRequest => create_topics::handle, above COSTLY, to CONTROLLER;
+    "DeleteTopics" 0..=6, delete_topics::DeleteTopicsRequest => delete_topics::handle, above COSTLY, to CONTROLLER;
     "DeleteRecords" 0..=2, delete_records::DeleteRecordsRequest => delete_records::handle, above COSTLY;
     "InitProducerId" 0..=5, init_producer_id::InitProducerIdRequest => init_producer_id::handle;
     "OffsetForLeaderEpoch" 0..=4, offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle;
@@ -78,33 +83,33 @@ apis! {
     "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle, above COSTLY;
     "TxnOffsetCommit" 0..=6, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
     "DescribeAcls" 0..=3, describe_acls::DescribeAclsRequest => describe_acls::handle;
-    "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle;
-    "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle;
+    "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle, to CONTROLLER;
+    "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle, to CONTROLLER;
     "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle, above ANY;
-    "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle, above COSTLY;
+    "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle, above COSTLY, to CONTROLLER;
     "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle, above COSTLY;
     "DescribeLogDirs" 0..=5, describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle, above ANY;
     "SaslAuthenticate" 0..=2, sasl_authenticate::SaslAuthenticateRequest => sasl_authenticate::handle;
-    "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle, above COSTLY;
-    "CreateDelegationToken" 0..=3, create_delegation_token::CreateDelegationTokenRequest => create_delegation_token::handle;
-    "RenewDelegationToken" 0..=2, renew_delegation_token::RenewDelegationTokenRequest => renew_delegation_token::handle;
-    "ExpireDelegationToken" 0..=2, expire_delegation_token::ExpireDelegationTokenRequest => expire_delegation_token::handle;
+    "CreatePartitions" 0..=3, create_partitions::CreatePartitionsRequest => create_partitions::handle, above COSTLY, to CONTROLLER;
+    "CreateDelegationToken" 0..=3, create_delegation_token::CreateDelegationTokenRequest => create_delegation_token::handle, to CONTROLLER;
+    "RenewDelegationToken" 0..=2, renew_delegation_token::RenewDelegationTokenRequest => renew_delegation_token::handle, to CONTROLLER;
+    "ExpireDelegationToken" 0..=2, expire_delegation_token::ExpireDelegationTokenRequest => expire_delegation_token::handle, to CONTROLLER;
     "DescribeDelegationToken" 0..=3, describe_delegation_token::DescribeDelegationTokenRequest => describe_delegation_token::handle;
     "DeleteGroups" 0..=3, delete_groups::DeleteGroupsRequest => delete_groups::handle, above COSTLY;
-    "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle, above COSTLY;
-    "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle, above COSTLY;
-    "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle, above COSTLY;
-    "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle, above ANY;
+    "ElectLeaders" 0..=2, elect_leaders::ElectLeadersRequest => elect_leaders::handle, above COSTLY, to CONTROLLER;
+    "IncrementalAlterConfigs" 0..=1, incremental_alter_configs::IncrementalAlterConfigsRequest => incremental_alter_configs::handle, above COSTLY, to CONTROLLER;
+    "AlterPartitionReassignments" 0..=1, alter_partition_reassignments::AlterPartitionReassignmentsRequest => alter_partition_reassignments::handle, above COSTLY, to CONTROLLER;
+    "ListPartitionReassignments" 0..=0, list_partition_reassignments::ListPartitionReassignmentsRequest => list_partition_reassignments::handle, above ANY, to CONTROLLER;
     "OffsetDelete" 0..=0, offset_delete::OffsetDeleteRequest => offset_delete::handle, above COSTLY;
     "DescribeClientQuotas" 0..=1, describe_client_quotas::DescribeClientQuotasRequest => describe_client_quotas::handle, above ANY;
-    "AlterClientQuotas" 0..=1, alter_client_quotas::AlterClientQuotasRequest => alter_client_quotas::handle, above COSTLY;
+    "AlterClientQuotas" 0..=1, alter_client_quotas::AlterClientQuotasRequest => alter_client_quotas::handle, above COSTLY, to CONTROLLER;
     "DescribeUserScramCredentials" 0..=0, describe_user_scram_credentials::DescribeUserScramCredentialsRequest => describe_user_scram_credentials::handle, above ANY;
-    "AlterUserScramCredentials" 0..=0, alter_user_scram_credentials::AlterUserScramCredentialsRequest => alter_user_scram_credentials::handle, above COSTLY;
-    "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle;
-    "UpdateFeatures" 0..=2, update_features::UpdateFeaturesRequest => update_features::handle;
+    "AlterUserScramCredentials" 0..=0, alter_user_scram_credentials::AlterUserScramCredentialsRequest => alter_user_scram_credentials::handle, above COSTLY, to CONTROLLER;
+    "DescribeQuorum" 0..=2, describe_quorum::DescribeQuorumRequest => describe_quorum::handle, to CONTROLLER;
+    "UpdateFeatures" 0..=2, update_features::UpdateFeaturesRequest => update_features::handle, to CONTROLLER;
     "DescribeCluster" 0..=2, describe_cluster::DescribeClusterRequest => describe_cluster::handle;
     "DescribeProducers" 0..=0, describe_producers::DescribeProducersRequest => describe_producers::handle, above ANY;
-    "UnregisterBroker" 0..=0, unregister_broker::UnregisterBrokerRequest => unregister_broker::handle;
+    "UnregisterBroker" 0..=0, unregister_broker::UnregisterBrokerRequest => unregister_broker::handle, to CONTROLLER;
     "DescribeTransactions" 0..=0, describe_transactions::DescribeTransactionsRequest => describe_transactions::handle, above COSTLY;
     "ListTransactions" 0..=2, list_transactions::ListTransactionsRequest => list_transactions::handle, above ANY;
     "ConsumerGroupHeartbeat" 0..=1, consumer_group_heartbeat::ConsumerGroupHeartbeatRequest => consumer_group_heartbeat::handle;
@@ -131,6 +136,17 @@ mod tests {
         for key in clients.chain([55, 57, 60, 61, 64, 65, 66, 68]) {
             assert!(find(key).is_some(), "{key}");
         }
+    }
+
+    /// Those that Apache Kafka's brokers put into an Envelope, as far as they are served.
+    #[test]
+    fn the_controller_decides_about_what_is_forwarded() {
+        let forwarded = APIS.iter().filter(|row| row.forwarded).map(|row| row.key);
+        let of_kafka = [
+            19, 20, 30, 31, 33, 37, 38, 39, 40, 43, 44, 45, 46, 49, 51, 55, 57, 64, 80, 81,
+        ];
+        let served = of_kafka.into_iter().filter(|key| find(*key).is_some());
+        assert_eq!(forwarded.collect::<Vec<_>>(), served.collect::<Vec<_>>());
     }
 
     #[test]

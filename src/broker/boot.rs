@@ -35,9 +35,10 @@ use crate::host::task::Halt;
 use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
-use crate::metadata::controller::brokers::{Registration, register, restore};
+use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
 use crate::metadata::controller::quotas;
 use crate::metadata::controller::task::{Controller, ImageHandle, Publisher as _};
+use crate::metadata::placement::{self, assign_request};
 use crate::metadata::quorum::single::{SingleQuorum, formatted_with};
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
@@ -157,7 +158,7 @@ impl Broker {
                 None => bootstrap::records(formatted.of_zookeeper),
             };
             records.extend(adopt::topics_on_disk(&logs, &config, host.clock.now())?);
-            controller.commit(&records).map_err(metadata)?;
+            controller.ask(Activation { records }).map_err(metadata)?;
         }
         let registration = registration(
             &config,
@@ -165,9 +166,7 @@ impl Broker {
             &sockets,
             logs.online().map(|dir| dir.id).collect(),
         )?;
-        let level = handle.load().metadata_version();
-        let records = register(&registration, controller.next_offset(), level);
-        controller.commit(&records).map_err(metadata)?;
+        let broker_epoch = controller.ask(registration).map_err(metadata)?;
 
         // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.
         let replicas =
@@ -180,13 +179,18 @@ impl Broker {
         )?;
         replicas.identify(&image);
         replicas.settle_moves(&image);
-        let records = restore(&image, config.node_id, |topic, index, partition| {
+        let topics = placement::found(&image, config.node_id, |topic, index, partition| {
             replicas.standing(topic, index, partition)
         });
-        controller.commit(&records).map_err(metadata)?;
+        let found = FoundReplicas {
+            node_id: config.node_id,
+            topics,
+        };
+        controller.ask(found).map_err(metadata)?;
         replicas.install(&handle.load());
-        let placed = replicas.follow_up(&controller.image);
-        controller.commit(&placed).map_err(metadata)?;
+        let placed = replicas.take_assignments();
+        let placed = assign_request(config.node_id, broker_epoch, &placed);
+        controller.ask(placed).map_err(metadata)?;
 
         // From here on metadata changes reach the partitions by themselves.
         controller.publishers.push(Arc::new(replicas.clone()));
@@ -327,9 +331,7 @@ impl Broker {
         host.threads
             .spawn_among(&mut tasks, halt.guard("cleaner", cleaner));
         let log_dirs = LogDirs {
-            replicas: services.replicas.clone(),
-            controller: services.controller.clone(),
-            node_id: config.node_id,
+            services: Arc::clone(&services),
             metadata_dir: config.metadata_log_dir.clone(),
             report_limit: millis(config.settings.long("log.dir.failure.timeout.ms").max(1)),
             halt: halt.clone(),

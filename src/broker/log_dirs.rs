@@ -10,21 +10,19 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::base::ids::BrokerId;
+use crate::api::services::Services;
+use crate::base::ids::{PartitionIndex, Uuid};
 use crate::host::task::Halt;
-use crate::metadata::controller::Decision;
-use crate::metadata::controller::brokers::directory_failed;
-use crate::metadata::controller::task::ControllerHandle;
-use crate::replica::manager::ReplicaManager;
+use crate::metadata::controller::task::ControllerGone;
+use crate::metadata::placement::{Assignment, assign_request};
+use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
 /// Time for the answers that tell clients of the failure to leave before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct LogDirs {
-    pub(super) replicas: ReplicaManager,
-    pub(super) controller: ControllerHandle,
-    pub(super) node_id: BrokerId,
+    pub(super) services: Arc<Services>,
     pub(super) metadata_dir: PathBuf,
     /// `log.dir.failure.timeout.ms`.
     pub(super) report_limit: Duration,
@@ -35,7 +33,8 @@ impl LogDirs {
     pub(super) async fn run(self, mut stopping: watch::Receiver<bool>) {
         let failed = Arc::new(Notify::new());
         let wake = Arc::clone(&failed);
-        self.replicas
+        self.services
+            .replicas
             .logs()
             .failures()
             .listen(move || wake.notify_one());
@@ -44,7 +43,7 @@ impl LogDirs {
                 biased;
                 () = async { drop(stopping.wait_for(|stop| *stop).await) } => return,
                 () = failed.notified() => {
-                    for dir in self.replicas.logs().failures().take() {
+                    for dir in self.services.replicas.logs().failures().take() {
                         self.failed(&dir).await;
                     }
                 }
@@ -53,13 +52,13 @@ impl LogDirs {
     }
 
     async fn failed(&self, path: &Path) {
-        let lost = self.replicas.directory_failed(path);
+        let lost = self.services.replicas.directory_failed(path);
         tracing::warn!(
             dir = %path.display(),
             partitions = lost.len(),
             "the partitions of a failed log directory are offline until the node starts with it again"
         );
-        let logs = self.replicas.logs();
+        let logs = self.services.replicas.logs();
         if path == self.metadata_dir {
             let why = format!(
                 "the log directory {} has failed; the metadata log is in it",
@@ -82,21 +81,44 @@ impl LogDirs {
         else {
             return;
         };
-        let (node_id, id) = (self.node_id, dir.id);
-        let told = self.controller.decide(0, move |image, _| Decision {
-            records: directory_failed(image, node_id, id, &lost),
-            answer: (),
-        });
-        if !matches!(
-            tokio::time::timeout(self.report_limit, told).await,
-            Ok(Ok(()))
-        ) {
+        let told = tokio::time::timeout(self.report_limit, self.tell(dir.id, &lost));
+        if !matches!(told.await, Ok(Ok(true))) {
             let why = format!(
                 "the log directory {} has failed, and the controller was not told within log.dir.failure.timeout.ms",
                 path.display()
             );
             self.halt(why).await;
         }
+    }
+
+    /// Tells the controller of a failed directory: first what lies in it, whatever the metadata say, then that it is gone.
+    async fn tell(
+        &self,
+        directory: Uuid,
+        lost: &[(Uuid, PartitionIndex)],
+    ) -> Result<bool, ControllerGone> {
+        let Services {
+            node_id,
+            controller,
+            ..
+        } = &*self.services;
+        let broker_epoch = self.services.broker_epoch();
+        let lost = lost.iter().map(|(topic_id, partition)| Assignment {
+            topic_id: *topic_id,
+            partition: *partition,
+            directory,
+        });
+        let lost: Vec<_> = lost.collect();
+        let placed = assign_request(*node_id, broker_epoch, &lost);
+        let placed = controller.ask(placed).await?;
+        let heartbeat = BrokerHeartbeatRequest {
+            broker_id: *node_id,
+            broker_epoch,
+            offline_log_dirs: vec![directory],
+            ..Default::default()
+        };
+        let heard = controller.ask(heartbeat).await?;
+        Ok(placed.error_code == 0 && heard.error_code == 0)
     }
 
     async fn halt(&self, why: String) {

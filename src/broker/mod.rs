@@ -39,8 +39,7 @@ use crate::host::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
-use crate::metadata::controller::Decision;
-use crate::metadata::controller::brokers::fence;
+use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
 /// Why a node does not start. The text is meant for whoever started it.
 #[derive(Debug, thiserror::Error)]
@@ -116,15 +115,15 @@ impl Broker {
         }
         let rounds = self.rounds.clone();
         drop(threads.start_blocking(move || rounds.stop()).await);
-        let node_id = self.services.node_id;
-        let fenced = self
-            .services
-            .controller
-            .decide(0, move |image, _| Decision {
-                records: fence(image, node_id),
-                answer: (),
-            });
-        if fenced.await.is_err() {
+        // Its next start, or Apache Kafka's, need not wait for its session to end.
+        let fence = BrokerHeartbeatRequest {
+            broker_id: self.services.node_id,
+            broker_epoch: self.services.broker_epoch(),
+            want_fence: true,
+            want_shut_down: true,
+            ..Default::default()
+        };
+        if self.services.controller.ask(fence).await.is_err() {
             tracing::error!("the controller was gone before the node stopped");
         }
         self.services.controller.stop().await;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::metadata::controller::Decision;
-use crate::metadata::controller::brokers::assign;
+use crate::metadata::placement::{Assignment, assign_request};
 use crate::replica::moves::Round;
 
 /// Copied of each replica in one round: large enough for the disk, small enough that every move goes on.
@@ -55,13 +54,8 @@ async fn round(services: &Arc<Services>) -> Duration {
 
 /// The controller must know first: after a crash between the two renames of a move only the copy is there.
 async fn finish(services: &Arc<Services>, round: Round) {
-    let node_id = services.node_id;
     let (copies, assignments): (Vec<_>, Vec<_>) = round.caught_up.into_iter().unzip();
-    let told = services.controller.decide(0, move |image, _| Decision {
-        records: assign(image, node_id, &assignments),
-        answer: (),
-    });
-    if told.await.is_err() {
+    if !is_told(services, &assignments).await {
         return;
     }
     let replicas = services.replicas.clone();
@@ -78,10 +72,13 @@ async fn finish(services: &Arc<Services>, round: Round) {
         .await;
     if !stay.is_empty() {
         // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
-        let told = services.controller.decide(0, move |image, _| Decision {
-            records: assign(image, node_id, &stay),
-            answer: (),
-        });
-        let _ = told.await;
+        is_told(services, &stay).await;
     }
+}
+
+/// Tells the controller where replicas are; whether it knows now.
+async fn is_told(services: &Services, assignments: &[Assignment]) -> bool {
+    let request = assign_request(services.node_id, services.broker_epoch(), assignments);
+    let told = services.controller.ask(request).await;
+    told.is_ok_and(|answer| answer.error_code == 0)
 }

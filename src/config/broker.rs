@@ -735,6 +735,9 @@ pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
     ))
 }
 
+/// How many connections some hosts may have.
+pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
+
 /// Reads `max.connections.per.ip.overrides`: hosts and how many connections each may have.
 pub fn connections_per_ip(value: &str) -> Result<Vec<(&str, usize)>, String> {
     list(value)

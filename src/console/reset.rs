@@ -111,7 +111,7 @@ async fn abort_transactions(services: &Services, wishes: &Wishes) -> Result<usiz
                 .init(id.clone(), transaction.timeout_ms, None, fresh);
             match asked.await {
                 Ok(Granted::NeedsProducerId) => {
-                    fresh = services.producer_ids.next(&services.controller).await;
+                    fresh = services.next_producer_id().await;
                     if fresh.is_none() {
                         return Err("the controller is gone".to_owned());
                     }

@@ -8,5 +8,6 @@ pub mod bootstrap;
 pub mod controller;
 pub mod features;
 pub mod image;
+pub mod placement;
 pub mod quorum;
 pub mod record;

@@ -18,12 +18,11 @@ use crate::log::manager::crew::in_parallel;
 use crate::log::manager::{LogDir, LogManager};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
-use crate::metadata::controller::brokers::{Assignment, Standing, assign};
 use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{
     BROKER_RESOURCE, Delta, Image, Partition as ImagePartition, TOPIC_RESOURCE, Topic,
 };
-use crate::metadata::record::Record;
+use crate::metadata::placement::{Assignment, Standing};
 use crate::wire::error_code::ErrorCode;
 
 /// Partitions that one thread opens, or makes, one after the other.
@@ -511,12 +510,10 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
 }
 
 impl Publisher for ReplicaManager {
-    /// Records that say in which directory each new replica was placed. Kafka reports the directories later
-    /// (`AssignmentsManager`). Here the metadata name the directory before clients can write to the replica, so a replica
-    /// without a known directory never has records.
-    fn follow_up(&self, image: &Image) -> Vec<Record> {
-        let placed = std::mem::take(&mut *self.inner.assignments.lock());
-        assign(image, self.inner.node_id, &placed)
+    /// Kafka reports the directories of new replicas later (`AssignmentsManager`). Here the metadata name the directory before
+    /// clients can write to the replica, so a replica without a known directory never has records.
+    fn take_assignments(&self) -> Vec<Assignment> {
+        std::mem::take(&mut *self.inner.assignments.lock())
     }
 
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {

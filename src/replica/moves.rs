@@ -6,8 +6,8 @@ use super::manager::ReplicaManager;
 use crate::base::ids::{PartitionIndex, TopicPartition, Uuid};
 use crate::log::error::AppendError;
 use crate::log::partition_log::PartitionLog;
-use crate::metadata::controller::brokers::Assignment;
 use crate::metadata::image::Image;
+use crate::metadata::placement::Assignment;
 use crate::wire::error_code::ErrorCode;
 
 /// The longest name that the directory of a copy may have: `<topic>-<partition>.<32 digits>-future`.

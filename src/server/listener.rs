@@ -19,11 +19,10 @@ use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::memory::Account;
-use crate::config::broker::{BrokerSettings, Listener, connections_per_ip};
+use crate::config::broker::{BrokerSettings, CONNECTIONS_PER_IP, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::host::descriptors::Descriptors;
 use crate::host::task::guarded_or;
-use crate::metadata::controller::settings::CONNECTIONS_PER_IP;
 use crate::metadata::image::Image;
 use crate::transport::stream::Stream;
 

@@ -19,29 +19,22 @@ pub fn handle(
             .iter()
             .map(|entry| entry.entity.clone())
             .collect();
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, _| quotas::alter(image, &request))
-            .await;
-        match decided {
-            Ok((response, new_keys)) => {
-                for key in new_keys {
-                    quotas::warn_of(&key);
-                }
-                response
-            }
-            Err(_) => AlterClientQuotasResponse {
-                entries: entities
-                    .into_iter()
-                    .map(|entity| AlterClientQuotasResponseEntryData {
-                        error_code: ErrorCode::NotController.code(),
-                        error_message: None,
-                        entity,
-                    })
-                    .collect(),
-                ..Default::default()
-            },
+        let before = quotas::keys(&context.services.image.load());
+        let decided = context.services.controller.ask(request).await;
+        let after = quotas::keys(&context.services.image.load());
+        for key in after.difference(&before) {
+            quotas::warn_of(key);
         }
+        decided.unwrap_or_else(|_| AlterClientQuotasResponse {
+            entries: entities
+                .into_iter()
+                .map(|entity| AlterClientQuotasResponseEntryData {
+                    error_code: ErrorCode::NotController.code(),
+                    error_message: None,
+                    entity,
+                })
+                .collect(),
+            ..Default::default()
+        })
     })
 }

@@ -26,13 +26,7 @@ pub fn handle(
             .collect();
         let refused = refused(&context, &mut request).await;
         let own = request.resources.iter().any(|one| is_own(&context, one));
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                settings::alter(image, &request, &context)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         if own {
             certificates::refresh(&context.services).await;
         }

@@ -2,7 +2,6 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::{Decision, partitions};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
@@ -19,9 +18,7 @@ pub fn handle(
         |asked| asked.partition_index,
     );
     Reply::later(async move {
-        let decided = context.services.controller.decide(0, move |image, _| {
-            Decision::only(partitions::alter_reassignments(image, &request))
-        });
+        let decided = context.services.controller.ask(request);
         decided
             .await
             .unwrap_or_else(|_| AlterPartitionReassignmentsResponse {

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::scram;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
@@ -20,11 +19,7 @@ pub fn handle(
         let deleted = request.deletions.iter().map(|one| &one.name);
         let set = request.upsertions.iter().map(|one| &one.name);
         let users: BTreeSet<_> = deleted.chain(set).cloned().collect();
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, _| scram::alter(image, &request))
-            .await;
+        let decided = context.services.controller.ask(request).await;
         decided.unwrap_or_else(|_| AlterUserScramCredentialsResponse {
             results: users
                 .into_iter()

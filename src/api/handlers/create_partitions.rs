@@ -1,7 +1,6 @@
 //! CreatePartitions (key 37), v0 to v3. KIP-195: the count of a request is the new total.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::topics;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
@@ -17,13 +16,7 @@ pub fn handle(
             .iter()
             .map(|topic| topic.name.clone())
             .collect();
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                topics::create_partitions(image, &request, &context)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         decided.unwrap_or_else(|_| CreatePartitionsResponse {
             results: names
                 .into_iter()

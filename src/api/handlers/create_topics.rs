@@ -6,7 +6,6 @@ use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::BrokerSettings;
-use crate::metadata::controller::topics;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest,
@@ -29,13 +28,7 @@ pub fn handle(
             .iter()
             .map(|topic| (topic.name.clone(), topic.replication_factor))
             .collect();
-        let decided = context
-            .services
-            .controller
-            .decide(names.len(), move |image, context| {
-                topics::create(image, &request, context)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         let mut response = match decided {
             Ok(response) => response,
             Err(_) => CreateTopicsResponse {

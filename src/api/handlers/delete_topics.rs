@@ -1,7 +1,6 @@
 //! DeleteTopics (key 20), v0 to v6. KIP-4, KIP-516 (by id, v6).
 
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::topics;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
@@ -13,13 +12,7 @@ pub fn handle(
 ) -> Reply<DeleteTopicsResponse> {
     Reply::later(async move {
         let names = request.topic_names.clone();
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                topics::delete(image, &request, &context)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         decided.unwrap_or_else(|_| DeleteTopicsResponse {
             responses: names
                 .into_iter()

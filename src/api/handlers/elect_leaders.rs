@@ -2,7 +2,6 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::partitions;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 
@@ -19,11 +18,7 @@ pub fn handle(
         )
     });
     Reply::later(async move {
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, _| partitions::elect(image, &request))
-            .await;
+        let decided = context.services.controller.ask(request).await;
         let mut response = decided.unwrap_or_else(|_| ElectLeadersResponse {
             error_code: ErrorCode::NotController.code(),
             ..Default::default()

@@ -3,7 +3,7 @@
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::BrokerSettings;
-use crate::metadata::controller::{Decision, settings};
+use crate::metadata::controller::{Context, settings};
 use crate::metadata::image::BROKER_RESOURCE;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::incremental_alter_configs::{
@@ -34,13 +34,7 @@ pub fn handle(
         });
         let refused = refused(&context, &mut request).await;
         let certified = request.resources.iter().any(|one| concerned(&context, one));
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                settings::incremental_alter(image, &request, &context)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         if readvertises {
             // Testcontainers' module for Rust waits for these words once it has told the mapped port.
             tracing::info!("Checking need to trigger auto leader balancing: not with one node");
@@ -72,7 +66,7 @@ async fn refused(
     let mut asked = Vec::new();
     for resource in std::mem::take(&mut request.resources) {
         let after = match concerned(context, &resource) {
-            true => listeners_after(context, resource.clone()).await,
+            true => listeners_after(context, &resource),
             false => None,
         };
         asked.push((resource, after));
@@ -91,22 +85,24 @@ async fn refused(
 }
 
 /// The settings of the listeners with this part of a request; `None` where that is refused for another reason.
-async fn listeners_after(
+fn listeners_after(
     context: &RequestContext,
-    asked: AlterConfigsResource,
+    asked: &AlterConfigsResource,
 ) -> Option<BrokerSettings> {
-    let after = context
-        .services
-        .controller
-        .decide(0, move |image, context| Decision {
-            records: Vec::new(),
-            answer: settings::listeners_after(
-                image,
-                asked.resource_type,
-                &asked.resource_name,
-                &asked.configs,
-                &context,
-            ),
-        });
-    after.await.ok().flatten()
+    let services = &context.services;
+    let image = services.image.load();
+    let decided = Context {
+        now: services.host.clock.now(),
+        node_id: services.node_id,
+        settings: &services.config.settings,
+        ids: &[],
+        clamp_replication: false,
+    };
+    settings::listeners_after(
+        &image,
+        asked.resource_type,
+        &asked.resource_name,
+        &asked.configs,
+        &decided,
+    )
 }

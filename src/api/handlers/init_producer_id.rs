@@ -62,12 +62,8 @@ async fn init(
 
 /// A producer id that nobody has.
 pub async fn fresh(context: &RequestContext) -> Result<i64, ErrorCode> {
-    let services = &context.services;
-    services
-        .producer_ids
-        .next(&services.controller)
-        .await
-        .ok_or(ErrorCode::CoordinatorLoadInProgress)
+    let id = context.services.next_producer_id().await;
+    id.ok_or(ErrorCode::CoordinatorLoadInProgress)
 }
 
 fn failed(error: ErrorCode) -> InitProducerIdResponse {

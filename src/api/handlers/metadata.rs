@@ -169,14 +169,7 @@ pub async fn create(context: &RequestContext, names: &[ByteString]) {
         topics,
         ..Default::default()
     };
-    let ids = names.len();
-    let created = context
-        .services
-        .controller
-        .decide(ids, move |image, context| {
-            crate::metadata::controller::topics::create(image, &request, context)
-        })
-        .await;
+    let created = context.services.controller.ask(request).await;
     let refused = created
         .iter()
         .flat_map(|answer| &answer.topics)

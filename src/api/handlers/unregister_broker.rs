@@ -1,7 +1,6 @@
 //! UnregisterBroker (key 64), v0. KIP-500.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::brokers;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 
@@ -10,13 +9,7 @@ pub fn handle(
     request: UnregisterBrokerRequest,
 ) -> Reply<UnregisterBrokerResponse> {
     Reply::later(async move {
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                brokers::unregister(image, request.broker_id, context.node_id)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         decided.unwrap_or_else(|_| UnregisterBrokerResponse {
             error_code: ErrorCode::NotController.code(),
             ..Default::default()

@@ -2,7 +2,6 @@
 
 use crate::api::answer::latest;
 use crate::api::context::{Reply, RequestContext};
-use crate::metadata::controller::settings;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
@@ -14,13 +13,7 @@ pub fn handle(
 ) -> Reply<UpdateFeaturesResponse> {
     request.feature_updates = latest(request.feature_updates, |one| one.feature.clone());
     Reply::later(async move {
-        let decided = context
-            .services
-            .controller
-            .decide(0, move |image, context| {
-                settings::update_features(image, &request, context.node_id)
-            })
-            .await;
+        let decided = context.services.controller.ask(request).await;
         let mut response = decided.unwrap_or_else(|_| UpdateFeaturesResponse {
             error_code: ErrorCode::NotController.code(),
             ..Default::default()

@@ -235,18 +235,15 @@ async fn a_crash_between_the_two_renames_leaves_a_whole_copy() {
     let to = logs.find_dir(&dirs[2].display().to_string()).unwrap();
     logs.begin_move(&log, to, 0).unwrap();
     while services.replicas.copy_round(1 << 20).bytes > 0 {}
-    let told = crate::metadata::controller::brokers::Assignment {
+    let told = crate::metadata::placement::Assignment {
         topic_id: topic,
         partition: 1,
         directory: to.id,
     };
-    let told = services.controller.decide(0, move |image, context| {
-        crate::metadata::controller::Decision {
-            records: crate::metadata::controller::brokers::assign(image, context.node_id, &[told]),
-            answer: (),
-        }
-    });
-    told.await.unwrap();
+    let (node_id, epoch) = (services.node_id, services.broker_epoch());
+    let request = crate::metadata::placement::assign_request(node_id, epoch, &[told]);
+    let told = services.controller.ask(request).await.unwrap();
+    assert_eq!(told.error_code, 0);
     drop((log, services));
     node.broker.shutdown().await;
     let doomed = dirs[1].join(format!("t-1.{}-delete", "0".repeat(32)));

@@ -3,18 +3,46 @@
 use super::Decision;
 use crate::base::ids::{BrokerId, Offset, Uuid};
 use crate::metadata::bootstrap::SUPPORTED_FEATURES;
-use crate::metadata::image::{Image, Partition, Topic};
+use crate::metadata::image::{Broker, Image, Partition};
+use crate::metadata::placement::{FoundTopic, Standing};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint,
-    ControllerFeature, PartitionChangeRecord, RegisterBrokerRecord, RegisterControllerRecord,
-    UnregisterBrokerRecord,
+    ControllerFeature, PartitionChangeRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    RegisterControllerRecord, UnregisterBrokerRecord,
 };
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::allocate_producer_ids::{
+    AllocateProducerIdsRequest, AllocateProducerIdsResponse,
+};
+use crate::wire::message::assign_replicas_to_dirs::{
+    AssignReplicasToDirsRequest, AssignReplicasToDirsResponse,
+    AssignReplicasToDirsResponseDirectoryData, AssignReplicasToDirsResponsePartitionData,
+    AssignReplicasToDirsResponseTopicData,
+};
+use crate::wire::message::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use crate::wire::message::unregister_broker::UnregisterBrokerResponse;
 
+/// The first records of a cluster: its features, SCRAM users, and topics that are taken over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activation {
+    pub records: Vec<Record>,
+}
+
+/// The first records, unless there are any.
+pub fn activate(image: &Image, activation: &Activation) -> Decision<()> {
+    let records = match image.features.is_empty() {
+        true => activation.records.clone(),
+        false => Vec::new(),
+    };
+    Decision {
+        records,
+        answer: (),
+    }
+}
+
 /// What a node says about itself when it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
     pub node_id: BrokerId,
     pub incarnation: Uuid,
@@ -27,10 +55,25 @@ pub struct Registration {
 
 /// The level of `metadata.version` from which on controllers are registered (3.7); older nodes stop at such a record.
 const CONTROLLERS_SINCE: i16 = 15;
+/// Ids in a block that the controller hands out.
+const PRODUCER_IDS_PER_BLOCK: i32 = 1_000;
+
+/// BrokerRegistration and ControllerRegistration of a node that is both; gives the broker's epoch.
+pub fn register(image: &Image, registration: &Registration) -> Decision<i64> {
+    let (next, level) = (image.offset + 1, image.metadata_version());
+    Decision {
+        records: registration_records(registration, next, level),
+        answer: next + Offset::from(level >= CONTROLLERS_SINCE),
+    }
+}
 
 /// The records of a start: the controller, if `level` has such a record, the broker (fenced, as every registration is), and
 /// its unfencing. `next` is the offset of the first of them; a broker's epoch is the offset of its registration.
-pub fn register(registration: &Registration, next: Offset, level: i16) -> Vec<Record> {
+pub(super) fn registration_records(
+    registration: &Registration,
+    next: Offset,
+    level: i16,
+) -> Vec<Record> {
     let (name, host, port) = &registration.controller;
     let controller = RegisterControllerRecord {
         controller_id: registration.node_id,
@@ -124,17 +167,11 @@ pub fn unregister(
     }
 }
 
-/// Where this node's replica of a partition stands when the node starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// In this log directory.
-    In(Uuid),
-    /// The same, and what it had been given last may be lost, as the node did not stop cleanly.
-    Recovered(Uuid),
-    /// Nowhere: it may be made anew.
-    Absent,
-    /// Perhaps in a log directory that cannot be used.
-    Unreachable,
+/// Where the replicas of a node stand when the node starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundReplicas {
+    pub node_id: BrokerId,
+    pub topics: Vec<FoundTopic>,
 }
 
 /// What the metadata do not know yet when a node starts: in which directories the replicas lie (they may have been moved
@@ -142,97 +179,144 @@ pub enum Standing {
 /// that have no leader, or another one that is not alive: what a directory of a stopped cluster looks like. Whoever leads
 /// where the end of the log may be lost does so in a new epoch: a consumer that has read what is lost finds out by it,
 /// instead of passing over as many new records (KIP-320).
-pub fn restore(
-    image: &Image,
-    node_id: BrokerId,
-    standing: impl Fn(&Topic, i32, &Partition) -> Standing,
-) -> Vec<Record> {
-    let alive = |id: BrokerId| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
+pub fn found(image: &Image, found: &FoundReplicas) -> Decision<()> {
+    let node_id = found.node_id;
     let mut records = Vec::new();
-    for topic in image.topics.iter() {
-        for (index, partition) in (0..).zip(&topic.partitions) {
-            if !partition.replicas.contains(&node_id) {
+    for FoundTopic { topic_id, replicas } in &found.topics {
+        let Some(topic) = image.topics.by_id(*topic_id) else {
+            continue;
+        };
+        for (index, standing) in replicas {
+            let partition = usize::try_from(*index).ok();
+            let partition = partition.and_then(|index| topic.partitions.get(index));
+            let Some(partition) = partition.filter(|one| one.replicas.contains(&node_id)) else {
                 continue;
-            }
-            let mut change = PartitionChangeRecord {
-                partition_id: index,
-                topic_id: topic.id,
+            };
+            let unchanged = PartitionChangeRecord {
+                partition_id: *index,
+                topic_id: *topic_id,
                 ..Default::default()
             };
-            let unchanged = change.clone();
-            match standing(topic, index, partition) {
-                Standing::Unreachable => {
-                    if partition.leader == node_id || partition.isr.contains(&node_id) {
-                        step_down(image, partition, node_id, &mut change);
-                    }
-                }
-                standing => {
-                    if let Standing::In(directory) | Standing::Recovered(directory) = standing
-                        && partition.directory_of(node_id) != directory
-                    {
-                        change.directories = Some(partition.directories_with(node_id, directory));
-                    }
-                    let goes_on =
-                        partition.leader != node_id || matches!(standing, Standing::In(_));
-                    if may_lead(partition, node_id) && !(goes_on && alive(partition.leader)) {
-                        change.leader = node_id;
-                        change.isr = partition.isr.is_empty().then(|| vec![node_id]);
-                        change.eligible_leader_replicas =
-                            (!partition.elr.is_empty()).then(Vec::new);
-                        change.last_known_elr =
-                            (!partition.last_known_elr.is_empty()).then(Vec::new);
-                    }
-                }
-            }
+            let mut change = unchanged.clone();
+            stand(image, partition, node_id, *standing, &mut change);
             if change != unchanged {
                 records.push(change.into());
             }
         }
     }
-    records
+    Decision {
+        records,
+        answer: (),
+    }
 }
 
-/// A log directory of this node has failed: its replicas do not lead and are not in sync any more, and the registration
-/// no longer names it. `lost` are partitions that the node knows to be there, whatever the metadata say.
+/// What changes of one partition because the node's replica stands there.
+fn stand(
+    image: &Image,
+    partition: &Partition,
+    node_id: BrokerId,
+    standing: Standing,
+    change: &mut PartitionChangeRecord,
+) {
+    let alive = |id: BrokerId| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
+    if standing == Standing::Unreachable {
+        if partition.leader == node_id || partition.isr.contains(&node_id) {
+            step_down(image, partition, node_id, change);
+        }
+        return;
+    }
+    if let Standing::In(directory) | Standing::Recovered(directory) = standing
+        && partition.directory_of(node_id) != directory
+    {
+        change.directories = Some(partition.directories_with(node_id, directory));
+    }
+    let goes_on = partition.leader != node_id || matches!(standing, Standing::In(_));
+    if may_lead(partition, node_id) && !(goes_on && alive(partition.leader)) {
+        change.leader = node_id;
+        change.isr = partition.isr.is_empty().then(|| vec![node_id]);
+        change.eligible_leader_replicas = (!partition.elr.is_empty()).then(Vec::new);
+        change.last_known_elr = (!partition.last_known_elr.is_empty()).then(Vec::new);
+    }
+}
+
+/// The registration of a broker that gives its newest epoch: whoever gives an older one has been taken for dead meanwhile.
+fn registered(image: &Image, id: BrokerId, epoch: i64) -> Result<&Broker, ErrorCode> {
+    match image.brokers.get(&id) {
+        None => Err(ErrorCode::BrokerIdNotRegistered),
+        Some(broker) if broker.epoch != epoch => Err(ErrorCode::StaleBrokerEpoch),
+        Some(broker) => Ok(broker),
+    }
+}
+
+/// BrokerHeartbeat: log directories that have failed, and whether the broker wants clients.
+///
+/// Kafka differs: a broker that is fenced loses its leaderships, as others may take them over. There are none here.
+pub fn heartbeat(
+    image: &Image,
+    request: &BrokerHeartbeatRequest,
+) -> Decision<BrokerHeartbeatResponse> {
+    let broker = match registered(image, request.broker_id, request.broker_epoch) {
+        Ok(broker) => broker,
+        Err(code) => {
+            return Decision::only(BrokerHeartbeatResponse {
+                error_code: code.code(),
+                ..Default::default()
+            });
+        }
+    };
+    let mut records = directories_failed(image, broker, &request.offline_log_dirs);
+    if request.want_fence != broker.fenced {
+        let change = BrokerRegistrationChangeRecord {
+            broker_id: broker.id,
+            broker_epoch: broker.epoch,
+            fenced: if request.want_fence { 1 } else { -1 },
+            ..Default::default()
+        };
+        records.push(change.into());
+    }
+    Decision {
+        records,
+        answer: BrokerHeartbeatResponse {
+            is_caught_up: true,
+            is_fenced: request.want_fence,
+            should_shut_down: request.want_shut_down,
+            ..Default::default()
+        },
+    }
+}
+
+/// Log directories of a broker have failed: its replicas there do not lead and are not in sync any more, and the registration
+/// no longer names the directories. Those that the registration does not name have been told of before.
 ///
 /// Kafka calls this `handleDirectoriesOffline`.
-pub fn directory_failed(
-    image: &Image,
-    node_id: BrokerId,
-    directory: Uuid,
-    lost: &[(Uuid, i32)],
-) -> Vec<Record> {
-    let Some(broker) = image.brokers.get(&node_id) else {
+fn directories_failed(image: &Image, broker: &Broker, told: &[Uuid]) -> Vec<Record> {
+    let is_news = |dir: &&Uuid| broker.log_dirs.is_empty() || broker.log_dirs.contains(dir);
+    let failed: Vec<Uuid> = told.iter().filter(is_news).copied().collect();
+    if failed.is_empty() {
         return Vec::new();
-    };
+    }
     let mut records = Vec::new();
     for topic in image.topics.iter() {
         for (index, partition) in (0..).zip(&topic.partitions) {
-            let known = partition.directory_of(node_id) == directory;
-            if !partition.replicas.contains(&node_id)
-                || !known && !lost.contains(&(topic.id, index))
+            if !partition.replicas.contains(&broker.id)
+                || !failed.contains(&partition.directory_of(broker.id))
             {
                 continue;
             }
             let mut change = PartitionChangeRecord {
                 partition_id: index,
                 topic_id: topic.id,
-                directories: (!known).then(|| partition.directories_with(node_id, directory)),
                 ..Default::default()
             };
-            step_down(image, partition, node_id, &mut change);
+            step_down(image, partition, broker.id, &mut change);
             records.push(change.into());
         }
     }
-    let remaining: Vec<Uuid> = broker
-        .log_dirs
-        .iter()
-        .copied()
-        .filter(|dir| *dir != directory)
-        .collect();
+    let mut remaining = broker.log_dirs.clone();
+    remaining.retain(|dir| !failed.contains(dir));
     if remaining.len() < broker.log_dirs.len() && !remaining.is_empty() {
         let change = BrokerRegistrationChangeRecord {
-            broker_id: node_id,
+            broker_id: broker.id,
             broker_epoch: broker.epoch,
             log_dirs: remaining,
             ..Default::default()
@@ -273,34 +357,99 @@ fn step_down(
     }
 }
 
-/// A replica lies in another log directory than the metadata say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Assignment {
-    pub topic_id: Uuid,
-    pub partition: i32,
-    pub directory: Uuid,
+/// AssignReplicasToDirs: what is news becomes records.
+pub fn assign(
+    image: &Image,
+    request: &AssignReplicasToDirsRequest,
+) -> Decision<AssignReplicasToDirsResponse> {
+    let id = request.broker_id;
+    if let Err(code) = registered(image, id, request.broker_epoch) {
+        return Decision::only(AssignReplicasToDirsResponse {
+            error_code: code.code(),
+            ..Default::default()
+        });
+    }
+    let mut records = Vec::new();
+    let mut assign_one = |directory: Uuid, topic_id: Uuid, index: i32| {
+        let topic = image.topics.by_id(topic_id);
+        let topic = topic.ok_or(ErrorCode::UnknownTopicId)?;
+        let partition = usize::try_from(index).ok();
+        let partition = partition.and_then(|index| topic.partitions.get(index));
+        let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        if !partition.replicas.contains(&id) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if partition.directory_of(id) != directory {
+            let change = PartitionChangeRecord {
+                partition_id: index,
+                topic_id,
+                directories: Some(partition.directories_with(id, directory)),
+                ..Default::default()
+            };
+            records.push(change.into());
+        }
+        Ok(())
+    };
+    let mut directories = Vec::with_capacity(request.directories.len());
+    for directory in &request.directories {
+        let mut topics = Vec::with_capacity(directory.topics.len());
+        for topic in &directory.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in &topic.partitions {
+                let outcome = assign_one(directory.id, topic.topic_id, asked.partition_index);
+                partitions.push(AssignReplicasToDirsResponsePartitionData {
+                    partition_index: asked.partition_index,
+                    error_code: outcome.err().unwrap_or(ErrorCode::None).code(),
+                });
+            }
+            topics.push(AssignReplicasToDirsResponseTopicData {
+                topic_id: topic.topic_id,
+                partitions,
+            });
+        }
+        directories.push(AssignReplicasToDirsResponseDirectoryData {
+            id: directory.id,
+            topics,
+        });
+    }
+    let answer = AssignReplicasToDirsResponse {
+        directories,
+        ..Default::default()
+    };
+    Decision { records, answer }
 }
 
-/// AssignReplicasToDirs, as a node tells it to its own controller: those that are news become records.
-pub fn assign(image: &Image, node_id: BrokerId, assignments: &[Assignment]) -> Vec<Record> {
-    let record = |assignment: &Assignment| {
-        let topic = image.topics.by_id(assignment.topic_id)?;
-        let partition = topic
-            .partitions
-            .get(usize::try_from(assignment.partition).ok()?)?;
-        let news = partition.replicas.contains(&node_id)
-            && partition.directory_of(node_id) != assignment.directory;
-        news.then(|| {
-            PartitionChangeRecord {
-                partition_id: assignment.partition,
-                topic_id: assignment.topic_id,
-                directories: Some(partition.directories_with(node_id, assignment.directory)),
-                ..Default::default()
-            }
-            .into()
+/// AllocateProducerIds: the next block, which no broker is ever given again.
+pub fn allocate_producer_ids(
+    image: &Image,
+    request: &AllocateProducerIdsRequest,
+) -> Decision<AllocateProducerIdsResponse> {
+    let refused = |code: ErrorCode| {
+        Decision::only(AllocateProducerIdsResponse {
+            error_code: code.code(),
+            ..Default::default()
         })
     };
-    assignments.iter().filter_map(record).collect()
+    if let Err(code) = registered(image, request.broker_id, request.broker_epoch) {
+        return refused(code);
+    }
+    let first = image.next_producer_id;
+    let Some(next_producer_id) = first.checked_add(i64::from(PRODUCER_IDS_PER_BLOCK)) else {
+        return refused(ErrorCode::UnknownServerError);
+    };
+    let record = ProducerIdsRecord {
+        broker_id: request.broker_id,
+        broker_epoch: request.broker_epoch,
+        next_producer_id,
+    };
+    Decision {
+        records: vec![record.into()],
+        answer: AllocateProducerIdsResponse {
+            producer_id_start: first,
+            producer_id_len: PRODUCER_IDS_PER_BLOCK,
+            ..Default::default()
+        },
+    }
 }
 
 /// Whether a replica has everything that was committed: it is in sync, or was the last that was. Where eligible leader
@@ -310,19 +459,4 @@ fn may_lead(partition: &Partition, id: BrokerId) -> bool {
         || partition.last_known_elr.contains(&id)
         || partition.replicas == [id];
     partition.isr.contains(&id) || partition.isr.is_empty() && last
-}
-
-/// The record with which a node that stops says that it is gone for now, so that its next start, or Apache Kafka's, need
-/// not wait for its session to end.
-pub fn fence(image: &Image, node_id: BrokerId) -> Vec<Record> {
-    let Some(broker) = image.brokers.get(&node_id) else {
-        return Vec::new();
-    };
-    let change = BrokerRegistrationChangeRecord {
-        broker_id: node_id,
-        broker_epoch: broker.epoch,
-        fenced: 1,
-        ..Default::default()
-    };
-    vec![change.into()]
 }

@@ -1,11 +1,12 @@
 //! The controller: (image, request, now) -> records and answer.
 //!
-//! Pure files decide; `task` owns the image and the quorum, commits what was decided, and only then answers. The
-//! files do not know which quorum carries their records.
+//! Pure files decide about the requests that `request.rs` lists; `task` owns the image and the quorum, commits what was
+//! decided, and only then answers. The files do not know which quorum carries their records.
 
 pub mod brokers;
 pub mod partitions;
 pub mod quotas;
+pub mod request;
 pub mod scram;
 pub mod settings;
 pub mod task;
@@ -22,7 +23,7 @@ use crate::config::broker::BrokerSettings;
 use crate::metadata::record::Record;
 
 /// Records to commit and what to answer once they are.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision<A> {
     pub records: Vec<Record>,
     pub answer: A,
@@ -46,7 +47,7 @@ pub struct Context<'a> {
     /// Static settings of this node: defaults of topics.
     pub settings: &'a BrokerSettings,
     /// Fresh topic ids, taken from the end.
-    pub ids: Vec<Uuid>,
+    pub ids: &'a [Uuid],
     /// Replication factors above the number of brokers are cut down instead of refused.
     pub clamp_replication: bool,
 }

@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use super::{Decision, repeated};
 use crate::metadata::image::records::entity_data;
 use crate::metadata::image::{Image, QuotaEntity};
@@ -64,11 +62,11 @@ pub fn keys(image: &Image) -> BTreeSet<Arc<str>> {
     keys.collect()
 }
 
-/// AlterClientQuotas: each entity succeeds or fails as a whole. With the keys that had no quota before.
+/// AlterClientQuotas: each entity succeeds or fails as a whole.
 pub fn alter(
     image: &Image,
     request: &AlterClientQuotasRequest,
-) -> Decision<(AlterClientQuotasResponse, BTreeSet<ByteString>)> {
+) -> Decision<AlterClientQuotasResponse> {
     let changes: usize = request.entries.iter().map(|entry| entry.ops.len()).sum();
     let too_many = changes > CHANGES_MAX || request.entries.len() > CHANGES_MAX;
     let mut records = Vec::new();
@@ -91,15 +89,6 @@ pub fn alter(
     if request.validate_only {
         records.clear();
     }
-    let known = keys(image);
-    let new_keys = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::ClientQuota(quota) if !quota.remove => Some(quota.key.clone()),
-            _ => None,
-        })
-        .filter(|key| !known.contains(&**key))
-        .collect();
     let entries = results.into_iter().map(|(entity, refusal)| {
         let (code, message) = match refusal {
             Some((code, message)) => (code, Some(message.into())),
@@ -121,10 +110,7 @@ pub fn alter(
         entries: entries.collect(),
         ..Default::default()
     };
-    Decision {
-        records,
-        answer: (answer, new_keys),
-    }
+    Decision { records, answer }
 }
 
 /// Kinds in order, each once; of several the last counts.
@@ -372,7 +358,7 @@ mod tests {
         };
         let decision = alter(image, &request);
         apply(image, &decision.records);
-        let entries = decision.answer.0.entries;
+        let entries = decision.answer.entries;
         entries.iter().map(|entry| entry.error_code).collect()
     }
 
@@ -516,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_quota_of_a_key_is_told() {
+    fn the_keys_that_have_quotas_are_known() {
         let mut image = Image::empty();
         let request = AlterClientQuotasRequest {
             entries: vec![AlterClientQuotasRequestEntryData {
@@ -525,9 +511,9 @@ mod tests {
             }],
             validate_only: false,
         };
+        assert_eq!(keys(&image), [].into());
         let decision = alter(&image, &request);
-        assert_eq!(decision.answer.1, [RATE.into()].into());
         apply(&mut image, &decision.records);
-        assert_eq!(alter(&image, &request).answer.1, [].into());
+        assert_eq!(keys(&image), [RATE.into()].into());
     }
 }

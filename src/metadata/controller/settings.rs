@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
 use crate::config::broker::{
-    BrokerSettings, connections_per_ip, kept_locally, running_listeners, together,
+    BrokerSettings, CONNECTIONS_PER_IP, connections_per_ip, kept_locally, running_listeners,
+    together,
 };
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::client_metrics::{self, Fault};
@@ -50,8 +51,6 @@ pub const LISTENER_SETTINGS: [&str; 3] = [
     ADVERTISED_LISTENERS,
     "listener.security.protocol.map",
 ];
-/// How many connections some hosts may have.
-pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
 /// Numbers of threads that can change while a broker runs.
 const THREADS: [&str; 10] = [

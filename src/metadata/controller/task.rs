@@ -12,16 +12,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
+use super::request::{Answer, Ask, Request};
 use super::{Context, Decision};
 use crate::base::ids::{BrokerId, Uuid};
-use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 use crate::host::Host;
-use crate::host::chance::Chance;
 use crate::host::task::Halt;
-use crate::log::error::{AppendError, StorageError};
+use crate::log::error::{AppendError, StorageError, malformed};
 use crate::metadata::bootstrap::random_uuid;
 use crate::metadata::image::{Delta, Image};
+use crate::metadata::placement::{Assignment, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
@@ -37,8 +37,9 @@ const QUEUE_MAX: usize = 4_096;
 pub trait Publisher: Send + Sync {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>);
 
-    /// Records that follow from what it did: they are committed and shown before the change is answered.
-    fn follow_up(&self, _image: &Image) -> Vec<Record> {
+    /// The log directories that it chose for new replicas. The controller is told of them, and the metadata name them, before
+    /// the change is answered.
+    fn take_assignments(&self) -> Vec<Assignment> {
         Vec::new()
     }
 }
@@ -66,40 +67,9 @@ impl ImageHandle {
 #[error("the controller is not available")]
 pub struct ControllerGone;
 
-/// Sends an answer, once its records are committed.
-type Answer = Box<dyn FnOnce() + Send>;
-
-type Job = Box<dyn FnOnce(&Image, &mut Scribe<'_>) -> Answer + Send>;
-
 enum Event {
-    Job(Job),
+    Asked(Request, oneshot::Sender<Answer>),
     Stop(oneshot::Sender<()>),
-}
-
-/// What a job needs to decide, and where its records go.
-struct Scribe<'a> {
-    chance: &'a Chance,
-    settings: &'a BrokerSettings,
-    node_id: BrokerId,
-    clamp_replication: bool,
-    now: Timestamp,
-    records: Vec<Record>,
-}
-
-impl Scribe<'_> {
-    fn context(&self, ids: usize) -> Context<'_> {
-        // Without random numbers no topic is created; each then gets an error of its own.
-        let ids = (0..ids)
-            .map_while(|_| random_uuid(self.chance).ok())
-            .collect::<Vec<Uuid>>();
-        Context {
-            now: self.now,
-            node_id: self.node_id,
-            settings: self.settings,
-            ids,
-            clamp_replication: self.clamp_replication,
-        }
-    }
 }
 
 /// Where requests to the controller go. Cheap to clone.
@@ -115,21 +85,12 @@ impl std::fmt::Debug for ControllerHandle {
 }
 
 impl ControllerHandle {
-    /// Lets the controller decide on the newest image; the answer comes when the records are committed and published.
-    /// `ids` is how many fresh topic ids the decision may need.
-    pub async fn decide<A: Send + 'static>(
-        &self,
-        ids: usize,
-        decide: impl FnOnce(&Image, Context<'_>) -> Decision<A> + Send + 'static,
-    ) -> Result<A, ControllerGone> {
+    /// The answer to a request, once its records are committed and published.
+    pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, ControllerGone> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |image, scribe| {
-            let decision = decide(image, scribe.context(ids));
-            scribe.records = decision.records;
-            Box::new(move || drop(answer.send(decision.answer)))
-        });
-        self.send(Event::Job(job)).await?;
-        answered.await.map_err(|_| ControllerGone)
+        self.send(Event::Asked(request.into(), answer)).await?;
+        let answer = answered.await.map_err(|_| ControllerGone)?;
+        R::answer_in(answer).ok_or(ControllerGone)
     }
 
     async fn send(&self, event: Event) -> Result<(), ControllerGone> {
@@ -174,18 +135,16 @@ impl std::fmt::Debug for Controller {
 }
 
 impl Controller {
-    /// Commits and publishes records at once.
-    pub fn commit(&mut self, records: &[Record]) -> Result<(), AppendError> {
+    /// Decides about a request, commits and publishes at once: before the thread is started.
+    pub fn ask<R: Ask>(&mut self, request: R) -> Result<R::Answer, AppendError> {
         let mut delta = Delta::default();
-        self.append(records, &mut delta)?;
-        self.quorum.sync(self.host.clock.now())?;
-        self.publish(&delta);
-        Ok(())
-    }
-
-    /// The offset that the next record gets.
-    pub fn next_offset(&self) -> i64 {
-        self.quorum.log_end()
+        let (answer, wrote) = self.execute(request.into(), &mut delta)?;
+        if wrote {
+            self.quorum.sync(self.host.clock.now())?;
+            self.publish(&delta);
+        }
+        let answer = R::answer_in(answer);
+        answer.ok_or_else(|| malformed("the controller", "an answer to another request").into())
     }
 
     /// Starts the thread. The node halts when the metadata log cannot be written any more, or after a panic: nothing can be
@@ -217,9 +176,9 @@ impl Controller {
             let mut dirty = false;
             while let Some(event) = next {
                 match event {
-                    Event::Job(job) => {
-                        let (answer, wrote) = self.execute(job, &mut delta)?;
-                        answers.push(answer);
+                    Event::Asked(request, waiting) => {
+                        let (answer, wrote) = self.execute(request, &mut delta)?;
+                        answers.push((waiting, answer));
                         dirty |= wrote;
                     }
                     Event::Stop(done) => {
@@ -238,8 +197,9 @@ impl Controller {
                 self.publish(&delta);
                 self.follow_up()?;
             }
-            for answer in answers {
-                answer();
+            for (waiting, answer) in answers {
+                // Whoever asked may have gone away.
+                drop(waiting.send(answer));
             }
             if let Some(done) = stop {
                 if let Err(error) = self.quorum.close() {
@@ -289,17 +249,22 @@ impl Controller {
         Ok(())
     }
 
-    fn execute(&mut self, job: Job, delta: &mut Delta) -> Result<(Answer, bool), AppendError> {
-        let mut scribe = Scribe {
-            chance: &self.host.chance,
-            settings: &self.settings,
-            node_id: self.node_id,
-            clamp_replication: self.clamp_replication,
+    fn execute(
+        &mut self,
+        request: Request,
+        delta: &mut Delta,
+    ) -> Result<(Answer, bool), AppendError> {
+        // Without random numbers no topic is created; each then gets an error of its own.
+        let ids = (0..request.ids_max()).map_while(|_| random_uuid(&self.host.chance).ok());
+        let ids: Vec<Uuid> = ids.collect();
+        let context = Context {
             now: self.host.clock.now(),
-            records: Vec::new(),
+            node_id: self.node_id,
+            settings: &self.settings,
+            ids: &ids,
+            clamp_replication: self.clamp_replication,
         };
-        let answer = job(&self.image, &mut scribe);
-        let records = scribe.records;
+        let Decision { records, answer } = request.decide(&self.image, &context);
         self.append(&records, delta)?;
         Ok((answer, !records.is_empty()))
     }
@@ -315,16 +280,25 @@ impl Controller {
         Ok(())
     }
 
+    /// Asks for what the publishers did to be in the metadata as well.
     fn follow_up(&mut self) -> Result<(), AppendError> {
-        let records: Vec<Record> = self
-            .publishers
-            .iter()
-            .flat_map(|publisher| publisher.follow_up(&self.image))
+        let publishers = self.publishers.iter();
+        let placed: Vec<Assignment> = publishers
+            .flat_map(|publisher| publisher.take_assignments())
             .collect();
-        if records.is_empty() {
+        if placed.is_empty() {
             return Ok(());
         }
-        self.commit(&records)
+        let own = self.image.brokers.get(&self.node_id);
+        let epoch = own.map_or(-1, |broker| broker.epoch);
+        let told = self.ask(assign_request(self.node_id, epoch, &placed))?;
+        if told.error_code != 0 {
+            tracing::error!(
+                error_code = told.error_code,
+                "the controller does not take the log directories of new replicas"
+            );
+        }
+        Ok(())
     }
 
     fn publish(&self, delta: &Delta) {

@@ -1,21 +1,43 @@
 //! Decisions on small images, and the quorum of one across restarts.
 
-use super::brokers::{Registration, Standing, fence, register, restore, unregister};
-use super::{Context, settings, topics};
+use super::brokers::{
+    self, Activation, FoundReplicas, Registration, registration_records, unregister,
+};
+use super::request::{Asked, Request};
+use super::{Context, Decision, settings, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
 use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::records::records_of;
 use crate::metadata::image::{Delta, Image};
+use crate::metadata::placement::{Assignment, Standing, assign_request, found};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord, PartitionChangeRecord};
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
+use crate::wire::message::alter_client_quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
+};
+use crate::wire::message::alter_configs::AlterConfigsRequest;
+use crate::wire::message::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
+use crate::wire::message::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, ScramCredentialUpsertion,
+};
+use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
+use crate::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use crate::wire::message::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+    CreateTopicsResponse,
 };
+use crate::wire::message::delete_topics::DeleteTopicsRequest;
+use crate::wire::message::elect_leaders::ElectLeadersRequest;
+use crate::wire::message::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use crate::wire::message::unregister_broker::UnregisterBrokerRequest;
 use crate::wire::message::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 
 const NOW: i64 = 1_000;
@@ -43,7 +65,10 @@ fn cluster() -> Image {
     apply(&mut image, &bootstrap::records(false));
     let next = image.offset + 1;
     let level = image.metadata_version();
-    apply(&mut image, &register(&registration(), next, level));
+    apply(
+        &mut image,
+        &registration_records(&registration(), next, level),
+    );
     image
 }
 
@@ -56,7 +81,7 @@ fn a_start_registers_what_the_level_of_the_metadata_has() {
         (15, 21),
         (bootstrap::METADATA_VERSION, 21),
     ] {
-        let records = register(&registration(), 20, level);
+        let records = registration_records(&registration(), 20, level);
         let (at, broker) = (20..)
             .zip(&records)
             .find_map(|(at, record)| match record {
@@ -68,16 +93,16 @@ fn a_start_registers_what_the_level_of_the_metadata_has() {
     }
 }
 
-/// Ids differ from those of topics that the image has.
-fn context<'a>(image: &Image, settings: &'a BrokerSettings) -> Context<'a> {
-    let ids = vec![Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])];
-    Context {
+/// What comes of a CreateTopics. Ids differ from those of topics that the image has.
+fn decided(image: &Image, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
+    let context = Context {
         now: NOW,
         node_id: 1,
-        settings,
-        ids,
+        settings: &BrokerSettings::default(),
+        ids: &[Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])],
         clamp_replication: false,
-    }
+    };
+    topics::create(image, request, &context)
 }
 
 fn topic(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
@@ -91,13 +116,12 @@ fn topic(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
 
 /// Creates one topic; the error, or how many partitions it has then.
 fn create(image: &mut Image, topic: CreatableTopic) -> Result<usize, ErrorCode> {
-    let settings = BrokerSettings::default();
     let name = topic.name.clone();
     let request = CreateTopicsRequest {
         topics: vec![topic],
         ..Default::default()
     };
-    let decision = topics::create(image, &request, context(image, &settings));
+    let decision = decided(image, &request);
     apply(image, &decision.records);
     match ErrorCode::from_code(decision.answer.topics[0].error_code).unwrap() {
         ErrorCode::None => Ok(image.topics.by_name(&name).unwrap().partitions.len()),
@@ -185,12 +209,11 @@ fn each_mistake_of_a_new_topic_has_kafkas_error() {
 #[test]
 fn two_entries_of_one_name_fail_together_and_validation_changes_nothing() {
     let image = cluster();
-    let settings = BrokerSettings::default();
     let twice = CreateTopicsRequest {
         topics: vec![topic("t", 1, 1), topic("t", 1, 1)],
         ..Default::default()
     };
-    let decision = topics::create(&image, &twice, context(&image, &settings));
+    let decision = decided(&image, &twice);
     let codes: Vec<_> = decision
         .answer
         .topics
@@ -206,7 +229,7 @@ fn two_entries_of_one_name_fail_together_and_validation_changes_nothing() {
         validate_only: true,
         ..Default::default()
     };
-    let decision = topics::create(&image, &checked, context(&image, &settings));
+    let decision = decided(&image, &checked);
     assert_eq!(
         (
             decision.answer.topics[0].num_partitions,
@@ -328,12 +351,38 @@ fn a_feature_that_clients_are_not_told_of_is_unknown_to_updates() {
     }
 }
 
+/// The records of a start of the node that finds its replicas so.
+fn stands(image: &Image, node_id: i32, standing: impl Fn(i32) -> Standing) -> Vec<Record> {
+    let topics = found(image, node_id, |_, index, _| standing(index));
+    brokers::found(image, &FoundReplicas { node_id, topics }).records
+}
+
+fn heartbeat(image: &Image) -> BrokerHeartbeatRequest {
+    BrokerHeartbeatRequest {
+        broker_id: 1,
+        broker_epoch: image.brokers[&1].epoch,
+        ..Default::default()
+    }
+}
+
+/// The records of a stop.
+fn fence(image: &Image) -> Vec<Record> {
+    let request = BrokerHeartbeatRequest {
+        want_fence: true,
+        want_shut_down: true,
+        ..heartbeat(image)
+    };
+    let Decision { records, answer } = brokers::heartbeat(image, &request);
+    assert_eq!((answer.error_code, answer.is_fenced), (0, true));
+    records
+}
+
 #[test]
 fn a_node_takes_back_partitions_that_were_fenced_with_it() {
     let mut image = cluster();
     create(&mut image, topic("kept", 1, 1)).unwrap();
     create(&mut image, topic("emptied", 1, 1)).unwrap();
-    let stopped = fence(&image, 1);
+    let stopped = fence(&image);
     apply(&mut image, &stopped);
     assert_eq!(image.live_brokers().count(), 0);
     // Apache Kafka, with eligible leader replicas, leaves nobody in sync.
@@ -347,7 +396,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
         ..Default::default()
     };
     apply(&mut image, &[change.into()]);
-    let taken = restore(&image, 1, |_, _, _| Standing::Absent);
+    let taken = stands(&image, 1, |_| Standing::Absent);
     assert_eq!(taken.len(), 2);
     apply(&mut image, &taken);
     for topic in image.topics.iter() {
@@ -361,7 +410,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
         assert!(partition.elr.is_empty());
     }
     // Somebody else's partition stays theirs.
-    assert_eq!(restore(&image, 2, |_, _, _| Standing::Absent).len(), 0);
+    assert_eq!(stands(&image, 2, |_| Standing::Absent).len(), 0);
 }
 
 /// Apache Kafka's epochs go up with every stop and start; where nothing can be lost nobody needs to know.
@@ -370,7 +419,7 @@ fn who_may_have_lost_the_end_of_a_log_leads_in_a_new_epoch() {
     let mut image = cluster();
     create(&mut image, topic("t", 4, 1)).unwrap();
     let directory = image.brokers[&1].log_dirs[0];
-    let records = restore(&image, 1, |_, index, _| match index {
+    let records = stands(&image, 1, |index| match index {
         0 => Standing::In(directory),
         1 => Standing::Recovered(directory),
         2 => Standing::Absent,
@@ -430,12 +479,11 @@ fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
         );
         let before = expected.clone();
         create(&mut expected, topic(name, 2, 1)).unwrap();
-        let settings = BrokerSettings::default();
         let request = CreateTopicsRequest {
             topics: vec![topic(name, 2, 1)],
             ..Default::default()
         };
-        let records = topics::create(&before, &request, context(&before, &settings)).records;
+        let records = decided(&before, &request).records;
         quorum.commit(&records, NOW).unwrap();
         quorum.sync(NOW).unwrap();
         if round == 1 {
@@ -458,12 +506,11 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
     let mut image = cluster();
     quorum.commit(&records_of(&image), NOW).unwrap();
     for name in ["a", "b", "c", "d", "e", "f"] {
-        let settings = BrokerSettings::default();
         let request = CreateTopicsRequest {
             topics: vec![topic(name, 9, 1)],
             ..Default::default()
         };
-        let records = topics::create(&image, &request, context(&image, &settings)).records;
+        let records = decided(&image, &request).records;
         quorum.commit(&records, NOW).unwrap();
         quorum.sync(NOW).unwrap();
         apply(&mut image, &records);
@@ -496,11 +543,267 @@ fn a_broker_that_is_gone_is_forgotten_and_the_one_that_runs_is_not() {
         ..registration()
     };
     let next = image.offset + 1;
-    apply(&mut image, &register(&other, next, 7));
+    apply(&mut image, &registration_records(&other, next, 7));
     for (id, expected) in [(1, 42), (2, 0), (2, 102), (9, 102)] {
         let decision = unregister(&image, id, 1);
         assert_eq!(decision.answer.error_code, expected, "{id}");
         apply(&mut image, &decision.records);
     }
     assert_eq!(image.brokers.keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+/// What a directory's failure and a move leave in the metadata; whoever is not the broker that is registered changes nothing.
+#[test]
+fn a_broker_tells_where_its_replicas_are() {
+    let mut image = cluster();
+    create(&mut image, topic("t", 2, 1)).unwrap();
+    let id = image.topics.by_name("t").unwrap().id;
+    let (other, epoch) = (Uuid([8; 16]), image.brokers[&1].epoch);
+    let at = |topic_id: Uuid, partition: i32| Assignment {
+        topic_id,
+        partition,
+        directory: other,
+    };
+    let all = [at(id, 1), at(id, 2), at(Uuid([77; 16]), 0)];
+    for (broker, epoch, code) in [(1, epoch + 1, 77), (2, epoch, 102)] {
+        let decision = brokers::assign(&image, &assign_request(broker, epoch, &all));
+        assert_eq!(
+            (decision.answer.error_code, decision.records.len()),
+            (code, 0)
+        );
+        let stale = BrokerHeartbeatRequest {
+            broker_id: broker,
+            broker_epoch: epoch,
+            want_fence: true,
+            ..Default::default()
+        };
+        let decision = brokers::heartbeat(&image, &stale);
+        assert_eq!(
+            (decision.answer.error_code, decision.records.len()),
+            (code, 0)
+        );
+        let ids = AllocateProducerIdsRequest {
+            broker_id: broker,
+            broker_epoch: epoch,
+            ..Default::default()
+        };
+        let decision = brokers::allocate_producer_ids(&image, &ids);
+        assert_eq!(
+            (decision.answer.error_code, decision.records.len()),
+            (code, 0)
+        );
+    }
+    let request = assign_request(1, epoch, &all);
+    let Decision { records, answer } = brokers::assign(&image, &request);
+    let codes = answer.directories.iter().flat_map(|directory| {
+        let topics = directory.topics.iter();
+        topics.flat_map(|topic| topic.partitions.iter().map(|one| one.error_code))
+    });
+    // Topics in the order of their ids.
+    let mut codes: Vec<_> = codes.collect();
+    codes.sort_unstable();
+    assert_eq!((codes, records.len()), (vec![0, 3, 100], 1));
+    apply(&mut image, &records);
+    // What is known already is no news.
+    assert_eq!(brokers::assign(&image, &request).records.len(), 0);
+
+    let own = image.brokers[&1].log_dirs[0];
+    let failed = BrokerHeartbeatRequest {
+        offline_log_dirs: vec![own],
+        ..heartbeat(&image)
+    };
+    let led = |image: &Image| -> Vec<_> {
+        let partitions = image.topics.by_id(id).unwrap().partitions.iter();
+        partitions.map(|one| one.leader).collect()
+    };
+    // The only directory of the registration stays in it, as nobody can be registered without one.
+    let place = image.topics.by_id(id).unwrap().partitions[0].directory_of(1);
+    assert_eq!(place, own);
+    let records = brokers::heartbeat(&image, &failed).records;
+    apply(&mut image, &records);
+    assert_eq!(led(&image), [-1, 1]);
+}
+
+/// One request of each kind, in the order in which a cluster may see them.
+fn journal() -> Vec<Request> {
+    let topic_partitions = CreatePartitionsTopic {
+        name: "t".into(),
+        count: 3,
+        ..Default::default()
+    };
+    let quota = AlterClientQuotasRequestEntryData {
+        entity: vec![EntityData {
+            entity_type: "user".into(),
+            entity_name: None,
+        }],
+        ops: vec![OpData {
+            key: "producer_byte_rate".into(),
+            value: 1_000.0,
+            remove: false,
+        }],
+    };
+    let user = ScramCredentialUpsertion {
+        name: "u".into(),
+        mechanism: 1,
+        iterations: 4_096,
+        salt: "salt".into(),
+        salted_password: "password".into(),
+    };
+    let setting = AlterConfigsResource {
+        resource_type: 2,
+        resource_name: "t".into(),
+        configs: vec![AlterableConfig {
+            name: "retention.ms".into(),
+            config_operation: 0,
+            value: Some("5".into()),
+        }],
+    };
+    let feature = FeatureUpdateKey {
+        feature: "transaction.version".into(),
+        max_version_level: 1,
+        upgrade_type: 2,
+        ..Default::default()
+    };
+    let moved = Assignment {
+        topic_id: Uuid([2; 16]),
+        partition: 0,
+        directory: Uuid([8; 16]),
+    };
+    vec![
+        Activation {
+            records: bootstrap::records(false),
+        }
+        .into(),
+        registration().into(),
+        CreateTopicsRequest {
+            topics: vec![topic("t", 2, 1), topic("u", 1, 1), topic("t u", 1, 1)],
+            ..Default::default()
+        }
+        .into(),
+        FoundReplicas {
+            node_id: 1,
+            topics: vec![],
+        }
+        .into(),
+        assign_request(1, EPOCH, &[moved]).into(),
+        AllocateProducerIdsRequest {
+            broker_id: 1,
+            broker_epoch: EPOCH,
+            ..Default::default()
+        }
+        .into(),
+        CreatePartitionsRequest {
+            topics: vec![topic_partitions],
+            ..Default::default()
+        }
+        .into(),
+        IncrementalAlterConfigsRequest {
+            resources: vec![setting],
+            ..Default::default()
+        }
+        .into(),
+        AlterConfigsRequest::default().into(),
+        AlterClientQuotasRequest {
+            entries: vec![quota],
+            ..Default::default()
+        }
+        .into(),
+        AlterUserScramCredentialsRequest {
+            upsertions: vec![user],
+            ..Default::default()
+        }
+        .into(),
+        UpdateFeaturesRequest {
+            feature_updates: vec![feature],
+            ..Default::default()
+        }
+        .into(),
+        AlterPartitionReassignmentsRequest::default().into(),
+        ElectLeadersRequest::default().into(),
+        UnregisterBrokerRequest {
+            broker_id: 9,
+            ..Default::default()
+        }
+        .into(),
+        DeleteTopicsRequest {
+            topic_names: vec!["u".into()],
+            ..Default::default()
+        }
+        .into(),
+        BrokerHeartbeatRequest {
+            broker_id: 1,
+            broker_epoch: EPOCH,
+            want_fence: true,
+            ..Default::default()
+        }
+        .into(),
+    ]
+}
+
+/// The epoch of the broker in the journal: the offset of its registration.
+const EPOCH: i64 = 8;
+
+/// The first word of what is printed of a value.
+fn word(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let is_name = |letter: &char| letter.is_alphanumeric();
+    text.chars().take_while(is_name).collect()
+}
+
+/// The same requests give the same records and answers, whoever decides about them and whenever.
+#[test]
+fn a_journal_of_requests_gives_the_same_records_again() {
+    let asked = |(index, request): (usize, Request)| Asked {
+        ids: (0..request.ids_max())
+            .map(|id| Uuid([id as u8 + 1; 16]))
+            .collect(),
+        request,
+        now: NOW + index as i64,
+    };
+    let asked: Vec<Asked> = journal().into_iter().enumerate().map(asked).collect();
+    let told = |asked: &[Asked]| {
+        let mut image = Image::empty();
+        let mut told = Vec::new();
+        for Asked { request, now, ids } in asked {
+            let context = Context {
+                now: *now,
+                node_id: 1,
+                settings: &BrokerSettings::default(),
+                ids,
+                clamp_replication: false,
+            };
+            let decision = request.decide(&image, &context);
+            apply(&mut image, &decision.records);
+            told.push(decision);
+        }
+        (told, image)
+    };
+    let (decisions, image) = told(&asked);
+    let kinds = asked.iter().zip(&decisions).map(|(asked, decision)| {
+        let records: Vec<_> = decision.records.iter().map(word).collect();
+        format!("{}: {}", word(&asked.request), records.join(" "))
+    });
+    let expected = [
+        "Activate: FeatureLevel FeatureLevel FeatureLevel FeatureLevel FeatureLevel FeatureLevel Config",
+        "Register: RegisterController RegisterBroker BrokerRegistrationChange",
+        "CreateTopics: Topic Partition Partition Topic Partition",
+        "FoundReplicas: ",
+        "AssignReplicasToDirs: PartitionChange",
+        "AllocateProducerIds: ProducerIds",
+        "CreatePartitions: Partition",
+        "IncrementalAlterConfigs: Config",
+        "AlterConfigs: ",
+        "AlterClientQuotas: ClientQuota",
+        "AlterUserScramCredentials: UserScramCredential",
+        "UpdateFeatures: FeatureLevel",
+        "AlterPartitionReassignments: ",
+        "ElectLeaders: ",
+        "UnregisterBroker: ",
+        "DeleteTopics: RemoveTopic",
+        "BrokerHeartbeat: BrokerRegistrationChange",
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+    assert_eq!(image.brokers[&1].epoch, EPOCH);
+    let copy: Vec<Asked> = asked.clone();
+    assert_eq!(told(&copy), (decisions, image));
 }

@@ -86,8 +86,9 @@ fn collision(image: &Image, name: &str) -> Option<String> {
 pub fn create(
     image: &Image,
     request: &CreateTopicsRequest,
-    mut context: Context<'_>,
+    context: &Context<'_>,
 ) -> Decision<CreateTopicsResponse> {
+    let mut ids = context.ids.iter().rev().copied();
     let twice = repeated(request.topics.iter().map(|topic| &*topic.name));
     let mut records = Vec::new();
     let mut results = Vec::new();
@@ -106,7 +107,7 @@ pub fn create(
             }
             continue;
         }
-        match create_one(image, topic, &mut context) {
+        match create_one(image, topic, context, &mut ids) {
             Ok((created, result)) => {
                 made += created.len();
                 if made > RECORDS_PER_REQUEST_MAX {
@@ -161,7 +162,8 @@ fn refused(name: &ByteString, (code, message): Refusal) -> CreatableTopicResult 
 fn create_one(
     image: &Image,
     topic: &CreatableTopic,
-    context: &mut Context<'_>,
+    context: &Context<'_>,
+    ids: &mut impl Iterator<Item = Uuid>,
 ) -> Result<(Vec<Record>, CreatableTopicResult), Refusal> {
     if *topic.name == *METADATA_TOPIC {
         return Err((
@@ -190,7 +192,7 @@ fn create_one(
             ),
         ));
     }
-    let id = context.ids.pop().ok_or_else(|| {
+    let id = ids.next().ok_or_else(|| {
         (
             ErrorCode::UnknownServerError,
             "No topic id is left.".to_owned(),
