@@ -1,5 +1,5 @@
-//! Test-only: the shape of the source tree. Imports follow the order of `lib.rs`, every file says what it is for, files
-//! that call themselves pure are. Nobody but `host` asks the system for the time, for chance or for threads, and nothing but
+//! Test-only: the shape of the source tree. Imports follow the order of `lib.rs` and some arrows are forbidden, every file says
+//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance or for threads, and nothing but
 //! what is in `host` is shared by all nodes of a process.
 
 use std::fs;
@@ -98,6 +98,46 @@ const TOLERATED: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Arrows that the order of `lib.rs` allows and nobody may draw: from a folder, but for these files of it, to a module.
+const FORBIDDEN: &[(&str, &[&str], &str, &str)] = &[
+    (
+        "metadata/controller",
+        &["metadata/controller/task.rs"],
+        "metadata::quorum",
+        "who decides does not know that there is a quorum",
+    ),
+    (
+        "metadata/controller",
+        &[],
+        "metadata::quorum::single",
+        "nothing in the controller knows which quorum carries its records",
+    ),
+    (
+        "metadata/quorum",
+        &[],
+        "metadata::controller",
+        "a quorum carries records and does not know who decided about them",
+    ),
+    (
+        "metadata/loader.rs",
+        &[],
+        "metadata::controller",
+        "whoever is shown an image does not know who decided about it",
+    ),
+    (
+        "replica",
+        &[],
+        "metadata::controller",
+        "a replica follows images; what it has to say is a request that `broker` sends",
+    ),
+    (
+        "server",
+        &[],
+        "metadata::controller",
+        "a connection does not know what its requests are about",
+    ),
+];
+
 /// A file of the tree, from `src` on, and its text.
 type Source = (PathBuf, String);
 
@@ -176,6 +216,99 @@ fn used(text: &str) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// The paths of this crate's modules in the code of a file, with their lines; groups of imports are unfolded.
+fn paths(path: &Path, text: &str) -> Vec<(usize, String)> {
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let code: Vec<&str> = code(text)
+        .lines()
+        .map(|line| match line.trim_start().starts_with("//") {
+            true => "",
+            false => line,
+        })
+        .collect();
+    let code = code.join("\n");
+    let own = path.with_extension("");
+    let own: Vec<_> = own.iter().map(|name| name.to_string_lossy()).collect();
+    let mut found = Vec::new();
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|letter| is_name(letter) || letter == ':') {
+                continue;
+            }
+            let number = code[..at].matches('\n').count() + 1;
+            let (mut base, mut rest) = match root {
+                "crate::" => (&own[..0], &code[at + root.len()..]),
+                _ => (&own[..], &code[at..]),
+            };
+            while let Some(further) = rest.strip_prefix("super::") {
+                base = &base[..base.len().saturating_sub(1)];
+                rest = further;
+            }
+            let mut unfolded = Vec::new();
+            unfold(base.join("::"), rest, &mut unfolded);
+            found.extend(unfolded.into_iter().map(|path| (number, path)));
+        }
+    }
+    found
+}
+
+/// Adds the paths that `text` begins with, below `path`; gives how long they are in the text.
+fn unfold(mut path: String, text: &str, found: &mut Vec<String>) -> usize {
+    let mut at = 0;
+    while !text[at..].starts_with('{') {
+        let name = text[at..].chars();
+        let name: String = name
+            .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+            .collect();
+        at += name.len();
+        if !path.is_empty() && !name.is_empty() {
+            path += "::";
+        }
+        path += &name;
+        if !text[at..].starts_with("::") {
+            found.push(path);
+            return at;
+        }
+        at += 2;
+    }
+    at += 1;
+    while let Some(letter) = text[at..].chars().next() {
+        if letter == '}' {
+            return at + 1;
+        }
+        let is_name = letter.is_alphanumeric() || letter == '_';
+        at += match is_name {
+            true => unfold(path.clone(), &text[at..], found),
+            false => letter.len_utf8(),
+        };
+    }
+    at
+}
+
+/// Forbidden arrows.
+fn forbidden(sources: &[Source]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in sources {
+        if is_for_tests(path, sources) {
+            continue;
+        }
+        for (from, but, to, why) in FORBIDDEN {
+            let is_excepted = but.iter().any(|file| path == Path::new(file));
+            if !path.starts_with(from) || is_excepted {
+                continue;
+            }
+            for (number, used) in paths(path, text) {
+                let below = used.strip_prefix(to);
+                if below.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) {
+                    faults.push(format!("{}:{number}: {used}: {why}", path.display()));
+                }
+            }
+        }
+    }
+    faults
 }
 
 /// Imports against the order of `lib.rs`.
@@ -421,6 +554,83 @@ fn dead(sources: &[Source]) -> Vec<&Path> {
 fn modules_import_only_what_stands_below_them() {
     let faults = upward(&sources(), &order());
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn forbidden_arrows_are_not_drawn() {
+    let sources = sources();
+    let faults = forbidden(&sources);
+    assert!(faults.is_empty(), "{faults:#?}");
+    for (from, but, to, _) in FORBIDDEN {
+        let to = to.replace("::", "/");
+        for place in but.iter().copied().chain([*from, &*to]) {
+            let mut there = sources.iter().map(|(path, _)| path.with_extension(""));
+            let place = Path::new(place).with_extension("");
+            assert!(
+                there.any(|path| path.starts_with(&place)),
+                "there is no {}",
+                place.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_planted_arrow_is_found() {
+    for (from, but, to, _) in FORBIDDEN {
+        let found = |file: &str, line: &str| {
+            let text = format!("//! A file.\n{line}\n");
+            forbidden(&[(PathBuf::from(file), text)]).len()
+        };
+        let file = match from.ends_with(".rs") {
+            true => (*from).to_owned(),
+            false => format!("{from}/planted.rs"),
+        };
+        let (top, rest) = to.split_once("::").unwrap();
+        for planted in [
+            format!("use crate::{to};"),
+            format!("use crate::{to}::Thing;"),
+            format!("use crate::{{base::ids, {to}::Thing}};"),
+            format!("use crate::{top}::{{image::{{Delta, Image}}, {rest}::{{self, Thing}}}};"),
+            format!("use crate::{top}::{{\n    image::Image,\n    {rest},\n}};"),
+            format!("fn f() {{ crate::{to}::thing() }}"),
+        ] {
+            assert!(found(&file, &planted) > 0, "{file}: {planted}");
+            for file in *but {
+                let others = FORBIDDEN
+                    .iter()
+                    .filter(|row| row.0 == *from && row.1.is_empty());
+                let others = others.filter(|row| to.starts_with(row.2)).count();
+                assert_eq!(found(file, &planted), others, "{file}: {planted}");
+            }
+        }
+        for allowed in [
+            format!("// use crate::{to};"),
+            format!("use crate::{top}::image::Image;"),
+            format!("use crate::{top}s::Thing;"),
+            format!("#[cfg(test)]\nmod tests {{\n    use crate::{to};\n}}"),
+        ] {
+            assert_eq!(found(&file, &allowed), 0, "{file}: {allowed}");
+        }
+    }
+    let path = Path::new("metadata/controller/topics.rs");
+    let found = |text: &str| -> Vec<String> {
+        let paths = paths(path, text).into_iter();
+        paths.map(|(_, path)| path).collect()
+    };
+    assert_eq!(
+        found("use super::super::quorum::Quorum;"),
+        ["metadata::quorum::Quorum"]
+    );
+    assert_eq!(
+        found("use super::{Context, task::Controller as It};\nuse tokio::sync;"),
+        [
+            "metadata::controller::Context",
+            "metadata::controller::task::Controller",
+            "metadata::controller::as",
+            "metadata::controller::It"
+        ]
+    );
 }
 
 #[test]

@@ -36,10 +36,12 @@ use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
+use crate::metadata::controller::machine::Setup;
 use crate::metadata::controller::quotas;
-use crate::metadata::controller::task::{Controller, ImageHandle, Publisher as _};
+use crate::metadata::controller::task::Controller;
+use crate::metadata::loader::{Publisher as _, formatted_with};
 use crate::metadata::placement::{self, assign_request};
-use crate::metadata::quorum::single::{SingleQuorum, formatted_with};
+use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
@@ -127,28 +129,25 @@ impl Broker {
             .metadata_log_dir
             .join(".kafka_cleanshutdown")
             .exists();
+        let upkeep = Upkeep::new(&config.settings);
         let (quorum, image) = SingleQuorum::open(
             host.disk.dir(&config.metadata_log_dir),
             config.node_id,
             clean,
-            Upkeep::new(&config.settings),
+            upkeep,
             host.clock.now(),
         )?;
         for key in quotas::keys(&image) {
             quotas::warn_of(&key);
         }
         let fresh = image.features.is_empty();
-        let handle = ImageHandle::new(Arc::new(image.clone()));
-        let mut controller = Controller {
-            quorum,
-            image,
-            handle: handle.clone(),
-            publishers: Vec::new(),
-            settings: config.settings.clone(),
+        let setup = Setup {
             node_id: config.node_id,
+            settings: config.settings.clone(),
             clamp_replication: options.clamp_replication,
-            host: host.clone(),
         };
+        let mut controller = Controller::new(&host, Box::new(quorum), image, setup, upkeep);
+        let handle = controller.image();
         let metadata =
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
@@ -193,7 +192,7 @@ impl Broker {
         controller.ask(placed).map_err(metadata)?;
 
         // From here on metadata changes reach the partitions by themselves.
-        controller.publishers.push(Arc::new(replicas.clone()));
+        controller.add(Arc::new(replicas.clone()));
 
         let may_have = memory_bytes(Path::new("/"));
         process::may_have(may_have);
@@ -232,7 +231,7 @@ impl Broker {
             halt.clone(),
         );
         group_topic.install(&handle.load()).await;
-        controller.publishers.push(Arc::new(group_topic));
+        controller.add(Arc::new(group_topic));
 
         // The transaction coordinator; what it commits in offsets goes through the group coordinator.
         let (txns, txn_task) = TxnHandle::new(
@@ -257,14 +256,14 @@ impl Broker {
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load()).await;
-        controller.publishers.push(Arc::new(transaction_topic));
+        controller.add(Arc::new(transaction_topic));
         let wanted = Arc::new(Wanted {
             settings: config.settings.clone(),
             node_id: config.node_id,
             listeners: watch::Sender::new(config.listeners.clone()),
             tls: Arc::clone(&tls),
         });
-        controller.publishers.push(Arc::clone(&wanted) as _);
+        controller.add(Arc::clone(&wanted) as _);
         let (controller, thread) = controller.start(&halt)?;
 
         let services = Arc::new(Services {

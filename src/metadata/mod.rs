@@ -1,13 +1,17 @@
 //! Cluster metadata: records are the truth, an image is their fold.
 //!
-//! The controller decides on the newest image, its records are committed through a quorum, and the image that results
-//! is shown to publishers in a fixed order. On one node the quorum is this node's own file.
+//! The controller decides about requests, its records are committed through a quorum, and the loader shows the image that
+//! results to publishers in a fixed order. On one node the quorum is this node's own file.
 
 pub mod adoption;
+pub mod batches;
 pub mod bootstrap;
 pub mod controller;
 pub mod features;
 pub mod image;
+pub mod loader;
+pub mod metadata_log;
 pub mod placement;
 pub mod quorum;
 pub mod record;
+pub mod snapshots;

@@ -18,10 +18,10 @@ use crate::log::manager::crew::in_parallel;
 use crate::log::manager::{LogDir, LogManager};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
-use crate::metadata::controller::task::Publisher;
 use crate::metadata::image::{
     BROKER_RESOURCE, Delta, Image, Partition as ImagePartition, TOPIC_RESOURCE, Topic,
 };
+use crate::metadata::loader::Publisher;
 use crate::metadata::placement::{Assignment, Standing};
 use crate::wire::error_code::ErrorCode;
 

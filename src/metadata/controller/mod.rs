@@ -1,9 +1,11 @@
 //! The controller: (image, request, now) -> records and answer.
 //!
-//! Pure files decide about the requests that `request.rs` lists; `task` owns the image and the quorum, commits what was
-//! decided, and only then answers. The files do not know which quorum carries their records.
+//! Pure files decide about the requests that `request.rs` lists, `machine.rs` (pure) keeps the image on which they are decided,
+//! and `task.rs` proposes the records to a quorum and answers once they are committed. Only the task knows that there is a
+//! quorum, and nothing here knows which.
 
 pub mod brokers;
+pub mod machine;
 pub mod partitions;
 pub mod quotas;
 pub mod request;

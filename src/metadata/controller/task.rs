@@ -1,28 +1,30 @@
-//! task: a thread that owns the newest image and the quorum, from start to stop.
+//! task: a thread that owns the controller's machine, the loader and this node's membership in the quorum, from start to stop.
 //!
-//! It takes requests in the order in which they came, decides each on the image that the ones before it left, commits
-//! what they decided with one sync for all that waited, shows the new image to the publishers in their fixed order, and
-//! then answers. So an answer is never seen before its records are durable and its logs are there.
+//! It takes requests in the order in which they came, has each decided on the image that the ones before it left, and
+//! proposes what was decided to the quorum. What the quorum has committed, with one sync for all that waited, goes through the
+//! loader to the publishers; then the answers leave. So an answer is never seen before its records are durable and its logs
+//! are there.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::request::{Answer, Ask, Request};
-use super::{Context, Decision};
-use crate::base::ids::{BrokerId, Uuid};
-use crate::config::broker::BrokerSettings;
+use super::machine::{Machine, Setup};
+use super::request::{Answer, Ask, Asked, Request};
+use crate::base::ids::{BrokerId, LeaderEpoch, Uuid};
+use crate::base::time::Timestamp;
 use crate::host::Host;
 use crate::host::task::Halt;
 use crate::log::error::{AppendError, StorageError, malformed};
 use crate::metadata::bootstrap::random_uuid;
-use crate::metadata::image::{Delta, Image};
-use crate::metadata::placement::{Assignment, assign_request};
-use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::image::Image;
+use crate::metadata::loader::{ImageHandle, Loader, Publisher};
+use crate::metadata::placement::assign_request;
+use crate::metadata::quorum::upkeep::Upkeep;
+use crate::metadata::quorum::{ProposeError, Quorum};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
 
@@ -33,36 +35,7 @@ const GROUP_MAX: usize = 256;
 /// Requests that may wait; more are refused by the channel's back-pressure on the sender.
 const QUEUE_MAX: usize = 4_096;
 
-/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
-pub trait Publisher: Send + Sync {
-    fn on_update(&self, delta: &Delta, image: &Arc<Image>);
-
-    /// The log directories that it chose for new replicas. The controller is told of them, and the metadata name them, before
-    /// the change is answered.
-    fn take_assignments(&self) -> Vec<Assignment> {
-        Vec::new()
-    }
-}
-
-/// The newest committed image. Cheap to clone and to read.
-#[derive(Clone, Debug)]
-pub struct ImageHandle {
-    current: Arc<ArcSwap<Image>>,
-}
-
-impl ImageHandle {
-    pub fn new(image: Arc<Image>) -> Self {
-        Self {
-            current: Arc::new(ArcSwap::new(image)),
-        }
-    }
-
-    pub fn load(&self) -> Arc<Image> {
-        self.current.load_full()
-    }
-}
-
-/// The controller is gone: the node is stopping or its metadata disk failed.
+/// The controller is gone: the node is stopping, its metadata disk failed, or another node leads the quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the controller is not available")]
 pub struct ControllerGone;
@@ -114,37 +87,64 @@ impl ControllerHandle {
     }
 }
 
-/// Everything that the thread owns.
-pub struct Controller {
-    pub quorum: SingleQuorum,
-    pub image: Image,
-    pub handle: ImageHandle,
-    pub publishers: Vec<Arc<dyn Publisher>>,
-    pub settings: BrokerSettings,
-    pub node_id: BrokerId,
-    pub clamp_replication: bool,
-    pub host: Host,
-}
+/// Who waits for the answer to a request; nobody does if the controller asks itself.
+type Waiting = Option<oneshot::Sender<Answer>>;
 
-impl std::fmt::Debug for Controller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller")
-            .field("quorum", &self.quorum)
-            .finish_non_exhaustive()
-    }
+/// Everything that the thread owns.
+#[derive(Debug)]
+pub struct Controller {
+    node_id: BrokerId,
+    quorum: Box<dyn Quorum>,
+    /// The epoch in which this node leads, and in which the machine decides.
+    leads: Option<LeaderEpoch>,
+    machine: Machine<Waiting>,
+    loader: Loader,
+    upkeep: Upkeep,
+    /// When the last record was proposed that says nothing.
+    idle_since: Timestamp,
+    host: Host,
 }
 
 impl Controller {
-    /// Decides about a request, commits and publishes at once: before the thread is started.
+    /// `image` is what the quorum had committed when it was opened.
+    pub fn new(
+        host: &Host,
+        quorum: Box<dyn Quorum>,
+        image: Image,
+        setup: Setup,
+        upkeep: Upkeep,
+    ) -> Self {
+        let mut this = Self {
+            node_id: setup.node_id,
+            quorum,
+            leads: None,
+            machine: Machine::new(setup, &image),
+            loader: Loader::new(image),
+            upkeep,
+            idle_since: host.clock.now(),
+            host: host.clone(),
+        };
+        this.notice_leadership();
+        this
+    }
+
+    /// Where the newest committed image is.
+    pub fn image(&self) -> ImageHandle {
+        self.loader.handle()
+    }
+
+    /// Adds a publisher behind the others.
+    pub fn add(&mut self, publisher: Arc<dyn Publisher>) {
+        self.loader.add(publisher);
+    }
+
+    /// The answer to a request, once its records are committed and published: before the thread is started.
     pub fn ask<R: Ask>(&mut self, request: R) -> Result<R::Answer, AppendError> {
-        let mut delta = Delta::default();
-        let (answer, wrote) = self.execute(request.into(), &mut delta)?;
-        if wrote {
-            self.quorum.sync(self.host.clock.now())?;
-            self.publish(&delta);
-        }
-        let answer = R::answer_in(answer);
-        answer.ok_or_else(|| malformed("the controller", "an answer to another request").into())
+        let (waiting, mut answer) = oneshot::channel();
+        self.decide(request.into(), Some(waiting))?;
+        self.commit()?;
+        let answer = answer.try_recv().ok().and_then(R::answer_in);
+        answer.ok_or_else(|| malformed("the metadata log", "this node does not lead").into())
     }
 
     /// Starts the thread. The node halts when the metadata log cannot be written any more, or after a panic: nothing can be
@@ -169,38 +169,24 @@ impl Controller {
 
     fn run(mut self, inbox: &mpsc::Receiver<Event>) -> Result<(), AppendError> {
         while let Some(first) = self.next_event(inbox)? {
-            let mut answers = Vec::new();
-            let mut delta = Delta::default();
             let mut stop = None;
             let mut next = Some(first);
-            let mut dirty = false;
+            let mut decided = 0;
             while let Some(event) = next {
                 match event {
-                    Event::Asked(request, waiting) => {
-                        let (answer, wrote) = self.execute(request, &mut delta)?;
-                        answers.push((waiting, answer));
-                        dirty |= wrote;
-                    }
+                    Event::Asked(request, waiting) => self.decide(request, Some(waiting))?,
                     Event::Stop(done) => {
                         stop = Some(done);
                         break;
                     }
                 }
-                next = if answers.len() < GROUP_MAX {
-                    inbox.try_recv().ok()
-                } else {
-                    None
+                decided += 1;
+                next = match decided < GROUP_MAX {
+                    true => inbox.try_recv().ok(),
+                    false => None,
                 };
             }
-            if dirty {
-                self.quorum.sync(self.host.clock.now())?;
-                self.publish(&delta);
-                self.follow_up()?;
-            }
-            for (waiting, answer) in answers {
-                // Whoever asked may have gone away.
-                drop(waiting.send(answer));
-            }
+            self.commit()?;
             if let Some(done) = stop {
                 if let Err(error) = self.quorum.close() {
                     tracing::error!(%error, "the metadata log could not be closed");
@@ -219,7 +205,7 @@ impl Controller {
         loop {
             let now = self.host.clock.now();
             let snapshot = self.quorum.snapshot_wait(now).filter(|_| snapshots);
-            let idle = self.quorum.idle_wait(now);
+            let idle = self.leads.and(self.upkeep.idle_wait(self.idle_since, now));
             let Some(wait) = snapshot.into_iter().chain(idle).min() else {
                 return Ok(inbox.recv().ok());
             };
@@ -228,84 +214,306 @@ impl Controller {
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            let now = self.host.clock.now();
             if snapshot == Some(wait) {
-                if let Err(error) = self.quorum.snapshot(&self.image, self.host.clock.now()) {
+                if let Err(error) = self.quorum.snapshot(self.loader.image(), now) {
                     tracing::error!(%error, "a metadata snapshot failed");
                     // It is tried again after the next event.
                     snapshots = false;
                 }
             } else {
-                self.idle()?;
+                // Moves the offset on, as Kafka's controller does (`NoOpRecord`, KIP-835).
+                self.idle_since = now;
+                let records = vec![Record::NoOp(NoOpRecord {})];
+                self.machine.fold(&records);
+                self.propose(records)?;
+                self.commit()?;
             }
         }
     }
 
-    /// Moves the offset on, as Kafka's controller does (`NoOpRecord`, KIP-835). No publisher has to hear of it.
-    fn idle(&mut self) -> Result<(), AppendError> {
-        let offset = self.quorum.idle(self.host.clock.now())?;
-        let record = Record::NoOp(NoOpRecord {});
-        self.image.apply(&record, offset, &mut Delta::default());
-        self.handle.current.store(Arc::new(self.image.clone()));
-        Ok(())
-    }
-
-    fn execute(
-        &mut self,
-        request: Request,
-        delta: &mut Delta,
-    ) -> Result<(Answer, bool), AppendError> {
+    /// Has a request decided, and proposes its records. Who waits is dropped where another node leads.
+    fn decide(&mut self, request: Request, waiting: Waiting) -> Result<(), AppendError> {
+        if self.leads.is_none() {
+            return Ok(());
+        }
         // Without random numbers no topic is created; each then gets an error of its own.
         let ids = (0..request.ids_max()).map_while(|_| random_uuid(&self.host.chance).ok());
         let ids: Vec<Uuid> = ids.collect();
-        let context = Context {
+        let asked = Asked {
+            request,
             now: self.host.clock.now(),
-            node_id: self.node_id,
-            settings: &self.settings,
-            ids: &ids,
-            clamp_replication: self.clamp_replication,
+            ids,
         };
-        let Decision { records, answer } = request.decide(&self.image, &context);
-        self.append(&records, delta)?;
-        Ok((answer, !records.is_empty()))
+        let records = self.machine.decide(&asked, waiting);
+        self.propose(records)
     }
 
-    fn append(&mut self, records: &[Record], delta: &mut Delta) -> Result<(), AppendError> {
-        if records.is_empty() {
+    /// Proposes what the machine has just taken in.
+    fn propose(&mut self, records: Vec<Record>) -> Result<(), AppendError> {
+        let Some(epoch) = self.leads.filter(|_| !records.is_empty()) else {
             return Ok(());
+        };
+        let count = records.len() as i64;
+        match self.quorum.propose(epoch, records, self.host.clock.now()) {
+            Ok(first) => {
+                let next = self.machine.next_offset();
+                assert_eq!(
+                    first + count,
+                    next,
+                    "records are where the machine has them"
+                );
+                Ok(())
+            }
+            Err(ProposeError::NotLeader(_)) => {
+                self.notice_leadership();
+                Ok(())
+            }
+            Err(ProposeError::Append(error)) => Err(error),
         }
-        let first = self.quorum.commit(records, self.host.clock.now())?;
-        for (index, record) in records.iter().enumerate() {
-            self.image.apply(record, first + index as i64, delta);
+    }
+
+    /// Takes in what has been committed, publishes it, and lets the answers leave that waited for it.
+    fn commit(&mut self) -> Result<(), AppendError> {
+        self.publish()?;
+        let placed = self.loader.take_assignments();
+        if !placed.is_empty() {
+            let own = self.loader.image().brokers.get(&self.node_id);
+            let epoch = own.map_or(-1, |broker| broker.epoch);
+            let request = assign_request(self.node_id, epoch, &placed);
+            self.decide(request.into(), None)?;
+            self.publish()?;
         }
+        for (waiting, answer) in self.machine.committed(self.loader.image()) {
+            if let Some(waiting) = waiting {
+                // Whoever asked may have gone away.
+                drop(waiting.send(answer));
+            }
+        }
+        self.notice_leadership();
         Ok(())
     }
 
-    /// Asks for what the publishers did to be in the metadata as well.
-    fn follow_up(&mut self) -> Result<(), AppendError> {
-        let publishers = self.publishers.iter();
-        let placed: Vec<Assignment> = publishers
-            .flat_map(|publisher| publisher.take_assignments())
-            .collect();
-        if placed.is_empty() {
-            return Ok(());
-        }
-        let own = self.image.brokers.get(&self.node_id);
-        let epoch = own.map_or(-1, |broker| broker.epoch);
-        let told = self.ask(assign_request(self.node_id, epoch, &placed))?;
-        if told.error_code != 0 {
-            tracing::error!(
-                error_code = told.error_code,
-                "the controller does not take the log directories of new replicas"
-            );
-        }
+    fn publish(&mut self) -> Result<(), AppendError> {
+        let batches = self.quorum.committed(self.host.clock.now())?;
+        self.loader.take(&batches);
         Ok(())
     }
 
-    fn publish(&self, delta: &Delta) {
-        let image = Arc::new(self.image.clone());
-        for publisher in &self.publishers {
-            publisher.on_update(delta, &image);
+    /// Whoever leads in a new epoch begins on what is committed; whoever leads no more answers nobody.
+    fn notice_leadership(&mut self) {
+        let leadership = self.quorum.leadership();
+        let leads = (leadership.leader == Some(self.node_id)).then_some(leadership.epoch);
+        if leads != self.leads {
+            self.leads = leads;
+            drop(self.machine.resign(self.loader.image()));
         }
-        self.handle.current.store(image);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::base::ids::Offset;
+    use crate::config::broker::BrokerSettings;
+    use crate::metadata::batches::Batch;
+    use crate::metadata::bootstrap;
+    use crate::metadata::controller::brokers::{Activation, Registration};
+    use crate::metadata::quorum::Leadership;
+    use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+
+    /// A quorum that does as it is told.
+    #[derive(Clone, Debug)]
+    struct Scripted(Arc<Mutex<Script>>);
+
+    #[derive(Debug)]
+    struct Script {
+        leadership: Leadership,
+        commits: bool,
+        end: Offset,
+        proposed: Vec<Batch>,
+    }
+
+    impl Scripted {
+        fn leads(&self, epoch: LeaderEpoch, leader: Option<BrokerId>) {
+            self.0.lock().leadership = Leadership { epoch, leader };
+        }
+    }
+
+    impl Quorum for Scripted {
+        fn leadership(&self) -> Leadership {
+            self.0.lock().leadership
+        }
+
+        fn propose(
+            &mut self,
+            epoch: LeaderEpoch,
+            records: Vec<Record>,
+            _: Timestamp,
+        ) -> Result<Offset, ProposeError> {
+            let mut script = self.0.lock();
+            let leader = Some(1);
+            if script.leadership != (Leadership { epoch, leader }) {
+                return Err(ProposeError::NotLeader(epoch));
+            }
+            let first = script.end;
+            script.end += records.len() as Offset;
+            script.proposed.push(Batch {
+                first,
+                epoch,
+                records,
+            });
+            Ok(first)
+        }
+
+        fn committed(&mut self, _: Timestamp) -> Result<Vec<Batch>, StorageError> {
+            let mut script = self.0.lock();
+            match script.commits {
+                true => Ok(std::mem::take(&mut script.proposed)),
+                false => Ok(Vec::new()),
+            }
+        }
+
+        fn snapshot_wait(&self, _: Timestamp) -> Option<u64> {
+            None
+        }
+
+        fn snapshot(&mut self, _: &Image, _: Timestamp) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn close(&mut self) -> Result<(), StorageError> {
+            Ok(())
+        }
+    }
+
+    fn create(name: &str) -> CreateTopicsRequest {
+        CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: name.into(),
+                num_partitions: 1,
+                replication_factor: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn controller() -> (Controller, Scripted) {
+        let scripted = Scripted(Arc::new(Mutex::new(Script {
+            leadership: Leadership {
+                epoch: 1,
+                leader: Some(1),
+            },
+            commits: true,
+            end: 0,
+            proposed: Vec::new(),
+        })));
+        let settings = BrokerSettings::default();
+        let setup = Setup {
+            node_id: 1,
+            settings: settings.clone(),
+            clamp_replication: false,
+        };
+        let mut controller = Controller::new(
+            &Host::default(),
+            Box::new(scripted.clone()),
+            Image::empty(),
+            setup,
+            Upkeep::new(&settings),
+        );
+        let records = bootstrap::records(false);
+        controller.ask(Activation { records }).unwrap();
+        let registration = Registration {
+            node_id: 1,
+            incarnation: Uuid([9; 16]),
+            endpoints: Vec::new(),
+            controller: ("CONTROLLER".to_owned(), "localhost".to_owned(), 9093),
+            rack: None,
+            log_dirs: vec![Uuid([7; 16])],
+        };
+        assert_eq!(controller.ask(registration).unwrap(), 8);
+        (controller, scripted)
+    }
+
+    /// What becomes of a request: its answer's error, "waits" or "lost".
+    fn outcome(answer: &mut oneshot::Receiver<Answer>) -> String {
+        match answer.try_recv() {
+            Ok(Answer::CreateTopics(answer)) => answer.topics[0].error_code.to_string(),
+            Ok(other) => panic!("{other:?}"),
+            Err(oneshot::error::TryRecvError::Empty) => "waits".to_owned(),
+            Err(oneshot::error::TryRecvError::Closed) => "lost".to_owned(),
+        }
+    }
+
+    fn ask(controller: &mut Controller, name: &str) -> oneshot::Receiver<Answer> {
+        let (waiting, answer) = oneshot::channel();
+        let request = create(name).into();
+        controller.decide(request, Some(waiting)).unwrap();
+        controller.commit().unwrap();
+        answer
+    }
+
+    /// Nobody is shown, or told, what is only proposed.
+    #[test]
+    fn answers_and_images_wait_for_the_commit() {
+        let (mut controller, scripted) = controller();
+        let image = controller.image();
+        scripted.0.lock().commits = false;
+        let mut first = ask(&mut controller, "t");
+        let mut second = ask(&mut controller, "t");
+        assert_eq!(
+            (outcome(&mut first), outcome(&mut second)),
+            ("waits".into(), "waits".into())
+        );
+        assert!(image.load().topics.is_empty());
+        scripted.0.lock().commits = true;
+        controller.commit().unwrap();
+        assert_eq!(
+            (outcome(&mut first), outcome(&mut second)),
+            ("0".into(), "36".into())
+        );
+        assert_eq!(image.load().topics.len(), 1);
+    }
+
+    /// What another leader may contradict is answered by nobody; a leader begins on what is committed.
+    #[test]
+    fn with_the_leadership_goes_what_is_not_committed() {
+        let (mut controller, scripted) = controller();
+        scripted.0.lock().commits = false;
+        let mut lost = ask(&mut controller, "t");
+        assert_eq!(outcome(&mut lost), "waits");
+        // Another leader's log has other records from there on.
+        let end = controller.image().load().offset + 1;
+        scripted.leads(2, Some(2));
+        {
+            let mut script = scripted.0.lock();
+            script.proposed.clear();
+            (script.end, script.commits) = (end, true);
+        }
+        controller.commit().unwrap();
+        assert_eq!(outcome(&mut lost), "lost");
+        let mut refused = ask(&mut controller, "t");
+        assert_eq!(outcome(&mut refused), "lost");
+        assert!(controller.image().load().topics.is_empty());
+        scripted.leads(3, Some(1));
+        controller.commit().unwrap();
+        let mut again = ask(&mut controller, "t");
+        assert_eq!(outcome(&mut again), "0");
+        assert_eq!(controller.image().load().epoch, 3);
+    }
+
+    /// The quorum finds out first: what was decided in the old epoch is not written in the new one.
+    #[test]
+    fn a_proposal_of_an_old_epoch_is_lost_with_its_answer() {
+        let (mut controller, scripted) = controller();
+        scripted.leads(2, Some(1));
+        let mut lost = ask(&mut controller, "t");
+        assert_eq!(outcome(&mut lost), "lost");
+        assert!(controller.image().load().topics.is_empty());
+        let mut again = ask(&mut controller, "t");
+        assert_eq!(outcome(&mut again), "0");
     }
 }

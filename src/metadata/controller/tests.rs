@@ -7,12 +7,12 @@ use super::request::{Asked, Request};
 use super::{Context, Decision, settings, topics};
 use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
-use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::records::records_of;
 use crate::metadata::image::{Delta, Image};
 use crate::metadata::placement::{Assignment, Standing, assign_request, found};
-use crate::metadata::quorum::single::SingleQuorum;
+use crate::metadata::quorum::Quorum;
+use crate::metadata::quorum::tests::{Member, upkeep};
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord, PartitionChangeRecord};
@@ -457,21 +457,15 @@ fn a_snapshot_says_what_the_image_says() {
 #[test]
 fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
     let dir = tempfile::tempdir().unwrap();
-    let upkeep = Upkeep::new(&BrokerSettings::default());
-    let (mut quorum, mut image) =
-        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, NOW).unwrap();
+    let mut member = Member::open(dir.path(), true, upkeep()).unwrap();
     let mut expected = cluster();
-    let first = records_of(&expected);
-    quorum.commit(&first, NOW).unwrap();
-    quorum.sync(NOW).unwrap();
-    apply(&mut image, &first);
+    member.commit(&records_of(&expected));
     for (round, name) in ["a", "b", "c", "d"].iter().enumerate() {
-        drop(quorum);
+        drop(member);
         let clean = round % 2 == 0;
-        let (reopened, loaded) =
-            SingleQuorum::open(Disk::default().dir(dir.path()), 1, clean, upkeep, NOW).unwrap();
-        quorum = reopened;
-        assert_eq!(quorum.epoch(), round as i32 + 2);
+        member = Member::open(dir.path(), clean, upkeep()).unwrap();
+        let loaded = member.image();
+        assert_eq!(member.quorum.leadership().epoch, round as i32 + 2);
         assert_eq!(loaded.topics, expected.topics);
         assert_eq!(
             (&loaded.configs, &loaded.brokers),
@@ -483,11 +477,9 @@ fn the_metadata_log_is_the_truth_after_stops_crashes_and_snapshots() {
             topics: vec![topic(name, 2, 1)],
             ..Default::default()
         };
-        let records = decided(&before, &request).records;
-        quorum.commit(&records, NOW).unwrap();
-        quorum.sync(NOW).unwrap();
+        member.commit(&decided(&before, &request).records);
         if round == 1 {
-            quorum.snapshot(&expected, NOW).unwrap();
+            member.snapshot();
         }
     }
 }
@@ -499,24 +491,22 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
         snapshot_bytes: 1,
         segment_bytes: 1_000,
         retention_bytes: 0,
-        ..Upkeep::new(&BrokerSettings::default())
+        ..upkeep()
     };
-    let (mut quorum, _) =
-        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, NOW).unwrap();
+    let mut member = Member::open(dir.path(), true, upkeep).unwrap();
     let mut image = cluster();
-    quorum.commit(&records_of(&image), NOW).unwrap();
+    member.commit(&records_of(&image));
     for name in ["a", "b", "c", "d", "e", "f"] {
         let request = CreateTopicsRequest {
             topics: vec![topic(name, 9, 1)],
             ..Default::default()
         };
         let records = decided(&image, &request).records;
-        quorum.commit(&records, NOW).unwrap();
-        quorum.sync(NOW).unwrap();
+        member.commit(&records);
         apply(&mut image, &records);
-        assert_eq!(quorum.snapshot_wait(NOW), Some(0));
-        quorum.snapshot(&image, NOW).unwrap();
-        assert_eq!(quorum.snapshot_wait(NOW), None);
+        assert_eq!(member.quorum.snapshot_wait(NOW), Some(0));
+        member.snapshot();
+        assert_eq!(member.quorum.snapshot_wait(NOW), None);
     }
     let names = |suffix: &str| {
         std::fs::read_dir(dir.path().join("__cluster_metadata-0"))
@@ -529,10 +519,9 @@ fn snapshots_take_the_place_of_records_that_nobody_needs() {
     };
     assert_eq!((names(".checkpoint"), names(".deleted")), (1, 0));
     assert!(names(".log") <= 2, "{} segments are left", names(".log"));
-    drop(quorum);
-    let (_, loaded) =
-        SingleQuorum::open(Disk::default().dir(dir.path()), 1, false, upkeep, NOW).unwrap();
-    assert_eq!(loaded.topics, image.topics);
+    drop(member);
+    let member = Member::open(dir.path(), false, upkeep).unwrap();
+    assert_eq!(member.image().topics, image.topics);
 }
 
 #[test]

@@ -7,17 +7,14 @@ use bytes::Bytes;
 use super::records::records_of;
 use super::{Delta, Image};
 use crate::base::ids::Uuid;
-use crate::config::broker::BrokerSettings;
-use crate::host::disk::Disk;
 use crate::metadata::bootstrap::METADATA_VERSION;
-use crate::metadata::quorum::single::SingleQuorum;
-use crate::metadata::quorum::upkeep::Upkeep;
+use crate::metadata::quorum::Quorum;
+use crate::metadata::quorum::tests::{Member, upkeep};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::*;
 use crate::wire::codec::Layout;
 use crate::wire::message::arbitrary::{Arbitrary, Dice};
 
-const NOW: i64 = 1_000_000;
 const TOPIC: Uuid = Uuid([3; 16]);
 
 /// One record of each kind that says what is, with every field set.
@@ -210,17 +207,11 @@ fn fold(image: &mut Image, records: &[Record]) -> Delta {
 /// The image that a start makes of a snapshot of these records.
 fn through_a_snapshot(records: &[Record]) -> Image {
     let dir = tempfile::tempdir().unwrap();
-    let open = |now| {
-        let upkeep = Upkeep::new(&BrokerSettings::default());
-        SingleQuorum::open(Disk::default().dir(dir.path()), 1, true, upkeep, now).unwrap()
-    };
-    let (mut quorum, mut image) = open(NOW);
-    quorum.commit(records, NOW).unwrap();
-    quorum.sync(NOW).unwrap();
-    fold(&mut image, records);
-    quorum.snapshot(&image, NOW).unwrap();
-    quorum.close().unwrap();
-    drop(quorum);
+    let mut member = Member::open(dir.path(), true, upkeep()).unwrap();
+    member.commit(records);
+    member.snapshot();
+    member.quorum.close().unwrap();
+    drop(member);
     let log = dir.path().join("__cluster_metadata-0");
     for entry in std::fs::read_dir(&log).unwrap() {
         let path = entry.unwrap().path();
@@ -228,8 +219,8 @@ fn through_a_snapshot(records: &[Record]) -> Image {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let (_, loaded) = open(NOW);
-    loaded
+    let member = Member::open(dir.path(), true, upkeep()).unwrap();
+    member.image().clone()
 }
 
 #[test]

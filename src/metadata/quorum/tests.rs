@@ -3,13 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use super::single::{SingleQuorum, fold_snapshot};
+use super::single::SingleQuorum;
 use super::upkeep::Upkeep;
-use crate::config::broker::standalone;
+use super::{ProposeError, Quorum};
+use crate::config::broker::{BrokerSettings, standalone};
 use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
-use crate::metadata::record::schema::FeatureLevelRecord;
+use crate::metadata::loader::Loader;
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{FeatureLevelRecord, NoOpRecord};
+use crate::metadata::snapshots;
 use crate::wire::message::arbitrary::Dice;
 use crate::wire::message::fuzz::{damaged, most_memory, seeds_from_environment};
 
@@ -21,30 +25,57 @@ fn recorded(name: &str) -> Vec<u8> {
     fs::read(root.join(name)).unwrap()
 }
 
-fn open(dir: &Path, clean: bool) -> Result<(SingleQuorum, Image), String> {
+/// A quorum of one, and the image of what it has committed.
+pub(crate) struct Member {
+    pub(crate) quorum: SingleQuorum,
+    loader: Loader,
+}
+
+impl Member {
+    pub(crate) fn open(dir: &Path, clean: bool, upkeep: Upkeep) -> Result<Self, String> {
+        let opened = SingleQuorum::open(Disk::default().dir(dir), 1, clean, upkeep, NOW);
+        let (quorum, image) = opened.map_err(|error| error.to_string())?;
+        let loader = Loader::new(image);
+        Ok(Self { quorum, loader })
+    }
+
+    pub(crate) fn image(&self) -> &Image {
+        self.loader.image()
+    }
+
+    pub(crate) fn commit(&mut self, records: &[Record]) {
+        let epoch = self.quorum.leadership().epoch;
+        let first = self.loader.image().offset + 1;
+        let proposed = self.quorum.propose(epoch, records.to_vec(), NOW);
+        assert_eq!(proposed.unwrap(), first);
+        self.loader.take(&self.quorum.committed(NOW).unwrap());
+    }
+
+    pub(crate) fn snapshot(&mut self) {
+        self.quorum.snapshot(self.loader.image(), NOW).unwrap();
+    }
+}
+
+pub(crate) fn upkeep() -> Upkeep {
+    Upkeep::new(&BrokerSettings::default())
+}
+
+fn open(dir: &Path, clean: bool) -> Result<Member, String> {
     let settings = standalone(&[]).unwrap().config.settings.clone();
-    SingleQuorum::open(
-        Disk::default().dir(dir),
-        1,
-        clean,
-        Upkeep::new(&settings),
-        NOW,
-    )
-    .map_err(|error| error.to_string())
+    Member::open(dir, clean, Upkeep::new(&settings))
 }
 
 /// A snapshot and a log behind it.
 fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let (mut quorum, image) = open(dir.path(), false).unwrap();
-    assert_eq!(image.features.len(), 0);
-    quorum.commit(&bootstrap::records(false), NOW).unwrap();
-    quorum.sync(NOW).unwrap();
-    drop(quorum);
-    let (mut quorum, image) = open(dir.path(), false).unwrap();
-    quorum.snapshot(&image, NOW).unwrap();
-    quorum.idle(NOW).unwrap();
-    quorum.close().unwrap();
+    let mut member = open(dir.path(), false).unwrap();
+    assert_eq!(member.image().features.len(), 0);
+    member.commit(&bootstrap::records(false));
+    drop(member);
+    let mut member = open(dir.path(), false).unwrap();
+    member.snapshot();
+    member.commit(&[NoOpRecord {}.into()]);
+    member.quorum.close().unwrap();
     dir
 }
 
@@ -66,10 +97,12 @@ fn spoiled(
     fs::write(&path, content(fs::read(&path).unwrap())).unwrap();
     let (opened, memory) = most_memory(|| open(dir.path(), clean));
     assert!(memory < MEMORY_MAX, "{memory} bytes for {suffix}");
-    opened.map(|(_, image)| image).map_err(|error| {
-        assert!(error.contains("__cluster_metadata-0"), "{error}");
-        error
-    })
+    opened
+        .map(|member| member.image().clone())
+        .map_err(|error| {
+            assert!(error.contains("__cluster_metadata-0"), "{error}");
+            error
+        })
 }
 
 #[test]
@@ -126,7 +159,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
         fs::write(&path, content).unwrap();
         let mut records = Vec::new();
         let (folded, memory) =
-            most_memory(|| fold_snapshot(&path, |record, _| records.push(format!("{record:?}"))));
+            most_memory(|| snapshots::read(&path, |record, _| records.push(format!("{record:?}"))));
         assert!(memory < MEMORY_MAX, "{memory} bytes");
         folded.map(|()| records).map_err(|error| error.to_string())
     };
@@ -139,7 +172,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
         }
     }
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    let (read, memory) = most_memory(|| fold_snapshot(&path, |_, _| {}));
+    let (read, memory) = most_memory(|| snapshots::read(&path, |_, _| {}));
     assert!(read.is_err() && memory < MEMORY_MAX, "{memory} bytes");
 }
 
@@ -147,8 +180,8 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
 #[test]
 fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut quorum, _) = open(dir.path(), true).unwrap();
-    quorum.commit(&bootstrap::records(false), NOW).unwrap();
+    let mut member = open(dir.path(), true).unwrap();
+    member.commit(&bootstrap::records(false));
     let newer = |name: &str, level| FeatureLevelRecord {
         name: name.into(),
         feature_level: level,
@@ -157,9 +190,8 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
         newer("share.version", 3).into(),
         newer("metadata.version", 34).into(),
     ];
-    quorum.commit(&records, NOW).unwrap();
-    quorum.sync(NOW).unwrap();
-    drop(quorum);
+    member.commit(&records);
+    drop(member);
     let files = || -> Vec<_> {
         let log = dir.path().join("__cluster_metadata-0");
         let read = |entry: std::io::Result<fs::DirEntry>| {
@@ -171,7 +203,7 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
         all
     };
     let before = files();
-    let refused = open(dir.path(), true).unwrap_err();
+    let refused = open(dir.path(), true).err().unwrap();
     for named in [
         "metadata.version has level 34, and levels 7 to 33 are supported",
         "share.version has level 3, and levels 0 to 2 are supported",
@@ -179,4 +211,20 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
         assert!(refused.contains(named), "{refused}");
     }
     assert_eq!(files(), before);
+}
+
+/// What was decided in an older epoch was decided without knowing what another leader has done meanwhile.
+#[test]
+fn records_of_another_epoch_are_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut member = open(dir.path(), true).unwrap();
+    let epoch = member.quorum.leadership().epoch;
+    let end = member.image().offset;
+    let refused = member
+        .quorum
+        .propose(epoch - 1, bootstrap::records(false), NOW);
+    assert!(matches!(refused, Err(ProposeError::NotLeader(_))));
+    assert_eq!(member.quorum.committed(NOW).unwrap(), []);
+    member.commit(&bootstrap::records(false));
+    assert_eq!(member.image().offset, end + 7);
 }

@@ -1,0 +1,183 @@
+//! Makes images of what is committed, and shows them to the publishers in their fixed order. Kafka's `MetadataLoader`.
+//!
+//! It does not know who decided about the records: on a controller they come back from its own quorum.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::batches::Batch;
+use super::bootstrap::check_features;
+use super::image::{Delta, Image};
+use super::metadata_log::MetadataLog;
+use super::placement::Assignment;
+use super::quorum::upkeep::Snapshot;
+use super::record::Record;
+use super::snapshots::{self, SnapshotStore};
+use crate::log::error::{StorageError, malformed};
+
+/// What Apache Kafka's formatter leaves beside the logs for the first start.
+const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
+
+/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
+pub trait Publisher: Send + Sync {
+    fn on_update(&self, delta: &Delta, image: &Arc<Image>);
+
+    /// The log directories that it chose for new replicas. The controller is told of them, and the metadata name them, before
+    /// the change is answered.
+    fn take_assignments(&self) -> Vec<Assignment> {
+        Vec::new()
+    }
+}
+
+/// The newest committed image. Cheap to clone and to read.
+#[derive(Clone, Debug)]
+pub struct ImageHandle {
+    current: Arc<ArcSwap<Image>>,
+}
+
+impl ImageHandle {
+    pub fn new(image: Arc<Image>) -> Self {
+        Self {
+            current: Arc::new(ArcSwap::new(image)),
+        }
+    }
+
+    pub fn load(&self) -> Arc<Image> {
+        self.current.load_full()
+    }
+}
+
+/// See the module.
+pub struct Loader {
+    image: Image,
+    handle: ImageHandle,
+    publishers: Vec<Arc<dyn Publisher>>,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader")
+            .field("offset", &self.image.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loader {
+    /// Goes on from the image that a start made.
+    pub fn new(image: Image) -> Self {
+        Self {
+            handle: ImageHandle::new(Arc::new(image.clone())),
+            image,
+            publishers: Vec::new(),
+        }
+    }
+
+    /// The newest committed image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub fn handle(&self) -> ImageHandle {
+        self.handle.clone()
+    }
+
+    /// Adds a publisher behind the others.
+    pub fn add(&mut self, publisher: Arc<dyn Publisher>) {
+        self.publishers.push(publisher);
+    }
+
+    /// Takes in what has been committed since the last call. No publisher has to hear of a batch that says nothing.
+    pub fn take(&mut self, batches: &[Batch]) {
+        let mut delta = Delta::default();
+        for batch in batches {
+            for (offset, record) in (batch.first..).zip(&batch.records) {
+                self.image.apply(record, offset, &mut delta);
+            }
+            self.image.epoch = batch.epoch;
+        }
+        if batches.is_empty() {
+            return;
+        }
+        let image = Arc::new(self.image.clone());
+        if !batches.iter().all(Batch::says_nothing) {
+            for publisher in &self.publishers {
+                publisher.on_update(&delta, &image);
+            }
+        }
+        self.handle.current.store(image);
+    }
+
+    /// Log directories that publishers chose since the last call.
+    pub fn take_assignments(&self) -> Vec<Assignment> {
+        let publishers = self.publishers.iter();
+        publishers
+            .flat_map(|publisher| publisher.take_assignments())
+            .collect()
+    }
+}
+
+/// The image of the newest snapshot, and that snapshot; an empty image where there is none.
+pub fn from_snapshot(
+    dir: &Path,
+    store: &SnapshotStore,
+) -> Result<(Image, Option<Snapshot>), StorageError> {
+    let mut image = Image::empty();
+    let newest = store.list()?.pop();
+    if let Some(snapshot) = &newest {
+        let mut delta = Delta::default();
+        let read = store.read(snapshot, |record, _| {
+            image.apply(record, snapshot.end - 1, &mut delta);
+        });
+        named(read, dir, &image)?;
+        image.offset = image.offset.max(snapshot.end - 1);
+        image.epoch = snapshot.epoch;
+    }
+    Ok((image, newest))
+}
+
+/// Folds the log into the image, from the offset after the image's; gives how many bytes that were.
+pub fn from_log(dir: &Path, log: &MetadataLog, image: &mut Image) -> Result<u64, StorageError> {
+    let log_start = log.log_start();
+    if log_start > image.offset + 1 {
+        let what = format!(
+            "the metadata log begins at {log_start}, and no snapshot says what was before; take the .checkpoint file \
+             from a copy of this directory"
+        );
+        return named(Err(malformed(dir, what)), dir, image);
+    }
+    let mut delta = Delta::default();
+    let read = log.read(image.offset + 1, |record, offset| {
+        image.apply(record, offset, &mut delta);
+    });
+    named(read, dir, image)
+}
+
+/// The records that a formatter chose for a cluster whose first start is still to come: the features of a release, and SCRAM
+/// users. `None` where no formatter wrote any.
+pub fn formatted_with(metadata_dir: &Path) -> Result<Option<Vec<Record>>, StorageError> {
+    let path = metadata_dir.join(BOOTSTRAP_CHECKPOINT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut image = Image::empty();
+    let mut records = Vec::new();
+    let read = snapshots::read(&path, |record, offset| {
+        image.apply(record, offset, &mut Delta::default());
+        records.push(record.clone());
+    });
+    named(read, metadata_dir, &image)?;
+    Ok((!image.features.is_empty()).then_some(records))
+}
+
+/// Refuses features that are not known. A record that cannot be read is most likely one of theirs, so they are named first.
+fn named<T>(read: Result<T, StorageError>, dir: &Path, image: &Image) -> Result<T, StorageError> {
+    match (check_features(image), read) {
+        (Ok(()), read) => read,
+        (Err(what), Ok(_)) => Err(malformed(dir, what)),
+        (Err(what), Err(error)) => {
+            Err(malformed(&error.path, format!("{what} ({})", error.source)))
+        }
+    }
+}

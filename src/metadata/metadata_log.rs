@@ -1,0 +1,203 @@
+//! The metadata log: `__cluster_metadata-0` in a node's metadata directory, with Kafka's batches. Kafka's `KafkaRaftLog`.
+//!
+//! It knows offsets and epochs, and not what is committed: the quorum does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::batches::{Transactions, control_batch, data_batch, fold};
+use super::quorum::upkeep::Upkeep;
+use crate::base::ids::{LeaderEpoch, Offset, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
+use crate::host::disk::Dir;
+use crate::log::append::Origin;
+use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
+use crate::log::partition_log::{PartitionLog, ReadEnd};
+use crate::log::recovery::Known;
+use crate::log::settings::LogSettings;
+use crate::metadata::record::Record;
+use crate::wire::message::Message;
+
+/// Bytes of the log read at a time on start.
+const LOAD_BYTES: usize = 4 << 20;
+/// A batch of metadata is never larger.
+const BATCH_BYTES_MAX: u32 = 8 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct MetadataLog {
+    dir: PathBuf,
+    log: PartitionLog,
+    /// Of `metadata.version`, in whose record versions is written.
+    level: i16,
+}
+
+impl MetadataLog {
+    /// Makes the directory, if it is not there, and what says in it of which topic it is.
+    pub fn prepare(dir: &Path) -> Result<(), StorageError> {
+        if !dir.exists() {
+            fs::create_dir_all(dir).at("create", dir)?;
+        }
+        if crate::log::dir::topic_id(dir)?.is_none() {
+            // New, or damaged: this node can do without, but Apache Kafka does not start then.
+            crate::log::dir::write_partition_metadata(dir, Uuid::METADATA_TOPIC)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the log. Where it has no segments it begins at `start`, the end of the newest snapshot.
+    pub fn open(
+        place: Dir<'_>,
+        upkeep: &Upkeep,
+        clean: bool,
+        start: Option<Offset>,
+        now: Timestamp,
+    ) -> Result<Self, StorageError> {
+        let dir = place.path.to_owned();
+        let settings = LogSettings {
+            cleanup_delete: false,
+            max_message_bytes: BATCH_BYTES_MAX,
+            retention_ms: -1,
+            segment_bytes: upkeep.segment_bytes,
+            segment_ms: upkeep.segment_ms,
+            // What goes is in a snapshot, and nobody else reads these files.
+            file_delete_delay_ms: 0,
+            ..LogSettings::default()
+        };
+        let known = Known {
+            clean,
+            recovery_point: 0,
+            log_start: start.filter(|_| !has_segment(&dir)),
+        };
+        let partition = TopicPartition::new("__cluster_metadata", 0);
+        let log = PartitionLog::open(
+            place,
+            partition,
+            Uuid::METADATA_TOPIC,
+            settings,
+            known,
+            Offset::MAX,
+            now,
+        )?;
+        Ok(Self { dir, log, level: 0 })
+    }
+
+    pub fn log_start(&self) -> Offset {
+        self.log.watermarks().log_start
+    }
+
+    pub fn log_end(&self) -> Offset {
+        self.log.log_end()
+    }
+
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.log.latest_epoch()
+    }
+
+    pub fn size(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// The level of `metadata.version` at the end of the log.
+    pub fn written_at(&mut self, level: i16) {
+        self.level = level;
+    }
+
+    /// Appends records as one batch; gives the offset of the first and the size of the batch.
+    pub fn append(
+        &mut self,
+        records: &[Record],
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<(Offset, usize), AppendError> {
+        let (bytes, level) = data_batch(records, self.level, now)
+            .map_err(|error| malformed(&self.dir, error.to_string()))?;
+        let appended = self
+            .log
+            .append_alone(&bytes, epoch, Origin::Internal, now)?;
+        self.level = level;
+        Ok((appended.first_offset, bytes.len()))
+    }
+
+    /// Appends a control record of the quorum.
+    pub fn append_control(
+        &mut self,
+        kind: u8,
+        value: &impl Message,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let batch = control_batch(kind, value, now)
+            .map_err(|error| malformed(&self.dir, error.to_string()))?
+            .build();
+        let appended = self.log.append_alone(&batch, epoch, Origin::Internal, now);
+        appended.map(drop).map_err(|error| match error {
+            AppendError::Storage(error) => error,
+            refused => malformed(&self.dir, refused.to_string()),
+        })
+    }
+
+    /// Makes everything appended so far durable.
+    pub fn sync(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.log.flush(now)
+    }
+
+    /// Hands every record from an offset to the end to `apply`, without those of metadata transactions that did not end; gives
+    /// how many bytes were read.
+    pub fn read(
+        &self,
+        from: Offset,
+        mut apply: impl FnMut(&Record, Offset),
+    ) -> Result<u64, StorageError> {
+        let mut bytes_read = 0;
+        let mut transactions = Transactions::default();
+        let mut next = from;
+        while next < self.log.log_end() {
+            let plan = self
+                .log
+                .read(next, LOAD_BYTES, ReadEnd::LogEnd, true)
+                .map_err(|error| malformed(&self.dir, error.to_string()))?;
+            let Some(range) = plan.records else { break };
+            bytes_read += range.len as u64;
+            let bytes = range.read().at("read", &self.dir)?;
+            let read_to = fold(&self.dir, &bytes, |record, offset| {
+                if offset >= next {
+                    transactions.pass(record, offset, &mut apply);
+                }
+            })?;
+            if read_to <= next {
+                break;
+            }
+            next = read_to;
+        }
+        if next < self.log.log_end() {
+            // What follows would be a cluster without some of its topics.
+            let what = format!(
+                "the metadata log ends at {}, but cannot be read from {next} on; 'monedula verify-log' says where it is damaged",
+                self.log.log_end()
+            );
+            return Err(malformed(&self.dir, what));
+        }
+        Ok(bytes_read)
+    }
+
+    /// Removes the segments that end before an offset.
+    pub fn advance_start(&mut self, start: Offset, now: Timestamp) -> Result<(), StorageError> {
+        self.log.advance_start(start, now)?;
+        self.log.remove_doomed(now);
+        Ok(())
+    }
+
+    /// Closes the log for a clean stop.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.log.close()
+    }
+}
+
+fn has_segment(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
+        })
+    })
+}

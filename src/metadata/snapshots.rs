@@ -1,0 +1,155 @@
+//! The snapshots in the directory of the metadata log: files `<end>-<epoch>.checkpoint`, each with all records that an image
+//! consists of. Kafka's `RecordsSnapshotWriter` and `Snapshots`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::batches::{control_batch, fold};
+use super::image::Image;
+use super::image::records::records_of;
+use super::quorum::upkeep::Snapshot;
+use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::time::Timestamp;
+use crate::host::file_time::FileTime;
+use crate::log::append::{SNAPSHOT_FOOTER, control_kind};
+use crate::log::checkpoint;
+use crate::log::disk;
+use crate::log::error::{DiskContext, StorageError, malformed};
+use crate::log::recovery::Scanner;
+use crate::metadata::record::Record;
+use crate::wire::batch::builder::BatchBuilder;
+use crate::wire::batch::header::MAGIC_V2;
+use crate::wire::codec::EncodeError;
+use crate::wire::message::embedded::{SnapshotFooterRecord, SnapshotHeaderRecord};
+
+/// Bytes after which a batch of a snapshot is closed.
+const BATCH_BYTES: usize = 1 << 20;
+/// The control record that a snapshot begins with.
+const SNAPSHOT_HEADER: u8 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    dir: PathBuf,
+}
+
+impl SnapshotStore {
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// The snapshots, oldest first, without the one of formatting time at offset 0: it holds no state of the cluster.
+    pub fn list(&self) -> Result<Vec<Snapshot>, StorageError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
+            let entry = entry.at("list", &self.dir)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let parsed = name.strip_suffix(".checkpoint").and_then(|stem| {
+                let (end, epoch) = stem.split_once('-')?;
+                Some((
+                    end.parse::<Offset>().ok()?,
+                    epoch.parse::<LeaderEpoch>().ok()?,
+                ))
+            });
+            let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0) else {
+                continue;
+            };
+            let facts = entry.metadata().at("look at", entry.path())?;
+            let written = FileTime::among(&facts).and_then(FileTime::millis);
+            found.push(Snapshot {
+                end,
+                epoch,
+                bytes: facts.len(),
+                written: written.unwrap_or(0),
+            });
+        }
+        found.sort_by_key(|snapshot| (snapshot.end, snapshot.epoch));
+        Ok(found)
+    }
+
+    /// Hands every record of a snapshot to `apply`, as [`read`] does.
+    pub fn read(
+        &self,
+        snapshot: &Snapshot,
+        apply: impl FnMut(&Record, Offset),
+    ) -> Result<(), StorageError> {
+        read(&self.path(snapshot.end, snapshot.epoch), apply)
+    }
+
+    /// Writes a snapshot of the image, whole and synced. After a crash it is there, or it is not.
+    pub fn write(&self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
+        let path = self.path(image.offset + 1, image.epoch);
+        let content = content(image, now).map_err(|error| malformed(&path, error.to_string()))?;
+        checkpoint::replace(&path, &content, true)
+    }
+
+    pub fn remove(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let path = self.path(snapshot.end, snapshot.epoch);
+        fs::remove_file(&path).at("remove", &path)
+    }
+
+    fn path(&self, end: Offset, epoch: LeaderEpoch) -> PathBuf {
+        self.dir.join(format!("{end:020}-{epoch:010}.checkpoint"))
+    }
+}
+
+/// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster
+/// without half of its topics.
+pub fn read(path: &Path, mut apply: impl FnMut(&Record, Offset)) -> Result<(), StorageError> {
+    let size = disk::open_small(path)
+        .and_then(|file| file.metadata())
+        .at("read", path)?
+        .len();
+    let mut scanner = Scanner::open(path, size)?;
+    let mut is_whole = false;
+    let mut at = 0;
+    // The formats before never had metadata.
+    while let Some((span, batch)) = scanner.next_batch()?
+        && span.magic == MAGIC_V2
+    {
+        at = span.end();
+        fold(path, &batch, &mut apply)?;
+        is_whole = control_kind(&batch) == Some(SNAPSHOT_FOOTER);
+    }
+    if is_whole && at == size {
+        return Ok(());
+    }
+    let what = format!(
+        "this snapshot of the metadata was cut or damaged: what follows byte {at} of {size} is not the rest of one; take it \
+         from a copy of this directory"
+    );
+    Err(malformed(path, what))
+}
+
+fn content(image: &Image, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::new();
+    let mut next = 0;
+    let mut close = |builder: BatchBuilder| {
+        let count = builder.count();
+        if count > 0 {
+            out.extend_from_slice(&builder.at(next, image.epoch).build());
+            next += i64::from(count);
+        }
+    };
+    let header = SnapshotHeaderRecord {
+        version: 0,
+        last_contained_log_timestamp: now,
+    };
+    close(control_batch(SNAPSHOT_HEADER, &header, now)?);
+    let mut builder = BatchBuilder::default();
+    for record in records_of(image) {
+        let value = record.encode(image.metadata_version())?;
+        builder.push(now, None, Some(&value));
+        if builder.size() >= BATCH_BYTES {
+            close(std::mem::take(&mut builder));
+        }
+    }
+    close(builder);
+    let footer = SnapshotFooterRecord { version: 0 };
+    close(control_batch(SNAPSHOT_FOOTER, &footer, now)?);
+    Ok(out)
+}
