@@ -5,6 +5,7 @@
 
 pub mod acls;
 pub mod credentials;
+pub mod partitions;
 pub mod records;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use imbl::{OrdMap, OrdSet};
 
 use self::acls::{Acl, Acls};
 use self::credentials::{DelegationToken, ScramCredentials};
+use self::partitions::Partitions;
 use super::record::schema::{
     BrokerRegistrationChangeRecord, ClearElrRecord, ClientQuotaRecord, ConfigRecord,
     PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
@@ -42,12 +44,12 @@ pub struct Partition {
     pub partition_epoch: i32,
 }
 
-/// A topic; partitions by index, without gaps.
+/// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     pub name: Arc<str>,
     pub id: Uuid,
-    pub partitions: Vec<Partition>,
+    pub partitions: Partitions,
 }
 
 /// All topics, by name and by id.
@@ -336,7 +338,7 @@ impl Image {
         let added = Topic {
             name: Arc::clone(&name),
             id: topic.topic_id,
-            partitions: Vec::new(),
+            partitions: Partitions::default(),
         };
         self.topics.ids.insert(name, topic.topic_id);
         self.topics.by_id.insert(topic.topic_id, Arc::new(added));
@@ -401,7 +403,6 @@ impl Image {
         let Some(topic) = self.topics.by_id.get_mut(&record.topic_id) else {
             return;
         };
-        let partitions = &mut Arc::make_mut(topic).partitions;
         let partition = Partition {
             replicas: record.replicas.clone(),
             directories: record.directories.clone(),
@@ -415,15 +416,10 @@ impl Image {
             leader_epoch: record.leader_epoch,
             partition_epoch: record.partition_epoch,
         };
-        let index = record.partition_id as usize;
-        if index > partitions.len() {
-            return;
+        let index = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+        if Arc::make_mut(topic).partitions.put(index, partition) {
+            delta.topics.insert(record.topic_id);
         }
-        match partitions.get_mut(index) {
-            Some(existing) => *existing = partition,
-            None => partitions.push(partition),
-        }
-        delta.topics.insert(record.topic_id);
     }
 
     fn change_partition(&mut self, change: &PartitionChangeRecord, delta: &mut Delta) {

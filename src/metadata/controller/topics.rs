@@ -682,7 +682,7 @@ fn extend(
     }
     let factor = topic
         .partitions
-        .first()
+        .get(0)
         .map_or(1, |partition| partition.replicas.len());
     let assignment = match &request.assignments {
         Some(given) => {
