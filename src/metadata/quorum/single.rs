@@ -13,18 +13,23 @@ use crate::base::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::checkpoint;
-use crate::log::error::StorageError;
+use crate::log::error::{AppendError, StorageError, malformed};
 use crate::log::manager::METADATA_LOG;
 use crate::metadata::batches::Batch;
 use crate::metadata::image::Image;
 use crate::metadata::loader::{from_log, from_snapshot};
 use crate::metadata::metadata_log::MetadataLog;
 use crate::metadata::record::Record;
+use crate::metadata::record::schema::NoOpRecord;
 use crate::metadata::snapshots::SnapshotStore;
 use crate::wire::message::embedded::{LeaderChangeMessage, LeaderChangeVoter};
 
 /// The control record with which a leader begins its epoch.
 const LEADER_CHANGE: u8 = 2;
+
+/// Records that say nothing and that a power loss may have taken from the end of the log: those of over an hour, where the
+/// system writes within seconds.
+const LOST_MAX: Offset = 10_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -77,9 +82,33 @@ impl SingleQuorum {
         };
         this.write_quorum_state()?;
         this.announce_leader(now)?;
+        this.reach(image.offset + 1, now)?;
         image.epoch = epoch;
         image.offset = this.log.log_end() - 1;
         Ok((this, image))
+    }
+
+    /// Fills the log up to the end of the newest snapshot. Records that say nothing are not synced: a power loss may have taken
+    /// some that the snapshot counts, and what came in their place would be taken for what the snapshot has.
+    fn reach(&mut self, end: Offset, now: Timestamp) -> Result<(), StorageError> {
+        let lost = end - self.log.log_end();
+        if lost <= 0 {
+            return Ok(());
+        }
+        if lost > LOST_MAX {
+            let what = format!(
+                "the metadata log ends at {}, and the newest snapshot at {end}; take the segments from a copy of this directory",
+                self.log.log_end()
+            );
+            return Err(malformed(&self.dir, what));
+        }
+        let nothing = vec![Record::NoOp(NoOpRecord {}); lost as usize];
+        let filled = self.log.append(&nothing, self.epoch, now);
+        filled.map_err(|error| match error {
+            AppendError::Storage(error) => error,
+            refused => malformed(&self.dir, refused.to_string()),
+        })?;
+        self.log.sync(now)
     }
 
     fn write_quorum_state(&self) -> Result<(), StorageError> {
@@ -160,6 +189,8 @@ impl Quorum for SingleQuorum {
             self.log.log_end(),
             "an image of everything committed"
         );
+        // What the snapshot counts must not be lost behind it.
+        self.log.sync(now)?;
         self.snapshots.write(image, now)?;
         self.since_snapshot = 0;
         self.oldest_unsaved = None;

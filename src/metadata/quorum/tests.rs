@@ -6,13 +6,14 @@ use std::path::Path;
 use super::single::SingleQuorum;
 use super::upkeep::Upkeep;
 use super::{ProposeError, Quorum};
+use crate::base::ids::Uuid;
 use crate::config::broker::{BrokerSettings, standalone};
 use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
 use crate::metadata::loader::Loader;
 use crate::metadata::record::Record;
-use crate::metadata::record::schema::{FeatureLevelRecord, NoOpRecord};
+use crate::metadata::record::schema::{FeatureLevelRecord, NoOpRecord, TopicRecord};
 use crate::metadata::snapshots;
 use crate::wire::message::arbitrary::Dice;
 use crate::wire::message::fuzz::{damaged, most_memory, seeds_from_environment};
@@ -227,4 +228,47 @@ fn records_of_another_epoch_are_not_taken() {
     assert_eq!(member.quorum.committed(NOW).unwrap(), []);
     member.commit(&bootstrap::records(false));
     assert_eq!(member.image().offset, end + 7);
+}
+
+/// Records that say nothing are not synced, and a power loss takes them from behind a snapshot that counts them. What is
+/// committed then has offsets that the snapshot does not have.
+#[test]
+fn a_topic_made_after_a_power_loss_is_there_after_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut member = open(dir.path(), true).unwrap();
+    member.commit(&bootstrap::records(false));
+    let inside = dir.path().join("__cluster_metadata-0");
+    let segment = inside.join("00000000000000000000.log");
+    let synced = fs::metadata(&segment).unwrap().len();
+    for _ in 0..10 {
+        member.commit(&[NoOpRecord {}.into()]);
+    }
+    member.snapshot();
+    drop(member);
+    let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.set_len(synced).unwrap();
+
+    let mut member = open(dir.path(), false).unwrap();
+    let topic = TopicRecord {
+        name: "t".into(),
+        topic_id: Uuid([3; 16]),
+    };
+    member.commit(&[topic.into()]);
+    drop(member);
+    let member = open(dir.path(), false).unwrap();
+    assert!(member.image().topics.by_name("t").is_some());
+    drop(member);
+
+    // So much is not lost by a power loss.
+    let far = inside.join("00000000000000900000-0000000001.checkpoint");
+    let snapshots = fs::read_dir(&inside).unwrap();
+    let snapshot = snapshots
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "checkpoint"));
+    fs::copy(snapshot.unwrap(), far).unwrap();
+    let refused = open(dir.path(), false).err().unwrap();
+    assert!(
+        refused.contains("the newest snapshot at 900000"),
+        "{refused}"
+    );
 }
