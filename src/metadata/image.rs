@@ -24,7 +24,7 @@ use super::record::schema::{
     TopicRecord,
 };
 use super::record::{METADATA_VERSION, Record};
-use crate::base::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, Uuid};
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
 use crate::config::topic::Overrides;
 
 /// A partition's replicas and leader.
@@ -195,6 +195,8 @@ pub struct Image {
 pub struct Delta {
     /// Topics that are new or have partitions that changed.
     pub topics: BTreeSet<Uuid>,
+    /// Partitions that are new or changed, of topics that are still there.
+    pub partitions: BTreeSet<(Uuid, PartitionIndex)>,
     pub removed_topics: Vec<Arc<Topic>>,
     pub configs: BTreeSet<ConfigResource>,
     pub brokers: BTreeSet<BrokerId>,
@@ -203,6 +205,19 @@ pub struct Delta {
     pub acls: bool,
     pub scram: bool,
     pub tokens: bool,
+}
+
+impl Delta {
+    /// The partitions of a topic that are new or changed, in order.
+    pub fn partitions_of(&self, topic: Uuid) -> impl Iterator<Item = PartitionIndex> {
+        let all = (topic, PartitionIndex::MIN)..=(topic, PartitionIndex::MAX);
+        self.partitions.range(all).map(|(_, index)| *index)
+    }
+
+    fn partition(&mut self, topic: Uuid, index: PartitionIndex) {
+        self.topics.insert(topic);
+        self.partitions.insert((topic, index));
+    }
 }
 
 impl Image {
@@ -353,6 +368,9 @@ impl Image {
         self.configs
             .remove(&(TOPIC_RESOURCE, Arc::clone(&removed.name)));
         delta.topics.remove(&removed.id);
+        for (index, _) in (0..).zip(&removed.partitions) {
+            delta.partitions.remove(&(id, index));
+        }
         delta.removed_topics.push(removed);
     }
 
@@ -418,7 +436,7 @@ impl Image {
         };
         let index = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
         if Arc::make_mut(topic).partitions.put(index, partition) {
-            delta.topics.insert(record.topic_id);
+            delta.partition(record.topic_id, record.partition_id);
         }
     }
 
@@ -462,7 +480,7 @@ impl Image {
             partition.leader_epoch += 1;
         }
         partition.partition_epoch += 1;
-        delta.topics.insert(change.topic_id);
+        delta.partition(change.topic_id, change.partition_id);
     }
 
     /// Nobody is eligible any more but those in sync: of one topic, or of all where none is named.

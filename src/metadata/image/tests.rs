@@ -318,3 +318,35 @@ fn eligible_leaders_are_cleared_by_their_record() {
         }
     }
 }
+
+/// Whoever follows a topic of thousands of partitions looks at those that changed.
+#[test]
+fn a_delta_names_the_partitions_that_changed() {
+    let mut image = Image::empty();
+    let delta = fold(&mut image, &full());
+    assert_eq!(delta.partitions_of(TOPIC).collect::<Vec<_>>(), [0, 1]);
+    let change = |partition_id: i32, topic_id: Uuid| {
+        let change = PartitionChangeRecord {
+            partition_id,
+            topic_id,
+            isr: Some(vec![4, 8]),
+            ..Default::default()
+        };
+        Record::from(change)
+    };
+    let delta = fold(
+        &mut image,
+        &[
+            change(1, TOPIC),
+            change(2, TOPIC),
+            change(-1, TOPIC),
+            change(0, Uuid([9; 16])),
+        ],
+    );
+    assert_eq!(delta.topics, [TOPIC].into());
+    assert_eq!(delta.partitions_of(TOPIC).collect::<Vec<_>>(), [1]);
+    assert_eq!(delta.partitions_of(Uuid([9; 16])).count(), 0);
+    let removed = RemoveTopicRecord { topic_id: TOPIC };
+    let delta = fold(&mut image, &[change(0, TOPIC), removed.into()]);
+    assert!(delta.partitions.is_empty() && delta.topics.is_empty());
+}
