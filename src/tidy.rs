@@ -1,6 +1,6 @@
 //! Test-only: the shape of the source tree. Imports follow the order of `lib.rs` and some arrows are forbidden, every file says
-//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance or for threads, and nothing but
-//! what is in `host` is shared by all nodes of a process.
+//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance, for threads or
+//! for files, and nothing but what is in `host` is shared by all nodes of a process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,26 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
         // A tool is no part of a node; the client that it uses opens connections of its own.
         &["cli", "peer"],
         "tasks and threads begin by `host.threads`",
+    ),
+    (
+        &[
+            "std::fs",
+            "fs::",
+            "File::open",
+            "File::create",
+            "OpenOptions",
+            ".read_dir()",
+            ".exists()",
+            ".try_exists()",
+            ".is_dir()",
+            ".is_file()",
+            ".metadata()",
+            ".canonicalize()",
+            ".read_link()",
+        ],
+        // A tool is no part of a node, and the log of the process is a stream.
+        &["cli", "telemetry"],
+        "files are those of `host.disk`, or given to the node: `host::given`",
     ),
     (
         &[
@@ -471,6 +491,14 @@ fn a_planted_question_to_the_system_is_found() {
         "let thread = thread::Builder::new().spawn(work);",
         "thread::scope(|scope| {",
         "let runtime = Handle::current();",
+        "use std::fs;",
+        "fs::remove_file(&path)?;",
+        "let file = File::open(path)?;",
+        "let file = OpenOptions::new().append(true);",
+        "rustix::fs::fsync(&file)?;",
+        "for entry in dir.read_dir()? {",
+        "if path.exists() {",
+        "let size = path.metadata()?.len();",
         "let host = Host::default();",
         "let disk = Disk::default();",
     ];

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use monedula::base::file_range::Reach;
 use monedula::base::ids::{Offset, TopicPartition, Uuid};
 use monedula::host::disk::Disk;
+use monedula::host::file::Reach;
 use monedula::log::append::Origin;
 use monedula::log::index::offset::{OffsetEntry, OffsetIndex};
 use monedula::log::partition_log::{PartitionLog, ReadEnd};

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use monedula::base::ids::{TopicPartition, Uuid};
 use monedula::host::Host;
+use monedula::host::disk::Disk;
 use monedula::log::checkpoint;
 use monedula::log::compaction::Budget;
 use monedula::log::manager::{LogManager, ManagerSettings};
@@ -176,6 +177,7 @@ fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
     let name = partition();
     let high_watermark = [(&name, pass.high_watermark)];
     checkpoint::write_offsets(
+        &Disk::default(),
         &home.join(checkpoint::HIGH_WATERMARKS),
         high_watermark.into_iter(),
     )?;
@@ -323,7 +325,8 @@ pub fn facts(home: &Path, other: &Path, log_start: i64, plain: bool) -> Result<V
     }
     names.sort();
     let mut facts = Vec::new();
-    for (partition, cleaned) in checkpoint::read_offsets(&home.join(checkpoint::CLEANED))? {
+    let cleaned = checkpoint::read_offsets(&Disk::default(), &home.join(checkpoint::CLEANED))?;
+    for (partition, cleaned) in cleaned {
         // What lies before the start says nothing; Apache Kafka corrects it even where nothing is to be done.
         facts.push(format!("{partition} {}", cleaned.max(log_start)));
     }

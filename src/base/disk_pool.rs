@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
-use super::file_range::{FileRange, Reach};
+use super::file_range::FileRange;
 use crate::host::Host;
+use crate::host::file::Reach;
 use crate::host::threads::Threads;
 
 /// How often something is looked for in the page cache before it is read from wherever it is.

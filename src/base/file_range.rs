@@ -1,14 +1,11 @@
 //! A stretch of a file that somebody else will send: how record bytes travel from the log to a socket without being read.
 
-use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rustix::fs::Advice;
-use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::host::file::{File, Looked, Reach};
 
 /// How much is looked at, and brought into the page cache, at a time.
 pub const PIECE: usize = 1 << 20;
@@ -17,14 +14,6 @@ const LOOK_EVERY: usize = 256 << 10;
 const PAGE: usize = 4 << 10;
 /// Room of the reads that fill the page cache.
 const SCRATCH: usize = 128 << 10;
-
-/// How far a read may reach. Only those of threads that nobody waits for may wait for a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// The page cache; `WouldBlock` for what it lacks.
-    Cache,
-    Disk,
-}
 
 /// `len` bytes of `file` from `position`. Holds the file open, so a segment that is deleted meanwhile stays readable.
 #[derive(Clone, Debug)]
@@ -42,7 +31,7 @@ impl FileRange {
         // A short stretch has one look: what a page holds comes with it.
         let last = piece.checked_sub(1).filter(|last| *last >= PAGE);
         for at in (0..piece).step_by(LOOK_EVERY).chain(last) {
-            match look(&self.file, &mut [0], self.position + at as u64) {
+            match self.file.look(&mut [0], self.position + at as u64) {
                 Looked::Cold => {
                     // Between a page that is there and one that is not, nobody knows: it may be on its way.
                     return (at - at % LOOK_EVERY).saturating_sub(LOOK_EVERY);
@@ -77,7 +66,10 @@ impl FileRange {
         let (mut position, mut left) = (self.position, self.len);
         while left > 0 {
             let room = left.min(scratch.len());
-            match self.file.read_at(&mut scratch[..room], position) {
+            match self
+                .file
+                .read_at(&mut scratch[..room], position, Reach::Disk)
+            {
                 Ok(0) | Err(_) => return,
                 Ok(read) => {
                     position += read as u64;
@@ -89,40 +81,7 @@ impl FileRange {
 
     /// Tells the kernel that it will be read soon. A hint: nothing is lost with it.
     pub fn will_be_read(&self) {
-        if let Some(len) = NonZeroU64::new(self.len as u64) {
-            let _ = rustix::fs::fadvise(&*self.file, self.position, Some(len), Advice::WillNeed);
-        }
-    }
-}
-
-/// Reads some bytes, as pread does.
-///
-/// Errors: those of the file; `WouldBlock` if a disk would have to be waited for and must not.
-pub fn read_at(file: &File, out: &mut [u8], position: u64, reach: Reach) -> io::Result<usize> {
-    if reach == Reach::Cache {
-        match look(file, out, position) {
-            Looked::Read(read) => return Ok(read?),
-            Looked::Cold => return Err(io::ErrorKind::WouldBlock.into()),
-            Looked::NobodyKnows => {}
-        }
-    }
-    file.read_at(out, position)
-}
-
-/// What came of a read from the page cache alone.
-enum Looked {
-    Read(Result<usize, Errno>),
-    Cold,
-    /// A file system that does not know the question is one in memory, or has to be waited for as ever.
-    NobodyKnows,
-}
-
-fn look(file: &File, out: &mut [u8], position: u64) -> Looked {
-    let mut slices = [IoSliceMut::new(out)];
-    match rustix::io::preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT) {
-        Err(Errno::AGAIN) => Looked::Cold,
-        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Looked::NobodyKnows,
-        read => Looked::Read(read),
+        self.file.will_be_read(self.position, self.len);
     }
 }
 
@@ -136,6 +95,11 @@ impl PartialEq for FileRange {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSliceMut;
+    use std::os::unix::fs::FileExt;
+
+    use rustix::io::{Errno, ReadWriteFlags};
+
     use super::*;
 
     #[test]
@@ -145,12 +109,12 @@ mod tests {
         file.write_all_at(&vec![7; len], 0).unwrap();
         file.sync_all().unwrap();
         let whole = FileRange {
-            file: Arc::new(file),
+            file: Arc::new(file.into()),
             position: 0,
             len,
         };
         assert_eq!(whole.cached(), PIECE);
-        rustix::fs::fadvise(&*whole.file, 0, None, Advice::DontNeed).unwrap();
+        whole.file.forget_cached();
         let nowait = rustix::io::preadv2(
             &*whole.file,
             &mut [IoSliceMut::new(&mut [0])],

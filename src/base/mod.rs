@@ -4,7 +4,6 @@
 pub mod disk_pool;
 pub mod file_range;
 pub mod ids;
-pub mod machine;
 pub mod memory;
 pub mod plain;
 pub mod small_map;

@@ -8,7 +8,7 @@ use crate::base::time::Timestamp;
 use crate::config::broker::BrokerConfig;
 use crate::log::error::DiskContext;
 use crate::log::manager::LogManager;
-use crate::log::{dir, disk, found};
+use crate::log::{dir, found};
 use crate::metadata::adoption::{self, Replica};
 use crate::metadata::bootstrap;
 use crate::metadata::record::Record;
@@ -19,19 +19,24 @@ pub(super) fn topics_on_disk(
     config: &BrokerConfig,
     now: Timestamp,
 ) -> Result<Vec<Record>, StartError> {
+    let disk = &logs.host().disk;
     let mut replicas = Vec::new();
     for dir in logs.online() {
-        replicas.extend(found::replicas(&dir.path)?.into_iter().map(|replica| {
-            let path = replica.path;
-            Replica {
-                partition: replica.partition,
-                path,
-                directory: dir.id,
-                topic_id: replica.topic_id,
-                latest_epoch: replica.latest_epoch,
-                compacted: replica.compacted,
-            }
-        }));
+        replicas.extend(
+            found::replicas(disk.dir(&dir.path))?
+                .into_iter()
+                .map(|replica| {
+                    let path = replica.path;
+                    Replica {
+                        partition: replica.partition,
+                        path,
+                        directory: dir.id,
+                        topic_id: replica.topic_id,
+                        latest_epoch: replica.latest_epoch,
+                        compacted: replica.compacted,
+                    }
+                }),
+        );
     }
     let internal = |name: &str| {
         let topic = automatic(&ByteString::from(name), &config.settings);
@@ -48,10 +53,10 @@ pub(super) fn topics_on_disk(
     }
     // Before the records are written: a later start would put aside what does not say of which topic it is.
     for (path, id) in &adopted.unnamed {
-        dir::write_partition_metadata(path, *id)?;
+        dir::write_partition_metadata(disk.dir(path), *id)?;
     }
     for (path, _) in &adopted.unnamed {
-        disk::sync_dir(path).at("sync", path)?;
+        disk.sync_dir(path).at("sync", path)?;
     }
     if adopted.topics > 0 {
         tracing::info!(

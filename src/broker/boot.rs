@@ -13,7 +13,6 @@ use super::log_dirs::LogDirs;
 use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
-use crate::base::machine::memory_bytes;
 use crate::base::memory::Memory;
 use crate::base::time::millis;
 use crate::base::work_pool::WorkPool;
@@ -30,6 +29,7 @@ use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
 use crate::host::Host;
 use crate::host::chance::Chance;
+use crate::host::machine::memory_bytes;
 use crate::host::process;
 use crate::host::task::Halt;
 use crate::log::dir;
@@ -99,7 +99,7 @@ impl Broker {
 
         // Directories: identity, lock.
         let formatted = bootstrap::format(
-            &host.chance,
+            &host,
             &config.directories(),
             config.node_id,
             options.cluster_id.as_deref(),
@@ -114,7 +114,7 @@ impl Broker {
         // The log manager holds the others.
         let own = !config.log_dirs.contains(&config.metadata_log_dir);
         let metadata_lock = match own {
-            true => Some(dir::lock(&config.metadata_log_dir)?),
+            true => Some(dir::lock(host.disk.dir(&config.metadata_log_dir))?),
             false => None,
         };
         if formatted.new {
@@ -125,13 +125,11 @@ impl Broker {
         }
 
         // The metadata log: fold it, begin a new epoch, register this node.
-        let clean = config
-            .metadata_log_dir
-            .join(".kafka_cleanshutdown")
-            .exists();
+        let metadata_dir = host.disk.dir(&config.metadata_log_dir);
+        let clean = dir::was_stopped_cleanly(metadata_dir);
         let upkeep = Upkeep::new(&config.settings);
         let (quorum, image) = SingleQuorum::open(
-            host.disk.dir(&config.metadata_log_dir),
+            metadata_dir,
             config.node_id,
             clean,
             upkeep,
@@ -152,7 +150,7 @@ impl Broker {
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
         if fresh {
             // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
-            let mut records = match formatted_with(&config.metadata_log_dir)? {
+            let mut records = match formatted_with(metadata_dir)? {
                 Some(given) => bootstrap::completed(given),
                 None => bootstrap::records(formatted.of_zookeeper),
             };

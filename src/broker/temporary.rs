@@ -8,6 +8,7 @@ use super::{Broker, StartError};
 use crate::config::broker::{BrokerConfig, standalone};
 use crate::config::parse::Property;
 use crate::host::chance::Chance;
+use crate::host::disk::Disk;
 use crate::log::error::DiskContext;
 use crate::metadata::bootstrap::random_uuid;
 
@@ -116,11 +117,12 @@ impl TemporaryDirectory {
         let memory = Path::new(MEMORY);
         let name = format!("monedula-{}", random_uuid(&Chance::default())?);
         let path = memory.join(&name);
-        if memory.is_dir() && std::fs::create_dir(&path).is_ok() {
+        let disk = Disk::default();
+        if disk.is_dir(memory) && disk.create_dir(&path).is_ok() {
             return Ok(Self(path));
         }
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).at("create", &path)?;
+        disk.create_dir(&path).at("create", &path)?;
         Ok(Self(path))
     }
 
@@ -131,7 +133,7 @@ impl TemporaryDirectory {
 
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+        if let Err(error) = Disk::default().remove_dir(&self.0) {
             tracing::debug!(dir = %self.0.display(), %error, "a temporary directory stays");
         }
     }

@@ -12,7 +12,7 @@ use crate::base::plain::Plain;
 use crate::config::broker::{ADMIN_LISTENER, check};
 use crate::config::listener::SecurityProtocol;
 use crate::config::parse::properties;
-use crate::host::chance::Chance;
+use crate::host::Host;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
 
@@ -148,7 +148,7 @@ fn run(arguments: &[String]) -> ExitCode {
     {
         let dirs = checked.config.directories();
         if let Err(error) = bootstrap::format(
-            &Chance::default(),
+            &Host::default(),
             &dirs,
             checked.config.node_id,
             Some(id),

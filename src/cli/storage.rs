@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
+use crate::host::Host;
 use crate::host::chance::Chance;
 use crate::metadata::bootstrap::{
     self, DEFAULT_FEATURES, Gaps, METADATA_VERSION, METADATA_VERSION_NAME,
@@ -113,7 +114,7 @@ fn format(options: &Format) -> Result<String, String> {
     check_versions(options.release_version.as_deref(), &options.feature)?;
     let config = read(&options.config)?;
     let formatted = bootstrap::format(
-        &Chance::default(),
+        &Host::default(),
         &config.directories(),
         config.node_id,
         Some(&options.cluster_id),

@@ -1,22 +1,18 @@
 //! When a file was written to last, as exactly as its file system knows.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::file::File;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTime(SystemTime);
 
 impl FileTime {
-    /// Of a file that is there, where the file system tells.
-    pub fn of(path: &Path) -> Option<Self> {
-        Self::among(&std::fs::metadata(path).ok()?)
-    }
-
     /// Among what is known of a file already.
-    pub fn among(facts: &Metadata) -> Option<Self> {
+    pub(super) fn among(facts: &Metadata) -> Option<Self> {
         facts.modified().ok().map(Self)
     }
 
@@ -31,14 +27,22 @@ impl FileTime {
         self.0.checked_sub(by).map(Self)
     }
 
+    /// Test-only: the time of a clock in milliseconds.
+    #[cfg(test)]
+    pub fn at(millis: i64) -> Self {
+        Self(UNIX_EPOCH + Duration::from_millis(millis as u64))
+    }
+
     /// Has `file` look as if it was written to last at this time.
     pub fn give_to(self, file: &File) -> io::Result<()> {
-        file.set_modified(self.0)
+        file.file.set_modified(self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -46,13 +50,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
         std::fs::write(&old, "").unwrap();
-        let own = FileTime::of(&old).unwrap();
+        let of = |path: &Path| FileTime::among(&std::fs::metadata(path).unwrap());
+        let own = of(&old).unwrap();
         let earlier = own.earlier(Duration::from_secs(3_600)).unwrap();
         assert!(earlier < own);
-        let file = File::create(&new).unwrap();
+        let file = File::from(std::fs::File::create(&new).unwrap());
         earlier.give_to(&file).unwrap();
-        assert_eq!(FileTime::of(&new), Some(earlier));
+        assert_eq!(of(&new), Some(earlier));
         assert_eq!(own.millis().unwrap() - earlier.millis().unwrap(), 3_600_000);
-        assert_eq!(FileTime::of(dir.path().join("none").as_path()), None);
     }
 }

@@ -9,7 +9,6 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::descriptors::{Descriptors, Held, Share};
+use super::file::File;
 
 /// Bytes that the first entries of all known files may take. An index of Kafka's largest default size, 10 MiB, takes 40 KiB.
 const BYTES_MAX: usize = 8 << 20;
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn open() -> io::Result<File> {
-        tempfile::tempfile()
+        Ok(tempfile::tempfile()?.into())
     }
 
     fn never() -> io::Result<File> {

@@ -1,12 +1,12 @@
 //! The machine under a node: what the rest of the crate must not ask the system for itself. `broker` hands a [`Host`] down to
-//! every part of a node; `tidy.rs` refuses the system's own clocks and random source anywhere else. Uses nothing else of this
+//! every part of a node; `tidy.rs` refuses the system's own clocks, random source and files anywhere else. Uses nothing else of this
 //! crate.
 //!
 //! ```text
 //! cli, tests ──► broker ──► host ──► clock        wall time, steady time, pauses
 //!                             ├────► chance       random bytes
 //!                             ├────► descriptors  how many files and connections may be open
-//!                             ├────► disk         files that stay open
+//!                             ├────► disk         files and directories
 //!                             └────► threads      tasks, work that blocks, long-lived threads
 //! ```
 //! In a build for tests a host may be simulated: its clock follows the paused clock of the runtime, its chance comes from a
@@ -15,10 +15,14 @@
 
 pub mod chance;
 pub mod clock;
+pub mod container;
 pub mod descriptors;
 pub mod disk;
+pub mod file;
 pub mod file_time;
+pub mod given;
 pub mod known_files;
+pub mod machine;
 pub mod process;
 pub mod task;
 pub mod threads;
@@ -47,11 +51,14 @@ const SIMULATED_DESCRIPTORS: usize = 1_024;
 impl Host {
     /// Test-only: a host whose wall clock begins at `wall_ms`, and whose chance comes from `seed`.
     pub fn simulated(wall_ms: i64, seed: u64) -> Self {
-        let descriptors = Descriptors::of(SIMULATED_DESCRIPTORS);
+        let (clock, descriptors) = (
+            Clock::simulated(wall_ms),
+            Descriptors::of(SIMULATED_DESCRIPTORS),
+        );
         Self {
-            clock: Clock::simulated(wall_ms),
+            clock: clock.clone(),
             chance: Chance::seeded(seed),
-            disk: Disk::new(&descriptors),
+            disk: Disk::simulated(&descriptors, std::sync::Arc::new(disk::Sound(clock))),
             descriptors,
             threads: Threads::one(),
         }

@@ -1,13 +1,13 @@
 //! The small text files next to the logs: version, number of lines, lines. Replaced whole, never in place.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use super::disk;
 use super::error::{DiskContext, StorageError};
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::host::disk::Disk;
+use crate::host::file::File;
 
 /// Where a log directory's files keep an offset per partition.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
@@ -22,16 +22,16 @@ pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 ///
 /// After a crash before 2 the `.tmp` file remains and is ignored. Without `sync` step 3 is left out: a power cut may bring
 /// the old content back. Without step 1 it could leave the new name with no content at all.
-pub fn replace(path: &Path, content: &[u8], sync: bool) -> Result<(), StorageError> {
+pub fn replace(disk: &Disk, path: &Path, content: &[u8], sync: bool) -> Result<(), StorageError> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
     let tmp = Path::new(&tmp);
     let write = || -> io::Result<()> {
-        let file = disk::write(tmp, content)?;
-        disk::sync(&file, tmp)?;
-        disk::rename(tmp, path)?;
+        let file = disk.write(tmp, content)?;
+        disk.sync(&file, tmp)?;
+        disk.rename(tmp, path)?;
         match path.parent() {
-            Some(parent) if sync => disk::sync_dir(parent),
+            Some(parent) if sync => disk.sync_dir(parent),
             _ => Ok(()),
         }
     };
@@ -39,8 +39,11 @@ pub fn replace(path: &Path, content: &[u8], sync: bool) -> Result<(), StorageErr
 }
 
 /// Reads a file of offsets per partition; a missing or empty file has none.
-pub fn read_offsets(path: &Path) -> Result<Vec<(TopicPartition, Offset)>, StorageError> {
-    read(path, |fields| match fields {
+pub fn read_offsets(
+    disk: &Disk,
+    path: &Path,
+) -> Result<Vec<(TopicPartition, Offset)>, StorageError> {
+    read(disk, path, |fields| match fields {
         [topic, partition, offset] => Some((
             TopicPartition::new(*topic, partition.parse().ok()?),
             offset.parse().ok()?,
@@ -50,6 +53,7 @@ pub fn read_offsets(path: &Path) -> Result<Vec<(TopicPartition, Offset)>, Storag
 }
 
 pub fn write_offsets<'a>(
+    disk: &Disk,
     path: &Path,
     offsets: impl ExactSizeIterator<Item = (&'a TopicPartition, Offset)>,
 ) -> Result<(), StorageError> {
@@ -57,20 +61,21 @@ pub fn write_offsets<'a>(
     for (partition, offset) in offsets {
         let _ = writeln!(text, "{} {} {offset}", partition.topic, partition.partition);
     }
-    replace(path, text.as_bytes(), true)
+    replace(disk, path, text.as_bytes(), true)
 }
 
 /// Reads the epochs of a partition and where each starts; a missing or empty file has none.
 ///
 /// Errors: `Unsupported` for a later version, which is not ours to replace.
-pub fn read_epochs(path: &Path) -> Result<Vec<(LeaderEpoch, Offset)>, StorageError> {
-    read(path, |fields| match fields {
+pub fn read_epochs(disk: &Disk, path: &Path) -> Result<Vec<(LeaderEpoch, Offset)>, StorageError> {
+    read(disk, path, |fields| match fields {
         [epoch, offset] => Some((epoch.parse().ok()?, offset.parse().ok()?)),
         _ => None,
     })
 }
 
 pub fn write_epochs(
+    disk: &Disk,
     path: &Path,
     epochs: &[(LeaderEpoch, Offset)],
     sync: bool,
@@ -79,11 +84,15 @@ pub fn write_epochs(
     for (epoch, offset) in epochs {
         let _ = writeln!(text, "{epoch} {offset}");
     }
-    replace(path, text.as_bytes(), sync)
+    replace(disk, path, text.as_bytes(), sync)
 }
 
-fn read<T>(path: &Path, line: impl Fn(&[&str]) -> Option<T>) -> Result<Vec<T>, StorageError> {
-    let file = match disk::open_small(path) {
+fn read<T>(
+    disk: &Disk,
+    path: &Path,
+    line: impl Fn(&[&str]) -> Option<T>,
+) -> Result<Vec<T>, StorageError> {
+    let file = match disk.open_small(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).at("read", path),
@@ -169,14 +178,15 @@ mod tests {
 
     #[test]
     fn offsets_survive_and_faults_are_named() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
         let path = dir.path().join(RECOVERY_POINTS);
-        assert_eq!(read_offsets(&path).unwrap(), []);
+        assert_eq!(read_offsets(&disk, &path).unwrap(), []);
         let entries = [
             (TopicPartition::new("a-b", 3), 17),
             (TopicPartition::new("c", 0), 0),
         ];
         write_offsets(
+            &disk,
             &path,
             entries
                 .iter()
@@ -187,10 +197,10 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             "0\n2\na-b 3 17\nc 0 0\n"
         );
-        assert_eq!(read_offsets(&path).unwrap(), entries);
+        assert_eq!(read_offsets(&disk, &path).unwrap(), entries);
         for broken in ["1\n0\n", "0\n2\na 0 1\n", "0\n1\na 0\n", "0\nx\n"] {
             fs::write(&path, broken).unwrap();
-            assert!(read_offsets(&path).is_err(), "{broken:?}");
+            assert!(read_offsets(&disk, &path).is_err(), "{broken:?}");
         }
     }
 }

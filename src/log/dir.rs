@@ -1,16 +1,13 @@
 //! A log directory: its names, its lock, `meta.properties`, the mark of a clean stop.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation};
-use rustix::process::{Flock, FlockType};
-
 use super::checkpoint;
-use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use crate::base::ids::{BrokerId, TopicPartition, Uuid};
+use crate::host::disk::Dir;
+use crate::host::file::File;
 
 pub const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
@@ -31,9 +28,9 @@ pub struct MetaProperties {
 
 impl MetaProperties {
     /// `None` when the directory was never formatted.
-    pub fn read(dir: &Path) -> Result<Option<Self>, StorageError> {
+    pub fn read(dir: Dir<'_>) -> Result<Option<Self>, StorageError> {
         let path = dir.join(META_PROPERTIES);
-        let text = match disk::read_text(&path, TEXT_MAX) {
+        let text = match dir.disk.read_text(&path, TEXT_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).at("read", path),
@@ -86,7 +83,7 @@ impl MetaProperties {
     }
 
     /// Writes the file anew.
-    pub fn write(&self, dir: &Path) -> Result<(), StorageError> {
+    pub fn write(&self, dir: Dir<'_>) -> Result<(), StorageError> {
         let mut text = String::from("#\n");
         if let Some(cluster_id) = &self.cluster_id {
             text.push_str(&format!("cluster.id={cluster_id}\n"));
@@ -103,29 +100,29 @@ impl MetaProperties {
             text.push_str(&format!("{key}={node_id}\n"));
         }
         text.push_str(&format!("version={}\n", self.version));
-        checkpoint::replace(&dir.join(META_PROPERTIES), text.as_bytes(), true)
+        checkpoint::replace(dir.disk, &dir.join(META_PROPERTIES), text.as_bytes(), true)
     }
 }
 
 /// Whether this process may read and write a directory with everything in it, by its owner and by how it is mounted.
 /// Somebody may have run a broker there as another user for a while. Nothing is changed.
-pub fn check_access(dir: &Path) -> Result<(), StorageError> {
+pub fn check_access(dir: Dir<'_>) -> Result<(), StorageError> {
     // Owners do not keep root out, and ten microseconds a partition are not nothing.
     check_each(
         dir,
         !rustix::process::geteuid().is_root(),
-        &|path, access| Ok(rustix::fs::access(path, access)?),
+        &|path, as_dir| dir.disk.check_use(path, as_dir),
     )
 }
 
 fn check_each(
-    dir: &Path,
+    place: Dir<'_>,
     inside: bool,
-    may: &dyn Fn(&Path, Access) -> io::Result<()>,
+    may: &dyn Fn(&Path, bool) -> io::Result<()>,
 ) -> Result<(), StorageError> {
-    let both = Access::READ_OK | Access::WRITE_OK;
-    let check = |path: &Path, access: Access| {
-        let allowed = may(path, access).or_else(|error| match error.kind() {
+    let Dir { disk, path: dir } = place;
+    let check = |path: &Path, as_dir: bool| {
+        let allowed = may(path, as_dir).or_else(|error| match error.kind() {
             // Links that lead nowhere, and what goes meanwhile, are for others to judge.
             io::ErrorKind::NotFound if path != dir => Ok(()),
             kind => {
@@ -141,24 +138,23 @@ fn check_each(
         });
         allowed.at("write to", path)
     };
-    check(dir, both | Access::EXEC_OK)?;
+    check(dir, true)?;
     if !inside {
         return Ok(());
     }
-    for entry in fs::read_dir(dir).at("list", dir)?.flatten() {
+    for entry in disk.list(dir).at("list", dir)? {
         let path = entry.path();
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
+        let name = entry.text().unwrap_or_default();
         // Other things in it, as `lost+found` of a file system, are nobody's business.
-        match DirName::parse(&name) {
-            DirName::Partition(_) | DirName::Future(_) if path.is_dir() => {
-                check(&path, both | Access::EXEC_OK)?;
-                for file in fs::read_dir(&path).at("list", &path)?.flatten() {
-                    check(&file.path(), both)?;
+        match DirName::parse(name) {
+            DirName::Partition(_) | DirName::Future(_) if entry.is_a_dir() => {
+                check(&path, true)?;
+                for file in disk.list(&path).at("list", &path)? {
+                    check(&file.path(), false)?;
                 }
             }
             _ if name == LOCK || name == META_PROPERTIES || name.ends_with("-checkpoint") => {
-                check(&path, both)?;
+                check(&path, false)?;
             }
             _ => {}
         }
@@ -167,9 +163,9 @@ fn check_each(
 }
 
 /// Refuses a directory that another process holds. Nothing is changed, and nothing is held afterwards.
-pub fn check_free(dir: &Path) -> Result<(), StorageError> {
+pub fn check_free(dir: Dir<'_>) -> Result<(), StorageError> {
     let path = dir.join(LOCK);
-    match OpenOptions::new().read(true).write(true).open(&path) {
+    match dir.disk.open_to_change(&path) {
         Ok(file) => try_lock(&file, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).at("open", path),
@@ -177,17 +173,16 @@ pub fn check_free(dir: &Path) -> Result<(), StorageError> {
 }
 
 /// The same of other processes than this one, without opening anything for writing.
-pub fn check_unused(dir: &Path) -> Result<(), StorageError> {
+pub fn check_unused(dir: Dir<'_>) -> Result<(), StorageError> {
     let path = dir.join(LOCK);
-    let file = match disk::open_small(&path) {
+    let file = match dir.disk.open_small(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).at("open", path),
     };
-    let wanted = Flock::from(FlockType::WriteLock);
-    match rustix::process::fcntl_getlk(&file, &wanted) {
-        Ok(Some(_)) => Err(io::Error::from(io::ErrorKind::WouldBlock)).at("lock", path),
-        _ => Ok(()),
+    match file.is_locked_by_others() {
+        true => Err(io::Error::from(io::ErrorKind::WouldBlock)).at("lock", path),
+        false => Ok(()),
     }
 }
 
@@ -197,79 +192,71 @@ pub struct DirLock {
     _file: File,
 }
 
-/// Takes the lock of a directory. It is a POSIX record lock, which Apache Kafka's JVM takes too, and an open file
-/// description lock beside it, because record locks do not exclude a second broker of the same process.
-pub fn lock(dir: &Path) -> Result<DirLock, StorageError> {
+/// Takes the lock of a directory, which Apache Kafka takes too, and of which there is one in a process as well.
+pub fn lock(dir: Dir<'_>) -> Result<DirLock, StorageError> {
     let path = dir.join(LOCK);
-    let open = || {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-    };
-    let file = open().at("open", &path)?;
+    let file = dir.disk.open_lock(&path).at("open", &path)?;
     try_lock(&file, &path)?;
     Ok(DirLock { _file: file })
 }
 
 fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
-    let busy = |error: rustix::io::Errno| {
-        let error = io::Error::from(error);
-        if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(13) {
-            io::Error::new(
-                io::ErrorKind::WouldBlock,
-                "another process uses this log directory; stop it, or choose another log.dirs",
-            )
-        } else {
-            error
-        }
-    };
-    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(busy)
-        .at("lock", path)?;
-    rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(busy)
-        .at("lock", path)
+    let locked = file.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(
+            error.kind(),
+            "another process uses this log directory; stop it, or choose another log.dirs",
+        ),
+        _ => error,
+    });
+    locked.at("lock", path)
 }
 
 /// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible. It must not come
 /// back with a power cut either: what was written since would be trusted.
-pub fn take_clean_shutdown(dir: &Path) -> Result<bool, StorageError> {
+pub fn take_clean_shutdown(dir: Dir<'_>) -> Result<bool, StorageError> {
     let path = dir.join(CLEAN_SHUTDOWN);
-    match disk::remove_file(&path) {
-        Ok(()) => disk::sync_dir(dir).at("sync", dir).map(|()| true),
+    match dir.disk.remove_file(&path) {
+        Ok(()) => {
+            let synced = dir.disk.sync_dir(dir.path);
+            synced.at("sync", dir.path).map(|()| true)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).at("remove", path),
     }
 }
 
 /// The same, and the mark stays.
-pub fn was_stopped_cleanly(dir: &Path) -> bool {
-    dir.join(CLEAN_SHUTDOWN).exists()
+pub fn was_stopped_cleanly(dir: Dir<'_>) -> bool {
+    dir.disk
+        .exists(&dir.join(CLEAN_SHUTDOWN))
+        .unwrap_or_default()
 }
 
-pub fn write_clean_shutdown(dir: &Path, broker_epoch: i64) -> Result<(), StorageError> {
+pub fn write_clean_shutdown(dir: Dir<'_>, broker_epoch: i64) -> Result<(), StorageError> {
     let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-    checkpoint::replace(&dir.join(CLEAN_SHUTDOWN), text.as_bytes(), true)
+    checkpoint::replace(dir.disk, &dir.join(CLEAN_SHUTDOWN), text.as_bytes(), true)
 }
 
-pub fn write_partition_metadata(dir: &Path, topic_id: Uuid) -> Result<(), StorageError> {
+pub fn write_partition_metadata(dir: Dir<'_>, topic_id: Uuid) -> Result<(), StorageError> {
     let text = format!("version: 0\ntopic_id: {topic_id}");
-    checkpoint::replace(&dir.join(PARTITION_METADATA), text.as_bytes(), false)
+    checkpoint::replace(
+        dir.disk,
+        &dir.join(PARTITION_METADATA),
+        text.as_bytes(),
+        false,
+    )
 }
 
 /// Whether there is one, damaged or not.
-pub fn has_partition_metadata(dir: &Path) -> Result<bool, StorageError> {
+pub fn has_partition_metadata(dir: Dir<'_>) -> Result<bool, StorageError> {
     let path = dir.join(PARTITION_METADATA);
-    path.try_exists().at("look at", path)
+    dir.disk.exists(&path).at("look at", path)
 }
 
 /// The topic id of a partition's directory; `None` when it predates topic ids.
-pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError> {
+pub fn read_partition_metadata(dir: Dir<'_>) -> Result<Option<Uuid>, StorageError> {
     let path = dir.join(PARTITION_METADATA);
-    let text = match disk::read_text(&path, TEXT_MAX) {
+    let text = match dir.disk.read_text(&path, TEXT_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("read", path),
@@ -288,7 +275,7 @@ pub fn read_partition_metadata(dir: &Path) -> Result<Option<Uuid>, StorageError>
 
 /// The same for a start, which goes on without the id if the file is damaged: one bad file costs nobody anything. Kafka
 /// differs: its process ends, whatever else it serves.
-pub fn topic_id(dir: &Path) -> Result<Option<Uuid>, StorageError> {
+pub fn topic_id(dir: Dir<'_>) -> Result<Option<Uuid>, StorageError> {
     match read_partition_metadata(dir) {
         Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
             tracing::warn!(%error, "a damaged file; the partition is taken for one of the topic of its name");
@@ -350,7 +337,10 @@ pub fn renamed(partition: &TopicPartition, unique: [u8; 16], kind: &str) -> Path
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::host::disk::Disk;
 
     #[test]
     fn names_are_told_apart() {
@@ -374,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_somebody_else_is_named_before_anything_is_done() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
         let inside = |name: &str| dir.path().join(name);
         for made in [
             "t-0",
@@ -387,11 +377,11 @@ mod tests {
         fs::write(inside(LOCK), "").unwrap();
         std::os::unix::fs::symlink("/nowhere", inside("t-0/link")).unwrap();
         let without = |name: &str| {
-            check_each(dir.path(), true, &|path, access| {
+            check_each(disk.dir(dir.path()), true, &|path, as_dir| {
                 if path == dir.path().join(name) {
                     return Err(io::ErrorKind::PermissionDenied.into());
                 }
-                rustix::fs::access(path, access).map_err(io::Error::from)
+                disk.check_use(path, as_dir)
             })
         };
         for name in ["", LOCK, "t-0", "t-0/file"] {
@@ -402,16 +392,17 @@ mod tests {
         for name in ["lost+found", "lost+found/file", "nothing"] {
             without(name).unwrap();
         }
-        check_access(dir.path()).unwrap();
+        check_access(disk.dir(dir.path())).unwrap();
     }
 
     #[test]
     fn both_versions_of_the_identity_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), None);
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let place = disk.dir(dir.path());
+        assert_eq!(MetaProperties::read(place).unwrap(), None);
         let path = dir.path().join(META_PROPERTIES);
         fs::write(&path, "#x\nversion=0\nbroker.id=3\ncluster.id=abc\n").unwrap();
-        let old = MetaProperties::read(dir.path()).unwrap().unwrap();
+        let old = MetaProperties::read(place).unwrap().unwrap();
         assert_eq!(
             (old.node_id, old.cluster_id.as_deref()),
             (Some(3), Some("abc"))
@@ -422,34 +413,36 @@ mod tests {
             node_id: Some(1),
             directory_id: Some(Uuid([7; 16])),
         };
-        old.write(dir.path()).unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(old));
-        new.write(dir.path()).unwrap();
-        assert_eq!(MetaProperties::read(dir.path()).unwrap(), Some(new));
+        old.write(place).unwrap();
+        assert_eq!(MetaProperties::read(place).unwrap(), Some(old));
+        new.write(place).unwrap();
+        assert_eq!(MetaProperties::read(place).unwrap(), Some(new));
         fs::write(&path, "version=2\n").unwrap();
-        assert!(MetaProperties::read(dir.path()).is_err());
+        assert!(MetaProperties::read(place).is_err());
     }
 
     #[test]
     fn a_second_user_of_a_directory_is_told_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = lock(dir.path()).unwrap();
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let place = disk.dir(dir.path());
+        let first = lock(place).unwrap();
         assert!(
-            lock(dir.path())
+            lock(place)
                 .unwrap_err()
                 .to_string()
                 .contains("another process")
         );
         drop(first);
-        lock(dir.path()).unwrap();
+        lock(place).unwrap();
     }
 
     #[test]
     fn a_clean_stop_counts_once() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!take_clean_shutdown(dir.path()).unwrap());
-        write_clean_shutdown(dir.path(), 5).unwrap();
-        assert!(take_clean_shutdown(dir.path()).unwrap());
-        assert!(!take_clean_shutdown(dir.path()).unwrap());
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let place = disk.dir(dir.path());
+        assert!(!take_clean_shutdown(place).unwrap());
+        write_clean_shutdown(place, 5).unwrap();
+        assert!(take_clean_shutdown(place).unwrap());
+        assert!(!take_clean_shutdown(place).unwrap());
     }
 }

@@ -1,13 +1,13 @@
 //! Looking at the partitions of a log directory without opening them: what may be adopted into a new metadata log.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::checkpoint;
 use super::dir::{self, DirName};
 use super::error::{DiskContext, StorageError};
 use super::manager::METADATA_LOG;
 use crate::base::ids::{LeaderEpoch, TopicPartition, Uuid};
+use crate::host::disk::Dir;
 
 /// A directory that holds segments of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,22 +23,23 @@ pub struct FoundReplica {
 }
 
 /// The partitions in one of `log.dirs`, in order. Nothing is changed.
-pub fn replicas(dir: &Path) -> Result<Vec<FoundReplica>, StorageError> {
-    let cleaned = checkpoint::read_offsets(&dir.join(checkpoint::CLEANED)).unwrap_or_default();
+pub fn replicas(place: Dir<'_>) -> Result<Vec<FoundReplica>, StorageError> {
+    let Dir { disk, path: dir } = place;
+    let cleaned =
+        checkpoint::read_offsets(disk, &dir.join(checkpoint::CLEANED)).unwrap_or_default();
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).at("list", dir)? {
-        let entry = entry.at("list", dir)?;
-        let name = entry.file_name().into_string();
-        let Ok(DirName::Partition(partition)) = name.as_deref().map(DirName::parse) else {
+    for entry in disk.list(dir).at("list", dir)? {
+        let Some(DirName::Partition(partition)) = entry.text().map(DirName::parse) else {
             continue;
         };
-        let path = entry.path();
-        if name.as_deref() == Ok(METADATA_LOG) || !path.is_dir() || !has_segment(&path)? {
+        let is_log = entry.text() != Some(METADATA_LOG) && entry.is_a_dir();
+        if !is_log || !has_segment(disk.dir(&entry.path()))? {
             continue;
         }
-        let epochs = checkpoint::read_epochs(&path.join(checkpoint::LEADER_EPOCHS))?;
+        let path = entry.path();
+        let epochs = checkpoint::read_epochs(disk, &path.join(checkpoint::LEADER_EPOCHS))?;
         found.push(FoundReplica {
-            topic_id: dir::topic_id(&path)?,
+            topic_id: dir::topic_id(disk.dir(&path))?,
             latest_epoch: epochs.last().map(|(epoch, _)| *epoch),
             compacted: cleaned.iter().any(|(cleaned, _)| *cleaned == partition),
             partition,
@@ -53,15 +54,11 @@ pub fn replicas(dir: &Path) -> Result<Vec<FoundReplica>, StorageError> {
 }
 
 /// A folder that only looks like a partition, a backup perhaps, has none.
-fn has_segment(path: &Path) -> Result<bool, StorageError> {
-    for entry in fs::read_dir(path).at("list", path)? {
-        let name = entry.at("list", path)?.file_name();
-        let base = name.to_str().and_then(|name| name.strip_suffix(".log"));
-        if base
-            .is_some_and(|base| base.len() == 20 && base.bytes().all(|byte| byte.is_ascii_digit()))
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn has_segment(dir: Dir<'_>) -> Result<bool, StorageError> {
+    let is_base = |base: &str| base.len() == 20 && base.bytes().all(|byte| byte.is_ascii_digit());
+    let entries = dir.disk.list(dir.path).at("list", dir.path)?;
+    let mut bases = entries
+        .iter()
+        .filter_map(|entry| entry.text()?.strip_suffix(".log"));
+    Ok(bases.any(is_base))
 }

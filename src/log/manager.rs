@@ -6,7 +6,6 @@ pub mod crew;
 pub mod moves;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use parking_lot::{Mutex, RwLock};
 use super::checkpoint;
 use super::compaction::Budget;
 use super::dir::{self, DirLock, DirName};
-use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
@@ -28,6 +26,7 @@ use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, elapsed_ms, has_passed};
 use crate::host::Host;
 use crate::host::chance::Chance;
+use crate::host::disk::Disk;
 use crate::host::threads::scope;
 
 use crew::{Progress, in_parallel};
@@ -115,7 +114,7 @@ impl LogManager {
         let mut last = None;
         for (path, id) in dirs {
             let health = DirHealth::new(path.clone(), Arc::clone(&failures));
-            let usable = id.and_then(|id| Ok((id, dir::lock(&path)?)));
+            let usable = id.and_then(|id| Ok((id, dir::lock(host.disk.dir(&path))?)));
             let (id, lock) = match usable {
                 Ok((id, lock)) => (id, Some(lock)),
                 Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => {
@@ -234,8 +233,9 @@ impl LogManager {
         settings_of: &(dyn Fn(&str) -> LogSettings + Sync),
         now: Timestamp,
     ) -> Result<bool, StorageError> {
+        let (disk, place) = (&self.host.disk, self.host.disk.dir(&dir.path));
         let offsets = |name: &str| -> Result<HashMap<TopicPartition, Offset>, StorageError> {
-            match checkpoint::read_offsets(&dir.path.join(name)) {
+            match checkpoint::read_offsets(disk, &place.join(name)) {
                 Ok(entries) => Ok(entries.into_iter().collect()),
                 // Of a newer program, and not ours to replace.
                 Err(error) if error.source.kind() == io::ErrorKind::Unsupported => Err(error),
@@ -250,18 +250,17 @@ impl LogManager {
         let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS)?;
         let cleaned = offsets(checkpoint::CLEANED)?;
         // From here on something is changed.
-        let clean = dir::take_clean_shutdown(&dir.path)?;
+        let clean = dir::take_clean_shutdown(place)?;
 
         let (mut found, mut renamed) = (Vec::new(), false);
-        for entry in fs::read_dir(&dir.path).at("list", &dir.path)? {
-            let entry = entry.at("list", &dir.path)?;
-            let Ok(name) = entry.file_name().into_string() else {
+        for entry in disk.list(&dir.path).at("list", &dir.path)? {
+            let Some(name) = entry.text() else {
                 continue;
             };
-            if name == METADATA_LOG || !entry.path().is_dir() {
+            if name == METADATA_LOG || !entry.is_a_dir() {
                 continue;
             }
-            match DirName::parse(&name) {
+            match DirName::parse(name) {
                 DirName::Partition(partition) => found.push((partition, entry.path(), false)),
                 DirName::Future(partition) => found.push((partition, entry.path(), true)),
                 DirName::Delete => {
@@ -277,7 +276,7 @@ impl LogManager {
         }
         if !clean && renamed {
             // A power cut could undo a rename of before the crash, while another log of that name is in another directory.
-            disk::sync_dir(&dir.path).at("sync", &dir.path)?;
+            disk.sync_dir(&dir.path).at("sync", &dir.path)?;
         }
         if !clean && !found.is_empty() {
             tracing::info!(dir = %dir.path.display(), logs = found.len(), "recovering after an unclean stop");
@@ -292,7 +291,7 @@ impl LogManager {
         let cut_short = AtomicBool::new(false);
         let (begun, total) = (self.host.clock.now(), found.len());
         let open = |(partition, path, future): &(TopicPartition, PathBuf, bool)| {
-            let topic_id = dir::topic_id(path)?.unwrap_or_default();
+            let topic_id = dir::topic_id(disk.dir(path))?.unwrap_or_default();
             let known = Known {
                 clean,
                 recovery_point: recovery_points.get(partition).copied().unwrap_or(0),
@@ -301,7 +300,7 @@ impl LogManager {
             let high_watermark = high_watermarks.get(partition).copied().unwrap_or(0);
             let settings = settings_of(&partition.topic);
             PartitionLog::open(
-                self.host.disk.dir(path),
+                disk.dir(path),
                 partition.clone(),
                 topic_id,
                 settings,
@@ -350,7 +349,7 @@ impl LogManager {
         if cut_short.into_inner() {
             // What is appended now would be trusted as what was cut off was.
             let logs: Vec<_> = logs.values().chain(futures.values()).cloned().collect();
-            write_checkpoints_of(dir, &logs)?;
+            write_checkpoints_of(&self.host.disk, dir, &logs)?;
         }
         Ok(clean)
     }
@@ -541,7 +540,7 @@ impl LogManager {
             .extract_if(.., |(since, _)| has_passed(*since, delay, now))
             .collect();
         for (_, path) in due {
-            match fs::remove_dir_all(&path) {
+            match self.host.disk.remove_dir(&path) {
                 Ok(()) => tracing::info!(path = %path.display(), "removed a deleted partition"),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "cannot remove a deleted partition")
@@ -631,7 +630,7 @@ impl LogManager {
                 .map(|(partition, offset)| (partition, *offset))
                 .collect();
             let path = dir.path.join(checkpoint::CLEANED);
-            let written = checkpoint::write_offsets(&path, mine.into_iter());
+            let written = checkpoint::write_offsets(&self.host.disk, &path, mine.into_iter());
             // The failure has its listener.
             drop(dir.health.watch(written));
         }
@@ -660,7 +659,10 @@ impl LogManager {
         logs.extend(self.futures());
         for dir in self.online() {
             // The failure has its listener.
-            drop(dir.health.watch(write_checkpoints_of(dir, &logs)));
+            drop(
+                dir.health
+                    .watch(write_checkpoints_of(&self.host.disk, dir, &logs)),
+            );
         }
     }
 
@@ -687,10 +689,9 @@ impl LogManager {
         });
         self.write_checkpoints();
         for dir in self.online() {
-            drop(
-                dir.health
-                    .watch(dir::write_clean_shutdown(&dir.path, broker_epoch)),
-            );
+            let place = self.host.disk.dir(&dir.path);
+            let marked = dir::write_clean_shutdown(place, broker_epoch);
+            drop(dir.health.watch(marked));
         }
     }
 
@@ -732,7 +733,11 @@ fn log_progress(dir: &Path, clean: bool, progress: &Progress<'_, (TopicPartition
     }
 }
 
-fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), StorageError> {
+fn write_checkpoints_of(
+    disk: &Disk,
+    dir: &LogDir,
+    logs: &[Arc<PartitionLog>],
+) -> Result<(), StorageError> {
     let mine: Vec<_> = logs
         .iter()
         .filter(|log| log.dir().starts_with(&dir.path))
@@ -742,7 +747,7 @@ fn write_checkpoints_of(dir: &LogDir, logs: &[Arc<PartitionLog>]) -> Result<(), 
             .iter()
             .filter_map(|log| Some((log.partition(), of(log)?)))
             .collect();
-        checkpoint::write_offsets(&dir.path.join(name), offsets.into_iter())
+        checkpoint::write_offsets(disk, &dir.path.join(name), offsets.into_iter())
     };
     write(checkpoint::RECOVERY_POINTS, &|log| {
         Some(log.recovery_point())

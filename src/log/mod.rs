@@ -3,9 +3,9 @@
 
 pub mod append;
 pub mod checkpoint;
+pub mod cold;
 pub mod compaction;
 pub mod dir;
-pub mod disk;
 pub mod error;
 pub mod failure;
 pub mod found;

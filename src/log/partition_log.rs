@@ -14,7 +14,6 @@ pub mod moving;
 mod reading;
 mod truncation;
 
-use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,6 @@ use parking_lot::Mutex;
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
 use super::dir;
-use super::disk;
 use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
 use super::failure::{DirHealth, Failure};
 use super::index::transaction::AbortedTransaction;
@@ -37,10 +35,11 @@ use super::recovery::{self, Known};
 use super::segment::{Segment, Span, active_of, file_name, last_modified};
 use super::settings::LogSettings;
 use crate::base::disk_pool::aside;
-use crate::base::file_range::{FileRange, Reach};
+use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, has_passed};
 use crate::host::disk::{Dir, Disk};
+use crate::host::file::{File, Reach};
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 
@@ -238,11 +237,11 @@ impl PartitionLog {
         settings: LogSettings,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
-        let path = place.path;
-        disk::create_dir(path).at("create", path)?;
-        dir::write_partition_metadata(path, topic_id)?;
+        let Dir { disk, path } = place;
+        disk.create_dir(path).at("create", path)?;
+        dir::write_partition_metadata(place, topic_id)?;
         let epochs = path.join(checkpoint::LEADER_EPOCHS);
-        disk::write(&epochs, b"0\n0\n").at("write", epochs)?;
+        disk.write(&epochs, b"0\n0\n").at("write", epochs)?;
         let known = Known {
             clean: true,
             recovery_point: 0,
@@ -308,14 +307,14 @@ impl PartitionLog {
     /// the topic of that name may be another since.
     pub fn can_be_of_its_name(&self) -> Result<bool, StorageError> {
         let state = self.state.lock();
-        Ok(state.log_end == 0 || dir::has_partition_metadata(&state.dir)?)
+        Ok(state.log_end == 0 || dir::has_partition_metadata(state.place())?)
     }
 
     /// Writes the topic's id into the directory of a log whose own cannot be read.
     pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
         let state = self.state.lock();
         state.check_health()?;
-        state.watch(dir::write_partition_metadata(&state.dir, topic_id))?;
+        state.watch(dir::write_partition_metadata(state.place(), topic_id))?;
         self.topic_id.set(topic_id).ok();
         Ok(())
     }
@@ -499,7 +498,7 @@ impl PartitionLog {
     /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty. Asks the disk
     /// for each of them.
     pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
-        let (files, end) = {
+        let (disk, files, end) = {
             let state = self.state.lock();
             let file = |segment: &Segment| {
                 let start = segment.base_offset.max(state.log_start);
@@ -507,11 +506,13 @@ impl PartitionLog {
             };
             let files: Vec<_> = state.segments.iter().map(file).collect();
             let holds_any = state.segments.last().is_some_and(|last| last.size > 0);
-            (files, holds_any.then_some((state.log_end, now)))
+            let end = holds_any.then_some((state.log_end, now));
+            (state.disk.clone(), files, end)
         };
-        let starts = files
-            .into_iter()
-            .map(|(start, path, created)| (start, last_modified(&path).unwrap_or(created)));
+        let starts = files.into_iter().map(|(start, path, created)| {
+            let modified = last_modified(&disk, &path);
+            (start, modified.unwrap_or(created))
+        });
         starts.chain(end).collect()
     }
 
@@ -649,9 +650,15 @@ impl State {
         }
     }
 
+    /// Where the log lies.
+    fn place(&self) -> Dir<'_> {
+        self.disk.dir(&self.dir)
+    }
+
     fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
         self.release_files(0);
-        disk::rename(&self.dir, to).at("rename", &self.dir)?;
+        let renamed = self.disk.rename(&self.dir, to);
+        renamed.at("rename", &self.dir)?;
         self.dir = to.to_owned();
         self.gone = true;
         Ok(())
@@ -739,7 +746,7 @@ impl State {
     fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
         if self.epochs.assign(epoch, start) {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
+            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
             self.epochs_unsynced = true;
             self.epochs_too_long = false;
         }
@@ -783,7 +790,7 @@ impl State {
         active.aborted.write_pending()?;
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
-        let segment = Segment::create(self.disk.dir(&self.dir), base, &self.settings, now)?;
+        let segment = Segment::create(self.place(), base, &self.settings, now)?;
         self.names_changed();
         self.segments.push(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
@@ -800,7 +807,8 @@ impl State {
 
     fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
         let path = self.snapshot_path(offset);
-        disk::write(&path, &self.producers.to_snapshot())
+        self.disk
+            .write(&path, &self.producers.to_snapshot())
             .map(drop)
             .at("write", path)
     }

@@ -20,7 +20,6 @@ mod leftovers;
 mod scanner;
 mod splitting;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -28,7 +27,6 @@ use bytes::Bytes;
 
 use super::append::transaction_marker;
 use super::checkpoint;
-use super::disk;
 use super::error::{DiskContext, StorageError, malformed};
 use super::index::offset::OffsetIndex;
 use super::index::time::TimeIndex;
@@ -36,10 +34,10 @@ use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{self, ProducerStates, SNAPSHOT_HEADER_SIZE};
 use super::segment::{Segment, Span, active_of, file_name};
 use super::settings::LogSettings;
-use crate::base::file_range::Reach;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::host::disk::Dir;
+use crate::host::disk::{Dir, Disk};
+use crate::host::file::Reach;
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
 use cutting::Cutting;
@@ -81,7 +79,7 @@ pub fn recover(
         match attempt(dir, settings, known, now)? {
             Attempt::Recovered(recovered) => return Ok(*recovered),
             Attempt::TooWide(segment, below) => {
-                Cutting::of(dir.path).begin()?;
+                Cutting::of(dir).begin()?;
                 splitting::split(dir, &segment, below, settings, now)?;
             }
         }
@@ -101,25 +99,25 @@ fn attempt(
     known: Known,
     now: Timestamp,
 ) -> Result<Attempt, StorageError> {
-    let dir = place.path;
-    let files = leftovers(dir)?;
+    let Dir { disk, path: dir } = place;
+    let files = leftovers(place)?;
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
-    let stored_epochs = match checkpoint::read_epochs(&epochs_path) {
+    let stored_epochs = match checkpoint::read_epochs(disk, &epochs_path) {
         // Any other fault of its content is mended below.
         Err(error) if error.source.kind() != io::ErrorKind::InvalidData => return Err(error),
         read => read,
     };
-    let mut cutting = Cutting::of(dir);
+    let mut cutting = Cutting::of(place);
     if files.are_any() {
         cutting.begin()?;
     }
-    tidy_up(dir, &files)?;
+    tidy_up(place, &files)?;
     let bases = files.bases();
     // Most partitions have one segment for long; a growing list would make room for four.
     let mut segments = Vec::with_capacity(bases.len().max(1));
     for base in bases {
         let path = dir.join(file_name(base, ".log"));
-        let size = fs::metadata(&path).at("examine", &path)?.len();
+        let size = disk.facts(&path).at("examine", &path)?.size;
         segments.push(Segment::open(place, base, size, now));
     }
     let plan = plan(&mut segments, &files, known)?;
@@ -186,7 +184,7 @@ fn attempt(
         Err(error) => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
             let rebuilt = epochs_of(&segments)?;
-            checkpoint::write_epochs(&epochs_path, rebuilt.entries(), false)?;
+            checkpoint::write_epochs(disk, &epochs_path, rebuilt.entries(), false)?;
             rebuilt
         }
     };
@@ -208,7 +206,7 @@ fn attempt(
         changed |= epochs != stored;
     }
     if epochs.truncate_start(log_start) || changed {
-        checkpoint::write_epochs(&epochs_path, epochs.entries(), false)?;
+        checkpoint::write_epochs(disk, &epochs_path, epochs.entries(), false)?;
     }
     // They may tell of batches that were lost; once the log has grown past them they would be believed. One of what was
     // flushed is true, though it is of no use now: every log has such a one after a clean stop.
@@ -219,10 +217,10 @@ fn attempt(
         .partition(|offset| *offset <= true_below);
     for offset in &stray {
         let lost = dir.join(file_name(*offset, ".snapshot"));
-        if *offset > log_end || !says_nothing(&lost)? {
+        if *offset > log_end || !says_nothing(disk, &lost)? {
             cutting.begin()?;
         }
-        disk::remove_file(&lost).at("remove", lost)?;
+        disk.remove_file(&lost).at("remove", lost)?;
     }
     if cutting.has_begun() {
         // What was cut off, now or by who did not get to the end of it, must not come back behind what is appended from
@@ -232,7 +230,7 @@ fn attempt(
             segment.release_file();
         }
         // Nor must what was removed.
-        disk::sync_dir(dir).at("sync", dir)?;
+        disk.sync_dir(dir).at("sync", dir)?;
     }
     cutting.end()?;
     // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
@@ -250,10 +248,10 @@ fn attempt(
         .partition(|offset| Some(*offset) == newest || begins(*offset));
     for offset in old {
         let path = dir.join(file_name(offset, ".snapshot"));
-        disk::remove_file(&path).at("remove", path)?;
+        disk.remove_file(&path).at("remove", path)?;
     }
     snapshots.retain(|offset| *offset <= snapshots_below);
-    let producers = load_producers(dir, &mut segments, &snapshots, log_start, log_end)?;
+    let producers = load_producers(place, &mut segments, &snapshots, log_start, log_end)?;
     Ok(Attempt::Recovered(Box::new(Recovered {
         segments,
         epochs,
@@ -278,7 +276,7 @@ pub fn epochs_lacking(listed: &LeaderEpochs, scanned: &LeaderEpochs) -> bool {
 fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
     let mut epochs = LeaderEpochs::default();
     for segment in segments.iter().filter(|segment| segment.size > 0) {
-        let mut scanner = Scanner::open(segment.path(), segment.size)?;
+        let mut scanner = Scanner::open(segment.disk(), segment.path(), segment.size)?;
         while let Some(span) = scanner.next_span()? {
             epochs.assign(span.leader_epoch, span.base_offset);
         }
@@ -353,8 +351,11 @@ pub fn plan(
         if position == size && !begins_before {
             plan.end = Some(end);
         } else {
-            let path = segments[index].path();
-            if Scanner::open_at(path, size, position)?.newer()?.is_some() {
+            let (disk, path) = (segments[index].disk(), segments[index].path());
+            if Scanner::open_at(disk, path, size, position)?
+                .newer()?
+                .is_some()
+            {
                 return Err(newer_batch(path, position));
             }
             tracing::warn!(path = %segments[index].path().display(), "the stop was not clean here");
@@ -380,10 +381,11 @@ pub fn snapshots_below(segments: &[Segment], reread_from: usize, clean: bool) ->
 }
 
 /// Steps 1 and 2 of the module.
-fn tidy_up(dir: &Path, found: &Leftovers) -> Result<(), StorageError> {
+fn tidy_up(place: Dir<'_>, found: &Leftovers) -> Result<(), StorageError> {
+    let Dir { disk, path: dir } = place;
     let remove = |name: &str| {
         let path = dir.join(name);
-        match disk::remove_file(&path) {
+        match disk.remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
             _ => Ok(()),
         }
@@ -396,7 +398,8 @@ fn tidy_up(dir: &Path, found: &Leftovers) -> Result<(), StorageError> {
     }
     for name in &found.renamed {
         let plain = name.strip_suffix(".swap").unwrap_or(name);
-        disk::rename(&dir.join(name), &dir.join(plain)).at("rename", dir.join(name))?;
+        disk.rename(&dir.join(name), &dir.join(plain))
+            .at("rename", dir.join(name))?;
     }
     for name in &found.orphans {
         remove(name)?;
@@ -405,29 +408,29 @@ fn tidy_up(dir: &Path, found: &Leftovers) -> Result<(), StorageError> {
 }
 
 /// What steps 1 and 2 will do in a directory.
-pub fn leftovers(dir: &Path) -> Result<Leftovers, StorageError> {
+pub fn leftovers(dir: Dir<'_>) -> Result<Leftovers, StorageError> {
     Leftovers::find(&list(dir)?, |base| {
         let path = dir.join(file_name(base, ".log.swap"));
-        let size = fs::metadata(&path).at("examine", &path)?.len();
-        Ok(end_of_file(&path, size)?.unwrap_or(base))
+        let size = dir.disk.facts(&path).at("examine", &path)?.size;
+        Ok(end_of_file(dir.disk, &path, size)?.unwrap_or(base))
     })
 }
 
 /// The names in a directory, in order.
-pub fn list(dir: &Path) -> Result<Vec<String>, StorageError> {
+pub fn list(dir: Dir<'_>) -> Result<Vec<String>, StorageError> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir).at("list", dir)? {
-        let entry = entry.at("list", dir)?;
-        let Ok(name) = entry.file_name().into_string() else {
+    for entry in dir.disk.list(dir.path).at("list", dir.path)? {
+        let Some(name) = entry.text() else {
             continue;
         };
-        if is_of_segment(&name) && !is_file(&entry).at("look at", entry.path())? {
+        // Who opens a pipe waits for somebody at its other end.
+        if is_of_segment(name) && !entry.is_a_file().unwrap_or_default() {
+            entry.is_a_file().at("look at", entry.path())?;
             let what = "it should be a file of this partition and is none; move it away";
             return Err(malformed(entry.path(), what));
         }
-        names.push(name);
+        names.extend(entry.into_text());
     }
-    names.sort_unstable();
     Ok(names)
 }
 
@@ -437,15 +440,9 @@ fn is_of_segment(name: &str) -> bool {
     digits.filter(u8::is_ascii_digit).count() == 20
 }
 
-/// Who opens a pipe waits for somebody at its other end. A link may lead to a file.
-fn is_file(entry: &fs::DirEntry) -> io::Result<bool> {
-    let kind = entry.file_type()?;
-    Ok(kind.is_file() || kind.is_symlink() && fs::metadata(entry.path())?.is_file())
-}
-
 /// The offset after the last batch of a data file; `None` when it has none.
-fn end_of_file(path: &Path, size: u64) -> Result<Option<Offset>, StorageError> {
-    let mut scanner = Scanner::open(path, size)?;
+fn end_of_file(disk: &Disk, path: &Path, size: u64) -> Result<Option<Offset>, StorageError> {
+    let mut scanner = Scanner::open(disk, path, size)?;
     let mut end = None;
     while let Some(span) = scanner.next_span()? {
         end = Some(span.last_offset + 1);
@@ -520,8 +517,8 @@ fn scan(
 ) -> Result<Option<Cut>, StorageError> {
     let size = segment.size;
     segment.reset_indexes()?;
-    let path = segment.path().to_owned();
-    let mut scanner = Scanner::open(&path, size)?;
+    let (disk, path) = (segment.disk().clone(), segment.path().to_owned());
+    let mut scanner = Scanner::open(&disk, &path, size)?;
     let mut expected = Expected {
         base: segment.base_offset,
         next: segment.base_offset,
@@ -595,13 +592,13 @@ fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
 }
 
 /// Whether a snapshot of producers has none: it can tell of no batch that was lost.
-fn says_nothing(path: &Path) -> Result<bool, StorageError> {
-    Ok(read_snapshot(path)?.is_ok_and(|states| states.is_empty()))
+fn says_nothing(disk: &Disk, path: &Path) -> Result<bool, StorageError> {
+    Ok(read_snapshot(disk, path)?.is_ok_and(|states| states.is_empty()))
 }
 
 /// Producers from the newest good snapshot at or below the end, and what was appended after it.
 fn load_producers(
-    dir: &Path,
+    dir: Dir<'_>,
     segments: &mut [Segment],
     snapshots: &[Offset],
     log_start: Offset,
@@ -611,7 +608,7 @@ fn load_producers(
     let mut states = ProducerStates::default();
     for offset in snapshots.iter().rev().filter(|offset| **offset <= log_end) {
         let path = dir.join(file_name(*offset, ".snapshot"));
-        match read_snapshot(&path)? {
+        match read_snapshot(dir.disk, &path)? {
             Ok(loaded) => {
                 states = loaded;
                 from = *offset;
@@ -619,7 +616,7 @@ fn load_producers(
             }
             Err(what) => {
                 tracing::warn!(path = %path.display(), what, "removing an unusable producer snapshot");
-                disk::remove_file(&path).at("remove", &path)?;
+                dir.disk.remove_file(&path).at("remove", &path)?;
             }
         }
     }
@@ -629,12 +626,15 @@ fn load_producers(
 
 /// Reads a `.snapshot` file; the inner error says what is wrong with it. Nothing is allocated on the word of a file that is not
 /// as long as it says.
-pub fn read_snapshot(path: &Path) -> Result<Result<ProducerStates, &'static str>, StorageError> {
+pub fn read_snapshot(
+    disk: &Disk,
+    path: &Path,
+) -> Result<Result<ProducerStates, &'static str>, StorageError> {
     let mut head = [0; SNAPSHOT_HEADER_SIZE];
     let mut read = || -> io::Result<Result<ProducerStates, &'static str>> {
-        let file = disk::open_small(path)?;
-        let len = file.metadata()?.len();
-        let read = disk::read_through(&file, path, &mut head, 0)?;
+        let file = disk.open_small(path)?;
+        let len = file.size()?;
+        let read = disk.read_through(&file, path, &mut head, 0)?;
         let expected = producer_state::snapshot_len(&head[..read]);
         if expected.is_none() {
             return Ok(Err("it is too short"));
@@ -642,7 +642,7 @@ pub fn read_snapshot(path: &Path) -> Result<Result<ProducerStates, &'static str>
         if expected != Some(len) {
             return Ok(Err("its length does not match its number of entries"));
         }
-        Ok(ProducerStates::from_snapshot(&disk::read(path, len)?))
+        Ok(ProducerStates::from_snapshot(&disk.read(path, len)?))
     };
     match read() {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err("it is no file")),
@@ -659,7 +659,7 @@ pub fn replay_producers(
     segments: &mut [Segment],
     from: Offset,
     log_start: Offset,
-    dir: Option<&Path>,
+    dir: Option<Dir<'_>>,
 ) -> Result<(), StorageError> {
     let mut reached = from;
     let first = segments
@@ -671,7 +671,8 @@ pub fn replay_producers(
         }
         if let Some(dir) = dir.filter(|_| segment.base_offset > from) {
             let path = dir.join(file_name(segment.base_offset, ".snapshot"));
-            disk::write(&path, &states.to_snapshot()).at("write", &path)?;
+            let written = dir.disk.write(&path, &states.to_snapshot());
+            written.at("write", &path)?;
         }
         let mut next = if segment.size > 0 {
             segment.locate(from, Reach::Disk)?
@@ -727,7 +728,7 @@ fn replay_batch(
 /// Removes the files of a segment that is no part of the log any more.
 pub fn remove_files(segment: &Segment) -> Result<(), StorageError> {
     for path in segment.files() {
-        match disk::remove_file(path) {
+        match segment.disk().remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).at("remove", path);
             }

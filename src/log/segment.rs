@@ -1,25 +1,24 @@
 //! One segment: a data file and its indexes. Files are opened when they are first needed.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk;
+use super::cold::read_within;
 use super::error::{DiskContext, StorageError};
 use super::index::offset::{OffsetEntry, OffsetIndex};
 use super::index::time::{TimeEntry, TimeIndex};
 use super::index::transaction::TransactionIndex;
 use super::settings::LogSettings;
-use crate::base::file_range::{FileRange, Reach};
+use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::host::descriptors::Held;
 use crate::host::disk::{Dir, Disk};
-use crate::host::file_time::FileTime;
+use crate::host::file::{File, Reach};
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
 
 /// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
@@ -126,7 +125,7 @@ impl Segment {
     pub fn open(dir: Dir<'_>, base_offset: Offset, size: u64, now: Timestamp) -> Self {
         let disk = dir.disk;
         let path = |suffix| dir.path.join(file_name(base_offset, suffix));
-        let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let len = |path: &Path| disk.size_of(path);
         let (index, time_index, txn_index) =
             (path(".index"), path(".timeindex"), path(".txnindex"));
         let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
@@ -155,16 +154,16 @@ impl Segment {
         base_offset: Offset,
         [log, index, time_index, txn_index]: [PathBuf; 4],
     ) -> Result<Self, StorageError> {
-        let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let len = |path: &Path| disk.size_of(path);
         let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
         let dir = log.parent().unwrap_or_else(|| Path::new(""));
         let mut this = Self::open(
             disk.dir(dir),
             base_offset,
-            fs::metadata(&log).at("examine", &log)?.len(),
+            disk.facts(&log).at("examine", &log)?.size,
             0,
         );
-        this.file = Some((Arc::new(disk::open(&log).at("open", &log)?), None));
+        this.file = Some((Arc::new(disk.open(&log).at("open", &log)?), None));
         this.path = log;
         this.offsets = OffsetIndex::new(disk, index, index_len);
         this.times = TimeIndex::new(disk, time_index, time_len);
@@ -185,7 +184,8 @@ impl Segment {
         this.times.reset(Vec::new())?;
         let file = this.file()?;
         if settings.preallocate {
-            disk::allocate(&file, &this.path, u64::from(settings.segment_bytes))
+            dir.disk
+                .allocate(&file, &this.path, u64::from(settings.segment_bytes))
                 .at("allocate", &this.path)?;
             this.preallocated = true;
         }
@@ -212,7 +212,8 @@ impl Segment {
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
         // What a crash left behind under the same name must not stay at the end.
-        disk::set_len(&*this.file()?, &this.path, 0).at("truncate", &this.path)?;
+        disk.set_len(&*this.file()?, &this.path, 0)
+            .at("truncate", &this.path)?;
         Ok(this)
     }
 
@@ -228,9 +229,14 @@ impl Segment {
             ..*span
         };
         let file = self.file()?;
-        disk::write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
+        self.disk
+            .write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
             .at("append to", &self.path)?;
         self.remember(&span, index_interval)
+    }
+
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     pub fn path(&self) -> &Path {
@@ -242,7 +248,11 @@ impl Segment {
         if let Some((file, _)) = &self.file {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(disk::open_or_create(&self.path).at("open", &self.path)?);
+        let file = Arc::new(
+            self.disk
+                .open_or_create(&self.path)
+                .at("open", &self.path)?,
+        );
         if let Some(held) = self.disk.keep_file() {
             self.file = Some((Arc::clone(&file), Some(held)));
         }
@@ -266,7 +276,9 @@ impl Segment {
         header::stamp(&mut head, header.base_offset, header.leader_epoch);
         let file = self.file()?;
         let mut parts = [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])];
-        disk::write_all_at(&file, &self.path, &mut parts, self.size).at("append to", &self.path)?;
+        self.disk
+            .write_all_at(&file, &self.path, &mut parts, self.size)
+            .at("append to", &self.path)?;
         self.remember(
             &Span {
                 position: self.size,
@@ -359,7 +371,7 @@ impl Segment {
 
     /// When the data file was written to last.
     pub fn last_modified(&self) -> Timestamp {
-        last_modified(&self.path).unwrap_or(self.created)
+        last_modified(&self.disk, &self.path).unwrap_or(self.created)
     }
 
     /// When its first batch was created, by that one's own word.
@@ -383,7 +395,10 @@ impl Segment {
         self.times.write_pending()?;
         self.recent = VecDeque::new();
         if self.preallocated {
-            disk::set_len(&*self.file()?, &self.path, self.size).at("trim", &self.path)?;
+            let file = self.file()?;
+            self.disk
+                .set_len(&file, &self.path, self.size)
+                .at("trim", &self.path)?;
             self.preallocated = false;
         }
         Ok(())
@@ -398,7 +413,8 @@ impl Segment {
         self.offsets.write_pending()?;
         self.times.write_pending()?;
         self.aborted.write_pending()?;
-        disk::sync(&*self.file()?, &self.path).at("sync", &self.path)
+        let file = self.file()?;
+        self.disk.sync(&file, &self.path).at("sync", &self.path)
     }
 
     /// Seals, trims and syncs the indexes, for a clean stop.
@@ -426,7 +442,7 @@ impl Segment {
             position,
             len: (self.size - position).min(AHEAD) as usize,
         };
-        let read = disk::read_within(&ahead, &self.path, &mut head, position, reach)
+        let read = read_within(&self.disk, &ahead, &self.path, &mut head, position, reach)
             .at("read", &self.path)?;
         let span = Span::parse(&head[..read], position);
         Ok(span.filter(|span| span.end() <= self.size))
@@ -484,8 +500,15 @@ impl Segment {
             position: span.position,
             len: span.size,
         };
-        let read = disk::read_within(&whole, &self.path, &mut bytes, span.position, reach)
-            .at("read", &self.path)?;
+        let read = read_within(
+            &self.disk,
+            &whole,
+            &self.path,
+            &mut bytes,
+            span.position,
+            reach,
+        )
+        .at("read", &self.path)?;
         if read < bytes.len() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", &self.path);
         }
@@ -494,7 +517,10 @@ impl Segment {
 
     /// Cuts the segment at `position`, which begins the batch of `offset` and all later ones.
     pub fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
-        disk::set_len(&*self.file()?, &self.path, position).at("truncate", &self.path)?;
+        let file = self.file()?;
+        self.disk
+            .set_len(&file, &self.path, position)
+            .at("truncate", &self.path)?;
         self.preallocated = false;
         self.size = position;
         let relative = offset - self.base_offset;
@@ -540,7 +566,10 @@ impl Segment {
 
     /// Cuts the data file where its batches end, though it may look so already, and makes everything durable.
     pub fn cut_again(&mut self) -> Result<(), StorageError> {
-        disk::set_len(&*self.file()?, &self.path, self.size).at("truncate", &self.path)?;
+        let file = self.file()?;
+        self.disk
+            .set_len(&file, &self.path, self.size)
+            .at("truncate", &self.path)?;
         self.sync()
     }
 
@@ -567,8 +596,8 @@ impl Segment {
 }
 
 /// When a file was written to last, if its disk knows.
-pub fn last_modified(path: &Path) -> Option<Timestamp> {
-    FileTime::of(path)?.millis()
+pub fn last_modified(disk: &Disk, path: &Path) -> Option<Timestamp> {
+    disk.modified(path)?.millis()
 }
 
 /// How much of `remaining` bytes a batch header takes at most.

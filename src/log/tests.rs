@@ -13,6 +13,7 @@ mod shared;
 mod starts;
 mod uncleanable;
 mod verify;
+pub(super) mod watched;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -29,9 +30,8 @@ use super::partition_log::{Appended, OPEN_OLD_SEGMENTS, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
-use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::host::disk::Disk;
+use crate::host::file::Reach;
 
 use crate::wire::batch::BatchError;
 use crate::wire::batch::builder::BatchBuilder;
@@ -40,6 +40,8 @@ use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::legacy::{self, SetBuilder};
 use crate::wire::batch::record;
 use crate::wire::error_code::ErrorCode;
+
+use watched::{own_disk, watch};
 
 const NOW: i64 = 1_000_000;
 
@@ -53,7 +55,7 @@ fn small() -> LogSettings {
 
 fn create(dir: &Path, settings: LogSettings) -> PartitionLog {
     PartitionLog::create(
-        Disk::default().dir(dir),
+        own_disk().dir(dir),
         TopicPartition::new("t", 0),
         Uuid([1; 16]),
         settings,
@@ -69,7 +71,7 @@ fn reopen(dir: &Path, settings: LogSettings, clean: bool, recovery_point: Offset
         log_start: None,
     };
     PartitionLog::open(
-        Disk::default().dir(dir),
+        own_disk().dir(dir),
         TopicPartition::new("t", 0),
         Uuid([1; 16]),
         settings,

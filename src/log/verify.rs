@@ -12,9 +12,8 @@ mod partition;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::checkpoint;
 use super::dir::{self, DirName, MetaProperties};
@@ -182,10 +181,10 @@ impl Checkpoints {
 /// Errors: it cannot be listed.
 pub fn verify(place: Dir<'_>) -> Result<Report, StorageError> {
     let Dir { disk, path } = place;
-    let names = recovery::list(path)?;
+    let names = recovery::list(place)?;
     let mut report = Report::default();
     // Without this, "." would have no name.
-    let absolute = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let absolute = disk.canonical(path).unwrap_or_else(|_| path.to_owned());
     let name = absolute.file_name().and_then(|name| name.to_str());
     let is_partition = names.iter().any(|name| name.ends_with(".log"))
         || names.iter().any(|name| name == checkpoint::LEADER_EPOCHS);
@@ -193,16 +192,16 @@ pub fn verify(place: Dir<'_>) -> Result<Report, StorageError> {
         let mut around = Report::default();
         let checkpoints = absolute
             .parent()
-            .map(|parent| read_checkpoints(parent, &mut around))
+            .map(|parent| read_checkpoints(disk.dir(parent), &mut around))
             .unwrap_or_default();
         verify_log(place, name.unwrap_or_default(), &checkpoints, &mut report);
         return Ok(report);
     }
-    verify_identity(path, &mut report);
-    let checkpoints = read_checkpoints(path, &mut report);
+    verify_identity(place, &mut report);
+    let checkpoints = read_checkpoints(place, &mut report);
     for name in names {
         let inside = path.join(&name);
-        if inside.is_dir() {
+        if disk.is_dir(&inside) {
             verify_log(disk.dir(&inside), &name, &checkpoints, &mut report);
         } else if name.ends_with(".tmp") {
             report.fault(
@@ -215,7 +214,7 @@ pub fn verify(place: Dir<'_>) -> Result<Report, StorageError> {
     Ok(report)
 }
 
-fn verify_identity(dir: &Path, report: &mut Report) {
+fn verify_identity(dir: Dir<'_>, report: &mut Report) {
     match MetaProperties::read(dir) {
         Ok(Some(_)) => report.is_formatted = true,
         Ok(None) => report.fault(
@@ -237,19 +236,21 @@ fn verify_identity(dir: &Path, report: &mut Report) {
     }
 }
 
-fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
-    let mut read =
-        |name: &str, meaning: &'static str| match checkpoint::read_offsets(&dir.join(name)) {
-            Ok(entries) => entries.into_iter().collect(),
-            Err(error) => {
-                let then = match error.source.kind() {
-                    io::ErrorKind::Unsupported => OFFLINE,
-                    _ => Then::Stay(meaning),
-                };
-                report.unreadable(&error, then);
-                HashMap::new()
-            }
-        };
+fn read_checkpoints(dir: Dir<'_>, report: &mut Report) -> Checkpoints {
+    let mut read = |name: &str, meaning: &'static str| match checkpoint::read_offsets(
+        dir.disk,
+        &dir.join(name),
+    ) {
+        Ok(entries) => entries.into_iter().collect(),
+        Err(error) => {
+            let then = match error.source.kind() {
+                io::ErrorKind::Unsupported => OFFLINE,
+                _ => Then::Stay(meaning),
+            };
+            report.unreadable(&error, then);
+            HashMap::new()
+        }
+    };
     let recovery_points = read(
         checkpoint::RECOVERY_POINTS,
         "after an unclean stop every segment is read",
@@ -269,7 +270,7 @@ fn read_checkpoints(dir: &Path, report: &mut Report) -> Checkpoints {
     let of_zookeeper = matches!(MetaProperties::read(dir), Ok(Some(meta)) if meta.version == 0);
     Checkpoints {
         clean: dir::was_stopped_cleanly(dir),
-        named: !of_zookeeper || dir.join(METADATA_LOG).is_dir(),
+        named: !of_zookeeper || dir.disk.is_dir(&dir.join(METADATA_LOG)),
         recovery_points,
         log_starts,
         cleaned,
@@ -301,7 +302,7 @@ fn verify_log(place: Dir<'_>, name: &str, checkpoints: &Checkpoints, report: &mu
         }
         DirName::Other => return,
     };
-    let topic_id = dir::read_partition_metadata(path);
+    let topic_id = dir::read_partition_metadata(place);
     if let Err(error) = &topic_id {
         let then = match error.source.kind() {
             io::ErrorKind::InvalidData if partition.is_none() => Then::Stay("it is written anew"),

@@ -1,6 +1,5 @@
 //! Formatting: the identity of log directories and the first records of a new cluster.
 
-use std::fs;
 use std::hash::Hasher;
 use std::io::{Error, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +10,9 @@ use bytestring::ByteString;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::base::ids::{BrokerId, Uuid};
+use crate::host::Host;
 use crate::host::chance::Chance;
+use crate::host::disk::Dir;
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::manager::Identified;
@@ -178,7 +179,7 @@ pub enum Gaps {
 /// Errors name the directory: in use, another node's or another cluster's, not formatted though others are, or the first
 /// one cannot be used.
 pub fn format(
-    chance: &Chance,
+    host: &Host,
     dirs: &[PathBuf],
     node_id: BrokerId,
     wanted_cluster: Option<&str>,
@@ -186,12 +187,12 @@ pub fn format(
 ) -> Result<Formatted, StorageError> {
     let mut found = Vec::new();
     for (index, dir) in dirs.iter().enumerate() {
-        match look(dir) {
+        match look(host.disk.dir(dir)) {
             Err(error) if index == 0 || is_contradiction(&error) => return Err(error),
             looked => found.push(looked),
         }
     }
-    let cluster_id = cluster_of(chance, dirs, &found, node_id, wanted_cluster)?;
+    let cluster_id = cluster_of(&host.chance, dirs, &found, node_id, wanted_cluster)?;
     let metas = || found.iter().flatten().flatten();
     let new = metas().next().is_none();
     let of_zookeeper = metas().any(|meta| meta.version == 0);
@@ -253,7 +254,7 @@ pub fn format(
             filled.push(dir.clone());
         }
         let id =
-            found.and_then(|meta| identify(chance, dir, meta, like.as_ref(), &cluster_id, node_id));
+            found.and_then(|meta| identify(host, dir, meta, like.as_ref(), &cluster_id, node_id));
         identified.push((dir.clone(), id));
     }
     Ok(Formatted {
@@ -266,22 +267,23 @@ pub fn format(
 }
 
 /// The identity in a directory; `None` when it is not formatted, or not there.
-fn look(dir: &Path) -> Result<Option<MetaProperties>, StorageError> {
-    let facts = match fs::metadata(dir) {
+fn look(place: Dir<'_>) -> Result<Option<MetaProperties>, StorageError> {
+    let Dir { disk, path: dir } = place;
+    let facts = match disk.facts(dir) {
         // A link that leads nowhere is a disk that is not mounted, too.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         facts => facts.at("look at", dir)?,
     };
-    if !facts.is_dir() {
+    if !facts.is_dir {
         return Err(Error::new(
             ErrorKind::NotADirectory,
             "it is not a directory",
         ))
         .at("use", dir);
     }
-    dir::check_access(dir)?;
-    dir::check_free(dir)?;
-    MetaProperties::read(dir)
+    dir::check_access(place)?;
+    dir::check_free(place)?;
+    MetaProperties::read(place)
 }
 
 /// Not a disk that fails, but somebody's mistake, which would not be a smaller one with the directory left out.
@@ -334,7 +336,7 @@ fn cluster_of(
 /// 3.7 Apache Kafka refuses directories whose files say different things, so that there would be no way back from several
 /// of them. Their ids follow from where they are; a start finds replicas wherever they lie.
 fn identify(
-    chance: &Chance,
+    host: &Host,
     dir: &Path,
     meta: Option<MetaProperties>,
     like: Option<&MetaProperties>,
@@ -344,15 +346,18 @@ fn identify(
     if let Some(known) = meta.as_ref().and_then(|meta| meta.directory_id) {
         return Ok(known);
     }
-    fs::create_dir_all(dir).at("create", dir)?;
+    host.disk.create_dir(dir).at("create", dir)?;
     let written = MetaProperties {
         version: meta.as_ref().or(like).map_or(1, |meta| meta.version),
         cluster_id: Some(cluster_id.to_owned()),
         node_id: Some(node_id),
-        directory_id: like.is_none().then(|| random_uuid(chance)).transpose()?,
+        directory_id: like
+            .is_none()
+            .then(|| random_uuid(&host.chance))
+            .transpose()?,
     };
     if meta.as_ref() != Some(&written) {
-        written.write(dir)?;
+        written.write(host.disk.dir(dir))?;
     }
     written
         .directory_id
@@ -380,6 +385,8 @@ fn meta_path(dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -412,7 +419,7 @@ mod tests {
     /// Apache Kafka before 3.7 goes back to them only if they say the same.
     #[test]
     fn directories_without_ids_get_none() {
-        let root = tempfile::tempdir().unwrap();
+        let (root, host) = (tempfile::tempdir().unwrap(), Host::default());
         let dirs = ["a", "b", "new"].map(|name| root.path().join(name));
         let text = "#\n#Sat Nov 21 23:09:33 UTC 2026\nbroker.id=0\nversion=0\ncluster.id=z3S1sZCySgeBhkmxgd6hpg\n";
         for dir in &dirs[..2] {
@@ -420,7 +427,7 @@ mod tests {
             fs::write(meta_path(dir), text).unwrap();
         }
         let ids = || -> Vec<Uuid> {
-            let formatted = format(&Chance::default(), &dirs, 0, None, Gaps::Fill).unwrap();
+            let formatted = format(&host, &dirs, 0, None, Gaps::Fill).unwrap();
             let ids = formatted.dirs.into_iter().map(|(_, id)| id.unwrap());
             ids.collect()
         };
@@ -430,7 +437,10 @@ mod tests {
         for dir in &dirs[..2] {
             assert_eq!(fs::read_to_string(meta_path(dir)).unwrap(), text);
         }
-        let added = MetaProperties::read(&dirs[2]).unwrap();
-        assert_eq!(added, MetaProperties::read(&dirs[0]).unwrap());
+        let added = MetaProperties::read(host.disk.dir(&dirs[2])).unwrap();
+        assert_eq!(
+            added,
+            MetaProperties::read(host.disk.dir(&dirs[0])).unwrap()
+        );
     }
 }

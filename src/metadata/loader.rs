@@ -15,6 +15,7 @@ use super::placement::Assignment;
 use super::quorum::upkeep::Snapshot;
 use super::record::Record;
 use super::snapshots::{self, SnapshotStore};
+use crate::host::disk::Dir;
 use crate::log::error::{StorageError, malformed};
 
 /// What Apache Kafka's formatter leaves beside the logs for the first start.
@@ -156,18 +157,19 @@ pub fn from_log(dir: &Path, log: &MetadataLog, image: &mut Image) -> Result<u64,
 
 /// The records that a formatter chose for a cluster whose first start is still to come: the features of a release, and SCRAM
 /// users. `None` where no formatter wrote any.
-pub fn formatted_with(metadata_dir: &Path) -> Result<Option<Vec<Record>>, StorageError> {
-    let path = metadata_dir.join(BOOTSTRAP_CHECKPOINT);
-    if !path.exists() {
+pub fn formatted_with(metadata_dir: Dir<'_>) -> Result<Option<Vec<Record>>, StorageError> {
+    let Dir { disk, path: dir } = metadata_dir;
+    let path = dir.join(BOOTSTRAP_CHECKPOINT);
+    if !disk.exists(&path).unwrap_or_default() {
         return Ok(None);
     }
     let mut image = Image::empty();
     let mut records = Vec::new();
-    let read = snapshots::read(&path, |record, offset| {
+    let read = snapshots::read(disk, &path, |record, offset| {
         image.apply(record, offset, &mut Delta::default());
         records.push(record.clone());
     });
-    named(read, metadata_dir, &image)?;
+    named(read, dir, &image)?;
     Ok((!image.features.is_empty()).then_some(records))
 }
 

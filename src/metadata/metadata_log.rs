@@ -2,8 +2,7 @@
 //!
 //! It knows offsets and epochs, and not what is committed: the quorum does.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::batches::{Transactions, control_batch, data_batch, fold};
 use super::quorum::upkeep::Upkeep;
@@ -34,10 +33,8 @@ pub struct MetadataLog {
 
 impl MetadataLog {
     /// Makes the directory, if it is not there, and what says in it of which topic it is.
-    pub fn prepare(dir: &Path) -> Result<(), StorageError> {
-        if !dir.exists() {
-            fs::create_dir_all(dir).at("create", dir)?;
-        }
+    pub fn prepare(dir: Dir<'_>) -> Result<(), StorageError> {
+        dir.disk.create_dir(dir.path).at("create", dir.path)?;
         if crate::log::dir::topic_id(dir)?.is_none() {
             // New, or damaged: this node can do without, but Apache Kafka does not start then.
             crate::log::dir::write_partition_metadata(dir, Uuid::METADATA_TOPIC)?;
@@ -67,7 +64,7 @@ impl MetadataLog {
         let known = Known {
             clean,
             recovery_point: 0,
-            log_start: start.filter(|_| !has_segment(&dir)),
+            log_start: start.filter(|_| !has_segment(place)),
         };
         let partition = TopicPartition::new("__cluster_metadata", 0);
         let log = PartitionLog::open(
@@ -194,10 +191,9 @@ impl MetadataLog {
     }
 }
 
-fn has_segment(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "log"))
-        })
+fn has_segment(dir: Dir<'_>) -> bool {
+    dir.disk.list(dir.path).is_ok_and(|entries| {
+        let mut names = entries.iter().filter_map(|entry| entry.text());
+        names.any(|name| name.ends_with(".log"))
     })
 }

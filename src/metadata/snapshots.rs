@@ -1,7 +1,6 @@
 //! The snapshots in the directory of the metadata log: files `<end>-<epoch>.checkpoint`, each with all records that an image
 //! consists of. Kafka's `RecordsSnapshotWriter` and `Snapshots`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::batches::{control_batch, fold};
@@ -10,10 +9,10 @@ use super::image::records::records_of;
 use super::quorum::upkeep::Snapshot;
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
+use crate::host::disk::{Dir, Disk};
 use crate::host::file_time::FileTime;
 use crate::log::append::{SNAPSHOT_FOOTER, control_kind};
 use crate::log::checkpoint;
-use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::recovery::Scanner;
 use crate::metadata::record::Record;
@@ -30,25 +29,26 @@ const SNAPSHOT_HEADER: u8 = 3;
 /// See the module.
 #[derive(Debug)]
 pub struct SnapshotStore {
+    disk: Disk,
     dir: PathBuf,
 }
 
 impl SnapshotStore {
-    pub fn new(dir: &Path) -> Self {
+    pub fn new(dir: Dir<'_>) -> Self {
         Self {
-            dir: dir.to_owned(),
+            disk: dir.disk.clone(),
+            dir: dir.path.to_owned(),
         }
     }
 
     /// The snapshots, oldest first, without the one of formatting time at offset 0: it holds no state of the cluster.
     pub fn list(&self) -> Result<Vec<Snapshot>, StorageError> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
-            let entry = entry.at("list", &self.dir)?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            let parsed = name.strip_suffix(".checkpoint").and_then(|stem| {
+        for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
+            let stem = entry
+                .text()
+                .and_then(|name| name.strip_suffix(".checkpoint"));
+            let parsed = stem.and_then(|stem| {
                 let (end, epoch) = stem.split_once('-')?;
                 Some((
                     end.parse::<Offset>().ok()?,
@@ -58,12 +58,13 @@ impl SnapshotStore {
             let Some((end, epoch)) = parsed.filter(|(end, _)| *end > 0) else {
                 continue;
             };
-            let facts = entry.metadata().at("look at", entry.path())?;
-            let written = FileTime::among(&facts).and_then(FileTime::millis);
+            let path = entry.path();
+            let facts = self.disk.facts(&path).at("look at", path)?;
+            let written = facts.modified.and_then(FileTime::millis);
             found.push(Snapshot {
                 end,
                 epoch,
-                bytes: facts.len(),
+                bytes: facts.size,
                 written: written.unwrap_or(0),
             });
         }
@@ -77,19 +78,20 @@ impl SnapshotStore {
         snapshot: &Snapshot,
         apply: impl FnMut(&Record, Offset),
     ) -> Result<(), StorageError> {
-        read(&self.path(snapshot.end, snapshot.epoch), apply)
+        let path = self.path(snapshot.end, snapshot.epoch);
+        read(&self.disk, &path, apply)
     }
 
     /// Writes a snapshot of the image, whole and synced. After a crash it is there, or it is not.
     pub fn write(&self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         let path = self.path(image.offset + 1, image.epoch);
         let content = content(image, now).map_err(|error| malformed(&path, error.to_string()))?;
-        checkpoint::replace(&path, &content, true)
+        checkpoint::replace(&self.disk, &path, &content, true)
     }
 
     pub fn remove(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
         let path = self.path(snapshot.end, snapshot.epoch);
-        fs::remove_file(&path).at("remove", &path)
+        self.disk.remove_file(&path).at("remove", &path)
     }
 
     fn path(&self, end: Offset, epoch: LeaderEpoch) -> PathBuf {
@@ -99,12 +101,14 @@ impl SnapshotStore {
 
 /// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster
 /// without half of its topics.
-pub fn read(path: &Path, mut apply: impl FnMut(&Record, Offset)) -> Result<(), StorageError> {
-    let size = disk::open_small(path)
-        .and_then(|file| file.metadata())
-        .at("read", path)?
-        .len();
-    let mut scanner = Scanner::open(path, size)?;
+pub fn read(
+    disk: &Disk,
+    path: &Path,
+    mut apply: impl FnMut(&Record, Offset),
+) -> Result<(), StorageError> {
+    let size = disk.open_small(path).and_then(|file| file.size());
+    let size = size.at("read", path)?;
+    let mut scanner = Scanner::open(disk, path, size)?;
     let mut is_whole = false;
     let mut at = 0;
     // The formats before never had metadata.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::manager::ReplicaManager;
 use super::partition::{Awaited, Partition};
-use crate::base::file_range::{FileRange, Reach};
+use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::base::work_pool::checkpoint;
+use crate::host::file::Reach;
 use crate::log::error::ReadError;
 use crate::log::partition_log::{ReadEnd, ReadPlan};
 use crate::wire::error_code::ErrorCode;

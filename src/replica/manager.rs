@@ -427,7 +427,7 @@ impl Inner {
     ) -> HashMap<PartitionIndex, Hosting> {
         let threads = match partitions.len() {
             0..=FEW => 0,
-            _ => OPENERS,
+            _ => self.logs.host().threads.at_once(OPENERS),
         };
         let open = |(index, partition): &(PartitionIndex, &ImagePartition)| {
             let hosting = self.open(topic, *index, partition, settings, fresh);

@@ -14,13 +14,13 @@ use tokio::sync::{Notify, watch};
 use bytes::BytesMut;
 
 use super::connection::{Limits, serve};
-use super::container;
 use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::memory::Account;
 use crate::config::broker::{BrokerSettings, CONNECTIONS_PER_IP, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
+use crate::host::container;
 use crate::host::descriptors::Descriptors;
 use crate::host::task::guarded_or;
 use crate::metadata::image::Image;

@@ -1,7 +1,6 @@
 //! The inbound side: sockets to requests and back. One task per connection.
 
 pub mod connection;
-mod container;
 mod handshake;
 pub mod listener;
 pub mod output;

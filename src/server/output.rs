@@ -9,7 +9,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::base::file_range::{FileRange, Reach, read_at};
+use crate::base::file_range::FileRange;
+use crate::host::file::Reach;
 use crate::transport::stream::{Session, Stream};
 use crate::wire::codec::Part;
 
@@ -121,7 +122,7 @@ impl Output {
                     if len == 0 {
                         break;
                     }
-                    match read_at(&range.file, &mut space[..len], range.position, reach) {
+                    match range.file.read_at(&mut space[..len], range.position, reach) {
                         // A file that was cut while it was being sent: the answer cannot be finished any more.
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                         Ok(read) => read,
@@ -149,15 +150,9 @@ impl Output {
                     if self.cached == 0 {
                         return Ok(Written::Until(range.clone()));
                     }
-                    let mut offset = range.position;
                     let len = range.len.min(self.cached);
                     stream.try_io(Interest::WRITABLE, || {
-                        Ok(rustix::fs::sendfile(
-                            stream.as_fd(),
-                            &*range.file,
-                            Some(&mut offset),
-                            len,
-                        )?)
+                        range.file.send(stream.as_fd(), range.position, len)
                     })?
                 }
             };

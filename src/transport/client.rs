@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::tls::{certified, open, place, provider, roots};
 use crate::config::tls::{ClientTls, Protocol, Source, Store, StoreKind, TlsFault};
+use crate::host::given;
 
 /// Where systems keep the certificates that everybody trusts; what counts without a truststore.
 const SYSTEM_ROOTS: &[&str] = &[
@@ -140,7 +141,7 @@ fn system_roots() -> Option<Store> {
     let path = SYSTEM_ROOTS
         .iter()
         .map(Path::new)
-        .find(|path| path.is_file())?;
+        .find(|path| given::facts(path).is_some_and(|facts| facts.is_file))?;
     Some(Store {
         kind: StoreKind::Pem,
         source: Source::File(path.to_owned()),

@@ -5,9 +5,7 @@
 //! client's certificate that is itself in the truststore is trusted as it is.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +32,7 @@ use crate::config::broker::{BrokerSettings, Listener, running_listeners};
 use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
 use crate::host::file_time::FileTime;
+use crate::host::given;
 
 /// The largest file that is taken for a store; one with the roots of all browsers has 200 KB.
 const STORE_BYTES_MAX: u64 = 4 << 20;
@@ -460,24 +459,10 @@ pub(super) fn place(store: &Store, what: &str) -> String {
 
 /// A regular file of bearable size: what it is comes over the network, too.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read: {}", Plain(&error));
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .map_err(unreadable)?;
-    let meta = file.metadata().map_err(unreadable)?;
-    if !meta.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(STORE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > STORE_BYTES_MAX {
-        return Err(format!("it has more than {STORE_BYTES_MAX} bytes"));
-    }
-    Ok(bytes)
+    given::read(path, STORE_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => error.to_string(),
+        _ => format!("it cannot be read: {}", Plain(&error)),
+    })
 }
 
 fn states(settings: &TlsSettings) -> Vec<FileState> {
@@ -485,12 +470,12 @@ fn states(settings: &TlsSettings) -> Vec<FileState> {
         .into_iter()
         .flatten()
         .filter_map(|store| match &store.source {
-            Source::File(path) => std::fs::metadata(path).ok(),
+            Source::File(path) => given::facts(path),
             Source::Inline(_) => None,
         })
-        .map(|meta| FileState {
-            len: meta.len(),
-            modified: FileTime::among(&meta),
+        .map(|facts| FileState {
+            len: facts.size,
+            modified: facts.modified,
         })
         .collect()
 }

@@ -768,7 +768,7 @@ mod tests {
     #[test]
     fn records_in_files_count_for_the_length_of_an_answer_only() {
         let records = Records::File(FileRange {
-            file: Arc::new(File::open(env!("CARGO_MANIFEST_DIR")).unwrap()),
+            file: Arc::new(File::open(env!("CARGO_MANIFEST_DIR")).unwrap().into()),
             position: 0,
             len: 1 << 30,
         });

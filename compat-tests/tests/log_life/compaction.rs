@@ -15,6 +15,8 @@ use compat_tests::compaction::{
     open, ours, partition, saved, settings, theirs,
 };
 use monedula::base::ids::Uuid;
+use monedula::host::disk::Disk;
+use monedula::log::dir::{write_clean_shutdown, write_partition_metadata};
 use monedula::log::settings::LogSettings;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
@@ -234,7 +236,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
     let mut author = Author::new(seed);
     let dir = home.join(PARTITION);
     fs::create_dir_all(&dir)?;
-    monedula::log::dir::write_partition_metadata(&dir, Uuid([1; 16]))?;
+    write_partition_metadata(Disk::default().dir(&dir), Uuid([1; 16]))?;
     let old = seed % 3;
     if old != 0 {
         for _ in 0..1 + author.chance.below(3) {
@@ -499,14 +501,14 @@ fn a_segment_with_offsets_too_far_apart_is_split_alike() -> Result<()> {
             let own = root.path().join(format!("{number}-{clean}/ours"));
             let other = own.with_file_name("theirs");
             fs::create_dir_all(own.join("t-0"))?;
-            monedula::log::dir::write_partition_metadata(&own.join("t-0"), Uuid([1; 16]))?;
+            write_partition_metadata(Disk::default().dir(&own.join("t-0")), Uuid([1; 16]))?;
             fs::write(
                 own.join("t-0").join(format!("{:020}.log", 0)),
                 parts.concat(),
             )?;
             copy(&own, &other)?;
             if clean {
-                monedula::log::dir::write_clean_shutdown(&own, -1)?;
+                write_clean_shutdown(Disk::default().dir(&own), -1)?;
             }
             let looked_at = Pass {
                 map_bytes: 0,

@@ -14,6 +14,7 @@ use compat_tests::node::Node;
 use compat_tests::programs::eventually;
 use monedula::base::ids::TopicPartition;
 use monedula::host::clock::Clock;
+use monedula::host::disk::Disk;
 use monedula::log::{checkpoint, dir};
 
 /// How long the old broker's cleaner may take to begin.
@@ -30,8 +31,9 @@ pub struct Twins {
 
 /// Makes them of every partition that the old broker served.
 fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec<Twins>> {
+    let disk = Disk::default();
     let read = |name: &str| -> Result<BTreeMap<String, i64>> {
-        let offsets = checkpoint::read_offsets(&data.join(name))?.into_iter();
+        let offsets = checkpoint::read_offsets(&disk, &data.join(name))?.into_iter();
         Ok(offsets.map(|(name, at)| (name.to_string(), at)).collect())
     };
     let (cleaned, mut all) = (read(checkpoint::CLEANED)?, Vec::new());
@@ -49,10 +51,11 @@ fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec
         }
         if let Some(cleaned) = cleaned.get(*name) {
             let entry = [(&partition(), *cleaned)];
-            checkpoint::write_offsets(&own.join(checkpoint::CLEANED), entry.into_iter())?;
+            let path = own.join(checkpoint::CLEANED);
+            checkpoint::write_offsets(&disk, &path, entry.into_iter())?;
         }
         if clean {
-            dir::write_clean_shutdown(&own, -1)?;
+            dir::write_clean_shutdown(disk.dir(&own), -1)?;
         }
         let other = own.with_file_name("theirs");
         copy(&own, &other)?;
@@ -174,7 +177,7 @@ pub fn served(home: &Path, data: &Path, all: &[Twins], before: &[String]) -> Res
 pub fn has_begun(data: &Path) -> bool {
     let compacted = TopicPartition::new("compacted", 0);
     eventually(CLEANER_LIMIT, || {
-        let offsets = checkpoint::read_offsets(&data.join(checkpoint::CLEANED));
+        let offsets = checkpoint::read_offsets(&Disk::default(), &data.join(checkpoint::CLEANED));
         let mut offsets = offsets.unwrap_or_default().into_iter();
         offsets.any(|(name, offset)| name == compacted && offset > 0)
     })

@@ -81,9 +81,8 @@ fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> Descr
                         });
                 }
             }
-            let space = rustix::fs::statvfs(&dir.path).ok();
-            let bytes =
-                |blocks: u64, size: u64| blocks.saturating_mul(size).min(i64::MAX as u64) as i64;
+            let room = manager.host().disk.room(&dir.path).ok();
+            let bytes = |bytes: u64| bytes.min(i64::MAX as u64) as i64;
             DescribeLogDirsResult {
                 log_dir,
                 topics: topics
@@ -93,12 +92,8 @@ fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> Descr
                         partitions,
                     })
                     .collect(),
-                total_bytes: space
-                    .as_ref()
-                    .map_or(-1, |space| bytes(space.f_blocks, space.f_frsize)),
-                usable_bytes: space
-                    .as_ref()
-                    .map_or(-1, |space| bytes(space.f_bavail, space.f_frsize)),
+                total_bytes: room.map_or(-1, |room| bytes(room.total)),
+                usable_bytes: room.map_or(-1, |room| bytes(room.usable)),
                 ..Default::default()
             }
         })

@@ -10,9 +10,9 @@ use bytestring::ByteString;
 use indexmap::IndexMap;
 
 use crate::api::context::{Reply, RequestContext};
-use crate::base::file_range::Reach;
 use crate::base::ids::{Offset, PartitionIndex};
 use crate::base::time::Timestamp;
+use crate::host::file::Reach;
 use crate::log::partition_log::FoundOffset;
 use crate::log::partition_log::lookup::{Effort, LookupError};
 use crate::replica::partition::Partition;

@@ -9,7 +9,7 @@ use crate::broker::boot::Options;
 use crate::broker::{Broker, StartError};
 use crate::config::broker::standalone;
 use crate::config::parse::Property;
-use crate::host::chance::Chance;
+use crate::host::Host;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::CreateTopicsResponse;
@@ -574,7 +574,7 @@ async fn a_new_directory_is_taken_in_when_somebody_says_so() {
     node.broker.shutdown().await;
     assert!(try_start(&dirs).await.is_err());
     let formatted =
-        bootstrap::format(&Chance::default(), &dirs, id, Some(&cluster), Gaps::Fill).unwrap();
+        bootstrap::format(&Host::default(), &dirs, id, Some(&cluster), Gaps::Fill).unwrap();
     assert_eq!(formatted.filled, dirs[2..]);
     let node = Node::start(&dirs).await;
     node.create("u", 1).await;

@@ -113,7 +113,7 @@ fn write_anew(
         end,
         round_end: plan.end,
         now,
-        last_clean: clean.and_then(|clean| FileTime::of(&source_path(sources, clean))),
+        last_clean: clean.and_then(|clean| sources.disk.modified(&source_path(sources, clean))),
         open: BTreeSet::new(),
         seen: Vec::new(),
         stays: Vec::new(),
@@ -130,7 +130,7 @@ fn write_anew(
             }
         }
         target.close()?;
-        if let Some(modified) = FileTime::of(&source_path(sources, last)) {
+        if let Some(modified) = sources.disk.modified(&source_path(sources, last)) {
             // The age of records without times, and of old tombstones, is that of their file; without it they stay longer.
             drop(modified.give_to(&*target.file()?));
         }
@@ -159,7 +159,7 @@ fn build_map(
         .filter(|segment| segment.end_offset > plan.first_dirty)
     {
         let path = source_path(sources, segment);
-        let mut scanner = Scanner::open(&path, segment.size)?;
+        let mut scanner = Scanner::open(&sources.disk, &path, segment.size)?;
         let mut next = segment.base_offset;
         while let Some((span, batch)) = scanner.next_batch()? {
             let first = std::mem::replace(&mut next, span.last_offset + 1);
@@ -433,7 +433,7 @@ impl Filter<'_> {
         let path = source_path(self.sources, member);
         let keeps_old_tombstones = self.keeps_old_tombstones(&path);
         let interval = u64::from(self.sources.settings.index_interval_bytes);
-        let mut scanner = Scanner::open(&path, member.size)?;
+        let mut scanner = Scanner::open(&self.sources.disk, &path, member.size)?;
         let mut next = member.base_offset;
         while let Some((span, original)) = scanner.next_batch()? {
             let first = std::mem::replace(&mut next, span.last_offset + 1);
@@ -474,7 +474,7 @@ impl Filter<'_> {
     /// The formats before v2 have no place for a delete horizon: there a tombstone goes once its file is older by
     /// `delete.retention.ms` than what had been compacted before.
     fn keeps_old_tombstones(&self, path: &Path) -> bool {
-        let (Some(clean), Some(own)) = (self.last_clean, FileTime::of(path)) else {
+        let (Some(clean), Some(own)) = (self.last_clean, self.sources.disk.modified(path)) else {
             return true;
         };
         let retention = u64::try_from(self.sources.settings.delete_retention_ms).unwrap_or(0);

@@ -1,14 +1,14 @@
 //! A file of fixed-size entries that only grows at its end, with the newest entries still in memory.
 
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::file_range::{FileRange, Reach};
+use crate::base::file_range::FileRange;
 use crate::host::disk::Disk;
+use crate::host::file::{File, Reach};
 use crate::host::known_files::{KnownFile, Name};
-use crate::log::disk;
+use crate::log::cold::read_within;
 use crate::log::error::{DiskContext, StorageError};
 
 /// Entries kept in memory before they are written in one go.
@@ -189,7 +189,8 @@ impl<E: Entry> SparseFile<E> {
         self.written = 0;
         self.rest = 0;
         self.pending = entries;
-        disk::create(self.path())
+        self.disk
+            .create(self.path())
             .map(drop)
             .at("truncate", self.path())?;
         self.write_pending()
@@ -205,9 +206,10 @@ impl<E: Entry> SparseFile<E> {
             entry.write(&mut bytes);
         }
         let write = || -> io::Result<()> {
-            let file = disk::open_or_create(self.path())?;
+            let file = self.disk.open_or_create(self.path())?;
             let position = (self.written * E::SIZE) as u64;
-            disk::write_all_at(&file, self.path(), &mut [IoSlice::new(&bytes)], position)
+            self.disk
+                .write_all_at(&file, self.path(), &mut [IoSlice::new(&bytes)], position)
         };
         write().at("write", self.path())?;
         self.written += self.pending.len();
@@ -218,14 +220,15 @@ impl<E: Entry> SparseFile<E> {
     /// Writes and syncs the file, and cuts off the part of an entry at its end, with which Apache Kafka would not open it.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
-        match disk::open_to_write(self.path()) {
+        match self.disk.open_to_write(self.path()) {
             Ok(file) => {
                 let mut trim = || -> io::Result<()> {
                     if self.rest > 0 {
-                        disk::set_len(&file, self.path(), (self.written * E::SIZE) as u64)?;
+                        self.disk
+                            .set_len(&file, self.path(), (self.written * E::SIZE) as u64)?;
                         self.rest = 0;
                     }
-                    disk::sync(&file, self.path())
+                    self.disk.sync(&file, self.path())
                 };
                 trim().at("sync", self.path())
             }
@@ -251,7 +254,7 @@ struct Reading<'a, E> {
 impl<'a, E: Entry> Reading<'a, E> {
     /// Opens the file for one use.
     fn once(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
-        let file = disk::open(sparse.path()).at("open", sparse.path())?;
+        let file = sparse.disk.open(sparse.path()).at("open", sparse.path())?;
         Ok(Self {
             file: Arc::new(file),
             sparse,
@@ -274,7 +277,8 @@ impl<'a, E: Entry> Reading<'a, E> {
             len: self.sparse.written * E::SIZE,
         };
         let path = self.sparse.path();
-        let read = disk::read_within(&whole, path, out, position, self.reach).at("read", path)?;
+        let read = read_within(&self.sparse.disk, &whole, path, out, position, self.reach)
+            .at("read", path)?;
         let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
         (read == out.len())
             .then_some(())
@@ -302,7 +306,7 @@ impl<'a, E: Entry> Lookup<'a, E> {
 
     fn new(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let pages = sparse.written.div_ceil(Self::ENTRIES_PER_PAGE);
-        let open = || disk::open(sparse.path());
+        let open = || sparse.disk.open(sparse.path());
         let known = sparse
             .known
             .file(sparse.disk.known_files(), sparse.written, pages, open)
@@ -493,7 +497,7 @@ mod tests {
             index.last_where(|entry| entry.relative_offset < 4_000, Reach::Disk)
         };
         assert!(look(&index).unwrap().is_some());
-        disk::create(index.path()).unwrap();
+        std::fs::File::create(index.path()).unwrap();
         assert!(look(&index).is_err());
     }
 }

@@ -97,17 +97,18 @@ impl PartitionLog {
 
     /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
     pub fn remove_doomed(&self, now: Timestamp) {
-        let due = {
+        let (disk, due) = {
             let mut state = self.state.lock();
             let delay = state.settings.file_delete_delay_ms;
             let due = state
                 .doomed
                 .extract_if(.., |(since, _)| has_passed(*since, delay, now));
-            due.collect::<Vec<_>>()
+            let due = due.collect::<Vec<_>>();
+            (state.disk.clone(), due)
         };
         let mut left = Vec::new();
         for (since, mut paths) in due {
-            paths.retain(|path| match disk::remove_file(path) {
+            paths.retain(|path| match disk.remove_file(path) {
                 Ok(()) => false,
                 Err(error) if error.kind() == ErrorKind::NotFound => false,
                 Err(error) => {
@@ -218,7 +219,7 @@ impl State {
                 let mut deleted = path.as_os_str().to_owned();
                 deleted.push(".deleted");
                 let deleted = PathBuf::from(deleted);
-                if disk::rename(path, &deleted).is_ok() {
+                if self.disk.rename(path, &deleted).is_ok() {
                     paths.push(deleted);
                 }
             }
@@ -333,7 +334,7 @@ impl State {
                 "{}{to}",
                 name.strip_suffix(suffix).unwrap_or(&name)
             ));
-            match disk::rename(from, &target) {
+            match self.disk.rename(from, &target) {
                 // A segment without aborted transactions has no file for them.
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("rename", from),
                 _ => Ok(target),
@@ -344,7 +345,7 @@ impl State {
             swaps.push(rename(path, ".cleaned", ".swap")?);
         }
         // What is replaced must not go before what replaces it is there for good.
-        let sync = || disk::sync_dir(&self.dir).at("sync", &self.dir);
+        let sync = || self.disk.sync_dir(&self.dir).at("sync", &self.dir);
         sync()?;
         let mut doomed = Vec::new();
         for segment in &self.segments[first..first + replaced.len()] {
@@ -355,18 +356,13 @@ impl State {
         for base in &replaced[1..] {
             doomed.push(rename(&self.snapshot_path(*base), "", ".deleted")?);
         }
-        doomed.retain(|path| path.exists());
+        doomed.retain(|path| self.disk.exists(path).unwrap_or_default());
         sync()?;
         for path in &swaps {
             rename(path, ".swap", "")?;
         }
         sync()?;
-        let segment = Segment::open(
-            self.disk.dir(&self.dir),
-            cleaned.base_offset,
-            cleaned.size,
-            now,
-        );
+        let segment = Segment::open(self.place(), cleaned.base_offset, cleaned.size, now);
         self.segments
             .splice(first..first + replaced.len(), [segment]);
         self.doomed.push((now, doomed));

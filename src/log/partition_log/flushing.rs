@@ -44,12 +44,13 @@ impl PartitionLog {
                 return Ok(());
             }
             let (dir, reached) = (state.dir.clone(), state.log_end);
+            let disk = state.disk.clone();
             let Some((file, path)) = state.lone_unsynced_file()? else {
                 let flushed = state.flush(now);
                 return Ok(state.watch(flushed)?);
             };
             drop(state);
-            self.watch(disk::sync(&file, &path).at("sync", path))?;
+            self.watch(disk.sync(&file, &path).at("sync", path))?;
             let mut state = self.state.lock();
             // It may have moved to another disk.
             if state.dir == dir {
@@ -74,11 +75,12 @@ impl PartitionLog {
 
     /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
     pub(super) fn sync_sealed(&self) -> Result<(), StorageError> {
-        let (dir, mut next, end) = {
+        let (disk, dir, mut next, end) = {
             let state = self.state.lock();
             let active = state.segments.last();
             let end = active.map_or(0, |active| active.base_offset);
-            (state.dir.clone(), state.recovery_point, end)
+            let (disk, dir) = (state.disk.clone(), state.dir.clone());
+            (disk, dir, state.recovery_point, end)
         };
         if next >= end {
             return Ok(());
@@ -88,16 +90,18 @@ impl PartitionLog {
             let Some(sealed) = self.state.lock().sealed_at(next)? else {
                 break;
             };
-            disk::sync(&sealed.file, &sealed.path).at("sync", sealed.path)?;
+            disk.sync(&sealed.file, &sealed.path)
+                .at("sync", sealed.path)?;
             next = sealed.end;
         }
         // Whoever relies on names syncs them again with the lock in hand, and has less to wait for then.
-        disk::sync_dir(&dir).at("sync", dir)
+        disk.sync_dir(&dir).at("sync", dir)
     }
 }
 
 /// Names that are to be made durable, as they stood at a moment: plain data.
 pub(super) struct Names {
+    disk: Disk,
     dir: PathBuf,
     /// Where the directory's own name stands.
     parent: Option<PathBuf>,
@@ -109,10 +113,10 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn sync(&self) -> Result<(), StorageError> {
         if self.names_unsynced {
-            disk::sync_dir(&self.dir).at("sync", &self.dir)?;
+            self.disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         }
         match self.parent.as_deref().filter(|_| self.dir_unsynced) {
-            Some(parent) => disk::sync_dir(parent).at("sync", parent),
+            Some(parent) => self.disk.sync_dir(parent).at("sync", parent),
             None => Ok(()),
         }
     }
@@ -198,7 +202,7 @@ impl State {
         if self.epochs_unsynced {
             // What recovery does not read again cannot tell it the epochs.
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&path, self.epochs.entries(), true)?;
+            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), true)?;
             self.epochs_unsynced = false;
             self.epochs_too_long = false;
             self.names_unsynced = false;
@@ -215,6 +219,7 @@ impl State {
 
     pub(super) fn names(&self) -> Names {
         Names {
+            disk: self.disk.clone(),
             dir: self.dir.clone(),
             parent: self.dir.parent().map(Path::to_owned),
             dir_unsynced: self.dir_unsynced,
@@ -259,19 +264,20 @@ impl State {
         self.recovery_point = end;
         if self.epochs_too_long {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&path, self.epochs.entries(), false)?;
+            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
             self.epochs_too_long = false;
         }
         let holds_records = self
             .segments
             .first()
             .is_some_and(|first| first.base_offset < end);
-        if (holds_records || !self.producers.is_empty()) && !self.snapshot_path(end).exists() {
+        let has_snapshot = self.disk.exists(&self.snapshot_path(end));
+        if (holds_records || !self.producers.is_empty()) && !has_snapshot.unwrap_or_default() {
             self.write_producer_snapshot(end)?;
         }
         for (_, paths) in std::mem::take(&mut self.doomed) {
             for path in paths {
-                drop(disk::remove_file(&path));
+                drop(self.disk.remove_file(&path));
             }
         }
         Ok(())

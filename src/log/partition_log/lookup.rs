@@ -9,7 +9,7 @@ use std::io::{self, BufRead, Read};
 
 use super::*;
 use crate::base::work_pool;
-use crate::log::disk::read_within;
+use crate::log::cold::read_within;
 use crate::wire::batch::header::HEADER_SIZE;
 use crate::wire::batch::legacy;
 use crate::wire::batch::record_stream::{Counted, RecordStream, StreamFault, Window};
@@ -101,6 +101,7 @@ enum Plan {
 
 /// What of a segment may hold the record.
 struct Stretch {
+    disk: Disk,
     range: FileRange,
     path: PathBuf,
     place: Place,
@@ -266,6 +267,7 @@ impl State {
             }
             let range = segment.since(timestamp, reach)?;
             return Ok(Plan::Look(Stretch {
+                disk: self.disk.clone(),
                 range,
                 path: segment.path().to_owned(),
                 place: Place::of(self),
@@ -423,7 +425,8 @@ impl Stretch {
             len: out.len(),
             ..self.range.clone()
         };
-        read_within(&range, &self.path, out, position, effort.reach).at("read", &self.path)
+        read_within(&self.disk, &range, &self.path, out, position, effort.reach)
+            .at("read", &self.path)
     }
 
     fn cut(&self) -> StorageError {

@@ -38,8 +38,8 @@ impl PartitionLog {
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
             (state.disk.clone(), state.settings.clone(), start)
         };
-        disk::create_dir(path).at("create", path)?;
-        dir::write_partition_metadata(path, self.topic_id())?;
+        disk.create_dir(path).at("create", path)?;
+        dir::write_partition_metadata(disk.dir(path), self.topic_id())?;
         let known = Known {
             clean: true,
             recovery_point: start,
@@ -129,26 +129,26 @@ impl PartitionLog {
         let prepared = copied.become_like(&state, now);
         copied.watch(prepared)?;
 
-        let aside = disk::rename(&state.dir, doomed).at("rename", &state.dir);
+        let disk = state.disk.clone();
+        let aside = disk.rename(&state.dir, doomed).at("rename", &state.dir);
         state.watch(aside)?;
         if let Some(above) = doomed.parent() {
-            let synced = disk::sync_dir(above).at("sync", above);
+            let synced = disk.sync_dir(above).at("sync", above);
             state.watch(synced)?;
         }
-        if let Err(error) = disk::rename(&copied.dir, place).at("rename", &copied.dir) {
+        if let Err(error) = disk.rename(&copied.dir, place).at("rename", &copied.dir) {
             // The log stays what it was; if even that fails its directory is of no use any more.
-            let back = disk::rename(doomed, &state.dir).at("rename", doomed);
+            let back = disk.rename(doomed, &state.dir).at("rename", doomed);
             state.watch(back)?;
             return Ok(copied.watch(Err(error))?);
         }
         if let Some(above) = place.parent() {
             // A start would give the copy its name, too, but one of an older Apache Kafka would not.
-            let named = disk::sync_dir(above).at("sync", above);
+            let named = disk.sync_dir(above).at("sync", above);
             // The log is there now, whatever that says.
             drop(copied.watch(named));
         }
 
-        let disk = state.disk.clone();
         let reopen = |segment: Segment| {
             Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
         };
@@ -172,10 +172,10 @@ impl PartitionLog {
     pub fn settle(&self, place: &Path, now: Timestamp) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         state.check_health()?;
-        let renamed = disk::rename(&state.dir, place).at("rename", &state.dir);
+        let disk = state.disk.clone();
+        let renamed = disk.rename(&state.dir, place).at("rename", &state.dir);
         state.watch(renamed)?;
         state.dir = place.to_owned();
-        let disk = state.disk.clone();
         let reopen = |segment: Segment| {
             Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
         };
@@ -271,16 +271,17 @@ impl State {
             .into_iter()
             .flat_map(|(_, paths)| paths)
         {
-            disk::remove_file(&path).at("remove", path)?;
+            self.disk.remove_file(&path).at("remove", path)?;
         }
         let active = active_of(&mut self.segments);
         // It is opened under another name, and what is only in memory would be lost.
         active.seal()?;
         active.aborted.write_pending()?;
         let epochs = self.dir.join(checkpoint::LEADER_EPOCHS);
-        checkpoint::write_epochs(&epochs, source.epochs.entries(), false)?;
+        checkpoint::write_epochs(&self.disk, &epochs, source.epochs.entries(), false)?;
         let path = self.snapshot_path(self.log_end);
-        disk::write(&path, &source.producers.to_snapshot()).at("write", path)?;
+        let written = self.disk.write(&path, &source.producers.to_snapshot());
+        written.at("write", path)?;
         self.start_unsynced = true;
         self.names_changed();
         self.flush(now)
@@ -289,14 +290,15 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io;
     use std::panic::Location;
 
     use super::*;
-    use crate::host::disk::Disk;
+    use crate::host::disk::{Simulation, Step, Verdict};
     use crate::log::compaction::Budget;
-    use crate::log::disk::{Step, Verdict, Watcher};
     use crate::log::failure::FailureChannel;
+    use crate::log::tests::watched::{own_disk, watch};
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::compression::Compression;
     use crate::wire::batch::legacy::SetBuilder;
@@ -319,7 +321,7 @@ mod tests {
         };
         let partition = TopicPartition::new("t", 0);
         PartitionLog::open(
-            Disk::default().dir(path),
+            own_disk().dir(path),
             partition,
             Uuid([1; 16]),
             settings(),
@@ -447,17 +449,19 @@ mod tests {
     }
 
     /// Does something once, before a directory of this name is synced.
-    struct Meanwhile<F>(&'static str, Option<F>);
+    struct Meanwhile<F>(&'static str, Mutex<Option<F>>);
 
-    impl<F: FnOnce() + Send> Watcher for Meanwhile<F> {
-        fn before(
-            &mut self,
-            step: &Step<'_>,
-            _: &'static Location<'static>,
-        ) -> io::Result<Verdict> {
+    impl<F> std::fmt::Debug for Meanwhile<F> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Meanwhile")
+        }
+    }
+
+    impl<F: FnOnce() + Send> Simulation for Meanwhile<F> {
+        fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
             if let Step::SyncDir(path) = step
                 && path.ends_with(self.0)
-                && let Some(work) = self.1.take()
+                && let Some(work) = self.1.lock().take()
             {
                 // In a thread that nobody watches.
                 std::thread::scope(|scope| scope.spawn(work).join()).unwrap();
@@ -494,12 +498,12 @@ mod tests {
                 let (doomed, place) = (path.join("a/t-0.x-delete"), path.join("b/t-0"));
                 assert!(moving.take_over(&copy, &doomed, &place, NOW).unwrap());
             };
-            disk::watch(Some(Box::new(Meanwhile("a/t-0", Some(moves)))));
+            watch(Some(Arc::new(Meanwhile("a/t-0", Mutex::new(Some(moves))))));
             let done = match compacts {
                 true => log.compact(0, &Budget::of(1 << 16), NOW).map(drop),
                 false => log.flush(NOW),
             };
-            disk::watch(None);
+            watch(None);
             assert!(compacts || done.is_ok(), "{done:?}");
             assert!(log.dir().ends_with("b/t-0"));
             assert!(before.is_online() && after.is_online());

@@ -22,7 +22,7 @@ impl State {
             .segments
             .partition_point(|segment| segment.base_offset <= offset)
             .max(1);
-        let mut cutting = Cutting::of(&self.dir);
+        let mut cutting = Cutting::of(self.place());
         cutting.begin()?;
         // From the end on: a crash in between leaves no hole.
         for segment in self.segments.split_off(keep).iter().rev() {
@@ -45,6 +45,7 @@ impl State {
         self.recovery_point = self.recovery_point.min(offset);
         if self.epochs.truncate_end(offset) {
             checkpoint::write_epochs(
+                &self.disk,
                 &self.dir.join(checkpoint::LEADER_EPOCHS),
                 self.epochs.entries(),
                 true,
@@ -60,12 +61,12 @@ impl State {
 
     /// What producers had done when the log was longer.
     fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {
-        for entry in fs::read_dir(&self.dir).at("list", &self.dir)? {
-            let path = entry.at("list", &self.dir)?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
+        for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
+            let name = entry.text();
             let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
             if offset.is_some_and(|offset: Offset| offset > end) {
-                disk::remove_file(&path).at("remove", path)?;
+                let path = entry.path();
+                self.disk.remove_file(&path).at("remove", path)?;
             }
         }
         Ok(())

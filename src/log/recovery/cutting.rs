@@ -5,9 +5,9 @@
 //! log would have to be synced after every unclean stop, or what was cut off could come back with a power cut, behind what
 //! was appended in its place. Nothing about the mark itself is synced: after a power cut memory and disk agree.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::log::disk;
+use crate::host::disk::{Dir, Disk};
 use crate::log::error::{DiskContext, StorageError};
 
 /// Whoever finds a file with this ending removes it, Apache Kafka too.
@@ -16,14 +16,16 @@ pub const NAME: &str = "cutting.deleted";
 /// See the module.
 #[derive(Debug)]
 pub struct Cutting {
+    disk: Disk,
     path: PathBuf,
     marked: bool,
 }
 
 impl Cutting {
     /// Nothing is cut off yet.
-    pub fn of(dir: &Path) -> Self {
+    pub fn of(dir: Dir<'_>) -> Self {
         Self {
+            disk: dir.disk.clone(),
             path: dir.join(NAME),
             marked: false,
         }
@@ -32,7 +34,8 @@ impl Cutting {
     /// Comes before every step; the first call sets the mark.
     pub fn begin(&mut self) -> Result<(), StorageError> {
         if !self.marked {
-            disk::open_or_create(&self.path).at("create", &self.path)?;
+            let made = self.disk.open_or_create(&self.path);
+            made.at("create", &self.path)?;
             self.marked = true;
         }
         Ok(())
@@ -45,7 +48,8 @@ impl Cutting {
     /// Everything that was cut off is so on disk: takes the mark away, where it was set.
     pub fn end(self) -> Result<(), StorageError> {
         if self.marked {
-            disk::remove_file(&self.path).at("remove", &self.path)?;
+            let removed = self.disk.remove_file(&self.path);
+            removed.at("remove", &self.path)?;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! The batches of a data file in order, and what is wrong where they end.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::base::ids::Offset;
-use crate::log::disk;
+use crate::host::disk::Disk;
+use crate::host::file::File;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::segment::{Span, read_size_for_header};
 use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_V2};
@@ -110,7 +110,8 @@ fn as_known(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads the batches of a data file in order through a large buffer.
 pub struct Scanner<'a> {
-    file: fs::File,
+    disk: &'a Disk,
+    file: File,
     path: &'a Path,
     size: u64,
     position: u64,
@@ -119,14 +120,20 @@ pub struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub fn open(path: &'a Path, size: u64) -> Result<Self, StorageError> {
-        Self::open_at(path, size, 0)
+    pub fn open(disk: &'a Disk, path: &'a Path, size: u64) -> Result<Self, StorageError> {
+        Self::open_at(disk, path, size, 0)
     }
 
     /// The first batch begins at `position`.
-    pub fn open_at(path: &'a Path, size: u64, position: u64) -> Result<Self, StorageError> {
-        let file = disk::open(path).at("open", path)?;
+    pub fn open_at(
+        disk: &'a Disk,
+        path: &'a Path,
+        size: u64,
+        position: u64,
+    ) -> Result<Self, StorageError> {
+        let file = disk.open(path).at("open", path)?;
         Ok(Self {
+            disk,
             file,
             path,
             size,
@@ -239,7 +246,9 @@ impl<'a> Scanner<'a> {
             .max(SCAN_BUFFER)
             .min((self.size - self.position) as usize);
         let mut bytes = vec![0; wanted];
-        let read = disk::read_through(&self.file, self.path, &mut bytes, self.position)
+        let read = self
+            .disk
+            .read_through(&self.file, self.path, &mut bytes, self.position)
             .at("read", self.path)?;
         bytes.truncate(read);
         self.buffer = Bytes::from(bytes);

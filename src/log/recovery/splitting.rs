@@ -22,9 +22,7 @@ use super::{list, remove_files};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
-use crate::host::file_time::FileTime;
 use crate::log::append::DECOMPRESSED_MAX;
-use crate::log::disk;
 use crate::log::error::{DiskContext, StorageError};
 use crate::log::index::transaction::AbortedTransaction;
 use crate::log::segment::{Segment, Span};
@@ -44,7 +42,7 @@ pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, Sto
         next: segment.base_offset,
         below,
     };
-    let mut scanner = Scanner::open(segment.path(), segment.size)?;
+    let mut scanner = Scanner::open(segment.disk(), segment.path(), segment.size)?;
     while let Some((span, batch)) = scanner.next_batch()? {
         if let Some(flaw) = expected.judge(&span, Some(&batch)) {
             return Ok(flaw == Flaw::TooFar);
@@ -81,7 +79,7 @@ pub fn split(
     settings: &LogSettings,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    let dir = place.path;
+    let Dir { disk, path: dir } = place;
     let mut parts = Vec::new();
     let written = write_parts(place, whole, below, settings, now, &mut parts);
     if written.is_err() {
@@ -93,13 +91,13 @@ pub fn split(
     written?;
     let bases: Vec<Offset> = parts.iter().map(|part| part.base_offset).collect();
     tracing::warn!(path = %whole.path().display(), ?bases, "splitting a segment whose offsets lie too far apart");
-    let sync = || disk::sync_dir(dir).at("sync", dir);
-    let names = list(dir)?;
+    let sync = || disk.sync_dir(dir).at("sync", dir);
+    let names = list(place)?;
     let rename = |part: &Segment, from: &str, to: &str| -> Result<(), StorageError> {
         for path in part.files() {
             let plain = path.with_extension("");
             let source = with_suffix(&plain, from);
-            match disk::rename(&source, &with_suffix(&plain, to)) {
+            match disk.rename(&source, &with_suffix(&plain, to)) {
                 // A part without aborted transactions has no file for them.
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).at("rename", source);
@@ -120,7 +118,7 @@ pub fn split(
     // Its aborted transactions may all lie in later parts.
     let stale = whole.aborted.path();
     if first.aborted.is_empty() && names.iter().any(|name| stale.ends_with(name)) {
-        disk::remove_file(stale).at("remove", stale)?;
+        disk.remove_file(stale).at("remove", stale)?;
     }
     for part in &parts {
         rename(part, ".swap", "")?;
@@ -144,14 +142,14 @@ fn write_parts(
     parts: &mut Vec<Segment>,
 ) -> Result<(), StorageError> {
     let aborted = whole.aborted.all()?;
-    let modified = FileTime::of(whole.path());
+    let modified = whole.disk().modified(whole.path());
     let mut part = Segment::create_as(dir, whole.base_offset, ".cleaned", now)?;
     let mut expected = Expected {
         base: whole.base_offset,
         next: whole.base_offset,
         below,
     };
-    let mut scanner = Scanner::open(whole.path(), whole.size)?;
+    let mut scanner = Scanner::open(whole.disk(), whole.path(), whole.size)?;
     let mut copied = 0;
     while let Some((span, batch)) = scanner.next_batch()? {
         match expected.judge(&span, None) {
@@ -200,18 +198,20 @@ fn finish(
 
 /// Copies what lies behind `from`, as it is.
 fn copy_rest(whole: &Segment, from: u64, part: &mut Segment) -> Result<(), StorageError> {
-    let source = disk::open(whole.path()).at("open", whole.path())?;
+    let disk = whole.disk();
+    let source = disk.open(whole.path()).at("open", whole.path())?;
     let target = part.file()?;
     let mut at = from;
     while at < whole.size {
         let mut bytes = vec![0; COPY_BUFFER.min((whole.size - at) as usize)];
-        let read =
-            disk::read_through(&source, whole.path(), &mut bytes, at).at("read", whole.path())?;
+        let read = disk
+            .read_through(&source, whole.path(), &mut bytes, at)
+            .at("read", whole.path())?;
         if read == 0 {
             break;
         }
         let mut slices = [std::io::IoSlice::new(&bytes[..read])];
-        disk::write_all_at(&target, part.path(), &mut slices, part.size + at - from)
+        disk.write_all_at(&target, part.path(), &mut slices, part.size + at - from)
             .at("append to", part.path())?;
         at += read as u64;
     }

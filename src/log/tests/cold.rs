@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::base::file_range::FileRange;
-use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::error::ReadError;
 use crate::log::partition_log::lookup::{Effort, LookupError};
 
 /// A disk whose files are cold until each was refused once; counts the refusals.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct ColdDisk(Arc<Mutex<BTreeSet<PathBuf>>>);
 
-impl Watcher for ColdDisk {
-    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+impl Simulation for ColdDisk {
+    fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
         match step {
             Step::Look(path) if self.0.lock().insert(path.to_path_buf()) => {
                 Err(io::ErrorKind::WouldBlock.into())
@@ -67,7 +67,7 @@ fn what_is_cold_is_named_and_not_waited_for() {
     let newest = |reach| storage(log.find_newest(&effort(reach)));
 
     let cold = ColdDisk::default();
-    disk::watch(Some(Box::new(cold.clone())));
+    watch(Some(Arc::new(cold.clone())));
     let (plan, missing) = warmed(read);
     // The index of the segment first, all of it, then the batch that it points at.
     let lens: Vec<usize> = missing.iter().map(|range| range.len).collect();
@@ -87,7 +87,7 @@ fn what_is_cold_is_named_and_not_waited_for() {
     let asked = std::mem::take(&mut *cold.0.lock());
     let indexes = ["index", "timeindex"].map(|kind| Some(OsStr::new(kind)));
     assert!(asked.iter().all(|path| indexes.contains(&path.extension())));
-    disk::watch(None);
+    watch(None);
 
     assert_eq!(plan.base_offset, 30);
     assert_eq!(found.map(|found| found.offset), Some(28));

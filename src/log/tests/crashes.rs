@@ -11,9 +11,7 @@ use super::lessons;
 use super::*;
 use crate::base::ids::{LeaderEpoch, ProducerId};
 use crate::base::time::Timestamp;
-use crate::host::disk::Disk;
 use crate::log::append::{DECOMPRESSED_MAX, transaction_marker};
-use crate::log::disk;
 use crate::log::error::{AppendError, StorageError};
 use crate::log::producer_state::Admission;
 use crate::wire::batch::header::stamp;
@@ -182,7 +180,7 @@ impl Story {
         let id = Uuid([1; 16]);
         let settings = settings.clone();
         PartitionLog::open(
-            Disk::default().dir(dir),
+            own_disk().dir(dir),
             partition,
             id,
             settings,
@@ -277,7 +275,7 @@ impl Story {
     }
 
     fn remove_doomed(&mut self) {
-        let sound = self.disk.0.borrow().is_sound();
+        let sound = self.disk.0.lock().is_sound();
         self.log.remove_doomed(self.now);
         if sound {
             self.assert_tidy();
@@ -394,7 +392,7 @@ impl Story {
 
     /// The process ends and another starts.
     fn reopen(&mut self, clean: bool) {
-        if self.disk.0.borrow().is_dead() {
+        if self.disk.0.lock().is_dead() {
             return self.power_cut();
         }
         let before = self.model.end;
@@ -403,7 +401,7 @@ impl Story {
             false => self.checkpoint,
         };
         self.checkpoint = point;
-        self.powerless |= self.disk.0.borrow_mut().heal();
+        self.powerless |= self.disk.0.lock().heal();
         self.start(clean);
         let lossless = !self.powerless && !self.cut_in_doubt;
         self.settle();
@@ -421,13 +419,13 @@ impl Story {
     }
 
     fn lose_power(&mut self) {
-        disk::watch(None);
+        watch(None);
         self.did.push("power cut".into());
         self.disk.cut(&self.dir);
         self.powerless = true;
         let seed = self.dice.below(u64::MAX);
         self.disk = LyingDisk::over(&self.dir, seed);
-        disk::watch(Some(Box::new(self.disk.clone())));
+        watch(Some(Arc::new(self.disk.clone())));
     }
 
     /// Opens the log, on a disk that may fail meanwhile: then another start tries again.
@@ -443,17 +441,17 @@ impl Story {
             self.epoch += self.dice.below(2) as LeaderEpoch;
             let (point, start) = (self.checkpoint, self.start_checkpoint);
             let opened = Self::open(&self.dir, &self.settings, clean, point, start, self.now);
-            let dead = self.disk.0.borrow().is_dead();
+            let dead = self.disk.0.lock().is_dead();
             match opened {
                 Ok(log) if !dead => {
-                    self.powerless |= self.disk.0.borrow_mut().heal();
+                    self.powerless |= self.disk.0.lock().heal();
                     self.log = log;
                     return;
                 }
                 Ok(_) => self.lose_power(),
                 Err(error) => {
                     self.did.push(format!("start: {error}"));
-                    self.powerless |= self.disk.0.borrow_mut().heal();
+                    self.powerless |= self.disk.0.lock().heal();
                     if dead || self.dice.one_in(2) {
                         self.lose_power();
                     }
@@ -532,13 +530,13 @@ impl Story {
     }
 
     fn verify(&mut self) {
-        if self.disk.0.borrow().is_dead() {
+        if self.disk.0.lock().is_dead() {
             return self.power_cut();
         }
         // A look at the log is no part of the story.
-        let calm = self.disk.0.borrow_mut().calm(true);
+        let calm = self.disk.0.lock().calm(true);
         self.look();
-        self.disk.0.borrow_mut().calm(calm);
+        self.disk.0.lock().calm(calm);
     }
 
     /// What there is when a story has gone wrong.
@@ -781,7 +779,7 @@ fn tell(seed: u64) {
     };
     let old_end = model.end;
     let disk = LyingDisk::over(&dir, dice.below(u64::MAX));
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let log = Story::open(&dir, &settings, false, 0, None, NOW).unwrap();
     let mut story = Story {
         dice,
@@ -809,7 +807,7 @@ fn tell(seed: u64) {
         }
         story.power_cut();
     }));
-    disk::watch(None);
+    watch(None);
     if let Err(reason) = told {
         let from = story.did.len().saturating_sub(25);
         eprintln!("... {:?}", &story.did[from..]);
@@ -891,22 +889,22 @@ struct Excuse {
 const EXCUSED: &[Excuse] = &[
     Excuse {
         file: "src/log/partition_log/moving.rs",
-        step: "let named = disk::sync_dir(above)",
+        step: "let named = disk.sync_dir(above)",
         why: "a start gives the copy its name; an older Apache Kafka does not",
     },
     Excuse {
         file: "src/log/partition_log/flushing.rs",
-        step: "disk::sync_dir(&dir).at(\"sync\", dir)",
+        step: "disk.sync_dir(&dir).at(\"sync\", dir)",
         why: "whoever relies on names syncs them with the lock in hand, and has less to wait for then",
     },
     Excuse {
         file: "src/log/manager.rs",
-        step: "disk::sync_dir(&dir.path).at(\"sync\", &dir.path)?",
+        step: "disk.sync_dir(&dir.path).at(\"sync\", &dir.path)?",
         why: "no seed below 700: a story is still to be told",
     },
     Excuse {
         file: "src/log/recovery.rs",
-        step: "disk::remove_file(&lost).at(\"remove\", lost)?",
+        step: "disk.remove_file(&lost).at(\"remove\", lost)?",
         why: "no seed below 700: a story is still to be told",
     },
 ];
@@ -959,7 +957,7 @@ fn fails_without(site: Site, told: impl FnOnce()) -> bool {
     LEFT_OUT.set(Some(site));
     SKIPPED.set(0);
     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
-    disk::watch(None);
+    watch(None);
     LEFT_OUT.set(None);
     told.is_err()
 }
@@ -995,7 +993,7 @@ fn steps_taken() -> BTreeSet<Site> {
     for (_, lesson) in &lessons::STEPS[1..] {
         lesson();
     }
-    disk::watch(None);
+    watch(None);
     SITES.take()
 }
 

@@ -11,9 +11,11 @@ use std::fs;
 use std::io;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::log::disk::{Step, Verdict, Watcher};
+use parking_lot::Mutex;
+
+use crate::host::disk::{Simulation, Step, Verdict};
 
 /// A small generator (splitmix64): the same story from the same seed everywhere.
 #[derive(Clone, Debug)]
@@ -101,11 +103,11 @@ pub(super) struct Journal {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct LyingDisk(pub(super) Rc<RefCell<Journal>>);
+pub(super) struct LyingDisk(pub(super) Arc<Mutex<Journal>>);
 
-impl Watcher for LyingDisk {
-    fn before(&mut self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict> {
-        let mut journal = self.0.borrow_mut();
+impl Simulation for LyingDisk {
+    fn before(&self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict> {
+        let mut journal = self.0.lock();
         if journal.traced && !journal.calm {
             eprintln!("{}:{} {step:?}", site.file(), site.line());
         }
@@ -153,6 +155,7 @@ impl Site {
             Step::CreateDir(_)
             | Step::Create(..)
             | Step::Write(..)
+            | Step::RemoveDir(_)
             | Step::Evict(_)
             | Step::Read(_)
             | Step::Fetch(..)
@@ -199,17 +202,17 @@ impl LyingDisk {
             journal.names.files.insert(name, journal.inodes.len() - 1);
         }
         journal.durable_names = journal.names.clone();
-        Self(Rc::new(RefCell::new(journal)))
+        Self(Arc::new(Mutex::new(journal)))
     }
 
     pub(super) fn fail_after(&self, steps: u64, fault: Fault) {
-        self.0.borrow_mut().fault = Some((steps, fault));
+        self.0.lock().fault = Some((steps, fault));
     }
 
     /// Makes `dir` what a power cut leaves of it, by the word of `keeps`, which gets each step that is not durable: "link a",
     /// "rename a b", "unlink a", "write a", "cut a".
     pub(super) fn cut_keeping(&self, dir: &Path, keeps: impl Fn(&str) -> bool) {
-        let journal = self.0.borrow();
+        let journal = self.0.lock();
         let mut names = journal.durable_names.clone();
         for naming in &journal.namings {
             if keeps(&naming.to_string()) {
@@ -235,7 +238,7 @@ impl LyingDisk {
 
     /// Makes `dir` what a power cut leaves of it, by chance.
     pub(super) fn cut(&self, dir: &Path) {
-        let mut journal = self.0.borrow_mut();
+        let mut journal = self.0.lock();
         let left = journal.left();
         empty(dir);
         for (path, content) in left {
@@ -303,7 +306,8 @@ impl Journal {
     }
 
     fn before(&mut self, step: &Step<'_>) -> io::Result<Verdict> {
-        if let Step::Fetch(..) = step {
+        // A directory that goes has another name by then, and nobody looks for it.
+        if let Step::Fetch(..) | Step::RemoveDir(_) = step {
             return Ok(Verdict::Go);
         }
         if self.dead {
@@ -465,7 +469,11 @@ impl Journal {
                     self.namings.push(Naming::Unlink(name, inode));
                 }
             }
-            Step::Evict(_) | Step::Read(_) | Step::Fetch(..) | Step::Look(_) => {}
+            Step::RemoveDir(_)
+            | Step::Evict(_)
+            | Step::Read(_)
+            | Step::Fetch(..)
+            | Step::Look(_) => {}
         }
     }
 

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk, SITES};
 use super::*;
-use crate::host::disk::Disk;
-use crate::log::disk;
 use crate::log::error::StorageError;
 use crate::log::index::transaction::TransactionIndex;
 use crate::log::producer_state::Admission;
@@ -26,7 +24,7 @@ fn lesson(settings: LogSettings) -> Lesson {
     let dir = root.path().join("t-0");
     drop(create(&dir, settings.clone()));
     let disk = LyingDisk::over(&dir, 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let log = reopen(&dir, settings.clone(), false, 0);
     Lesson {
         _root: root,
@@ -40,20 +38,20 @@ fn lesson(settings: LogSettings) -> Lesson {
 impl Lesson {
     /// The log after a power cut which left what `keeps` says.
     fn power_cut(&mut self, recovery_point: Offset, keeps: impl Fn(&str) -> bool) {
-        disk::watch(None);
+        watch(None);
         self.disk.cut_keeping(&self.dir, keeps);
         self.start(false, recovery_point);
     }
 
     /// The log after `kill -9`.
     fn kill(&mut self, recovery_point: Offset) {
-        self.disk.0.borrow_mut().heal();
+        self.disk.0.lock().heal();
         self.log = reopen(&self.dir, self.settings.clone(), false, recovery_point);
     }
 
     fn start(&mut self, clean: bool, recovery_point: Offset) {
         self.disk = LyingDisk::over(&self.dir, 1);
-        disk::watch(Some(Box::new(self.disk.clone())));
+        watch(Some(Arc::new(self.disk.clone())));
         self.log = reopen(&self.dir, self.settings.clone(), clean, recovery_point);
     }
 
@@ -67,7 +65,7 @@ impl Lesson {
         let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
         let settings = self.settings.clone();
         PartitionLog::open(
-            Disk::default().dir(&self.dir),
+            own_disk().dir(&self.dir),
             partition,
             id,
             settings,
@@ -223,7 +221,7 @@ fn a_clean_stop_leaves_rolled_segments_on_disk() {
     let mut lesson = lesson(small());
     fill(&lesson.log);
     lesson.log.close().unwrap();
-    disk::watch(None);
+    watch(None);
     lesson.disk.cut_keeping(&lesson.dir, NOTHING);
     lesson.start(true, 80);
     assert_eq!(all(&lesson.log), expected(40));
@@ -267,7 +265,7 @@ fn indexes_that_a_start_has_built_anew_are_on_disk() {
         lesson.log.close().unwrap();
         let first = "00000000000000000000.timeindex";
         let before = lesson.file(first);
-        disk::watch(None);
+        watch(None);
         fs::remove_file(lesson.dir.join(first)).unwrap();
         lesson.start(clean, 80);
         assert_eq!(lesson.file(first), before);
@@ -289,10 +287,10 @@ fn a_start_that_is_cut_short_leaves_aborted_transactions_as_they_were() {
             lesson.end(7, false);
             fill_from(&lesson.log, 2);
             lesson.log.close().unwrap();
-            disk::watch(None);
+            watch(None);
             fs::remove_file(lesson.dir.join("00000000000000000000.index")).unwrap();
             lesson.disk = LyingDisk::over(&lesson.dir, steps);
-            disk::watch(Some(Box::new(lesson.disk.clone())));
+            watch(Some(Arc::new(lesson.disk.clone())));
             lesson.disk.fail_after(steps, Fault::Io);
             drop(lesson.try_start(true, 82));
             lesson.kill(82);
@@ -373,7 +371,7 @@ fn a_snapshot_behind_a_gap_of_lost_batches_is_not_believed() {
     // The end of the first segment, but not the second one, is lost, at the end of a batch.
     let position = BatchHeader::parse(&lesson.file("00000000000000000000.log"));
     let one = position.unwrap().size() as u64;
-    disk::watch(None);
+    watch(None);
     let first = OpenOptions::new()
         .write(true)
         .open(lesson.dir.join("00000000000000000000.log"))
@@ -406,7 +404,7 @@ fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
         .log
         .advance_start(lesson.log.log_end() - 2, NOW)
         .unwrap();
-    disk::watch(None);
+    watch(None);
     for name in snapshots(&lesson) {
         fs::remove_file(lesson.dir.join(name)).unwrap();
     }
@@ -441,7 +439,7 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
         panic!("more than one segment is left");
     };
     let before: Offset = left[..20].parse::<Offset>().unwrap() - 1;
-    disk::watch(None);
+    watch(None);
     lesson.disk.cut_keeping(&lesson.dir, |step| {
         !step.starts_with(&format!("rename {began_in}"))
     });
@@ -453,7 +451,7 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
     };
     let (partition, id) = (TopicPartition::new("t", 0), Uuid([1; 16]));
     let log = PartitionLog::open(
-        Disk::default().dir(&lesson.dir),
+        own_disk().dir(&lesson.dir),
         partition,
         id,
         small(),
@@ -474,7 +472,7 @@ fn an_index_of_one_time_that_is_zero_is_made_again() {
     lesson.log.close().unwrap();
     let index = lesson.dir.join("00000000000000000000.timeindex");
     let whole = fs::read(&index).unwrap();
-    disk::watch(None);
+    watch(None);
     fs::write(&index, [0; 12]).unwrap();
     lesson.start(true, 80);
     assert_eq!(fs::read(&index).unwrap(), whole);
@@ -538,10 +536,10 @@ fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
         let mut content = lesson.file(name);
         let one = BatchHeader::parse(&content).unwrap().size();
         content[10 * one + 17] ^= 1;
-        disk::watch(None);
+        watch(None);
         fs::write(lesson.dir.join(name), content).unwrap();
         lesson.disk = LyingDisk::over(&lesson.dir, steps);
-        disk::watch(Some(Box::new(lesson.disk.clone())));
+        watch(Some(Arc::new(lesson.disk.clone())));
         lesson.disk.fail_after(steps, Fault::Io);
         drop(lesson.try_start(false, 0));
         lesson.kill(0);
@@ -583,7 +581,7 @@ fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
 fn zeros_at_the_end_of_a_full_segment_cost_no_record() {
     let mut lesson = lesson(small());
     fill(&lesson.log);
-    disk::watch(None);
+    watch(None);
     for name in &lesson.names(".log")[1..3] {
         let file = OpenOptions::new().write(true).open(lesson.dir.join(name));
         file.unwrap().set_len(1_000).unwrap();
@@ -628,7 +626,7 @@ fn an_abort_whose_marker_was_lost_is_told_no_more() {
     // Whatever made it write its indexes early.
     lesson.log.close().unwrap();
     lesson.disk = LyingDisk::over(&lesson.dir, 1);
-    disk::watch(None);
+    watch(None);
     let name = "00000000000000000000.log";
     let size = BatchHeader::parse(&lesson.file(name)).unwrap().size() as u64;
     let file = OpenOptions::new().write(true).open(lesson.dir.join(name));
@@ -679,7 +677,7 @@ fn a_file_that_cannot_be_removed_goes_with_the_next_round() {
     for left in [1, 0] {
         lesson.log.remove_doomed(NOW + 20_000_000);
         assert_eq!(lesson.names(".deleted").len(), left);
-        lesson.disk.0.borrow_mut().heal();
+        lesson.disk.0.lock().heal();
     }
 }
 
@@ -897,7 +895,7 @@ fn an_index_that_ends_amidst_an_entry_is_whole_once_closed() {
     let lesson = lesson(LogSettings::default());
     let path = lesson.dir.join("00000000000000000000.txnindex");
     fs::write(&path, [0; 40]).unwrap();
-    TransactionIndex::new(&Disk::default(), path.clone(), 40)
+    TransactionIndex::new(&own_disk(), path.clone(), 40)
         .close()
         .unwrap();
     assert_eq!(fs::metadata(path).unwrap().len(), 34);

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
 
 use super::*;
-use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::partition_log::lookup::LookupError;
 
 /// What a record unpacks to that comes second.
@@ -89,26 +91,34 @@ struct Bystander<F> {
     log: Arc<PartitionLog>,
     reads: Arc<AtomicUsize>,
     /// A read with the lock in hand that did not say yet that the page cache is enough.
-    waits: bool,
-    meanwhile: Option<F>,
+    waits: AtomicBool,
+    meanwhile: Mutex<Option<F>>,
 }
 
-impl<F: FnOnce(&PartitionLog) + Send + 'static> Watcher for Bystander<F> {
-    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+impl<F> std::fmt::Debug for Bystander<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bystander")
+    }
+}
+
+impl<F: FnOnce(&PartitionLog) + Send + 'static> Simulation for Bystander<F> {
+    fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
         match step {
             Step::Fetch(path, ..) => {
-                assert!(!self.waits, "a disk was waited for with the lock in hand");
-                self.waits = self.log.is_locked();
+                let waits = self.waits.swap(self.log.is_locked(), Ordering::Relaxed);
+                assert!(!waits, "a disk was waited for with the lock in hand");
                 if path.extension().is_some_and(|kind| kind == "log") {
-                    assert!(!self.waits, "records were read with the lock in hand");
+                    let waits = self.waits.load(Ordering::Relaxed);
+                    assert!(!waits, "records were read with the lock in hand");
                     self.reads.fetch_add(1, Ordering::Relaxed);
-                    if let Some(meanwhile) = self.meanwhile.take() {
+                    let meanwhile = self.meanwhile.lock().take();
+                    if let Some(meanwhile) = meanwhile {
                         let log = Arc::clone(&self.log);
                         std::thread::spawn(move || meanwhile(&log)).join().unwrap();
                     }
                 }
             }
-            Step::Look(_) => self.waits = false,
+            Step::Look(_) => self.waits.store(false, Ordering::Relaxed),
             _ => {}
         }
         Ok(Verdict::Go)
@@ -122,15 +132,15 @@ fn find_while(
     meanwhile: impl FnOnce(&PartitionLog) + Send + 'static,
 ) -> Option<Offset> {
     let reads = Arc::<AtomicUsize>::default();
-    disk::watch(Some(Box::new(Bystander {
+    watch(Some(Arc::new(Bystander {
         log: Arc::clone(log),
         reads: Arc::clone(&reads),
-        waits: false,
-        meanwhile: Some(meanwhile),
+        waits: AtomicBool::new(false),
+        meanwhile: Mutex::new(Some(meanwhile)),
     })));
     let found = log.find_timestamp(timestamp, Offset::MAX, &Effort::any());
     let newest = log.find_newest(&Effort::any());
-    disk::watch(None);
+    watch(None);
     assert!(reads.load(Ordering::Relaxed) > 1);
     assert_eq!(newest.unwrap().map(|found| found.offset), Some(79));
     found.unwrap().map(|found| found.offset)

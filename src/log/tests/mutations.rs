@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use super::disk::Dice;
+use super::watched::own_disk;
 use crate::base::ids::{Offset, TopicPartition, Uuid};
-use crate::host::disk::Disk;
 use crate::log::append::Origin;
 use crate::log::error::StorageError;
 use crate::log::partition_log::lookup::Effort;
@@ -41,7 +41,8 @@ fn recordings() -> Vec<(String, Vec<u8>)> {
 
 pub(super) fn batches(path: &Path) -> Vec<(Span, Vec<u8>)> {
     let mut found = Vec::new();
-    let mut scanner = Scanner::open(path, fs::metadata(path).unwrap().len()).unwrap();
+    let (disk, size) = (own_disk(), fs::metadata(path).unwrap().len());
+    let mut scanner = Scanner::open(&disk, path, size).unwrap();
     while let Some((span, batch)) = scanner.next_batch().unwrap() {
         found.push((span, batch.to_vec()));
     }
@@ -89,7 +90,7 @@ fn open(dir: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
         ..LogSettings::default()
     };
     PartitionLog::open(
-        Disk::default().dir(dir),
+        own_disk().dir(dir),
         partition,
         Uuid([1; 16]),
         settings,

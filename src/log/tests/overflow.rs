@@ -3,8 +3,6 @@
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk};
 use super::*;
-use crate::host::disk::Disk;
-use crate::log::disk;
 use crate::log::recovery::Known;
 use crate::log::verify::{Then, verify};
 
@@ -96,7 +94,7 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
     for clean in [true, false] {
         let root = written(parts);
         let dir = root.path().join("t-0");
-        let foretold = verify(Disk::default().dir(&dir)).unwrap().faults;
+        let foretold = verify(own_disk().dir(&dir)).unwrap().faults;
         let splits = foretold.iter().filter_map(|fault| match fault.then {
             Then::Split { base } => Some(base),
             _ => None,
@@ -114,7 +112,7 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
         // And the log goes on.
         assert_eq!(append(&log, NOW, &["more"]).first_offset, end);
         log.close().unwrap();
-        let left = verify(Disk::default().dir(&dir)).unwrap().faults;
+        let left = verify(own_disk().dir(&dir)).unwrap().faults;
         let only_gaps = left.iter().all(|fault| fault.what.contains("no segment"));
         assert!(only_gaps, "{left:#?}");
         assert_eq!(reopen(&dir, small(), true, end + 1).log_end(), end + 1);
@@ -212,12 +210,12 @@ fn a_split_that_is_cut_short_loses_nothing() {
                 let root = written(&parts);
                 let dir = root.path().join("t-0");
                 let watched = LyingDisk::over(&dir, seed);
-                disk::watch(Some(Box::new(watched.clone())));
+                watch(Some(Arc::new(watched.clone())));
                 watched.fail_after(steps, if power_cut { Fault::Cut } else { Fault::Io });
                 let partition = TopicPartition::new("t", 0);
                 let (id, end) = (Uuid([1; 16]), Offset::MAX);
                 let opened = PartitionLog::open(
-                    Disk::default().dir(&dir),
+                    own_disk().dir(&dir),
                     partition,
                     id,
                     small(),
@@ -225,9 +223,9 @@ fn a_split_that_is_cut_short_loses_nothing() {
                     end,
                     NOW,
                 );
-                let done = watched.0.borrow().is_sound();
+                let done = watched.0.lock().is_sound();
                 drop(opened);
-                disk::watch(None);
+                watch(None);
                 if power_cut {
                     watched.cut(&dir);
                 }
@@ -293,7 +291,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     assert!(bytes_from(&log, 0).ends_with(&left[v2(0).len()..]));
     log.close().unwrap();
     drop(log);
-    let faults = verify(Disk::default().dir(&dir)).unwrap().faults;
+    let faults = verify(own_disk().dir(&dir)).unwrap().faults;
     let only_gaps = faults.iter().all(|fault| fault.what.contains("no segment"));
     assert!(only_gaps, "{faults:#?}");
 }
@@ -310,7 +308,7 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
         let partition = TopicPartition::new("t", 0);
         let end = Offset::MAX;
         PartitionLog::open(
-            Disk::default().dir(dir),
+            own_disk().dir(dir),
             partition,
             Uuid([1; 16]),
             small(),
@@ -334,7 +332,7 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
                 let mut batch = v2(0);
                 batch[..8].copy_from_slice(&base.to_be_bytes());
                 fs::write(dir.join(file_name(name, ".log")), [v2(0), batch].concat()).unwrap();
-                drop(verify(Disk::default().dir(&dir)).unwrap());
+                drop(verify(own_disk().dir(&dir)).unwrap());
                 let Ok(log) = open(&dir, clean) else { continue };
                 log.set_high_watermark(log.log_end());
                 let from = log.watermarks().log_start;

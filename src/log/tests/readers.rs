@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use super::disk::Dice;
 use super::mutations::{batches, damage, everything};
 use super::*;
-use crate::host::disk::Disk;
 use crate::log::checkpoint;
 use crate::log::dir::{self, MetaProperties};
 use crate::log::error::StorageError;
@@ -109,10 +108,11 @@ fn spoil(dice: &mut Dice, content: &mut Vec<u8>, other: &[u8]) {
 
 /// Every reader that knows a file of this name; `Err` when none would take it. What is read is given in words.
 fn read(path: &Path) -> Result<Vec<String>, StorageError> {
+    let disk = &own_disk();
     let name = path.file_name().unwrap().to_str().unwrap();
     Ok(match name {
         "meta.properties" => {
-            let meta = MetaProperties::read(path.parent().unwrap())?.unwrap();
+            let meta = MetaProperties::read(disk.dir(path.parent().unwrap()))?.unwrap();
             let mut found = vec![];
             found.extend(meta.cluster_id);
             found.extend(meta.node_id.map(|id| id.to_string()));
@@ -120,21 +120,21 @@ fn read(path: &Path) -> Result<Vec<String>, StorageError> {
             found
         }
         "partition.metadata" => {
-            let id = dir::read_partition_metadata(path.parent().unwrap())?;
+            let id = dir::read_partition_metadata(disk.dir(path.parent().unwrap()))?;
             vec![id.unwrap().to_string()]
         }
         checkpoint::LEADER_EPOCHS => {
-            let epochs = checkpoint::read_epochs(path)?.into_iter();
+            let epochs = checkpoint::read_epochs(disk, path)?.into_iter();
             epochs
                 .flat_map(|(epoch, start)| [epoch.to_string(), start.to_string()])
                 .collect()
         }
         name if name.ends_with(".snapshot") => {
-            let states = read_snapshot(path)?.map_err(|what| malformed(path, what))?;
+            let states = read_snapshot(disk, path)?.map_err(|what| malformed(path, what))?;
             states.iter().map(|(id, _)| id.to_string()).collect()
         }
         _ => {
-            let offsets = checkpoint::read_offsets(path)?.into_iter();
+            let offsets = checkpoint::read_offsets(disk, path)?.into_iter();
             offsets
                 .flat_map(|(name, offset)| {
                     [
@@ -276,7 +276,8 @@ fn together(seed: u64) {
 }
 
 fn try_open(path: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
-    let topic_id = dir::topic_id(path)?.unwrap_or_default();
+    let disk = own_disk();
+    let topic_id = dir::topic_id(disk.dir(path))?.unwrap_or_default();
     let known = Known {
         clean,
         recovery_point: 0,
@@ -284,7 +285,7 @@ fn try_open(path: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
     };
     let name = TopicPartition::new("transactional", 0);
     PartitionLog::open(
-        Disk::default().dir(path),
+        disk.dir(path),
         name,
         topic_id,
         small(),
@@ -331,9 +332,12 @@ fn what_is_no_file_keeps_nobody_waiting() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join(name);
             make(&path);
+            let disk = own_disk();
             let nothing = || match name {
-                "meta.properties" => MetaProperties::read(dir.path()).map(|found| found.is_none()),
-                _ => checkpoint::read_offsets(&path).map(|found| found.is_empty()),
+                "meta.properties" => {
+                    MetaProperties::read(disk.dir(dir.path())).map(|found| found.is_none())
+                }
+                _ => checkpoint::read_offsets(&disk, &path).map(|found| found.is_empty()),
             };
             let (read, memory) = most_memory(nothing);
             assert!(memory < MEMORY_MAX, "{memory} bytes for {kind} as {name}");

@@ -12,7 +12,6 @@ use super::disk::{Dice, Fault, LyingDisk};
 use super::*;
 use crate::base::time::Timestamp;
 use crate::host::Host;
-use crate::log::disk;
 use crate::log::error::{AppendError, StorageError};
 use crate::log::manager::{LogManager, ManagerSettings};
 
@@ -65,6 +64,13 @@ fn settings(topic: &str) -> LogSettings {
     }
 }
 
+fn own_host() -> Host {
+    Host {
+        disk: own_disk(),
+        ..Host::default()
+    }
+}
+
 fn load(dir: &Path) -> Result<LogManager, StorageError> {
     load_all(&[dir.to_owned()])
 }
@@ -74,8 +80,7 @@ fn load_all(dirs: &[PathBuf]) -> Result<LogManager, StorageError> {
         file_delete_delay_ms: 0,
     };
     let dirs = dirs.iter().cloned().zip(DIRS.map(Ok));
-    let logs = LogManager::open(&Host::default(), dirs.collect(), manager)?;
-    // The disk watches this thread.
+    let logs = LogManager::open(&own_host(), dirs.collect(), manager)?;
     logs.load(0, &settings, NOW)?;
     Ok(logs)
 }
@@ -97,7 +102,7 @@ impl Story {
     }
 
     fn is_dead(&self) -> bool {
-        self.disk.0.borrow().is_dead()
+        self.disk.0.lock().is_dead()
     }
 
     /// Whether a directory failed: then the node does not go on for long.
@@ -189,7 +194,7 @@ impl Story {
 
     /// The disk has failed in some way, and the node is done.
     fn end(&mut self) {
-        let killed = self.disk.0.borrow_mut().revive();
+        let killed = self.disk.0.lock().revive();
         if killed || !self.is_dead() && self.dice.one_in(2) {
             self.did.push("killed".into());
             self.start();
@@ -304,7 +309,7 @@ impl Story {
     }
 
     fn lose_power(&mut self) {
-        disk::watch(None);
+        watch(None);
         self.logs = None;
         self.disk.cut(&self.dir);
         for dir in &self.dirs {
@@ -312,17 +317,17 @@ impl Story {
         }
         self.powerless = true;
         self.disk = LyingDisk::over(&self.dir, self.dice.below(u64::MAX));
-        disk::watch(Some(Box::new(self.disk.clone())));
+        watch(Some(Arc::new(self.disk.clone())));
     }
 
     /// The process has ended, and another begins.
     fn start(&mut self) {
         self.logs = None;
         loop {
-            if self.is_dead() && !self.disk.0.borrow_mut().revive() {
+            if self.is_dead() && !self.disk.0.lock().revive() {
                 self.lose_power();
             }
-            self.powerless |= self.disk.0.borrow_mut().heal();
+            self.powerless |= self.disk.0.lock().heal();
             let mut sound = true;
             if self.dice.one_in(5) {
                 let fault = FAULTS[self.dice.below(4) as usize];
@@ -336,7 +341,7 @@ impl Story {
             });
             match loaded {
                 Ok(logs) if !self.is_dead() && logs.online().count() == self.dirs.len() => {
-                    self.powerless |= self.disk.0.borrow_mut().heal();
+                    self.powerless |= self.disk.0.lock().heal();
                     self.logs = Some(logs);
                     break;
                 }
@@ -405,7 +410,7 @@ impl Story {
         if self.is_dead() || self.has_failed() {
             return self.end();
         }
-        let calm = self.disk.0.borrow_mut().calm(true);
+        let calm = self.disk.0.lock().calm(true);
         for number in 0..LOGS as usize {
             let (name, model) = (name_of(number), self.models[number].clone());
             let log = self.log(number).unwrap();
@@ -437,7 +442,7 @@ impl Story {
                 );
             }
         }
-        self.disk.0.borrow_mut().calm(calm);
+        self.disk.0.lock().calm(calm);
     }
 }
 
@@ -481,7 +486,7 @@ pub(super) fn tell(seed: u64) {
     }
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9));
     let disk = LyingDisk::over(&dir, dice.below(u64::MAX));
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let steps = 20 + dice.below(120);
     let logs = load_all(&dirs).unwrap();
     let mut story = Story {
@@ -503,7 +508,7 @@ pub(super) fn tell(seed: u64) {
         }
         story.power_cut();
     }));
-    disk::watch(None);
+    watch(None);
     if let Err(reason) = told {
         let from = story.did.len().saturating_sub(25);
         eprintln!("... {:#?}", &story.did[from..]);
@@ -568,9 +573,9 @@ fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
     let mark = dir.path().join(".kafka_cleanshutdown");
     assert!(mark.exists());
     let disk = LyingDisk::over(dir.path(), 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     drop(load(dir.path()).unwrap());
-    disk::watch(None);
+    watch(None);
     disk.cut_keeping(dir.path(), |_| false);
     assert!(!mark.exists());
 }
@@ -580,12 +585,12 @@ fn a_clean_stop_counts_once_whatever_a_power_cut_brings_back() {
 fn a_new_partition_that_was_flushed_is_there_after_a_power_cut() {
     let dir = tempfile::tempdir().unwrap();
     let disk = LyingDisk::over(dir.path(), 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let logs = load(dir.path()).unwrap();
     let log = made(&logs, 1);
     append(&log, 0, &["some", "records"]);
     log.flush(NOW).unwrap();
-    disk::watch(None);
+    watch(None);
     drop((logs, log));
     disk.cut_keeping(dir.path(), |_| false);
     let logs = load(dir.path()).unwrap();
@@ -621,7 +626,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
     for (steps, keeps) in (0..40).flat_map(|steps| orders.map(|keeps| (steps, keeps))) {
         let (root, dirs) = moving();
         let disk = LyingDisk::over(root.path(), 1);
-        disk::watch(Some(Box::new(disk.clone())));
+        watch(Some(Arc::new(disk.clone())));
         let logs = load_all(&dirs).unwrap();
         let log = made(&logs, 1);
         append(&log, 0, &["some", "records"]);
@@ -630,7 +635,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
         disk.fail_after(steps, Fault::Cut);
         // The metadata know it in its new place already.
         let _ = logs.finish_move(&copy, NOW);
-        disk::watch(None);
+        watch(None);
         drop((logs, log, copy));
         disk.cut_keeping(root.path(), keeps);
         for dir in &dirs {
@@ -650,14 +655,14 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
 fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
     let (root, dirs) = moving();
     let disk = LyingDisk::over(root.path(), 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let logs = load_all(&dirs).unwrap();
     let log = made(&logs, 1);
     append(&log, 0, &["some", "records"]);
     log.flush(NOW).unwrap();
     append(&log, 0, &["that", "are", "lost"]);
     copied(&logs, &log).flush(NOW).unwrap();
-    disk::watch(None);
+    watch(None);
     drop((logs, log));
     disk.cut_keeping(root.path(), |step| step.starts_with("dir"));
     let logs = load_all(&dirs).unwrap();
@@ -679,7 +684,7 @@ fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
 fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     let (root, dirs) = moving();
     let disk = LyingDisk::over(root.path(), 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let logs = load_all(&dirs).unwrap();
     let log = made(&logs, 1);
     log.begin_epoch(0).unwrap();
@@ -688,7 +693,7 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     let copy = copied(&logs, &log);
     assert!(logs.finish_move(&copy, NOW).unwrap());
     logs.close(0, 1);
-    disk::watch(None);
+    watch(None);
     drop((logs, log, copy));
     disk.cut_keeping(root.path(), |_| false);
     let logs = load_all(&dirs).unwrap();
@@ -700,7 +705,7 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
 fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let disk = LyingDisk::over(dir.path(), 1);
-    disk::watch(Some(Box::new(disk.clone())));
+    watch(Some(Arc::new(disk.clone())));
     let logs = load(dir.path()).unwrap();
     let log = made(&logs, 1);
     for _ in 0..40 {
@@ -712,7 +717,7 @@ fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
     assert!(start > 0);
     log.advance_start(start, NOW).unwrap();
     logs.write_checkpoints();
-    disk::watch(None);
+    watch(None);
     drop((logs, log));
     disk.cut_keeping(dir.path(), |_| false);
     let logs = load(dir.path()).unwrap();
@@ -825,7 +830,7 @@ fn a_log_of_another_topic_is_put_aside_and_stays() {
 fn checkpoints_that_several_write_at_once_break_no_directory() {
     let root = tempfile::tempdir_in(scratch()).unwrap();
     let identified = vec![(root.path().to_owned(), Ok(DIRS[0]))];
-    let logs = LogManager::open(&Host::default(), identified, ManagerSettings::default()).unwrap();
+    let logs = LogManager::open(&own_host(), identified, ManagerSettings::default()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| (0..200).for_each(|_| logs.write_checkpoints()));

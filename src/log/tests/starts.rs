@@ -1,10 +1,8 @@
 //! What a start costs: it reads what nobody has flushed and no more, in all log directories at once.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,19 +10,18 @@ use parking_lot::{Condvar, Mutex};
 
 use super::*;
 use crate::host::Host;
-use crate::host::disk::Disk;
-use crate::log::disk::{self, Step, Verdict, Watcher};
+use crate::host::disk::{Simulation, Step, Verdict};
 use crate::log::manager::{LogManager, ManagerSettings};
 
 /// Counts the bytes that are read of each file.
-#[derive(Clone, Default)]
-struct Counting(Rc<RefCell<BTreeMap<String, usize>>>);
+#[derive(Clone, Debug, Default)]
+struct Counting(Arc<Mutex<BTreeMap<String, usize>>>);
 
-impl Watcher for Counting {
-    fn before(&mut self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
+impl Simulation for Counting {
+    fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
         if let Step::Fetch(path, _, len) = step {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            *self.0.borrow_mut().entry(name).or_default() += len;
+            *self.0.lock().entry(name).or_default() += len;
         }
         Ok(Verdict::Go)
     }
@@ -54,11 +51,11 @@ fn only_what_lies_after_the_recovery_point_is_read() {
         let below = |name: &&&String| name[..20].parse::<Offset>().unwrap() < recovery_point;
         let first = logs.iter().filter(below).count().saturating_sub(1);
         let counting = Counting::default();
-        disk::watch(Some(Box::new(counting.clone())));
+        watch(Some(Arc::new(counting.clone())));
         let log = reopen(dir.path(), small(), false, recovery_point);
-        disk::watch(None);
+        watch(None);
         assert_eq!(log.log_end(), 800);
-        let read = counting.0.take();
+        let read = std::mem::take(&mut *counting.0.lock());
         let of_logs = || read.iter().filter(|(name, _)| name.ends_with(".log"));
         let names: Vec<_> = of_logs().map(|(name, _)| name).collect();
         assert_eq!(names, logs[first..], "recovery point {recovery_point}");
@@ -87,7 +84,7 @@ fn each_directory_has_its_own_threads_and_all_begin_at_once() {
             let partition = TopicPartition::new(topic, index);
             let path = dir.join(partition.to_string());
             drop(PartitionLog::create(
-                Disk::default().dir(&path),
+                own_disk().dir(&path),
                 partition,
                 Uuid([1; 16]),
                 small(),
@@ -196,7 +193,7 @@ fn what_a_newer_program_wrote_is_left_as_it_is() {
             let partition = TopicPartition::new("t", 0);
             let (id, known) = (Uuid([1; 16]), known(clean));
             let opened = PartitionLog::open(
-                Disk::default().dir(dir.path()),
+                own_disk().dir(dir.path()),
                 partition,
                 id,
                 small(),

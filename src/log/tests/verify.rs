@@ -52,7 +52,7 @@ fn directory(clean: bool) -> tempfile::TempDir {
         node_id: Some(1),
         directory_id: Some(Uuid([9; 16])),
     };
-    identity.write(dir.path()).unwrap();
+    identity.write(Disk::default().dir(dir.path())).unwrap();
     let manager = load(dir.path()).unwrap();
     let partition = TopicPartition::new("t", 0);
     let log = manager

@@ -86,7 +86,7 @@ impl<'a> Checked<'a> {
 
     /// Gives where the log ends for the next start.
     pub(super) fn check(&mut self) -> Result<Offset, StorageError> {
-        let files = recovery::leftovers(self.dir)?;
+        let files = recovery::leftovers(self.disk.dir(self.dir))?;
         self.check_leftovers(&files);
         let mut segments = Vec::new();
         for base in files.bases() {
@@ -191,7 +191,7 @@ impl<'a> Checked<'a> {
     ) -> Result<Batches, StorageError> {
         let mut found = Batches::default();
         let path = segment.path().to_owned();
-        let mut scanner = Scanner::open(&path, segment.size)?;
+        let mut scanner = Scanner::open(self.disk, &path, segment.size)?;
         let mut expected = Expected {
             base: segment.base_offset,
             next: segment.base_offset,
@@ -351,7 +351,7 @@ impl<'a> Checked<'a> {
 
     fn check_epochs(&mut self, log_start: Offset, log_end: Offset) {
         let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-        let entries = match checkpoint::read_epochs(&path) {
+        let entries = match checkpoint::read_epochs(self.disk, &path) {
             Ok(entries) => entries,
             Err(error) => {
                 let malformed = error.source.kind() == std::io::ErrorKind::InvalidData;
@@ -400,7 +400,7 @@ impl<'a> Checked<'a> {
         let (mut wanted, mut read_from) = (true, Offset::MIN);
         for offset in snapshots.iter().copied().rev() {
             let path = self.dir.join(file_name(offset, ".snapshot"));
-            let unusable = match recovery::read_snapshot(&path)? {
+            let unusable = match recovery::read_snapshot(self.disk, &path)? {
                 Ok(states) => states
                     .iter()
                     .any(|(_, producer)| {
@@ -454,13 +454,13 @@ impl<'a> Checked<'a> {
     /// The snapshots of the metadata: `<end offset>-<epoch>.checkpoint`. The newest is read at each start.
     fn check_metadata_snapshots(&mut self) -> Result<(), StorageError> {
         let mut then = Then::Refuse("a start is refused");
-        for name in recovery::list(self.dir)?.into_iter().rev() {
+        for name in recovery::list(self.disk.dir(self.dir))?.into_iter().rev() {
             if !name.ends_with(".checkpoint") || name == "bootstrap.checkpoint" {
                 continue;
             }
             let path = self.dir.join(name);
-            let size = std::fs::metadata(&path).at("examine", &path)?.len();
-            let mut scanner = Scanner::open(&path, size)?;
+            let size = self.disk.facts(&path).at("examine", &path)?.size;
+            let mut scanner = Scanner::open(self.disk, &path, size)?;
             let mut expected = Expected {
                 base: 0,
                 next: 0,

@@ -11,7 +11,7 @@ use super::upkeep::Upkeep;
 use super::{Leadership, ProposeError, Quorum};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
 use crate::base::time::Timestamp;
-use crate::host::disk::Dir;
+use crate::host::disk::{Dir, Disk};
 use crate::log::checkpoint;
 use crate::log::error::{AppendError, StorageError, malformed};
 use crate::log::manager::METADATA_LOG;
@@ -34,6 +34,7 @@ const LOST_MAX: Offset = 10_000;
 /// See the module.
 #[derive(Debug)]
 pub struct SingleQuorum {
+    disk: Disk,
     dir: PathBuf,
     node_id: BrokerId,
     log: MetadataLog,
@@ -59,17 +60,19 @@ impl SingleQuorum {
     ) -> Result<(Self, Image), StorageError> {
         let Dir { disk, path } = place;
         let dir = path.join(METADATA_LOG);
-        MetadataLog::prepare(&dir)?;
-        let snapshots = SnapshotStore::new(&dir);
+        let own = disk.dir(&dir);
+        MetadataLog::prepare(own)?;
+        let snapshots = SnapshotStore::new(own);
         let (mut image, newest) = from_snapshot(&dir, &snapshots)?;
         let start = newest.map(|snapshot| snapshot.end);
-        let mut log = MetadataLog::open(disk.dir(&dir), &upkeep, clean, start, now)?;
+        let mut log = MetadataLog::open(own, &upkeep, clean, start, now)?;
         // Before anything is written.
         let unsaved = from_log(&dir, &log, &mut image)?;
 
         let epoch = log.latest_epoch().unwrap_or(0).max(image.epoch).max(0) + 1;
         log.written_at(image.metadata_version());
         let mut this = Self {
+            disk: disk.clone(),
             dir,
             node_id,
             log,
@@ -118,7 +121,8 @@ impl SingleQuorum {
              \"currentVoters\":[{{\"voterId\":{node_id}}}],\"data_version\":0}}",
             self.epoch
         );
-        checkpoint::replace(&self.dir.join("quorum-state"), text.as_bytes(), true)
+        let path = self.dir.join("quorum-state");
+        checkpoint::replace(&self.disk, &path, text.as_bytes(), true)
     }
 
     fn announce_leader(&mut self, now: Timestamp) -> Result<(), StorageError> {

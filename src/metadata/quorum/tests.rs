@@ -160,7 +160,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
         fs::write(&path, content).unwrap();
         let mut records = Vec::new();
         let (folded, memory) =
-            most_memory(|| snapshots::read(&path, |record, _| records.push(format!("{record:?}"))));
+            most_memory(|| snapshots::read(&Disk::default(), &path, |record, _| records.push(format!("{record:?}"))));
         assert!(memory < MEMORY_MAX, "{memory} bytes");
         folded.map(|()| records).map_err(|error| error.to_string())
     };
@@ -173,7 +173,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
         }
     }
     fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
-    let (read, memory) = most_memory(|| snapshots::read(&path, |_, _| {}));
+    let (read, memory) = most_memory(|| snapshots::read(&Disk::default(), &path, |_, _| {}));
     assert!(read.is_err() && memory < MEMORY_MAX, "{memory} bytes");
 }
 

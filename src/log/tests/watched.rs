@@ -1,0 +1,50 @@
+//! The disk of a test, which has a thread of its own. Somebody may watch what this thread does with the disk; other threads, as
+//! bystanders of a test, do what they like.
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::host::descriptors::Descriptors;
+use crate::host::disk::{Disk, Simulation, Step, Verdict};
+
+/// Who watches the disk of a thread.
+#[derive(Debug)]
+struct Watched {
+    thread: std::thread::ThreadId,
+    by: Mutex<Option<Arc<dyn Simulation>>>,
+}
+
+thread_local! {
+    static OWN: (Disk, Arc<Watched>) = {
+        let watched = Arc::new(Watched {
+            thread: std::thread::current().id(),
+            by: Mutex::default(),
+        });
+        let disk = Disk::simulated(&Descriptors::default(), Arc::clone(&watched) as _);
+        (disk, watched)
+    };
+}
+
+/// The disk of this thread.
+pub(in crate::log) fn own_disk() -> Disk {
+    OWN.with(|(disk, _)| disk.clone())
+}
+
+/// From now on every step of this thread on its disk is up to `simulation`; with `None` every step is taken.
+pub(in crate::log) fn watch(simulation: Option<Arc<dyn Simulation>>) {
+    OWN.with(|(_, watched)| *watched.by.lock() = simulation);
+}
+
+impl Simulation for Watched {
+    fn before(&self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict> {
+        if std::thread::current().id() != self.thread {
+            return Ok(Verdict::Go);
+        }
+        // Not with the lock in hand: what watches may do something with the disk itself.
+        let by = self.by.lock().clone();
+        by.map_or(Ok(Verdict::Go), |by| by.before(step, site))
+    }
+}
