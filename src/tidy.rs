@@ -1,6 +1,6 @@
 //! Test-only: the shape of the source tree. Imports follow the order of `lib.rs` and some arrows are forbidden, every file says
-//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance, for threads or
-//! for files, and nothing but what is in `host` is shared by all nodes of a process.
+//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance, for threads, for
+//! files or for sockets, and nothing but what is in `host` is shared by all nodes of a process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
             "thread::scope",
             "Handle::current()",
         ],
-        // A tool is no part of a node; the client that it uses opens connections of its own.
-        &["cli", "peer"],
+        // A tool is no part of a node.
+        &["cli"],
         "tasks and threads begin by `host.threads`",
     ),
     (
@@ -87,10 +87,30 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &[
+            "TcpListener",
+            "TcpStream",
+            "TcpSocket",
+            "UdpSocket",
+            "UnixStream",
+            "UnixListener",
+            "to_socket_addrs",
+            "ToSocketAddrs",
+            "lookup_host",
+            "tokio::net",
+            "rustix::net",
+            "socket2",
+            "uname",
+        ],
+        &["cli"],
+        "listeners, connections and addresses are those of `host.network`",
+    ),
+    (
+        &[
             "Host::default()",
             "Clock::default()",
             "Chance::default()",
             "Disk::default()",
+            "Network::default()",
             "Descriptors::default()",
             "Threads::default()",
         ],
@@ -499,6 +519,12 @@ fn a_planted_question_to_the_system_is_found() {
         "for entry in dir.read_dir()? {",
         "if path.exists() {",
         "let size = path.metadata()?.len();",
+        "let listener = TcpListener::bind(address).await?;",
+        "let stream = TcpStream::connect(address).await?;",
+        "let found = (host, 0).to_socket_addrs()?;",
+        "let found = tokio::net::lookup_host(host).await?;",
+        "socket2::SockRef::from(&stream).set_nodelay(true)?;",
+        "let network = Network::default();",
         "let host = Host::default();",
         "let disk = Disk::default();",
     ];

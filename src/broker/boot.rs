@@ -1,11 +1,9 @@
 //! The order of a start, one paragraph per part.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::listeners::{Listeners, Wanted};
@@ -28,8 +26,8 @@ use crate::coordinator::txn::handle::TxnHandle;
 use crate::coordinator::txn::markers::MarkerWriter;
 use crate::coordinator::txn::shard::TxnSettings;
 use crate::host::Host;
-use crate::host::chance::Chance;
 use crate::host::machine::memory_bytes;
+use crate::host::network::{ListenOptions, Listening, Network};
 use crate::host::process;
 use crate::host::task::Halt;
 use crate::log::dir;
@@ -89,11 +87,14 @@ impl Broker {
         })?);
         let mut sockets = Vec::new();
         for listener in &config.listeners {
-            sockets.push((listener.clone(), listen(&listener.endpoint, &config)?));
+            sockets.push((
+                listener.clone(),
+                listening(&host, &listener.endpoint, &config).await?,
+            ));
         }
 
         let admin = match &config.admin {
-            Some(endpoint) => listen(endpoint, &config)?,
+            Some(endpoint) => listening(&host, endpoint, &config).await?,
             None => Vec::new(),
         };
 
@@ -159,7 +160,7 @@ impl Broker {
         }
         let registration = registration(
             &config,
-            &host.chance,
+            &host,
             &sockets,
             logs.online().map(|dir| dir.id).collect(),
         )?;
@@ -379,11 +380,22 @@ fn seed(now: i64) -> i32 {
     (now as i32 & 0x3fff_ffff).max(1)
 }
 
-/// Opens the sockets of an endpoint: `localhost` is both loopback addresses, no host is every address.
-pub(super) fn listen(
+/// Opens the sockets of an endpoint, on a thread that may wait for the addresses of its name.
+pub(super) async fn listening(
+    host: &Host,
+    endpoint: &Endpoint,
+    config: &Arc<BrokerConfig>,
+) -> Result<Vec<Listening>, StartError> {
+    let (network, endpoint, config) = (host.network.clone(), endpoint.clone(), Arc::clone(config));
+    let opening = move || listen(&network, &endpoint, &config);
+    host.threads.blocking(opening).await
+}
+
+fn listen(
+    network: &Network,
     endpoint: &Endpoint,
     config: &BrokerConfig,
-) -> Result<Vec<TcpListener>, StartError> {
+) -> Result<Vec<Listening>, StartError> {
     let failed = |source: std::io::Error| {
         let source = if source.kind() == std::io::ErrorKind::AddrInUse {
             std::io::Error::new(
@@ -398,10 +410,11 @@ pub(super) fn listen(
             source,
         }
     };
+    let options = listen_options(config);
     let mut port = endpoint.port;
     let mut sockets = Vec::new();
-    for ip in addresses(&endpoint.host).map_err(failed)? {
-        match open(SocketAddr::new(ip, port), config) {
+    for ip in network.own_addresses(&endpoint.host).map_err(failed)? {
+        match network.listen(SocketAddr::new(ip, port), &options) {
             Ok(socket) => {
                 // A port chosen by the system must be the same on every address.
                 port = socket.local_addr().map_err(failed)?.port();
@@ -416,7 +429,7 @@ pub(super) fn listen(
     }
     if sockets.is_empty() {
         let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-        sockets.push(open(any, config).map_err(failed)?);
+        sockets.push(network.listen(any, &options).map_err(failed)?);
     }
     Ok(sockets)
 }
@@ -428,54 +441,24 @@ fn is_unavailable(error: &std::io::Error) -> bool {
     ) || error.raw_os_error() == Some(97)
 }
 
-fn addresses(host: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
-    match host {
-        "" | "::" => Ok(vec![Ipv6Addr::UNSPECIFIED.into()]),
-        "0.0.0.0" => Ok(vec![Ipv4Addr::UNSPECIFIED.into()]),
-        "localhost" => Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
-        host => {
-            let mut found: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs(&(host, 0))?
-                .map(|address| address.ip())
-                .collect();
-            found.dedup();
-            Ok(found)
-        }
-    }
-}
-
-fn open(address: SocketAddr, config: &BrokerConfig) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    // Connections inherit what is set here.
-    socket.set_keepalive(true)?;
+fn listen_options(config: &BrokerConfig) -> ListenOptions {
     let size = |name: &str, default| match config.settings.explicit(name) {
         // -1 leaves it to the kernel.
         Some(_) => usize::try_from(config.settings.int(name)).ok(),
         None => default,
     };
-    // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes for what comes in.
-    if let Some(size) = size("socket.receive.buffer.bytes", None) {
-        socket.set_recv_buffer_size(size)?;
+    ListenOptions {
+        backlog: config.settings.int("socket.listen.backlog.size").max(1),
+        // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes for what comes in.
+        receive_buffer: size("socket.receive.buffer.bytes", None),
+        send_buffer: size("socket.send.buffer.bytes", Some(SEND_BUFFER)),
     }
-    if let Some(size) = size("socket.send.buffer.bytes", Some(SEND_BUFFER)) {
-        socket.set_send_buffer_size(size)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(config.settings.int("socket.listen.backlog.size").max(1))?;
-    TcpListener::from_std(socket.into())
 }
 
 fn registration(
     config: &BrokerConfig,
-    chance: &Chance,
-    sockets: &[(Listener, Vec<TcpListener>)],
+    host: &Host,
+    sockets: &[(Listener, Vec<Listening>)],
     log_dirs: Vec<crate::base::ids::Uuid>,
 ) -> Result<Registration, StartError> {
     let endpoints = sockets
@@ -483,9 +466,9 @@ fn registration(
         .map(|(listener, opened)| {
             let bound = opened.first().and_then(|socket| socket.local_addr().ok());
             let port = bound.map_or(listener.endpoint.port, |address| address.port());
-            let (host, port) = match &listener.advertised {
+            let (name, port) = match &listener.advertised {
                 Some(advertised) => {
-                    let advertised = with_host(advertised.clone());
+                    let advertised = with_host(advertised.clone(), &host.network);
                     (advertised.host, advertised.port)
                 }
                 None if listener.endpoint.is_wildcard() => ("localhost".to_owned(), port),
@@ -493,7 +476,7 @@ fn registration(
             };
             (
                 listener.endpoint.name.clone(),
-                host,
+                name,
                 port,
                 listener.protocol as i16,
             )
@@ -501,7 +484,7 @@ fn registration(
         .collect();
     Ok(Registration {
         node_id: config.node_id,
-        incarnation: bootstrap::random_uuid(chance)?,
+        incarnation: bootstrap::random_uuid(&host.chance)?,
         endpoints,
         controller: (
             config.controller.name.clone(),

@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::StartError;
-use super::boot::listen;
+use super::boot::listening;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
 use crate::config::broker::{BrokerSettings, Listener};
+use crate::host::network::Listening;
 use crate::host::task::Halt;
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
@@ -112,7 +112,7 @@ impl Listeners {
     }
 
     /// Accepts connections on sockets that listen already; gives their addresses.
-    pub fn accept(&mut self, listener: Listener, sockets: Vec<TcpListener>) -> Vec<SocketAddr> {
+    pub fn accept(&mut self, listener: Listener, sockets: Vec<Listening>) -> Vec<SocketAddr> {
         let (close, closed) = watch::channel(false);
         let addresses = sockets.iter().filter_map(|one| one.local_addr().ok());
         let addresses = addresses.collect();
@@ -197,18 +197,12 @@ impl Listeners {
         }
     }
 
-    async fn sockets(&self, listener: &Listener) -> Result<Vec<TcpListener>, StartError> {
-        let (endpoint, config) = (listener.endpoint.clone(), Arc::clone(&self.services.config));
-        // A name may have to be looked up.
-        let threads = &self.services.host.threads;
-        let listening = threads.start_blocking(move || listen(&endpoint, &config));
-        match listening.await {
-            Ok(sockets) => sockets,
-            Err(error) => Err(StartError::Settings(error.to_string())),
-        }
+    async fn sockets(&self, listener: &Listener) -> Result<Vec<Listening>, StartError> {
+        let services = &self.services;
+        listening(&services.host, &listener.endpoint, &services.config).await
     }
 
-    fn opened(&mut self, listener: Listener, sockets: Vec<TcpListener>) {
+    fn opened(&mut self, listener: Listener, sockets: Vec<Listening>) {
         tracing::info!(listener = %listener.endpoint, "opened a listener");
         self.accept(listener, sockets);
     }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::temporary::TemporaryBroker;
 use crate::base::ids::Uuid;
+use crate::host::Host;
 use crate::peer::channel::{Channel, Identity};
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
@@ -47,7 +48,11 @@ const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
 
 fn client(broker: &TemporaryBroker) -> Channel {
-    Channel::new(broker.bootstrap_servers(), Identity::new("test"))
+    Channel::new(
+        &Host::default(),
+        broker.bootstrap_servers(),
+        Identity::new("test"),
+    )
 }
 
 /// The ids of the new topics, in order.
@@ -517,6 +522,7 @@ async fn a_panic_in_a_connection_closes_that_one_alone() {
     let other = client(&broker);
     create(&other, &["t".to_owned()]).await;
     let broken = Channel::new(
+        &Host::default(),
         broker.bootstrap_servers(),
         Identity::new(crate::api::dispatch::PANICS),
     );

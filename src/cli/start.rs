@@ -304,7 +304,7 @@ async fn create(broker: &Broker, topics: Vec<CreatableTopic>) -> Result<(), Stri
         timeout_ms: CREATE_WITHIN.as_millis() as i32,
         ..Default::default()
     };
-    let answer = Channel::new(at, Identity::new("monedula-start"))
+    let answer = Channel::new(&Host::default(), at, Identity::new("monedula-start"))
         .call(&request, CREATE_WITHIN)
         .await
         .map_err(|error| format!("topics: {error}"))?;

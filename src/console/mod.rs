@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::api::services::Services;
+use crate::host::network::Listening;
+use crate::host::socket::Socket;
 use crate::host::task::guarded;
 use request::{Refused, Request};
 use reset::Wishes;
@@ -44,11 +45,7 @@ const RESETS_MAX: usize = 8;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Answers until the node stops.
-pub async fn run(
-    socket: TcpListener,
-    services: Arc<Services>,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn run(socket: Listening, services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let threads = services.host.threads.clone();
     let console = Arc::new(Console {
         names: names(&services),
@@ -113,8 +110,7 @@ fn report(answered: Result<io::Result<()>, String>, peer: SocketAddr) {
 /// The names of this machine and of its listeners, as far as they have a domain; in lower case.
 fn names(services: &Services) -> Vec<String> {
     let config = &services.config;
-    let hostname = rustix::system::uname();
-    let hostname = hostname.nodename().to_string_lossy().into_owned();
+    let hostname = services.host.network.own_name();
     let told = config.listeners.iter().flat_map(|listener| {
         let advertised = listener.advertised.iter();
         advertised.chain([&listener.endpoint])
@@ -168,7 +164,7 @@ impl Console {
         self.started.elapsed().as_millis() as u64
     }
 
-    async fn answer(&self, mut stream: TcpStream, activity: &Activity) -> io::Result<()> {
+    async fn answer(&self, mut stream: Socket, activity: &Activity) -> io::Result<()> {
         let request = match timeout(PATIENCE, self.head(&mut stream, activity)).await?? {
             Ok(request) => request,
             Err(refused) => {
@@ -216,7 +212,7 @@ impl Console {
     /// The lines before the body, read as far as they came.
     async fn head(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         activity: &Activity,
     ) -> io::Result<Result<Request, Refused>> {
         let mut bytes = Vec::new();
@@ -239,12 +235,7 @@ impl Console {
     }
 }
 
-async fn respond(
-    stream: &mut TcpStream,
-    status: &str,
-    text: &str,
-    has_body: bool,
-) -> io::Result<()> {
+async fn respond(stream: &mut Socket, status: &str, text: &str, has_body: bool) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         text.len() + 1

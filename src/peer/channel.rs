@@ -15,11 +15,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::transport::client::{ReadHalf, Transport, WriteHalf};
+use crate::host::Host;
+use crate::host::socket::{ReadHalf, WriteHalf};
+use crate::transport::client::Transport;
 use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{ApiVersion, ApiVersionsRequest};
@@ -95,6 +96,7 @@ impl fmt::Debug for Channel {
 }
 
 struct Shared {
+    host: Host,
     address: String,
     identity: Identity,
     transport: Transport,
@@ -166,14 +168,20 @@ impl Drop for Connection {
 
 impl Channel {
     /// A channel to `host:port`. Nothing is connected before the first call.
-    pub fn new(address: impl Into<String>, identity: Identity) -> Self {
-        Self::through(address, identity, Transport::Plain)
+    pub fn new(host: &Host, address: impl Into<String>, identity: Identity) -> Self {
+        Self::through(host, address, identity, Transport::Plain)
     }
 
     /// The same by a transport that may be TLS.
-    pub fn through(address: impl Into<String>, identity: Identity, transport: Transport) -> Self {
+    pub fn through(
+        host: &Host,
+        address: impl Into<String>,
+        identity: Identity,
+        transport: Transport,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
+                host: host.clone(),
                 address: address.into(),
                 identity,
                 transport,
@@ -287,9 +295,10 @@ impl Connection {
             address: shared.address.clone(),
             source,
         };
-        let stream = TcpStream::connect(&shared.address).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        let opened = shared.transport.open(stream, &shared.address).await;
+        let network = &shared.host.network;
+        let socket = network.connect(&shared.address).await.map_err(failed)?;
+        socket.set_nodelay().map_err(failed)?;
+        let opened = shared.transport.open(socket, &shared.address).await;
         let (incoming, writer) = opened.map_err(|error| match error.kind() {
             ErrorKind::InvalidData | ErrorKind::Other => CallError::Tls {
                 address: shared.address.clone(),
@@ -298,7 +307,8 @@ impl Connection {
             _ => CallError::Closed(shared.address.clone()),
         })?;
         let waiting = Arc::new(Waiting(Mutex::new(Ok(VecDeque::new()))));
-        let reader = tokio::spawn(read_answers(incoming, Arc::clone(&waiting)));
+        let reading = read_answers(incoming, Arc::clone(&waiting));
+        let reader = shared.host.threads.spawn(reading);
         let mut connection = Self {
             writer,
             waiting,
@@ -462,7 +472,7 @@ async fn read_frame(incoming: &mut ReadHalf) -> Result<Bytes, Broken> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::wire::message::api_versions::ApiVersionsResponse;
@@ -526,7 +536,7 @@ mod tests {
                 serve(&mut stream, answers, old).await;
             }
         });
-        let channel = Channel::new(address, Identity::new("t"));
+        let channel = Channel::new(&Host::default(), address, Identity::new("t"));
         let request = MetadataRequest::default();
         let call = || channel.call(&request, SECOND);
         let (a, b, c) = tokio::join!(call(), call(), call());
@@ -553,12 +563,12 @@ mod tests {
     async fn a_silent_broker_is_a_timeout_and_a_closed_port_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let channel = Channel::new(address.clone(), Identity::new("t"));
+        let channel = Channel::new(&Host::default(), address.clone(), Identity::new("t"));
         let short = Duration::from_millis(50);
         let answer = channel.call(&MetadataRequest::default(), short).await;
         assert!(matches!(answer, Err(CallError::Timeout(_))), "{answer:?}");
         drop(listener);
-        let channel = Channel::new(address, Identity::new("t"));
+        let channel = Channel::new(&Host::default(), address, Identity::new("t"));
         let answer = channel.call(&MetadataRequest::default(), SECOND).await;
         assert!(
             matches!(answer, Err(CallError::Connect { .. })),

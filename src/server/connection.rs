@@ -15,9 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::output::{Output, Written, in_memory};
@@ -280,7 +278,7 @@ impl Connection {
                     look.as_mut().reset(Instant::now() + GONE_CHECK);
                     may_have_gone = true;
                 }
-                if may_have_gone && has_hung_up(self.stream.tcp()) {
+                if may_have_gone && self.stream.tcp().has_hung_up() {
                     return Poll::Ready(Ok(Woken::Closed));
                 }
             }
@@ -490,12 +488,6 @@ impl Connection {
             }
         }
     }
-}
-
-/// Whether the client sends nothing any more, whatever is left to read of it.
-fn has_hung_up(tcp: &TcpStream) -> bool {
-    let mut asked = [PollFd::new(tcp, PollFlags::RDHUP)];
-    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|answers| answers > 0)
 }
 
 /// A peer that is gone is no news; anything else is.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::base::disk_pool::DiskPool;
+use crate::host::socket::Socket;
 use crate::transport::stream::{Handshake, Session, Stream};
 
 /// Bytes that a client may send before its handshake is done. A long chain of certificates has some 10 KB.
@@ -29,7 +29,7 @@ const FAREWELL_BYTES: usize = 64 << 10;
 ///
 /// Errors: why there is none, for the log; `None` for a client that went.
 pub async fn shake_hands(
-    tcp: TcpStream,
+    tcp: Socket,
     config: Arc<ServerConfig>,
     idle: Duration,
     threads: &DiskPool,
@@ -59,7 +59,7 @@ pub async fn shake_hands(
 }
 
 struct Hand {
-    tcp: TcpStream,
+    tcp: Socket,
     /// Gone only while a thread computes, and when that thread is gone.
     session: Option<Box<Session>>,
     early: BytesMut,
@@ -122,7 +122,7 @@ impl Hand {
     /// Sends the alert that says why.
     async fn part(&mut self) -> io::Result<()> {
         self.flush().await?;
-        socket2::SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write)?;
+        self.tcp.end()?;
         let mut left = FAREWELL_BYTES;
         while left > 0 {
             self.tcp.readable().await?;

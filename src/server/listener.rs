@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 use bytes::BytesMut;
@@ -18,10 +17,12 @@ use super::handshake::shake_hands;
 use crate::api::context::ConnectionInfo;
 use crate::api::services::Services;
 use crate::base::memory::Account;
-use crate::config::broker::{BrokerSettings, CONNECTIONS_PER_IP, Listener, connections_per_ip};
+use crate::config::broker::{CONNECTIONS_PER_IP, Listener, connections_per_ip};
 use crate::config::listener::{Endpoint, SecurityProtocol};
+use crate::host::Host;
 use crate::host::container;
-use crate::host::descriptors::Descriptors;
+use crate::host::network::{Listening, Network};
+use crate::host::socket::Socket;
 use crate::host::task::guarded_or;
 use crate::metadata::image::Image;
 use crate::transport::stream::Stream;
@@ -57,30 +58,45 @@ struct Open {
 struct Allowed {
     total: usize,
     per_ip: usize,
-    of_some: HashMap<IpAddr, usize>,
+    of_some: Arc<OfSome>,
+}
+
+/// What `max.connections.per.ip.overrides` says.
+#[derive(Debug)]
+struct OfSome {
+    text: String,
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+impl OfSome {
+    /// Looks the names up, on a thread that may wait for their addresses.
+    async fn by(text: &str, host: &Host) -> Self {
+        let mut by_ip = HashMap::new();
+        for (name, most) in connections_per_ip(text).unwrap_or_default() {
+            let found = match name.parse::<IpAddr>() {
+                Ok(address) => Ok(vec![address]),
+                Err(_) => {
+                    let (network, name) = (host.network.clone(), name.to_owned());
+                    let asked = host.threads.blocking(move || network.addresses(&name));
+                    asked.await
+                }
+            };
+            match found {
+                Ok(found) => by_ip.extend(found.iter().map(|one| (one.to_canonical(), most))),
+                Err(error) => {
+                    tracing::warn!(host = name, %error, "no address for {CONNECTIONS_PER_IP}")
+                }
+            }
+        }
+        let text = text.to_owned();
+        Self { text, by_ip }
+    }
 }
 
 impl Allowed {
-    fn by(settings: &BrokerSettings, descriptors: &Descriptors) -> Self {
-        let overrides = settings.get(CONNECTIONS_PER_IP).unwrap_or_default();
-        let mut of_some = HashMap::new();
-        for (host, most) in connections_per_ip(overrides).unwrap_or_default() {
-            match (host, 0).to_socket_addrs() {
-                Ok(found) => of_some.extend(found.map(|one| (one.ip().to_canonical(), most))),
-                Err(error) => tracing::warn!(host, %error, "no address for {CONNECTIONS_PER_IP}"),
-            }
-        }
-        Self {
-            total: (settings.int(MAX_CONNECTIONS).max(1) as usize)
-                .min(descriptors.connections_max()),
-            per_ip: settings.int(MAX_PER_IP).max(0) as usize,
-            of_some,
-        }
-    }
-
     fn of(&self, ip: IpAddr) -> usize {
         let ip = ip.to_canonical();
-        self.of_some.get(&ip).copied().unwrap_or(self.per_ip)
+        self.of_some.by_ip.get(&ip).copied().unwrap_or(self.per_ip)
     }
 }
 
@@ -150,7 +166,7 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the listener is closed; every connection then ends too.
-    pub async fn run(self, socket: TcpListener) {
+    pub async fn run(self, socket: Listening) {
         let mut stopping = self.stopping.clone();
         loop {
             let accepted = tokio::select! {
@@ -187,7 +203,8 @@ impl Acceptor {
             let mut freed = std::pin::pin!(freed);
             // From here on no end of a connection is missed.
             freed.as_mut().enable();
-            match self.admission.admit(peer.ip(), &self.allowed()) {
+            let allowed = self.allowed().await;
+            match self.admission.admit(peer.ip(), &allowed) {
                 Ok(place) => return Some(place),
                 Err(Refused::Address) => {
                     tracing::info!(
@@ -212,23 +229,31 @@ impl Acceptor {
     }
 
     /// What the settings say now: they can be changed while the broker runs.
-    fn allowed(&self) -> Arc<Allowed> {
+    async fn allowed(&self) -> Arc<Allowed> {
         let image = self.services.image.load();
-        let mut known = self.admission.allowed.lock();
-        match &*known {
-            Some((of, allowed)) if Arc::ptr_eq(of, &image) => Arc::clone(allowed),
-            _ => {
-                let allowed = Arc::new(Allowed::by(
-                    &self.services.settings(&image),
-                    &self.services.host.descriptors,
-                ));
-                *known = Some((image, Arc::clone(&allowed)));
-                allowed
-            }
+        let known = self.admission.allowed.lock().clone();
+        if let Some((of, allowed)) = &known
+            && Arc::ptr_eq(of, &image)
+        {
+            return Arc::clone(allowed);
         }
+        let (settings, host) = (self.services.settings(&image), &self.services.host);
+        let text = settings.get(CONNECTIONS_PER_IP).unwrap_or_default();
+        let of_some = match known.map(|(_, allowed)| Arc::clone(&allowed.of_some)) {
+            Some(same) if same.text == text => same,
+            _ => Arc::new(OfSome::by(text, host).await),
+        };
+        let total = settings.int(MAX_CONNECTIONS).max(1) as usize;
+        let allowed = Arc::new(Allowed {
+            total: total.min(host.descriptors.connections_max()),
+            per_ip: settings.int(MAX_PER_IP).max(0) as usize,
+            of_some,
+        });
+        *self.admission.allowed.lock() = Some((image, Arc::clone(&allowed)));
+        allowed
     }
 
-    fn take(&self, stream: TcpStream, peer: SocketAddr, place: Admitted) {
+    fn take(&self, stream: Socket, peer: SocketAddr, place: Admitted) {
         let info = match self.greet(&stream, peer) {
             Ok(info) => Arc::new(info),
             Err(error) => {
@@ -274,8 +299,8 @@ impl Acceptor {
         threads.spawn(guarded_or("connection", served, tell));
     }
 
-    fn greet(&self, stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnectionInfo> {
-        stream.set_nodelay(true)?;
+    fn greet(&self, stream: &Socket, peer: SocketAddr) -> io::Result<ConnectionInfo> {
+        stream.set_nodelay()?;
         let local = stream.local_addr()?;
         let gateway = self.admission.gateway.get_or_init(container::gateway);
         let outside = *gateway == Some(peer.ip().to_canonical());
@@ -300,7 +325,7 @@ impl Acceptor {
             .find(|listener| listener.endpoint.name == *self.listener)?
             .advertised
             .clone()
-            .map(with_host)
+            .map(|endpoint| with_host(endpoint, &self.services.host.network))
     }
 }
 
@@ -310,17 +335,16 @@ fn report(what: String, peer: SocketAddr, listener: &str) {
 }
 
 /// What clients are told in the place of an address without a host: the machine's own name, as with Kafka.
-pub fn with_host(mut endpoint: Endpoint) -> Endpoint {
+pub fn with_host(mut endpoint: Endpoint, network: &Network) -> Endpoint {
     if endpoint.host.is_empty() {
-        let name = rustix::system::uname();
-        endpoint.host = name.nodename().to_string_lossy().into_owned();
+        endpoint.host = network.own_name();
     }
     endpoint
 }
 
 /// Serves a connection once its handshake is done. The state of that is gone by then: what follows lives long.
 async fn serve_secured(
-    stream: TcpStream,
+    stream: Socket,
     config: Arc<ServerConfig>,
     services: Arc<Services>,
     info: Arc<ConnectionInfo>,

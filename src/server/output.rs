@@ -3,14 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
-
-use rustix::net::{SendAncillaryBuffer, SendFlags};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use crate::base::file_range::FileRange;
 use crate::host::file::Reach;
+use crate::host::socket::Socket;
 use crate::transport::stream::{Session, Stream};
 use crate::wire::codec::Part;
 
@@ -81,7 +77,7 @@ impl Output {
     }
 
     /// A chunk is encrypted when the one before it was taken: a slow reader holds no more than one.
-    fn write_sealed(&mut self, tcp: &TcpStream, session: &mut Session) -> io::Result<Written> {
+    fn write_sealed(&mut self, tcp: &Socket, session: &mut Session) -> io::Result<Written> {
         let mut sealed = 0;
         loop {
             session.flush(tcp)?;
@@ -139,7 +135,7 @@ impl Output {
         Ok((filled, None))
     }
 
-    fn write_plain(&mut self, stream: &TcpStream) -> io::Result<Written> {
+    fn write_plain(&mut self, stream: &Socket) -> io::Result<Written> {
         while let Some(front) = self.parts.front() {
             let written = match front {
                 Part::Bytes(_) => self.write_bytes(stream)?,
@@ -151,9 +147,7 @@ impl Output {
                         return Ok(Written::Until(range.clone()));
                     }
                     let len = range.len.min(self.cached);
-                    stream.try_io(Interest::WRITABLE, || {
-                        range.file.send(stream.as_fd(), range.position, len)
-                    })?
+                    stream.send_file(&range.file, range.position, len)?
                 }
             };
             if written == 0 {
@@ -165,7 +159,7 @@ impl Output {
         Ok(Written::Everything)
     }
 
-    fn write_bytes(&self, stream: &TcpStream) -> io::Result<usize> {
+    fn write_bytes(&self, stream: &Socket) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(&self.parts) {
@@ -174,17 +168,7 @@ impl Output {
             count += 1;
         }
         // What follows goes into the same packet: a header in one of its own would wake the client twice.
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, count < self.parts.len());
-        stream.try_io(Interest::WRITABLE, || {
-            let mut nothing = SendAncillaryBuffer::default();
-            Ok(rustix::net::sendmsg(
-                stream.as_fd(),
-                &slices[..count],
-                &mut nothing,
-                flags,
-            )?)
-        })
+        stream.send(&slices[..count], count < self.parts.len())
     }
 
     fn advance(&mut self, mut written: usize) {

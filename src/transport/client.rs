@@ -16,13 +16,12 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::tls::{certified, open, place, provider, roots};
 use crate::config::tls::{ClientTls, Protocol, Source, Store, StoreKind, TlsFault};
 use crate::host::given;
+use crate::host::socket::{ReadHalf, Socket, WriteHalf};
 
 /// Where systems keep the certificates that everybody trusts; what counts without a truststore.
 const SYSTEM_ROOTS: &[&str] = &[
@@ -49,19 +48,13 @@ impl fmt::Debug for Transport {
     }
 }
 
-pub type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
-pub type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
-
 impl Transport {
     /// The two halves of a connection to `address`, which is `host:port`.
     ///
     /// Errors: of the handshake, `InvalidData` with what is wrong.
-    pub async fn open(&self, tcp: TcpStream, address: &str) -> io::Result<(ReadHalf, WriteHalf)> {
+    pub async fn open(&self, socket: Socket, address: &str) -> io::Result<(ReadHalf, WriteHalf)> {
         match self {
-            Self::Plain => {
-                let (incoming, outgoing) = tcp.into_split();
-                Ok((Box::new(incoming), Box::new(outgoing)))
-            }
+            Self::Plain => Ok(socket.into_halves()),
             Self::Tls(config) => {
                 let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
                 let host = host
@@ -70,7 +63,7 @@ impl Transport {
                     .to_owned();
                 let name = ServerName::try_from(host).map_err(io::Error::other)?;
                 let connector = TlsConnector::from(Arc::clone(config));
-                let stream = connector.connect(name, tcp).await?;
+                let stream = connector.connect(name, socket).await?;
                 let (incoming, outgoing) = tokio::io::split(stream);
                 Ok((Box::new(incoming), Box::new(outgoing)))
             }

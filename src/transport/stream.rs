@@ -15,7 +15,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use tokio::net::TcpStream;
+
+use crate::host::socket::Socket;
 
 /// Bytes that are encrypted at a time, and read from a file for it: what a slow reader keeps us waiting with.
 pub const CHUNK: usize = 64 << 10;
@@ -39,12 +40,12 @@ thread_local! {
 /// See the module.
 #[derive(Debug)]
 pub enum Stream {
-    Plain(TcpStream),
-    Tls(TcpStream, Box<Session>),
+    Plain(Socket),
+    Tls(Socket, Box<Session>),
 }
 
 impl Stream {
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &Socket {
         match self {
             Self::Plain(tcp) | Self::Tls(tcp, _) => tcp,
         }
@@ -223,7 +224,7 @@ impl Session {
     }
 
     /// Writes what is encrypted. `WouldBlock` when the socket does not take all of it.
-    pub fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    pub fn flush(&mut self, tcp: &Socket) -> io::Result<()> {
         while let Some(left) = self.unsent.bytes.get(self.unsent.sent..)
             && !left.is_empty()
         {
@@ -285,7 +286,7 @@ impl Session {
         }
     }
 
-    fn try_read(&mut self, tcp: &TcpStream, input: &mut BytesMut) -> io::Result<Option<()>> {
+    fn try_read(&mut self, tcp: &Socket, input: &mut BytesMut) -> io::Result<Option<()>> {
         if self.ended {
             return Ok(None);
         }

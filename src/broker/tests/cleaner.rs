@@ -43,7 +43,7 @@ fn cleaned_until(dir: &Path) -> Option<i64> {
 async fn filled(dir: &Path, batches: i64) {
     let broker = start(dir, &[("log.cleaner.enable", "false")]).await;
     let address = broker.addresses()[0].to_string();
-    let client = Channel::new(&address, Identity::new("test"));
+    let client = Channel::new(&Host::default(), &address, Identity::new("test"));
     let topic = create(&client, &["t".to_owned()]).await[0];
     for batch in 0..batches {
         let mut records = BatchBuilder::new(Compression::None);
@@ -108,7 +108,11 @@ async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
 
     let begun = Instant::now();
     let broker = start(&dir, &[(name, &SLOW.to_string())]).await;
-    let client = Channel::new(broker.addresses()[0].to_string(), Identity::new("test"));
+    let client = Channel::new(
+        &Host::default(),
+        broker.addresses()[0].to_string(),
+        Identity::new("test"),
+    );
     // What the cleaner could not work with is refused, as by Apache Kafka.
     for (name, value) in [
         ("log.cleaner.threads", "0"),

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::{WITHIN, client};
 use crate::broker::temporary::TemporaryBroker;
+use crate::host::Host;
 use crate::peer::channel::{Channel, Identity};
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
@@ -52,7 +53,11 @@ pub(super) async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -
 
 /// The port that the broker tells on a new connection, or `None` if nobody listens.
 async fn told_at(address: Ipv4Addr, port: u16) -> Option<i32> {
-    let client = Channel::new(format!("{address}:{port}"), Identity::new("test"));
+    let client = Channel::new(
+        &Host::default(),
+        format!("{address}:{port}"),
+        Identity::new("test"),
+    );
     let request = MetadataRequest::default();
     let answer = client.call(&request, Duration::from_millis(500)).await;
     Some(answer.ok()?.brokers[0].port)

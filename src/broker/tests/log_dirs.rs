@@ -43,7 +43,7 @@ async fn start_with(dirs: &[PathBuf], metadata: Option<&Path>) -> Result<Node, S
     let address = broker.addresses()[0].to_string();
     Ok(Node {
         broker,
-        client: Channel::new(address, Identity::new("test")),
+        client: Channel::new(&Host::default(), address, Identity::new("test")),
     })
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::groups::Partition;
 use super::security;
 use crate::base::plain::Plain;
+use crate::host::Host;
 use crate::peer::channel::{CallError, Channel, Identity};
 use crate::transport::client::Transport;
 use crate::wire::error_code::ErrorCode;
@@ -162,13 +163,13 @@ impl Cluster {
             }
         }
         let deadline = Instant::now() + patience;
-        let mut said = false;
+        let (host, mut said) = (Host::default(), false);
         loop {
             let mut faults = Vec::new();
             let mut again = false;
             for address in &addresses {
                 let channel =
-                    Channel::through(*address, Identity::new(CLIENT_ID), transport.clone());
+                    Channel::through(&host, *address, Identity::new(CLIENT_ID), transport.clone());
                 match channel.versions(ANSWER_WITHIN).await {
                     Ok(_) => {
                         return Ok(Self {
@@ -201,7 +202,8 @@ impl Cluster {
         } else {
             format!("{host}:{port}")
         };
-        Channel::through(address, Identity::new(CLIENT_ID), self.transport.clone())
+        let identity = Identity::new(CLIENT_ID);
+        Channel::through(&Host::default(), address, identity, self.transport.clone())
     }
 
     pub(super) async fn call<R: Request>(&self, request: &R) -> Result<R::Response, Failure> {
