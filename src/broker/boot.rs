@@ -229,7 +229,7 @@ impl Broker {
             host.threads.runtime(),
             halt.clone(),
         );
-        group_topic.install(&handle.load()).await;
+        group_topic.install(&handle.load());
         controller.add(Arc::new(group_topic));
 
         // The transaction coordinator; what it commits in offsets goes through the group coordinator.
@@ -254,7 +254,7 @@ impl Broker {
             )),
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
-        transaction_topic.install(&handle.load()).await;
+        transaction_topic.install(&handle.load());
         controller.add(Arc::new(transaction_topic));
         let wanted = Arc::new(Wanted {
             settings: config.settings.clone(),

@@ -128,13 +128,13 @@ impl GroupTopicWatcher {
     }
 
     /// Takes in a whole image, at start.
-    pub async fn install(&self, image: &Image) {
+    pub fn install(&self, image: &Image) {
         let Some(topic) = image.topics.by_name(GROUP_TOPIC) else {
             return;
         };
         self.groups.set_partitions(topic.partitions.len() as i32);
         for (partition, epoch) in led(self.node_id, topic) {
-            self.groups.coordinator().elected(partition, epoch).await;
+            self.groups.coordinator().elected(partition, epoch);
         }
     }
 }
@@ -154,7 +154,7 @@ impl Publisher for GroupTopicWatcher {
         for topic in &delta.removed_topics {
             if &*topic.name == GROUP_TOPIC {
                 for (partition, _) in led(self.node_id, topic) {
-                    coordinator.resigned_blocking(partition);
+                    coordinator.resigned(partition);
                 }
             } else {
                 gone.push(topic.name.as_ref().into());
@@ -167,9 +167,9 @@ impl Publisher for GroupTopicWatcher {
             self.groups.set_partitions(topic.partitions.len() as i32);
             for (index, partition) in (0..).zip(&topic.partitions) {
                 if partition.leader == self.node_id {
-                    coordinator.elected_blocking(index, partition.leader_epoch);
+                    coordinator.elected(index, partition.leader_epoch);
                 } else {
-                    coordinator.resigned_blocking(index);
+                    coordinator.resigned(index);
                 }
             }
         }
@@ -198,14 +198,14 @@ impl TransactionTopicWatcher {
     }
 
     /// Takes in a whole image, at start.
-    pub async fn install(&self, image: &Image) {
+    pub fn install(&self, image: &Image) {
         self.txns.set_version(image.feature(TRANSACTION_VERSION));
         let Some(topic) = image.topics.by_name(TRANSACTION_TOPIC) else {
             return;
         };
         self.txns.set_partitions(topic.partitions.len() as i32);
         for (partition, epoch) in led(self.node_id, topic) {
-            self.txns.coordinator().elected(partition, epoch).await;
+            self.txns.coordinator().elected(partition, epoch);
         }
     }
 }
@@ -219,7 +219,7 @@ impl Publisher for TransactionTopicWatcher {
         for topic in &delta.removed_topics {
             if &*topic.name == TRANSACTION_TOPIC {
                 for (partition, _) in led(self.node_id, topic) {
-                    coordinator.resigned_blocking(partition);
+                    coordinator.resigned(partition);
                 }
             }
         }
@@ -230,9 +230,9 @@ impl Publisher for TransactionTopicWatcher {
             self.txns.set_partitions(topic.partitions.len() as i32);
             for (index, partition) in (0..).zip(&topic.partitions) {
                 if partition.leader == self.node_id {
-                    coordinator.elected_blocking(index, partition.leader_epoch);
+                    coordinator.elected(index, partition.leader_epoch);
                 } else {
-                    coordinator.resigned_blocking(index);
+                    coordinator.resigned(index);
                 }
             }
         }

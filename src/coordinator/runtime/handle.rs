@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::log::RecordLog;
 use super::shard::Shard;
-use super::task::{Event, MakeShard, Slots, Task};
+use super::task::{Event, Leads, MakeShard, Slots, Task};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
 use crate::base::work_pool::WorkPool;
 use crate::host::Host;
@@ -20,12 +20,16 @@ const QUEUE_MAX: usize = 4096;
 /// A coordinator at work.
 pub struct Coordinator<S: Shard> {
     queue: mpsc::Sender<Event<S>>,
+    /// Which partitions this node leads. Whoever publishes metadata tells it and must not wait: no limit but the number of
+    /// partitions of the topic, each time that the metadata change.
+    leads: mpsc::UnboundedSender<Leads>,
 }
 
 impl<S: Shard> Clone for Coordinator<S> {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
+            leads: self.leads.clone(),
         }
     }
 }
@@ -37,17 +41,24 @@ impl<S: Shard> std::fmt::Debug for Coordinator<S> {
 }
 
 /// A handle that does not keep the coordinator going.
-pub struct WeakCoordinator<S: Shard>(mpsc::WeakSender<Event<S>>);
+pub struct WeakCoordinator<S: Shard> {
+    queue: mpsc::WeakSender<Event<S>>,
+    leads: mpsc::UnboundedSender<Leads>,
+}
 
 impl<S: Shard> WeakCoordinator<S> {
     pub fn upgrade(&self) -> Option<Coordinator<S>> {
-        self.0.upgrade().map(|queue| Coordinator { queue })
+        let leads = self.leads.clone();
+        (self.queue.upgrade()).map(|queue| Coordinator { queue, leads })
     }
 }
 
 impl<S: Shard> Coordinator<S> {
     pub fn downgrade(&self) -> WeakCoordinator<S> {
-        WeakCoordinator(self.queue.downgrade())
+        WeakCoordinator {
+            queue: self.queue.downgrade(),
+            leads: self.leads.clone(),
+        }
     }
 
     /// The handle, and the task to run, of which `pool` works off long rounds. The task ends when the last handle is gone.
@@ -61,10 +72,12 @@ impl<S: Shard> Coordinator<S> {
         pool: WorkPool,
     ) -> (Self, Task<S>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let ends = (sender.downgrade(), receiver);
+        let (leads, told) = mpsc::unbounded_channel();
+        let ends = (sender.downgrade(), receiver, told);
         let place = (host, pool);
         let task = Task::new(name, place, log, make, ends, commit_timeout, compression);
-        (Self { queue: sender }, task)
+        let queue = sender;
+        (Self { queue, leads }, task)
     }
 
     /// Asks the shard of a partition, and waits until the answer's records are committed.
@@ -112,21 +125,13 @@ impl<S: Shard> Coordinator<S> {
     }
 
     /// This node has become the leader of a partition, or of a newer epoch of it. Loads it.
-    pub async fn elected(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
+    pub fn elected(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
         // Without a task there is nothing to load into: the broker is going down.
-        let _ = self.queue.send(Event::Elected(partition, epoch)).await;
+        let _ = self.leads.send(Leads::From(partition, epoch));
     }
 
-    /// As [`Self::elected`], for threads that may block.
-    pub fn elected_blocking(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
-        let _ = self.queue.blocking_send(Event::Elected(partition, epoch));
-    }
-
-    pub fn resigned_blocking(&self, partition: PartitionIndex) {
-        let _ = self.queue.blocking_send(Event::Resigned(partition));
-    }
-
-    pub async fn resigned(&self, partition: PartitionIndex) {
-        let _ = self.queue.send(Event::Resigned(partition)).await;
+    /// It is the leader no more.
+    pub fn resigned(&self, partition: PartitionIndex) {
+        let _ = self.leads.send(Leads::NoMore(partition));
     }
 }

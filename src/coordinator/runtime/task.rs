@@ -7,7 +7,7 @@
 //! serves nobody; the other partitions of the coordinator wait for it, and nobody else does. It is a thread for coordinators
 //! alone: among the long requests of clients a round would have to wait its turn, and all groups with it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -56,16 +56,29 @@ pub enum Event<S: Shard> {
     },
     /// Which partitions are here.
     Slots(oneshot::Sender<Slots>),
-    /// This node leads the partition as of this epoch.
-    Elected(PartitionIndex, LeaderEpoch),
-    /// It does not any more.
-    Resigned(PartitionIndex),
+    Leads(Leads),
     Loaded {
         partition: PartitionIndex,
         epoch: LeaderEpoch,
         result: Result<(Box<S>, Loaded), LoadError>,
     },
 }
+
+/// What this node leads.
+#[derive(Clone, Copy, Debug)]
+pub enum Leads {
+    /// The partition, as of this epoch.
+    From(PartitionIndex, LeaderEpoch),
+    /// The partition no more.
+    NoMore(PartitionIndex),
+}
+
+/// What wakes a task: requests, of which it can tell later events itself, and what this node leads.
+type Ends<S> = (
+    mpsc::WeakSender<Event<S>>,
+    mpsc::Receiver<Event<S>>,
+    mpsc::UnboundedReceiver<Leads>,
+);
 
 /// The partitions that this node leads.
 #[derive(Debug, Default)]
@@ -91,7 +104,7 @@ struct Active<S: Shard> {
     epoch: LeaderEpoch,
     shard: S,
     /// Requests that the shard has not answered.
-    replies: HashMap<Ticket, Reply<S>>,
+    replies: BTreeMap<Ticket, Reply<S>>,
     batch: Option<Pending>,
     /// Answers of this round, before the append tells what they wait for.
     answered: Vec<(Ticket, S::Answer)>,
@@ -124,6 +137,8 @@ pub struct Task<S: Shard> {
     log: Arc<dyn RecordLog>,
     make: MakeShard<S>,
     queue: mpsc::Receiver<Event<S>>,
+    /// Comes before the queue: what waits there may be for a partition that is new here.
+    leads: mpsc::UnboundedReceiver<Leads>,
     /// What was taken out of the queue for the round.
     round: Vec<Event<S>>,
     /// For the loaders' results.
@@ -157,7 +172,7 @@ impl<S: Shard> Task<S> {
         (host, pool): (&Host, WorkPool),
         log: Arc<dyn RecordLog>,
         make: MakeShard<S>,
-        (itself, queue): (mpsc::WeakSender<Event<S>>, mpsc::Receiver<Event<S>>),
+        (itself, queue, leads): Ends<S>,
         commit_timeout: Duration,
         compression: Compression,
     ) -> Self {
@@ -169,6 +184,7 @@ impl<S: Shard> Task<S> {
             log,
             make,
             queue,
+            leads,
             round: Vec::new(),
             itself,
             slots: BTreeMap::new(),
@@ -206,6 +222,7 @@ impl<S: Shard> Task<S> {
             tokio::select! {
                 // Requests first: a timer that is a little late harms nobody.
                 biased;
+                Some(leads) = task.leads.recv() => cost = task.gather(Event::Leads(leads)),
                 event = task.queue.recv() => match event {
                     None => return,
                     Some(event) => cost = task.gather(event),
@@ -232,12 +249,19 @@ impl<S: Shard> Task<S> {
         self.round.push(first);
         while self.round.len() < ROUND_MAX
             && cost < FULL
-            && let Ok(event) = self.queue.try_recv()
+            && let Some(event) = self.next_event()
         {
             cost += self.cost(&event);
             self.round.push(event);
         }
         cost
+    }
+
+    fn next_event(&mut self) -> Option<Event<S>> {
+        match self.leads.try_recv() {
+            Ok(leads) => Some(Event::Leads(leads)),
+            Err(_) => self.queue.try_recv().ok(),
+        }
     }
 
     /// About what an event costs, in the measure of [`Shard::cost`].
@@ -346,8 +370,8 @@ impl<S: Shard> Task<S> {
                 // Nobody waits any more: fine.
                 let _ = reply.send(Slots { active, is_loading });
             }
-            Event::Elected(partition, epoch) => self.on_elected(partition, epoch),
-            Event::Resigned(partition) => {
+            Event::Leads(Leads::From(partition, epoch)) => self.on_elected(partition, epoch),
+            Event::Leads(Leads::NoMore(partition)) => {
                 if let Some(Slot::Active(active)) = self.slots.remove(&partition) {
                     tracing::debug!(coordinator = self.name, partition, "partition given up");
                     active.abandon(ErrorCode::NotCoordinator);
@@ -468,7 +492,7 @@ impl<S: Shard> Task<S> {
                     Slot::Active(Active {
                         epoch,
                         shard: *shard,
-                        replies: HashMap::new(),
+                        replies: BTreeMap::new(),
                         batch: None,
                         answered: Vec::new(),
                         parked: VecDeque::new(),

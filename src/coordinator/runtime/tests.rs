@@ -191,7 +191,7 @@ async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
     let log = Arc::new(MemoryLog::default());
     let first = start(&log);
     assert_eq!(hear(&first).await, "NOT_COORDINATOR");
-    first.elected(7, 1).await;
+    first.elected(7, 1);
     assert_eq!(first.ask(7, Ask::Say("a")).await.unwrap(), ["a"]);
     first.ask(7, Ask::SayIn(5, "b")).await.unwrap();
     first.ask(7, Ask::Say("c")).await.unwrap();
@@ -199,11 +199,11 @@ async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
     first.ask(7, Ask::SayIn(5, "d")).await.unwrap();
     first.ask(7, Ask::End(5, false)).await.unwrap();
     assert_eq!(hear(&first).await, "a c b");
-    first.resigned(7).await;
+    first.resigned(7);
     assert_eq!(hear(&first).await, "NOT_COORDINATOR");
 
     let second = start(&log);
-    second.elected(7, 2).await;
+    second.elected(7, 2);
     assert_eq!(hear(&second).await, "COORDINATOR_LOAD_IN_PROGRESS");
     // The clock goes on only when nothing is left to do: by then it is loaded.
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -217,7 +217,7 @@ async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
 async fn no_answer_before_the_commit_and_one_batch_for_those_who_come_together() {
     let log = Arc::new(MemoryLog::default());
     let coordinator = start(&log);
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     hear(&coordinator).await;
     log.hold(true);
     let asks: Vec<_> = ["a", "b", "c"]
@@ -244,7 +244,7 @@ async fn no_answer_before_the_commit_and_one_batch_for_those_who_come_together()
 async fn a_failed_append_takes_back_what_was_decided() {
     let log = Arc::new(MemoryLog::default());
     let coordinator = start(&log);
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     coordinator.ask(7, Ask::Say("a")).await.unwrap();
     log.fail(Some(ErrorCode::KafkaStorageError));
     let failed = coordinator.ask(7, Ask::Say("b")).await;
@@ -258,7 +258,7 @@ async fn a_failed_append_takes_back_what_was_decided() {
 async fn a_timer_is_one_more_event() {
     let log = Arc::new(MemoryLog::default());
     let coordinator = start(&log);
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     coordinator.ask(7, Ask::WakeIn(500)).await.unwrap();
     assert_eq!(hear(&coordinator).await, "");
     tokio::time::sleep(Duration::from_millis(501)).await;
@@ -274,14 +274,14 @@ async fn three_nodes(seed: u64) -> Vec<String> {
         let coordinator = start_on(&host, &log);
         let sender = sender.clone();
         host.threads.clone().spawn(async move {
-            coordinator.elected(7, 1).await;
+            coordinator.elected(7, 1);
             for epoch in 2..40 {
                 let [chance, pause] = host.chance.bytes().unwrap();
                 tokio::time::sleep(Duration::from_millis(u64::from(pause))).await;
                 let answer = match chance % 4 {
                     0 => {
-                        coordinator.resigned(7).await;
-                        coordinator.elected(7, epoch).await;
+                        coordinator.resigned(7);
+                        coordinator.elected(7, epoch);
                         hear(&coordinator).await
                     }
                     1 => {
@@ -322,7 +322,7 @@ fn three_nodes_on_one_thread_give_equal_traces_from_one_seed() {
 async fn what_costs_much_is_worked_off_by_a_thread_that_serves_nobody() {
     let log = Arc::new(MemoryLog::default());
     let coordinator = start(&log);
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     for (cost, place) in [
         (1, "in place"),
         (IN_PLACE_MAX - 1, "in place"),
@@ -345,7 +345,7 @@ async fn what_costs_much_is_worked_off_by_a_thread_that_serves_nobody() {
 async fn many_small_requests_stay_in_place() {
     let log = Arc::new(MemoryLog::default());
     let coordinator = start(&log);
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     let cost = IN_PLACE_MAX / 10;
     let asks = (0..100).map(|_| {
         let coordinator = coordinator.clone();
@@ -363,7 +363,7 @@ async fn a_round_for_which_there_is_no_thread_is_worked_off_all_the_same() {
     let pool = pool();
     let (coordinator, task) = make(&Host::default(), &log, pool.clone());
     tokio::spawn(task.run());
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     pool.stop();
     let handled = coordinator.ask(7, Ask::Cost(IN_PLACE_MAX + 1)).await;
     assert_eq!(handled.unwrap(), ["in place"]);
@@ -375,7 +375,7 @@ async fn a_panic_elsewhere_is_one_of_the_task() {
     let (coordinator, task) = make(&Host::default(), &log, pool());
     let halt = Halt::default();
     tokio::spawn(halt.guard("words", task.run()));
-    coordinator.elected(7, 1).await;
+    coordinator.elected(7, 1);
     let asked = coordinator.ask(7, Ask::Break).await;
     assert_eq!(asked, Err(ErrorCode::NotCoordinator));
     assert_eq!(halt.reason().await, "words ended in a panic: of this test");
