@@ -330,6 +330,11 @@ impl Inner {
         if self.stopped.load(Ordering::Acquire) {
             return;
         }
+        if self.host.threads.at_once(1) == 0 {
+            // A host with one thread, which computes everything in turn as it is.
+            drop(self.host.threads.start_blocking(job));
+            return;
+        }
         let mut state = self.state.lock();
         state.queue.push_back(job);
         if state.idle >= state.queue.len() {
@@ -616,6 +621,16 @@ mod tests {
             assert_eq!(spend(0), Ok(()));
         });
         assert_eq!(spend(usize::MAX), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_of_a_host_of_one_thread_are_tasks_there() {
+        let pool = WorkPool::new(&Host::simulated(0, 1), 1, &Memory::new(1 << 20));
+        let own = std::thread::current().id();
+        let job = pool.drive(async move { std::thread::current().id() == own && !is_here() });
+        assert_eq!(job.await, Some(true));
+        pool.stop();
+        assert_eq!(pool.drive(async {}).await, None);
     }
 
     /// A job that never ends by itself, beside which another one is computed all the same.

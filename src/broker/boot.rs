@@ -263,7 +263,7 @@ impl Broker {
             tls: Arc::clone(&tls),
         });
         controller.add(Arc::clone(&wanted) as _);
-        let (controller, thread) = controller.start(&halt)?;
+        let (controller, taker) = controller.start(&halt)?;
 
         let services = Arc::new(Services {
             node_id: config.node_id,
@@ -350,7 +350,7 @@ impl Broker {
             _metadata_lock: metadata_lock,
             stop,
             halt,
-            controller: Some(thread),
+            controller: Some(taker),
             tasks,
             coordinators,
             rounds,

@@ -28,13 +28,13 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
 use crate::api::services::Services;
 use crate::base::plain::Plain;
 use crate::base::work_pool::WorkPool;
+use crate::host::inbox::Taker;
 use crate::host::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
@@ -71,7 +71,7 @@ pub struct Broker {
     _metadata_lock: Option<DirLock>,
     stop: watch::Sender<bool>,
     halt: Halt,
-    controller: Option<JoinHandle<()>>,
+    controller: Option<Taker>,
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
     coordinators: Vec<tokio::task::JoinHandle<()>>,
@@ -127,8 +127,8 @@ impl Broker {
             tracing::error!("the controller was gone before the node stopped");
         }
         self.services.controller.stop().await;
-        if let Some(thread) = self.controller.take() {
-            drop(threads.start_blocking(move || thread.join()).await);
+        if let Some(taker) = self.controller.take() {
+            taker.ended(&threads).await;
         }
         let image = self.services.image.load();
         let epoch = image

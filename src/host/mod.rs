@@ -22,6 +22,7 @@ pub mod disk;
 pub mod file;
 pub mod file_time;
 pub mod given;
+pub mod inbox;
 pub mod known_files;
 #[cfg(test)]
 pub mod lan;

@@ -67,18 +67,6 @@ impl Halt {
         guarded_or(name, task, move |what| halt.now(ended(name, &what)))
     }
 
-    /// The same for a thread, by whoever runs it. `None` after a panic.
-    pub fn guard_thread<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> Option<T> {
-        let work = || {
-            #[cfg(test)]
-            assert!(self.planted != Some(name), "planted");
-            work()
-        };
-        caught(name, work)
-            .map_err(|what| self.now(ended(name, &what)))
-            .ok()
-    }
-
     /// With a panic in the task of that name, as soon as it runs.
     #[cfg(test)]
     pub fn with_planted(planted: Option<&'static str>) -> Self {
@@ -242,11 +230,12 @@ mod tests {
         assert_eq!(halt.reason().await, "cleaner ended in a panic: on a thread");
     }
 
-    #[test]
-    fn a_panic_in_a_guarded_thread_is_the_reason_too() {
-        let halt = Halt::default();
-        assert_eq!(halt.guard_thread("fine", || 1), Some(1));
-        assert_eq!(halt.guard_thread("controller", || assert_eq!(1, 2)), None);
+    #[tokio::test]
+    async fn a_panic_on_a_thread_of_its_own_is_the_reason_too() {
+        let (halt, threads) = (Halt::default(), Threads::default());
+        let work = halt.guard("controller", async { assert_eq!(1, 2) });
+        let taker = threads.start_taker("controller", 1 << 20, work).unwrap();
+        taker.ended(&threads).await;
         assert!(
             halt.reason
                 .borrow()

@@ -31,6 +31,12 @@ impl Threads {
         Self(Source::One)
     }
 
+    /// Test-only: whether there is one thread for everything.
+    #[cfg(test)]
+    pub fn is_one(&self) -> bool {
+        matches!(self.0, Source::One)
+    }
+
     /// Starts a task in the runtime that this is called in.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where

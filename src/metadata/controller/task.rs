@@ -6,8 +6,6 @@
 //! are there.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -17,6 +15,7 @@ use super::request::{Answer, Ask, Asked, Request};
 use crate::base::ids::{BrokerId, LeaderEpoch, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::Host;
+use crate::host::inbox::{Inbox, Outbox, Taken, Taker};
 use crate::host::task::Halt;
 use crate::log::error::{AppendError, StorageError, malformed};
 use crate::metadata::bootstrap::random_uuid;
@@ -48,7 +47,7 @@ enum Event {
 /// Where requests to the controller go. Cheap to clone.
 #[derive(Clone)]
 pub struct ControllerHandle {
-    events: mpsc::SyncSender<Event>,
+    events: Outbox<Event>,
 }
 
 impl std::fmt::Debug for ControllerHandle {
@@ -67,15 +66,7 @@ impl ControllerHandle {
     }
 
     async fn send(&self, event: Event) -> Result<(), ControllerGone> {
-        let mut event = event;
-        loop {
-            match self.events.try_send(event) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::TrySendError::Disconnected(_)) => return Err(ControllerGone),
-                Err(mpsc::TrySendError::Full(back)) => event = back,
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.events.put(event).await.map_err(|_| ControllerGone)
     }
 
     /// Ends the thread after everything that was asked before; the metadata log is then closed cleanly.
@@ -149,26 +140,26 @@ impl Controller {
 
     /// Starts the thread. The node halts when the metadata log cannot be written any more, or after a panic: nothing can be
     /// decided from then on.
-    pub fn start(self, halt: &Halt) -> Result<(ControllerHandle, JoinHandle<()>), StorageError> {
-        let halt = halt.clone();
-        let (events, inbox) = mpsc::sync_channel(QUEUE_MAX);
+    pub fn start(self, halt: &Halt) -> Result<(ControllerHandle, Taker), StorageError> {
         let threads = self.host.threads.clone();
-        let thread = threads
-            .start("controller", STACK_SIZE, move || {
-                if let Some(Err(error)) = halt.guard_thread("controller", || self.run(&inbox)) {
-                    halt.now(format!("the metadata log has failed: cannot {error}"));
-                }
-            })
-            .map_err(|source| StorageError {
-                doing: "start",
-                path: "the controller thread".into(),
-                source,
-            })?;
-        Ok((ControllerHandle { events }, thread))
+        let (events, inbox) = Inbox::new(&threads, QUEUE_MAX);
+        let failed = halt.clone();
+        let work = halt.guard("controller", async move {
+            if let Err(error) = self.run(inbox).await {
+                failed.now(format!("the metadata log has failed: cannot {error}"));
+            }
+        });
+        let taker = threads.start_taker("controller", STACK_SIZE, work);
+        let taker = taker.map_err(|source| StorageError {
+            doing: "start",
+            path: "the controller thread".into(),
+            source,
+        })?;
+        Ok((ControllerHandle { events }, taker))
     }
 
-    fn run(mut self, inbox: &mpsc::Receiver<Event>) -> Result<(), AppendError> {
-        while let Some(first) = self.next_event(inbox)? {
+    async fn run(mut self, mut inbox: Inbox<Event>) -> Result<(), AppendError> {
+        while let Some(first) = self.next_event(&mut inbox).await? {
             let mut stop = None;
             let mut next = Some(first);
             let mut decided = 0;
@@ -182,7 +173,7 @@ impl Controller {
                 }
                 decided += 1;
                 next = match decided < GROUP_MAX {
-                    true => inbox.try_recv().ok(),
+                    true => inbox.try_take(),
                     false => None,
                 };
             }
@@ -200,22 +191,20 @@ impl Controller {
     }
 
     /// Waits for the next event, and meanwhile does what is due by time. `None` when nobody can send any more.
-    fn next_event(&mut self, inbox: &mpsc::Receiver<Event>) -> Result<Option<Event>, AppendError> {
+    async fn next_event(&mut self, inbox: &mut Inbox<Event>) -> Result<Option<Event>, AppendError> {
         let mut snapshots = true;
         loop {
             let now = self.host.clock.now();
             let snapshot = self.quorum.snapshot_wait(now).filter(|_| snapshots);
             let idle = self.leads.and(self.upkeep.idle_wait(self.idle_since, now));
-            let Some(wait) = snapshot.into_iter().chain(idle).min() else {
-                return Ok(inbox.recv().ok());
-            };
-            match inbox.recv_timeout(Duration::from_millis(wait)) {
-                Ok(event) => return Ok(Some(event)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => {}
+            let wait = snapshot.into_iter().chain(idle).min();
+            match inbox.take(wait.map(Duration::from_millis)).await {
+                Taken::One(event) => return Ok(Some(event)),
+                Taken::Gone => return Ok(None),
+                Taken::Nothing => {}
             }
             let now = self.host.clock.now();
-            if snapshot == Some(wait) {
+            if snapshot == wait {
                 if let Err(error) = self.quorum.snapshot(self.loader.image(), now) {
                     tracing::error!(%error, "a metadata snapshot failed");
                     // It is tried again after the next event.

@@ -1,0 +1,221 @@
+//! A queue with one taker that has a thread of its own ([`Threads::start_taker`]): it may block, and nobody else waits for what it
+//! does. On a simulated host the taker is a task like all others, and waits as they do.
+
+use std::io;
+use std::sync::mpsc::{self, RecvTimeoutError, TrySendError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle as ThreadHandle;
+use std::time::Duration;
+
+use super::threads::Threads;
+
+/// How often somebody looks for whom there is no room in a queue.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// Where something is put into the queue. Cheap to clone.
+#[derive(Debug)]
+pub enum Outbox<T> {
+    OfThread(mpsc::SyncSender<T>),
+    #[cfg(test)]
+    OfTask(tokio::sync::mpsc::Sender<T>),
+}
+
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::OfThread(sender) => Self::OfThread(sender.clone()),
+            #[cfg(test)]
+            Self::OfTask(sender) => Self::OfTask(sender.clone()),
+        }
+    }
+}
+
+/// The end of the queue that its taker has.
+#[derive(Debug)]
+pub enum Inbox<T> {
+    OfThread(mpsc::Receiver<T>),
+    #[cfg(test)]
+    OfTask(tokio::sync::mpsc::Receiver<T>),
+}
+
+/// Nobody takes anything any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// What came of waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken<T> {
+    One(T),
+    /// Nothing came in time.
+    Nothing,
+    /// Nobody can put anything into the queue any more.
+    Gone,
+}
+
+impl<T> Outbox<T> {
+    /// Waits while there is no room.
+    pub async fn put(&self, one: T) -> Result<(), Gone> {
+        match self {
+            Self::OfThread(sender) => {
+                let mut one = one;
+                loop {
+                    match sender.try_send(one) {
+                        Ok(()) => return Ok(()),
+                        Err(TrySendError::Disconnected(_)) => return Err(Gone),
+                        Err(TrySendError::Full(back)) => one = back,
+                    }
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+            }
+            #[cfg(test)]
+            Self::OfTask(sender) => sender.send(one).await.map_err(|_| Gone),
+        }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// A queue with room for so many.
+    pub fn new(threads: &Threads, most: usize) -> (Outbox<T>, Self) {
+        #[cfg(test)]
+        if threads.is_one() {
+            let (sender, receiver) = tokio::sync::mpsc::channel(most);
+            return (Outbox::OfTask(sender), Self::OfTask(receiver));
+        }
+        let _ = threads;
+        let (sender, receiver) = mpsc::sync_channel(most);
+        (Outbox::OfThread(sender), Self::OfThread(receiver))
+    }
+
+    /// Waits for the next one, for so long at most. A taker that has a thread blocks it.
+    pub async fn take(&mut self, within: Option<Duration>) -> Taken<T> {
+        match self {
+            Self::OfThread(receiver) => {
+                let taken = match within {
+                    Some(within) => receiver.recv_timeout(within),
+                    None => receiver.recv().map_err(RecvTimeoutError::from),
+                };
+                match taken {
+                    Ok(one) => Taken::One(one),
+                    Err(RecvTimeoutError::Timeout) => Taken::Nothing,
+                    Err(RecvTimeoutError::Disconnected) => Taken::Gone,
+                }
+            }
+            #[cfg(test)]
+            Self::OfTask(receiver) => {
+                let next = receiver.recv();
+                let taken = match within {
+                    Some(within) => tokio::time::timeout(within, next).await,
+                    None => Ok(next.await),
+                };
+                match taken {
+                    Ok(Some(one)) => Taken::One(one),
+                    Err(_) => Taken::Nothing,
+                    Ok(None) => Taken::Gone,
+                }
+            }
+        }
+    }
+
+    /// One that is there already.
+    pub fn try_take(&mut self) -> Option<T> {
+        match self {
+            Self::OfThread(receiver) => receiver.try_recv().ok(),
+            #[cfg(test)]
+            Self::OfTask(receiver) => receiver.try_recv().ok(),
+        }
+    }
+}
+
+/// A taker at work.
+#[derive(Debug)]
+pub enum Taker {
+    OfThread(ThreadHandle<()>),
+    #[cfg(test)]
+    OfTask(tokio::task::JoinHandle<()>),
+}
+
+impl Taker {
+    /// Waits until it is done.
+    pub async fn ended(self, threads: &Threads) {
+        match self {
+            Self::OfThread(thread) => drop(threads.start_blocking(move || thread.join()).await),
+            #[cfg(test)]
+            Self::OfTask(task) => drop(task.await),
+        }
+    }
+}
+
+impl Threads {
+    /// Starts what takes from an [`Inbox`], and waits for nothing else, on a thread with a stack of so many bytes.
+    ///
+    /// Errors: the system has no thread to give.
+    pub fn start_taker(
+        &self,
+        name: &str,
+        stack_bytes: usize,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Taker> {
+        #[cfg(test)]
+        if self.is_one() {
+            return Ok(Taker::OfTask(self.spawn(work)));
+        }
+        let work = move || {
+            let work = std::pin::pin!(work);
+            let done = work.poll(&mut Context::from_waker(Waker::noop()));
+            // Who waited for a task would have slept for ever.
+            assert!(matches!(done, Poll::Ready(())), "a taker waits for others");
+        };
+        self.start(name, stack_bytes, work).map(Taker::OfThread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a taker takes that adds numbers up and tells each time that nothing came.
+    async fn told_by(threads: Threads) -> Vec<String> {
+        let (outbox, mut inbox) = Inbox::<u32>::new(&threads, 2);
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let work = async move {
+            let mut sum = 0;
+            loop {
+                match inbox.take(Some(Duration::from_millis(20))).await {
+                    Taken::One(one) => {
+                        sum += one;
+                        while let Some(one) = inbox.try_take() {
+                            sum += one;
+                        }
+                    }
+                    Taken::Nothing => tell.send(sum.to_string()).unwrap(),
+                    Taken::Gone => return tell.send("gone".to_owned()).unwrap(),
+                }
+            }
+        };
+        let taker = threads.start_taker("taker", 1 << 20, work).unwrap();
+        for one in 1..=10 {
+            outbox.put(one).await.unwrap();
+        }
+        let mut all = Vec::new();
+        while all.last().is_none_or(|last| last != "55") {
+            all.extend(told.recv().await);
+        }
+        drop(outbox);
+        taker.ended(&threads).await;
+        while let Some(line) = told.recv().await {
+            all.push(line);
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_taker_is_a_task_on_a_host_of_one_thread() {
+        assert_eq!(told_by(Threads::one()).await, ["55", "gone"]);
+    }
+
+    #[tokio::test]
+    async fn a_taker_has_a_thread_otherwise() {
+        let told = told_by(Threads::default()).await;
+        assert_eq!(told.last().map(String::as_str), Some("gone"));
+    }
+}
