@@ -90,7 +90,6 @@ impl Services {
             let request = AllocateProducerIdsRequest {
                 broker_id: self.node_id,
                 broker_epoch: self.broker_epoch(),
-                ..Default::default()
             };
             let given = self.controller.ask(request).await.ok()?;
             if given.error_code != 0 {

@@ -46,7 +46,6 @@ pub fn assign_request(
         broker_id,
         broker_epoch,
         directories: directories.into_iter().map(directory).collect(),
-        ..Default::default()
     }
 }
 

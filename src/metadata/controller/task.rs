@@ -196,7 +196,8 @@ impl Controller {
         loop {
             let now = self.host.clock.now();
             let snapshot = self.quorum.snapshot_wait(now).filter(|_| snapshots);
-            let idle = self.leads.and(self.upkeep.idle_wait(self.idle_since, now));
+            let idle = self.upkeep.idle_wait(self.idle_since, now);
+            let idle = idle.filter(|_| self.leads.is_some());
             let wait = snapshot.into_iter().chain(idle).min();
             match inbox.take(wait.map(Duration::from_millis)).await {
                 Taken::One(event) => return Ok(Some(event)),

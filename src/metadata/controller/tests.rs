@@ -574,7 +574,6 @@ fn a_broker_tells_where_its_replicas_are() {
         let ids = AllocateProducerIdsRequest {
             broker_id: broker,
             broker_epoch: epoch,
-            ..Default::default()
         };
         let decision = brokers::allocate_producer_ids(&image, &ids);
         assert_eq!(
@@ -678,7 +677,6 @@ fn journal() -> Vec<Request> {
         AllocateProducerIdsRequest {
             broker_id: 1,
             broker_epoch: EPOCH,
-            ..Default::default()
         }
         .into(),
         CreatePartitionsRequest {
@@ -709,11 +707,7 @@ fn journal() -> Vec<Request> {
         .into(),
         AlterPartitionReassignmentsRequest::default().into(),
         ElectLeadersRequest::default().into(),
-        UnregisterBrokerRequest {
-            broker_id: 9,
-            ..Default::default()
-        }
-        .into(),
+        UnregisterBrokerRequest { broker_id: 9 }.into(),
         DeleteTopicsRequest {
             topic_names: vec!["u".into()],
             ..Default::default()
