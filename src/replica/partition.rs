@@ -50,11 +50,14 @@ impl Partition {
         self.leader_epoch.load(Ordering::Acquire)
     }
 
-    /// Takes over a new epoch, and whether this node leads in it; older ones are ignored.
+    /// Takes over a new epoch, and whether this node leads in it. Where neither is news, nobody who waits is woken: another
+    /// partition of the topic has changed.
     pub fn enter(&self, epoch: LeaderEpoch, leads: bool) {
-        self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
-        self.leads.store(leads, Ordering::Release);
-        self.waiting.wake();
+        let before = self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
+        let led = self.leads.swap(leads, Ordering::AcqRel);
+        if epoch > before || leads != led {
+            self.waiting.wake();
+        }
     }
 
     /// The partition is gone, or its log directory is.

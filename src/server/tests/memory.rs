@@ -6,6 +6,9 @@ use super::*;
 use crate::base::memory::{Memory, Purpose};
 use crate::replica::purgatory::PLACE_BYTES;
 use crate::server::connection::{IN_FLIGHT_MAX, OUTPUT_MAX};
+use crate::wire::message::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
+};
 use crate::wire::message::fetch::FetchResponse;
 use crate::wire::message::find_coordinator::FindCoordinatorRequest;
 use crate::wire::message::heartbeat::HeartbeatRequest;
@@ -324,6 +327,20 @@ async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
     node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
     let looks = || looks_of(&node);
     let before = looks();
+    let grows = CreatePartitionsTopic {
+        name: "many".into(),
+        count: PARTITIONS as i32 + 1,
+        ..Default::default()
+    };
+    let grow = CreatePartitionsRequest {
+        topics: vec![grows],
+        timeout_ms: 10_000,
+        ..Default::default()
+    };
+    producer.send(&frame(4, 1, &grow)).await;
+    let (_, mut body) = producer.answer().await;
+    let grown = CreatePartitionsResponse::read(&mut body, 1).unwrap();
+    assert_eq!(grown.results[0].error_code, 0);
     let mut wrote = produce("many", -1, &[7; 300]);
     for (times, index) in [(1, 3), (2, 150)] {
         wrote.topic_data[0].partition_data[0].index = index;
@@ -341,7 +358,7 @@ async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
         .collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said.contains(&3) && said.contains(&150));
-    // Each of three appends, and both once more for the answer; not 200 for any of them.
+    // Each of three appends, and both once more for the answer; not 200 for any of them, nor for another partition.
     assert!(looks() - before <= 5, "{}", looks() - before);
     node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
         .await;
