@@ -159,8 +159,11 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
     let read = |content: &[u8]| {
         fs::write(&path, content).unwrap();
         let mut records = Vec::new();
-        let (folded, memory) =
-            most_memory(|| snapshots::read(&Disk::default(), &path, |record, _| records.push(format!("{record:?}"))));
+        let (folded, memory) = most_memory(|| {
+            snapshots::read(&Disk::default(), &path, |record, _| {
+                records.push(format!("{record:?}"))
+            })
+        });
         assert!(memory < MEMORY_MAX, "{memory} bytes");
         folded.map(|()| records).map_err(|error| error.to_string())
     };
