@@ -74,6 +74,11 @@ const CONNECTIONS: [&str; 3] = [
     "max.connections.per.ip",
 ];
 
+/// Changes that one request may make, as with Apache Kafka, and their bytes: appending a word to a long list makes a record of
+/// all of it. They are one batch of the metadata log, and until they are in it nothing else is decided.
+const CHANGES_MAX: usize = 10_000;
+const CHANGES_BYTES_MAX: usize = 8 << 20;
+
 /// What a string of Kafka's protocol may have; a list can grow beyond it piece by piece.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -133,7 +138,10 @@ pub fn incremental_alter(
         if twice.contains(&named) && !told.insert(named) {
             continue;
         }
-        let outcome = if !twice.contains(&named) {
+        let outcome = if records.len() > CHANGES_MAX {
+            // None of it will happen.
+            Ok(Vec::new())
+        } else if !twice.contains(&named) {
             changed(
                 image,
                 resource.resource_type,
@@ -160,6 +168,13 @@ pub fn incremental_alter(
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
         });
+    }
+    if let Some((code, why)) = too_much(&records) {
+        records.clear();
+        for response in responses.iter_mut().filter(|one| one.error_code == 0) {
+            response.error_code = code.code();
+            response.error_message = Some(why.as_str().into());
+        }
     }
     Decision {
         records,
@@ -218,6 +233,9 @@ pub fn alter(
             }
         }
         let outcome = outcome.and_then(|()| {
+            if records.len() > CHANGES_MAX {
+                return Ok(Vec::new());
+            }
             replace(
                 image,
                 resource.resource_type,
@@ -234,6 +252,13 @@ pub fn alter(
             resource_name: resource.resource_name.clone(),
         });
     }
+    if let Some((code, why)) = too_much(&records) {
+        records.clear();
+        for response in responses.iter_mut().filter(|one| one.error_code == 0) {
+            response.error_code = code.code();
+            response.error_message = Some(why.as_str().into());
+        }
+    }
     Decision {
         records,
         answer: AlterConfigsResponse {
@@ -241,6 +266,22 @@ pub fn alter(
             ..Default::default()
         },
     }
+}
+
+/// Why nothing of a request happens although each part of it could.
+fn too_much(records: &[Record]) -> Option<Refusal> {
+    let bytes = records.iter().map(|record| match record {
+        Record::Config(config) => {
+            let value = config.value.as_ref().map_or(0, |value| value.len());
+            config.resource_name.len() + config.name.len() + value
+        }
+        _ => 0,
+    });
+    let is_too_much = records.len() > CHANGES_MAX || bytes.sum::<usize>() > CHANGES_BYTES_MAX;
+    is_too_much.then(|| {
+        let why = "Unable to perform excessively large batch operation.".to_owned();
+        (ErrorCode::PolicyViolation, why)
+    })
 }
 
 fn duplicate_keys() -> Refusal {

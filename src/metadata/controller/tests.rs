@@ -1,5 +1,7 @@
 //! Decisions on small images, and the quorum of one across restarts.
 
+use std::collections::BTreeSet;
+
 use super::brokers::{
     self, Activation, FoundReplicas, Registration, registration_records, unregister,
 };
@@ -9,7 +11,7 @@ use crate::base::ids::Uuid;
 use crate::config::broker::BrokerSettings;
 use crate::metadata::bootstrap;
 use crate::metadata::image::records::records_of;
-use crate::metadata::image::{Delta, Image};
+use crate::metadata::image::{Delta, GROUP_RESOURCE, Image};
 use crate::metadata::placement::{Assignment, Standing, assign_request, found};
 use crate::metadata::quorum::Quorum;
 use crate::metadata::quorum::tests::{Member, upkeep};
@@ -93,16 +95,20 @@ fn a_start_registers_what_the_level_of_the_metadata_has() {
     }
 }
 
-/// What comes of a CreateTopics. Ids differ from those of topics that the image has.
-fn decided(image: &Image, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
-    let context = Context {
+fn context<'a>(settings: &'a BrokerSettings, ids: &'a [Uuid]) -> Context<'a> {
+    Context {
         now: NOW,
         node_id: 1,
-        settings: &BrokerSettings::default(),
-        ids: &[Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])],
+        settings,
+        ids,
         clamp_replication: false,
-    };
-    topics::create(image, request, &context)
+    }
+}
+
+/// What comes of a CreateTopics. Ids differ from those of topics that the image has.
+fn decided(image: &Image, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
+    let ids = [Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])];
+    topics::create(image, request, &context(&BrokerSettings::default(), &ids))
 }
 
 fn topic(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
@@ -204,6 +210,99 @@ fn each_mistake_of_a_new_topic_has_kafkas_error() {
         ErrorCode::InvalidReplicaAssignment
     );
     assert_eq!(create(&mut image, assigned(0, &[1], -1)), Ok(1));
+}
+
+/// Metrics cannot tell them apart. Many names are looked up otherwise than one.
+#[test]
+fn names_collide_however_many_a_request_has() {
+    let mut image = cluster();
+    create(&mut image, topic("a.b_c", 1, 1)).unwrap();
+    let settings = BrokerSettings::default();
+    for more in [0, 50] {
+        let names = ["a_b.c", "a.b.c", "a_b_c", "a-b-c", "a.b_d", "abc"];
+        let names = names.map(str::to_owned).into_iter();
+        let others = (0..more).map(|number| format!("x_{number}"));
+        let request = CreateTopicsRequest {
+            topics: names.chain(others).map(|name| topic(&name, 1, 1)).collect(),
+            validate_only: true,
+            ..Default::default()
+        };
+        let ids: Vec<_> = (0..100).map(|id| Uuid([id; 16])).collect();
+        let answer = topics::create(&image, &request, &context(&settings, &ids)).answer;
+        let codes: Vec<_> = answer.topics.iter().map(|one| one.error_code).collect();
+        let collides = ErrorCode::InvalidTopicException.code();
+        assert_eq!(codes[..6], [collides, collides, collides, 0, 0, 0]);
+        assert!(codes[6..].iter().all(|code| *code == 0), "{codes:?}");
+    }
+}
+
+/// What one request makes is one batch, before which nothing else is decided.
+#[test]
+fn a_request_changes_ten_thousand_things_at_most_and_none_if_it_wants_more() {
+    let mut image = cluster();
+    let names = ["a", "b", "c"];
+    for name in names {
+        create(&mut image, topic(name, 1, 1)).unwrap();
+    }
+    let settings = BrokerSettings::default();
+    let grown = |count| {
+        let topics = names.map(|name| CreatePartitionsTopic {
+            name: name.into(),
+            count,
+            ..Default::default()
+        });
+        let request = CreatePartitionsRequest {
+            topics: topics.into(),
+            ..Default::default()
+        };
+        let decision = topics::create_partitions(&image, &request, &context(&settings, &[]));
+        let results = decision.answer.results.iter();
+        let codes: Vec<_> = results.map(|one| one.error_code).collect();
+        (decision.records.len(), codes)
+    };
+    let refused = ErrorCode::PolicyViolation.code();
+    assert_eq!(grown(3_001), (9_000, vec![0; 3]));
+    assert_eq!(grown(4_001), (0, vec![refused; 3]));
+
+    let set = |resources: Vec<AlterConfigsResource>| {
+        let request = IncrementalAlterConfigsRequest {
+            resources,
+            ..Default::default()
+        };
+        let context = context(&settings, &[]);
+        let decision = settings::incremental_alter(&image, &request, &context);
+        let responses = decision.answer.responses.iter();
+        let codes: BTreeSet<_> = responses.map(|one| one.error_code).collect();
+        (decision.records.len(), codes)
+    };
+    let resource = |kind, resource_name: String, name: &'static str, value: String| {
+        let config = AlterableConfig {
+            name: name.into(),
+            config_operation: 0,
+            value: Some(value.into()),
+        };
+        AlterConfigsResource {
+            resource_type: kind,
+            resource_name: resource_name.into(),
+            configs: vec![config],
+        }
+    };
+    let group = |number| {
+        let (name, value) = ("consumer.session.timeout.ms", "50000");
+        resource(GROUP_RESOURCE, format!("g{number}"), name, value.to_owned())
+    };
+    let fits = (10_000, BTreeSet::from([0]));
+    assert_eq!(set((0..10_000).map(group).collect()), fits);
+    let too_much = (0, BTreeSet::from([refused]));
+    assert_eq!(set((0..10_001).map(group).collect()), too_much);
+    // A long name each time: a few of them are many bytes.
+    let long = |number| {
+        let (name, value) = ("consumer.session.timeout.ms", "50000".to_owned());
+        let group = format!("{number}-{}", "g".repeat(30_000));
+        resource(GROUP_RESOURCE, group, name, value)
+    };
+    assert_eq!(set((0..200).map(long).collect()).0, 200);
+    assert_eq!(set((0..300).map(long).collect()), too_much);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! pure: topics: create, delete, more partitions, and where replicas go. Kafka's `ReplicationControlManager`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
@@ -63,23 +64,42 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Metrics cannot tell `.` from `_`: two names that differ only there collide.
-fn collision(image: &Image, name: &str) -> Option<String> {
-    if !name.contains(['.', '_']) {
-        return None;
+/// Names of which a request may be compared with those of all topics, one by one.
+const COMPARED_MAX: usize = 8;
+
+/// The names of an image as metrics show them, which cannot tell `.` from `_`: two names that differ only there collide.
+struct Shown<'a> {
+    image: &'a Image,
+    /// Made where many names are looked for.
+    names: Option<BTreeMap<Vec<u8>, &'a str>>,
+}
+
+fn shown(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes()
+        .map(|letter| if letter == b'.' { b'_' } else { letter })
+}
+
+impl<'a> Shown<'a> {
+    /// For so many names.
+    fn new(image: &'a Image, count: usize) -> Self {
+        let named = |topic: &'a Arc<Topic>| (shown(&topic.name).collect(), &*topic.name);
+        let names = (count > COMPARED_MAX).then(|| image.topics.iter().map(named).collect());
+        Self { image, names }
     }
-    let folded = |letter: u8| if letter == b'.' { b'_' } else { letter };
-    let collides = |other: &str| other.bytes().map(folded).eq(name.bytes().map(folded));
-    image
-        .topics
-        .iter()
-        .find(|topic| topic.name.len() == name.len() && collides(&topic.name))
-        .map(|topic| {
-            format!(
-                "Topic '{name}' collides with existing topic: {}",
-                topic.name
-            )
-        })
+
+    fn collision(&self, name: &str) -> Option<String> {
+        if !name.contains(['.', '_']) {
+            return None;
+        }
+        let there = match &self.names {
+            Some(names) => names.get(&shown(name).collect::<Vec<u8>>()).copied(),
+            None => {
+                let mut topics = self.image.topics.iter().map(|topic| &*topic.name);
+                topics.find(|other| other.len() == name.len() && shown(other).eq(shown(name)))
+            }
+        };
+        there.map(|there| format!("Topic '{name}' collides with existing topic: {there}"))
+    }
 }
 
 /// CreateTopics: every topic succeeds or fails by itself.
@@ -93,6 +113,7 @@ pub fn create(
     let mut records = Vec::new();
     let mut results = Vec::new();
     let mut told = BTreeSet::new();
+    let shown = Shown::new(image, request.topics.len());
     let mut made = 0;
     for topic in &request.topics {
         if twice.contains(&*topic.name) {
@@ -107,7 +128,7 @@ pub fn create(
             }
             continue;
         }
-        match create_one(image, topic, context, &mut ids) {
+        match create_one(&shown, topic, context, &mut ids) {
             Ok((created, result)) => {
                 made += created.len();
                 if made > RECORDS_PER_REQUEST_MAX {
@@ -160,11 +181,12 @@ fn refused(name: &ByteString, (code, message): Refusal) -> CreatableTopicResult 
 }
 
 fn create_one(
-    image: &Image,
+    shown: &Shown<'_>,
     topic: &CreatableTopic,
     context: &Context<'_>,
     ids: &mut impl Iterator<Item = Uuid>,
 ) -> Result<(Vec<Record>, CreatableTopicResult), Refusal> {
+    let image = shown.image;
     if *topic.name == *METADATA_TOPIC {
         return Err((
             ErrorCode::InvalidRequest,
@@ -178,7 +200,7 @@ fn create_one(
             format!("Topic '{}' already exists.", topic.name),
         ));
     }
-    if let Some(why) = collision(image, &topic.name) {
+    if let Some(why) = shown.collision(&topic.name) {
         return Err((ErrorCode::InvalidTopicException, why));
     }
     let own = own_settings(topic, &context.effective(image))?;
@@ -600,6 +622,7 @@ pub fn create_partitions(
     let mut records = Vec::new();
     let mut results: Vec<CreatePartitionsTopicResult> = Vec::new();
     let mut told = BTreeSet::new();
+    let mut made = 0;
     for topic in &request.topics {
         let outcome = if twice.contains(&*topic.name) {
             if !told.insert(&*topic.name) {
@@ -614,6 +637,7 @@ pub fn create_partitions(
         };
         let (code, message) = match outcome {
             Ok(created) => {
+                made += created.len();
                 if !request.validate_only {
                     records.extend(created);
                 }
@@ -626,6 +650,9 @@ pub fn create_partitions(
             error_code: code.code(),
             error_message: message,
         });
+        if made > RECORDS_PER_REQUEST_MAX {
+            return too_many_partitions(request);
+        }
     }
     Decision {
         records,
@@ -634,6 +661,22 @@ pub fn create_partitions(
             ..Default::default()
         },
     }
+}
+
+/// The same of partitions.
+fn too_many_partitions(request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
+    let names: BTreeSet<&ByteString> = request.topics.iter().map(|topic| &topic.name).collect();
+    let refusal = |name: &ByteString| CreatePartitionsTopicResult {
+        name: name.clone(),
+        error_code: ErrorCode::PolicyViolation.code(),
+        error_message: Some(
+            "Excessively large number of additional partitions per request.".into(),
+        ),
+    };
+    Decision::only(CreatePartitionsResponse {
+        results: names.into_iter().map(refusal).collect(),
+        ..Default::default()
+    })
 }
 
 fn extend(
