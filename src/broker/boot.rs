@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::listeners::{Listeners, Wanted};
 use super::log_dirs::LogDirs;
-use super::{Broker, StartError, adopt, cleaner, housekeeping, mover};
+use super::{Broker, StartError, adopt, cleaner, housekeeping, maker, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
 use crate::base::memory::Memory;
@@ -37,7 +37,7 @@ use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registrati
 use crate::metadata::controller::machine::Setup;
 use crate::metadata::controller::quotas;
 use crate::metadata::controller::task::Controller;
-use crate::metadata::loader::{Publisher as _, formatted_with};
+use crate::metadata::loader::{Publisher, formatted_with};
 use crate::metadata::placement::{self, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
@@ -185,8 +185,7 @@ impl Broker {
             topics,
         };
         controller.ask(found).map_err(metadata)?;
-        replicas.install(&handle.load());
-        let placed = replicas.take_assignments();
+        let placed = replicas.install(&handle.load());
         let placed = assign_request(config.node_id, broker_epoch, &placed);
         controller.ask(placed).map_err(metadata)?;
 
@@ -230,7 +229,8 @@ impl Broker {
             halt.clone(),
         );
         group_topic.install(&handle.load());
-        controller.add(Arc::new(group_topic));
+        let group_topic: Arc<dyn Publisher> = Arc::new(group_topic);
+        replicas.followed_by(&group_topic);
 
         // The transaction coordinator; what it commits in offsets goes through the group coordinator.
         let (txns, txn_task) = TxnHandle::new(
@@ -255,7 +255,8 @@ impl Broker {
         ];
         let transaction_topic = TransactionTopicWatcher::new(config.node_id, txns.clone());
         transaction_topic.install(&handle.load());
-        controller.add(Arc::new(transaction_topic));
+        let transaction_topic: Arc<dyn Publisher> = Arc::new(transaction_topic);
+        replicas.followed_by(&transaction_topic);
         let wanted = Arc::new(Wanted {
             settings: config.settings.clone(),
             node_id: config.node_id,
@@ -338,6 +339,9 @@ impl Broker {
             &mut tasks,
             halt.guard("log directories", log_dirs.run(stopping.clone())),
         );
+        let maker = maker::run(Arc::clone(&services), stopping.clone());
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("maker", maker));
         host.threads.spawn_among(
             &mut tasks,
             halt.guard("mover", mover::run(Arc::clone(&services), stopping)),
@@ -353,6 +357,7 @@ impl Broker {
             controller: Some(taker),
             tasks,
             coordinators,
+            _followers: [group_topic, transaction_topic],
             rounds,
         })
     }

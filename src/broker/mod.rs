@@ -21,6 +21,7 @@ mod cleaner;
 mod housekeeping;
 mod listeners;
 mod log_dirs;
+mod maker;
 mod mover;
 pub mod temporary;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::host::task::Halt;
 use crate::log::dir::DirLock;
 use crate::log::error::StorageError;
 use crate::log::manager::LogManager;
+use crate::metadata::loader::Publisher;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
 /// Why a node does not start. The text is meant for whoever started it.
@@ -61,7 +63,6 @@ pub enum StartError {
 
 /// A running node. Dropping it ends its connections and tasks at once, as a crash would; [`Self::shutdown`] stops it
 /// cleanly.
-#[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -75,8 +76,16 @@ pub struct Broker {
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
     coordinators: Vec<tokio::task::JoinHandle<()>>,
+    /// They hear of the metadata through the partitions.
+    _followers: [Arc<dyn Publisher>; 2],
     /// Where their long rounds are worked off.
     rounds: WorkPool,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").finish_non_exhaustive()
+    }
 }
 
 impl Broker {

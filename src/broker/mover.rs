@@ -77,7 +77,7 @@ async fn finish(services: &Arc<Services>, round: Round) {
 }
 
 /// Tells the controller where replicas are; whether it knows now.
-async fn is_told(services: &Services, assignments: &[Assignment]) -> bool {
+pub(super) async fn is_told(services: &Services, assignments: &[Assignment]) -> bool {
     let request = assign_request(services.node_id, services.broker_epoch(), assignments);
     let told = services.controller.ask(request).await;
     told.is_ok_and(|answer| answer.error_code == 0)

@@ -4,6 +4,7 @@ mod cleaner;
 mod extremes;
 mod listeners;
 mod log_dirs;
+mod making;
 mod moves;
 mod one_thread;
 mod repeats;
@@ -467,6 +468,7 @@ async fn a_panic_in_a_task_ends_the_node() {
         "housekeeping",
         "cleaner",
         "log directories",
+        "maker",
         "mover",
         "loader of a coordinator",
         "writer of markers",

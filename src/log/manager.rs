@@ -52,14 +52,31 @@ pub struct LogDir {
     /// Zero where it could not be read.
     pub id: Uuid,
     health: Arc<DirHealth>,
-    /// How many replicas it has.
-    replicas: AtomicUsize,
+    /// How many replicas it has, or is about to have.
+    replicas: Arc<AtomicUsize>,
     _lock: Option<DirLock>,
 }
 
 impl LogDir {
     pub fn is_online(&self) -> bool {
         self.health.is_online()
+    }
+}
+
+/// The place of a replica that is about to be made: it counts in its log directory already.
+#[derive(Debug)]
+pub struct Place {
+    /// Among all directories.
+    dir: usize,
+    replicas: Arc<AtomicUsize>,
+    is_taken: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.replicas.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -130,7 +147,7 @@ impl LogManager {
                 path,
                 id,
                 health: Arc::new(health),
-                replicas: AtomicUsize::new(0),
+                replicas: Arc::default(),
                 _lock: lock,
             });
         }
@@ -362,12 +379,53 @@ impl LogManager {
         self.logs.read().values().cloned().collect()
     }
 
-    /// The log of a partition of this topic id, made if it is not there: in the directory that it was assigned to, or in
-    /// that with the fewest replicas. A log of another id with the same name is that of a deleted topic and is put aside.
-    ///
-    /// Errors: the disk, or the replica may lie in a directory that is offline.
+    /// A place for a replica that is to be made: in the directory that it was assigned to, or in that with the fewest
+    /// replicas. Who makes several at once asks for their places one after the other, so that each counts the ones before.
+    pub fn place_for(&self, partition: &TopicPartition, directory: Uuid) -> Option<Place> {
+        let _one = self.placing.lock();
+        let preferred = self.preferred.lock().get(partition).cloned();
+        let wanted = self.wanted_dir(preferred.as_ref(), directory);
+        let dir = wanted.or_else(|| self.emptiest_dir().ok())?;
+        Some(self.place_in(dir))
+    }
+
+    /// Where somebody wants a replica that does not exist, else where it was assigned to, if that is one of ours.
+    fn wanted_dir(&self, preferred: Option<&PathBuf>, directory: Uuid) -> Option<usize> {
+        let mut dirs = self.dirs.iter();
+        let wanted = dirs.position(|dir| dir.is_online() && Some(&dir.path) == preferred);
+        wanted.or_else(|| self.dirs.iter().position(|dir| dir.id == directory))
+    }
+
+    fn place_in(&self, dir: usize) -> Place {
+        let replicas = Arc::clone(&self.dirs[dir].replicas);
+        replicas.fetch_add(1, Ordering::Relaxed);
+        Place {
+            dir,
+            replicas,
+            is_taken: false,
+        }
+    }
+
+    /// As [`Self::get_or_create_at`], for those who make one at a time.
     pub fn get_or_create(
         &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        directory: Uuid,
+        settings: &LogSettings,
+        now: Timestamp,
+    ) -> Result<Arc<PartitionLog>, StorageError> {
+        self.get_or_create_at(None, partition, topic_id, directory, settings, now)
+    }
+
+    /// The log of a partition of this topic id, made if it is not there: in the directory that it was assigned to, or in
+    /// that of its place, or in that with the fewest replicas. A log of another id with the same name is that of a deleted
+    /// topic and is put aside.
+    ///
+    /// Errors: the disk, or the replica may lie in a directory that is offline.
+    pub fn get_or_create_at(
+        &self,
+        mut place: Option<Place>,
         partition: &TopicPartition,
         topic_id: Uuid,
         directory: Uuid,
@@ -385,24 +443,22 @@ impl LogManager {
             self.put_aside(partition)?;
         }
         let preferred = self.preferred.lock().remove(partition);
-        let wanted = self
-            .online()
-            .find(|dir| Some(&dir.path) == preferred.as_ref());
-        let assigned = || self.dirs.iter().find(|dir| dir.id == directory);
-        if let Some(dir) = wanted.or_else(assigned) {
-            return self.create_in(dir, partition, topic_id, settings, now);
+        if let Some(dir) = self.wanted_dir(preferred.as_ref(), directory) {
+            let place = place.filter(|place| place.dir == dir);
+            let place = place.unwrap_or_else(|| self.place_in(dir));
+            return self.create_in(place, partition, topic_id, settings, now);
         }
         loop {
-            let dir = {
-                // Who comes next must count this one.
-                let _one = self.placing.lock();
-                let dir = self.emptiest_dir()?;
-                dir.replicas.fetch_add(1, Ordering::Relaxed);
-                dir
+            let place = match place.take() {
+                Some(place) => place,
+                None => {
+                    // Who comes next must count this one.
+                    let _one = self.placing.lock();
+                    self.place_in(self.emptiest_dir()?)
+                }
             };
-            let created = self.create_in(dir, partition, topic_id, settings, now);
-            dir.replicas.fetch_sub(1, Ordering::Relaxed);
-            match created {
+            let dir = &self.dirs[place.dir];
+            match self.create_in(place, partition, topic_id, settings, now) {
                 // Its disk has failed: there may be another.
                 Err(_) if !dir.is_online() => {}
                 done => return done,
@@ -412,7 +468,7 @@ impl LogManager {
 
     fn create_in(
         &self,
-        dir: &LogDir,
+        mut place: Place,
         partition: &TopicPartition,
         topic_id: Uuid,
         settings: &LogSettings,
@@ -430,17 +486,18 @@ impl LogManager {
                 });
             }
         }
+        let dir = &self.dirs[place.dir];
         dir.health.check()?;
         let path = dir.path.join(partition.to_string());
-        let place = self.host.disk.dir(&path);
+        let within = self.host.disk.dir(&path);
         let created =
-            PartitionLog::create(place, partition.clone(), topic_id, settings.clone(), now);
+            PartitionLog::create(within, partition.clone(), topic_id, settings.clone(), now);
         let log = dir.health.watch(created)?;
         let log = Arc::new(log.watched(Arc::clone(&dir.health)));
         self.logs
             .write()
             .insert(partition.clone(), Arc::clone(&log));
-        dir.replicas.fetch_add(1, Ordering::Relaxed);
+        place.is_taken = true;
         Ok(log)
     }
 
@@ -452,9 +509,11 @@ impl LogManager {
     }
 
     /// Kafka places a new replica where the fewest are.
-    fn emptiest_dir(&self) -> Result<&LogDir, StorageError> {
-        self.online()
-            .min_by_key(|dir| dir.replicas.load(Ordering::Relaxed))
+    fn emptiest_dir(&self) -> Result<usize, StorageError> {
+        let online = (0..).zip(&self.dirs).filter(|(_, dir)| dir.is_online());
+        online
+            .min_by_key(|(_, dir)| dir.replicas.load(Ordering::Relaxed))
+            .map(|(number, _)| number)
             .ok_or_else(|| StorageError {
                 doing: "use",
                 path: "log.dirs".into(),

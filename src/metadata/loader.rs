@@ -11,7 +11,6 @@ use super::batches::Batch;
 use super::bootstrap::check_features;
 use super::image::{Delta, Image};
 use super::metadata_log::MetadataLog;
-use super::placement::Assignment;
 use super::quorum::upkeep::Snapshot;
 use super::record::Record;
 use super::snapshots::{self, SnapshotStore};
@@ -21,15 +20,9 @@ use crate::log::error::{StorageError, malformed};
 /// What Apache Kafka's formatter leaves beside the logs for the first start.
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 
-/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered.
+/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered. It waits for no disk.
 pub trait Publisher: Send + Sync {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>);
-
-    /// The log directories that it chose for new replicas. The controller is told of them, and the metadata name them, before
-    /// the change is answered.
-    fn take_assignments(&self) -> Vec<Assignment> {
-        Vec::new()
-    }
 }
 
 /// The newest committed image. Cheap to clone and to read.
@@ -108,14 +101,6 @@ impl Loader {
             }
         }
         self.handle.current.store(image);
-    }
-
-    /// Log directories that publishers chose since the last call.
-    pub fn take_assignments(&self) -> Vec<Assignment> {
-        let publishers = self.publishers.iter();
-        publishers
-            .flat_map(|publisher| publisher.take_assignments())
-            .collect()
     }
 }
 

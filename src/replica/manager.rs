@@ -2,20 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
+use super::making::{AT_ONCE, Making, Makings};
 use super::partition::Partition;
 use super::purgatory::Waiters;
-use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
+use crate::base::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicPartition, Uuid};
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::TopicSettings;
 use crate::host::clock::Clock;
 use crate::log::manager::crew::in_parallel;
-use crate::log::manager::{LogDir, LogManager};
+use crate::log::manager::{LogDir, LogManager, Place};
 use crate::log::partition_log::PartitionLog;
 use crate::log::settings::LogSettings;
 use crate::metadata::image::{
@@ -25,17 +26,16 @@ use crate::metadata::loader::Publisher;
 use crate::metadata::placement::{Assignment, Standing};
 use crate::wire::error_code::ErrorCode;
 
-/// Partitions that one thread opens, or makes, one after the other.
+/// Partitions that one thread opens, or makes, one after the other at a start.
 const FEW: usize = 16;
-/// Threads that do so with more. A disk syncs a file for each new partition, and several files at once in about the time of
-/// one; meanwhile the controller decides about nothing else.
-const OPENERS: usize = 8;
 
 /// What this node has of a partition.
 #[derive(Clone, Debug)]
-enum Hosting {
+pub(super) enum Hosting {
     /// No replica.
     Nothing,
+    /// Its directory is still to be made; the newest epoch, and whether this node leads in it.
+    Coming(LeaderEpoch, bool),
     Online(Arc<Partition>),
     /// Its log directory has failed, or cannot be reached since the start.
     Offline,
@@ -45,9 +45,17 @@ impl Hosting {
     fn online(&self) -> Option<&Arc<Partition>> {
         match self {
             Self::Online(partition) => Some(partition),
-            Self::Nothing | Self::Offline => None,
+            Self::Nothing | Self::Coming(..) | Self::Offline => None,
         }
     }
+}
+
+/// A replica whose log was opened or made, or cannot be.
+#[derive(Debug)]
+pub(super) struct Opened {
+    hosting: Hosting,
+    /// Where it lies, if the metadata do not say so.
+    pub(super) assignment: Option<Assignment>,
 }
 
 /// All partitions of one topic that this node has.
@@ -60,6 +68,11 @@ struct Hosted {
 impl Hosted {
     fn online(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.partitions.iter().filter_map(Hosting::online)
+    }
+
+    fn is_coming(&self) -> bool {
+        let mut partitions = self.partitions.iter();
+        partitions.any(|hosting| matches!(hosting, Hosting::Coming(..)))
     }
 }
 
@@ -75,7 +88,9 @@ struct Inner {
     logs: Arc<LogManager>,
     settings: BrokerSettings,
     topics: RwLock<Topics>,
-    assignments: Mutex<Vec<Assignment>>,
+    makings: Makings,
+    /// The newest image, and who hears of it after the partitions. Held while any of both is made use of.
+    newest: Mutex<Newest>,
     /// Held while something happens to a replica that moves.
     moving: Mutex<()>,
     /// Wakes whoever copies replicas that move.
@@ -92,6 +107,27 @@ struct Topics {
     by_id: HashMap<Uuid, Arc<Hosted>>,
 }
 
+impl Topics {
+    fn put(&mut self, name: &Arc<str>, hosted: Hosted) {
+        let hosted = Arc::new(hosted);
+        self.by_id.insert(hosted.id, Arc::clone(&hosted));
+        self.by_name.insert(Arc::clone(name), hosted);
+    }
+}
+
+#[derive(Default)]
+struct Newest {
+    image: Arc<Image>,
+    /// They hold on to the partitions, so these must not hold on to them.
+    followers: Vec<Weak<dyn Publisher>>,
+}
+
+impl std::fmt::Debug for Newest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Newest").finish_non_exhaustive()
+    }
+}
+
 impl ReplicaManager {
     pub fn new(node_id: BrokerId, logs: Arc<LogManager>, settings: BrokerSettings) -> Self {
         let topics = RwLock::default();
@@ -101,7 +137,8 @@ impl ReplicaManager {
                 logs,
                 settings,
                 topics,
-                assignments: Mutex::default(),
+                makings: Makings::default(),
+                newest: Mutex::default(),
                 moving: Mutex::default(),
                 mover: Notify::new(),
                 waiters: Waiters::default(),
@@ -128,6 +165,17 @@ impl ReplicaManager {
         &self.inner.logs.host().clock
     }
 
+    pub(super) fn makings(&self) -> &Makings {
+        &self.inner.makings
+    }
+
+    /// Has somebody told of changes after the partitions, and of a topic once all its partitions are there: a coordinator,
+    /// which reads them.
+    pub fn followed_by(&self, follower: &Arc<dyn Publisher>) {
+        let follower = Arc::downgrade(follower);
+        self.inner.newest.lock().followers.push(follower);
+    }
+
     pub(super) fn moving(&self) -> MutexGuard<'_, ()> {
         self.inner.moving.lock()
     }
@@ -146,8 +194,8 @@ impl ReplicaManager {
         self.inner.mover.notified().await;
     }
 
-    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `KafkaStorageError` where its log directory
-    /// is offline.
+    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `NotLeaderOrFollower` where its directory is
+    /// still to be made; `KafkaStorageError` where its log directory is offline.
     pub fn partition(
         &self,
         topic: &str,
@@ -179,12 +227,7 @@ impl ReplicaManager {
 
     /// The settings of a topic's logs under an image.
     pub fn log_settings(&self, image: &Image, topic: &str) -> LogSettings {
-        let broker = self.inner.effective(image);
-        let own = image.topic_overrides(topic).map(|own| &**own);
-        LogSettings::from(&TopicSettings {
-            own,
-            broker: &broker,
-        })
+        log_settings(&self.inner.effective(image), image, topic)
     }
 
     /// Where this node's replica of a partition stands before the node has taken in an image.
@@ -231,10 +274,20 @@ impl ReplicaManager {
         }
     }
 
-    /// Takes in a whole image, at start. Logs of topics that it does not know are put aside, as Kafka does.
-    pub fn install(&self, image: &Arc<Image>) {
+    /// Takes in a whole image, at start; gives where replicas lie that the metadata do not know to be there. Logs of topics
+    /// that it does not know are put aside, as Kafka does.
+    pub fn install(&self, image: &Arc<Image>) -> Vec<Assignment> {
+        self.inner.newest.lock().image = Arc::clone(image);
+        let broker = self.inner.effective(image);
+        let mut placed = Vec::new();
         for topic in image.topics.iter() {
-            self.host(topic, image, false);
+            let settings = log_settings(&broker, image, &topic.name);
+            let (mut hosted, new) = self.inner.host(topic, None);
+            for (index, opened) in self.inner.open_all(topic, &new, &settings) {
+                hosted.partitions[index as usize] = opened.hosting;
+                placed.extend(opened.assignment);
+            }
+            self.inner.topics.write().put(&topic.name, hosted);
         }
         for copy in self.inner.logs.futures() {
             if image.topics.by_id(copy.topic_id()).is_none() {
@@ -256,6 +309,7 @@ impl ReplicaManager {
                 tracing::error!(%partition, %error, "a log that belongs to no topic cannot be put aside");
             }
         }
+        placed
     }
 
     /// Stops serving what lies in a failed log directory; gives the topics' ids and the numbers of the partitions.
@@ -277,9 +331,7 @@ impl ReplicaManager {
                 retired.push(partition);
             }
             lost.push((hosted.id, name.partition));
-            let hosted = Arc::new(hosted);
-            topics.by_id.insert(hosted.id, Arc::clone(&hosted));
-            topics.by_name.insert(name.topic, hosted);
+            topics.put(&name.topic, hosted);
         }
         drop(topics);
         // Only now: whoever wakes and looks again must find it offline.
@@ -289,46 +341,96 @@ impl ReplicaManager {
         lost
     }
 
-    fn host(&self, topic: &Topic, image: &Image, fresh: bool) {
+    /// A topic is new, or has changed.
+    fn changed(&self, topic: &Arc<Topic>, image: &Image, broker: &BrokerSettings) {
         let inner = &self.inner;
-        let known = inner.topics.read().by_id.get(&topic.id).cloned();
-        let settings = self.log_settings(image, &topic.name);
-        let existing = |index: PartitionIndex| {
-            let known = known.as_ref();
-            known.and_then(|known| known.partitions.get(index as usize))
+        let new = {
+            let mut topics = inner.topics.write();
+            let known = topics.by_id.get(&topic.id).map(|known| &**known);
+            let (hosted, new) = inner.host(topic, known);
+            topics.put(&topic.name, hosted);
+            new
         };
-        let is_new = |index: PartitionIndex, partition: &ImagePartition| {
-            partition.replicas.contains(&inner.node_id)
-                && matches!(existing(index), Some(Hosting::Nothing) | None)
-        };
-        let new: Vec<_> = (0..)
-            .zip(&topic.partitions)
-            .filter(|(index, partition)| is_new(*index, partition))
-            .collect();
-        let mut opened = inner.open_all(topic, &new, &settings, fresh);
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (index, partition) in (0..).zip(&topic.partitions) {
-            let existing = existing(index);
-            let leads = partition.leader == inner.node_id;
-            partitions.push(match existing {
-                _ if !partition.replicas.contains(&inner.node_id) => Hosting::Nothing,
-                Some(Hosting::Online(existing)) => {
-                    existing.enter(partition.leader_epoch, leads);
-                    Hosting::Online(Arc::clone(existing))
-                }
-                Some(Hosting::Offline) => Hosting::Offline,
-                Some(Hosting::Nothing) | None => opened.remove(&index).unwrap_or(Hosting::Offline),
-            });
+        if !new.is_empty() {
+            let making = Making::new(topic, log_settings(broker, image, &topic.name));
+            inner.makings.make(making, new);
         }
-        let hosted = Arc::new(Hosted {
-            id: topic.id,
-            partitions,
-        });
-        let mut topics = inner.topics.write();
-        topics
-            .by_name
-            .insert(Arc::clone(&topic.name), Arc::clone(&hosted));
-        topics.by_id.insert(topic.id, hosted);
+    }
+
+    /// A place for a replica that is to be made.
+    pub(super) fn place_for(&self, topic: &Topic, index: PartitionIndex) -> Option<Place> {
+        let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
+        let directory = partition.directory_of(self.inner.node_id);
+        let name = TopicPartition::new(Arc::clone(&topic.name), index);
+        self.inner.logs.place_for(&name, directory)
+    }
+
+    /// The log of a replica that is to be made. `None` if its topic was deleted meanwhile.
+    pub(super) fn open(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+        settings: &LogSettings,
+        place: Option<Place>,
+    ) -> Option<Opened> {
+        let is_known = self.inner.topics.read().by_id.contains_key(&topic.id);
+        let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
+        is_known.then(|| {
+            let replica = (topic, index, partition);
+            self.inner.open(replica, settings, true, place)
+        })
+    }
+
+    /// Serves what was made of a topic, and tells those who follow if that is all of it.
+    pub(super) fn put_online(&self, making: &Making) {
+        let topic = &making.topic;
+        let newest = self.inner.newest.lock();
+        let settings = self.log_settings(&newest.image, &topic.name);
+        let made = making.take_made();
+        for (_, opened) in &made {
+            if let Some(partition) = opened.hosting.online() {
+                partition.log.update_settings(settings.clone());
+            }
+        }
+        {
+            let mut topics = self.inner.topics.write();
+            let Some(hosted) = topics.by_id.get(&topic.id) else {
+                return;
+            };
+            let mut hosted = (**hosted).clone();
+            for (index, opened) in made {
+                let Some(slot) = hosted.partitions.get_mut(index as usize) else {
+                    continue;
+                };
+                // Or its log directory has failed since.
+                let Hosting::Coming(epoch, leads) = *slot else {
+                    continue;
+                };
+                if let Some(partition) = opened.hosting.online() {
+                    partition.enter(epoch, leads);
+                }
+                *slot = opened.hosting;
+            }
+            topics.put(&topic.name, hosted);
+        }
+        let delta = Delta {
+            topics: [topic.id].into(),
+            ..Delta::default()
+        };
+        self.tell_followers(&newest, &delta);
+    }
+
+    /// A topic of which partitions are still to be made is news only when they are.
+    fn tell_followers(&self, newest: &Newest, delta: &Delta) {
+        let mut delta = delta.clone();
+        {
+            let topics = self.inner.topics.read();
+            let is_coming = |id: &Uuid| topics.by_id.get(id).is_some_and(|topic| topic.is_coming());
+            delta.topics.retain(|id| !is_coming(id));
+        }
+        for follower in newest.followers.iter().filter_map(Weak::upgrade) {
+            follower.on_update(&delta, &newest.image);
+        }
     }
 
     fn remove(&self, topic: &Topic) {
@@ -343,21 +445,40 @@ impl ReplicaManager {
             }
             topics.by_id.remove(&topic.id)
         };
-        for partition in removed.iter().flat_map(|hosted| hosted.online()) {
+        let Some(removed) = removed else {
+            return;
+        };
+        for partition in removed.online() {
             partition.retire();
-            if let Err(error) = self
-                .inner
-                .logs
-                .delete(partition.log.partition(), self.clock().now())
-            {
-                tracing::error!(partition = %partition.log.partition(), %error, "a log cannot be deleted");
-            }
+        }
+        let there = (0..).zip(&removed.partitions).filter(|(_, hosting)| {
+            // One that is still to come may be there already.
+            matches!(hosting, Hosting::Online(_) | Hosting::Coming(..))
+        });
+        let there: Vec<_> = there.map(|(index, _)| index).collect();
+        if self.inner.makings.remove(topic, &there) {
+            return;
+        }
+        for partition in there {
+            let name = TopicPartition::new(Arc::clone(&topic.name), partition);
+            self.delete(&name, topic.id);
         }
     }
 
-    fn update_settings(&self, image: &Image, topic: &str) {
+    /// Deletes the log of a partition, if there is one and it is of this topic.
+    pub(super) fn delete(&self, partition: &TopicPartition, topic_id: Uuid) {
+        let logs = &self.inner.logs;
+        let log = logs.get(partition);
+        if log.is_none_or(|log| log.topic_id() != topic_id) {
+            return;
+        }
+        if let Err(error) = logs.delete(partition, self.clock().now()) {
+            tracing::error!(%partition, %error, "a log cannot be deleted");
+        }
+    }
+
+    fn update_settings(&self, settings: &LogSettings, topic: &str) {
         let hosted = self.inner.topics.read().by_name.get(topic).cloned();
-        let settings = self.log_settings(image, topic);
         for partition in hosted.iter().flat_map(|hosted| hosted.online()) {
             partition.log.update_settings(settings.clone());
         }
@@ -375,6 +496,32 @@ impl ReplicaManager {
 }
 
 impl Inner {
+    /// What this node has of a topic under an image, beside what it `known` had, and the partitions that are to be opened or
+    /// made.
+    fn host(&self, topic: &Topic, known: Option<&Hosted>) -> (Hosted, Vec<PartitionIndex>) {
+        let mut new = Vec::new();
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            let existing = known.and_then(|known| known.partitions.get(index as usize));
+            let (epoch, leads) = (partition.leader_epoch, partition.leader == self.node_id);
+            partitions.push(match existing {
+                _ if !partition.replicas.contains(&self.node_id) => Hosting::Nothing,
+                Some(Hosting::Online(existing)) => {
+                    existing.enter(epoch, leads);
+                    Hosting::Online(Arc::clone(existing))
+                }
+                Some(Hosting::Offline) => Hosting::Offline,
+                Some(Hosting::Coming(..)) => Hosting::Coming(epoch, leads),
+                Some(Hosting::Nothing) | None => {
+                    new.push(index);
+                    Hosting::Coming(epoch, leads)
+                }
+            });
+        }
+        let id = topic.id;
+        (Hosted { id, partitions }, new)
+    }
+
     fn standing(
         &self,
         topic: &Topic,
@@ -417,76 +564,78 @@ impl Inner {
         }
     }
 
-    /// Opens, or makes, several partitions of a topic, many of them by several threads.
+    /// Opens, or makes, several partitions of a topic at a start, many of them by several threads.
     fn open_all(
         &self,
         topic: &Topic,
-        partitions: &[(PartitionIndex, &ImagePartition)],
+        partitions: &[PartitionIndex],
         settings: &LogSettings,
-        fresh: bool,
-    ) -> HashMap<PartitionIndex, Hosting> {
+    ) -> Vec<(PartitionIndex, Opened)> {
         let threads = match partitions.len() {
             0..=FEW => 0,
-            _ => self.logs.host().threads.at_once(OPENERS),
+            _ => self.logs.host().threads.at_once(AT_ONCE),
         };
-        let open = |(index, partition): &(PartitionIndex, &ImagePartition)| {
-            let hosting = self.open(topic, *index, partition, settings, fresh);
-            Ok((*index, hosting))
+        let open = |index: &PartitionIndex| {
+            let replica = (topic, *index, &topic.partitions[*index as usize]);
+            Ok((*index, self.open(replica, settings, false, None)))
         };
         // What fails is told, and is a partition that is offline.
-        let opened = in_parallel(threads, partitions, Duration::MAX, open, |_| {});
-        opened.into_iter().flatten().collect()
+        in_parallel(threads, partitions, Duration::MAX, open, |_| {}).unwrap_or_default()
     }
 
     /// Opens or makes the log of a replica that this node should have.
     fn open(
         &self,
-        topic: &Topic,
-        index: PartitionIndex,
-        partition: &ImagePartition,
+        (topic, index, partition): (&Topic, PartitionIndex, &ImagePartition),
         settings: &LogSettings,
         fresh: bool,
-    ) -> Hosting {
+        place: Option<Place>,
+    ) -> Opened {
+        let offline = Opened {
+            hosting: Hosting::Offline,
+            assignment: None,
+        };
         let name = TopicPartition {
             topic: Arc::clone(&topic.name),
             partition: index,
         };
         if self.standing(topic, index, partition, fresh) == Standing::Unreachable {
             tracing::error!(partition = %name, "a replica is in a log directory that is offline or not there");
-            return Hosting::Offline;
+            return offline;
         }
         let directory = partition.directory_of(self.node_id);
         let now = self.logs.host().clock.now();
         let log = match self
             .logs
-            .get_or_create(&name, topic.id, directory, settings, now)
+            .get_or_create_at(place, &name, topic.id, directory, settings, now)
         {
             Ok(log) => log,
             Err(error) => {
                 tracing::error!(partition = %name, %error, "a log cannot be opened; its partition is offline");
-                return Hosting::Offline;
+                return offline;
             }
         };
-        if let Some(dir) = self.logs.dir_of(&log.dir())
-            && dir.id != directory
-        {
-            self.assignments.lock().push(Assignment {
-                topic_id: topic.id,
-                partition: index,
-                directory: dir.id,
-            });
-        }
+        let dir = self.logs.dir_of(&log.dir());
+        let assignment = dir.filter(|dir| dir.id != directory).map(|dir| Assignment {
+            topic_id: topic.id,
+            partition: index,
+            directory: dir.id,
+        });
         // The only replica has all that was ever committed, whatever a checkpoint remembers: after a crash the newest
         // records were acknowledged but are above it.
         log.set_high_watermark(log.log_end());
-        Hosting::Online(Arc::new(Partition::new(
+        let partition = Partition::new(
             Arc::clone(&topic.name),
             topic.id,
             index,
             log,
             partition.leader_epoch,
             partition.leader == self.node_id,
-        )))
+        );
+        Opened {
+            hosting: Hosting::Online(Arc::new(partition)),
+            assignment,
+        }
     }
 
     fn effective(&self, image: &Image) -> BrokerSettings {
@@ -500,39 +649,43 @@ impl Inner {
     }
 }
 
+fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSettings {
+    let own = image.topic_overrides(topic).map(|own| &**own);
+    LogSettings::from(&TopicSettings { own, broker })
+}
+
 fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
     let found = hosted.zip(usize::try_from(index).ok());
     match found.and_then(|(hosted, index)| hosted.partitions.get(index)) {
         Some(Hosting::Online(partition)) => Ok(Arc::clone(partition)),
+        Some(Hosting::Coming(..)) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Hosting::Offline) => Err(ErrorCode::KafkaStorageError),
         Some(Hosting::Nothing) | None => Err(ErrorCode::UnknownTopicOrPartition),
     }
 }
 
 impl Publisher for ReplicaManager {
-    /// Kafka reports the directories of new replicas later (`AssignmentsManager`). Here the metadata name the directory before
-    /// clients can write to the replica, so a replica without a known directory never has records.
-    fn take_assignments(&self) -> Vec<Assignment> {
-        std::mem::take(&mut *self.inner.assignments.lock())
-    }
-
+    /// Waits for no disk: directories are made and removed by whoever does [the work](Self::next_piece).
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
+        let mut newest = self.inner.newest.lock();
+        newest.image = Arc::clone(image);
+        let broker = self.inner.effective(image);
         for topic in &delta.removed_topics {
             self.remove(topic);
         }
-        for id in &delta.topics {
-            if let Some(topic) = image.topics.by_id(*id) {
-                self.host(topic, image, true);
-            }
+        for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
+            self.changed(topic, image, &broker);
         }
+        let update = |topic: &str| {
+            self.update_settings(&log_settings(&broker, image, topic), topic);
+        };
         for (kind, name) in &delta.configs {
             if *kind == TOPIC_RESOURCE {
-                self.update_settings(image, name);
+                update(name);
             } else if *kind == BROKER_RESOURCE {
-                for topic in image.topics.iter() {
-                    self.update_settings(image, &topic.name);
-                }
+                image.topics.iter().for_each(|topic| update(&topic.name));
             }
         }
+        self.tell_followers(&newest, delta);
     }
 }

@@ -5,7 +5,9 @@
 
 pub mod fetch;
 pub mod fetch_session;
+pub mod making;
 pub mod manager;
 pub mod moves;
 pub mod partition;
+pub mod pending;
 pub mod purgatory;

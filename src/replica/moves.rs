@@ -48,7 +48,8 @@ impl ReplicaManager {
         let now = self.clock().now();
         let partition = match self.partition(topic, index) {
             Ok(partition) => partition,
-            Err(ErrorCode::UnknownTopicOrPartition) => {
+            // None that there is, or one that is still to be made.
+            Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::NotLeaderOrFollower) => {
                 logs.prefer(&name, dir);
                 let known = usize::try_from(index).is_ok_and(|index| {
                     image

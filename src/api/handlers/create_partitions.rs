@@ -17,6 +17,14 @@ pub fn handle(
             .map(|topic| topic.name.clone())
             .collect();
         let decided = context.services.controller.ask(request).await;
+        if let Ok(response) = &decided {
+            let made = response
+                .results
+                .iter()
+                .filter(|topic| topic.error_code == 0);
+            let made = made.map(|topic| &*topic.name);
+            context.services.replicas.settled(made).await;
+        }
         decided.unwrap_or_else(|_| CreatePartitionsResponse {
             results: names
                 .into_iter()

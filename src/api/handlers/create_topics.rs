@@ -43,6 +43,9 @@ pub fn handle(
                 ..Default::default()
             },
         };
+        let made = response.topics.iter().filter(|topic| topic.error_code == 0);
+        let made = made.map(|topic| &*topic.name);
+        context.services.replicas.settled(made).await;
         for topic in &mut response.topics {
             if topic.error_code == 0
                 && let Some(factor) = wanted.get(&topic.name)

@@ -13,6 +13,14 @@ pub fn handle(
     Reply::later(async move {
         let names = request.topic_names.clone();
         let decided = context.services.controller.ask(request).await;
+        if let Ok(response) = &decided {
+            let gone = response
+                .responses
+                .iter()
+                .filter(|topic| topic.error_code == 0);
+            let gone = gone.filter_map(|topic| topic.name.as_deref());
+            context.services.replicas.settled(gone).await;
+        }
         decided.unwrap_or_else(|_| DeleteTopicsResponse {
             responses: names
                 .into_iter()

@@ -34,10 +34,16 @@ pub fn handle(
         TRANSACTION => Ok(TRANSACTION_TOPIC),
         _ => Err(ErrorCode::InvalidRequest),
     };
+    let services = &context.services;
+    let is_missing = |name: &&str| services.image.load().topics.by_name(name).is_none();
+    // Somebody else has asked just now.
+    let is_coming = |name: &&str| {
+        services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower)
+    };
     let missing = topic
-        .is_ok_and(|name| context.services.image.load().topics.by_name(name).is_none())
-        && !keys.is_empty();
-    if let (Ok(name), true) = (topic, missing) {
+        .ok()
+        .filter(|name| !keys.is_empty() && (is_missing(name) || is_coming(name)));
+    if let Some(name) = missing {
         return Reply::later(async move {
             super::metadata::create(&context, &[ByteString::from_static(name)]).await;
             answer(&context, topic, keys)

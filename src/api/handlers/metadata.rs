@@ -179,6 +179,9 @@ pub async fn create(context: &RequestContext, names: &[ByteString]) {
     for topic in refused {
         tracing::warn!(topic = %topic.name, why = topic.error_message.as_deref(), "a topic was not created");
     }
+    // Also those that somebody else has created meanwhile.
+    let names = names.iter().map(|name| &**name);
+    context.services.replicas.settled(names).await;
 }
 
 fn answer(

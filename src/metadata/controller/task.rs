@@ -2,8 +2,9 @@
 //!
 //! It takes requests in the order in which they came, has each decided on the image that the ones before it left, and
 //! proposes what was decided to the quorum. What the quorum has committed, with one sync for all that waited, goes through the
-//! loader to the publishers; then the answers leave. So an answer is never seen before its records are durable and its logs
-//! are there.
+//! loader to the publishers; then the answers leave. So an answer is never seen before its records are durable and every
+//! publisher knows of them. Publishers wait for no disk: the logs of a new topic are made meanwhile, and whoever needs them
+//! waits for that (`replica/making.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use crate::log::error::{AppendError, StorageError, malformed};
 use crate::metadata::bootstrap::random_uuid;
 use crate::metadata::image::Image;
 use crate::metadata::loader::{ImageHandle, Loader, Publisher};
-use crate::metadata::placement::assign_request;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::quorum::{ProposeError, Quorum};
 use crate::metadata::record::Record;
@@ -266,14 +266,6 @@ impl Controller {
     /// Takes in what has been committed, publishes it, and lets the answers leave that waited for it.
     fn commit(&mut self) -> Result<(), AppendError> {
         self.publish()?;
-        let placed = self.loader.take_assignments();
-        if !placed.is_empty() {
-            let own = self.loader.image().brokers.get(&self.node_id);
-            let epoch = own.map_or(-1, |broker| broker.epoch);
-            let request = assign_request(self.node_id, epoch, &placed);
-            self.decide(request.into(), None)?;
-            self.publish()?;
-        }
         for (waiting, answer) in self.machine.committed(self.loader.image()) {
             if let Some(waiting) = waiting {
                 // Whoever asked may have gone away.
