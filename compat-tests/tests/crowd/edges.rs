@@ -3,23 +3,32 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use compat_tests::admin;
-use compat_tests::exchange::Connection;
+use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::{Node, binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
+use monedula::wire::message::Request;
+use monedula::wire::message::alter_client_quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
+};
+use monedula::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use monedula::wire::message::delete_topics::DeleteTopicsRequest;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 
-use crate::frames::{framed, head};
-use crate::stage::{PATIENCE, Stage, WAIT_MAX};
+use crate::frames::{frame, framed, head};
+use crate::stage::{Crowd, PATIENCE, Stage, WAIT_MAX};
 
 const TOPIC: &str = "t";
 /// Against a hang.
@@ -66,32 +75,187 @@ pub fn unknown_requests_flood_the_log(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Somebody else makes a topic meanwhile.
+/// Sends requests one after the other, beside somebody who administers a topic of their own: the rounds before the first of
+/// them is answered, and the longest wait.
+fn beside_an_administrator(crowd: &Crowd, requests: &[Vec<u8>]) -> Result<(usize, Duration)> {
+    let (first, all) = (&AtomicBool::new(false), &AtomicBool::new(false));
+    thread::scope(|scope| {
+        let mut attacker = crowd.attacker()?;
+        let (mut rounds, mut longest) = (0, Duration::ZERO);
+        scope.spawn(move || {
+            for request in requests {
+                let began = Instant::now();
+                attacker.send(request);
+                println!(
+                    "{:?} after {:?}",
+                    attacker.answer(PATIENCE),
+                    began.elapsed()
+                );
+                first.store(true, Ordering::Relaxed);
+            }
+            all.store(true, Ordering::Relaxed);
+        });
+        let mut client = Connection::open(crowd.address())?;
+        client.be_patient(PATIENCE)?;
+        while !all.load(Ordering::Relaxed) {
+            longest = longest.max(administered(&mut client)?);
+            rounds += usize::from(!first.load(Ordering::Relaxed));
+        }
+        Ok((rounds, longest))
+    })
+}
+
+/// Somebody else administers a topic of their own meanwhile.
 pub fn a_topic_of_many_partitions(stage: &mut Stage) -> Result<()> {
-    let large = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: TOPIC.into(),
-            num_partitions: stage.size(2_000, 5_000),
-            replication_factor: 1,
-            ..Default::default()
-        }],
+    let partitions = stage.size(2_000, 10_000);
+    let requests = [
+        frame(&created([(TOPIC.to_owned(), partitions)]), 4)?,
+        frame(&deleted([TOPIC.to_owned()]), 4)?,
+    ];
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
+    stage.attack(|crowd| {
+        (rounds, longest) = beside_an_administrator(crowd, &requests)?;
+        Ok(())
+    })?;
+    println!("{rounds} rounds beside it");
+    stage.also_waited(longest, "a topic of its own");
+    // One may have come before the large topic. The others have waited for nothing but their own topics.
+    stage.expect(rounds >= 3, || {
+        format!("{rounds} small topics were made beside a large one")
+    });
+    Ok(())
+}
+
+/// Nothing else is decided while the controller decides about one request.
+pub fn long_decisions(stage: &mut Stage) -> Result<()> {
+    const A_GROUP: i8 = 32;
+    let count = stage.size(1_000, 5_000);
+    let names = |letter: char| (0..count).map(move |number| format!("a{letter}{number}"));
+    let one_each = |letter: char| created(names(letter).map(|name| (name, 1)));
+    let grown = CreatePartitionsRequest {
+        topics: names('_')
+            .map(|name| CreatePartitionsTopic {
+                name: name.into(),
+                count: 10_000,
+                ..Default::default()
+            })
+            .collect(),
         timeout_ms: 60_000,
         ..Default::default()
     };
-    let mut waited = Duration::ZERO;
+    let settings = IncrementalAlterConfigsRequest {
+        resources: (0..20 * count)
+            .map(|number| {
+                let name = format!("g{number}");
+                changed(A_GROUP, &name, "consumer.session.timeout.ms", "50000")
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let quotas = AlterClientQuotasRequest {
+        entries: (0..2 * count)
+            .map(|number| AlterClientQuotasRequestEntryData {
+                entity: vec![EntityData {
+                    entity_type: "user".into(),
+                    entity_name: Some(format!("u{number}").into()),
+                }],
+                ops: vec![OpData {
+                    key: "producer_byte_rate".into(),
+                    value: 1.0,
+                    ..Default::default()
+                }],
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let requests = [
+        frame(&one_each('_'), 4)?,
+        // They differ from those that there are by what a metric's name does not show.
+        frame(&one_each('.'), 4)?,
+        frame(&grown, 1)?,
+        frame(&settings, 0)?,
+        frame(&quotas, 0)?,
+        frame(&deleted(names('_')), 4)?,
+    ];
+    let mut longest = Duration::ZERO;
     stage.attack(|crowd| {
-        let mut attacker = crowd.attacker()?;
-        attacker.ask(&large, 4)?;
-        let mut client = Connection::open(crowd.address())?;
-        let began = Instant::now();
-        admin::create(&mut client, &["small"], 1)?;
-        waited = began.elapsed();
-        attacker.answer(PATIENCE);
+        (_, longest) = beside_an_administrator(crowd, &requests)?;
+        // Topics, and who has a quota.
+        crowd.leaves(count << 12);
         Ok(())
     })?;
-    // How long that takes is the disk's: each partition is synced.
-    println!("another topic was made after {waited:?}");
+    stage.also_waited(longest, "a topic of its own");
     Ok(())
+}
+
+fn created(topics: impl IntoIterator<Item = (String, i32)>) -> CreateTopicsRequest {
+    let topic = |(name, num_partitions): (String, i32)| CreatableTopic {
+        name: name.into(),
+        num_partitions,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    CreateTopicsRequest {
+        topics: topics.into_iter().map(topic).collect(),
+        timeout_ms: 60_000,
+        ..Default::default()
+    }
+}
+
+fn deleted(topics: impl IntoIterator<Item = String>) -> DeleteTopicsRequest {
+    DeleteTopicsRequest {
+        topic_names: topics.into_iter().map(Into::into).collect(),
+        timeout_ms: 60_000,
+        ..Default::default()
+    }
+}
+
+fn changed(resource_type: i8, resource: &str, name: &str, value: &str) -> AlterConfigsResource {
+    AlterConfigsResource {
+        resource_type,
+        resource_name: resource.into(),
+        configs: vec![AlterableConfig {
+            name: name.into(),
+            config_operation: 0,
+            value: Some(value.into()),
+        }],
+    }
+}
+
+/// Makes a topic, sets something of it, and deletes it; the longest of the three.
+fn administered(client: &mut Connection) -> Result<Duration> {
+    const SMALL: &str = "small";
+    const A_TOPIC: i8 = 2;
+    let change = IncrementalAlterConfigsRequest {
+        resources: vec![changed(A_TOPIC, SMALL, "retention.ms", "-1")],
+        ..Default::default()
+    };
+    let mut longest = Duration::ZERO;
+    let mut began = Instant::now();
+    let mut took = || {
+        longest = longest.max(began.elapsed());
+        began = Instant::now();
+    };
+    let made = asked(client, &created([(SMALL.to_owned(), 1)]), 4)?;
+    took();
+    let set = asked(client, &change, 0)?;
+    took();
+    let gone = asked(client, &deleted([SMALL.to_owned()]), 4)?;
+    took();
+    let codes = [
+        made.topics[0].error_code,
+        set.responses[0].error_code,
+        gone.responses[0].error_code,
+    ];
+    ensure!(codes == [0; 3], "{codes:?}");
+    Ok(longest)
+}
+
+fn asked<R: Request>(client: &mut Connection, request: &R, version: i16) -> Result<R::Response> {
+    match client.ask(request, version)? {
+        Some(Answer::Response(response)) => Ok(response),
+        other => bail!("answered by {other:?}"),
+    }
 }
 
 /// Kafka's type allows for an interval that ends after the last moment there is.
@@ -163,12 +327,7 @@ fn a_directory_is_healthy_after_a_topic_was_deleted() -> Result<()> {
     let mut node = Node::start()?;
     let mut client = Connection::open(&node.address())?;
     admin::create(&mut client, &["deleted", "kept"], 2)?;
-    let delete = DeleteTopicsRequest {
-        topic_names: vec!["deleted".into()],
-        timeout_ms: 60_000,
-        ..Default::default()
-    };
-    client.ask(&delete, 4)?;
+    client.ask(&deleted(["deleted".to_owned()]), 4)?;
     node.stop()?;
     let mut command = Command::new(binary());
     command.arg("verify-log").arg(node.dir());

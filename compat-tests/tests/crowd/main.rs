@@ -85,8 +85,12 @@ scenes! {
     memory::wide_windows_of_zstd;
     memory::bombs_compacted with "log.cleaner.backoff.ms=500";
     memory::groups_made_by_commits;
+    memory::members_that_never_come_back;
+    memory::producers_that_write_once;
+    memory::transactional_ids_of_a_moment;
     stopping::long_requests_on_all_sides with "monedula.admin.listener=HTTP://localhost:{admin}";
     edges::unknown_requests_flood_the_log;
     edges::a_topic_of_many_partitions;
+    edges::long_decisions;
     edges::a_timer_that_is_never_due with "offsets.retention.check.interval.ms=9223372036854775807";
 }

@@ -9,8 +9,12 @@ use bytes::Bytes;
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::produced::Batch;
 use compat_tests::programs::eventually;
+use monedula::host::clock::Clock;
+use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::codec::Records;
 use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
+use monedula::wire::message::init_producer_id::InitProducerIdRequest;
+use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use monedula::wire::message::metadata::MetadataRequest;
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -21,6 +25,9 @@ use crate::frames::{UNPACKED, WINDOW, bomb, frame, padded};
 use crate::stage::{MIB, PATIENCE, Stage};
 
 const TOPIC: &str = "t";
+/// Kinds of coordinators.
+const GROUPS: i8 = 0;
+const TRANSACTIONS: i8 = 1;
 const HELD: Duration = Duration::from_secs(1);
 /// The widest window that zstd's decoder takes without being told to.
 const WIDE_WINDOW: u8 = 27;
@@ -156,46 +163,113 @@ pub fn bombs_compacted(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// A commit makes a group, which stays for a week.
-pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
-    const CLIENTS: usize = 8;
-    const IN_FLIGHT: usize = 50;
-    stage.create(TOPIC, 1, &[])?;
-    let find = FindCoordinatorRequest {
-        key: "g".into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
-    let groups = stage.size(20_000, 100_000) / CLIENTS;
+/// How many clients make a node keep something.
+const KEEPERS: usize = 8;
+/// Of each, requests without an answer yet.
+const IN_FLIGHT: usize = 50;
+
+/// Makes a node keep so many things, each by a request of its own, which takes so many bytes there.
+fn kept(
+    stage: &mut Stage,
+    things: usize,
+    bytes: usize,
+    request: impl Fn(usize) -> Result<Vec<u8>> + Sync,
+) -> Result<()> {
+    let each = things / KEEPERS;
+    let request = &request;
     stage.attack(|crowd| {
         thread::scope(|scope| {
-            let clients = (0..CLIENTS).map(|client| {
+            let keepers = (0..KEEPERS).map(|keeper| {
                 scope.spawn(move || {
                     let mut attacker = crowd.attacker()?;
-                    for group in 0..groups + IN_FLIGHT {
-                        if group < groups {
-                            attacker.ask(&commit(&format!("g{client}-{group}")), 2)?;
+                    for number in 0..each + IN_FLIGHT {
+                        if number < each {
+                            attacker.send(&request(keeper * each + number)?);
                         }
-                        if group >= IN_FLIGHT {
+                        if number >= IN_FLIGHT {
                             attacker.answer(PATIENCE);
                         }
                     }
                     Ok(())
                 })
             });
-            let clients: Vec<_> = clients.collect();
-            for client in clients {
-                let ended: Result<()> = client.join().unwrap_or(Ok(()));
+            let keepers: Vec<_> = keepers.collect();
+            for keeper in keepers {
+                let ended: Result<()> = keeper.join().unwrap_or(Ok(()));
                 ended?;
             }
             Ok::<_, anyhow::Error>(())
         })?;
-        // A kilobyte for each, with its names.
-        crowd.leaves((groups * CLIENTS) << 10);
+        crowd.leaves(each * KEEPERS * bytes);
         Ok(())
     })?;
     ensure!(stage.node().ended().is_none(), "the node ended");
     Ok(())
+}
+
+fn coordinated(stage: &Stage, key: &str, key_type: i8) -> Result<()> {
+    let find = FindCoordinatorRequest {
+        key: key.into(),
+        key_type,
+        ..Default::default()
+    };
+    stage.ask(&find, 1)?;
+    Ok(())
+}
+
+/// A commit makes a group, which stays for a week.
+pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
+    stage.create(TOPIC, 1, &[])?;
+    coordinated(stage, "g", GROUPS)?;
+    let groups = stage.size(20_000, 100_000);
+    kept(stage, groups, 1 << 10, |number| {
+        frame(&commit(&format!("g{number}")), 2)
+    })
+}
+
+/// Who asks for an id, and never comes back with it, is expected for as long as its session lasts.
+pub fn members_that_never_come_back(stage: &mut Stage) -> Result<()> {
+    coordinated(stage, "g", GROUPS)?;
+    let members = stage.size(20_000, 100_000);
+    let join = JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let join = frame(&join, 4)?;
+    kept(stage, members, 1 << 10, |_| Ok(join.clone()))
+}
+
+/// What a partition knows of a producer, so that nothing is written twice, stays for a day.
+pub fn producers_that_write_once(stage: &mut Stage) -> Result<()> {
+    stage.create(TOPIC, 1, &[("retention.ms", "-1")])?;
+    let producers = stage.size(20_000, 100_000);
+    let now = Clock::default().now();
+    kept(stage, producers, 512, |number| {
+        let mut batch = BatchBuilder::default().producer(number as i64, 0, 0);
+        batch.push(now, None, Some(b"v"));
+        frame(&produced(batch.build()), 7)
+    })
+}
+
+/// A transactional id stays for a week.
+pub fn transactional_ids_of_a_moment(stage: &mut Stage) -> Result<()> {
+    coordinated(stage, "x", TRANSACTIONS)?;
+    let ids = stage.size(20_000, 100_000);
+    kept(stage, ids, 512, |number| {
+        let init = InitProducerIdRequest {
+            transactional_id: Some(format!("x{number}").into()),
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
+        frame(&init, 1)
+    })
 }
 
 fn commit(group: &str) -> OffsetCommitRequest {

@@ -197,6 +197,15 @@ impl Stage {
         told
     }
 
+    /// A well-behaved client of the scene's own waited so long.
+    pub fn also_waited(&mut self, longest: Duration, of: &'static str) {
+        if let Some(attacked) = &mut self.attacked
+            && longest > attacked.seen.longest
+        {
+            (attacked.seen.longest, attacked.seen.longest_of) = (longest, of);
+        }
+    }
+
     /// Notes what went wrong, beside what every scene asserts.
     pub fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
