@@ -1,12 +1,11 @@
 //! Java programs: jars by Maven, classes by javac.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use parking_lot::Mutex;
 
 use crate::packages::{alone, fetch, packages};
 
@@ -46,22 +45,41 @@ pub fn jars(dir: &Path, pom: &Path, properties: &[(&str, &str)]) -> Result<Strin
     Ok(format!("{}/*", dir.display()))
 }
 
-/// Compiles into a folder, once in this process: somebody may be running the classes already.
+/// Compiles into a folder, which is replaced as a whole and only if something has changed: somebody may be running the classes
+/// already.
 pub fn classes(dir: &Path, jars: &str, options: &[&str], sources: &[PathBuf]) -> Result<()> {
-    static COMPILED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut hasher = DefaultHasher::new();
+    (jars, options).hash(&mut hasher);
+    for source in sources {
+        fs::read(source)?.hash(&mut hasher);
+    }
+    let made_of = format!("{:016x}", hasher.finish());
+    let note = ".made-of";
+    let is_made = || fs::read_to_string(dir.join(note)).is_ok_and(|made| made == made_of);
     alone(dir, || {
-        if COMPILED.lock().contains(dir) {
+        if is_made() {
             return Ok(());
         }
+        // Several test processes may want them at the same time; each compiles into a folder of its own.
+        let mut name = dir.as_os_str().to_owned();
+        name.push(format!("-{}", std::process::id()));
+        let own = PathBuf::from(name);
         fetch(
             Command::new("javac")
                 .args(["-nowarn", "-cp", jars])
                 .args(options)
                 .arg("-d")
-                .arg(dir)
+                .arg(&own)
                 .args(sources),
         )?;
-        COMPILED.lock().insert(dir.to_owned());
+        fs::write(own.join(note), &made_of)?;
+        if fs::rename(&own, dir).is_err() && !is_made() {
+            // What was made of something else is in the way.
+            fs::remove_dir_all(dir)?;
+            fs::rename(&own, dir)?;
+        } else if own.exists() {
+            fs::remove_dir_all(&own)?;
+        }
         Ok(())
     })
 }

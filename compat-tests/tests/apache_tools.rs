@@ -5,15 +5,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use compat_tests::apache::{Apache, PRESENT, SETTINGS, java};
+use compat_tests::apache::{Apache, Run, SETTINGS, tools};
 use compat_tests::node::{Node, free_port};
-use compat_tests::programs::run;
 use regex::Regex;
 
-const SCRIPT_LIMIT: Duration = Duration::from_secs(300);
 /// How often Kafka is asked before a difference is one.
 const ROUNDS: usize = 3;
 
@@ -150,47 +147,39 @@ topics --delete --topic nope
 topics --list
 ";
 
-/// The tools that have an option of their own for the address, or want it before their subcommand.
-fn line(words: &str, address: &str, dir: &Path) -> String {
-    let (words, input) = words.split_once(" <").unwrap_or((words, ""));
+/// What a line of the script runs: class, words, input. Some tools want the address before their subcommand.
+fn parsed(line: &str, address: &str, dir: &Path) -> (&'static str, Vec<String>, String) {
+    let (words, input) = line.split_once(" <").unwrap_or((line, ""));
     let mut words = words.split(' ');
     let name = words.next().unwrap_or_default();
     let class = TOOLS
         .iter()
         .find(|(tool, _)| *tool == name)
         .map_or("", |(_, class)| class);
-    let rest: Vec<&str> = words.collect();
-    let mut all = vec![class.to_owned()];
-    let before = ["quorum", "features", "transactions"].contains(&name);
-    let address = ["--bootstrap-server".to_owned(), address.to_owned()];
-    if before {
-        all.extend(address.clone());
-    }
-    all.extend(
-        rest.iter()
-            .map(|word| word.replace("{dir}", &dir.display().to_string())),
-    );
-    if !before {
-        all.extend(address);
-    }
-    let mut out = all.join("\t");
-    if !input.is_empty() {
-        let _ = write!(out, "\t<{input}");
-    }
-    out
+    let rest = words.map(|word| word.replace("{dir}", &dir.display().to_string()));
+    let address = ["--bootstrap-server".to_owned(), address.to_owned()].into_iter();
+    let all = match ["quorum", "features", "transactions"].contains(&name) {
+        true => address.chain(rest).collect(),
+        false => rest.chain(address).collect(),
+    };
+    (class, all, input.replace('|', "\n"))
 }
 
 /// What each run printed, made comparable.
 fn play(address: &str, dir: &Path) -> Result<Vec<String>> {
-    let script: Vec<String> = SCRIPT
+    let script: Vec<_> = SCRIPT
         .lines()
-        .filter(|words| !words.is_empty())
-        .map(|words| line(words, address, dir))
+        .filter(|line| !line.is_empty())
+        .map(|line| parsed(line, address, dir))
         .collect();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/java/Tools.java");
-    let mut command = java(PRESENT, &source.display().to_string())?;
-    let finished = run(&mut command, &(script.join("\n") + "\n"), SCRIPT_LIMIT)?;
-    ensure!(finished.success, "{}{}", finished.stdout, finished.stderr);
+    let runs: Vec<Run<'_>> = script
+        .iter()
+        .map(|(class, words, input)| {
+            let words = words.iter().map(String::as_str).collect();
+            (*class, words, input.as_str())
+        })
+        .collect();
+    let printed = tools(&runs)?;
     let masks = [
         (r"(127\.0\.0\.1|localhost):\d+", "ADDRESS"),
         (r"\b1[78]\d{11}\b", "TIME"),
@@ -220,27 +209,19 @@ fn play(address: &str, dir: &Path) -> Result<Vec<String>> {
         .into_iter()
         .map(|(mask, name)| Ok((Regex::new(mask)?, name)))
         .collect::<Result<_>>()?;
-    let mut pages = vec![String::new()];
-    for printed in finished.stdout.lines() {
-        let mut printed = printed.to_owned();
-        for (mask, name) in &masks {
-            printed = mask.replace_all(&printed, *name).into_owned();
+    let masked = |(page, code): (String, i32)| {
+        let mut out = String::new();
+        for line in page.lines() {
+            let mut line = line.to_owned();
+            for (mask, name) in &masks {
+                line = mask.replace_all(&line, *name).into_owned();
+            }
+            let _ = writeln!(out, "{}", line.trim_end());
         }
-        let Some(page) = pages.last_mut() else { break };
-        let end = printed.starts_with("== ");
-        let _ = writeln!(page, "{}", printed.trim_end());
-        if end {
-            pages.push(String::new());
-        }
-    }
-    pages.pop();
-    ensure!(
-        pages.len() == script.len(),
-        "{} runs of {}",
-        pages.len(),
-        script.len()
-    );
-    Ok(pages)
+        let _ = writeln!(out, "== {code}");
+        out
+    };
+    Ok(printed.into_iter().map(masked).collect())
 }
 
 /// The lines of a page, in order where the tool gives them as a hash table does; of `versions` and `features`, only what

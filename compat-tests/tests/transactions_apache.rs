@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use compat_tests::admin::{create, set_transaction_version};
-use compat_tests::apache::{Apache, tool};
+use compat_tests::apache::{Apache, Run, tool, tools};
 use compat_tests::exchange::Connection;
 use compat_tests::node::Node;
 use compat_tests::programs::eventually;
@@ -69,14 +69,26 @@ impl Broker {
     }
 }
 
-/// What the tool prints, without what depends on the time; producer ids as letters in the order of `ids`.
-fn printed(address: &str, words: &[&str], ids: &[i64]) -> Result<String> {
-    let mut all = vec!["--bootstrap-server", address];
-    all.extend_from_slice(words);
-    let said = tool(TRANSACTIONS, &all, "")?;
+/// What the tool prints, run after run.
+fn told(address: &str, runs: &[&[&str]], ids: &[i64]) -> Result<String> {
+    let all: Vec<Run<'_>> = runs
+        .iter()
+        .map(|words| {
+            let words = [&["--bootstrap-server", address], *words].concat();
+            (TRANSACTIONS, words, "")
+        })
+        .collect();
+    let said = tools(&all)?.into_iter().zip(runs);
+    Ok(said
+        .map(|((page, code), words)| printed(words, &page, code == 0, ids))
+        .collect())
+}
+
+/// The same of one run, without what depends on the time; producer ids as letters in the order of `ids`.
+fn printed(words: &[&str], page: &str, success: bool, ids: &[i64]) -> String {
     let mut header: Vec<String> = Vec::new();
     let mut lines = Vec::new();
-    for line in said.stdout.lines() {
+    for line in page.lines() {
         let cells: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         if header.is_empty() {
             lines.push(cells.join(" "));
@@ -105,12 +117,11 @@ fn printed(address: &str, words: &[&str], ids: &[i64]) -> Result<String> {
     if let Some(rows) = lines.get_mut(1..) {
         rows.sort();
     }
-    Ok(format!(
-        "$ {}\nsuccess {}\n{}\n",
+    format!(
+        "$ {}\nsuccess {success}\n{}\n",
         words.join(" "),
-        said.success,
         lines.join("\n")
-    ))
+    )
 }
 
 fn settled(address: &str, ids: &[&str]) -> Result<()> {
@@ -187,9 +198,8 @@ fn tool_story(kafka: bool) -> Result<String> {
     let start = hanging.send("u", 0, "e")?.to_string();
     let ids = [&committed, &aborted, &idle, &ongoing, &hanging].map(|one| one.producer_id);
 
-    let mut story = String::new();
-    for words in [
-        &["list"][..],
+    let before: &[&[&str]] = &[
+        &["list"],
         &["list", "--duration-filter", "3600000"],
         &["list", "--transactional-id-pattern", "(open|idle)"],
         &["list", "--transactional-id-pattern", "("],
@@ -216,9 +226,8 @@ fn tool_story(kafka: bool) -> Result<String> {
             "--start-offset",
             "77",
         ],
-    ] {
-        story += &printed(&address, words, &ids)?;
-    }
+    ];
+    let mut story = told(&address, before, &ids)?;
     broker.stop()?;
 
     // The coordinator loses its memory: nobody will ever end what is open.
@@ -238,8 +247,8 @@ fn tool_story(kafka: bool) -> Result<String> {
     let address = broker.address();
     drop(Transactional::open(&address, "other", 60_000)?);
     loaded(&address, &["t", "u"])?;
-    for words in [
-        &["find-hanging", "--broker-id", "1"][..],
+    let after: &[&[&str]] = &[
+        &["find-hanging", "--broker-id", "1"],
         &["find-hanging", "--topic", "u"],
         &["find-hanging", "--topic", "u", "--partition", "1"],
         &["find-hanging"],
@@ -254,9 +263,8 @@ fn tool_story(kafka: bool) -> Result<String> {
         ],
         &["describe-producers", "--topic", "u", "--partition", "0"],
         &["find-hanging", "--broker-id", "1"],
-    ] {
-        story += &printed(&address, words, &ids)?;
-    }
+    ];
+    story += &told(&address, after, &ids)?;
     broker.stop()?;
     Ok(story)
 }

@@ -10,21 +10,21 @@ import org.apache.kafka.common.utils.internals.Exit;
 
 /**
  * Runs many of Apache Kafka's tools in one process. Each line of the input is one run: its class and its words, separated
- * by tabs; a word that begins with "<" is the tool's standard input, with "|" for the end of a line. After each run: what
- * it printed, and a line "== " with its exit code.
+ * by tabs; a word that begins with "<" is the tool's standard input, with "|" for the end of a line and "~" for a tab. After
+ * each run: what it printed, and a line "== " with its exit code.
  */
 public class Tools {
-    static class Ended extends RuntimeException {
-        final int code;
+    static class Ended extends RuntimeException {}
 
-        Ended(int code) {
-            this.code = code;
-        }
-    }
+    /** What the tool wanted to exit with. Some catch what ends them, and then want to exit with an error. */
+    static Integer code;
 
     public static void main(String[] none) throws Exception {
-        Exit.Procedure end = (code, message) -> {
-            throw new Ended(code);
+        Exit.Procedure end = (wanted, message) -> {
+            if (code == null) {
+                code = wanted;
+            }
+            throw new Ended();
         };
         Exit.setExitProcedure(end);
         Exit.setHaltProcedure(end);
@@ -35,19 +35,20 @@ public class Tools {
             PrintStream printer = new PrintStream(page, true);
             System.setOut(printer);
             System.setErr(new PrintStream(new ByteArrayOutputStream()));
-            int code = run(line.split("\t"));
+            code = null;
+            boolean failed = run(line.split("\t"));
             printer.flush();
             out.print(page);
-            out.println("== " + code);
+            out.println("== " + (code != null ? code : failed ? 1 : 0));
         }
         Runtime.getRuntime().halt(0);
     }
 
-    static int run(String[] line) throws Exception {
+    static boolean run(String[] line) throws Exception {
         java.util.List<String> words = new java.util.ArrayList<>();
         for (int i = 1; i < line.length; i++) {
             if (line[i].startsWith("<")) {
-                System.setIn(new ByteArrayInputStream(line[i].substring(1).replace('|', '\n').getBytes()));
+                System.setIn(new ByteArrayInputStream(line[i].substring(1).replace('|', '\n').replace('~', '\t').getBytes()));
             } else {
                 words.add(line[i]);
             }
@@ -55,13 +56,9 @@ public class Tools {
         try {
             Object all = words.toArray(new String[0]);
             Class.forName(line[0]).getMethod("main", String[].class).invoke(null, all);
-            return 0;
+            return false;
         } catch (InvocationTargetException thrown) {
-            Throwable cause = thrown.getCause();
-            while (cause != null && !(cause instanceof Ended)) {
-                cause = cause.getCause();
-            }
-            return cause == null ? 1 : ((Ended) cause).code;
+            return true;
         }
     }
 }
