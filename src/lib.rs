@@ -32,6 +32,9 @@ pub mod peer;
 /// One partition's records on disk.
 pub mod log;
 
+/// Who clients are, and how they prove it.
+pub mod security;
+
 /// How the bytes of a connection travel: as they are, or through TLS.
 pub mod transport;
 

@@ -64,6 +64,8 @@ const RUN: &[(&str, &str, &str)] = &[
         "keystore",
         "listeners_and_certificates_of_a_running_broker",
     ),
+    (SETTINGS_PAGE, "sasl", "a_listener_with_sasl"),
+    (SETTINGS_PAGE, "sasl-client", "a_listener_with_sasl"),
     (SETTINGS_PAGE, "quotas", "quotas_and_users"),
     ("docker/README.md", "image", "container_snippet_image"),
 ];
@@ -682,6 +684,35 @@ fn listeners_and_certificates_of_a_running_broker() -> Result<()> {
         eventually(LIMIT, || listens(second)),
         "nobody listens on {second}"
     );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the broker's binary"]
+fn a_listener_with_sasl() -> Result<()> {
+    let (safe, dir) = (free_port()?, tempfile::tempdir()?);
+    let replaced = [
+        ("localhost:9092", "localhost:{port}"),
+        ("SAFE://:9093", &format!("SAFE://localhost:{safe}")),
+    ];
+    let text = with(&snippet(SETTINGS_PAGE, "sasl")?.text, &replaced)?;
+    let _node = Node::with_settings(&format!("{text}log.dirs={{dir}}\n"))?;
+    let file = dir.path().join("client.properties");
+    let text = snippet(SETTINGS_PAGE, "sasl-client")?.text;
+    for (password, good) in [("ann-secret", true), ("bob-secret", false)] {
+        fs::write(&file, text.replace("ann-secret", password))?;
+        let mut list = Command::new(binary());
+        list.args([
+            "topics",
+            "--list",
+            "--bootstrap-server",
+            &format!("localhost:{safe}"),
+        ])
+        .arg("--command-config")
+        .arg(&file);
+        let finished = run(&mut list, "", LIMIT)?;
+        ensure!(finished.success == good, "{password}: {finished:?}");
+    }
     Ok(())
 }
 

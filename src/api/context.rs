@@ -10,14 +10,18 @@ use bytestring::ByteString;
 use super::services::Services;
 use crate::base::memory::Account;
 use crate::base::time::Timestamp;
-use crate::config::listener::Endpoint;
+use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::image::Broker;
+use crate::security::principal::Principal;
 
 /// What all requests of one connection share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// The name of the listener, in upper case.
     pub listener: Arc<str>,
+    pub protocol: SecurityProtocol,
+    /// Who the client is. A client that has not logged in yet is nobody in particular, and gets no further than ApiVersions.
+    pub principal: Arc<Principal>,
     pub peer: SocketAddr,
     /// The address that the client reached us at.
     pub local: SocketAddr,
@@ -55,6 +59,11 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.connection.principal
+    }
+
     /// The host and port at which this client can reach a broker; `None` for one without the client's listener.
     pub fn address_of(&self, broker: &Broker) -> Option<(ByteString, u16)> {
         if broker.id == self.services.node_id {

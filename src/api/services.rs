@@ -17,6 +17,9 @@ use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::loader::ImageHandle;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
+use crate::security::listeners::Entries;
+use crate::security::sasl::scram::SaltSecret;
+use crate::security::scram::{Credential, ScramMechanism};
 use crate::transport::tls::TlsListeners;
 use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
 
@@ -42,12 +45,28 @@ pub struct Services {
     pub work: WorkPool,
     /// Certificates and keys of the listeners.
     pub tls: Arc<TlsListeners>,
+    /// How they let clients in.
+    pub entries: Arc<Entries>,
+    /// What users of SCRAM who are not there get in the place of a credential.
+    pub salts: SaltSecret,
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
     pub host: Host,
 }
 
 impl Services {
+    /// What is kept of a user's password.
+    pub fn scram_credential(&self, user: &str, mechanism: ScramMechanism) -> Option<Credential> {
+        let image = self.image.load();
+        let found = image.scram.get(user, mechanism.number())?;
+        Some(Credential {
+            salt: found.salt.clone(),
+            iterations: found.iterations,
+            stored_key: found.stored_key.clone(),
+            server_key: found.server_key.clone(),
+        })
+    }
+
     /// The broker's settings in force, to look one up.
     pub fn in_force<'a>(&'a self, image: &'a Image) -> InForce<'a> {
         let of = |name: &str| image.overrides(BROKER_RESOURCE, name).map(|all| &**all);

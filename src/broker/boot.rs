@@ -32,7 +32,7 @@ use crate::host::process;
 use crate::host::task::Halt;
 use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
-use crate::metadata::bootstrap::{self, Gaps};
+use crate::metadata::bootstrap::{self, Formatted, Gaps};
 use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
 use crate::metadata::controller::machine::Setup;
 use crate::metadata::controller::quotas;
@@ -43,6 +43,8 @@ use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
+use crate::security::listeners::Entries;
+use crate::security::sasl::scram::SaltSecret;
 use crate::server::connection::Limits;
 use crate::server::listener::with_host;
 use crate::transport::tls::TlsListeners;
@@ -80,11 +82,15 @@ impl Broker {
 
         // Certificates and sockets first: they have the likeliest mistakes, and nothing was touched yet.
         let tls = Arc::new(TlsListeners::default());
-        let loaded = tls.load(&config.listeners, &config.settings);
-        tls.install(loaded.map_err(|faults| {
+        let wrong = |faults: Vec<(String, String)>| {
             let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
             StartError::Settings(faults.join("\nmonedula: "))
-        })?);
+        };
+        let loaded = tls.load(&config.listeners, &config.settings);
+        tls.install(loaded.map_err(wrong)?);
+        let entries = Arc::new(Entries::default());
+        let loaded = entries.load(&config.listeners, &config.settings, host.clock.now());
+        entries.install(loaded.map_err(wrong)?);
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push((
@@ -106,6 +112,7 @@ impl Broker {
             options.cluster_id.as_deref(),
             Gaps::Refuse,
         )?;
+        let salts = salts(&formatted);
         let mut log_dirs = formatted.dirs;
         log_dirs.retain(|(path, _)| config.log_dirs.contains(path));
         let manager_settings = ManagerSettings {
@@ -262,6 +269,8 @@ impl Broker {
             node_id: config.node_id,
             listeners: watch::Sender::new(config.listeners.clone()),
             tls: Arc::clone(&tls),
+            entries: Arc::clone(&entries),
+            clock: host.clock.clone(),
         });
         controller.add(Arc::clone(&wanted) as _);
         let (controller, taker) = controller.start(&halt)?;
@@ -287,6 +296,8 @@ impl Broker {
             handshakes: DiskPool::new(&host, half_the_processors()),
             work: WorkPool::new(&host, half_the_processors(), &memory),
             tls,
+            entries,
+            salts,
             memory,
             host: host.clone(),
             config: Arc::clone(&config),
@@ -361,6 +372,13 @@ impl Broker {
             rounds,
         })
     }
+}
+
+/// What salts of users who are not there are made from: the same at every start, and nothing that clients are told.
+fn salts(formatted: &Formatted) -> SaltSecret {
+    let ids = formatted.dirs.iter().filter_map(|(_, id)| id.as_ref().ok());
+    let first = ids.map(ToString::to_string).next().unwrap_or_default();
+    SaltSecret::new(format!("{} {first}", formatted.cluster_id).as_bytes())
 }
 
 /// Of groups and of transactions: each works off one round at a time.

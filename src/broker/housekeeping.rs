@@ -1,5 +1,5 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files, descriptors. Runs
-//! on the blocking pool, one round at a time, until the node stops.
+//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files, descriptors,
+//! keys of tokens. Runs on the blocking pool, one round at a time, until the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +58,11 @@ pub(super) async fn run(
         let due = expiration.is_due(now);
         let expire = due.then(|| producer_expiration_ms(&services));
         let give_back = memory.is_due(now);
+        for keys in services.entries.due(now) {
+            // A provider may be slow, and nothing else waits for it.
+            let host = services.host.clone();
+            services.host.threads.spawn(keys.read_again(host));
+        }
         let logs = Arc::clone(&logs);
         let round = move || {
             logs.flush_due(now);

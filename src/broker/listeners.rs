@@ -16,11 +16,13 @@ use super::boot::listening;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
 use crate::config::broker::{BrokerSettings, Listener};
+use crate::host::clock::Clock;
 use crate::host::network::Listening;
 use crate::host::task::Halt;
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::image::{BROKER_RESOURCE, Delta, Image};
 use crate::metadata::loader::Publisher;
+use crate::security::listeners::Entries;
 use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
 use crate::transport::tls::TlsListeners;
@@ -36,6 +38,8 @@ pub struct Wanted {
     pub node_id: BrokerId,
     pub listeners: watch::Sender<Vec<Listener>>,
     pub tls: Arc<TlsListeners>,
+    pub entries: Arc<Entries>,
+    pub clock: Clock,
 }
 
 impl Wanted {
@@ -43,9 +47,16 @@ impl Wanted {
     pub fn install(&self, image: &Image) {
         let own = image.overrides(BROKER_RESOURCE, &self.node_id.to_string());
         let settings = of_listeners(&self.settings, own.map(|own| &**own));
-        match self.tls.prepare(&settings) {
-            Ok((listeners, loaded)) => {
+        let prepared = self.tls.prepare(&settings).and_then(|(listeners, loaded)| {
+            let entries = self
+                .entries
+                .prepare(&listeners, &settings, self.clock.now())?;
+            Ok((listeners, loaded, entries))
+        });
+        match prepared {
+            Ok((listeners, loaded, entries)) => {
                 self.tls.install(loaded);
+                self.entries.install(entries);
                 self.listeners.send_if_modified(|current| {
                     let changed = *current != listeners;
                     *current = listeners;

@@ -254,9 +254,11 @@ pub(super) fn own_addresses() -> Vec<String> {
     let Some(checked) = checked else {
         return vec!["localhost:9092".to_owned()];
     };
-    // Whoever asks speaks no TLS, so a listener without it goes first, where there is one.
+    // Whoever asks speaks no TLS, so a listener without it goes first, where there is one. Nobody has to log in to be told that
+    // the broker is there.
     let mut listeners = checked.config.listeners;
-    listeners.sort_by_key(|listener| listener.protocol != SecurityProtocol::Plaintext);
+    let asks = |protocol: SecurityProtocol| (protocol.has_tls(), protocol.has_sasl());
+    listeners.sort_by_key(|listener| asks(listener.protocol));
     let listeners = listeners.into_iter().map(|listener| {
         let host = if listener.endpoint.is_wildcard() {
             "localhost"

@@ -16,6 +16,7 @@ use crate::broker::boot::Options;
 use crate::broker::temporary::TemporaryDirectory;
 use crate::config::broker::{Checked, check, standalone};
 use crate::config::parse::{Property, properties};
+use crate::config::sasl::JAAS_FILE;
 use crate::host::Host;
 use crate::host::process::give_large_blocks_back;
 use crate::host::task::{guarded, log_panics};
@@ -324,6 +325,8 @@ async fn create(broker: &Broker, topics: Vec<CreatableTopic>) -> Result<(), Stri
 fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>> {
     let mut faults = Vec::new();
     let mut given = Vec::new();
+    let options = std::env::var("KAFKA_OPTS").unwrap_or_default();
+    given.extend(jaas_file(&options).map(|path| Property::given(JAAS_FILE, &path)));
     for text in overrides {
         match text.split_once('=') {
             Some((key, value)) => {
@@ -360,6 +363,19 @@ fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>>
     }
 }
 
+/// The file of JAAS that a JVM would be given by `KAFKA_OPTS`. As there, the last word counts, and words have no quotes.
+fn jaas_file(options: &str) -> Option<String> {
+    let mut named = options.split_whitespace().filter_map(|word| {
+        let (option, path) = word.strip_prefix("-D")?.split_once('=')?;
+        (option == JAAS_FILE).then_some(path)
+    });
+    // Java knows another equals sign, after which no other file counts, and URLs.
+    let path = named.next_back()?.trim_start_matches('=');
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then(|| path.to_owned())
+}
+
 /// Every segment in use holds a descriptor: take as many as the system allows.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -376,6 +392,26 @@ fn raise_descriptor_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_of_jaas_is_found_among_the_options_of_a_jvm() {
+        let option = "-Djava.security.auth.login.config=";
+        for (options, expected) in [
+            (String::new(), None),
+            ("-Xmx1G -Dx=y".to_owned(), None),
+            (option.to_owned(), None),
+            (
+                format!("-Dx=y {option}/etc/jaas.conf -Xmx1G"),
+                Some("/etc/jaas.conf"),
+            ),
+            (format!("{option}/a {option}/b"), Some("/b")),
+            (format!("{option}=/a"), Some("/a")),
+            (format!("{option}file:///a"), Some("/a")),
+            (format!("{option}file:a=b"), Some("a=b")),
+        ] {
+            assert_eq!(jaas_file(&options).as_deref(), expected, "{options}");
+        }
+    }
 
     #[test]
     fn what_an_option_says_no_setting_says_too() {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use super::broker_table::BROKER_SETTINGS;
 use super::listener::{Endpoint, SecurityProtocol};
 use super::parse::Property;
+use super::sasl::{self, JAAS_FILE, SaslSettings};
 use super::setting::{Setting, Support, find, list};
-use super::tls::{LISTENER_PREFIX, TlsSettings, of_one_listener};
+use super::tls::{CLIENT_AUTH, LISTENER_PREFIX, TlsSettings, of_one_listener};
 
 /// A setting that Kafka does not have: `HTTP://host:port`, nothing by default.
 pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
@@ -452,26 +453,25 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                     );
                 }
             }
+            // A path, which is looked at when the file is read.
+            None if name == JAAS_FILE => {}
             None if DROPPED_NAMES.contains(&name.as_str()) => notes.push(Note {
                 warning: true,
                 text: format!("{name} means nothing since Kafka 4.0 and is ignored"),
             }),
-            None if name.starts_with(LISTENER_PREFIX) => match of_one_listener(name) {
-                Some((_, base)) if base.starts_with("ssl.") => match find(BROKER_SETTINGS, base) {
-                    Some(setting) => match setting.check(value) {
-                        Err(fault) => faults.add(name, format!("{name}: {fault}")),
-                        Ok(()) => notes.extend(note_on(setting, value)),
-                    },
-                    None => notes.push(Note {
-                        warning: true,
-                        text: unknown(name),
-                    }),
+            None if name.starts_with(LISTENER_PREFIX) => match sasl::of_listener(name) {
+                Some(setting) => match setting.check(value) {
+                    Err(fault) => faults.add(name, format!("{name}: {fault}")),
+                    Ok(()) => notes.extend(note_on(setting, value)),
                 },
-                _ => notes.push(Note {
+                None => notes.push(Note {
                     warning: true,
-                    text: format!(
-                        "{name} is not supported yet: of one listener's settings, those of ssl are"
-                    ),
+                    text: match of_one_listener(name) {
+                        Some((_, base)) if find(BROKER_SETTINGS, base).is_some() => format!(
+                            "{name} is not supported yet: of one listener's settings, those of ssl and sasl are"
+                        ),
+                        _ => unknown(name),
+                    },
                 }),
             },
             None => notes.push(Note {
@@ -486,6 +486,24 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
         ..typed(settings, &mut faults)
     };
+    let warnings = sasl::warnings(&config.settings, &config.listeners).into_iter();
+    notes.extend(warnings.map(|text| Note {
+        warning: true,
+        text,
+    }));
+    let asks = config
+        .settings
+        .explicit(CLIENT_AUTH)
+        .is_some_and(|value| !matches!(value.trim().to_ascii_lowercase().as_str(), "" | "none"));
+    let sasl_ssl = SecurityProtocol::SaslSsl;
+    if asks && config.listeners.iter().any(|one| one.protocol == sasl_ssl) {
+        notes.push(Note {
+            warning: true,
+            text: format!(
+                "{CLIENT_AUTH} does not count for listeners of protocol SASL_SSL, as with Kafka: {LISTENER_PREFIX}LISTENER.{CLIENT_AUTH} does"
+            ),
+        });
+    }
     if faults.found.is_empty() {
         Ok(Checked { config, notes })
     } else {
@@ -849,24 +867,19 @@ fn listeners(
         let Some(protocol) = SecurityProtocol::parse(protocol) else {
             continue;
         };
-        if matches!(
-            protocol,
-            SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl
-        ) {
-            faults.add(
-                "listeners",
-                format!(
-                    "listener {}: {protocol} is not supported yet, only PLAINTEXT and SSL are",
-                    endpoint.name
-                ),
-            );
+        let (mut found, name) = (Vec::new(), &endpoint.name);
+        if protocol.has_sasl() {
+            found.extend(SaslSettings::of(settings, name).err().into_iter().flatten());
         }
-        if protocol == SecurityProtocol::Ssl
-            && let Err(found) = TlsSettings::of(settings, &endpoint.name)
-        {
-            for (name, what) in found {
-                faults.add(&name, what);
-            }
+        if protocol.has_tls() {
+            let tls = TlsSettings::of(settings, name, protocol);
+            found.extend(tls.err().into_iter().flatten());
+        }
+        if protocol != SecurityProtocol::Plaintext {
+            found.extend(foreign_builder(settings));
+        }
+        for (name, what) in found {
+            faults.add(&name, what);
         }
         let advertised = advertised
             .iter()
@@ -902,6 +915,18 @@ fn listeners(
         faults.add("listeners", "listeners: none of them serves clients");
     }
     result
+}
+
+/// A class of Java that would give clients other names than this program does.
+fn foreign_builder(settings: &BrokerSettings) -> Option<(String, String)> {
+    const BUILDER: &str = "principal.builder.class";
+    let class = settings.get(BUILDER).map(str::trim);
+    let own = find(BROKER_SETTINGS, BUILDER).and_then(|setting| setting.default);
+    let foreign = class.is_some_and(|class| !class.is_empty()) && class != own;
+    let what = format!(
+        "{BUILDER}: classes of Java cannot be loaded: as whom it would take clients cannot be known"
+    );
+    foreign.then(|| (BUILDER.to_owned(), what))
 }
 
 fn inter_broker(
@@ -1192,11 +1217,11 @@ mod tests {
         );
         assert_eq!(
             said("listeners=A://:1\nlistener.security.protocol.map=A:SSL"),
-            "ssl.keystore.location: it is not set, and listener A is of protocol SSL"
+            "ssl.keystore.location: it is not set, and listener A speaks TLS"
         );
         assert_eq!(
-            said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL"),
-            "listener A: SASL_SSL is not supported yet, only PLAINTEXT and SSL are"
+            said("listeners=A://:1\nlistener.security.protocol.map=A:SASL_PLAINTEXT"),
+            "sasl.enabled.mechanisms: it is not set, and listener A needs it: its default, GSSAPI, is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"
         );
     }
 

@@ -21,6 +21,14 @@ impl SecurityProtocol {
             _ => None,
         }
     }
+
+    pub fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    pub fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
 }
 
 /// As it is written in settings.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::broker::BrokerSettings;
+use super::listener::SecurityProtocol;
 use super::setting::list;
 
 /// In front of a setting that is one listener's own; the listener's name follows in lower case, and a dot.
@@ -25,6 +26,7 @@ pub const STORE_SETTINGS: &[&str] = &[
     "ssl.truststore.type",
 ];
 
+pub const CLIENT_AUTH: &str = "ssl.client.auth";
 const KEYSTORE_KEY: &str = "ssl.keystore.key";
 const KEYSTORE_CHAIN: &str = "ssl.keystore.certificate.chain";
 const TRUSTSTORE_CERTIFICATES: &str = "ssl.truststore.certificates";
@@ -115,7 +117,11 @@ impl TlsSettings {
     /// What counts for a listener.
     ///
     /// Errors: every mistake, with the name of the setting as it was written.
-    pub fn of(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<TlsFault>> {
+    pub fn of(
+        settings: &BrokerSettings,
+        listener: &str,
+        protocol: SecurityProtocol,
+    ) -> Result<Self, Vec<TlsFault>> {
         let mut reader = Reading {
             settings,
             prefix: format!("{LISTENER_PREFIX}{}.", listener.to_ascii_lowercase()),
@@ -123,21 +129,25 @@ impl TlsSettings {
         };
         let key_store = reader.key_store(listener);
         let trust_store = reader.trust_store();
-        let client_auth = match reader.get("ssl.client.auth").map(str::to_ascii_lowercase) {
+        // Where clients log in by SASL, only what is said of this very listener asks for certificates (KIP-684).
+        let client_auth = reader
+            .get(CLIENT_AUTH)
+            .filter(|_| !protocol.has_sasl() || reader.written(CLIENT_AUTH) != CLIENT_AUTH);
+        let client_auth = match client_auth.map(str::to_ascii_lowercase) {
             None => ClientAuth::None,
             Some(word) => match word.as_str() {
                 "" | "none" => ClientAuth::None,
                 "requested" => ClientAuth::Requested,
                 "required" => ClientAuth::Required,
                 _ => {
-                    reader.fault("ssl.client.auth", "it is required, requested or none");
+                    reader.fault(CLIENT_AUTH, "it is required, requested or none");
                     ClientAuth::Required
                 }
             },
         };
         if client_auth != ClientAuth::None && trust_store.is_none() && reader.is_silent_on_trust() {
             reader.fault(
-                "ssl.client.auth",
+                CLIENT_AUTH,
                 "there is nothing to verify clients with: ssl.truststore.location is not set, and there is no JVM whose own one could be taken",
             );
         }
@@ -317,7 +327,7 @@ impl<'a> Reading<'a> {
         if !self.given(location) {
             let wanted = match self.given(password) {
                 true => "it is not set, but ssl.keystore.password is".to_owned(),
-                false => format!("it is not set, and listener {listener} is of protocol SSL"),
+                false => format!("it is not set, and listener {listener} speaks TLS"),
             };
             self.fault(location, wanted);
             return None;
@@ -427,7 +437,7 @@ mod tests {
     fn read(text: &str) -> Result<TlsSettings, Vec<String>> {
         let given = properties(text).into_iter();
         let settings = BrokerSettings::new(given.map(|one| (one.key, one.value)).collect());
-        TlsSettings::of(&settings, "SAFE")
+        TlsSettings::of(&settings, "SAFE", SecurityProtocol::Ssl)
             .map_err(|faults| faults.into_iter().map(|(_, what)| what).collect())
     }
 
@@ -462,7 +472,7 @@ mod tests {
     fn mistakes_are_told_by_name() {
         check(
             "",
-            "ssl.keystore.location: it is not set, and listener SAFE is of protocol SSL",
+            "ssl.keystore.location: it is not set, and listener SAFE speaks TLS",
         );
         check(
             "ssl.keystore.location=/a",

@@ -11,6 +11,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 use parking_lot::Mutex;
@@ -18,12 +20,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::base::time::millis;
 use crate::host::Host;
 use crate::host::socket::{ReadHalf, WriteHalf};
+use crate::security::sasl::NONCE_BYTES;
+use crate::security::sasl::client::{Client, Credentials};
 use crate::transport::client::Transport;
 use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{ApiVersion, ApiVersionsRequest};
+use crate::wire::message::sasl_authenticate::SaslAuthenticateRequest;
+use crate::wire::message::sasl_handshake::SaslHandshakeRequest;
 use crate::wire::message::{Message, Request};
 
 /// The largest answer that is read; a broker that promises more is not one.
@@ -34,6 +41,9 @@ const IN_FLIGHT_MAX: usize = 64;
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const _: () = assert!(BACKOFF.as_millis() <= BACKOFF_MAX.as_millis());
+
+/// The part of a session after which we log in again, as librdkafka does.
+const LOG_IN_AGAIN_AT: f64 = 0.9;
 
 const API_VERSIONS: i16 = 18;
 /// What brokers of 2.4 and later know; older ones answer in version 0 and are asked again in it.
@@ -49,6 +59,8 @@ pub enum CallError {
     },
     #[error("no TLS with {address}: {what}")]
     Tls { address: String, what: String },
+    #[error("cannot log in to {address}: {what}")]
+    Login { address: String, what: String },
     #[error("the connection to {0} was closed")]
     Closed(String),
     #[error("{0} does not answer as a broker of Kafka")]
@@ -83,6 +95,23 @@ impl Identity {
     }
 }
 
+/// By what, and as whom, brokers are asked.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    pub transport: Transport,
+    /// With SASL.
+    pub login: Option<Arc<Credentials>>,
+}
+
+impl From<Transport> for Access {
+    fn from(transport: Transport) -> Self {
+        Self {
+            transport,
+            login: None,
+        }
+    }
+}
+
 /// A broker that can be asked. See the module.
 #[derive(Clone)]
 pub struct Channel {
@@ -99,7 +128,7 @@ struct Shared {
     host: Host,
     address: String,
     identity: Identity,
-    transport: Transport,
+    access: Access,
     /// One caller connects while the others wait for it.
     connection: tokio::sync::Mutex<State>,
 }
@@ -117,6 +146,8 @@ struct Connection {
     reader: tokio::task::AbortHandle,
     versions: Arc<[ApiVersion]>,
     next_correlation: i32,
+    /// When it has to be said again who we are.
+    log_in_at: Option<Instant>,
 }
 
 /// Correlation ids in the order of their requests, and who gets each answer.
@@ -169,22 +200,22 @@ impl Drop for Connection {
 impl Channel {
     /// A channel to `host:port`. Nothing is connected before the first call.
     pub fn new(host: &Host, address: impl Into<String>, identity: Identity) -> Self {
-        Self::through(host, address, identity, Transport::Plain)
+        Self::through(host, address, identity, Access::default())
     }
 
-    /// The same by a transport that may be TLS.
+    /// The same by TLS or as somebody, where brokers want that.
     pub fn through(
         host: &Host,
         address: impl Into<String>,
         identity: Identity,
-        transport: Transport,
+        access: Access,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 host: host.clone(),
                 address: address.into(),
                 identity,
-                transport,
+                access,
                 connection: tokio::sync::Mutex::default(),
             }),
         }
@@ -265,6 +296,13 @@ impl State {
         {
             self.open = None;
         }
+        if let Some(open) = &mut self.open
+            && open.log_in_at.is_some_and(|at| Instant::now() >= at)
+            && let Err(error) = open.log_in(shared).await
+        {
+            self.open = None;
+            return Err(error);
+        }
         if self.open.is_none() {
             if let Some(moment) = self.not_before {
                 tokio::time::sleep_until(moment).await;
@@ -298,7 +336,7 @@ impl Connection {
         let network = &shared.host.network;
         let socket = network.connect(&shared.address).await.map_err(failed)?;
         socket.set_nodelay().map_err(failed)?;
-        let opened = shared.transport.open(socket, &shared.address).await;
+        let opened = shared.access.transport.open(socket, &shared.address).await;
         let (incoming, writer) = opened.map_err(|error| match error.kind() {
             ErrorKind::InvalidData | ErrorKind::Other => CallError::Tls {
                 address: shared.address.clone(),
@@ -315,9 +353,93 @@ impl Connection {
             reader: reader.abort_handle(),
             versions: Arc::from([]),
             next_correlation: 0,
+            log_in_at: None,
         };
         connection.versions = connection.negotiate(shared).await?;
+        connection.log_in(shared).await?;
         Ok(connection)
+    }
+
+    /// Says who we are, where somebody is told. Requests that wait for answers go on.
+    async fn log_in(&mut self, shared: &Shared) -> Result<(), CallError> {
+        let Some(credentials) = &shared.access.login else {
+            return Ok(());
+        };
+        let refused = |what: String| CallError::Login {
+            address: shared.address.clone(),
+            what,
+        };
+        let handshake = SaslHandshakeRequest {
+            mechanism: credentials.mechanism.name().into(),
+        };
+        // In version 0 what follows would be no requests.
+        let version = self.version::<SaslHandshakeRequest>(1)?;
+        if version < 1 {
+            return Err(CallError::NoVersion {
+                name: SaslHandshakeRequest::NAME,
+            });
+        }
+        let answer = self.exchange(&handshake, version, shared).await?;
+        match ErrorCode::from_code(answer.error_code) {
+            Some(ErrorCode::None) => {}
+            Some(ErrorCode::UnsupportedSaslMechanism) => {
+                return Err(refused(format!(
+                    "the listener has {}, not {}",
+                    answer.mechanisms.join(", "),
+                    credentials.mechanism.name()
+                )));
+            }
+            Some(ErrorCode::IllegalSaslState) => {
+                return Err(refused("the listener has no SASL".to_owned()));
+            }
+            _ => return Err(CallError::Answered(answer.error_code)),
+        }
+        let nonce = shared.host.chance.bytes::<NONCE_BYTES>();
+        let nonce = nonce.map_err(|error| refused(error.to_string()))?;
+        let (mut client, mut token) = Client::new(credentials, &STANDARD.encode(nonce));
+        let version = self.version::<SaslAuthenticateRequest>(i16::MAX)?;
+        loop {
+            let request = SaslAuthenticateRequest { auth_bytes: token };
+            let answer = self.exchange(&request, version, shared).await?;
+            if answer.error_code != 0 {
+                let what = answer.error_message.unwrap_or_default();
+                return Err(refused(what.to_string()));
+            }
+            let lifetime = answer.session_lifetime_ms;
+            // It may take milliseconds to hash a password.
+            let stepping = move || {
+                let next = client.step(&answer.auth_bytes);
+                (client, next)
+            };
+            let (again, next) = shared.host.threads.blocking(stepping).await;
+            client = again;
+            match next.map_err(refused)? {
+                Some(next) => token = next,
+                None => {
+                    let lifetime = millis(lifetime).mul_f64(LOG_IN_AGAIN_AT);
+                    self.log_in_at = (!lifetime.is_zero()).then(|| Instant::now() + lifetime);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Asks and waits for the answer.
+    async fn exchange<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        shared: &Shared,
+    ) -> Result<R::Response, CallError> {
+        let gone = |waiting: &Waiting| waiting.error(&shared.address);
+        let sent = self.send(request, version, &shared.identity).await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(CallError::Closed(_)) => return Err(gone(&self.waiting)),
+            Err(error) => return Err(error),
+        };
+        let answer = answer.await.map_err(|_| gone(&self.waiting))?;
+        decode::<R>(answer, version)
     }
 
     /// KIP-511: whoever does not know our version of ApiVersions answers in version 0.

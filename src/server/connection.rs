@@ -22,9 +22,13 @@ use super::output::{Output, Written, in_memory};
 use crate::api::context::ConnectionInfo;
 use crate::api::dispatch::{Answer, Dispatched, Encoded, dispatch, is_fetch, may_be_overtaken};
 use crate::api::services::Services;
+use crate::api::table;
 use crate::base::file_range::FileRange;
 use crate::base::memory::{Held, Purpose, Reading};
+use crate::security::sasl::Facts;
+use crate::security::sasl::login::{Farewell, Login, Reaction};
 use crate::transport::stream::Stream;
+use crate::wire::codec::Part;
 
 /// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
@@ -44,6 +48,10 @@ const LENGTH_SIZE: usize = 4;
 const SMALL_PART: usize = 8;
 /// How a client begins that speaks TLS; as the length of a request it would be one of 350 MB.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+/// A login takes no longer, whatever `connections.max.idle.ms` is. Kafka differs: there it alone counts.
+const LOGIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long somebody who was refused may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// While there is no memory for requests, how often a connection looks again.
 const CROWDED_PAUSE: Duration = Duration::from_millis(50);
 /// While there is no memory for requests, how long a client may send nothing of a request that it has begun, or take nothing
@@ -84,15 +92,29 @@ enum Woken {
 /// Why a connection ended; `None` for a peer that closed it.
 type End = Option<String>;
 
-/// Serves one connection until it ends. `early` came already.
+/// What is known about a frame before it is dispatched.
+enum Frame {
+    Request,
+    /// ApiVersions of a client that is about to log in, which has to hear how it was answered.
+    Versions,
+    /// Part of a login, answered already.
+    Login,
+}
+
+/// Serves one connection until it ends. `early` came already. With a `login`, nothing is served before that is done.
 pub async fn serve(
     stream: Stream,
     early: BytesMut,
     services: Arc<Services>,
     info: Arc<ConnectionInfo>,
     limits: Limits,
+    login: Option<Box<Login>>,
 ) {
+    let within = limits.idle.min(LOGIN_WITHIN);
     let mut connection = Connection {
+        deadline: login.is_some().then(|| Instant::now() + within),
+        login,
+        farewell: None,
         half_read: info.account.hold(Purpose::HalfRead, 0),
         answers: info.account.hold(Purpose::Answers, 0),
         ready: 0,
@@ -147,6 +169,12 @@ struct Connection {
     ready: usize,
     /// When the last bytes came or were taken.
     heard: Instant,
+    /// Of a listener with SASL, as long as there may be something to look at in a frame.
+    login: Option<Box<Login>>,
+    /// When a login has to be done, or a client that was refused has to have read why.
+    deadline: Option<Instant>,
+    /// Why the connection ends when everything is sent: the client was not let in.
+    farewell: Option<String>,
 }
 
 impl Connection {
@@ -169,6 +197,12 @@ impl Connection {
             if self.slots.is_empty() {
                 // What a waiting request let pass comes first.
                 self.blocked = false;
+                if self.output.is_empty()
+                    && !self.stream.has_unsent()
+                    && let Some(reason) = self.farewell.take()
+                {
+                    return Some(reason);
+                }
             }
             if self.takes_requests() && self.has_frame() {
                 match is_slice_over {
@@ -178,6 +212,13 @@ impl Connection {
                 continue;
             }
             let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                let late = || {
+                    let within = self.limits.idle.min(LOGIN_WITHIN).as_secs_f32();
+                    format!("the login was not done within {within} s")
+                };
+                return Some(self.farewell.take().unwrap_or_else(late));
+            }
             if self.output.has_moved() {
                 self.heard = now;
             }
@@ -202,8 +243,14 @@ impl Connection {
             } else {
                 self.limits.idle
             };
-            match self.wait(now + pause, crowded).await {
+            let until = now + pause;
+            match self
+                .wait(self.deadline.map_or(until, |at| at.min(until)), crowded)
+                .await
+            {
                 Ok(Woken::Progress) => {}
+                // It is looked at above.
+                Ok(Woken::Elapsed) if self.deadline.is_some_and(|at| at <= until) => {}
                 Ok(Woken::Elapsed) if !crowded => return None,
                 Ok(Woken::Elapsed) => {
                     if self.heard.elapsed() > CROWDED_PATIENCE && self.stalls().await {
@@ -382,29 +429,9 @@ impl Connection {
         while self.takes_requests()
             && let Some(frame) = self.next_frame()?
         {
-            let overtaken = may_be_overtaken(&frame);
-            let request = match is_fetch(&frame) {
-                true => Request::Fetch,
-                false => Request::Other,
-            };
-            match dispatch(&self.services, &self.info, frame) {
-                Dispatched::Ready(answer) if self.slots.is_empty() => self.output.push(answer),
-                Dispatched::Ready(answer) => {
-                    let bytes = answer.iter().map(in_memory).sum();
-                    self.ready += bytes;
-                    self.slots.push_back(Slot::Ready(answer, bytes));
-                }
-                Dispatched::Later(future) => {
-                    self.blocked = !overtaken;
-                    self.fetches |= request == Request::Fetch;
-                    self.slots.push_back(Slot::Waiting(future, request));
-                }
-                Dispatched::Alone(future) => {
-                    self.blocked = true;
-                    self.slots.push_back(Slot::Waiting(future, Request::Other));
-                }
-                Dispatched::Nothing => {}
-                Dispatched::Close(reason) => return Err(reason),
+            match self.look(&frame) {
+                Frame::Login => {}
+                seen => self.handle(frame, &seen)?,
             }
             if began.elapsed() >= SLICE {
                 return Ok(true);
@@ -413,10 +440,108 @@ impl Connection {
         Ok(false)
     }
 
+    /// Dispatches a request; its answer gets a place in line.
+    fn handle(&mut self, frame: Bytes, seen: &Frame) -> Result<(), String> {
+        let overtaken = may_be_overtaken(&frame);
+        let request = match is_fetch(&frame) {
+            true => Request::Fetch,
+            false => Request::Other,
+        };
+        match dispatch(&self.services, &self.info, frame) {
+            Dispatched::Ready(answer) => {
+                if let (Frame::Versions, Some(login)) = (seen, &mut self.login) {
+                    login.versions_told(error_of(&answer));
+                }
+                self.answer(answer);
+            }
+            Dispatched::Later(future) => {
+                self.blocked = !overtaken;
+                self.fetches |= request == Request::Fetch;
+                self.slots.push_back(Slot::Waiting(future, request));
+            }
+            Dispatched::Alone(future) => {
+                self.blocked = true;
+                self.slots.push_back(Slot::Waiting(future, Request::Other));
+            }
+            Dispatched::Nothing => {}
+            Dispatched::Close(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// Puts an answer in its place in line.
+    fn answer(&mut self, answer: Encoded) {
+        if self.slots.is_empty() {
+            return self.output.push(answer);
+        }
+        let bytes = answer.iter().map(in_memory).sum();
+        self.ready += bytes;
+        self.slots.push_back(Slot::Ready(answer, bytes));
+    }
+
+    /// Has the login look at a frame first, and does what that says.
+    fn look(&mut self, frame: &Bytes) -> Frame {
+        let Some(login) = &mut self.login else {
+            return Frame::Request;
+        };
+        let services = &self.services;
+        let facts = Facts {
+            wall: services.host.clock.now(),
+            random: &|| services.host.chance.bytes().ok(),
+            credential: &|user, mechanism| services.scram_credential(user, mechanism),
+            salts: &services.salts,
+        };
+        let name = |key| table::find(key).map(|row| row.name);
+        match login.take(frame, &facts, Instant::now().into_std(), name) {
+            Reaction::Request => return Frame::Request,
+            Reaction::Versions => return Frame::Versions,
+            Reaction::Answer(answer) => self.answer(vec![Part::Bytes(answer)]),
+            Reaction::Entered(answer, principal) => {
+                if login.is_over() {
+                    self.login = None;
+                }
+                self.deadline = None;
+                if *self.info.principal != principal {
+                    self.info = Arc::new(ConnectionInfo {
+                        principal: Arc::new(principal),
+                        ..(*self.info).clone()
+                    });
+                }
+                self.answer(vec![Part::Bytes(answer)]);
+            }
+            Reaction::Refused(farewell) => {
+                let delay = login.failure_delay();
+                self.refuse(farewell, delay);
+            }
+        }
+        Frame::Login
+    }
+
+    /// The answer is the last one, and perhaps a late one: whoever guesses passwords has to wait.
+    fn refuse(&mut self, farewell: Farewell, delay: Duration) {
+        let answer: Encoded = farewell.answer.map(Part::Bytes).into_iter().collect();
+        let mut deadline = Instant::now() + FAREWELL;
+        if farewell.delayed && !delay.is_zero() {
+            deadline += delay;
+            let late: Answer = Box::pin(async move {
+                tokio::time::sleep(delay).await;
+                Ok(answer)
+            });
+            self.slots.push_back(Slot::Waiting(late, Request::Other));
+        } else {
+            self.answer(answer);
+        }
+        self.deadline = Some(deadline);
+        self.farewell = Some(farewell.reason);
+    }
+
     /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A
     /// request of some bytes can have an answer of a megabyte, and a thousand of them fit into one read.
     fn takes_requests(&self) -> bool {
-        !self.is_full() && !self.blocked && self.ready + self.output.memory() < OUTPUT_MAX
+        !self.is_full()
+            && !self.blocked
+            && self.farewell.is_none()
+            && self.ready + self.output.memory() < OUTPUT_MAX
     }
 
     /// Whether as many fetches and appends wait as may.
@@ -450,17 +575,21 @@ impl Connection {
             return Ok(None);
         };
         let length = i32::from_be_bytes(*length);
+        let login = self
+            .login
+            .as_ref()
+            .and_then(|login| login.frame_bytes_max());
+        let request_bytes_max = login
+            .unwrap_or(usize::MAX)
+            .min(self.limits.request_bytes_max);
         let size = usize::try_from(length)
             .ok()
-            .filter(|size| *size <= self.limits.request_bytes_max)
+            .filter(|size| *size <= request_bytes_max)
             .ok_or_else(|| {
                 if length.to_be_bytes().starts_with(&TLS_HANDSHAKE) {
                     return "a client that speaks TLS, where the listener does not".to_owned();
                 }
-                format!(
-                    "a request of {length} bytes, where {} are allowed",
-                    self.limits.request_bytes_max
-                )
+                format!("a request of {length} bytes, where {request_bytes_max} are allowed")
             })?;
         let most = self.info.account.memory().limit();
         if size > most {
@@ -488,6 +617,15 @@ impl Connection {
             }
         }
     }
+}
+
+/// The error of an answer that begins with one, behind its length and its number.
+fn error_of(answer: &Encoded) -> i16 {
+    let bytes = match answer.first() {
+        Some(Part::Bytes(bytes)) => bytes.get(8..10),
+        _ => None,
+    };
+    bytes.map_or(0, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
 /// A peer that is gone is no news; anything else is.

@@ -25,6 +25,10 @@ use crate::host::network::{Listening, Network};
 use crate::host::socket::Socket;
 use crate::host::task::guarded_or;
 use crate::metadata::image::Image;
+use crate::security::distinguished_name;
+use crate::security::listeners::Entry;
+use crate::security::principal::Principal;
+use crate::security::sasl::login::Login;
 use crate::transport::stream::Stream;
 
 /// Pause after an accept that failed: usually the process is out of descriptors.
@@ -266,13 +270,18 @@ impl Acceptor {
         let services = Arc::clone(&self.services);
         let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
-        if self.protocol == SecurityProtocol::Plaintext {
+        let Some(entry) = services.entries.of(&self.listener) else {
+            tracing::error!(%peer, listener = %self.listener, "nothing says how a connection is let in");
+            return;
+        };
+        if !self.protocol.has_tls() {
             let (peer, listener) = (info.peer, Arc::clone(&info.listener));
+            let (stream, login) = (Stream::Plain(stream), login(&entry));
             let served = async move {
                 tokio::select! {
                     biased;
                     _ = stopping.wait_for(|stop| *stop) => {}
-                    () = serve(Stream::Plain(stream), BytesMut::new(), services, info, limits) => {}
+                    () = serve(stream, BytesMut::new(), services, info, limits, login) => {}
                 }
                 drop(place);
             };
@@ -290,7 +299,7 @@ impl Acceptor {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => {}
-                () = serve_secured(stream, config, services, info, limits) => {}
+                () = serve_secured(stream, config, entry, services, info, limits) => {}
             }
             drop(place);
         };
@@ -311,6 +320,8 @@ impl Acceptor {
         });
         Ok(ConnectionInfo {
             listener: Arc::clone(&self.listener),
+            protocol: self.protocol,
+            principal: Arc::new(Principal::anonymous()),
             peer,
             local,
             advertised: self.told().or(guessed),
@@ -346,10 +357,17 @@ pub fn with_host(mut endpoint: Endpoint, network: &Network) -> Endpoint {
 async fn serve_secured(
     stream: Socket,
     config: Arc<ServerConfig>,
+    entry: Entry,
     services: Arc<Services>,
     info: Arc<ConnectionInfo>,
     limits: Limits,
 ) {
+    let closing = |reason: String| {
+        tracing::info!(
+            peer = %info.peer, listener = %info.listener, reason,
+            "closing a connection"
+        );
+    };
     let hands = Box::pin(shake_hands(
         stream,
         config,
@@ -358,11 +376,42 @@ async fn serve_secured(
     ))
     .await;
     match hands {
-        Ok((stream, early)) => serve(stream, early, services, info, limits).await,
-        Err(Some(reason)) => tracing::info!(
-            peer = %info.peer, listener = %info.listener, reason,
-            "closing a connection"
-        ),
+        Ok((stream, early)) => match principal(&entry, &stream) {
+            Ok(principal) => {
+                let info = match principal {
+                    Some(principal) => Arc::new(ConnectionInfo {
+                        principal: Arc::new(principal),
+                        ..(*info).clone()
+                    }),
+                    None => info,
+                };
+                serve(stream, early, services, info, limits, login(&entry)).await;
+            }
+            Err(reason) => closing(reason),
+        },
+        Err(Some(reason)) => closing(reason),
         Err(None) => {}
     }
+}
+
+fn login(entry: &Entry) -> Option<Box<Login>> {
+    match entry {
+        Entry::Sasl(listener) => Some(Box::new(Login::new(Arc::clone(listener)))),
+        Entry::Free | Entry::Certificate(_) => None,
+    }
+}
+
+/// Whom a client's certificate stands for, where certificates count and there is one.
+///
+/// Errors: why nobody is known by it, for the log.
+fn principal(entry: &Entry, stream: &Stream) -> Result<Option<Principal>, String> {
+    let (Entry::Certificate(rules), Some(certificate)) = (entry, stream.certificate()) else {
+        return Ok(None);
+    };
+    let subject = distinguished_name::subject(certificate).map_err(|error| {
+        format!("the subject of the client's certificate cannot be read: {error}")
+    })?;
+    rules
+        .apply(&subject)
+        .map(|name| Some(Principal::user(name)))
 }

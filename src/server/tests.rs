@@ -28,6 +28,7 @@ mod long_requests;
 mod memory;
 mod old_consumers;
 mod old_directory;
+mod sasl;
 mod tls;
 mod web_interfaces;
 

@@ -67,6 +67,17 @@ impl Stream {
         }
     }
 
+    /// The client's certificate in DER, where there is one.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(_, session) => {
+                let chain = session.connection.peer_certificates();
+                chain.and_then(<[_]>::first).map(|own| own.as_ref())
+            }
+        }
+    }
+
     /// Whether encrypted bytes wait for the socket.
     pub fn has_unsent(&self) -> bool {
         match self {

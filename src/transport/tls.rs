@@ -29,7 +29,6 @@ use super::key_store::{self, KeyEntry, KeyStore, KeyStoreError};
 use super::old_certificate::OldCertificate;
 use crate::base::plain::Plain;
 use crate::config::broker::{BrokerSettings, Listener, running_listeners};
-use crate::config::listener::SecurityProtocol;
 use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFault, TlsSettings};
 use crate::host::file_time::FileTime;
 use crate::host::given;
@@ -43,7 +42,7 @@ pub struct TlsListeners {
     current: Mutex<Loaded>,
 }
 
-/// What was read for each listener of protocol SSL.
+/// What was read for each listener that speaks TLS.
 pub type Loaded = BTreeMap<String, LoadedListener>;
 
 #[derive(Clone, Debug)]
@@ -80,7 +79,7 @@ impl TlsListeners {
         *self.current.lock() = loaded;
     }
 
-    /// Reads what the listeners of protocol SSL need. One whose settings and files are those of before keeps what it has, and
+    /// Reads what the listeners that speak TLS need. One whose settings and files are those of before keeps what it has, and
     /// with it the sessions that clients may resume.
     ///
     /// Errors: every mistake, with the name of the setting that it stands in. Reads files, so it may wait for a disk.
@@ -92,11 +91,11 @@ impl TlsListeners {
         let before = self.current.lock().clone();
         let (mut loaded, mut faults) = (Loaded::new(), Vec::new());
         for listener in listeners {
-            if listener.protocol != SecurityProtocol::Ssl {
+            if !listener.protocol.has_tls() {
                 continue;
             }
             let name = &listener.endpoint.name;
-            match TlsSettings::of(settings, name) {
+            match TlsSettings::of(settings, name, listener.protocol) {
                 Ok(wanted) => match before.get(name) {
                     Some(same) if same.settings == wanted && same.files == states(&wanted) => {
                         loaded.insert(name.clone(), same.clone());
@@ -117,7 +116,7 @@ impl TlsListeners {
         }
     }
 
-    /// The listeners of a running broker with these settings, and what those of protocol SSL need.
+    /// The listeners of a running broker with these settings, and what those that speak TLS need.
     ///
     /// Errors: every mistake, in one line. Reads files, as [`Self::load`] does.
     pub fn prepare(&self, settings: &BrokerSettings) -> Result<(Vec<Listener>, Loaded), String> {

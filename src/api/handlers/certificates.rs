@@ -1,5 +1,5 @@
-//! What a change of settings means for certificates: they are read and checked before it is decided, and read again after
-//! it, because a file may have changed under the same name. Kafka's `DynamicBrokerConfig` with `SslFactory`.
+//! What a change of settings means for certificates and logins: files are read and checked before it is decided, and read again
+//! after it, because a file may have changed under the same name. Kafka's `DynamicBrokerConfig` with `SslFactory`.
 
 use std::sync::Arc;
 
@@ -12,10 +12,12 @@ use crate::metadata::image::BROKER_RESOURCE;
 ///
 /// Errors: why not, for whoever wants them.
 async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(), String> {
-    let tls = Arc::clone(&services.tls);
+    let (tls, entries) = (Arc::clone(&services.tls), Arc::clone(&services.entries));
+    let now = services.host.clock.now();
     let checked = services.disk.run(move || {
-        let (_, loaded) = tls.prepare(&settings)?;
-        tls.check_successor(&loaded, &settings)
+        let (listeners, loaded) = tls.prepare(&settings)?;
+        tls.check_successor(&loaded, &settings)?;
+        entries.prepare(&listeners, &settings, now).map(drop)
     });
     checked.await.unwrap_or(Ok(()))
 }

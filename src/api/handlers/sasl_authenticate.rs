@@ -1,4 +1,6 @@
-//! SaslAuthenticate (key 36), v0 to v2. KIP-152, KIP-368 (sessions that end, v1). Without SASL; see `sasl_handshake`.
+//! SaslAuthenticate (key 36), v0 to v2. KIP-152, KIP-368 (sessions that end, v1).
+//!
+//! What comes here is out of place; see `sasl_handshake`. Kafka has the same words for listeners without SASL.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
@@ -7,7 +9,9 @@ use crate::wire::message::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthe
 pub fn handle(_: RequestContext, _: SaslAuthenticateRequest) -> Reply<SaslAuthenticateResponse> {
     SaslAuthenticateResponse {
         error_code: ErrorCode::IllegalSaslState.code(),
-        error_message: Some("The security protocol of this listener has no SASL.".into()),
+        error_message: Some(
+            "SaslAuthenticate request received after successful authentication".into(),
+        ),
         ..Default::default()
     }
     .into()

@@ -1,7 +1,7 @@
 //! SaslHandshake (key 17), v0 to v1. KIP-43, KIP-152.
 //!
-//! No listener of this broker has SASL. A client that is set to it learns so from this answer, which is that of Apache
-//! Kafka's listeners without SASL, and goes on or gives up as it likes: the connection stays.
+//! A login never comes here: `server` has it looked at by `security/sasl/login.rs` before anything is dispatched. This is the
+//! answer to whoever is in already, or came by a listener without SASL. The connection stays.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;

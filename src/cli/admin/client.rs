@@ -14,7 +14,7 @@ use super::groups::Partition;
 use super::security;
 use crate::base::plain::Plain;
 use crate::host::Host;
-use crate::peer::channel::{CallError, Channel, Identity};
+use crate::peer::channel::{Access, CallError, Channel, Identity};
 use crate::transport::client::Transport;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Request;
@@ -95,7 +95,7 @@ pub struct Connection {
     /// The brokers to ask first, with commas between them
     #[arg(long, value_name = "HOST:PORT", global = true, alias = "bootstrap-controller", help_heading = CONNECTION)]
     pub(super) bootstrap_server: Option<String>,
-    /// A file of client settings, for a listener that speaks TLS: security.protocol=SSL, ssl.truststore.location, ...
+    /// A file of client settings: security.protocol, ssl.truststore.location, sasl.mechanism, sasl.jaas.config, ...
     #[arg(
         long, value_name = "FILE", global = true, help_heading = CONNECTION,
         aliases = ["consumer.config", "producer.config", "admin.config"],
@@ -109,10 +109,10 @@ pub struct Connection {
 const CONNECTION: &str = "Connection";
 
 impl Connection {
-    pub(super) fn transport(&self) -> Result<Transport, Failure> {
+    pub(super) fn access(&self) -> Result<Access, Failure> {
         match &self.command_config {
-            Some(path) => security::transport(path),
-            None => Ok(Transport::Plain),
+            Some(path) => security::access(path),
+            None => Ok(Access::default()),
         }
     }
 
@@ -121,13 +121,8 @@ impl Connection {
         let servers = self.bootstrap_server.as_deref().ok_or(
             "--bootstrap-server is missing, for example --bootstrap-server localhost:9092",
         )?;
-        let transport = self.transport()?;
-        Cluster::at(
-            servers,
-            &transport,
-            Duration::from_secs(self.connect_timeout),
-        )
-        .await
+        let access = self.access()?;
+        Cluster::at(servers, &access, Duration::from_secs(self.connect_timeout)).await
     }
 }
 
@@ -138,7 +133,7 @@ type Led = Vec<(Channel, Vec<Partition>)>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) any: Channel,
-    transport: Transport,
+    access: Access,
 }
 
 impl Cluster {
@@ -146,7 +141,7 @@ impl Cluster {
     /// `patience`, as Kafka's tools do: a broker that is just starting will be there soon.
     pub(super) async fn at(
         servers: &str,
-        transport: &Transport,
+        access: &Access,
         patience: Duration,
     ) -> Result<Self, Failure> {
         let addresses: Vec<&str> = servers
@@ -169,17 +164,17 @@ impl Cluster {
             let mut again = false;
             for address in &addresses {
                 let channel =
-                    Channel::through(&host, *address, Identity::new(CLIENT_ID), transport.clone());
+                    Channel::through(&host, *address, Identity::new(CLIENT_ID), access.clone());
                 match channel.versions(ANSWER_WITHIN).await {
                     Ok(_) => {
                         return Ok(Self {
                             any: channel,
-                            transport: transport.clone(),
+                            access: access.clone(),
                         });
                     }
                     Err(error) => {
                         again |= is_passing(&error);
-                        faults.push(explained(address, transport, &error));
+                        faults.push(explained(address, access, &error));
                     }
                 }
             }
@@ -203,7 +198,7 @@ impl Cluster {
             format!("{host}:{port}")
         };
         let identity = Identity::new(CLIENT_ID);
-        Channel::through(&Host::default(), address, identity, self.transport.clone())
+        Channel::through(&Host::default(), address, identity, self.access.clone())
     }
 
     pub(super) async fn call<R: Request>(&self, request: &R) -> Result<R::Response, Failure> {
@@ -250,9 +245,9 @@ fn is_unknown_host(error: &std::io::Error) -> bool {
 }
 
 /// What went wrong, and what the likely cause is.
-pub(super) fn explained(address: &str, transport: &Transport, error: &CallError) -> String {
+pub(super) fn explained(address: &str, access: &Access, error: &CallError) -> String {
     const SPEAK_TLS: &str = "use --command-config with a file that has security.protocol=SSL";
-    let plain = matches!(transport, Transport::Plain);
+    let plain = matches!(access.transport, Transport::Plain);
     match error {
         CallError::Connect { source, .. } if is_unknown_host(source) => {
             format!("cannot connect to {address}: unknown host")
@@ -281,6 +276,7 @@ pub(super) fn explained(address: &str, transport: &Transport, error: &CallError)
         CallError::NotKafka(_) => {
             format!("{address} is not a listener for Kafka clients: its answer is not Kafka's")
         }
+        CallError::Login { what, .. } => format!("cannot log in to {address}: {what}"),
         other => format!("{address}: {other}"),
     }
 }

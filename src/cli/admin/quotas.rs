@@ -1,14 +1,12 @@
 //! Quotas of users, clients and addresses, and credentials of SCRAM users, for `configs`.
 
 use bytes::Bytes;
-use pbkdf2::pbkdf2_hmac;
-use sha2::{Sha256, Sha512};
 
 use super::client::{Cluster, Failure, WITHIN, accepted, text};
 use super::configs::{Change, Entity};
 use crate::config::setting::double;
 use crate::host::chance::Chance;
-use crate::metadata::controller::scram::{ITERATIONS as HASHED, Mechanism};
+use crate::security::scram::{ITERATIONS as HASHED, ScramMechanism};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasRequestEntryData, EntityData, OpData,
@@ -53,23 +51,6 @@ const ITERATIONS: i32 = *HASHED.start();
 /// Bytes of a new salt.
 const SALT_BYTES: usize = 16;
 
-/// What travels to the broker in the place of a password: SaltedPassword of RFC 5802.
-fn salted_password(mechanism: Mechanism, password: &str, salt: &[u8], iterations: i32) -> Bytes {
-    let iterations = iterations.unsigned_abs();
-    match mechanism {
-        Mechanism::Sha256 => {
-            let mut salted = [0; 32];
-            pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, iterations, &mut salted);
-            Bytes::copy_from_slice(&salted)
-        }
-        Mechanism::Sha512 => {
-            let mut salted = [0; 64];
-            pbkdf2_hmac::<Sha512>(password.as_bytes(), salt, iterations, &mut salted);
-            Bytes::copy_from_slice(&salted)
-        }
-    }
-}
-
 /// What `--alter` is to do, once every name is known to fit the entities.
 #[derive(Debug)]
 pub(super) enum Alteration {
@@ -80,8 +61,8 @@ pub(super) enum Alteration {
 /// New and old credentials of one user.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
-    deletions: Vec<Mechanism>,
-    upsertions: Vec<(Mechanism, i32, String)>,
+    deletions: Vec<ScramMechanism>,
+    upsertions: Vec<(ScramMechanism, i32, String)>,
 }
 
 /// Sorts out what may be set and deleted of these entities; nobody is asked yet.
@@ -92,7 +73,7 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
         (!strange.is_empty()).then(|| strange.join(","))
     };
     let is_quota = |name: &str| OF_USERS_AND_CLIENTS.contains(&name);
-    let is_mechanism = |name: &str| Mechanism::named(name).is_some();
+    let is_mechanism = |name: &str| ScramMechanism::named(name).is_some();
     if entities.iter().any(|entity| entity.kind.plural == IPS) {
         return match strange(&|name| OF_ADDRESSES.contains(&name)) {
             Some(names) => Err(format!(
@@ -136,7 +117,7 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
     }
     let mut credentials = Credentials::default();
     for (name, value) in changes {
-        let Some(mechanism) = Mechanism::named(&name) else {
+        let Some(mechanism) = ScramMechanism::named(&name) else {
             continue;
         };
         match value {
@@ -154,7 +135,7 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
 }
 
 /// Reads `iterations=8192,password=secret`, of which the first may be missing.
-fn credential(mechanism: Mechanism, value: &str) -> Result<(i32, &str), Failure> {
+fn credential(mechanism: ScramMechanism, value: &str) -> Result<(i32, &str), Failure> {
     let name = mechanism.name();
     // The value itself is not repeated: it may have a password.
     let malformed = || {
@@ -269,7 +250,7 @@ pub(super) async fn alter_credentials(
             name: user.into(),
             mechanism: mechanism.number(),
             iterations,
-            salted_password: salted_password(mechanism, &password, &salt, iterations),
+            salted_password: mechanism.salted_password(&password, &salt, iterations),
             salt: Bytes::copy_from_slice(&salt),
         });
     }
@@ -319,7 +300,7 @@ async fn credentials(
             }
         }
         let infos = result.credential_infos.iter().map(|info| {
-            let name = Mechanism::of(info.mechanism).map_or("UNKNOWN", Mechanism::name);
+            let name = ScramMechanism::of(info.mechanism).map_or("UNKNOWN", ScramMechanism::name);
             format!("{name}=iterations={}", info.iterations)
         });
         let infos: Vec<String> = infos.collect();
@@ -388,7 +369,7 @@ mod tests {
     use super::super::configs::tests::{named, split_changes};
     use super::*;
     use crate::broker::temporary::TemporaryBroker;
-    use crate::transport::client::Transport;
+    use crate::peer::channel::Access;
 
     async fn alter(cluster: &Cluster, of: &str, changes: &str) -> Result<(), String> {
         let entities = named(of);
@@ -406,7 +387,8 @@ mod tests {
     async fn quotas_and_credentials_are_printed_as_by_kafkas_tool() {
         let broker = TemporaryBroker::start(&[]).await.unwrap();
         let servers = broker.bootstrap_servers();
-        let cluster = Cluster::at(&servers, &Transport::Plain, Duration::ZERO);
+        let access = Access::default();
+        let cluster = Cluster::at(&servers, &access, Duration::ZERO);
         let cluster = cluster.await.unwrap();
         for (of, changes) in [
             (
@@ -534,7 +516,7 @@ mod tests {
             ("iterations=8192", Err("Invalid credential")),
             ("secret", Err("Invalid credential")),
         ] {
-            let found = credential(Mechanism::Sha256, value);
+            let found = credential(ScramMechanism::Sha256, value);
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{value}"),
                 (Err(Failure(found)), Err(expected)) => {
@@ -544,28 +526,5 @@ mod tests {
                 (found, _) => panic!("{value}: {found:?}"),
             }
         }
-    }
-
-    #[test]
-    fn the_salted_password_is_that_of_the_rfc() {
-        use base64::Engine as _;
-        use base64::engine::general_purpose::STANDARD;
-        use hmac::{Hmac, KeyInit as _, Mac as _};
-        use sha2::Digest as _;
-        // RFC 7677, section 3: the client's proof follows from SaltedPassword.
-        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let salted = salted_password(Mechanism::Sha256, "pencil", &salt, 4_096);
-        let mac = |key: &[u8], text: &[u8]| {
-            let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-            mac.chain_update(text).finalize().into_bytes()
-        };
-        let key = mac(&salted, b"Client Key");
-        let message = b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let signature = mac(&Sha256::digest(key), message);
-        let proof: Vec<u8> = key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
-        assert_eq!(
-            STANDARD.encode(proof),
-            "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-        );
     }
 }

@@ -78,8 +78,8 @@ impl Reset {
                     return Err(nobody.into());
                 }
                 // The broker of this machine may be one without an admin listener.
-                let transport = self.connection.transport()?;
-                let found = Cluster::at(BROKER, &transport, Duration::ZERO).await;
+                let access = self.connection.access()?;
+                let found = Cluster::at(BROKER, &access, Duration::ZERO).await;
                 found.map_err(|Failure(neither)| {
                     Failure(format!(
                         "{nobody}\n{neither}\nname one with --admin or --bootstrap-server"

@@ -1,41 +1,56 @@
-//! `--command-config`: the settings of a Kafka client that say how to connect. Others have no meaning here.
+//! `--command-config`: the settings of a Kafka client that say how to connect, and as whom. Others have no meaning here.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::client::Failure;
 use crate::base::plain::Plain;
 use crate::config::broker::BrokerSettings;
+use crate::config::listener::SecurityProtocol;
 use crate::config::parse::{Property, properties};
+use crate::config::sasl;
 use crate::config::tls::ClientTls;
+use crate::peer::channel::Access;
+use crate::security::sasl::client::Credentials;
 use crate::transport::client::{self, Transport};
 
 /// How the file says that brokers are connected to.
-pub(super) fn transport(path: &Path) -> Result<Transport, Failure> {
+pub(super) fn access(path: &Path) -> Result<Access, Failure> {
     let name = path.display();
     let given = read(path)?.into_iter();
     let settings = BrokerSettings::new(given.map(|one| (one.key, one.value)).collect());
     let protocol = settings
         .explicit("security.protocol")
         .unwrap_or("PLAINTEXT");
-    match protocol.trim().to_ascii_uppercase().as_str() {
-        "PLAINTEXT" => Ok(Transport::Plain),
-        "SSL" => {
-            let told = |faults: Vec<(String, String)>| {
-                let lines: Vec<String> = faults
-                    .into_iter()
-                    .map(|(_, what)| format!("{name}: {what}"))
-                    .collect();
-                Failure(lines.join("\n"))
-            };
-            let wanted = ClientTls::of(&settings).map_err(told)?;
-            let config = client::load(&wanted).map_err(told)?;
-            Ok(Transport::Tls(config))
-        }
-        other => Err(format!(
-            "{name}: security.protocol={other} is not supported; PLAINTEXT and SSL are"
+    let protocol = SecurityProtocol::parse(protocol.trim()).ok_or_else(|| {
+        format!(
+            "{name}: security.protocol={protocol} is none of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL"
         )
-        .into()),
-    }
+    })?;
+    let told = |faults: Vec<(String, String)>| {
+        let lines: Vec<String> = faults
+            .into_iter()
+            .map(|(_, what)| format!("{name}: {what}"))
+            .collect();
+        Failure(lines.join("\n"))
+    };
+    let transport = match protocol.has_tls() {
+        false => Transport::Plain,
+        true => {
+            let wanted = ClientTls::of(&settings).map_err(told)?;
+            Transport::Tls(client::load(&wanted).map_err(told)?)
+        }
+    };
+    let login = match protocol.has_sasl() {
+        false => None,
+        true => {
+            let (mechanism, user, password) =
+                sasl::of_client(&settings).map_err(|fault| told(vec![fault]))?;
+            let credentials = Credentials::new(mechanism, &user, password.reveal());
+            Some(Arc::new(credentials))
+        }
+    };
+    Ok(Access { transport, login })
 }
 
 /// A setting of the file that says nothing about the connection.
@@ -104,9 +119,9 @@ mod tests {
         /// What a tool says that is given such a file: nothing, or why it cannot ask the broker.
         async fn ask(&self, broker: &TemporaryBroker, file: &str) -> Result<usize, String> {
             let path = self.write("client.properties", file);
-            let transport = transport(Path::new(&path)).map_err(|Failure(text)| text)?;
+            let access = access(Path::new(&path)).map_err(|Failure(text)| text)?;
             let servers = broker.bootstrap_servers();
-            let cluster = Cluster::at(&servers, &transport, Duration::ZERO).await;
+            let cluster = Cluster::at(&servers, &access, Duration::ZERO).await;
             let cluster = cluster.map_err(|Failure(text)| text)?;
             // The brokers that the metadata name are asked in the same way.
             let found = cluster.brokers(None).await.map_err(|Failure(text)| text)?;
@@ -148,8 +163,8 @@ mod tests {
         let wrong = file.replace(&trusted, &unknown);
         check(&wrong, "by TLS: invalid peer certificate: UnknownIssuer").await;
         check(
-            "security.protocol=SASL_SSL",
-            "security.protocol=SASL_SSL is not supported",
+            "security.protocol=SASL",
+            "security.protocol=SASL is none of PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL",
         )
         .await;
         let gone = file.replace("ca.pem", "gone.pem");
@@ -196,6 +211,106 @@ mod tests {
         assert_eq!(scene.ask(&broker, &with).await, Ok(1));
     }
 
+    const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+    const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
+
+    #[tokio::test]
+    async fn tools_log_in_with_the_settings_of_kafkas_clients() {
+        let (scene, ca) = (scene(), authority("ca"));
+        let trusted = scene.write("ca.pem", &ca.pem());
+        let users = format!("{PLAIN} user_ann=\"p=,\";");
+        let plain = "listener.name.sasl_plaintext.plain.sasl.jaas.config";
+        let both = [
+            (plain.to_owned(), users.clone()),
+            (plain.replace("plaintext", "ssl"), users.clone()),
+            (
+                plain.replace(".plain.", ".scram-sha-512."),
+                format!("{SCRAM};"),
+            ),
+            (
+                plain.replace("plaintext.plain", "ssl.scram-sha-512"),
+                format!("{SCRAM};"),
+            ),
+        ];
+        let mut more: Vec<(&str, &str)> = both.iter().map(|(a, b)| (&**a, &**b)).collect();
+        more.extend([
+            (
+                "listeners",
+                "SASL_PLAINTEXT://127.0.0.1:0,SASL_SSL://127.0.0.1:0",
+            ),
+            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
+        ]);
+        let broker = scene.broker(&own(&ca, &["127.0.0.1"]), &more).await;
+        let addresses = broker.bootstrap_servers();
+        let (open, safe) = addresses.split_once(',').unwrap();
+        let tls = format!("ssl.truststore.type=PEM\nssl.truststore.location={trusted}\n");
+        let file = |protocol: &str, mechanism: &str, jaas: &str| {
+            format!(
+                "security.protocol={protocol}\nsasl.mechanism={mechanism}\nsasl.jaas.config={jaas}\n{tls}"
+            )
+        };
+        let ask = async |address: &str, file: &str| {
+            let path = scene.write("client.properties", file);
+            let access = access(Path::new(&path)).map_err(|Failure(text)| text)?;
+            let cluster = Cluster::at(address, &access, Duration::ZERO).await;
+            let cluster = cluster.map_err(|Failure(text)| text)?;
+            let metadata = cluster.metadata(None).await.map_err(|Failure(text)| text)?;
+            Ok::<_, String>(metadata.brokers.len())
+        };
+        let ann = format!("{PLAIN} username=ann password=\"p=,\";");
+        assert_eq!(
+            ask(open, &file("SASL_PLAINTEXT", "PLAIN", &ann)).await,
+            Ok(1)
+        );
+        assert_eq!(ask(safe, &file("SASL_SSL", "PLAIN", &ann)).await, Ok(1));
+        let eve = ann.replace("p=,", "p");
+        let found = ask(open, &file("SASL_PLAINTEXT", "PLAIN", &eve))
+            .await
+            .unwrap_err();
+        assert!(
+            found.contains("Authentication failed: Invalid username or password"),
+            "{found}"
+        );
+        let nobody = format!("{SCRAM} username=ann password=x;");
+        let found = ask(open, &file("SASL_PLAINTEXT", "SCRAM-SHA-512", &nobody))
+            .await
+            .unwrap_err();
+        assert!(
+            found.contains("invalid credentials with SASL mechanism SCRAM-SHA-512"),
+            "{found}"
+        );
+        let found = ask(open, &file("SASL_PLAINTEXT", "SCRAM-SHA-256", &nobody))
+            .await
+            .unwrap_err();
+        assert!(
+            found.contains("the listener has PLAIN, SCRAM-SHA-512, not SCRAM-SHA-256"),
+            "{found}"
+        );
+        let found = ask(open, "").await.unwrap_err();
+        assert!(found.contains("closed"), "{found}");
+        for (wrong, expected) in [
+            (
+                file("SASL_SSL", "GSSAPI", &ann),
+                "sasl.mechanism: GSSAPI is not supported",
+            ),
+            (
+                file("SASL_SSL", "PLAIN", ""),
+                "sasl.jaas.config: Login module not specified",
+            ),
+            (
+                file("SASL_SSL", "PLAIN", &format!("{PLAIN} username=a;")),
+                "the login module has no password",
+            ),
+            (
+                file("SASL_SSL", "PLAIN", &nobody),
+                "the login module of PLAIN is",
+            ),
+        ] {
+            let found = ask(safe, &wrong).await.unwrap_err();
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
     #[tokio::test]
     async fn a_port_that_is_not_kafkas_is_not_taken_for_one() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -208,7 +323,7 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
             }
         });
-        let found = Cluster::at(&address, &Transport::Plain, Duration::ZERO).await;
+        let found = Cluster::at(&address, &Access::default(), Duration::ZERO).await;
         let Failure(found) = found.unwrap_err();
         assert!(
             found.contains("is not a listener for Kafka clients"),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work};
 use super::security;
 use crate::cli::container;
-use crate::transport::client::Transport;
+use crate::peer::channel::Access;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -41,14 +41,14 @@ impl Ready {
             .timeout_ms
             .map_or_else(|| Duration::from_secs(self.timeout), Duration::from_millis);
         run_work(async {
-            let transport = self.connection.transport()?;
+            let access = self.connection.access()?;
             let addresses = match &self.connection.bootstrap_server {
                 Some(address) => address.clone(),
                 None => container::own_addresses().join(","),
             };
             let deadline = Instant::now() + within;
             loop {
-                let Err(Failure(fault)) = Cluster::at(&addresses, &transport, Duration::ZERO).await
+                let Err(Failure(fault)) = Cluster::at(&addresses, &access, Duration::ZERO).await
                 else {
                     return Ok(());
                 };
@@ -131,9 +131,9 @@ impl Cub {
         };
         let within = Duration::from_secs(wanted.seconds);
         run_work(async {
-            let transport = match &wanted.config {
-                Some(path) => security::transport(path)?,
-                None => Transport::Plain,
+            let access = match &wanted.config {
+                Some(path) => security::access(path)?,
+                None => Access::default(),
             };
             let servers = wanted
                 .servers
@@ -141,7 +141,7 @@ impl Cub {
                 .unwrap_or_else(|| container::own_addresses().join(","));
             let asking = async {
                 loop {
-                    if let Ok(cluster) = Cluster::at(&servers, &transport, Duration::ZERO).await
+                    if let Ok(cluster) = Cluster::at(&servers, &access, Duration::ZERO).await
                         && let Ok(found) = cluster.metadata(Some(&[])).await
                         && found.brokers.len() >= wanted.brokers
                     {

@@ -1,18 +1,14 @@
 //! pure: users of SCRAM. Kafka's `ScramControlManager` and `ScramImage`.
-//!
-//! What is kept of a password proves that a client knows it, and cannot be used in its place (RFC 5802).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use bytestring::ByteString;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256, Sha512};
 
 use super::{Decision, repeated};
 use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{RemoveUserScramCredentialRecord, UserScramCredentialRecord};
+use crate::security::scram::{ITERATIONS, ScramMechanism};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
@@ -25,65 +21,10 @@ use crate::wire::message::describe_user_scram_credentials::{
 
 type Refusal = (ErrorCode, &'static str);
 
-/// How often a password is hashed at least and at most: less is weak, and clients do the work at each login.
-pub const ITERATIONS: std::ops::RangeInclusive<i32> = 4_096..=16_384;
 /// The level of `metadata.version` from which on there are records of users (3.5); older nodes stop at one.
 const USERS_SINCE: i16 = 11;
 /// Users that one request may change: each is a record, and Kafka's controller writes no more of them for one request.
 const CHANGES_MAX: usize = 10_000;
-
-/// A mechanism of SCRAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    Sha256 = 1,
-    Sha512 = 2,
-}
-
-impl Mechanism {
-    const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
-
-    /// By the number that it has in requests and records.
-    pub fn of(number: i8) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.number() == number)
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
-    }
-
-    pub fn number(self) -> i8 {
-        self as i8
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sha256 => "SCRAM-SHA-256",
-            Self::Sha512 => "SCRAM-SHA-512",
-        }
-    }
-
-    /// StoredKey and ServerKey; `None` for a password of no bytes.
-    fn keys(self, salted_password: &[u8]) -> Option<(Bytes, Bytes)> {
-        macro_rules! keys {
-            ($hash:ty) => {{
-                let mac = |text: &[u8]| {
-                    let mac = Hmac::<$hash>::new_from_slice(salted_password).ok()?;
-                    Some(mac.chain_update(text).finalize().into_bytes())
-                };
-                let stored = <$hash>::digest(mac(b"Client Key")?);
-                let server = mac(b"Server Key")?;
-                (stored.to_vec().into(), server.to_vec().into())
-            }};
-        }
-        if salted_password.is_empty() {
-            return None;
-        }
-        Some(match self {
-            Self::Sha256 => keys!(Sha256),
-            Self::Sha512 => keys!(Sha512),
-        })
-    }
-}
 
 /// AlterUserScramCredentials: each user succeeds or fails alone, and may be named once.
 pub fn alter(
@@ -133,11 +74,11 @@ pub fn alter(
     Decision { records, answer }
 }
 
-fn check(name: &str, mechanism: i8) -> Result<Mechanism, Refusal> {
+fn check(name: &str, mechanism: i8) -> Result<ScramMechanism, Refusal> {
     if name.is_empty() {
         return Err((ErrorCode::UnacceptableCredential, "A user needs a name."));
     }
-    Mechanism::of(mechanism).ok_or((
+    ScramMechanism::of(mechanism).ok_or((
         ErrorCode::UnsupportedSaslMechanism,
         "The mechanism of SCRAM is unknown.",
     ))
@@ -229,8 +170,7 @@ pub fn describe(
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
 
     use super::*;
     use crate::metadata::bootstrap;
@@ -388,31 +328,4 @@ mod tests {
         apply(&mut again, &records_of(&image));
         assert_eq!(shown(&again, &[]), "u 1/4096, w 2/4096");
     }
-
-    /// The example of RFC 7677, and the same with SHA-512.
-    #[test]
-    fn what_is_kept_proves_the_password() {
-        let hex = |text: &str| -> Vec<u8> {
-            let digits = text.as_bytes().chunks(2);
-            digits
-                .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
-                .collect()
-        };
-        for (mechanism, salted, stored, server) in [
-            (Mechanism::Sha256, SALTED_256, STORED_256, SERVER_256),
-            (Mechanism::Sha512, SALTED_512, STORED_512, SERVER_512),
-        ] {
-            let (stored_key, server_key) = mechanism.keys(&hex(salted)).unwrap();
-            assert_eq!(STANDARD.encode(stored_key), stored);
-            assert_eq!(STANDARD.encode(server_key), server);
-        }
-    }
-    const SALTED_256: &str = "c4a49510323ab4f952cac1fa99441939e78ea74d6be81ddf7096e87513dc615d";
-    const STORED_256: &str = "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=";
-    const SERVER_256: &str = "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
-    const SALTED_512: &str = "f16efe1be67f1d09502ebd5ed9262fddffba5a377ab4f0b687e5ed5ba0f50686b8a4ae166476da8ab3b951d2fa9238b63998f45461bc33a464814949cec9631d";
-    const STORED_512: &str =
-        "6AAub3065EYRmyFpM2RNwqK+eGnrkYuEWbXn19LsEmBqzu8QaCXNc1FwpnX9NhH2hK/60dzj9DoO5DvVkOHbvg==";
-    const SERVER_512: &str =
-        "jZHbYjC1aHh0/hKbxyBuGFjDrgjgKTT1esA7awWiKcRZ0o/0b1yWEebBeSVkkCFewf91nLDfKF24mvD5nmE6rA==";
 }

@@ -12,6 +12,7 @@ use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::client_metrics::{self, Fault};
 use crate::config::group;
 use crate::config::group_table::GROUP_SETTINGS;
+use crate::config::sasl;
 use crate::config::setting::{Kind, Scope, Setting, Valid, find, list};
 use crate::config::tls::{STORE_SETTINGS, of_one_listener};
 use crate::config::topic::{self, Overrides};
@@ -97,10 +98,10 @@ pub fn of_listeners(settings: &BrokerSettings, own: Option<&Overrides>) -> Broke
     )
 }
 
-/// The settings that may need other certificates than before.
+/// The settings that may need other certificates than before, or let clients in another way.
 pub fn concerns_listeners(name: &str) -> bool {
     match of_one_listener(name) {
-        Some((_, base)) => base.starts_with("ssl."),
+        Some(_) => sasl::of_listener(name).is_some_and(|setting| setting.scope != Scope::ReadOnly),
         None => {
             LISTENER_SETTINGS.contains(&name)
                 || name.starts_with("ssl.") && !STORE_SETTINGS.contains(&name)
@@ -531,10 +532,11 @@ fn check_values(
             {
                 let of_one = of_one_listener(key).map(|(_, base)| base);
                 // Kafka keeps settings that it does not know for plug-ins.
-                let known = find(BROKER_SETTINGS, of_one.unwrap_or(key));
-                let Some(setting) =
-                    known.filter(|_| of_one.is_none_or(|base| base.starts_with("ssl.")))
-                else {
+                let known = match of_one {
+                    Some(_) => sasl::of_listener(key),
+                    None => find(BROKER_SETTINGS, key),
+                };
+                let Some(setting) = known else {
                     continue;
                 };
                 if of_one.is_none() && STORE_SETTINGS.contains(&setting.name) {
@@ -617,6 +619,8 @@ fn check_values(
                     kept_locally(&after).map_err(invalid)?;
                 }
             }
+            check_logins(target, current, context)
+                .map_err(|why| (ErrorCode::InvalidRequest, why))?;
             if LISTENER_SETTINGS
                 .iter()
                 .any(|key| target.get(*key) != current.get(*key))
@@ -631,6 +635,31 @@ fn check_values(
             Fault::Value(why) => invalid(why),
         }),
         _ => group::check(target, &context.effective(image)).map_err(invalid),
+    }
+}
+
+/// How clients log in is settled when a listener is opened: a running one keeps its users and mechanisms, as with Kafka.
+fn check_logins(
+    target: &Overrides,
+    current: &Overrides,
+    context: &Context<'_>,
+) -> Result<(), String> {
+    let all = target.keys().chain(current.keys());
+    let mut of_logins = all
+        .filter(|key| target.get(*key) != current.get(*key))
+        .filter(|key| sasl::of_listener(key).is_some_and(|one| !one.name.starts_with("ssl.")))
+        .filter_map(|key| of_one_listener(key))
+        .peekable();
+    if of_logins.peek().is_none() {
+        return Ok(());
+    }
+    let open = running_listeners(&of_listeners(context.settings, Some(current)))?;
+    let is_open = |name: &str| open.iter().any(|one| one.endpoint.name == name);
+    match of_logins.find(|(name, _)| is_open(name)) {
+        Some((name, _)) => Err(format!(
+            "Configs cannot be updated dynamically for existing listener {name}, restart broker or create a new listener for update"
+        )),
+        None => Ok(()),
     }
 }
 

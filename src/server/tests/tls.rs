@@ -257,6 +257,27 @@ fn evict(dir: &Path) {
     }
 }
 
+/// The name itself is tested beside the rules (`security/mapping_rules.rs`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_which_there_is_no_rule_stands_for_nobody() {
+    let scene = Scene::new();
+    scene.write("trusted.pem", &scene.authority.pem());
+    let trusted = scene.path("trusted.pem");
+    let node = scene
+        .node(&[
+            ("ssl.client.auth", "requested"),
+            ("ssl.truststore.type", "PEM"),
+            ("ssl.truststore.location", &trusted),
+            ("ssl.principal.mapping.rules", "RULE:^CN=(ann|bob)$/$1/"),
+        ])
+        .await;
+    for (name, good) in [(Some("ann"), true), (Some("eve"), false), (None, true)] {
+        let own = name.map(|name| Pair::by(&scene.authority, params(name)));
+        let config = scene.config(VERSIONS[1], own.as_ref());
+        assert_eq!(outcome(&node, config).await.is_ok(), good, "{name:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_are_verified() {
     let scene = Scene::new();

@@ -1,0 +1,592 @@
+//! pure: what the settings say about SASL on one listener: `listener.name.<name>.<mechanism>.*` over `listener.name.<name>.*`
+//! over what has no prefix. Files are not looked at here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::broker::{BrokerSettings, Listener};
+use super::broker_table::BROKER_SETTINGS;
+use super::jaas::{self, LoginModule};
+use super::setting::{Setting, find, list};
+use super::tls::{LISTENER_PREFIX, Secret, of_one_listener};
+use crate::base::time::millis;
+
+/// The file of JAAS sections. It is no setting of Kafka but the JVM's, given by `KAFKA_OPTS`; that variable becomes this one.
+pub const JAAS_FILE: &str = "java.security.auth.login.config";
+
+const ENABLED: &str = "sasl.enabled.mechanisms";
+const JAAS: &str = "sasl.jaas.config";
+const REAUTH: &str = "connections.max.reauth.ms";
+const RECEIVE_MAX: &str = "sasl.server.max.receive.size";
+const FAILURE_DELAY: &str = "connection.failed.authentication.delay.ms";
+const SERVER_HANDLER: &str = "sasl.server.callback.handler.class";
+
+/// What tokens would be verified with.
+const JWKS_URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
+
+/// Classes of Java that would decide about logins, where they are not the ones that Kafka takes by itself.
+const CLASSES: &[&str] = &[SERVER_HANDLER, LOGIN_HANDLER, LOGIN];
+/// What Kafka calls what is done here with a set of keys.
+const VALIDATORS: &[&str] = &[
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+    "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
+];
+const LOGIN_HANDLER: &str = "sasl.login.callback.handler.class";
+const LOGIN: &str = "sasl.login.class";
+
+/// How a client proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+    OAuthBearer,
+}
+
+/// A mechanism, its name, and the login module that belongs to it.
+struct Row {
+    mechanism: Mechanism,
+    name: &'static str,
+    module: &'static str,
+}
+
+/// Every mechanism that is served.
+const MECHANISMS: &[Row] = &[
+    Row {
+        mechanism: Mechanism::Plain,
+        name: "PLAIN",
+        module: "org.apache.kafka.common.security.plain.PlainLoginModule",
+    },
+    Row {
+        mechanism: Mechanism::ScramSha256,
+        name: "SCRAM-SHA-256",
+        module: "org.apache.kafka.common.security.scram.ScramLoginModule",
+    },
+    Row {
+        mechanism: Mechanism::ScramSha512,
+        name: "SCRAM-SHA-512",
+        module: "org.apache.kafka.common.security.scram.ScramLoginModule",
+    },
+    Row {
+        mechanism: Mechanism::OAuthBearer,
+        name: "OAUTHBEARER",
+        module: "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule",
+    },
+];
+
+impl Mechanism {
+    /// Names are compared letter for letter.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = MECHANISMS.iter().find(|row| row.name == name);
+        found.map(|row| row.mechanism)
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The class of its login module.
+    fn module(self) -> &'static str {
+        self.row().module
+    }
+
+    fn row(self) -> &'static Row {
+        let found = MECHANISMS.iter().find(|row| row.mechanism == self);
+        found.unwrap_or(&MECHANISMS[0])
+    }
+}
+
+/// All names, for messages.
+fn known() -> String {
+    let names: Vec<&str> = MECHANISMS.iter().map(|row| row.name).collect();
+    names.join(", ")
+}
+
+/// All that is said about SASL on one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaslSettings {
+    /// In the order of the setting.
+    pub mechanisms: Vec<MechanismSettings>,
+    /// Where the login modules are that the settings themselves do not have.
+    pub jaas_file: Option<PathBuf>,
+    /// `sasl.server.max.receive.size`: the longest frame while somebody logs in.
+    pub receive_bytes_max: usize,
+    /// `connection.failed.authentication.delay.ms`.
+    pub failure_delay: Duration,
+}
+
+/// What is said about one mechanism.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MechanismSettings {
+    pub mechanism: Mechanism,
+    /// Of the setting [`MechanismSettings::jaas_setting`]; `None` where the file has it.
+    pub module: Option<LoginModule>,
+    pub jaas_setting: String,
+    /// `connections.max.reauth.ms`: how long a client stays logged in.
+    pub session_max: Option<Duration>,
+    /// Of OAUTHBEARER: how tokens are verified; `None` for those that nobody signed.
+    pub tokens: Option<TokenSettings>,
+}
+
+/// What signed tokens are verified with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Where the keys are: `file:`, `http:` or `https:`.
+    pub url: String,
+    /// The setting that says so.
+    pub url_setting: String,
+    pub refresh_ms: i64,
+    pub rules: TokenRules,
+}
+
+/// What a signed token has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRules {
+    /// Any of these; none asks for none.
+    pub audience: Vec<String>,
+    pub issuer: Option<String>,
+    pub clock_skew_ms: i64,
+    pub subject_claim: String,
+    pub scope_claim: String,
+}
+
+/// A mistake, and the setting that it stands in.
+pub type SaslFault = (String, String);
+
+impl SaslSettings {
+    /// What counts for a listener.
+    ///
+    /// Errors: every mistake, with the name of the setting as it was written.
+    pub fn of(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<SaslFault>> {
+        let mut reader = Reading {
+            settings,
+            prefix: format!("{LISTENER_PREFIX}{}.", listener.to_ascii_lowercase()),
+            faults: Vec::new(),
+        };
+        let mechanisms = reader.mechanisms(listener);
+        let jaas_file = settings.explicit(JAAS_FILE).map(str::trim);
+        let jaas_file = jaas_file.filter(|path| !path.is_empty()).map(PathBuf::from);
+        if !reader.faults.is_empty() {
+            return Err(reader.faults);
+        }
+        Ok(Self {
+            mechanisms,
+            jaas_file,
+            receive_bytes_max: settings.int(RECEIVE_MAX).max(0) as usize,
+            failure_delay: millis(settings.long(FAILURE_DELAY)),
+        })
+    }
+}
+
+/// As whom a client says that it comes: what `sasl.mechanism` and `sasl.jaas.config` of Kafka's clients say.
+///
+/// Errors: what is wrong, with the name of the setting.
+pub fn of_client(settings: &BrokerSettings) -> Result<(Mechanism, String, Secret), SaslFault> {
+    const MECHANISM: &str = "sasl.mechanism";
+    let fault = |setting: &str, what: String| (setting.to_owned(), format!("{setting}: {what}"));
+    let name = settings.explicit(MECHANISM).unwrap_or("GSSAPI").trim();
+    let mechanism = Mechanism::named(name).filter(|one| *one != Mechanism::OAuthBearer);
+    let mechanism = mechanism.ok_or_else(|| {
+        fault(
+            MECHANISM,
+            format!("{name} is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+        )
+    })?;
+    let text = settings.explicit(JAAS).unwrap_or_default();
+    let mut module = one_module(text)
+        .and_then(|module| fitting(mechanism, module))
+        .map_err(|what| fault(JAAS, what))?;
+    let mut option = |name: &str| {
+        let value = module.options.remove(name);
+        value.ok_or_else(|| fault(JAAS, format!("the login module has no {name}")))
+    };
+    let (user, password) = (option("username")?, option("password")?);
+    Ok((mechanism, user, Secret::new(&password)))
+}
+
+/// The row of a setting that one listener has for itself: of TLS or SASL, perhaps with a mechanism in front.
+pub fn of_listener(name: &str) -> Option<&'static Setting> {
+    let (_, base) = of_one_listener(name)?;
+    let of_mechanism = |row: &Row| {
+        base.strip_prefix(&row.name.to_ascii_lowercase())?
+            .strip_prefix('.')
+    };
+    let base = MECHANISMS.iter().find_map(of_mechanism).unwrap_or(base);
+    let serves = base.starts_with("ssl.") || base.starts_with("sasl.") || base == REAUTH;
+    find(BROKER_SETTINGS, base).filter(|_| serves)
+}
+
+/// What whoever wrote the settings should read about SASL on these listeners.
+pub fn warnings(settings: &BrokerSettings, listeners: &[Listener]) -> Vec<String> {
+    let mut found = Vec::new();
+    for listener in listeners.iter().filter(|one| one.protocol.has_sasl()) {
+        let name = &listener.endpoint.name;
+        let mechanisms = SaslSettings::of(settings, name).map(|sasl| sasl.mechanisms);
+        let mut mechanisms = mechanisms.into_iter().flatten();
+        let unsigned = |one: &MechanismSettings| {
+            one.mechanism == Mechanism::OAuthBearer && one.tokens.is_none()
+        };
+        if mechanisms.any(|one| unsigned(&one)) {
+            found.push(format!(
+                "listener {name} takes tokens of OAUTHBEARER that nobody signed, as Kafka does by default: whoever can connect gets in under any name"
+            ));
+        }
+    }
+    if settings.explicit(JAAS).is_some() {
+        found.push(format!(
+            "{JAAS} without a listener and a mechanism in front is ignored, as by Kafka: write {LISTENER_PREFIX}LISTENER.MECHANISM.{JAAS}"
+        ));
+    }
+    found
+}
+
+struct Reading<'a> {
+    settings: &'a BrokerSettings,
+    prefix: String,
+    faults: Vec<SaslFault>,
+}
+
+impl<'a> Reading<'a> {
+    fn fault(&mut self, setting: &str, what: &str) {
+        self.faults
+            .push((setting.to_owned(), format!("{setting}: {what}")));
+    }
+
+    /// The nearest of the names under which a setting may stand, and its value.
+    fn get(&self, mechanism: &str, name: &str) -> Option<(String, &'a str)> {
+        let names = [
+            format!("{}{}.{name}", self.prefix, mechanism.to_ascii_lowercase()),
+            format!("{}{name}", self.prefix),
+            name.to_owned(),
+        ];
+        names.into_iter().find_map(|name| {
+            let value = self.settings.explicit(&name)?;
+            Some((name, value.trim()))
+        })
+    }
+
+    fn mechanisms(&mut self, listener: &str) -> Vec<MechanismSettings> {
+        let own = format!("{}{ENABLED}", self.prefix);
+        let (setting, value) = match self.settings.explicit(&own) {
+            Some(value) => (own, value),
+            None => match self.settings.explicit(ENABLED) {
+                Some(value) => (ENABLED.to_owned(), value),
+                None => {
+                    let what = format!(
+                        "it is not set, and listener {listener} needs it: its default, GSSAPI, is not supported; these are: {}",
+                        known()
+                    );
+                    self.fault(ENABLED, &what);
+                    return Vec::new();
+                }
+            },
+        };
+        let mut found: Vec<MechanismSettings> = Vec::new();
+        for name in list(value) {
+            let Some(mechanism) = Mechanism::named(name) else {
+                let what = format!("{name} is not supported; these are: {}", known());
+                self.fault(&setting, &what);
+                continue;
+            };
+            if found.iter().all(|one| one.mechanism != mechanism) {
+                let one = self.mechanism(mechanism);
+                found.push(one);
+            }
+        }
+        if found.is_empty() && self.faults.is_empty() {
+            let what = format!("it names no mechanism, and listener {listener} needs one");
+            self.fault(&setting, &what);
+        }
+        found
+    }
+
+    fn mechanism(&mut self, mechanism: Mechanism) -> MechanismSettings {
+        let name = mechanism.name();
+        let is_oauth = mechanism == Mechanism::OAuthBearer;
+        for class in CLASSES {
+            // How Kafka's broker gets a token of its own is nothing to whoever comes with one.
+            if is_oauth && *class != SERVER_HANDLER {
+                continue;
+            }
+            if let Some((setting, value)) = self.get(name, class)
+                && !value.is_empty()
+                && !(is_oauth && VALIDATORS.contains(&value))
+            {
+                self.fault(
+                    &setting,
+                    "classes of Java cannot be loaded: whom it would let in cannot be known",
+                );
+            }
+        }
+        let jaas_setting = format!("{}{}.{JAAS}", self.prefix, name.to_ascii_lowercase());
+        let module = self.settings.explicit(&jaas_setting).and_then(|text| {
+            let one = one_module(text).and_then(|one| fitting(mechanism, one));
+            one.map_err(|what| self.fault(&jaas_setting, &what)).ok()
+        });
+        let session_max = self.get(name, REAUTH).and_then(|(setting, value)| {
+            let parsed = value.parse::<i64>();
+            if parsed.is_err() {
+                self.fault(&setting, "it is no number of milliseconds");
+            }
+            parsed.ok().filter(|ms| *ms > 0)
+        });
+        MechanismSettings {
+            mechanism,
+            module,
+            jaas_setting,
+            session_max: session_max.map(millis),
+            tokens: match is_oauth {
+                true => self.tokens(name),
+                false => None,
+            },
+        }
+    }
+
+    /// How tokens are verified. Kafka differs: there a set of keys without the class of a validator means nothing, and forged
+    /// tokens are taken.
+    fn tokens(&mut self, mechanism: &str) -> Option<TokenSettings> {
+        let setting = |name: &str| format!("sasl.oauthbearer.{name}");
+        let (url_setting, url) = self.get(mechanism, JWKS_URL).unwrap_or_default();
+        if url.is_empty() {
+            if let Some((setting, value)) = self.get(mechanism, SERVER_HANDLER)
+                && VALIDATORS.contains(&value)
+            {
+                self.fault(
+                    &setting,
+                    &format!("{JWKS_URL} is not set: there is nothing to verify tokens with"),
+                );
+            }
+            return None;
+        }
+        let value = |name: &str| {
+            let name = setting(name);
+            let found = self.get(mechanism, &name).map(|(_, value)| value);
+            found.or_else(|| find(BROKER_SETTINGS, &name)?.default)
+        };
+        let text = |name: &str| value(name).unwrap_or_default().to_owned();
+        let number = |name: &str| value(name).and_then(|value| value.parse::<i64>().ok());
+        let allowed =
+            |name: &str| value(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let mut open = Vec::new();
+        for name in ["audience", "issuer"] {
+            if text(&format!("expected.{name}")).is_empty()
+                && !allowed(&format!("allow.unverified.{name}"))
+            {
+                open.push(name);
+            }
+        }
+        let tokens = TokenSettings {
+            url: url.to_owned(),
+            url_setting,
+            refresh_ms: number("jwks.endpoint.refresh.ms").unwrap_or(0).max(1),
+            rules: TokenRules {
+                audience: list(&text("expected.audience"))
+                    .map(str::to_owned)
+                    .collect(),
+                issuer: Some(text("expected.issuer")).filter(|issuer| !issuer.is_empty()),
+                clock_skew_ms: number("clock.skew.seconds")
+                    .unwrap_or(0)
+                    .saturating_mul(1_000),
+                subject_claim: text("sub.claim.name"),
+                scope_claim: text("scope.claim.name"),
+            },
+        };
+        for name in open {
+            let what = format!(
+                "it is not set, so tokens with any {name} would be taken; sasl.oauthbearer.allow.unverified.{name}=true allows that"
+            );
+            self.fault(&setting(&format!("expected.{name}")), &what);
+        }
+        Some(tokens)
+    }
+}
+
+fn one_module(text: &str) -> Result<LoginModule, String> {
+    match <[LoginModule; 1]>::try_from(jaas::modules(text)?) {
+        Ok([one]) => Ok(one),
+        Err(all) => Err(format!(
+            "JAAS config property contains {} login modules, should be 1 module",
+            all.len()
+        )),
+    }
+}
+
+/// Kafka differs: it takes any module that the JVM can load, and fails with it when somebody logs in.
+///
+/// Errors: what is wrong with a module.
+pub fn fitting(mechanism: Mechanism, module: LoginModule) -> Result<LoginModule, String> {
+    match module.class == mechanism.module() {
+        true => Ok(module),
+        false => Err(format!(
+            "the login module of {} is {}, not {}",
+            mechanism.name(),
+            mechanism.module(),
+            module.class
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::properties;
+    use super::*;
+
+    const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+
+    fn read(text: &str) -> Result<SaslSettings, String> {
+        let given = properties(text).into_iter();
+        let settings = BrokerSettings::new(given.map(|one| (one.key, one.value)).collect());
+        SaslSettings::of(&settings, "SAFE").map_err(|faults| {
+            let texts: Vec<String> = faults.into_iter().map(|(_, what)| what).collect();
+            texts.join("\n")
+        })
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(read(text).unwrap_err(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_listener_has_mechanisms_with_their_own_settings() {
+        let settings = read(&format!(
+            "sasl.enabled.mechanisms=GSSAPI\n\
+             listener.name.safe.sasl.enabled.mechanisms=SCRAM-SHA-512, PLAIN\n\
+             listener.name.safe.plain.sasl.jaas.config={PLAIN} user_a=\"b\";\n\
+             java.security.auth.login.config=/jaas\n\
+             connections.max.reauth.ms=5000\n\
+             listener.name.safe.plain.connections.max.reauth.ms=0\n\
+             sasl.server.max.receive.size=1000\n"
+        ))
+        .unwrap();
+        let [scram, plain] = &settings.mechanisms[..] else {
+            panic!("{settings:?}")
+        };
+        assert_eq!(scram.mechanism, Mechanism::ScramSha512);
+        assert_eq!(
+            (scram.module.as_ref(), scram.session_max),
+            (None, Some(Duration::from_secs(5)))
+        );
+        assert_eq!(plain.module.as_ref().unwrap().options["user_a"], "b");
+        assert_eq!(plain.session_max, None);
+        assert_eq!(settings.jaas_file, Some("/jaas".into()));
+        assert_eq!(settings.receive_bytes_max, 1_000);
+        assert_eq!(settings.failure_delay, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn each_mistake_is_told() {
+        check(
+            "",
+            "sasl.enabled.mechanisms: it is not set, and listener SAFE needs it: its default, GSSAPI, is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
+        );
+        check(
+            "sasl.enabled.mechanisms=GSSAPI,plain",
+            "sasl.enabled.mechanisms: GSSAPI is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER\n\
+             sasl.enabled.mechanisms: plain is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
+        );
+        check(
+            "listener.name.safe.sasl.enabled.mechanisms=",
+            "listener.name.safe.sasl.enabled.mechanisms: it names no mechanism, and listener SAFE needs one",
+        );
+        let plain = "sasl.enabled.mechanisms=PLAIN\n";
+        let jaas = "listener.name.safe.plain.sasl.jaas.config";
+        for (value, expected) in [
+            (
+                format!("{PLAIN}; {PLAIN};"),
+                "JAAS config property contains 2 login modules, should be 1 module",
+            ),
+            (
+                PLAIN.to_owned(),
+                "JAAS config entry not terminated by semi-colon",
+            ),
+            (
+                "a.B required;".to_owned(),
+                "the login module of PLAIN is org.apache.kafka.common.security.plain.PlainLoginModule, not a.B",
+            ),
+        ] {
+            let found = read(&format!("{plain}{jaas}={value}\n")).unwrap_err();
+            assert!(found.starts_with(&format!("{jaas}: {expected}")), "{found}");
+        }
+        let found = read(&format!(
+            "{plain}{jaas}={PLAIN};\nlistener.name.safe.plain.sasl.server.callback.handler.class=a.B\n"
+        ));
+        let found = found.unwrap_err();
+        assert!(
+            found.contains("handler.class: classes of Java cannot be loaded"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn tokens_are_verified_where_there_are_keys() {
+        const OAUTH: &str = "org.apache.kafka.common.security.oauthbearer";
+        let base = format!(
+            "sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.safe.oauthbearer.sasl.jaas.config={OAUTH}.OAuthBearerLoginModule required;\n\
+             listener.name.safe.oauthbearer.sasl.login.callback.handler.class=any.Class\n"
+        );
+        let tokens = |more: &str| {
+            let settings = read(&format!("{base}{more}"))?;
+            Ok::<_, String>(settings.mechanisms[0].tokens.clone())
+        };
+        assert_eq!(tokens(""), Ok(None));
+        let url = "sasl.oauthbearer.jwks.endpoint.url=file:///keys\n";
+        let both = "sasl.oauthbearer.expected.issuer=i\nsasl.oauthbearer.expected.audience=a, b\n";
+        let found = tokens(&format!(
+            "{url}{both}listener.name.safe.sasl.oauthbearer.clock.skew.seconds=5\n"
+        ));
+        let expected = TokenSettings {
+            url: "file:///keys".to_owned(),
+            url_setting: "sasl.oauthbearer.jwks.endpoint.url".to_owned(),
+            refresh_ms: 3_600_000,
+            rules: TokenRules {
+                audience: vec!["a".to_owned(), "b".to_owned()],
+                issuer: Some("i".to_owned()),
+                clock_skew_ms: 5_000,
+                subject_claim: "sub".to_owned(),
+                scope_claim: "scope".to_owned(),
+            },
+        };
+        assert_eq!(found, Ok(Some(expected)));
+        let handler = format!(
+            "listener.name.safe.oauthbearer.sasl.server.callback.handler.class={OAUTH}.OAuthBearerValidatorCallbackHandler\n"
+        );
+        assert!(tokens(&format!("{handler}{url}{both}")).is_ok());
+        for (more, expected) in [
+            (handler.clone(), "nothing to verify tokens with"),
+            (
+                handler.replace(OAUTH, "a"),
+                "classes of Java cannot be loaded",
+            ),
+            (url.to_owned(), "tokens with any audience would be taken"),
+            (url.to_owned(), "tokens with any issuer would be taken"),
+        ] {
+            let found = tokens(&more).unwrap_err();
+            assert!(found.contains(expected), "{more}: {found}");
+        }
+        let open = both.replace("expected.audience=a, b", "allow.unverified.audience=true");
+        assert!(tokens(&format!("{url}{open}")).is_ok());
+    }
+
+    #[test]
+    fn settings_of_one_listener_are_known_by_their_last_part() {
+        let name = |text: &str| of_listener(text).map(|setting| setting.name);
+        for (text, expected) in [
+            (
+                "listener.name.a.plain.sasl.jaas.config",
+                Some("sasl.jaas.config"),
+            ),
+            (
+                "listener.name.a.scram-sha-256.connections.max.reauth.ms",
+                Some(REAUTH),
+            ),
+            ("listener.name.a.sasl.enabled.mechanisms", Some(ENABLED)),
+            ("listener.name.a.ssl.client.auth", Some("ssl.client.auth")),
+            ("listener.name.a.num.partitions", None),
+            ("listener.name.a.nothing.sasl.jaas.config", None),
+            ("sasl.jaas.config", None),
+        ] {
+            assert_eq!(name(text), expected, "{text}");
+        }
+    }
+}

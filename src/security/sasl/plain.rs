@@ -1,0 +1,120 @@
+//! pure: PLAIN (RFC 4616): name and password in one message. Kafka's `PlainSaslServer`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{OTHER_ID, Proven, Refusal, Step};
+use crate::config::tls::Secret;
+
+/// What stands in front of a user's name in the options of a login module.
+const USER_OPTION: &str = "user_";
+
+/// Users and their passwords.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users(BTreeMap<String, Secret>);
+
+impl Users {
+    /// The users among the options of a login module. Its `username` and `password` are those of the broker itself, when it
+    /// connects to others.
+    pub fn of(options: &BTreeMap<String, String>) -> Self {
+        let users = options.iter();
+        let users = users.filter_map(|(key, password)| {
+            Some((
+                key.strip_prefix(USER_OPTION)?.to_owned(),
+                Secret::new(password),
+            ))
+        });
+        Self(users.collect())
+    }
+
+    /// Takes as long for a name that is not there.
+    fn know(&self, name: &str, password: &str) -> bool {
+        let expected = self.0.get(name);
+        let wanted = Sha256::digest(expected.map_or("", Secret::reveal));
+        let same = wanted[..].ct_eq(&Sha256::digest(password)[..]);
+        bool::from(same) && expected.is_some()
+    }
+}
+
+/// The one message: authorization id, name and password with a zero between them.
+///
+/// Errors: Kafka's words.
+pub fn step(users: &Users, message: &[u8]) -> Result<Step, Refusal> {
+    let text = String::from_utf8_lossy(message);
+    // Kafka looks no further than that.
+    let parts: Vec<&str> = text.splitn(5, '\0').take(4).collect();
+    let [id, name, password] = parts[..] else {
+        return Err(Refusal::Told(format!(
+            "Invalid SASL/PLAIN response: expected 3 tokens, got {}",
+            parts.len()
+        )));
+    };
+    if name.is_empty() {
+        return Err(Refusal::told(
+            "Authentication failed: username not specified",
+        ));
+    }
+    if password.is_empty() {
+        return Err(Refusal::told(
+            "Authentication failed: password not specified",
+        ));
+    }
+    if !users.know(name, password) {
+        return Err(Refusal::told(
+            "Authentication failed: Invalid username or password",
+        ));
+    }
+    if !id.is_empty() && id != name {
+        return Err(Refusal::told(OTHER_ID));
+    }
+    let proven = Proven {
+        name: name.into(),
+        until: None,
+    };
+    Ok(Step::Done(Bytes::new(), proven))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(message: &str, expected: &str) {
+        let options = [
+            ("user_ann", "pa=,ss"),
+            ("user_", "x"),
+            ("username", "bob"),
+            ("password", "b"),
+        ];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let found = match step(&Users::of(&options.into()), message.as_bytes()) {
+            Ok(Step::Done(last, proven)) if last.is_empty() => proven.name.to_string(),
+            Ok(other) => format!("{other:?}"),
+            Err(Refusal::Told(text)) => text,
+            Err(Refusal::Hidden(text)) => format!("hidden: {text}"),
+        };
+        assert_eq!(found, expected, "{message:?}");
+    }
+
+    #[test]
+    fn each_message_is_answered_as_by_kafka() {
+        check("\0ann\0pa=,ss", "ann");
+        check("ann\0ann\0pa=,ss", "ann");
+        let wrong = "Authentication failed: Invalid username or password";
+        check("\0ann\0pa=,s", wrong);
+        check("\0ann\0pa=,ss ", wrong);
+        check("\0bob\0b", wrong);
+        check("\0nobody\0pa=,ss", wrong);
+        check("eve\0ann\0wrong", wrong);
+        check("eve\0ann\0pa=,ss", OTHER_ID);
+        check("\0\0x", "Authentication failed: username not specified");
+        check("\0ann\0", "Authentication failed: password not specified");
+        let count = |count| format!("Invalid SASL/PLAIN response: expected 3 tokens, got {count}");
+        check("", &count(1));
+        check("\0ann", &count(2));
+        check("\0ann\0a\0", &count(4));
+        check("\0\0\0\0\0\0\0", &count(4));
+    }
+}
