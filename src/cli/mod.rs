@@ -9,6 +9,7 @@ mod container;
 mod dump_log;
 mod kafka_names;
 mod manual;
+mod scram_users;
 mod server;
 mod start;
 mod storage;

@@ -1,18 +1,23 @@
 //! `storage`: identity of log directories. Kafka calls this `StorageTool`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::scram_users;
 use crate::base::plain::Plain;
 use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
 use crate::host::Host;
 use crate::host::chance::Chance;
+use crate::log::error::{DiskContext, StorageError};
 use crate::metadata::bootstrap::{
     self, DEFAULT_FEATURES, Gaps, METADATA_VERSION, METADATA_VERSION_NAME,
 };
 use crate::metadata::features;
+use crate::metadata::loader::write_formatted;
+use crate::metadata::record::Record;
 
 /// Format data directories, and print their identity
 #[derive(Args, Debug)]
@@ -45,7 +50,9 @@ struct Config {
 /// Write the identity into data directories
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  monedula format --cluster-id 5L6g3nShT-eMCtK--X86sw --config server.properties")]
+  monedula format --cluster-id 5L6g3nShT-eMCtK--X86sw --config server.properties
+  monedula format --cluster-id 5L6g3nShT-eMCtK--X86sw --config server.properties \\
+    --add-scram 'SCRAM-SHA-512=[name=ann,password=secret]'")]
 #[group(skip)]
 pub struct Format {
     #[command(flatten)]
@@ -67,7 +74,8 @@ pub struct Format {
     release_version: Option<String>,
     #[arg(long, short, hide = true)]
     feature: Vec<String>,
-    #[arg(long, short = 'S', hide = true)]
+    /// A user of SCRAM that the cluster begins with, as SCRAM-SHA-512=[name=ann,password=secret]; may be given several times
+    #[arg(long, short = 'S', value_name = "USER")]
     add_scram: Vec<String>,
 }
 
@@ -105,14 +113,23 @@ fn print(answer: Result<String, String>) -> ExitCode {
 }
 
 fn format(options: &Format) -> Result<String, String> {
-    if !options.add_scram.is_empty() {
-        return Err(
-            "--add-scram is not supported: add SCRAM users with 'monedula configs' once the broker runs"
-                .to_owned(),
-        );
-    }
     check_versions(options.release_version.as_deref(), &options.feature)?;
     let config = read(&options.config)?;
+    let users = users(&options.add_scram, &Chance::default())?;
+    if !users.is_empty() {
+        let dir = &config.metadata_log_dir;
+        if dir.join("meta.properties").exists() {
+            if !options.ignore_formatted {
+                return Err(format!(
+                    "{} is formatted already: users are added with 'monedula configs' once the broker runs",
+                    dir.display()
+                ));
+            }
+        } else {
+            // Before anything says that the directory is formatted: after a crash it is formatted anew.
+            begin_with(dir, users).map_err(|error| format!("cannot {error}"))?;
+        }
+    }
     let formatted = bootstrap::format(
         &Host::default(),
         &config.directories(),
@@ -142,6 +159,26 @@ fn format(options: &Format) -> Result<String, String> {
         })
         .collect();
     Ok(lines.join("\n"))
+}
+
+fn users(given: &[String], chance: &Chance) -> Result<Vec<Record>, String> {
+    let one = |text: &String| {
+        let salt = chance.bytes().map_err(|error| error.to_string())?;
+        scram_users::parse(text, salt).map(Record::from)
+    };
+    given.iter().map(one).collect()
+}
+
+/// Writes what the cluster of a new directory begins with: features and users.
+fn begin_with(dir: &Path, users: Vec<Record>) -> Result<(), StorageError> {
+    let host = Host::default();
+    host.disk.create_dir(dir).at("create", dir)?;
+    let is_feature = |record: &Record| matches!(record, Record::FeatureLevel(_));
+    let mut records = bootstrap::records(false);
+    // The rest follows from the features when the cluster begins.
+    records.retain(is_feature);
+    records.extend(users);
+    write_formatted(host.disk.dir(dir), &records, host.clock.now())
 }
 
 /// A new cluster has the features of one release. Whoever asks for others would get a directory that older brokers cannot
@@ -192,6 +229,56 @@ fn read(Config { config: path }: &Config) -> Result<BrokerConfig, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Broker;
+    use crate::broker::boot::Options;
+    use crate::config::broker::standalone;
+    use crate::config::parse::Property;
+    use crate::security::scram::ScramMechanism;
+
+    #[tokio::test]
+    async fn a_cluster_begins_with_the_users_of_its_formatting() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        let data = dir.path().join("data").display().to_string();
+        std::fs::write(
+            &file,
+            format!("node.id=1\nlisteners=PLAINTEXT://127.0.0.1:0\nlog.dirs={data}\n"),
+        )
+        .unwrap();
+        let options = |ignore_formatted: bool| Format {
+            config: Config {
+                config: file.display().to_string(),
+            },
+            cluster_id: "5L6g3nShT-eMCtK--X86sw".to_owned(),
+            ignore_formatted,
+            standalone: false,
+            no_initial_controllers: false,
+            initial_controllers: None,
+            release_version: None,
+            feature: Vec::new(),
+            add_scram: vec!["SCRAM-SHA-256=[name=ann,password=secret]".to_owned()],
+        };
+        format(&options(false)).unwrap();
+        let given = [
+            ("listeners", "PLAINTEXT://127.0.0.1:0"),
+            ("log.dirs", data.as_str()),
+        ];
+        let given: Vec<_> = given.map(|(key, value)| Property::given(key, value)).into();
+        let config = standalone(&given).unwrap().config;
+        let broker = Broker::start(config, Options::default()).await.unwrap();
+        let kept = |user| {
+            broker
+                .services()
+                .scram_credential(user, ScramMechanism::Sha256)
+        };
+        assert_eq!(kept("ann").map(|one| one.iterations), Some(4_096));
+        assert!(kept("bob").is_none());
+        broker.shutdown().await;
+        // What would have no effect is told, unless nobody wants to hear of it.
+        let found = format(&options(false)).unwrap_err();
+        assert!(found.contains("is formatted already"), "{found}");
+        format(&options(true)).unwrap();
+    }
 
     #[test]
     fn a_version_that_a_new_cluster_cannot_have_is_refused() {

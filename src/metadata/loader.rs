@@ -14,6 +14,7 @@ use super::metadata_log::MetadataLog;
 use super::quorum::upkeep::Snapshot;
 use super::record::Record;
 use super::snapshots::{self, SnapshotStore};
+use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::error::{StorageError, malformed};
 
@@ -156,6 +157,21 @@ pub fn formatted_with(metadata_dir: Dir<'_>) -> Result<Option<Vec<Record>>, Stor
     });
     named(read, dir, &image)?;
     Ok((!image.features.is_empty()).then_some(records))
+}
+
+/// Writes what [`formatted_with`] reads.
+pub fn write_formatted(
+    metadata_dir: Dir<'_>,
+    records: &[Record],
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let mut image = Image::empty();
+    image.epoch = 0;
+    for record in records {
+        image.apply(record, 0, &mut Delta::default());
+    }
+    let path = metadata_dir.join(BOOTSTRAP_CHECKPOINT);
+    snapshots::write(metadata_dir.disk, &path, &image, now)
 }
 
 /// Refuses features that are not known. A record that cannot be read is most likely one of theirs, so they are named first.

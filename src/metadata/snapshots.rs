@@ -85,8 +85,7 @@ impl SnapshotStore {
     /// Writes a snapshot of the image, whole and synced. After a crash it is there, or it is not.
     pub fn write(&self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         let path = self.path(image.offset + 1, image.epoch);
-        let content = content(image, now).map_err(|error| malformed(&path, error.to_string()))?;
-        checkpoint::replace(&self.disk, &path, &content, true)
+        write(&self.disk, &path, image, now)
     }
 
     pub fn remove(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
@@ -97,6 +96,12 @@ impl SnapshotStore {
     fn path(&self, end: Offset, epoch: LeaderEpoch) -> PathBuf {
         self.dir.join(format!("{end:020}-{epoch:010}.checkpoint"))
     }
+}
+
+/// Writes a snapshot of the image to a file, as [`SnapshotStore::write`] does.
+pub fn write(disk: &Disk, path: &Path, image: &Image, now: Timestamp) -> Result<(), StorageError> {
+    let content = content(image, now).map_err(|error| malformed(path, error.to_string()))?;
+    checkpoint::replace(disk, path, &content, true)
 }
 
 /// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster
