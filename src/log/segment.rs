@@ -567,9 +567,8 @@ impl Segment {
     /// Cuts the data file where its batches end, though it may look so already, and makes everything durable.
     pub fn cut_again(&mut self) -> Result<(), StorageError> {
         let file = self.file()?;
-        self.disk
-            .set_len(&file, &self.path, self.size)
-            .at("truncate", &self.path)?;
+        let again = self.disk.set_len(&file, &self.path, self.size);
+        again.at("truncate", &self.path)?;
         self.sync()
     }
 

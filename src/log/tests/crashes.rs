@@ -903,6 +903,11 @@ const EXCUSED: &[Excuse] = &[
         why: "no seed below 700: a story is still to be told",
     },
     Excuse {
+        file: "src/log/segment.rs",
+        step: "let again = self.disk.set_len(&file, &self.path, self.size)",
+        why: "no seed below 1,000 since directories are listed in order: a story is still to be told",
+    },
+    Excuse {
         file: "src/log/recovery.rs",
         step: "disk.remove_file(&lost).at(\"remove\", lost)?",
         why: "no seed below 700: a story is still to be told",
