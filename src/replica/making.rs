@@ -142,7 +142,7 @@ impl ReplicaManager {
     /// What is to be done next, with the place of a new replica: it is to be [done](Self::work_on), and given
     /// [back](Self::worked).
     pub fn next_piece(&self) -> Option<(Piece<Work>, Option<Place>)> {
-        let piece = self.makings().state.lock().pending.next()?;
+        let piece = self.makings().state.lock().pending.next_piece()?;
         let place = match &piece.work {
             Work::Make(making) => self.place_for(&making.topic, piece.partition),
             Work::Remove(_) => None,

@@ -159,7 +159,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
     }
 
     /// What is to be done next; `None` while nothing can be begun.
-    pub fn next(&mut self) -> Option<Piece<W>> {
+    pub fn next_piece(&mut self) -> Option<Piece<W>> {
         for _ in 0..self.turns.len() {
             let mut turn = self.turns.pop_front()?;
             let piece = turn.take(&mut self.topics);
@@ -235,8 +235,8 @@ mod tests {
 
     #[derive(Default)]
     struct Scene {
-        pending: Pending<&'static str, Arc<&'static str>>,
-        waiters: Vec<Arc<&'static str>>,
+        pending: Pending<&'static str, Arc<str>>,
+        waiters: Vec<Arc<str>>,
     }
 
     impl Scene {
@@ -251,19 +251,19 @@ mod tests {
         }
 
         fn wait(&mut self, waiter: &'static str, topics: &[&str]) {
-            let waiter = Arc::new(waiter);
+            let waiter = Arc::from(waiter);
             self.pending.wait(topics.iter().copied(), &waiter);
             self.waiters.push(waiter);
         }
 
         /// Who still waits.
-        fn waiting(&self) -> Vec<&'static str> {
+        fn waiting(&self) -> Vec<&str> {
             let waiting = self.waiters.iter().filter(|one| Arc::strong_count(one) > 1);
-            waiting.map(|one| **one).collect()
+            waiting.map(|one| &**one).collect()
         }
 
         fn next(&mut self) -> Option<Piece<&'static str>> {
-            self.pending.next()
+            self.pending.next_piece()
         }
 
         fn done(&mut self, piece: &Piece<&'static str>) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::log_dirs::{Node, three};
 use super::*;
+use crate::host::Host;
 use crate::replica::manager::ReplicaManager;
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
@@ -33,7 +34,7 @@ fn created(address: String, name: &'static str, partitions: i32) -> tokio::task:
             timeout_ms: 10_000,
             ..Default::default()
         };
-        let client = Channel::new(address, Identity::new("test"));
+        let client = Channel::new(&Host::default(), address, Identity::new("test"));
         let answer = client.call(&request, WITHIN).await;
         answer.map_or(-1, |answer| answer.topics[0].error_code)
     })
@@ -267,7 +268,7 @@ async fn a_coordinator_that_somebody_else_asked_for_just_now_serves_whoever_find
     let address = broker.bootstrap_servers();
     let found = |address: String| {
         tokio::spawn(async move {
-            let client = Channel::new(address, Identity::new("test"));
+            let client = Channel::new(&Host::default(), address, Identity::new("test"));
             find_coordinator(&client, 0).await;
             let beat = HeartbeatRequest {
                 group_id: "x".into(),
