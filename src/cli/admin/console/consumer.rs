@@ -3,6 +3,7 @@
 //! With `--group` it begins at the group's offsets and commits to them, but it is no member of the group: it reads every
 //! partition, and a group with members refuses its commits.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
@@ -345,7 +346,7 @@ fn each_record(
     mut wanted: impl FnMut(&BatchHeader, &Record<'_>) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let mut at = 0;
-    let mut ended: Vec<i64> = Vec::new();
+    let mut undone = Undone::new(aborted);
     while let Some(rest) = bytes.get(at..)
         && rest.len() > 12
     {
@@ -360,16 +361,8 @@ fn each_record(
         at += header.size();
         let broken = |error: crate::wire::batch::BatchError| Failure(error.to_string());
         header.verify(&batch).map_err(broken)?;
-        let undone = header.is_transactional()
-            && aborted
-                .iter()
-                .any(|(id, first)| *id == header.producer_id && *first <= header.base_offset)
-            && !ended.contains(&header.producer_id);
-        if header.is_control() {
-            if undone {
-                ended.push(header.producer_id);
-            }
-        } else if !undone {
+        let is_undone = undone.has(&header);
+        if !header.is_control() && !is_undone {
             let body = decompressed(&header, &batch, UNPACKED_MAX).map_err(broken)?;
             for record in records(&header, &body) {
                 let record = record.map_err(broken)?;
@@ -385,4 +378,97 @@ fn each_record(
         *position = header.next_offset().max(*position);
     }
     Ok(())
+}
+
+/// Which batches belong to aborted transactions, as one batch of an answer is looked at after the other. A producer may have
+/// many transactions in one answer. Kafka's `CompletedFetch`.
+struct Undone {
+    /// Producer and first offset of the transactions that have not begun, the next one last.
+    to_come: Aborted,
+    /// Producers amid a transaction that was aborted.
+    open: Vec<i64>,
+}
+
+impl Undone {
+    fn new(aborted: &Aborted) -> Self {
+        let mut to_come = aborted.clone();
+        to_come.sort_unstable_by_key(|(_, first)| Reverse(*first));
+        Self {
+            to_come,
+            open: Vec::new(),
+        }
+    }
+
+    /// Whether the next batch came to nothing.
+    fn has(&mut self, header: &BatchHeader) -> bool {
+        while let Some((producer, _)) = self
+            .to_come
+            .pop_if(|(_, first)| *first <= header.last_offset())
+        {
+            self.open.push(producer);
+        }
+        let is_open = |producer: &i64| *producer == header.producer_id;
+        let is_undone = header.is_transactional() && self.open.iter().any(is_open);
+        if header.is_control() {
+            // The marker that ends the transaction.
+            self.open.retain(|producer| !is_open(producer));
+        }
+        is_undone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::batch::builder::BatchBuilder;
+    use crate::wire::batch::compression::Compression;
+
+    /// Batches of one record, one offset after the other: the producer, and whether it is the marker of an end.
+    const BATCHES: [(i64, bool); 9] = [
+        (7, false),
+        (8, false),
+        (7, true),
+        (7, false),
+        (7, true),
+        (7, false),
+        (8, true),
+        (7, true),
+        (7, false),
+    ];
+
+    /// The offsets that are shown where these transactions, by producer and first offset, were aborted.
+    fn shown(aborted: &[(i64, i64)]) -> Vec<i64> {
+        let mut bytes = Vec::new();
+        for (offset, (producer, is_marker)) in (0..).zip(BATCHES) {
+            let batch = BatchBuilder::new(Compression::None)
+                .at(offset, 0)
+                .producer(producer, 0, 0)
+                .transactional();
+            let mut batch = if is_marker { batch.control() } else { batch };
+            batch.push(0, None, None);
+            bytes.extend_from_slice(&batch.build());
+        }
+        let mut shown = Vec::new();
+        let mut position = 0;
+        each_record(
+            &bytes.into(),
+            &mut position,
+            &aborted.to_vec(),
+            |_, record| {
+                shown.push(record.offset);
+                Ok(true)
+            },
+        )
+        .unwrap();
+        assert_eq!(position, BATCHES.len() as i64);
+        shown
+    }
+
+    #[test]
+    fn each_aborted_transaction_of_a_producer_is_left_out_and_no_other() {
+        assert_eq!(shown(&[]), [0, 1, 3, 5, 8]);
+        assert_eq!(shown(&[(8, 1)]), [0, 3, 5, 8]);
+        assert_eq!(shown(&[(7, 0), (7, 5)]), [1, 3, 8]);
+        assert_eq!(shown(&[(7, 8), (7, 3)]), [0, 1, 5]);
+    }
 }
