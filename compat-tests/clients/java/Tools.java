@@ -6,6 +6,8 @@ import java.io.FileOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
+import java.util.ArrayList;
+import java.util.List;
 import org.apache.kafka.common.utils.internals.Exit;
 
 /**
@@ -15,6 +17,9 @@ import org.apache.kafka.common.utils.internals.Exit;
  */
 public class Tools {
     static class Ended extends RuntimeException {}
+
+    /** What the tool does when its process ends; a producer sends what it still has. */
+    static final List<Runnable> atTheEnd = new ArrayList<>();
 
     /** What the tool wanted to exit with. Some catch what ends them, and then want to exit with an error. */
     static Integer code;
@@ -28,6 +33,7 @@ public class Tools {
         };
         Exit.setExitProcedure(end);
         Exit.setHaltProcedure(end);
+        Exit.setShutdownHookAdder((name, hook) -> atTheEnd.add(hook));
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true);
         BufferedReader script = new BufferedReader(new InputStreamReader(System.in));
         for (String line = script.readLine(); line != null; line = script.readLine()) {
@@ -37,6 +43,7 @@ public class Tools {
             System.setErr(new PrintStream(new ByteArrayOutputStream()));
             code = null;
             boolean failed = run(line.split("\t"));
+            end();
             printer.flush();
             out.print(page);
             out.println("== " + (code != null ? code : failed ? 1 : 0));
@@ -44,8 +51,19 @@ public class Tools {
         Runtime.getRuntime().halt(0);
     }
 
+    /** A tool that was ended in the middle may have left something that its end waits for. */
+    static void end() throws InterruptedException {
+        for (Runnable hook : atTheEnd) {
+            Thread thread = new Thread(hook);
+            thread.setDaemon(true);
+            thread.start();
+            thread.join(10_000);
+        }
+        atTheEnd.clear();
+    }
+
     static boolean run(String[] line) throws Exception {
-        java.util.List<String> words = new java.util.ArrayList<>();
+        List<String> words = new ArrayList<>();
         for (int i = 1; i < line.length; i++) {
             if (line[i].startsWith("<")) {
                 System.setIn(new ByteArrayInputStream(line[i].substring(1).replace('|', '\n').replace('~', '\t').getBytes()));
