@@ -107,7 +107,7 @@ fn beside_an_administrator(crowd: &Crowd, requests: &[Vec<u8>]) -> Result<(usize
 
 /// Somebody else administers a topic of their own meanwhile.
 pub fn a_topic_of_many_partitions(stage: &mut Stage) -> Result<()> {
-    let partitions = stage.size(2_000, 10_000);
+    let partitions = stage.size(2_000, 9_000);
     let requests = [
         frame(&created([(TOPIC.to_owned(), partitions)]), 4)?,
         frame(&deleted([TOPIC.to_owned()]), 4)?,
