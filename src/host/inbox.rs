@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use super::threads::Threads;
 
-/// How often somebody looks for whom there is no room in a queue.
+/// Pause before the next attempt to put something into a full queue.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// Where something is put into the queue. Cheap to clone.
+/// Where something is put into the queue. Cheap to clone. The room of a thread's queue is made at once: boxes keep it small.
 #[derive(Debug)]
 pub enum Outbox<T> {
-    OfThread(mpsc::SyncSender<T>),
+    OfThread(mpsc::SyncSender<Box<T>>),
     #[cfg(test)]
     OfTask(tokio::sync::mpsc::Sender<T>),
 }
@@ -33,7 +33,7 @@ impl<T> Clone for Outbox<T> {
 /// The end of the queue that its taker has.
 #[derive(Debug)]
 pub enum Inbox<T> {
-    OfThread(mpsc::Receiver<T>),
+    OfThread(mpsc::Receiver<Box<T>>),
     #[cfg(test)]
     OfTask(tokio::sync::mpsc::Receiver<T>),
 }
@@ -57,7 +57,7 @@ impl<T> Outbox<T> {
     pub async fn put(&self, one: T) -> Result<(), Gone> {
         match self {
             Self::OfThread(sender) => {
-                let mut one = one;
+                let mut one = Box::new(one);
                 loop {
                     match sender.try_send(one) {
                         Ok(()) => return Ok(()),
@@ -95,7 +95,7 @@ impl<T> Inbox<T> {
                     None => receiver.recv().map_err(RecvTimeoutError::from),
                 };
                 match taken {
-                    Ok(one) => Taken::One(one),
+                    Ok(one) => Taken::One(*one),
                     Err(RecvTimeoutError::Timeout) => Taken::Nothing,
                     Err(RecvTimeoutError::Disconnected) => Taken::Gone,
                 }
@@ -119,7 +119,7 @@ impl<T> Inbox<T> {
     /// One that is there already.
     pub fn try_take(&mut self) -> Option<T> {
         match self {
-            Self::OfThread(receiver) => receiver.try_recv().ok(),
+            Self::OfThread(receiver) => receiver.try_recv().ok().map(|one| *one),
             #[cfg(test)]
             Self::OfTask(receiver) => receiver.try_recv().ok(),
         }
@@ -162,7 +162,7 @@ impl Threads {
         let work = move || {
             let work = std::pin::pin!(work);
             let done = work.poll(&mut Context::from_waker(Waker::noop()));
-            // Who waited for a task would have slept for ever.
+            // A thread polls its taker once: a taker that awaits anything but its inbox would never be polled again.
             assert!(matches!(done, Poll::Ready(())), "a taker waits for others");
         };
         self.start(name, stack_bytes, work).map(Taker::OfThread)
