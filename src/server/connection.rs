@@ -44,7 +44,8 @@ const FIRST_READ: usize = 4 << 10;
 /// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
 const GROWTH_MAX: usize = 4 << 20;
 const LENGTH_SIZE: usize = 4;
-/// What is left in a buffer is counted, its buffer is not: a rest of this part of it, or less, is moved to a buffer of its own.
+/// Unread bytes are counted against the memory for requests, the capacity of their buffer is not. Where they are at most this part
+/// of the largest request taken from it, they move to a buffer of their own.
 const SMALL_PART: usize = 8;
 /// How a client begins that speaks TLS; as the length of a request it would be one of 350 MB.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
@@ -76,7 +77,6 @@ enum Slot {
 }
 
 /// What an answer belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     Fetch,
     Other,
@@ -120,7 +120,6 @@ pub async fn serve(
         ready: 0,
         heard: Instant::now(),
         blocked: false,
-        fetches: false,
         stream,
         services,
         info,
@@ -156,8 +155,6 @@ struct Connection {
     slots: VecDeque<Slot>,
     /// The last of the slots must be answered before the next request is handled.
     blocked: bool,
-    /// One of the slots is a fetch that waits.
-    fetches: bool,
     output: Output,
     /// Reads what the output sends next from its disk; gives how much that is.
     warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
@@ -355,9 +352,8 @@ impl Connection {
     /// Polls the answer at the front: only it can be sent next.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         match self.slots.front_mut() {
-            Some(Slot::Waiting(future, request)) => match future.as_mut().poll(cx) {
+            Some(Slot::Waiting(future, _)) => match future.as_mut().poll(cx) {
                 Poll::Ready(Ok(answer)) => {
-                    self.fetches &= *request != Request::Fetch;
                     self.slots.pop_front();
                     self.output.push(answer);
                     Poll::Ready(Ok(()))
@@ -456,7 +452,6 @@ impl Connection {
             }
             Dispatched::Later(future) => {
                 self.blocked = !overtaken;
-                self.fetches |= request == Request::Fetch;
                 self.slots.push_back(Slot::Waiting(future, request));
             }
             Dispatched::Alone(future) => {
@@ -547,12 +542,14 @@ impl Connection {
     /// Whether as many fetches and appends wait as may.
     fn is_full(&self) -> bool {
         let has_enough = self.slots.len() >= IN_FLIGHT_MAX;
-        !self.blocked && (has_enough || self.fetches && self.is_fetch_next())
+        !self.blocked && (has_enough || self.is_fetch_behind_another())
     }
 
-    fn is_fetch_next(&self) -> bool {
-        let frame = self.input.get(LENGTH_SIZE..);
-        frame.is_some_and(is_fetch)
+    /// Whether the next request is a fetch, and one before it waits.
+    fn is_fetch_behind_another(&self) -> bool {
+        let is_waiting_fetch = |slot: &Slot| matches!(slot, Slot::Waiting(_, Request::Fetch));
+        let next = self.input.get(LENGTH_SIZE..);
+        next.is_some_and(is_fetch) && self.slots.iter().any(is_waiting_fetch)
     }
 
     /// Whether more is read, if there is memory for it.
