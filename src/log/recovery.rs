@@ -424,8 +424,7 @@ pub fn list(dir: Dir<'_>) -> Result<Vec<String>, StorageError> {
             continue;
         };
         // Who opens a pipe waits for somebody at its other end.
-        if is_of_segment(name) && !entry.is_a_file().unwrap_or_default() {
-            entry.is_a_file().at("look at", entry.path())?;
+        if is_of_segment(name) && !entry.is_a_file().at("look at", entry.path())? {
             let what = "it should be a file of this partition and is none; move it away";
             return Err(malformed(entry.path(), what));
         }
