@@ -7,7 +7,9 @@ use bytestring::ByteString;
 use tokio::runtime::Handle;
 
 use super::group::handle::GroupHandle;
+use super::runtime::handle::Coordinator;
 use super::runtime::log::{RecordLog, Wake};
+use super::runtime::shard::Shard;
 use super::txn::handle::TxnHandle;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
@@ -147,32 +149,46 @@ fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex
         .map(|(index, partition)| (index, partition.leader_epoch))
 }
 
+/// Tells a coordinator which partitions of its topic a node leads from now on, where the topic has changed; first `resize` hears how
+/// many partitions the topic has.
+fn follow<S: Shard>(
+    node_id: BrokerId,
+    name: &str,
+    coordinator: &Coordinator<S>,
+    (delta, image): (&Delta, &Image),
+    resize: impl FnOnce(i32),
+) {
+    let is_it = |topic: &&Arc<Topic>| &*topic.name == name;
+    for topic in delta.removed_topics.iter().filter(is_it) {
+        for (partition, _) in led(node_id, topic) {
+            coordinator.resigned(partition);
+        }
+    }
+    let mut changed = delta.topics.iter().filter_map(|id| image.topics.by_id(*id));
+    let Some(topic) = changed.find(is_it) else {
+        return;
+    };
+    resize(topic.partitions.len() as i32);
+    for (index, partition) in (0..).zip(&topic.partitions) {
+        if partition.leader == node_id {
+            coordinator.elected(index, partition.leader_epoch);
+        } else {
+            coordinator.resigned(index);
+        }
+    }
+}
+
 impl Publisher for GroupTopicWatcher {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
         let coordinator = self.groups.coordinator();
-        let mut gone: Vec<ByteString> = Vec::new();
-        for topic in &delta.removed_topics {
-            if &*topic.name == GROUP_TOPIC {
-                for (partition, _) in led(self.node_id, topic) {
-                    coordinator.resigned(partition);
-                }
-            } else {
-                gone.push(topic.name.as_ref().into());
-            }
-        }
-        for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
-            if &*topic.name != GROUP_TOPIC {
-                continue;
-            }
-            self.groups.set_partitions(topic.partitions.len() as i32);
-            for (index, partition) in (0..).zip(&topic.partitions) {
-                if partition.leader == self.node_id {
-                    coordinator.elected(index, partition.leader_epoch);
-                } else {
-                    coordinator.resigned(index);
-                }
-            }
-        }
+        let resize = |partitions| self.groups.set_partitions(partitions);
+        let changed = (delta, &**image);
+        follow(self.node_id, GROUP_TOPIC, coordinator, changed, resize);
+        let removed = delta.removed_topics.iter().map(|topic| &topic.name);
+        let gone: Vec<ByteString> = removed
+            .filter(|name| &***name != GROUP_TOPIC)
+            .map(|name| name.as_ref().into())
+            .collect();
         if !gone.is_empty() {
             let groups = self.groups.clone();
             let forget = async move { groups.topics_deleted(gone).await };
@@ -212,29 +228,18 @@ impl TransactionTopicWatcher {
 
 impl Publisher for TransactionTopicWatcher {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
-        let coordinator = self.txns.coordinator();
         if delta.features {
             self.txns.set_version(image.feature(TRANSACTION_VERSION));
         }
-        for topic in &delta.removed_topics {
-            if &*topic.name == TRANSACTION_TOPIC {
-                for (partition, _) in led(self.node_id, topic) {
-                    coordinator.resigned(partition);
-                }
-            }
-        }
-        for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
-            if &*topic.name != TRANSACTION_TOPIC {
-                continue;
-            }
-            self.txns.set_partitions(topic.partitions.len() as i32);
-            for (index, partition) in (0..).zip(&topic.partitions) {
-                if partition.leader == self.node_id {
-                    coordinator.elected(index, partition.leader_epoch);
-                } else {
-                    coordinator.resigned(index);
-                }
-            }
-        }
+        let coordinator = self.txns.coordinator();
+        let resize = |partitions| self.txns.set_partitions(partitions);
+        let changed = (delta, &**image);
+        follow(
+            self.node_id,
+            TRANSACTION_TOPIC,
+            coordinator,
+            changed,
+            resize,
+        );
     }
 }
