@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
@@ -89,6 +89,14 @@ impl Connection {
             return Ok(None);
         }
         self.receive::<R>(version).map(Some)
+    }
+
+    /// The same from a broker that must answer.
+    pub fn answered<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
+        match self.ask(request, version)? {
+            Some(Answer::Response(response)) => Ok(response),
+            other => bail!("{} was answered by {other:?}", <R as Message>::NAME),
+        }
     }
 
     /// Sends `request` in `version`; `false` if it cannot be said in that version.
@@ -215,9 +223,6 @@ impl Connection {
 
     /// What the broker says it offers.
     pub fn versions(&mut self) -> Result<ApiVersionsResponse> {
-        match self.ask(&ApiVersionsRequest::default(), 0)? {
-            Some(Answer::Response(response)) => Ok(response),
-            other => anyhow::bail!("ApiVersions was answered by {other:?}"),
-        }
+        self.answered(&ApiVersionsRequest::default(), 0)
     }
 }

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
-use compat_tests::exchange::{Answer, Connection, produce};
+use compat_tests::exchange::{Connection, produce};
 use compat_tests::produced::Batch;
-use monedula::wire::message::Request;
 use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 
 /// Its own.
@@ -83,7 +82,7 @@ impl Seen {
         value.resize(VALUE, b'v');
         let batch = Batch::default().of([(None, Bytes::from(value))])?;
         let offset = self.timed("a produce", || {
-            let answer = answered(&mut client, &produce(TOPIC, 0, batch.clone()), 9)?;
+            let answer = client.answered(&produce(TOPIC, 0, batch.clone()), 9)?;
             let partition = &answer.responses[0].partition_responses[0];
             ensure!(
                 partition.error_code == 0,
@@ -153,13 +152,6 @@ fn first_batch(records: &[u8]) -> Option<(&[u8], &[u8])> {
     records.split_at_checked(LENGTH_END + u32::from_be_bytes(length) as usize)
 }
 
-fn answered<R: Request>(client: &mut Connection, request: &R, version: i16) -> Result<R::Response> {
-    match client.ask(request, version)? {
-        Some(Answer::Response(response)) => Ok(response),
-        other => bail!("answered by {other:?}"),
-    }
-}
-
 fn fetched(client: &mut Connection, offset: i64) -> Result<Bytes> {
     let request = FetchRequest {
         max_wait_ms: 5_000,
@@ -175,7 +167,7 @@ fn fetched(client: &mut Connection, offset: i64) -> Result<Bytes> {
         }],
         ..Default::default()
     };
-    let answer = answered(client, &request, 4)?;
+    let answer = client.answered(&request, 4)?;
     let partition = &answer.responses[0].partitions[0];
     ensure!(partition.error_code == 0, "fetch: {}", partition.error_code);
     let records = partition.records.as_ref();

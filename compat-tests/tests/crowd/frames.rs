@@ -6,6 +6,7 @@ use monedula::host::clock::Clock;
 use monedula::wire::batch::compression::{Compression, Levels};
 use monedula::wire::batch::legacy::{MAGIC_V1, SetBuilder};
 use monedula::wire::codec::Writer;
+use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use monedula::wire::message::{Message, Request};
 
 use crate::stage::MIB;
@@ -19,6 +20,21 @@ const CODEC_ZSTD: i16 = 4;
 pub const WINDOW: u8 = 17;
 /// What a bomb of [`bomb`] unpacks to.
 pub const UNPACKED: usize = 500 * MIB;
+
+/// Joins the group "g", which waits for its members for minutes; what a member says of itself is as given.
+pub fn joining(metadata: Bytes) -> JoinGroupRequest {
+    JoinGroupRequest {
+        group_id: "g".into(),
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".into(),
+            metadata,
+        }],
+        ..Default::default()
+    }
+}
 
 /// A batch of some 16 KB, whose one record has a value of so many zeros.
 pub fn bomb(unpacked: usize, key: Option<&[u8]>, window: u8) -> Bytes {

@@ -6,14 +6,13 @@ use monedula::wire::codec::Records;
 use monedula::wire::message::add_partitions_to_txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 use monedula::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
 use crate::frames::{UNPACKED, WINDOW, bomb, frame, string, swollen, wrappers};
-use crate::stage::{MIB, PATIENCE, Stage};
+use crate::stage::{GROUPS, MIB, PATIENCE, Stage, TRANSACTIONS};
 
 /// Where zeros would be looked up.
 const TOPIC: &str = "t";
@@ -110,12 +109,7 @@ pub fn bombs_compressed_anew(stage: &mut Stage) -> Result<()> {
 pub fn a_partition_verified_often(stage: &mut Stage) -> Result<()> {
     const PARTITIONS: i32 = 2_000;
     stage.create(TOPIC, PARTITIONS, &[])?;
-    let find = FindCoordinatorRequest {
-        key_type: 1,
-        key: "x".into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
+    stage.find_coordinator("x", TRANSACTIONS)?;
     let names = stage.size(700_000, 1_000_000);
     let request = AddPartitionsToTxnRequest {
         transactions: vec![AddPartitionsToTxnTransaction {
@@ -187,11 +181,7 @@ pub fn tiny_elements_of_markers(stage: &mut Stage) -> Result<()> {
 
 pub fn tiny_elements_of_commit(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
-    let find = FindCoordinatorRequest {
-        key: "g".into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
+    stage.find_coordinator("g", GROUPS)?;
     let count = stage.size(8, 35) * MIB / 14;
     let mut before = string("g");
     before.extend((-1_i32).to_be_bytes());

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::produced::Batch;
@@ -12,23 +12,17 @@ use compat_tests::programs::eventually;
 use monedula::host::clock::Clock;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::codec::Records;
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 use monedula::wire::message::init_producer_id::InitProducerIdRequest;
-use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use monedula::wire::message::metadata::MetadataRequest;
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 
-use crate::frames::{UNPACKED, WINDOW, bomb, frame, padded};
-use crate::stage::{MIB, PATIENCE, Stage};
+use crate::frames::{UNPACKED, WINDOW, bomb, frame, joining, padded};
+use crate::stage::{GROUPS, HELD, MIB, PATIENCE, Stage, TRANSACTIONS};
 
 const TOPIC: &str = "t";
-/// Kinds of coordinators.
-const GROUPS: i8 = 0;
-const TRANSACTIONS: i8 = 1;
-const HELD: Duration = Duration::from_secs(1);
 /// The widest window that zstd's decoder takes without being told to.
 const WIDE_WINDOW: u8 = 27;
 /// So long the cleaner may take for its first round.
@@ -93,22 +87,11 @@ pub fn honest_load(stage: &mut Stage) -> Result<()> {
 pub fn half_sent_requests(stage: &mut Stage) -> Result<()> {
     let mut begun = 10_000_000_u32.to_be_bytes().to_vec();
     begun.resize(5_000_000, 0);
-    stage.attack(|crowd| {
-        let mut attackers = Vec::new();
-        for _ in 0..20 {
-            let mut attacker = crowd.attacker()?;
-            // What the node does not take now it need not take at all.
-            if !attacker.send(&begun) {
-                break;
-            }
-            attackers.push(attacker);
-        }
-        thread::sleep(HELD);
-        Ok(())
-    })
+    stage.attack(|crowd| crowd.hold(20, &begun))
 }
 
-/// Of each the node has one byte to keep.
+/// Each attacker has its long request answered, then sends one byte of the next. The buffer of the long request must not stay for
+/// that byte.
 pub fn a_byte_behind_each_long_request(stage: &mut Stage) -> Result<()> {
     let asked = padded(&frame(&MetadataRequest::default(), 12)?, 8 * MIB)?;
     stage.attack(|crowd| {
@@ -163,12 +146,12 @@ pub fn bombs_compacted(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// How many clients make a node keep something.
+/// Connections that send requests whose effect stays.
 const KEEPERS: usize = 8;
-/// Of each, requests without an answer yet.
+/// Unanswered requests of each connection.
 const IN_FLIGHT: usize = 50;
 
-/// Makes a node keep so many things, each by a request of its own, which takes so many bytes there.
+/// Sends so many requests. Each leaves something that takes so many bytes of the node's memory.
 fn kept(
     stage: &mut Stage,
     things: usize,
@@ -190,13 +173,12 @@ fn kept(
                             attacker.answer(PATIENCE);
                         }
                     }
-                    Ok(())
+                    Ok::<_, anyhow::Error>(())
                 })
             });
             let keepers: Vec<_> = keepers.collect();
             for keeper in keepers {
-                let ended: Result<()> = keeper.join().unwrap_or(Ok(()));
-                ended?;
+                keeper.join().map_err(|_| anyhow!("a keeper panicked"))??;
             }
             Ok::<_, anyhow::Error>(())
         })?;
@@ -207,42 +189,22 @@ fn kept(
     Ok(())
 }
 
-fn coordinated(stage: &Stage, key: &str, key_type: i8) -> Result<()> {
-    let find = FindCoordinatorRequest {
-        key: key.into(),
-        key_type,
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
-    Ok(())
-}
-
 /// A commit makes a group, which stays for a week.
 pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
-    coordinated(stage, "g", GROUPS)?;
+    stage.find_coordinator("g", GROUPS)?;
     let groups = stage.size(20_000, 100_000);
     kept(stage, groups, 1 << 10, |number| {
         frame(&commit(&format!("g{number}")), 2)
     })
 }
 
-/// Who asks for an id, and never comes back with it, is expected for as long as its session lasts.
+/// A JoinGroup without a member id is answered with one (KIP-394). The coordinator keeps such a member, here one that never
+/// returns, until its session timeout.
 pub fn members_that_never_come_back(stage: &mut Stage) -> Result<()> {
-    coordinated(stage, "g", GROUPS)?;
+    stage.find_coordinator("g", GROUPS)?;
     let members = stage.size(20_000, 100_000);
-    let join = JoinGroupRequest {
-        group_id: "g".into(),
-        session_timeout_ms: 300_000,
-        rebalance_timeout_ms: 300_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let join = frame(&join, 4)?;
+    let join = frame(&joining(Bytes::new()), 4)?;
     kept(stage, members, 1 << 10, |_| Ok(join.clone()))
 }
 
@@ -258,9 +220,9 @@ pub fn producers_that_write_once(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// A transactional id stays for a week.
+/// A transactional id stays for a week (`transactional.id.expiration.ms`).
 pub fn transactional_ids_of_a_moment(stage: &mut Stage) -> Result<()> {
-    coordinated(stage, "x", TRANSACTIONS)?;
+    stage.find_coordinator("x", TRANSACTIONS)?;
     let ids = stage.size(20_000, 100_000);
     kept(stage, ids, 512, |number| {
         let init = InitProducerIdRequest {

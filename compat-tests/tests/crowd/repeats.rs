@@ -11,7 +11,6 @@ use monedula::wire::codec::Records;
 use monedula::wire::message::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use monedula::wire::message::describe_groups::DescribeGroupsRequest;
 use monedula::wire::message::describe_producers::{DescribeProducersRequest, TopicRequest};
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use monedula::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -21,22 +20,13 @@ use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, Top
 use monedula::wire::message::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 
 use crate::frames::frame;
-use crate::stage::{MIB, Outcome, PATIENCE, Stage};
+use crate::stage::{GROUPS, MIB, Outcome, PATIENCE, Stage};
 
 const TOPIC: &str = "t";
 const GROUP: &str = "g";
 /// The kind of DescribeConfigs that is a broker.
 const BROKER: i8 = 4;
 const HOUR_MS: i64 = 3_600_000;
-
-fn coordinated(stage: &Stage) -> Result<()> {
-    let find = FindCoordinatorRequest {
-        key: GROUP.into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
-    Ok(())
-}
 
 fn produced(partitions: i32, records: &Bytes) -> ProduceRequest {
     let data = (0..partitions).map(|index| PartitionProduceData {
@@ -101,7 +91,7 @@ pub fn producers_described_often(stage: &mut Stage) -> Result<()> {
 pub fn offsets_fetched_often(stage: &mut Stage) -> Result<()> {
     const OFFSETS: i32 = 200;
     stage.create(TOPIC, OFFSETS, &[])?;
-    coordinated(stage)?;
+    stage.find_coordinator(GROUP, GROUPS)?;
     let partitions = (0..OFFSETS).map(|partition_index| OffsetCommitRequestPartition {
         partition_index,
         committed_offset: 1,
@@ -134,7 +124,7 @@ pub fn offsets_fetched_often(stage: &mut Stage) -> Result<()> {
 
 /// A group whose one member says much of itself.
 pub fn a_group_described_often(stage: &mut Stage) -> Result<()> {
-    coordinated(stage)?;
+    stage.find_coordinator(GROUP, GROUPS)?;
     let size = stage.size(MIB / 4, MIB / 4 * 3);
     let join = JoinGroupRequest {
         group_id: GROUP.into(),

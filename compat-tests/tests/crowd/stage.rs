@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail, ensure};
 use compat_tests::admin;
 use compat_tests::cgroup::Cgroup;
 use compat_tests::chance::from_environment;
-use compat_tests::exchange::{Answer, Connection};
+use compat_tests::exchange::Connection;
 use compat_tests::node::{Node, Surroundings, free_port};
 use compat_tests::process;
 use compat_tests::programs::eventually;
-use monedula::wire::message::{Message, Request};
+use monedula::wire::message::Request;
+use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 
 use crate::bystander::{Bystander, Seen, TOPIC};
 use crate::frames::frame;
@@ -23,6 +24,11 @@ use crate::frames::frame;
 pub const MIB: usize = 1 << 20;
 /// No answer to the bystander takes longer, on a machine where much else runs.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// The types of keys that a coordinator is looked for by.
+pub const GROUPS: i8 = 0;
+pub const TRANSACTIONS: i8 = 1;
+/// How long attackers hold what they have, so that somebody notices.
+pub const HELD: Duration = Duration::from_secs(1);
 /// Below this a wait that lasts as long as the attack proves nothing: the machine may have slept.
 const WAIT_NOTED: Duration = Duration::from_secs(3);
 /// Memory above what the crowd sent: the target, and where a test fails.
@@ -155,10 +161,17 @@ impl Stage {
     pub fn ask<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
         let mut client = Connection::open(&self.node.address())?;
         client.be_patient(PATIENCE)?;
-        match client.ask(request, version)? {
-            Some(Answer::Response(response)) => Ok(response),
-            other => bail!("{} was answered by {other:?}", <R as Message>::NAME),
-        }
+        client.answered(request, version)
+    }
+
+    /// Has the node look for the coordinator of a group or of a transactional id, so that its topic is there.
+    pub fn find_coordinator(&self, key: &str, key_type: i8) -> Result<()> {
+        let find = FindCoordinatorRequest {
+            key: key.into(),
+            key_type,
+            ..Default::default()
+        };
+        self.ask(&find, 1).map(drop)
     }
 
     /// Attacks beside the bystander; whoever the attack leaves open is closed when it returns.
@@ -474,6 +487,20 @@ impl Crowd {
             println!("{outcomes:?}");
             Ok(outcomes)
         })
+    }
+
+    /// Each attacker sends a frame and waits, until one of them cannot: what the node does not take now it need not take at all.
+    pub fn hold(&self, attackers: usize, frame: &[u8]) -> Result<()> {
+        let mut held = Vec::new();
+        for _ in 0..attackers {
+            let mut attacker = self.attacker()?;
+            if !attacker.send(frame) {
+                break;
+            }
+            held.push(attacker);
+        }
+        thread::sleep(HELD);
+        Ok(())
     }
 
     /// So many bytes are the node's to keep, for as long as it runs.

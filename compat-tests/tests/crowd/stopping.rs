@@ -6,11 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
 
 use crate::frames::{UNPACKED, WINDOW, bomb, frame, string, swollen};
 use crate::lookups::produced;
-use crate::stage::{Attacker, Crowd, Outcome, PATIENCE, Stage, WAIT_MAX};
+use crate::stage::{Attacker, Crowd, GROUPS, Outcome, PATIENCE, Stage, WAIT_MAX};
 use crate::web::ask;
 
 const TOPIC: &str = "t";
@@ -30,11 +29,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Requests that each keep a thread busy: batches that unpack to much, names, offsets of a group.
 fn long_requests(stage: &Stage) -> Result<Vec<Vec<u8>>> {
     stage.create(TOPIC, stage.size(1, 4), &[])?;
-    let find = FindCoordinatorRequest {
-        key: "g".into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
+    stage.find_coordinator("g", GROUPS)?;
     let bombs = produced(stage.size(1, 4), bomb(UNPACKED, None, WINDOW));
     let mut before = string("g");
     before.extend((-1_i32).to_be_bytes());

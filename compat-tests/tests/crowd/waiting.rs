@@ -1,25 +1,21 @@
 //! Requests that wait, and what they hold meanwhile.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use compat_tests::exchange::{Answer, Connection};
 use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
-use monedula::wire::message::find_coordinator::FindCoordinatorRequest;
-use monedula::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use monedula::wire::message::metadata::MetadataRequest;
 
-use crate::frames::{frame, padded};
-use crate::stage::{MIB, Stage};
+use crate::frames::{frame, joining, padded};
+use crate::stage::{GROUPS, HELD, MIB, Stage};
 
 const TOPIC: &str = "t";
 /// Longer than anybody looks.
 const LONG_MS: i32 = 60_000;
 /// As many as a connection may have in flight.
 const IN_FLIGHT: usize = 127;
-const HELD: Duration = Duration::from_secs(1);
 
 fn waits(partitions: i32) -> FetchRequest {
     let partitions = (0..partitions).map(|partition| FetchPartition {
@@ -64,49 +60,18 @@ pub fn padded_fetches_that_wait(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     let fetch = padded(&frame(&waits(1), 12)?, stage.size(10, 50) * MIB)?;
     stage.attack(|crowd| {
-        // The second fetch of a connection is read when the first one has been answered.
-        let mut attackers = Vec::new();
-        for _ in 0..20 {
-            let mut attacker = crowd.attacker()?;
-            if !attacker.send(&fetch) {
-                break;
-            }
-            attackers.push(attacker);
-        }
-        thread::sleep(HELD);
-        Ok(())
+        // One of each: the second fetch of a connection is read when the first one has been answered.
+        crowd.hold(20, &fetch)
     })
 }
 
 /// What a member says of itself the node must keep; what no version knows it need not.
 pub fn padded_joins(stage: &mut Stage) -> Result<()> {
-    let find = FindCoordinatorRequest {
-        key: "g".into(),
-        ..Default::default()
-    };
-    stage.ask(&find, 1)?;
+    stage.find_coordinator("g", GROUPS)?;
     let said = stage.size(24, 50) * MIB;
-    let join = JoinGroupRequest {
-        group_id: "g".into(),
-        session_timeout_ms: 300_000,
-        rebalance_timeout_ms: 300_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: Bytes::from(vec![0; said / 2]),
-        }],
-        ..Default::default()
-    };
     // In version 3 members need not come back with the id that they are given.
-    let small = frame(&join, 3)?;
-    let flexible = JoinGroupRequest {
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            ..Default::default()
-        }],
-        ..join
-    };
-    let flexible = padded(&frame(&flexible, 6)?, said / 2)?;
+    let small = frame(&joining(Bytes::from(vec![0; said / 2])), 3)?;
+    let flexible = padded(&frame(&joining(Bytes::new()), 6)?, said / 2)?;
     stage.attack(|crowd| {
         let mut attackers = Vec::new();
         for _ in 0..10 {
