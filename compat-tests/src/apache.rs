@@ -15,9 +15,9 @@ use crate::packages::packages;
 use crate::programs::{Finished, eventually, run};
 
 const HEAP: &str = "-Xmx256m";
-/// Of a program that runs for some seconds: optimizing what it does costs more than it gives, and so do several threads that
+/// For a program that runs for some seconds: optimizing what it does costs more than it gives, and so do several threads that
 /// collect its garbage.
-pub const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+const SHORT_LIVED: &[&str] = &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 /// What its own scripts give the broker. The cleaner alone takes 128 MB.
 const BROKER_HEAP: &str = "-Xmx1g";
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
@@ -62,20 +62,29 @@ pub fn jars_of(version: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// What Java is told about its own work: to hurry where all suites are run (`COMPAT_FAST`), and nothing where a person compares
+/// or measures.
+pub(crate) fn hurry() -> &'static [&'static str] {
+    match std::env::var_os("COMPAT_FAST") {
+        Some(_) => SHORT_LIVED,
+        None => &[],
+    }
+}
+
 /// Java with the jars of Apache Kafka in one version, about to run a class or a source file.
 pub fn java(version: &str, class: &str) -> Result<Command> {
     java_with(HEAP, version, class)
 }
 
 fn java_with(heap: &str, version: &str, class: &str) -> Result<Command> {
+    let jars = format!("{}/*", jars_of(version)?.display());
+    Ok(java_at(heap, &jars, class))
+}
+
+fn java_at(heap: &str, class_path: &str, class: &str) -> Command {
     let mut command = Command::new("java");
-    command.args(SHORT_LIVED).args([
-        heap,
-        "-cp",
-        &format!("{}/*", jars_of(version)?.display()),
-        class,
-    ]);
-    Ok(command)
+    command.args(hurry()).args([heap, "-cp", class_path, class]);
+    command
 }
 
 /// Runs one of Apache Kafka's tools by its class.
@@ -133,11 +142,8 @@ fn compiled(version: &str, file: &Path) -> Result<Command> {
     let folder = packages(&format!("apache-kafka-{version}"))?.join(&*name);
     let jars = format!("{}/*", jars_of(version)?.display());
     classes(&folder, &jars, &[], &[file.to_owned()])?;
-    let mut command = Command::new("java");
-    command
-        .args(SHORT_LIVED)
-        .args([HEAP, "-cp", &format!("{}:{jars}", folder.display()), &name]);
-    Ok(command)
+    let class_path = format!("{}:{jars}", folder.display());
+    Ok(java_at(HEAP, &class_path, &name))
 }
 
 /// Whether a broker that may lead answers on a port.

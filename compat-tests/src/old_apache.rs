@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::apache::{SHORT_LIVED, answers, jars_of};
+use crate::apache::{answers, hurry, jars_of};
 use crate::node::{free_port, listens};
 use crate::programs::eventually;
 
@@ -109,7 +109,7 @@ impl Drop for OldApache {
 
 fn java(version: &str, class: &str, settings: &Path) -> Result<Child> {
     Command::new("java")
-        .args(SHORT_LIVED)
+        .args(hurry())
         .args([
             "-Xmx384m",
             "-cp",
