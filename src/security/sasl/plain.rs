@@ -1,6 +1,7 @@
 //! pure: PLAIN (RFC 4616): name and password in one message. Kafka's `PlainSaslServer`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -12,9 +13,9 @@ use crate::config::tls::Secret;
 /// What stands in front of a user's name in the options of a login module.
 const USER_OPTION: &str = "user_";
 
-/// Users and their passwords.
+/// Users and their passwords. There may be many, and each login holds on to them: clones are cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users(BTreeMap<String, Secret>);
+pub struct Users(Arc<BTreeMap<String, Secret>>);
 
 impl Users {
     /// The users among the options of a login module. Its `username` and `password` are those of the broker itself, when it
@@ -27,7 +28,7 @@ impl Users {
                 Secret::new(password),
             ))
         });
-        Self(users.collect())
+        Self(Arc::new(users.collect()))
     }
 
     /// Takes as long for a name that is not there.
