@@ -2,6 +2,7 @@
 //! not there. Kafka's `VerificationKeyResolver` with `RefreshingHttpsJwks`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +25,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const WANTED_MS_MIN: i64 = 10_000;
 
 /// See the module.
-#[derive(Debug)]
 pub struct Keys {
     settings: TokenSettings,
     /// Of the login module: whom to trust by TLS.
@@ -32,6 +32,18 @@ pub struct Keys {
     source: Source,
     current: ArcSwap<KeySet>,
     state: Mutex<State>,
+}
+
+/// Options hold passwords, so none is printed.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("settings", &self.settings)
+            .field("source", &self.source)
+            .field("current", &self.current)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -264,6 +276,18 @@ mod tests {
         pass(&keys, 10_000).await;
         server.join().unwrap();
         assert!(has(&keys, "late"));
+    }
+
+    #[test]
+    fn options_of_the_login_module_are_not_printed() {
+        let options = [("clientSecret", "hush"), ("ssl.key.password", "hush")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let keys = Keys::read(&settings("http://h/x"), &options.into(), 0).unwrap();
+        let printed = format!("{keys:?}");
+        assert!(
+            !printed.contains("hush") && printed.contains("http://h/x"),
+            "{printed}"
+        );
     }
 
     #[test]
