@@ -125,10 +125,11 @@ impl fmt::Debug for BrokerSettings {
     }
 }
 
-/// Whether the value of a setting must not be shown; also of one that is a listener's own, and of an unknown one.
+/// Whether the value of a setting must not be shown; also of one that is a listener's or a mechanism's own, and of an unknown one.
 pub fn is_sensitive(name: &str) -> bool {
     let base = of_one_listener(name).map_or(name, |(_, base)| base);
-    find(BROKER_SETTINGS, base).map_or_else(
+    let known = sasl::of_listener(name).or_else(|| find(BROKER_SETTINGS, base));
+    known.map_or_else(
         || base.contains("password") || base.contains("jaas"),
         Setting::is_sensitive,
     )
@@ -1325,6 +1326,33 @@ mod tests {
         ] {
             let found = faults(&format!("{given}{address}\n"));
             assert_eq!(found.is_empty(), good, "{address}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_each_of_their_names() {
+        for (name, secret) in [
+            ("ssl.key.password", true),
+            ("listener.name.x.ssl.key.password", true),
+            ("listener.name.x.ssl.keystore.key", true),
+            ("listener.name.x.plain.sasl.jaas.config", true),
+            (
+                "listener.name.x.sasl.oauthbearer.client.credentials.client.secret",
+                true,
+            ),
+            (
+                "listener.name.x.oauthbearer.sasl.oauthbearer.client.credentials.client.secret",
+                true,
+            ),
+            ("no.such.password", true),
+            ("listener.name.x.sasl.enabled.mechanisms", false),
+            ("listener.name.x.plain.connections.max.reauth.ms", false),
+            ("listener.name.x.num.partitions", false),
+            ("no.such.setting", false),
+        ] {
+            assert_eq!(is_sensitive(name), secret, "{name}");
+            let settings = BrokerSettings::new([(name.to_owned(), "hush".to_owned())].into());
+            assert_eq!(format!("{settings:?}").contains("hush"), !secret, "{name}");
         }
     }
 
