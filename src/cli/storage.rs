@@ -1,6 +1,5 @@
 //! `storage`: identity of log directories. Kafka calls this `StorageTool`.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -11,12 +10,10 @@ use crate::config::broker::{BrokerConfig, check};
 use crate::config::parse::properties;
 use crate::host::Host;
 use crate::host::chance::Chance;
-use crate::log::error::{DiskContext, StorageError};
 use crate::metadata::bootstrap::{
     self, DEFAULT_FEATURES, Gaps, METADATA_VERSION, METADATA_VERSION_NAME,
 };
 use crate::metadata::features;
-use crate::metadata::loader::write_formatted;
 use crate::metadata::record::Record;
 
 /// Format data directories, and print their identity
@@ -116,26 +113,20 @@ fn format(options: &Format) -> Result<String, String> {
     check_versions(options.release_version.as_deref(), &options.feature)?;
     let config = read(&options.config)?;
     let users = users(&options.add_scram, &Chance::default())?;
-    if !users.is_empty() {
-        let dir = &config.metadata_log_dir;
-        if dir.join("meta.properties").exists() {
-            if !options.ignore_formatted {
-                return Err(format!(
-                    "{} is formatted already: users are added with 'monedula configs' once the broker runs",
-                    dir.display()
-                ));
-            }
-        } else {
-            // Before anything says that the directory is formatted: after a crash it is formatted anew.
-            begin_with(dir, users).map_err(|error| format!("cannot {error}"))?;
-        }
+    let dir = &config.metadata_log_dir;
+    if !users.is_empty() && dir.join("meta.properties").exists() && !options.ignore_formatted {
+        return Err(format!(
+            "{} is formatted already: users are added with 'monedula configs' once the broker runs",
+            dir.display()
+        ));
     }
-    let formatted = bootstrap::format(
+    let formatted = bootstrap::format_with(
         &Host::default(),
         &config.directories(),
         config.node_id,
         Some(&options.cluster_id),
         Gaps::Fill,
+        &with_features(users),
     )
     .map_err(|error| format!("cannot {error}"))?;
     if let Some(error) = formatted.dirs.iter().find_map(|(_, id)| id.as_ref().err()) {
@@ -169,16 +160,17 @@ fn users(given: &[String], chance: &Chance) -> Result<Vec<Record>, String> {
     given.iter().map(one).collect()
 }
 
-/// Writes what the cluster of a new directory begins with: features and users.
-fn begin_with(dir: &Path, users: Vec<Record>) -> Result<(), StorageError> {
-    let host = Host::default();
-    host.disk.create_dir(dir).at("create", dir)?;
+/// What a cluster with users begins with: features and users.
+fn with_features(users: Vec<Record>) -> Vec<Record> {
+    if users.is_empty() {
+        return users;
+    }
     let is_feature = |record: &Record| matches!(record, Record::FeatureLevel(_));
     let mut records = bootstrap::records(false);
     // The rest follows from the features when the cluster begins.
     records.retain(is_feature);
     records.extend(users);
-    write_formatted(host.disk.dir(dir), &records, host.clock.now())
+    records
 }
 
 /// A new cluster has the features of one release. Whoever asks for others would get a directory that older brokers cannot
@@ -228,6 +220,8 @@ fn read(Config { config: path }: &Config) -> Result<BrokerConfig, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::broker::Broker;
     use crate::broker::boot::Options;
@@ -235,21 +229,21 @@ mod tests {
     use crate::config::parse::Property;
     use crate::security::scram::ScramMechanism;
 
-    #[tokio::test]
-    async fn a_cluster_begins_with_the_users_of_its_formatting() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("server.properties");
-        let data = dir.path().join("data").display().to_string();
-        std::fs::write(
-            &file,
-            format!("node.id=1\nlisteners=PLAINTEXT://127.0.0.1:0\nlog.dirs={data}\n"),
-        )
-        .unwrap();
-        let options = |ignore_formatted: bool| Format {
+    /// A file for a node with these directories, that of the metadata log first.
+    fn write_config(file: &Path, metadata: &str, data: &str) {
+        let text = format!(
+            "node.id=1\nlisteners=PLAINTEXT://127.0.0.1:0\nmetadata.log.dir={metadata}\nlog.dirs={data}\n"
+        );
+        std::fs::write(file, text).unwrap();
+    }
+
+    /// With the user ann.
+    fn options(file: &Path, cluster_id: &str, ignore_formatted: bool) -> Format {
+        Format {
             config: Config {
                 config: file.display().to_string(),
             },
-            cluster_id: "5L6g3nShT-eMCtK--X86sw".to_owned(),
+            cluster_id: cluster_id.to_owned(),
             ignore_formatted,
             standalone: false,
             no_initial_controllers: false,
@@ -257,7 +251,30 @@ mod tests {
             release_version: None,
             feature: Vec::new(),
             add_scram: vec!["SCRAM-SHA-256=[name=ann,password=secret]".to_owned()],
-        };
+        }
+    }
+
+    #[test]
+    fn a_formatting_that_is_refused_leaves_no_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        let [metadata, data] = ["metadata", "data"].map(|name| dir.path().join(name));
+        let shown = |path: &Path| path.display().to_string();
+        write_config(&file, &shown(&data), &shown(&data));
+        format(&options(&file, "5L6g3nShT-eMCtK--X86sw", false)).unwrap();
+        write_config(&file, &shown(&metadata), &shown(&data));
+        let found = format(&options(&file, "z3S1sZCySgeBhkmxgd6hpg", false)).unwrap_err();
+        assert!(found.contains("it belongs to cluster"), "{found}");
+        assert!(!metadata.exists());
+    }
+
+    #[tokio::test]
+    async fn a_cluster_begins_with_the_users_of_its_formatting() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        let data = dir.path().join("data").display().to_string();
+        write_config(&file, &data, &data);
+        let options = |ignore_formatted| options(&file, "5L6g3nShT-eMCtK--X86sw", ignore_formatted);
         format(&options(false)).unwrap();
         let given = [
             ("listeners", "PLAINTEXT://127.0.0.1:0"),

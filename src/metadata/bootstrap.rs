@@ -18,6 +18,7 @@ use crate::log::error::{DiskContext, StorageError, malformed};
 use crate::log::manager::Identified;
 use crate::metadata::features::ELIGIBLE_LEADER_REPLICAS;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
+use crate::metadata::loader::write_formatted;
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
 
@@ -185,6 +186,19 @@ pub fn format(
     wanted_cluster: Option<&str>,
     gaps: Gaps,
 ) -> Result<Formatted, StorageError> {
+    format_with(host, dirs, node_id, wanted_cluster, gaps, &[])
+}
+
+/// The same; a first directory that is new begins with these records, if there are any, in the place of those of every new
+/// cluster.
+pub fn format_with(
+    host: &Host,
+    dirs: &[PathBuf],
+    node_id: BrokerId,
+    wanted_cluster: Option<&str>,
+    gaps: Gaps,
+    first: &[Record],
+) -> Result<Formatted, StorageError> {
     let mut found = Vec::new();
     for (index, dir) in dirs.iter().enumerate() {
         match look(host.disk.dir(dir)) {
@@ -240,6 +254,14 @@ pub fn format(
             ));
         }
         known.push(id);
+    }
+
+    // Before anything says that the directory is formatted: after a crash it is formatted anew.
+    if !first.is_empty()
+        && let (Some(dir), Some(Ok(None))) = (dirs.first(), found.first())
+    {
+        host.disk.create_dir(dir).at("create", dir)?;
+        write_formatted(host.disk.dir(dir), first, host.clock.now())?;
     }
 
     let mut identified = Vec::new();
