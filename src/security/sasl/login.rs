@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::plain::Users;
 use super::{Facts, Proven, Refusal, Step, oauth, plain, scram};
 use crate::config::sasl::Mechanism;
-use crate::security::listeners::{Proof, SaslListener, Served};
+use crate::security::listeners::{Proof, SaslListener, Served, Tokens};
 use crate::security::principal::Principal;
+use crate::security::scram::ScramMechanism;
 use crate::wire::codec::{Field, Layout, Reader, Writer};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -55,17 +57,20 @@ enum State {
 /// An exchange that is under way.
 #[derive(Debug)]
 struct Running {
-    served: Served,
+    mechanism: Mechanism,
+    /// Of [`Served`].
+    session_max: Option<Duration>,
     exchange: Exchange,
     /// Whether tokens come without a request around them (SaslHandshake v0).
     raw: bool,
 }
 
+/// With what the client has to show.
 #[derive(Debug)]
 enum Exchange {
-    Plain,
-    Scram(scram::Exchange),
-    Token(oauth::Exchange),
+    Plain(Users),
+    Scram(ScramMechanism, scram::Exchange),
+    Token(Tokens, oauth::Exchange),
     /// The client asked for another mechanism than it is logged in with, which it is told only now.
     Refused(String),
 }
@@ -239,7 +244,8 @@ impl Login {
             _ => Exchange::of(&served.proof),
         };
         let running = Running {
-            served: served.clone(),
+            mechanism: served.mechanism,
+            session_max: served.session_max,
             exchange,
             raw: header.version == 0,
         };
@@ -297,23 +303,20 @@ impl Login {
         let State::Exchange(running) = &mut self.state else {
             return Err(Farewell::silent("a token without an exchange"));
         };
-        let mechanism = running.served.mechanism;
-        let step = match (&mut running.exchange, &running.served.proof) {
-            (Exchange::Plain, Proof::Password(users)) => plain::step(users, token),
-            (Exchange::Scram(exchange), Proof::Scram(scram)) => exchange.step(*scram, facts, token),
-            (Exchange::Token(exchange), Proof::Token(rules)) => {
-                exchange.step(|shown| rules.validate(shown, facts.wall), token)
+        let (mechanism, session_max) = (running.mechanism, running.session_max);
+        let step = match &mut running.exchange {
+            Exchange::Plain(users) => plain::step(users, token),
+            Exchange::Scram(scram, exchange) => exchange.step(*scram, facts, token),
+            Exchange::Token(tokens, exchange) => {
+                exchange.step(|shown| tokens.validate(shown, facts.wall), token)
             }
-            (Exchange::Refused(why), _) => {
+            Exchange::Refused(why) => {
                 return Err(Farewell {
                     delayed: true,
                     ..Farewell::silent(failed(why))
                 });
             }
-            // An exchange is made for its proof.
-            _ => return Err(Farewell::silent("a token of another mechanism")),
         };
-        let session_max = running.served.session_max;
         match step {
             Ok(Step::Challenge(answer)) => Ok(Reaction::Answer(told(header, answer, None)?)),
             Ok(Step::Done(answer, proven)) => {
@@ -404,9 +407,9 @@ impl Login {
 impl Exchange {
     fn of(proof: &Proof) -> Self {
         match proof {
-            Proof::Password(_) => Self::Plain,
-            Proof::Scram(_) => Self::Scram(scram::Exchange::First),
-            Proof::Token(_) => Self::Token(oauth::Exchange::default()),
+            Proof::Password(users) => Self::Plain(users.clone()),
+            Proof::Scram(scram) => Self::Scram(*scram, scram::Exchange::First),
+            Proof::Token(tokens) => Self::Token(tokens.clone(), oauth::Exchange::default()),
         }
     }
 }
@@ -521,11 +524,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::NONCE_BYTES;
-    use super::super::plain::Users;
     use super::super::scram::SaltSecret;
     use super::*;
     use crate::security::sasl::client::{Client, Credentials};
-    use crate::security::scram::{Credential, ScramMechanism};
+    use crate::security::scram::Credential;
     use crate::wire::message::metadata::MetadataRequest;
 
     /// A connection whose clock stands until somebody moves it.
