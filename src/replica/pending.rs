@@ -18,7 +18,7 @@ pub struct Piece<W> {
     pub topic: Arc<str>,
     pub partition: PartitionIndex,
     pub work: W,
-    /// Of all that there were, which step it belongs to.
+    /// Number of the step that the directory belongs to.
     pub step: u64,
 }
 
@@ -27,7 +27,10 @@ pub struct Piece<W> {
 pub struct Pending<W, K> {
     /// By the name of the topic: two topics of one name, of which one is deleted, want the same directories.
     topics: BTreeMap<Arc<str>, VecDeque<Step<W, K>>>,
-    turns: VecDeque<Turn>,
+    /// `None` is everybody's place.
+    turns: VecDeque<Option<Turn>>,
+    /// The turn of all steps, also of those for which nobody waits.
+    everybodys: Turn,
     steps: u64,
 }
 
@@ -44,21 +47,16 @@ struct Step<W, K> {
 
 #[derive(Debug, Default)]
 struct Turn {
-    /// Names and steps.
+    /// Names of topics, with the number of the last step waited for.
     wanted: VecDeque<(Arc<str>, u64)>,
-    /// Whether it is the turn of all steps, also of those for which nobody waits.
-    is_everybodys: bool,
 }
 
 impl<W, K> Default for Pending<W, K> {
     fn default() -> Self {
-        let everybodys = Turn {
-            is_everybodys: true,
-            ..Turn::default()
-        };
         Self {
             topics: BTreeMap::new(),
-            turns: VecDeque::from([everybodys]),
+            turns: VecDeque::from([None]),
+            everybodys: Turn::default(),
             steps: 0,
         }
     }
@@ -133,10 +131,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         let steps = self.topics.entry(Arc::clone(topic)).or_default();
         steps.push_back(step);
         let wanted = (Arc::clone(topic), self.steps);
-        let mut turns = self.turns.iter_mut();
-        if let Some(everybodys) = turns.find(|turn| turn.is_everybodys) {
-            everybodys.wanted.push_back(wanted);
-        }
+        self.everybodys.wanted.push_back(wanted);
     }
 
     /// A turn for whoever waits until all steps of these topics are over that there are by now.
@@ -154,7 +149,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
             }
         }
         if !turn.wanted.is_empty() {
-            self.turns.push_back(turn);
+            self.turns.push_back(Some(turn));
         }
     }
 
@@ -162,8 +157,9 @@ impl<W: Clone, K: Clone> Pending<W, K> {
     pub fn next_piece(&mut self) -> Option<Piece<W>> {
         for _ in 0..self.turns.len() {
             let mut turn = self.turns.pop_front()?;
-            let piece = turn.take(&mut self.topics);
-            if turn.is_everybodys || !turn.wanted.is_empty() {
+            let taken_from = turn.as_mut().unwrap_or(&mut self.everybodys);
+            let piece = taken_from.take(&mut self.topics);
+            if turn.as_ref().is_none_or(|turn| !turn.wanted.is_empty()) {
                 self.turns.push_back(turn);
             }
             if piece.is_some() {
