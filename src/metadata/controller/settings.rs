@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use bytestring::ByteString;
+
 use super::{Context, Decision, repeated};
 use crate::base::ids::BrokerId;
 use crate::config::broker::{
@@ -170,13 +172,9 @@ pub fn incremental_alter(
             resource_name: resource.resource_name.clone(),
         });
     }
-    if let Some((code, why)) = too_much(&records) {
-        records.clear();
-        for response in responses.iter_mut().filter(|one| one.error_code == 0) {
-            response.error_code = code.code();
-            response.error_message = Some(why.as_str().into());
-        }
-    }
+    let answers = responses.iter_mut();
+    let answers = answers.map(|one| (&mut one.error_code, &mut one.error_message));
+    all_or_nothing(&mut records, answers);
     Decision {
         records,
         answer: IncrementalAlterConfigsResponse {
@@ -253,19 +251,30 @@ pub fn alter(
             resource_name: resource.resource_name.clone(),
         });
     }
-    if let Some((code, why)) = too_much(&records) {
-        records.clear();
-        for response in responses.iter_mut().filter(|one| one.error_code == 0) {
-            response.error_code = code.code();
-            response.error_message = Some(why.as_str().into());
-        }
-    }
+    let answers = responses.iter_mut();
+    let answers = answers.map(|one| (&mut one.error_code, &mut one.error_message));
+    all_or_nothing(&mut records, answers);
     Decision {
         records,
         answer: AlterConfigsResponse {
             responses,
             ..Default::default()
         },
+    }
+}
+
+/// Drops all records of a request that is too much as a whole, and refuses the parts of it that were not refused before.
+fn all_or_nothing<'a>(
+    records: &mut Vec<Record>,
+    answers: impl Iterator<Item = (&'a mut i16, &'a mut Option<ByteString>)>,
+) {
+    let Some((code, why)) = too_much(records) else {
+        return;
+    };
+    records.clear();
+    for (error_code, message) in answers.filter(|(error_code, _)| **error_code == 0) {
+        *error_code = code.code();
+        *message = Some(why.as_str().into());
     }
 }
 
