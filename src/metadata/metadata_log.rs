@@ -19,8 +19,6 @@ use crate::wire::message::Message;
 
 /// Bytes of the log read at a time on start.
 const LOAD_BYTES: usize = 4 << 20;
-/// A batch of metadata is never larger.
-const BATCH_BYTES_MAX: u32 = 8 << 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -53,7 +51,6 @@ impl MetadataLog {
         let dir = place.path.to_owned();
         let settings = LogSettings {
             cleanup_delete: false,
-            max_message_bytes: BATCH_BYTES_MAX,
             retention_ms: -1,
             segment_bytes: upkeep.segment_bytes,
             segment_ms: upkeep.segment_ms,
