@@ -61,6 +61,14 @@ impl AppendError {
             Self::Exhausted(_) => ErrorCode::MessageTooLarge,
         }
     }
+
+    /// For a log that refuses nothing unless the file at `path` holds what it should not.
+    pub fn into_storage(self, path: impl Into<PathBuf>) -> StorageError {
+        match self {
+            Self::Storage(error) => error,
+            refused => malformed(path, refused.to_string()),
+        }
+    }
 }
 
 /// Why nothing can be read.

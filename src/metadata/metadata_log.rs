@@ -125,10 +125,9 @@ impl MetadataLog {
             .map_err(|error| malformed(&self.dir, error.to_string()))?
             .build();
         let appended = self.log.append_alone(&batch, epoch, Origin::Internal, now);
-        appended.map(drop).map_err(|error| match error {
-            AppendError::Storage(error) => error,
-            refused => malformed(&self.dir, refused.to_string()),
-        })
+        appended
+            .map(drop)
+            .map_err(|error| error.into_storage(&self.dir))
     }
 
     /// Makes everything appended so far durable.

@@ -13,7 +13,7 @@ use crate::base::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::disk::{Dir, Disk};
 use crate::log::checkpoint;
-use crate::log::error::{AppendError, StorageError, malformed};
+use crate::log::error::{StorageError, malformed};
 use crate::log::manager::METADATA_LOG;
 use crate::metadata::batches::Batch;
 use crate::metadata::image::Image;
@@ -107,10 +107,7 @@ impl SingleQuorum {
         }
         let nothing = vec![Record::NoOp(NoOpRecord {}); lost as usize];
         let filled = self.log.append(&nothing, self.epoch, now);
-        filled.map_err(|error| match error {
-            AppendError::Storage(error) => error,
-            refused => malformed(&self.dir, refused.to_string()),
-        })?;
+        filled.map_err(|error| error.into_storage(&self.dir))?;
         self.log.sync(now)
     }
 
