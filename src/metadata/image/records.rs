@@ -1,7 +1,7 @@
 //! pure: an image as records: what a snapshot contains. Kafka's `MetadataImage.write`.
 
 use super::credentials::token_record;
-use super::{Broker, Controller, Endpoint, FeatureRange, Image, Partition, QuotaEntity, Topic};
+use super::{Broker, Controller, Image, Partition, QuotaEntity, Topic};
 use crate::base::ids::{BrokerId, Uuid};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{
@@ -108,33 +108,43 @@ pub fn partition_record(topic_id: Uuid, index: i32, partition: &Partition) -> Pa
     }
 }
 
+/// The endpoints of a registration as its record has them.
+macro_rules! endpoint_data {
+    ($endpoints:expr, $data:ident) => {
+        $endpoints
+            .iter()
+            .map(|(name, host, port, security_protocol)| $data {
+                name: (**name).into(),
+                host: (**host).into(),
+                port: *port,
+                security_protocol: *security_protocol,
+            })
+            .collect()
+    };
+}
+
+/// The same of the ranges of its features.
+macro_rules! feature_data {
+    ($features:expr, $data:ident) => {
+        $features
+            .iter()
+            .map(|(name, (min, max))| $data {
+                name: (**name).into(),
+                min_supported_version: *min,
+                max_supported_version: *max,
+            })
+            .collect()
+    };
+}
+
 fn broker_record(broker: &Broker) -> RegisterBrokerRecord {
     RegisterBrokerRecord {
         broker_id: broker.id,
         is_migrating_zk_broker: broker.is_migrating_zk_broker,
         incarnation_id: broker.incarnation,
         broker_epoch: broker.epoch,
-        end_points: broker
-            .endpoints
-            .iter()
-            .map(
-                |(name, host, port, security_protocol): &Endpoint| BrokerEndpoint {
-                    name: (**name).into(),
-                    host: (**host).into(),
-                    port: *port,
-                    security_protocol: *security_protocol,
-                },
-            )
-            .collect(),
-        features: broker
-            .features
-            .iter()
-            .map(|(name, (min, max)): (_, &FeatureRange)| BrokerFeature {
-                name: (**name).into(),
-                min_supported_version: *min,
-                max_supported_version: *max,
-            })
-            .collect(),
+        end_points: endpoint_data!(broker.endpoints, BrokerEndpoint),
+        features: feature_data!(broker.features, BrokerFeature),
         rack: broker.rack.as_deref().map(Into::into),
         fenced: broker.fenced,
         in_controlled_shutdown: broker.in_controlled_shutdown,
@@ -148,26 +158,7 @@ fn controller_record(controller: &Controller) -> RegisterControllerRecord {
         controller_id: controller.id,
         incarnation_id: controller.incarnation,
         zk_migration_ready: controller.zk_migration_ready,
-        end_points: controller
-            .endpoints
-            .iter()
-            .map(
-                |(name, host, port, security_protocol): &Endpoint| ControllerEndpoint {
-                    name: (**name).into(),
-                    host: (**host).into(),
-                    port: *port,
-                    security_protocol: *security_protocol,
-                },
-            )
-            .collect(),
-        features: controller
-            .features
-            .iter()
-            .map(|(name, (min, max)): (_, &FeatureRange)| ControllerFeature {
-                name: (**name).into(),
-                min_supported_version: *min,
-                max_supported_version: *max,
-            })
-            .collect(),
+        end_points: endpoint_data!(controller.endpoints, ControllerEndpoint),
+        features: feature_data!(controller.features, ControllerFeature),
     }
 }
