@@ -52,6 +52,13 @@ pub struct Topic {
     pub partitions: Partitions,
 }
 
+impl Topic {
+    /// `None` where the topic has no partition of this index, whatever number a client or a file gives for one.
+    pub fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+}
+
 /// All topics, by name and by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topics {

@@ -248,8 +248,7 @@ impl ReplicaManager {
         let known = |log: &PartitionLog| {
             let name = log.partition();
             let topic = image.topics.by_name(&name.topic)?;
-            let index = usize::try_from(name.partition).ok()?;
-            Some((topic.id, topic.partitions.get(index)?.leader_epoch))
+            Some((topic.id, topic.partition(name.partition)?.leader_epoch))
         };
         let identify = |log: &PartitionLog, is_copy: bool| {
             let Some((id, epoch)) = known(log).filter(|_| log.topic_id().is_zero()) else {
@@ -359,7 +358,7 @@ impl ReplicaManager {
 
     /// A place for a replica that is to be made.
     pub(super) fn place_for(&self, topic: &Topic, index: PartitionIndex) -> Option<Place> {
-        let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
+        let partition = topic.partition(index)?;
         let directory = partition.directory_of(self.inner.node_id);
         let name = TopicPartition::new(Arc::clone(&topic.name), index);
         self.inner.logs.place_for(&name, directory)
@@ -374,7 +373,7 @@ impl ReplicaManager {
         place: Option<Place>,
     ) -> Option<Opened> {
         let is_known = self.inner.topics.read().by_id.contains_key(&topic.id);
-        let partition = topic.partitions.get(usize::try_from(index).ok()?)?;
+        let partition = topic.partition(index)?;
         is_known.then(|| {
             let replica = (topic, index, partition);
             self.inner.open(replica, settings, true, place)

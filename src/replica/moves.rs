@@ -51,16 +51,11 @@ impl ReplicaManager {
             // None that there is, or one that is still to be made.
             Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::NotLeaderOrFollower) => {
                 logs.prefer(&name, dir);
-                let known = usize::try_from(index).is_ok_and(|index| {
-                    image
-                        .topics
-                        .by_name(topic)
-                        .is_some_and(|topic| index < topic.partitions.len())
-                });
-                return Err(if known {
-                    ErrorCode::ReplicaNotAvailable
-                } else {
-                    ErrorCode::UnknownTopicOrPartition
+                let topic = image.topics.by_name(topic);
+                let known = topic.and_then(|topic| topic.partition(index));
+                return Err(match known {
+                    Some(_) => ErrorCode::ReplicaNotAvailable,
+                    None => ErrorCode::UnknownTopicOrPartition,
                 });
             }
             Err(error) => return Err(error),
@@ -157,10 +152,7 @@ impl ReplicaManager {
             let dir = logs.dir_of(&copy.dir()).map_or(Uuid::ZERO, |dir| dir.id);
             let all = logs.dirs().iter().all(|dir| dir.is_online());
             let topic = image.topics.by_id(copy.topic_id());
-            let partition = topic.and_then(|topic| {
-                let index = usize::try_from(name.partition).ok()?;
-                topic.partitions.get(index)
-            });
+            let partition = topic.and_then(|topic| topic.partition(name.partition));
             let its_own =
                 partition.is_some_and(|partition| partition.directory_of(self.node_id()) == dir);
             if all

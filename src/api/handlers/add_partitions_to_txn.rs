@@ -70,9 +70,10 @@ async fn one(
     );
     let image = context.services.image.load();
     let is_known = |topic: &str, partition: i32| {
-        image.topics.by_name(topic).is_some_and(|found| {
-            usize::try_from(partition).is_ok_and(|index| index < found.partitions.len())
-        })
+        image
+            .topics
+            .by_name(topic)
+            .is_some_and(|found| found.partition(partition).is_some())
     };
     let topics = &transaction.topics;
     let all_known = topics.iter().all(|topic| {

@@ -187,8 +187,7 @@ pub fn found(image: &Image, found: &FoundReplicas) -> Decision<()> {
             continue;
         };
         for (index, standing) in replicas {
-            let partition = usize::try_from(*index).ok();
-            let partition = partition.and_then(|index| topic.partitions.get(index));
+            let partition = topic.partition(*index);
             let Some(partition) = partition.filter(|one| one.replicas.contains(&node_id)) else {
                 continue;
             };
@@ -373,8 +372,7 @@ pub fn assign(
     let mut assign_one = |directory: Uuid, topic_id: Uuid, index: i32| {
         let topic = image.topics.by_id(topic_id);
         let topic = topic.ok_or(ErrorCode::UnknownTopicId)?;
-        let partition = usize::try_from(index).ok();
-        let partition = partition.and_then(|index| topic.partitions.get(index));
+        let partition = topic.partition(index);
         let partition = partition.ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if !partition.replicas.contains(&id) {
             return Err(ErrorCode::NotLeaderOrFollower);

@@ -51,9 +51,10 @@ pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLead
                     .partitions
                     .iter()
                     .map(|index| {
-                        let found = image.topics.by_name(&topic.topic).and_then(|found| {
-                            Some((found.id, found.partitions.get(*index as usize)?))
-                        });
+                        let found = image
+                            .topics
+                            .by_name(&topic.topic)
+                            .and_then(|found| Some((found.id, found.partition(*index)?)));
                         let (code, message) = match found {
                             None => (
                                 ErrorCode::UnknownTopicOrPartition,
@@ -264,9 +265,8 @@ fn reassign(
     let unknown = |why: String| (ErrorCode::UnknownTopicOrPartition, Some(why));
     let topic_found =
         found.ok_or_else(|| unknown(format!("Unable to find a topic named {topic}.")))?;
-    let partition = usize::try_from(index)
-        .ok()
-        .and_then(|index| topic_found.partitions.get(index))
+    let partition = topic_found
+        .partition(index)
         .ok_or_else(|| unknown(format!("Unable to find partition {topic}:{index}.")))?;
     let Some(replicas) = &asked.replicas else {
         // Null cancels a reassignment.
