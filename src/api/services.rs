@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::metadata::controller::task::ControllerHandle;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::loader::ImageHandle;
+use crate::metadata::placement::{Assignment, assign_request};
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
@@ -45,9 +46,9 @@ pub struct Services {
     pub work: WorkPool,
     /// Certificates and keys of the listeners.
     pub tls: Arc<TlsListeners>,
-    /// How they let clients in.
+    /// How each listener authenticates its clients.
     pub entries: Arc<Entries>,
-    /// What users of SCRAM who are not there get in the place of a credential.
+    /// Secret from which the salt of an unknown SCRAM user follows, so that clients cannot tell which users exist.
     pub salts: SaltSecret,
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
@@ -100,6 +101,13 @@ impl Services {
         let image = self.image.load();
         let broker = image.brokers.get(&self.node_id);
         broker.map_or(-1, |broker| broker.epoch)
+    }
+
+    /// Tells the controller in which log directories replicas of this node are; whether it knows now.
+    pub async fn are_told(&self, assignments: &[Assignment]) -> bool {
+        let request = assign_request(self.node_id, self.broker_epoch(), assignments);
+        let told = self.controller.ask(request).await;
+        told.is_ok_and(|answer| answer.error_code == 0)
     }
 
     /// A producer id that was never given before: `None` when the controller is gone.

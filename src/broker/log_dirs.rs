@@ -13,8 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::api::services::Services;
 use crate::base::ids::{PartitionIndex, Uuid};
 use crate::host::task::Halt;
-use crate::metadata::controller::task::ControllerGone;
-use crate::metadata::placement::{Assignment, assign_request};
+use crate::metadata::placement::Assignment;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
 /// Time for the answers that tell clients of the failure to leave before the process ends.
@@ -82,7 +81,7 @@ impl LogDirs {
             return;
         };
         let told = tokio::time::timeout(self.report_limit, self.tell(dir.id, &lost));
-        if !matches!(told.await, Ok(Ok(true))) {
+        if !matches!(told.await, Ok(true)) {
             let why = format!(
                 "the log directory {} has failed, and the controller was not told within log.dir.failure.timeout.ms",
                 path.display()
@@ -92,33 +91,23 @@ impl LogDirs {
     }
 
     /// Tells the controller of a failed directory: first what lies in it, whatever the metadata say, then that it is gone.
-    async fn tell(
-        &self,
-        directory: Uuid,
-        lost: &[(Uuid, PartitionIndex)],
-    ) -> Result<bool, ControllerGone> {
-        let Services {
-            node_id,
-            controller,
-            ..
-        } = &*self.services;
-        let broker_epoch = self.services.broker_epoch();
+    /// Whether it knows both now.
+    async fn tell(&self, directory: Uuid, lost: &[(Uuid, PartitionIndex)]) -> bool {
         let lost = lost.iter().map(|(topic_id, partition)| Assignment {
             topic_id: *topic_id,
             partition: *partition,
             directory,
         });
         let lost: Vec<_> = lost.collect();
-        let placed = assign_request(*node_id, broker_epoch, &lost);
-        let placed = controller.ask(placed).await?;
+        let are_told = self.services.are_told(&lost).await;
         let heartbeat = BrokerHeartbeatRequest {
-            broker_id: *node_id,
-            broker_epoch,
+            broker_id: self.services.node_id,
+            broker_epoch: self.services.broker_epoch(),
             offline_log_dirs: vec![directory],
             ..Default::default()
         };
-        let heard = controller.ask(heartbeat).await?;
-        Ok(placed.error_code == 0 && heard.error_code == 0)
+        let heard = self.services.controller.ask(heartbeat).await;
+        are_told && heard.is_ok_and(|heard| heard.error_code == 0)
     }
 
     async fn halt(&self, why: String) {

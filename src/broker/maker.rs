@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::mover::is_told;
 use crate::api::services::Services;
 use crate::host::task::joined;
 use crate::log::manager::Place;
@@ -70,7 +69,7 @@ async fn work(services: Arc<Services>, piece: Arc<Piece<Work>>, place: Option<Pl
         Work::Make(making) => making.assignments(),
         Work::Remove(_) => Vec::new(),
     };
-    let is_known = placed.is_empty() || is_told(&services, &placed).await;
+    let is_known = placed.is_empty() || services.are_told(&placed).await;
     let replicas = services.replicas.clone();
     threads
         .blocking(move || replicas.finish(&piece, is_known))

@@ -63,6 +63,7 @@ pub enum StartError {
 
 /// A running node. Dropping it ends its connections and tasks at once, as a crash would; [`Self::shutdown`] stops it
 /// cleanly.
+#[derive(Debug)]
 pub struct Broker {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -80,12 +81,6 @@ pub struct Broker {
     _followers: [Arc<dyn Publisher>; 2],
     /// Where their long rounds are worked off.
     rounds: WorkPool,
-}
-
-impl std::fmt::Debug for Broker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").finish_non_exhaustive()
-    }
 }
 
 impl Broker {
@@ -139,12 +134,9 @@ impl Broker {
         if let Some(taker) = self.controller.take() {
             taker.ended(&threads).await;
         }
-        let image = self.services.image.load();
-        let epoch = image
-            .brokers
-            .get(&self.services.node_id)
-            .map_or(-1, |broker| broker.epoch);
+        let epoch = self.services.broker_epoch();
         let logs = Arc::clone(&self.logs);
+        let image = self.services.image.load();
         let each = self.services.replicas.recovery_threads(&image);
         match threads
             .start_blocking(move || logs.close(each, epoch))

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::services::Services;
-use crate::metadata::placement::{Assignment, assign_request};
 use crate::replica::moves::Round;
 
 /// Copied of each replica in one round: large enough for the disk, small enough that every move goes on.
@@ -55,7 +54,7 @@ async fn round(services: &Arc<Services>) -> Duration {
 /// The controller must know first: after a crash between the two renames of a move only the copy is there.
 async fn finish(services: &Arc<Services>, round: Round) {
     let (copies, assignments): (Vec<_>, Vec<_>) = round.caught_up.into_iter().unzip();
-    if !is_told(services, &assignments).await {
+    if !services.are_told(&assignments).await {
         return;
     }
     let replicas = services.replicas.clone();
@@ -72,13 +71,6 @@ async fn finish(services: &Arc<Services>, round: Round) {
         .await;
     if !stay.is_empty() {
         // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
-        is_told(services, &stay).await;
+        services.are_told(&stay).await;
     }
-}
-
-/// Tells the controller where replicas are; whether it knows now.
-pub(super) async fn is_told(services: &Services, assignments: &[Assignment]) -> bool {
-    let request = assign_request(services.node_id, services.broker_epoch(), assignments);
-    let told = services.controller.ask(request).await;
-    told.is_ok_and(|answer| answer.error_code == 0)
 }

@@ -24,7 +24,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether nothing but the offset goes on with it.
+    /// Whether the batch consists of NoOpRecords.
     pub fn says_nothing(&self) -> bool {
         let mut records = self.records.iter();
         records.all(|record| matches!(record, Record::NoOp(_)))

@@ -177,7 +177,7 @@ pub const GROUP_RESOURCE: i8 = 32;
 pub type QuotaEntity = Vec<(Arc<str>, Option<Arc<str>>)>;
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Image {
     /// The offset and epoch of the last record in it; -1 before the first.
     pub offset: Offset,
@@ -232,8 +232,18 @@ impl Image {
     pub fn empty() -> Self {
         Self {
             offset: -1,
+            epoch: 0,
+            topics: Topics::default(),
+            brokers: OrdMap::new(),
+            controllers: OrdMap::new(),
+            configs: OrdMap::new(),
+            features: OrdMap::new(),
             features_epoch: -1,
-            ..Self::default()
+            next_producer_id: 0,
+            quotas: OrdMap::new(),
+            acls: Acls::default(),
+            scram: ScramCredentials::default(),
+            tokens: OrdMap::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It does not know who decided about the records: on a controller they come back from its own quorum.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,8 +22,9 @@ use crate::log::error::{StorageError, malformed};
 /// What Apache Kafka's formatter leaves beside the logs for the first start.
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 
-/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered. It waits for no disk.
-pub trait Publisher: Send + Sync {
+/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered. Nothing else is decided
+/// meanwhile, so logs are made and removed elsewhere; files are read for settings of listeners alone.
+pub trait Publisher: Debug + Send + Sync {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>);
 }
 
@@ -45,18 +47,11 @@ impl ImageHandle {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub struct Loader {
     image: Image,
     handle: ImageHandle,
     publishers: Vec<Arc<dyn Publisher>>,
-}
-
-impl std::fmt::Debug for Loader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader")
-            .field("offset", &self.image.offset)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Loader {

@@ -89,7 +89,7 @@ struct Inner {
     settings: BrokerSettings,
     topics: RwLock<Topics>,
     makings: Makings,
-    /// The newest image, and who hears of it after the partitions. Held while any of both is made use of.
+    /// Locked while an image is taken in or partitions go online.
     newest: Mutex<Newest>,
     /// Held while something happens to a replica that moves.
     moving: Mutex<()>,
@@ -115,17 +115,12 @@ impl Topics {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug)]
 struct Newest {
     image: Arc<Image>,
-    /// They hold on to the partitions, so these must not hold on to them.
+    /// Coordinators, told of each image after the partitions. Weak: a coordinator holds the ReplicaManager, and a strong
+    /// reference back would be a cycle.
     followers: Vec<Weak<dyn Publisher>>,
-}
-
-impl std::fmt::Debug for Newest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Newest").finish_non_exhaustive()
-    }
 }
 
 impl ReplicaManager {
@@ -138,7 +133,10 @@ impl ReplicaManager {
                 settings,
                 topics,
                 makings: Makings::default(),
-                newest: Mutex::default(),
+                newest: Mutex::new(Newest {
+                    image: Arc::new(Image::empty()),
+                    followers: Vec::new(),
+                }),
                 moving: Mutex::default(),
                 mover: Notify::new(),
                 waiters: Waiters::default(),

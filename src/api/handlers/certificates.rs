@@ -1,5 +1,6 @@
-//! What a change of settings means for certificates and logins: files are read and checked before it is decided, and read again
-//! after it, because a file may have changed under the same name. Kafka's `DynamicBrokerConfig` with `SslFactory`.
+//! What a change of settings means for certificates and logins: files are read and checked before it is decided. Those of
+//! certificates are read again after it, because a file may have changed under the same name. Kafka's `DynamicBrokerConfig` with
+//! `SslFactory`.
 
 use std::sync::Arc;
 

@@ -36,6 +36,7 @@ struct Held<W> {
 #[derive(Debug)]
 pub struct Machine<W> {
     setup: Setup,
+    /// The image on which the next request is decided.
     speculative: Image,
     held: VecDeque<Held<W>>,
 }
@@ -48,11 +49,6 @@ impl<W> Machine<W> {
             speculative: committed.clone(),
             held: VecDeque::new(),
         }
-    }
-
-    /// The image on which the next request is decided.
-    pub fn speculative(&self) -> &Image {
-        &self.speculative
     }
 
     /// Decides about a request; gives the records that must be appended now, at the offset behind all before.
@@ -113,8 +109,9 @@ mod tests {
     use super::*;
     use crate::base::ids::Uuid;
     use crate::metadata::bootstrap;
-    use crate::metadata::controller::brokers::{Activation, Registration};
+    use crate::metadata::controller::brokers::Activation;
     use crate::metadata::controller::request::Request;
+    use crate::metadata::controller::tests::registration;
     use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
     use crate::wire::message::delete_topics::DeleteTopicsRequest;
 
@@ -173,17 +170,6 @@ mod tests {
         }
     }
 
-    fn registration() -> Registration {
-        Registration {
-            node_id: 1,
-            incarnation: Uuid([9; 16]),
-            endpoints: vec![("PLAINTEXT".to_owned(), "localhost".to_owned(), 9092, 0)],
-            controller: ("CONTROLLER".to_owned(), "localhost".to_owned(), 9093),
-            rack: None,
-            log_dirs: vec![Uuid([7; 16])],
-        }
-    }
-
     fn create(name: &str) -> Request {
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
@@ -219,7 +205,7 @@ mod tests {
         let answers = stage.commit(usize::MAX);
         let codes = answers.iter().map(|(who, answer)| (*who, code(answer)));
         assert_eq!(codes.collect::<Vec<_>>(), [(first, 0), (second, 36)]);
-        assert_eq!(stage.machine.speculative(), &stage.committed);
+        assert_eq!(stage.machine.speculative, stage.committed);
     }
 
     /// An answer leaves when its own records are committed, whatever others still wait for.
@@ -250,7 +236,7 @@ mod tests {
         let lost = stage.ask(create("t"));
         assert_eq!(stage.machine.resign(&stage.committed), [lost]);
         stage.log.truncate(kept);
-        assert_eq!(stage.machine.speculative(), &stage.committed);
+        assert_eq!(stage.machine.speculative, stage.committed);
         let again = stage.ask(create("t"));
         let answers = stage.commit(usize::MAX);
         assert_eq!(answers.len(), 1);

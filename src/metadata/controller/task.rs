@@ -3,8 +3,8 @@
 //! It takes requests in the order in which they came, has each decided on the image that the ones before it left, and
 //! proposes what was decided to the quorum. What the quorum has committed, with one sync for all that waited, goes through the
 //! loader to the publishers; then the answers leave. So an answer is never seen before its records are durable and every
-//! publisher knows of them. Publishers wait for no disk: the logs of a new topic are made meanwhile, and whoever needs them
-//! waits for that (`replica/making.rs`).
+//! publisher knows of them. Publishers wait for no log: those of a new topic are made meanwhile, and whoever needs them waits
+//! for that (`replica/making.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -302,7 +302,8 @@ mod tests {
     use crate::config::broker::BrokerSettings;
     use crate::metadata::batches::Batch;
     use crate::metadata::bootstrap;
-    use crate::metadata::controller::brokers::{Activation, Registration};
+    use crate::metadata::controller::brokers::Activation;
+    use crate::metadata::controller::tests::registration;
     use crate::metadata::quorum::Leadership;
     use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
@@ -408,15 +409,7 @@ mod tests {
         );
         let records = bootstrap::records(false);
         controller.ask(Activation { records }).unwrap();
-        let registration = Registration {
-            node_id: 1,
-            incarnation: Uuid([9; 16]),
-            endpoints: Vec::new(),
-            controller: ("CONTROLLER".to_owned(), "localhost".to_owned(), 9093),
-            rack: None,
-            log_dirs: vec![Uuid([7; 16])],
-        };
-        assert_eq!(controller.ask(registration).unwrap(), 8);
+        assert_eq!(controller.ask(registration()).unwrap(), 8);
         (controller, scripted)
     }
 

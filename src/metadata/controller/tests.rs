@@ -50,7 +50,7 @@ fn apply(image: &mut Image, records: &[Record]) {
     }
 }
 
-fn registration() -> Registration {
+pub(super) fn registration() -> Registration {
     Registration {
         node_id: 1,
         incarnation: Uuid([9; 16]),
@@ -847,12 +847,10 @@ fn a_journal_of_requests_gives_the_same_records_again() {
         let mut image = Image::empty();
         let mut told = Vec::new();
         for Asked { request, now, ids } in asked {
+            let settings = BrokerSettings::default();
             let context = Context {
                 now: *now,
-                node_id: 1,
-                settings: &BrokerSettings::default(),
-                ids,
-                clamp_replication: false,
+                ..context(&settings, ids)
             };
             let decision = request.decide(&image, &context);
             apply(&mut image, &decision.records);

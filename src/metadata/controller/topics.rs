@@ -663,7 +663,7 @@ pub fn create_partitions(
     }
 }
 
-/// The same of partitions.
+/// Refusal of a CreatePartitions that would make more than RECORDS_PER_REQUEST_MAX partitions: nothing of it happens.
 fn too_many_partitions(request: &CreatePartitionsRequest) -> Decision<CreatePartitionsResponse> {
     let names: BTreeSet<&ByteString> = request.topics.iter().map(|topic| &topic.name).collect();
     let refusal = |name: &ByteString| CreatePartitionsTopicResult {
