@@ -1,7 +1,7 @@
 //! pure: directories of partitions that are still to be made or removed, and whose turn it is.
 //!
 //! ```text
-//! topic "a": [make: 1,990 left, 8 in hand] [remove] [make]    one step after the other
+//! topic "a": [make: 1,990 left, 4 in hand] [remove] [make]    one step after the other
 //! turns:     everybody's, request 1's, request 2's …          one directory each, round and round
 //! ```
 //! A request that waits for its topics has one turn, however many topics it names and however many partitions they have. So
