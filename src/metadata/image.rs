@@ -25,6 +25,7 @@ use super::record::schema::{
 };
 use super::record::{METADATA_VERSION, Record};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
+use crate::config::broker::BrokerSettings;
 use crate::config::topic::Overrides;
 
 /// A partition's replicas and leader.
@@ -254,6 +255,17 @@ impl Image {
 
     pub fn overrides(&self, resource: i8, name: &str) -> Option<&Arc<Overrides>> {
         self.configs.get(&(resource, Arc::from(name)))
+    }
+
+    /// The settings of a broker: its own over those of all brokers over the static ones.
+    pub fn broker_settings(&self, id: BrokerId, fixed: &BrokerSettings) -> BrokerSettings {
+        let mut settings = fixed.clone();
+        for name in ["", &id.to_string()] {
+            if let Some(own) = self.overrides(BROKER_RESOURCE, name) {
+                settings = settings.with(own);
+            }
+        }
+        settings
     }
 
     /// Brokers that take part: registered and not fenced.

@@ -636,13 +636,7 @@ impl Inner {
     }
 
     fn effective(&self, image: &Image) -> BrokerSettings {
-        let mut settings = self.settings.clone();
-        for name in ["", &self.node_id.to_string()] {
-            if let Some(own) = image.overrides(BROKER_RESOURCE, name) {
-                settings = settings.with(own);
-            }
-        }
-        settings
+        image.broker_settings(self.node_id, &self.settings)
     }
 }
 

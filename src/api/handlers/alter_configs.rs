@@ -1,5 +1,7 @@
 //! AlterConfigs (key 33), v0 to v2. KIP-133. What a request does not name goes back to its default.
 
+use bytestring::ByteString;
+
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::controller::settings;
@@ -14,15 +16,9 @@ pub fn handle(
     mut request: AlterConfigsRequest,
 ) -> Reply<AlterConfigsResponse> {
     Reply::later(async move {
-        let failed: Vec<_> = request
-            .resources
-            .iter()
-            .map(|resource| AlterConfigsResourceResponse {
-                error_code: ErrorCode::NotController.code(),
-                error_message: None,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            })
+        let named = request.resources.iter();
+        let named: Vec<_> = named
+            .map(|resource| (resource.resource_type, resource.resource_name.clone()))
             .collect();
         let refused = refused(&context, &mut request).await;
         let own = request.resources.iter().any(|one| is_own(&context, one));
@@ -31,7 +27,7 @@ pub fn handle(
             certificates::refresh(&context.services).await;
         }
         let mut answer = decided.unwrap_or_else(|_| AlterConfigsResponse {
-            responses: failed,
+            responses: named.into_iter().map(not_controller).collect(),
             ..Default::default()
         });
         answer.responses.extend(refused);
@@ -39,16 +35,27 @@ pub fn handle(
     })
 }
 
+fn not_controller(
+    (resource_type, resource_name): (i8, ByteString),
+) -> AlterConfigsResourceResponse {
+    AlterConfigsResourceResponse {
+        error_code: ErrorCode::NotController.code(),
+        error_message: None,
+        resource_type,
+        resource_name,
+    }
+}
+
 fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
     resource.resource_type == BROKER_RESOURCE
-        && resource.resource_name.parse() == Ok(context.services.node_id)
+        && *resource.resource_name == *context.services.node_id.to_string()
 }
 
 /// Takes out of a request what would leave a listener without a certificate.
 async fn refused(
     context: &RequestContext,
     request: &mut AlterConfigsRequest,
-) -> Vec<AlterConfigsResourceResponse> {
+) -> Option<AlterConfigsResourceResponse> {
     let after = |resource: &AlterConfigsResource| {
         let given = resource.configs.iter();
         let target = given
@@ -56,23 +63,19 @@ async fn refused(
                 Some((config.name.to_string(), config.value.as_ref()?.to_string()))
             })
             .collect();
-        settings::of_listeners(&context.services.config.settings, Some(&target))
+        let services = &context.services;
+        Some(settings::of_listeners(
+            &services.config.settings,
+            Some(&target),
+        ))
     };
-    let asked = std::mem::take(&mut request.resources)
-        .into_iter()
-        .map(|resource| {
-            let after = is_own(context, &resource).then(|| after(&resource));
-            (resource, after)
-        });
-    let (kept, refused) = certificates::sift(&context.services, asked.collect()).await;
-    request.resources = kept;
-    let refused = refused.into_iter();
-    refused
-        .map(|(resource, why)| AlterConfigsResourceResponse {
-            error_code: ErrorCode::InvalidRequest.code(),
-            error_message: Some(why.into()),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        })
-        .collect()
+    let is_own = |resource: &AlterConfigsResource| is_own(context, resource);
+    let parts = &mut request.resources;
+    let (resource, why) = certificates::take_out(&context.services, parts, is_own, after).await?;
+    Some(AlterConfigsResourceResponse {
+        error_code: ErrorCode::InvalidRequest.code(),
+        error_message: Some(why.into()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+    })
 }

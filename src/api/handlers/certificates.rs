@@ -23,24 +23,22 @@ async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(),
     checked.await.unwrap_or(Ok(()))
 }
 
-/// Parts of a request with what would become of the listeners' settings, where they touch them: those that may be done, and
-/// those that would leave a listener without a certificate, with the reason.
-pub(super) async fn sift<R>(
+/// Takes the part about this broker out of a request if it would leave a listener without a certificate; gives it with the reason.
+/// `after` tells what the part would make of the settings of the listeners, where it touches them. Several parts about one broker
+/// are refused by the controller, whatever they say.
+pub(super) async fn take_out<R>(
     services: &Arc<Services>,
-    asked: Vec<(R, Option<BrokerSettings>)>,
-) -> (Vec<R>, Vec<(R, String)>) {
-    let (mut kept, mut refused) = (Vec::new(), Vec::new());
-    for (resource, after) in asked {
-        let checked = match after {
-            Some(after) => check(services, after).await,
-            None => Ok(()),
-        };
-        match checked {
-            Ok(()) => kept.push(resource),
-            Err(why) => refused.push((resource, why)),
-        }
-    }
-    (kept, refused)
+    parts: &mut Vec<R>,
+    is_own: impl Fn(&R) -> bool,
+    after: impl FnOnce(&R) -> Option<BrokerSettings>,
+) -> Option<(R, String)> {
+    let mut own = parts.iter().enumerate().filter(|(_, part)| is_own(part));
+    let (Some((index, part)), None) = (own.next(), own.next()) else {
+        return None;
+    };
+    let settings = after(part)?;
+    let why = check(services, settings).await.err()?;
+    Some((parts.remove(index), why))
 }
 
 /// Takes over files that have changed under their names.

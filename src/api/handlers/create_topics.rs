@@ -1,72 +1,142 @@
 //! CreateTopics (key 19), v0 to v7. KIP-4, KIP-464 (-1 for the broker's defaults), KIP-525 (settings in the answer).
 
-use std::collections::HashMap;
-
 use bytestring::ByteString;
+use indexmap::IndexMap;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::BrokerSettings;
+use crate::config::topic::{Overrides, TopicSettings};
+use crate::config::topic_table::TOPIC_SETTINGS;
+use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest,
-    CreateTopicsResponse,
+    CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse,
 };
+
+/// The first version whose answer has the settings of the new topics.
+const SETTINGS_SINCE: i16 = 5;
+
+/// What a request wants of a topic, as far as the answer depends on it.
+struct Wanted {
+    replication_factor: i16,
+    configs: Vec<CreatableTopicConfig>,
+}
 
 pub fn handle(
     context: RequestContext,
     request: CreateTopicsRequest,
 ) -> Reply<CreateTopicsResponse> {
     Reply::later(async move {
-        let names: Vec<ByteString> = request
-            .topics
-            .iter()
-            .map(|topic| topic.name.clone())
-            .collect();
-        let version = context.api_version;
-        let wanted: HashMap<_, _> = request
-            .topics
-            .iter()
-            .map(|topic| (topic.name.clone(), topic.replication_factor))
-            .collect();
-        let decided = context.services.controller.ask(request).await;
-        let mut response = match decided {
-            Ok(response) => response,
-            Err(_) => CreateTopicsResponse {
-                topics: names
-                    .into_iter()
-                    .map(|name| CreatableTopicResult {
-                        name,
-                        error_code: ErrorCode::NotController.code(),
-                        ..Default::default()
-                    })
-                    .collect(),
-                ..Default::default()
-            },
-        };
+        let tells_settings = context.api_version >= SETTINGS_SINCE;
+        let wanted = request.topics.iter().map(|topic| {
+            let wanted = Wanted {
+                replication_factor: topic.replication_factor,
+                configs: match tells_settings {
+                    true => topic.configs.clone(),
+                    false => Vec::new(),
+                },
+            };
+            (topic.name.clone(), wanted)
+        });
+        let wanted: IndexMap<_, _> = wanted.collect();
+        let services = &context.services;
+        let decided = services.controller.ask(request).await;
+        let mut response = decided.unwrap_or_else(|_| CreateTopicsResponse {
+            topics: wanted.keys().map(not_controller).collect(),
+            ..Default::default()
+        });
         let made = response.topics.iter().filter(|topic| topic.error_code == 0);
         let made = made.map(|topic| &*topic.name);
-        context.services.replicas.settled(made).await;
+        services.replicas.settled(made).await;
+        let image = services.image.load();
+        let defaults = Defaults::of(&image, &context);
         for topic in &mut response.topics {
-            if topic.error_code == 0
-                && let Some(factor) = wanted.get(&topic.name)
-                && *factor > topic.replication_factor
-            {
+            if topic.error_code != 0 {
+                (topic.num_partitions, topic.replication_factor) = (-1, -1);
+            }
+            topic.configs = tells_settings.then(Vec::new);
+            let Some(wanted) = wanted.get(&topic.name).filter(|_| topic.error_code == 0) else {
+                continue;
+            };
+            let factor = wanted.replication_factor;
+            if factor > topic.replication_factor {
                 tracing::warn!(
                     topic = %topic.name, wanted = factor, given = topic.replication_factor,
                     "there are not enough brokers for so many replicas"
                 );
             }
-            if version < 5 {
-                topic.configs = None;
-            } else if topic.configs.is_none() {
-                topic.configs = Some(Vec::new());
-            }
-            if topic.error_code != 0 {
-                (topic.num_partitions, topic.replication_factor) = (-1, -1);
+            if tells_settings {
+                topic.configs = Some(defaults.described(&wanted.configs));
             }
         }
         response
     })
+}
+
+fn not_controller(name: &ByteString) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: name.clone(),
+        error_code: ErrorCode::NotController.code(),
+        ..Default::default()
+    }
+}
+
+/// What settings of topics are where a topic has none of its own.
+struct Defaults<'a> {
+    image: &'a Image,
+    node: String,
+    broker: BrokerSettings,
+}
+
+impl<'a> Defaults<'a> {
+    fn of(image: &'a Image, context: &RequestContext) -> Self {
+        let services = &context.services;
+        Self {
+            image,
+            node: services.node_id.to_string(),
+            broker: image.broker_settings(services.node_id, &services.config.settings),
+        }
+    }
+
+    /// The settings of a new topic that was given these.
+    fn described(&self, given: &[CreatableTopicConfig]) -> Vec<CreatableTopicConfigs> {
+        const OWN: i8 = 1;
+        const DYNAMIC_BROKER: i8 = 2;
+        const DYNAMIC_DEFAULT_BROKER: i8 = 3;
+        const STATIC_BROKER: i8 = 4;
+        const DEFAULT: i8 = 5;
+        let own = given.iter().filter_map(|config| {
+            Some((config.name.to_string(), config.value.as_ref()?.to_string()))
+        });
+        let own: Overrides = own.collect();
+        let dynamic = |name: &str, key: &str| {
+            let own = self.image.overrides(BROKER_RESOURCE, name);
+            own.is_some_and(|own| own.contains_key(key))
+        };
+        let settings = TopicSettings {
+            own: Some(&own),
+            broker: &self.broker,
+        };
+        let described = TOPIC_SETTINGS.iter().map(|setting| CreatableTopicConfigs {
+            name: ByteString::from_static(setting.name),
+            value: settings.get(setting.name).map(Into::into),
+            read_only: false,
+            config_source: if own.contains_key(setting.name) {
+                OWN
+            } else if dynamic(&self.node, setting.broker_synonym) {
+                DYNAMIC_BROKER
+            } else if dynamic("", setting.broker_synonym) {
+                DYNAMIC_DEFAULT_BROKER
+            } else if self.broker.explicit(setting.broker_synonym).is_some() {
+                STATIC_BROKER
+            } else {
+                DEFAULT
+            },
+            is_sensitive: false,
+        });
+        described.collect()
+    }
 }
 
 /// A topic that nobody asked for explicitly.

@@ -1,5 +1,7 @@
 //! IncrementalAlterConfigs (key 44), v0 and v1. KIP-339: set, delete, append to and subtract from lists.
 
+use bytestring::ByteString;
+
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
 use crate::config::broker::BrokerSettings;
@@ -16,15 +18,9 @@ pub fn handle(
     mut request: IncrementalAlterConfigsRequest,
 ) -> Reply<IncrementalAlterConfigsResponse> {
     Reply::later(async move {
-        let failed: Vec<_> = request
-            .resources
-            .iter()
-            .map(|resource| AlterConfigsResourceResponse {
-                error_code: ErrorCode::NotController.code(),
-                error_message: None,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            })
+        let named = request.resources.iter();
+        let named: Vec<_> = named
+            .map(|resource| (resource.resource_type, resource.resource_name.clone()))
             .collect();
         let readvertises = request.resources.iter().any(|resource| {
             resource
@@ -43,7 +39,7 @@ pub fn handle(
             certificates::refresh(&context.services).await;
         }
         let mut answer = decided.unwrap_or_else(|_| IncrementalAlterConfigsResponse {
-            responses: failed,
+            responses: named.into_iter().map(not_controller).collect(),
             ..Default::default()
         });
         answer.responses.extend(refused);
@@ -51,10 +47,25 @@ pub fn handle(
     })
 }
 
+fn not_controller(
+    (resource_type, resource_name): (i8, ByteString),
+) -> AlterConfigsResourceResponse {
+    AlterConfigsResourceResponse {
+        error_code: ErrorCode::NotController.code(),
+        error_message: None,
+        resource_type,
+        resource_name,
+    }
+}
+
+fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
+    resource.resource_type == BROKER_RESOURCE
+        && *resource.resource_name == *context.services.node_id.to_string()
+}
+
 /// Whether a part of a request is about this broker's certificates or listeners.
 fn concerned(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
-    resource.resource_type == BROKER_RESOURCE
-        && resource.resource_name.parse() == Ok(context.services.node_id)
+    is_own(context, resource)
         && (resource.configs.iter()).any(|config| settings::concerns_listeners(&config.name))
 }
 
@@ -62,26 +73,20 @@ fn concerned(context: &RequestContext, resource: &AlterConfigsResource) -> bool 
 async fn refused(
     context: &RequestContext,
     request: &mut IncrementalAlterConfigsRequest,
-) -> Vec<AlterConfigsResourceResponse> {
-    let mut asked = Vec::new();
-    for resource in std::mem::take(&mut request.resources) {
-        let after = match concerned(context, &resource) {
-            true => listeners_after(context, &resource),
-            false => None,
-        };
-        asked.push((resource, after));
-    }
-    let (kept, refused) = certificates::sift(&context.services, asked).await;
-    request.resources = kept;
-    let refused = refused.into_iter();
-    refused
-        .map(|(resource, why)| AlterConfigsResourceResponse {
-            error_code: ErrorCode::InvalidRequest.code(),
-            error_message: Some(why.into()),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        })
-        .collect()
+) -> Option<AlterConfigsResourceResponse> {
+    let after = |resource: &AlterConfigsResource| match concerned(context, resource) {
+        true => listeners_after(context, resource),
+        false => None,
+    };
+    let is_own = |resource: &AlterConfigsResource| is_own(context, resource);
+    let parts = &mut request.resources;
+    let (resource, why) = certificates::take_out(&context.services, parts, is_own, after).await?;
+    Some(AlterConfigsResourceResponse {
+        error_code: ErrorCode::InvalidRequest.code(),
+        error_message: Some(why.into()),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+    })
 }
 
 /// The settings of the listeners with this part of a request; `None` where that is refused for another reason.

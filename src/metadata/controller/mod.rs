@@ -17,11 +17,12 @@ pub mod topics;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::base::ids::{BrokerId, Uuid};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
+use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 
 /// Records to commit and what to answer once they are.
@@ -62,13 +63,7 @@ fn repeated<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
 
 impl Context<'_> {
     /// The broker's settings with the cluster's own over them.
-    pub fn effective(&self, image: &crate::metadata::image::Image) -> BrokerSettings {
-        let mut over = BTreeMap::new();
-        for name in ["", &self.node_id.to_string()] {
-            if let Some(own) = image.overrides(crate::metadata::image::BROKER_RESOURCE, name) {
-                over.extend((**own).clone());
-            }
-        }
-        self.settings.with(&over)
+    pub fn effective(&self, image: &Image) -> BrokerSettings {
+        image.broker_settings(self.node_id, self.settings)
     }
 }

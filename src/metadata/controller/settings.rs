@@ -272,9 +272,10 @@ fn all_or_nothing<'a>(
         return;
     };
     records.clear();
+    let why = ByteString::from(why);
     for (error_code, message) in answers.filter(|(error_code, _)| **error_code == 0) {
         *error_code = code.code();
-        *message = Some(why.as_str().into());
+        *message = Some(why.clone());
     }
 }
 

@@ -8,8 +8,7 @@ use bytestring::ByteString;
 use super::{Context, Decision, repeated};
 use crate::base::ids::{BrokerId, Uuid};
 use crate::config::broker::BrokerSettings;
-use crate::config::topic::{self, Overrides, TopicSettings};
-use crate::config::topic_table::TOPIC_SETTINGS;
+use crate::config::topic::{self, Overrides};
 use crate::metadata::image::records::partition_record;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::record::Record;
@@ -20,8 +19,7 @@ use crate::wire::message::create_partitions::{
     CreatePartitionsTopicResult,
 };
 use crate::wire::message::create_topics::{
-    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
-    CreateTopicsResponse,
+    CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::wire::message::delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
@@ -102,7 +100,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// CreateTopics: every topic succeeds or fails by itself.
+/// CreateTopics: every topic succeeds or fails by itself. The settings in answers of version 5 and later are not part of the
+/// decision: for thousands of topics they are megabytes that others would wait for.
 pub fn create(
     image: &Image,
     request: &CreateTopicsRequest,
@@ -114,6 +113,7 @@ pub fn create(
     let mut results = Vec::new();
     let mut told = BTreeSet::new();
     let shown = Shown::new(image, request.topics.len());
+    let broker = context.effective(image);
     let mut made = 0;
     for topic in &request.topics {
         if twice.contains(&*topic.name) {
@@ -128,7 +128,7 @@ pub fn create(
             }
             continue;
         }
-        match create_one(&shown, topic, context, &mut ids) {
+        match create_one(&shown, topic, &broker, context, &mut ids) {
             Ok((created, result)) => {
                 made += created.len();
                 if made > RECORDS_PER_REQUEST_MAX {
@@ -183,6 +183,7 @@ fn refused(name: &ByteString, (code, message): Refusal) -> CreatableTopicResult 
 fn create_one(
     shown: &Shown<'_>,
     topic: &CreatableTopic,
+    broker: &BrokerSettings,
     context: &Context<'_>,
     ids: &mut impl Iterator<Item = Uuid>,
 ) -> Result<(Vec<Record>, CreatableTopicResult), Refusal> {
@@ -203,8 +204,8 @@ fn create_one(
     if let Some(why) = shown.collision(&topic.name) {
         return Err((ErrorCode::InvalidTopicException, why));
     }
-    let own = own_settings(topic, &context.effective(image))?;
-    let assignment = assign(image, topic, context)?;
+    let own = own_settings(topic, broker)?;
+    let assignment = assign(image, topic, broker, context.clamp_replication)?;
     if assignment.len() > PARTITIONS_PER_REQUEST_MAX {
         return Err((
             ErrorCode::PolicyViolation,
@@ -242,7 +243,6 @@ fn create_one(
         topic_id: id,
         num_partitions: assignment.len() as i32,
         replication_factor,
-        configs: Some(described(&own, image, context)),
         ..Default::default()
     };
     Ok((records, result))
@@ -270,7 +270,8 @@ fn own_settings(topic: &CreatableTopic, broker: &BrokerSettings) -> Result<Overr
 fn assign(
     image: &Image,
     topic: &CreatableTopic,
-    context: &Context<'_>,
+    broker: &BrokerSettings,
+    clamp: bool,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
     if !topic.assignments.is_empty() {
         if topic.replication_factor != -1 {
@@ -311,7 +312,6 @@ fn assign(
             })
             .collect();
     }
-    let settings = context.effective(image);
     if topic.replication_factor < -1 || topic.replication_factor == 0 {
         return Err((
             ErrorCode::InvalidReplicationFactor,
@@ -325,12 +325,12 @@ fn assign(
         ));
     }
     let partitions = if topic.num_partitions == -1 {
-        settings.int("num.partitions")
+        broker.int("num.partitions")
     } else {
         topic.num_partitions
     };
     let factor = if topic.replication_factor == -1 {
-        settings.int("default.replication.factor") as i16
+        broker.int("default.replication.factor") as i16
     } else {
         topic.replication_factor
     };
@@ -342,7 +342,7 @@ fn assign(
             ),
         ));
     }
-    place(image, 0, partitions, factor, context.clamp_replication)
+    place(image, 0, partitions, factor, clamp)
 }
 
 /// Replicas of partitions `first..first + count`, spread over the live brokers.
@@ -450,46 +450,6 @@ pub(super) fn config_record(topic: &str, name: &str, value: Option<&String>) -> 
         value: value.map(|value| value.as_str().into()),
     }
     .into()
-}
-
-/// The settings that a new topic has, for the answer of version 5 and later.
-fn described(own: &Overrides, image: &Image, context: &Context<'_>) -> Vec<CreatableTopicConfigs> {
-    const OWN: i8 = 1;
-    const DYNAMIC_BROKER: i8 = 2;
-    const DYNAMIC_DEFAULT_BROKER: i8 = 3;
-    const STATIC_BROKER: i8 = 4;
-    const DEFAULT: i8 = 5;
-    let dynamic = |name: &str, key: &str| {
-        image
-            .overrides(crate::metadata::image::BROKER_RESOURCE, name)
-            .is_some_and(|own| own.contains_key(key))
-    };
-    let node = context.node_id.to_string();
-    let broker = context.effective(image);
-    let settings = TopicSettings {
-        own: Some(own),
-        broker: &broker,
-    };
-    TOPIC_SETTINGS
-        .iter()
-        .map(|setting| CreatableTopicConfigs {
-            name: ByteString::from_static(setting.name),
-            value: settings.get(setting.name).map(Into::into),
-            read_only: false,
-            config_source: if own.contains_key(setting.name) {
-                OWN
-            } else if dynamic(&node, setting.broker_synonym) {
-                DYNAMIC_BROKER
-            } else if dynamic("", setting.broker_synonym) {
-                DYNAMIC_DEFAULT_BROKER
-            } else if broker.explicit(setting.broker_synonym).is_some() {
-                STATIC_BROKER
-            } else {
-                DEFAULT
-            },
-            is_sensitive: false,
-        })
-        .collect()
 }
 
 /// DeleteTopics, by name or by id.
