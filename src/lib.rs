@@ -44,7 +44,7 @@ pub mod wire;
 /// Settings, each declared once.
 pub mod config;
 
-/// What the node says about itself: its log.
+/// What the node says about itself: its log, and what it counts.
 pub mod telemetry;
 
 /// Words everybody uses.

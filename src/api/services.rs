@@ -1,6 +1,5 @@
 //! The handles that handlers work with; `broker` fills them in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::handlers::fetch_conversion::ConversionBudget;
@@ -21,6 +20,7 @@ use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
 use crate::security::scram::{Credential, ScramMechanism};
+use crate::telemetry::meters::Meters;
 use crate::transport::tls::TlsListeners;
 use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
 
@@ -52,6 +52,8 @@ pub struct Services {
     pub salts: SaltSecret,
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
+    /// What they did, in numbers.
+    pub meters: Meters,
     pub host: Host,
 }
 
@@ -80,12 +82,7 @@ impl Services {
 
     /// A copy of all of them: static ones, then the cluster's default, then this broker's own.
     pub fn settings(&self, image: &Image) -> BrokerSettings {
-        let in_force = self.in_force(image);
-        let mut over = BTreeMap::new();
-        for some in [in_force.cluster, in_force.own].into_iter().flatten() {
-            over.extend(some.clone());
-        }
-        self.config.settings.with(&over)
+        image.broker_settings(self.node_id, &self.config.settings)
     }
 }
 

@@ -47,6 +47,7 @@ use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
 use crate::server::connection::Limits;
 use crate::server::listener::with_host;
+use crate::telemetry::meters::Meters;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
@@ -299,6 +300,7 @@ impl Broker {
             entries,
             salts,
             memory,
+            meters: Meters::new(tokio::time::Instant::now().into_std()),
             host: host.clone(),
             config: Arc::clone(&config),
         });

@@ -5,6 +5,7 @@ mod extremes;
 mod listeners;
 mod log_dirs;
 mod making;
+mod metrics;
 mod moves;
 mod one_thread;
 mod repeats;

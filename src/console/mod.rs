@@ -3,10 +3,13 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /ready` | 200 once the node serves clients |
+//! | `GET /metrics` | counts and figures, as Prometheus reads them; see [`metrics`] |
 //! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members gone; see [`reset`] |
 //!
 //! Nobody is asked who they are: the listener is off unless somebody sets it. Web pages are refused; see [`request`].
 
+mod exposition;
+mod metrics;
 mod request;
 pub mod reset;
 
@@ -25,6 +28,7 @@ use crate::api::services::Services;
 use crate::host::network::Listening;
 use crate::host::socket::Socket;
 use crate::host::task::guarded;
+use metrics::{Wanted, Workers};
 use request::{Refused, Request};
 use reset::Wishes;
 
@@ -41,6 +45,8 @@ const FAREWELL_BYTES: usize = 64 << 10;
 const PLACES: usize = 32;
 /// Resets that wait for the one that is under way. Fewer than places: such a connection is not silent.
 const RESETS_MAX: usize = 8;
+/// What there is to ask for.
+const OFFERED: &str = "GET /ready, GET /metrics, POST /reset";
 /// Pause after an accept that failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -53,6 +59,7 @@ pub async fn run(socket: Listening, services: Arc<Services>, mut stopping: watch
         reset: tokio::sync::Mutex::default(),
         resets: Semaphore::new(RESETS_MAX),
         started: Instant::now(),
+        workers: Workers::new(),
     });
     let mut tasks = JoinSet::new();
     let mut places: Vec<Place> = Vec::with_capacity(PLACES);
@@ -157,6 +164,7 @@ struct Console {
     reset: tokio::sync::Mutex<()>,
     resets: Semaphore,
     started: Instant,
+    workers: Workers,
 }
 
 impl Console {
@@ -178,12 +186,25 @@ impl Console {
         let has_body = request.method != "HEAD";
         let (status, text) = match (&*request.method, &*request.path) {
             ("GET" | "HEAD", "/ready") => ("200 OK", "ready".to_owned()),
+            ("GET" | "HEAD", "/metrics") => match Wanted::of(&request.query) {
+                Ok(wanted) => {
+                    let (services, workers) = (&self.services, &self.workers);
+                    let progress = || activity.heard.store(self.now(), Ordering::Relaxed);
+                    return metrics::respond(
+                        &mut stream,
+                        services,
+                        workers,
+                        wanted,
+                        has_body,
+                        &progress,
+                    )
+                    .await;
+                }
+                Err(what) => ("400 Bad Request", what),
+            },
             ("POST", "/reset") => self.reset(&request, activity).await,
-            (_, "/ready" | "/reset") => (
-                "405 Method Not Allowed",
-                "GET /ready, POST /reset".to_owned(),
-            ),
-            _ => ("404 Not Found", "GET /ready, POST /reset".to_owned()),
+            (_, "/ready" | "/metrics" | "/reset") => ("405 Method Not Allowed", OFFERED.to_owned()),
+            _ => ("404 Not Found", OFFERED.to_owned()),
         };
         respond(&mut stream, status, &text, has_body).await
     }
@@ -245,6 +266,11 @@ async fn respond(stream: &mut Socket, status: &str, text: &str, has_body: bool) 
         false => head,
     };
     timeout(PATIENCE, stream.write_all(response.as_bytes())).await??;
+    farewell(stream).await
+}
+
+/// Ends an answer, and listens a little while to what the client still sends.
+async fn farewell(stream: &mut Socket) -> io::Result<()> {
     stream.shutdown().await?;
     let rest = async {
         let (mut left, mut bytes) = (FAREWELL_BYTES, [0; 1 << 10]);

@@ -2,6 +2,7 @@
 //! nodes of the process share. Nothing else of this crate but its log is shared by all nodes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::ReentrantMutex;
 
@@ -65,6 +66,46 @@ pub fn give_back_free_memory(kept: usize) -> usize {
         libc::malloc_trim(0);
     }
     self::resident().unwrap_or(resident)
+}
+
+/// What the process has used of the machine so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// User and system time of all its threads.
+    pub cpu: Duration,
+    /// `None`, here and below, where the system does not say.
+    pub resident_bytes: Option<u64>,
+    pub open_files: Option<u64>,
+    /// When it started, in seconds since 1970.
+    pub started_seconds: Option<u64>,
+}
+
+/// What the process has used of the machine so far.
+pub fn usage() -> Usage {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let cpu = Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32);
+    let open_files = std::fs::read_dir("/proc/self/fd").ok();
+    Usage {
+        cpu,
+        resident_bytes: resident().map(|bytes| bytes as u64),
+        // The one with which they are counted is not counted.
+        open_files: open_files.map(|files| (files.count() as u64).saturating_sub(1)),
+        started_seconds: started_seconds(),
+    }
+}
+
+fn started_seconds() -> Option<u64> {
+    let text = |path| std::fs::read_to_string(path).ok();
+    let stat = text("/proc/self/stat")?;
+    // Behind the name of the program, in parentheses, which may contain anything: the 20th field is the start, in ticks.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    let machine = text("/proc/stat")?;
+    let booted = machine
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?;
+    let booted: u64 = booted.trim().parse().ok()?;
+    Some(booted + ticks / rustix::param::clock_ticks_per_second())
 }
 
 /// Bytes of the process that are in memory; `None` where the system does not say.

@@ -27,6 +27,7 @@ use crate::base::file_range::FileRange;
 use crate::base::memory::{Held, Purpose, Reading};
 use crate::security::sasl::Facts;
 use crate::security::sasl::login::{Farewell, Login, Reaction};
+use crate::telemetry::meters::Asked;
 use crate::transport::stream::Stream;
 use crate::wire::codec::Part;
 
@@ -76,10 +77,15 @@ enum Slot {
     Waiting(Answer, Request),
 }
 
-/// What an answer belongs to.
-enum Request {
-    Fetch,
-    Other,
+/// What an answer that waits belongs to.
+struct Request {
+    /// Whether it is a fetch that others may not wait behind.
+    is_fetch: bool,
+    /// `None` for part of a login.
+    asked: Option<Asked>,
+    began: Instant,
+    /// When its answer began to wait.
+    waits_since: Instant,
 }
 
 /// Why [`Connection::wait`] returned.
@@ -352,8 +358,12 @@ impl Connection {
     /// Polls the answer at the front: only it can be sent next.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         match self.slots.front_mut() {
-            Some(Slot::Waiting(future, _)) => match future.as_mut().poll(cx) {
+            Some(Slot::Waiting(future, request)) => match future.as_mut().poll(cx) {
                 Poll::Ready(Ok(answer)) => {
+                    let now = Instant::now();
+                    let (local, total) = (request.waits_since - request.began, now - request.began);
+                    let meters = &self.services.meters;
+                    meters.answered(request.asked, local, total, now.into_std());
                     self.slots.pop_front();
                     self.output.push(answer);
                     Poll::Ready(Ok(()))
@@ -421,30 +431,39 @@ impl Connection {
     /// Handles the whole frames that are there, until the slice is over: a client may send a thousand at once. Tells whether
     /// it is.
     fn take_frames(&mut self) -> Result<bool, String> {
-        let began = Instant::now();
+        let slice_began = Instant::now();
+        let mut began = slice_began;
         while self.takes_requests()
             && let Some(frame) = self.next_frame()?
         {
-            match self.look(&frame) {
-                Frame::Login => {}
-                seen => self.handle(frame, &seen)?,
-            }
-            if began.elapsed() >= SLICE {
+            began = match self.look(&frame) {
+                Frame::Login => Instant::now(),
+                seen => self.handle(frame, &seen, began)?,
+            };
+            if began - slice_began >= SLICE {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Dispatches a request; its answer gets a place in line.
-    fn handle(&mut self, frame: Bytes, seen: &Frame) -> Result<(), String> {
+    /// Dispatches a request that was there when it `began`; its answer gets a place in line. Gives when that was done.
+    fn handle(&mut self, frame: Bytes, seen: &Frame, began: Instant) -> Result<Instant, String> {
         let overtaken = may_be_overtaken(&frame);
-        let request = match is_fetch(&frame) {
-            true => Request::Fetch,
-            false => Request::Other,
+        let (is_fetch, asked) = (is_fetch(&frame), Asked::of(&frame));
+        let dispatched = dispatch(&self.services, &self.info, frame);
+        let done = Instant::now();
+        let took = done - began;
+        let request = |is_fetch| Request {
+            is_fetch,
+            asked,
+            began,
+            waits_since: done,
         };
-        match dispatch(&self.services, &self.info, frame) {
+        match dispatched {
             Dispatched::Ready(answer) => {
+                let meters = &self.services.meters;
+                meters.answered(asked, took, took, done.into_std());
                 if let (Frame::Versions, Some(login)) = (seen, &mut self.login) {
                     login.versions_told(error_of(&answer));
                 }
@@ -452,16 +471,20 @@ impl Connection {
             }
             Dispatched::Later(future) => {
                 self.blocked = !overtaken;
-                self.slots.push_back(Slot::Waiting(future, request));
+                self.slots
+                    .push_back(Slot::Waiting(future, request(is_fetch)));
             }
             Dispatched::Alone(future) => {
                 self.blocked = true;
-                self.slots.push_back(Slot::Waiting(future, Request::Other));
+                self.slots.push_back(Slot::Waiting(future, request(false)));
             }
-            Dispatched::Nothing => {}
+            Dispatched::Nothing => {
+                let meters = &self.services.meters;
+                meters.answered(asked, took, took, done.into_std());
+            }
             Dispatched::Close(reason) => return Err(reason),
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Puts an answer in its place in line.
@@ -492,6 +515,11 @@ impl Connection {
             Reaction::Versions => return Frame::Versions,
             Reaction::Answer(answer) => self.answer(vec![Part::Bytes(answer)]),
             Reaction::Entered(answer, principal) => {
+                self.services
+                    .meters
+                    .listener(&self.info.listener)
+                    .authenticated
+                    .add(1);
                 if login.is_over() {
                     self.login = None;
                 }
@@ -505,6 +533,11 @@ impl Connection {
                 self.answer(vec![Part::Bytes(answer)]);
             }
             Reaction::Refused(farewell) => {
+                self.services
+                    .meters
+                    .listener(&self.info.listener)
+                    .refused
+                    .add(1);
                 let delay = login.failure_delay();
                 self.refuse(farewell, delay);
             }
@@ -522,7 +555,14 @@ impl Connection {
                 tokio::time::sleep(delay).await;
                 Ok(answer)
             });
-            self.slots.push_back(Slot::Waiting(late, Request::Other));
+            let now = Instant::now();
+            let of_login = Request {
+                is_fetch: false,
+                asked: None,
+                began: now,
+                waits_since: now,
+            };
+            self.slots.push_back(Slot::Waiting(late, of_login));
         } else {
             self.answer(answer);
         }
@@ -547,7 +587,8 @@ impl Connection {
 
     /// Whether the next request is a fetch, and one before it waits.
     fn is_fetch_behind_another(&self) -> bool {
-        let is_waiting_fetch = |slot: &Slot| matches!(slot, Slot::Waiting(_, Request::Fetch));
+        let is_waiting_fetch =
+            |slot: &Slot| matches!(slot, Slot::Waiting(_, request) if request.is_fetch);
         let next = self.input.get(LENGTH_SIZE..);
         next.is_some_and(is_fetch) && self.slots.iter().any(is_waiting_fetch)
     }

@@ -268,6 +268,8 @@ impl Acceptor {
         let (host, port) = info.reachable();
         tracing::debug!(%peer, listener = %self.listener, %host, port, "advertising to a client");
         let services = Arc::clone(&self.services);
+        let meter = services.meters.listener(&self.listener);
+        let held = (place, meter.connection());
         let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
         let Some(entry) = services.entries.of(&self.listener) else {
@@ -283,7 +285,7 @@ impl Acceptor {
                     _ = stopping.wait_for(|stop| *stop) => {}
                     () = serve(stream, BytesMut::new(), services, info, limits, login) => {}
                 }
-                drop(place);
+                drop(held);
             };
             let tell = move |what| report(what, peer, &listener);
             let threads = &self.services.host.threads;
@@ -301,7 +303,7 @@ impl Acceptor {
                 _ = stopping.wait_for(|stop| *stop) => {}
                 () = serve_secured(stream, config, entry, services, info, limits) => {}
             }
-            drop(place);
+            drop(held);
         };
         let tell = move |what| report(what, peer, &listener);
         let threads = &self.services.host.threads;
@@ -375,9 +377,13 @@ async fn serve_secured(
         &services.handshakes,
     ))
     .await;
+    let meter = services.meters.listener(&info.listener);
     match hands {
         Ok((stream, early)) => match principal(&entry, &stream) {
             Ok(principal) => {
+                if !matches!(entry, Entry::Sasl(_)) {
+                    meter.authenticated.add(1);
+                }
                 let info = match principal {
                     Some(principal) => Arc::new(ConnectionInfo {
                         principal: Arc::new(principal),
@@ -387,9 +393,15 @@ async fn serve_secured(
                 };
                 serve(stream, early, services, info, limits, login(&entry)).await;
             }
-            Err(reason) => closing(reason),
+            Err(reason) => {
+                meter.refused.add(1);
+                closing(reason);
+            }
         },
-        Err(Some(reason)) => closing(reason),
+        Err(Some(reason)) => {
+            meter.refused.add(1);
+            closing(reason);
+        }
         Err(None) => {}
     }
 }

@@ -95,7 +95,7 @@ impl<'a> Defaults<'a> {
         Self {
             image,
             node: services.node_id.to_string(),
-            broker: image.broker_settings(services.node_id, &services.config.settings),
+            broker: services.settings(image),
         }
     }
 

@@ -1,0 +1,166 @@
+//! Groups of this node's coordinators, and how far behind they are: what kafka_exporter finds out over the wire.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytestring::ByteString;
+
+use super::Page;
+use crate::api::services::Services;
+use crate::base::ids::{Offset, PartitionIndex};
+use crate::console::exposition::Kind::Gauge;
+use crate::console::exposition::Label;
+use crate::wire::message::offset_fetch::OffsetFetchRequestGroup;
+
+/// The names of `GroupMetadataManager`'s gauges, by the state of the groups that they count.
+const BY_STATE: [(&str, &str); 5] = [
+    (
+        "Empty",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsempty",
+    ),
+    (
+        "PreparingRebalance",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance",
+    ),
+    (
+        "CompletingRebalance",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
+    ),
+    (
+        "Stable",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsstable",
+    ),
+    (
+        "Dead",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsdead",
+    ),
+];
+
+struct Group {
+    id: ByteString,
+    state: ByteString,
+    members: usize,
+    offsets: Vec<Committed>,
+}
+
+/// A committed offset, and how many records come after it; -1 where this node does not lead the partition.
+struct Committed {
+    topic: ByteString,
+    partition: PartitionIndex,
+    offset: Offset,
+    lag: Offset,
+}
+
+pub(super) async fn tell(
+    page: &mut Page<'_>,
+    services: &Services,
+    each_partition: bool,
+) -> io::Result<()> {
+    let groups = groups(services).await;
+    page.text
+        .family(
+            "kafka_coordinator_group_groupmetadatamanager_numgroups",
+            Gauge,
+            "Groups of this node's coordinators.",
+        )
+        .sample(&[], groups.len());
+    for (state, name) in BY_STATE {
+        let count = groups.iter().filter(|group| &*group.state == state);
+        let help = format!("Groups in the state {state}.");
+        page.text
+            .family(name, Gauge, &help)
+            .sample(&[], count.count());
+    }
+    page.text.family(
+        "kafka_consumergroup_members",
+        Gauge,
+        "Members of the group.",
+    );
+    for group in &groups {
+        page.text
+            .sample(&[("consumergroup", &group.id)], group.members);
+        page.turn().await?;
+    }
+    type Figure = fn(&Committed) -> Offset;
+    let figures: [(&str, &str, Figure, &str); 2] = [
+        (
+            "kafka_consumergroup_current_offset",
+            "kafka_consumergroup_current_offset_sum",
+            |committed| committed.offset,
+            "Offset that the group committed.",
+        ),
+        (
+            "kafka_consumergroup_lag",
+            "kafka_consumergroup_lag_sum",
+            |committed| committed.lag,
+            "Records that come after the offset that the group committed.",
+        ),
+    ];
+    for (name, name_of_sum, figure, help) in figures {
+        if each_partition {
+            page.text.family(name, Gauge, help);
+            for group in &groups {
+                for committed in &group.offsets {
+                    let labels: [Label<'_>; 3] = [
+                        ("consumergroup", &group.id),
+                        ("topic", &committed.topic),
+                        ("partition", &committed.partition),
+                    ];
+                    page.text.sample(&labels, figure(committed));
+                    page.turn().await?;
+                }
+            }
+        }
+        let help = format!("{help} All partitions of a topic together.");
+        page.text.family(name_of_sum, Gauge, &help);
+        for group in &groups {
+            let mut sums = BTreeMap::<&ByteString, Offset>::new();
+            for committed in &group.offsets {
+                *sums.entry(&committed.topic).or_default() += figure(committed).max(0);
+            }
+            for (topic, sum) in sums {
+                let labels: [Label<'_>; 2] = [("consumergroup", &group.id), ("topic", topic)];
+                page.text.sample(&labels, sum);
+            }
+            page.turn().await?;
+        }
+    }
+    Ok(())
+}
+
+/// All groups; one that cannot be asked now has no offsets.
+async fn groups(services: &Services) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for listed in services.groups.list(&[], &[]).await.unwrap_or_default() {
+        let id = listed.group_id;
+        let described = services.groups.describe(id.clone(), false).await;
+        let all = OffsetFetchRequestGroup {
+            group_id: id.clone(),
+            topics: None,
+            ..Default::default()
+        };
+        let fetched = services.groups.fetch_offsets(all, false).await;
+        let mut offsets = Vec::new();
+        for topic in fetched.topics {
+            for partition in topic.partitions {
+                let (index, offset) = (partition.partition_index, partition.committed_offset);
+                let replica = services.replicas.partition(&topic.name, index);
+                let end = replica.map(|replica| replica.log.watermarks().high_watermark);
+                offsets.push(Committed {
+                    topic: topic.name.clone(),
+                    partition: index,
+                    offset,
+                    lag: end.map_or(-1, |end| (end - offset).max(0)),
+                });
+            }
+            tokio::task::yield_now().await;
+        }
+        groups.push(Group {
+            id,
+            state: listed.group_state,
+            members: described.members.len(),
+            offsets,
+        });
+    }
+    groups
+}

@@ -1,0 +1,196 @@
+//! Counts of what a node does, for whoever reads its metrics. Kafka's `RequestMetrics` and the metrics of its `Selector`.
+//!
+//! A count goes up with one atomic operation; nobody waits for whoever reads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::histogram::Histogram;
+
+/// Keys of APIs are below this.
+const KEYS: usize = 128;
+/// Versions of an API are below this; higher ones count as the last.
+const VERSIONS: usize = 24;
+
+/// A count that only goes up.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The requests of one API.
+#[derive(Debug, Default)]
+pub struct ApiMeter {
+    versions: [Counter; VERSIONS],
+    /// From the last byte of the request to the answer in the connection's output.
+    pub total: Histogram,
+    /// Of it, the time on a thread that serves clients.
+    pub local: Histogram,
+    /// Of it, the time in which the request waited for something: records, a disk, other members of a group.
+    pub remote: Histogram,
+}
+
+impl ApiMeter {
+    /// The versions that came, with how many requests.
+    pub fn versions(&self) -> impl Iterator<Item = (usize, u64)> {
+        let counts = self.versions.iter().map(Counter::get).enumerate();
+        counts.filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The connections of one listener.
+#[derive(Debug, Default)]
+pub struct ListenerMeter {
+    pub opened: Counter,
+    pub closed: Counter,
+    /// Logins and TLS handshakes that ended well.
+    pub authenticated: Counter,
+    pub refused: Counter,
+}
+
+impl ListenerMeter {
+    /// Counts a connection until the guard is dropped.
+    pub fn connection(self: &Arc<Self>) -> CountedConnection {
+        self.opened.add(1);
+        CountedConnection(Arc::clone(self))
+    }
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct CountedConnection(Arc<ListenerMeter>);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Meters {
+    started: Instant,
+    /// By their keys, as soon as one came.
+    apis: Box<[OnceLock<Box<ApiMeter>>]>,
+    listeners: Mutex<BTreeMap<Arc<str>, Arc<ListenerMeter>>>,
+}
+
+impl Meters {
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            apis: (0..KEYS).map(|_| OnceLock::new()).collect(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// A request is answered. `local` is the part of `total` for which it had a thread that serves clients.
+    pub fn answered(&self, asked: Option<Asked>, local: Duration, total: Duration, now: Instant) {
+        let api = |asked: Asked| Some((asked, self.apis.get(usize::from(asked.key))?));
+        let Some((asked, api)) = asked.and_then(api) else {
+            return;
+        };
+        let api = api.get_or_init(Box::default);
+        api.versions[usize::from(asked.version).min(VERSIONS - 1)].add(1);
+        let now = self.at(now);
+        api.total.record(total, now);
+        api.local.record(local, now);
+        api.remote.record(total.saturating_sub(local), now);
+    }
+
+    /// The APIs that were asked, in the order of keys.
+    pub fn apis(&self) -> impl Iterator<Item = (i16, &ApiMeter)> {
+        let apis = (0..).zip(&self.apis);
+        apis.filter_map(|(key, api)| Some((key, &**api.get()?)))
+    }
+
+    pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerMeter> {
+        let mut listeners = self.listeners.lock();
+        Arc::clone(listeners.entry(Arc::clone(name)).or_default())
+    }
+
+    pub fn listeners(&self) -> Vec<(Arc<str>, Arc<ListenerMeter>)> {
+        let listeners = self.listeners.lock();
+        let all = listeners.iter();
+        all.map(|(name, meter)| (Arc::clone(name), Arc::clone(meter)))
+            .collect()
+    }
+
+    /// The time since the start.
+    pub fn at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+/// The API and version of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    key: u8,
+    version: u8,
+}
+
+impl Asked {
+    /// Of a frame; `None` for one that asks for nothing that there is.
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let [key_high, key, version_high, version] = *frame.first_chunk()?;
+        let is_small = key_high == 0 && version_high == 0;
+        is_small.then_some(Self { key, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_api_and_version() {
+        let start = Instant::now();
+        let meters = Meters::new(start);
+        let second = Duration::from_secs(1);
+        for frame in [[0, 0, 0, 13], [0, 0, 0, 13], [0, 1, 0, 4], [0, 0, 0, 200]] {
+            meters.answered(Asked::of(&frame), second, 3 * second, start);
+        }
+        // Nothing that there is.
+        assert_eq!(Asked::of(&[1, 0, 0, 0]), None);
+        assert_eq!(Asked::of(&[0, 1, 0]), None);
+        meters.answered(Asked::of(&[0, 255, 0, 0]), second, second, start);
+        let found: Vec<_> = meters
+            .apis()
+            .map(|(key, api)| (key, api.versions().collect::<Vec<_>>(), api.total.count()))
+            .collect();
+        let expected = [
+            (0, vec![(13, 2), (VERSIONS - 1, 1)], 3),
+            (1, vec![(4, 1)], 1),
+        ];
+        assert_eq!(found, expected);
+        let (_, produce) = meters.apis().next().unwrap();
+        let median = |times: &Histogram| times.quantiles([0.5], Duration::ZERO)[0].round();
+        assert!(median(&produce.total) > median(&produce.remote));
+        assert!(median(&produce.remote) > median(&produce.local));
+    }
+
+    #[test]
+    fn a_connection_is_open_until_it_is_dropped() {
+        let meters = Meters::new(Instant::now());
+        let listener = meters.listener(&"PLAINTEXT".into());
+        let (first, second) = (listener.connection(), listener.connection());
+        drop(first);
+        let (name, again) = meters.listeners().remove(0);
+        assert_eq!(&*name, "PLAINTEXT");
+        assert_eq!((again.opened.get(), again.closed.get()), (2, 1));
+        drop(second);
+        assert_eq!(again.closed.get(), 2);
+    }
+}
