@@ -66,8 +66,10 @@ fn open(dir: &Path, clean: bool) -> PartitionLog {
 }
 
 fn append(log: &PartitionLog, batch: &Bytes) {
-    log.append_alone(batch, 0, Origin::Client, NOW)
+    let appended = log
+        .append_as_leader(batch, 0, Origin::Client, NOW)
         .expect("the batch is appended");
+    log.high_watermark().set(appended.log_end);
 }
 
 /// Runs `step` so many times, and `empty`, which is not measured, now and then.

@@ -188,7 +188,7 @@ fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
     }
     // Of a producer whose newest batch is not on disk we keep one more.
     log.flush(pass.now)?;
-    log.set_high_watermark(pass.high_watermark);
+    log.high_watermark().set(pass.high_watermark);
     log.advance_start(pass.log_start, pass.now)?;
     manager.expire_producers(pass.now, pass.expiration);
     Ok(manager)

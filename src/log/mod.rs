@@ -9,6 +9,7 @@ pub mod dir;
 pub mod error;
 pub mod failure;
 pub mod found;
+pub mod high_watermark;
 pub mod index;
 pub mod leader_epoch;
 pub mod manager;

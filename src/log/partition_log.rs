@@ -3,8 +3,8 @@
 //! ```text
 //! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
 //! ```
-//! One mutex guards it all. A read is planned under it and leaves with a stretch of a file; nobody waits for another's
-//! disk. `fsync` runs outside of it. Here a log grows; how it is read, becomes durable, is cleaned, cut and moved is in files
+//! One mutex guards it all but the high watermark, which whoever replicates the log moves. A read is planned under it and
+//! leaves with a stretch of a file; nobody waits for another's disk. `fsync` runs outside of it. Here a log grows; how it is read, becomes durable, is cleaned, cut and moved is in files
 //! of their own.
 
 mod cleaning;
@@ -27,6 +27,7 @@ use super::checkpoint;
 use super::dir;
 use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
 use super::failure::{DirHealth, Failure};
+use super::high_watermark::HighWatermark;
 use super::index::transaction::AbortedTransaction;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
@@ -34,7 +35,6 @@ use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
 use super::segment::{Segment, Span, active_of, file_name, last_modified};
 use super::settings::LogSettings;
-use crate::base::disk_pool::aside;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, has_passed};
@@ -57,6 +57,8 @@ pub struct Appended {
     pub log_end: Offset,
     /// The batch had been appended before; nothing was written now.
     pub duplicate: bool,
+    /// `flush.messages` wants the records [on disk](PartitionLog::flush_up_to) before anybody sees them.
+    pub must_flush: bool,
 }
 
 /// How far a reader may see.
@@ -122,6 +124,7 @@ pub struct PartitionLog {
     topic_id: OnceLock<Uuid>,
     /// Whether the log was opened after an unclean stop, so that the newest records of before may be lost.
     recovered: bool,
+    high_watermark: HighWatermark,
     state: Mutex<State>,
     /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
     flushing: Mutex<()>,
@@ -155,7 +158,7 @@ struct State {
     epochs: LeaderEpochs,
     producers: ProducerStates,
     log_start: Offset,
-    high_watermark: Offset,
+    high_watermark: HighWatermark,
     log_end: Offset,
     recovery_point: Offset,
     last_flush: Timestamp,
@@ -178,7 +181,8 @@ struct State {
 }
 
 impl PartitionLog {
-    /// Opens the directory of a partition, recovering it if the last stop was not clean.
+    /// Opens the directory of a partition, recovering it if the last stop was not clean. `high_watermark` may be
+    /// [`HighWatermark::EVERYTHING`].
     pub fn open(
         place: Dir<'_>,
         partition: TopicPartition,
@@ -189,9 +193,12 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Self, StorageError> {
         let found = recovery::recover(place, &settings, known, now)?;
-        let high_watermark = high_watermark.clamp(found.log_start, found.log_end);
+        let high_watermark = HighWatermark::new(match high_watermark {
+            HighWatermark::EVERYTHING => HighWatermark::EVERYTHING,
+            offset => offset.clamp(found.log_start, found.log_end),
+        });
         let mut producers = found.producers;
-        producers.on_high_watermark(high_watermark);
+        producers.on_high_watermark(high_watermark.get());
         let jitter_ms = jitter(&settings, &partition);
         let state = State {
             disk: place.disk.clone(),
@@ -202,7 +209,7 @@ impl PartitionLog {
             epochs: found.epochs,
             producers,
             log_start: found.log_start,
-            high_watermark,
+            high_watermark: high_watermark.clone(),
             log_end: found.log_end,
             recovery_point: found.recovery_point,
             last_flush: now,
@@ -224,6 +231,7 @@ impl PartitionLog {
             partition,
             topic_id: known_id,
             recovered: !known.clean,
+            high_watermark,
             state: Mutex::new(state),
             flushing: Mutex::default(),
         })
@@ -327,6 +335,11 @@ impl PartitionLog {
         self.state.lock().watermarks()
     }
 
+    /// Up to where the log's records are committed: for whoever replicates the log to move, and to be read without a lock.
+    pub fn high_watermark(&self) -> &HighWatermark {
+        &self.high_watermark
+    }
+
     pub fn log_end(&self) -> Offset {
         self.state.lock().log_end
     }
@@ -385,14 +398,35 @@ impl PartitionLog {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Appended, AppendError> {
+        let valid = self.validate(records, origin, now)?;
+        self.append_valid(valid, leader_epoch, origin, now)
+    }
+
+    /// Checks records, and unpacks them for it: not with a lock in hand.
+    pub fn validate(
+        &self,
+        records: &Bytes,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Valid, AppendError> {
         let settings = self.settings_for_check(origin);
-        let mut valid = match origin {
+        match origin {
             Origin::Client | Origin::Admitted(_) => {
-                append::validate_client(records, &settings, now)?
+                append::validate_client(records, &settings, now)
             }
-            Origin::OldClient => append::validate_old_client(records, &settings, now)?,
-            Origin::Internal | Origin::Marker(_) => append::validate_internal(records)?,
-        };
+            Origin::OldClient => append::validate_old_client(records, &settings, now),
+            Origin::Internal | Origin::Marker(_) => append::validate_internal(records),
+        }
+    }
+
+    /// The rest of [`Self::append_as_leader`]. Nobody may see the records before the high watermark has passed them.
+    pub fn append_valid(
+        &self,
+        mut valid: Valid,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
         let mut state = self.state.lock();
         state.check_there()?;
         if let Some(duplicate) = state.check_producer(&valid, origin)? {
@@ -409,6 +443,7 @@ impl PartitionLog {
             log_start: state.log_start,
             log_end: state.log_end,
             duplicate: false,
+            must_flush: state.has_unflushed_messages(),
         })
     }
 
@@ -464,34 +499,6 @@ impl PartitionLog {
             state.watch(appended)?;
         }
         Ok(state.log_end)
-    }
-
-    /// Moves the high watermark; it never goes back and never beyond the end.
-    pub fn set_high_watermark(&self, offset: Offset) -> Watermarks {
-        let mut state = self.state.lock();
-        state.raise_high_watermark(offset);
-        state.watermarks()
-    }
-
-    /// Appends, and takes the end as the high watermark at once: for a partition with a single replica. Where
-    /// `flush.messages` says so the records are on disk before anybody sees them.
-    pub fn append_alone(
-        &self,
-        records: &Bytes,
-        leader_epoch: LeaderEpoch,
-        origin: Origin,
-        now: Timestamp,
-    ) -> Result<Appended, AppendError> {
-        let appended = self.append_as_leader(records, leader_epoch, origin, now)?;
-        let mut state = self.state.lock();
-        if state.has_unflushed_messages() {
-            drop(state);
-            aside(|| self.flush_up_to(appended.log_end, now))?;
-            state = self.state.lock();
-        }
-        state.raise_high_watermark(appended.log_end);
-        drop(state);
-        Ok(appended)
     }
 
     /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
@@ -631,23 +638,19 @@ impl State {
     }
 
     fn watermarks(&self) -> Watermarks {
-        let unstable = self.producers.first_unstable().unwrap_or(Offset::MAX);
+        let high_watermark = self.high_watermark.get().min(self.log_end);
+        let unstable = self.producers.first_unstable(high_watermark);
         let marks = Watermarks {
             log_start: self.log_start,
-            last_stable: unstable.min(self.high_watermark).max(self.log_start),
-            high_watermark: self.high_watermark,
+            last_stable: unstable
+                .unwrap_or(Offset::MAX)
+                .min(high_watermark)
+                .max(self.log_start),
+            high_watermark,
             log_end: self.log_end,
         };
         assert!(marks.are_in_order(), "{}: {marks:?}", self.dir.display());
         marks
-    }
-
-    fn raise_high_watermark(&mut self, offset: Offset) {
-        let offset = offset.min(self.log_end);
-        if offset > self.high_watermark {
-            self.high_watermark = offset;
-            self.producers.on_high_watermark(offset);
-        }
     }
 
     /// Where the log lies.
@@ -703,6 +706,7 @@ impl State {
                 log_start: self.log_start,
                 log_end: self.log_end,
                 duplicate: true,
+                must_flush: self.has_unflushed_messages(),
             }),
         })
     }
@@ -737,6 +741,7 @@ impl State {
         let active = active_of(&mut self.segments);
         active.append(&valid.bytes, header, interval)?;
         self.log_end = header.next_offset();
+        self.producers.on_high_watermark(self.high_watermark.get());
         if let Some(aborted) = self.producers.take_in(header, valid.marker) {
             active.aborted.push(aborted)?;
         }

@@ -131,7 +131,8 @@ pub struct ProducerStates {
     producers: BTreeMap<ProducerId, Producer>,
     /// Open transactions by the offset at which they begin.
     open: BTreeMap<Offset, ProducerId>,
-    /// Ended transactions whose marker may still be above the high watermark: first offset, marker offset.
+    /// Ended transactions whose marker may still be above the high watermark: first offset, marker offset, in the order of the
+    /// latter.
     ended: VecDeque<(Offset, Offset)>,
 }
 
@@ -148,10 +149,12 @@ impl ProducerStates {
         self.producers.get(&id)
     }
 
-    /// The first offset that a `read_committed` consumer may not pass yet.
-    pub fn first_unstable(&self) -> Option<Offset> {
+    /// The first offset that a `read_committed` consumer may not pass yet, where the high watermark is there.
+    pub fn first_unstable(&self, high_watermark: Offset) -> Option<Offset> {
         let open = self.open.keys().next().copied();
-        let ended = self.ended.iter().map(|(first, _)| *first).min();
+        let ended = self.ended.iter();
+        let ended = ended.skip_while(|(_, last)| *last < high_watermark);
+        let ended = ended.map(|(first, _)| *first).min();
         open.into_iter().chain(ended).min()
     }
 
@@ -434,9 +437,11 @@ impl ProducerStates {
         })
     }
 
-    /// Ended transactions below the high watermark no longer hold anybody back.
+    /// Forgets ended transactions below the high watermark: they hold nobody back any more.
     pub fn on_high_watermark(&mut self, high_watermark: Offset) {
-        self.ended.retain(|&(_, last)| last >= high_watermark);
+        while (self.ended.front()).is_some_and(|(_, last)| *last < high_watermark) {
+            self.ended.pop_front();
+        }
     }
 
     /// Forgets producers without an open transaction that were idle for `expiration_ms`.
@@ -634,7 +639,7 @@ mod tests {
         let mut states = ProducerStates::default();
         states.apply(&batch(1, 0, 0, 1, 10, true));
         states.apply(&batch(2, 0, 0, 1, 11, true));
-        assert_eq!(states.first_unstable(), Some(10));
+        assert_eq!(states.first_unstable(0), Some(10));
         assert_eq!(
             code(states.check(&batch(1, 0, 1, 1, 12, false))),
             ErrorCode::InvalidTxnState
@@ -654,9 +659,10 @@ mod tests {
             ),
             (10, 12, 11)
         );
-        assert_eq!(states.first_unstable(), Some(10));
+        assert_eq!(states.first_unstable(12), Some(10));
+        assert_eq!(states.first_unstable(13), Some(11));
         states.on_high_watermark(13);
-        assert_eq!(states.first_unstable(), Some(11));
+        assert_eq!(states.first_unstable(13), Some(11));
     }
 
     #[test]

@@ -24,13 +24,15 @@ use bytes::Bytes;
 
 use super::append::Origin;
 use super::compaction::Budget;
+use super::error::AppendError;
 use super::failure::{DirHealth, FailureChannel};
 use super::partition_log::lookup::Effort;
 use super::partition_log::{Appended, OPEN_OLD_SEGMENTS, PartitionLog, ReadEnd};
 use super::recovery::Known;
 use super::segment::file_name;
 use super::settings::LogSettings;
-use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::base::ids::{LeaderEpoch, Offset, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
 use crate::host::file::Reach;
 
 use crate::wire::batch::BatchError;
@@ -90,8 +92,26 @@ fn batch(timestamp: i64, values: &[&str]) -> Bytes {
     builder.build()
 }
 
+impl PartitionLog {
+    /// Appends as a leader whose replica is the only one: what is on disk where it must be is committed.
+    pub(crate) fn append_committed(
+        &self,
+        records: &Bytes,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let appended = self.append_as_leader(records, leader_epoch, origin, now)?;
+        if appended.must_flush {
+            self.flush_up_to(appended.log_end, now)?;
+        }
+        self.high_watermark().raise_to(appended.log_end);
+        Ok(appended)
+    }
+}
+
 fn append(log: &PartitionLog, timestamp: i64, values: &[&str]) -> Appended {
-    log.append_alone(&batch(timestamp, values), 0, Origin::Client, NOW)
+    log.append_committed(&batch(timestamp, values), 0, Origin::Client, NOW)
         .unwrap()
 }
 
@@ -349,7 +369,7 @@ fn transactional(log: &PartitionLog, producer: i64, sequence: Option<i32>) -> Of
             builder.push(NOW, Some(&[0; 4]), Some(&[0; 6]));
         }
     }
-    let appended = log.append_alone(&builder.build(), 0, Origin::Internal, NOW);
+    let appended = log.append_committed(&builder.build(), 0, Origin::Internal, NOW);
     appended.unwrap().first_offset
 }
 
@@ -424,7 +444,7 @@ fn duplicates_are_answered_with_their_first_offsets() {
     let send = |sequence: i32| {
         let mut builder = BatchBuilder::default().producer(9, 0, sequence);
         builder.push(600, None, Some(b"v"));
-        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+        log.append_committed(&builder.build(), 0, Origin::Client, NOW)
     };
     assert_eq!(send(0).unwrap().first_offset, 0);
     assert_eq!(send(1).unwrap().first_offset, 1);
@@ -439,7 +459,7 @@ fn duplicates_are_answered_with_their_first_offsets() {
     let mut builder = BatchBuilder::default().producer(9, 0, 1);
     builder.push(600, None, Some(b"v"));
     assert!(
-        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+        log.append_committed(&builder.build(), 0, Origin::Client, NOW)
             .unwrap()
             .duplicate
     );
@@ -460,7 +480,7 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         let mut builder = BatchBuilder::default().producer(3, 0, n as i32);
         builder.push(500 + n, Some(key.as_bytes()), value.map(str::as_bytes));
         builder.push(500 + n, Some(b"other"), Some(n.to_string().as_bytes()));
-        log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+        log.append_committed(&builder.build(), 0, Origin::Client, NOW)
             .unwrap();
     };
     for n in 0..60 {
@@ -626,7 +646,7 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
         // A new batch follows in the next segment, and does not mind its neighbours.
         let mut new = BatchBuilder::default();
         new.push(2_000, Some(b"new"), Some(b"value"));
-        log.append_alone(&new.build(), 0, Origin::Client, NOW)
+        log.append_committed(&new.build(), 0, Origin::Client, NOW)
             .unwrap();
         log.compact(0, &Budget::of(1 << 20), NOW).unwrap().unwrap();
         log.close().unwrap();
@@ -749,7 +769,7 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     let log = create(&dir, small()).watched(Arc::clone(&deleted));
     fill(&log);
     log.rename(&root.path().join("t-0.x-delete")).unwrap();
-    let late = log.append_alone(&batch(NOW, &["v"]), 0, Origin::Client, NOW);
+    let late = log.append_committed(&batch(NOW, &["v"]), 0, Origin::Client, NOW);
     assert_eq!(late.unwrap_err().code(), ErrorCode::NotLeaderOrFollower);
     assert!(log.read(0, 1_000, ReadEnd::LogEnd, true).is_err());
     assert!(
@@ -767,7 +787,7 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     let mut last = Ok(());
     for value in 0..20 {
         let long = batch(NOW, &[&value.to_string().repeat(200)]);
-        last = log.append_alone(&long, 0, Origin::Client, NOW).map(|_| ());
+        last = log.append_committed(&long, 0, Origin::Client, NOW).map(|_| ());
     }
     assert_eq!(last.unwrap_err().code(), ErrorCode::KafkaStorageError);
     assert!(!broken.is_online());

@@ -11,6 +11,7 @@ use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::append::Origin;
 use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
+use crate::log::high_watermark::HighWatermark;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::Known;
 use crate::log::settings::LogSettings;
@@ -70,7 +71,7 @@ impl MetadataLog {
             Uuid::METADATA_TOPIC,
             settings,
             known,
-            Offset::MAX,
+            HighWatermark::EVERYTHING,
             now,
         )?;
         Ok(Self { dir, log, level: 0 })
@@ -108,7 +109,7 @@ impl MetadataLog {
             .map_err(|error| malformed(&self.dir, error.to_string()))?;
         let appended = self
             .log
-            .append_alone(&bytes, epoch, Origin::Internal, now)?;
+            .append_as_leader(&bytes, epoch, Origin::Internal, now)?;
         self.level = level;
         Ok((appended.first_offset, bytes.len()))
     }
@@ -124,7 +125,9 @@ impl MetadataLog {
         let batch = control_batch(kind, value, now)
             .map_err(|error| malformed(&self.dir, error.to_string()))?
             .build();
-        let appended = self.log.append_alone(&batch, epoch, Origin::Internal, now);
+        let appended = self
+            .log
+            .append_as_leader(&batch, epoch, Origin::Internal, now);
         appended
             .map(drop)
             .map_err(|error| error.into_storage(&self.dir))

@@ -620,7 +620,7 @@ impl Inner {
         });
         // The only replica has all that was ever committed, whatever a checkpoint remembers: after a crash the newest
         // records were acknowledged but are above it.
-        log.set_high_watermark(log.log_end());
+        log.high_watermark().set(log.log_end());
         let partition = Partition::new(
             Arc::clone(&topic.name),
             topic.id,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use bytes::Bytes;
 
 use super::purgatory::WaitList;
+use crate::base::disk_pool::aside;
 use crate::base::ids::{LeaderEpoch, PartitionIndex, Uuid};
 use crate::base::time::Timestamp;
 use crate::log::append::Origin;
@@ -97,9 +98,12 @@ impl Partition {
                 "this broker does not lead the partition any more",
             ));
         }
-        let appended = self
-            .log
-            .append_alone(records, self.leader_epoch(), origin, now)?;
+        let epoch = self.leader_epoch();
+        let appended = self.log.append_as_leader(records, epoch, origin, now)?;
+        if appended.must_flush {
+            aside(|| self.log.flush_up_to(appended.log_end, now))?;
+        }
+        self.log.high_watermark().raise_to(appended.log_end);
         if !appended.duplicate {
             self.waiting.wake();
         }

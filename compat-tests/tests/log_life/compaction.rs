@@ -258,7 +258,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
         // A transaction that stays open ends a round, too.
         let batch = author.batch(old_end == 0 || number > 20);
         log.append_as_follower(&batch, NOW)?;
-        log.set_high_watermark(log.log_end());
+        log.high_watermark().set(log.log_end());
     }
     manager.close(1, -1);
     let mut names: Vec<_> = fs::read_dir(&dir)?

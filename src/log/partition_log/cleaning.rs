@@ -20,7 +20,7 @@ impl PartitionLog {
             if offset <= state.log_start {
                 return Ok(state.log_start);
             }
-            state.log_start = offset.min(state.high_watermark);
+            state.log_start = offset.min(state.watermarks().high_watermark);
         }
         self.drop_segments_before_start(now)?;
         Ok(self.watermarks().log_start)
@@ -165,7 +165,7 @@ impl State {
                 .map_or(self.log_end, |next| next.base_offset);
             let active = index + 1 == self.segments.len();
             let segment = &mut self.segments[index];
-            if next_base > self.high_watermark || active && segment.size == 0 {
+            if next_base > self.high_watermark.get() || active && segment.size == 0 {
                 break;
             }
             let newest = segment.largest_timestamp()?;

@@ -35,7 +35,7 @@ impl PartitionLog {
 
     /// Makes everything below `end` durable before it is acknowledged, as `flush.messages` demands. Readers and whoever
     /// appends meanwhile need not wait for the disk, and of several who wait the next one syncs for all.
-    pub(super) fn flush_up_to(&self, end: Offset, now: Timestamp) -> Result<(), AppendError> {
+    pub fn flush_up_to(&self, end: Offset, now: Timestamp) -> Result<(), AppendError> {
         let _turn = self.flushing.lock();
         loop {
             let mut state = self.state.lock();

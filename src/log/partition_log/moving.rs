@@ -85,7 +85,7 @@ impl PartitionLog {
         let mut copy = self.state.lock();
         copy.check_health()?;
         let appended = copy.append_copied(&bytes, now).and_then(|()| {
-            copy.high_watermark = copy.log_end;
+            copy.high_watermark.set(copy.log_end);
             copy.log_start = copy.log_start.max(log_start.min(copy.log_end));
             Ok(copy.drop_segments_before_start(now)?)
         });
@@ -264,7 +264,7 @@ impl State {
     /// Gives the copy what is no record: positions, epochs, producers; and makes it durable.
     fn become_like(&mut self, source: &Self, now: Timestamp) -> Result<(), StorageError> {
         self.log_end = source.log_end;
-        self.high_watermark = source.high_watermark;
+        self.high_watermark.set(source.watermarks().high_watermark);
         self.log_start = source.log_start;
         self.drop_segments_before_start(now)?;
         for path in std::mem::take(&mut self.doomed)
@@ -352,7 +352,7 @@ mod tests {
 
     fn append(log: &PartitionLog, epoch: LeaderEpoch, builder: BatchBuilder) {
         let batch = builder.build();
-        log.append_alone(&batch, epoch, Origin::Internal, NOW)
+        log.append_committed(&batch, epoch, Origin::Internal, NOW)
             .unwrap();
     }
 

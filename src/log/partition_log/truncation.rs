@@ -22,6 +22,8 @@ impl State {
             .segments
             .partition_point(|segment| segment.base_offset <= offset)
             .max(1);
+        // Nobody reads what goes.
+        self.high_watermark.lower_to(offset);
         let mut cutting = Cutting::of(self.place());
         cutting.begin()?;
         // From the end on: a crash in between leaves no hole.
@@ -41,7 +43,6 @@ impl State {
         self.sync_names()?;
         cutting.end()?;
         self.log_end = offset;
-        self.high_watermark = self.high_watermark.min(offset);
         self.recovery_point = self.recovery_point.min(offset);
         if self.epochs.truncate_end(offset) {
             checkpoint::write_epochs(
@@ -54,7 +55,7 @@ impl State {
         let mut producers = ProducerStates::default();
         let start = self.log_start;
         recovery::replay_producers(&mut producers, &mut self.segments, start, start, None)?;
-        producers.on_high_watermark(self.high_watermark);
+        producers.on_high_watermark(self.high_watermark.get());
         self.producers = producers;
         Ok(())
     }

@@ -48,7 +48,7 @@ pub(super) fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&s
     for (key, value) in records {
         builder.push(at, Some(key.as_bytes()), value.map(str::as_bytes));
     }
-    log.append_alone(&builder.build(), 0, Origin::Client, NOW)
+    log.append_committed(&builder.build(), 0, Origin::Client, NOW)
         .unwrap();
 }
 
@@ -278,7 +278,7 @@ fn what_is_known_of_producers_outlives_compaction() {
     let send = |producer: i64, timestamp: i64| {
         let mut batch = BatchBuilder::new(Compression::Lz4).producer(producer, 2, 0);
         batch.push(timestamp, Some(b"k"), Some(b"replaced"));
-        log.append_alone(&batch.build(), 0, Origin::Client, NOW)
+        log.append_committed(&batch.build(), 0, Origin::Client, NOW)
             .unwrap();
     };
     send(7, NOW + 50);
@@ -288,7 +288,7 @@ fn what_is_known_of_producers_outlives_compaction() {
         .transactional()
         .control();
     marker.push(NOW, Some(&[0, 0, 0, 0]), Some(&[0; 6]));
-    log.append_alone(&marker.build(), 0, Origin::Internal, NOW)
+    log.append_committed(&marker.build(), 0, Origin::Internal, NOW)
         .unwrap();
     while log.segment_count() < 3 {
         put(&log, 600, &[("k", Some("new")), ("other", Some("value"))]);
@@ -379,7 +379,7 @@ fn a_batch_that_unpacks_to_much_is_compacted_like_any_other() {
         for key in ["a", "b", "c", "d"] {
             large.push(NOW, Some(key.as_bytes()), Some(&value));
         }
-        log.append_alone(&large.build(), 0, Origin::Client, NOW)
+        log.append_committed(&large.build(), 0, Origin::Client, NOW)
             .unwrap();
         put(&log, NOW, &[("a", Some("newer")), ("c", None)]);
         while log.segment_count() < 3 {

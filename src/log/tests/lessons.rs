@@ -104,7 +104,7 @@ impl Lesson {
         }
         builder.push(NOW, Some(b"k"), Some(b"v"));
         self.log
-            .append_alone(&builder.build(), 0, origin, NOW)
+            .append_committed(&builder.build(), 0, origin, NOW)
             .unwrap()
     }
 
@@ -115,7 +115,7 @@ impl Lesson {
             .control();
         builder.push(NOW, Some(&[0, 0, 0, u8::from(commit)]), Some(&[0; 6]));
         self.log
-            .append_alone(&builder.build(), 0, Origin::Internal, NOW)
+            .append_committed(&builder.build(), 0, Origin::Internal, NOW)
             .unwrap();
     }
 
@@ -131,7 +131,7 @@ impl Lesson {
         let mut builder = BatchBuilder::default();
         builder.push(NOW, Some(key.as_bytes()), Some(value.as_bytes()));
         self.log
-            .append_alone(&builder.build(), 0, Origin::Client, NOW)
+            .append_committed(&builder.build(), 0, Origin::Client, NOW)
             .unwrap();
     }
 }
@@ -308,7 +308,7 @@ fn torn_leader_epochs_do_not_stop_a_start() {
     let mut lesson = lesson(small());
     for epoch in [2, 5] {
         let batch = batch(500, &["hello"]);
-        let appended = lesson.log.append_alone(&batch, epoch, Origin::Client, NOW);
+        let appended = lesson.log.append_committed(&batch, epoch, Origin::Client, NOW);
         appended.unwrap();
     }
     for torn in ["0\n2\n2 0\n", "0\n", "", "0\n1\n2 0\n"] {
@@ -324,7 +324,7 @@ fn the_leader_epochs_are_flushed_with_the_records() {
     let mut lesson = lesson(small());
     for epoch in [2, 5] {
         let batch = batch(500, &["hello"]);
-        let appended = lesson.log.append_alone(&batch, epoch, Origin::Client, NOW);
+        let appended = lesson.log.append_committed(&batch, epoch, Origin::Client, NOW);
         appended.unwrap();
     }
     fill_from(&lesson.log, 2);
@@ -336,7 +336,7 @@ fn the_leader_epochs_are_flushed_with_the_records() {
 
 fn fill_from(log: &PartitionLog, from: Offset) {
     for n in 0..40 {
-        let appended = log.append_alone(&batch(600, &["hello", "world"]), 5, Origin::Client, NOW);
+        let appended = log.append_committed(&batch(600, &["hello", "world"]), 5, Origin::Client, NOW);
         assert_eq!(appended.unwrap().first_offset, from + n * 2);
     }
 }
@@ -786,7 +786,7 @@ fn an_unsynced_replacement_of_the_leader_epochs_leaves_the_old_ones() {
     lesson.log.flush(NOW).unwrap();
     let end = lesson.log.log_end();
     let later = batch(900, &["of", "another", "leader"]);
-    let appended = lesson.log.append_alone(&later, 8, Origin::Client, NOW);
+    let appended = lesson.log.append_committed(&later, 8, Origin::Client, NOW);
     appended.unwrap();
     lesson.power_cut(end, |step| step.starts_with("rename"));
     assert_eq!(lesson.log.epoch_of(0), 5);

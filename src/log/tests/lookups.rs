@@ -37,7 +37,7 @@ fn no_more_is_unpacked_than_the_first_record_that_fits() {
             ..LogSettings::default()
         };
         let log = create(dir.path(), settings);
-        log.append_alone(&bomb(codec), 0, Origin::Client, NOW)
+        log.append_committed(&bomb(codec), 0, Origin::Client, NOW)
             .unwrap();
         let find = |timestamp, effort: &Effort| log.find_timestamp(timestamp, Offset::MAX, effort);
         let found = find(NOW, &Effort::small()).unwrap().unwrap();

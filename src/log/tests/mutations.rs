@@ -190,7 +190,7 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
     // It goes on.
     let mut builder = BatchBuilder::default();
     builder.push(NOW, None, Some(b"more"));
-    let appended = log.append_alone(&builder.build(), 99, Origin::Client, NOW);
+    let appended = log.append_committed(&builder.build(), 99, Origin::Client, NOW);
     assert_eq!(appended.unwrap().first_offset, end, "{what}");
     log.close().unwrap();
     drop(log);

@@ -170,7 +170,7 @@ fn aborted_transactions_go_with_their_markers() {
         whole.extend(v2(FAR));
         fs::write(&path, whole).unwrap();
         let log = reopen(&dir, small(), clean, 2);
-        log.set_high_watermark(log.log_end());
+        log.high_watermark().set(log.log_end());
         assert_eq!(contents(&dir).len(), 2);
         let plan = log.read(0, 1_000, ReadEnd::LastStable, true).unwrap();
         let aborted = plan.aborted.unwrap();
@@ -264,7 +264,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     for base in bases {
         log.append_as_follower(&Bytes::from(v2(base)), NOW).unwrap();
     }
-    log.set_high_watermark(log.log_end());
+    log.high_watermark().set(log.log_end());
     let names =
         |dir: &Path| -> Vec<_> { contents(dir).into_iter().map(|(base, _)| base).collect() };
     let rolled = [0, most + 2, FAR + most, FARTHER].map(|base| base.to_string());
@@ -283,7 +283,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
 
     // Nor does compaction put segments together that are.
     let log = reopen(&dir, settings, true, FARTHER + 2);
-    log.set_high_watermark(log.log_end());
+    log.high_watermark().set(log.log_end());
     log.compact(0, &Budget::of(1 << 16), NOW).unwrap().unwrap();
     log.remove_doomed(NOW + 60_000);
     assert_eq!(names(&dir), rolled);
@@ -334,13 +334,13 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
                 fs::write(dir.join(file_name(name, ".log")), [v2(0), batch].concat()).unwrap();
                 drop(verify(own_disk().dir(&dir)).unwrap());
                 let Ok(log) = open(&dir, clean) else { continue };
-                log.set_high_watermark(log.log_end());
+                log.high_watermark().set(log.log_end());
                 let from = log.watermarks().log_start;
                 drop(log.read(from, 1_000, ReadEnd::HighWatermark, true));
                 drop(log.find_timestamp(NOW, Offset::MAX, &Effort::any()));
                 for _ in 0..3 {
                     let records = batch_of_two();
-                    drop(log.append_alone(&records, 0, Origin::Client, NOW));
+                    drop(log.append_committed(&records, 0, Origin::Client, NOW));
                 }
                 drop(log.close());
             }

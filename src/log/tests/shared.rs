@@ -266,7 +266,7 @@ impl Story {
             self.written += 1;
             let mut builder = BatchBuilder::default();
             builder.push(self.now, Some(&[key]), Some(&self.written.to_be_bytes()));
-            let appended = log.append_alone(&builder.build(), 0, Origin::Client, self.now);
+            let appended = log.append_committed(&builder.build(), 0, Origin::Client, self.now);
             let model = &mut self.models[number];
             // A batch whose writing failed may be there nevertheless.
             model.records.insert(model.end, (key, self.written));

@@ -185,7 +185,7 @@ fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
         while log.segment_count() < 4 {
             put(&log, NOW, &[("k", Some("a newer value"))]);
         }
-        log.set_high_watermark(log.log_end());
+        log.high_watermark().set(log.log_end());
         log.compact(0, &Budget::of(1 << 16), NOW).unwrap();
         assert!(read(&log, 0, 1_000)[0] > 12);
     }
@@ -206,7 +206,7 @@ fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
         for n in 0..40 {
             put(&log, 500 + n, &[("k", Some("value"))]);
         }
-        log.set_high_watermark(log.log_end());
+        log.high_watermark().set(log.log_end());
         log
     };
     let manager = open();

@@ -79,7 +79,7 @@ fn directory(clean: bool) -> tempfile::TempDir {
             verified: true,
         });
         let epoch = if n < 12 { 1 } else { 4 };
-        log.append_alone(&builder.build(), epoch, origin, NOW)
+        log.append_committed(&builder.build(), epoch, origin, NOW)
             .unwrap();
         if n % 10 == 2 {
             let mut marker = BatchBuilder::default()
@@ -88,7 +88,7 @@ fn directory(clean: bool) -> tempfile::TempDir {
                 .control();
             let abort = u8::from(n != 12);
             marker.push(NOW + n * 10, Some(&[0, 0, 0, abort]), Some(&[0; 6]));
-            log.append_alone(&marker.build(), epoch, Origin::Internal, NOW)
+            log.append_committed(&marker.build(), epoch, Origin::Internal, NOW)
                 .unwrap();
         }
         if n == 20 && !clean {
