@@ -232,9 +232,14 @@ fn stand(
     let goes_on = partition.leader != node_id || matches!(standing, Standing::In(_));
     if may_lead(partition, node_id) && !(goes_on && alive(partition.leader)) {
         change.leader = node_id;
-        change.isr = partition.isr.is_empty().then(|| vec![node_id]);
         change.eligible_leader_replicas = (!partition.elr.is_empty()).then(Vec::new);
         change.last_known_elr = (!partition.last_known_elr.is_empty()).then(Vec::new);
+    }
+    // Of a cluster of several brokers only this one is here: what the others do not fetch would never be committed. Apache Kafka
+    // takes them out of the ISR when their sessions end.
+    let leads = change.leader == node_id || partition.leader == node_id;
+    if leads && partition.isr != [node_id] {
+        change.isr = Some(vec![node_id]);
     }
 }
 

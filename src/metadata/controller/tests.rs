@@ -512,6 +512,32 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
     assert_eq!(stands(&image, 2, |_| Standing::Absent).len(), 0);
 }
 
+#[test]
+fn replicas_that_are_not_here_leave_the_isr() {
+    let mut image = cluster();
+    create(&mut image, topic("t", 2, 1)).unwrap();
+    let topic_id = image.topics.by_name("t").unwrap().id;
+    let change = |partition_id, leader| PartitionChangeRecord {
+        partition_id,
+        topic_id,
+        leader,
+        replicas: Some(vec![1, 2, 3]),
+        isr: Some(vec![1, 2]),
+        directories: Some(vec![image.brokers[&1].log_dirs[0]; 3]),
+        ..Default::default()
+    };
+    let changes = [change(0, 1).into(), change(1, 2).into()];
+    let directory = image.brokers[&1].log_dirs[0];
+    apply(&mut image, &changes);
+    let records = stands(&image, 1, |_| Standing::In(directory));
+    apply(&mut image, &records);
+    for partition in image.topics.by_name("t").unwrap().partitions.iter() {
+        assert_eq!((partition.leader, &partition.isr[..]), (1, &[1][..]));
+        assert_eq!(partition.replicas, [1, 2, 3]);
+    }
+    assert!(stands(&image, 1, |_| Standing::In(directory)).is_empty());
+}
+
 /// Apache Kafka's epochs go up with every stop and start; where nothing can be lost nobody needs to know.
 #[test]
 fn who_may_have_lost_the_end_of_a_log_leads_in_a_new_epoch() {
