@@ -13,6 +13,10 @@ pub type BrokerId = i32;
 pub type Offset = i64;
 /// Incremented with each change of a partition's leader; -1 where unknown.
 pub type LeaderEpoch = i32;
+/// Incremented with each change of a partition's metadata: its leader, its ISR, its replicas.
+pub type PartitionEpoch = i32;
+/// Rises with each registration of a broker with the controller; -1 where unknown.
+pub type BrokerEpoch = i64;
 /// Handed out by the controller in blocks; -1 for a producer that is not idempotent.
 pub type ProducerId = i64;
 /// Incremented to fence older incarnations of a producer id; -1 where there is none.

@@ -127,6 +127,34 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
+    /// Takes out what lies from a key on and before another one; the others are not looked at.
+    pub fn take_between(&mut self, from: &K, before: &K) -> Vec<(K, V)>
+    where
+        K: Clone,
+    {
+        match self {
+            Self::Few(few) => {
+                let start = few.partition_point(|(key, _)| key < from);
+                let end = few.partition_point(|(key, _)| key < before);
+                few.drain(start..end.max(start)).collect()
+            }
+            Self::Many(many) => {
+                let mut taken = Vec::new();
+                while from < before
+                    && let Some((key, _)) = many.range(from..before).next()
+                    && let key = key.clone()
+                    && let Some(value) = many.remove(&key)
+                {
+                    taken.push((key, value));
+                }
+                if many.is_empty() {
+                    *self = Self::default();
+                }
+                taken
+            }
+        }
+    }
+
     pub fn iter(&self) -> Iter<'_, K, V> {
         match self {
             Self::Few(few) => Iter::Few(few.iter()),
@@ -197,13 +225,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_sorted_map(steps in prop::collection::vec((0_u8..14, any::<bool>(), any::<u8>()), 0..80)) {
+        fn it_is_a_sorted_map(steps in prop::collection::vec((0_u8..14, any::<bool>(), 0_u8..20), 0..80)) {
             let (mut ours, mut theirs) = (SmallMap::default(), BTreeMap::new());
             for (key, comes, value) in steps {
                 if comes {
                     prop_assert_eq!(ours.insert(key, value), theirs.insert(key, value));
                 } else {
                     prop_assert_eq!(ours.remove(&key), theirs.remove(&key));
+                }
+                if value == 0 {
+                    let kept = theirs.split_off(&key);
+                    prop_assert!(ours.take_between(&2, &key).into_iter().eq(theirs.split_off(&2)));
+                    theirs.extend(kept);
                 }
                 prop_assert_eq!(ours.get(&key), theirs.get(&key));
                 prop_assert_eq!(ours.get_mut(&key), theirs.get_mut(&key));

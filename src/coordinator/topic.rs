@@ -19,7 +19,7 @@ use crate::log::partition_log::ReadEnd;
 use crate::metadata::image::{Delta, Image, Topic};
 use crate::metadata::loader::Publisher;
 use crate::replica::manager::ReplicaManager;
-use crate::replica::partition::Partition;
+use crate::replica::partition::{Acks, Partition, Terms};
 use crate::wire::error_code::ErrorCode;
 
 /// Where groups keep their offsets and themselves.
@@ -62,21 +62,28 @@ impl RecordLog for InternalTopic {
         now: Timestamp,
     ) -> Result<Offset, ErrorCode> {
         let partition = self.partition(partition)?;
-        if partition.leader_epoch() != leader_epoch {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        partition
-            .append(batch, Origin::Internal, now)
-            .map(|appended| appended.last_offset + 1)
-            .map_err(|error| {
-                tracing::warn!(topic = self.name, partition = partition.index, %error, "a coordinator's records were refused");
-                error.code()
+        let terms = Terms {
+            epoch: leader_epoch,
+            acks: Acks::All,
+            origin: Origin::Internal,
+        };
+        let appended = partition.append(batch, terms, now);
+        appended
+            .map(|(appended, _)| appended.last_offset + 1)
+            .map_err(|error| match error.code() {
+                ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
+                    ErrorCode::NotLeaderOrFollower
+                }
+                code => {
+                    tracing::warn!(topic = self.name, partition = partition.index, %error, "a coordinator's records were refused");
+                    code
+                }
             })
     }
 
     fn high_watermark(&self, partition: PartitionIndex) -> Offset {
         self.partition(partition)
-            .map_or(-1, |partition| partition.log.watermarks().high_watermark)
+            .map_or(-1, |partition| partition.high_watermark())
     }
 
     fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {

@@ -27,6 +27,7 @@ impl HighWatermark {
         self.0.store(offset, Ordering::Release);
     }
 
+    #[cfg(test)]
     pub fn raise_to(&self, offset: Offset) {
         self.0.fetch_max(offset, Ordering::AcqRel);
     }

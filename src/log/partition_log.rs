@@ -172,6 +172,8 @@ struct State {
     dir_unsynced: bool,
     /// The file of leader epochs was replaced and may not be durable.
     epochs_unsynced: bool,
+    /// The file lacks the last of the epochs, which has written nothing yet.
+    epochs_unwritten: bool,
     /// It says more than the log has: the start has moved on.
     epochs_too_long: bool,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
@@ -218,6 +220,7 @@ impl PartitionLog {
             start_unsynced: !known.clean,
             dir_unsynced: !known.clean,
             epochs_unsynced: !known.clean,
+            epochs_unwritten: false,
             epochs_too_long: false,
             doomed: Vec::new(),
             jitter_ms,
@@ -528,6 +531,10 @@ impl PartitionLog {
         self.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
     }
 
+    pub fn leader_epochs(&self) -> LeaderEpochs {
+        self.state.lock().epochs.clone()
+    }
+
     /// The newest epoch that wrote here.
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.state.lock().epochs.latest()
@@ -537,6 +544,14 @@ impl PartitionLog {
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let state = self.state.lock();
         state.epochs.end_of(epoch, state.log_end)
+    }
+
+    /// Takes down in memory that `epoch` leads from the end of the log on: what is asked about an epoch that wrote nothing is
+    /// answered by the one before it. The file has the epoch with its first batch.
+    pub fn note_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        state.epochs_unwritten |= state.epochs.assign(epoch, end);
     }
 
     /// Notes that `epoch` leads from the end of the log on.
@@ -749,10 +764,11 @@ impl State {
     }
 
     fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
-        if self.epochs.assign(epoch, start) {
+        if self.epochs.assign(epoch, start) || self.epochs_unwritten {
             let path = self.dir.join(checkpoint::LEADER_EPOCHS);
             checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
             self.epochs_unsynced = true;
+            self.epochs_unwritten = false;
             self.epochs_too_long = false;
         }
         Ok(())

@@ -787,7 +787,9 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     let mut last = Ok(());
     for value in 0..20 {
         let long = batch(NOW, &[&value.to_string().repeat(200)]);
-        last = log.append_committed(&long, 0, Origin::Client, NOW).map(|_| ());
+        last = log
+            .append_committed(&long, 0, Origin::Client, NOW)
+            .map(|_| ());
     }
     assert_eq!(last.unwrap_err().code(), ErrorCode::KafkaStorageError);
     assert!(!broken.is_online());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::manager::ReplicaManager;
 use super::partition::{Awaited, Partition};
+use super::purgatory::Wish;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::base::work_pool::checkpoint;
@@ -62,8 +63,8 @@ pub struct Fetched {
     pub bytes: usize,
     /// Whether the answer must not wait: an error, or a log that diverged.
     pub urgent: bool,
-    /// Of each that is read, or cold: the partition, and how often it had changed before it was looked at.
-    pub partitions: Vec<(Awaited, u64)>,
+    /// Of each that is read, or cold: the partition, and what would be more than was read.
+    pub partitions: Vec<(Awaited, Wish)>,
 }
 
 impl Outcome {
@@ -130,7 +131,7 @@ fn read_one(
     limits: Limits,
     left: usize,
     first: bool,
-    seen: &mut Vec<(Awaited, u64)>,
+    seen: &mut Vec<(Awaited, Wish)>,
 ) -> Outcome {
     let found = if limits.by_id {
         replicas.partition_by_id(want.topic_id, want.index)
@@ -141,7 +142,7 @@ fn read_one(
         Ok(partition) => partition,
         Err(error) => return Outcome::Failed(error, None),
     };
-    let awaited = Awaited::now(&partition);
+    let turn = partition.turn();
     if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
         return Outcome::Failed(error, Some(partition));
     }
@@ -184,11 +185,18 @@ fn read_one(
     );
     let outcome = match planned {
         Ok(plan) => Outcome::Read(plan),
-        Err(error) => failed(error, partition),
+        Err(error) => failed(error, Arc::clone(&partition)),
     };
-    if matches!(outcome, Outcome::Read(_) | Outcome::Cold(_)) {
-        seen.push(awaited);
-    }
+    let read_to = match &outcome {
+        Outcome::Read(plan) => plan.watermarks.high_watermark,
+        Outcome::Cold(_) => want.fetch_offset,
+        Outcome::Diverged { .. } | Outcome::Failed(..) => return outcome,
+    };
+    seen.push(Awaited::beyond(
+        &partition,
+        read_to.max(want.fetch_offset),
+        turn,
+    ));
     outcome
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
+use super::leader::{Alive, Assignment as Replicas, Rules};
 use super::making::{AT_ONCE, Making, Makings};
-use super::partition::Partition;
+use super::partition::{News, Partition};
 use super::purgatory::Waiters;
-use crate::base::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicPartition, Uuid};
+use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
+use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::TopicSettings;
 use crate::host::clock::Clock;
@@ -34,8 +36,8 @@ const FEW: usize = 16;
 pub(super) enum Hosting {
     /// No replica.
     Nothing,
-    /// Its directory is still to be made; the newest epoch, and whether this node leads in it.
-    Coming(LeaderEpoch, bool),
+    /// Its directory is still to be made.
+    Coming,
     Online(Arc<Partition>),
     /// Its log directory has failed, or cannot be reached since the start.
     Offline,
@@ -45,7 +47,7 @@ impl Hosting {
     fn online(&self) -> Option<&Arc<Partition>> {
         match self {
             Self::Online(partition) => Some(partition),
-            Self::Nothing | Self::Coming(..) | Self::Offline => None,
+            Self::Nothing | Self::Coming | Self::Offline => None,
         }
     }
 }
@@ -53,7 +55,8 @@ impl Hosting {
 /// A replica whose log was opened or made, or cannot be.
 #[derive(Debug)]
 pub(super) struct Opened {
-    hosting: Hosting,
+    /// `None` where it is offline.
+    log: Option<Arc<PartitionLog>>,
     /// Where it lies, if the metadata do not say so.
     pub(super) assignment: Option<Assignment>,
 }
@@ -72,7 +75,7 @@ impl Hosted {
 
     fn is_coming(&self) -> bool {
         let mut partitions = self.partitions.iter();
-        partitions.any(|hosting| matches!(hosting, Hosting::Coming(..)))
+        partitions.any(|hosting| matches!(hosting, Hosting::Coming))
     }
 }
 
@@ -280,8 +283,9 @@ impl ReplicaManager {
         for topic in image.topics.iter() {
             let settings = log_settings(&broker, image, &topic.name);
             let (mut hosted, new) = self.inner.host(topic, None);
+            let told = Told::new(&self.inner, image, &broker, topic);
             for (index, opened) in self.inner.open_all(topic, &new, &settings) {
-                hosted.partitions[index as usize] = opened.hosting;
+                hosted.partitions[index as usize] = told.hosting(index, opened.log);
                 placed.extend(opened.assignment);
             }
             self.inner.topics.write().put(&topic.name, hosted);
@@ -341,13 +345,21 @@ impl ReplicaManager {
     /// A topic is new, or has changed.
     fn changed(&self, topic: &Arc<Topic>, image: &Image, broker: &BrokerSettings) {
         let inner = &self.inner;
-        let new = {
+        let (before, new) = {
             let mut topics = inner.topics.write();
-            let known = topics.by_id.get(&topic.id).map(|known| &**known);
-            let (hosted, new) = inner.host(topic, known);
+            let known = topics.by_id.get(&topic.id).cloned();
+            let (hosted, new) = inner.host(topic, known.as_deref());
             topics.put(&topic.name, hosted);
-            new
+            (known, new)
         };
+        // Only now: a role changes between two appends, for whose writes nobody who looks for a partition waits.
+        let told = Told::new(inner, image, broker, topic);
+        let before = before.iter().flat_map(|hosted| &hosted.partitions);
+        for (index, hosting) in (0..).zip(before) {
+            if let Some(partition) = hosting.online() {
+                told.tell(index, partition);
+            }
+        }
         if !new.is_empty() {
             let making = Making::new(topic, log_settings(broker, image, &topic.name));
             inner.makings.make(making, new);
@@ -380,33 +392,35 @@ impl ReplicaManager {
 
     /// Serves what was made of a topic, and tells those who follow if that is all of it.
     pub(super) fn put_online(&self, making: &Making) {
-        let topic = &making.topic;
         let newest = self.inner.newest.lock();
-        let settings = self.log_settings(&newest.image, &topic.name);
-        let made = making.take_made();
-        for (_, opened) in &made {
-            if let Some(partition) = opened.hosting.online() {
-                partition.log.update_settings(settings.clone());
+        // As it is now: it may have changed since its directories were asked for.
+        let Some(topic) = newest.image.topics.by_id(making.topic.id) else {
+            return;
+        };
+        let broker = self.inner.effective(&newest.image);
+        let settings = log_settings(&broker, &newest.image, &topic.name);
+        let told = Told::new(&self.inner, &newest.image, &broker, topic);
+        let made = making.take_made().into_iter().map(|(index, opened)| {
+            if let Some(log) = &opened.log {
+                log.update_settings(settings.clone());
             }
-        }
+            (index, told.hosting(index, opened.log))
+        });
+        let made: Vec<_> = made.collect();
         {
             let mut topics = self.inner.topics.write();
             let Some(hosted) = topics.by_id.get(&topic.id) else {
                 return;
             };
             let mut hosted = (**hosted).clone();
-            for (index, opened) in made {
+            for (index, hosting) in made {
                 let Some(slot) = hosted.partitions.get_mut(index as usize) else {
                     continue;
                 };
                 // Or its log directory has failed since.
-                let Hosting::Coming(epoch, leads) = *slot else {
-                    continue;
-                };
-                if let Some(partition) = opened.hosting.online() {
-                    partition.enter(epoch, leads);
+                if matches!(slot, Hosting::Coming) {
+                    *slot = hosting;
                 }
-                *slot = opened.hosting;
             }
             topics.put(&topic.name, hosted);
         }
@@ -450,7 +464,7 @@ impl ReplicaManager {
         }
         let there = (0..).zip(&removed.partitions).filter(|(_, hosting)| {
             // One that is still to come may be there already.
-            matches!(hosting, Hosting::Online(_) | Hosting::Coming(..))
+            matches!(hosting, Hosting::Online(_) | Hosting::Coming)
         });
         let there: Vec<_> = there.map(|(index, _)| index).collect();
         if self.inner.makings.remove(topic, &there) {
@@ -474,10 +488,11 @@ impl ReplicaManager {
         }
     }
 
-    fn update_settings(&self, settings: &LogSettings, topic: &str) {
+    fn update_settings(&self, settings: &LogSettings, rules: Rules, topic: &str) {
         let hosted = self.inner.topics.read().by_name.get(topic).cloned();
         for partition in hosted.iter().flat_map(|hosted| hosted.online()) {
             partition.log.update_settings(settings.clone());
+            partition.set_rules(rules, self.clock().now());
         }
     }
 
@@ -500,18 +515,14 @@ impl Inner {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for (index, partition) in (0..).zip(&topic.partitions) {
             let existing = known.and_then(|known| known.partitions.get(index as usize));
-            let (epoch, leads) = (partition.leader_epoch, partition.leader == self.node_id);
             partitions.push(match existing {
                 _ if !partition.replicas.contains(&self.node_id) => Hosting::Nothing,
-                Some(Hosting::Online(existing)) => {
-                    existing.enter(epoch, leads);
-                    Hosting::Online(Arc::clone(existing))
+                Some(known @ (Hosting::Online(_) | Hosting::Offline | Hosting::Coming)) => {
+                    known.clone()
                 }
-                Some(Hosting::Offline) => Hosting::Offline,
-                Some(Hosting::Coming(..)) => Hosting::Coming(epoch, leads),
                 Some(Hosting::Nothing) | None => {
                     new.push(index);
-                    Hosting::Coming(epoch, leads)
+                    Hosting::Coming
                 }
             });
         }
@@ -589,7 +600,7 @@ impl Inner {
         place: Option<Place>,
     ) -> Opened {
         let offline = Opened {
-            hosting: Hosting::Offline,
+            log: None,
             assignment: None,
         };
         let name = TopicPartition {
@@ -618,19 +629,8 @@ impl Inner {
             partition: index,
             directory: dir.id,
         });
-        // The only replica has all that was ever committed, whatever a checkpoint remembers: after a crash the newest
-        // records were acknowledged but are above it.
-        log.high_watermark().set(log.log_end());
-        let partition = Partition::new(
-            Arc::clone(&topic.name),
-            topic.id,
-            index,
-            log,
-            partition.leader_epoch,
-            partition.leader == self.node_id,
-        );
         Opened {
-            hosting: Hosting::Online(Arc::new(partition)),
+            log: Some(log),
             assignment,
         }
     }
@@ -645,11 +645,88 @@ fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSetti
     LogSettings::from(&TopicSettings { own, broker })
 }
 
+/// What the partitions of a topic are told of an image.
+struct Told<'a> {
+    inner: &'a Inner,
+    image: &'a Image,
+    topic: &'a Topic,
+    rules: Rules,
+    now: Timestamp,
+}
+
+impl<'a> Told<'a> {
+    fn new(inner: &'a Inner, image: &'a Image, broker: &BrokerSettings, topic: &'a Topic) -> Self {
+        Self {
+            inner,
+            image,
+            topic,
+            rules: rules(broker, image, &topic.name),
+            now: inner.logs.host().clock.now(),
+        }
+    }
+
+    fn with_news<T>(&self, partition: &ImagePartition, told: impl FnOnce(&News<'_>) -> T) -> T {
+        told(&News {
+            assignment: Replicas {
+                leader: partition.leader,
+                epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch,
+                replicas: &partition.replicas,
+                isr: &partition.isr,
+            },
+            rules: self.rules,
+            alive: &alive_in(self.image),
+            now: self.now,
+        })
+    }
+
+    /// A partition whose log was opened.
+    fn hosting(&self, index: PartitionIndex, log: Option<Arc<PartitionLog>>) -> Hosting {
+        let Some((log, partition)) = log.zip(self.topic.partition(index)) else {
+            return Hosting::Offline;
+        };
+        let (name, id) = (Arc::clone(&self.topic.name), self.topic.id);
+        let me = self.inner.node_id;
+        Hosting::Online(Arc::new(self.with_news(partition, |news| {
+            Partition::new(name, id, index, log, me, news)
+        })))
+    }
+
+    /// A partition that was there before.
+    fn tell(&self, index: PartitionIndex, existing: &Partition) {
+        match self.topic.partition(index) {
+            Some(partition) if partition.replicas.contains(&self.inner.node_id) => {
+                self.with_news(partition, |news| existing.update(news));
+            }
+            _ => existing.retire(),
+        }
+    }
+}
+
+fn alive_in(image: &Image) -> impl Fn(BrokerId) -> Option<Alive> {
+    |id| {
+        let broker = image.brokers.get(&id).filter(|broker| !broker.fenced)?;
+        Some(Alive {
+            epoch: broker.epoch,
+            shuts_down: broker.in_controlled_shutdown,
+        })
+    }
+}
+
+fn rules(broker: &BrokerSettings, image: &Image, topic: &str) -> Rules {
+    let own = image.topic_overrides(topic).map(|own| &**own);
+    let topic = TopicSettings { own, broker };
+    Rules {
+        min_isr: usize::try_from(topic.long("min.insync.replicas")).unwrap_or(1),
+        lag_max_ms: broker.long("replica.lag.time.max.ms"),
+    }
+}
+
 fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
     let found = hosted.zip(usize::try_from(index).ok());
     match found.and_then(|(hosted, index)| hosted.partitions.get(index)) {
         Some(Hosting::Online(partition)) => Ok(Arc::clone(partition)),
-        Some(Hosting::Coming(..)) => Err(ErrorCode::NotLeaderOrFollower),
+        Some(Hosting::Coming) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Hosting::Offline) => Err(ErrorCode::KafkaStorageError),
         Some(Hosting::Nothing) | None => Err(ErrorCode::UnknownTopicOrPartition),
     }
@@ -668,13 +745,20 @@ impl Publisher for ReplicaManager {
             self.changed(topic, image, &broker);
         }
         let update = |topic: &str| {
-            self.update_settings(&log_settings(&broker, image, topic), topic);
+            let rules = rules(&broker, image, topic);
+            self.update_settings(&log_settings(&broker, image, topic), rules, topic);
         };
         for (kind, name) in &delta.configs {
             if *kind == TOPIC_RESOURCE {
                 update(name);
             } else if *kind == BROKER_RESOURCE {
                 image.topics.iter().for_each(|topic| update(&topic.name));
+            }
+        }
+        if !delta.brokers.is_empty() {
+            let (alive, now) = (alive_in(image), self.clock().now());
+            for partition in self.all() {
+                partition.set_alive(&alive, now);
             }
         }
         self.tell_followers(&newest, delta);

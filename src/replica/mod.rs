@@ -1,13 +1,18 @@
 //! A partition as a replicated thing: who leads it, how far readers may read, who waits for it.
 //!
-//! On one node every partition has a single replica, this one: what is appended is replicated at once, and the high
-//! watermark is the end of the log.
+//! A partition with one replica is one whose ISR is this node: the high watermark follows the end of its log.
 
 pub mod fetch;
 pub mod fetch_session;
+pub mod follower;
+pub mod leader;
 pub mod making;
 pub mod manager;
 pub mod moves;
 pub mod partition;
 pub mod pending;
+pub mod produce;
 pub mod purgatory;
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,88 @@
-//! One partition on this node: its log, its leader epoch, and who waits for it.
+//! One partition on this node: its log, the role that the node has in it, and who waits for it. Kafka's `Partition`.
+//!
+//! ```text
+//! role (one lock) ──► log (its own lock) ──► segment
+//!       │ publishes, with the lock in hand
+//!       ├──► who leads, in which epoch          one atomic: requests look at it before they do anything
+//!       ├──► high watermark                     one atomic, which the log reads too
+//!       └──► waiters                            those that the high watermark has passed; all at a change of role
+//! ```
+//! An append holds the role's lock from the look at the epoch until the records are in the log: no record of an epoch is written
+//! after the node has learnt of the next one. Records are unpacked before, and brought to the disk afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
-use super::purgatory::WaitList;
+use super::follower::{FollowerState, LogView};
+use super::leader::{
+    Acknowledged, Alive, Answer, Assignment, FollowerFetch, LeaderState, Next, Proposal, Rules,
+};
+use super::purgatory::{Mark, WaitList, Watched, Wish};
 use crate::base::disk_pool::aside;
-use crate::base::ids::{LeaderEpoch, PartitionIndex, Uuid};
+use crate::base::ids::{
+    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, Uuid,
+};
 use crate::base::time::Timestamp;
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
 use crate::log::partition_log::{Appended, PartitionLog};
 use crate::wire::error_code::ErrorCode;
+
+/// What this node is to a partition.
+#[derive(Debug)]
+pub enum Role {
+    Leader(LeaderState),
+    Follower(FollowerState),
+    /// The partition is gone, or its log directory is; whoever still holds it is told to look again.
+    Offline,
+}
+
+/// What a partition is told of the newest metadata.
+#[derive(Clone, Copy)]
+pub struct News<'a> {
+    pub assignment: Assignment<'a>,
+    pub rules: Rules,
+    pub alive: &'a dyn Fn(BrokerId) -> Option<Alive>,
+    pub now: Timestamp,
+}
+
+/// How many replicas must have records before they are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// The leader alone: acks=1, and acks=0.
+    Leader,
+    /// The ISR, which must not be smaller than `min.insync.replicas`: acks=all.
+    All,
+}
+
+/// Under which conditions records are appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The leader epoch in which it was decided to append.
+    pub epoch: LeaderEpoch,
+    pub acks: Acks,
+    pub origin: Origin,
+}
+
+/// A broker that says that it is a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerId {
+    pub id: BrokerId,
+    /// -1 where the version of the request has none.
+    pub broker_epoch: BrokerEpoch,
+}
+
+/// An append that is not committed yet, or may not be.
+#[derive(Clone, Debug)]
+pub struct Uncommitted {
+    pub partition: Arc<Partition>,
+    pub epoch: LeaderEpoch,
+    /// Where the records end.
+    pub end: Offset,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -21,10 +91,33 @@ pub struct Partition {
     pub topic_id: Uuid,
     pub index: PartitionIndex,
     pub log: Arc<PartitionLog>,
-    leader_epoch: AtomicI32,
-    /// Cleared when the partition is deleted or has no leader; whoever still holds it is told to look again.
-    leads: AtomicBool,
+    me: BrokerId,
+    role: Mutex<Role>,
+    /// See [`Standing`].
+    standing: AtomicU64,
     waiting: WaitList,
+}
+
+/// The leader epoch, and whether this node leads in it: a copy of what the role says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    epoch: LeaderEpoch,
+    leads: bool,
+}
+
+const LEADS: u64 = 1 << 32;
+
+impl Standing {
+    fn to_bits(self) -> u64 {
+        u64::from(self.epoch.cast_unsigned()) | if self.leads { LEADS } else { 0 }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        Self {
+            epoch: (bits as u32).cast_signed(),
+            leads: bits & LEADS != 0,
+        }
+    }
 }
 
 impl Partition {
@@ -33,50 +126,48 @@ impl Partition {
         topic_id: Uuid,
         index: PartitionIndex,
         log: Arc<PartitionLog>,
-        leader_epoch: LeaderEpoch,
-        leads: bool,
+        me: BrokerId,
+        news: &News<'_>,
     ) -> Self {
-        Self {
+        let this = Self {
             topic,
             topic_id,
             index,
             log,
-            leader_epoch: AtomicI32::new(leader_epoch),
-            leads: AtomicBool::new(leads),
+            me,
+            role: Mutex::new(Role::Offline),
+            standing: AtomicU64::new(0),
             waiting: WaitList::default(),
-        }
+        };
+        let mut role = this.role.lock();
+        *role = this.begin(&Role::Offline, news);
+        this.publish(&role, news.assignment.epoch);
+        drop(role);
+        this
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::from_bits(self.standing.load(Ordering::Acquire))
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader_epoch.load(Ordering::Acquire)
-    }
-
-    /// Takes over a new epoch, and whether this node leads in it. Where neither is news, nobody who waits is woken: another
-    /// partition of the topic has changed.
-    pub fn enter(&self, epoch: LeaderEpoch, leads: bool) {
-        let before = self.leader_epoch.fetch_max(epoch, Ordering::AcqRel);
-        let led = self.leads.swap(leads, Ordering::AcqRel);
-        if epoch > before || leads != led {
-            self.waiting.wake();
-        }
-    }
-
-    /// The partition is gone, or its log directory is.
-    pub fn retire(&self) {
-        self.leads.store(false, Ordering::Release);
-        self.waiting.wake();
+        self.standing().epoch
     }
 
     pub fn is_leader(&self) -> bool {
-        self.leads.load(Ordering::Acquire)
+        self.standing().leads
+    }
+
+    /// The epoch in which this node leads.
+    pub fn leads_in(&self) -> Result<LeaderEpoch, ErrorCode> {
+        let Standing { epoch, leads } = self.standing();
+        leads.then_some(epoch).ok_or(ErrorCode::NotLeaderOrFollower)
     }
 
     /// Compares the epoch that a client knows (-1 for none) with the partition's.
     pub fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
-        let current = self.leader_epoch();
-        if !self.is_leader() {
-            Err(ErrorCode::NotLeaderOrFollower)
-        } else if known < 0 || known == current {
+        let current = self.leads_in()?;
+        if known < 0 || known == current {
             Ok(())
         } else if known < current {
             Err(ErrorCode::FencedLeaderEpoch)
@@ -85,29 +176,259 @@ impl Partition {
         }
     }
 
-    /// Appends and wakes those who wait. The only replica is this one, so the records are committed on return.
+    /// Up to where consumers may read.
+    pub fn high_watermark(&self) -> Offset {
+        self.log.high_watermark().get()
+    }
+
+    /// The high watermark as the leader of this epoch has it. What was appended in it is not committed by the high watermark of
+    /// another leader, which may have other records there (KAFKA-20634).
+    pub fn high_watermark_in(&self, epoch: LeaderEpoch) -> Result<Offset, ErrorCode> {
+        let high_watermark = self.high_watermark();
+        // Read before: it is that of this epoch or of an earlier one.
+        match self.leads_in()? == epoch {
+            true => Ok(high_watermark),
+            false => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Takes over what the metadata says. Where nothing of it is news nobody who waits is woken: another partition of the topic
+    /// has changed.
+    pub fn update(&self, news: &News<'_>) {
+        let mut role = self.role.lock();
+        let Some((epoch, partition_epoch)) = role.epochs() else {
+            return;
+        };
+        let assignment = &news.assignment;
+        if (assignment.epoch, assignment.partition_epoch) < (epoch, partition_epoch) {
+            return;
+        }
+        let leads = assignment.leader == self.me;
+        match &mut *role {
+            Role::Leader(leader) if leads && assignment.epoch == epoch => {
+                leader.set_rules(news.rules, news.now);
+                leader.update(assignment, news.alive, news.now);
+                leader.set_alive(news.alive, news.now);
+                self.publish_leader(leader);
+            }
+            Role::Follower(follower) if !leads && assignment.epoch == epoch => {
+                follower.update(assignment);
+            }
+            _ => {
+                *role = self.begin(&role, news);
+                self.publish(&role, assignment.epoch);
+            }
+        }
+    }
+
+    pub fn set_rules(&self, rules: Rules, now: Timestamp) {
+        if let Role::Leader(leader) = &mut *self.role.lock() {
+            leader.set_rules(rules, now);
+            self.publish_leader(leader);
+        }
+    }
+
+    /// Has the metadata say which brokers are alive.
+    pub fn set_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>, now: Timestamp) {
+        if let Role::Leader(leader) = &mut *self.role.lock() {
+            leader.set_alive(alive, now);
+            self.publish_leader(leader);
+        }
+    }
+
+    /// The partition is gone, or its log directory is.
+    pub fn retire(&self) {
+        let mut role = self.role.lock();
+        *role = Role::Offline;
+        self.publish(&role, self.leader_epoch());
+    }
+
+    /// The role that the metadata gives this node, in a new epoch.
+    fn begin(&self, before: &Role, news: &News<'_>) -> Role {
+        let News {
+            assignment,
+            rules,
+            alive,
+            now,
+        } = *news;
+        let watermarks = self.log.watermarks();
+        if assignment.leader == self.me {
+            let before = match before {
+                Role::Leader(leader) => Some(leader),
+                Role::Follower(_) | Role::Offline => None,
+            };
+            let ends = (watermarks.log_end, watermarks.high_watermark);
+            self.log.note_epoch(assignment.epoch);
+            let leader = LeaderState::new(self.me, &assignment, rules, ends, before, alive, now);
+            return Role::Leader(leader);
+        }
+        let epochs = self.log.leader_epochs();
+        let log = LogView {
+            log_start: watermarks.log_start,
+            log_end: watermarks.log_end,
+            epochs: &epochs,
+        };
+        Role::Follower(FollowerState::new(
+            &assignment,
+            watermarks.high_watermark,
+            &log,
+        ))
+    }
+
+    /// Shows a new role to those who look without the lock, and to those who wait.
+    fn publish(&self, role: &Role, epoch: LeaderEpoch) {
+        let (leads, high_watermark) = match role {
+            Role::Leader(leader) => (true, Some(leader.high_watermark())),
+            Role::Follower(follower) => (false, Some(follower.high_watermark())),
+            Role::Offline => (false, None),
+        };
+        // First the role: a high watermark of the new one must not be taken for that of the old one.
+        let standing = Standing { epoch, leads };
+        self.standing.store(standing.to_bits(), Ordering::Release);
+        if let Some(high_watermark) = high_watermark {
+            self.log.high_watermark().set(high_watermark);
+        }
+        self.waiting.wake_all();
+    }
+
+    /// Shows how far the leader has come.
+    fn publish_leader(&self, leader: &LeaderState) {
+        let shown = self.log.high_watermark();
+        if leader.high_watermark() > shown.get() {
+            shown.set(leader.high_watermark());
+            self.waiting
+                .moved(Mark::HighWatermark, leader.high_watermark());
+        }
+    }
+
+    /// Appends as the leader of the epoch that the terms name. Tells whether the records are acknowledged already, as acks=all
+    /// understands it: those of a partition whose ISR is this node alone are.
+    ///
+    /// Errors: those of the log; FENCED_LEADER_EPOCH and NOT_LEADER_OR_FOLLOWER where that epoch is over;
+    /// NOT_ENOUGH_REPLICAS.
     pub fn append(
         &self,
         records: &Bytes,
-        origin: Origin,
+        terms: Terms,
         now: Timestamp,
-    ) -> Result<Appended, AppendError> {
-        if !self.is_leader() {
-            return Err(AppendError::refused(
-                ErrorCode::NotLeaderOrFollower,
-                "this broker does not lead the partition any more",
-            ));
+    ) -> Result<(Appended, Acknowledged), AppendError> {
+        let Terms {
+            epoch,
+            acks,
+            origin,
+        } = terms;
+        self.check_epoch(epoch).map_err(over)?;
+        let valid = self.log.validate(records, origin, now)?;
+        let (appended, acknowledged) = {
+            let mut role = self.role.lock();
+            let leader = role.leader_in(epoch).map_err(over)?;
+            if acks == Acks::All {
+                let enough = leader.check_isr();
+                enough
+                    .map_err(|code| AppendError::refused(code, "too few replicas are in sync"))?;
+            }
+            let appended = self.log.append_valid(valid, epoch, origin, now)?;
+            if !appended.duplicate {
+                leader.appended(appended.log_end, !appended.must_flush, now);
+                if leader.has_followers() {
+                    self.waiting.moved(Mark::LogEnd, appended.log_end);
+                }
+                self.publish_leader(leader);
+            }
+            (appended, leader.acknowledged(appended.last_offset + 1))
+        };
+        if !appended.must_flush {
+            return Ok((appended, acknowledged));
         }
-        let epoch = self.leader_epoch();
-        let appended = self.log.append_as_leader(records, epoch, origin, now)?;
-        if appended.must_flush {
-            aside(|| self.log.flush_up_to(appended.log_end, now))?;
+        aside(|| self.log.flush_up_to(appended.log_end, now))?;
+        let mut role = self.role.lock();
+        let Ok(leader) = role.leader_in(epoch) else {
+            return Ok((appended, Acknowledged::Waits));
+        };
+        leader.made_durable(appended.log_end, now);
+        self.publish_leader(leader);
+        Ok((appended, leader.acknowledged(appended.last_offset + 1)))
+    }
+
+    /// Whether records that end at `end`, and were appended in an epoch, may be acknowledged. Errors: NOT_LEADER_OR_FOLLOWER where
+    /// the epoch is over, whatever the high watermark says.
+    pub fn acknowledged(&self, epoch: LeaderEpoch, end: Offset) -> Result<Acknowledged, ErrorCode> {
+        let mut role = self.role.lock();
+        let leader = role.leader_in(epoch);
+        let leader = leader.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+        Ok(leader.acknowledged(end))
+    }
+
+    /// Whether a broker may fetch as a follower of this node, in the epoch that it knows (-1 for none).
+    pub fn check_follower(
+        &self,
+        follower: FollowerId,
+        known: LeaderEpoch,
+    ) -> Result<(), ErrorCode> {
+        let epoch = self.leads_in()?;
+        let mut role = self.role.lock();
+        let leader = role.leader_in(epoch)?;
+        leader.check_follower(follower.id, follower.broker_epoch, known >= 0)
+    }
+
+    /// A follower has fetched in an epoch, and its log has not diverged. Gives the change of the ISR that the controller shall
+    /// make of it.
+    pub fn followed(
+        &self,
+        epoch: LeaderEpoch,
+        fetch: FollowerFetch,
+        now: Timestamp,
+    ) -> Result<Option<Proposal>, ErrorCode> {
+        let mut role = self.role.lock();
+        let leader = role.leader_in(epoch)?;
+        leader.check_follower(fetch.replica, fetch.broker_epoch, true)?;
+        let proposal = leader.fetched(fetch, now);
+        self.publish_leader(leader);
+        Ok(proposal)
+    }
+
+    /// Takes followers out of the ISR that lag for too long.
+    pub fn shrink_isr(&self, now: Timestamp) -> Option<Proposal> {
+        match &mut *self.role.lock() {
+            Role::Leader(leader) => leader.shrink(now),
+            Role::Follower(_) | Role::Offline => None,
         }
-        self.log.high_watermark().raise_to(appended.log_end);
-        if !appended.duplicate {
-            self.waiting.wake();
+    }
+
+    /// Takes in the controller's answer to a proposal.
+    pub fn isr_answered(&self, sent: &Proposal, answer: &Answer, now: Timestamp) -> Next {
+        let mut role = self.role.lock();
+        let Ok(leader) = role.leader_in(sent.leader_epoch) else {
+            return Next::Done;
+        };
+        let next = leader.answered(sent, answer, now);
+        self.publish_leader(leader);
+        next
+    }
+}
+
+fn over(code: ErrorCode) -> AppendError {
+    AppendError::refused(
+        code,
+        "this broker does not lead the partition in this epoch",
+    )
+}
+
+impl Role {
+    fn epochs(&self) -> Option<(LeaderEpoch, PartitionEpoch)> {
+        match self {
+            Self::Leader(leader) => Some((leader.epoch(), leader.partition_epoch())),
+            Self::Follower(follower) => Some((follower.epoch(), follower.partition_epoch())),
+            Self::Offline => None,
         }
-        Ok(appended)
+    }
+
+    fn leader_in(&mut self, epoch: LeaderEpoch) -> Result<&mut LeaderState, ErrorCode> {
+        match self {
+            Self::Leader(leader) if epoch == leader.epoch() => Ok(leader),
+            Self::Leader(_) => Err(ErrorCode::FencedLeaderEpoch),
+            Self::Follower(_) | Self::Offline => Err(ErrorCode::NotLeaderOrFollower),
+        }
     }
 }
 
@@ -116,14 +437,28 @@ impl Partition {
 pub struct Awaited(pub Arc<Partition>);
 
 impl Awaited {
-    /// With the number of changes so far: to be asked for before the partition is looked at.
-    pub fn now(partition: &Arc<Partition>) -> (Self, u64) {
-        (Self(Arc::clone(partition)), partition.waiting.changes())
+    /// Somebody waits for a mark to pass an offset. `turn` was [asked for](Partition::turn) before the partition was looked at.
+    pub fn beyond(partition: &Arc<Partition>, beyond: Offset, turn: u32) -> (Self, Wish) {
+        (Self(Arc::clone(partition)), Wish { beyond, turn })
     }
 }
 
-impl AsRef<WaitList> for Awaited {
-    fn as_ref(&self) -> &WaitList {
+impl Partition {
+    /// A number that is another one after each change of role.
+    pub fn turn(&self) -> u32 {
+        self.waiting.turn()
+    }
+}
+
+impl Watched for Awaited {
+    fn list(&self) -> &WaitList {
         &self.0.waiting
+    }
+
+    fn position(&self, mark: Mark) -> Offset {
+        match mark {
+            Mark::HighWatermark => self.0.high_watermark(),
+            Mark::LogEnd => self.0.log.log_end(),
+        }
     }
 }

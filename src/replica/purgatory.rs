@@ -1,12 +1,13 @@
-//! Waiting: fetches that want more bytes than there are. A waiter is woken by an append to one of its partitions and
-//! looks at that one again; nobody polls.
+//! Waiting: fetches that want more bytes than there are, and appends that are not committed yet. Whoever waits names a position,
+//! and is woken when the partition has passed it or changes its role; nobody polls, and nobody is woken for others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::base::ids::Offset;
 use crate::base::small_map::SmallMap;
 use crate::base::work_pool::checkpoint;
 
@@ -20,30 +21,48 @@ pub struct Waiters {
     next: AtomicU64,
 }
 
+/// What moves at a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// Of consumers, and of appends with acks=all.
+    HighWatermark,
+    /// Of followers. They hear of the high watermark with their next answer.
+    LogEnd,
+}
+
+/// A partition, for those who wait.
+pub trait Watched {
+    fn list(&self) -> &WaitList;
+    fn position(&self, mark: Mark) -> Offset;
+}
+
 /// Those who wait for one partition.
 #[derive(Debug, Default)]
 pub struct WaitList {
-    /// By their ids. Most partitions have one consumer that waits, or none.
-    waiting: Mutex<SmallMap<u64, Entry>>,
-    /// How many times somebody was to be woken.
-    changes: AtomicU64,
+    /// Whoever was woken is not here until it looks. Most partitions have one consumer that waits, or none.
+    waiting: Mutex<SmallMap<Key, Arc<Bell>>>,
+    /// How many times everybody was woken.
+    turn: AtomicU32,
 }
 
-#[derive(Debug)]
-struct Entry {
-    bell: Arc<Bell>,
+/// In the order in which the mark passes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    mark: Mark,
+    /// Woken when the mark is greater.
+    beyond: Offset,
+    waiter: u64,
     /// The waiter's own number of the partition.
     place: u32,
-    /// The waiter knows already that there is something.
-    rung: bool,
 }
 
-impl Entry {
-    fn ring(&mut self) {
-        if !self.rung {
-            self.rung = true;
-            self.bell.places.lock().push(self.place);
-            self.bell.notify.notify_one();
+impl Key {
+    fn first_of(mark: Mark, beyond: Offset) -> Self {
+        Self {
+            mark,
+            beyond,
+            waiter: 0,
+            place: 0,
         }
     }
 }
@@ -56,51 +75,110 @@ struct Bell {
     places: Mutex<Vec<u32>>,
 }
 
+impl Bell {
+    fn ring(&self, place: u32) {
+        self.places.lock().push(place);
+        self.notify.notify_one();
+    }
+}
+
 impl WaitList {
-    /// Wakes everybody: something was appended, or the partition changed its role.
-    pub fn wake(&self) {
-        let mut waiting = self.waiting.lock();
-        self.changes.fetch_add(1, Ordering::Release);
-        waiting.values_mut().for_each(Entry::ring);
+    /// A mark has moved: wakes those who wait for less, and does not look at the others. To be called after the mark can be seen
+    /// to have moved.
+    pub fn moved(&self, mark: Mark, position: Offset) {
+        let (first, end) = (
+            Key::first_of(mark, Offset::MIN),
+            Key::first_of(mark, position),
+        );
+        let passed = self.waiting.lock().take_between(&first, &end);
+        for (key, bell) in passed {
+            bell.ring(key.place);
+        }
     }
 
-    /// A number that is another one after each wake-up. Asked for before a partition is looked at, it tells a waiter that begins
-    /// later whether it missed something.
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// Wakes everybody: the partition has changed its role.
+    pub fn wake_all(&self) {
+        let all = {
+            let mut waiting = self.waiting.lock();
+            self.turn.fetch_add(1, Ordering::Release);
+            std::mem::take(&mut *waiting)
+        };
+        for (key, bell) in all {
+            bell.ring(key.place);
+        }
     }
+
+    /// A number that is another one after each change of role. Asked for before a partition is looked at, it tells a waiter that
+    /// begins later whether it missed one.
+    pub fn turn(&self) -> u32 {
+        self.turn.load(Ordering::Acquire)
+    }
+}
+
+/// What somebody waits for at one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// Woken when the mark is greater.
+    pub beyond: Offset,
+    /// See [`WaitList::turn`].
+    pub turn: u32,
 }
 
 /// Somebody who waits for some partitions, until dropped.
 #[derive(Debug)]
-pub struct Waiter<T: AsRef<WaitList>> {
+pub struct Waiter<T: Watched> {
     id: u64,
+    mark: Mark,
     bell: Arc<Bell>,
-    lists: Vec<T>,
+    places: Vec<Place<T>>,
 }
 
-impl<T: AsRef<WaitList>> Waiter<T> {
-    /// From now on every wake-up of these lists is noticed, and any since the number of changes beside them was asked for.
-    pub fn new(waiters: &Waiters, seen: Vec<(T, u64)>) -> Self {
+#[derive(Debug)]
+struct Place<T> {
+    watched: T,
+    wish: Offset,
+    /// Under which the waiter is in the list, if it was not woken since.
+    beyond: Offset,
+}
+
+impl<T: Watched> Waiter<T> {
+    /// From now on it is noticed when a mark passes what is wished, and if it has done so since the partition was looked at.
+    pub fn new(waiters: &Waiters, mark: Mark, wishes: Vec<(T, Wish)>) -> Self {
         let id = waiters.next.fetch_add(1, Ordering::Relaxed);
-        let bell = Arc::new(Bell::default());
-        let mut lists = Vec::with_capacity(seen.len());
-        for ((list, changes), place) in seen.into_iter().zip(0..) {
-            let mut entry = Entry {
-                bell: Arc::clone(&bell),
-                place,
-                rung: false,
-            };
-            let mut waiting = list.as_ref().waiting.lock();
-            if list.as_ref().changes() != changes {
-                entry.ring();
+        let mut this = Self {
+            id,
+            mark,
+            bell: Arc::new(Bell::default()),
+            places: Vec::with_capacity(wishes.len()),
+        };
+        for ((watched, wish), place) in wishes.into_iter().zip(0..) {
+            let key = this.key(place, wish.beyond);
+            {
+                let mut waiting = watched.list().waiting.lock();
+                let is_late = watched.list().turn() != wish.turn;
+                if is_late || watched.position(mark) > wish.beyond {
+                    this.bell.ring(place);
+                } else {
+                    waiting.insert(key, Arc::clone(&this.bell));
+                }
             }
-            waiting.insert(id, entry);
-            drop(waiting);
-            lists.push(list);
+            this.places.push(Place {
+                watched,
+                wish: wish.beyond,
+                beyond: wish.beyond,
+            });
             checkpoint();
         }
-        Self { id, bell, lists }
+        this
+    }
+
+    fn key(&self, place: u32, beyond: Offset) -> Key {
+        Key {
+            mark: self.mark,
+            beyond,
+            waiter: self.id,
+            place,
+        }
     }
 
     /// Waits until something has changed that was not taken yet.
@@ -110,32 +188,53 @@ impl<T: AsRef<WaitList>> Waiter<T> {
 
     /// Has a place looked at, whether it has changed or not.
     pub fn look_again(&self, place: usize) {
-        let Some(list) = self.lists.get(place) else {
-            return;
-        };
-        if let Some(entry) = list.as_ref().waiting.lock().get_mut(&self.id) {
-            entry.ring();
+        if self.leave(place) {
+            self.bell.ring(place as u32);
         }
     }
 
+    /// Waits no longer for a place.
+    pub fn is_done(&self, place: usize) {
+        self.leave(place);
+    }
+
+    /// Takes the waiter from a place's list; tells whether it was there.
+    fn leave(&self, place: usize) -> bool {
+        let Some(at) = self.places.get(place) else {
+            return false;
+        };
+        let key = self.key(place as u32, at.beyond);
+        at.watched.list().waiting.lock().remove(&key).is_some()
+    }
+
     /// Takes the places where something has changed, each once and in their order: whoever looks there now misses nothing.
-    pub fn take(&self) -> Vec<usize> {
+    pub fn take(&mut self) -> Vec<usize> {
         let taken = std::mem::take(&mut *self.bell.places.lock());
         let mut places: Vec<usize> = taken.into_iter().map(|place| place as usize).collect();
         places.sort_unstable();
-        for list in places.iter().filter_map(|place| self.lists.get(*place)) {
-            if let Some(entry) = list.as_ref().waiting.lock().get_mut(&self.id) {
-                entry.rung = false;
-            }
+        for place in &places {
+            let (id, mark) = (self.id, self.mark);
+            let Some(at) = self.places.get_mut(*place) else {
+                continue;
+            };
+            let mut waiting = at.watched.list().waiting.lock();
+            at.beyond = at.watched.position(mark).max(at.wish);
+            let key = Key {
+                mark,
+                beyond: at.beyond,
+                waiter: id,
+                place: *place as u32,
+            };
+            waiting.insert(key, Arc::clone(&self.bell));
         }
         places
     }
 }
 
-impl<T: AsRef<WaitList>> Drop for Waiter<T> {
+impl<T: Watched> Drop for Waiter<T> {
     fn drop(&mut self) {
-        for list in &self.lists {
-            list.as_ref().waiting.lock().remove(&self.id);
+        for place in 0..self.places.len() {
+            self.leave(place);
             checkpoint();
         }
     }
@@ -143,55 +242,125 @@ impl<T: AsRef<WaitList>> Drop for Waiter<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicI64;
+
     use super::*;
 
-    #[derive(Clone, Debug, Default)]
-    struct Partition(Arc<WaitList>);
+    #[derive(Debug, Default)]
+    struct Marks {
+        list: WaitList,
+        high_watermark: AtomicI64,
+        log_end: AtomicI64,
+    }
 
-    impl AsRef<WaitList> for Partition {
-        fn as_ref(&self) -> &WaitList {
-            &self.0
+    #[derive(Clone, Debug, Default)]
+    struct Partition(Arc<Marks>);
+
+    impl Watched for Partition {
+        fn list(&self) -> &WaitList {
+            &self.0.list
+        }
+
+        fn position(&self, mark: Mark) -> Offset {
+            self.of(mark).load(Ordering::Acquire)
         }
     }
+
+    impl Partition {
+        fn of(&self, mark: Mark) -> &AtomicI64 {
+            match mark {
+                Mark::HighWatermark => &self.0.high_watermark,
+                Mark::LogEnd => &self.0.log_end,
+            }
+        }
+
+        fn move_to(&self, mark: Mark, position: Offset) {
+            self.of(mark).store(position, Ordering::Release);
+            self.0.list.moved(mark, position);
+        }
+
+        fn wish(&self, beyond: Offset) -> (Self, Wish) {
+            let turn = self.0.list.turn();
+            (self.clone(), Wish { beyond, turn })
+        }
+    }
+
+    const HW: Mark = Mark::HighWatermark;
 
     fn partitions(count: usize) -> Vec<Partition> {
         (0..count).map(|_| Partition::default()).collect()
     }
 
-    fn seen(partitions: &[Partition]) -> Vec<(Partition, u64)> {
-        let seen = |one: &Partition| (one.clone(), one.0.changes());
-        partitions.iter().map(seen).collect()
+    fn wishes(partitions: &[Partition]) -> Vec<(Partition, Wish)> {
+        partitions.iter().map(|one| one.wish(0)).collect()
+    }
+
+    fn is_listed(partition: &Partition) -> bool {
+        !partition.0.list.waiting.lock().is_empty()
     }
 
     #[tokio::test]
     async fn a_wake_up_before_the_wait_is_not_lost_and_nothing_is_left_behind() {
-        let partitions = partitions(3);
-        let before = seen(&partitions);
-        partitions[2].0.wake();
-        let waiter = Waiter::new(&Waiters::default(), before);
+        let partitions = partitions(4);
+        let before = wishes(&partitions);
+        partitions[2].move_to(HW, 1);
+        partitions[3].0.list.wake_all();
+        let mut waiter = Waiter::new(&Waiters::default(), HW, before);
         waiter.woken().await;
-        assert_eq!(waiter.take(), [2]);
-        partitions[1].0.wake();
+        assert_eq!(waiter.take(), [2, 3]);
+        partitions[1].move_to(HW, 7);
         waiter.woken().await;
         assert_eq!(waiter.take(), [1]);
         drop(waiter);
-        assert!(partitions.iter().all(|one| one.0.waiting.lock().is_empty()));
+        assert!(!partitions.iter().any(is_listed));
     }
 
     #[tokio::test]
     async fn a_waiter_hears_of_each_place_once_until_it_looks() {
         let partitions = partitions(1_000);
-        let waiter = Waiter::new(&Waiters::default(), seen(&partitions));
-        for _ in 0..100 {
-            partitions[7].0.wake();
-            partitions[5].0.wake();
+        let mut waiter = Waiter::new(&Waiters::default(), HW, wishes(&partitions));
+        for position in 1..100 {
+            partitions[7].move_to(HW, position);
+            partitions[5].move_to(HW, position);
+            waiter.look_again(5);
         }
         assert_eq!(waiter.bell.places.lock().len(), 2);
         waiter.woken().await;
         assert_eq!(waiter.take(), [5, 7]);
         assert!(waiter.take().is_empty());
-        partitions[7].0.wake();
+        partitions[7].move_to(HW, 100);
         assert_eq!(waiter.take(), [7]);
+        waiter.look_again(5);
+        assert_eq!(waiter.take(), [5]);
+    }
+
+    /// Each append of ten thousand clients woke all of them.
+    #[test]
+    fn whoever_waits_for_more_is_not_woken() {
+        let partition = Partition::default();
+        let numbers = Waiters::default();
+        let wait = |mark, beyond| Waiter::new(&numbers, mark, vec![partition.wish(beyond)]);
+        let mut waiters: Vec<_> = (0..10_000).map(|beyond| wait(HW, beyond)).collect();
+        let mut follower = wait(Mark::LogEnd, 5);
+        let is_rung = |waiter: &Waiter<Partition>| !waiter.bell.places.lock().is_empty();
+        for position in [3, 4, 9_000] {
+            partition.move_to(HW, position);
+            let rung = waiters.iter().filter(|one| is_rung(one)).count();
+            assert_eq!(rung as Offset, position);
+        }
+        assert!(!is_rung(&follower));
+        partition.move_to(Mark::LogEnd, 6);
+        assert_eq!(follower.take(), [0]);
+        // Woken because of something else: it waits for the same as before.
+        partition.0.list.wake_all();
+        assert_eq!(waiters[9_500].take(), [0]);
+        partition.move_to(HW, 9_500);
+        assert!(!is_rung(&waiters[9_500]));
+        partition.move_to(HW, 9_501);
+        assert!(is_rung(&waiters[9_500]));
+        drop(waiters);
+        follower.is_done(0);
+        assert!(!is_listed(&partition));
     }
 
     #[test]
@@ -199,12 +368,12 @@ mod tests {
         let partitions = partitions(1);
         let numbers = Waiters::default();
         let mut waiters: Vec<_> = (0..10_000)
-            .map(|_| Waiter::new(&numbers, seen(&partitions)))
+            .map(|_| Waiter::new(&numbers, HW, wishes(&partitions)))
             .collect();
         // With a search through all of them this would be a hundred million steps.
         for place in (0..10_000).rev() {
             drop(waiters.swap_remove(place / 2));
         }
-        assert!(partitions[0].0.waiting.lock().is_empty());
+        assert!(!is_listed(&partitions[0]));
     }
 }

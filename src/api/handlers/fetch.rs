@@ -17,7 +17,7 @@ use crate::host::file::Reach;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
 use crate::replica::partition::Awaited;
-use crate::replica::purgatory::{PLACE_BYTES, Waiter};
+use crate::replica::purgatory::{Mark, PLACE_BYTES, Waiter};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::fetch::{
@@ -214,7 +214,8 @@ impl Waiting {
         } else {
             vec![true; begun.wanted.len()]
         };
-        let waiter = Waiter::new(context.services.replicas.waiters(), fetched.partitions);
+        let waiters = context.services.replicas.waiters();
+        let waiter = Waiter::new(waiters, Mark::HighWatermark, fetched.partitions);
         for (place, outcome) in fetched.outcomes.iter().enumerate() {
             if let Outcome::Cold(_) = outcome {
                 waiter.look_again(place);

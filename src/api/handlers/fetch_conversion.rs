@@ -15,7 +15,7 @@ use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Offset;
 use crate::replica::fetch::{Fetched, Limits, Wanted};
 use crate::replica::fetch_session::Begun;
-use crate::replica::purgatory::Waiter;
+use crate::replica::purgatory::{Mark, Waiter};
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::legacy::{Downgrade, MAGIC_V0, MAGIC_V1, downgrade};
 use crate::wire::batch::{BatchError, split_first};
@@ -64,7 +64,8 @@ pub(super) fn handle(
         // Who cannot wait gets what there is.
         let held = room_to_wait(&context, wanted.len());
         let mut expired = wait.is_zero() || held.is_none();
-        let waiter = Waiter::new(context.services.replicas.waiters(), first.partitions);
+        let waiters = context.services.replicas.waiters();
+        let mut waiter = Waiter::new(waiters, Mark::HighWatermark, first.partitions);
         loop {
             waiter.take();
             let fetched = read_warm(&context.services, &wanted, limits).await;

@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use indexmap::IndexMap;
+use tokio::time::Instant;
 
 use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
@@ -18,6 +20,9 @@ use crate::base::work_pool::{self, Exhausted, spend, with_allowance};
 use crate::log::append::Origin;
 use crate::log::error::{AppendError, RecordError};
 use crate::log::producer_state::Admission;
+use crate::replica::leader::Acknowledged;
+use crate::replica::partition::{Acks, Terms, Uncommitted};
+use crate::replica::produce::until_committed;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
@@ -48,6 +53,7 @@ const ADMIN_CLIENT: &str = "__admin_client";
 const COMPARED_MAX: usize = 32;
 const BATCHES_SINCE: i16 = 3;
 const ZSTD_SINCE: i16 = 7;
+const ACKS_ALL: i16 = -1;
 const TOPIC_IDS_SINCE: i16 = 13;
 
 pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<ProduceResponse> {
@@ -168,6 +174,8 @@ struct Appending {
     refusals: Refusals,
     /// Of those partitions that are done.
     responses: Vec<TopicProduceResponse>,
+    /// Appends that wait for other replicas, and their places among the responses.
+    uncommitted: Vec<((usize, usize), Uncommitted)>,
     failed: Option<ErrorCode>,
     record_errors_left: usize,
 }
@@ -185,6 +193,7 @@ impl Appending {
             request,
             admissions,
             refusals,
+            uncommitted: Vec::new(),
             failed: None,
             record_errors_left: RECORD_ERRORS_MAX,
         }
@@ -225,20 +234,28 @@ impl Appending {
                 let refusal = opening.as_ref().and_then(|one| self.refusals.get(one));
                 let admitted = opening.as_ref().and_then(|one| self.admissions.get(one));
                 let answer = if let Some(error) = refusal {
-                    Ok(refused(data.index, *error))
+                    Ok((refused(data.index, *error), None))
                 } else if acks_known {
-                    append(
-                        &self.context,
+                    let partition = Sent {
                         topic,
                         data,
+                        acks: self.request.acks,
+                    };
+                    append(
+                        &self.context,
+                        partition,
                         admitted,
                         &mut self.record_errors_left,
                     )
                 } else {
-                    Ok(refused(data.index, ErrorCode::InvalidRequiredAcks))
+                    Ok((refused(data.index, ErrorCode::InvalidRequiredAcks), None))
                 };
                 let answer = match (answer, exhaustion) {
-                    (Ok(answer), _) => answer,
+                    (Ok((answer, uncommitted)), _) => {
+                        let place = (done, answered.len());
+                        self.uncommitted.extend(uncommitted.map(|one| (place, one)));
+                        answer
+                    }
                     (Err(Exhausted), Exhaustion::Stop) => return false,
                     (Err(Exhausted), Exhaustion::Refuse) => {
                         refused(data.index, ErrorCode::MessageTooLarge)
@@ -254,7 +271,7 @@ impl Appending {
         true
     }
 
-    fn answer(self) -> Reply<ProduceResponse> {
+    fn answer(mut self) -> Reply<ProduceResponse> {
         if self.request.acks == 0 {
             return match self.failed {
                 Some(error) => Reply::Close(format!(
@@ -263,12 +280,46 @@ impl Appending {
                 None => Reply::Nothing,
             };
         }
+        if !self.uncommitted.is_empty() {
+            return Reply::later(async move {
+                self.wait().await;
+                self.response()
+            });
+        }
+        self.response().into()
+    }
+
+    /// Waits for the other replicas.
+    async fn wait(&mut self) {
+        let timeout = Duration::from_millis(self.request.timeout_ms.max(0) as u64);
+        let deadline = Instant::now() + timeout;
+        let appends = std::mem::take(&mut self.uncommitted).into_iter();
+        let (places, appends): (Vec<_>, Vec<_>) = appends.unzip();
+        let waiters = self.context.services.replicas.waiters();
+        let results = until_committed(waiters, &appends, deadline).await;
+        for ((topic, partition), result) in places.into_iter().zip(results) {
+            let topic = self.responses.get_mut(topic);
+            let response = topic.and_then(|topic| topic.partition_responses.get_mut(partition));
+            if let (Some(response), Err(error)) = (response, result) {
+                response.error_code = error.code();
+            }
+        }
+    }
+
+    fn response(self) -> ProduceResponse {
         ProduceResponse {
             responses: self.responses,
             ..Default::default()
         }
-        .into()
     }
+}
+
+/// The records of one partition.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    topic: &'a TopicProduceData,
+    data: &'a PartitionProduceData,
+    acks: i16,
 }
 
 /// What becomes of a partition whose records cost more than the allowance covers.
@@ -278,14 +329,13 @@ enum Exhaustion {
     Refuse,
 }
 
-/// Nothing has happened where the allowance was used up.
+/// The answer, and the append if it waits for other replicas. Nothing has happened where the allowance was used up.
 fn append(
     context: &RequestContext,
-    topic: &TopicProduceData,
-    data: &PartitionProduceData,
+    Sent { topic, data, acks }: Sent<'_>,
     admitted: Option<&Admission>,
     record_errors_left: &mut usize,
-) -> Result<PartitionProduceResponse, Exhausted> {
+) -> Result<(PartitionProduceResponse, Option<Uncommitted>), Exhausted> {
     spend(PARTITION_COST)?;
     let index = data.index;
     let replicas = &context.services.replicas;
@@ -296,34 +346,52 @@ fn append(
     };
     let partition = match found {
         Ok(partition) => partition,
-        Err(error) => return Ok(refused(index, error)),
+        Err(error) => return Ok((refused(index, error), None)),
     };
     if INTERNAL_TOPICS.contains(&&*partition.topic)
         && context.client_id.as_deref() != Some(ADMIN_CLIENT)
     {
-        return Ok(refused(index, ErrorCode::InvalidTopicException));
+        return Ok((refused(index, ErrorCode::InvalidTopicException), None));
     }
     let records = match &data.records {
         Some(Records::Bytes(records)) => records.clone(),
         _ => Default::default(),
     };
     if context.api_version < ZSTD_SINCE && is_zstd(&records) {
-        return Ok(refused(index, ErrorCode::UnsupportedCompressionType));
+        return Ok((refused(index, ErrorCode::UnsupportedCompressionType), None));
     }
     let origin = if context.api_version < BATCHES_SINCE {
         Origin::OldClient
     } else {
         admitted.map_or(Origin::Client, |admission| Origin::Admitted(*admission))
     };
-    Ok(match partition.append(&records, origin, context.now) {
-        Err(AppendError::Exhausted(exhausted)) => return Err(exhausted),
-        Ok(appended) => PartitionProduceResponse {
-            index,
-            base_offset: appended.first_offset,
-            log_append_time_ms: appended.log_append_time.unwrap_or(-1),
-            log_start_offset: appended.log_start,
-            ..Default::default()
+    let terms = Terms {
+        epoch: partition.leader_epoch(),
+        acks: if acks == ACKS_ALL {
+            Acks::All
+        } else {
+            Acks::Leader
         },
+        origin,
+    };
+    let response = match partition.append(&records, terms, context.now) {
+        Err(AppendError::Exhausted(exhausted)) => return Err(exhausted),
+        Ok((appended, acknowledged)) => {
+            let response = PartitionProduceResponse {
+                index,
+                base_offset: appended.first_offset,
+                log_append_time_ms: appended.log_append_time.unwrap_or(-1),
+                log_start_offset: appended.log_start,
+                ..Default::default()
+            };
+            let uncommitted = || Uncommitted {
+                epoch: terms.epoch,
+                end: appended.last_offset + 1,
+                partition,
+            };
+            let waits = terms.acks == Acks::All && acknowledged != Acknowledged::Yes;
+            return Ok((response, waits.then(uncommitted)));
+        }
         Err(AppendError::Refused {
             code,
             message,
@@ -337,13 +405,24 @@ fn append(
             },
             error_message: matches!(code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp)
                 .then(|| message.into()),
-            ..refused(index, code)
+            ..refused(index, told_of_epochs(code))
         },
         Err(AppendError::Storage(error)) => {
             tracing::error!(partition = %partition.log.partition(), %error, "an append failed");
             refused(index, ErrorCode::KafkaStorageError)
         }
-    })
+    };
+    Ok((response, None))
+}
+
+/// Producers know nothing of leader epochs.
+fn told_of_epochs(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        code => code,
+    }
 }
 
 /// As many of the faults as the answer still has room for.

@@ -20,13 +20,19 @@ use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::log::append::Origin;
 use crate::log::producer_state as log;
+use crate::replica::leader::Acknowledged;
 use crate::replica::manager::ReplicaManager;
+use crate::replica::partition::{Acks, Terms, Uncommitted};
+use crate::replica::produce::until_committed;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
 /// Between two attempts at the partitions that refused.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long the other replicas may take for a marker; then it is written again.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long markers are written before others have their turn on this thread: a transaction may have a hundred thousand
 /// partitions.
@@ -72,11 +78,25 @@ impl MarkerWriter {
         let mut value = [0u8; 6];
         value[2..].copy_from_slice(&marker.coordinator_epoch.to_be_bytes());
         builder.push(now, Some(&[0, 0, 0, u8::from(marker.commit)]), Some(&value));
-        self.replicas
-            .partition(topic, partition)?
-            .append(&builder.build(), Origin::Marker(rules), now)
-            .map(|_| ())
-            .map_err(|error| error.code())
+        let partition = self.replicas.partition(topic, partition)?;
+        let terms = Terms {
+            epoch: partition.leads_in()?,
+            acks: Acks::All,
+            origin: Origin::Marker(rules),
+        };
+        let appended = partition.append(&builder.build(), terms, now);
+        let (appended, acknowledged) = appended.map_err(|error| error.code())?;
+        if acknowledged == Acknowledged::Yes {
+            return Ok(());
+        }
+        let append = Uncommitted {
+            partition,
+            epoch: terms.epoch,
+            end: appended.last_offset + 1,
+        };
+        let deadline = Instant::now() + COMMITTED_WITHIN;
+        let committed = until_committed(self.replicas.waiters(), &[append], deadline).await;
+        committed.into_iter().collect()
     }
 
     /// Carries out the errand of a shard: all markers, then the word that they are written.

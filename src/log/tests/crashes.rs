@@ -348,7 +348,9 @@ impl Story {
         let head = &mut stamped[..61];
         stamp(head, self.model.end, self.epoch);
         let stamped = Bytes::from(stamped);
-        let appended = self.log.append_committed(&bytes, self.epoch, origin, self.now);
+        let appended = self
+            .log
+            .append_committed(&bytes, self.epoch, origin, self.now);
         if let Ok(appended) = &appended {
             assert!(
                 !appended.duplicate,

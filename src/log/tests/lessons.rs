@@ -308,7 +308,9 @@ fn torn_leader_epochs_do_not_stop_a_start() {
     let mut lesson = lesson(small());
     for epoch in [2, 5] {
         let batch = batch(500, &["hello"]);
-        let appended = lesson.log.append_committed(&batch, epoch, Origin::Client, NOW);
+        let appended = lesson
+            .log
+            .append_committed(&batch, epoch, Origin::Client, NOW);
         appended.unwrap();
     }
     for torn in ["0\n2\n2 0\n", "0\n", "", "0\n1\n2 0\n"] {
@@ -324,7 +326,9 @@ fn the_leader_epochs_are_flushed_with_the_records() {
     let mut lesson = lesson(small());
     for epoch in [2, 5] {
         let batch = batch(500, &["hello"]);
-        let appended = lesson.log.append_committed(&batch, epoch, Origin::Client, NOW);
+        let appended = lesson
+            .log
+            .append_committed(&batch, epoch, Origin::Client, NOW);
         appended.unwrap();
     }
     fill_from(&lesson.log, 2);
@@ -336,7 +340,8 @@ fn the_leader_epochs_are_flushed_with_the_records() {
 
 fn fill_from(log: &PartitionLog, from: Offset) {
     for n in 0..40 {
-        let appended = log.append_committed(&batch(600, &["hello", "world"]), 5, Origin::Client, NOW);
+        let appended =
+            log.append_committed(&batch(600, &["hello", "world"]), 5, Origin::Client, NOW);
         assert_eq!(appended.unwrap().first_offset, from + n * 2);
     }
 }

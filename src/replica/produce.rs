@@ -1,0 +1,55 @@
+//! Waiting until what was appended with acks=all is committed.
+
+use tokio::time::Instant;
+
+use super::leader::Acknowledged;
+use super::partition::{Awaited, Uncommitted};
+use super::purgatory::{Mark, Waiter, Waiters};
+use crate::wire::error_code::ErrorCode;
+
+/// Waits until the high watermark has passed each of the appends, or the deadline; gives what became of each, in order.
+///
+/// Errors: REQUEST_TIMED_OUT; NOT_ENOUGH_REPLICAS_AFTER_APPEND; NOT_LEADER_OR_FOLLOWER where this node does not lead any more in
+/// the epoch of the append, whatever the high watermark says.
+pub async fn until_committed(
+    waiters: &Waiters,
+    appends: &[Uncommitted],
+    deadline: Instant,
+) -> Vec<Result<(), ErrorCode>> {
+    let mut results = vec![None; appends.len()];
+    let wish = |append: &Uncommitted| {
+        let partition = &append.partition;
+        Awaited::beyond(partition, append.end - 1, partition.turn())
+    };
+    let wishes: Vec<_> = appends.iter().map(wish).collect();
+    let mut waiter = Waiter::new(waiters, Mark::HighWatermark, wishes);
+    // The epoch may have ended before the turns were asked for.
+    let mut places: Vec<_> = (0..appends.len()).collect();
+    let mut left = appends.len();
+    loop {
+        for place in places {
+            let (Some(append), Some(result @ None)) = (appends.get(place), results.get_mut(place))
+            else {
+                continue;
+            };
+            *result = match append.partition.acknowledged(append.epoch, append.end) {
+                Ok(Acknowledged::Waits) => continue,
+                Ok(Acknowledged::Yes) => Some(Ok(())),
+                Ok(Acknowledged::ByTooFew) => Some(Err(ErrorCode::NotEnoughReplicasAfterAppend)),
+                Err(error) => Some(Err(error)),
+            };
+            waiter.is_done(place);
+            left -= 1;
+        }
+        if left == 0
+            || tokio::time::timeout_at(deadline, waiter.woken())
+                .await
+                .is_err()
+        {
+            break;
+        }
+        places = waiter.take();
+    }
+    let late = Err(ErrorCode::RequestTimedOut);
+    results.into_iter().map(|one| one.unwrap_or(late)).collect()
+}

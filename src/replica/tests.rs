@@ -1,0 +1,6 @@
+//! Leaders and followers of one partition, without files, tasks and network.
+
+mod model;
+mod partitions;
+mod schedules;
+mod stories;
