@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::leader::FollowerFetch;
 use super::manager::ReplicaManager;
-use super::partition::{Awaited, Partition};
+use super::partition::{Awaited, FollowerId, Partition};
 use super::purgatory::Wish;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
@@ -33,8 +34,8 @@ pub struct Limits {
     pub max_bytes: usize,
     pub read_committed: bool,
     pub by_id: bool,
-    /// Whether the client says that it is a replica. On one node it is none: the broker has the only replica.
-    pub as_replica: bool,
+    /// Who fetches as a replica of the partitions, to the end of their logs; `None` for consumers.
+    pub follower: Option<FollowerId>,
     /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
     pub hard_limit: bool,
     /// Whether its plan may wait for a disk.
@@ -146,13 +147,15 @@ fn read_one(
     if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
         return Outcome::Failed(error, Some(partition));
     }
-    if limits.as_replica {
-        return Outcome::Failed(ErrorCode::NotLeaderOrFollower, Some(partition));
-    }
-    let end = if limits.read_committed {
-        ReadEnd::LastStable
-    } else {
-        ReadEnd::HighWatermark
+    let end = match limits.follower {
+        Some(follower) => {
+            if let Err(error) = partition.check_follower(follower, want.current_leader_epoch) {
+                return Outcome::Failed(error, Some(partition));
+            }
+            ReadEnd::LogEnd
+        }
+        None if limits.read_committed => ReadEnd::LastStable,
+        None => ReadEnd::HighWatermark,
     };
     if want.last_fetched_epoch >= 0 {
         let ours = partition.log.end_of_epoch(want.last_fetched_epoch);
@@ -162,8 +165,12 @@ fn read_one(
                 || end_offset < want.fetch_offset)
                 .then_some((epoch, end_offset)),
         };
+        // Nothing is noted of a follower whose log has diverged: what it asks for is no end of ours (KAFKA-13141).
         if let Some((epoch, end_offset)) = diverged {
             let at = partition.log.watermarks().log_start;
+            if want.fetch_offset < at {
+                return Outcome::Failed(ErrorCode::OffsetOutOfRange, Some(partition));
+            }
             return match partition.log.read_within(at, 0, end, false, limits.reach) {
                 Ok(plan) => Outcome::Diverged {
                     epoch,
@@ -187,10 +194,17 @@ fn read_one(
         Ok(plan) => Outcome::Read(plan),
         Err(error) => failed(error, Arc::clone(&partition)),
     };
-    let read_to = match &outcome {
-        Outcome::Read(plan) => plan.watermarks.high_watermark,
-        Outcome::Cold(_) => want.fetch_offset,
-        Outcome::Diverged { .. } | Outcome::Failed(..) => return outcome,
+    let read_to = match (&outcome, limits.follower) {
+        (Outcome::Read(plan), None) => plan.watermarks.high_watermark,
+        (Outcome::Read(plan), Some(follower)) => {
+            let log_end = plan.watermarks.log_end;
+            if let Err(error) = note(replicas, &partition, want, follower, log_end) {
+                return Outcome::Failed(error, Some(partition));
+            }
+            log_end
+        }
+        (Outcome::Cold(_), _) => want.fetch_offset,
+        (Outcome::Diverged { .. } | Outcome::Failed(..), _) => return outcome,
     };
     seen.push(Awaited::beyond(
         &partition,
@@ -198,6 +212,29 @@ fn read_one(
         turn,
     ));
     outcome
+}
+
+/// A follower has all that lies below what it asks for.
+fn note(
+    replicas: &ReplicaManager,
+    partition: &Arc<Partition>,
+    want: &Wanted,
+    follower: FollowerId,
+    leader_log_end: Offset,
+) -> Result<(), ErrorCode> {
+    let epoch = partition.leads_in()?;
+    partition.check_epoch(want.current_leader_epoch)?;
+    let fetch = FollowerFetch {
+        replica: follower.id,
+        broker_epoch: follower.broker_epoch,
+        log_end: want.fetch_offset,
+        leader_log_end,
+    };
+    let proposal = partition.followed(epoch, fetch, replicas.clock().now())?;
+    if let Some(proposal) = proposal {
+        replicas.isr_changes().put(partition, proposal);
+    }
+    Ok(())
 }
 
 fn failed(error: ReadError, partition: Arc<Partition>) -> Outcome {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
+use super::isr_changes::IsrChanges;
 use super::leader::{Alive, Assignment as Replicas, Rules};
 use super::making::{AT_ONCE, Making, Makings};
 use super::partition::{News, Partition};
@@ -99,6 +100,7 @@ struct Inner {
     /// Wakes whoever copies replicas that move.
     mover: Notify,
     waiters: Waiters,
+    isr_changes: IsrChanges,
     /// How many partitions fetches have looked at.
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
@@ -143,6 +145,7 @@ impl ReplicaManager {
                 moving: Mutex::default(),
                 mover: Notify::new(),
                 waiters: Waiters::default(),
+                isr_changes: IsrChanges::default(),
                 #[cfg(test)]
                 looks: Default::default(),
             }),
@@ -156,6 +159,11 @@ impl ReplicaManager {
     /// Those who wait for records.
     pub fn waiters(&self) -> &Waiters {
         &self.inner.waiters
+    }
+
+    /// What the controller shall change of the partitions that this node leads.
+    pub fn isr_changes(&self) -> &IsrChanges {
+        &self.inner.isr_changes
     }
 
     pub(super) fn node_id(&self) -> BrokerId {

@@ -5,6 +5,7 @@
 pub mod fetch;
 pub mod fetch_session;
 pub mod follower;
+pub mod isr_changes;
 pub mod leader;
 pub mod making;
 pub mod manager;

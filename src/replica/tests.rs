@@ -1,5 +1,6 @@
 //! Leaders and followers of one partition, without files, tasks and network.
 
+mod fetches;
 mod model;
 mod partitions;
 mod schedules;

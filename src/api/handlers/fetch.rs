@@ -16,7 +16,7 @@ use crate::base::work_pool;
 use crate::host::file::Reach;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
-use crate::replica::partition::Awaited;
+use crate::replica::partition::{Awaited, FollowerId};
 use crate::replica::purgatory::{Mark, PLACE_BYTES, Waiter};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
@@ -109,9 +109,15 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         }
     };
     let converts = context.api_version < fetch_conversion::BATCHES_SINCE;
+    let follower = follower_of(&request);
+    // The limit of the broker is for consumers.
+    let max_bytes = match follower {
+        Some(_) => usize::MAX,
+        None => services.config.settings.int("fetch.max.bytes").max(0) as usize,
+    };
     let limits = Limits {
         max_bytes: (request.max_bytes.max(0) as usize)
-            .min(services.config.settings.int("fetch.max.bytes").max(0) as usize)
+            .min(max_bytes)
             .min(if converts {
                 fetch_conversion::CONVERTED_MAX
             } else {
@@ -119,7 +125,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
             }),
         read_committed: request.isolation_level == READ_COMMITTED,
         by_id,
-        as_replica: request.replica_id.max(request.replica_state.replica_id) >= 0,
+        follower,
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
         reach: Reach::Cache,
     };
@@ -138,7 +144,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     let Some(held) = room_to_wait(&context, begun.wanted.len()) else {
         return answer_without_waiting(context, begun, fetched, limits, wait);
     };
-    let mut waiting = Waiting::begin(&context, begun, fetched);
+    let mut waiting = Waiting::begin(&context, begun, fetched, limits);
     let deadline = Instant::now() + wait;
     Reply::later(async move {
         let _held = held;
@@ -151,6 +157,16 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         }
         waiting.answer(&context, limits).await
     })
+}
+
+/// The replica that a fetch comes from, if it is one: since version 15 the request names the epoch of its broker too (KIP-903).
+fn follower_of(request: &FetchRequest) -> Option<FollowerId> {
+    let state = &request.replica_state;
+    let (id, broker_epoch) = match state.replica_id {
+        -1 => (request.replica_id, -1),
+        id => (id, state.replica_epoch),
+    };
+    (id >= 0).then_some(FollowerId { id, broker_epoch })
 }
 
 /// The memory that a fetch of so many partitions takes while it waits; `None` where others have taken it all.
@@ -207,7 +223,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn begin(context: &RequestContext, begun: Begun, fetched: Fetched) -> Self {
+    fn begin(context: &RequestContext, begun: Begun, fetched: Fetched, limits: Limits) -> Self {
         let changed = if begun.incremental.is_some() {
             let said: Vec<Said> = fetched.outcomes.iter().map(said_of).collect();
             begun.news(&said)
@@ -215,7 +231,11 @@ impl Waiting {
             vec![true; begun.wanted.len()]
         };
         let waiters = context.services.replicas.waiters();
-        let waiter = Waiter::new(waiters, Mark::HighWatermark, fetched.partitions);
+        let mark = match limits.follower {
+            Some(_) => Mark::LogEnd,
+            None => Mark::HighWatermark,
+        };
+        let waiter = Waiter::new(waiters, mark, fetched.partitions);
         for (place, outcome) in fetched.outcomes.iter().enumerate() {
             if let Outcome::Cold(_) = outcome {
                 waiter.look_again(place);
@@ -256,6 +276,10 @@ impl Waiting {
     async fn answer(mut self, context: &RequestContext, limits: Limits) -> FetchResponse {
         for place in self.waiter.take() {
             self.changed[place] = true;
+        }
+        if limits.follower.is_some() {
+            // It was not woken by the high watermark, of which it hears now.
+            self.changed.fill(true);
         }
         let mut changed = self.changed.iter();
         self.begun.wanted.retain(|_| changed.next() != Some(&false));
