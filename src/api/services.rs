@@ -53,7 +53,7 @@ pub struct Services {
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
     /// What they did, in numbers.
-    pub meters: Meters,
+    pub meters: Arc<Meters>,
     pub host: Host,
 }
 

@@ -47,7 +47,6 @@ use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
 use crate::server::connection::Limits;
 use crate::server::listener::with_host;
-use crate::telemetry::meters::Meters;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
@@ -276,6 +275,7 @@ impl Broker {
         controller.add(Arc::clone(&wanted) as _);
         let (controller, taker) = controller.start(&halt)?;
 
+        let meters = Arc::clone(replicas.meters());
         let services = Arc::new(Services {
             node_id: config.node_id,
             cluster_id: formatted.cluster_id,
@@ -300,7 +300,7 @@ impl Broker {
             entries,
             salts,
             memory,
-            meters: Meters::new(tokio::time::Instant::now().into_std()),
+            meters,
             host: host.clone(),
             config: Arc::clone(&config),
         });

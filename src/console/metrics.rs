@@ -23,7 +23,7 @@ use crate::host::process;
 use crate::host::socket::Socket;
 use crate::host::threads::Threads;
 use crate::telemetry::histogram::Histogram;
-use crate::telemetry::meters::{ApiMeter, ListenerMeter};
+use crate::telemetry::meters::{self, ApiMeter, ListenerMeter, TopicCounts};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
 /// What is sent at once.
@@ -159,6 +159,7 @@ pub(super) async fn respond(
         memory(&mut page.text, services);
         connections(&mut page.text, services);
         requests(&mut page, services).await?;
+        topics(&mut page, services).await?;
         cluster::tell(&mut page, services, &image).await?;
         if wanted.partitions {
             partitions::tell(&mut page, services, &image).await?;
@@ -329,6 +330,64 @@ async fn requests(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
             }
         }
         page.turn().await?;
+    }
+    Ok(())
+}
+
+/// Kafka's `BrokerTopicMetrics`: without a topic of all of them.
+async fn topics(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
+    type Count = fn(&TopicCounts) -> &meters::Counter;
+    let figures: [(&str, Count, &str); 8] = [
+        (
+            "kafka_server_brokertopicmetrics_messagesin_total",
+            |counts| &counts.messages_in,
+            "Records that were appended.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_bytesin_total",
+            |counts| &counts.bytes_in,
+            "Bytes of records from producers.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_bytesout_total",
+            |counts| &counts.bytes_out,
+            "Bytes of records to consumers.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_bytesrejected_total",
+            |counts| &counts.bytes_rejected,
+            "Bytes of records that were too large.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_totalproducerequests_total",
+            |counts| &counts.produce_requests,
+            "Partitions in Produce requests.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_totalfetchrequests_total",
+            |counts| &counts.fetch_requests,
+            "Partitions in Fetch requests, each time that one is read.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_failedproducerequests_total",
+            |counts| &counts.failed_produce_requests,
+            "Partitions in Produce requests that were refused.",
+        ),
+        (
+            "kafka_server_brokertopicmetrics_failedfetchrequests_total",
+            |counts| &counts.failed_fetch_requests,
+            "Partitions in Fetch requests that could not be read.",
+        ),
+    ];
+    let (all, topics) = (services.meters.all_topics(), services.meters.topics());
+    for (name, count, help) in figures {
+        page.text.family(name, Counter, help);
+        page.text.sample(&[], count(all).get());
+        for (topic, meter) in &topics {
+            page.text
+                .sample(&[("topic", topic)], count(meter.own()).get());
+            page.turn().await?;
+        }
     }
     Ok(())
 }

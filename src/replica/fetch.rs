@@ -12,6 +12,7 @@ use crate::base::work_pool::checkpoint;
 use crate::host::file::Reach;
 use crate::log::error::ReadError;
 use crate::log::partition_log::{ReadEnd, ReadPlan};
+use crate::telemetry::meters::Meters;
 use crate::wire::error_code::ErrorCode;
 
 /// One partition that a fetch asks for.
@@ -143,6 +144,8 @@ fn read_one(
         Ok(partition) => partition,
         Err(error) => return Outcome::Failed(error, None),
     };
+    let meter = partition.meter(replicas.meters());
+    meter.add(|counts| &counts.fetch_requests, 1);
     let turn = partition.turn();
     if let Err(error) = partition.check_epoch(want.current_leader_epoch) {
         return Outcome::Failed(error, Some(partition));
@@ -177,7 +180,7 @@ fn read_one(
                     end_offset,
                     plan,
                 },
-                Err(error) => failed(error, partition),
+                Err(error) => failed(error, partition, replicas.meters()),
             };
         }
     }
@@ -192,7 +195,7 @@ fn read_one(
     );
     let outcome = match planned {
         Ok(plan) => Outcome::Read(plan),
-        Err(error) => failed(error, Arc::clone(&partition)),
+        Err(error) => failed(error, Arc::clone(&partition), replicas.meters()),
     };
     let read_to = match (&outcome, limits.follower) {
         (Outcome::Read(plan), None) => plan.watermarks.high_watermark,
@@ -237,11 +240,13 @@ fn note(
     Ok(())
 }
 
-fn failed(error: ReadError, partition: Arc<Partition>) -> Outcome {
+fn failed(error: ReadError, partition: Arc<Partition>, meters: &Meters) -> Outcome {
     if let ReadError::Storage(error) = &error {
         if let Some(range) = error.cold() {
             return Outcome::Cold(range.clone());
         }
+        let meter = partition.meter(meters);
+        meter.add(|counts| &counts.failed_fetch_requests, 1);
         tracing::error!(partition = %partition.log.partition(), %error, "a read failed");
     }
     Outcome::Failed(error.code(), Some(partition))

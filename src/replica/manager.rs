@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::isr_changes::IsrChanges;
 use super::leader::{Alive, Assignment as Replicas, Rules};
@@ -27,6 +28,7 @@ use crate::metadata::image::{
 };
 use crate::metadata::loader::Publisher;
 use crate::metadata::placement::{Assignment, Standing};
+use crate::telemetry::meters::Meters;
 use crate::wire::error_code::ErrorCode;
 
 /// Partitions that one thread opens, or makes, one after the other at a start.
@@ -101,6 +103,7 @@ struct Inner {
     mover: Notify,
     waiters: Waiters,
     isr_changes: IsrChanges,
+    meters: Arc<Meters>,
     /// How many partitions fetches have looked at.
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
@@ -146,6 +149,7 @@ impl ReplicaManager {
                 mover: Notify::new(),
                 waiters: Waiters::default(),
                 isr_changes: IsrChanges::default(),
+                meters: Arc::new(Meters::new(Instant::now().into_std())),
                 #[cfg(test)]
                 looks: Default::default(),
             }),
@@ -154,6 +158,11 @@ impl ReplicaManager {
 
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.inner.logs
+    }
+
+    /// What the node counts.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.inner.meters
     }
 
     /// Those who wait for records.
@@ -748,6 +757,7 @@ impl Publisher for ReplicaManager {
         let broker = self.inner.effective(image);
         for topic in &delta.removed_topics {
             self.remove(topic);
+            self.inner.meters.topic_gone(&topic.name);
         }
         for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
             self.changed(topic, image, &broker);

@@ -10,8 +10,8 @@
 //! An append holds the role's lock from the look at the epoch until the records are in the log: no record of an epoch is written
 //! after the node has learnt of the next one. Records are unpacked before, and brought to the disk afterwards.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -29,6 +29,7 @@ use crate::base::time::Timestamp;
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
 use crate::log::partition_log::{Appended, PartitionLog};
+use crate::telemetry::meters::{Meters, TopicMeter};
 use crate::wire::error_code::ErrorCode;
 
 /// What this node is to a partition.
@@ -91,6 +92,7 @@ pub struct Partition {
     pub topic_id: Uuid,
     pub index: PartitionIndex,
     pub log: Arc<PartitionLog>,
+    meter: OnceLock<Arc<TopicMeter>>,
     me: BrokerId,
     role: Mutex<Role>,
     /// See [`Standing`].
@@ -134,6 +136,7 @@ impl Partition {
             topic_id,
             index,
             log,
+            meter: OnceLock::new(),
             me,
             role: Mutex::new(Role::Offline),
             standing: AtomicU64::new(0),
@@ -144,6 +147,11 @@ impl Partition {
         this.publish(&role, news.assignment.epoch);
         drop(role);
         this
+    }
+
+    /// The counts of its topic, among those of the node; they begin when somebody counts something.
+    pub fn meter(&self, meters: &Meters) -> &TopicMeter {
+        self.meter.get_or_init(|| meters.topic(&self.topic))
     }
 
     fn standing(&self) -> Standing {

@@ -1,4 +1,5 @@
-//! Counts of what a node does, for whoever reads its metrics. Kafka's `RequestMetrics` and the metrics of its `Selector`.
+//! Counts of what a node does, for whoever reads its metrics. Kafka's `RequestMetrics`, `BrokerTopicMetrics`, and the metrics of its
+//! `Selector`.
 //!
 //! A count goes up with one atomic operation; nobody waits for whoever reads.
 
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::histogram::Histogram;
 
@@ -78,10 +79,46 @@ impl Drop for CountedConnection {
     }
 }
 
+/// What is counted of the records of a topic.
+#[derive(Debug, Default)]
+pub struct TopicCounts {
+    pub messages_in: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    /// Bytes of records that were too large.
+    pub bytes_rejected: Counter,
+    /// Partitions in Produce requests.
+    pub produce_requests: Counter,
+    /// Partitions in Fetch requests, each time that one is read.
+    pub fetch_requests: Counter,
+    pub failed_produce_requests: Counter,
+    pub failed_fetch_requests: Counter,
+}
+
+/// The counts of a topic; those of all topics go up with them.
+#[derive(Debug)]
+pub struct TopicMeter {
+    own: TopicCounts,
+    all: Arc<TopicCounts>,
+}
+
+impl TopicMeter {
+    pub fn add(&self, count: fn(&TopicCounts) -> &Counter, more: u64) {
+        count(&self.own).add(more);
+        count(&self.all).add(more);
+    }
+
+    pub fn own(&self) -> &TopicCounts {
+        &self.own
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Meters {
     started: Instant,
+    all_topics: Arc<TopicCounts>,
+    topics: RwLock<BTreeMap<Arc<str>, Arc<TopicMeter>>>,
     /// By their keys, as soon as one came.
     apis: Box<[OnceLock<Box<ApiMeter>>]>,
     listeners: Mutex<BTreeMap<Arc<str>, Arc<ListenerMeter>>>,
@@ -91,6 +128,8 @@ impl Meters {
     pub fn new(started: Instant) -> Self {
         Self {
             started,
+            all_topics: Arc::default(),
+            topics: RwLock::default(),
             apis: (0..KEYS).map(|_| OnceLock::new()).collect(),
             listeners: Mutex::default(),
         }
@@ -114,6 +153,38 @@ impl Meters {
     pub fn apis(&self) -> impl Iterator<Item = (i16, &ApiMeter)> {
         let apis = (0..).zip(&self.apis);
         apis.filter_map(|(key, api)| Some((key, &**api.get()?)))
+    }
+
+    /// The counts of a topic, from now on until it is [gone](Self::topic_gone).
+    pub fn topic(&self, name: &Arc<str>) -> Arc<TopicMeter> {
+        let known = self.topics.read().get(name).cloned();
+        known.unwrap_or_else(|| {
+            let mut topics = self.topics.write();
+            let new = || {
+                Arc::new(TopicMeter {
+                    own: TopicCounts::default(),
+                    all: Arc::clone(&self.all_topics),
+                })
+            };
+            Arc::clone(topics.entry(Arc::clone(name)).or_insert_with(new))
+        })
+    }
+
+    pub fn topic_gone(&self, name: &str) {
+        self.topics.write().remove(name);
+    }
+
+    /// Of topics that are gone too.
+    pub fn all_topics(&self) -> &TopicCounts {
+        &self.all_topics
+    }
+
+    /// The topics of which this node has replicas, in order.
+    pub fn topics(&self) -> Vec<(Arc<str>, Arc<TopicMeter>)> {
+        let topics = self.topics.read();
+        let all = topics.iter();
+        all.map(|(name, meter)| (Arc::clone(name), Arc::clone(meter)))
+            .collect()
     }
 
     pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerMeter> {
@@ -179,6 +250,24 @@ mod tests {
         let median = |times: &Histogram| times.quantiles([0.5], Duration::ZERO)[0].round();
         assert!(median(&produce.total) > median(&produce.remote));
         assert!(median(&produce.remote) > median(&produce.local));
+    }
+
+    #[test]
+    fn what_a_topic_counts_all_topics_count() {
+        let meters = Meters::new(Instant::now());
+        let (first, second) = (meters.topic(&"a".into()), meters.topic(&"b".into()));
+        first.add(|counts| &counts.bytes_in, 10);
+        second.add(|counts| &counts.bytes_in, 5);
+        meters.topic(&"a".into()).add(|counts| &counts.bytes_in, 1);
+        meters.topic_gone("b");
+        let own = meters.topics();
+        let own = own
+            .iter()
+            .map(|(name, meter)| (&**name, meter.own().bytes_in.get()));
+        assert_eq!(own.collect::<Vec<_>>(), [("a", 11)]);
+        assert_eq!(meters.all_topics().bytes_in.get(), 16);
+        // A topic of the same name begins anew.
+        assert_eq!(meters.topic(&"b".into()).own().bytes_in.get(), 0);
     }
 
     #[test]

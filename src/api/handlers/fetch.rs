@@ -335,6 +335,11 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
         .zip(fetched.outcomes)
         .map(|(wanted, outcome)| {
             work_pool::checkpoint();
+            let bytes = outcome.bytes() as u64;
+            if bytes > 0 && !wanted.topic.is_empty() {
+                let meter = context.services.meters.topic(&wanted.topic);
+                meter.add(|counts| &counts.bytes_out, bytes);
+            }
             partition_data(context, wanted, outcome)
         })
         .collect();

@@ -19,10 +19,12 @@ use crate::api::context::{Reply, RequestContext};
 use crate::base::work_pool::{self, Exhausted, spend, with_allowance};
 use crate::log::append::Origin;
 use crate::log::error::{AppendError, RecordError};
+use crate::log::partition_log::Appended;
 use crate::log::producer_state::Admission;
 use crate::replica::leader::Acknowledged;
 use crate::replica::partition::{Acks, Terms, Uncommitted};
 use crate::replica::produce::until_committed;
+use crate::telemetry::meters::TopicMeter;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
@@ -374,7 +376,10 @@ fn append(
         },
         origin,
     };
-    let response = match partition.append(&records, terms, context.now) {
+    let outcome = partition.append(&records, terms, context.now);
+    let meter = partition.meter(&context.services.meters);
+    count(meter, &outcome, records.len());
+    let response = match outcome {
         Err(AppendError::Exhausted(exhausted)) => return Err(exhausted),
         Ok((appended, acknowledged)) => {
             let response = PartitionProduceResponse {
@@ -413,6 +418,44 @@ fn append(
         }
     };
     Ok((response, None))
+}
+
+/// Counts a partition of a request, whose records have so many bytes.
+fn count(
+    meter: &TopicMeter,
+    outcome: &Result<(Appended, Acknowledged), AppendError>,
+    bytes: usize,
+) {
+    let bytes = bytes as u64;
+    match outcome {
+        // It comes again.
+        Err(AppendError::Exhausted(_)) => return,
+        Ok((appended, _)) if appended.duplicate => {}
+        Ok((appended, _)) => {
+            let messages = appended.last_offset - appended.first_offset + 1;
+            let messages = u64::try_from(messages).unwrap_or_default();
+            meter.add(|counts| &counts.messages_in, messages);
+            meter.add(|counts| &counts.bytes_in, bytes);
+        }
+        Err(AppendError::Refused {
+            code: ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
+            ..
+        }) => meter.add(|counts| &counts.bytes_rejected, bytes),
+        // Kafka does not count what clients do wrong every day, nor disks that fail.
+        Err(
+            AppendError::Storage(_)
+            | AppendError::Refused {
+                code:
+                    ErrorCode::NotLeaderOrFollower
+                    | ErrorCode::FencedLeaderEpoch
+                    | ErrorCode::CorruptMessage
+                    | ErrorCode::UnknownTopicOrPartition,
+                ..
+            },
+        ) => {}
+        Err(AppendError::Refused { .. }) => meter.add(|counts| &counts.failed_produce_requests, 1),
+    }
+    meter.add(|counts| &counts.produce_requests, 1);
 }
 
 /// Producers know nothing of leader epochs.

@@ -100,6 +100,18 @@ async fn a_node_tells_its_counts_under_the_names_of_kafkas_dashboards() {
             3.0,
         ),
         (
+            "kafka_server_brokertopicmetrics_totalproducerequests_total",
+            3.0,
+        ),
+        (
+            r#"kafka_server_brokertopicmetrics_messagesin_total{topic="t"}"#,
+            3.0,
+        ),
+        (
+            r#"kafka_server_brokertopicmetrics_failedproducerequests_total{topic="t"}"#,
+            0.0,
+        ),
+        (
             r#"kafka_log_log_logendoffset{topic="t",partition="0"}"#,
             3.0,
         ),
@@ -146,6 +158,7 @@ async fn a_node_tells_its_counts_under_the_names_of_kafkas_dashboards() {
         "process_open_fds",
         r#"kafka_network_requestmetrics_totaltimems{request="Produce",quantile="0.99"}"#,
         r#"kafka_log_log_size{topic="t",partition="0"}"#,
+        r#"kafka_server_brokertopicmetrics_bytesin_total{topic="t"}"#,
     ] {
         assert!(found[name] > 0.0, "{name}");
     }
