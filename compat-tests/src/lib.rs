@@ -3,6 +3,7 @@
 //! one file per promise; each test names what it needs in its `#[ignore]`.
 
 pub mod admin;
+pub mod answers;
 pub mod apache;
 pub mod cgroup;
 pub mod chance;

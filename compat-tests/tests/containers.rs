@@ -207,7 +207,8 @@ const CHECKS: &[(&str, bool)] = &[
     ("cub kafka-ready -b localhost:9092 2 1", false),
     ("netstat -an | grep 9092 | grep LISTEN", true),
     ("wget -qO- localhost:9644/ready", true),
-    ("kafka-acls --list", false),
+    ("kafka-groups --list", false),
+    ("kafka-acls --bootstrap-server localhost:9092 --list", false),
 ];
 
 #[test]

@@ -4,5 +4,6 @@ pub mod answer;
 pub mod context;
 pub mod dispatch;
 pub mod handlers;
+pub mod rights;
 pub mod services;
 pub mod table;

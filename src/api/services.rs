@@ -11,6 +11,7 @@ use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
 use crate::coordinator::group::handle::GroupHandle;
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::host::Host;
+use crate::metadata::authorizer::Authorizer;
 use crate::metadata::controller::task::ControllerHandle;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::loader::ImageHandle;
@@ -48,6 +49,8 @@ pub struct Services {
     pub tls: Arc<TlsListeners>,
     /// How each listener authenticates its clients.
     pub entries: Arc<Entries>,
+    /// What clients may do; `None` for everything.
+    pub authorizer: Option<Authorizer>,
     /// Secret from which the salt of an unknown SCRAM user follows, so that clients cannot tell which users exist.
     pub salts: SaltSecret,
     /// What clients may take of it, and what they do.

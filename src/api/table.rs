@@ -82,9 +82,9 @@ apis! {
     "EndTxn" 0..=5, end_txn::EndTxnRequest => end_txn::handle;
     "WriteTxnMarkers" 0..=2, write_txn_markers::WriteTxnMarkersRequest => write_txn_markers::handle, above COSTLY;
     "TxnOffsetCommit" 0..=6, txn_offset_commit::TxnOffsetCommitRequest => txn_offset_commit::handle;
-    "DescribeAcls" 0..=3, describe_acls::DescribeAclsRequest => describe_acls::handle;
-    "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle, to CONTROLLER;
-    "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle, to CONTROLLER;
+    "DescribeAcls" 0..=3, describe_acls::DescribeAclsRequest => describe_acls::handle, above ANY;
+    "CreateAcls" 0..=3, create_acls::CreateAclsRequest => create_acls::handle, above COSTLY, to CONTROLLER;
+    "DeleteAcls" 0..=3, delete_acls::DeleteAclsRequest => delete_acls::handle, above COSTLY, to CONTROLLER;
     "DescribeConfigs" 0..=4, describe_configs::DescribeConfigsRequest => describe_configs::handle, above ANY;
     "AlterConfigs" 0..=2, alter_configs::AlterConfigsRequest => alter_configs::handle, above COSTLY, to CONTROLLER;
     "AlterReplicaLogDirs" 0..=2, alter_replica_log_dirs::AlterReplicaLogDirsRequest => alter_replica_log_dirs::handle, above COSTLY;

@@ -32,6 +32,7 @@ use crate::host::process;
 use crate::host::task::Halt;
 use crate::log::dir;
 use crate::log::manager::{LogManager, ManagerSettings};
+use crate::metadata::authorizer::Authorizer;
 use crate::metadata::bootstrap::{self, Formatted, Gaps};
 use crate::metadata::controller::brokers::{Activation, FoundReplicas, Registration};
 use crate::metadata::controller::machine::Setup;
@@ -298,6 +299,7 @@ impl Broker {
             work: WorkPool::new(&host, half_the_processors(), &memory),
             tls,
             entries,
+            authorizer: config.authorizer.clone().map(Authorizer::new),
             salts,
             memory,
             meters,

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::temporary::TemporaryBroker;
 use crate::base::ids::Uuid;
+use crate::config::authorizer::{AUTHORIZER, STANDARD_AUTHORIZER};
 use crate::host::Host;
 use crate::peer::channel::{Channel, Identity};
 use crate::wire::batch::builder::BatchBuilder;
@@ -354,6 +355,32 @@ async fn reset_lets_members_live_and_keeps_what_is_to_be_kept() {
     assert_eq!(at.committed_offset, 1);
     let answer = http(&broker, "POST /reset?kept=x").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+/// Nobody is asked there who they are: a reset would pass by every permission.
+#[tokio::test]
+async fn resets_need_a_setting_where_an_authorizer_is_on() {
+    let on = [
+        ("monedula.admin.listener", "HTTP://127.0.0.1:0"),
+        (AUTHORIZER, STANDARD_AUTHORIZER),
+    ];
+    for (more, status) in [
+        (None, "403 Forbidden"),
+        (
+            Some(("monedula.admin.reset.with.authorizer", "true")),
+            "200 OK",
+        ),
+    ] {
+        let settings: Vec<_> = on.iter().copied().chain(more).collect();
+        let broker = TemporaryBroker::start(&settings).await.unwrap();
+        let answer = http(&broker, "POST /reset").await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{answer}"
+        );
+        let ready = http(&broker, "GET /ready").await;
+        assert!(ready.ends_with("ready\n"), "{ready}");
+    }
 }
 
 /// Health checks are answered while others hold all connections that there are.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use super::admin::{
-    cluster, configs, console, delete_records, features, groups, leader_election, log_dirs, perf,
-    reassign, reset, topics, transactions, waiting,
+    acls, cluster, configs, console, delete_records, features, groups, leader_election, log_dirs,
+    perf, reassign, reset, topics, transactions, waiting,
 };
 use super::{container, dump_log, kafka_names, manual, server, start, storage, verify_log};
 
@@ -48,6 +48,7 @@ pub enum Command {
     ConsumerGroups(groups::ConsumerGroups),
     Transactions(transactions::Transactions),
     Cluster(cluster::ClusterTool),
+    Acls(acls::Acls),
     Configs(configs::Configs),
     Features(features::Features),
     MetadataQuorum(cluster::MetadataQuorum),
@@ -104,6 +105,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Cluster",
         &[
             "cluster",
+            "acls",
             "configs",
             "features",
             "metadata-quorum",
@@ -143,6 +145,7 @@ impl Command {
             Self::ConsumerGroups(command) => command.run(),
             Self::Transactions(command) => command.run(),
             Self::Cluster(command) => command.run(),
+            Self::Acls(command) => command.run(),
             Self::Configs(command) => command.run(),
             Self::Features(command) => command.run(),
             Self::MetadataQuorum(command) => command.run(),

@@ -10,6 +10,7 @@ pub const LIKE: &str = "4.4.0";
 
 /// Scripts that are commands without the `kafka-`.
 const SCRIPTS: &[&str] = &[
+    "kafka-acls",
     "kafka-broker-api-versions",
     "kafka-cluster",
     "kafka-configs",
@@ -48,7 +49,6 @@ const ABSENT: &[&str] = &[
     "connect-distributed",
     "connect-mirror-maker",
     "connect-standalone",
-    "kafka-acls",
     "kafka-client-metrics",
     "kafka-delegation-tokens",
     "kafka-e2e-latency",
@@ -66,6 +66,7 @@ const ABSENT: &[&str] = &[
 
 /// Classes that scripts run by their names, by the last part, and the commands that they are.
 const CLASSES: &[(&str, &str)] = &[
+    ("AclCommand", "acls"),
     ("BrokerApiVersionsCommand", "broker-api-versions"),
     ("ClusterTool", "cluster"),
     ("ConfigCommand", "configs"),
@@ -252,9 +253,9 @@ mod tests {
     fn names_of_scripts_are_commands_or_said_to_be_absent() {
         assert_eq!(script("kafka-topics"), Meaning::Command("topics"));
         assert_eq!(script("cub"), Meaning::Command("cub"));
-        assert_eq!(script("kafka-acls"), Meaning::Absent);
+        assert_eq!(script("kafka-groups"), Meaning::Absent);
         assert_eq!(script("ls"), Meaning::Unknown);
-        assert_eq!(absent("acls"), Some("kafka-acls"));
+        assert_eq!(absent("groups"), Some("kafka-groups"));
         assert_eq!(absent("topics"), None);
         assert_eq!(class("org.apache.kafka.tools.TopicCommand"), Some("topics"));
         assert_eq!(script_of("topics"), Some("kafka-topics"));

@@ -241,10 +241,10 @@ mod tests {
             "--topic <NAME>",
         );
         check(
-            "monedula acls --list",
-            "1 kafka-acls is not included. Use Apache Kafka's kafka-acls; it works with this broker.",
+            "monedula groups --list",
+            "1 kafka-groups is not included. Use Apache Kafka's kafka-groups; it works with this broker.",
         );
-        check("kafka-acls.sh --list", "1 kafka-acls is not included.");
+        check("kafka-groups.sh --list", "1 kafka-groups is not included.");
         check(
             "monedula run-class some.Thing",
             "1 some.Thing is not included",
@@ -292,6 +292,7 @@ mod tests {
             "monedula consumer-groups --bootstrap-server a:1 --list --state Empty,Stable",
             "monedula consumer-groups --bootstrap-server a:1 --reset-offsets --group g --shift-by -3 --topic t",
             "kafka-metadata-quorum --bootstrap-server a:1 describe --status",
+            "kafka-acls --bootstrap-server a:1 --add --allow-principal User:a --topic t --topic u --operation Read --operation Write",
             "kafka-metadata-quorum --bootstrap-controller a:1 describe --replication",
             "kafka-cluster cluster-id --bootstrap-server a:1 --config f",
             "kafka-storage format -t id -c file -g",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::authorizer::{ALLOW_WITHOUT_ACLS, AuthorizerSettings, SUPER_USERS};
 use super::broker_table::BROKER_SETTINGS;
 use super::listener::{Endpoint, SecurityProtocol};
 use super::parse::Property;
@@ -15,6 +16,9 @@ use super::tls::{CLIENT_AUTH, LISTENER_PREFIX, TlsSettings, of_one_listener};
 pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
 /// The other one: names, separated by commas, under which that listener may be asked beside those that it knows.
 pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
+
+/// Whether `POST /reset` works where an authorizer is on: that listener asks nobody who they are. `false` by default.
+pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
 
 /// Where a node without a file keeps its data.
 pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
@@ -354,6 +358,10 @@ pub struct BrokerConfig {
     pub admin: Option<Endpoint>,
     /// [`ADMIN_ALLOWED_HOSTS`].
     pub admin_hosts: Vec<String>,
+    /// [`ADMIN_RESET`].
+    pub admin_reset: bool,
+    /// `None` where everybody may do everything.
+    pub authorizer: Option<AuthorizerSettings>,
     /// Everything else, by name.
     pub settings: BrokerSettings,
 }
@@ -429,6 +437,18 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                 .ok()
         });
     let hosts = explicit.remove(ADMIN_ALLOWED_HOSTS).unwrap_or_default();
+    let reset = explicit.remove(ADMIN_RESET).unwrap_or_default();
+    let reset = match reset.trim() {
+        "true" => true,
+        "" | "false" => false,
+        other => {
+            faults.add(
+                ADMIN_RESET,
+                format_args!("{ADMIN_RESET}: {other} is neither true nor false"),
+            );
+            false
+        }
+    };
     for (name, value) in &explicit {
         match find(BROKER_SETTINGS, name) {
             Some(setting) => {
@@ -456,6 +476,8 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
             }
             // A path, which is looked at when the file is read.
             None if name == JAAS_FILE => {}
+            // Looked at with the authorizer's name.
+            None if [SUPER_USERS, ALLOW_WITHOUT_ACLS].contains(&name.as_str()) => {}
             None if DROPPED_NAMES.contains(&name.as_str()) => notes.push(Note {
                 warning: true,
                 text: format!("{name} means nothing since Kafka 4.0 and is ignored"),
@@ -485,10 +507,12 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
     let config = BrokerConfig {
         admin,
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
+        admin_reset: reset,
         ..typed(settings, &mut faults)
     };
-    let warnings = sasl::warnings(&config.settings, &config.listeners).into_iter();
-    notes.extend(warnings.map(|text| Note {
+    let mut warnings = sasl::warnings(&config.settings, &config.listeners);
+    warnings.extend(AuthorizerSettings::warnings(&config.settings));
+    notes.extend(warnings.into_iter().map(|text| Note {
         warning: true,
         text,
     }));
@@ -697,6 +721,10 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
             format_args!("{name} ({min}) > log.cleaner.max.compaction.lag.ms ({max})"),
         );
     }
+    let authorizer = AuthorizerSettings::of(&settings).unwrap_or_else(|(name, why)| {
+        faults.add(name, why);
+        None
+    });
     let rack = settings.explicit("broker.rack").map(str::to_owned);
     let controller = controller(&settings, node_id);
     BrokerConfig {
@@ -709,6 +737,8 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         controller,
         admin: None,
         admin_hosts: Vec::new(),
+        admin_reset: false,
+        authorizer,
         settings,
     }
 }
@@ -1394,13 +1424,21 @@ mod tests {
     #[test]
     fn unknown_and_unsupported_settings_are_named() {
         let said = notes(
-            "node.id=1\nlog.dirs=/tmp/x\nfoo.bar=1\nauthorizer.class.name=x\nreplica.lag.time.max.ms=30000\n",
+            "node.id=1\nlog.dirs=/tmp/x\nfoo.bar=1\nerrors.deadletterqueue.auto.create.topics.enable=true\nreplica.lag.time.max.ms=30000\n",
         );
         assert!(said.contains("foo.bar is not a known setting"));
-        assert!(said.contains("authorizer.class.name is accepted but has no effect yet"));
+        assert!(said.contains(
+            "errors.deadletterqueue.auto.create.topics.enable is accepted but has no effect yet"
+        ));
         assert!(!said.contains("replica.lag"));
         let said = faults("metadata.log.dir=\n").join("\n");
         assert!(said.contains("metadata.log.dir is empty"), "{said}");
+        let said = faults(
+            "authorizer.class.name=com.example.Mine\nmonedula.admin.reset.with.authorizer=yes\n",
+        );
+        let said = said.join("\n");
+        assert!(said.contains("com.example.Mine is not known"), "{said}");
+        assert!(said.contains("yes is neither true nor false"), "{said}");
         for (name, meant) in [
             ("num.partitons", "num.partitions"),
             ("listener", "listeners"),

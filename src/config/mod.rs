@@ -1,5 +1,6 @@
 //! Settings: each declared once, in one of four tables; read from Kafka's own `server.properties`.
 
+pub mod authorizer;
 pub mod broker;
 pub mod broker_table;
 pub mod client_metrics;

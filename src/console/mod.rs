@@ -6,7 +6,8 @@
 //! | `GET /metrics` | counts and figures, as Prometheus reads them; see [`metrics`] |
 //! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members gone; see [`reset`] |
 //!
-//! Nobody is asked who they are: the listener is off unless somebody sets it. Web pages are refused; see [`request`].
+//! Nobody is asked who they are: the listener is off unless somebody sets it, and where an authorizer is on, resets are refused
+//! unless a setting allows them. Web pages are refused; see [`request`].
 
 mod exposition;
 mod metrics;
@@ -25,6 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::api::services::Services;
+use crate::config::broker::ADMIN_RESET;
 use crate::host::network::Listening;
 use crate::host::socket::Socket;
 use crate::host::task::guarded;
@@ -210,6 +212,13 @@ impl Console {
     }
 
     async fn reset(&self, request: &Request, activity: &Activity) -> (&'static str, String) {
+        let config = &self.services.config;
+        if config.authorizer.is_some() && !config.admin_reset {
+            let text = format!(
+                "an authorizer is on, and nobody is asked here who they are: {ADMIN_RESET}=true allows it all the same"
+            );
+            return ("403 Forbidden", text);
+        }
         let wishes = match Wishes::of(&request.query) {
             Ok(wishes) => wishes,
             Err(what) => return ("400 Bad Request", what),

@@ -4,6 +4,7 @@
 //! results to publishers in a fixed order. On one node the quorum is this node's own file.
 
 pub mod adoption;
+pub mod authorizer;
 pub mod batches;
 pub mod bootstrap;
 pub mod controller;

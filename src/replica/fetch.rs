@@ -27,6 +27,8 @@ pub struct Wanted {
     /// -1 when the client does not know.
     pub last_fetched_epoch: LeaderEpoch,
     pub max_bytes: usize,
+    /// Why the client may not have it; never kept in a session.
+    pub denied: Option<ErrorCode>,
 }
 
 /// How the whole fetch is limited.
@@ -135,6 +137,9 @@ fn read_one(
     first: bool,
     seen: &mut Vec<(Awaited, Wish)>,
 ) -> Outcome {
+    if let Some(error) = want.denied {
+        return Outcome::Failed(error, None);
+    }
     let found = if limits.by_id {
         replicas.partition_by_id(want.topic_id, want.index)
     } else {

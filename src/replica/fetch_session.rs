@@ -449,6 +449,7 @@ mod tests {
             current_leader_epoch: -1,
             last_fetched_epoch: -1,
             max_bytes: 100,
+            denied: None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::wire::message::produce::{
 };
 use crate::wire::message::{Message, Request};
 
+mod acls;
 mod fuzz;
 mod long_requests;
 mod memory;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::iter::Peekable;
 use std::path::PathBuf;
-use std::str::Chars;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytestring::ByteString;
+use compat_tests::answers::Masks;
 use compat_tests::apache::{Apache, PRESENT, SETTINGS};
 use compat_tests::exchange::{Answer, Connection};
 use compat_tests::node::{Node, free_port};
@@ -32,7 +31,6 @@ use monedula::wire::message::list_transactions::ListTransactionsRequest;
 use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use monedula::wire::message::update_features::UpdateFeaturesRequest;
 use monedula::wire::message::{Message, Request};
-use regex::Regex;
 
 /// What brokers do some time after they said so is done within this time.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
@@ -169,7 +167,7 @@ impl fmt::Display for Difference {
 pub struct Pair {
     ours: Broker,
     theirs: Broker,
-    masks: Vec<(Regex, &'static str)>,
+    masks: Masks,
     pub differences: Vec<Difference>,
     pub scenes: usize,
     pub asked: usize,
@@ -194,42 +192,10 @@ impl Pair {
         let apache = Apache::start_with(PRESENT, &settings, dir.path(), &data)?;
         let settings = settings.replace("{controller}", &free_port()?.to_string());
         let node = Node::with_settings(&settings)?;
-        let masks = [
-            (r"\b1[78]\d{11}\b", "TIME"),
-            (r#"host: "[^"]*""#, "HOST"),
-            (r"port: \d+", "PORT"),
-            (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
-            (r#"cluster_id: (Some\()?"[^"]*"\)?"#, "CLUSTER"),
-            (r"topic_id: A{22}", "NO-TOPIC-ID"),
-            (r"topic_id: [A-Za-z0-9_-]{22}", "TOPIC-ID"),
-            (r"replica_directory_id: \S+,", "DIRECTORY-ID"),
-            (r#"log_dir: "[^"]*""#, "DIR"),
-            (r"producer_id: \d+", "PRODUCER"),
-            (r"session_id: [1-9]\d*", "SESSION"),
-            (
-                r#"documentation: Some\("(?:[^"\\]|\\.)*"\)"#,
-                "DOCUMENTATION",
-            ),
-            (r"(total|usable)_bytes: \d+", "BYTES"),
-            // Texts of errors are our own, and sometimes there is one where Kafka has none.
-            (
-                r#"_message: (None|Some\("(?:[^"\\]|\\.)*"\))"#,
-                "_message: TEXT",
-            ),
-            (
-                r#"value: Some\("(\w+://)?(127.0.0.1|localhost):\d+[^"]*"\)"#,
-                "ADDRESS",
-            ),
-            (r#"value: Some\("[^"]*/(data|apache)"\)"#, "DIR"),
-            (r"1@127.0.0.1:\d+", "VOTERS"),
-        ];
         Ok(Self {
             ours: Broker::new(node.address().replace("localhost", "127.0.0.1"))?,
             theirs: Broker::new(apache.address())?,
-            masks: masks
-                .into_iter()
-                .map(|(mask, name)| Ok((Regex::new(mask)?, name)))
-                .collect::<Result<_>>()?,
+            masks: Masks::new()?,
             differences: Vec::new(),
             scenes: 0,
             asked: 0,
@@ -476,11 +442,7 @@ impl Pair {
 
     /// What is by nature not the same is made equal.
     pub fn mask(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (mask, name) in &self.masks {
-            text = mask.replace_all(&text, *name).into_owned();
-        }
-        text
+        self.masks.mask(text)
     }
 
     pub fn our_address(&self) -> String {
@@ -488,70 +450,6 @@ impl Pair {
     }
 
     fn masked<R: fmt::Debug>(&self, answer: &Answer<R>) -> String {
-        sorted(&self.mask(&format!("{answer:?}")))
+        self.masks.plain(answer)
     }
-}
-
-/// The same text with the structs of each list in order: Kafka's come as its hash tables give them.
-fn sorted(text: &str) -> String {
-    let mut rest = text.chars().peekable();
-    sorted_until(&mut rest, None)
-}
-
-/// Copies up to the closing bracket, sorting the lists on the way.
-fn sorted_until(rest: &mut Peekable<Chars<'_>>, end: Option<char>) -> String {
-    let mut items = vec![String::new()];
-    let mut structs = false;
-    while let Some(letter) = rest.next() {
-        let close = match letter {
-            '[' => Some(']'),
-            '{' => Some('}'),
-            '(' => Some(')'),
-            _ => None,
-        };
-        if Some(letter) == end {
-            if end == Some(']') && structs {
-                items.sort();
-            }
-            return items.join(", ") + &letter.to_string();
-        }
-        if letter == ',' && end == Some(']') && rest.next_if_eq(&' ').is_some() {
-            items.push(String::new());
-            continue;
-        }
-        let item = items
-            .last_mut()
-            .unwrap_or_else(|| unreachable!("there is always one"));
-        item.push(letter);
-        if letter == '"' {
-            quoted(rest, item);
-        }
-        if let Some(close) = close {
-            structs |= letter == '{';
-            item.push_str(&sorted_until(rest, Some(close)));
-        }
-    }
-    items.join(", ")
-}
-
-fn quoted(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
-    while let Some(letter) = rest.next() {
-        out.push(letter);
-        match letter {
-            '"' => return,
-            '\\' => out.extend(rest.next()),
-            _ => {}
-        }
-    }
-}
-
-#[test]
-fn lists_of_structs_are_sorted_and_nothing_else() {
-    let text = r#"R { a: [X { n: "[b]" }, X { n: "a, \"" }], b: [3, 1], c: b"]," }"#;
-    let expected = r#"R { a: [X { n: "[b]" }, X { n: "a, \"" }], b: [3, 1], c: b"]," }"#;
-    assert_eq!(sorted(text), expected);
-    assert_eq!(
-        sorted("[X { n: 2 }, X { n: 1 }]"),
-        "[X { n: 1 }, X { n: 2 }]"
-    );
 }

@@ -8,6 +8,7 @@ use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::coordinator::txn::machine::Partitions;
 use crate::coordinator::txn::request::Speaker;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
@@ -18,6 +19,19 @@ pub fn handle(
     context: RequestContext,
     request: AddOffsetsToTxnRequest,
 ) -> Reply<AddOffsetsToTxnResponse> {
+    let rights = context.rights();
+    let (id, group) = (&request.transactional_id, &request.group_id);
+    let allowed = rights
+        .require(Operation::Write, ResourceType::TransactionalId, id)
+        .and_then(|()| rights.require(Operation::Read, ResourceType::Group, group));
+    drop(rights);
+    if let Err(error) = allowed {
+        return AddOffsetsToTxnResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
+    }
     Reply::later(async move {
         let speaker = Speaker {
             transactional_id: request.transactional_id,

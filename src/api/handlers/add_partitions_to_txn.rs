@@ -3,7 +3,7 @@
 //!
 //! Up to v3 a client asks for itself, and all partitions are added or none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytestring::ByteString;
 
@@ -11,6 +11,7 @@ use crate::api::answer::{latest, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::machine::{BUMPING, Partitions};
 use crate::coordinator::txn::request::Speaker;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
@@ -43,6 +44,12 @@ pub fn handle(
                 ..Default::default()
             };
         }
+        if let Err(error) = context.requires_of_cluster(Operation::ClusterAction) {
+            return AddPartitionsToTxnResponse {
+                error_code: error.code(),
+                ..Default::default()
+            };
+        }
         let transactions = latest(request.transactions, |one| one.transactional_id.clone());
         let mut results = Vec::with_capacity(transactions.len());
         for transaction in transactions {
@@ -68,6 +75,14 @@ async fn one(
         |topic| &mut topic.partitions,
         |index| *index,
     );
+    // Brokers speak for clients whose rights they have looked at.
+    let denied = match context.api_version < MANY {
+        true => match denied(context, &transaction) {
+            Ok(denied) => denied,
+            Err(error) => return results(&transaction.topics, |_, _| error),
+        },
+        false => BTreeMap::new(),
+    };
     let image = context.services.image.load();
     let is_known = |topic: &str, partition: i32| {
         image
@@ -82,9 +97,11 @@ async fn one(
             .iter()
             .all(|one| is_known(&topic.name, *one))
     });
-    if !all_known {
+    if !all_known || !denied.is_empty() {
         return results(topics, |topic, partition| {
-            if is_known(topic, partition) {
+            if let Some(error) = denied.get(topic) {
+                *error
+            } else if is_known(topic, partition) {
                 ErrorCode::OperationNotAttempted
             } else {
                 ErrorCode::UnknownTopicOrPartition
@@ -129,6 +146,24 @@ async fn one(
         .await;
     let error = told(added.err().unwrap_or(ErrorCode::None));
     results(topics, |_, _| error)
+}
+
+/// The topics that the client may not write to.
+///
+/// Errors: the client may not write in the name of the transactional id.
+fn denied(
+    context: &RequestContext,
+    transaction: &AddPartitionsToTxnTransaction,
+) -> Result<BTreeMap<ByteString, ErrorCode>, ErrorCode> {
+    let rights = context.rights();
+    let id = &transaction.transactional_id;
+    rights.require(Operation::Write, ResourceType::TransactionalId, id)?;
+    let topics = transaction.topics.iter();
+    let denied = topics.filter_map(|topic| {
+        let write = rights.require(Operation::Write, ResourceType::Topic, &topic.name);
+        Some((topic.name.clone(), write.err()?))
+    });
+    Ok(denied.collect())
 }
 
 fn collect(topics: &[AddPartitionsToTxnTopic]) -> Partitions {

@@ -4,8 +4,10 @@ use bytestring::ByteString;
 
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights::{self, Rights};
 use crate::metadata::controller::settings;
-use crate::metadata::image::BROKER_RESOURCE;
+use crate::metadata::image::{BROKER_RESOURCE, GROUP_RESOURCE, TOPIC_RESOURCE};
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -15,6 +17,9 @@ pub fn handle(
     context: RequestContext,
     mut request: AlterConfigsRequest,
 ) -> Reply<AlterConfigsResponse> {
+    let denied = take_denied(&context.rights(), &mut request.resources, |resource| {
+        (resource.resource_type, &resource.resource_name)
+    });
     Reply::later(async move {
         let named = request.resources.iter();
         let named: Vec<_> = named
@@ -31,6 +36,17 @@ pub fn handle(
             ..Default::default()
         });
         answer.responses.extend(refused);
+        let denied = denied.into_iter();
+        let denied =
+            denied.map(
+                |(resource_type, resource_name, error)| AlterConfigsResourceResponse {
+                    error_code: error.code(),
+                    error_message: rights::words(error),
+                    resource_type,
+                    resource_name,
+                },
+            );
+        answer.responses.extend(denied);
         answer
     })
 }
@@ -44,6 +60,30 @@ fn not_controller(
         resource_type,
         resource_name,
     }
+}
+
+/// Takes resources out of a request whose settings the client may not alter. Those of brokers, and of clients' metrics, are the
+/// cluster's.
+pub(super) fn take_denied<T>(
+    rights: &Rights<'_>,
+    resources: &mut Vec<T>,
+    which: impl Fn(&T) -> (i8, &ByteString),
+) -> Vec<(i8, ByteString, ErrorCode)> {
+    let mut denied = Vec::new();
+    resources.retain(|resource| {
+        let (kind, name) = which(resource);
+        let (of, whose) = match kind {
+            TOPIC_RESOURCE => (ResourceType::Topic, &**name),
+            GROUP_RESOURCE => (ResourceType::Group, &**name),
+            _ => (ResourceType::Cluster, CLUSTER_NAME),
+        };
+        let Err(error) = rights.require(Operation::AlterConfigs, of, whose) else {
+            return true;
+        };
+        denied.push((kind, name.clone(), error));
+        false
+    });
+    denied
 }
 
 fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {

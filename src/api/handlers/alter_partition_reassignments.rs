@@ -2,9 +2,12 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_partition_reassignments::{
-    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
+    ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 
 pub fn handle(
@@ -17,6 +20,26 @@ pub fn handle(
         |topic| &mut topic.partitions,
         |asked| asked.partition_index,
     );
+    if let Err(error) = context.requires_of_cluster(Operation::Alter) {
+        let partition = |asked: &ReassignablePartition| ReassignablePartitionResponse {
+            partition_index: asked.partition_index,
+            error_code: error.code(),
+            error_message: rights::words(error),
+        };
+        let topics = request.topics.into_iter();
+        return AlterPartitionReassignmentsResponse {
+            error_code: error.code(),
+            error_message: rights::words(error),
+            responses: topics
+                .map(|topic| ReassignableTopicResponse {
+                    name: topic.name,
+                    partitions: topic.partitions.iter().map(partition).collect(),
+                })
+                .collect(),
+            ..Default::default()
+        }
+        .into();
+    }
     Reply::later(async move {
         let decided = context.services.controller.ask(request);
         decided

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_replica_log_dirs::*;
 
@@ -21,6 +22,10 @@ pub fn handle(
             }
         }
     }
+    let allowed = context.requires_of_cluster(Operation::Alter);
+    if let Err(error) = allowed {
+        return answer(&wanted, |_, _, _| Err(error)).into();
+    }
     Reply::then(async move {
         let disk = context.services.disk.clone();
         match disk.run(move || alter(&context, &wanted)).await {
@@ -36,12 +41,19 @@ fn alter(
     wanted: &BTreeMap<(ByteString, i32), ByteString>,
 ) -> AlterReplicaLogDirsResponse {
     let image = context.services.image.load();
+    let replicas = &context.services.replicas;
+    answer(wanted, |topic, index, path| {
+        replicas.alter_dir(&image, topic, index, path)
+    })
+}
+
+fn answer(
+    wanted: &BTreeMap<(ByteString, i32), ByteString>,
+    alter: impl Fn(&ByteString, i32, &ByteString) -> Result<(), ErrorCode>,
+) -> AlterReplicaLogDirsResponse {
     let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
     for ((topic, index), path) in wanted {
-        let altered = context
-            .services
-            .replicas
-            .alter_dir(&image, topic, *index, path);
+        let altered = alter(topic, *index, path);
         let result = AlterReplicaLogDirPartitionResult {
             partition_index: *index,
             error_code: altered.err().unwrap_or(ErrorCode::None).code(),

@@ -1,6 +1,12 @@
 //! CreatePartitions (key 37), v0 to v3. KIP-195: the count of a request is the new total.
 
+use std::collections::HashMap;
+
+use bytestring::ByteString;
+
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
@@ -8,8 +14,33 @@ use crate::wire::message::create_partitions::{
 
 pub fn handle(
     context: RequestContext,
-    request: CreatePartitionsRequest,
+    mut request: CreatePartitionsRequest,
 ) -> Reply<CreatePartitionsResponse> {
+    let rights = context.rights();
+    let mut denied = Vec::new();
+    if rights.are_checked() {
+        let mut counts: HashMap<ByteString, usize> = HashMap::new();
+        for topic in &request.topics {
+            *counts.entry(topic.name.clone()).or_default() += 1;
+        }
+        request.topics.retain(|topic| {
+            // Of one that is named twice the controller says so.
+            if counts.get(&topic.name).is_some_and(|count| *count > 1) {
+                return true;
+            }
+            let alter = rights.require(Operation::Alter, ResourceType::Topic, &topic.name);
+            let Err(error) = alter else {
+                return true;
+            };
+            denied.push(CreatePartitionsTopicResult {
+                name: topic.name.clone(),
+                error_code: error.code(),
+                error_message: rights::words(error),
+            });
+            false
+        });
+    }
+    drop(rights);
     Reply::later(async move {
         let names: Vec<_> = request
             .topics
@@ -25,7 +56,7 @@ pub fn handle(
             let made = made.map(|topic| &*topic.name);
             context.services.replicas.settled(made).await;
         }
-        decided.unwrap_or_else(|_| CreatePartitionsResponse {
+        let mut response = decided.unwrap_or_else(|_| CreatePartitionsResponse {
             results: names
                 .into_iter()
                 .map(|name| CreatePartitionsTopicResult {
@@ -35,6 +66,8 @@ pub fn handle(
                 })
                 .collect(),
             ..Default::default()
-        })
+        });
+        response.results.extend(denied);
+        response
     })
 }

@@ -1,13 +1,17 @@
 //! CreateTopics (key 19), v0 to v7. KIP-4, KIP-464 (-1 for the broker's defaults), KIP-525 (settings in the answer).
 
+use std::collections::{HashMap, HashSet};
+
 use bytestring::ByteString;
 use indexmap::IndexMap;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights::Rights;
 use crate::config::broker::BrokerSettings;
 use crate::config::topic::{Overrides, TopicSettings};
 use crate::config::topic_table::TOPIC_SETTINGS;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs, CreatableTopicResult,
@@ -25,8 +29,17 @@ struct Wanted {
 
 pub fn handle(
     context: RequestContext,
-    request: CreateTopicsRequest,
+    mut request: CreateTopicsRequest,
 ) -> Reply<CreateTopicsResponse> {
+    let rights = context.rights();
+    let denied = take_denied(&rights, &mut request);
+    let undescribed: HashSet<ByteString> = {
+        let names = request.topics.iter().map(|topic| &topic.name);
+        let (describe, kind) = (Operation::DescribeConfigs, ResourceType::Topic);
+        let hidden = names.filter(|name| !rights.has(describe, kind, name));
+        hidden.cloned().collect()
+    };
+    drop(rights);
     Reply::later(async move {
         let tells_settings = context.api_version >= SETTINGS_SINCE;
         let wanted = request.topics.iter().map(|topic| {
@@ -66,10 +79,14 @@ pub fn handle(
                     "there are not enough brokers for so many replicas"
                 );
             }
-            if tells_settings {
+            if undescribed.contains(&topic.name) {
+                topic.topic_config_error_code = ErrorCode::TopicAuthorizationFailed.code();
+                (topic.num_partitions, topic.replication_factor) = (-1, -1);
+            } else if tells_settings {
                 topic.configs = Some(defaults.described(&wanted.configs));
             }
         }
+        response.topics.extend(denied);
         response
     })
 }
@@ -137,6 +154,41 @@ impl<'a> Defaults<'a> {
         });
         described.collect()
     }
+}
+
+/// Takes topics out of a request that its client may not create, and gives their answers: one for each that is named once. Of
+/// one that is named twice the controller says so.
+fn take_denied(
+    rights: &Rights<'_>,
+    request: &mut CreateTopicsRequest,
+) -> Vec<CreatableTopicResult> {
+    if !rights.are_checked() || rights.has_of_cluster(Operation::Create) {
+        return Vec::new();
+    }
+    let mut counts: HashMap<ByteString, usize> = HashMap::new();
+    for topic in &request.topics {
+        *counts.entry(topic.name.clone()).or_default() += 1;
+    }
+    let mut denied = Vec::new();
+    request.topics.retain(|topic| {
+        if counts.get(&topic.name).is_some_and(|count| *count > 1) {
+            return true;
+        }
+        let create = rights.require(Operation::Create, ResourceType::Topic, &topic.name);
+        let Err(error) = create else {
+            return true;
+        };
+        denied.push(CreatableTopicResult {
+            name: topic.name.clone(),
+            error_code: error.code(),
+            // Kafka's words for this one.
+            error_message: Some("Authorization failed.".into()),
+            configs: Some(Vec::new()),
+            ..Default::default()
+        });
+        false
+    });
+    denied
 }
 
 /// A topic that nobody asked for explicitly.

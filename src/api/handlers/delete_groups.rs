@@ -2,8 +2,11 @@
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
-use crate::wire::message::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+use crate::wire::message::delete_groups::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
+};
 
 pub fn handle(
     context: RequestContext,
@@ -12,7 +15,17 @@ pub fn handle(
     Reply::later(async move {
         let named = distinct(request.groups_names);
         let mut results = Vec::with_capacity(named.len());
+        let rights = context.rights();
         for group in named {
+            let deletes = rights.require(Operation::Delete, ResourceType::Group, &group);
+            if let Err(error) = deletes {
+                results.push(DeletableGroupResult {
+                    group_id: group,
+                    error_code: error.code(),
+                    ..Default::default()
+                });
+                continue;
+            }
             let mut result = context.services.groups.delete(group).await;
             let error = ErrorCode::from_code(result.error_code);
             result.error_message = error.and_then(reason).map(Into::into);

@@ -8,6 +8,7 @@ use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::handlers::produce::INTERNAL_TOPICS;
 use crate::replica::partition::Partition;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
@@ -27,14 +28,19 @@ pub fn handle(
     );
     Reply::later(async move {
         let mut results = Vec::with_capacity(topics.len());
+        let rights = context.rights();
         // As with Kafka, a topic without partitions is not answered.
         for topic in topics
             .into_iter()
             .filter(|topic| !topic.partitions.is_empty())
         {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
+            let deletes = rights.require(Operation::Delete, ResourceType::Topic, &topic.name);
             for asked in topic.partitions {
-                let outcome = delete_aside(&context, &topic.name, &asked).await;
+                let outcome = match deletes {
+                    Ok(()) => delete_aside(&context, &topic.name, &asked).await,
+                    Err(error) => Err(error),
+                };
                 partitions.push(DeleteRecordsPartitionResult {
                     partition_index: asked.partition_index,
                     low_watermark: outcome.unwrap_or(-1),

@@ -1,6 +1,14 @@
 //! DeleteTopics (key 20), v0 to v6. KIP-4, KIP-516 (by id, v6).
 
+use std::collections::HashMap;
+
+use bytestring::ByteString;
+
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights::{self, Rights};
+use crate::base::ids::Uuid;
+use crate::metadata::image::Image;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
@@ -8,8 +16,12 @@ use crate::wire::message::delete_topics::{
 
 pub fn handle(
     context: RequestContext,
-    request: DeleteTopicsRequest,
+    mut request: DeleteTopicsRequest,
 ) -> Reply<DeleteTopicsResponse> {
+    let denied = {
+        let image = context.services.image.load();
+        take_denied(&context.rights(), &image, &mut request)
+    };
     Reply::later(async move {
         let names = request.topic_names.clone();
         let decided = context.services.controller.ask(request).await;
@@ -21,7 +33,7 @@ pub fn handle(
             let gone = gone.filter_map(|topic| topic.name.as_deref());
             context.services.replicas.settled(gone).await;
         }
-        decided.unwrap_or_else(|_| DeleteTopicsResponse {
+        let mut response = decided.unwrap_or_else(|_| DeleteTopicsResponse {
             responses: names
                 .into_iter()
                 .map(|name| DeletableTopicResult {
@@ -31,6 +43,78 @@ pub fn handle(
                 })
                 .collect(),
             ..Default::default()
-        })
+        });
+        response.responses.extend(denied);
+        response
     })
+}
+
+/// Takes topics out of a request that its client may not delete, and gives their answers. A client that may not describe a topic
+/// is not told whether there is one of that name, nor the name of an id. Of one that is named twice the controller says so.
+fn take_denied(
+    rights: &Rights<'_>,
+    image: &Image,
+    request: &mut DeleteTopicsRequest,
+) -> Vec<DeletableTopicResult> {
+    if !rights.are_checked() || rights.has_of_cluster(Operation::Delete) {
+        return Vec::new();
+    }
+    let mut counts: HashMap<ByteString, usize> = HashMap::new();
+    let in_states = request
+        .topics
+        .iter()
+        .filter_map(|topic| topic.name.as_ref());
+    for name in request.topic_names.iter().chain(in_states) {
+        *counts.entry(name.clone()).or_default() += 1;
+    }
+    let topic = ResourceType::Topic;
+    // What a client is told of a topic that it names.
+    let by_name = |name: &ByteString| {
+        if counts.get(name).is_some_and(|count| *count > 1) {
+            return None;
+        }
+        let described = rights.require(Operation::Describe, topic, name);
+        let is_there = image.topics.by_name(name).is_some();
+        match described {
+            Ok(()) if !is_there => None,
+            Ok(()) => rights.require(Operation::Delete, topic, name).err(),
+            Err(error) => Some(error),
+        }
+    };
+    let mut denied = Vec::new();
+    let mut refuse = |name: Option<ByteString>, topic_id: Uuid, error: ErrorCode| {
+        denied.push(DeletableTopicResult {
+            name,
+            topic_id,
+            error_code: error.code(),
+            error_message: rights::words(error),
+        });
+        false
+    };
+    request.topic_names.retain(|name| match by_name(name) {
+        Some(error) => refuse(Some(name.clone()), Uuid::ZERO, error),
+        None => true,
+    });
+    request.topics.retain(|asked| {
+        let id = asked.topic_id;
+        match &asked.name {
+            Some(name) if id.is_zero() => match by_name(name) {
+                Some(error) => refuse(Some(name.clone()), Uuid::ZERO, error),
+                None => true,
+            },
+            // Of a topic with both the controller says that it is one too much.
+            Some(_) => true,
+            None => {
+                let Some(found) = image.topics.by_id(id) else {
+                    return true;
+                };
+                let described = rights.has(Operation::Describe, topic, &found.name);
+                match rights.require(Operation::Delete, topic, &found.name) {
+                    Ok(()) => true,
+                    Err(error) => refuse(described.then(|| (*found.name).into()), id, error),
+                }
+            }
+        }
+    });
+    denied
 }

@@ -1,24 +1,36 @@
-//! DescribeAcls (key 29), v0 to v3. KIP-140, KIP-290 (patterns). Without an authorizer, which this broker does not have yet.
+//! DescribeAcls (key 29), v0 to v3. KIP-140, KIP-290 (patterns).
 
 use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
+use crate::metadata::controller::acls;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 
-/// Why there is nothing to show or to change, as Apache Kafka without an authorizer says it by code. Administrators'
-/// pages take this answer for an empty list; an API that is not there is an error to them.
-pub(super) const NO_AUTHORIZER: (ErrorCode, ByteString) = (
-    ErrorCode::SecurityDisabled,
-    ByteString::from_static("there is no authorizer"),
-);
+/// Why there is nothing to show without an authorizer. Administrators' pages take this answer for an empty list; an API that
+/// is not there is an error to them.
+const NO_AUTHORIZER: &str = "No Authorizer is configured on the broker";
 
-pub fn handle(_: RequestContext, _: DescribeAclsRequest) -> Reply<DescribeAclsResponse> {
-    let (error, message) = NO_AUTHORIZER;
-    DescribeAclsResponse {
+pub fn handle(
+    context: RequestContext,
+    request: DescribeAclsRequest,
+) -> Reply<DescribeAclsResponse> {
+    let refused = |error: ErrorCode, message| DescribeAclsResponse {
         error_code: error.code(),
-        error_message: Some(message),
+        error_message: message,
         ..Default::default()
+    };
+    if let Err(error) = context.requires_of_cluster(Operation::Describe) {
+        return refused(error, rights::words(error)).into();
     }
-    .into()
+    if context.services.authorizer.is_none() {
+        let message = Some(ByteString::from_static(NO_AUTHORIZER));
+        return refused(ErrorCode::SecurityDisabled, message).into();
+    }
+    if acls::describes_unknown(&request) {
+        return Reply::Close("a DescribeAcls with unknown words".to_owned());
+    }
+    acls::describe(&context.services.image.load(), &request).into()
 }

@@ -1,7 +1,6 @@
 //! DescribeCluster (key 60), v0 to v2. KIP-700, KIP-919 (endpoint types), KIP-1073 (fenced brokers).
 
 use crate::api::context::{Reply, RequestContext};
-use crate::api::handlers::metadata::CLUSTER_OPERATIONS;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
@@ -53,7 +52,7 @@ pub fn handle(
         controller_id: services.node_id,
         brokers,
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
-            CLUSTER_OPERATIONS
+            context.rights().operations_of_cluster()
         } else {
             i32::MIN
         },

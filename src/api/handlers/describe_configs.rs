@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights::{self, Rights};
 use crate::config::broker::{BrokerSettings, spellings};
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::client_metrics::CLIENT_METRICS_SETTINGS;
@@ -19,6 +20,7 @@ use crate::metadata::image::{
     BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image,
     TOPIC_RESOURCE,
 };
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_configs::*;
 
@@ -50,23 +52,11 @@ pub fn handle(
 ) -> Reply<DescribeConfigsResponse> {
     let image = context.services.image.load();
     let resources = once(&context, std::mem::take(&mut request.resources));
+    let rights = context.rights();
     let results = resources
         .iter()
         .map(|resource| {
-            let described = match resource.resource_type {
-                TOPIC_RESOURCE => topic(&context, &image, &resource.resource_name),
-                BROKER_RESOURCE => broker(&context, &image, &resource.resource_name),
-                // This program's log has no loggers to be set one by one.
-                BROKER_LOGGER_RESOURCE if is_own(&context, &resource.resource_name) => {
-                    Ok(Vec::new())
-                }
-                GROUP_RESOURCE => group(&context, &image, &resource.resource_name),
-                CLIENT_METRICS_RESOURCE => client_metrics(&image, &resource.resource_name),
-                other => Err((
-                    ErrorCode::InvalidRequest,
-                    format!("Unsupported resource type: {other}"),
-                )),
-            };
+            let described = described(&context, &image, &rights, resource);
             let (error, message, mut configs) = match described {
                 // Kafka writes an empty message where there is no error.
                 Ok(configs) => (ErrorCode::None, ByteString::new(), configs),
@@ -98,6 +88,34 @@ pub fn handle(
         ..Default::default()
     }
     .into()
+}
+
+fn described(
+    context: &RequestContext,
+    image: &Image,
+    rights: &Rights<'_>,
+    resource: &DescribeConfigsResource,
+) -> Described {
+    let name = &resource.resource_name;
+    let (kind, whose) = match resource.resource_type {
+        TOPIC_RESOURCE => (ResourceType::Topic, &**name),
+        GROUP_RESOURCE => (ResourceType::Group, &**name),
+        _ => (ResourceType::Cluster, CLUSTER_NAME),
+    };
+    let allowed = rights.require(Operation::DescribeConfigs, kind, whose);
+    allowed.map_err(|error| (error, rights::words(error).unwrap_or_default().to_string()))?;
+    match resource.resource_type {
+        TOPIC_RESOURCE => topic(context, image, name),
+        BROKER_RESOURCE => broker(context, image, name),
+        // This program's log has no loggers to be set one by one.
+        BROKER_LOGGER_RESOURCE if is_own(context, name) => Ok(Vec::new()),
+        GROUP_RESOURCE => group(context, image, name),
+        CLIENT_METRICS_RESOURCE => client_metrics(image, name),
+        other => Err((
+            ErrorCode::InvalidRequest,
+            format!("Unsupported resource type: {other}"),
+        )),
+    }
 }
 
 /// The resources, each once, where it comes first. What was asked of one in several places is asked together.

@@ -3,12 +3,13 @@
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
-use crate::wire::message::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+use crate::security::acl::{Operation, ResourceType};
+use crate::wire::message::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
+};
 
 /// The first version in which an unknown group is an error.
 const UNKNOWN_IS_ERROR: i16 = 6;
-/// Everything that there is to a group: read, delete, describe, and both kinds of config.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub fn handle(
     context: RequestContext,
@@ -18,10 +19,21 @@ pub fn handle(
         let unknown_is_error = context.api_version >= UNKNOWN_IS_ERROR;
         let named = distinct(request.groups);
         let mut groups = Vec::with_capacity(named.len());
+        let rights = context.rights();
         for id in named {
+            let described = rights.require(Operation::Describe, ResourceType::Group, &id);
+            if let Err(error) = described {
+                groups.push(DescribedGroup {
+                    error_code: error.code(),
+                    group_id: id,
+                    ..Default::default()
+                });
+                continue;
+            }
             let mut group = context.services.groups.describe(id, unknown_is_error).await;
             if request.include_authorized_operations && group.error_code == 0 {
-                group.authorized_operations = GROUP_OPERATIONS;
+                group.authorized_operations =
+                    rights.operations(ResourceType::Group, &group.group_id);
             }
             groups.push(group);
         }

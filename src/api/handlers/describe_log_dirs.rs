@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::log::partition_log::PartitionLog;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_log_dirs::*;
 
@@ -13,6 +14,13 @@ pub fn handle(
     context: RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Reply<DescribeLogDirsResponse> {
+    if let Err(error) = context.requires_of_cluster(Operation::Describe) {
+        return DescribeLogDirsResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
+    }
     Reply::then(async move {
         let disk = context.services.disk.clone();
         match disk.run(move || describe(&context, &request)).await {

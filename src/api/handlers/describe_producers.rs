@@ -2,6 +2,7 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::message::describe_producers::*;
 
 pub fn handle(
@@ -14,14 +15,17 @@ pub fn handle(
         |topic| &mut topic.partition_indexes,
         |index| *index,
     );
+    let rights = context.rights();
     let topics = named
         .into_iter()
         .map(|topic| {
+            let read = rights.require(Operation::Read, ResourceType::Topic, &topic.name);
             let partitions = topic
                 .partition_indexes
                 .iter()
-                .map(
-                    |index| match context.services.replicas.partition(&topic.name, *index) {
+                .map(|index| {
+                    let replicas = &context.services.replicas;
+                    match read.and_then(|()| replicas.partition(&topic.name, *index)) {
                         Ok(partition) => PartitionResponse {
                             partition_index: *index,
                             active_producers: partition
@@ -37,8 +41,8 @@ pub fn handle(
                             error_code: error.code(),
                             ..Default::default()
                         },
-                    },
-                )
+                    }
+                })
                 .collect();
             TopicResponse {
                 name: topic.name,

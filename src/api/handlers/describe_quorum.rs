@@ -2,6 +2,8 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_quorum::*;
 
@@ -9,6 +11,14 @@ pub fn handle(
     context: RequestContext,
     request: DescribeQuorumRequest,
 ) -> Reply<DescribeQuorumResponse> {
+    if let Err(error) = context.requires_of_cluster(Operation::Describe) {
+        return DescribeQuorumResponse {
+            error_code: error.code(),
+            error_message: rights::words(error),
+            ..Default::default()
+        }
+        .into();
+    }
     let services = &context.services;
     let image = services.image.load();
     let node_id = services.node_id;

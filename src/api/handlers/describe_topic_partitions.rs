@@ -1,10 +1,11 @@
 //! DescribeTopicPartitions (key 75), v0. KIP-966: metadata of topics in pages.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::api::handlers::metadata::TOPIC_OPERATIONS;
 use crate::api::handlers::produce::INTERNAL_TOPICS;
+use crate::api::rights::Rights;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{Image, Partition, Topic};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_topic_partitions::*;
 
@@ -13,6 +14,7 @@ pub fn handle(
     request: DescribeTopicPartitionsRequest,
 ) -> Reply<DescribeTopicPartitionsResponse> {
     let image = context.services.image.load();
+    let rights = context.rights();
     let limit = context
         .services
         .config
@@ -43,6 +45,22 @@ pub fn handle(
     names.sort_unstable();
     names.dedup();
     names.retain(|name| *name >= from_topic);
+    let (describe_it, kind) = (Operation::Describe, ResourceType::Topic);
+    let mut denied = Vec::new();
+    names.retain(|name| {
+        if request.topics.is_empty() {
+            return rights.has(describe_it, kind, name);
+        }
+        let Err(error) = rights.require(describe_it, kind, name) else {
+            return true;
+        };
+        denied.push(DescribeTopicPartitionsResponseTopic {
+            error_code: error.code(),
+            name: Some(name.as_str().into()),
+            ..Default::default()
+        });
+        false
+    });
 
     let mut response = DescribeTopicPartitionsResponse::default();
     if request
@@ -61,7 +79,7 @@ pub fn handle(
     }
     for name in names {
         let Some(topic) = image.topics.by_name(&name) else {
-            response.topics.push(unknown(&name));
+            response.topics.push(unknown(&name, &rights));
             continue;
         };
         let first = if name == from_topic {
@@ -79,12 +97,13 @@ pub fn handle(
             .collect();
         left -= partitions.len();
         let end = first + partitions.len();
-        response.topics.push(page_of(topic, partitions));
+        response.topics.push(page_of(topic, partitions, &rights));
         if end < topic.partitions.len() {
             response.next_cursor = Some(next_cursor(&name, end));
             break;
         }
     }
+    response.topics.extend(denied);
     response.into()
 }
 
@@ -95,7 +114,7 @@ fn next_cursor(topic: &str, partition: usize) -> Cursor {
     }
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+fn unknown(name: &str, rights: &Rights<'_>) -> DescribeTopicPartitionsResponseTopic {
     let error = if check_name(name).is_err() {
         ErrorCode::InvalidTopicException
     } else {
@@ -104,7 +123,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: error.code(),
         name: Some(name.into()),
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: rights.operations(ResourceType::Topic, name),
         ..Default::default()
     }
 }
@@ -112,13 +131,14 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
 fn page_of(
     topic: &Topic,
     partitions: Vec<DescribeTopicPartitionsResponsePartition>,
+    rights: &Rights<'_>,
 ) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         name: Some((*topic.name).into()),
         topic_id: topic.id,
         is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
         partitions,
-        topic_authorized_operations: TOPIC_OPERATIONS,
+        topic_authorized_operations: rights.operations(ResourceType::Topic, &topic.name),
         ..Default::default()
     }
 }

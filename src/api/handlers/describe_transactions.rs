@@ -2,6 +2,7 @@
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::message::describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
 };
@@ -13,8 +14,14 @@ pub fn handle(
     Reply::later(async move {
         let named = distinct(request.transactional_ids);
         let mut states = Vec::with_capacity(named.len());
+        let rights = context.rights();
+        let describe = Operation::Describe;
         for id in named {
-            states.push(match context.services.txns.describe(id.clone()).await {
+            let described = match rights.require(describe, ResourceType::TransactionalId, &id) {
+                Ok(()) => context.services.txns.describe(id.clone()).await,
+                Err(error) => Err(error),
+            };
+            states.push(match described {
                 Ok(found) => TransactionState {
                     transactional_id: id,
                     transaction_state: found.state.into(),
@@ -25,6 +32,7 @@ pub fn handle(
                     topics: found
                         .partitions
                         .into_iter()
+                        .filter(|(topic, _)| rights.has(describe, ResourceType::Topic, topic))
                         .map(|(topic, partitions)| TopicData {
                             topic,
                             partitions: partitions.into_iter().collect(),

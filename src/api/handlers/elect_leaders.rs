@@ -2,8 +2,12 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::message::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
+use crate::wire::message::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
 
 pub fn handle(
     context: RequestContext,
@@ -17,6 +21,9 @@ pub fn handle(
             |index| *index,
         )
     });
+    if let Err(error) = context.requires_of_cluster(Operation::Alter) {
+        return refused(&context, &request, error).into();
+    }
     Reply::later(async move {
         let decided = context.services.controller.ask(request).await;
         let mut response = decided.unwrap_or_else(|_| ElectLeadersResponse {
@@ -29,4 +36,32 @@ pub fn handle(
         }
         response
     })
+}
+
+fn refused(
+    context: &RequestContext,
+    request: &ElectLeadersRequest,
+    error: ErrorCode,
+) -> ElectLeadersResponse {
+    let result = |index: &i32| PartitionResult {
+        partition_id: *index,
+        error_code: error.code(),
+        error_message: rights::words(error),
+    };
+    let topics = request.topic_partitions.iter().flatten();
+    ElectLeadersResponse {
+        // There was no top-level error yet.
+        error_code: if context.api_version == 0 {
+            0
+        } else {
+            error.code()
+        },
+        replica_election_results: topics
+            .map(|topic| ReplicaElectionResult {
+                topic: topic.topic.clone(),
+                partition_result: topic.partitions.iter().map(result).collect(),
+            })
+            .collect(),
+        ..Default::default()
+    }
 }

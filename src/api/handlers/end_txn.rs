@@ -4,6 +4,7 @@ use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::handle::Granted;
 use crate::coordinator::txn::machine::{BUMPING, Outcome};
 use crate::coordinator::txn::request::Speaker;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::end_txn::{EndTxnRequest, EndTxnResponse};
 
@@ -36,6 +37,8 @@ pub fn handle(context: RequestContext, request: EndTxnRequest) -> Reply<EndTxnRe
 }
 
 async fn end(context: &RequestContext, request: EndTxnRequest) -> Result<(i64, i16), ErrorCode> {
+    let id = &request.transactional_id;
+    (context.rights()).require(Operation::Write, ResourceType::TransactionalId, id)?;
     let outcome = if request.committed {
         Outcome::Commit
     } else {

@@ -18,6 +18,7 @@ use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
 use crate::replica::partition::{Awaited, FollowerId};
 use crate::replica::purgatory::{Mark, PLACE_BYTES, Waiter};
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::fetch::{
@@ -67,6 +68,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 max_bytes: partition.partition_max_bytes.max(0) as usize,
+                denied: None,
             });
         }
     }
@@ -92,8 +94,10 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         wanted,
         forgotten,
     };
+    let follower = follower_of(&request);
     let begun = match services.sessions.begin(session, context.now) {
         Ok(mut begun) => {
+            deny(&context, &mut begun.wanted, follower.is_some());
             let gone = begun.gone.take();
             if let Some(gone) = gone.filter(|gone| gone.len() > PARTITIONS_IN_PLACE_MAX) {
                 drop(services.work.drive(async move { drop(gone) }));
@@ -109,7 +113,6 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         }
     };
     let converts = context.api_version < fetch_conversion::BATCHES_SINCE;
-    let follower = follower_of(&request);
     // The limit of the broker is for consumers.
     let max_bytes = match follower {
         Some(_) => usize::MAX,
@@ -167,6 +170,36 @@ fn follower_of(request: &FetchRequest) -> Option<FollowerId> {
         id => (id, state.replica_epoch),
     };
     (id >= 0).then_some(FollowerId { id, broker_epoch })
+}
+
+/// Marks what the client may not read. A session knows nothing of it: each fetch is looked at anew.
+fn deny(context: &RequestContext, wanted: &mut [Wanted], as_replica: bool) {
+    let rights = context.rights();
+    if !rights.are_checked() {
+        return;
+    }
+    if as_replica {
+        let (operation, cluster) = (Operation::ClusterAction, ResourceType::Cluster);
+        if rights.require(operation, cluster, CLUSTER_NAME).is_err() {
+            for one in wanted {
+                one.denied = Some(ErrorCode::TopicAuthorizationFailed);
+            }
+        }
+        return;
+    }
+    let mut last: Option<(Arc<str>, Option<ErrorCode>)> = None;
+    // Where there is no topic of an id, there is nothing to be allowed to.
+    for one in wanted.iter_mut().filter(|one| !one.topic.is_empty()) {
+        let denied = match &last {
+            Some((topic, denied)) if *topic == one.topic => *denied,
+            _ => {
+                let read = rights.require(Operation::Read, ResourceType::Topic, &one.topic);
+                read.err()
+            }
+        };
+        one.denied = denied;
+        last = Some((Arc::clone(&one.topic), denied));
+    }
 }
 
 /// The memory that a fetch of so many partitions takes while it waits; `None` where others have taken it all.

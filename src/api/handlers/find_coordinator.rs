@@ -10,6 +10,7 @@ use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::metadata::image::{Image, Topic};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
@@ -40,9 +41,27 @@ pub fn handle(
     let is_coming = |name: &&str| {
         services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower)
     };
+    let rights = context.rights();
+    let keys: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            let kind = match request.key_type {
+                TRANSACTION => ResourceType::TransactionalId,
+                _ => ResourceType::Group,
+            };
+            let described = match topic {
+                Ok(_) => rights.require(Operation::Describe, kind, &key),
+                Err(_) => Ok(()),
+            };
+            (key, described)
+        })
+        .collect();
+    drop(rights);
+    // Nobody makes the topic who may not know of any key in it.
+    let is_asked = keys.iter().any(|(_, described)| described.is_ok());
     let missing = topic
         .ok()
-        .filter(|name| !keys.is_empty() && (is_missing(name) || is_coming(name)));
+        .filter(|name| is_asked && (is_missing(name) || is_coming(name)));
     if let Some(name) = missing {
         return Reply::later(async move {
             super::metadata::create(&context, &[ByteString::from_static(name)]).await;
@@ -55,13 +74,13 @@ pub fn handle(
 fn answer(
     context: &RequestContext,
     topic: Result<&'static str, ErrorCode>,
-    keys: Vec<ByteString>,
+    keys: Vec<(ByteString, Result<(), ErrorCode>)>,
 ) -> FindCoordinatorResponse {
     let image = context.services.image.load();
     let coordinators: Vec<Coordinator> = keys
         .into_iter()
-        .map(|key| {
-            let found = topic.and_then(|name| {
+        .map(|(key, described)| {
+            let found = described.and(topic).and_then(|name| {
                 let topic = image
                     .topics
                     .by_name(name)

@@ -2,8 +2,10 @@
 
 use bytestring::ByteString;
 
+use super::alter_configs::take_denied;
 use super::certificates;
 use crate::api::context::{Reply, RequestContext};
+use crate::api::rights;
 use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::{Context, settings};
 use crate::metadata::image::BROKER_RESOURCE;
@@ -17,6 +19,9 @@ pub fn handle(
     context: RequestContext,
     mut request: IncrementalAlterConfigsRequest,
 ) -> Reply<IncrementalAlterConfigsResponse> {
+    let denied = take_denied(&context.rights(), &mut request.resources, |resource| {
+        (resource.resource_type, &resource.resource_name)
+    });
     Reply::later(async move {
         let named = request.resources.iter();
         let named: Vec<_> = named
@@ -43,6 +48,17 @@ pub fn handle(
             ..Default::default()
         });
         answer.responses.extend(refused);
+        let denied = denied.into_iter();
+        let denied =
+            denied.map(
+                |(resource_type, resource_name, error)| AlterConfigsResourceResponse {
+                    error_code: error.code(),
+                    error_message: rights::words(error),
+                    resource_type,
+                    resource_name,
+                },
+            );
+        answer.responses.extend(denied);
         answer
     })
 }

@@ -4,6 +4,7 @@
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::handle::Granted;
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
@@ -14,6 +15,9 @@ pub fn handle(
     context: RequestContext,
     request: InitProducerIdRequest,
 ) -> Reply<InitProducerIdResponse> {
+    if let Err(error) = allowed(&context, &request) {
+        return failed(error).into();
+    }
     if (request.producer_id < 0) != (request.producer_epoch < 0) {
         return failed(ErrorCode::InvalidRequest).into();
     }
@@ -30,6 +34,20 @@ pub fn handle(
             Err(error) => failed(error),
         }
     })
+}
+
+/// A producer without transactions may have an id where it may write to anything at all.
+fn allowed(context: &RequestContext, request: &InitProducerIdRequest) -> Result<(), ErrorCode> {
+    let rights = context.rights();
+    if let Some(id) = &request.transactional_id {
+        return rights.require(Operation::Write, ResourceType::TransactionalId, id);
+    }
+    let (operation, cluster) = (Operation::IdempotentWrite, ResourceType::Cluster);
+    match rights.has_of_cluster(operation) || rights.has_any(Operation::Write, ResourceType::Topic)
+    {
+        true => Ok(()),
+        false => rights.require(operation, cluster, CLUSTER_NAME),
+    }
 }
 
 async fn init(

@@ -1,12 +1,11 @@
 //! JoinGroup (key 11), v0 to v9. KIP-394 (member ids, v4), KIP-345 (static members, v5), KIP-559 (v7), KIP-800 (reasons,
 //! v8), KIP-814 (skipped assignment, v9).
 
-use std::net::{IpAddr, SocketAddr};
-
 use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::request::Join;
+use crate::security::acl::{Operation, ResourceType, host_address};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupResponse};
 
@@ -19,17 +18,23 @@ const SKIP_ASSIGNMENT: i16 = 9;
 
 pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinGroupResponse> {
     let version = context.api_version;
+    let failed = |error: ErrorCode| JoinGroupResponse {
+        error_code: error.code(),
+        protocol_name: (version < NULL_PROTOCOL).then(ByteString::new),
+        ..Default::default()
+    };
+    let group = &request.group_id;
+    let read = (context.rights()).require(Operation::Read, ResourceType::Group, group);
+    if let Err(error) = read {
+        return failed(error).into();
+    }
     let Ok(fresh) = context.services.host.chance.bytes() else {
-        return JoinGroupResponse {
-            error_code: ErrorCode::UnknownServerError.code(),
-            protocol_name: (version < NULL_PROTOCOL).then(ByteString::new),
-            ..Default::default()
-        }
-        .into();
+        return failed(ErrorCode::UnknownServerError).into();
     };
     let join = Join {
         client_id: context.client_id.clone().unwrap_or_default(),
-        client_host: host(context.connection.peer),
+        // As Java prints an address.
+        client_host: format!("/{}", host_address(context.connection.peer.ip())).into(),
         member_id_required: version >= MEMBER_ID_REQUIRED && request.group_instance_id.is_none(),
         may_skip_assignment: version >= SKIP_ASSIGNMENT,
         fresh,
@@ -42,32 +47,4 @@ pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinG
         }
         response
     })
-}
-
-/// An address as Java prints it: a slash, and for IPv6 all eight groups.
-fn host(peer: SocketAddr) -> ByteString {
-    match peer.ip().to_canonical() {
-        IpAddr::V4(ip) => format!("/{ip}").into(),
-        IpAddr::V6(ip) => {
-            let groups: Vec<String> = ip.segments().iter().map(|one| format!("{one:x}")).collect();
-            format!("/{}", groups.join(":")).into()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_spelled_as_java_does() {
-        for (peer, spelled) in [
-            ("127.0.0.1:9", "/127.0.0.1"),
-            ("[::1]:9", "/0:0:0:0:0:0:0:1"),
-            ("[::ffff:10.0.0.1]:9", "/10.0.0.1"),
-            ("[2001:db8::a]:9", "/2001:db8:0:0:0:0:0:a"),
-        ] {
-            assert_eq!(&*host(peer.parse().unwrap()), spelled);
-        }
-    }
 }

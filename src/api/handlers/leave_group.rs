@@ -2,6 +2,7 @@
 
 use crate::api::answer::latest;
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 
 /// The first version that names a list of members, and says of each what became of it.
@@ -11,6 +12,15 @@ pub fn handle(
     context: RequestContext,
     mut request: LeaveGroupRequest,
 ) -> Reply<LeaveGroupResponse> {
+    let group = &request.group_id;
+    let read = (context.rights()).require(Operation::Read, ResourceType::Group, group);
+    if let Err(error) = read {
+        return LeaveGroupResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
+    }
     let single = context.api_version < MANY;
     if single {
         request.members = vec![MemberIdentity {

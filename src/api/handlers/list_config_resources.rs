@@ -8,6 +8,7 @@ use crate::metadata::image::{
     BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE,
     TOPIC_RESOURCE, configured,
 };
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_config_resources::{
     ConfigResource, ListConfigResourcesRequest, ListConfigResourcesResponse,
@@ -25,6 +26,13 @@ pub fn handle(
     context: RequestContext,
     request: ListConfigResourcesRequest,
 ) -> Reply<ListConfigResourcesResponse> {
+    if let Err(error) = context.requires_of_cluster(Operation::DescribeConfigs) {
+        return ListConfigResourcesResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
+    }
     let asked: IndexSet<i8> = match (context.api_version, request.resource_types.is_empty()) {
         (0, _) => IndexSet::from([CLIENT_METRICS_RESOURCE]),
         (_, true) => KNOWN.iter().copied().collect(),

@@ -16,6 +16,7 @@ use crate::host::file::Reach;
 use crate::log::partition_log::FoundOffset;
 use crate::log::partition_log::lookup::{Effort, LookupError};
 use crate::replica::partition::Partition;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -85,10 +86,20 @@ fn answer(
         }
     }
     let effort = Effort::small();
+    let rights = context.rights();
     let mut long = VecDeque::new();
     let mut answers = IndexMap::with_capacity(named.len());
     for (topic, partitions) in named {
         let mut answered = Answers::with_capacity(partitions.len());
+        let described = rights.require(Operation::Describe, ResourceType::Topic, &topic);
+        if let Err(error) = described {
+            let denied = partitions
+                .into_keys()
+                .map(|index| (index, refused(index, error)));
+            answered.extend(denied);
+            answers.insert(topic, answered);
+            continue;
+        }
         for (index, asked) in partitions {
             let answer = match asked {
                 None => refused(index, ErrorCode::InvalidRequest),

@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::machine::STATE_NAMES;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::list_transactions::{
     ListTransactionsRequest, ListTransactionsResponse, TransactionState,
@@ -44,11 +45,17 @@ pub fn handle(
                 pattern.as_ref(),
             )
             .await;
+        let rights = context.rights();
+        let is_shown = |id: &str| {
+            let (describe, kind) = (Operation::Describe, ResourceType::TransactionalId);
+            rights.has(describe, kind, id)
+        };
         match listed {
             Ok(found) => ListTransactionsResponse {
                 unknown_state_filters: unknown,
                 transaction_states: found
                     .into_iter()
+                    .filter(|one| is_shown(&one.speaker.transactional_id))
                     .map(|one| TransactionState {
                         transactional_id: one.speaker.transactional_id,
                         producer_id: one.speaker.producer_id,

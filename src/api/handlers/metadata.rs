@@ -10,19 +10,16 @@ use bytestring::ByteString;
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::handlers::produce::INTERNAL_TOPICS;
+use crate::api::rights::Rights;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{Image, Topic};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use crate::wire::message::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
 };
-
-/// Everything that there is to a topic: read, write, create, delete, alter, describe and both kinds of config.
-pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
-/// What may be done to the cluster: create, alter, describe, cluster action, configs, idempotent write.
-pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000 & !(1 << 6);
 
 /// Partitions that are described on the thread that read the request, in about a millisecond.
 const PARTITIONS_IN_PLACE_MAX: usize = 5_000;
@@ -34,6 +31,8 @@ const IDS_SINCE: i16 = 12;
 enum Named {
     Name(ByteString),
     Id(crate::base::ids::Uuid),
+    /// One that would be made if the client were allowed to.
+    Unmade(ByteString),
 }
 
 pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<MetadataResponse> {
@@ -41,25 +40,16 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
     if is_ambiguous(&request, context.api_version) {
         return refused(&request).into();
     }
-    let Some(names) = asked(&request, context.api_version) else {
+    let Some(mut names) = asked(&request, context.api_version) else {
         return respond(context, image, request, None);
     };
-    let missing: Vec<ByteString> = names
-        .iter()
-        .filter_map(|named| match named {
-            Named::Name(name)
-                if image.topics.by_name(name).is_none() && check_name(name).is_ok() =>
-            {
-                Some(name.clone())
-            }
-            _ => None,
-        })
-        .collect();
-    let may_create = || {
-        request.allow_auto_topic_creation
-            && (context.services.in_force(&image)).boolean("auto.create.topics.enable")
+    let creates = request.allow_auto_topic_creation
+        && (context.services.in_force(&image)).boolean("auto.create.topics.enable");
+    let missing = match creates {
+        true => to_be_made(&context, &image, &mut names),
+        false => Vec::new(),
     };
-    if missing.is_empty() || !may_create() {
+    if missing.is_empty() {
         return respond(context, image, request, Some(names));
     }
     Reply::later(async move {
@@ -67,6 +57,31 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
         let image = context.services.image.load();
         answer(&context, &image, &request, Some(&names))
     })
+}
+
+/// The topics that do not exist and that the client may both see and create. Those of which it may only see that they do not
+/// exist are marked.
+fn to_be_made(context: &RequestContext, image: &Image, names: &mut [Named]) -> Vec<ByteString> {
+    let rights = context.rights();
+    let mut of_cluster = None;
+    let mut missing = Vec::new();
+    for named in names {
+        let Named::Name(name) = &*named else {
+            continue;
+        };
+        let topic = ResourceType::Topic;
+        if image.topics.by_name(name).is_some() || !rights.has(Operation::Describe, topic, name) {
+            continue;
+        }
+        let of_cluster =
+            *of_cluster.get_or_insert_with(|| rights.has_of_cluster(Operation::Create));
+        if !of_cluster && rights.require(Operation::Create, topic, name).is_err() {
+            *named = Named::Unmade(name.clone());
+        } else if check_name(name).is_ok() {
+            missing.push(name.clone());
+        }
+    }
+    missing
 }
 
 /// A question of a few bytes may be about a hundred thousand partitions.
@@ -101,6 +116,7 @@ fn find<'a>(image: &'a Image, named: &Named) -> Option<&'a Arc<Topic>> {
     match named {
         Named::Name(name) => image.topics.by_name(name),
         Named::Id(id) => image.topics.by_id(*id),
+        Named::Unmade(_) => None,
     }
 }
 
@@ -190,16 +206,20 @@ fn answer(
     request: &MetadataRequest,
     names: Option<&[Named]>,
 ) -> MetadataResponse {
-    let operations = request.include_topic_authorized_operations;
+    let rights = context.rights();
+    let operations = request
+        .include_topic_authorized_operations
+        .then_some(&rights);
     let topics = match names {
         None => image
             .topics
             .iter()
+            .filter(|topic| rights.has(Operation::Describe, ResourceType::Topic, &topic.name))
             .map(|topic| describe(image, topic, operations))
             .collect(),
         Some(names) => names
             .iter()
-            .map(|named| describe_named(context, image, named, operations))
+            .map(|named| describe_named(context, image, named, &rights, operations))
             .collect(),
     };
     MetadataResponse {
@@ -208,7 +228,7 @@ fn answer(
         controller_id: context.services.node_id,
         topics,
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
-            CLUSTER_OPERATIONS
+            rights.operations_of_cluster()
         } else {
             i32::MIN
         },
@@ -236,9 +256,14 @@ fn describe_named(
     context: &RequestContext,
     image: &Image,
     named: &Named,
-    operations: bool,
+    rights: &Rights<'_>,
+    operations: Option<&Rights<'_>>,
 ) -> MetadataResponseTopic {
-    if let Some(topic) = find(image, named) {
+    let found = find(image, named);
+    if let Some(denied) = denied(context, found, named, rights) {
+        return denied;
+    }
+    if let Some(topic) = found {
         return describe(image, topic, operations);
     }
     let (error, name, topic_id) = match named {
@@ -250,6 +275,11 @@ fn describe_named(
             };
             (error, Some(name.clone()), crate::base::ids::Uuid::ZERO)
         }
+        Named::Unmade(name) => (
+            ErrorCode::TopicAuthorizationFailed,
+            Some(name.clone()),
+            crate::base::ids::Uuid::ZERO,
+        ),
         // Before version 12 a name may not be null.
         Named::Id(id) => (
             ErrorCode::UnknownTopicId,
@@ -257,20 +287,49 @@ fn describe_named(
             *id,
         ),
     };
+    let operations = operations.filter(|_| error == ErrorCode::UnknownTopicOrPartition);
+    let told = operations.zip(name.as_deref());
     MetadataResponseTopic {
         error_code: error.code(),
+        topic_authorized_operations: told.map_or(i32::MIN, |(rights, name)| {
+            rights.operations(ResourceType::Topic, name)
+        }),
         name,
         topic_id,
-        topic_authorized_operations: if operations && error == ErrorCode::UnknownTopicOrPartition {
-            TOPIC_OPERATIONS
-        } else {
-            i32::MIN
-        },
         ..Default::default()
     }
 }
 
-fn describe(image: &Image, topic: &Topic, operations: bool) -> MetadataResponseTopic {
+/// What is said of a topic that the client may not describe: of a name not even whether it exists, of an id not its name.
+fn denied(
+    context: &RequestContext,
+    found: Option<&Arc<Topic>>,
+    named: &Named,
+    rights: &Rights<'_>,
+) -> Option<MetadataResponseTopic> {
+    let name = match named {
+        Named::Name(name) => &**name,
+        Named::Id(_) => &*found?.name,
+        Named::Unmade(_) => return None,
+    };
+    let error = rights.require(Operation::Describe, ResourceType::Topic, name);
+    let (name, topic_id) = match named {
+        Named::Id(id) => ((context.api_version < IDS_SINCE).then(ByteString::new), *id),
+        _ => (Some(name.into()), crate::base::ids::Uuid::ZERO),
+    };
+    Some(MetadataResponseTopic {
+        error_code: error.err()?.code(),
+        name,
+        topic_id,
+        ..Default::default()
+    })
+}
+
+fn describe(
+    image: &Image,
+    topic: &Topic,
+    operations: Option<&Rights<'_>>,
+) -> MetadataResponseTopic {
     let alive = |id: &i32| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
     let partitions = topic
         .partitions
@@ -295,11 +354,9 @@ fn describe(image: &Image, topic: &Topic, operations: bool) -> MetadataResponseT
         topic_id: topic.id,
         is_internal: INTERNAL_TOPICS.contains(&&*topic.name),
         partitions,
-        topic_authorized_operations: if operations {
-            TOPIC_OPERATIONS
-        } else {
-            i32::MIN
-        },
+        topic_authorized_operations: operations.map_or(i32::MIN, |rights| {
+            rights.operations(ResourceType::Topic, &topic.name)
+        }),
         ..Default::default()
     }
 }

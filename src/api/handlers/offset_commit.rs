@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
 use crate::metadata::image::Image;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
@@ -26,6 +27,9 @@ pub fn handle(
     mut request: OffsetCommitRequest,
 ) -> Reply<OffsetCommitResponse> {
     let image = context.services.image.load();
+    let rights = context.rights();
+    let group = &request.group_id;
+    let group_read = rights.require(Operation::Read, ResourceType::Group, group);
     let by_id = context.api_version >= TOPIC_IDS;
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
@@ -36,6 +40,19 @@ pub fn handle(
         |one| one.partition_index,
     );
     for mut topic in named {
+        if let Err(error) = group_read {
+            refused.push(refuse(&topic, error));
+            continue;
+        }
+        let found = match by_id {
+            true => image.topics.by_id(topic.topic_id).map(|found| &*found.name),
+            false => Some(&*topic.name),
+        };
+        let read = found.map(|name| rights.require(Operation::Read, ResourceType::Topic, name));
+        if let Some(Err(error)) = read {
+            refused.push(refuse(&topic, error));
+            continue;
+        }
         match resolve(&image, &mut topic, by_id) {
             Ok(count) => {
                 let there = |partition: i32| (0..count).contains(&partition);
@@ -56,6 +73,7 @@ pub fn handle(
             Err(error) => refused.push(refuse(&topic, error)),
         }
     }
+    drop(rights);
     request.topics = known;
     if request.topics.is_empty() {
         return OffsetCommitResponse {

@@ -4,16 +4,26 @@
 
 use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_delete::{
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
-    OffsetDeleteResponseTopic,
+    OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse,
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
 pub fn handle(
     context: RequestContext,
     mut request: OffsetDeleteRequest,
 ) -> Reply<OffsetDeleteResponse> {
+    let rights = context.rights();
+    let deletes = rights.require(Operation::Delete, ResourceType::Group, &request.group_id);
+    if let Err(error) = deletes {
+        return OffsetDeleteResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
+    }
     let image = context.services.image.load();
     request.topics = once(
         request.topics,
@@ -23,6 +33,12 @@ pub fn handle(
     );
     let mut topics = Vec::new();
     for topic in &mut request.topics {
+        let read = rights.require(Operation::Read, ResourceType::Topic, &topic.name);
+        if let Err(error) = read {
+            topics.push(refuse(topic, error));
+            topic.partitions.clear();
+            continue;
+        }
         let count = image
             .topics
             .by_name(&topic.name)
@@ -30,21 +46,14 @@ pub fn handle(
         let (there, missing): (Vec<_>, Vec<_>) = std::mem::take(&mut topic.partitions)
             .into_iter()
             .partition(|partition| (0..count).contains(&partition.partition_index));
-        topic.partitions = there;
         if !missing.is_empty() {
-            topics.push(OffsetDeleteResponseTopic {
-                name: topic.name.clone(),
-                partitions: missing
-                    .into_iter()
-                    .map(|partition| OffsetDeleteResponsePartition {
-                        partition_index: partition.partition_index,
-                        error_code: ErrorCode::UnknownTopicOrPartition.code(),
-                    })
-                    .collect(),
-            });
+            topic.partitions = missing;
+            topics.push(refuse(topic, ErrorCode::UnknownTopicOrPartition));
         }
+        topic.partitions = there;
     }
     request.topics.retain(|topic| !topic.partitions.is_empty());
+    drop(rights);
     Reply::later(async move {
         let mut response = context.services.groups.delete_offsets(request).await;
         if response.error_code == 0 {
@@ -57,4 +66,17 @@ pub fn handle(
         }
         response
     })
+}
+
+fn refuse(topic: &OffsetDeleteRequestTopic, error: ErrorCode) -> OffsetDeleteResponseTopic {
+    let partitions = topic.partitions.iter();
+    OffsetDeleteResponseTopic {
+        name: topic.name.clone(),
+        partitions: partitions
+            .map(|partition| OffsetDeleteResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: error.code(),
+            })
+            .collect(),
+    }
 }

@@ -11,6 +11,8 @@ use indexmap::map::Entry;
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::Uuid;
+use crate::metadata::image::Image;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
@@ -81,6 +83,49 @@ async fn fetch(
 ) -> OffsetFetchResponseGroup {
     group.topics = group.topics.map(each_once);
     let image = context.services.image.load();
+    let rights = context.rights();
+    let described = rights.require(Operation::Describe, ResourceType::Group, &group.group_id);
+    if let Err(error) = described {
+        return OffsetFetchResponseGroup {
+            group_id: group.group_id,
+            error_code: error.code(),
+            ..Default::default()
+        };
+    }
+    let by_id = context.api_version >= TOPIC_IDS;
+    let asks_for_all = group.topics.is_none();
+    let mut denied = Vec::new();
+    if let Some(topics) = &mut group.topics {
+        topics.retain(|topic| {
+            let name = match by_id {
+                true => image.topics.by_id(topic.topic_id).map(|found| &*found.name),
+                false => Some(&*topic.name),
+            };
+            let (describe, kind) = (Operation::Describe, ResourceType::Topic);
+            let Some(Err(error)) = name.map(|name| rights.require(describe, kind, name)) else {
+                return true;
+            };
+            denied.push(refuse(topic, error));
+            false
+        });
+    }
+    let mut answer = fetch_allowed(context, &image, group, require_stable).await;
+    if asks_for_all {
+        let topic = ResourceType::Topic;
+        (answer.topics).retain(|one| rights.has(Operation::Describe, topic, &one.name));
+    }
+    if answer.error_code == 0 {
+        answer.topics.append(&mut denied);
+    }
+    answer
+}
+
+async fn fetch_allowed(
+    context: &RequestContext,
+    image: &Image,
+    mut group: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
     if context.api_version < TOPIC_IDS {
         for topic in group.topics.iter_mut().flatten() {
             // An offset of a deleted topic is none of its namesake's.

@@ -2,6 +2,7 @@
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::message::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderTopicResult,
@@ -17,17 +18,22 @@ pub fn handle(
         |topic| &mut topic.partitions,
         |asked| asked.partition,
     );
+    let rights = context.rights();
+    let of_broker = rights.has_of_cluster(Operation::ClusterAction);
     let topics = named
         .into_iter()
         .map(|topic| {
+            let described = match of_broker {
+                true => Ok(()),
+                false => rights.require(Operation::Describe, ResourceType::Topic, &topic.topic),
+            };
             let partitions = topic
                 .partitions
                 .iter()
                 .map(|asked| {
-                    let end = context
-                        .services
-                        .replicas
-                        .partition(&topic.topic, asked.partition)
+                    let replicas = &context.services.replicas;
+                    let end = described
+                        .and_then(|()| replicas.partition(&topic.topic, asked.partition))
                         .and_then(|partition| {
                             partition.check_epoch(asked.current_leader_epoch)?;
                             // The leader's own epoch may not have written anything yet.

@@ -24,6 +24,7 @@ use crate::log::producer_state::Admission;
 use crate::replica::leader::Acknowledged;
 use crate::replica::partition::{Acks, Terms, Uncommitted};
 use crate::replica::produce::until_committed;
+use crate::security::acl::{Operation, ResourceType};
 use crate::telemetry::meters::TopicMeter;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::codec::Records;
@@ -65,12 +66,17 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
     if request.transactional_id.is_none() && has_transaction(&request) {
         return refuse_all(request, ErrorCode::TransactionalIdAuthorizationFailed);
     }
+    let denied = match take_denied(&context, &mut request) {
+        Ok(denied) => denied,
+        Err(error) => return refuse_all(request, error),
+    };
     let unknown = match admission::unknown_partitions(&context, &request) {
         Ok(unknown) => unknown,
         Err(error) => return refuse_all(request, error),
     };
     if unknown.is_empty() {
-        return Appending::new(context, request, unknown.admissions, Refusals::new()).go_on();
+        let admissions = unknown.admissions;
+        return Appending::new(context, request, admissions, Refusals::new(), denied).go_on();
     }
     if request.acks == 0 {
         return Reply::Close("a transaction without acknowledgements".to_owned());
@@ -78,8 +84,46 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
     // The first batch of a transaction: whatever follows on this connection must not overtake it.
     Reply::then(async move {
         let refusals = admission::admit(&context, &request, &unknown).await;
-        Appending::new(context, request, unknown.admissions, refusals).go_on()
+        Appending::new(context, request, unknown.admissions, refusals, denied).go_on()
     })
+}
+
+/// Takes topics out of a request that its client may not write to, and gives their answers. Who may not write to a topic is not
+/// told whether it exists.
+///
+/// Errors: the client may not write in the name of the transactional id.
+fn take_denied(
+    context: &RequestContext,
+    request: &mut ProduceRequest,
+) -> Result<Vec<TopicProduceResponse>, ErrorCode> {
+    let rights = context.rights();
+    if !rights.are_checked() {
+        return Ok(Vec::new());
+    }
+    if let Some(id) = &request.transactional_id
+        && has_transaction(request)
+    {
+        rights.require(Operation::Write, ResourceType::TransactionalId, id)?;
+    }
+    let by_id = context.api_version >= TOPIC_IDS_SINCE;
+    let image = by_id.then(|| context.services.image.load());
+    let mut denied = Vec::new();
+    request.topic_data.retain(|topic| {
+        let name = match &image {
+            // Where there is no topic of the id, there is nothing to be allowed to.
+            Some(image) => match image.topics.by_id(topic.topic_id) {
+                Some(found) => &*found.name,
+                None => return true,
+            },
+            None => &*topic.name,
+        };
+        let Err(error) = rights.require(Operation::Write, ResourceType::Topic, name) else {
+            return true;
+        };
+        denied.push(refuse(topic, error));
+        false
+    });
+    Ok(denied)
 }
 
 /// Whether nothing is named twice, and no topic has no partitions: as clients write it.
@@ -147,20 +191,21 @@ fn refuse_all(request: ProduceRequest, error: ErrorCode) -> Reply<ProduceRespons
     if request.acks == 0 {
         return Reply::Close(format!("a produce request failed: {error}"));
     }
-    let refuse = |topic: TopicProduceData| TopicProduceResponse {
-        name: topic.name,
-        topic_id: topic.topic_id,
-        partition_responses: topic
-            .partition_data
-            .iter()
-            .map(|data| refused(data.index, error))
-            .collect(),
-    };
+    let topics = request.topic_data.iter();
     ProduceResponse {
-        responses: request.topic_data.into_iter().map(refuse).collect(),
+        responses: topics.map(|topic| refuse(topic, error)).collect(),
         ..Default::default()
     }
     .into()
+}
+
+fn refuse(topic: &TopicProduceData, error: ErrorCode) -> TopicProduceResponse {
+    let partitions = topic.partition_data.iter();
+    TopicProduceResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partition_responses: partitions.map(|data| refused(data.index, error)).collect(),
+    }
 }
 
 /// Batches that their transaction's coordinator does not want, by topic and partition.
@@ -178,6 +223,8 @@ struct Appending {
     responses: Vec<TopicProduceResponse>,
     /// Appends that wait for other replicas, and their places among the responses.
     uncommitted: Vec<((usize, usize), Uncommitted)>,
+    /// Of the topics that the client may not write to.
+    denied: Vec<TopicProduceResponse>,
     failed: Option<ErrorCode>,
     record_errors_left: usize,
 }
@@ -188,7 +235,9 @@ impl Appending {
         request: ProduceRequest,
         admissions: Admissions,
         refusals: Refusals,
+        denied: Vec<TopicProduceResponse>,
     ) -> Self {
+        let failed = (!denied.is_empty()).then_some(ErrorCode::TopicAuthorizationFailed);
         Self {
             responses: Vec::with_capacity(request.topic_data.len()),
             context,
@@ -196,7 +245,8 @@ impl Appending {
             admissions,
             refusals,
             uncommitted: Vec::new(),
-            failed: None,
+            denied,
+            failed,
             record_errors_left: RECORD_ERRORS_MAX,
         }
     }
@@ -309,8 +359,10 @@ impl Appending {
     }
 
     fn response(self) -> ProduceResponse {
+        let mut responses = self.responses;
+        responses.extend(self.denied);
         ProduceResponse {
-            responses: self.responses,
+            responses,
             ..Default::default()
         }
     }

@@ -14,6 +14,7 @@ use crate::coordinator::topic::GROUP_TOPIC;
 use crate::coordinator::txn::machine::BUMPING;
 use crate::coordinator::txn::request::Speaker;
 use crate::log::producer_state::Admission;
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
@@ -32,6 +33,11 @@ pub fn handle(
     mut request: TxnOffsetCommitRequest,
 ) -> Reply<TxnOffsetCommitResponse> {
     let image = context.services.image.load();
+    let rights = context.rights();
+    let (id, group) = (&request.transactional_id, &request.group_id);
+    let allowed = rights
+        .require(Operation::Write, ResourceType::TransactionalId, id)
+        .and_then(|()| rights.require(Operation::Read, ResourceType::Group, group));
     let mut known = Vec::with_capacity(request.topics.len());
     let mut refused = Vec::new();
     let named = once(
@@ -41,6 +47,10 @@ pub fn handle(
         |one| one.partition_index,
     );
     for mut topic in named {
+        if let Err(error) = allowed {
+            refused.push(refuse(&topic, error));
+            continue;
+        }
         let (found, unknown) = if context.api_version >= TOPIC_IDS {
             let found = image.topics.by_id(topic.topic_id);
             (found, ErrorCode::UnknownTopicId)
@@ -48,6 +58,15 @@ pub fn handle(
             let found = image.topics.by_name(&topic.name);
             (found, ErrorCode::UnknownTopicOrPartition)
         };
+        let name = match context.api_version >= TOPIC_IDS {
+            true => found.map(|found| &*found.name),
+            false => Some(&*topic.name),
+        };
+        let read = name.map(|name| rights.require(Operation::Read, ResourceType::Topic, name));
+        if let Some(Err(error)) = read {
+            refused.push(refuse(&topic, error));
+            continue;
+        }
         match found {
             Some(found) => {
                 topic.name = ByteString::from(found.name.as_ref());
@@ -71,6 +90,7 @@ pub fn handle(
             None => refused.push(refuse(&topic, unknown)),
         }
     }
+    drop(rights);
     request.topics = known;
     if request.topics.is_empty() {
         return answer(refused).into();

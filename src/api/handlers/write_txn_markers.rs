@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::runtime::shard::Marker;
 use crate::log::producer_state::MarkerRules;
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::write_txn_markers::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -24,6 +25,11 @@ pub fn handle(
     context: RequestContext,
     request: WriteTxnMarkersRequest,
 ) -> Reply<WriteTxnMarkersResponse> {
+    let altered = context.rights().has_of_cluster(Operation::Alter);
+    let allowed = match altered {
+        true => Ok(()),
+        false => context.requires_of_cluster(Operation::ClusterAction),
+    };
     Reply::later(async move {
         let writer = context.services.txns.markers();
         // By producer, topic and partition. Kafka leaves a request without an answer that names a partition twice for one.
@@ -45,7 +51,10 @@ pub fn handle(
                     if !written.insert(which) {
                         continue;
                     }
-                    let outcome = writer.write(&topic.name, partition, marker, rules).await;
+                    let outcome = match allowed {
+                        Ok(()) => writer.write(&topic.name, partition, marker, rules).await,
+                        Err(error) => Err(error),
+                    };
                     let error = outcome.err().unwrap_or(ErrorCode::None);
                     partitions.insert(partition, error);
                     if written.len().is_multiple_of(IN_ONE_GO) {

@@ -3,6 +3,7 @@
 //! Options, output and exit statuses are those of Apache Kafka 4.4 for what scripts and health checks use; what is missing
 //! is an error, never silence.
 
+pub mod acls;
 mod client;
 pub mod cluster;
 pub mod configs;

@@ -4,6 +4,7 @@
 //! and `task.rs` proposes the records to a quorum and answers once they are committed. Only the task knows that there is a
 //! quorum, and nothing here knows which.
 
+pub mod acls;
 pub mod brokers;
 pub mod machine;
 pub mod partitions;

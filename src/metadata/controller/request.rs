@@ -2,7 +2,7 @@
 //! decided again with the same outcome, and sent to the node that leads.
 
 use super::brokers::{self, Activation, FoundReplicas, Registration};
-use super::{Context, Decision, partitions, quotas, scram, settings, topics};
+use super::{Context, Decision, acls, partitions, quotas, scram, settings, topics};
 use crate::base::ids::Uuid;
 use crate::base::time::Timestamp;
 use crate::metadata::image::Image;
@@ -23,8 +23,10 @@ use crate::wire::message::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse,
 };
 use crate::wire::message::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use crate::wire::message::create_acls::{CreateAclsRequest, CreateAclsResponse};
 use crate::wire::message::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use crate::wire::message::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use crate::wire::message::delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
 use crate::wire::message::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::wire::message::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use crate::wire::message::incremental_alter_configs::{
@@ -123,6 +125,10 @@ requests! {
     AlterUserScramCredentials(AlterUserScramCredentialsRequest)
         -> AlterUserScramCredentialsResponse =
         |image, request, _| scram::alter(image, request);
+    CreateAcls(CreateAclsRequest) -> CreateAclsResponse =
+        |image, request, context| acls::create(image, request, context.ids);
+    DeleteAcls(DeleteAclsRequest) -> DeleteAclsResponse =
+        |image, request, _| acls::delete(image, request);
 }
 
 impl Request {
@@ -130,6 +136,7 @@ impl Request {
     pub fn ids_max(&self) -> usize {
         match self {
             Self::CreateTopics(request) => request.topics.len(),
+            Self::CreateAcls(request) => request.creations.len().min(acls::RECORDS_MAX + 1),
             _ => 0,
         }
     }

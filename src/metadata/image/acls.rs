@@ -3,9 +3,12 @@
 //! Entries are kept as the metadata log has them, also with numbers that this program does not know. Whoever authorizes gives
 //! the numbers their meaning.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::ops::Bound::{self, Included, Unbounded};
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::base::ids::Uuid;
 use crate::metadata::record::schema::AccessControlEntryRecord;
@@ -23,13 +26,91 @@ pub struct Acl {
     pub permission_type: i8,
 }
 
-/// Where an entry stands among all: those of a resource are neighbours.
-type Place = (i8, i8, Arc<str>, Uuid);
+/// A kind of resource, and how names stand for resources: numbers of the ACL APIs.
+pub type PatternKind = (i8, i8);
+
+/// Where an entry stands among all: those of a resource pattern are neighbours, and among these those of a principal.
+type Place<'a> = (PatternKind, &'a str, Whose<'a>, Uuid);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose<'a> {
+    Of(&'a str),
+    /// Behind the entries of all principals.
+    Behind,
+}
+
+/// What has a place among the entries: an entry, or the end of a range of them.
+trait Placed {
+    fn place(&self) -> Place<'_>;
+}
+
+impl Placed for Place<'_> {
+    fn place(&self) -> Place<'_> {
+        *self
+    }
+}
+
+impl PartialEq for dyn Placed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Placed + '_ {}
+
+impl PartialOrd for dyn Placed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Placed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+/// An entry in the order of places.
+#[derive(Clone, Debug)]
+struct InPlace(Arc<Acl>);
+
+impl Placed for InPlace {
+    fn place(&self) -> Place<'_> {
+        let acl = &self.0;
+        let kind = (acl.resource_type, acl.pattern_type);
+        (kind, &acl.resource_name, Whose::Of(&acl.principal), acl.id)
+    }
+}
+
+impl PartialEq for InPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for InPlace {}
+
+impl PartialOrd for InPlace {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InPlace {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl<'a> Borrow<dyn Placed + 'a> for InPlace {
+    fn borrow(&self) -> &(dyn Placed + 'a) {
+        self
+    }
+}
 
 impl Acl {
-    fn place(&self) -> Place {
-        let name = Arc::clone(&self.resource_name);
-        (self.resource_type, self.pattern_type, name, self.id)
+    pub fn kind(&self) -> PatternKind {
+        (self.resource_type, self.pattern_type)
     }
 
     /// Whether two entries say the same, whatever their ids are.
@@ -76,44 +157,90 @@ impl From<&Acl> for AccessControlEntryRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acls {
     by_id: OrdMap<Uuid, Arc<Acl>>,
-    by_resource: OrdMap<Place, Arc<Acl>>,
+    by_place: OrdSet<InPlace>,
 }
+
+/// Behind the ids of all entries.
+const LAST_ID: Uuid = Uuid([0xff; 16]);
 
 impl Acls {
     pub fn get(&self, id: Uuid) -> Option<&Arc<Acl>> {
         self.by_id.get(&id)
     }
 
-    /// In the order of resources: their types, kinds of pattern and names.
+    /// In the order of resources: their types, kinds of pattern and names, then principals.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Acl>> {
-        self.by_resource.values()
+        self.by_place.iter().map(|entry| &entry.0)
+    }
+
+    /// The entries of one resource pattern for a principal.
+    pub fn of_principal<'a>(
+        &'a self,
+        kind: PatternKind,
+        resource_name: &str,
+        principal: &str,
+    ) -> impl Iterator<Item = &'a Arc<Acl>> + use<'a> {
+        let of = Whose::Of(principal);
+        let first: Place<'_> = (kind, resource_name, of, Uuid::ZERO);
+        let last: Place<'_> = (kind, resource_name, of, LAST_ID);
+        self.between(Included(&first), Included(&last))
     }
 
     /// The entries of one resource pattern.
-    pub fn of(
-        &self,
-        resource_type: i8,
-        pattern_type: i8,
-        resource_name: &str,
-    ) -> impl Iterator<Item = &Arc<Acl>> {
-        let name: Arc<str> = Arc::from(resource_name);
-        let first: Place = (resource_type, pattern_type, Arc::clone(&name), Uuid::ZERO);
-        let last: Place = (resource_type, pattern_type, name, Uuid([0xff; 16]));
-        self.by_resource.range(first..=last).map(|(_, acl)| acl)
+    pub fn of<'a>(
+        &'a self,
+        kind: PatternKind,
+        resource_name: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Acl>> {
+        let first: Place<'_> = (kind, resource_name, Whose::Of(""), Uuid::ZERO);
+        let all = self.between(Included(&first), Unbounded);
+        all.take_while(move |acl| acl.kind() == kind && &*acl.resource_name == resource_name)
     }
 
-    /// The entries of a type of resource whose kind of pattern is this one, and whose name is at or after `from`, in order.
-    pub fn starting_at(
-        &self,
-        resource_type: i8,
-        pattern_type: i8,
-        from: &str,
-    ) -> impl Iterator<Item = &Arc<Acl>> {
-        let first: Place = (resource_type, pattern_type, Arc::from(from), Uuid::ZERO);
-        let all = self.by_resource.range(first..).map(|(_, acl)| acl);
-        all.take_while(move |acl| {
-            (acl.resource_type, acl.pattern_type) == (resource_type, pattern_type)
+    /// The entries of all resource patterns of a kind.
+    pub fn of_kind(&self, kind: PatternKind) -> impl Iterator<Item = &Arc<Acl>> {
+        let first: Place<'_> = (kind, "", Whose::Of(""), Uuid::ZERO);
+        let all = self.between(Included(&first), Unbounded);
+        all.take_while(move |acl| acl.kind() == kind)
+    }
+
+    /// The names with entries of this kind that are prefixes of a name, the longest first: a lookup for each, and one for each
+    /// place at which others part from the name.
+    pub fn prefixes_of<'a>(
+        &'a self,
+        kind: PatternKind,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        // No longer prefix is there.
+        let mut longest = Some(name);
+        std::iter::from_fn(move || {
+            while let Some(bound) = longest {
+                let last: Place<'_> = (kind, bound, Whose::Behind, LAST_ID);
+                let before = self.between(Unbounded, Included(&last)).next_back();
+                let found = &*before.filter(|acl| acl.kind() == kind)?.resource_name;
+                let common = common_prefix(found, name);
+                if common.len() == found.len() {
+                    longest = shorter(common);
+                    return Some(found);
+                }
+                longest = Some(common);
+            }
+            None
         })
+    }
+
+    fn between<'a>(
+        &'a self,
+        from: Bound<&Place<'_>>,
+        to: Bound<&Place<'_>>,
+    ) -> impl DoubleEndedIterator<Item = &'a Arc<Acl>> + use<'a> {
+        let placed = (
+            from.map(|place| place as &dyn Placed),
+            to.map(|place| place as &dyn Placed),
+        );
+        self.by_place
+            .range::<_, dyn Placed + '_>(placed)
+            .map(|entry| &entry.0)
     }
 
     pub fn len(&self) -> usize {
@@ -127,15 +254,28 @@ impl Acls {
     pub(super) fn insert(&mut self, acl: Acl) {
         self.remove(acl.id);
         let acl = Arc::new(acl);
-        self.by_resource.insert(acl.place(), Arc::clone(&acl));
+        self.by_place.insert(InPlace(Arc::clone(&acl)));
         self.by_id.insert(acl.id, acl);
     }
 
     pub(super) fn remove(&mut self, id: Uuid) {
         if let Some(acl) = self.by_id.remove(&id) {
-            self.by_resource.remove(&acl.place());
+            self.by_place.remove(&InPlace(acl));
         }
     }
+}
+
+/// The beginning that two texts share.
+fn common_prefix<'a>(of: &'a str, with: &str) -> &'a str {
+    let same = of.chars().zip(with.chars()).take_while(|(a, b)| a == b);
+    let len = same.map(|(char, _)| char.len_utf8()).sum::<usize>();
+    of.get(..len).unwrap_or_default()
+}
+
+/// A text without its last character; `None` of an empty one.
+fn shorter(text: &str) -> Option<&str> {
+    let (at, _) = text.char_indices().next_back()?;
+    text.get(..at)
 }
 
 #[cfg(test)]
@@ -177,16 +317,79 @@ mod tests {
         ] {
             acls.insert(one);
         }
-        assert_eq!(ids(acls.of(TOPIC, LITERAL, "b")), [0, 255]);
-        assert_eq!(ids(acls.of(TOPIC, PREFIXED, "b")), [4]);
-        assert!(ids(acls.of(TOPIC, LITERAL, "c")).is_empty());
-        assert_eq!(ids(acls.starting_at(TOPIC, LITERAL, "b")), [0, 255, 2]);
+        assert_eq!(ids(acls.of((TOPIC, LITERAL), "b")), [0, 255]);
+        assert_eq!(ids(acls.of((TOPIC, PREFIXED), "b")), [4]);
+        assert!(ids(acls.of((TOPIC, LITERAL), "c")).is_empty());
+        assert_eq!(ids(acls.of_kind((TOPIC, LITERAL))), [3, 0, 255, 2]);
         assert_eq!(ids(acls.iter()), [3, 0, 255, 2, 4, 5]);
         assert_eq!(acls.get(Uuid([4; 16])).unwrap().pattern_type, PREFIXED);
         acls.remove(Uuid([255; 16]));
         acls.remove(Uuid([77; 16]));
-        assert_eq!(ids(acls.of(TOPIC, LITERAL, "b")), [0]);
+        assert_eq!(ids(acls.of((TOPIC, LITERAL), "b")), [0]);
         assert_eq!(acls.len(), 5);
+    }
+
+    #[test]
+    fn entries_of_a_principal_are_found_alone() {
+        let mut acls = Acls::default();
+        for (id, principal) in [(1, "User:a"), (2, "User:b"), (3, "User:a"), (4, "User:aa")] {
+            let principal = principal.into();
+            acls.insert(Acl {
+                principal,
+                ..acl(id, TOPIC, LITERAL, "t")
+            });
+        }
+        let of = |principal| ids(acls.of_principal((TOPIC, LITERAL), "t", principal));
+        assert_eq!(of("User:a"), [1, 3]);
+        assert_eq!(of("User:b"), [2]);
+        assert!(of("User:").is_empty());
+        assert!(ids(acls.of_principal((TOPIC, PREFIXED), "t", "User:a")).is_empty());
+    }
+
+    /// Whatever else is there, all names are found that are prefixes, and no others.
+    #[test]
+    fn prefixes_of_a_name_are_found() {
+        let names = [
+            "a",
+            "ab",
+            "abc",
+            "abd",
+            "b",
+            "é",
+            "éa",
+            "éb",
+            "\u{10ffff}",
+            "zz",
+        ];
+        let mut acls = Acls::default();
+        for (id, name) in (0..).zip(names) {
+            acls.insert(acl(id, TOPIC, PREFIXED, name));
+            acls.insert(acl(id + 100, TOPIC, LITERAL, "abcd"));
+            acls.insert(acl(id + 200, GROUP, PREFIXED, "abcde"));
+        }
+        let odd = "\u{10ffff}:x".into();
+        acls.insert(Acl {
+            principal: odd,
+            ..acl(50, TOPIC, PREFIXED, "abcde")
+        });
+        for name in [
+            "",
+            "a",
+            "abc",
+            "abcdef",
+            "abe",
+            "éc",
+            "éa",
+            "b",
+            "c",
+            "\u{10ffff}a",
+        ] {
+            let found: Vec<_> = acls.prefixes_of((TOPIC, PREFIXED), name).collect();
+            let all = names.iter().copied().chain(["abcde"]);
+            let mut expected: Vec<_> = all.filter(|prefix| name.starts_with(prefix)).collect();
+            expected.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+            assert_eq!(found, expected, "{name}");
+        }
     }
 
     /// A record may come again with the id of an older one: what the older one said does not hold any more.
@@ -195,8 +398,8 @@ mod tests {
         let mut acls = Acls::default();
         acls.insert(acl(1, TOPIC, LITERAL, "a"));
         acls.insert(acl(1, TOPIC, LITERAL, "b"));
-        assert!(ids(acls.of(TOPIC, LITERAL, "a")).is_empty());
-        assert_eq!(ids(acls.of(TOPIC, LITERAL, "b")), [1]);
+        assert!(ids(acls.of((TOPIC, LITERAL), "a")).is_empty());
+        assert_eq!(ids(acls.of((TOPIC, LITERAL), "b")), [1]);
         assert_eq!(ids(acls.iter()), [1]);
     }
 

@@ -94,6 +94,7 @@ fn wanted() -> Wanted {
         current_leader_epoch: EPOCH,
         last_fetched_epoch: EPOCH,
         max_bytes: 1 << 20,
+        denied: None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// Logs in: nothing, or what the broker says against it.
-    async fn log_in(
+    pub(super) async fn log_in(
         &mut self,
         mechanism: Mechanism,
         user: &str,

@@ -1,0 +1,325 @@
+//! What clients need to be allowed to do: one table of what each API asks the authorizer, and the questions of handlers.
+//!
+//! A handler takes its rights once, with the image of that moment, and asks before it looks whether something exists: who may
+//! not describe a thing is not told of it either. Nothing is remembered between requests, so a permission that is taken away
+//! holds for no later one. Without an authorizer a question is one comparison.
+//!
+//! Each denial is a line of the log, as Kafka's authorizer writes it, unless nobody asked for the thing by name: lists leave
+//! out what a client may not see.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::context::RequestContext;
+use super::table;
+use crate::metadata::authorizer::{Action, Authorizer, Rule, Who};
+use crate::metadata::image::Image;
+use crate::security::acl::Operation::{self, *};
+use crate::security::acl::ResourceType::{self, *};
+use crate::security::acl::{CLUSTER_NAME, host_address};
+use crate::wire::error_code::ErrorCode;
+
+/// An operation on a type of resource.
+pub type Right = (Operation, ResourceType);
+
+macro_rules! rights {
+    ($($key:literal $name:ident: $($operation:ident $resource:ident),*;)*) => {
+        /// All that an API asks the authorizer, in the order of keys. An API that asks nothing is open to everybody.
+        pub const RIGHTS: &[(i16, &[Right])] = &[$(($key, &[$(($operation, $resource),)*]),)*];
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$(stringify!($name),)*];
+    };
+}
+
+rights! {
+    0 Produce: Write Topic, Write TransactionalId;
+    1 Fetch: Read Topic, ClusterAction Cluster;
+    2 ListOffsets: Describe Topic;
+    3 Metadata: Describe Topic, Create Topic, Create Cluster, Describe Cluster;
+    8 OffsetCommit: Read Group, Read Topic;
+    9 OffsetFetch: Describe Group, Describe Topic;
+    10 FindCoordinator: Describe Group, Describe TransactionalId;
+    11 JoinGroup: Read Group;
+    12 Heartbeat: Read Group;
+    13 LeaveGroup: Read Group;
+    14 SyncGroup: Read Group;
+    15 DescribeGroups: Describe Group;
+    16 ListGroups: Describe Cluster, Describe Group;
+    17 SaslHandshake: ;
+    18 ApiVersions: ;
+    19 CreateTopics: Create Cluster, Create Topic, DescribeConfigs Topic;
+    20 DeleteTopics: Delete Cluster, Delete Topic, Describe Topic;
+    21 DeleteRecords: Delete Topic;
+    22 InitProducerId: Write TransactionalId, IdempotentWrite Cluster, Write Topic;
+    23 OffsetForLeaderEpoch: ClusterAction Cluster, Describe Topic;
+    24 AddPartitionsToTxn: Write TransactionalId, Write Topic, ClusterAction Cluster;
+    25 AddOffsetsToTxn: Write TransactionalId, Read Group;
+    26 EndTxn: Write TransactionalId;
+    27 WriteTxnMarkers: Alter Cluster, ClusterAction Cluster;
+    28 TxnOffsetCommit: Write TransactionalId, Read Group, Read Topic;
+    29 DescribeAcls: Describe Cluster;
+    30 CreateAcls: Alter Cluster;
+    31 DeleteAcls: Alter Cluster;
+    32 DescribeConfigs: DescribeConfigs Topic, DescribeConfigs Group, DescribeConfigs Cluster;
+    33 AlterConfigs: AlterConfigs Topic, AlterConfigs Group, AlterConfigs Cluster;
+    34 AlterReplicaLogDirs: Alter Cluster;
+    35 DescribeLogDirs: Describe Cluster;
+    36 SaslAuthenticate: ;
+    37 CreatePartitions: Alter Topic;
+    38 CreateDelegationToken: ;
+    39 RenewDelegationToken: ;
+    40 ExpireDelegationToken: ;
+    41 DescribeDelegationToken: ;
+    42 DeleteGroups: Delete Group;
+    43 ElectLeaders: Alter Cluster;
+    44 IncrementalAlterConfigs: AlterConfigs Topic, AlterConfigs Group, AlterConfigs Cluster;
+    45 AlterPartitionReassignments: Alter Cluster;
+    46 ListPartitionReassignments: Describe Cluster;
+    47 OffsetDelete: Delete Group, Read Topic;
+    48 DescribeClientQuotas: DescribeConfigs Cluster;
+    49 AlterClientQuotas: AlterConfigs Cluster;
+    50 DescribeUserScramCredentials: Describe Cluster;
+    51 AlterUserScramCredentials: Alter Cluster;
+    55 DescribeQuorum: Describe Cluster;
+    57 UpdateFeatures: Alter Cluster;
+    60 DescribeCluster: Describe Cluster;
+    61 DescribeProducers: Read Topic;
+    64 UnregisterBroker: Alter Cluster;
+    65 DescribeTransactions: Describe TransactionalId, Describe Topic;
+    66 ListTransactions: Describe TransactionalId;
+    68 ConsumerGroupHeartbeat: Read Group, Describe Topic;
+    74 ListConfigResources: DescribeConfigs Cluster;
+    75 DescribeTopicPartitions: Describe Topic;
+}
+
+/// The rights that an API asks for.
+pub fn of(key: i16) -> &'static [Right] {
+    let found = RIGHTS.iter().find(|(own, _)| *own == key);
+    found.map_or(&[], |(_, rights)| rights)
+}
+
+/// What a client is told that may not do something to a resource of this type.
+pub fn refusal(resource: ResourceType) -> ErrorCode {
+    match resource {
+        Topic => ErrorCode::TopicAuthorizationFailed,
+        Group => ErrorCode::GroupAuthorizationFailed,
+        TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+        DelegationToken | User => ErrorCode::DelegationTokenAuthorizationFailed,
+        Cluster | ResourceType::Any => ErrorCode::ClusterAuthorizationFailed,
+    }
+}
+
+/// The words beside such an error. Kafka differs where the cluster is refused: it quotes the request with the ids of its
+/// connections.
+pub fn words(error: ErrorCode) -> Option<ByteString> {
+    let words = match error {
+        ErrorCode::TopicAuthorizationFailed => "Topic authorization failed.",
+        ErrorCode::GroupAuthorizationFailed => "Group authorization failed.",
+        ErrorCode::TransactionalIdAuthorizationFailed => "Transactional Id authorization failed.",
+        ErrorCode::ClusterAuthorizationFailed => "Cluster authorization failed.",
+        _ => return None,
+    };
+    Some(ByteString::from_static(words))
+}
+
+/// What the client of a request may do now.
+#[derive(Debug)]
+pub struct Rights<'a> {
+    /// `None` where everybody may do everything.
+    asking: Option<Asking<'a>>,
+}
+
+#[derive(Debug)]
+struct Asking<'a> {
+    authorizer: &'a Authorizer,
+    context: &'a RequestContext,
+    image: Arc<Image>,
+    principal: String,
+    host: IpAddr,
+}
+
+/// Whether a denial is worth a line of the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Denial {
+    Logged,
+    Quiet,
+}
+
+impl RequestContext {
+    /// What the client may do, by the newest image.
+    pub fn rights(&self) -> Rights<'_> {
+        let asking = self.services.authorizer.as_ref();
+        let asking = asking.map(|authorizer| Asking {
+            authorizer,
+            context: self,
+            image: self.services.image.load(),
+            principal: self.principal().to_string(),
+            host: self.connection.peer.ip(),
+        });
+        Rights { asking }
+    }
+
+    /// Whether the client may do something to the cluster.
+    pub fn requires_of_cluster(&self, operation: Operation) -> Result<(), ErrorCode> {
+        self.rights().require(operation, Cluster, CLUSTER_NAME)
+    }
+}
+
+impl Rights<'_> {
+    /// Whether there is an authorizer at all.
+    pub fn are_checked(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Whether the client may do this.
+    ///
+    /// Errors: what to tell it otherwise.
+    pub fn require(
+        &self,
+        operation: Operation,
+        resource: ResourceType,
+        name: &str,
+    ) -> Result<(), ErrorCode> {
+        match self.allow(operation, resource, name, Denial::Logged) {
+            true => Ok(()),
+            false => Err(refusal(resource)),
+        }
+    }
+
+    /// The same where a denial is no news: another right may do as well, or a list leaves something out.
+    pub fn has(&self, operation: Operation, resource: ResourceType, name: &str) -> bool {
+        self.allow(operation, resource, name, Denial::Quiet)
+    }
+
+    pub fn has_of_cluster(&self, operation: Operation) -> bool {
+        self.has(operation, Cluster, CLUSTER_NAME)
+    }
+
+    /// Whether the client may do this to any resource of the type.
+    pub fn has_any(&self, operation: Operation, resource: ResourceType) -> bool {
+        self.asking.as_ref().is_none_or(|asking| {
+            let (acls, who) = (&asking.image.acls, asking.who());
+            let rule = asking.authorizer.decide_any(acls, who, operation, resource);
+            rule.allows()
+        })
+    }
+
+    /// What the client may do to a resource, a bit for each operation (KIP-430).
+    pub fn operations(&self, resource: ResourceType, name: &str) -> i32 {
+        let all = resource.operations().iter();
+        let allowed = all.filter(|operation| match &self.asking {
+            Some(asking) => asking.rule(**operation, resource, name).allows(),
+            None => true,
+        });
+        allowed.map(|operation| operation.bit()).sum()
+    }
+
+    /// The same of the cluster, for whoever may describe it.
+    pub fn operations_of_cluster(&self) -> i32 {
+        match self.require(Describe, Cluster, CLUSTER_NAME) {
+            Ok(()) => self.operations(Cluster, CLUSTER_NAME),
+            Err(_) => 0,
+        }
+    }
+
+    fn allow(
+        &self,
+        operation: Operation,
+        resource: ResourceType,
+        name: &str,
+        denial: Denial,
+    ) -> bool {
+        let Some(asking) = &self.asking else {
+            return true;
+        };
+        debug_assert!(
+            of(asking.context.api_key).contains(&(operation, resource)),
+            "RIGHTS lacks {operation:?} {resource:?} of API {}",
+            asking.context.api_key
+        );
+        let rule = asking.rule(operation, resource, name);
+        let allowed = rule.allows();
+        if !allowed && denial == Denial::Logged {
+            let peer = asking.context.connection.peer;
+            let words = asking.words(operation, resource, name, &rule);
+            tracing::info!(target: AUDIT, %peer, "{words}");
+        } else if allowed && tracing::enabled!(target: AUDIT, tracing::Level::DEBUG) {
+            let words = asking.words(operation, resource, name, &rule);
+            tracing::debug!(target: AUDIT, "{words}");
+        }
+        allowed
+    }
+}
+
+/// The name of Kafka's logger of such lines.
+const AUDIT: &str = "kafka.authorizer.logger";
+
+impl Asking<'_> {
+    fn who(&self) -> Who<'_> {
+        Who {
+            principal: &self.principal,
+            host: self.host,
+        }
+    }
+
+    fn rule(&self, operation: Operation, resource: ResourceType, name: &str) -> Rule {
+        let action = Action {
+            operation,
+            resource,
+            name,
+        };
+        self.authorizer.decide(&self.image.acls, self.who(), action)
+    }
+
+    /// A line of Kafka's authorizer, without the number of times that a request names the resource.
+    fn words(
+        &self,
+        operation: Operation,
+        resource: ResourceType,
+        name: &str,
+        rule: &Rule,
+    ) -> String {
+        let outcome = match rule.allows() {
+            true => "Allowed",
+            false => "Denied",
+        };
+        format!(
+            "Principal = {} is {outcome} operation = {} from host = {} on resource = {}:LITERAL:{name} for request = {} based on rule {rule}",
+            self.principal,
+            operation.name(),
+            host_address(self.host),
+            resource.title(),
+            table::find(self.context.api_key).map_or("", |row| row.name),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_rights_of_every_api() {
+        let served: Vec<_> = table::APIS.iter().map(|row| (row.key, row.name)).collect();
+        let keys = RIGHTS.iter().map(|(key, _)| *key);
+        let listed: Vec<_> = keys.zip(NAMES.iter().copied()).collect();
+        assert_eq!(listed, served);
+    }
+
+    #[test]
+    fn a_right_is_about_what_can_be_done() {
+        // Kafka's too: who may do everything to the cluster may delete every topic.
+        let odd = (Delete, Cluster);
+        for (key, rights) in RIGHTS {
+            for (operation, resource) in rights.iter().filter(|right| **right != odd) {
+                assert!(
+                    resource.operations().contains(operation),
+                    "{key} {operation:?}"
+                );
+            }
+        }
+    }
+}
