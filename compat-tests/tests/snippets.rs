@@ -42,7 +42,8 @@ const RUN: &[(&str, &str, &str)] = &[
     (README, "compose", "container_snippet_compose"),
     (README, "ci", "container_snippet_compose"),
     (README, "rust", "documentation test"),
-    (README, "reset", "reset_by_http"),
+    (README, "reset", "reset_and_metrics_by_http"),
+    (README, "metrics", "reset_and_metrics_by_http"),
     (
         README,
         "takeover",
@@ -494,7 +495,7 @@ fn container_snippet_image() -> Result<()> {
 
 #[test]
 #[ignore = "needs the broker's binary and curl"]
-fn reset_by_http() -> Result<()> {
+fn reset_and_metrics_by_http() -> Result<()> {
     let (port, dir) = (free_port()?, tempfile::tempdir()?);
     let admin = format!("localhost:{port}");
     let node = Node::with_settings(&format!(
@@ -502,6 +503,11 @@ fn reset_by_http() -> Result<()> {
     ))?;
     let said = run_in_shell(README, "reset", &[("localhost:9644", &admin)], dir.path())?;
     ensure!(said.contains("ready"), "{said}");
+    let said = run_in_shell(README, "metrics", &[("localhost:9644", &admin)], dir.path())?;
+    ensure!(
+        said.contains("kafka_server_brokertopicmetrics_bytesin_total 0\n"),
+        "{said}"
+    );
     drop(node);
     Ok(())
 }
