@@ -17,6 +17,7 @@ pub mod partition_log;
 pub mod producer_state;
 pub mod recovery;
 pub mod segment;
+pub mod segments;
 pub mod settings;
 pub mod verify;
 

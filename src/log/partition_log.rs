@@ -33,7 +33,8 @@ use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{Admission, Checked, Marker, MarkerRules, Producer, ProducerStates};
 use super::recovery::cutting::Cutting;
 use super::recovery::{self, Known};
-use super::segment::{Segment, Span, active_of, file_name, last_modified};
+use super::segment::{Segment, Span, file_name, last_modified};
+use super::segments::Segments;
 use super::settings::LogSettings;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
@@ -154,7 +155,7 @@ struct State {
     /// Set once the directory has another name: whoever still holds the log must look for the partition again.
     gone: bool,
     settings: LogSettings,
-    segments: Vec<Segment>,
+    segments: Segments,
     epochs: LeaderEpochs,
     producers: ProducerStates,
     log_start: Offset,
@@ -355,7 +356,7 @@ impl PartitionLog {
     /// back segments before it, or take the one that it begins.
     pub fn log_start_to_remember(&self) -> Option<Offset> {
         let state = self.state.lock();
-        let first = state.segments.first()?.base_offset;
+        let first = state.segments.first().base_offset;
         let named = first >= state.log_start && (state.log_start == 0 || !state.start_unsynced);
         (!named).then_some(state.log_start)
     }
@@ -367,17 +368,12 @@ impl PartitionLog {
     }
 
     pub fn segment_count(&self) -> usize {
-        self.state.lock().segments.len()
+        self.state.lock().segments.count()
     }
 
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
-        self.state
-            .lock()
-            .segments
-            .iter()
-            .map(|segment| segment.size)
-            .sum()
+        self.state.lock().segments.bytes()
     }
 
     pub fn update_settings(&self, settings: LogSettings) {
@@ -515,7 +511,7 @@ impl PartitionLog {
                 (start, segment.path().to_owned(), segment.created)
             };
             let files: Vec<_> = state.segments.iter().map(file).collect();
-            let holds_any = state.segments.last().is_some_and(|last| last.size > 0);
+            let holds_any = state.segments.active().size > 0;
             let end = holds_any.then_some((state.log_end, now));
             (state.disk.clone(), files, end)
         };
@@ -674,7 +670,7 @@ impl State {
     }
 
     fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
-        self.release_files(0);
+        self.segments.release_files(0);
         let renamed = self.disk.rename(&self.dir, to);
         renamed.at("rename", &self.dir)?;
         self.dir = to.to_owned();
@@ -753,7 +749,7 @@ impl State {
         )?;
         self.assign_epoch(header.leader_epoch, header.base_offset)?;
         let interval = u64::from(self.settings.index_interval_bytes);
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         active.append(&valid.bytes, header, interval)?;
         self.log_end = header.next_offset();
         self.producers.on_high_watermark(self.high_watermark.get());
@@ -783,7 +779,7 @@ impl State {
         now: Timestamp,
     ) -> Result<(), StorageError> {
         let settings = &self.settings;
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let aged = match active.first_timestamp()? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
@@ -806,16 +802,16 @@ impl State {
 
     /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
     fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         active.seal()?;
         active.aborted.write_pending()?;
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
         let segment = Segment::create(self.place(), base, &self.settings, now)?;
         self.names_changed();
-        self.segments.push(segment);
+        self.segments.roll(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
-        let oldest = self.segments.len().checked_sub(OPEN_OLD_SEGMENTS + 2);
+        let oldest = self.segments.count().checked_sub(OPEN_OLD_SEGMENTS + 2);
         if let Some(segment) = oldest.and_then(|index| self.segments.get_mut(index)) {
             segment.release_file();
         }
@@ -832,14 +828,6 @@ impl State {
             .write(&path, &self.producers.to_snapshot())
             .map(drop)
             .at("write", path)
-    }
-
-    /// Closes the files of all but the last `keep` segments.
-    fn release_files(&mut self, keep: usize) {
-        let keep_from = self.segments.len().saturating_sub(keep);
-        for segment in &mut self.segments[..keep_from] {
-            segment.release_file();
-        }
     }
 }
 

@@ -32,7 +32,8 @@ use super::index::offset::OffsetIndex;
 use super::index::time::TimeIndex;
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{self, ProducerStates, SNAPSHOT_HEADER_SIZE};
-use super::segment::{Segment, Span, active_of, file_name};
+use super::segment::{Segment, Span, file_name};
+use super::segments::Segments;
 use super::settings::LogSettings;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
@@ -48,7 +49,7 @@ pub use splitting::base_for;
 /// What was found in a directory.
 #[derive(Debug)]
 pub struct Recovered {
-    pub segments: Vec<Segment>,
+    pub segments: Segments,
     pub epochs: LeaderEpochs,
     pub producers: ProducerStates,
     pub log_start: Offset,
@@ -165,17 +166,16 @@ fn attempt(
     }
     let first_base = segments.first().map_or(0, |segment| segment.base_offset);
     let log_start = known.log_start.unwrap_or(first_base).max(first_base);
-    if segments.is_empty() {
-        segments.push(Segment::create(place, log_start, settings, now)?);
-    }
+    let mut segments = match Segments::of(segments) {
+        Some(segments) => segments,
+        None => Segments::new(Segment::create(place, log_start, settings, now)?),
+    };
     let log_end = match plan.end {
         Some(end) => end,
-        None => end_of(active_of(&mut segments))?.0,
+        None => end_of(segments.active_mut())?.0,
     };
     let log_end = log_end.max(log_start);
-    for segment in &mut segments {
-        segment.release_file();
-    }
+    segments.release_files(0);
 
     let mut epochs = match stored_epochs {
         Ok(entries) => LeaderEpochs::from_entries(entries),
@@ -238,11 +238,7 @@ fn attempt(
     snapshots.retain(|offset| *offset >= first_base);
     // Of those that no segment begins with, left behind by clean stops, only the newest is of any use.
     let newest = snapshots.last().copied();
-    let begins = |offset| {
-        segments
-            .binary_search_by_key(&offset, |segment| segment.base_offset)
-            .is_ok()
-    };
+    let begins = |offset: Offset| segments[segments.index_of(offset)].base_offset == offset;
     let (mut snapshots, old): (Vec<_>, Vec<_>) = snapshots
         .into_iter()
         .partition(|offset| Some(*offset) == newest || begins(*offset));
@@ -273,7 +269,7 @@ pub fn epochs_lacking(listed: &LeaderEpochs, scanned: &LeaderEpochs) -> bool {
 }
 
 /// The leader epochs as the batches know them.
-fn epochs_of(segments: &[Segment]) -> Result<LeaderEpochs, StorageError> {
+fn epochs_of(segments: &Segments) -> Result<LeaderEpochs, StorageError> {
     let mut epochs = LeaderEpochs::default();
     for segment in segments.iter().filter(|segment| segment.size > 0) {
         let mut scanner = Scanner::open(segment.disk(), segment.path(), segment.size)?;
@@ -598,7 +594,7 @@ fn says_nothing(disk: &Disk, path: &Path) -> Result<bool, StorageError> {
 /// Producers from the newest good snapshot at or below the end, and what was appended after it.
 fn load_producers(
     dir: Dir<'_>,
-    segments: &mut [Segment],
+    segments: &mut Segments,
     snapshots: &[Offset],
     log_start: Offset,
     log_end: Offset,
@@ -655,16 +651,14 @@ pub fn read_snapshot(
 /// knows which transactions ended there. None counts as open: what is left of them to be read opens them again.
 pub fn replay_producers(
     states: &mut ProducerStates,
-    segments: &mut [Segment],
+    segments: &mut Segments,
     from: Offset,
     log_start: Offset,
     dir: Option<Dir<'_>>,
 ) -> Result<(), StorageError> {
     let mut reached = from;
-    let first = segments
-        .partition_point(|segment| segment.base_offset <= from)
-        .saturating_sub(1);
-    for segment in &mut segments[first..] {
+    let first = segments.index_of(from);
+    for segment in segments.iter_mut().skip(first) {
         if (reached + 1..=log_start).contains(&segment.base_offset) {
             states.forget_open_transactions();
         }

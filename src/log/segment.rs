@@ -114,12 +114,6 @@ pub fn file_name(base_offset: Offset, suffix: &str) -> String {
     format!("{base_offset:020}{suffix}")
 }
 
-/// The segment that is written to: the last. A log has one from its beginning to its end, so that nothing is taken without being
-/// written.
-pub fn active_of(segments: &mut [Segment]) -> &mut Segment {
-    segments.last_mut().expect("a log has an active segment")
-}
-
 impl Segment {
     /// A segment whose data file has `size` bytes; indexes are as long as their files say.
     pub fn open(dir: Dir<'_>, base_offset: Offset, size: u64, now: Timestamp) -> Self {

@@ -152,18 +152,15 @@ impl PartitionLog {
 
 impl State {
     fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        self.release_files(OPEN_OLD_SEGMENTS + 1);
+        self.segments.release_files(OPEN_OLD_SEGMENTS + 1);
         if !self.settings.cleanup_delete {
             return Ok(());
         }
-        let mut size: u64 = self.segments.iter().map(|segment| segment.size).sum();
+        let mut size = self.segments.bytes();
         let mut keep_from = 0;
-        for index in 0..self.segments.len() {
-            let next_base = self
-                .segments
-                .get(index + 1)
-                .map_or(self.log_end, |next| next.base_offset);
-            let active = index + 1 == self.segments.len();
+        for index in 0..self.segments.count() {
+            let next_base = self.segments.base_behind(index).unwrap_or(self.log_end);
+            let active = index + 1 == self.segments.count();
             let segment = &mut self.segments[index];
             if next_base > self.high_watermark.get() || active && segment.size == 0 {
                 break;
@@ -179,7 +176,7 @@ impl State {
             size -= segment.size;
             keep_from = index + 1;
         }
-        if keep_from == self.segments.len() {
+        if keep_from == self.segments.count() {
             self.roll(self.log_end, now)?;
         }
         if keep_from > 0 {
@@ -189,10 +186,7 @@ impl State {
     }
 
     fn segments_before_start(&self) -> usize {
-        self.segments
-            .windows(2)
-            .take_while(|pair| pair[1].base_offset <= self.log_start)
-            .count()
+        self.segments.index_of(self.log_start)
     }
 
     pub(super) fn drop_segments_before_start(
@@ -212,7 +206,7 @@ impl State {
         let log_start = self.log_start;
         let before = self.segments_before_start();
         let dropped = before.min(most);
-        for segment in self.segments.drain(..dropped) {
+        for segment in self.segments.take_oldest(dropped) {
             let mut paths = Vec::new();
             let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
             for path in segment.files().into_iter().chain([&*snapshot]) {
@@ -247,9 +241,9 @@ impl State {
         }
         let first_dirty = plan::first_dirty(cleaned_to, self.log_start, self.log_end);
         let mut sealed = Vec::new();
-        for index in 1..self.segments.len() {
-            let end_offset = self.segments[index].base_offset;
-            let segment = &mut self.segments[index - 1];
+        for index in 0..self.segments.sealed().len() {
+            let end_offset = self.segments[index + 1].base_offset;
+            let segment = &mut self.segments[index];
             let newest = segment.largest_timestamp()?;
             let asked = end_offset > first_dirty && self.settings.max_compaction_lag_ms < i64::MAX;
             let first = if asked {
@@ -276,7 +270,7 @@ impl State {
             return Ok(None);
         };
         let mut aborted: HashMap<ProducerId, Vec<AbortedTransaction>> = HashMap::new();
-        for segment in &self.segments {
+        for segment in self.segments.iter() {
             for one in segment.aborted.all()? {
                 aborted.entry(one.producer_id).or_default().push(one);
             }
@@ -314,14 +308,12 @@ impl State {
         cleaned: Segment,
         now: Timestamp,
     ) -> Result<bool, StorageError> {
-        let first = self
-            .segments
+        let sealed = self.segments.sealed();
+        let first = sealed
             .iter()
             .position(|segment| Some(&segment.base_offset) == replaced.first());
         let there = first.filter(|first| {
-            let bases = self.segments[*first..]
-                .iter()
-                .map(|segment| &segment.base_offset);
+            let bases = sealed[*first..].iter().map(|segment| &segment.base_offset);
             bases.take(replaced.len()).eq(replaced) && cleaned.path().starts_with(&self.dir)
         });
         let Some(first) = there else {
@@ -348,7 +340,8 @@ impl State {
         let sync = || self.disk.sync_dir(&self.dir).at("sync", &self.dir);
         sync()?;
         let mut doomed = Vec::new();
-        for segment in &self.segments[first..first + replaced.len()] {
+        let range = first..first + replaced.len();
+        for segment in &self.segments.sealed()[range.clone()] {
             for path in segment.files() {
                 doomed.push(rename(path, "", ".deleted")?);
             }
@@ -363,8 +356,7 @@ impl State {
         }
         sync()?;
         let segment = Segment::open(self.place(), cleaned.base_offset, cleaned.size, now);
-        self.segments
-            .splice(first..first + replaced.len(), [segment]);
+        self.segments.replace_sealed(range, segment);
         self.doomed.push((now, doomed));
         Ok(true)
     }

@@ -7,10 +7,7 @@ impl PartitionLog {
     /// need not read it again.
     pub fn flush_due(&self, now: Timestamp) -> bool {
         let state = self.state.lock();
-        let rolled = state
-            .segments
-            .last()
-            .is_some_and(|active| active.base_offset > state.recovery_point);
+        let rolled = state.segments.active().base_offset > state.recovery_point;
         state.recovery_point < state.log_end
             && (rolled
                 || has_passed(state.last_flush, state.settings.flush_ms, now)
@@ -62,7 +59,7 @@ impl PartitionLog {
 
     /// Closes the files that stay open between their uses: others need the descriptors.
     pub fn release_files(&self) {
-        self.state.lock().release_files(0);
+        self.state.lock().segments.release_files(0);
     }
 
     /// Closes the log so that it opens without recovery.
@@ -77,8 +74,7 @@ impl PartitionLog {
     pub(super) fn sync_sealed(&self) -> Result<(), StorageError> {
         let (disk, dir, mut next, end) = {
             let state = self.state.lock();
-            let active = state.segments.last();
-            let end = active.map_or(0, |active| active.base_offset);
+            let end = state.segments.active().base_offset;
             let (disk, dir) = (state.disk.clone(), state.dir.clone());
             (disk, dir, state.recovery_point, end)
         };
@@ -141,40 +137,35 @@ impl State {
         let more = self.names_unsynced
             || self.dir_unsynced
             || self.epochs_unsynced
-            || self.first_unsynced() + 1 < self.segments.len();
+            || self.first_unsynced() + 1 < self.segments.count();
         if more {
             return Ok(None);
         }
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         Ok(Some((active.file()?, active.path().to_owned())))
     }
 
     /// The first segment of which something may not be on disk.
     fn first_unsynced(&self) -> usize {
         // One that ends at the recovery point may have got its last index entries since.
-        let recovery_point = self.recovery_point;
-        self.segments
-            .partition_point(|segment| segment.base_offset < recovery_point)
-            .saturating_sub(1)
+        let begun = self.segments.begun_before(self.recovery_point);
+        begun.saturating_sub(1)
     }
 
     /// The sealed segment in which `offset` lies.
     fn sealed_at(&mut self, offset: Offset) -> Result<Option<SealedFile>, StorageError> {
-        let behind = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= offset)
-            .max(1);
-        let Some(end) = self.segments.get(behind).map(|next| next.base_offset) else {
+        let index = self.segments.index_of(offset);
+        let Some(end) = self.segments.base_behind(index) else {
             return Ok(None);
         };
-        let segment = &mut self.segments[behind - 1];
+        let segment = &mut self.segments[index];
         let sealed = SealedFile {
             file: segment.file()?,
             path: segment.path().to_owned(),
             end,
         };
-        if behind + OPEN_OLD_SEGMENTS < self.segments.len() {
-            self.segments[behind - 1].release_file();
+        if index + 1 + OPEN_OLD_SEGMENTS < self.segments.count() {
+            self.segments[index].release_file();
         }
         Ok(Some(sealed))
     }
@@ -188,7 +179,7 @@ impl State {
     fn sync(&mut self) -> Result<(), StorageError> {
         let end = self.log_end;
         let first = self.first_unsynced();
-        let sealed = self.segments.len().saturating_sub(1);
+        let sealed = self.segments.sealed().len();
         for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
             segment.sync()?;
             // Recovery reads the active segment again, but not those before it.
@@ -249,13 +240,13 @@ impl State {
     fn close(&mut self) -> Result<(), StorageError> {
         let end = self.log_end;
         let written = |active: &Segment| active.size > 0 || active.is_preallocated();
-        if self.recovery_point < end || self.segments.last().is_some_and(written) {
-            for segment in &mut self.segments {
+        if self.recovery_point < end || written(self.segments.active()) {
+            for segment in self.segments.iter_mut() {
                 if end - segment.base_offset <= i64::from(i32::MAX) || segment.size > 0 {
                     segment.seal()?;
                 }
             }
-            active_of(&mut self.segments).close()?;
+            self.segments.active_mut().close()?;
             self.sync()?;
         }
         if self.start_unsynced {
@@ -267,10 +258,7 @@ impl State {
             checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
             self.epochs_too_long = false;
         }
-        let holds_records = self
-            .segments
-            .first()
-            .is_some_and(|first| first.base_offset < end);
+        let holds_records = self.segments.first().base_offset < end;
         let has_snapshot = self.disk.exists(&self.snapshot_path(end));
         if (holds_records || !self.producers.is_empty()) && !has_snapshot.unwrap_or_default() {
             self.write_producer_snapshot(end)?;

@@ -237,13 +237,6 @@ impl PartitionLog {
 }
 
 impl State {
-    /// The segment in which `offset` lies, or the first.
-    fn segment_of(&self, offset: Offset) -> usize {
-        self.segments
-            .partition_point(|segment| segment.base_offset <= offset)
-            .saturating_sub(1)
-    }
-
     /// The next stretch for a record at or after `timestamp`, where those below `covered` are none.
     fn plan_lookup(
         &mut self,
@@ -251,12 +244,9 @@ impl State {
         covered: Offset,
         reach: Reach,
     ) -> Result<Plan, StorageError> {
-        let first = self.segment_of(covered);
-        for index in first..self.segments.len() {
-            let until = self
-                .segments
-                .get(index + 1)
-                .map_or(self.log_end, |next| next.base_offset);
+        let first = self.segments.index_of(covered);
+        for index in first..self.segments.count() {
+            let until = self.segments.base_behind(index).unwrap_or(self.log_end);
             let segment = &mut self.segments[index];
             if index >= first + SEGMENTS_AT_ONCE {
                 return Ok(Plan::Further(segment.base_offset));
@@ -286,7 +276,7 @@ impl State {
         newest: &mut Option<(Timestamp, Offset)>,
         reach: Reach,
     ) -> Result<Option<Offset>, StorageError> {
-        let first = self.segment_of(from);
+        let first = self.segments.index_of(from);
         for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
             if index >= first + SEGMENTS_AT_ONCE {
                 return Ok(Some(segment.base_offset));

@@ -149,13 +149,8 @@ impl PartitionLog {
             drop(copied.watch(named));
         }
 
-        let reopen = |segment: Segment| {
-            Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
-        };
-        state.segments = std::mem::take(&mut copied.segments)
-            .into_iter()
-            .map(reopen)
-            .collect();
+        copied.segments.reopen_in(disk.dir(place), now);
+        std::mem::swap(&mut state.segments, &mut copied.segments);
         state.dir = place.to_owned();
         state.health = copied.health.clone();
         state.recovery_point = copied.recovery_point;
@@ -176,13 +171,7 @@ impl PartitionLog {
         let renamed = disk.rename(&state.dir, place).at("rename", &state.dir);
         state.watch(renamed)?;
         state.dir = place.to_owned();
-        let reopen = |segment: Segment| {
-            Segment::open(disk.dir(place), segment.base_offset, segment.size, now)
-        };
-        state.segments = std::mem::take(&mut state.segments)
-            .into_iter()
-            .map(reopen)
-            .collect();
+        state.segments.reopen_in(disk.dir(place), now);
         Ok(())
     }
 }
@@ -241,7 +230,7 @@ impl State {
                 let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
                 self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
                 let interval = u64::from(self.settings.index_interval_bytes);
-                active_of(&mut self.segments).append_raw(&batch, &span, interval)?;
+                self.segments.active_mut().append_raw(&batch, &span, interval)?;
                 self.log_end = span.last_offset + 1;
                 continue;
             }
@@ -273,7 +262,7 @@ impl State {
         {
             self.disk.remove_file(&path).at("remove", path)?;
         }
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         // It is opened under another name, and what is only in memory would be lost.
         active.seal()?;
         active.aborted.write_pending()?;

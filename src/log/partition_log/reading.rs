@@ -65,10 +65,7 @@ impl State {
         reach: Reach,
         plan: &mut ReadPlan,
     ) -> Result<(), ReadError> {
-        let mut index = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= from)
-            .saturating_sub(1);
+        let mut index = self.segments.index_of(from);
         let span = loop {
             let Some(segment) = self.segments.get_mut(index) else {
                 return Ok(());
@@ -79,10 +76,7 @@ impl State {
                 None => index += 1,
             }
         };
-        let next_base = self
-            .segments
-            .get(index + 1)
-            .map_or(self.log_end, |next| next.base_offset);
+        let next_base = self.segments.base_behind(index).unwrap_or(self.log_end);
         let segment = &mut self.segments[index];
         let end = if limit >= next_base {
             segment.size
@@ -111,9 +105,8 @@ impl State {
             len,
         });
         if plan.aborted.is_some() {
-            let none = self.segments[index..]
-                .iter()
-                .all(|segment| segment.aborted.is_empty());
+            let mut rest = self.segments.iter().skip(index);
+            let none = rest.all(|segment| segment.aborted.is_empty());
             if !none {
                 let upper = self.beyond(index, span.position + len as u64, reach)?;
                 plan.aborted = Some(self.aborted_between(index, from, upper, reach)?);
@@ -131,10 +124,7 @@ impl State {
             .first_where_not(|entry| u64::from(entry.position) < position, reach)?;
         Ok(match entry {
             Some(entry) => segment.base_offset + i64::from(entry.relative_offset),
-            None => self
-                .segments
-                .get(index + 1)
-                .map_or(self.log_end, |next| next.base_offset),
+            None => self.segments.base_behind(index).unwrap_or(self.log_end),
         })
     }
 
@@ -147,7 +137,7 @@ impl State {
         reach: Reach,
     ) -> Result<Vec<AbortedTransaction>, StorageError> {
         let mut found = Vec::new();
-        for segment in &self.segments[first..] {
+        for segment in self.segments.iter().skip(first) {
             if segment.aborted.is_empty() {
                 continue;
             }

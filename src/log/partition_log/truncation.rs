@@ -18,19 +18,16 @@ impl State {
         if offset >= self.log_end {
             return Ok(());
         }
-        let keep = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= offset)
-            .max(1);
+        let keep = self.segments.index_of(offset);
         // Nobody reads what goes.
         self.high_watermark.lower_to(offset);
         let mut cutting = Cutting::of(self.place());
         cutting.begin()?;
         // From the end on: a crash in between leaves no hole.
-        for segment in self.segments.split_off(keep).iter().rev() {
+        for segment in self.segments.take_behind(keep).iter().rev() {
             recovery::remove_files(segment)?;
         }
-        let active = active_of(&mut self.segments);
+        let active = self.segments.active_mut();
         let position = active
             .locate(offset, Reach::Disk)?
             .map_or(active.size, |span| span.position);
