@@ -35,6 +35,8 @@ use crate::transport::stream::Stream;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How often a connection that waits for a place looks whether the limit was raised.
 const LIMIT_CHECK: Duration = Duration::from_secs(1);
+/// How long the first connection waits for the addresses of hosts that the settings name. Later ones never do.
+const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 const MAX_CONNECTIONS: &str = "max.connections";
 const MAX_PER_IP: &str = "max.connections.per.ip";
@@ -45,8 +47,7 @@ pub struct Admission {
     open: Mutex<Open>,
     /// A connection has ended.
     freed: Notify,
-    /// What the settings allowed when they were read last, and of which image.
-    allowed: Mutex<Option<(Arc<Image>, Arc<Allowed>)>>,
+    known: Mutex<Known>,
     /// Of the container that this is, once somebody asked.
     gateway: OnceLock<Option<IpAddr>>,
 }
@@ -55,6 +56,31 @@ pub struct Admission {
 struct Open {
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
+}
+
+/// What the settings allowed when they were read last.
+#[derive(Debug, Default)]
+struct Known {
+    /// And of which image.
+    allowed: Option<(Arc<Image>, Arc<Allowed>)>,
+    /// What `max.connections.per.ip.overrides` says for which names are being looked up.
+    asked: Option<String>,
+}
+
+impl Known {
+    /// The names have addresses now. If the setting says something else meanwhile, others are on their way.
+    fn learn(&mut self, of_some: OfSome) {
+        if self.asked.as_ref() != Some(&of_some.text) {
+            return;
+        }
+        self.asked = None;
+        if let Some((_, allowed)) = &mut self.allowed {
+            *allowed = Arc::new(Allowed {
+                of_some: Arc::new(of_some),
+                ..**allowed
+            });
+        }
+    }
 }
 
 /// How many there may be.
@@ -68,11 +94,25 @@ struct Allowed {
 /// What `max.connections.per.ip.overrides` says.
 #[derive(Debug)]
 struct OfSome {
+    /// The setting whose names were all looked up; empty if none was.
     text: String,
     by_ip: HashMap<IpAddr, usize>,
 }
 
 impl OfSome {
+    /// As far as it is known without asking anybody, and whether that is all.
+    fn at_once(text: &str) -> (Self, bool) {
+        let named = connections_per_ip(text).unwrap_or_default();
+        let address = |(name, most): &(&str, usize)| {
+            let address: IpAddr = name.parse().ok()?;
+            Some((address.to_canonical(), *most))
+        };
+        let by_ip: HashMap<_, _> = named.iter().filter_map(address).collect();
+        let is_all = named.iter().all(|one| address(one).is_some());
+        let text = if is_all { text } else { "" }.to_owned();
+        (Self { text, by_ip }, is_all)
+    }
+
     /// Looks the names up, on a thread that may wait for their addresses.
     async fn by(text: &str, host: &Host) -> Self {
         let mut by_ip = HashMap::new();
@@ -232,10 +272,11 @@ impl Acceptor {
         }
     }
 
-    /// What the settings say now: they can be changed while the broker runs.
+    /// What the settings say now: they can be changed while the broker runs. Where they name other hosts than before, those of
+    /// before have their limits until the new ones have addresses: nobody who connects waits for a name server.
     async fn allowed(&self) -> Arc<Allowed> {
         let image = self.services.image.load();
-        let known = self.admission.allowed.lock().clone();
+        let known = self.admission.known.lock().allowed.clone();
         if let Some((of, allowed)) = &known
             && Arc::ptr_eq(of, &image)
         {
@@ -243,9 +284,13 @@ impl Acceptor {
         }
         let (settings, host) = (self.services.settings(&image), &self.services.host);
         let text = settings.get(CONNECTIONS_PER_IP).unwrap_or_default();
-        let of_some = match known.map(|(_, allowed)| Arc::clone(&allowed.of_some)) {
-            Some(same) if same.text == text => same,
-            _ => Arc::new(OfSome::by(text, host).await),
+        let before = known.map(|(_, allowed)| Arc::clone(&allowed.of_some));
+        let (at_once, is_all) = OfSome::at_once(text);
+        let is_first = before.is_none();
+        let is_known = is_all || before.as_ref().is_some_and(|before| before.text == text);
+        let of_some = match before {
+            Some(before) if !is_all => before,
+            _ => Arc::new(at_once),
         };
         let total = settings.int(MAX_CONNECTIONS).max(1) as usize;
         let allowed = Arc::new(Allowed {
@@ -253,7 +298,31 @@ impl Acceptor {
             per_ip: settings.int(MAX_PER_IP).max(0) as usize,
             of_some,
         });
-        *self.admission.allowed.lock() = Some((image, Arc::clone(&allowed)));
+        let asks = {
+            let mut known = self.admission.known.lock();
+            known.allowed = Some((image, Arc::clone(&allowed)));
+            let asked = (!is_known).then(|| text.to_owned());
+            let asks = asked.is_some() && known.asked != asked;
+            known.asked = asked;
+            asks
+        };
+        if asks {
+            let (text, host) = (text.to_owned(), host.clone());
+            let admission = Arc::clone(&self.admission);
+            let learned = self.services.host.threads.spawn(async move {
+                let of_some = OfSome::by(&text, &host).await;
+                admission.known.lock().learn(of_some);
+            });
+            if is_first {
+                // Who takes longer is let in as if it had no name.
+                drop(tokio::time::timeout(NAMES_WITHIN, learned).await);
+                let known = self.admission.known.lock();
+                return known
+                    .allowed
+                    .as_ref()
+                    .map_or(allowed, |(_, now)| Arc::clone(now));
+            }
+        }
         allowed
     }
 
@@ -426,4 +495,46 @@ fn principal(entry: &Entry, stream: &Stream) -> Result<Option<Principal>, String
     rules
         .apply(&subject)
         .map(|name| Some(Principal::user(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_some(text: &str) -> OfSome {
+        let by_ip = HashMap::from([(IpAddr::from([10, 0, 0, 7]), 3)]);
+        let text = text.to_owned();
+        OfSome { text, by_ip }
+    }
+
+    #[test]
+    fn addresses_have_their_limits_at_once_and_names_when_they_are_looked_up() {
+        let (now, is_all) = OfSome::at_once("10.0.0.1:2, ::1:5");
+        assert!(is_all && now.text == "10.0.0.1:2, ::1:5");
+        let (now, is_all) = OfSome::at_once("10.0.0.1:2,other:5");
+        assert!(!is_all && now.text.is_empty());
+        assert_eq!(now.by_ip, HashMap::from([(IpAddr::from([10, 0, 0, 1]), 2)]));
+
+        let allowed = |of_some| {
+            Arc::new(Allowed {
+                total: 9,
+                per_ip: 1,
+                of_some,
+            })
+        };
+        let mut known = Known {
+            allowed: Some((Arc::new(Image::empty()), allowed(Arc::new(now)))),
+            asked: Some("later:5".to_owned()),
+        };
+        // The setting has changed since.
+        known.learn(of_some("other:5"));
+        let at_ten = |known: &Known, last| {
+            let (_, allowed) = known.allowed.clone().unwrap();
+            allowed.of([10, 0, 0, last].into())
+        };
+        assert_eq!((at_ten(&known, 1), at_ten(&known, 7)), (2, 1));
+        known.learn(of_some("later:5"));
+        assert_eq!((at_ten(&known, 1), at_ten(&known, 7)), (1, 3));
+        assert_eq!(known.asked, None);
+    }
 }
