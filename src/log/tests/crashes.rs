@@ -895,19 +895,9 @@ const EXCUSED: &[Excuse] = &[
         why: "a start gives the copy its name; an older Apache Kafka does not",
     },
     Excuse {
-        file: "src/log/partition_log/flushing.rs",
-        step: "disk.sync_dir(&dir).at(\"sync\", dir)",
-        why: "whoever relies on names syncs them with the lock in hand, and has less to wait for then",
-    },
-    Excuse {
         file: "src/log/manager.rs",
         step: "disk.sync_dir(&dir.path).at(\"sync\", &dir.path)?",
         why: "no seed below 700: a story is still to be told",
-    },
-    Excuse {
-        file: "src/log/segment.rs",
-        step: "let again = self.disk.set_len(&file, &self.path, self.size)",
-        why: "no seed below 1,000 since directories are listed in order: a story is still to be told",
     },
     Excuse {
         file: "src/log/recovery.rs",

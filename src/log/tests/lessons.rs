@@ -165,6 +165,7 @@ pub(super) const STEPS: &[(&str, fn())] = &[
         "former stops",
         of_the_snapshots_that_stops_left_the_newest_stays,
     ),
+    ("lost cut", a_cut_that_a_failed_sync_has_lost_is_made_again),
 ];
 
 const NOTHING: Keeps = |_| false;
@@ -582,6 +583,32 @@ fn a_start_that_finds_nothing_to_cut_off_syncs_nothing() {
 }
 
 /// Seed 6063: the sync of the cut had failed, and what followed was taken for lost.
+/// The system took the cut for written, and its memory and the file system said so to the next start.
+#[test]
+fn a_cut_that_a_failed_sync_has_lost_is_made_again() {
+    for steps in 0..20 {
+        // Whether a failed sync loses something is up to chance.
+        for seed in 0..4 {
+            let mut lesson = lesson(LogSettings::default());
+            fill(&lesson.log);
+            lesson.log.flush(NOW).unwrap();
+            lesson.disk = LyingDisk::over(&lesson.dir, seed);
+            watch(Some(Arc::new(lesson.disk.clone())));
+            lesson.disk.fail_after(steps, Fault::Io);
+            if lesson.log.truncate_to(4).is_ok() {
+                return;
+            }
+            lesson.kill(4);
+            let end = lesson.log.log_end();
+            // As long as the batch that was there before: those behind it would fit.
+            append(&lesson.log, 900, &["hello", "world"]);
+            lesson.log.flush(NOW).unwrap();
+            lesson.power_cut(end + 2, NOTHING);
+            assert_eq!(lesson.log.log_end(), end + 2, "after {steps} steps");
+        }
+    }
+}
+
 #[test]
 fn zeros_at_the_end_of_a_full_segment_cost_no_record() {
     let mut lesson = lesson(small());
