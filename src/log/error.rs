@@ -110,6 +110,27 @@ impl StorageError {
     }
 }
 
+/// Errors that may say that a disk would have to be waited for.
+pub trait MayBeCold {
+    /// See [`StorageError::cold`].
+    fn cold(&self) -> Option<&FileRange>;
+}
+
+impl MayBeCold for StorageError {
+    fn cold(&self) -> Option<&FileRange> {
+        self.cold()
+    }
+}
+
+impl MayBeCold for ReadError {
+    fn cold(&self) -> Option<&FileRange> {
+        match self {
+            Self::Storage(error) => error.cold(),
+            Self::OutOfRange { .. } => None,
+        }
+    }
+}
+
 /// The page cache lacks it, and a disk must not be waited for. The inner error of a `WouldBlock`.
 #[derive(Debug, thiserror::Error)]
 #[error("not in the page cache")]

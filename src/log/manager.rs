@@ -109,6 +109,8 @@ pub struct LogManager {
     writing_checkpoints: Mutex<()>,
     /// Held while a directory is chosen for a new replica.
     placing: Mutex<()>,
+    /// Held while a copy takes the place of its log, or is given up.
+    finishing: Mutex<()>,
 }
 
 /// Who waits for a start hears of it at least so often.
@@ -170,6 +172,7 @@ impl LogManager {
             outdated: Mutex::default(),
             writing_checkpoints: Mutex::default(),
             placing: Mutex::default(),
+            finishing: Mutex::default(),
         })
     }
 
@@ -527,6 +530,7 @@ impl LogManager {
             .lock()
             .retain(|(_, doomed)| !doomed.starts_with(path));
         let mut lost = Vec::new();
+        let _alone = self.finishing.lock();
         let mut logs = self.logs.write();
         logs.retain(|partition, log| {
             let is_lost = log.dir().starts_with(path);
@@ -698,9 +702,7 @@ impl LogManager {
     /// Flushes the logs whose settings ask for it.
     pub fn flush_due(&self, now: Timestamp) {
         for log in self.all().into_iter().chain(self.futures()) {
-            if log.flush_due(now)
-                && let Err(error) = log.flush(now)
-            {
+            if let Err(error) = log.flush_if_due(now) {
                 tracing::error!(partition = %log.partition(), %error, "flush failed");
             }
         }

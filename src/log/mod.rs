@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod cold;
 pub mod compaction;
 pub mod dir;
+pub mod durability;
 pub mod error;
 pub mod failure;
 pub mod found;

@@ -3,9 +3,10 @@
 //! ```text
 //! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
 //! ```
-//! One mutex guards it all but the high watermark, which whoever replicates the log moves. A read is planned under it and
-//! leaves with a stretch of a file; nobody waits for another's disk. `fsync` runs outside of it. Here a log grows; how it is read, becomes durable, is cleaned, cut and moved is in files
-//! of their own.
+//! One mutex guards it all but the high watermark, which whoever replicates the log moves. A read is planned under it and leaves
+//! with a stretch of a file; nobody waits for another's disk. Who syncs, renames or removes files takes the log's turn first, lists
+//! under the mutex what there is to do, does it without, and notes it. Here a log grows; how it is read, becomes durable, is cleaned,
+//! cut and moved is in files of their own.
 
 mod cleaning;
 mod flushing;
@@ -15,17 +16,18 @@ mod reading;
 mod truncation;
 
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
 use super::dir;
-use super::error::{AppendError, DiskContext, ReadError, StorageError, malformed};
+use super::durability::Durability;
+use super::error::{AppendError, DiskContext, MayBeCold, ReadError, StorageError, malformed};
 use super::failure::{DirHealth, Failure};
 use super::high_watermark::HighWatermark;
 use super::index::transaction::AbortedTransaction;
@@ -36,6 +38,7 @@ use super::recovery::{self, Known};
 use super::segment::{Segment, Span, file_name, last_modified};
 use super::segments::Segments;
 use super::settings::LogSettings;
+use crate::base::disk_pool::aside;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, has_passed};
@@ -46,6 +49,9 @@ use crate::wire::error_code::ErrorCode;
 
 /// Sealed segments whose files stay open; those of others that were read do so until the next round of retention.
 pub(super) const OPEN_OLD_SEGMENTS: usize = 4;
+
+/// How often something is looked for in the page cache before an append reads it from wherever it is.
+const LOOKS_MAX: usize = 16;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +133,9 @@ pub struct PartitionLog {
     recovered: bool,
     high_watermark: HighWatermark,
     state: Mutex<State>,
-    /// Held while records are synced without the lock of the state, which is taken after it: nothing is cut off meanwhile.
-    flushing: Mutex<()>,
+    /// Held by whoever syncs, renames or removes files without the lock of the state, which is taken after it. So nothing is cut
+    /// off, taken away or moved that somebody else has listed.
+    turn: Mutex<()>,
 }
 
 /// Where a log lay at a moment.
@@ -154,6 +161,8 @@ struct State {
     health: Option<Arc<DirHealth>>,
     /// Set once the directory has another name: whoever still holds the log must look for the partition again.
     gone: bool,
+    /// Set while the log moves to another directory: what is appended waits for the log's turn.
+    is_moving: bool,
     settings: LogSettings,
     segments: Segments,
     epochs: LeaderEpochs,
@@ -161,22 +170,7 @@ struct State {
     log_start: Offset,
     high_watermark: HighWatermark,
     log_end: Offset,
-    recovery_point: Offset,
-    last_flush: Timestamp,
-    /// Files were made whose names are not durable yet.
-    names_unsynced: bool,
-    /// How often names were made or taken away, or the log moved.
-    names_changes: u64,
-    /// With them the log start may go back: the name of the segment that begins with it, or the removal of those before.
-    start_unsynced: bool,
-    /// Nor may that of the directory itself be.
-    dir_unsynced: bool,
-    /// The file of leader epochs was replaced and may not be durable.
-    epochs_unsynced: bool,
-    /// The file lacks the last of the epochs, which has written nothing yet.
-    epochs_unwritten: bool,
-    /// It says more than the log has: the start has moved on.
-    epochs_too_long: bool,
+    durability: Durability,
     /// Removed segments whose files wait for `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
     /// Random delay of the next time-based roll (`segment.jitter.ms`), drawn at the last roll.
@@ -208,21 +202,19 @@ impl PartitionLog {
             dir: place.path.to_owned(),
             health: None,
             gone: false,
+            is_moving: false,
             segments: found.segments,
             epochs: found.epochs,
             producers,
             log_start: found.log_start,
             high_watermark: high_watermark.clone(),
             log_end: found.log_end,
-            recovery_point: found.recovery_point,
-            last_flush: now,
-            names_unsynced: true,
-            names_changes: 0,
-            start_unsynced: !known.clean,
-            dir_unsynced: !known.clean,
-            epochs_unsynced: !known.clean,
-            epochs_unwritten: false,
-            epochs_too_long: false,
+            durability: Durability::found(
+                found.recovery_point,
+                found.epochs_file,
+                known.clean,
+                now,
+            ),
             doomed: Vec::new(),
             jitter_ms,
             settings,
@@ -237,7 +229,7 @@ impl PartitionLog {
             recovered: !known.clean,
             high_watermark,
             state: Mutex::new(state),
-            flushing: Mutex::default(),
+            turn: Mutex::default(),
         })
     }
 
@@ -260,7 +252,7 @@ impl PartitionLog {
             log_start: None,
         };
         let log = Self::open(place, partition, topic_id, settings, known, 0, now)?;
-        log.state.lock().dir_unsynced = true;
+        log.state.lock().durability.dir_made();
         Ok(log)
     }
 
@@ -271,14 +263,7 @@ impl PartitionLog {
         self
     }
 
-    /// Where the log lies, for work that does not hold the lock.
-    fn place(&self) -> Result<Place, StorageError> {
-        let state = self.state.lock();
-        state.check_health()?;
-        Ok(Place::of(&state))
-    }
-
-    /// Tells the log directory of an error that such work met. None if the log has moved to another since: that one knows
+    /// Tells the log directory of an error that work without the lock, and without a turn, met. None if the log has moved to another since: that one knows
     /// nothing of it, and what is gone from the first is missed by nobody.
     fn blame(&self, place: &Place, error: StorageError) -> Result<(), StorageError> {
         let state = self.state.lock();
@@ -291,6 +276,17 @@ impl PartitionLog {
             drop(health.watch::<(), _>(Err(error)));
         }
         Ok(())
+    }
+
+    /// Does something with the lock in hand, and tells the log directory of an error.
+    fn locked<T>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut state = self.state.lock();
+        state.check_health()?;
+        let done = work(&mut state);
+        state.watch(done)
     }
 
     /// Passes a result on and tells the log directory of an error. The lock must be free.
@@ -318,15 +314,18 @@ impl PartitionLog {
     /// it holds nothing. Where records are but no such file, a power cut has left half of a log that nobody flushed, and
     /// the topic of that name may be another since.
     pub fn can_be_of_its_name(&self) -> Result<bool, StorageError> {
-        let state = self.state.lock();
-        Ok(state.log_end == 0 || dir::has_partition_metadata(state.place())?)
+        let (disk, dir, end) = {
+            let state = self.state.lock();
+            (state.disk.clone(), state.dir.clone(), state.log_end)
+        };
+        Ok(end == 0 || dir::has_partition_metadata(disk.dir(&dir))?)
     }
 
     /// Writes the topic's id into the directory of a log whose own cannot be read.
     pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
-        let state = self.state.lock();
-        state.check_health()?;
-        state.watch(dir::write_partition_metadata(state.place(), topic_id))?;
+        let _turn = self.turn.lock();
+        let (disk, dir) = self.locked(|state| Ok((state.disk.clone(), state.dir.clone())))?;
+        self.watch(dir::write_partition_metadata(disk.dir(&dir), topic_id))?;
         self.topic_id.set(topic_id).ok();
         Ok(())
     }
@@ -349,7 +348,7 @@ impl PartitionLog {
     }
 
     pub fn recovery_point(&self) -> Offset {
-        self.state.lock().recovery_point
+        self.state.lock().durability.recovery_point()
     }
 
     /// The log start if a checkpoint must remember it: it lies inside of the first segment, or a power cut could still bring
@@ -357,7 +356,8 @@ impl PartitionLog {
     pub fn log_start_to_remember(&self) -> Option<Offset> {
         let state = self.state.lock();
         let first = state.segments.first().base_offset;
-        let named = first >= state.log_start && (state.log_start == 0 || !state.start_unsynced);
+        let named = first >= state.log_start
+            && (state.log_start == 0 || !state.durability.is_start_unsynced());
         (!named).then_some(state.log_start)
     }
 
@@ -426,8 +426,7 @@ impl PartitionLog {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Appended, AppendError> {
-        let mut state = self.state.lock();
-        state.check_there()?;
+        let mut state = self.lock_to_append()?;
         if let Some(duplicate) = state.check_producer(&valid, origin)? {
             return Ok(duplicate);
         }
@@ -446,14 +445,41 @@ impl PartitionLog {
         })
     }
 
-    /// Settings are copied out so that checksums and decompression run outside of the lock.
-    fn settings_for_check(&self, origin: Origin) -> LogSettings {
-        match origin {
-            Origin::Client | Origin::Admitted(_) | Origin::OldClient => {
-                self.state.lock().settings.clone()
+    /// The lock, at a time when the log does not move to another directory: whoever appends waits until it has.
+    fn lock_to_append(&self) -> Result<MutexGuard<'_, State>, AppendError> {
+        loop {
+            let state = self.state.lock();
+            state.check_there()?;
+            if !state.is_moving {
+                return Ok(state);
             }
-            Origin::Internal | Origin::Marker(_) => LogSettings::default(),
+            drop(state);
+            aside(|| drop(self.turn.lock()));
         }
+    }
+
+    /// Settings are copied out so that checksums and decompression run outside of the lock. What must be known of batches from
+    /// before the log was opened is read then, too, so that no append has to.
+    fn settings_for_check(&self, origin: Origin) -> LogSettings {
+        if let Origin::Internal | Origin::Marker(_) = origin {
+            return LogSettings::default();
+        }
+        for _ in 0..LOOKS_MAX {
+            let mut state = self.state.lock();
+            let recalled = match state.check_health() {
+                Ok(()) => state.segments.active_mut().recall(Reach::Cache),
+                Err(error) => Err(error),
+            };
+            match recalled.as_ref().err().and_then(StorageError::cold) {
+                Some(cold) => {
+                    drop(state);
+                    aside(|| cold.warm());
+                }
+                // If it is an error, the append meets it.
+                None => return state.settings.clone(),
+            }
+        }
+        self.settings()
     }
 
     /// Appends batches that already have their offsets and epochs: what a follower fetched.
@@ -462,8 +488,7 @@ impl PartitionLog {
         records: &Bytes,
         now: Timestamp,
     ) -> Result<Offset, AppendError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
+        let mut state = self.lock_to_append()?;
         let mut rest = records.clone();
         while !rest.is_empty() {
             let header = BatchHeader::parse(&rest).map_err(|error| {
@@ -547,7 +572,9 @@ impl PartitionLog {
     pub fn note_epoch(&self, epoch: LeaderEpoch) {
         let mut state = self.state.lock();
         let end = state.log_end;
-        state.epochs_unwritten |= state.epochs.assign(epoch, end);
+        if state.epochs.assign(epoch, end) {
+            state.durability.epoch_noted();
+        }
     }
 
     /// Notes that `epoch` leads from the end of the log on.
@@ -555,8 +582,8 @@ impl PartitionLog {
         let mut state = self.state.lock();
         state.check_health()?;
         let end = state.log_end;
-        let assigned = state.assign_epoch(epoch, end);
-        state.watch(assigned)
+        state.assign_epoch(epoch, end);
+        Ok(())
     }
 
     /// Forgets idle producers.
@@ -613,9 +640,18 @@ impl PartitionLog {
 
     /// Renames the directory; the log is of no use any more.
     pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
+        let _turn = self.turn.lock();
+        let (disk, dir) = self.locked(|state| {
+            state.segments.release_files(0);
+            state.gone = true;
+            Ok((state.disk.clone(), state.dir.clone()))
+        })?;
+        let renamed = disk.rename(&dir, to).at("rename", dir);
         let mut state = self.state.lock();
-        state.check_health()?;
-        let renamed = state.rename(to);
+        state.gone = renamed.is_ok();
+        if state.gone {
+            state.dir = to.to_owned();
+        }
         state.watch(renamed)
     }
 }
@@ -667,15 +703,6 @@ impl State {
     /// Where the log lies.
     fn place(&self) -> Dir<'_> {
         self.disk.dir(&self.dir)
-    }
-
-    fn rename(&mut self, to: &Path) -> Result<(), StorageError> {
-        self.segments.release_files(0);
-        let renamed = self.disk.rename(&self.dir, to);
-        renamed.at("rename", &self.dir)?;
-        self.dir = to.to_owned();
-        self.gone = true;
-        Ok(())
     }
 
     fn check_producer(
@@ -747,7 +774,7 @@ impl State {
             header.base_offset..=header.last_offset(),
             now,
         )?;
-        self.assign_epoch(header.leader_epoch, header.base_offset)?;
+        self.assign_epoch(header.leader_epoch, header.base_offset);
         let interval = u64::from(self.settings.index_interval_bytes);
         let active = self.segments.active_mut();
         active.append(&valid.bytes, header, interval)?;
@@ -759,15 +786,11 @@ impl State {
         Ok(())
     }
 
-    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
-        if self.epochs.assign(epoch, start) || self.epochs_unwritten {
-            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
-            self.epochs_unsynced = true;
-            self.epochs_unwritten = false;
-            self.epochs_too_long = false;
+    /// Only in memory: to replace the file takes a sync, and until the next flush recovery finds the epoch in the batches.
+    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if self.epochs.assign(epoch, start) || self.durability.has_noted_epoch() {
+            self.durability.epochs_changed();
         }
-        Ok(())
     }
 
     /// Before a batch, or old messages, with these `offsets`.
@@ -781,7 +804,7 @@ impl State {
         let settings = &self.settings;
         let active = self.segments.active_mut();
         let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
-        let aged = match active.first_timestamp()? {
+        let aged = match active.first_timestamp(Reach::Disk)? {
             Some(first) => max_timestamp.saturating_sub(first) > age_limit,
             None => now.saturating_sub(active.created) > age_limit,
         };
@@ -808,7 +831,7 @@ impl State {
         // One that knows of no producer, too: without it a start would look for them in every batch of the log.
         self.write_producer_snapshot(base)?;
         let segment = Segment::create(self.place(), base, &self.settings, now)?;
-        self.names_changed();
+        self.durability.names_changed();
         self.segments.roll(segment);
         // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
         let oldest = self.segments.count().checked_sub(OPEN_OLD_SEGMENTS + 2);

@@ -27,6 +27,7 @@ use bytes::Bytes;
 
 use super::append::transaction_marker;
 use super::checkpoint;
+use super::durability::EpochsFile;
 use super::error::{DiskContext, StorageError, malformed};
 use super::index::offset::OffsetIndex;
 use super::index::time::TimeIndex;
@@ -51,6 +52,7 @@ pub use splitting::base_for;
 pub struct Recovered {
     pub segments: Segments,
     pub epochs: LeaderEpochs,
+    pub epochs_file: EpochsFile,
     pub producers: ProducerStates,
     pub log_start: Offset,
     pub log_end: Offset,
@@ -177,18 +179,18 @@ fn attempt(
     let log_end = log_end.max(log_start);
     segments.release_files(0);
 
+    let mut changed = false;
     let mut epochs = match stored_epochs {
         Ok(entries) => LeaderEpochs::from_entries(entries),
         // That of a new log is not synced, not even by a clean stop if the log is empty; what it said stands in the
         // batches too.
         Err(error) => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
-            let rebuilt = epochs_of(&segments)?;
-            checkpoint::write_epochs(disk, &epochs_path, rebuilt.entries(), false)?;
-            rebuilt
+            changed = true;
+            epochs_of(&segments)?
         }
     };
-    let mut changed = epochs.truncate_end(log_end);
+    changed |= epochs.truncate_end(log_end);
     if epochs_lacking(&epochs, &scanned) {
         for (epoch, start) in epochs_of(&segments)?.entries() {
             if epochs.latest().is_none_or(|latest| *epoch > latest) {
@@ -205,9 +207,12 @@ fn attempt(
         }
         changed |= epochs != stored;
     }
-    if epochs.truncate_start(log_start) || changed {
-        checkpoint::write_epochs(disk, &epochs_path, epochs.entries(), false)?;
-    }
+    // Nobody need wait for the file: until it is replaced, the next start finds the same again.
+    let epochs_file = match epochs.truncate_start(log_start) {
+        _ if changed => EpochsFile::Outdated,
+        true => EpochsFile::TooLong,
+        false => EpochsFile::Current,
+    };
     // They may tell of batches that were lost; once the log has grown past them they would be believed. One of what was
     // flushed is true, though it is of no use now: every log has such a one after a clean stop.
     let true_below = snapshots_below.max(known.recovery_point).min(log_end);
@@ -251,6 +256,7 @@ fn attempt(
     Ok(Attempt::Recovered(Box::new(Recovered {
         segments,
         epochs,
+        epochs_file,
         producers,
         log_start,
         log_end,

@@ -103,6 +103,8 @@ pub struct Segment {
     bytes_since_index: u64,
     /// The newest record so far and the last offset of its batch, of the active segment since it was opened.
     newest: Option<(Timestamp, Offset)>,
+    /// That of the last entry of the time index, where it is known.
+    last_indexed: Option<Timestamp>,
     /// When the first batch of the active segment was created, by its own word.
     first_timestamp: Option<Timestamp>,
     pub created: Timestamp,
@@ -135,6 +137,7 @@ impl Segment {
             aborted: TransactionIndex::new(disk, txn_index, txn_len),
             bytes_since_index: 0,
             newest: None,
+            last_indexed: None,
             first_timestamp: None,
             created: now,
             recent: VecDeque::new(),
@@ -320,15 +323,16 @@ impl Segment {
         let Some((timestamp, offset)) = self.newest.filter(|(timestamp, _)| *timestamp >= 0) else {
             return Ok(());
         };
-        if self
-            .times
-            .last()?
-            .is_none_or(|last| timestamp > last.timestamp)
-        {
+        let last = match self.last_indexed {
+            Some(last) => Some(last),
+            None => self.times.last()?.map(|last| last.timestamp),
+        };
+        if last.is_none_or(|last| timestamp > last) {
             self.times.push(TimeEntry {
                 timestamp,
                 relative_offset: (offset - self.base_offset) as u32,
             })?;
+            self.last_indexed = Some(timestamp);
         }
         Ok(())
     }
@@ -345,6 +349,7 @@ impl Segment {
     ) -> Result<Option<(Timestamp, Offset)>, StorageError> {
         if self.newest.is_none() && !self.times.is_empty() {
             let last = self.times.last_within(reach)?;
+            self.last_indexed = last.map(|last| last.timestamp);
             self.newest = last.map(|last| {
                 (
                     last.timestamp,
@@ -356,8 +361,8 @@ impl Segment {
     }
 
     /// What the segment's age is counted from: its newest record, or the last write where the records have no times.
-    pub fn largest_timestamp(&mut self) -> Result<Timestamp, StorageError> {
-        Ok(match self.newest_timestamp()? {
+    pub fn largest_timestamp(&mut self, reach: Reach) -> Result<Timestamp, StorageError> {
+        Ok(match self.newest_timestamp_within(reach)? {
             Some((timestamp, _)) if timestamp >= 0 => timestamp,
             _ => self.last_modified(),
         })
@@ -369,15 +374,51 @@ impl Segment {
     }
 
     /// When its first batch was created, by that one's own word.
-    pub fn first_timestamp(&mut self) -> Result<Option<Timestamp>, StorageError> {
+    pub fn first_timestamp(&mut self, reach: Reach) -> Result<Option<Timestamp>, StorageError> {
         if self.first_timestamp.is_none() {
             // It was written before the log was opened.
-            let first = self
-                .span_at(0, Reach::Disk)?
-                .map(|first| first.max_timestamp);
+            let first = self.span_at(0, reach)?.map(|first| first.max_timestamp);
             self.first_timestamp = first.filter(|at| *at >= 0);
         }
         Ok(self.first_timestamp)
+    }
+
+    /// Reads what must be known before something can be appended, where it was written before the log was opened.
+    pub fn recall(&mut self, reach: Reach) -> Result<(), StorageError> {
+        self.newest_timestamp_within(reach)?;
+        self.first_timestamp(reach).map(drop)
+    }
+
+    /// The directory with all files has another name now.
+    pub fn has_moved_to(&mut self, dir: &Path) {
+        let base_offset = self.base_offset;
+        let path = |suffix| dir.join(file_name(base_offset, suffix));
+        self.path = path(".log");
+        self.offsets.has_moved(path(".index"));
+        self.times.has_moved(path(".timeindex"));
+        self.aborted.has_moved(path(".txnindex"));
+    }
+
+    /// Gives every file another ending.
+    pub fn change_ending(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        let disk = self.disk.clone();
+        let rename = |path: &Path| -> Result<PathBuf, StorageError> {
+            let name = path.to_string_lossy();
+            let plain = name.strip_suffix(from).unwrap_or(&name);
+            let target = PathBuf::from(format!("{plain}{to}"));
+            match disk.rename(path, &target) {
+                // A segment without aborted transactions has no file for them.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(error).at("rename", path)
+                }
+                _ => Ok(target),
+            }
+        };
+        self.path = rename(&self.path)?;
+        self.offsets.has_moved(rename(self.offsets.path())?);
+        self.times.has_moved(rename(self.times.path())?);
+        self.aborted.has_moved(rename(self.aborted.path())?);
+        Ok(())
     }
 
     /// Writes the closing time index entry and all index entries, and cuts what was allocated in advance: the segment is not
@@ -423,6 +464,18 @@ impl Segment {
         self.offsets.close()?;
         self.times.close()?;
         self.aborted.close()
+    }
+
+    /// Writes what of the indexes is still in memory, so that they can be synced.
+    pub fn write_indexes(&mut self) -> Result<(), StorageError> {
+        self.offsets.complete()?;
+        self.times.complete()?;
+        self.aborted.complete()
+    }
+
+    /// The files of the indexes. There may be none for aborted transactions.
+    pub fn indexes(&self) -> [&Path; 3] {
+        [self.offsets.path(), self.times.path(), self.aborted.path()]
     }
 
     /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.
@@ -527,6 +580,7 @@ impl Segment {
                 .truncate_where(|entry| entry.last_offset < offset)?;
         }
         self.recent.clear();
+        self.last_indexed = None;
         if position == 0 {
             self.first_timestamp = None;
         }
@@ -572,6 +626,7 @@ impl Segment {
         self.times.reset(Vec::new())?;
         self.recent.clear();
         self.newest = None;
+        self.last_indexed = None;
         self.bytes_since_index = 0;
         self.size = 0;
         Ok(())

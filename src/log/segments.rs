@@ -2,11 +2,10 @@
 //! taken without being written.
 
 use std::ops::{Index, IndexMut, Range};
+use std::path::Path;
 
 use super::segment::Segment;
 use crate::base::ids::Offset;
-use crate::base::time::Timestamp;
-use crate::host::disk::Dir;
 
 /// Sealed segments that a log makes room for when it gets its first; most logs have none for long.
 const FIRST_SEALED: usize = 3;
@@ -47,10 +46,6 @@ impl Segments {
     /// Those that are not written to any more, from the oldest on.
     pub fn sealed(&self) -> &[Segment] {
         &self.sealed
-    }
-
-    pub fn sealed_mut(&mut self) -> &mut [Segment] {
-        &mut self.sealed
     }
 
     /// At least one.
@@ -141,17 +136,19 @@ impl Segments {
         self.sealed.splice(range, [with]).collect()
     }
 
-    /// Finds every segment in a directory to which its files have moved.
-    pub fn reopen_in(&mut self, dir: Dir<'_>, now: Timestamp) {
+    /// The directory with all files has another name now.
+    pub fn have_moved_to(&mut self, dir: &Path) {
         for segment in self.iter_mut() {
-            *segment = Segment::open(dir, segment.base_offset, segment.size, now);
+            segment.has_moved_to(dir);
         }
     }
 
     /// Closes the data files of all but the newest `keep`.
     pub fn release_files(&mut self, keep: usize) {
         let release = self.count().saturating_sub(keep);
-        self.iter_mut().take(release).for_each(Segment::release_file);
+        self.iter_mut()
+            .take(release)
+            .for_each(Segment::release_file);
     }
 }
 
@@ -199,7 +196,10 @@ mod tests {
         assert!(Segments::of(Vec::new()).is_none());
         let mut log = segments(&[0, 10, 20, 30]);
         assert_eq!(bases(&log.take_behind(2)), [30]);
-        assert_eq!((bases(log.iter()), log.active().base_offset), (vec![0, 10, 20], 20));
+        assert_eq!(
+            (bases(log.iter()), log.active().base_offset),
+            (vec![0, 10, 20], 20)
+        );
         assert_eq!(bases(&log.take_behind(2)), [0; 0]);
         assert_eq!(bases(&log.take_oldest(7)), [0, 10]);
         assert_eq!((bases(log.iter()), log.count()), (vec![20], 1));
@@ -215,7 +215,10 @@ mod tests {
         let of = [0, 5, 9, 10, 19, 20, 1_000].map(|offset| log.index_of(offset));
         assert_eq!(of, [0, 0, 0, 1, 1, 2, 2]);
         assert_eq!((log.begun_by(20), log.begun_before(20)), (3, 2));
-        assert_eq!([0, 1, 2].map(|index| log.base_behind(index)), [Some(10), Some(20), None]);
+        assert_eq!(
+            [0, 1, 2].map(|index| log.base_behind(index)),
+            [Some(10), Some(20), None]
+        );
         assert_eq!((log.bytes(), log.first().base_offset), (21, 5));
     }
 

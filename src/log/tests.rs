@@ -13,6 +13,7 @@ mod shared;
 mod starts;
 mod uncleanable;
 mod verify;
+mod waits;
 pub(super) mod watched;
 
 use std::fs::{self, OpenOptions};

@@ -157,7 +157,7 @@ impl ReplicaManager {
                 partition.is_some_and(|partition| partition.directory_of(self.node_id()) == dir);
             if all
                 && its_own
-                && let Err(error) = logs.settle(name, self.clock().now())
+                && let Err(error) = logs.settle(name)
             {
                 tracing::error!(partition = %name, %error, "the move of a replica cannot be finished");
             }

@@ -66,6 +66,12 @@ impl<E: Entry> SparseFile<E> {
         &self.path
     }
 
+    /// The file has another name now.
+    pub fn has_moved(&mut self, to: PathBuf) {
+        self.known.forget(self.disk.known_files());
+        self.path = to.into();
+    }
+
     pub fn len(&self) -> usize {
         self.written + self.pending.len()
     }
@@ -217,24 +223,41 @@ impl<E: Entry> SparseFile<E> {
         Ok(())
     }
 
-    /// Writes and syncs the file, and cuts off the part of an entry at its end, with which Apache Kafka would not open it.
-    pub fn close(&mut self) -> Result<(), StorageError> {
+    /// Writes what is still in memory, and cuts off the part of an entry at the end of the file, with which Apache Kafka would
+    /// not open it.
+    pub fn complete(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
-        match self.disk.open_to_write(self.path()) {
-            Ok(file) => {
-                let mut trim = || -> io::Result<()> {
-                    if self.rest > 0 {
-                        self.disk
-                            .set_len(&file, self.path(), (self.written * E::SIZE) as u64)?;
-                        self.rest = 0;
-                    }
-                    self.disk.sync(&file, self.path())
-                };
-                trim().at("sync", self.path())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error).at("open", self.path()),
+        if self.rest > 0
+            && let Some(file) = open_index(&self.disk, self.path())?
+        {
+            let whole = (self.written * E::SIZE) as u64;
+            let cut = self.disk.set_len(&file, self.path(), whole);
+            cut.at("cut", self.path())?;
+            self.rest = 0;
         }
+        Ok(())
+    }
+
+    /// The same, and syncs the file.
+    pub fn close(&mut self) -> Result<(), StorageError> {
+        self.complete()?;
+        sync_index(&self.disk, self.path())
+    }
+}
+
+/// Syncs the file of an index, if there is one.
+pub fn sync_index(disk: &Disk, path: &Path) -> Result<(), StorageError> {
+    match open_index(disk, path)? {
+        Some(file) => disk.sync(&file, path).at("sync", path),
+        None => Ok(()),
+    }
+}
+
+fn open_index(disk: &Disk, path: &Path) -> Result<Option<File>, StorageError> {
+    match disk.open_to_write(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("open", path),
     }
 }
 

@@ -70,7 +70,11 @@ impl LogManager {
         partition: &TopicPartition,
         now: Timestamp,
     ) -> Result<(), StorageError> {
-        let Some(copy) = self.futures.write().remove(partition) else {
+        let copy = {
+            let _alone = self.finishing.lock();
+            self.futures.write().remove(partition)
+        };
+        let Some(copy) = copy else {
             return Ok(());
         };
         self.outdated.lock().insert(partition.clone());
@@ -128,17 +132,16 @@ impl LogManager {
             "delete",
         ));
         let place = to.with_file_name(partition.to_string());
+        let alone = self.finishing.lock();
         // The copy may have been given up meanwhile.
-        let mut futures = self.futures.write();
-        if !futures
-            .get(partition)
-            .is_some_and(|current| Arc::ptr_eq(current, copy))
+        let current = self.future(partition);
+        if !current.is_some_and(|current| Arc::ptr_eq(&current, copy))
             || !log.take_over(copy, &doomed, &place, now)?
         {
             return Ok(false);
         }
-        futures.remove(partition);
-        drop(futures);
+        self.futures.write().remove(partition);
+        drop(alone);
         self.outdated.lock().insert(partition.clone());
         if let Some(dir) = self.dir_of(&from) {
             dir.replicas.fetch_sub(1, Ordering::Relaxed);
@@ -194,12 +197,12 @@ impl LogManager {
     }
 
     /// Gives a copy the place of a log that is not there any more: a crash came between the two renames of a move.
-    pub fn settle(&self, partition: &TopicPartition, now: Timestamp) -> Result<(), StorageError> {
+    pub fn settle(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         let Some(copy) = self.futures.write().remove(partition) else {
             return Ok(());
         };
         let place = copy.dir().with_file_name(partition.to_string());
-        copy.settle(&place, now)?;
+        copy.settle(&place)?;
         tracing::info!(%partition, to = %place.display(), "finished the move of a replica that was cut short");
         self.logs.write().insert(partition.clone(), copy);
         Ok(())

@@ -6,10 +6,8 @@ use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
 use crate::log::compaction::{self, Budget, LastWord, Sources};
 
-/// Segments whose files get other names in one go: appends wait meanwhile.
+/// Segments that are taken out in one go: appends wait meanwhile.
 const SEGMENTS_AT_ONCE: usize = 64;
-/// How often names are synced without the lock before it is done with it: each time a segment was rolled meanwhile.
-const NAME_SYNCS_MAX: usize = 4;
 
 impl PartitionLog {
     /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
@@ -20,60 +18,66 @@ impl PartitionLog {
             if offset <= state.log_start {
                 return Ok(state.log_start);
             }
-            state.log_start = offset.min(state.watermarks().high_watermark);
+            let log_start = offset.min(state.watermarks().high_watermark);
+            state.begin_at(log_start);
         }
-        self.drop_segments_before_start(now)?;
+        self.remove_before_start(now)?;
         Ok(self.watermarks().log_start)
     }
 
     /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
     pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
-        {
-            let mut state = self.state.lock();
-            state.check_health()?;
-            let retained = state.retain(now);
-            state.watch(retained)?;
-        }
-        self.drop_segments_before_start(now)
+        self.warmly(|state, reach| state.retain(now, reach))?;
+        self.remove_before_start(now)
     }
 
-    /// Removes the segments before the log start: appends need not wait for the disk meanwhile, and not long for the names.
-    fn drop_segments_before_start(&self, now: Timestamp) -> Result<(), StorageError> {
-        for _ in 0..NAME_SYNCS_MAX {
-            let (names, place) = {
-                let state = self.state.lock();
-                state.check_health()?;
-                if state.segments_before_start() == 0 {
+    /// Removes the segments before the log start.
+    pub(super) fn remove_before_start(&self, now: Timestamp) -> Result<(), StorageError> {
+        if self.state.lock().segments_before_start() == 0 {
+            return Ok(());
+        }
+        let _turn = self.turn.lock();
+        self.remove_in_turn(now)
+    }
+
+    /// The same in the log's turn:
+    ///
+    /// 1. names are synced: or a power cut could take old segments and new ones, and offsets would be given a second time;
+    /// 2. segments that the log does not begin with are taken out, as long as what follows them was there in step 1;
+    /// 3. their files get other names. A crash before leaves them, below the log start that a checkpoint remembers.
+    pub(super) fn remove_in_turn(&self, now: Timestamp) -> Result<(), StorageError> {
+        loop {
+            let (disk, names, named) = self.locked(|state| {
+                let named = state.segments.active().base_offset;
+                Ok((state.disk.clone(), state.names(), named))
+            })?;
+            if let Some(names) = &names {
+                self.watch(names.sync(&disk))?;
+                self.state.lock().durability.names_synced(names.then);
+            }
+            loop {
+                let (dir, log_start, taken) = self.locked(|state| {
+                    let taken = state.take_before_start(named);
+                    Ok((state.dir.clone(), state.log_start, taken))
+                })?;
+                if taken.is_empty() {
                     break;
                 }
-                (state.names(), Place::of(&state))
-            };
-            // 1. The newest segment's name: or a power cut could take old and new, and offsets would be given a second time.
-            if let Err(error) = names.sync() {
-                self.blame(&place, error)?;
-                continue;
-            }
-            // 2. The old segments, if no name has come meanwhile.
-            let mut unchanged = {
-                let mut state = self.state.lock();
-                state.check_health()?;
-                state.note_synced(&names)
-            };
-            let mut changes = names.changes;
-            while unchanged {
-                let mut state = self.state.lock();
-                state.check_health()?;
-                unchanged = state.names_changes == changes;
-                if unchanged && !state.drop_some_before_start(SEGMENTS_AT_ONCE, now) {
-                    return Ok(());
+                let mut removed = Vec::new();
+                for segment in &taken {
+                    tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
+                    removed.push((now, put_out(segment, &dir)));
                 }
-                changes = state.names_changes;
+                let mut state = self.state.lock();
+                // If one came back with a torn end, recovery would take everything behind it for lost.
+                state.durability.start_changed();
+                state.doomed.extend(removed);
+            }
+            // Others may have been rolled meanwhile.
+            if self.state.lock().segments_before_start() == 0 {
+                return Ok(());
             }
         }
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let dropped = state.drop_segments_before_start(now);
-        state.watch(dropped)
     }
 
     /// Compacts the log if it is due, within `budget`; gives where the next pass begins.
@@ -86,13 +90,70 @@ impl PartitionLog {
         budget: &Budget,
         now: Timestamp,
     ) -> Result<Option<Offset>, StorageError> {
-        let place = self.place()?;
-        match self.compact_once(first_dirty, budget, now) {
+        let planned = self.warmly(|state, reach| {
+            let planned = state.plan_compaction(first_dirty, now, reach)?;
+            Ok(planned.map(|(sources, plan)| (Place::of(state), sources, plan)))
+        })?;
+        let Some((place, sources, plan)) = planned else {
+            return Ok(None);
+        };
+        // A record goes because of a newer one, which must not go with the next power cut.
+        self.flush_sealed()?;
+        let rewritten = match compaction::rewrite(&sources, &plan, budget, now) {
+            Ok(rewritten) => rewritten,
             // What retention takes meanwhile is no error of the disk, and the work is thrown away.
-            Err(error) if error.source.kind() == ErrorKind::NotFound => Err(error),
-            Err(error) => self.blame(&place, error).map(|()| None),
-            done => done,
+            Err(error) if error.source.kind() == ErrorKind::NotFound => return Err(error),
+            Err(error) => return self.blame(&place, error).map(|()| None),
+        };
+        let Some(rewritten) = rewritten else {
+            return Ok(None);
+        };
+        for (replaced, segment) in rewritten.segments {
+            if !self.swap(&place, &replaced, segment, now)? {
+                return Ok(None);
+            }
         }
+        Ok(Some(rewritten.first_dirty))
+    }
+
+    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
+    /// when they are not all there any more; its files are then removed.
+    ///
+    /// Who reads meanwhile finds the finished segment as soon as the files of the others may lose their names. Only the files of
+    /// the one get new names under the lock.
+    fn swap(
+        &self,
+        made_in: &Place,
+        replaced: &[Offset],
+        mut cleaned: Segment,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        let _turn = self.turn.lock();
+        let (disk, dir, range) = self.locked(|state| {
+            let range = state.range_of(replaced);
+            let range = range.filter(|_| cleaned.path().starts_with(&state.dir));
+            Ok((state.disk.clone(), state.dir.clone(), range))
+        })?;
+        let Some(range) = range else {
+            return match recovery::remove_files(&cleaned) {
+                Ok(()) => Ok(false),
+                Err(error) => self.blame(made_in, error).map(|()| false),
+            };
+        };
+        let place = disk.dir(&dir);
+        let sync = || self.watch(disk.sync_dir(&dir).at("sync", &dir));
+        self.watch(cleaned.change_ending(".cleaned", ".swap"))?;
+        // What is replaced must not go before what replaces it is there for good.
+        sync()?;
+        cleaned.release_file();
+        let first = range.start;
+        let old = self.state.lock().segments.replace_sealed(range, cleaned);
+        let doomed = self.watch(put_aside(place, &old))?;
+        sync()?;
+        self.locked(|state| state.segments[first].change_ending(".swap", ""))?;
+        sync()?;
+        self.state.lock().doomed.push((now, doomed));
+        Ok(true)
     }
 
     /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
@@ -125,33 +186,48 @@ impl PartitionLog {
             self.state.lock().doomed.splice(0..0, left);
         }
     }
+}
 
-    fn compact_once(
-        &self,
-        first_dirty: Offset,
-        budget: &Budget,
-        now: Timestamp,
-    ) -> Result<Option<Offset>, StorageError> {
-        let Some((sources, plan)) = self.state.lock().plan_compaction(first_dirty, now)? else {
-            return Ok(None);
-        };
-        // A record goes because of a newer one, which must not go with the next power cut.
-        self.sync_sealed()?;
-        let Some(rewritten) = compaction::rewrite(&sources, &plan, budget, now)? else {
-            return Ok(None);
-        };
-        let mut state = self.state.lock();
-        for (replaced, segment) in rewritten.segments {
-            if !state.swap(&replaced, segment, now)? {
-                return Ok(None);
-            }
+/// Gives the files of a segment from before the log start names under which the next start, too, removes them. What keeps its name
+/// is no part of the log any more either.
+fn put_out(segment: &Segment, dir: &Path) -> Vec<PathBuf> {
+    let snapshot = dir.join(file_name(segment.base_offset, ".snapshot"));
+    let mut renamed = Vec::new();
+    for path in segment.files().into_iter().chain([&*snapshot]) {
+        let deleted = deleted(path);
+        if segment.disk().rename(path, &deleted).is_ok() {
+            renamed.push(deleted);
         }
-        Ok(Some(rewritten.first_dirty))
     }
+    renamed
+}
+
+/// The same for segments that another one replaces: none of their files may be left, nor snapshots of producers but the first.
+fn put_aside(place: Dir<'_>, old: &[Segment]) -> Result<Vec<PathBuf>, StorageError> {
+    let snapshot = |segment: &Segment| place.join(file_name(segment.base_offset, ".snapshot"));
+    let files = old.iter().flat_map(Segment::files).map(Path::to_owned);
+    let snapshots = old.iter().skip(1).map(snapshot);
+    let mut renamed = Vec::new();
+    for path in files.chain(snapshots) {
+        let deleted = deleted(&path);
+        match place.disk.rename(&path, &deleted) {
+            Ok(()) => renamed.push(deleted),
+            // A segment without aborted transactions has no file for them.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("rename", path),
+        }
+    }
+    Ok(renamed)
+}
+
+fn deleted(path: &Path) -> PathBuf {
+    let mut deleted = path.as_os_str().to_owned();
+    deleted.push(".deleted");
+    PathBuf::from(deleted)
 }
 
 impl State {
-    fn retain(&mut self, now: Timestamp) -> Result<(), StorageError> {
+    fn retain(&mut self, now: Timestamp, reach: Reach) -> Result<(), StorageError> {
         self.segments.release_files(OPEN_OLD_SEGMENTS + 1);
         if !self.settings.cleanup_delete {
             return Ok(());
@@ -165,7 +241,7 @@ impl State {
             if next_base > self.high_watermark.get() || active && segment.size == 0 {
                 break;
             }
-            let newest = segment.largest_timestamp()?;
+            let newest = segment.largest_timestamp(reach)?;
             let too_old = self.settings.retention_ms >= 0
                 && now.saturating_sub(newest) > self.settings.retention_ms;
             let too_much = self.settings.retention_bytes >= 0
@@ -180,7 +256,8 @@ impl State {
             self.roll(self.log_end, now)?;
         }
         if keep_from > 0 {
-            self.log_start = self.log_start.max(self.segments[keep_from].base_offset);
+            let log_start = self.log_start.max(self.segments[keep_from].base_offset);
+            self.begin_at(log_start);
         }
         Ok(())
     }
@@ -189,52 +266,31 @@ impl State {
         self.segments.index_of(self.log_start)
     }
 
-    pub(super) fn drop_segments_before_start(
-        &mut self,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        if self.segments_before_start() > 0 {
-            // Or a power cut could take old and new, and offsets would be given a second time.
-            self.sync_names()?;
+    /// Some of the segments before the log start, as long as the next one begins at or before `named`.
+    fn take_before_start(&mut self, named: Offset) -> Vec<Segment> {
+        let before = self.segments.index_of(self.log_start.min(named));
+        let taken = self.segments.take_oldest(before.min(SEGMENTS_AT_ONCE));
+        if !taken.is_empty() {
+            self.durability.start_changed();
         }
-        self.drop_some_before_start(usize::MAX, now);
-        Ok(())
+        taken
     }
 
-    /// The same for at most so many, where the newest one's name is synced. Whether there are more.
-    fn drop_some_before_start(&mut self, most: usize, now: Timestamp) -> bool {
-        let log_start = self.log_start;
-        let before = self.segments_before_start();
-        let dropped = before.min(most);
-        for segment in self.segments.take_oldest(dropped) {
-            let mut paths = Vec::new();
-            let snapshot = self.dir.join(file_name(segment.base_offset, ".snapshot"));
-            for path in segment.files().into_iter().chain([&*snapshot]) {
-                let mut deleted = path.as_os_str().to_owned();
-                deleted.push(".deleted");
-                let deleted = PathBuf::from(deleted);
-                if self.disk.rename(path, &deleted).is_ok() {
-                    paths.push(deleted);
-                }
-            }
-            tracing::info!(segment = %segment.path().display(), log_start, "removing a segment");
-            self.doomed.push((now, paths));
-        }
-        if dropped > 0 {
-            // If one came back with a torn end, recovery would take everything behind it for lost.
-            self.start_unsynced = true;
-            self.names_changed();
-        }
+    /// Moves the log start.
+    pub(super) fn begin_at(&mut self, log_start: Offset) {
+        self.log_start = log_start;
         // Only in memory: a file with earlier starts says nothing wrong, and the next stop or start of the node cuts it
         // (Kafka's too). A hundred logs that are emptied at once would write and rename a hundred files.
-        self.epochs_too_long |= self.epochs.truncate_start(log_start);
-        before > dropped
+        if self.epochs.truncate_start(log_start) {
+            self.durability.epochs_outlived();
+        }
     }
 
     fn plan_compaction(
         &mut self,
         cleaned_to: Offset,
         now: Timestamp,
+        reach: Reach,
     ) -> Result<Option<(Sources, Plan)>, StorageError> {
         if !self.settings.cleanup_compact {
             return Ok(None);
@@ -244,10 +300,10 @@ impl State {
         for index in 0..self.segments.sealed().len() {
             let end_offset = self.segments[index + 1].base_offset;
             let segment = &mut self.segments[index];
-            let newest = segment.largest_timestamp()?;
+            let newest = segment.largest_timestamp(reach)?;
             let asked = end_offset > first_dirty && self.settings.max_compaction_lag_ms < i64::MAX;
             let first = if asked {
-                let first = segment.first_timestamp()?;
+                let first = segment.first_timestamp(reach)?;
                 segment.release_file();
                 first
             } else {
@@ -271,11 +327,11 @@ impl State {
         };
         let mut aborted: HashMap<ProducerId, Vec<AbortedTransaction>> = HashMap::new();
         for segment in self.segments.iter() {
-            for one in segment.aborted.all()? {
+            for one in segment.aborted.all_within(reach)? {
                 aborted.entry(one.producer_id).or_default().push(one);
             }
         }
-        let flushed = self.recovery_point;
+        let flushed = self.durability.recovery_point();
         let last = |(id, producer): (ProducerId, &Producer)| {
             let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
             let newest = ends().next();
@@ -300,64 +356,14 @@ impl State {
         Ok(Some((sources, plan)))
     }
 
-    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
-    /// when they are not all there any more; its files are then removed.
-    fn swap(
-        &mut self,
-        replaced: &[Offset],
-        cleaned: Segment,
-        now: Timestamp,
-    ) -> Result<bool, StorageError> {
+    /// Where the sealed segments with these base offsets are, if they are all there.
+    fn range_of(&self, bases: &[Offset]) -> Option<Range<usize>> {
         let sealed = self.segments.sealed();
         let first = sealed
             .iter()
-            .position(|segment| Some(&segment.base_offset) == replaced.first());
-        let there = first.filter(|first| {
-            let bases = sealed[*first..].iter().map(|segment| &segment.base_offset);
-            bases.take(replaced.len()).eq(replaced) && cleaned.path().starts_with(&self.dir)
-        });
-        let Some(first) = there else {
-            recovery::remove_files(&cleaned)?;
-            return Ok(false);
-        };
-        let rename = |from: &Path, suffix: &str, to: &str| -> Result<PathBuf, StorageError> {
-            let name = from.to_string_lossy();
-            let target = PathBuf::from(format!(
-                "{}{to}",
-                name.strip_suffix(suffix).unwrap_or(&name)
-            ));
-            match self.disk.rename(from, &target) {
-                // A segment without aborted transactions has no file for them.
-                Err(error) if error.kind() != ErrorKind::NotFound => Err(error).at("rename", from),
-                _ => Ok(target),
-            }
-        };
-        let mut swaps = Vec::new();
-        for path in cleaned.files() {
-            swaps.push(rename(path, ".cleaned", ".swap")?);
-        }
-        // What is replaced must not go before what replaces it is there for good.
-        let sync = || self.disk.sync_dir(&self.dir).at("sync", &self.dir);
-        sync()?;
-        let mut doomed = Vec::new();
-        let range = first..first + replaced.len();
-        for segment in &self.segments.sealed()[range.clone()] {
-            for path in segment.files() {
-                doomed.push(rename(path, "", ".deleted")?);
-            }
-        }
-        for base in &replaced[1..] {
-            doomed.push(rename(&self.snapshot_path(*base), "", ".deleted")?);
-        }
-        doomed.retain(|path| self.disk.exists(path).unwrap_or_default());
-        sync()?;
-        for path in &swaps {
-            rename(path, ".swap", "")?;
-        }
-        sync()?;
-        let segment = Segment::open(self.place(), cleaned.base_offset, cleaned.size, now);
-        self.segments.replace_sealed(range, segment);
-        self.doomed.push((now, doomed));
-        Ok(true)
+            .position(|segment| Some(&segment.base_offset) == bases.first())?;
+        let there = sealed[first..].iter().map(|segment| &segment.base_offset);
+        let all = there.take(bases.len()).eq(bases);
+        all.then(|| first..first + bases.len())
     }
 }

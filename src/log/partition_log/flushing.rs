@@ -1,17 +1,35 @@
 //! How a log becomes durable: now and then while it grows, and when it is closed.
+//!
+//! Under the lock it is only listed what there is to sync. Who syncs has the log's turn meanwhile, so that nobody cuts, removes or
+//! moves what is listed; appends and reads go on.
 
 use super::*;
+use crate::log::durability::NamesThen;
+use crate::log::index::sparse::sync_index;
 
 impl PartitionLog {
     /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
     /// need not read it again.
     pub fn flush_due(&self, now: Timestamp) -> bool {
-        let state = self.state.lock();
-        let rolled = state.segments.active().base_offset > state.recovery_point;
-        state.recovery_point < state.log_end
-            && (rolled
-                || has_passed(state.last_flush, state.settings.flush_ms, now)
-                || state.has_unflushed_messages())
+        self.state.lock().is_flush_due(now)
+    }
+
+    /// Flushes the log if that is due. If not, but another leader has begun to write, its epoch is noted at least: after a
+    /// crash a start would look for it in every batch of the log.
+    pub fn flush_if_due(&self, now: Timestamp) -> Result<(), StorageError> {
+        let (due, lacks_epochs) = {
+            let state = self.state.lock();
+            (state.is_flush_due(now), state.durability.lacks_epochs())
+        };
+        if due {
+            self.flush(now)
+        } else if lacks_epochs {
+            let _turn = self.turn.lock();
+            let unsynced = self.locked(|state| Ok(state.unwritten_epochs()))?;
+            self.make_durable(unsynced)
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes everything appended so far durable and moves the recovery point.
@@ -19,42 +37,37 @@ impl PartitionLog {
     /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
     /// and the next start reads what is there.
     pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
-        let place = self.place()?;
-        // Most of it is written while others append; the lock is held for what comes meanwhile.
-        if let Err(error) = self.sync_sealed() {
-            self.blame(&place, error)?;
-        }
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let flushed = state.flush(now);
-        state.watch(flushed)
+        let _turn = self.turn.lock();
+        self.flush_in_turn(now)
     }
 
-    /// Makes everything below `end` durable before it is acknowledged, as `flush.messages` demands. Readers and whoever
-    /// appends meanwhile need not wait for the disk, and of several who wait the next one syncs for all.
+    /// The same for who has the log's turn.
+    pub(super) fn flush_in_turn(&self, now: Timestamp) -> Result<(), StorageError> {
+        let unsynced = self.locked(|state| state.unsynced(now))?;
+        self.make_durable(unsynced)
+    }
+
+    /// Makes the records of all segments durable that are not written to any more.
+    pub(super) fn flush_sealed(&self) -> Result<(), StorageError> {
+        let _turn = self.turn.lock();
+        let unsynced = self.locked(|state| Ok(state.unsynced_of_sealed()))?;
+        self.make_durable(unsynced)
+    }
+
+    /// Makes everything below `end` durable before it is acknowledged, as `flush.messages` demands. Of several who wait the next
+    /// one syncs for all.
     pub fn flush_up_to(&self, end: Offset, now: Timestamp) -> Result<(), AppendError> {
-        let _turn = self.flushing.lock();
-        loop {
+        let _turn = self.turn.lock();
+        let unsynced = {
             let mut state = self.state.lock();
             state.check_there()?;
-            if state.recovery_point >= end {
+            if state.durability.recovery_point() >= end {
                 return Ok(());
             }
-            let (dir, reached) = (state.dir.clone(), state.log_end);
-            let disk = state.disk.clone();
-            let Some((file, path)) = state.lone_unsynced_file()? else {
-                let flushed = state.flush(now);
-                return Ok(state.watch(flushed)?);
-            };
-            drop(state);
-            self.watch(disk.sync(&file, &path).at("sync", path))?;
-            let mut state = self.state.lock();
-            // It may have moved to another disk.
-            if state.dir == dir {
-                state.recovery_point = state.recovery_point.max(reached);
-                state.last_flush = now;
-            }
-        }
+            let planned = state.unsynced(now);
+            state.watch(planned)?
+        };
+        Ok(self.make_durable(unsynced)?)
     }
 
     /// Closes the files that stay open between their uses: others need the descriptors.
@@ -62,212 +75,258 @@ impl PartitionLog {
         self.state.lock().segments.release_files(0);
     }
 
-    /// Closes the log so that it opens without recovery.
+    /// Closes the log so that it opens without recovery. Nothing is appended any more.
     pub fn close(&self) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let closed = state.close();
-        state.watch(closed)
+        let _turn = self.turn.lock();
+        self.warmly(|state, reach| state.segments.active_mut().newest_timestamp_within(reach))?;
+        let unsynced = self.locked(State::unsynced_at_close)?;
+        let end = unsynced.end;
+        self.make_durable(unsynced)?;
+        let (disk, snapshot, doomed) = {
+            let mut state = self.state.lock();
+            let holds_records = state.segments.first().base_offset < end;
+            let wanted = holds_records || !state.producers.is_empty();
+            let snapshot = wanted.then(|| state.snapshot_path(end));
+            let doomed = std::mem::take(&mut state.doomed);
+            (state.disk.clone(), snapshot, doomed)
+        };
+        if let Some(path) = snapshot
+            && !disk.exists(&path).unwrap_or_default()
+        {
+            let content = self.state.lock().producers.to_snapshot();
+            let written = disk.write(&path, &content).map(drop);
+            self.watch(written.at("write", path))?;
+        }
+        for (_, paths) in doomed {
+            for path in paths {
+                drop(disk.remove_file(&path));
+            }
+        }
+        Ok(())
     }
 
-    /// Makes the records of all segments durable that are not written to any more, without holding up who appends.
-    pub(super) fn sync_sealed(&self) -> Result<(), StorageError> {
-        let (disk, dir, mut next, end) = {
-            let state = self.state.lock();
-            let end = state.segments.active().base_offset;
-            let (disk, dir) = (state.disk.clone(), state.dir.clone());
-            (disk, dir, state.recovery_point, end)
-        };
-        if next >= end {
-            return Ok(());
+    /// Syncs what was listed, in the same turn, and notes it. What must be there first is synced first: records and indexes, the
+    /// epochs, and the names of all; only then the recovery point moves.
+    pub(super) fn make_durable(&self, unsynced: Unsynced) -> Result<(), StorageError> {
+        let synced = self.sync(&unsynced);
+        self.watch(synced)?;
+        let mut state = self.state.lock();
+        if let Some(names) = &unsynced.names {
+            state.durability.names_synced(names.then);
         }
+        state.durability.flushed(unsynced.end, unsynced.all_at);
+        Ok(())
+    }
+
+    fn sync(&self, unsynced: &Unsynced) -> Result<(), StorageError> {
+        let disk = &unsynced.disk;
         // One file after the other: thousands may have been rolled since, and each takes a descriptor.
-        while next < end {
-            let Some(sealed) = self.state.lock().sealed_at(next)? else {
+        let mut next = unsynced.sealed.start;
+        while next < unsynced.sealed.end {
+            let Some((files, end)) = self.state.lock().sealed_at(next)? else {
                 break;
             };
-            disk.sync(&sealed.file, &sealed.path)
-                .at("sync", sealed.path)?;
-            next = sealed.end;
+            files.sync(disk)?;
+            next = end;
         }
-        // Whoever relies on names syncs them again with the lock in hand, and has less to wait for then.
-        disk.sync_dir(&dir).at("sync", dir)
-    }
-}
-
-/// Names that are to be made durable, as they stood at a moment: plain data.
-pub(super) struct Names {
-    disk: Disk,
-    dir: PathBuf,
-    /// Where the directory's own name stands.
-    parent: Option<PathBuf>,
-    dir_unsynced: bool,
-    names_unsynced: bool,
-    pub(super) changes: u64,
-}
-
-impl Names {
-    pub(super) fn sync(&self) -> Result<(), StorageError> {
-        if self.names_unsynced {
-            self.disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        if let Some(files) = &unsynced.active {
+            files.sync(disk)?;
         }
-        match self.parent.as_deref().filter(|_| self.dir_unsynced) {
-            Some(parent) => self.disk.sync_dir(parent).at("sync", parent),
+        if let Some((path, epochs)) = &unsynced.epochs {
+            checkpoint::write_epochs(disk, path, epochs, false)?;
+        }
+        match &unsynced.names {
+            Some(names) => names.sync(disk),
             None => Ok(()),
         }
     }
 }
 
-/// A segment that is not written to any more.
-struct SealedFile {
-    file: Arc<File>,
-    path: PathBuf,
-    /// Where the next segment begins.
+/// What there is to sync at a moment: plain data.
+pub(super) struct Unsynced {
+    disk: Disk,
+    /// Offsets in sealed segments.
+    sealed: Range<Offset>,
+    active: Option<SegmentFiles>,
+    /// The file of leader epochs, and what it is to say.
+    epochs: Option<(PathBuf, Vec<(LeaderEpoch, Offset)>)>,
+    names: Option<Names>,
+    /// Everything below is durable then.
     end: Offset,
+    /// When everything appended so far was listed, if it was.
+    all_at: Option<Timestamp>,
+}
+
+/// Names to sync, as they stood at a moment: plain data.
+pub(super) struct Names {
+    dir: PathBuf,
+    pub(super) then: NamesThen,
+}
+
+impl Names {
+    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
+    pub(super) fn sync(&self, disk: &Disk) -> Result<(), StorageError> {
+        if self.then.names.of_files {
+            disk.sync_dir(&self.dir).at("sync", &self.dir)?;
+        }
+        // Where the directory's own name stands.
+        match self.dir.parent().filter(|_| self.then.names.of_dir) {
+            Some(parent) => disk.sync_dir(parent).at("sync", parent),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The files of a segment that are to be synced.
+struct SegmentFiles {
+    data: Arc<File>,
+    path: PathBuf,
+    /// None of the active segment: recovery reads it again.
+    indexes: Vec<PathBuf>,
+}
+
+impl SegmentFiles {
+    /// All files of a segment that is not written to any more.
+    fn of(segment: &mut Segment) -> Result<Self, StorageError> {
+        segment.write_indexes()?;
+        Ok(Self {
+            data: segment.file()?,
+            path: segment.path().to_owned(),
+            indexes: segment.indexes().map(Path::to_owned).into(),
+        })
+    }
+
+    fn sync(&self, disk: &Disk) -> Result<(), StorageError> {
+        disk.sync(&self.data, &self.path).at("sync", &self.path)?;
+        for path in &self.indexes {
+            sync_index(disk, path)?;
+        }
+        Ok(())
+    }
 }
 
 impl State {
+    fn is_flush_due(&self, now: Timestamp) -> bool {
+        let (segments, settings) = (&self.segments, &self.settings);
+        self.durability
+            .is_flush_due(segments, self.log_end, settings, now)
+    }
+
     /// Whether more is not on disk than `flush.messages` lets go unflushed.
     pub(super) fn has_unflushed_messages(&self) -> bool {
-        self.log_end - self.recovery_point >= self.settings.flush_messages
+        self.durability
+            .has_unflushed_messages(self.log_end, &self.settings)
     }
 
-    /// The data file of the active segment, if a flush would have nothing else to sync.
-    fn lone_unsynced_file(&mut self) -> Result<Option<(Arc<File>, PathBuf)>, StorageError> {
-        let more = self.names_unsynced
-            || self.dir_unsynced
-            || self.epochs_unsynced
-            || self.first_unsynced() + 1 < self.segments.count();
-        if more {
-            return Ok(None);
+    fn nothing_unsynced(&self) -> Unsynced {
+        let end = self.durability.recovery_point();
+        Unsynced {
+            disk: self.disk.clone(),
+            sealed: end..end,
+            active: None,
+            epochs: None,
+            names: None,
+            end,
+            all_at: None,
         }
+    }
+
+    fn unwritten_epochs(&mut self) -> Unsynced {
+        Unsynced {
+            epochs: self.epochs_to_write(),
+            ..self.nothing_unsynced()
+        }
+    }
+
+    /// What everything appended so far needs.
+    fn unsynced(&mut self, now: Timestamp) -> Result<Unsynced, StorageError> {
         let active = self.segments.active_mut();
-        Ok(Some((active.file()?, active.path().to_owned())))
+        let files = SegmentFiles {
+            data: active.file()?,
+            path: active.path().to_owned(),
+            indexes: Vec::new(),
+        };
+        Ok(Unsynced {
+            active: Some(files),
+            end: self.log_end,
+            all_at: Some(now),
+            ..self.unsynced_of_sealed()
+        })
     }
 
-    /// The first segment of which something may not be on disk.
-    fn first_unsynced(&self) -> usize {
-        // One that ends at the recovery point may have got its last index entries since.
-        let begun = self.segments.begun_before(self.recovery_point);
-        begun.saturating_sub(1)
+    /// What everything needs that was appended before the active segment.
+    fn unsynced_of_sealed(&mut self) -> Unsynced {
+        let first = self.durability.first_unsynced(&self.segments);
+        let sealed = self.segments[first].base_offset..self.segments.active().base_offset;
+        let epochs = self.epochs_to_write();
+        Unsynced {
+            epochs,
+            names: self.names(),
+            end: sealed.end.min(self.log_end),
+            sealed,
+            ..self.nothing_unsynced()
+        }
     }
 
-    /// The sealed segment in which `offset` lies.
-    fn sealed_at(&mut self, offset: Offset) -> Result<Option<SealedFile>, StorageError> {
+    /// What a start needs that reads no records again.
+    fn unsynced_at_close(&mut self) -> Result<Unsynced, StorageError> {
+        let end = self.log_end;
+        let active = self.segments.active();
+        let is_written = active.size > 0 || active.is_preallocated();
+        let mut unsynced = self.nothing_unsynced();
+        if self.durability.recovery_point() < end || is_written {
+            // Those before it were sealed when it was begun, or by the start that found them.
+            let active = self.segments.active_mut();
+            if end - active.base_offset <= i64::from(i32::MAX) || active.size > 0 {
+                active.seal()?;
+            }
+            unsynced = Unsynced {
+                active: Some(SegmentFiles::of(self.segments.active_mut())?),
+                ..self.unsynced_of_sealed()
+            };
+        } else if self.durability.is_start_unsynced() {
+            unsynced.names = self.names();
+        }
+        if self.durability.lacks_epochs() || self.durability.has_old_epochs() {
+            unsynced.epochs = Some(self.epochs_now());
+        }
+        unsynced.end = end;
+        Ok(unsynced)
+    }
+
+    /// What the file of leader epochs is to say, if it lacks any.
+    fn epochs_to_write(&mut self) -> Option<(PathBuf, Vec<(LeaderEpoch, Offset)>)> {
+        let lacks = self.durability.lacks_epochs();
+        lacks.then(|| self.epochs_now())
+    }
+
+    fn epochs_now(&mut self) -> (PathBuf, Vec<(LeaderEpoch, Offset)>) {
+        self.durability.replacing_epochs();
+        let path = self.dir.join(checkpoint::LEADER_EPOCHS);
+        (path, self.epochs.entries().to_vec())
+    }
+
+    pub(super) fn names(&self) -> Option<Names> {
+        let then = self.durability.names()?;
+        let dir = self.dir.clone();
+        Some(Names { dir, then })
+    }
+
+    /// The files of the sealed segment in which an offset lies, and where it ends.
+    fn sealed_at(
+        &mut self,
+        offset: Offset,
+    ) -> Result<Option<(SegmentFiles, Offset)>, StorageError> {
         let index = self.segments.index_of(offset);
         let Some(end) = self.segments.base_behind(index) else {
             return Ok(None);
         };
+        let keep = index + 1 + OPEN_OLD_SEGMENTS >= self.segments.count();
         let segment = &mut self.segments[index];
-        let sealed = SealedFile {
-            file: segment.file()?,
-            path: segment.path().to_owned(),
-            end,
-        };
-        if index + 1 + OPEN_OLD_SEGMENTS < self.segments.count() {
-            self.segments[index].release_file();
+        let files = SegmentFiles::of(segment)?;
+        if !keep {
+            segment.release_file();
         }
-        Ok(Some(sealed))
-    }
-
-    pub(super) fn flush(&mut self, now: Timestamp) -> Result<(), StorageError> {
-        self.sync()?;
-        self.last_flush = now;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        let end = self.log_end;
-        let first = self.first_unsynced();
-        let sealed = self.segments.sealed().len();
-        for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
-            segment.sync()?;
-            // Recovery reads the active segment again, but not those before it.
-            if index < sealed {
-                segment.sync_indexes()?;
-            }
-            if index + OPEN_OLD_SEGMENTS < sealed {
-                segment.release_file();
-            }
-        }
-        if self.epochs_unsynced {
-            // What recovery does not read again cannot tell it the epochs.
-            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), true)?;
-            self.epochs_unsynced = false;
-            self.epochs_too_long = false;
-            self.names_unsynced = false;
-        }
-        self.sync_names()?;
-        self.recovery_point = self.recovery_point.max(end);
-        Ok(())
-    }
-
-    pub(super) fn names_changed(&mut self) {
-        self.names_unsynced = true;
-        self.names_changes += 1;
-    }
-
-    pub(super) fn names(&self) -> Names {
-        Names {
-            disk: self.disk.clone(),
-            dir: self.dir.clone(),
-            parent: self.dir.parent().map(Path::to_owned),
-            dir_unsynced: self.dir_unsynced,
-            names_unsynced: self.names_unsynced,
-            changes: self.names_changes,
-        }
-    }
-
-    /// Notes that these names are durable; false if there are others since.
-    pub(super) fn note_synced(&mut self, names: &Names) -> bool {
-        let unchanged = self.names_changes == names.changes && self.dir == names.dir;
-        if unchanged {
-            (self.names_unsynced, self.start_unsynced) = (false, false);
-            self.dir_unsynced &= !names.dir_unsynced;
-        }
-        unchanged
-    }
-
-    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
-    pub(super) fn sync_names(&mut self) -> Result<(), StorageError> {
-        let names = self.names();
-        names.sync()?;
-        self.note_synced(&names);
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), StorageError> {
-        let end = self.log_end;
-        let written = |active: &Segment| active.size > 0 || active.is_preallocated();
-        if self.recovery_point < end || written(self.segments.active()) {
-            for segment in self.segments.iter_mut() {
-                if end - segment.base_offset <= i64::from(i32::MAX) || segment.size > 0 {
-                    segment.seal()?;
-                }
-            }
-            self.segments.active_mut().close()?;
-            self.sync()?;
-        }
-        if self.start_unsynced {
-            self.sync_names()?;
-        }
-        self.recovery_point = end;
-        if self.epochs_too_long {
-            let path = self.dir.join(checkpoint::LEADER_EPOCHS);
-            checkpoint::write_epochs(&self.disk, &path, self.epochs.entries(), false)?;
-            self.epochs_too_long = false;
-        }
-        let holds_records = self.segments.first().base_offset < end;
-        let has_snapshot = self.disk.exists(&self.snapshot_path(end));
-        if (holds_records || !self.producers.is_empty()) && !has_snapshot.unwrap_or_default() {
-            self.write_producer_snapshot(end)?;
-        }
-        for (_, paths) in std::mem::take(&mut self.doomed) {
-            for path in paths {
-                drop(self.disk.remove_file(&path));
-            }
-        }
-        Ok(())
+        Ok(Some((files, end)))
     }
 }

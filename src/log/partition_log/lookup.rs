@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
+use super::reading::{Reader, warmly};
 use super::*;
 use crate::base::work_pool;
 use crate::log::cold::read_within;
@@ -156,7 +157,7 @@ impl PartitionLog {
         let mut next = Some(Offset::MIN);
         while let Some(from) = next {
             next = self.planned(effort, |state, reach| {
-                state.newest_of_some(from, &mut newest, reach)
+                state.reader(reach).newest_of_some(from, &mut newest)
             })?;
         }
         let Some((timestamp, mut covered)) = newest else {
@@ -216,23 +217,11 @@ impl PartitionLog {
         mut plan: impl FnMut(&mut State, Reach) -> Result<T, StorageError>,
     ) -> Result<T, LookupError> {
         effort.spend(PLAN_COST)?;
-        let mut plan = |reach| {
-            let mut state = self.state.lock();
-            state.check_health()?;
-            let planned = plan(&mut state, reach);
-            state.watch(planned)
-        };
-        for _ in 0..LOOKS_MAX {
-            match plan(Reach::Cache) {
-                Err(error) if effort.reach == Reach::Disk => match error.cold() {
-                    Some(cold) => cold.warm(),
-                    None => return Err(error.into()),
-                },
-                planned => return Ok(planned?),
-            }
-        }
-        // What is read here goes as fast as it came.
-        Ok(plan(Reach::Disk)?)
+        let mut plan = |reach| self.locked(|state| plan(state, reach));
+        Ok(match effort.reach {
+            Reach::Cache => plan(Reach::Cache)?,
+            Reach::Disk => warmly(LOOKS_MAX, plan)?,
+        })
     }
 }
 
@@ -244,28 +233,49 @@ impl State {
         covered: Offset,
         reach: Reach,
     ) -> Result<Plan, StorageError> {
+        let index = match self.reader(reach).next_with(timestamp, covered)? {
+            Next::Segment(index) => index,
+            Next::Further(offset) => return Ok(Plan::Further(offset)),
+            Next::Nothing => return Ok(Plan::Nothing),
+        };
+        let until = self.reader(reach).end_of(index);
+        let segment = &mut self.segments[index];
+        Ok(Plan::Look(Stretch {
+            disk: self.disk.clone(),
+            range: segment.since(timestamp, reach)?,
+            path: segment.path().to_owned(),
+            place: Place::of(self),
+            until,
+            log_start: self.log_start,
+        }))
+    }
+}
+
+/// Where to look next.
+enum Next {
+    Segment(usize),
+    /// No segment before this offset can hold the record.
+    Further(Offset),
+    Nothing,
+}
+
+impl Reader<'_> {
+    /// The next of some segments that may have a record at or after `timestamp`, where those below `covered` are none.
+    fn next_with(&mut self, timestamp: Timestamp, covered: Offset) -> Result<Next, StorageError> {
         let first = self.segments.index_of(covered);
         for index in first..self.segments.count() {
-            let until = self.segments.base_behind(index).unwrap_or(self.log_end);
+            let until = self.end_of(index);
             let segment = &mut self.segments[index];
             if index >= first + SEGMENTS_AT_ONCE {
-                return Ok(Plan::Further(segment.base_offset));
+                return Ok(Next::Further(segment.base_offset));
             }
-            let newest = segment.newest_timestamp_within(reach)?;
-            if until <= covered || newest.is_some_and(|(newest, _)| newest < timestamp) {
-                continue;
+            let newest = segment.newest_timestamp_within(self.reach)?;
+            let is_older = newest.is_some_and(|(newest, _)| newest < timestamp);
+            if until > covered && !is_older {
+                return Ok(Next::Segment(index));
             }
-            let range = segment.since(timestamp, reach)?;
-            return Ok(Plan::Look(Stretch {
-                disk: self.disk.clone(),
-                range,
-                path: segment.path().to_owned(),
-                place: Place::of(self),
-                until,
-                log_start: self.log_start,
-            }));
         }
-        Ok(Plan::Nothing)
+        Ok(Next::Nothing)
     }
 
     /// Whether one of some segments has a newer time than `newest`, which is that and where its segment begins. Gives where
@@ -274,9 +284,8 @@ impl State {
         &mut self,
         from: Offset,
         newest: &mut Option<(Timestamp, Offset)>,
-        reach: Reach,
     ) -> Result<Option<Offset>, StorageError> {
-        let first = self.segments.index_of(from);
+        let (first, reach) = (self.segments.index_of(from), self.reach);
         for (index, segment) in self.segments.iter_mut().enumerate().skip(first) {
             if index >= first + SEGMENTS_AT_ONCE {
                 return Ok(Some(segment.base_offset));

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! 1. the copy is given what the log has, stretch by stretch, while the log is written to;
-//! 2. it is flushed; then, under the locks of both, the rest is copied and flushed: the log may be on disk though nobody
-//!    has flushed it, and it goes now;
+//! 2. it is flushed; then nothing is appended to the log while the rest is copied and flushed: the log may be on disk though
+//!    nobody has flushed it, and it goes now;
 //! 3. the log's directory is renamed to `-delete`, and the one above it synced: a power cut must not leave the partition in
 //!    both, on two disks;
 //! 4. the copy's directory gets the partition's name;
@@ -15,7 +15,7 @@
 
 use super::*;
 
-/// Copied under the locks of a log: what an append waits for at most.
+/// Copied while nothing is appended to a log: what an append waits for at most, besides syncs.
 const LAST_STRETCH: usize = 1 << 20;
 
 /// How a stretch of copying ended.
@@ -29,15 +29,13 @@ pub enum Copied {
 impl PartitionLog {
     /// Makes an empty copy of this log in a directory of its own.
     pub fn begin_copy(&self, path: &Path, now: Timestamp) -> Result<Self, AppendError> {
-        let (disk, settings, start) = {
-            let mut state = self.state.lock();
-            state.check_health()?;
+        let (disk, settings, start) = self.warmly(|state, reach| {
             let (from, end) = (state.log_start, state.log_end);
             // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
-            let first = state.plan_copy(from, end, 1)?;
+            let first = state.plan_copy(from, end, 1, reach)?;
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
-            (state.disk.clone(), state.settings.clone(), start)
-        };
+            Ok((state.disk.clone(), state.settings.clone(), start))
+        })?;
         disk.create_dir(path).at("create", path)?;
         dir::write_partition_metadata(disk.dir(path), self.topic_id())?;
         let known = Known {
@@ -48,7 +46,7 @@ impl PartitionLog {
         let partition = self.partition.clone();
         let id = self.topic_id();
         let copy = Self::open(disk.dir(path), partition, id, settings, known, start, now)?;
-        copy.state.lock().dir_unsynced = true;
+        copy.state.lock().durability.dir_made();
         Ok(copy)
     }
 
@@ -60,36 +58,38 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Copied, AppendError> {
         let from = self.log_end();
-        let (plan, log_start) = {
-            let mut state = log.state.lock();
-            state.check_health()?;
+        let planned = log.warmly(|state, reach| {
             let (log_start, end) = (state.log_start, state.log_end);
             if from > end {
-                return Ok(Copied::Overtaken);
+                return Ok(None);
             }
-            let planned = state.plan_copy(from.max(log_start), end, max_bytes);
-            let plan = state.watch(planned)?;
+            let plan = state.plan_copy(from.max(log_start), end, max_bytes, reach)?;
             // The log may begin inside of the batch that comes next.
             let next = plan.as_ref().map_or(log_start, |plan| plan.base_offset);
-            if from < log_start && from < next {
-                return Ok(Copied::Overtaken);
-            }
-            (plan, log_start)
+            let is_overtaken = from < log_start && from < next;
+            Ok((!is_overtaken).then_some((plan, log_start)))
+        })?;
+        let Some((plan, log_start)) = planned else {
+            return Ok(Copied::Overtaken);
         };
-        let Some(plan) = plan else {
+        let bytes = match &plan {
+            Some(plan) => log.watch(read(plan, log))?,
+            None => Bytes::new(),
+        };
+        {
             let mut copy = self.state.lock();
-            copy.log_start = copy.log_start.max(log_start.min(copy.log_end));
-            return Ok(Copied::Bytes(0));
-        };
-        let bytes = log.watch(read(&plan, log))?;
-        let mut copy = self.state.lock();
-        copy.check_health()?;
-        let appended = copy.append_copied(&bytes, now).and_then(|()| {
-            copy.high_watermark.set(copy.log_end);
-            copy.log_start = copy.log_start.max(log_start.min(copy.log_end));
-            Ok(copy.drop_segments_before_start(now)?)
-        });
-        copy.watch(appended)?;
+            copy.check_health()?;
+            let appended = copy.append_copied(&bytes, now);
+            copy.watch(appended)?;
+            if plan.is_some() {
+                copy.high_watermark.set(copy.log_end);
+            }
+            let log_start = copy.log_start.max(log_start.min(copy.log_end));
+            copy.begin_at(log_start);
+        }
+        if plan.is_some() {
+            self.remove_before_start(now)?;
+        }
         Ok(Copied::Bytes(bytes.len()))
     }
 
@@ -108,71 +108,153 @@ impl PartitionLog {
         place: &Path,
         now: Timestamp,
     ) -> Result<bool, AppendError> {
-        let mut state = self.state.lock();
-        // Nobody else holds two of them.
-        let mut copied = copy.state.lock();
-        state.check_health()?;
-        copied.check_health()?;
-        let (from, end) = (copied.log_end, state.log_end);
-        if from < state.log_start || from > end {
+        // Nobody else has two turns.
+        let (_turn, _turn_of_copy) = (self.turn.lock(), copy.turn.lock());
+        let _moving = Moving::begin(self)?;
+        if !self.give_rest(copy, now)? {
             return Ok(false);
         }
-        let planned = state.plan_copy(from, end, LAST_STRETCH);
-        if let Some(plan) = state.watch(planned)? {
-            let rest = state.watch(read(&plan, self))?;
-            let appended = copied.append_copied(&rest, now);
-            copied.watch(appended)?;
+        self.give_the_others(copy, now)?;
+        // Who reads meanwhile reads the copy: the files of the log lose their names now.
+        self.change_places(copy);
+        let (disk, old) = copy.locked(|state| Ok((state.disk.clone(), state.dir.clone())))?;
+        let aside = disk.rename(&old, doomed).at("rename", &old);
+        let synced = aside.and_then(|()| match doomed.parent() {
+            Some(above) => disk.sync_dir(above).at("sync", above),
+            None => Ok(()),
+        });
+        if synced.is_err() {
+            self.change_places(copy);
+            self.watch(synced)?;
         }
-        if copied.log_end < end && copied.lacks_records(&mut state)? {
-            return Ok(false);
-        }
-        let prepared = copied.become_like(&state, now);
-        copied.watch(prepared)?;
-
-        let disk = state.disk.clone();
-        let aside = disk.rename(&state.dir, doomed).at("rename", &state.dir);
-        state.watch(aside)?;
-        if let Some(above) = doomed.parent() {
-            let synced = disk.sync_dir(above).at("sync", above);
-            state.watch(synced)?;
-        }
-        if let Err(error) = disk.rename(&copied.dir, place).at("rename", &copied.dir) {
+        if let Err(error) = self.settle_in_turn(place) {
             // The log stays what it was; if even that fails its directory is of no use any more.
-            let back = disk.rename(doomed, &state.dir).at("rename", doomed);
-            state.watch(back)?;
-            return Ok(copied.watch(Err(error))?);
+            self.change_places(copy);
+            let back = disk.rename(doomed, &old).at("rename", doomed);
+            self.watch(back)?;
+            return Err(error.into());
         }
         if let Some(above) = place.parent() {
             // A start would give the copy its name, too, but one of an older Apache Kafka would not.
             let named = disk.sync_dir(above).at("sync", above);
             // The log is there now, whatever that says.
-            drop(copied.watch(named));
+            drop(self.watch(named));
         }
-
-        copied.segments.reopen_in(disk.dir(place), now);
-        std::mem::swap(&mut state.segments, &mut copied.segments);
-        state.dir = place.to_owned();
-        state.health = copied.health.clone();
-        state.recovery_point = copied.recovery_point;
+        let mut state = self.state.lock();
         // The names in the old directory are of no use here.
-        state.start_unsynced = true;
-        state.names_changed();
-        state.epochs_unsynced = true;
+        state.durability.start_changed();
         state.doomed = Vec::new();
+        drop(state);
+        let mut copied = copy.state.lock();
         copied.gone = true;
+        copied.segments.release_files(0);
         Ok(true)
     }
 
+    /// Gives a copy the records that it lacks, which are few, or else nothing: false.
+    fn give_rest(&self, copy: &Self, now: Timestamp) -> Result<bool, AppendError> {
+        let from = copy.locked(|state| Ok(state.log_end))?;
+        let planned = self.warmly(|state, reach| {
+            let end = state.log_end;
+            if from < state.log_start || from > end {
+                return Ok(None);
+            }
+            Ok(Some(state.plan_copy(from, end, LAST_STRETCH, reach)?))
+        })?;
+        let Some(plan) = planned else {
+            return Ok(false);
+        };
+        if let Some(plan) = plan {
+            let rest = self.watch(read(&plan, self))?;
+            let mut copied = copy.state.lock();
+            let appended = copied.append_copied(&rest, now);
+            copied.watch(appended)?;
+        }
+        // Compaction may have taken the records at the end.
+        let from = copy.log_end();
+        let lacking = self.warmly(|state, reach| state.plan_copy(from, state.log_end, 1, reach))?;
+        Ok(lacking.is_none())
+    }
+
+    /// Gives a copy what is no record: positions, epochs, producers; and makes it durable.
+    fn give_the_others(&self, copy: &Self, now: Timestamp) -> Result<(), StorageError> {
+        let (ends, epochs, producers) = {
+            let state = self.state.lock();
+            let producers = state.producers.to_snapshot();
+            (state.watermarks(), state.epochs.clone(), producers)
+        };
+        let (disk, snapshot, doomed) = copy.locked(|copied| {
+            if copied.log_end < ends.log_end {
+                // Its last records are lost, and only an empty segment says where it ends.
+                copied.roll(ends.log_end, now)?;
+            }
+            copied.log_end = ends.log_end;
+            copied.high_watermark.set(ends.high_watermark);
+            copied.epochs = epochs;
+            copied.durability.epochs_changed();
+            copied.begin_at(ends.log_start);
+            copied.durability.start_changed();
+            let doomed = std::mem::take(&mut copied.doomed);
+            let snapshot = copied.snapshot_path(ends.log_end);
+            Ok((copied.disk.clone(), snapshot, doomed))
+        })?;
+        let written = disk.write(&snapshot, &producers).map(drop);
+        copy.watch(written.at("write", snapshot))?;
+        copy.remove_in_turn(now)?;
+        let removed = std::mem::take(&mut copy.state.lock().doomed);
+        for path in doomed
+            .into_iter()
+            .chain(removed)
+            .flat_map(|(_, paths)| paths)
+        {
+            copy.watch(disk.remove_file(&path).at("remove", path))?;
+        }
+        copy.flush_in_turn(now)
+    }
+
+    /// Each of two logs finds the files of the other behind it.
+    fn change_places(&self, other: &Self) {
+        let (mut one, mut other) = (self.state.lock(), other.state.lock());
+        std::mem::swap(&mut one.dir, &mut other.dir);
+        std::mem::swap(&mut one.health, &mut other.health);
+        std::mem::swap(&mut one.segments, &mut other.segments);
+        std::mem::swap(&mut one.durability, &mut other.durability);
+    }
+
     /// Gives a copy that is whole its place: step 4, after a crash before it.
-    pub fn settle(&self, place: &Path, now: Timestamp) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let disk = state.disk.clone();
-        let renamed = disk.rename(&state.dir, place).at("rename", &state.dir);
-        state.watch(renamed)?;
-        state.dir = place.to_owned();
-        state.segments.reopen_in(disk.dir(place), now);
-        Ok(())
+    pub fn settle(&self, place: &Path) -> Result<(), StorageError> {
+        let _turn = self.turn.lock();
+        self.settle_in_turn(place)
+    }
+
+    /// The directory gets its name under the lock: who reads finds the files under one name or the other.
+    fn settle_in_turn(&self, place: &Path) -> Result<(), StorageError> {
+        self.locked(|state| {
+            let disk = state.disk.clone();
+            disk.rename(&state.dir, place).at("rename", &state.dir)?;
+            state.dir = place.to_owned();
+            state.segments.have_moved_to(place);
+            Ok(())
+        })
+    }
+}
+
+/// Nothing is appended to a log meanwhile.
+struct Moving<'a>(&'a PartitionLog);
+
+impl<'a> Moving<'a> {
+    fn begin(log: &'a PartitionLog) -> Result<Self, StorageError> {
+        log.locked(|state| {
+            state.is_moving = true;
+            Ok(())
+        })?;
+        Ok(Self(log))
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().is_moving = false;
     }
 }
 
@@ -190,6 +272,7 @@ impl State {
         from: Offset,
         end: Offset,
         max_bytes: usize,
+        reach: Reach,
     ) -> Result<Option<ReadPlan>, StorageError> {
         let mut plan = ReadPlan {
             watermarks: self.watermarks(),
@@ -199,19 +282,10 @@ impl State {
             aborted: None,
         };
         if from < end {
-            let planned = self.plan(from, max_bytes, end, true, Reach::Disk, &mut plan);
-            planned.map_err(|error| match error {
-                ReadError::Storage(error) => error,
-                refused @ ReadError::OutOfRange { .. } => malformed(&self.dir, refused.to_string()),
-            })?;
+            let mut reader = self.reader(reach);
+            reader.plan(from, max_bytes, end, true, &mut plan)?;
         }
         Ok(plan.records.is_some().then_some(plan))
-    }
-
-    /// Whether `source` has records that this copy lacks. Compaction may have taken those at the end.
-    fn lacks_records(&self, source: &mut Self) -> Result<bool, StorageError> {
-        let (from, end) = (self.log_end, source.log_end);
-        Ok(source.plan_copy(from, end, 1)?.is_some())
     }
 
     /// Appends whole batches, and messages of the old formats, as they are.
@@ -230,7 +304,9 @@ impl State {
                 let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
                 self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
                 let interval = u64::from(self.settings.index_interval_bytes);
-                self.segments.active_mut().append_raw(&batch, &span, interval)?;
+                self.segments
+                    .active_mut()
+                    .append_raw(&batch, &span, interval)?;
                 self.log_end = span.last_offset + 1;
                 continue;
             }
@@ -248,32 +324,6 @@ impl State {
             self.append(&valid, now)?;
         }
         Ok(())
-    }
-
-    /// Gives the copy what is no record: positions, epochs, producers; and makes it durable.
-    fn become_like(&mut self, source: &Self, now: Timestamp) -> Result<(), StorageError> {
-        self.log_end = source.log_end;
-        self.high_watermark.set(source.watermarks().high_watermark);
-        self.log_start = source.log_start;
-        self.drop_segments_before_start(now)?;
-        for path in std::mem::take(&mut self.doomed)
-            .into_iter()
-            .flat_map(|(_, paths)| paths)
-        {
-            self.disk.remove_file(&path).at("remove", path)?;
-        }
-        let active = self.segments.active_mut();
-        // It is opened under another name, and what is only in memory would be lost.
-        active.seal()?;
-        active.aborted.write_pending()?;
-        let epochs = self.dir.join(checkpoint::LEADER_EPOCHS);
-        checkpoint::write_epochs(&self.disk, &epochs, source.epochs.entries(), false)?;
-        let path = self.snapshot_path(self.log_end);
-        let written = self.disk.write(&path, &source.producers.to_snapshot());
-        written.at("write", path)?;
-        self.start_unsynced = true;
-        self.names_changed();
-        self.flush(now)
     }
 }
 
@@ -437,8 +487,30 @@ mod tests {
         }
     }
 
-    /// Does something once, before a directory of this name is synced.
-    struct Meanwhile<F>(&'static str, Mutex<Option<F>>);
+    /// A power cut had taken its last record, and left the segment behind it.
+    #[test]
+    fn a_moved_log_ends_where_it_did_though_nothing_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("t-0");
+        fs::create_dir_all(&path).unwrap();
+        let log = open(&path, false);
+        append(&log, 1, records("a"));
+        append(&log, 1, records("b"));
+        drop(log);
+        fs::write(path.join(file_name(7, ".log")), "").unwrap();
+        let log = open(&path, false);
+        assert_eq!(log.log_end(), 7);
+        assert!(move_to(&log, root.path(), 1 << 20));
+        assert_eq!(log.log_end(), 7);
+        drop(log);
+        let log = open(&root.path().join("moved/t-0"), false);
+        assert_eq!(log.log_end(), 7);
+        append(&log, 2, records("c"));
+        assert_eq!(log.log_end(), 10);
+    }
+
+    /// Does something once, before such a step.
+    struct Meanwhile<F>(fn(&Step<'_>) -> bool, Mutex<Option<F>>);
 
     impl<F> std::fmt::Debug for Meanwhile<F> {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -448,19 +520,17 @@ mod tests {
 
     impl<F: FnOnce() + Send> Simulation for Meanwhile<F> {
         fn before(&self, step: &Step<'_>, _: &'static Location<'static>) -> io::Result<Verdict> {
-            if let Step::SyncDir(path) = step
-                && path.ends_with(self.0)
+            if self.0(step)
                 && let Some(work) = self.1.lock().take()
             {
-                // In a thread that nobody watches.
-                std::thread::scope(|scope| scope.spawn(work).join()).unwrap();
+                work();
             }
             Ok(Verdict::Go)
         }
     }
 
     #[test]
-    fn a_log_that_moves_while_it_is_flushed_or_compacted_breaks_no_directory() {
+    fn a_log_that_should_move_while_it_is_flushed_or_compacted_breaks_no_directory() {
         for compacts in [false, true] {
             let root = tempfile::tempdir().unwrap();
             let health = |name: &str| {
@@ -487,12 +557,36 @@ mod tests {
                 let (doomed, place) = (path.join("a/t-0.x-delete"), path.join("b/t-0"));
                 assert!(moving.take_over(&copy, &doomed, &place, NOW).unwrap());
             };
-            watch(Some(Arc::new(Meanwhile("a/t-0", Mutex::new(Some(moves))))));
+            // In a thread that nobody watches.
+            let mover = Arc::new(Mutex::new(None));
+            let (begun, rewrites) = (Arc::clone(&mover), compacts);
+            let meanwhile = move || {
+                let moving = std::thread::spawn(moves);
+                match rewrites {
+                    true => moving.join().unwrap(),
+                    // It waits until the log is flushed.
+                    false => *begun.lock() = Some(moving),
+                }
+            };
+            let amidst: fn(&Step<'_>) -> bool = match compacts {
+                true => {
+                    |step| matches!(step, Step::Create(path, _) if path.ends_with("00000000000000000000.log.cleaned"))
+                }
+                false => |step| matches!(step, Step::SyncDir(path) if path.ends_with("a/t-0")),
+            };
+            watch(Some(Arc::new(Meanwhile(
+                amidst,
+                Mutex::new(Some(meanwhile)),
+            ))));
             let done = match compacts {
                 true => log.compact(0, &Budget::of(1 << 16), NOW).map(drop),
                 false => log.flush(NOW),
             };
             watch(None);
+            let waiting = mover.lock().take();
+            waiting
+                .into_iter()
+                .for_each(|moving| moving.join().unwrap());
             assert!(compacts || done.is_ok(), "{done:?}");
             assert!(log.dir().ends_with("b/t-0"));
             assert!(before.is_online() && after.is_online());

@@ -2,7 +2,37 @@
 
 use super::*;
 
+/// How often a read meets something that is not in the page cache before it reads that with the lock in hand.
+const LOOKS_MAX: usize = 16;
+/// The same for each segment of a log, where all of them are looked at: each has a data file and three indexes.
+const LOOKS_PER_SEGMENT: usize = 4;
+
+/// Does `work`, which holds a log's lock, with what the page cache has. What it lacks is brought there without the lock, and the work
+/// begins anew, at most so often: what is read with the lock in hand after that goes as fast as it came.
+pub(super) fn warmly<T, E: MayBeCold>(
+    looks_max: usize,
+    mut work: impl FnMut(Reach) -> Result<T, E>,
+) -> Result<T, E> {
+    for _ in 0..looks_max {
+        let done = work(Reach::Cache);
+        match done.as_ref().err().and_then(MayBeCold::cold) {
+            Some(cold) => cold.warm(),
+            None => return done,
+        }
+    }
+    work(Reach::Disk)
+}
+
 impl PartitionLog {
+    /// Does something with the lock in hand for which all segments may be looked at. See [`warmly`].
+    pub(super) fn warmly<T>(
+        &self,
+        mut work: impl FnMut(&mut State, Reach) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let looks_max = LOOKS_PER_SEGMENT * self.segment_count();
+        warmly(looks_max, |reach| self.locked(|state| work(state, reach)))
+    }
+
     /// Plans a read of at most `max_bytes` from the batch that holds `from`.
     ///
     /// With `at_least_one` a first batch beyond `max_bytes` is sent whole; without, nothing is. Errors: `OutOfRange`.
@@ -16,8 +46,23 @@ impl PartitionLog {
         self.read_within(from, max_bytes, end, at_least_one, Reach::Disk)
     }
 
-    /// The same as far as `reach` allows: the log's lock, which appends need, is held meanwhile. Errors: also what is cold.
+    /// The same as far as `reach` allows. Errors: also what is cold.
     pub fn read_within(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        end: ReadEnd,
+        at_least_one: bool,
+        reach: Reach,
+    ) -> Result<ReadPlan, ReadError> {
+        let read = |reach| self.read_locked(from, max_bytes, end, at_least_one, reach);
+        match reach {
+            Reach::Cache => read(Reach::Cache),
+            Reach::Disk => warmly(LOOKS_MAX, read),
+        }
+    }
+
+    fn read_locked(
         &self,
         from: Offset,
         max_bytes: usize,
@@ -48,23 +93,48 @@ impl PartitionLog {
         };
         if from < limit {
             state.check_health()?;
-            let planned = state.plan(from, max_bytes, limit, at_least_one, reach, &mut plan);
+            let mut reader = state.reader(reach);
+            let planned = reader.plan(from, max_bytes, limit, at_least_one, &mut plan);
             state.watch(planned)?;
         }
         Ok(plan)
     }
 }
 
+/// The segments of a log, for whoever plans to read them: with the lock in hand, from what is in memory and, as far as it may reach,
+/// in the indexes. The plan is carried out without the lock.
+pub(super) struct Reader<'a> {
+    pub(super) segments: &'a mut Segments,
+    pub(super) log_end: Offset,
+    pub(super) reach: Reach,
+}
+
 impl State {
+    pub(super) fn reader(&mut self, reach: Reach) -> Reader<'_> {
+        Reader {
+            segments: &mut self.segments,
+            log_end: self.log_end,
+            reach,
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Where a segment ends.
+    pub(super) fn end_of(&self, index: usize) -> Offset {
+        self.segments.base_behind(index).unwrap_or(self.log_end)
+    }
+
+    /// The stretch of records from `from` on, below `limit`, if there is any.
     pub(super) fn plan(
         &mut self,
         from: Offset,
         max_bytes: usize,
         limit: Offset,
         at_least_one: bool,
-        reach: Reach,
         plan: &mut ReadPlan,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), StorageError> {
+        let reach = self.reach;
         let mut index = self.segments.index_of(from);
         let span = loop {
             let Some(segment) = self.segments.get_mut(index) else {
@@ -76,7 +146,7 @@ impl State {
                 None => index += 1,
             }
         };
-        let next_base = self.segments.base_behind(index).unwrap_or(self.log_end);
+        let next_base = self.end_of(index);
         let segment = &mut self.segments[index];
         let end = if limit >= next_base {
             segment.size
@@ -108,8 +178,8 @@ impl State {
             let mut rest = self.segments.iter().skip(index);
             let none = rest.all(|segment| segment.aborted.is_empty());
             if !none {
-                let upper = self.beyond(index, span.position + len as u64, reach)?;
-                plan.aborted = Some(self.aborted_between(index, from, upper, reach)?);
+                let upper = self.beyond(index, span.position + len as u64)?;
+                plan.aborted = Some(self.aborted_between(index, from, upper)?);
             }
         }
         Ok(())
@@ -117,14 +187,14 @@ impl State {
 
     /// An offset beyond everything before `position` of a segment, as near as the index knows: that is how far Apache
     /// Kafka looks for aborted transactions.
-    fn beyond(&self, index: usize, position: u64, reach: Reach) -> Result<Offset, StorageError> {
+    fn beyond(&self, index: usize, position: u64) -> Result<Offset, StorageError> {
         let segment = &self.segments[index];
         let entry = segment
             .offsets
-            .first_where_not(|entry| u64::from(entry.position) < position, reach)?;
+            .first_where_not(|entry| u64::from(entry.position) < position, self.reach)?;
         Ok(match entry {
             Some(entry) => segment.base_offset + i64::from(entry.relative_offset),
-            None => self.segments.base_behind(index).unwrap_or(self.log_end),
+            None => self.end_of(index),
         })
     }
 
@@ -134,7 +204,6 @@ impl State {
         first: usize,
         from: Offset,
         upper: Offset,
-        reach: Reach,
     ) -> Result<Vec<AbortedTransaction>, StorageError> {
         let mut found = Vec::new();
         for segment in self.segments.iter().skip(first) {
@@ -143,12 +212,14 @@ impl State {
             }
             // A segment may have millions of them.
             let before = |entry: &AbortedTransaction| entry.last_offset < from;
-            let enough = segment.aborted.each_where_not(before, reach, |entry| {
-                if entry.first_offset < upper {
-                    found.push(entry);
-                }
-                entry.last_stable_offset >= upper
-            })?;
+            let enough = segment
+                .aborted
+                .each_where_not(before, self.reach, |entry| {
+                    if entry.first_offset < upper {
+                        found.push(entry);
+                    }
+                    entry.last_stable_offset >= upper
+                })?;
             if enough {
                 break;
             }

@@ -5,7 +5,7 @@ use super::*;
 impl PartitionLog {
     /// Cuts the log at `offset`.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
-        let _turn = self.flushing.lock();
+        let _turn = self.turn.lock();
         let mut state = self.state.lock();
         state.check_health()?;
         let cut = state.truncate_to(offset);
@@ -35,13 +35,16 @@ impl State {
         // Or a power cut could put the old batches behind new ones, with checksums that hold.
         active.sync()?;
         self.remove_snapshots_above(offset)?;
-        self.start_unsynced = true;
-        self.names_changed();
-        self.sync_names()?;
+        self.durability.start_changed();
+        if let Some(names) = self.names() {
+            names.sync(&self.disk)?;
+            self.durability.names_synced(names.then);
+        }
         cutting.end()?;
         self.log_end = offset;
-        self.recovery_point = self.recovery_point.min(offset);
+        self.durability.cut(offset);
         if self.epochs.truncate_end(offset) {
+            self.durability.replacing_epochs();
             checkpoint::write_epochs(
                 &self.disk,
                 &self.dir.join(checkpoint::LEADER_EPOCHS),

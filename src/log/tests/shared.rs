@@ -253,7 +253,7 @@ impl Story {
                 && self.dir_of(&copy) == model.dir
                 && logs.online().count() == self.dirs.len()
             {
-                logs.settle(name, self.now)?;
+                logs.settle(name)?;
             }
         }
         Ok(())
@@ -643,7 +643,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
         }
         let logs = load_all(&dirs).unwrap();
         if logs.get(&name_of(0)).is_none() {
-            logs.settle(&name_of(0), NOW).unwrap();
+            logs.settle(&name_of(0)).unwrap();
         }
         let end = logs.get(&name_of(0)).map(|log| log.log_end());
         assert_eq!(end, Some(2), "after {steps} steps");
