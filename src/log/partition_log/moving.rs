@@ -500,7 +500,15 @@ mod tests {
         fs::write(path.join(file_name(7, ".log")), "").unwrap();
         let log = open(&path, false);
         assert_eq!(log.log_end(), 7);
-        assert!(move_to(&log, root.path(), 1 << 20));
+        let copy = log.begin_copy(&root.path().join("t-0.x-future"), NOW);
+        let copy = copy.unwrap();
+        while copy.copy_from(&log, 1 << 20, NOW).unwrap() != Copied::Bytes(0) {}
+        let (doomed, place) = (
+            root.path().join("t-0.x-delete"),
+            root.path().join("moved/t-0"),
+        );
+        fs::create_dir(root.path().join("moved")).unwrap();
+        assert!(log.take_over(&copy, &doomed, &place, NOW).unwrap());
         assert_eq!(log.log_end(), 7);
         drop(log);
         let log = open(&root.path().join("moved/t-0"), false);
