@@ -263,8 +263,8 @@ impl PartitionLog {
         self
     }
 
-    /// Tells the log directory of an error that work without the lock, and without a turn, met. None if the log has moved to another since: that one knows
-    /// nothing of it, and what is gone from the first is missed by nobody.
+    /// Tells the log directory of an error that work without the lock, and without a turn, met. None if the log has moved to
+    /// another since: that one knows nothing of it, and what is gone from the first is missed by nobody.
     fn blame(&self, place: &Place, error: StorageError) -> Result<(), StorageError> {
         let state = self.state.lock();
         if state.gone || state.dir == place.dir {
