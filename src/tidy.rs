@@ -126,16 +126,6 @@ const TOLERATED: &[(&str, &str, &str)] = &[
         "thread_local!",
         "a buffer that is empty between two calls",
     ),
-    (
-        "coordinator/txn/shard.rs",
-        "Atomic",
-        "the level of a feature, which no event of the runtime tells a partition that is being loaded",
-    ),
-    (
-        "coordinator/group/request.rs",
-        "Arc<dyn ",
-        "what a log says at the moment of an append, which the runtime cannot be asked to look up",
-    ),
 ];
 
 /// Arrows that the order of `lib.rs` allows and nobody may draw: from a folder, but for these files of it, to a module.

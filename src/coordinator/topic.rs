@@ -9,12 +9,13 @@ use tokio::runtime::Handle;
 use super::group::handle::GroupHandle;
 use super::runtime::handle::Coordinator;
 use super::runtime::log::{RecordLog, Wake};
-use super::runtime::shard::Shard;
+use super::runtime::shard::{Condition, Shard};
 use super::txn::handle::TxnHandle;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::host::task::Halt;
 use crate::log::append::Origin;
+use crate::log::producer_state;
 use crate::log::partition_log::ReadEnd;
 use crate::metadata::image::{Delta, Image, Topic};
 use crate::metadata::loader::Publisher;
@@ -108,6 +109,24 @@ impl RecordLog for InternalTopic {
         range.read().map_err(|_| ErrorCode::KafkaStorageError)
     }
 
+    fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode> {
+        let partition = self.partition(partition);
+        let log = &partition.map_err(|_| ErrorCode::NotCoordinator)?.log;
+        match *condition {
+            Condition::Joins(producer, epoch, admission) => {
+                log.check_joining(producer, epoch, admission)
+            }
+            Condition::Ends(marker, rules) => {
+                let word = producer_state::Marker {
+                    committed: marker.commit,
+                    coordinator_epoch: marker.coordinator_epoch,
+                };
+                log.check_marker(marker.producer_id, marker.producer_epoch, word, rules)
+                    .map_err(|error| error.code())
+            }
+        }
+    }
+
     fn batch_bytes_max(&self) -> usize {
         self.batch_bytes_max
     }
@@ -137,13 +156,15 @@ impl GroupTopicWatcher {
     }
 
     /// Takes in a whole image, at start.
-    pub fn install(&self, image: &Image) {
+    pub fn install(&self, image: &Arc<Image>) {
+        let coordinator = self.groups.coordinator();
+        coordinator.on_image(image, &Delta::default());
         let Some(topic) = image.topics.by_name(GROUP_TOPIC) else {
             return;
         };
         self.groups.set_partitions(topic.partitions.len() as i32);
         for (partition, epoch) in led(self.node_id, topic) {
-            self.groups.coordinator().elected(partition, epoch);
+            coordinator.elected(partition, epoch);
         }
     }
 }
@@ -156,15 +177,16 @@ fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex
         .map(|(index, partition)| (index, partition.leader_epoch))
 }
 
-/// Tells a coordinator which partitions of its topic a node leads from now on, where the topic has changed; first `resize` hears how
-/// many partitions the topic has.
+/// Tells a coordinator of an image, and which partitions of its topic a node leads from now on, where the topic has changed; first
+/// `resize` hears how many partitions the topic has.
 fn follow<S: Shard>(
     node_id: BrokerId,
     name: &str,
     coordinator: &Coordinator<S>,
-    (delta, image): (&Delta, &Image),
+    (delta, image): (&Delta, &Arc<Image>),
     resize: impl FnOnce(i32),
 ) {
+    coordinator.on_image(image, delta);
     let is_it = |topic: &&Arc<Topic>| &*topic.name == name;
     for topic in delta.removed_topics.iter().filter(is_it) {
         for (partition, _) in led(node_id, topic) {
@@ -189,7 +211,7 @@ impl Publisher for GroupTopicWatcher {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
         let coordinator = self.groups.coordinator();
         let resize = |partitions| self.groups.set_partitions(partitions);
-        let changed = (delta, &**image);
+        let changed = (delta, image);
         follow(self.node_id, GROUP_TOPIC, coordinator, changed, resize);
         let removed = delta.removed_topics.iter().map(|topic| &topic.name);
         let gone: Vec<ByteString> = removed
@@ -205,15 +227,12 @@ impl Publisher for GroupTopicWatcher {
     }
 }
 
-/// Tells the transaction coordinator which partitions are its own, and which version of transactions is in force.
+/// Tells the transaction coordinator which partitions are its own.
 #[derive(Debug)]
 pub struct TransactionTopicWatcher {
     node_id: BrokerId,
     txns: TxnHandle,
 }
-
-/// The feature that decides how transactions end (KIP-890).
-const TRANSACTION_VERSION: &str = "transaction.version";
 
 impl TransactionTopicWatcher {
     pub fn new(node_id: BrokerId, txns: TxnHandle) -> Self {
@@ -221,26 +240,24 @@ impl TransactionTopicWatcher {
     }
 
     /// Takes in a whole image, at start.
-    pub fn install(&self, image: &Image) {
-        self.txns.set_version(image.feature(TRANSACTION_VERSION));
+    pub fn install(&self, image: &Arc<Image>) {
+        let coordinator = self.txns.coordinator();
+        coordinator.on_image(image, &Delta::default());
         let Some(topic) = image.topics.by_name(TRANSACTION_TOPIC) else {
             return;
         };
         self.txns.set_partitions(topic.partitions.len() as i32);
         for (partition, epoch) in led(self.node_id, topic) {
-            self.txns.coordinator().elected(partition, epoch);
+            coordinator.elected(partition, epoch);
         }
     }
 }
 
 impl Publisher for TransactionTopicWatcher {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
-        if delta.features {
-            self.txns.set_version(image.feature(TRANSACTION_VERSION));
-        }
         let coordinator = self.txns.coordinator();
         let resize = |partitions| self.txns.set_partitions(partitions);
-        let changed = (delta, &**image);
+        let changed = (delta, image);
         follow(
             self.node_id,
             TRANSACTION_TOPIC,

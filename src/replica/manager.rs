@@ -212,8 +212,8 @@ impl ReplicaManager {
         self.inner.mover.notified().await;
     }
 
-    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `NotLeaderOrFollower` where its directory is
-    /// still to be made; `KafkaStorageError` where its log directory is offline.
+    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `NotLeaderOrFollower` where other nodes have it, or
+    /// its directory is still to be made; `KafkaStorageError` where its log directory is offline.
     pub fn partition(
         &self,
         topic: &str,
@@ -743,9 +743,11 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
     let found = hosted.zip(usize::try_from(index).ok());
     match found.and_then(|(hosted, index)| hosted.partitions.get(index)) {
         Some(Hosting::Online(partition)) => Ok(Arc::clone(partition)),
-        Some(Hosting::Coming) => Err(ErrorCode::NotLeaderOrFollower),
+        // What other nodes have is not gone: whoever takes it for gone, such as the writer of a transaction's markers, would not
+        // look there.
+        Some(Hosting::Coming | Hosting::Nothing) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Hosting::Offline) => Err(ErrorCode::KafkaStorageError),
-        Some(Hosting::Nothing) | None => Err(ErrorCode::UnknownTopicOrPartition),
+        None => Err(ErrorCode::UnknownTopicOrPartition),
     }
 }
 

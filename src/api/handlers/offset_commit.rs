@@ -1,5 +1,5 @@
 //! OffsetCommit (key 8), v0 to v10. KIP-211 (retention left out, v5), KIP-320 (leader epochs, v6), KIP-345 (v7), KIP-848
-//! (v9), KIP-1251 (topic ids, v10).
+//! (member epochs, v9; topic ids, v10).
 //!
 //! v0 used to go to ZooKeeper; here it goes where all others go, as an offset of a client in no group.
 
@@ -9,6 +9,7 @@ use bytestring::ByteString;
 
 use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::group::request::Commit;
 use crate::metadata::image::Image;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
@@ -17,8 +18,8 @@ use crate::wire::message::offset_commit::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
-/// The first version that tells a group that is gone from a generation that is over.
-const GROUP_NOT_FOUND: i16 = 9;
+/// The first version whose clients know of member epochs, and tell a group that is gone from a generation that is over.
+const EPOCHS: i16 = 9;
 /// The first version that names topics by id.
 const TOPIC_IDS: i16 = 10;
 
@@ -27,20 +28,74 @@ pub fn handle(
     mut request: OffsetCommitRequest,
 ) -> Reply<OffsetCommitResponse> {
     let image = context.services.image.load();
-    let rights = context.rights();
+    let topics = std::mem::take(&mut request.topics);
     let group = &request.group_id;
-    let group_read = rights.require(Operation::Read, ResourceType::Group, group);
+    let allowed = context
+        .rights()
+        .require(Operation::Read, ResourceType::Group, group);
     let by_id = context.api_version >= TOPIC_IDS;
-    let mut known = Vec::with_capacity(request.topics.len());
+    let (known, refused) = known(&context, &image, topics, by_id, allowed);
+    request.topics = known;
+    if request.topics.is_empty() {
+        return OffsetCommitResponse {
+            topics: refused,
+            ..Default::default()
+        }
+        .into();
+    }
+    Reply::later(async move {
+        let commit = Commit::new(request, context.api_version >= EPOCHS);
+        let mut answered = context.services.groups.commit_offsets(commit).await;
+        if context.api_version < EPOCHS {
+            let partitions = answered.iter_mut().flat_map(|topic| &mut topic.partitions);
+            for partition in partitions {
+                if partition.error_code == ErrorCode::GroupIdNotFound.code() {
+                    partition.error_code = ErrorCode::IllegalGeneration.code();
+                }
+            }
+        }
+        OffsetCommitResponse {
+            topics: together(refused, answered),
+            ..Default::default()
+        }
+    })
+}
+
+/// One entry per topic, its missing partitions first.
+pub(super) fn together(
+    refused: Vec<OffsetCommitResponseTopic>,
+    answered: Vec<OffsetCommitResponseTopic>,
+) -> Vec<OffsetCommitResponseTopic> {
+    merged(
+        refused.into_iter().chain(answered),
+        |topic| (topic.name.clone(), topic.topic_id),
+        |topic| &mut topic.partitions,
+    )
+}
+
+/// What of a request is there, each partition once, with the names and ids of its topics; and answers to the rest.
+/// `allowed` is what the client may do with all of them.
+pub(super) fn known(
+    context: &RequestContext,
+    image: &Arc<Image>,
+    topics: Vec<OffsetCommitRequestTopic>,
+    by_id: bool,
+    allowed: Result<(), ErrorCode>,
+) -> (
+    Vec<OffsetCommitRequestTopic>,
+    Vec<OffsetCommitResponseTopic>,
+) {
+    let rights = context.rights();
+    let mut known = Vec::with_capacity(topics.len());
     let mut refused = Vec::new();
     let named = once(
-        std::mem::take(&mut request.topics),
+        topics,
         |topic| (topic.name.clone(), topic.topic_id),
         |topic| &mut topic.partitions,
         |one| one.partition_index,
     );
     for mut topic in named {
-        if let Err(error) = group_read {
+        if let Err(error) = allowed {
             refused.push(refuse(&topic, error));
             continue;
         }
@@ -53,7 +108,7 @@ pub fn handle(
             refused.push(refuse(&topic, error));
             continue;
         }
-        match resolve(&image, &mut topic, by_id) {
+        match resolve(image, &mut topic, by_id) {
             Ok(count) => {
                 let there = |partition: i32| (0..count).contains(&partition);
                 let mut missing = topic.clone();
@@ -73,36 +128,7 @@ pub fn handle(
             Err(error) => refused.push(refuse(&topic, error)),
         }
     }
-    drop(rights);
-    request.topics = known;
-    if request.topics.is_empty() {
-        return OffsetCommitResponse {
-            topics: refused,
-            ..Default::default()
-        }
-        .into();
-    }
-    Reply::later(async move {
-        let mut response = context.services.groups.commit_offsets(request).await;
-        if context.api_version < GROUP_NOT_FOUND {
-            for partition in response
-                .topics
-                .iter_mut()
-                .flat_map(|topic| &mut topic.partitions)
-            {
-                if partition.error_code == ErrorCode::GroupIdNotFound.code() {
-                    partition.error_code = ErrorCode::IllegalGeneration.code();
-                }
-            }
-        }
-        // One entry per topic, its missing partitions first.
-        response.topics = merged(
-            refused.into_iter().chain(response.topics),
-            |topic| (topic.name.clone(), topic.topic_id),
-            |topic| &mut topic.partitions,
-        );
-        response
-    })
+    (known, refused)
 }
 
 /// Gives the topic its name and id, if there is such a topic, and says how many partitions it has.
@@ -128,7 +154,7 @@ fn resolve(
     Ok(found.partitions.len() as i32)
 }
 
-fn refuse(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
+pub(super) fn refuse(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
     OffsetCommitResponseTopic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,

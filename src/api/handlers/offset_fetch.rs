@@ -1,5 +1,5 @@
-//! OffsetFetch (key 9), v0 to v10. KIP-447 (stable offsets, v7), KIP-709 (many groups, v8), KIP-848 (v9), KIP-1251 (topic
-//! ids, v10).
+//! OffsetFetch (key 9), v0 to v10. KIP-447 (stable offsets, v7), KIP-709 (many groups, v8), KIP-848 (member
+//! epochs, v9; topic ids, v10).
 //!
 //! Before v2 there was no error for the whole group: it stands at each partition. v0 asked ZooKeeper, for which an
 //! offset that nobody had committed was an unknown partition.

@@ -3,22 +3,21 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use super::add_offsets_to_txn::offsets_of;
+use super::offset_commit::{known, refuse, together};
 use super::transaction_admission::verifies;
-use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
-use crate::coordinator::group::request::Precondition;
+use crate::coordinator::group::request::{Commit, plain};
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::coordinator::txn::machine::BUMPING;
 use crate::coordinator::txn::request::Speaker;
 use crate::log::producer_state::Admission;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::offset_commit::OffsetCommitResponseTopic;
 use crate::wire::message::txn_offset_commit::{
-    TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponse,
-    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
 };
 
 /// The first version that names topics by id.
@@ -33,93 +32,51 @@ pub fn handle(
     mut request: TxnOffsetCommitRequest,
 ) -> Reply<TxnOffsetCommitResponse> {
     let image = context.services.image.load();
-    let rights = context.rights();
     let (id, group) = (&request.transactional_id, &request.group_id);
+    let rights = context.rights();
     let allowed = rights
         .require(Operation::Write, ResourceType::TransactionalId, id)
         .and_then(|()| rights.require(Operation::Read, ResourceType::Group, group));
-    let mut known = Vec::with_capacity(request.topics.len());
-    let mut refused = Vec::new();
-    let named = once(
-        std::mem::take(&mut request.topics),
-        |topic| (topic.name.clone(), topic.topic_id),
-        |topic| &mut topic.partitions,
-        |one| one.partition_index,
-    );
-    for mut topic in named {
-        if let Err(error) = allowed {
-            refused.push(refuse(&topic, error));
-            continue;
-        }
-        let (found, unknown) = if context.api_version >= TOPIC_IDS {
-            let found = image.topics.by_id(topic.topic_id);
-            (found, ErrorCode::UnknownTopicId)
-        } else {
-            let found = image.topics.by_name(&topic.name);
-            (found, ErrorCode::UnknownTopicOrPartition)
-        };
-        let name = match context.api_version >= TOPIC_IDS {
-            true => found.map(|found| &*found.name),
-            false => Some(&*topic.name),
-        };
-        let read = name.map(|name| rights.require(Operation::Read, ResourceType::Topic, name));
-        if let Some(Err(error)) = read {
-            refused.push(refuse(&topic, error));
-            continue;
-        }
-        match found {
-            Some(found) => {
-                topic.name = ByteString::from(found.name.as_ref());
-                topic.topic_id = found.id;
-                let count = found.partitions.len() as i32;
-                let there = |partition: i32| (0..count).contains(&partition);
-                let mut missing = topic.clone();
-                missing
-                    .partitions
-                    .retain(|partition| !there(partition.partition_index));
-                topic
-                    .partitions
-                    .retain(|partition| there(partition.partition_index));
-                if !missing.partitions.is_empty() {
-                    refused.push(refuse(&missing, ErrorCode::UnknownTopicOrPartition));
-                }
-                if !topic.partitions.is_empty() {
-                    known.push(topic);
-                }
-            }
-            None => refused.push(refuse(&topic, unknown)),
-        }
-    }
     drop(rights);
-    request.topics = known;
-    if request.topics.is_empty() {
+    let named = std::mem::take(&mut request.topics).into_iter().map(plain);
+    let by_id = context.api_version >= TOPIC_IDS;
+    let (known, mut refused) = known(&context, &image, named.collect(), by_id, allowed);
+    if known.is_empty() {
         return answer(refused).into();
     }
     if request.group_id.is_empty() {
         let error = ErrorCode::InvalidGroupId;
-        refused.extend(request.topics.iter().map(|topic| refuse(topic, error)));
+        refused.extend(known.iter().map(|topic| refuse(topic, error)));
         return answer(refused).into();
     }
     Reply::later(async move {
-        match admit(&context, &request).await {
-            Err(error) => refused.extend(request.topics.iter().map(|topic| refuse(topic, error))),
-            Ok(still) => {
-                let groups = &context.services.groups;
-                let committed = groups.commit_offsets_in_transaction(request, still).await;
-                refused.extend(committed.topics);
+        let answered = match admit(&context, &request).await {
+            Err(error) => known.iter().map(|topic| refuse(topic, error)).collect(),
+            Ok(admission) => {
+                let mut commit = Commit::in_transaction(request, admission);
+                commit.topics = known;
+                context.services.groups.commit_offsets(commit).await
             }
-        }
-        answer(refused)
+        };
+        answer(together(refused, answered))
     })
 }
 
-fn answer(topics: Vec<TxnOffsetCommitResponseTopic>) -> TxnOffsetCommitResponse {
+fn answer(topics: Vec<OffsetCommitResponseTopic>) -> TxnOffsetCommitResponse {
+    let of_topic = |topic: OffsetCommitResponseTopic| TxnOffsetCommitResponseTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| TxnOffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code: partition.error_code,
+            })
+            .collect(),
+    };
     TxnOffsetCommitResponse {
-        topics: merged(
-            topics,
-            |topic| (topic.name.clone(), topic.topic_id),
-            |topic| &mut topic.partitions,
-        ),
+        topics: topics.into_iter().map(of_topic).collect(),
         ..Default::default()
     }
 }
@@ -129,8 +86,7 @@ fn answer(topics: Vec<TxnOffsetCommitResponseTopic>) -> TxnOffsetCommitResponse 
 async fn admit(
     context: &RequestContext,
     request: &TxnOffsetCommitRequest,
-) -> Result<Precondition, ErrorCode> {
-    let (producer_id, epoch) = (request.producer_id, request.producer_epoch);
+) -> Result<Admission, ErrorCode> {
     let partition = context.services.groups.partition_of(&request.group_id);
     let log = context
         .services
@@ -141,7 +97,7 @@ async fn admit(
         last_marker: log
             .as_ref()
             .ok()
-            .and_then(|log| log.last_marker(producer_id)),
+            .and_then(|log| log.last_marker(request.producer_id)),
         begins_at_zero: false,
         // Since then the epoch tells.
         verified: context.api_version < JOINS && verifies(context),
@@ -149,10 +105,8 @@ async fn admit(
     if context.api_version >= JOINS || admission.verified {
         ask(context, request).await?;
     }
-    let log = log.map_err(|_| ErrorCode::NotCoordinator)?;
-    Ok(Precondition::new(move || {
-        log.check_joining(producer_id, epoch, admission)
-    }))
+    log.map_err(|_| ErrorCode::NotCoordinator)?;
+    Ok(admission)
 }
 
 async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
@@ -189,19 +143,4 @@ async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Resu
         }
         error => error,
     })
-}
-
-fn refuse(topic: &TxnOffsetCommitRequestTopic, error: ErrorCode) -> TxnOffsetCommitResponseTopic {
-    TxnOffsetCommitResponseTopic {
-        name: topic.name.clone(),
-        topic_id: topic.topic_id,
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|partition| TxnOffsetCommitResponsePartition {
-                partition_index: partition.partition_index,
-                error_code: error.code(),
-            })
-            .collect(),
-    }
 }

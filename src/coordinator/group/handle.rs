@@ -9,7 +9,8 @@ use bytestring::ByteString;
 use super::classic::group::State;
 use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
-use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
+use super::commit::all;
+use super::request::{Commit, GroupAnswer, GroupRequest, Join, LogStarts};
 use super::settings::GroupSettings;
 use super::shard::{CLASSIC, GroupShard};
 use crate::base::ids::PartitionIndex;
@@ -20,6 +21,7 @@ use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::runtime::task::Task;
 use crate::host::Host;
+use crate::log::producer_state::MarkerRules;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::DeletableGroupResult;
@@ -28,17 +30,10 @@ use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::message::join_group::JoinGroupResponse;
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use crate::wire::message::list_groups::ListedGroup;
-use crate::wire::message::offset_commit::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
-    OffsetCommitResponseTopic,
-};
+use crate::wire::message::offset_commit::OffsetCommitResponseTopic;
 use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
-use crate::wire::message::txn_offset_commit::{
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
-    TxnOffsetCommitResponseTopic,
-};
 
 /// The group coordinator of this node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -136,87 +131,15 @@ impl GroupHandle {
     }
 
     /// Topics are known and have names.
-    pub async fn commit_offsets(&self, request: OffsetCommitRequest) -> OffsetCommitResponse {
-        let group = owned(&request.group_id);
-        let topics: Vec<_> = request
-            .topics
-            .iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter().map(|one| one.partition_index);
-                (
-                    topic.name.clone(),
-                    topic.topic_id,
-                    partitions.collect::<Vec<_>>(),
-                )
-            })
-            .collect();
-        ask!(
-            self,
-            &group,
-            GroupRequest::CommitOffsets(request),
-            CommitOffsets
-        )
-        .unwrap_or_else(|error| OffsetCommitResponse {
-            topics: topics
-                .into_iter()
-                .map(|(name, topic_id, partitions)| OffsetCommitResponseTopic {
-                    name,
-                    topic_id,
-                    partitions: partitions
-                        .into_iter()
-                        .map(|partition_index| OffsetCommitResponsePartition {
-                            partition_index,
-                            error_code: error.code(),
-                        })
-                        .collect(),
-                })
-                .collect(),
-            ..OffsetCommitResponse::default()
-        })
-    }
-
-    pub async fn commit_offsets_in_transaction(
-        &self,
-        request: TxnOffsetCommitRequest,
-        precondition: Precondition,
-    ) -> TxnOffsetCommitResponse {
-        let group = owned(&request.group_id);
-        let topics: Vec<_> = request
-            .topics
-            .iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter().map(|one| one.partition_index);
-                (
-                    topic.name.clone(),
-                    topic.topic_id,
-                    partitions.collect::<Vec<_>>(),
-                )
-            })
-            .collect();
-        ask!(
-            self,
-            &group,
-            GroupRequest::CommitOffsetsInTransaction(request, precondition),
-            CommitOffsetsInTransaction
-        )
-        .unwrap_or_else(|error| TxnOffsetCommitResponse {
-            topics: topics
-                .into_iter()
-                .map(
-                    |(name, topic_id, partitions)| TxnOffsetCommitResponseTopic {
-                        name,
-                        topic_id,
-                        partitions: partitions
-                            .into_iter()
-                            .map(|partition_index| TxnOffsetCommitResponsePartition {
-                                partition_index,
-                                error_code: error.code(),
-                            })
-                            .collect(),
-                    },
-                )
-                .collect(),
-            ..TxnOffsetCommitResponse::default()
+    pub async fn commit_offsets(&self, commit: Commit) -> Vec<OffsetCommitResponseTopic> {
+        let group = owned(&commit.group);
+        let asked: Vec<_> = commit.topics.iter().map(|topic| all(topic, 0)).collect();
+        ask!(self, &group, GroupRequest::Commit(commit), Committed).unwrap_or_else(|error| {
+            let mut topics = asked;
+            for one in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                one.error_code = error.code();
+            }
+            topics
         })
     }
 
@@ -294,12 +217,19 @@ impl GroupHandle {
     }
 
     pub async fn delete(&self, group: ByteString) -> DeletableGroupResult {
-        let request = GroupRequest::Delete(group.clone());
-        ask!(self, &group, request, Delete).unwrap_or_else(|error| DeletableGroupResult {
+        let refused = |error: ErrorCode| DeletableGroupResult {
             group_id: group.clone(),
             error_code: error.code(),
             ..DeletableGroupResult::default()
-        })
+        };
+        loop {
+            match ask!(self, &group, GroupRequest::Delete(group.clone()), Delete) {
+                // The rest of its offsets, of which each request leaves fewer.
+                Ok(result) if result.error_code == ErrorCode::RecordListTooLarge.code() => {}
+                Ok(result) => return result,
+                Err(error) => return refused(error),
+            }
+        }
     }
 
     /// Sets what a group committed before the start of a log to that start, and leaves everything else of the group alone.
@@ -338,9 +268,9 @@ impl GroupHandle {
         &self,
         partition: PartitionIndex,
         marker: Marker,
-        precondition: Precondition,
+        rules: MarkerRules,
     ) -> Result<(), ErrorCode> {
-        let request = GroupRequest::EndTransaction(marker, precondition);
+        let request = GroupRequest::EndTransaction(marker, rules);
         match self.coordinator.ask(partition, request).await? {
             GroupAnswer::Refused(error) => Err(error),
             _ => Ok(()),

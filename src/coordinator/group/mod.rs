@@ -3,7 +3,9 @@
 //! [`shard::GroupShard`] owns one partition of that topic: its [`classic`] groups and its [`offsets`]. A group is served
 //! by the leader of the partition that its id hashes to. [`handle::GroupHandle`] is what API handlers hold.
 
+mod admin;
 pub mod classic;
+mod commit;
 pub mod handle;
 pub mod offsets;
 pub mod record;

@@ -1,13 +1,13 @@
 //! pure: what a group shard is asked, and what it answers: the protocol's own messages, and what a handler knows besides.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::base::ids::{Offset, PartitionIndex};
+use crate::base::ids::{Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::coordinator::runtime::shard::Marker;
+use crate::log::producer_state::{Admission, MarkerRules};
 use crate::wire::error_code::ErrorCode;
 
 use crate::wire::message::delete_groups::DeletableGroupResult;
@@ -16,11 +16,16 @@ use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use crate::wire::message::list_groups::ListedGroup;
-use crate::wire::message::offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponseTopic,
+};
 use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
-use crate::wire::message::txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use crate::wire::message::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic,
+};
 
 /// A JoinGroup and the facts around it.
 #[derive(Clone, Debug)]
@@ -37,24 +42,80 @@ pub struct Join {
     pub fresh: [u8; 16],
 }
 
-/// What the log of the partition has to say about a record of a transaction at the moment at which it is appended. It
-/// comes in with the request, as the time does: when a request waited in the queue, a marker may have overtaken it.
-#[derive(Clone)]
-pub struct Precondition(Arc<dyn Fn() -> Result<(), ErrorCode> + Send + Sync>);
+/// Offsets that a client commits, in a transaction (TxnOffsetCommit) or not (OffsetCommit). Each partition is named once.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    pub group: ByteString,
+    pub member_id: ByteString,
+    pub instance_id: Option<ByteString>,
+    /// The generation of a classic group, or the epoch of a member; -1 from clients that are in no group.
+    pub generation: i32,
+    /// Whether clients of the request's version know that members may have epochs of their own (KIP-848).
+    pub knows_epochs: bool,
+    /// How long the client wishes the offsets to be kept (before KIP-211); -1 for as long as the broker keeps them.
+    pub retention_ms: i64,
+    pub transaction: Option<InTransaction>,
+    pub topics: Vec<OffsetCommitRequestTopic>,
+}
 
-impl Precondition {
-    pub fn new(check: impl Fn() -> Result<(), ErrorCode> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(check))
+/// The transaction that offsets are part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTransaction {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    /// What its coordinator said of it, and what the log knew then.
+    pub admission: Admission,
+}
+
+impl Commit {
+    /// An OffsetCommit.
+    pub fn new(request: OffsetCommitRequest, knows_epochs: bool) -> Self {
+        Self {
+            group: request.group_id,
+            member_id: request.member_id,
+            instance_id: request.group_instance_id,
+            generation: request.generation_id_or_member_epoch,
+            knows_epochs,
+            retention_ms: request.retention_time_ms,
+            transaction: None,
+            topics: request.topics,
+        }
     }
 
-    pub fn check(&self) -> Result<(), ErrorCode> {
-        (self.0)()
+    /// A TxnOffsetCommit.
+    pub fn in_transaction(request: TxnOffsetCommitRequest, admission: Admission) -> Self {
+        Self {
+            group: request.group_id,
+            member_id: request.member_id,
+            instance_id: request.group_instance_id,
+            generation: request.generation_id_or_member_epoch,
+            knows_epochs: true,
+            retention_ms: -1,
+            transaction: Some(InTransaction {
+                producer_id: request.producer_id,
+                producer_epoch: request.producer_epoch,
+                admission,
+            }),
+            topics: request.topics.into_iter().map(plain).collect(),
+        }
     }
 }
 
-impl Debug for Precondition {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("Precondition")
+/// A topic of a TxnOffsetCommit as OffsetCommit names it.
+pub fn plain(topic: TxnOffsetCommitRequestTopic) -> OffsetCommitRequestTopic {
+    let partitions = topic.partitions.into_iter();
+    OffsetCommitRequestTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: partitions
+            .map(|one| OffsetCommitRequestPartition {
+                partition_index: one.partition_index,
+                committed_offset: one.committed_offset,
+                committed_leader_epoch: one.committed_leader_epoch,
+                committed_metadata: one.committed_metadata,
+                ..OffsetCommitRequestPartition::default()
+            })
+            .collect(),
     }
 }
 
@@ -65,8 +126,7 @@ pub enum GroupRequest {
     Sync(SyncGroupRequest),
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
-    CommitOffsets(OffsetCommitRequest),
-    CommitOffsetsInTransaction(TxnOffsetCommitRequest, Precondition),
+    Commit(Commit),
     /// The answer's error is UNSTABLE_OFFSET_COMMIT for offsets in doubt if `require_stable`.
     FetchOffsets {
         group: OffsetFetchRequestGroup,
@@ -92,7 +152,7 @@ pub enum GroupRequest {
     /// These topics are gone.
     TopicsDeleted(Vec<ByteString>),
     /// A producer's transaction with offsets in this partition has ended.
-    EndTransaction(Marker, Precondition),
+    EndTransaction(Marker, MarkerRules),
 }
 
 /// The offsets at which partitions begin, topic by topic.
@@ -105,8 +165,7 @@ pub enum GroupAnswer {
     Sync(SyncGroupResponse),
     Heartbeat(HeartbeatResponse),
     Leave(LeaveGroupResponse),
-    CommitOffsets(OffsetCommitResponse),
-    CommitOffsetsInTransaction(TxnOffsetCommitResponse),
+    Committed(Vec<OffsetCommitResponseTopic>),
     FetchOffsets(OffsetFetchResponseGroup),
     DeleteOffsets(OffsetDeleteResponse),
     Describe(DescribedGroup),

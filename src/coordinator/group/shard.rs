@@ -1,6 +1,7 @@
 //! pure: one partition of `__consumer_offsets`: its groups and their offsets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytestring::ByteString;
 
@@ -8,38 +9,19 @@ use super::classic::group::{ClassicGroup, State, owned};
 use super::classic::rebalance::{GroupTimer, Scene, refused_join, refused_sync};
 use super::offsets::Offsets;
 use super::record::GroupRecord;
-use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
-use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
+use super::request::{GroupAnswer, GroupRequest, Join};
 use super::settings::GroupSettings;
-use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
-    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
+    Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
+use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::DeletableGroupResult;
-use crate::wire::message::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
-use crate::wire::message::list_groups::ListedGroup;
-use crate::wire::message::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use crate::wire::message::offset_delete::{
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
-    OffsetDeleteResponseTopic,
-};
-use crate::wire::message::offset_fetch::{
-    OffsetFetchRequestGroup, OffsetFetchResponseGroup, OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopics,
-};
 use crate::wire::message::sync_group::SyncGroupRequest;
-use crate::wire::message::txn_offset_commit::{
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
-    TxnOffsetCommitResponseTopic,
-};
 
 /// The type of group that this coordinator knows, as ListGroups prints it.
 pub(super) const CLASSIC: &str = "classic";
@@ -47,11 +29,11 @@ pub(super) const CLASSIC: &str = "classic";
 /// Groups and offsets of one partition.
 #[derive(Clone, Debug)]
 pub struct GroupShard {
-    settings: GroupSettings,
+    pub(super) settings: GroupSettings,
     /// Boxed: a leaf of the map has room for eleven of them.
-    groups: BTreeMap<ByteString, Box<ClassicGroup>>,
-    offsets: Offsets,
-    timers: Timers<GroupTimer>,
+    pub(super) groups: BTreeMap<ByteString, Box<ClassicGroup>>,
+    pub(super) offsets: Offsets,
+    pub(super) timers: Timers<GroupTimer>,
 }
 
 impl Shard for GroupShard {
@@ -97,6 +79,18 @@ impl Shard for GroupShard {
             .end_transaction(marker.producer_id, marker.commit);
     }
 
+    fn on_image(&mut self, _: &Arc<Image>, _: &Delta) {}
+
+    fn condition(request: &GroupRequest) -> Option<Condition> {
+        match request {
+            GroupRequest::Commit(commit) => commit.transaction.map(|of| {
+                Condition::Joins(of.producer_id, of.producer_epoch, of.admission)
+            }),
+            GroupRequest::EndTransaction(marker, rules) => Some(Condition::Ends(*marker, *rules)),
+            _ => None,
+        }
+    }
+
     fn loaded(&mut self, now: Moment, out: &mut Output<GroupAnswer>) {
         let ids: Vec<ByteString> = self.groups.keys().cloned().collect();
         for id in ids {
@@ -110,6 +104,7 @@ impl Shard for GroupShard {
         now: Moment,
         ticket: Ticket,
         request: GroupRequest,
+        met: Result<(), ErrorCode>,
         out: &mut Output<GroupAnswer>,
     ) {
         match request {
@@ -127,13 +122,9 @@ impl Shard for GroupShard {
                 let answer = self.leave(now, &request, out);
                 out.answer(ticket, GroupAnswer::Leave(answer));
             }
-            GroupRequest::CommitOffsets(request) => {
-                let answer = self.commit(now, &request, out);
-                out.answer(ticket, GroupAnswer::CommitOffsets(answer));
-            }
-            GroupRequest::CommitOffsetsInTransaction(request, precondition) => {
-                let answer = self.commit_in_transaction(now, &request, &precondition, out);
-                out.answer(ticket, GroupAnswer::CommitOffsetsInTransaction(answer));
+            GroupRequest::Commit(commit) => {
+                let answer = self.commit(now, &commit, met, out);
+                out.answer(ticket, GroupAnswer::Committed(answer));
             }
             GroupRequest::FetchOffsets {
                 group,
@@ -183,8 +174,8 @@ impl Shard for GroupShard {
                 }
                 out.answer(ticket, GroupAnswer::Done);
             }
-            GroupRequest::EndTransaction(marker, precondition) => {
-                let answer = match precondition.check() {
+            GroupRequest::EndTransaction(marker, _) => {
+                let answer = match met {
                     Ok(()) => {
                         out.marker = Some(marker);
                         self.apply_marker(marker);
@@ -214,22 +205,12 @@ impl Shard for GroupShard {
                 let members = self.members_of(&request.group_id);
                 members + request.members.len() * cost_of_drop(members)
             }
-            GroupRequest::CommitOffsets(request) => {
-                total_cost(request.topics.iter().map(|topic| {
-                    let partitions = topic.partitions.iter();
-                    1 + total_cost(
-                        partitions.map(|one| cost_of_commit(one.committed_metadata.as_deref())),
-                    )
-                }))
-            }
-            GroupRequest::CommitOffsetsInTransaction(request, _) => {
-                total_cost(request.topics.iter().map(|topic| {
-                    let partitions = topic.partitions.iter();
-                    1 + total_cost(
-                        partitions.map(|one| cost_of_commit(one.committed_metadata.as_deref())),
-                    )
-                }))
-            }
+            GroupRequest::Commit(commit) => total_cost(commit.topics.iter().map(|topic| {
+                let partitions = topic.partitions.iter();
+                1 + total_cost(
+                    partitions.map(|one| cost_of_commit(one.committed_metadata.as_deref())),
+                )
+            })),
             GroupRequest::FetchOffsets { group, .. } => match &group.topics {
                 Some(topics) => {
                     total_cost(topics.iter().map(|topic| 1 + topic.partition_indexes.len()))
@@ -305,7 +286,7 @@ impl GroupShard {
     }
 
     /// Sets a group on stage, if there is one.
-    fn with<T: Default>(
+    pub(super) fn with<T: Default>(
         &mut self,
         id: &ByteString,
         now: Moment,
@@ -431,512 +412,11 @@ impl GroupShard {
     }
 
     /// Whether there is such a group, or may be one.
-    fn has_room_for(&self, group: &ByteString) -> bool {
+    pub(super) fn has_room_for(&self, group: &ByteString) -> bool {
         self.groups.len() < self.settings.groups_max || self.groups.contains_key(group)
     }
 
-    /// Whether offsets may be committed under this name and generation. A group that nobody knows may be made by
-    /// clients that are in none.
-    fn check_commit(
-        &self,
-        group: &ByteString,
-        member_id: &str,
-        instance: Option<&str>,
-        generation: i32,
-        in_transaction: bool,
-    ) -> Result<(), ErrorCode> {
-        if !is_valid_group_or_empty(group) {
-            return Err(ErrorCode::InvalidGroupId);
-        }
-        let Some(group) = self.groups.get(group) else {
-            return match generation {
-                ..0 if !self.has_room_for(group) => Err(ErrorCode::PolicyViolation),
-                ..0 => Ok(()),
-                _ if in_transaction => Err(ErrorCode::IllegalGeneration),
-                _ => Err(ErrorCode::GroupIdNotFound),
-            };
-        };
-        if generation < 0 && group.state == State::Empty {
-            return Ok(());
-        }
-        if generation >= 0 || !member_id.is_empty() || instance.is_some() {
-            group.check_member(member_id, instance)?;
-            if generation != group.generation {
-                return Err(ErrorCode::IllegalGeneration);
-            }
-        } else if !in_transaction && group.state != State::Empty {
-            // A bystander must not move the offsets of a group at work. Old transactional producers name nobody.
-            return Err(ErrorCode::UnknownMemberId);
-        }
-        if !in_transaction && group.state == State::CompletingRebalance {
-            return Err(ErrorCode::RebalanceInProgress);
-        }
-        Ok(())
-    }
-
-    fn commit(
-        &mut self,
-        now: Moment,
-        request: &OffsetCommitRequest,
-        out: &mut Output<GroupAnswer>,
-    ) -> OffsetCommitResponse {
-        let checked = self.check_commit(
-            &request.group_id,
-            &request.member_id,
-            request.group_instance_id.as_deref(),
-            request.generation_id_or_member_epoch,
-            false,
-        );
-        if checked.is_ok() {
-            // A commit is a sign of life.
-            self.with(&request.group_id, now, out, |scene| {
-                if scene.group.state == State::Stable || scene.group.state.is_preparing() {
-                    scene.restart_session(&request.member_id);
-                }
-            });
-        }
-        let expire_timestamp = if request.retention_time_ms < 0 {
-            -1
-        } else {
-            now.wall.saturating_add(request.retention_time_ms)
-        };
-        let group = owned(&request.group_id);
-        let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            let name = owned(&topic.name);
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for partition in &topic.partitions {
-                let result = checked.and_then(|()| {
-                    let key = OffsetCommitKey {
-                        group: group.clone(),
-                        topic: name.clone(),
-                        partition: partition.partition_index,
-                    };
-                    let value = self.committed(now, topic.topic_id, partition, expire_timestamp)?;
-                    self.record(
-                        Origin::Plain,
-                        GroupRecord::Offset {
-                            key,
-                            value: Some(value),
-                        },
-                        out,
-                    )
-                });
-                partitions.push(OffsetCommitResponsePartition {
-                    partition_index: partition.partition_index,
-                    error_code: result.err().unwrap_or(ErrorCode::None).code(),
-                });
-            }
-            topics.push(OffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partitions,
-            });
-        }
-        OffsetCommitResponse {
-            topics,
-            ..OffsetCommitResponse::default()
-        }
-    }
-
-    fn commit_in_transaction(
-        &mut self,
-        now: Moment,
-        request: &TxnOffsetCommitRequest,
-        precondition: &Precondition,
-        out: &mut Output<GroupAnswer>,
-    ) -> TxnOffsetCommitResponse {
-        let checked = self
-            .check_commit(
-                &request.group_id,
-                &request.member_id,
-                request.group_instance_id.as_deref(),
-                request.generation_id_or_member_epoch,
-                true,
-            )
-            .and_then(|()| precondition.check());
-        out.producer = Some((request.producer_id, request.producer_epoch));
-        let group = owned(&request.group_id);
-        let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            let name = owned(&topic.name);
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for partition in &topic.partitions {
-                let result = checked.and_then(|()| {
-                    let key = OffsetCommitKey {
-                        group: group.clone(),
-                        topic: name.clone(),
-                        partition: partition.partition_index,
-                    };
-                    let partition = OffsetCommitRequestPartition {
-                        partition_index: partition.partition_index,
-                        committed_offset: partition.committed_offset,
-                        committed_leader_epoch: partition.committed_leader_epoch,
-                        commit_timestamp: -1,
-                        committed_metadata: partition.committed_metadata.clone(),
-                    };
-                    let value = self.committed(now, topic.topic_id, &partition, -1)?;
-                    self.record(
-                        Origin::Transaction(request.producer_id),
-                        GroupRecord::Offset {
-                            key,
-                            value: Some(value),
-                        },
-                        out,
-                    )
-                });
-                partitions.push(TxnOffsetCommitResponsePartition {
-                    partition_index: partition.partition_index,
-                    error_code: result.err().unwrap_or(ErrorCode::None).code(),
-                });
-            }
-            topics.push(TxnOffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partitions,
-            });
-        }
-        TxnOffsetCommitResponse {
-            topics,
-            ..TxnOffsetCommitResponse::default()
-        }
-    }
-
-    fn committed(
-        &self,
-        now: Moment,
-        topic_id: Uuid,
-        partition: &OffsetCommitRequestPartition,
-        expire_timestamp: i64,
-    ) -> Result<OffsetCommitValue, ErrorCode> {
-        let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-        // Kafka counts as Java does.
-        if metadata.encode_utf16().count() > self.settings.offset_metadata_max {
-            return Err(ErrorCode::OffsetMetadataTooLarge);
-        }
-        Ok(OffsetCommitValue {
-            offset: partition.committed_offset,
-            leader_epoch: partition.committed_leader_epoch,
-            metadata: owned(metadata),
-            // Only v1 of the request brings its own.
-            commit_timestamp: if partition.commit_timestamp < 0 {
-                now.wall
-            } else {
-                partition.commit_timestamp
-            },
-            expire_timestamp,
-            topic_id,
-        })
-    }
-
-    fn fetch_offsets(
-        &self,
-        request: &OffsetFetchRequestGroup,
-        require_stable: bool,
-    ) -> OffsetFetchResponseGroup {
-        let group = &request.group_id;
-        let one = |topic: &ByteString, id: Uuid, partition: i32| {
-            let mut answer = OffsetFetchResponsePartitions {
-                partition_index: partition,
-                committed_offset: -1,
-                committed_leader_epoch: -1,
-                metadata: Some(ByteString::new()),
-                error_code: ErrorCode::None.code(),
-            };
-            if require_stable && self.offsets.is_unstable(group, topic, partition) {
-                answer.error_code = ErrorCode::UnstableOffsetCommit.code();
-            } else if let Some(committed) = self
-                .offsets
-                .get(group, topic, partition)
-                .filter(|committed| same_topic(committed.topic_id, id))
-            {
-                answer.committed_offset = committed.offset;
-                answer.committed_leader_epoch = committed.leader_epoch;
-                answer.metadata = Some(committed.metadata.clone());
-            }
-            answer
-        };
-        let topics = match &request.topics {
-            Some(topics) => topics
-                .iter()
-                .map(|topic| OffsetFetchResponseTopics {
-                    name: topic.name.clone(),
-                    topic_id: topic.topic_id,
-                    partitions: topic
-                        .partition_indexes
-                        .iter()
-                        .map(|partition| one(&topic.name, topic.topic_id, *partition))
-                        .collect(),
-                })
-                .collect(),
-            None => self
-                .offsets
-                .of_group(group)
-                .map(|(topic, partitions)| OffsetFetchResponseTopics {
-                    name: topic.clone(),
-                    partitions: partitions
-                        .keys()
-                        .map(|partition| one(topic, Uuid::ZERO, *partition))
-                        .collect(),
-                    ..OffsetFetchResponseTopics::default()
-                })
-                .collect(),
-        };
-        OffsetFetchResponseGroup {
-            group_id: group.clone(),
-            topics,
-            error_code: ErrorCode::None.code(),
-        }
-    }
-
-    fn delete_offsets(
-        &mut self,
-        request: &OffsetDeleteRequest,
-        out: &mut Output<GroupAnswer>,
-    ) -> OffsetDeleteResponse {
-        let refused = match self.groups.get(&request.group_id) {
-            _ if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
-            None => Some(ErrorCode::GroupIdNotFound),
-            Some(group) if group.state != State::Empty && !group.is_consumer() => {
-                Some(ErrorCode::NonEmptyGroup)
-            }
-            Some(_) => None,
-        };
-        if let Some(error) = refused {
-            return OffsetDeleteResponse {
-                error_code: error.code(),
-                ..OffsetDeleteResponse::default()
-            };
-        }
-        let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in &request.topics {
-            let subscribed = self
-                .groups
-                .get(&request.group_id)
-                .is_some_and(|group| group.is_subscribed_to(&topic.name));
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for partition in &topic.partitions {
-                let index = partition.partition_index;
-                let known = self
-                    .offsets
-                    .get(&request.group_id, &topic.name, index)
-                    .is_some();
-                if known && !subscribed {
-                    let key = OffsetCommitKey {
-                        group: owned(&request.group_id),
-                        topic: owned(&topic.name),
-                        partition: index,
-                    };
-                    self.forget_offset(key, out);
-                }
-                partitions.push(OffsetDeleteResponsePartition {
-                    partition_index: index,
-                    error_code: if subscribed {
-                        ErrorCode::GroupSubscribedToTopic.code()
-                    } else {
-                        ErrorCode::None.code()
-                    },
-                });
-            }
-            topics.push(OffsetDeleteResponseTopic {
-                name: topic.name.clone(),
-                partitions,
-            });
-        }
-        OffsetDeleteResponse {
-            topics,
-            ..OffsetDeleteResponse::default()
-        }
-    }
-
-    fn describe(&self, id: &ByteString, unknown_is_error: bool) -> DescribedGroup {
-        let mut answer = DescribedGroup {
-            group_id: id.clone(),
-            ..DescribedGroup::default()
-        };
-        let Some(group) = self.groups.get(id) else {
-            answer.group_state = ByteString::from_static("Dead");
-            if unknown_is_error {
-                answer.error_code = ErrorCode::GroupIdNotFound.code();
-                answer.error_message = Some(format!("Group {id} not found.").into());
-            }
-            return answer;
-        };
-        answer.group_state = ByteString::from_static(group.state.name());
-        answer.protocol_type = group.protocol_type.clone().unwrap_or_default();
-        let stable = group.state == State::Stable;
-        let protocol = group.protocol.clone().filter(|_| stable);
-        answer.members = group
-            .members()
-            .iter()
-            .map(|(id, member)| DescribedGroupMember {
-                member_id: id.clone(),
-                group_instance_id: member.instance_id.clone(),
-                client_id: member.client_id.clone(),
-                client_host: member.client_host.clone(),
-                member_metadata: protocol
-                    .as_deref()
-                    .map(|protocol| member.metadata(protocol))
-                    .unwrap_or_default(),
-                // While the members agree anew, Kafka shows what they had before.
-                member_assignment: member.assignment.clone(),
-            })
-            .collect();
-        answer.protocol_data = protocol.unwrap_or_default();
-        answer
-    }
-
-    fn list(&self, states: &[ByteString], types: &[ByteString]) -> Vec<ListedGroup> {
-        let wanted = |filter: &[ByteString], is: &str| {
-            filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(is))
-        };
-        if !wanted(types, CLASSIC) {
-            return Vec::new();
-        }
-        self.groups
-            .iter()
-            .filter(|(_, group)| wanted(states, group.state.name()))
-            .map(|(id, group)| ListedGroup {
-                group_id: id.clone(),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                group_state: ByteString::from_static(group.state.name()),
-                group_type: ByteString::from_static(CLASSIC),
-            })
-            .collect()
-    }
-
-    fn delete_group(
-        &mut self,
-        id: &ByteString,
-        out: &mut Output<GroupAnswer>,
-    ) -> Result<(), ErrorCode> {
-        match self.groups.get(id) {
-            None => return Err(ErrorCode::GroupIdNotFound),
-            Some(group) if group.state != State::Empty => return Err(ErrorCode::NonEmptyGroup),
-            Some(_) => {}
-        }
-        let mut keys = self.offsets.keys(id);
-        keys.extend(self.offsets.pending_keys(id));
-        for key in keys {
-            self.forget_offset(key, out);
-        }
-        self.forget_group(id, out);
-        Ok(())
-    }
-
-    fn expire_offsets(&mut self, now: Moment, out: &mut Output<GroupAnswer>) {
-        let mut expired = Vec::new();
-        let mut deserted = Vec::new();
-        for (id, group) in &self.groups {
-            let mut all_expired = true;
-            for (topic, partitions) in self.offsets.of_group(id) {
-                let subscribed = group.is_subscribed_to(topic);
-                for (partition, committed) in partitions {
-                    let old = match group.offsets_age_from(committed.committed_at) {
-                        _ if subscribed => false,
-                        _ if self.offsets.is_unstable(id, topic, *partition) => false,
-                        None => false,
-                        Some(_) if committed.expires_at >= 0 => now.wall >= committed.expires_at,
-                        Some(since) => {
-                            now.wall.saturating_sub(since) >= self.settings.offsets_retention_ms
-                        }
-                    };
-                    all_expired &= old;
-                    if old {
-                        expired.push(OffsetCommitKey {
-                            group: id.clone(),
-                            topic: topic.clone(),
-                            partition: *partition,
-                        });
-                    }
-                }
-            }
-            if all_expired && group.state == State::Empty && !self.offsets.has_unstable(id) {
-                deserted.push(id.clone());
-            }
-        }
-        for key in expired {
-            self.forget_offset(key, out);
-        }
-        for id in deserted {
-            // A group is only gone when its offsets are; some may be left for the next batch.
-            if self.offsets.is_empty(&id) {
-                self.forget_group(&id, out);
-            }
-        }
-    }
-
-    fn set_expiry_timer(&mut self, now: Moment) {
-        let at = now.after(self.settings.offsets_retention_check_ms.max(1));
-        self.timers.set(GroupTimer::ExpireOffsets, at);
-    }
-
-    fn forget_group(&mut self, id: &ByteString, out: &mut Output<GroupAnswer>) {
-        if let Some(group) = self.groups.get(id) {
-            for member in &group.pending_join {
-                let timer = GroupTimer::Session(id.clone(), member.clone());
-                self.timers.cancel(&timer);
-            }
-        }
-        let record = GroupRecord::Group {
-            group: id.clone(),
-            value: None,
-        };
-        // Without room for it in this batch the group waits for the next round.
-        let _ = self.record(Origin::Plain, record, out);
-    }
-
-    /// Errors: `RecordListTooLarge` when there are more of them than fit into a batch. Those that fit are raised.
-    fn raise_offsets(
-        &mut self,
-        now: Moment,
-        group: &ByteString,
-        starts: &LogStarts,
-        out: &mut Output<GroupAnswer>,
-    ) -> Result<(), ErrorCode> {
-        let mut records = Vec::new();
-        for (topic, partitions) in self.offsets.of_group(group) {
-            let Some(starts) = starts.get(topic) else {
-                continue;
-            };
-            for (partition, committed) in partitions {
-                let Some(start) = starts.get(partition).filter(|at| **at > committed.offset) else {
-                    continue;
-                };
-                records.push(GroupRecord::Offset {
-                    key: OffsetCommitKey {
-                        group: group.clone(),
-                        topic: topic.clone(),
-                        partition: *partition,
-                    },
-                    value: Some(OffsetCommitValue {
-                        offset: *start,
-                        leader_epoch: -1,
-                        metadata: committed.metadata.clone(),
-                        commit_timestamp: now.wall,
-                        expire_timestamp: committed.expires_at,
-                        topic_id: committed.topic_id,
-                    }),
-                });
-            }
-        }
-        for (index, record) in records.into_iter().enumerate() {
-            // Whoever is told that there are more asks again: not for one that has no room alone.
-            let refuse = |error| match index {
-                0 => ErrorCode::UnknownServerError,
-                _ => error,
-            };
-            self.record(Origin::Plain, record, out).map_err(refuse)?;
-        }
-        Ok(())
-    }
-
-    fn forget_offset(&mut self, key: OffsetCommitKey, out: &mut Output<GroupAnswer>) {
-        let record = GroupRecord::Offset { key, value: None };
-        let _ = self.record(Origin::Plain, record, out);
-    }
-
-    fn record(
+    pub(super) fn record(
         &mut self,
         origin: Origin,
         record: GroupRecord,
@@ -977,17 +457,12 @@ fn cost_of_drop(members: usize) -> usize {
     1 + members / MOVED
 }
 
-/// An offset of a topic that was deleted and made again under the same name is none of the new topic's.
-fn same_topic(committed: Uuid, asked: Uuid) -> bool {
-    committed.is_zero() || asked.is_zero() || committed == asked
-}
-
 /// Ids are non-empty, and short enough for a record's key.
 fn is_valid_group(id: &str) -> bool {
     !id.is_empty() && is_valid_group_or_empty(id)
 }
 
 /// Before groups had to have a name, offsets were committed for the empty one.
-fn is_valid_group_or_empty(id: &str) -> bool {
+pub(super) fn is_valid_group_or_empty(id: &str) -> bool {
     id.len() <= i16::MAX as usize
 }

@@ -26,12 +26,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::request::{GroupAnswer, GroupRequest, Join, LogStarts, Precondition};
+use super::request::{Commit, GroupAnswer, GroupRequest, Join, LogStarts};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::coordinator::runtime::shard::{
     Marker, Moment, Origin, Output, RawRecord, Shard, Ticket,
 };
+use crate::log::producer_state::{Admission, MarkerRules};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
@@ -90,10 +91,19 @@ impl Stage {
     }
 
     pub fn ask(&mut self, request: GroupRequest) -> Vec<(Ticket, GroupAnswer)> {
+        self.ask_if(request, Ok(()))
+    }
+
+    /// `met` is what the log says to the request.
+    pub fn ask_if(
+        &mut self,
+        request: GroupRequest,
+        met: Result<(), ErrorCode>,
+    ) -> Vec<(Ticket, GroupAnswer)> {
         self.tickets += 1;
         let mut out = Output::new(100_000);
         self.shard
-            .handle(self.moment(), Ticket(self.tickets), request, &mut out);
+            .handle(self.moment(), Ticket(self.tickets), request, met, &mut out);
         self.take(out)
     }
 
@@ -337,7 +347,7 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 })
                 .collect(),
         }),
-        "commit" => GroupRequest::CommitOffsets(OffsetCommitRequest {
+        "commit" => GroupRequest::Commit(Commit::new(OffsetCommitRequest {
             group_id: group(),
             generation_id_or_member_epoch: number("gen", -1) as i32,
             member_id: named("id").map(long_id).unwrap_or_default(),
@@ -356,8 +366,8 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                     ..OffsetCommitRequestTopic::default()
                 })
                 .collect(),
-        }),
-        "txn" => GroupRequest::CommitOffsetsInTransaction(
+        }, number("v", 9) >= 9)),
+        "txn" => GroupRequest::Commit(Commit::in_transaction(
             TxnOffsetCommitRequest {
                 transactional_id: "x".into(),
                 group_id: group(),
@@ -380,8 +390,8 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                     .collect(),
                 ..TxnOffsetCommitRequest::default()
             },
-            still(plain.contains(&"late")),
-        ),
+            ADMISSION,
+        )),
         "end" => GroupRequest::EndTransaction(
             Marker {
                 producer_id: plain[0].parse().expect("a producer"),
@@ -389,7 +399,7 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 coordinator_epoch: 0,
                 commit: plain[1] == "commit",
             },
-            still(plain.contains(&"late")),
+            MarkerRules::Old,
         ),
         "fetch" => GroupRequest::FetchOffsets {
             group: OffsetFetchRequestGroup {
@@ -446,8 +456,19 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
         "delete" => GroupRequest::Delete(group()),
         other => panic!("no verb {other}"),
     };
-    stage.ask(request)
+    // What the log of the partition says: nothing against it, or that a marker was faster.
+    let met = match verb {
+        "txn" | "end" if plain.contains(&"late") => Err(ErrorCode::InvalidTxnState),
+        _ => Ok(()),
+    };
+    stage.ask_if(request, met)
 }
+
+const ADMISSION: Admission = Admission {
+    last_marker: None,
+    begins_at_zero: false,
+    verified: true,
+};
 
 fn error(code: i16) -> &'static str {
     match code {
@@ -493,21 +514,12 @@ fn describe(answer: &GroupAnswer) -> String {
             let members: Vec<_> = leave.members.iter().map(|m| error(m.error_code)).collect();
             format!("leave {} {}", error(leave.error_code), members.join(" "))
         }
-        GroupAnswer::CommitOffsets(commit) => {
-            let each: Vec<_> = commit
-                .topics
+        GroupAnswer::Committed(topics) => {
+            let each: Vec<_> = topics
                 .iter()
                 .flat_map(|topic| topic.partitions.iter().map(|p| error(p.error_code)))
                 .collect();
             format!("commit {}", each.join(" "))
-        }
-        GroupAnswer::CommitOffsetsInTransaction(commit) => {
-            let each: Vec<_> = commit
-                .topics
-                .iter()
-                .flat_map(|topic| topic.partitions.iter().map(|p| error(p.error_code)))
-                .collect();
-            format!("txn {}", each.join(" "))
         }
         GroupAnswer::Refused(refusal) => format!("refused {}", error(refusal.code())),
         GroupAnswer::FetchOffsets(fetch) => {
@@ -575,15 +587,4 @@ fn describe(answer: &GroupAnswer) -> String {
         GroupAnswer::Delete(delete) => format!("delete {}", error(delete.error_code)),
         GroupAnswer::Done => "done".to_owned(),
     }
-}
-
-/// What the log of the partition says: nothing against it, or that a marker was faster.
-fn still(late: bool) -> Precondition {
-    Precondition::new(move || {
-        if late {
-            Err(ErrorCode::InvalidTxnState)
-        } else {
-            Ok(())
-        }
-    })
 }

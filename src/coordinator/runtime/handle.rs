@@ -7,10 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::log::RecordLog;
 use super::shard::Shard;
-use super::task::{Event, Leads, MakeShard, Slots, Task};
+use super::task::{Event, MakeShard, Slots, Task, Told};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
 use crate::base::work_pool::WorkPool;
 use crate::host::Host;
+use crate::metadata::image::{Delta, Image};
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
@@ -20,16 +21,16 @@ const QUEUE_MAX: usize = 4096;
 /// A coordinator at work.
 pub struct Coordinator<S: Shard> {
     queue: mpsc::Sender<Event<S>>,
-    /// Which partitions this node leads. Whoever publishes metadata tells it and must not wait: no limit but the number of
-    /// partitions of the topic, each time that the metadata change.
-    leads: mpsc::UnboundedSender<Leads>,
+    /// What the metadata say. Whoever publishes them tells it and must not wait: no limit but the number of partitions of the
+    /// topic and one, each time that the metadata change.
+    told: mpsc::UnboundedSender<Told>,
 }
 
 impl<S: Shard> Clone for Coordinator<S> {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
-            leads: self.leads.clone(),
+            told: self.told.clone(),
         }
     }
 }
@@ -43,13 +44,13 @@ impl<S: Shard> std::fmt::Debug for Coordinator<S> {
 /// A handle that does not keep the coordinator going.
 pub struct WeakCoordinator<S: Shard> {
     queue: mpsc::WeakSender<Event<S>>,
-    leads: mpsc::UnboundedSender<Leads>,
+    told: mpsc::UnboundedSender<Told>,
 }
 
 impl<S: Shard> WeakCoordinator<S> {
     pub fn upgrade(&self) -> Option<Coordinator<S>> {
-        let leads = self.leads.clone();
-        (self.queue.upgrade()).map(|queue| Coordinator { queue, leads })
+        let told = self.told.clone();
+        (self.queue.upgrade()).map(|queue| Coordinator { queue, told })
     }
 }
 
@@ -57,7 +58,7 @@ impl<S: Shard> Coordinator<S> {
     pub fn downgrade(&self) -> WeakCoordinator<S> {
         WeakCoordinator {
             queue: self.queue.downgrade(),
-            leads: self.leads.clone(),
+            told: self.told.clone(),
         }
     }
 
@@ -72,12 +73,12 @@ impl<S: Shard> Coordinator<S> {
         pool: WorkPool,
     ) -> (Self, Task<S>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let (leads, told) = mpsc::unbounded_channel();
-        let ends = (sender.downgrade(), receiver, told);
+        let (told, heard) = mpsc::unbounded_channel();
+        let ends = (sender.downgrade(), receiver, heard);
         let place = (host, pool);
         let task = Task::new(name, place, log, make, ends, commit_timeout, compression);
         let queue = sender;
-        (Self { queue, leads }, task)
+        (Self { queue, told }, task)
     }
 
     /// Asks the shard of a partition, and waits until the answer's records are committed.
@@ -127,11 +128,17 @@ impl<S: Shard> Coordinator<S> {
     /// This node has become the leader of a partition, or of a newer epoch of it. Loads it.
     pub fn elected(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
         // Without a task there is nothing to load into: the broker is going down.
-        let _ = self.leads.send(Leads::From(partition, epoch));
+        let _ = self.told.send(Told::Leads(partition, epoch));
     }
 
     /// It is the leader no more.
     pub fn resigned(&self, partition: PartitionIndex) {
-        let _ = self.leads.send(Leads::NoMore(partition));
+        let _ = self.told.send(Told::NoMore(partition));
+    }
+
+    /// The metadata are these from now on. Partitions that are elected afterwards know them from the start.
+    pub fn on_image(&self, image: &Arc<Image>, delta: &Delta) {
+        let (image, delta) = (Arc::clone(image), Arc::new(delta.clone()));
+        let _ = self.told.send(Told::Image(image, delta));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
+use super::shard::Condition;
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
@@ -14,7 +15,8 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// The partitions of one internal topic, as far as this node leads them. Appends go to the page cache and may run in
 /// place; reads are for loading and run where blocking is allowed.
 pub trait RecordLog: Send + Sync + 'static {
-    /// Appends one batch as the leader of this epoch; gives the offset after it.
+    /// Appends one batch as the leader of this epoch; gives the offset after it. Nothing is appended in any other epoch: what was
+    /// decided in one may contradict what a later leader has written.
     fn append(
         &self,
         partition: PartitionIndex,
@@ -36,6 +38,9 @@ pub trait RecordLog: Send + Sync + 'static {
         from: Offset,
         max_bytes: usize,
     ) -> Result<Bytes, ErrorCode>;
+
+    /// Whether a condition is met now.
+    fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode>;
 
     /// Bytes that one batch may have.
     fn batch_bytes_max(&self) -> usize;
@@ -63,6 +68,8 @@ pub mod memory {
         high_watermarks: BTreeMap<PartitionIndex, Offset>,
         held: bool,
         failing: Option<ErrorCode>,
+        refusing: Option<ErrorCode>,
+        leader_epoch: Option<LeaderEpoch>,
         wakes: Vec<Wake>,
     }
 
@@ -89,6 +96,16 @@ pub mod memory {
             self.0.lock().failing = error;
         }
 
+        /// What any condition is answered with.
+        pub fn refuse(&self, error: Option<ErrorCode>) {
+            self.0.lock().refusing = error;
+        }
+
+        /// From now on, the log takes what was decided in this epoch alone.
+        pub fn lead_from(&self, epoch: LeaderEpoch) {
+            self.0.lock().leader_epoch = Some(epoch);
+        }
+
         pub fn batches(&self, partition: PartitionIndex) -> usize {
             self.0.lock().partitions.get(&partition).map_or(0, Vec::len)
         }
@@ -105,6 +122,9 @@ pub mod memory {
             let mut inner = self.0.lock();
             if let Some(error) = inner.failing {
                 return Err(error);
+            }
+            if inner.leader_epoch.is_some_and(|epoch| epoch != leader_epoch) {
+                return Err(ErrorCode::NotLeaderOrFollower);
             }
             let base = inner.ends.get(&partition).copied().unwrap_or(0);
             let mut bytes = BytesMut::from(&batch[..]);
@@ -146,6 +166,10 @@ pub mod memory {
                 }
             }
             Ok(out.freeze())
+        }
+
+        fn check(&self, _: PartitionIndex, _: &Condition) -> Result<(), ErrorCode> {
+            self.0.lock().refusing.map_or(Ok(()), Err)
         }
 
         fn batch_bytes_max(&self) -> usize {

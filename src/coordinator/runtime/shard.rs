@@ -1,9 +1,13 @@
 //! pure: what a coordinator implements to live in the runtime, and what it may put out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::base::ids::{ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
+use crate::log::producer_state::{Admission, MarkerRules};
+use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::{DecodeError, EncodeError};
 use crate::wire::error_code::ErrorCode;
 
@@ -48,6 +52,16 @@ pub struct Marker {
     pub producer_epoch: ProducerEpoch,
     pub coordinator_epoch: i32,
     pub commit: bool,
+}
+
+/// What must be so in the log of the partition when a request is handled: while the request waited, a marker may have overtaken
+/// it. The log is asked then, and the shard is told what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Records of this producer may join its transaction.
+    Joins(ProducerId, ProducerEpoch, Admission),
+    /// The marker ends the transaction that it is about, and no later one.
+    Ends(Marker, MarkerRules),
 }
 
 /// A record as the log has it.
@@ -101,15 +115,24 @@ pub trait Shard: Sized + Send + 'static {
     /// Makes a marker true.
     fn apply_marker(&mut self, marker: Marker);
 
+    /// The metadata as they are from now on, with levels of features and settings that may change, and what is new in them. Told
+    /// before `loaded`, where everything is as good as new, and after each change.
+    fn on_image(&mut self, image: &Arc<Image>, delta: &Delta);
+
     /// After the last `apply` of loading: sets the timers that records do not tell.
     fn loaded(&mut self, now: Moment, out: &mut Output<Self::Answer>);
 
-    /// Decides on a request. Whatever becomes durable goes through `out` and `apply`.
+    /// What a request takes for granted of the log.
+    fn condition(request: &Self::Request) -> Option<Condition>;
+
+    /// Decides on a request. Whatever becomes durable goes through `out` and `apply`. `met` is what the log says to the request's
+    /// condition; the shard may have to refuse the request for another reason first.
     fn handle(
         &mut self,
         now: Moment,
         ticket: Ticket,
         request: Self::Request,
+        met: Result<(), ErrorCode>,
         out: &mut Output<Self::Answer>,
     );
 
@@ -165,6 +188,22 @@ impl<A> Output<A> {
         self.records_bytes += size;
         self.records.push(raw);
         Ok(())
+    }
+
+    /// Takes records that belong together: all of them or none. The caller applies them if, and only if, this succeeds.
+    ///
+    /// Errors: as [`Self::record`].
+    pub fn records(
+        &mut self,
+        encoded: impl IntoIterator<Item = Result<RawRecord, EncodeError>>,
+    ) -> Result<(), ErrorCode> {
+        let (count, bytes) = (self.records.len(), self.records_bytes);
+        let taken = encoded.into_iter().try_for_each(|one| self.record(one));
+        if taken.is_err() {
+            self.records.truncate(count);
+            self.records_bytes = bytes;
+        }
+        taken
     }
 
     pub fn answer(&mut self, ticket: Ticket, answer: A) {

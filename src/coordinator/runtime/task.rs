@@ -25,6 +25,7 @@ use crate::base::time::millis;
 use crate::base::work_pool::WorkPool;
 use crate::host::Host;
 use crate::host::task::{Halt, guarded};
+use crate::metadata::image::{Delta, Image};
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::HEADER_SIZE;
@@ -56,7 +57,7 @@ pub enum Event<S: Shard> {
     },
     /// Which partitions are here.
     Slots(oneshot::Sender<Slots>),
-    Leads(Leads),
+    Told(Told),
     Loaded {
         partition: PartitionIndex,
         epoch: LeaderEpoch,
@@ -64,20 +65,22 @@ pub enum Event<S: Shard> {
     },
 }
 
-/// What this node leads.
-#[derive(Clone, Copy, Debug)]
-pub enum Leads {
-    /// The partition, as of this epoch.
-    From(PartitionIndex, LeaderEpoch),
-    /// The partition no more.
+/// What the metadata say.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// This node leads the partition, as of this epoch.
+    Leads(PartitionIndex, LeaderEpoch),
+    /// It does so no more.
     NoMore(PartitionIndex),
+    /// All of them, and what is new.
+    Image(Arc<Image>, Arc<Delta>),
 }
 
-/// What wakes a task: requests, of which it can tell later events itself, and what this node leads.
+/// What wakes a task: requests, of which it can tell later events itself, and what the metadata say.
 type Ends<S> = (
     mpsc::WeakSender<Event<S>>,
     mpsc::Receiver<Event<S>>,
-    mpsc::UnboundedReceiver<Leads>,
+    mpsc::UnboundedReceiver<Told>,
 );
 
 /// The partitions that this node leads.
@@ -138,7 +141,9 @@ pub struct Task<S: Shard> {
     make: MakeShard<S>,
     queue: mpsc::Receiver<Event<S>>,
     /// Comes before the queue: what waits there may be for a partition that is new here.
-    leads: mpsc::UnboundedReceiver<Leads>,
+    told: mpsc::UnboundedReceiver<Told>,
+    /// The newest metadata that the task was told of.
+    image: Arc<Image>,
     /// What was taken out of the queue for the round.
     round: Vec<Event<S>>,
     /// For the loaders' results.
@@ -172,7 +177,7 @@ impl<S: Shard> Task<S> {
         (host, pool): (&Host, WorkPool),
         log: Arc<dyn RecordLog>,
         make: MakeShard<S>,
-        (itself, queue, leads): Ends<S>,
+        (itself, queue, told): Ends<S>,
         commit_timeout: Duration,
         compression: Compression,
     ) -> Self {
@@ -184,7 +189,8 @@ impl<S: Shard> Task<S> {
             log,
             make,
             queue,
-            leads,
+            told,
+            image: Arc::new(Image::empty()),
             round: Vec::new(),
             itself,
             slots: BTreeMap::new(),
@@ -222,7 +228,7 @@ impl<S: Shard> Task<S> {
             tokio::select! {
                 // Requests first: a timer that is a little late harms nobody.
                 biased;
-                Some(leads) = task.leads.recv() => cost = task.gather(Event::Leads(leads)),
+                Some(told) = task.told.recv() => cost = task.gather(Event::Told(told)),
                 event = task.queue.recv() => match event {
                     None => return,
                     Some(event) => cost = task.gather(event),
@@ -258,8 +264,8 @@ impl<S: Shard> Task<S> {
     }
 
     fn next_event(&mut self) -> Option<Event<S>> {
-        match self.leads.try_recv() {
-            Ok(leads) => Some(Event::Leads(leads)),
+        match self.told.try_recv() {
+            Ok(told) => Some(Event::Told(told)),
             Err(_) => self.queue.try_recv().ok(),
         }
     }
@@ -273,6 +279,10 @@ impl<S: Shard> Task<S> {
                 Some(Slot::Active(active)) => active.shard.cost(request),
                 _ => 1,
             },
+            // Each partition looks at what has changed.
+            Event::Told(Told::Image(_, delta)) => {
+                self.slots.len() * (1 + delta.topics.len() + delta.removed_topics.len())
+            }
             // What was loaded sets its timers.
             Event::Loaded {
                 result: Ok((_, loaded)),
@@ -370,8 +380,16 @@ impl<S: Shard> Task<S> {
                 // Nobody waits any more: fine.
                 let _ = reply.send(Slots { active, is_loading });
             }
-            Event::Leads(Leads::From(partition, epoch)) => self.on_elected(partition, epoch),
-            Event::Leads(Leads::NoMore(partition)) => {
+            Event::Told(Told::Leads(partition, epoch)) => self.on_elected(partition, epoch),
+            Event::Told(Told::Image(image, delta)) => {
+                for slot in self.slots.values_mut() {
+                    if let Slot::Active(active) = slot {
+                        active.shard.on_image(&image, &delta);
+                    }
+                }
+                self.image = image;
+            }
+            Event::Told(Told::NoMore(partition)) => {
                 if let Some(Slot::Active(active)) = self.slots.remove(&partition) {
                     tracing::debug!(coordinator = self.name, partition, "partition given up");
                     active.abandon(ErrorCode::NotCoordinator);
@@ -403,7 +421,9 @@ impl<S: Shard> Task<S> {
         };
         active.replies.insert(ticket, reply);
         let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
-        active.shard.handle(now, ticket, request, &mut out);
+        let condition = S::condition(&request);
+        let met = condition.map_or(Ok(()), |condition| self.log.check(partition, &condition));
+        active.shard.handle(now, ticket, request, met, &mut out);
         self.take(partition, now, out);
     }
 
@@ -485,6 +505,7 @@ impl<S: Shard> Task<S> {
                 self.loaded.skipped += loaded.skipped;
                 let now = self.now();
                 let mut out = Output::new(self.log.batch_bytes_max() - HEADER_SIZE);
+                shard.on_image(&self.image, &Delta::default());
                 shard.loaded(now, &mut out);
                 let end = self.log.bounds(partition).map_or(0, |(_, end)| end);
                 self.slots.insert(

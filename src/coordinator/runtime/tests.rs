@@ -10,16 +10,20 @@ use super::loader::load;
 use super::log::RecordLog;
 use super::log::memory::MemoryLog;
 use super::shard::{
-    IN_PLACE_MAX, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+    Condition, IN_PLACE_MAX, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
 };
 use super::task::Task;
 use crate::base::memory::Memory;
 use crate::base::work_pool::{self, WorkPool};
 use crate::host::Host;
 use crate::host::task::Halt;
+use crate::log::producer_state::Admission;
+use crate::metadata::image::{Delta, Image};
 use crate::wire::batch::compression::Compression;
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
+
+const FEATURE: &str = "words.version";
 
 /// Remembers words. Those of an open transaction come true with its marker.
 #[derive(Default)]
@@ -27,12 +31,18 @@ struct Words {
     said: Vec<String>,
     pending: Vec<String>,
     alarm: Option<i64>,
+    /// Of [`FEATURE`].
+    level: i16,
     /// What the next alarm costs.
     alarm_cost: usize,
 }
 
 enum Ask {
     Say(&'static str),
+    /// Says it if the log has nothing against it.
+    SayIf(&'static str),
+    /// Of [`FEATURE`].
+    Level,
     SayIn(i64, &'static str),
     End(i64, bool),
     WakeIn(i64),
@@ -75,10 +85,38 @@ impl Shard for Words {
         }
     }
 
+    fn on_image(&mut self, image: &Arc<Image>, _: &Delta) {
+        self.level = image.feature(FEATURE);
+    }
+
     fn loaded(&mut self, _: Moment, _: &mut Output<Vec<String>>) {}
 
-    fn handle(&mut self, now: Moment, ticket: Ticket, ask: Ask, out: &mut Output<Vec<String>>) {
+    fn condition(ask: &Ask) -> Option<Condition> {
+        let admission = Admission {
+            last_marker: None,
+            begins_at_zero: false,
+            verified: false,
+        };
         match ask {
+            Ask::SayIf(_) => Some(Condition::Joins(0, 0, admission)),
+            _ => None,
+        }
+    }
+
+    fn handle(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        ask: Ask,
+        met: Result<(), ErrorCode>,
+        out: &mut Output<Vec<String>>,
+    ) {
+        match ask {
+            Ask::SayIf(word) => match met {
+                Ok(()) => self.say(Origin::Plain, word, out),
+                Err(error) => return out.answer(ticket, vec![error.to_string()]),
+            },
+            Ask::Level => return out.answer(ticket, vec![self.level.to_string()]),
             Ask::Say(word) => self.say(Origin::Plain, word, out),
             Ask::SayIn(producer, word) => {
                 out.producer = Some((producer, 0));
@@ -379,4 +417,69 @@ async fn a_panic_elsewhere_is_one_of_the_task() {
     let asked = coordinator.ask(7, Ask::Break).await;
     assert_eq!(asked, Err(ErrorCode::NotCoordinator));
     assert_eq!(halt.reason().await, "words ended in a panic: of this test");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_in_another_epoch_is_not_appended() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1);
+    coordinator.ask(7, Ask::Say("a")).await.unwrap();
+    // The log knows of the next epoch before the coordinator does.
+    log.lead_from(2);
+    let late = coordinator.ask(7, Ask::Say("b")).await;
+    assert_eq!(late, Err(ErrorCode::NotCoordinator));
+    coordinator.elected(7, 2);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(coordinator.ask(7, Ask::Say("c")).await.unwrap(), ["a", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_asked_for_what_a_request_takes_for_granted_of_it() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    coordinator.elected(7, 1);
+    assert_eq!(coordinator.ask(7, Ask::SayIf("a")).await.unwrap(), ["a"]);
+    log.refuse(Some(ErrorCode::InvalidTxnState));
+    let refused = coordinator.ask(7, Ask::SayIf("b")).await.unwrap();
+    assert_eq!(refused, ["INVALID_TXN_STATE"]);
+    assert_eq!(hear(&coordinator).await, "a");
+}
+
+fn image_of(level: i16) -> Arc<Image> {
+    let mut image = Image::empty();
+    image.features.insert(FEATURE.into(), level);
+    Arc::new(image)
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_reach_partitions_that_are_here_and_those_that_come() {
+    let log = Arc::new(MemoryLog::default());
+    let coordinator = start(&log);
+    let level = async |of| coordinator.ask(of, Ask::Level).await.unwrap().concat();
+    coordinator.on_image(&image_of(1), &Delta::default());
+    coordinator.elected(7, 1);
+    assert_eq!(level(7).await, "1");
+    coordinator.ask(7, Ask::Say("a")).await.unwrap();
+    coordinator.on_image(&image_of(2), &Delta::default());
+    coordinator.elected(8, 1);
+    assert_eq!((level(7).await, level(8).await), ("2".into(), "2".into()));
+    // While a partition is loaded it hears of nothing; then of the newest.
+    coordinator.elected(7, 2);
+    coordinator.on_image(&image_of(3), &Delta::default());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(level(7).await, "3");
+}
+
+#[test]
+fn records_that_belong_together_are_taken_all_or_none() {
+    let mut out: Output<()> = Output::new(200);
+    let word = |text: &'static str| Words::encode(&Bytes::from_static(text.as_bytes()));
+    out.record(word("first")).unwrap();
+    let many = ["some", "more", "that", "find", "no", "room"];
+    let refused = out.records(many.map(word));
+    assert_eq!(refused, Err(ErrorCode::RecordListTooLarge));
+    assert_eq!(out.records.len(), 1);
+    out.records(["two", "more"].map(word)).unwrap();
+    assert_eq!(out.records.len(), 3);
 }

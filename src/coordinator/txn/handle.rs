@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI16, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -28,7 +28,6 @@ pub struct TxnHandle {
     coordinator: Coordinator<TxnShard>,
     /// Of `__transaction_state`, as it is or will be.
     partitions: Arc<AtomicI32>,
-    version: Arc<AtomicI16>,
     markers: MarkerWriter,
 }
 
@@ -49,7 +48,6 @@ impl TxnHandle {
         markers: MarkerWriter,
         pool: WorkPool,
     ) -> (Self, Task<TxnShard>) {
-        let version = Arc::clone(&settings.version);
         let make = Arc::new(move |_, epoch| TxnShard::new(settings.clone(), epoch));
         let (coordinator, task) = Coordinator::new(
             "transactions",
@@ -75,7 +73,6 @@ impl TxnHandle {
         let handle = Self {
             coordinator,
             partitions: Arc::new(AtomicI32::new(partitions)),
-            version,
             markers,
         };
         (handle, task)
@@ -92,11 +89,6 @@ impl TxnHandle {
 
     pub fn set_partitions(&self, partitions: i32) {
         self.partitions.store(partitions, Ordering::Relaxed);
-    }
-
-    /// The finalized `transaction.version`.
-    pub fn set_version(&self, version: i16) {
-        self.version.store(version, Ordering::Relaxed);
     }
 
     fn partition_of(&self, id: &str) -> PartitionIndex {

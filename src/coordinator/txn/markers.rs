@@ -4,7 +4,6 @@
 //! transaction true; every other goes straight to its partition.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,12 +13,11 @@ use super::request::{Markers, TxnRequest};
 use super::shard::TxnShard;
 use crate::base::ids::PartitionIndex;
 use crate::coordinator::group::handle::GroupHandle;
-use crate::coordinator::group::request::Precondition;
 use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::log::append::Origin;
-use crate::log::producer_state as log;
+use crate::log::producer_state::MarkerRules;
 use crate::replica::leader::Acknowledged;
 use crate::replica::manager::ReplicaManager;
 use crate::replica::partition::{Acks, Terms, Uncommitted};
@@ -56,19 +54,11 @@ impl MarkerWriter {
         topic: &str,
         partition: PartitionIndex,
         marker: Marker,
-        rules: log::MarkerRules,
+        rules: MarkerRules,
     ) -> Result<(), ErrorCode> {
         if topic == GROUP_TOPIC {
-            let log = Arc::clone(&self.replicas.partition(topic, partition)?.log);
-            let still = Precondition::new(move || {
-                let word = log::Marker {
-                    committed: marker.commit,
-                    coordinator_epoch: marker.coordinator_epoch,
-                };
-                log.check_marker(marker.producer_id, marker.producer_epoch, word, rules)
-                    .map_err(|error| error.code())
-            });
-            return self.groups.end_transaction(partition, marker, still).await;
+            self.replicas.partition(topic, partition)?;
+            return self.groups.end_transaction(partition, marker, rules).await;
         }
         let now = self.replicas.clock().now();
         let mut builder = BatchBuilder::new(Compression::None)
@@ -112,7 +102,7 @@ impl MarkerWriter {
             coordinator_epoch: errand.coordinator_epoch,
             commit: errand.outcome == Outcome::Commit,
         };
-        let rules = log::MarkerRules::of(errand.transaction_version);
+        let rules = MarkerRules::of(errand.transaction_version);
         let mut left: Partitions = errand.partitions;
         loop {
             left = self.attempt(left, marker, rules).await;
@@ -147,7 +137,7 @@ impl MarkerWriter {
         &self,
         partitions: Partitions,
         marker: Marker,
-        rules: log::MarkerRules,
+        rules: MarkerRules,
     ) -> Partitions {
         let mut left = BTreeMap::new();
         let mut began = Instant::now();

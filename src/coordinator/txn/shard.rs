@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI16, Ordering};
 
 use bytestring::ByteString;
 
@@ -13,13 +12,17 @@ use crate::base::ids::LeaderEpoch;
 use crate::base::time::elapsed_ms;
 use crate::config::broker::BrokerSettings;
 use crate::coordinator::runtime::shard::{
-    Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
+    Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
+use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
 
-/// Kafka's `transaction.*` settings, and the finalized `transaction.version`.
+/// The feature that decides how transactions end (KIP-890).
+const TRANSACTION_VERSION: &str = "transaction.version";
+
+/// Kafka's `transaction.*` settings.
 #[derive(Clone, Debug)]
 pub struct TxnSettings {
     pub timeout_ms_max: i32,
@@ -27,8 +30,6 @@ pub struct TxnSettings {
     pub id_expiration_ms: i64,
     pub abort_check_ms: i64,
     pub expire_check_ms: i64,
-    /// Moves when an administrator raises the feature.
-    pub version: Arc<AtomicI16>,
 }
 
 impl From<&BrokerSettings> for TxnSettings {
@@ -40,7 +41,6 @@ impl From<&BrokerSettings> for TxnSettings {
                 .long("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
             expire_check_ms: settings
                 .long("transaction.remove.expired.transaction.cleanup.interval.ms"),
-            version: Arc::default(),
         }
     }
 }
@@ -57,6 +57,8 @@ pub struct TxnShard {
     settings: TxnSettings,
     /// The leader epoch of the partition, which markers carry.
     epoch: LeaderEpoch,
+    /// The finalized `transaction.version`.
+    version: i16,
     /// By transactional id: of those that do nothing there may be very many, so the key is no larger than it must be.
     txns: BTreeMap<Box<str>, Txn>,
     timers: Timers<Timer>,
@@ -93,6 +95,14 @@ impl Shard for TxnShard {
     /// Nobody commits offsets in this topic.
     fn apply_marker(&mut self, _: Marker) {}
 
+    fn on_image(&mut self, image: &Arc<Image>, _: &Delta) {
+        self.version = image.feature(TRANSACTION_VERSION);
+    }
+
+    fn condition(_: &TxnRequest) -> Option<Condition> {
+        None
+    }
+
     fn loaded(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
         // What was decided is carried out, whoever decided it.
         for (id, txn) in &self.txns {
@@ -110,6 +120,7 @@ impl Shard for TxnShard {
         now: Moment,
         ticket: Ticket,
         request: TxnRequest,
+        _: Result<(), ErrorCode>,
         out: &mut Output<TxnAnswer>,
     ) {
         let answer = self
@@ -163,6 +174,7 @@ impl TxnShard {
         Self {
             settings,
             epoch,
+            version: 0,
             txns: BTreeMap::new(),
             timers: Timers::default(),
         }
@@ -299,7 +311,7 @@ impl TxnShard {
                 &newborn
             }
         };
-        match txn.init(expected, fresh, timeout_ms, self.version(), now.wall)? {
+        match txn.init(expected, fresh, timeout_ms, self.version, now.wall)? {
             Initialised::NeedsProducerId => Ok(TxnAnswer::NeedsProducerId),
             Initialised::Ready(next) => {
                 let (producer_id, epoch) = (next.producer_id, next.epoch);
@@ -326,10 +338,6 @@ impl TxnShard {
             .ok_or(ErrorCode::InvalidProducerIdMapping)
     }
 
-    fn version(&self) -> i16 {
-        self.settings.version.load(Ordering::Relaxed)
-    }
-
     /// Makes it true; a prepared transaction has its markers written once this is committed.
     fn record(
         &mut self,
@@ -342,7 +350,7 @@ impl TxnShard {
         let record = TxnRecord {
             transactional_id: id.clone(),
             value: Some(next.value()),
-            version: self.version().min(1),
+            version: self.version.min(1),
         };
         out.record(record.encode())?;
         self.apply(Origin::Plain, &record);
@@ -389,7 +397,7 @@ impl TxnShard {
                 }
                 _ => false,
             })
-            .map(|(id, txn)| ((**id).into(), txn.fenced(self.version(), now.wall)))
+            .map(|(id, txn)| ((**id).into(), txn.fenced(self.version, now.wall)))
             .collect();
         for (id, next) in late {
             // What finds no room in this batch is still late next time.

@@ -2,6 +2,8 @@
 
 mod whole;
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use expect_test::expect;
 use proptest::prelude::*;
@@ -14,12 +16,14 @@ use super::shard::{TxnSettings, TxnShard};
 use crate::coordinator::runtime::shard::{
     IN_PLACE_MAX, Moment, Origin, Output, RawRecord, Shard, Ticket,
 };
+use crate::metadata::image::{Delta, Image};
 
 struct Stage {
     shard: TxnShard,
     log: Vec<RawRecord>,
     errands: Vec<Markers>,
     settings: TxnSettings,
+    version: i16,
     now: i64,
     next_id: i64,
 }
@@ -31,10 +35,10 @@ impl Stage {
             id_expiration_ms: 604_800_000,
             abort_check_ms: 10_000,
             expire_check_ms: 3_600_000,
-            version: std::sync::Arc::new(version.into()),
         };
         let mut stage = Self {
             shard: TxnShard::new(settings.clone(), 0),
+            version,
             log: Vec::new(),
             errands: Vec::new(),
             settings,
@@ -69,7 +73,7 @@ impl Stage {
     fn ask(&mut self, request: TxnRequest) -> TxnAnswer {
         let mut out = Output::new(1 << 20);
         self.shard
-            .handle(self.moment(), Ticket(1), request, &mut out);
+            .handle(self.moment(), Ticket(1), request, Ok(()), &mut out);
         self.take(out).expect("every request has an answer")
     }
 
@@ -134,6 +138,9 @@ impl Stage {
     fn crash(&mut self) {
         self.shard = self.replayed();
         self.errands.clear();
+        let mut image = Image::empty();
+        image.features.insert("transaction.version".into(), self.version);
+        self.shard.on_image(&Arc::new(image), &Delta::default());
         let mut out = Output::new(1 << 20);
         self.shard.loaded(self.moment(), &mut out);
         self.take(out);

@@ -12,7 +12,7 @@ fn commit(partitions: std::ops::Range<i32>) -> GroupRequest {
         partition_index,
         ..Default::default()
     };
-    GroupRequest::CommitOffsets(OffsetCommitRequest {
+    let request = OffsetCommitRequest {
         group_id: GROUP.into(),
         generation_id_or_member_epoch: -1,
         topics: vec![OffsetCommitRequestTopic {
@@ -21,7 +21,8 @@ fn commit(partitions: std::ops::Range<i32>) -> GroupRequest {
             ..Default::default()
         }],
         ..Default::default()
-    })
+    };
+    GroupRequest::Commit(Commit::new(request, true))
 }
 
 fn commit_in_transaction(partitions: std::ops::Range<i32>) -> GroupRequest {
@@ -40,7 +41,7 @@ fn commit_in_transaction(partitions: std::ops::Range<i32>) -> GroupRequest {
         }],
         ..Default::default()
     };
-    GroupRequest::CommitOffsetsInTransaction(request, Precondition::new(|| Ok(())))
+    GroupRequest::Commit(Commit::in_transaction(request, ADMISSION))
 }
 
 fn fetch(partitions: Option<i32>) -> GroupRequest {
@@ -136,7 +137,7 @@ fn of_the_group() -> Vec<(&'static str, GroupRequest)> {
         ),
         (
             "end of a transaction",
-            GroupRequest::EndTransaction(marker, Precondition::new(|| Ok(()))),
+            GroupRequest::EndTransaction(marker, MarkerRules::Old),
         ),
     ]
 }
@@ -165,7 +166,7 @@ fn a_request_that_names_much_costs_much() {
         let mut stage = stage.shard.clone();
         let mut out = Output::new(100_000);
         let now = Moment::default();
-        stage.handle(now, Ticket(1), commit(0..1), &mut out);
+        stage.handle(now, Ticket(1), commit(0..1), Ok(()), &mut out);
         assert!(stage.cost(&little) <= IN_PLACE_MAX, "{what}");
         assert!(stage.cost(&much) > IN_PLACE_MAX, "{what}");
     }

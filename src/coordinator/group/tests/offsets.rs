@@ -284,7 +284,7 @@ fn offsets_of_a_deleted_topic_are_gone() {
             1 commit t-0=5,u-0=6
                 [1] commit ok ok
             2 txn 7 t-1=8
-                [2] txn ok
+                [2] commit ok
             3 drop t
                 [3] done
             4 end 7 commit

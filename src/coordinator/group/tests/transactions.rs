@@ -25,7 +25,7 @@ fn offsets_in_a_transaction_come_true_with_its_marker() {
         ",
         expect![[r#"
             1 txn 7 t-0=5
-                [1] txn ok
+                [1] commit ok
             2 fetch t-0
                 [2] fetch t-0=-1
             3 fetch t-0 stable
@@ -35,13 +35,13 @@ fn offsets_in_a_transaction_come_true_with_its_marker() {
             5 fetch t-0 stable
                 [5] fetch t-0=5
             6 txn 7 t-0=9
-                [6] txn ok
+                [6] commit ok
             7 end 7 abort
                 [7] done
             8 fetch t-0 stable
                 [8] fetch t-0=5
             9 txn 7 t-0=10
-                [9] txn ok
+                [9] commit ok
             crash
             10 fetch t-0 stable
                 [10] fetch t-0=-1 UNSTABLE_OFFSET_COMMIT
@@ -73,7 +73,7 @@ fn the_later_commit_wins_whenever_its_transaction_ends() {
         ",
         expect![[r#"
             1 txn 7 t-0=5
-                [1] txn ok
+                [1] commit ok
             2 commit t-0=6
                 [2] commit ok
             3 end 7 commit
@@ -81,9 +81,9 @@ fn the_later_commit_wins_whenever_its_transaction_ends() {
             4 fetch t-0
                 [4] fetch t-0=6
             5 txn 7 t-0=7
-                [5] txn ok
+                [5] commit ok
             6 txn 8 t-0=8
-                [6] txn ok
+                [6] commit ok
             7 end 8 commit
                 [7] done
             8 end 7 commit
@@ -138,15 +138,15 @@ fn a_transaction_names_its_member_or_nobody() {
             9 sync c#3 2
                 [9] sync ok 'two'
             10 txn 7 t-0=5 id=ghost gen=2
-                [10] txn UNKNOWN_MEMBER_ID
+                [10] commit UNKNOWN_MEMBER_ID
             11 txn 7 t-0=5 id=c#1 gen=1
-                [11] txn ILLEGAL_GENERATION
+                [11] commit ILLEGAL_GENERATION
             12 txn 7 t-0=5 id=c#1 gen=2
-                [12] txn ok
+                [12] commit ok
             13 txn 7 t-1=5
-                [13] txn ok
+                [13] commit ok
             14 txn 7 t-0=5 gen=1 group=other
-                [14] txn ILLEGAL_GENERATION
+                [14] commit ILLEGAL_GENERATION
         "#]],
     );
 }
@@ -165,11 +165,11 @@ fn what_a_marker_has_overtaken_changes_nothing() {
         ",
         expect![[r#"
             1 txn 7 t-0=5 late
-                [1] txn INVALID_TXN_STATE
+                [1] commit INVALID_TXN_STATE
             2 fetch t-0 stable
                 [2] fetch t-0=-1
             3 txn 7 t-0=6
-                [3] txn ok
+                [3] commit ok
             4 end 7 commit late
                 [4] refused INVALID_TXN_STATE
             5 fetch t-0 stable

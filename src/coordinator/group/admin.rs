@@ -1,0 +1,164 @@
+//! pure: what administrators ask of groups, and what becomes of groups that nobody asks for.
+
+use bytestring::ByteString;
+
+use super::classic::group::State;
+use super::classic::rebalance::GroupTimer;
+use super::record::GroupRecord;
+use super::record::offset_commit::OffsetCommitKey;
+use super::request::GroupAnswer;
+use super::shard::{CLASSIC, GroupShard};
+use crate::coordinator::runtime::shard::{Moment, Origin, Output};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::describe_groups::{DescribedGroup, DescribedGroupMember};
+use crate::wire::message::list_groups::ListedGroup;
+
+impl GroupShard {
+    pub(super) fn describe(&self, id: &ByteString, unknown_is_error: bool) -> DescribedGroup {
+        let mut answer = DescribedGroup {
+            group_id: id.clone(),
+            ..DescribedGroup::default()
+        };
+        let Some(group) = self.groups.get(id) else {
+            answer.group_state = ByteString::from_static("Dead");
+            if unknown_is_error {
+                answer.error_code = ErrorCode::GroupIdNotFound.code();
+                answer.error_message = Some(format!("Group {id} not found.").into());
+            }
+            return answer;
+        };
+        answer.group_state = ByteString::from_static(group.state.name());
+        answer.protocol_type = group.protocol_type.clone().unwrap_or_default();
+        let stable = group.state == State::Stable;
+        let protocol = group.protocol.clone().filter(|_| stable);
+        answer.members = group
+            .members()
+            .iter()
+            .map(|(id, member)| DescribedGroupMember {
+                member_id: id.clone(),
+                group_instance_id: member.instance_id.clone(),
+                client_id: member.client_id.clone(),
+                client_host: member.client_host.clone(),
+                member_metadata: protocol
+                    .as_deref()
+                    .map(|protocol| member.metadata(protocol))
+                    .unwrap_or_default(),
+                // While the members agree anew, Kafka shows what they had before.
+                member_assignment: member.assignment.clone(),
+            })
+            .collect();
+        answer.protocol_data = protocol.unwrap_or_default();
+        answer
+    }
+
+    pub(super) fn list(&self, states: &[ByteString], types: &[ByteString]) -> Vec<ListedGroup> {
+        let wanted = |filter: &[ByteString], is: &str| {
+            filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(is))
+        };
+        if !wanted(types, CLASSIC) {
+            return Vec::new();
+        }
+        self.groups
+            .iter()
+            .filter(|(_, group)| wanted(states, group.state.name()))
+            .map(|(id, group)| ListedGroup {
+                group_id: id.clone(),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                group_state: ByteString::from_static(group.state.name()),
+                group_type: ByteString::from_static(CLASSIC),
+            })
+            .collect()
+    }
+
+    /// Errors: `RecordListTooLarge` when there is more of the group than a batch takes back. What fits is gone.
+    pub(super) fn delete_group(
+        &mut self,
+        id: &ByteString,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<(), ErrorCode> {
+        match self.groups.get(id) {
+            None => return Err(ErrorCode::GroupIdNotFound),
+            Some(group) if group.state != State::Empty => return Err(ErrorCode::NonEmptyGroup),
+            Some(_) => {}
+        }
+        let mut keys = self.offsets.keys(id);
+        keys.extend(self.offsets.pending_keys(id));
+        let gone = |key| GroupRecord::Offset { key, value: None };
+        let mut records: Vec<GroupRecord> = keys.into_iter().map(gone).collect();
+        records.push(group_gone(id));
+        for (index, record) in records.into_iter().enumerate() {
+            // The group goes with the last of its offsets. Whoever is told that there are more asks again.
+            let refuse = |error| match index {
+                0 => ErrorCode::UnknownServerError,
+                _ => error,
+            };
+            self.record(Origin::Plain, record, out).map_err(refuse)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn expire_offsets(&mut self, now: Moment, out: &mut Output<GroupAnswer>) {
+        let mut expired = Vec::new();
+        let mut deserted = Vec::new();
+        for (id, group) in &self.groups {
+            let mut all_expired = true;
+            for (topic, partitions) in self.offsets.of_group(id) {
+                let subscribed = group.is_subscribed_to(topic);
+                for (partition, committed) in partitions {
+                    let old = match group.offsets_age_from(committed.committed_at) {
+                        _ if subscribed => false,
+                        _ if self.offsets.is_unstable(id, topic, *partition) => false,
+                        None => false,
+                        Some(_) if committed.expires_at >= 0 => now.wall >= committed.expires_at,
+                        Some(since) => {
+                            now.wall.saturating_sub(since) >= self.settings.offsets_retention_ms
+                        }
+                    };
+                    all_expired &= old;
+                    if old {
+                        expired.push(OffsetCommitKey {
+                            group: id.clone(),
+                            topic: topic.clone(),
+                            partition: *partition,
+                        });
+                    }
+                }
+            }
+            if all_expired && group.state == State::Empty && !self.offsets.has_unstable(id) {
+                deserted.push(id.clone());
+            }
+        }
+        for key in expired {
+            self.forget_offset(key, out);
+        }
+        for id in deserted {
+            // A group is only gone when its offsets are; some may be left for the next batch.
+            if self.offsets.is_empty(&id) {
+                self.forget_group(&id, out);
+            }
+        }
+    }
+
+    pub(super) fn set_expiry_timer(&mut self, now: Moment) {
+        let at = now.after(self.settings.offsets_retention_check_ms.max(1));
+        self.timers.set(GroupTimer::ExpireOffsets, at);
+    }
+
+    fn forget_group(&mut self, id: &ByteString, out: &mut Output<GroupAnswer>) {
+        if let Some(group) = self.groups.get(id) {
+            for member in &group.pending_join {
+                let timer = GroupTimer::Session(id.clone(), member.clone());
+                self.timers.cancel(&timer);
+            }
+        }
+        // Without room for it in this batch the group waits for the next round.
+        let _ = self.record(Origin::Plain, group_gone(id), out);
+    }
+}
+
+fn group_gone(id: &ByteString) -> GroupRecord {
+    GroupRecord::Group {
+        group: id.clone(),
+        value: None,
+    }
+}

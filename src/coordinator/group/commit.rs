@@ -1,0 +1,345 @@
+//! pure: the offsets of groups: committed, asked for, and forgotten.
+
+use bytestring::ByteString;
+
+use super::classic::group::{State, owned};
+use super::record::GroupRecord;
+use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
+use super::request::{Commit, GroupAnswer, LogStarts};
+use super::shard::{GroupShard, is_valid_group_or_empty};
+use crate::base::ids::Uuid;
+use crate::coordinator::runtime::shard::{Moment, Origin, Output, Shard};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use crate::wire::message::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
+    OffsetDeleteResponseTopic,
+};
+use crate::wire::message::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchResponseGroup, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopics,
+};
+
+impl GroupShard {
+    /// Whether offsets may be committed under this name and generation. A group that nobody knows may be made by
+    /// clients that are in none.
+    fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
+        let in_transaction = commit.transaction.is_some();
+        let (group, generation) = (&commit.group, commit.generation);
+        let instance = commit.instance_id.as_deref();
+        if !is_valid_group_or_empty(group) {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        let Some(group) = self.groups.get(group) else {
+            return match generation {
+                ..0 if !self.has_room_for(group) => Err(ErrorCode::PolicyViolation),
+                ..0 => Ok(()),
+                _ if in_transaction => Err(ErrorCode::IllegalGeneration),
+                _ => Err(ErrorCode::GroupIdNotFound),
+            };
+        };
+        if generation < 0 && group.state == State::Empty {
+            return Ok(());
+        }
+        if generation >= 0 || !commit.member_id.is_empty() || instance.is_some() {
+            group.check_member(&commit.member_id, instance)?;
+            if generation != group.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !in_transaction && group.state != State::Empty {
+            // A bystander must not move the offsets of a group at work. Old transactional producers name nobody.
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        if !in_transaction && group.state == State::CompletingRebalance {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        Ok(())
+    }
+
+    /// `met` is what the log says to offsets that join a transaction. The records of a request are appended together or not at all.
+    pub(super) fn commit(
+        &mut self,
+        now: Moment,
+        commit: &Commit,
+        met: Result<(), ErrorCode>,
+        out: &mut Output<GroupAnswer>,
+    ) -> Vec<OffsetCommitResponseTopic> {
+        let checked = self.check_commit(commit).and(met);
+        if checked.is_ok() && commit.transaction.is_none() {
+            // A commit is a sign of life.
+            self.with(&commit.group, now, out, |scene| {
+                if scene.group.state == State::Stable || scene.group.state.is_preparing() {
+                    scene.restart_session(&commit.member_id);
+                }
+            });
+        }
+        let origin = match commit.transaction {
+            Some(of) => {
+                out.producer = Some((of.producer_id, of.producer_epoch));
+                Origin::Transaction(of.producer_id)
+            }
+            None => Origin::Plain,
+        };
+        if let Err(error) = checked {
+            let refused = commit.topics.iter();
+            return refused.map(|topic| all(topic, error.code())).collect();
+        }
+        let group = owned(&commit.group);
+        let mut answer = Vec::with_capacity(commit.topics.len());
+        let mut records = Vec::new();
+        for topic in &commit.topics {
+            let name = owned(&topic.name);
+            let mut answered = all(topic, ErrorCode::None.code());
+            for (one, answered) in topic.partitions.iter().zip(&mut answered.partitions) {
+                match self.committed(now, topic.topic_id, one, commit.retention_ms) {
+                    Ok(value) => records.push(GroupRecord::Offset {
+                        key: OffsetCommitKey {
+                            group: group.clone(),
+                            topic: name.clone(),
+                            partition: one.partition_index,
+                        },
+                        value: Some(value),
+                    }),
+                    Err(error) => answered.error_code = error.code(),
+                }
+            }
+            answer.push(answered);
+        }
+        if out.records(records.iter().map(GroupRecord::encode)).is_err() {
+            let error = ErrorCode::InvalidCommitOffsetSize.code();
+            for one in answer.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                if one.error_code == ErrorCode::None.code() {
+                    one.error_code = error;
+                }
+            }
+            return answer;
+        }
+        for record in &records {
+            self.apply(origin, record);
+        }
+        answer
+    }
+
+    fn committed(
+        &self,
+        now: Moment,
+        topic_id: Uuid,
+        partition: &OffsetCommitRequestPartition,
+        retention_ms: i64,
+    ) -> Result<OffsetCommitValue, ErrorCode> {
+        let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
+        // Kafka counts as Java does.
+        if metadata.encode_utf16().count() > self.settings.offset_metadata_max {
+            return Err(ErrorCode::OffsetMetadataTooLarge);
+        }
+        Ok(OffsetCommitValue {
+            offset: partition.committed_offset,
+            leader_epoch: partition.committed_leader_epoch,
+            metadata: owned(metadata),
+            // Only v1 of the request brings its own.
+            commit_timestamp: if partition.commit_timestamp < 0 {
+                now.wall
+            } else {
+                partition.commit_timestamp
+            },
+            expire_timestamp: match retention_ms {
+                ..0 => -1,
+                retention_ms => now.wall.saturating_add(retention_ms),
+            },
+            topic_id,
+        })
+    }
+
+    pub(super) fn fetch_offsets(
+        &self,
+        request: &OffsetFetchRequestGroup,
+        require_stable: bool,
+    ) -> OffsetFetchResponseGroup {
+        let group = &request.group_id;
+        let one = |topic: &ByteString, id: Uuid, partition: i32| {
+            let mut answer = OffsetFetchResponsePartitions {
+                partition_index: partition,
+                committed_offset: -1,
+                committed_leader_epoch: -1,
+                metadata: Some(ByteString::new()),
+                error_code: ErrorCode::None.code(),
+            };
+            if require_stable && self.offsets.is_unstable(group, topic, partition) {
+                answer.error_code = ErrorCode::UnstableOffsetCommit.code();
+            } else if let Some(committed) = self
+                .offsets
+                .get(group, topic, partition)
+                .filter(|committed| same_topic(committed.topic_id, id))
+            {
+                answer.committed_offset = committed.offset;
+                answer.committed_leader_epoch = committed.leader_epoch;
+                answer.metadata = Some(committed.metadata.clone());
+            }
+            answer
+        };
+        let topics = match &request.topics {
+            Some(topics) => topics
+                .iter()
+                .map(|topic| OffsetFetchResponseTopics {
+                    name: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    partitions: topic
+                        .partition_indexes
+                        .iter()
+                        .map(|partition| one(&topic.name, topic.topic_id, *partition))
+                        .collect(),
+                })
+                .collect(),
+            None => self
+                .offsets
+                .of_group(group)
+                .map(|(topic, partitions)| OffsetFetchResponseTopics {
+                    name: topic.clone(),
+                    partitions: partitions
+                        .keys()
+                        .map(|partition| one(topic, Uuid::ZERO, *partition))
+                        .collect(),
+                    ..OffsetFetchResponseTopics::default()
+                })
+                .collect(),
+        };
+        OffsetFetchResponseGroup {
+            group_id: group.clone(),
+            topics,
+            error_code: ErrorCode::None.code(),
+        }
+    }
+
+    pub(super) fn delete_offsets(
+        &mut self,
+        request: &OffsetDeleteRequest,
+        out: &mut Output<GroupAnswer>,
+    ) -> OffsetDeleteResponse {
+        let refused = match self.groups.get(&request.group_id) {
+            _ if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
+            None => Some(ErrorCode::GroupIdNotFound),
+            Some(group) if group.state != State::Empty && !group.is_consumer() => {
+                Some(ErrorCode::NonEmptyGroup)
+            }
+            Some(_) => None,
+        };
+        if let Some(error) = refused {
+            return OffsetDeleteResponse {
+                error_code: error.code(),
+                ..OffsetDeleteResponse::default()
+            };
+        }
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for topic in &request.topics {
+            let subscribed = self
+                .groups
+                .get(&request.group_id)
+                .is_some_and(|group| group.is_subscribed_to(&topic.name));
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                let index = partition.partition_index;
+                let known = self
+                    .offsets
+                    .get(&request.group_id, &topic.name, index)
+                    .is_some();
+                if known && !subscribed {
+                    let key = OffsetCommitKey {
+                        group: owned(&request.group_id),
+                        topic: owned(&topic.name),
+                        partition: index,
+                    };
+                    self.forget_offset(key, out);
+                }
+                partitions.push(OffsetDeleteResponsePartition {
+                    partition_index: index,
+                    error_code: if subscribed {
+                        ErrorCode::GroupSubscribedToTopic.code()
+                    } else {
+                        ErrorCode::None.code()
+                    },
+                });
+            }
+            topics.push(OffsetDeleteResponseTopic {
+                name: topic.name.clone(),
+                partitions,
+            });
+        }
+        OffsetDeleteResponse {
+            topics,
+            ..OffsetDeleteResponse::default()
+        }
+    }
+
+    /// Errors: `RecordListTooLarge` when there are more of them than fit into a batch. Those that fit are raised.
+    pub(super) fn raise_offsets(
+        &mut self,
+        now: Moment,
+        group: &ByteString,
+        starts: &LogStarts,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<(), ErrorCode> {
+        let mut records = Vec::new();
+        for (topic, partitions) in self.offsets.of_group(group) {
+            let Some(starts) = starts.get(topic) else {
+                continue;
+            };
+            for (partition, committed) in partitions {
+                let Some(start) = starts.get(partition).filter(|at| **at > committed.offset) else {
+                    continue;
+                };
+                records.push(GroupRecord::Offset {
+                    key: OffsetCommitKey {
+                        group: group.clone(),
+                        topic: topic.clone(),
+                        partition: *partition,
+                    },
+                    value: Some(OffsetCommitValue {
+                        offset: *start,
+                        leader_epoch: -1,
+                        metadata: committed.metadata.clone(),
+                        commit_timestamp: now.wall,
+                        expire_timestamp: committed.expires_at,
+                        topic_id: committed.topic_id,
+                    }),
+                });
+            }
+        }
+        for (index, record) in records.into_iter().enumerate() {
+            // Whoever is told that there are more asks again: not for one that has no room alone.
+            let refuse = |error| match index {
+                0 => ErrorCode::UnknownServerError,
+                _ => error,
+            };
+            self.record(Origin::Plain, record, out).map_err(refuse)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_offset(&mut self, key: OffsetCommitKey, out: &mut Output<GroupAnswer>) {
+        let record = GroupRecord::Offset { key, value: None };
+        let _ = self.record(Origin::Plain, record, out);
+    }
+}
+
+/// An answer with the same for each partition.
+pub(super) fn all(topic: &OffsetCommitRequestTopic, error_code: i16) -> OffsetCommitResponseTopic {
+    let partitions = topic.partitions.iter();
+    OffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: partitions
+            .map(|one| OffsetCommitResponsePartition {
+                partition_index: one.partition_index,
+                error_code,
+            })
+            .collect(),
+    }
+}
+
+/// An offset of a topic that was deleted and made again under the same name is none of the new topic's.
+fn same_topic(committed: Uuid, asked: Uuid) -> bool {
+    committed.is_zero() || asked.is_zero() || committed == asked
+}
