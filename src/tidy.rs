@@ -120,13 +120,11 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
 ];
 
 /// Words of those that a file says all the same, and why.
-const TOLERATED: &[(&str, &str, &str)] = &[
-    (
-        "log/append.rs",
-        "thread_local!",
-        "a buffer that is empty between two calls",
-    ),
-];
+const TOLERATED: &[(&str, &str, &str)] = &[(
+    "log/append.rs",
+    "thread_local!",
+    "a buffer that is empty between two calls",
+)];
 
 /// Arrows that the order of `lib.rs` allows and nobody may draw: from a folder, but for these files of it, to a module.
 const FORBIDDEN: &[(&str, &[&str], &str, &str)] = &[

@@ -113,6 +113,7 @@ apis! {
     "DescribeTransactions" 0..=0, describe_transactions::DescribeTransactionsRequest => describe_transactions::handle, above COSTLY;
     "ListTransactions" 0..=2, list_transactions::ListTransactionsRequest => list_transactions::handle, above ANY;
     "ConsumerGroupHeartbeat" 0..=1, consumer_group_heartbeat::ConsumerGroupHeartbeatRequest => consumer_group_heartbeat::handle;
+    "ConsumerGroupDescribe" 0..=1, consumer_group_describe::ConsumerGroupDescribeRequest => consumer_group_describe::handle, above COSTLY;
     "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle, above ANY;
     "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle, above ANY;
 }

@@ -208,6 +208,7 @@ impl Broker {
         ));
 
         let rounds = WorkPool::new(&host, COORDINATORS, &memory);
+        let work = WorkPool::new(&host, half_the_processors(), &memory);
         // The group coordinator follows the metadata after the partitions that it writes to.
         let (groups, group_task) = GroupHandle::new(
             &host,
@@ -228,7 +229,7 @@ impl Broker {
                     .clamp(0, 7) as u8,
             )
             .unwrap_or(Compression::None),
-            rounds.clone(),
+            (rounds.clone(), work.clone()),
         );
         let group_topic = GroupTopicWatcher::new(
             config.node_id,
@@ -296,7 +297,7 @@ impl Broker {
             txns,
             disk: DiskPool::new(&host, config.settings.int("num.io.threads").max(1) as usize),
             handshakes: DiskPool::new(&host, half_the_processors()),
-            work: WorkPool::new(&host, half_the_processors(), &memory),
+            work,
             tls,
             entries,
             authorizer: config.authorizer.clone().map(Authorizer::new),

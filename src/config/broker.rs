@@ -20,6 +20,16 @@ pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 /// Whether `POST /reset` works where an authorizer is on: that listener asks nobody who they are. `false` by default.
 pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
 
+/// A third one, with its default: how often members of a group of the consumer protocol send heartbeats while the group has not
+/// settled. In Kafka that is always the usual interval.
+pub const UNSETTLED_HEARTBEAT: (&str, i32) = (
+    "monedula.group.consumer.unsettled.heartbeat.interval.ms",
+    100,
+);
+
+/// Internal to Kafka: after this time the topics that regular expressions stand for are looked for again.
+pub const REGEX_REFRESH: (&str, i32) = ("group.consumer.regex.refresh.interval.ms", 600_000);
+
 /// Where a node without a file keeps its data.
 pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
 const DEFAULT_PORT: u16 = 9092;
@@ -458,7 +468,7 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                     notes.extend(note_on(setting, value));
                 }
             }
-            None if name == PRODUCER_EXPIRATION_INTERVAL.0 => {
+            None if [PRODUCER_EXPIRATION_INTERVAL.0, UNSETTLED_HEARTBEAT.0, REGEX_REFRESH.0].contains(&&**name) => {
                 if !value.trim().parse().is_ok_and(|ms: i32| ms >= 1) {
                     faults.add(
                         name,

@@ -54,6 +54,7 @@ pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
 /// stay as they are for the Apache Kafka that goes on with it.
 pub const SERVED_FEATURES: &[&str] = &[
     "eligible.leader.replicas.version",
+    "group.version",
     "kraft.version",
     "metadata.version",
     "transaction.version",

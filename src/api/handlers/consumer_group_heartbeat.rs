@@ -1,25 +1,90 @@
-//! ConsumerGroupHeartbeat (key 68), v0 to v1. KIP-848.
+//! ConsumerGroupHeartbeat (key 68), v0 to v1. KIP-848; KIP-1082 (members name themselves, v1), regular expressions (v1).
 //!
-//! The consumer protocol is not served yet. The answer is that of Apache Kafka where
-//! `group.coordinator.rebalance.protocols` is `classic`, and the API is offered for its sake: without it librdkafka waits
-//! for a broker that has it, without a word to its user.
+//! Whether an expression is one is found out here, on the work pool: the coordinator serves all groups, and an expression may take
+//! long to compile.
 
 use crate::api::context::{Reply, RequestContext};
+use crate::base::ids::Uuid;
+use crate::coordinator::group::expression;
+use crate::coordinator::group::request::ConsumerHeartbeat;
+use crate::host::Host;
+use crate::security::acl::{Operation, ResourceType, host_address};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 
+/// The first version whose members name themselves.
+const NAMES_ITSELF: i16 = 1;
+
 pub fn handle(
-    _: RequestContext,
-    _: ConsumerGroupHeartbeatRequest,
+    context: RequestContext,
+    mut request: ConsumerGroupHeartbeatRequest,
 ) -> Reply<ConsumerGroupHeartbeatResponse> {
-    ConsumerGroupHeartbeatResponse {
-        error_code: ErrorCode::UnsupportedVersion.code(),
-        error_message: Some(
-            "The consumer protocol is not supported yet: set group.protocol=classic.".into(),
-        ),
-        ..Default::default()
+    let names_itself = context.api_version >= NAMES_ITSELF;
+    if let Err(error) = allowed(&context, &request) {
+        return ConsumerGroupHeartbeatResponse {
+            error_code: error.code(),
+            ..Default::default()
+        }
+        .into();
     }
-    .into()
+    if !names_itself && request.member_id.is_empty() && request.member_epoch == 0 {
+        let Some(fresh) = fresh_id(&context.services.host) else {
+            return ConsumerGroupHeartbeatResponse {
+                error_code: ErrorCode::UnknownServerError.code(),
+                ..Default::default()
+            }
+            .into();
+        };
+        request.member_id = fresh.to_string().into();
+    }
+    let pattern = request.subscribed_topic_regex.clone();
+    let mut beat = ConsumerHeartbeat {
+        client_id: context.client_id.clone().unwrap_or_default(),
+        // As Java prints an address.
+        client_host: format!("/{}", host_address(context.connection.peer.ip())).into(),
+        names_itself,
+        regex_fault: None,
+        request,
+    };
+    let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) else {
+        return Reply::later(ask(context, beat));
+    };
+    Reply::long(async move {
+        beat.regex_fault = expression::compile(&pattern).err();
+        Reply::later(ask(context, beat))
+    })
+}
+
+/// Whether the client may join this group, and know of these topics. By an expression it may subscribe where it may know of any topic.
+fn allowed(
+    context: &RequestContext,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> Result<(), ErrorCode> {
+    let rights = context.rights();
+    rights.require(Operation::Read, ResourceType::Group, &request.group_id)?;
+    let knows = |topic: &str| rights.require(Operation::Describe, ResourceType::Topic, topic);
+    let mut named = request.subscribed_topic_names.iter().flatten();
+    named.try_for_each(|topic| knows(topic))?;
+    match request.subscribed_topic_regex.as_deref() {
+        None | Some("") => Ok(()),
+        Some(_) => knows(ANY_TOPIC),
+    }
+}
+
+/// The name by which an access control entry means all topics.
+const ANY_TOPIC: &str = "*";
+
+/// An id that begins with no dash: tools would take it for an option.
+fn fresh_id(host: &Host) -> Option<Uuid> {
+    loop {
+        if let Some(id) = Uuid::from_random_bytes(host.chance.bytes().ok()?) {
+            return Some(id);
+        }
+    }
+}
+
+async fn ask(context: RequestContext, beat: ConsumerHeartbeat) -> ConsumerGroupHeartbeatResponse {
+    context.services.groups.consumer_heartbeat(beat).await
 }

@@ -154,7 +154,10 @@ fn resolve(
     Ok(found.partitions.len() as i32)
 }
 
-pub(super) fn refuse(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
+pub(super) fn refuse(
+    topic: &OffsetCommitRequestTopic,
+    error: ErrorCode,
+) -> OffsetCommitResponseTopic {
     OffsetCommitResponseTopic {
         name: topic.name.clone(),
         topic_id: topic.topic_id,

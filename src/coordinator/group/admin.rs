@@ -2,13 +2,14 @@
 
 use bytestring::ByteString;
 
+use super::any::Group;
 use super::classic::group::State;
 use super::classic::rebalance::GroupTimer;
 use super::record::GroupRecord;
 use super::record::offset_commit::OffsetCommitKey;
 use super::request::GroupAnswer;
-use super::shard::{CLASSIC, GroupShard};
-use crate::coordinator::runtime::shard::{Moment, Origin, Output};
+use super::shard::GroupShard;
+use crate::coordinator::runtime::shard::{Moment, Origin, Output, Shard};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::wire::message::list_groups::ListedGroup;
@@ -19,11 +20,15 @@ impl GroupShard {
             group_id: id.clone(),
             ..DescribedGroup::default()
         };
-        let Some(group) = self.groups.get(id) else {
+        let Some(group) = self.classic(id) else {
             answer.group_state = ByteString::from_static("Dead");
             if unknown_is_error {
                 answer.error_code = ErrorCode::GroupIdNotFound.code();
-                answer.error_message = Some(format!("Group {id} not found.").into());
+                let why = match self.groups.contains_key(id) {
+                    true => format!("Group {id} is not a classic group."),
+                    false => format!("Group {id} not found."),
+                };
+                answer.error_message = Some(why.into());
             }
             return answer;
         };
@@ -55,17 +60,15 @@ impl GroupShard {
         let wanted = |filter: &[ByteString], is: &str| {
             filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(is))
         };
-        if !wanted(types, CLASSIC) {
-            return Vec::new();
-        }
         self.groups
             .iter()
-            .filter(|(_, group)| wanted(states, group.state.name()))
+            .filter(|(_, group)| wanted(types, group.type_name()))
+            .filter(|(_, group)| wanted(states, group.state_name()))
             .map(|(id, group)| ListedGroup {
                 group_id: id.clone(),
-                protocol_type: group.protocol_type.clone().unwrap_or_default(),
-                group_state: ByteString::from_static(group.state.name()),
-                group_type: ByteString::from_static(CLASSIC),
+                protocol_type: group.protocol_type(),
+                group_state: ByteString::from_static(group.state_name()),
+                group_type: ByteString::from_static(group.type_name()),
             })
             .collect()
     }
@@ -76,16 +79,13 @@ impl GroupShard {
         id: &ByteString,
         out: &mut Output<GroupAnswer>,
     ) -> Result<(), ErrorCode> {
-        match self.groups.get(id) {
-            None => return Err(ErrorCode::GroupIdNotFound),
-            Some(group) if group.state != State::Empty => return Err(ErrorCode::NonEmptyGroup),
-            Some(_) => {}
-        }
+        let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        let mut last = records_of(id, group)?;
         let mut keys = self.offsets.keys(id);
         keys.extend(self.offsets.pending_keys(id));
         let gone = |key| GroupRecord::Offset { key, value: None };
         let mut records: Vec<GroupRecord> = keys.into_iter().map(gone).collect();
-        records.push(group_gone(id));
+        records.append(&mut last);
         for (index, record) in records.into_iter().enumerate() {
             // The group goes with the last of its offsets. Whoever is told that there are more asks again.
             let refuse = |error| match index {
@@ -124,7 +124,7 @@ impl GroupShard {
                     }
                 }
             }
-            if all_expired && group.state == State::Empty && !self.offsets.has_unstable(id) {
+            if all_expired && group.may_expire() && !self.offsets.has_unstable(id) {
                 deserted.push(id.clone());
             }
         }
@@ -145,20 +145,37 @@ impl GroupShard {
     }
 
     fn forget_group(&mut self, id: &ByteString, out: &mut Output<GroupAnswer>) {
-        if let Some(group) = self.groups.get(id) {
-            for member in &group.pending_join {
-                let timer = GroupTimer::Session(id.clone(), member.clone());
-                self.timers.cancel(&timer);
+        let Some(group) = self.groups.get(id) else {
+            return;
+        };
+        let Ok(records) = records_of(id, group) else {
+            return;
+        };
+        for member in group
+            .as_classic()
+            .into_iter()
+            .flat_map(|group| &group.pending_join)
+        {
+            let timer = GroupTimer::Session(id.clone(), member.clone());
+            self.timers.cancel(&timer);
+        }
+        // Without room for them in this batch the group waits for the next round.
+        if out.records(records.iter().map(GroupRecord::encode)).is_ok() {
+            for record in &records {
+                self.apply(Origin::Plain, record);
             }
         }
-        // Without room for it in this batch the group waits for the next round.
-        let _ = self.record(Origin::Plain, group_gone(id), out);
     }
 }
 
-fn group_gone(id: &ByteString) -> GroupRecord {
-    GroupRecord::Group {
-        group: id.clone(),
-        value: None,
-    }
+/// What takes back a group without its offsets.
+fn records_of(id: &ByteString, group: &Group) -> Result<Vec<GroupRecord>, ErrorCode> {
+    let records = group.tombstones(id)?;
+    Ok(match group {
+        Group::Classic(_) => vec![GroupRecord::Group {
+            group: id.clone(),
+            value: None,
+        }],
+        _ => records.into_iter().map(GroupRecord::Modern).collect(),
+    })
 }

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 
+use super::any::Group;
 use super::classic::group::{State, owned};
 use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
@@ -40,6 +41,21 @@ impl GroupShard {
                 _ if in_transaction => Err(ErrorCode::IllegalGeneration),
                 _ => Err(ErrorCode::GroupIdNotFound),
             };
+        };
+        let group = match group {
+            Group::Classic(group) => group,
+            Group::Consumer(group) => {
+                let id = &commit.member_id;
+                let checked =
+                    group.check_commit(id, generation, in_transaction, commit.knows_epochs);
+                return checked
+                    .map(drop)
+                    .map_err(|error| of_producer(error, in_transaction));
+            }
+            // Nobody looks at their members yet, so nobody knows who may.
+            Group::Streams(_) if generation < 0 && group.is_empty() => return Ok(()),
+            Group::Streams(_) => return Err(ErrorCode::UnknownMemberId),
+            Group::Share(_) => return Err(ErrorCode::GroupIdNotFound),
         };
         if generation < 0 && group.state == State::Empty {
             return Ok(());
@@ -94,7 +110,10 @@ impl GroupShard {
             let name = owned(&topic.name);
             let mut answered = all(topic, ErrorCode::None.code());
             for (one, answered) in topic.partitions.iter().zip(&mut answered.partitions) {
-                match self.committed(now, topic.topic_id, one, commit.retention_ms) {
+                let checked = self.check_partition(commit, topic.topic_id, one.partition_index);
+                let value = checked
+                    .and_then(|()| self.committed(now, topic.topic_id, one, commit.retention_ms));
+                match value {
                     Ok(value) => records.push(GroupRecord::Offset {
                         key: OffsetCommitKey {
                             group: group.clone(),
@@ -108,7 +127,10 @@ impl GroupShard {
             }
             answer.push(answered);
         }
-        if out.records(records.iter().map(GroupRecord::encode)).is_err() {
+        if out
+            .records(records.iter().map(GroupRecord::encode))
+            .is_err()
+        {
             let error = ErrorCode::InvalidCommitOffsetSize.code();
             for one in answer.iter_mut().flat_map(|topic| &mut topic.partitions) {
                 if one.error_code == ErrorCode::None.code() {
@@ -121,6 +143,20 @@ impl GroupShard {
             self.apply(origin, record);
         }
         answer
+    }
+
+    /// Whether the epoch of a commit counts for a partition.
+    fn check_partition(&self, commit: &Commit, topic: Uuid, index: i32) -> Result<(), ErrorCode> {
+        let Some(Group::Consumer(group)) = self.groups.get(&commit.group) else {
+            return Ok(());
+        };
+        let checked = match group.member(&commit.member_id) {
+            Some(member) if commit.generation >= 0 => {
+                member.check_partition(commit.generation, topic, index)
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(|error| of_producer(error, commit.transaction.is_some()))
     }
 
     fn committed(
@@ -159,6 +195,15 @@ impl GroupShard {
         require_stable: bool,
     ) -> OffsetFetchResponseGroup {
         let group = &request.group_id;
+        if let Some(Group::Consumer(of)) = self.groups.get(group)
+            && let Err(error) = of.check_fetch(request.member_id.as_deref(), request.member_epoch)
+        {
+            return OffsetFetchResponseGroup {
+                group_id: group.clone(),
+                error_code: error.code(),
+                ..OffsetFetchResponseGroup::default()
+            };
+        }
         let one = |topic: &ByteString, id: Uuid, partition: i32| {
             let mut answer = OffsetFetchResponsePartitions {
                 partition_index: partition,
@@ -221,7 +266,7 @@ impl GroupShard {
         let refused = match self.groups.get(&request.group_id) {
             _ if request.group_id.is_empty() => Some(ErrorCode::InvalidGroupId),
             None => Some(ErrorCode::GroupIdNotFound),
-            Some(group) if group.state != State::Empty && !group.is_consumer() => {
+            Some(Group::Classic(group)) if group.state != State::Empty && !group.is_consumer() => {
                 Some(ErrorCode::NonEmptyGroup)
             }
             Some(_) => None,
@@ -321,6 +366,14 @@ impl GroupShard {
     pub(super) fn forget_offset(&mut self, key: OffsetCommitKey, out: &mut Output<GroupAnswer>) {
         let record = GroupRecord::Offset { key, value: None };
         let _ = self.record(Origin::Plain, record, out);
+    }
+}
+
+/// Producers know generations only.
+fn of_producer(error: ErrorCode, in_transaction: bool) -> ErrorCode {
+    match error {
+        ErrorCode::StaleMemberEpoch if in_transaction => ErrorCode::IllegalGeneration,
+        error => error,
     }
 }
 

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::classic::group::State;
+use super::any::{STATES, TYPES};
 use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
 use super::commit::all;
-use super::request::{Commit, GroupAnswer, GroupRequest, Join, LogStarts};
+use super::expression;
+use super::request::{Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts};
 use super::settings::GroupSettings;
-use super::shard::{CLASSIC, GroupShard};
+use super::shard::GroupShard;
 use crate::base::ids::PartitionIndex;
 use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
 use crate::coordinator::runtime::handle::Coordinator;
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::shard::Marker;
-use crate::coordinator::runtime::task::Task;
+use crate::coordinator::runtime::task::{Errands, Task};
 use crate::host::Host;
 use crate::log::producer_state::MarkerRules;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::consumer_group_describe::DescribedGroup as ConsumerDescribed;
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use crate::wire::message::delete_groups::DeletableGroupResult;
 use crate::wire::message::describe_groups::DescribedGroup;
 use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -59,7 +62,8 @@ macro_rules! ask {
 }
 
 impl GroupHandle {
-    /// `partitions` is `offsets.topic.num.partitions`, until the topic is there.
+    /// `partitions` is `offsets.topic.num.partitions`, until the topic is there. `pool` works off long rounds, `work` computes the
+    /// long requests of clients.
     pub fn new(
         host: &Host,
         log: Arc<dyn RecordLog>,
@@ -67,11 +71,12 @@ impl GroupHandle {
         partitions: i32,
         commit_timeout: Duration,
         compression: Compression,
-        pool: WorkPool,
+        (pool, work): (WorkPool, WorkPool),
     ) -> (Self, Task<GroupShard>) {
         let make = Arc::new(move |_, _| GroupShard::new(settings.clone()));
         let (coordinator, task) =
             Coordinator::new("groups", host, log, make, commit_timeout, compression, pool);
+        let task = task.on_errand(topics_of_expressions(&coordinator, host, work));
         let handle = Self {
             coordinator,
             partitions: Arc::new(AtomicI32::new(partitions)),
@@ -127,6 +132,29 @@ impl GroupHandle {
                 error_code: error.code(),
                 ..LeaveGroupResponse::default()
             }
+        })
+    }
+
+    pub async fn consumer_heartbeat(
+        &self,
+        beat: ConsumerHeartbeat,
+    ) -> ConsumerGroupHeartbeatResponse {
+        let group = owned(&beat.request.group_id);
+        let request = GroupRequest::ConsumerHeartbeat(Box::new(beat));
+        ask!(self, &group, request, ConsumerHeartbeat).unwrap_or_else(|error| {
+            ConsumerGroupHeartbeatResponse {
+                error_code: error.code(),
+                ..ConsumerGroupHeartbeatResponse::default()
+            }
+        })
+    }
+
+    pub async fn describe_consumer(&self, group: ByteString) -> ConsumerDescribed {
+        let request = GroupRequest::DescribeConsumer(group.clone());
+        ask!(self, &group, request, DescribeConsumer).unwrap_or_else(|error| ConsumerDescribed {
+            error_code: error.code(),
+            group_id: group.clone(),
+            ..ConsumerDescribed::default()
         })
     }
 
@@ -195,9 +223,7 @@ impl GroupHandle {
     ) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();
         let active = self.coordinator.all_active().await?;
-        let (Some(states), Some(types)) =
-            (reduced(states, &State::NAMES), reduced(types, &[CLASSIC]))
-        else {
+        let (Some(states), Some(types)) = (reduced(states, &STATES), reduced(types, &TYPES)) else {
             return Ok(groups);
         };
         for partition in active {
@@ -276,6 +302,43 @@ impl GroupHandle {
             _ => Ok(()),
         }
     }
+}
+
+/// Finds the topics that expressions of groups stand for, in turns with the long requests of clients.
+fn topics_of_expressions(
+    coordinator: &Coordinator<GroupShard>,
+    host: &Host,
+    work: WorkPool,
+) -> Errands<GroupShard> {
+    let weak = Arc::new(coordinator.downgrade());
+    let threads = host.threads.clone();
+    Arc::new(move |partition, answer, halt| {
+        let GroupAnswer::ResolveRegex(errand) = answer else {
+            return;
+        };
+        let (weak, work) = (Arc::clone(&weak), work.clone());
+        let find = async move {
+            let group = errand.group.clone();
+            let version = errand.image.offset;
+            let found = work.drive(async move {
+                let names = |pattern: &ByteString| {
+                    let topics = errand.image.topics.iter().map(|topic| &*topic.name);
+                    (pattern.clone(), expression::matching(pattern, topics))
+                };
+                errand.patterns.iter().map(names).collect()
+            });
+            // Without an answer the group asks again.
+            if let (Some(found), Some(coordinator)) = (found.await, weak.upgrade()) {
+                let request = GroupRequest::RegexResolved {
+                    group,
+                    version,
+                    found,
+                };
+                let _ = coordinator.ask(partition, request).await;
+            }
+        };
+        threads.spawn(halt.guard("topics of regular expressions", find));
+    })
 }
 
 /// What of `names` a filter lets through, empty for all: it may name anything, and any number of times. `None` where it lets

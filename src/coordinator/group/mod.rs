@@ -4,9 +4,14 @@
 //! by the leader of the partition that its id hashes to. [`handle::GroupHandle`] is what API handlers hold.
 
 mod admin;
+mod any;
+pub mod assignor;
 pub mod classic;
 mod commit;
+pub mod consumer;
+pub mod expression;
 pub mod handle;
+mod metadata_hash;
 pub mod offsets;
 pub mod record;
 pub mod request;

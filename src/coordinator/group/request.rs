@@ -8,8 +8,13 @@ use bytestring::ByteString;
 use crate::base::ids::{Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::coordinator::runtime::shard::Marker;
 use crate::log::producer_state::{Admission, MarkerRules};
+use crate::metadata::image::Image;
 use crate::wire::error_code::ErrorCode;
 
+use crate::wire::message::consumer_group_describe::DescribedGroup as ConsumerDescribed;
+use crate::wire::message::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use crate::wire::message::delete_groups::DeletableGroupResult;
 use crate::wire::message::describe_groups::DescribedGroup;
 use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
@@ -40,6 +45,28 @@ pub struct Join {
     pub may_skip_assignment: bool,
     /// Random, for the id of a new member.
     pub fresh: [u8; 16],
+}
+
+/// A heartbeat of the consumer protocol and the facts around it.
+#[derive(Clone, Debug)]
+pub struct ConsumerHeartbeat {
+    pub request: ConsumerGroupHeartbeatRequest,
+    pub client_id: ByteString,
+    /// As Kafka prints an address: `/127.0.0.1`.
+    pub client_host: ByteString,
+    /// Whether members name themselves (since v1); before, the broker does.
+    pub names_itself: bool,
+    /// What is wrong with the request's regular expression.
+    pub regex_fault: Option<String>,
+}
+
+/// Expressions of a group, of which somebody shall find out for which topics they stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegexErrand {
+    pub group: ByteString,
+    pub patterns: Vec<ByteString>,
+    /// The metadata in which topics are looked for.
+    pub image: Arc<Image>,
 }
 
 /// Offsets that a client commits, in a transaction (TxnOffsetCommit) or not (OffsetCommit). Each partition is named once.
@@ -126,6 +153,14 @@ pub enum GroupRequest {
     Sync(SyncGroupRequest),
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    DescribeConsumer(ByteString),
+    /// The topics that expressions stand for, in the metadata of this offset.
+    RegexResolved {
+        group: ByteString,
+        version: Offset,
+        found: BTreeMap<ByteString, Vec<ByteString>>,
+    },
     Commit(Commit),
     /// The answer's error is UNSTABLE_OFFSET_COMMIT for offsets in doubt if `require_stable`.
     FetchOffsets {
@@ -165,6 +200,10 @@ pub enum GroupAnswer {
     Sync(SyncGroupResponse),
     Heartbeat(HeartbeatResponse),
     Leave(LeaveGroupResponse),
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
+    DescribeConsumer(ConsumerDescribed),
+    /// An errand: find the topics, then say so.
+    ResolveRegex(RegexErrand),
     Committed(Vec<OffsetCommitResponseTopic>),
     FetchOffsets(OffsetFetchResponseGroup),
     DeleteOffsets(OffsetDeleteResponse),

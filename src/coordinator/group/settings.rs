@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::assignor::Assignor;
 use crate::base::memory::Memory;
-use crate::config::broker::BrokerSettings;
+use crate::config::broker::{BrokerSettings, REGEX_REFRESH, UNSETTLED_HEARTBEAT};
+use crate::config::topic::Overrides;
 
 /// Kafka's `group.*` and `offsets.*` settings.
 #[derive(Clone, Debug)]
@@ -22,6 +24,119 @@ pub struct GroupSettings {
     pub groups_max: usize,
     /// Where it counts what members say of themselves.
     pub memory: Arc<Memory>,
+    pub consumer: ConsumerSettings,
+}
+
+/// Of groups of the consumer protocol: Kafka's `group.consumer.*`, and which protocols are served at all.
+#[derive(Clone, Debug)]
+pub struct ConsumerSettings {
+    /// Whether `group.coordinator.rebalance.protocols` has it.
+    pub is_served: bool,
+    pub members_max: usize,
+    /// The first one serves groups whose members name none.
+    pub assignors: Vec<Assignor>,
+    pub session_ms: Bounded,
+    pub heartbeat_ms: Bounded,
+    /// Between two assignments of one group.
+    pub assignment_ms: Bounded,
+    /// Between two heartbeats of a member while its group has not settled.
+    pub unsettled_heartbeat_ms: i32,
+    /// After this time the topics that expressions stand for are looked for again.
+    pub regex_refresh_ms: i32,
+}
+
+/// A setting that a group may have of its own, within the broker's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounded {
+    pub usual: i32,
+    pub min: i32,
+    pub max: i32,
+}
+
+/// The settings in force for one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    pub session_ms: i32,
+    pub heartbeat_ms: i32,
+    pub assignment_ms: i32,
+}
+
+/// Kafka's names of a group's own settings, and of the broker's where one is not named after the group's.
+const SESSION: &str = "consumer.session.timeout.ms";
+const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+const ASSIGNMENT: &str = "consumer.assignment.interval.ms";
+
+impl ConsumerSettings {
+    fn new(settings: &BrokerSettings) -> Self {
+        let bounded = |name: &str| {
+            let (of, what) = name.split_once('.').unwrap_or(("", name));
+            Bounded {
+                usual: settings.int(&format!("group.{name}")),
+                min: settings.int(&format!("group.{of}.min.{what}")),
+                max: settings.int(&format!("group.{of}.max.{what}")),
+            }
+        };
+        let words = |name: &str| {
+            let value = settings.get(name).unwrap_or_default();
+            let words = value.split(',').map(|word| word.trim().to_owned());
+            words.filter(|word| !word.is_empty()).collect::<Vec<_>>()
+        };
+        let unlisted = |(name, default): (&str, i32)| {
+            let value = settings
+                .explicit(name)
+                .and_then(|value| value.trim().parse().ok());
+            value.unwrap_or(default)
+        };
+        let named = words("group.consumer.assignors");
+        let served = words("group.coordinator.rebalance.protocols");
+        Self {
+            is_served: served
+                .iter()
+                .any(|word| word.eq_ignore_ascii_case("consumer")),
+            members_max: settings.int("group.consumer.max.size").max(0) as usize,
+            assignors: named
+                .iter()
+                .filter_map(|name| Assignor::by_name(name))
+                .collect(),
+            session_ms: bounded(SESSION),
+            heartbeat_ms: bounded(HEARTBEAT),
+            assignment_ms: bounded(ASSIGNMENT),
+            unsettled_heartbeat_ms: unlisted(UNSETTLED_HEARTBEAT),
+            regex_refresh_ms: unlisted(REGEX_REFRESH),
+        }
+    }
+
+    /// In force for a group with these settings of its own.
+    pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
+        let of = |name: &str, bounded: Bounded| {
+            let own = own.and_then(|own| own.get(name)?.parse().ok());
+            // What was set while the bounds were others counts as far as they allow.
+            own.map_or(bounded.usual, |own: i32| {
+                own.min(bounded.max).max(bounded.min)
+            })
+        };
+        Intervals {
+            session_ms: of(SESSION, self.session_ms),
+            heartbeat_ms: of(HEARTBEAT, self.heartbeat_ms),
+            assignment_ms: of(ASSIGNMENT, self.assignment_ms),
+        }
+    }
+}
+
+impl Default for ConsumerSettings {
+    fn default() -> Self {
+        let bounded = |usual, min, max| Bounded { usual, min, max };
+        Self {
+            is_served: true,
+            members_max: i32::MAX as usize,
+            assignors: Assignor::ALL.to_vec(),
+            session_ms: bounded(45_000, 45_000, 60_000),
+            heartbeat_ms: bounded(5_000, 5_000, 15_000),
+            assignment_ms: bounded(1_000, 0, 15_000),
+            unsettled_heartbeat_ms: UNSETTLED_HEARTBEAT.1,
+            regex_refresh_ms: REGEX_REFRESH.1,
+        }
+    }
 }
 
 /// Groups may take this part of the limit on what clients make the broker hold, besides what that limit is of: who commits
@@ -50,6 +165,7 @@ impl GroupSettings {
             offset_metadata_max: count("offset.metadata.max.bytes"),
             groups_max: groups_max(memory, settings.int("offsets.topic.num.partitions")),
             memory: Arc::clone(memory),
+            consumer: ConsumerSettings::new(settings),
         }
     }
 }
@@ -66,6 +182,7 @@ impl Default for GroupSettings {
             offset_metadata_max: 4_096,
             groups_max: usize::MAX,
             memory: Memory::new(1 << 30),
+            consumer: ConsumerSettings::default(),
         }
     }
 }

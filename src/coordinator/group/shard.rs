@@ -1,37 +1,45 @@
 //! pure: one partition of `__consumer_offsets`: its groups and their offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::any::{self, Group};
 use super::classic::group::{ClassicGroup, State, owned};
 use super::classic::rebalance::{GroupTimer, Scene, refused_join, refused_sync};
+use super::consumer::group::JOIN;
+use super::consumer::heartbeat::{Refusal, Scene as ConsumerScene, check};
 use super::offsets::Offsets;
-use super::record::GroupRecord;
-use super::request::{GroupAnswer, GroupRequest, Join};
-use super::settings::GroupSettings;
+use super::record::{GroupRecord, Modern};
+use super::request::{ConsumerHeartbeat, GroupAnswer, GroupRequest, Join};
+use super::settings::{GroupSettings, Intervals};
 use crate::coordinator::runtime::shard::{
     Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
 use crate::coordinator::runtime::timer::Timers;
-use crate::metadata::image::{Delta, Image};
+use crate::metadata::image::{Delta, GROUP_RESOURCE, Image};
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::consumer_group_describe::DescribedGroup as ConsumerDescribed;
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use crate::wire::message::delete_groups::DeletableGroupResult;
 use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
 use crate::wire::message::sync_group::SyncGroupRequest;
 
-/// The type of group that this coordinator knows, as ListGroups prints it.
-pub(super) const CLASSIC: &str = "classic";
+/// The feature without which groups speak the classic protocol only (KIP-848).
+const GROUP_VERSION: &str = "group.version";
 
 /// Groups and offsets of one partition.
 #[derive(Clone, Debug)]
 pub struct GroupShard {
     pub(super) settings: GroupSettings,
-    /// Boxed: a leaf of the map has room for eleven of them.
-    pub(super) groups: BTreeMap<ByteString, Box<ClassicGroup>>,
+    /// The newest metadata.
+    pub(super) image: Arc<Image>,
+    pub(super) groups: BTreeMap<ByteString, Group>,
+    /// Those of them that speak the consumer protocol.
+    consumers: BTreeSet<ByteString>,
     pub(super) offsets: Offsets,
     pub(super) timers: Timers<GroupTimer>,
 }
@@ -56,21 +64,35 @@ impl Shard for GroupShard {
             GroupRecord::Offset { key, value } => {
                 // Who commits without ever joining has a group without a record of its own.
                 if value.is_some() && !self.groups.contains_key(&key.group) {
-                    self.groups
-                        .insert(key.group.clone(), Box::new(ClassicGroup::new(None)));
+                    self.groups.insert(key.group.clone(), Group::classic(None));
                 }
                 self.offsets.apply(origin, key, value.as_ref());
             }
             GroupRecord::Group { group, value } => match value {
-                Some(value) => self
-                    .groups
-                    .entry(group.clone())
-                    .or_insert_with(|| Box::new(ClassicGroup::new(None)))
-                    .apply(value, &self.settings.memory),
-                None => {
-                    self.groups.remove(group);
+                Some(value) => {
+                    let found = self.groups.entry(group.clone());
+                    let found = found.or_insert_with(|| Group::classic(None));
+                    if found.as_classic().is_none() {
+                        *found = Group::classic(None);
+                        self.consumers.remove(group);
+                    }
+                    if let Group::Classic(found) = found {
+                        found.apply(value, &self.settings.memory);
+                    }
                 }
+                // A group that speaks another protocol since has records of its own.
+                None if self.classic(group).is_some() => drop(self.groups.remove(group)),
+                None => {}
             },
+            GroupRecord::Modern(record) => {
+                any::apply(&mut self.groups, record, &self.settings.memory);
+                match record {
+                    Modern::ConsumerEpoch(_) | Modern::ConsumerMember(_) => {
+                        self.count_consumer(record.group());
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -79,13 +101,34 @@ impl Shard for GroupShard {
             .end_transaction(marker.producer_id, marker.commit);
     }
 
-    fn on_image(&mut self, _: &Arc<Image>, _: &Delta) {}
+    fn on_image(&mut self, image: &Arc<Image>, delta: &Delta) {
+        self.image = Arc::clone(image);
+        let changed = delta.topics.iter().filter_map(|id| image.topics.by_id(*id));
+        let changed: Vec<&str> = changed
+            .chain(&delta.removed_topics)
+            .map(|topic| &*topic.name)
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        for id in &self.consumers {
+            let Some(Group::Consumer(group)) = self.groups.get_mut(id) else {
+                continue;
+            };
+            group.is_stale |= changed.iter().any(|topic| group.is_subscribed_to(topic));
+            group.topics_version = image.offset;
+        }
+    }
+
+    fn image_cost(&self, delta: &Delta) -> usize {
+        self.consumers.len() * (delta.topics.len() + delta.removed_topics.len()) / LOOKED_AT
+    }
 
     fn condition(request: &GroupRequest) -> Option<Condition> {
         match request {
-            GroupRequest::Commit(commit) => commit.transaction.map(|of| {
-                Condition::Joins(of.producer_id, of.producer_epoch, of.admission)
-            }),
+            GroupRequest::Commit(commit) => commit
+                .transaction
+                .map(|of| Condition::Joins(of.producer_id, of.producer_epoch, of.admission)),
             GroupRequest::EndTransaction(marker, rules) => Some(Condition::Ends(*marker, *rules)),
             _ => None,
         }
@@ -95,6 +138,7 @@ impl Shard for GroupShard {
         let ids: Vec<ByteString> = self.groups.keys().cloned().collect();
         for id in ids {
             self.with(&id, now, out, |scene| scene.loaded());
+            self.with_consumer(&id, now, out, |scene| scene.loaded());
         }
         self.set_expiry_timer(now);
     }
@@ -121,6 +165,26 @@ impl Shard for GroupShard {
             GroupRequest::Leave(request) => {
                 let answer = self.leave(now, &request, out);
                 out.answer(ticket, GroupAnswer::Leave(answer));
+            }
+            GroupRequest::ConsumerHeartbeat(beat) => {
+                let answer = self.consumer_heartbeat(now, &beat, out);
+                let answer = answer.unwrap_or_else(Refusal::answer);
+                out.answer(ticket, GroupAnswer::ConsumerHeartbeat(answer));
+            }
+            GroupRequest::DescribeConsumer(group) => {
+                let answer = self.describe_consumer(now, &group, out);
+                out.answer(ticket, GroupAnswer::DescribeConsumer(answer));
+            }
+            GroupRequest::RegexResolved {
+                group,
+                version,
+                found,
+            } => {
+                self.with_consumer(&group, now, out, |scene| {
+                    // Without room for it in this batch, it is asked again.
+                    let _ = scene.resolved(version, &found);
+                });
+                out.answer(ticket, GroupAnswer::Done);
             }
             GroupRequest::Commit(commit) => {
                 let answer = self.commit(now, &commit, met, out);
@@ -201,6 +265,15 @@ impl Shard for GroupShard {
                 total_cost(said) + self.members_of(&request.group_id)
             }
             GroupRequest::Heartbeat(_) => 1,
+            GroupRequest::ConsumerHeartbeat(beat) => self.cost_of_heartbeat(beat),
+            GroupRequest::DescribeConsumer(group) => {
+                let group = self.groups.get(group).and_then(Group::as_consumer);
+                let members = group.into_iter().flat_map(|group| group.members().values());
+                total_cost(members.map(|member| 1 + member.current.assigned.each().count() / MOVED))
+            }
+            GroupRequest::RegexResolved { found, .. } => {
+                total_cost(found.values().map(|topics| 1 + topics.len()))
+            }
             GroupRequest::Leave(request) => {
                 let members = self.members_of(&request.group_id);
                 members + request.members.len() * cost_of_drop(members)
@@ -243,7 +316,13 @@ impl Shard for GroupShard {
                 let members = self.members_of(id);
                 members * cost_of_drop(members)
             }
-            GroupTimer::Session(id, _) => self.members_of(id) + 1,
+            GroupTimer::Session(id, member) => match self.groups.get(id) {
+                // What was set of a session that has been put off.
+                Some(Group::Classic(group)) if group.is_alive(member, now.steady) => 1,
+                Some(Group::Consumer(group)) if group.is_alive(member, now.steady) => 1,
+                _ => self.members_of(id) + 1,
+            },
+            GroupTimer::Rebalance(id, _) => self.members_of(id) + 1,
             GroupTimer::ExpireOffsets => self.groups.len() + self.offsets.count(),
         }))
     }
@@ -255,6 +334,10 @@ impl Shard for GroupShard {
                 GroupTimer::Sync(id) => self.with(&id, now, out, |scene| scene.sync_time_is_up()),
                 GroupTimer::Session(id, member) => {
                     self.with(&id, now, out, |scene| scene.session_is_over(&member));
+                    self.with_consumer(&id, now, out, |scene| scene.session_is_over(&member));
+                }
+                GroupTimer::Rebalance(id, member) => {
+                    self.with_consumer(&id, now, out, |scene| scene.rebalance_time_is_up(&member));
                 }
                 GroupTimer::ExpireOffsets => {
                     self.expire_offsets(now, out);
@@ -273,19 +356,32 @@ impl GroupShard {
     pub fn new(settings: GroupSettings) -> Self {
         Self {
             settings,
+            image: Arc::new(Image::empty()),
             groups: BTreeMap::new(),
+            consumers: BTreeSet::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
         }
     }
 
     fn members_of(&self, group: &ByteString) -> usize {
-        self.groups
-            .get(group)
-            .map_or(0, |group| group.members().len())
+        self.groups.get(group).map_or(0, Group::members_count)
     }
 
-    /// Sets a group on stage, if there is one.
+    pub(super) fn classic(&self, id: &str) -> Option<&ClassicGroup> {
+        self.groups.get(id)?.as_classic()
+    }
+
+    /// Remembers that a group speaks the consumer protocol, or does so no more.
+    fn count_consumer(&mut self, id: &ByteString) {
+        if self.groups.get(id).and_then(Group::as_consumer).is_some() {
+            self.consumers.insert(id.clone());
+        } else {
+            self.consumers.remove(id);
+        }
+    }
+
+    /// Sets a classic group on stage, if there is one.
     pub(super) fn with<T: Default>(
         &mut self,
         id: &ByteString,
@@ -293,7 +389,7 @@ impl GroupShard {
         out: &mut Output<GroupAnswer>,
         act: impl FnOnce(&mut Scene<'_>) -> T,
     ) -> T {
-        let Some(group) = self.groups.get_mut(id) else {
+        let Some(Group::Classic(group)) = self.groups.get_mut(id) else {
             return T::default();
         };
         act(&mut Scene {
@@ -306,6 +402,142 @@ impl GroupShard {
         })
     }
 
+    /// Sets a group of the consumer protocol on stage, if there is one.
+    pub(super) fn with_consumer<T: Default>(
+        &mut self,
+        id: &ByteString,
+        now: Moment,
+        out: &mut Output<GroupAnswer>,
+        act: impl FnOnce(&mut ConsumerScene<'_>) -> T,
+    ) -> T {
+        let Some(Group::Consumer(group)) = self.groups.get_mut(id) else {
+            return T::default();
+        };
+        act(&mut ConsumerScene {
+            id,
+            group,
+            image: &self.image,
+            settings: &self.settings,
+            intervals: intervals(&self.settings, &self.image, id),
+            timers: &mut self.timers,
+            now,
+            out,
+        })
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        now: Moment,
+        beat: &ConsumerHeartbeat,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        if !self.settings.consumer.is_served || self.image.feature(GROUP_VERSION) < 1 {
+            let why = "The cluster does not support the new CONSUMER group protocol.";
+            return Err(Refusal::new(ErrorCode::UnsupportedVersion, why));
+        }
+        check(beat, &self.settings)?;
+        let id = &beat.request.group_id;
+        let joins = beat.request.member_epoch == JOIN;
+        match self.groups.get(id) {
+            Some(Group::Consumer(_)) => {}
+            None if joins && !self.has_room_for(id) => {
+                let why = "This broker has as many groups as it may have.";
+                return Err(Refusal::new(ErrorCode::PolicyViolation, why));
+            }
+            None if joins => return self.first_heartbeat(now, beat, out),
+            Some(Group::Classic(group)) if joins && group.state == State::Empty => {
+                return self.first_heartbeat(now, beat, out);
+            }
+            None => {
+                let why = format!("Group {id} not found.");
+                return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
+            }
+            Some(_) => {
+                let why = format!("Group {id} is not a consumer group.");
+                return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
+            }
+        }
+        self.with_consumer(id, now, out, |scene| Some(scene.heartbeat(beat)))
+            .unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")))
+    }
+
+    /// The first member makes the group, or takes over what a classic group without members has left.
+    fn first_heartbeat(
+        &mut self,
+        now: Moment,
+        beat: &ConsumerHeartbeat,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        let id = owned(&beat.request.group_id);
+        let before = self.groups.get(&id).cloned();
+        if let Some(Group::Classic(group)) = &before {
+            for member in &group.pending_join {
+                let timer = GroupTimer::Session(id.clone(), member.clone());
+                self.timers.cancel(&timer);
+            }
+            let gone = GroupRecord::Group {
+                group: id.clone(),
+                value: None,
+            };
+            out.record(gone.encode())
+                .map_err(|error| Refusal::new(error, "There is no room for the group's record."))?;
+        }
+        self.groups
+            .insert(id.clone(), Group::Consumer(Box::default()));
+        let answer = self.with_consumer(&id, now, out, |scene| Some(scene.heartbeat(beat)));
+        let answer = answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")));
+        if answer.is_err() {
+            // Nothing has been recorded of it.
+            self.groups.remove(&id);
+            if let Some(before) = before {
+                out.records.pop();
+                self.groups.insert(id.clone(), before);
+            }
+        }
+        self.count_consumer(&id);
+        answer
+    }
+
+    fn describe_consumer(
+        &mut self,
+        now: Moment,
+        id: &ByteString,
+        out: &mut Output<GroupAnswer>,
+    ) -> ConsumerDescribed {
+        let found = self.with_consumer(id, now, out, |scene| Some(scene.describe()));
+        found.unwrap_or_else(|| ConsumerDescribed {
+            error_code: ErrorCode::GroupIdNotFound.code(),
+            error_message: Some(match self.groups.contains_key(id) {
+                true => format!("Group {id} is not a consumer group.").into(),
+                false => format!("Group {id} not found.").into(),
+            }),
+            group_id: id.clone(),
+            ..ConsumerDescribed::default()
+        })
+    }
+
+    /// A heartbeat that has nothing to say costs little; one by which the group meets anew costs as much as all its members.
+    fn cost_of_heartbeat(&self, beat: &ConsumerHeartbeat) -> usize {
+        let request = &beat.request;
+        let said = request.topic_partitions.iter().flatten();
+        let said = total_cost(said.map(|topic| 1 + topic.partitions.len() / MOVED))
+            + request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
+        let group = self
+            .groups
+            .get(&request.group_id)
+            .and_then(Group::as_consumer);
+        let meets = group.is_some_and(|group| {
+            request.member_epoch <= JOIN
+                || request.subscribed_topic_names.is_some()
+                || group.epoch > group.assignment_epoch
+                || group.is_stale
+        });
+        match group {
+            Some(group) if meets => said + 2 * group.members().len() + group.owned_count() / MOVED,
+            _ => said + 1,
+        }
+    }
+
     fn join(&mut self, now: Moment, ticket: Ticket, join: &Join, out: &mut Output<GroupAnswer>) {
         let request = &join.request;
         let refused = if !is_valid_group(&request.group_id) {
@@ -314,6 +546,8 @@ impl GroupShard {
             || request.session_timeout_ms > self.settings.session_timeout_ms_max
         {
             Some(ErrorCode::InvalidSessionTimeout)
+        } else if let Some(error) = self.leave_protocol(&request.group_id, out) {
+            Some(error)
         } else if !self.groups.contains_key(&request.group_id) && !request.member_id.is_empty() {
             Some(ErrorCode::UnknownMemberId)
         } else if !self.has_room_for(&request.group_id) {
@@ -330,7 +564,7 @@ impl GroupShard {
         let is_new = !self.groups.contains_key(&id);
         if is_new {
             self.groups
-                .insert(id.clone(), Box::new(ClassicGroup::new(Some(now.wall))));
+                .insert(id.clone(), Group::classic(Some(now.wall)));
         }
         self.with(&id, now, out, |scene| {
             if is_new {
@@ -339,6 +573,32 @@ impl GroupShard {
             }
             scene.join(ticket, join);
         });
+    }
+
+    /// A group without members that spoke another protocol is a classic one from now on. The error is that of one with members.
+    fn leave_protocol(
+        &mut self,
+        id: &ByteString,
+        out: &mut Output<GroupAnswer>,
+    ) -> Option<ErrorCode> {
+        let group = self
+            .groups
+            .get(id)
+            .filter(|group| group.as_classic().is_none())?;
+        let Ok(records) = group.tombstones(id) else {
+            return Some(ErrorCode::InconsistentGroupProtocol);
+        };
+        let records: Vec<GroupRecord> = records.into_iter().map(GroupRecord::Modern).collect();
+        if out
+            .records(records.iter().map(GroupRecord::encode))
+            .is_err()
+        {
+            return Some(ErrorCode::UnknownServerError);
+        }
+        for record in &records {
+            self.apply(Origin::Plain, record);
+        }
+        None
     }
 
     fn sync(
@@ -350,7 +610,7 @@ impl GroupShard {
     ) {
         let refused = if request.group_id.is_empty() {
             Some(ErrorCode::InvalidGroupId)
-        } else if !self.groups.contains_key(&request.group_id) {
+        } else if self.classic(&request.group_id).is_none() {
             Some(ErrorCode::UnknownMemberId)
         } else {
             None
@@ -392,7 +652,7 @@ impl GroupShard {
                 ..LeaveGroupResponse::default()
             };
         }
-        let members = if self.groups.contains_key(&request.group_id) {
+        let members = if self.classic(&request.group_id).is_some() {
             self.with(&request.group_id, now, out, |scene| scene.leave(request))
         } else {
             request
@@ -429,11 +689,11 @@ impl GroupShard {
 
     #[cfg(test)]
     pub fn group(&self, id: &str) -> Option<&ClassicGroup> {
-        self.groups.get(id).map(|group| &**group)
+        self.classic(id)
     }
 
     #[cfg(test)]
-    pub fn groups(&self) -> &BTreeMap<ByteString, Box<ClassicGroup>> {
+    pub fn groups(&self) -> &BTreeMap<ByteString, Group> {
         &self.groups
     }
 
@@ -445,6 +705,8 @@ impl GroupShard {
 
 /// Bytes that cost as much to copy as an offset to commit.
 const COPIED: usize = 1 << 10;
+/// So many topics of groups are looked for in as much time.
+const LOOKED_AT: usize = 4;
 /// A member that is dropped has so many others moved up for the same.
 const MOVED: usize = 16;
 
@@ -455,6 +717,15 @@ fn cost_of_commit(metadata: Option<&str>) -> usize {
 /// What it costs to drop one of so many members.
 fn cost_of_drop(members: usize) -> usize {
     1 + members / MOVED
+}
+
+/// The settings in force for a group.
+fn intervals(settings: &GroupSettings, image: &Image, group: &str) -> Intervals {
+    let own = match image.configs.is_empty() {
+        true => None,
+        false => image.overrides(GROUP_RESOURCE, group),
+    };
+    settings.consumer.intervals(own.map(|own| &**own))
 }
 
 /// Ids are non-empty, and short enough for a record's key.

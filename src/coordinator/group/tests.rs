@@ -4,11 +4,14 @@
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
 //! txn PRODUCER t-0=5 [late]   end PRODUCER commit|abort [late]   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
+//! hb ID EPOCH [t=t+u|none] [re=EXPRESSION] [own=t-0,t-1|none] [inst=…] [by=ASSIGNOR] [r=…] [host=…]   topics t:4,u:2   consumer
 //! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
 
 mod assignments;
+mod consumers;
+mod consumers_property;
 mod costs;
 mod expiry;
 mod joining;
@@ -26,14 +29,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::request::{Commit, GroupAnswer, GroupRequest, Join, LogStarts};
+use super::any::Group;
+use super::request::{Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
+use crate::base::ids::Uuid;
 use crate::coordinator::runtime::shard::{
     Marker, Moment, Origin, Output, RawRecord, Shard, Ticket,
 };
 use crate::log::producer_state::{Admission, MarkerRules};
+use crate::metadata::image::{Delta, Image, Topic};
+use crate::metadata::record::schema::{PartitionRecord, TopicRecord};
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::consumer_group_describe::Assignment as DescribedAssignment;
+use crate::wire::message::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, TopicPartitions,
+};
 use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
@@ -64,6 +75,7 @@ pub struct Stage {
     pub now: i64,
     pub tickets: u64,
     pub fresh: u8,
+    pub image: Arc<Image>,
 }
 
 /// When scenes begin.
@@ -78,6 +90,7 @@ impl Stage {
             now: START,
             tickets: 0,
             fresh: 0,
+            image: Arc::new(image_of("", 0)),
         };
         stage.crash();
         stage
@@ -131,7 +144,11 @@ impl Stage {
         );
         self.log.extend(out.marker.map(Logged::Marker));
         for group in self.shard.groups().values() {
-            group.check_invariants();
+            match group {
+                Group::Classic(group) => group.check_invariants(),
+                Group::Consumer(group) => group.check_invariants(),
+                Group::Share(_) | Group::Streams(_) => {}
+            }
         }
         out.answers
     }
@@ -153,12 +170,69 @@ impl Stage {
         shard
     }
 
+    /// The cluster has these topics from now on: `t:4,u:2`.
+    pub fn topics(&mut self, text: &str) -> Vec<(Ticket, GroupAnswer)> {
+        let before = Arc::clone(&self.image);
+        let image = Arc::new(image_of(text, before.offset + 1));
+        let differs = |topic: &&Arc<Topic>| before.topics.by_name(&topic.name) != Some(*topic);
+        let delta = Delta {
+            topics: image
+                .topics
+                .iter()
+                .filter(differs)
+                .map(|topic| topic.id)
+                .collect(),
+            removed_topics: (before.topics.iter())
+                .filter(|topic| image.topics.by_name(&topic.name).is_none())
+                .cloned()
+                .collect(),
+            ..Delta::default()
+        };
+        self.image = image;
+        self.shard.on_image(&self.image, &delta);
+        Vec::new()
+    }
+
     pub fn crash(&mut self) {
         self.shard = self.replayed();
+        self.shard.on_image(&self.image, &Delta::default());
         let mut out = Output::new(100_000);
         self.shard.loaded(self.moment(), &mut out);
         self.take(out);
     }
+}
+
+fn topic_id(name: &str) -> Uuid {
+    let mut id = [7; 16];
+    for (place, byte) in id.iter_mut().zip(name.bytes()) {
+        *place = byte;
+    }
+    Uuid(id)
+}
+
+fn image_of(text: &str, offset: i64) -> Image {
+    let mut image = Image::empty();
+    let mut delta = Delta::default();
+    for one in text.split(',').filter(|one| !one.is_empty()) {
+        let (name, count) = one.split_once(':').expect("name:partitions");
+        let topic_id = topic_id(name);
+        let topic = TopicRecord {
+            name: name.to_owned().into(),
+            topic_id,
+        };
+        image.apply(&topic.into(), offset, &mut delta);
+        for partition_id in 0..count.parse().expect("a number") {
+            let partition = PartitionRecord {
+                partition_id,
+                topic_id,
+                ..PartitionRecord::default()
+            };
+            image.apply(&partition.into(), offset, &mut delta);
+        }
+    }
+    image.features.insert("group.version".into(), 1);
+    image.offset = offset;
+    image
 }
 
 fn check(script: &str, expected: expect_test::Expect) {
@@ -347,26 +421,29 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 })
                 .collect(),
         }),
-        "commit" => GroupRequest::Commit(Commit::new(OffsetCommitRequest {
-            group_id: group(),
-            generation_id_or_member_epoch: number("gen", -1) as i32,
-            member_id: named("id").map(long_id).unwrap_or_default(),
-            group_instance_id: instance(),
-            retention_time_ms: number("keep", -1),
-            topics: partitions(plain[0])
-                .into_iter()
-                .map(|(name, partition_index, offset)| OffsetCommitRequestTopic {
-                    name,
-                    partitions: vec![OffsetCommitRequestPartition {
-                        partition_index,
-                        committed_offset: offset,
-                        committed_metadata: named("meta").map(|text| text.to_owned().into()),
-                        ..OffsetCommitRequestPartition::default()
-                    }],
-                    ..OffsetCommitRequestTopic::default()
-                })
-                .collect(),
-        }, number("v", 9) >= 9)),
+        "commit" => GroupRequest::Commit(Commit::new(
+            OffsetCommitRequest {
+                group_id: group(),
+                generation_id_or_member_epoch: number("gen", -1) as i32,
+                member_id: named("id").map(long_id).unwrap_or_default(),
+                group_instance_id: instance(),
+                retention_time_ms: number("keep", -1),
+                topics: partitions(plain[0])
+                    .into_iter()
+                    .map(|(name, partition_index, offset)| OffsetCommitRequestTopic {
+                        name,
+                        partitions: vec![OffsetCommitRequestPartition {
+                            partition_index,
+                            committed_offset: offset,
+                            committed_metadata: named("meta").map(|text| text.to_owned().into()),
+                            ..OffsetCommitRequestPartition::default()
+                        }],
+                        ..OffsetCommitRequestTopic::default()
+                    })
+                    .collect(),
+            },
+            number("v", 9) >= 9,
+        )),
         "txn" => GroupRequest::Commit(Commit::in_transaction(
             TxnOffsetCommitRequest {
                 transactional_id: "x".into(),
@@ -439,6 +516,50 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
             },
         },
         "drop" => GroupRequest::TopicsDeleted(vec![plain[0].to_owned().into()]),
+        "topics" => return stage.topics(words.first().copied().unwrap_or("")),
+        "consumer" => GroupRequest::DescribeConsumer(group()),
+        "hb" => {
+            let list = |text: &str| match text {
+                "none" => Vec::new(),
+                names => names
+                    .split('+')
+                    .map(|name| name.to_owned().into())
+                    .collect(),
+            };
+            let owned = |text: &str| match text {
+                "none" => Vec::new(),
+                text => partitions(text)
+                    .into_iter()
+                    .map(|(topic, index, _)| TopicPartitions {
+                        topic_id: topic_id(&topic),
+                        partitions: vec![index],
+                    })
+                    .collect(),
+            };
+            let epoch = plain[1].parse().expect("an epoch");
+            let joins = epoch == 0;
+            let regex: Option<ByteString> = named("re").map(|text| text.to_owned().into());
+            GroupRequest::ConsumerHeartbeat(Box::new(ConsumerHeartbeat {
+                regex_fault: regex
+                    .as_ref()
+                    .and_then(|one| super::expression::compile(one).err()),
+                request: ConsumerGroupHeartbeatRequest {
+                    group_id: group(),
+                    member_id: long_id(plain[0]),
+                    member_epoch: epoch,
+                    instance_id: instance(),
+                    rebalance_timeout_ms: number("r", if joins { 60_000 } else { -1 }) as i32,
+                    subscribed_topic_names: named("t").map(list),
+                    subscribed_topic_regex: regex,
+                    server_assignor: named("by").map(|text| text.to_owned().into()),
+                    topic_partitions: named("own").map(owned).or_else(|| joins.then(Vec::new)),
+                    ..ConsumerGroupHeartbeatRequest::default()
+                },
+                client_id: "c".into(),
+                client_host: named("host").unwrap_or("/127.0.0.1").to_owned().into(),
+                names_itself: true,
+            }))
+        }
         "describe" => GroupRequest::Describe {
             group: group(),
             unknown_is_error: number("v", 6) >= 6,
@@ -469,6 +590,13 @@ const ADMISSION: Admission = Admission {
     begins_at_zero: false,
     verified: true,
 };
+
+fn topic_name(id: Uuid) -> String {
+    id.0.iter()
+        .take_while(|byte| **byte != 7)
+        .map(|byte| char::from(*byte))
+        .collect()
+}
 
 fn error(code: i16) -> &'static str {
     match code {
@@ -586,5 +714,60 @@ fn describe(answer: &GroupAnswer) -> String {
         }
         GroupAnswer::Delete(delete) => format!("delete {}", error(delete.error_code)),
         GroupAnswer::Done => "done".to_owned(),
+        GroupAnswer::ConsumerHeartbeat(beat) if beat.error_code != 0 => {
+            format!("hb {}", error(beat.error_code))
+        }
+        GroupAnswer::ConsumerHeartbeat(beat) => {
+            let mut text = format!("hb epoch {}", beat.member_epoch);
+            if let Some(assignment) = &beat.assignment {
+                let mut told: Vec<_> = assignment
+                    .topic_partitions
+                    .iter()
+                    .flat_map(|topic| {
+                        let name = topic_name(topic.topic_id);
+                        topic
+                            .partitions
+                            .iter()
+                            .map(move |index| format!(" {name}-{index}"))
+                    })
+                    .collect();
+                told.sort();
+                let _ = write!(text, " reads{}", told.concat());
+            }
+            text
+        }
+        GroupAnswer::DescribeConsumer(group) => {
+            let mut text = format!(
+                "consumer {} {} epoch {} of {} by {}",
+                error(group.error_code),
+                group.group_state,
+                group.assignment_epoch,
+                group.group_epoch,
+                group.assignor_name,
+            );
+            for member in &group.members {
+                let each = |of: &DescribedAssignment| {
+                    let topics = of.topic_partitions.iter();
+                    let each = topics.flat_map(|topic| {
+                        topic
+                            .partitions
+                            .iter()
+                            .map(|index| format!("{}-{index}", topic.topic_name))
+                    });
+                    each.collect::<Vec<_>>().join(" ")
+                };
+                let (has, shall) = (each(&member.assignment), each(&member.target_assignment));
+                let _ = write!(
+                    text,
+                    "\n        {} epoch {} has {has}",
+                    member.member_id, member.member_epoch
+                );
+                if has != shall {
+                    let _ = write!(text, ", shall have {shall}");
+                }
+            }
+            text
+        }
+        GroupAnswer::ResolveRegex(errand) => format!("look for {}", errand.patterns.join(" ")),
     }
 }

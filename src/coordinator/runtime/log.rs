@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use super::shard::Condition;
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
@@ -123,7 +123,10 @@ pub mod memory {
             if let Some(error) = inner.failing {
                 return Err(error);
             }
-            if inner.leader_epoch.is_some_and(|epoch| epoch != leader_epoch) {
+            if inner
+                .leader_epoch
+                .is_some_and(|epoch| epoch != leader_epoch)
+            {
                 return Err(ErrorCode::NotLeaderOrFollower);
             }
             let base = inner.ends.get(&partition).copied().unwrap_or(0);

@@ -119,6 +119,11 @@ pub trait Shard: Sized + Send + 'static {
     /// before `loaded`, where everything is as good as new, and after each change.
     fn on_image(&mut self, image: &Arc<Image>, delta: &Delta);
 
+    /// About how much work it is to be told of these changes, as of [`Self::cost`].
+    fn image_cost(&self, _: &Delta) -> usize {
+        1
+    }
+
     /// After the last `apply` of loading: sets the timers that records do not tell.
     fn loaded(&mut self, now: Moment, out: &mut Output<Self::Answer>);
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::loader::{self, LoadError, Loaded};
 use super::log::RecordLog;
-use super::shard::{IN_PLACE_MAX, Marker, Moment, Output, RawRecord, Shard, Ticket};
+use super::shard::{IN_PLACE_MAX, Marker, Moment, Output, RawRecord, Shard, Ticket, total_cost};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::base::time::millis;
 use crate::base::work_pool::WorkPool;
@@ -281,7 +281,10 @@ impl<S: Shard> Task<S> {
             },
             // Each partition looks at what has changed.
             Event::Told(Told::Image(_, delta)) => {
-                self.slots.len() * (1 + delta.topics.len() + delta.removed_topics.len())
+                total_cost(self.slots.values().map(|slot| match slot {
+                    Slot::Active(active) => active.shard.image_cost(delta),
+                    Slot::Loading(_) => 0,
+                }))
             }
             // What was loaded sets its timers.
             Event::Loaded {

@@ -3,12 +3,30 @@
 
 use std::collections::BTreeMap;
 
+/// A deadline in steady milliseconds, and its number, which tells deadlines of one time apart.
+type Place = (i64, u64);
+
+/// A deadline that is put off far more often than it comes, such as the end of a member's session. Its owner keeps it. Putting it
+/// off changes nothing in [`Timers`]: what is there comes earlier, and is set again for the rest of the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOff {
+    due: Option<Place>,
+    /// What is in the timers.
+    set: Option<Place>,
+}
+
+impl PutOff {
+    /// Whether the deadline lies behind what is in the timers.
+    pub fn is_later(&self, now: i64) -> bool {
+        self.due.is_some_and(|(at, _)| at > now)
+    }
+}
+
 /// Deadlines in steady milliseconds, one per key.
 #[derive(Clone, Debug)]
 pub struct Timers<K> {
-    /// Each with its number, which tells deadlines of one time apart.
-    by_key: BTreeMap<K, (i64, u64)>,
-    by_time: BTreeMap<(i64, u64), K>,
+    by_key: BTreeMap<K, Place>,
+    by_time: BTreeMap<Place, K>,
     set: u64,
 }
 
@@ -36,13 +54,52 @@ impl<K: Clone + Ord> Timers<K> {
         }
     }
 
+    /// Puts a deadline off to `at`. Where it was set for a later time, it is set anew.
+    pub fn put_off(&mut self, deadline: &mut PutOff, at: i64, key: impl FnOnce() -> K) {
+        self.set += 1;
+        let due = (at, self.set);
+        deadline.due = Some(due);
+        if deadline.set.is_some_and(|set| set <= due) {
+            return;
+        }
+        if let Some(set) = deadline.set.replace(due) {
+            self.by_time.remove(&set);
+        }
+        self.by_time.insert(due, key());
+    }
+
+    /// What was set of a deadline is due. False where the deadline itself is still to come; then it is set again.
+    pub fn has_come(&mut self, deadline: &mut PutOff, key: impl FnOnce() -> K) -> bool {
+        let set = deadline.set.take();
+        match deadline.due {
+            Some(due) if Some(due) != set => {
+                deadline.set = Some(due);
+                self.by_time.insert(due, key());
+                false
+            }
+            // Of a deadline that its owner does not know, nothing has come.
+            due => {
+                deadline.due = None;
+                due.is_some()
+            }
+        }
+    }
+
+    pub fn call_off(&mut self, deadline: &mut PutOff) {
+        if let Some(set) = std::mem::take(deadline).set {
+            self.by_time.remove(&set);
+        }
+    }
+
     /// Takes the earliest key that is due.
     pub fn pop_due(&mut self, now: i64) -> Option<K> {
         if self.next()? > now {
             return None;
         }
-        let (_, key) = self.by_time.pop_first()?;
-        self.by_key.remove(&key);
+        let (place, key) = self.by_time.pop_first()?;
+        if self.by_key.get(&key) == Some(&place) {
+            self.by_key.remove(&key);
+        }
         Some(key)
     }
 
@@ -84,5 +141,54 @@ mod tests {
         }
         let due = || timers.pop_due(5);
         assert_eq!(std::iter::from_fn(due).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    /// All that comes until then, with the time at which it comes.
+    fn come(
+        timers: &mut Timers<&'static str>,
+        session: &mut PutOff,
+        until: i64,
+    ) -> Vec<(i64, &'static str)> {
+        let mut told = Vec::new();
+        while let Some(at) = timers.next().filter(|at| *at <= until) {
+            let key = timers.pop_due(at).unwrap();
+            if key != "session" || timers.has_come(session, || "session") {
+                told.push((at, key));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_deadline_that_is_put_off_comes_when_it_was_put_off_to() {
+        let mut timers = Timers::default();
+        let mut session = PutOff::default();
+        for at in [10, 20, 30, 35] {
+            timers.put_off(&mut session, at, || "session");
+            assert_eq!(timers.by_time.len(), 1);
+        }
+        assert_eq!(timers.next(), Some(10));
+        assert_eq!(come(&mut timers, &mut session, 34), []);
+        assert_eq!(come(&mut timers, &mut session, 99), [(35, "session")]);
+        // To an earlier time, too; and not at all once it was called off.
+        timers.put_off(&mut session, 50, || "session");
+        timers.put_off(&mut session, 40, || "session");
+        assert_eq!(come(&mut timers, &mut session, 45), [(40, "session")]);
+        assert_eq!(come(&mut timers, &mut session, 99), []);
+        timers.put_off(&mut session, 50, || "session");
+        timers.call_off(&mut session);
+        assert_eq!((timers.next(), session), (None, PutOff::default()));
+    }
+
+    #[test]
+    fn what_is_put_off_keeps_its_turn_among_deadlines_of_one_time() {
+        let mut timers = Timers::default();
+        let mut session = PutOff::default();
+        timers.put_off(&mut session, 3, || "session");
+        timers.set("before", 10);
+        timers.put_off(&mut session, 10, || "session");
+        timers.set("after", 10);
+        let told = come(&mut timers, &mut session, 99);
+        assert_eq!(told, [(10, "before"), (10, "session"), (10, "after")]);
     }
 }

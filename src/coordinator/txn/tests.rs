@@ -139,7 +139,9 @@ impl Stage {
         self.shard = self.replayed();
         self.errands.clear();
         let mut image = Image::empty();
-        image.features.insert("transaction.version".into(), self.version);
+        image
+            .features
+            .insert("transaction.version".into(), self.version);
         self.shard.on_image(&Arc::new(image), &Delta::default());
         let mut out = Output::new(1 << 20);
         self.shard.loaded(self.moment(), &mut out);
@@ -638,7 +640,7 @@ fn listing_filters_by_state_id_and_age() {
             let request = TxnRequest::List {
                 states: (!states.is_empty())
                     .then(|| states.iter().map(|s| ByteString::from_static(s)).collect()),
-                producer_ids: std::sync::Arc::new(producer_ids.iter().copied().collect()),
+                producer_ids: Arc::new(producer_ids.iter().copied().collect()),
                 duration_ms,
                 pattern: pattern.map(|text| Regex::new(text).unwrap()),
             };
@@ -677,7 +679,7 @@ fn a_transaction_of_many_partitions_and_many_ids_cost_much() {
     };
     let list = || TxnRequest::List {
         states: None,
-        producer_ids: std::sync::Arc::default(),
+        producer_ids: Arc::default(),
         duration_ms: -1,
         pattern: None,
     };

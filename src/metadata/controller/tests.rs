@@ -423,8 +423,6 @@ fn a_feature_that_clients_are_not_told_of_is_unknown_to_updates() {
     let image = cluster();
     assert_eq!(image.feature("group.version"), 1);
     for (feature, level, kind) in [
-        ("group.version", 1, 1),
-        ("group.version", 0, 2),
         ("share.version", 2, 1),
         ("streams.version", 1, 1),
         ("no.such", 1, 1),

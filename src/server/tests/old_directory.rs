@@ -126,6 +126,7 @@ async fn a_directory_that_was_only_formatted_gets_the_features_that_it_was_forma
         levels,
         [
             "eligible.leader.replicas.version=1",
+            "group.version=1",
             "metadata.version=30",
             "transaction.version=2"
         ]

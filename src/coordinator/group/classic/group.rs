@@ -13,6 +13,7 @@ use crate::base::time::Timestamp;
 use crate::coordinator::group::record::group_metadata::{GroupMetadataValue, MemberMetadata};
 use crate::coordinator::hash::java_hash;
 use crate::coordinator::runtime::shard::Ticket;
+use crate::coordinator::runtime::timer::PutOff;
 use crate::wire::codec::Reader;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Message;
@@ -81,6 +82,8 @@ pub struct Member {
     pub assignment: Bytes,
     /// Has not had an answer to its first JoinGroup yet, so it cannot send heartbeats.
     pub is_new: bool,
+    /// When its session is over.
+    pub session: PutOff,
     joining: Option<Ticket>,
     pub syncing: Option<Ticket>,
 }
@@ -214,6 +217,13 @@ impl ClassicGroup {
 
     pub fn member(&self, id: &str) -> Option<&Member> {
         self.members.get(id)
+    }
+
+    /// Whether the member's session ends later.
+    pub fn is_alive(&self, id: &str, now: i64) -> bool {
+        self.members
+            .get(id)
+            .is_some_and(|member| member.session.is_later(now))
     }
 
     pub fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
@@ -581,6 +591,7 @@ fn remembered(
         protocols,
         assignment: recorded.assignment.clone(),
         is_new: false,
+        session: PutOff::default(),
         joining: None,
         syncing: None,
     }
@@ -607,6 +618,7 @@ pub fn newcomer(
         protocols,
         assignment: Bytes::new(),
         is_new: true,
+        session: PutOff::default(),
         joining: None,
         syncing: None,
     }

@@ -11,7 +11,7 @@ use crate::coordinator::group::record::group_metadata::GroupMetadataValue;
 use crate::coordinator::group::request::{GroupAnswer, Join};
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::shard::{Moment, Output, Ticket};
-use crate::coordinator::runtime::timer::Timers;
+use crate::coordinator::runtime::timer::{PutOff, Timers};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::join_group::JoinGroupResponse;
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity, MemberResponse};
@@ -30,6 +30,8 @@ pub enum GroupTimer {
     Sync(ByteString),
     /// A member, or an id that was handed out, has been silent for its session timeout.
     Session(ByteString, ByteString),
+    /// A member of the consumer protocol has had its time to give up partitions.
+    Rebalance(ByteString, ByteString),
     ExpireOffsets,
 }
 
@@ -48,8 +50,9 @@ impl Scene<'_> {
     pub fn join(&mut self, ticket: Ticket, join: &Join) {
         let member_id = join.request.member_id.clone();
         let refused = if !self.has_room(&member_id) {
-            self.group.remove(&member_id);
             self.cancel_session(&member_id);
+            self.timers.cancel(&self.session_of(&member_id));
+            self.group.remove(&member_id);
             Some((ErrorCode::GroupMaxSizeReached, ByteString::new()))
         } else if !(self.settings.memory)
             .has_room_for_member(offered_bytes(&join.request.protocols))
@@ -102,7 +105,8 @@ impl Scene<'_> {
             }
         } else if join.member_id_required {
             self.group.pending_join.insert(new_id.clone());
-            self.set_session(&new_id, i64::from(request.session_timeout_ms));
+            let at = self.now.after(i64::from(request.session_timeout_ms));
+            self.timers.set(self.session_of(&new_id), at);
             self.refuse_join(ticket, ErrorCode::MemberIdRequired, new_id);
         } else {
             self.add(ticket, join, new_id);
@@ -141,6 +145,8 @@ impl Scene<'_> {
 
     fn add(&mut self, ticket: Ticket, join: &Join, id: ByteString) {
         let request = &join.request;
+        // The id was handed out, and is a member's now.
+        self.timers.cancel(&self.session_of(&id));
         let member = newcomer(
             request.group_instance_id.as_ref(),
             &join.client_id,
@@ -180,8 +186,8 @@ impl Scene<'_> {
     fn replace_static(&mut self, ticket: Ticket, join: &Join, old: &ByteString, new: ByteString) {
         let leader_before = self.group.leader.clone();
         self.fence(old);
-        self.group.rename(old, new.clone());
         self.cancel_session(old);
+        self.group.rename(old, new.clone());
         self.restart_session(&new);
         let before = self.group.member(&new).cloned();
         self.update(ticket, join, &new);
@@ -467,9 +473,16 @@ impl Scene<'_> {
             self.complete_without_the_silent();
             return;
         }
-        let Some(member) = self.group.member(id) else {
+        let key = self.session_of(id);
+        let Some(member) = self.group.member_mut(id) else {
             return;
         };
+        if !self.timers.has_come(&mut member.session, || key) {
+            if member.session == PutOff::default() {
+                self.restart_session(id);
+            }
+            return;
+        }
         // Who waits for us is alive; but a new member's only sign of life is its join, which has its own limit.
         let waits = member.joining().is_some() || member.syncing.is_some();
         if waits && !member.is_new {
@@ -518,7 +531,7 @@ impl Scene<'_> {
                 .cloned()
                 .ok_or(ErrorCode::UnknownMemberId)?
         } else if self.group.pending_join.remove(&leaver.member_id) {
-            self.cancel_session(&leaver.member_id);
+            self.timers.cancel(&self.session_of(&leaver.member_id));
             return Ok(());
         } else {
             self.group
@@ -603,14 +616,24 @@ impl Scene<'_> {
         }
     }
 
+    /// Of a member. Its name is copied only where the timers take something in, which is not at each sign of life.
     fn set_session(&mut self, id: &str, after_ms: i64) {
-        let key = GroupTimer::Session(self.id.clone(), owned(id));
-        self.timers.set(key, self.now.after(after_ms));
+        let at = self.now.after(after_ms);
+        if let Some(member) = self.group.member_mut(id) {
+            let key = || GroupTimer::Session(self.id.clone(), owned(id));
+            self.timers.put_off(&mut member.session, at, key);
+        }
     }
 
+    /// Of a member.
     fn cancel_session(&mut self, id: &str) {
-        let key = GroupTimer::Session(self.id.clone(), owned(id));
-        self.timers.cancel(&key);
+        if let Some(member) = self.group.member_mut(id) {
+            self.timers.call_off(&mut member.session);
+        }
+    }
+
+    fn session_of(&self, id: &str) -> GroupTimer {
+        GroupTimer::Session(self.id.clone(), owned(id))
     }
 
     fn set_join_timer(&mut self, after_ms: i32) {

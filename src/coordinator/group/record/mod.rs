@@ -1,15 +1,31 @@
 //! pure: what stands in `__consumer_offsets`, byte for byte as Kafka writes it.
 
+pub mod consumer_group;
 pub mod group_metadata;
+pub mod keys;
 pub mod offset_commit;
+pub mod share_group;
+pub mod streams_group;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use self::consumer_group::*;
 use self::group_metadata::{GroupMetadataKey, GroupMetadataValue};
+use self::keys::{GroupKey, MemberKey, RegularExpressionKey};
 use self::offset_commit::{OffsetCommitKey, OffsetCommitValue};
+use self::share_group::{
+    ShareGroupCurrentMemberAssignmentValue, ShareGroupMemberMetadataValue, ShareGroupMetadataValue,
+    ShareGroupStatePartitionMetadataValue, ShareGroupTargetAssignmentMemberValue,
+    ShareGroupTargetAssignmentMetadataValue,
+};
+use self::streams_group::{
+    StreamsGroupCurrentMemberAssignmentValue, StreamsGroupMemberMetadataValue,
+    StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberValue,
+    StreamsGroupTargetAssignmentMetadataValue, StreamsGroupTopologyValue,
+};
 use crate::coordinator::runtime::shard::{RawRecord, RecordError};
-use crate::wire::codec::{EncodeError, Reader, Writer};
+use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::message::Message;
 
 /// A record of a kind that this coordinator keeps; no value means that the key is taken back.
@@ -23,6 +39,185 @@ pub enum GroupRecord {
         group: ByteString,
         value: Option<GroupMetadataValue>,
     },
+    /// Of a group whose members have epochs.
+    Modern(Modern),
+}
+
+/// A record of a group, or of something of it: a member's, or a regular expression's. No value means that the key is taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<V> {
+    pub group: ByteString,
+    /// The member's id, or the expression; empty where the record is the whole group's.
+    pub of: ByteString,
+    pub value: Option<V>,
+}
+
+impl<V> Entry<V> {
+    pub fn new(group: &ByteString, of: &ByteString, value: V) -> Self {
+        Self {
+            group: group.clone(),
+            of: of.clone(),
+            value: Some(value),
+        }
+    }
+
+    pub fn gone(group: &ByteString, of: &ByteString) -> Self {
+        Self {
+            group: group.clone(),
+            of: of.clone(),
+            value: None,
+        }
+    }
+}
+
+/// Which protocol a group speaks, as its records tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Consumer,
+    Share,
+    Streams,
+}
+
+macro_rules! modern {
+    ($($name:ident = $kind:literal of $protocol:ident, $value:ty;)*) => {
+        /// Kinds of records since Kafka 4.0.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Modern {
+            $($name(Entry<$value>),)*
+        }
+
+        impl Modern {
+            /// The number of the kind.
+            pub fn kind(&self) -> i16 {
+                match self {
+                    $(Self::$name(_) => $kind,)*
+                }
+            }
+
+            pub fn protocol(&self) -> Protocol {
+                match self {
+                    $(Self::$name(_) => Protocol::$protocol,)*
+                }
+            }
+
+            pub fn group(&self) -> &ByteString {
+                match self {
+                    $(Self::$name(entry) => &entry.group,)*
+                }
+            }
+
+            /// See [`Entry::of`].
+            pub fn of(&self) -> &ByteString {
+                match self {
+                    $(Self::$name(entry) => &entry.of,)*
+                }
+            }
+
+            /// Whether the record takes its key back.
+            pub fn is_tombstone(&self) -> bool {
+                match self {
+                    $(Self::$name(entry) => entry.value.is_none(),)*
+                }
+            }
+
+            /// What takes back a key of this kind; `None` for kinds that nobody knows.
+            pub fn tombstone(kind: i16, group: &ByteString, of: &ByteString) -> Option<Self> {
+                match kind {
+                    $($kind => Some(Self::$name(Entry::gone(group, of))),)*
+                    _ => None,
+                }
+            }
+
+            fn decode(kind: i16, key: &mut Reader, bytes: Option<Bytes>) -> Result<Option<Self>, RecordError> {
+                match kind {
+                    $($kind => {
+                        let (group, of) = read_key(kind, key)?;
+                        let value = bytes.map(value::<$value>).transpose()?;
+                        Ok(Some(Self::$name(Entry { group, of, value })))
+                    })*
+                    _ => Ok(None),
+                }
+            }
+
+            fn encode(&self) -> Result<RawRecord, EncodeError> {
+                match self {
+                    $(Self::$name(entry) => Ok(RawRecord {
+                        key: key_bytes($kind, &entry.group, &entry.of)?,
+                        value: entry
+                            .value
+                            .as_ref()
+                            .map(|value| bytes(value, MODERN_VALUE_VERSION, MODERN_VALUE_VERSION))
+                            .transpose()?,
+                    }),)*
+                }
+            }
+        }
+    };
+}
+
+modern! {
+    ConsumerEpoch = 3 of Consumer, ConsumerGroupMetadataValue;
+    // Written by Kafka 4.0 alone.
+    ConsumerPartitions = 4 of Consumer, ConsumerGroupPartitionMetadataValue;
+    ConsumerMember = 5 of Consumer, ConsumerGroupMemberMetadataValue;
+    ConsumerTargetEpoch = 6 of Consumer, ConsumerGroupTargetAssignmentMetadataValue;
+    ConsumerTarget = 7 of Consumer, ConsumerGroupTargetAssignmentMemberValue;
+    ConsumerCurrent = 8 of Consumer, ConsumerGroupCurrentMemberAssignmentValue;
+    ShareMember = 10 of Share, ShareGroupMemberMetadataValue;
+    ShareEpoch = 11 of Share, ShareGroupMetadataValue;
+    ShareTargetEpoch = 12 of Share, ShareGroupTargetAssignmentMetadataValue;
+    ShareTarget = 13 of Share, ShareGroupTargetAssignmentMemberValue;
+    ShareCurrent = 14 of Share, ShareGroupCurrentMemberAssignmentValue;
+    SharePartitions = 15 of Share, ShareGroupStatePartitionMetadataValue;
+    ConsumerRegex = 16 of Consumer, ConsumerGroupRegularExpressionValue;
+    StreamsEpoch = 17 of Streams, StreamsGroupMetadataValue;
+    StreamsMember = 19 of Streams, StreamsGroupMemberMetadataValue;
+    StreamsTargetEpoch = 20 of Streams, StreamsGroupTargetAssignmentMetadataValue;
+    StreamsTarget = 21 of Streams, StreamsGroupTargetAssignmentMemberValue;
+    StreamsCurrent = 22 of Streams, StreamsGroupCurrentMemberAssignmentValue;
+    StreamsTopology = 23 of Streams, StreamsGroupTopologyValue;
+}
+
+/// Kinds whose key names a member.
+const OF_MEMBERS: [i16; 9] = [5, 7, 8, 10, 13, 14, 19, 21, 22];
+/// The kind whose key names a regular expression.
+const OF_EXPRESSIONS: i16 = 16;
+
+fn read_key(kind: i16, key: &mut Reader) -> Result<(ByteString, ByteString), DecodeError> {
+    if OF_MEMBERS.contains(&kind) {
+        let key = MemberKey::read(key, kind)?;
+        Ok((key.group_id, key.member_id))
+    } else if kind == OF_EXPRESSIONS {
+        let key = RegularExpressionKey::read(key, kind)?;
+        Ok((key.group_id, key.regular_expression))
+    } else {
+        let key = GroupKey::read(key, kind)?;
+        Ok((key.group_id, ByteString::new()))
+    }
+}
+
+fn key_bytes(kind: i16, group: &ByteString, of: &ByteString) -> Result<Bytes, EncodeError> {
+    let (group_id, of) = (group.clone(), of.clone());
+    if OF_MEMBERS.contains(&kind) {
+        let member_id = of;
+        bytes(
+            &MemberKey {
+                group_id,
+                member_id,
+            },
+            kind,
+            kind,
+        )
+    } else if kind == OF_EXPRESSIONS {
+        let regular_expression = of;
+        let key = RegularExpressionKey {
+            group_id,
+            regular_expression,
+        };
+        bytes(&key, kind, kind)
+    } else {
+        bytes(&GroupKey { group_id }, kind, kind)
+    }
 }
 
 const LEGACY_OFFSET: i16 = 0;
@@ -34,11 +229,13 @@ const OFFSET_VALUE_VERSION: i16 = 4;
 /// The only version with a time of expiry of its own.
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
+/// All kinds since 4.0 have one version.
+const MODERN_VALUE_VERSION: i16 = 0;
 /// A value without a time of expiry of its own.
 const NO_EXPIRY: i64 = -1;
 
 impl GroupRecord {
-    /// Reads a record; `None` for the kinds of other group types, which stay in the log untouched.
+    /// Reads a record; `None` for kinds that this coordinator does not know, which stay in the log untouched.
     pub fn decode(raw: RawRecord) -> Result<Option<Self>, RecordError> {
         let size = raw.key.len();
         let mut key = Reader::new(raw.key);
@@ -52,12 +249,13 @@ impl GroupRecord {
                 group: GroupMetadataKey::read(&mut key, kind)?.group,
                 value: raw.value.map(value).transpose()?,
             }),
-            _ => None,
+            _ => Modern::decode(kind, &mut key, raw.value)?.map(Self::Modern),
         })
     }
 
     pub fn encode(&self) -> Result<RawRecord, EncodeError> {
         Ok(match self {
+            Self::Modern(record) => record.encode()?,
             Self::Offset { key, value } => RawRecord {
                 key: bytes(key, OFFSET, OFFSET)?,
                 value: value
@@ -194,11 +392,11 @@ mod tests {
             value: Some(hex("0004 0000000000000001 ffffffff 01 0000000000000002 00")),
         };
         assert!(matches!(GroupRecord::decode(flexible), Ok(Some(_))));
-        let consumer_group = RawRecord {
-            key: hex("0003 000167"),
+        let retired = RawRecord {
+            key: hex("0009 000167"),
             value: None,
         };
-        assert_eq!(GroupRecord::decode(consumer_group), Ok(None));
+        assert_eq!(GroupRecord::decode(retired), Ok(None));
         let from_the_future = RawRecord {
             key: hex("0002 000167"),
             value: Some(hex("0005 00")),

@@ -232,11 +232,11 @@ fn a_group_of_many_members_and_many_groups_cost_much() {
     assert!(stage.shard.wake_cost(join_timer) > IN_PLACE_MAX);
     assert!(stage.shard.cost(&list()) <= IN_PLACE_MAX);
     for number in 0..MANY {
-        let GroupRequest::CommitOffsets(mut one) = commit(0..1) else {
+        let GroupRequest::Commit(mut one) = commit(0..1) else {
             unreachable!()
         };
-        one.group_id = number.to_string().into();
-        stage.ask(GroupRequest::CommitOffsets(one));
+        one.group = number.to_string().into();
+        stage.ask(GroupRequest::Commit(one));
     }
     assert!(stage.shard.cost(&list()) > IN_PLACE_MAX);
 }

@@ -71,6 +71,9 @@ fn facts(stage: &Stage) -> (String, String) {
     let durable = |shard: &super::GroupShard| {
         let mut text = String::new();
         for (id, group) in shard.groups() {
+            let Some(group) = group.as_classic() else {
+                continue;
+            };
             // Between two generations the log still has the last one.
             let live = stage.shard.group(id).expect("it is in the log");
             if matches!(live.state, State::Empty | State::Stable) {

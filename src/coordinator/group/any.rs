@@ -1,0 +1,229 @@
+//! pure: a group, whichever protocol it speaks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::classic::group::{ClassicGroup, State as ClassicState};
+use super::consumer::group::{ConsumerGroup, State as ConsumerState};
+use super::record::{Modern, Protocol};
+use crate::base::memory::Memory;
+use crate::base::time::Timestamp;
+use crate::wire::error_code::ErrorCode;
+
+/// The types of groups, as ListGroups prints them.
+pub const TYPES: [&str; 4] = [CLASSIC, CONSUMER, SHARE, STREAMS];
+/// The states of groups of all types, as ListGroups prints them.
+pub const STATES: [&str; 7] = [
+    "Empty",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Stable",
+    "Assigning",
+    "Reconciling",
+    NOT_READY,
+];
+const NOT_READY: &str = "NotReady";
+const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
+const SHARE: &str = "share";
+const STREAMS: &str = "streams";
+
+/// See the module. Boxed: a leaf of the map of groups has room for eleven.
+#[derive(Clone, Debug)]
+pub enum Group {
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
+    Share(Box<KeptGroup>),
+    Streams(Box<KeptGroup>),
+}
+
+/// A group that this coordinator does not serve yet. Its records are kept, so that a coordinator which does finds all of it.
+#[derive(Clone, Debug, Default)]
+pub struct KeptGroup {
+    members: BTreeSet<ByteString>,
+    /// What is recorded of the group: the kind of a record, and of what it is.
+    keys: BTreeSet<(i16, ByteString)>,
+}
+
+impl KeptGroup {
+    pub fn apply(&mut self, record: &Modern) {
+        let key = (record.kind(), record.of().clone());
+        let is_member = matches!(record, Modern::ShareMember(_) | Modern::StreamsMember(_));
+        if record.is_tombstone() {
+            self.keys.remove(&key);
+            if is_member {
+                self.members.remove(record.of());
+            }
+        } else {
+            self.keys.insert(key);
+            if is_member {
+                self.members.insert(record.of().clone());
+            }
+        }
+    }
+
+    /// Whether the record is the one without which there is no such group.
+    fn is_gone_with(record: &Modern) -> bool {
+        matches!(record, Modern::ShareEpoch(_) | Modern::StreamsEpoch(_)) && record.is_tombstone()
+    }
+}
+
+impl Group {
+    /// A group of which nothing is known.
+    pub fn classic(born: Option<Timestamp>) -> Self {
+        Self::Classic(Box::new(ClassicGroup::new(born)))
+    }
+
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Consumer => Self::Consumer(Box::default()),
+            Protocol::Share => Self::Share(Box::default()),
+            Protocol::Streams => Self::Streams(Box::default()),
+        }
+    }
+
+    fn speaks(&self, protocol: Protocol) -> bool {
+        match self {
+            Self::Classic(_) => false,
+            Self::Consumer(_) => protocol == Protocol::Consumer,
+            Self::Share(_) => protocol == Protocol::Share,
+            Self::Streams(_) => protocol == Protocol::Streams,
+        }
+    }
+
+    pub fn as_classic(&self) -> Option<&ClassicGroup> {
+        match self {
+            Self::Classic(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    pub fn as_consumer(&self) -> Option<&ConsumerGroup> {
+        match self {
+            Self::Consumer(group) => Some(group),
+            _ => None,
+        }
+    }
+
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Classic(_) => CLASSIC,
+            Self::Consumer(_) => CONSUMER,
+            Self::Share(_) => SHARE,
+            Self::Streams(_) => STREAMS,
+        }
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        match self {
+            Self::Classic(group) => group.state.name(),
+            Self::Consumer(group) => group.state().name(),
+            Self::Share(group) | Self::Streams(group) if group.members.is_empty() => "Empty",
+            // Whether its members have what they shall have, nobody looks.
+            Self::Share(_) => "Stable",
+            Self::Streams(_) => NOT_READY,
+        }
+    }
+
+    pub fn protocol_type(&self) -> ByteString {
+        match self {
+            Self::Classic(group) => group.protocol_type.clone().unwrap_or_default(),
+            other => ByteString::from_static(other.type_name()),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.state == ClassicState::Empty,
+            Self::Consumer(group) => group.state() == ConsumerState::Empty,
+            Self::Share(group) | Self::Streams(group) => group.members.is_empty(),
+        }
+    }
+
+    pub fn members_count(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.members().len(),
+            Self::Consumer(group) => group.members().len(),
+            Self::Share(group) | Self::Streams(group) => group.members.len(),
+        }
+    }
+
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
+            // What is not looked at may be anything.
+            Self::Share(group) | Self::Streams(group) => !group.members.is_empty(),
+        }
+    }
+
+    /// What the age of an offset is counted from; `None` while it may not age.
+    pub fn offsets_age_from(&self, committed_at: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Classic(group) => group.offsets_age_from(committed_at),
+            Self::Consumer(_) | Self::Streams(_) => Some(committed_at),
+            Self::Share(_) => None,
+        }
+    }
+
+    /// Whether the group may be removed when nobody needs it any more.
+    pub fn may_expire(&self) -> bool {
+        self.is_empty() && !matches!(self, Self::Share(_))
+    }
+
+    /// What takes back all that is recorded of the group but its offsets.
+    ///
+    /// Errors: `NonEmptyGroup`; `UnsupportedVersion` of groups whose state stands in another topic too, which is not served yet.
+    pub fn tombstones(&self, id: &ByteString) -> Result<Vec<Modern>, ErrorCode> {
+        if !self.is_empty() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let none = ByteString::new();
+        Ok(match self {
+            Self::Classic(_) => Vec::new(),
+            Self::Consumer(group) => group.tombstones(id),
+            Self::Share(_) => return Err(ErrorCode::UnsupportedVersion),
+            Self::Streams(group) => {
+                // The group goes with the record of its epoch, so that one is the last.
+                let mut keys: Vec<&(i16, ByteString)> = group.keys.iter().collect();
+                keys.reverse();
+                let epoch = Modern::tombstone(STREAMS_EPOCH, id, &none);
+                let rest = keys.into_iter().filter(|(kind, _)| *kind != STREAMS_EPOCH);
+                let rest = rest.filter_map(|(kind, of)| Modern::tombstone(*kind, id, of));
+                rest.chain(epoch).collect()
+            }
+        })
+    }
+}
+
+const STREAMS_EPOCH: i16 = 17;
+
+/// Makes a record of a group since Kafka 4.0 true. The later record wins: what it says of which protocol a group speaks, too. A
+/// tombstone of what is not there is nothing.
+pub fn apply(groups: &mut BTreeMap<ByteString, Group>, record: &Modern, memory: &Arc<Memory>) {
+    let (id, protocol) = (record.group(), record.protocol());
+    if record.is_tombstone() {
+        let is_last = match record {
+            Modern::ConsumerEpoch(_) => true,
+            other => KeptGroup::is_gone_with(other),
+        };
+        if is_last {
+            if groups.get(id).is_some_and(|group| group.speaks(protocol)) {
+                groups.remove(id);
+            }
+            return;
+        }
+        if !groups.get(id).is_some_and(|group| group.speaks(protocol)) {
+            return;
+        }
+    } else if !groups.get(id).is_some_and(|group| group.speaks(protocol)) {
+        groups.insert(id.clone(), Group::of(protocol));
+    }
+    match groups.get_mut(id) {
+        Some(Group::Consumer(group)) => group.apply(record, memory),
+        Some(Group::Share(group) | Group::Streams(group)) => group.apply(record),
+        _ => {}
+    }
+}
