@@ -1,14 +1,16 @@
 //! The internal topic under a coordinator: its partitions as a [`RecordLog`], and what the metadata say of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::group::handle::GroupHandle;
 use super::runtime::handle::Coordinator;
-use super::runtime::log::{RecordLog, Wake};
+use super::runtime::log::{Append, RecordLog, Wake};
 use super::runtime::shard::{Condition, Shard};
 use super::txn::handle::TxnHandle;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
@@ -20,7 +22,8 @@ use crate::log::producer_state;
 use crate::metadata::image::{Delta, Image, Topic};
 use crate::metadata::loader::Publisher;
 use crate::replica::manager::ReplicaManager;
-use crate::replica::partition::{Acks, Partition, Terms};
+use crate::replica::partition::{Acks, Partition, Terms, Uncommitted};
+use crate::replica::produce::until_committed;
 use crate::wire::error_code::ErrorCode;
 
 /// Where groups keep their offsets and themselves.
@@ -131,8 +134,25 @@ impl RecordLog for InternalTopic {
         self.batch_bytes_max
     }
 
-    /// An append on a node without followers is committed when it returns: there is nothing to watch.
-    fn watch(&self, _wake: Wake) {}
+    /// An append on a node without followers is committed when it returns, so nobody asks.
+    fn watch(&self, append: Append, within: Duration, wake: Wake) {
+        let Ok(partition) = self.partition(append.partition) else {
+            return wake();
+        };
+        let append = Uncommitted {
+            partition,
+            epoch: append.leader_epoch,
+            end: append.until,
+        };
+        let replicas = self.replicas.clone();
+        let threads = replicas.logs().host().threads.clone();
+        threads.spawn(async move {
+            let deadline = Instant::now() + within;
+            // Whatever became of it: the coordinator looks.
+            until_committed(replicas.waiters(), &[append], deadline).await;
+            wake();
+        });
+    }
 }
 
 /// Tells the group coordinator which partitions are its own, and which topics are gone.

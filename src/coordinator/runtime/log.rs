@@ -1,6 +1,7 @@
 //! Where a coordinator's records go: one trait, the partitions of an internal topic behind it, and a twin in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -8,6 +9,14 @@ use super::shard::Condition;
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
+
+/// What was appended to a partition in an epoch, up to an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Append {
+    pub partition: PartitionIndex,
+    pub leader_epoch: LeaderEpoch,
+    pub until: Offset,
+}
 
 /// Told when a high watermark may have moved.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -45,8 +54,9 @@ pub trait RecordLog: Send + Sync + 'static {
     /// Bytes that one batch may have.
     fn batch_bytes_max(&self) -> usize;
 
-    /// From now on `wake` is called when commits may have progressed without an append of ours.
-    fn watch(&self, wake: Wake);
+    /// Calls `wake` once all below `until` is committed, or cannot be any more as this node leads no longer in that epoch; and when
+    /// that does not happen in time.
+    fn watch(&self, append: Append, within: Duration, wake: Wake);
 }
 
 #[cfg(test)]
@@ -85,7 +95,7 @@ pub mod memory {
                 if !held {
                     inner.high_watermarks = inner.ends.clone();
                 }
-                inner.wakes.clone()
+                std::mem::take(&mut inner.wakes)
             };
             for wake in wakes {
                 wake();
@@ -179,7 +189,7 @@ pub mod memory {
             1 << 20
         }
 
-        fn watch(&self, wake: Wake) {
+        fn watch(&self, _: Append, _: Duration, wake: Wake) {
             self.0.lock().wakes.push(wake);
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::loader::{self, LoadError, Loaded};
-use super::log::RecordLog;
+use super::log::{Append, RecordLog, Wake};
 use super::shard::{IN_PLACE_MAX, Marker, Moment, Output, RawRecord, Shard, Ticket, total_cost};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::base::time::millis;
@@ -182,8 +182,6 @@ impl<S: Shard> Task<S> {
         compression: Compression,
     ) -> Self {
         let committed = Arc::new(Notify::new());
-        let wake = Arc::clone(&committed);
-        log.watch(Arc::new(move || wake.notify_one()));
         Self {
             name,
             log,
@@ -642,13 +640,18 @@ impl<S: Shard> Task<S> {
                 continue;
             }
             if let Some(Slot::Active(active)) = self.slots.get_mut(&partition) {
-                active.release(
-                    &*self.log,
-                    partition,
-                    at,
-                    self.commit_timeout,
-                    self.errands.as_ref().map(|errands| (errands, &self.halt)),
-                );
+                let errands = self.errands.as_ref().map(|errands| (errands, &self.halt));
+                let within = self.commit_timeout;
+                if active.release(&*self.log, partition, at, within, errands) {
+                    let append = Append {
+                        partition,
+                        leader_epoch: active.epoch,
+                        until: active.end,
+                    };
+                    let committed = Arc::clone(&self.committed);
+                    let wake: Wake = Arc::new(move || committed.notify_one());
+                    self.log.watch(append, within, wake);
+                }
             }
         }
     }
@@ -659,7 +662,7 @@ impl<S: Shard> Active<S> {
         self.shard.next_wake().is_some_and(|due| due <= now.steady)
     }
 
-    /// Sends the answers whose records are committed and parks the others, in their order.
+    /// Sends the answers whose records are committed and parks the others, in their order. Whether there are new ones to wait for.
     fn release(
         &mut self,
         log: &dyn RecordLog,
@@ -667,7 +670,7 @@ impl<S: Shard> Active<S> {
         at: Instant,
         commit_timeout: Duration,
         errands: Option<(&Errands<S>, &Halt)>,
-    ) {
+    ) -> bool {
         let send = |to: To<S>, answer: S::Answer| match (to, errands) {
             // Nobody waits any more: fine.
             (To::Client(reply), _) => drop(reply.send(Ok(answer))),
@@ -683,7 +686,7 @@ impl<S: Shard> Active<S> {
             }
         }
         if answers.is_empty() && self.parked.is_empty() {
-            return;
+            return false;
         }
         let committed = log.high_watermark(partition);
         while self
@@ -710,9 +713,10 @@ impl<S: Shard> Active<S> {
             }
         }
         if answers.is_empty() {
-            return;
+            return false;
         }
-        if self.end <= committed {
+        let is_committed = self.end <= committed;
+        if is_committed {
             for (to, answer) in answers {
                 send(to, answer);
             }
@@ -723,6 +727,7 @@ impl<S: Shard> Active<S> {
                 answers,
             });
         }
+        !is_committed
     }
 
     fn abandon(self, error: ErrorCode) {
