@@ -634,9 +634,9 @@ pub const BROKER_SETTINGS: &[Setting] = &[
         Some("bidirectional"),
         OneOfIgnoringCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]),
         ReadOnly,
-        Later,
+        Works,
         "",
-        "disabled, upgrade, downgrade, bidirectional",
+        "which changes of the protocol a group may make while it has members",
     ),
     row(
         "group.consumer.min.assignment.interval.ms",

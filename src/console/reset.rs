@@ -15,10 +15,13 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use crate::api::services::Services;
+use crate::coordinator::group::consumer::group::LEAVE;
+use crate::coordinator::group::request::ConsumerHeartbeat;
 use crate::coordinator::group::request::LogStarts;
 use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
 use crate::coordinator::txn::handle::Granted;
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
 
 /// Aborted transactions whose markers are not written by then are left.
@@ -160,6 +163,8 @@ async fn settle_groups(
                 raise().await?;
                 kept += 1;
             }
+            // Of a kind that is only kept here.
+            code if code == ErrorCode::UnsupportedVersion.code() => kept += 1,
             code => {
                 let why =
                     ErrorCode::from_code(code).map_or("UNKNOWN_SERVER_ERROR", ErrorCode::name);
@@ -171,6 +176,25 @@ async fn settle_groups(
 }
 
 async fn remove_members(services: &Services, group: &ByteString) {
+    let consumers = services.groups.describe_consumer(group.clone()).await;
+    for member in consumers.members {
+        let leave = ConsumerGroupHeartbeatRequest {
+            group_id: group.clone(),
+            member_id: member.member_id,
+            instance_id: member.instance_id,
+            member_epoch: LEAVE,
+            ..Default::default()
+        };
+        let beat = ConsumerHeartbeat {
+            request: leave,
+            client_id: ByteString::new(),
+            client_host: ByteString::new(),
+            names_itself: true,
+            regex_fault: None,
+            classic: None,
+        };
+        services.groups.consumer_heartbeat(beat).await;
+    }
     let described = services.groups.describe(group.clone(), false).await;
     if described.members.is_empty() {
         return;

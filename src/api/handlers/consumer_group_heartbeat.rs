@@ -46,6 +46,7 @@ pub fn handle(
         client_host: format!("/{}", host_address(context.connection.peer.ip())).into(),
         names_itself,
         regex_fault: None,
+        classic: None,
         request,
     };
     let Some(pattern) = pattern.filter(|pattern| !pattern.is_empty()) else {

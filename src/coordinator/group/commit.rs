@@ -4,6 +4,7 @@ use bytestring::ByteString;
 
 use super::any::Group;
 use super::classic::group::{State, owned};
+use super::consumer::group::Member;
 use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
 use super::request::{Commit, GroupAnswer, LogStarts};
@@ -88,6 +89,15 @@ impl GroupShard {
             // A commit is a sign of life.
             self.with(&commit.group, now, out, |scene| {
                 if scene.group.state == State::Stable || scene.group.state.is_preparing() {
+                    scene.restart_session(&commit.member_id);
+                }
+            });
+            self.with_consumer(&commit.group, now, out, |scene| {
+                if scene
+                    .group
+                    .member(&commit.member_id)
+                    .is_some_and(Member::is_classic)
+                {
                     scene.restart_session(&commit.member_id);
                 }
             });

@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod expression;
 pub mod handle;
 mod metadata_hash;
+pub mod migrate;
 pub mod offsets;
 pub mod record;
 pub mod request;

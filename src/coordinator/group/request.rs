@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::record::consumer_group::ClassicMemberMetadata;
 use crate::base::ids::{Offset, PartitionIndex, ProducerEpoch, ProducerId};
 use crate::coordinator::runtime::shard::Marker;
 use crate::log::producer_state::{Admission, MarkerRules};
@@ -58,6 +59,8 @@ pub struct ConsumerHeartbeat {
     pub names_itself: bool,
     /// What is wrong with the request's regular expression.
     pub regex_fault: Option<String>,
+    /// What a member of the classic protocol says besides, by its JoinGroup.
+    pub classic: Option<ClassicMemberMetadata>,
 }
 
 /// Expressions of a group, of which somebody shall find out for which topics they stand.

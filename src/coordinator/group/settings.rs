@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::assignor::Assignor;
+use super::migrate::MigrationPolicy;
 use crate::base::memory::Memory;
 use crate::config::broker::{BrokerSettings, REGEX_REFRESH, UNSETTLED_HEARTBEAT};
 use crate::config::topic::Overrides;
@@ -33,6 +34,7 @@ pub struct ConsumerSettings {
     /// Whether `group.coordinator.rebalance.protocols` has it.
     pub is_served: bool,
     pub members_max: usize,
+    pub policy: MigrationPolicy,
     /// The first one serves groups whose members name none.
     pub assignors: Vec<Assignor>,
     pub session_ms: Bounded,
@@ -94,6 +96,11 @@ impl ConsumerSettings {
                 .iter()
                 .any(|word| word.eq_ignore_ascii_case("consumer")),
             members_max: settings.int("group.consumer.max.size").max(0) as usize,
+            policy: MigrationPolicy::named(
+                settings
+                    .get("group.consumer.migration.policy")
+                    .unwrap_or_default(),
+            ),
             assignors: named
                 .iter()
                 .filter_map(|name| Assignor::by_name(name))
@@ -129,6 +136,7 @@ impl Default for ConsumerSettings {
         Self {
             is_served: true,
             members_max: i32::MAX as usize,
+            policy: MigrationPolicy::named("bidirectional"),
             assignors: Assignor::ALL.to_vec(),
             session_ms: bounded(45_000, 45_000, 60_000),
             heartbeat_ms: bounded(5_000, 5_000, 15_000),

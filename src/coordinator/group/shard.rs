@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use super::any::{self, Group};
 use super::classic::group::{ClassicGroup, State, owned};
 use super::classic::rebalance::{GroupTimer, Scene, refused_join, refused_sync};
-use super::consumer::group::JOIN;
+use super::consumer::group::{ConsumerGroup, JOIN, State as ConsumerState};
 use super::consumer::heartbeat::{Refusal, Scene as ConsumerScene, check};
 use super::offsets::Offsets;
 use super::record::{GroupRecord, Modern};
@@ -322,7 +322,7 @@ impl Shard for GroupShard {
                 Some(Group::Consumer(group)) if group.is_alive(member, now.steady) => 1,
                 _ => self.members_of(id) + 1,
             },
-            GroupTimer::Rebalance(id, _) => self.members_of(id) + 1,
+            GroupTimer::Rebalance(id, _) | GroupTimer::Rejoin(id, _) => self.members_of(id) + 1,
             GroupTimer::ExpireOffsets => self.groups.len() + self.offsets.count(),
         }))
     }
@@ -335,9 +335,14 @@ impl Shard for GroupShard {
                 GroupTimer::Session(id, member) => {
                     self.with(&id, now, out, |scene| scene.session_is_over(&member));
                     self.with_consumer(&id, now, out, |scene| scene.session_is_over(&member));
+                    self.downgrade_if_classic(now, &id, out);
                 }
                 GroupTimer::Rebalance(id, member) => {
                     self.with_consumer(&id, now, out, |scene| scene.rebalance_time_is_up(&member));
+                    self.downgrade_if_classic(now, &id, out);
+                }
+                GroupTimer::Rejoin(id, member) => {
+                    self.with_consumer(&id, now, out, |scene| scene.rejoin_time_is_up(&member));
                 }
                 GroupTimer::ExpireOffsets => {
                     self.expire_offsets(now, out);
@@ -370,6 +375,10 @@ impl GroupShard {
 
     pub(super) fn classic(&self, id: &str) -> Option<&ClassicGroup> {
         self.groups.get(id)?.as_classic()
+    }
+
+    fn consumer(&self, id: &str) -> Option<&ConsumerGroup> {
+        self.groups.get(id)?.as_consumer()
     }
 
     /// Remembers that a group speaks the consumer protocol, or does so no more.
@@ -448,6 +457,16 @@ impl GroupShard {
             Some(Group::Classic(group)) if joins && group.state == State::Empty => {
                 return self.first_heartbeat(now, beat, out);
             }
+            Some(Group::Classic(_)) if joins => {
+                let id = owned(id);
+                self.upgrade(now, &id, out)?;
+            }
+            // Kafka differs: to Java's consumers GROUP_ID_NOT_FOUND is the end, whatever made the group go; so they join again.
+            None if beat.request.member_epoch > JOIN => {
+                let member = &beat.request.member_id;
+                let why = format!("Member {member} is not a member of group {id}.");
+                return Err(Refusal::new(ErrorCode::UnknownMemberId, why));
+            }
             None => {
                 let why = format!("Group {id} not found.");
                 return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
@@ -457,8 +476,11 @@ impl GroupShard {
                 return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
             }
         }
-        self.with_consumer(id, now, out, |scene| Some(scene.heartbeat(beat)))
-            .unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")))
+        let answer = self.with_consumer(id, now, out, |scene| Some(scene.heartbeat(beat)));
+        if beat.request.member_epoch < JOIN {
+            self.downgrade_if_classic(now, id, out);
+        }
+        answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")))
     }
 
     /// The first member makes the group, or takes over what a classic group without members has left.
@@ -546,6 +568,11 @@ impl GroupShard {
             || request.session_timeout_ms > self.settings.session_timeout_ms_max
         {
             Some(ErrorCode::InvalidSessionTimeout)
+        } else if self
+            .consumer(&request.group_id)
+            .is_some_and(|group| group.state() != ConsumerState::Empty)
+        {
+            return self.join_consumer(now, ticket, join, out);
         } else if let Some(error) = self.leave_protocol(&request.group_id, out) {
             Some(error)
         } else if !self.groups.contains_key(&request.group_id) && !request.member_id.is_empty() {
@@ -610,6 +637,9 @@ impl GroupShard {
     ) {
         let refused = if request.group_id.is_empty() {
             Some(ErrorCode::InvalidGroupId)
+        } else if self.consumer(&request.group_id).is_some() {
+            let answer = self.sync_consumer(now, request, out);
+            return out.answer(ticket, GroupAnswer::Sync(answer));
         } else if self.classic(&request.group_id).is_none() {
             Some(ErrorCode::UnknownMemberId)
         } else {
@@ -633,6 +663,9 @@ impl GroupShard {
         if request.group_id.is_empty() {
             return ErrorCode::InvalidGroupId;
         }
+        if self.consumer(&request.group_id).is_some() {
+            return self.heartbeat_consumer(now, request, out);
+        }
         self.with(&request.group_id, now, out, |scene| {
             let instance = request.group_instance_id.as_deref();
             Some(scene.heartbeat(&request.member_id, instance, request.generation_id))
@@ -652,7 +685,9 @@ impl GroupShard {
                 ..LeaveGroupResponse::default()
             };
         }
-        let members = if self.classic(&request.group_id).is_some() {
+        let members = if self.consumer(&request.group_id).is_some() {
+            self.leave_consumer(now, request, out)
+        } else if self.classic(&request.group_id).is_some() {
             self.with(&request.group_id, now, out, |scene| scene.leave(request))
         } else {
             request

@@ -15,6 +15,7 @@ mod consumers_property;
 mod costs;
 mod expiry;
 mod joining;
+mod migration;
 mod offsets;
 mod property;
 mod rebalances;
@@ -40,11 +41,14 @@ use crate::coordinator::runtime::shard::{
 use crate::log::producer_state::{Admission, MarkerRules};
 use crate::metadata::image::{Delta, Image, Topic};
 use crate::metadata::record::schema::{PartitionRecord, TopicRecord};
+use crate::wire::codec::{Reader, Writer};
 use crate::wire::error_code::ErrorCode;
+use crate::wire::message::Message;
 use crate::wire::message::consumer_group_describe::Assignment as DescribedAssignment;
 use crate::wire::message::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, TopicPartitions,
 };
+use crate::wire::message::embedded::{ConsumerProtocolAssignment, ConsumerTopicPartition};
 use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
@@ -390,7 +394,10 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                             let (id, bytes) = one.split_once(':').expect("id:bytes");
                             SyncGroupRequestAssignment {
                                 member_id: long_id(id),
-                                assignment: Bytes::copy_from_slice(bytes.as_bytes()),
+                                assignment: match bytes.strip_prefix('@') {
+                                    Some(topics) => assignment_of(topics),
+                                    None => Bytes::copy_from_slice(bytes.as_bytes()),
+                                },
                             }
                         })
                         .collect()
@@ -558,6 +565,7 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 client_id: "c".into(),
                 client_host: named("host").unwrap_or("/127.0.0.1").to_owned().into(),
                 names_itself: true,
+                classic: None,
             }))
         }
         "describe" => GroupRequest::Describe {
@@ -590,6 +598,39 @@ const ADMISSION: Admission = Admission {
     begins_at_zero: false,
     verified: true,
 };
+
+/// `t-0+t-1` as the consumers' own bytes.
+fn assignment_of(text: &str) -> Bytes {
+    let each = text.split('+').filter(|one| !one.is_empty());
+    let assignment = ConsumerProtocolAssignment {
+        assigned_partitions: each
+            .map(|one| {
+                let (topic, index) = one.rsplit_once('-').expect("topic-partition");
+                ConsumerTopicPartition {
+                    topic: topic.to_owned().into(),
+                    partitions: vec![index.parse().expect("an index")],
+                }
+            })
+            .collect(),
+        user_data: None,
+    };
+    let mut writer = Writer::default();
+    writer.i16(0);
+    assignment.write(&mut writer, 0).expect("it has a form");
+    writer.into_bytes()
+}
+
+fn partitions_of(bytes: &Bytes) -> String {
+    let mut reader = Reader::new(bytes.slice(2..));
+    let assignment = ConsumerProtocolAssignment::read(&mut reader, 0).expect("an assignment");
+    let topics = assignment.assigned_partitions.iter();
+    let each = topics.flat_map(|one| {
+        one.partitions
+            .iter()
+            .map(|index| format!("{}-{index}", one.topic))
+    });
+    each.collect::<Vec<_>>().join(" ")
+}
 
 fn topic_name(id: Uuid) -> String {
     id.0.iter()
@@ -633,6 +674,9 @@ fn describe(answer: &GroupAnswer) -> String {
         }
         GroupAnswer::Sync(sync) if sync.error_code != 0 => {
             format!("sync {}", error(sync.error_code))
+        }
+        GroupAnswer::Sync(sync) if sync.assignment.starts_with(&[0, 0]) => {
+            format!("sync ok {}", partitions_of(&sync.assignment))
         }
         GroupAnswer::Sync(sync) => {
             format!("sync ok '{}'", String::from_utf8_lossy(&sync.assignment))

@@ -48,6 +48,10 @@ impl<K: Clone + Ord> Timers<K> {
         self.by_time.insert((at, self.set), key);
     }
 
+    pub fn is_set(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     pub fn cancel(&mut self, key: &K) {
         if let Some(place) = self.by_key.remove(key) {
             self.by_time.remove(&place);

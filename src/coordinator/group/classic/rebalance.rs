@@ -32,6 +32,8 @@ pub enum GroupTimer {
     Session(ByteString, ByteString),
     /// A member of the consumer protocol has had its time to give up partitions.
     Rebalance(ByteString, ByteString),
+    /// A classic member of such a group has had its time to join again, or to ask for its assignment.
+    Rejoin(ByteString, ByteString),
     ExpireOffsets,
 }
 
@@ -548,6 +550,30 @@ impl Scene<'_> {
         if self.group.members().len() > self.settings.members_max {
             self.prepare();
         }
+    }
+
+    /// The group is another one from now on: whoever waits is sent away, and no timer of it is set any more.
+    pub fn dissolve(&mut self) {
+        for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
+            if let Some(waiting) = self.group.set_joining(&id, None) {
+                self.refuse_join(waiting, ErrorCode::RebalanceInProgress, id.clone());
+            }
+            if let Some(waiting) = self.group.member_mut(&id).and_then(|m| m.syncing.take()) {
+                self.refuse_sync(waiting, ErrorCode::RebalanceInProgress);
+            }
+            self.cancel_session(&id);
+        }
+        for id in self.group.pending_join.clone() {
+            self.timers.cancel(&self.session_of(&id));
+        }
+        self.timers.cancel(&GroupTimer::Join(self.id.clone()));
+        self.timers.cancel(&GroupTimer::Sync(self.id.clone()));
+    }
+
+    /// The group was another one: its members have to agree among themselves now.
+    pub fn meet_again(&mut self) {
+        self.restart_sessions();
+        self.prepare();
     }
 
     pub fn restart_session(&mut self, id: &str) {

@@ -198,12 +198,13 @@ impl Scene<'_> {
             && !member.is_classic()
     }
 
-    fn stay(
+    /// A heartbeat of a member that comes or stays, or a JoinGroup in the form of one.
+    pub fn stay(
         &mut self,
         beat: &ConsumerHeartbeat,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let request = &beat.request;
-        let sender = self.sender(request)?;
+        let sender = self.sender(request, beat.classic.is_some())?;
         let id = owned(&request.member_id);
         let mut records = Vec::new();
         if let Some(former) = &sender.replaces {
@@ -290,7 +291,11 @@ impl Scene<'_> {
     }
 
     /// Finds who sends the heartbeat, and whether it may.
-    fn sender(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<Sender, Refusal> {
+    fn sender(
+        &self,
+        request: &ConsumerGroupHeartbeatRequest,
+        is_classic: bool,
+    ) -> Result<Sender, Refusal> {
         let id = &request.member_id;
         let joins = request.member_epoch == JOIN;
         let known = self.group.member(id);
@@ -301,16 +306,21 @@ impl Scene<'_> {
                     let why = format!("Instance id {instance} is unknown.");
                     return Err(Refusal::new(ErrorCode::UnknownMemberId, why));
                 }
-                Some(current) if joins => {
+                // A classic member joins whenever the group meets.
+                Some(current) if joins && !(is_classic && current == id) => {
                     let member = self.group.member(current).cloned().unwrap_or_default();
-                    if !member.is_classic() && member.current.epoch != LEAVE_FOR_NOW {
+                    let is_held = member.current.epoch != LEAVE_FOR_NOW;
+                    if is_held && !member.is_classic() && !is_classic {
                         let why = format!(
                             "Static member {id} with instance id {instance} cannot join the group because the instance id is owned by member {current}."
                         );
                         return Err(Refusal::new(ErrorCode::UnreleasedInstanceId, why));
                     }
                     let mut before = member;
-                    before.current.epoch = JOIN;
+                    before.current.epoch = match is_classic {
+                        true => self.group.assignment_epoch,
+                        false => JOIN,
+                    };
                     before.current.previous_epoch = JOIN;
                     return Ok(Sender {
                         before,
@@ -955,7 +965,7 @@ fn updated(before: &Profile, beat: &ConsumerHeartbeat) -> Profile {
     }
     profile.client_id = beat.client_id.clone();
     profile.client_host = beat.client_host.clone();
-    profile.classic = None;
+    profile.classic = beat.classic.clone().map(Box::new);
     profile
 }
 

@@ -138,7 +138,7 @@ fn what_is_wrong_with_a_heartbeat_is_told() {
         expect![[r#"
             topics t:2
             1 hb a 1
-                [1] hb GROUP_ID_NOT_FOUND
+                [1] hb UNKNOWN_MEMBER_ID
             2 hb a -1
                 [2] hb GROUP_ID_NOT_FOUND
             3 hb a 0
@@ -162,7 +162,7 @@ fn what_is_wrong_with_a_heartbeat_is_told() {
             12 hb a 0 t=t own=t-0
                 [12] hb INVALID_REQUEST
             13 join id=
-                [13] join INCONSISTENT_GROUP_PROTOCOL as ''
+                [13] join MEMBER_ID_REQUIRED as 'AQEBAQEBAQEBAQEBAQEBAQ'
             14 describe v=5
                 [14] describe ok Dead '' ''
             15 commit t-0=1
@@ -309,7 +309,7 @@ fn a_group_without_members_changes_its_protocol() {
             5 fetch t-0
                 [5] fetch t-0=7
             6 join
-                [6] join INCONSISTENT_GROUP_PROTOCOL as ''
+                [6] join MEMBER_ID_REQUIRED as 'AQEBAQEBAQEBAQEBAQEBAQ'
             7 hb a -1
                 [7] hb epoch -1
             8 list
@@ -322,7 +322,7 @@ fn a_group_without_members_changes_its_protocol() {
             11 fetch t-0
                 [11] fetch t-0=7
             12 hb a 0 t=t
-                [12] hb GROUP_ID_NOT_FOUND
+                [12] hb epoch 2 reads t-0
         "#]],
     );
 }

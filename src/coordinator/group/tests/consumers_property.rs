@@ -71,6 +71,7 @@ impl World {
                 client_host: "/h".into(),
                 names_itself: true,
                 regex_fault: None,
+                classic: None,
             },
         )));
         let Some((_, GroupAnswer::ConsumerHeartbeat(answer))) = answers.into_iter().next() else {
