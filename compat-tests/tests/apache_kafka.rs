@@ -38,21 +38,7 @@ fn use_tool(address: &str, class: &str, arguments: &[&str], input: &str) -> Stri
 /// What a group reads on from where it is, until there are `count` records. The console consumer ends, with an error, when
 /// nothing came for some seconds, which happens early too where much else runs: then the group goes on.
 fn consume(address: &str, topic: &str, group: &str, count: usize) -> Vec<String> {
-    consume_by("classic", address, topic, group, count)
-}
-
-/// The same by a protocol of groups.
-fn consume_by(
-    protocol: &str,
-    address: &str,
-    topic: &str,
-    group: &str,
-    count: usize,
-) -> Vec<String> {
-    let protocol = format!("group.protocol={protocol}");
     let arguments = [
-        "--command-property",
-        &protocol,
         "--bootstrap-server",
         address,
         "--topic",
@@ -186,90 +172,6 @@ fn a_directory_goes_to_kafka_and_comes_back() {
     let all = consume(&node.address(), "t", "third", 400);
     assert!(all.len() == 400 && expected.iter().all(|record| all.contains(record)));
     node.stop().unwrap();
-}
-
-const NEW: &str = "consumer";
-const ALL_GROUPS: &str = "org.apache.kafka.tools.GroupsCommand";
-const SHARE_CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
-
-/// What Apache's tools tell of groups, without the address of the broker.
-fn told_of_groups(address: &str) -> Vec<String> {
-    let listed = use_tool(address, ALL_GROUPS, &["--list"], "");
-    let all = ["--describe", "--all-groups"];
-    let state = use_tool(address, GROUPS, &[&all[..], &["--state"]].concat(), "");
-    let offsets = use_tool(address, GROUPS, &[&all[..], &["--offsets"]].concat(), "");
-    let mut lines: Vec<String> = [listed, state, offsets]
-        .iter()
-        .flat_map(|text| text.lines())
-        .map(|line| {
-            let words = line.split_whitespace().filter(|word| !word.contains(':'));
-            words.collect::<Vec<_>>().join(" ")
-        })
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines.sort();
-    lines
-}
-
-#[test]
-#[ignore = "needs java and maven"]
-fn groups_of_all_kinds_go_to_kafka_and_come_back() {
-    let scratch = tempfile::tempdir().unwrap();
-    let data = scratch.path().join("data");
-    let (first, expected) = numbers(0..200);
-    let mut node = Node::on(&data).unwrap();
-    let made = ["--create", "--topic", "t", "--partitions", "4"];
-    use_tool(&node.address(), TOPICS, &made, "");
-    use_tool(&node.address(), PRODUCER, &["--topic", "t"], &first);
-    assert_eq!(consume_by(NEW, &node.address(), "t", "g", 200), expected);
-    assert_eq!(consume(&node.address(), "t", "old", 200), expected);
-    let here = told_of_groups(&node.address());
-    assert!(
-        here.iter().any(|line| line == "g Consumer consumer"),
-        "{here:#?}"
-    );
-    node.stop().unwrap();
-    every_file_is_decoded(&data);
-
-    let kafka = Apache::start(scratch.path(), &data).unwrap();
-    assert_eq!(told_of_groups(&kafka.address()), here);
-    // The offsets that were committed to us count there: nothing is read twice.
-    assert_eq!(consume_by(NEW, &kafka.address(), "t", "g", 0), [""; 0]);
-    assert_eq!(
-        consume_by(NEW, &kafka.address(), "t", "theirs", 200),
-        expected
-    );
-    let share = [
-        "--bootstrap-server",
-        &kafka.address(),
-        "--topic",
-        "t",
-        "--group",
-        "shared",
-        "--timeout-ms",
-        "15000",
-    ];
-    tool(SHARE_CONSUMER, &share, "").unwrap();
-    let there = told_of_groups(&kafka.address());
-    assert!(
-        there.iter().any(|line| line.starts_with("shared Share")),
-        "{there:#?}"
-    );
-    kafka.stop().unwrap();
-    every_file_is_decoded(&data);
-
-    let mut node = Node::on(&data).unwrap();
-    assert_eq!(told_of_groups(&node.address()), there);
-    let (second, more) = numbers(200..300);
-    use_tool(&node.address(), PRODUCER, &["--topic", "t"], &second);
-    for group in ["g", "theirs"] {
-        assert_eq!(consume_by(NEW, &node.address(), "t", group, 100), more);
-    }
-    // Groups without members may change their protocol.
-    assert_eq!(consume_by(NEW, &node.address(), "t", "old", 100), more);
-    assert_eq!(consume(&node.address(), "t", "g", 0), [""; 0]);
-    node.stop().unwrap();
-    every_file_is_decoded(&data);
 }
 
 /// The filled files of a data directory, by what they are to be read as.
