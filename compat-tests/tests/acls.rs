@@ -1103,8 +1103,8 @@ fn of_the_cluster(scenes: &mut Scenes) {
     });
 }
 
-/// APIs of the table without a scene: those that ask nothing, and one that is only refused here.
-const UNSEEN: &[i16] = &[17, 18, 36, 38, 39, 40, 41, 68];
+/// APIs of the table without a scene: those that ask nothing, and those of the consumer protocol.
+const UNSEEN: &[i16] = &[17, 18, 36, 38, 39, 40, 41, 68, 69];
 
 /// What else differs between two brokers that did the same: offsets and epochs of the metadata, and of the log of records.
 const FURTHER_MASKS: &[(&str, &str)] = &[

@@ -91,6 +91,7 @@ rights! {
     65 DescribeTransactions: Describe TransactionalId, Describe Topic;
     66 ListTransactions: Describe TransactionalId;
     68 ConsumerGroupHeartbeat: Read Group, Describe Topic;
+    69 ConsumerGroupDescribe: Describe Group, Describe Topic;
     74 ListConfigResources: DescribeConfigs Cluster;
     75 DescribeTopicPartitions: Describe Topic;
 }
