@@ -397,8 +397,13 @@ impl PartitionLog {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Appended, AppendError> {
-        let valid = self.validate(records, origin, now)?;
-        self.append_valid(valid, leader_epoch, origin, now)
+        let mut valid = self.validate(records, origin, now)?;
+        loop {
+            if let Some(appended) = self.append_valid(&mut valid, leader_epoch, origin, now)? {
+                return Ok(appended);
+            }
+            self.wait_for_move();
+        }
     }
 
     /// Checks records, and unpacks them for it: not with a lock in hand.
@@ -419,22 +424,28 @@ impl PartitionLog {
     }
 
     /// The rest of [`Self::append_as_leader`]. Nobody may see the records before the high watermark has passed them.
+    ///
+    /// `None` while the log moves to another directory, which is [waited for](Self::wait_for_move) without the caller's lock.
     pub fn append_valid(
         &self,
-        mut valid: Valid,
+        valid: &mut Valid,
         leader_epoch: LeaderEpoch,
         origin: Origin,
         now: Timestamp,
-    ) -> Result<Appended, AppendError> {
-        let mut state = self.lock_to_append()?;
-        if let Some(duplicate) = state.check_producer(&valid, origin)? {
-            return Ok(duplicate);
+    ) -> Result<Option<Appended>, AppendError> {
+        let mut state = self.state.lock();
+        state.check_there()?;
+        if state.is_moving {
+            return Ok(None);
+        }
+        if let Some(duplicate) = state.check_producer(valid, origin)? {
+            return Ok(Some(duplicate));
         }
         valid.header.base_offset = state.log_end;
         valid.header.leader_epoch = leader_epoch;
-        let appended = state.append(&valid, now);
+        let appended = state.append(valid, now);
         state.watch(appended)?;
-        Ok(Appended {
+        Ok(Some(Appended {
             first_offset: valid.header.base_offset,
             last_offset: valid.header.last_offset(),
             log_append_time: valid.log_append_time,
@@ -442,7 +453,12 @@ impl PartitionLog {
             log_end: state.log_end,
             duplicate: false,
             must_flush: state.has_unflushed_messages(),
-        })
+        }))
+    }
+
+    /// Waits until the log has moved to another directory.
+    pub fn wait_for_move(&self) {
+        aside(|| drop(self.turn.lock()));
     }
 
     /// The lock, at a time when the log does not move to another directory: whoever appends waits until it has.
@@ -454,7 +470,7 @@ impl PartitionLog {
                 return Ok(state);
             }
             drop(state);
-            aside(|| drop(self.turn.lock()));
+            self.wait_for_move();
         }
     }
 

@@ -199,6 +199,11 @@ impl LeaderState {
         self.log_end
     }
 
+    /// Whether all that was there when this epoch began is known to be committed.
+    pub fn has_reached_its_start(&self) -> bool {
+        self.high_watermark >= self.epoch_start
+    }
+
     /// Whether the partition has other replicas.
     pub fn has_followers(&self) -> bool {
         !self.followers.is_empty()

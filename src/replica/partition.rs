@@ -200,6 +200,15 @@ impl Partition {
         }
     }
 
+    /// Whether the leader's high watermark covers at least what was there when its epoch began: before that an earlier leader
+    /// may have told consumers more than this one knows.
+    pub fn knows_what_is_committed(&self) -> bool {
+        match &*self.role.lock() {
+            Role::Leader(leader) => leader.has_reached_its_start(),
+            Role::Follower(_) | Role::Offline => false,
+        }
+    }
+
     /// Takes over what the metadata says. Where nothing of it is news nobody who waits is woken: another partition of the topic
     /// has changed.
     pub fn update(&self, news: &News<'_>) {
@@ -326,8 +335,8 @@ impl Partition {
             origin,
         } = terms;
         self.check_epoch(epoch).map_err(over)?;
-        let valid = self.log.validate(records, origin, now)?;
-        let (appended, acknowledged) = {
+        let mut valid = self.log.validate(records, origin, now)?;
+        let (appended, acknowledged) = loop {
             let mut role = self.role.lock();
             let leader = role.leader_in(epoch).map_err(over)?;
             if acks == Acks::All {
@@ -335,7 +344,11 @@ impl Partition {
                 enough
                     .map_err(|code| AppendError::refused(code, "too few replicas are in sync"))?;
             }
-            let appended = self.log.append_valid(valid, epoch, origin, now)?;
+            let Some(appended) = self.log.append_valid(&mut valid, epoch, origin, now)? else {
+                drop(role);
+                self.log.wait_for_move();
+                continue;
+            };
             if !appended.duplicate {
                 leader.appended(appended.log_end, !appended.must_flush, now);
                 if leader.has_followers() {
@@ -343,7 +356,7 @@ impl Partition {
                 }
                 self.publish_leader(leader);
             }
-            (appended, leader.acknowledged(appended.last_offset + 1))
+            break (appended, leader.acknowledged(appended.last_offset + 1));
         };
         if !appended.must_flush {
             return Ok((appended, acknowledged));
