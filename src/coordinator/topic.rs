@@ -85,9 +85,11 @@ impl RecordLog for InternalTopic {
             })
     }
 
-    fn high_watermark(&self, partition: PartitionIndex) -> Offset {
-        self.partition(partition)
-            .map_or(-1, |partition| partition.high_watermark())
+    fn high_watermark(&self, partition: PartitionIndex, leader_epoch: LeaderEpoch) -> Offset {
+        let partition = self.partition(partition);
+        partition
+            .and_then(|partition| partition.high_watermark_in(leader_epoch))
+            .unwrap_or(-1)
     }
 
     fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {

@@ -34,8 +34,9 @@ pub trait RecordLog: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Offset, ErrorCode>;
 
-    /// Everything below is committed. -1 for a partition that is not here.
-    fn high_watermark(&self, partition: PartitionIndex) -> Offset;
+    /// Everything below that was appended in this leader epoch is committed. -1 where the epoch is over, or the partition is not
+    /// here: what another leader commits may be other records.
+    fn high_watermark(&self, partition: PartitionIndex, leader_epoch: LeaderEpoch) -> Offset;
 
     /// The first and the next offset of the log.
     fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode>;
@@ -156,7 +157,7 @@ pub mod memory {
             Ok(end)
         }
 
-        fn high_watermark(&self, partition: PartitionIndex) -> Offset {
+        fn high_watermark(&self, partition: PartitionIndex, _: LeaderEpoch) -> Offset {
             let inner = self.0.lock();
             inner.high_watermarks.get(&partition).copied().unwrap_or(0)
         }

@@ -688,7 +688,7 @@ impl<S: Shard> Active<S> {
         if answers.is_empty() && self.parked.is_empty() {
             return false;
         }
-        let committed = log.high_watermark(partition);
+        let committed = log.high_watermark(partition, self.epoch);
         while self
             .parked
             .front()
