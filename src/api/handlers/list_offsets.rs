@@ -13,8 +13,8 @@ use crate::api::context::{Reply, RequestContext};
 use crate::base::ids::{Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::host::file::Reach;
-use crate::log::partition_log::FoundOffset;
 use crate::log::partition_log::lookup::{Effort, LookupError};
+use crate::log::partition_log::{FoundOffset, ReadEnd};
 use crate::replica::partition::Partition;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
@@ -30,6 +30,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
+/// The replica id of consumers.
+const CONSUMER: i32 = -1;
+const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
 /// Bytes that lookups of one request read from a disk and unpack before others have the thread.
 const TURN: usize = 8 << 20;
 
@@ -44,13 +47,13 @@ struct Long {
 }
 
 pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
-    let isolation = request.isolation_level;
+    let end = end_for(&request);
     let (mut answers, long) = answer(&context, request);
     if long.is_empty() {
         return respond(answers).into();
     }
     Reply::later(async move {
-        look_long(&context, isolation, long, &mut answers).await;
+        look_long(&context, end, long, &mut answers).await;
         respond(answers)
     })
 }
@@ -72,6 +75,7 @@ fn answer(
     context: &RequestContext,
     request: ListOffsetsRequest,
 ) -> (IndexMap<ByteString, Answers>, VecDeque<Long>) {
+    let end = end_for(&request);
     let mut named: IndexMap<ByteString, IndexMap<PartitionIndex, Option<ListOffsetsPartition>>> =
         IndexMap::new();
     for topic in request.topics {
@@ -105,22 +109,16 @@ fn answer(
                 None => refused(index, ErrorCode::InvalidRequest),
                 Some(asked) => match context.services.replicas.partition(&topic, index) {
                     Err(error) => refused(index, error),
-                    Ok(partition) => find(
-                        context,
-                        &partition,
-                        &asked,
-                        request.isolation_level,
-                        &effort,
-                    )
-                    .unwrap_or_else(|| {
-                        let topic = topic.clone();
-                        long.push_back(Long {
-                            topic,
-                            partition,
-                            asked,
-                        });
-                        refused(index, ErrorCode::KafkaStorageError)
-                    }),
+                    Ok(partition) => find(context, &partition, &asked, end, &effort)
+                        .unwrap_or_else(|| {
+                            let topic = topic.clone();
+                            long.push_back(Long {
+                                topic,
+                                partition,
+                                asked,
+                            });
+                            refused(index, ErrorCode::KafkaStorageError)
+                        }),
                 },
             };
             answered.insert(index, answer);
@@ -128,6 +126,15 @@ fn answer(
         answers.insert(topic, answered);
     }
     (answers, long)
+}
+
+/// How far the offsets are looked at: replicas, and whoever debugs one, see the whole log.
+fn end_for(request: &ListOffsetsRequest) -> ReadEnd {
+    match request.replica_id {
+        CONSUMER if request.isolation_level == READ_COMMITTED => ReadEnd::LastStable,
+        CONSUMER => ReadEnd::HighWatermark,
+        _ => ReadEnd::LogEnd,
+    }
 }
 
 fn refused(partition_index: PartitionIndex, error: ErrorCode) -> ListOffsetsPartitionResponse {
@@ -142,7 +149,7 @@ fn refused(partition_index: PartitionIndex, error: ErrorCode) -> ListOffsetsPart
 /// time. However much a batch unpacks to, a window of it is in memory.
 async fn look_long(
     context: &RequestContext,
-    isolation: i8,
+    end: ReadEnd,
     long: VecDeque<Long>,
     answers: &mut IndexMap<ByteString, Answers>,
 ) {
@@ -150,7 +157,7 @@ async fn look_long(
     let computed = context
         .services
         .work
-        .drive(async move { look(&surroundings, isolation, long, &Effort::long(), usize::MAX) });
+        .drive(async move { look(&surroundings, end, long, &Effort::long(), usize::MAX) });
     // Nobody can look only while the node ends.
     let Some(mut looked) = computed.await else {
         return;
@@ -159,7 +166,7 @@ async fn look_long(
     note(answers, looked.found);
     while !cold.is_empty() {
         let surroundings = context.clone();
-        let turn = move || look(&surroundings, isolation, cold, &Effort::any(), TURN);
+        let turn = move || look(&surroundings, end, cold, &Effort::any(), TURN);
         let Some(looked) = context.services.disk.run(turn).await else {
             return;
         };
@@ -179,7 +186,7 @@ struct Looked {
 /// Looks until `turn` bytes were read and unpacked.
 fn look(
     context: &RequestContext,
-    isolation: i8,
+    end: ReadEnd,
     mut left: VecDeque<Long>,
     effort: &Effort,
     turn: usize,
@@ -188,7 +195,7 @@ fn look(
     while effort.spent() < turn
         && let Some(long) = left.pop_front()
     {
-        match find(context, &long.partition, &long.asked, isolation, effort) {
+        match find(context, &long.partition, &long.asked, end, effort) {
             Some(answer) => found.push((long.topic, answer)),
             None => cold.push_back(long),
         }
@@ -213,10 +220,10 @@ fn find(
     context: &RequestContext,
     partition: &Partition,
     asked: &ListOffsetsPartition,
-    isolation: i8,
+    end: ReadEnd,
     effort: &Effort,
 ) -> Option<ListOffsetsPartitionResponse> {
-    match try_find(context, partition, asked, isolation, effort) {
+    match try_find(context, partition, asked, end, effort) {
         Ok(answer) => Some(answer),
         Err(Failure::Long) => None,
         Err(Failure::Refused(error)) => Some(refused(asked.partition_index, error)),
@@ -239,7 +246,7 @@ fn try_find(
     context: &RequestContext,
     partition: &Partition,
     asked: &ListOffsetsPartition,
-    isolation: i8,
+    end: ReadEnd,
     effort: &Effort,
 ) -> Result<ListOffsetsPartitionResponse, Failure> {
     partition.check_epoch(asked.current_leader_epoch)?;
@@ -260,10 +267,18 @@ fn try_find(
         return Err(ErrorCode::UnsupportedVersion.into());
     }
     let marks = partition.log.watermarks();
-    let end = if isolation == READ_COMMITTED {
-        marks.last_stable
-    } else {
-        marks.high_watermark
+    let end = match end {
+        ReadEnd::LogEnd => marks.log_end,
+        ReadEnd::HighWatermark => marks.high_watermark,
+        ReadEnd::LastStable => marks.last_stable,
+    };
+    // A new leader may not know yet how much of what it has is committed.
+    let is_known = || match partition.knows_what_is_committed() {
+        true => Ok(()),
+        false if context.api_version >= OFFSET_NOT_AVAILABLE_SINCE => {
+            Err(ErrorCode::OffsetNotAvailable)
+        }
+        false => Err(ErrorCode::LeaderNotAvailable),
     };
     let failed = |error: LookupError| match error {
         LookupError::TooMuch => Failure::Long,
@@ -276,7 +291,10 @@ fn try_find(
     // Of a record its batch tells the epoch, also where the log begins behind it.
     let told = |found: FoundOffset| (found.offset, found.timestamp, found.leader_epoch);
     let (offset, timestamp, epoch) = match asked.timestamp {
-        LATEST => (end, -1, -1),
+        LATEST => {
+            is_known()?;
+            (end, -1, -1)
+        }
         EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1, -1),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => (-1, -1, -1),
         NEWEST => {
@@ -287,7 +305,13 @@ fn try_find(
         }
         timestamp => {
             let found = partition.log.find_timestamp(timestamp, end, effort);
-            found.map_err(failed)?.map_or((-1, -1, -1), told)
+            match found.map_err(failed)? {
+                Some(found) => told(found),
+                None => {
+                    is_known()?;
+                    (-1, -1, -1)
+                }
+            }
         }
     };
     Ok(ListOffsetsPartitionResponse {
