@@ -443,11 +443,16 @@ impl Segment {
         self.preallocated
     }
 
-    /// Makes everything durable.
-    pub fn sync(&mut self) -> Result<(), StorageError> {
+    /// Writes the entries of the indexes that are still in memory, of a segment that is written to.
+    pub fn write_pending(&mut self) -> Result<(), StorageError> {
         self.offsets.write_pending()?;
         self.times.write_pending()?;
-        self.aborted.write_pending()?;
+        self.aborted.write_pending()
+    }
+
+    /// Makes everything durable.
+    pub fn sync(&mut self) -> Result<(), StorageError> {
+        self.write_pending()?;
         let file = self.file()?;
         self.disk.sync(&file, &self.path).at("sync", &self.path)
     }

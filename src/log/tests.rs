@@ -425,6 +425,46 @@ fn retention_and_deleted_records_move_the_start() {
     );
 }
 
+/// Apache Kafka writes no log start that the name of a segment tells, and neither does a clean stop of ours.
+#[test]
+fn a_clean_stop_leaves_no_log_start_to_remember() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), small());
+    for n in 0..40 {
+        let values = batch(500 + n, &["hello", "world"]);
+        log.append_committed(&values, n as LeaderEpoch / 4, Origin::Client, NOW)
+            .unwrap();
+    }
+    log.flush(NOW).unwrap();
+    // Retention takes the oldest leader epochs too, so that a stop writes their file again.
+    log.update_settings(LogSettings {
+        retention_bytes: 1_000,
+        ..small()
+    });
+    log.retain(NOW).unwrap();
+    assert!(log.watermarks().log_start > 0);
+    log.close().unwrap();
+    assert_eq!(log.log_start_to_remember(), None);
+}
+
+/// Others read the files of a broker that runs.
+#[test]
+fn a_flush_writes_what_the_indexes_of_the_active_segment_have_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = create(dir.path(), LogSettings::default());
+    let of_producer = || BatchBuilder::default().producer(7, 0, 0).transactional();
+    let mut records = of_producer();
+    records.push(NOW, None, Some(b"v"));
+    let mut marker = of_producer().producer(7, 0, -1).control();
+    marker.push(NOW, Some(&[0, 0, 0, 0]), Some(&[0; 6]));
+    for batch in [records, marker] {
+        log.append_committed(&batch.build(), 0, Origin::Internal, NOW)
+            .unwrap();
+    }
+    log.flush(NOW).unwrap();
+    assert!(dir.path().join(file_name(0, ".txnindex")).exists());
+}
+
 #[test]
 fn truncation_forgets_what_came_after() {
     let dir = tempfile::tempdir().unwrap();

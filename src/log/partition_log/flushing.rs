@@ -241,6 +241,7 @@ impl State {
     /// What everything appended so far needs.
     fn unsynced(&mut self, now: Timestamp) -> Result<Unsynced, StorageError> {
         let active = self.segments.active_mut();
+        active.write_pending()?;
         let files = SegmentFiles {
             data: active.file()?,
             path: active.path().to_owned(),
@@ -271,6 +272,9 @@ impl State {
     /// What a start needs that reads no records again.
     fn unsynced_at_close(&mut self) -> Result<Unsynced, StorageError> {
         let end = self.log_end;
+        // Before the names: the file gets another one.
+        let writes_epochs = self.durability.lacks_epochs() || self.durability.has_old_epochs();
+        let epochs = writes_epochs.then(|| self.epochs_now());
         let active = self.segments.active();
         let is_written = active.size > 0 || active.is_preallocated();
         let mut unsynced = self.nothing_unsynced();
@@ -287,9 +291,7 @@ impl State {
         } else if self.durability.is_start_unsynced() {
             unsynced.names = self.names();
         }
-        if self.durability.lacks_epochs() || self.durability.has_old_epochs() {
-            unsynced.epochs = Some(self.epochs_now());
-        }
+        unsynced.epochs = epochs;
         unsynced.end = end;
         Ok(unsynced)
     }
