@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::api::context::RequestContext;
 use crate::api::services::Services;
 use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::settings::of_listeners;
@@ -21,6 +22,11 @@ async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(),
         entries.prepare(&listeners, &settings, now).map(drop)
     });
     checked.await.unwrap_or(Ok(()))
+}
+
+/// Whether a resource is this broker. A name with a sign or with zeros in front is another one, which nobody reads.
+pub(super) fn is_own(context: &RequestContext, resource_type: i8, name: &str) -> bool {
+    resource_type == BROKER_RESOURCE && *name == *context.services.node_id.to_string()
 }
 
 /// Takes the part about this broker out of a request if it would leave a listener without a certificate; gives it with the reason.

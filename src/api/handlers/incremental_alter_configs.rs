@@ -8,7 +8,6 @@ use crate::api::context::{Reply, RequestContext};
 use crate::api::rights;
 use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::{Context, settings};
-use crate::metadata::image::BROKER_RESOURCE;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterConfigsResourceResponse, IncrementalAlterConfigsRequest,
@@ -44,39 +43,37 @@ pub fn handle(
             certificates::refresh(&context.services).await;
         }
         let mut answer = decided.unwrap_or_else(|_| IncrementalAlterConfigsResponse {
-            responses: named.into_iter().map(not_controller).collect(),
+            responses: named
+                .into_iter()
+                .map(|which| told(which, ErrorCode::NotController, None))
+                .collect(),
             ..Default::default()
         });
         answer.responses.extend(refused);
         let denied = denied.into_iter();
-        let denied =
-            denied.map(
-                |(resource_type, resource_name, error)| AlterConfigsResourceResponse {
-                    error_code: error.code(),
-                    error_message: rights::words(error),
-                    resource_type,
-                    resource_name,
-                },
-            );
-        answer.responses.extend(denied);
+        answer.responses.extend(
+            denied.map(|(kind, name, error)| told((kind, name), error, rights::words(error))),
+        );
         answer
     })
 }
 
-fn not_controller(
+/// What a client is told of a resource whose settings stay as they are.
+fn told(
     (resource_type, resource_name): (i8, ByteString),
+    error: ErrorCode,
+    error_message: Option<ByteString>,
 ) -> AlterConfigsResourceResponse {
     AlterConfigsResourceResponse {
-        error_code: ErrorCode::NotController.code(),
-        error_message: None,
+        error_code: error.code(),
+        error_message,
         resource_type,
         resource_name,
     }
 }
 
 fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
-    resource.resource_type == BROKER_RESOURCE
-        && *resource.resource_name == *context.services.node_id.to_string()
+    certificates::is_own(context, resource.resource_type, &resource.resource_name)
 }
 
 /// Whether a part of a request is about this broker's certificates or listeners.
@@ -97,12 +94,8 @@ async fn refused(
     let is_own = |resource: &AlterConfigsResource| is_own(context, resource);
     let parts = &mut request.resources;
     let (resource, why) = certificates::take_out(&context.services, parts, is_own, after).await?;
-    Some(AlterConfigsResourceResponse {
-        error_code: ErrorCode::InvalidRequest.code(),
-        error_message: Some(why.into()),
-        resource_type: resource.resource_type,
-        resource_name: resource.resource_name,
-    })
+    let which = (resource.resource_type, resource.resource_name);
+    Some(told(which, ErrorCode::InvalidRequest, Some(why.into())))
 }
 
 /// The settings of the listeners with this part of a request; `None` where that is refused for another reason.
