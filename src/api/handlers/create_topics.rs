@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bytestring::ByteString;
 use indexmap::IndexMap;
 
+use super::describe_configs::Source;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights::Rights;
 use crate::config::broker::BrokerSettings;
@@ -118,11 +119,6 @@ impl<'a> Defaults<'a> {
 
     /// The settings of a new topic that was given these.
     fn described(&self, given: &[CreatableTopicConfig]) -> Vec<CreatableTopicConfigs> {
-        const OWN: i8 = 1;
-        const DYNAMIC_BROKER: i8 = 2;
-        const DYNAMIC_DEFAULT_BROKER: i8 = 3;
-        const STATIC_BROKER: i8 = 4;
-        const DEFAULT: i8 = 5;
         let own = given.iter().filter_map(|config| {
             Some((config.name.to_string(), config.value.as_ref()?.to_string()))
         });
@@ -140,16 +136,16 @@ impl<'a> Defaults<'a> {
             value: settings.get(setting.name).map(Into::into),
             read_only: false,
             config_source: if own.contains_key(setting.name) {
-                OWN
+                Source::Topic
             } else if dynamic(&self.node, setting.broker_synonym) {
-                DYNAMIC_BROKER
+                Source::DynamicBroker
             } else if dynamic("", setting.broker_synonym) {
-                DYNAMIC_DEFAULT_BROKER
+                Source::DynamicDefault
             } else if self.broker.explicit(setting.broker_synonym).is_some() {
-                STATIC_BROKER
+                Source::StaticBroker
             } else {
-                DEFAULT
-            },
+                Source::Default
+            } as i8,
             is_sensitive: false,
         });
         described.collect()

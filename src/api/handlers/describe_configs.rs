@@ -27,7 +27,7 @@ use crate::wire::message::describe_configs::*;
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
-enum Source {
+pub(super) enum Source {
     Topic = 1,
     DynamicBroker = 2,
     DynamicDefault = 3,
