@@ -55,8 +55,6 @@ pub struct Services {
     pub salts: SaltSecret,
     /// What clients may take of it, and what they do.
     pub memory: Arc<Memory>,
-    /// What they did, in numbers.
-    pub meters: Arc<Meters>,
     pub host: Host,
 }
 
@@ -101,6 +99,11 @@ impl Services {
         let image = self.image.load();
         let broker = image.brokers.get(&self.node_id);
         broker.map_or(-1, |broker| broker.epoch)
+    }
+
+    /// What clients did, in numbers.
+    pub fn meters(&self) -> &Meters {
+        self.replicas.meters()
     }
 
     /// Tells the controller in which log directories replicas of this node are; whether it knows now.

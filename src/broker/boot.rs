@@ -277,7 +277,6 @@ impl Broker {
         controller.add(Arc::clone(&wanted) as _);
         let (controller, taker) = controller.start(&halt)?;
 
-        let meters = Arc::clone(replicas.meters());
         let services = Arc::new(Services {
             node_id: config.node_id,
             cluster_id: formatted.cluster_id,
@@ -303,7 +302,6 @@ impl Broker {
             authorizer: config.authorizer.clone().map(Authorizer::new),
             salts,
             memory,
-            meters,
             host: host.clone(),
             config: Arc::clone(&config),
         });

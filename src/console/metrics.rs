@@ -265,7 +265,7 @@ fn connections(text: &mut Exposition, services: &Services) {
             "Logins and TLS handshakes that failed.",
         ),
     ];
-    let listeners = services.meters.listeners();
+    let listeners = services.meters().listeners();
     for (name, kind, figure, help) in figures {
         text.family(name, kind, help);
         for (listener, meter) in &listeners {
@@ -283,7 +283,7 @@ fn names_of(key: i16) -> impl Iterator<Item = &'static str> {
 }
 
 async fn requests(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
-    let meters = &services.meters;
+    let meters = services.meters();
     page.text.family(
         "kafka_network_requestmetrics_requests_total",
         Counter,
@@ -379,7 +379,7 @@ async fn topics(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
             "Partitions in Fetch requests that could not be read.",
         ),
     ];
-    let (all, topics) = (services.meters.all_topics(), services.meters.topics());
+    let (all, topics) = (services.meters().all_topics(), services.meters().topics());
     for (name, count, help) in figures {
         page.text.family(name, Counter, help);
         page.text.sample(&[], count(all).get());

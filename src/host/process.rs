@@ -80,7 +80,7 @@ pub struct Usage {
     pub started_seconds: Option<u64>,
 }
 
-/// What the process has used of the machine so far.
+/// The usage now: some files of `/proc` are read.
 pub fn usage() -> Usage {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let cpu = Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32);

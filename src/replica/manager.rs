@@ -103,7 +103,7 @@ struct Inner {
     mover: Notify,
     waiters: Waiters,
     isr_changes: IsrChanges,
-    meters: Arc<Meters>,
+    meters: Meters,
     /// How many partitions fetches have looked at.
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
@@ -149,7 +149,7 @@ impl ReplicaManager {
                 mover: Notify::new(),
                 waiters: Waiters::default(),
                 isr_changes: IsrChanges::default(),
-                meters: Arc::new(Meters::new(Instant::now().into_std())),
+                meters: Meters::new(Instant::now().into_std()),
                 #[cfg(test)]
                 looks: Default::default(),
             }),
@@ -161,7 +161,7 @@ impl ReplicaManager {
     }
 
     /// What the node counts.
-    pub fn meters(&self) -> &Arc<Meters> {
+    pub fn meters(&self) -> &Meters {
         &self.inner.meters
     }
 

@@ -362,7 +362,7 @@ impl Connection {
                 Poll::Ready(Ok(answer)) => {
                     let now = Instant::now();
                     let (local, total) = (request.waits_since - request.began, now - request.began);
-                    let meters = &self.services.meters;
+                    let meters = self.services.meters();
                     meters.answered(request.asked, local, total, now.into_std());
                     self.slots.pop_front();
                     self.output.push(answer);
@@ -462,7 +462,7 @@ impl Connection {
         };
         match dispatched {
             Dispatched::Ready(answer) => {
-                let meters = &self.services.meters;
+                let meters = self.services.meters();
                 meters.answered(asked, took, took, done.into_std());
                 if let (Frame::Versions, Some(login)) = (seen, &mut self.login) {
                     login.versions_told(error_of(&answer));
@@ -479,7 +479,7 @@ impl Connection {
                 self.slots.push_back(Slot::Waiting(future, request(false)));
             }
             Dispatched::Nothing => {
-                let meters = &self.services.meters;
+                let meters = self.services.meters();
                 meters.answered(asked, took, took, done.into_std());
             }
             Dispatched::Close(reason) => return Err(reason),
@@ -515,11 +515,8 @@ impl Connection {
             Reaction::Versions => return Frame::Versions,
             Reaction::Answer(answer) => self.answer(vec![Part::Bytes(answer)]),
             Reaction::Entered(answer, principal) => {
-                self.services
-                    .meters
-                    .listener(&self.info.listener)
-                    .authenticated
-                    .add(1);
+                let meter = services.meters().listener(&self.info.listener);
+                meter.authenticated.add(1);
                 if login.is_over() {
                     self.login = None;
                 }
@@ -533,11 +530,8 @@ impl Connection {
                 self.answer(vec![Part::Bytes(answer)]);
             }
             Reaction::Refused(farewell) => {
-                self.services
-                    .meters
-                    .listener(&self.info.listener)
-                    .refused
-                    .add(1);
+                let meter = services.meters().listener(&self.info.listener);
+                meter.refused.add(1);
                 let delay = login.failure_delay();
                 self.refuse(farewell, delay);
             }

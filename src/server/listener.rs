@@ -337,7 +337,7 @@ impl Acceptor {
         let (host, port) = info.reachable();
         tracing::debug!(%peer, listener = %self.listener, %host, port, "advertising to a client");
         let services = Arc::clone(&self.services);
-        let meter = services.meters.listener(&self.listener);
+        let meter = services.meters().listener(&self.listener);
         let held = (place, meter.connection());
         let limits = self.limits.clone();
         let mut stopping = self.stopping.clone();
@@ -446,7 +446,7 @@ async fn serve_secured(
         &services.handshakes,
     ))
     .await;
-    let meter = services.meters.listener(&info.listener);
+    let meter = services.meters().listener(&info.listener);
     match hands {
         Ok((stream, early)) => match principal(&entry, &stream) {
             Ok(principal) => {

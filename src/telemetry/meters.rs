@@ -156,7 +156,7 @@ impl Meters {
     }
 
     /// The counts of a topic, from now on until it is [gone](Self::topic_gone).
-    pub fn topic(&self, name: &Arc<str>) -> Arc<TopicMeter> {
+    pub fn topic(&self, name: &str) -> Arc<TopicMeter> {
         let known = self.topics.read().get(name).cloned();
         known.unwrap_or_else(|| {
             let mut topics = self.topics.write();
@@ -166,7 +166,7 @@ impl Meters {
                     all: Arc::clone(&self.all_topics),
                 })
             };
-            Arc::clone(topics.entry(Arc::clone(name)).or_insert_with(new))
+            Arc::clone(topics.entry(Arc::from(name)).or_insert_with(new))
         })
     }
 
@@ -255,10 +255,10 @@ mod tests {
     #[test]
     fn what_a_topic_counts_all_topics_count() {
         let meters = Meters::new(Instant::now());
-        let (first, second) = (meters.topic(&"a".into()), meters.topic(&"b".into()));
+        let (first, second) = (meters.topic("a"), meters.topic("b"));
         first.add(|counts| &counts.bytes_in, 10);
         second.add(|counts| &counts.bytes_in, 5);
-        meters.topic(&"a".into()).add(|counts| &counts.bytes_in, 1);
+        meters.topic("a").add(|counts| &counts.bytes_in, 1);
         meters.topic_gone("b");
         let own = meters.topics();
         let own = own
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(own.collect::<Vec<_>>(), [("a", 11)]);
         assert_eq!(meters.all_topics().bytes_in.get(), 16);
         // A topic of the same name begins anew.
-        assert_eq!(meters.topic(&"b".into()).own().bytes_in.get(), 0);
+        assert_eq!(meters.topic("b").own().bytes_in.get(), 0);
     }
 
     #[test]

@@ -368,19 +368,18 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
         .zip(fetched.outcomes)
         .map(|(wanted, outcome)| {
             work_pool::checkpoint();
-            let bytes = outcome.bytes() as u64;
-            if bytes > 0 && !wanted.topic.is_empty() {
-                let meter = context.services.meters.topic(&wanted.topic);
-                meter.add(|counts| &counts.bytes_out, bytes);
-            }
             partition_data(context, wanted, outcome)
         })
         .collect();
-    respond(begun, answers)
+    respond(context, begun, answers)
 }
 
 /// The answer of a fetch whose session is `begun`, from those of its partitions.
-pub(super) fn respond(begun: &Begun, answers: Vec<PartitionData>) -> FetchResponse {
+pub(super) fn respond(
+    context: &RequestContext,
+    begun: &Begun,
+    answers: Vec<PartitionData>,
+) -> FetchResponse {
     let said: Vec<Said> = answers
         .iter()
         .map(|data| Said {
@@ -409,6 +408,17 @@ pub(super) fn respond(begun: &Begun, answers: Vec<PartitionData>) -> FetchRespon
                 topic_id: wanted.topic_id,
                 partitions: vec![data],
             }),
+        }
+    }
+    for topic in &responses {
+        let records = topic
+            .partitions
+            .iter()
+            .filter_map(|data| data.records.as_ref());
+        let bytes: usize = records.map(Records::len).sum();
+        if bytes > 0 {
+            let meter = context.services.meters().topic(&topic.topic);
+            meter.add(|counts| &counts.bytes_out, bytes as u64);
         }
     }
     FetchResponse {

@@ -429,7 +429,7 @@ fn append(
         origin,
     };
     let outcome = partition.append(&records, terms, context.now);
-    let meter = partition.meter(&context.services.meters);
+    let meter = partition.meter(context.services.meters());
     count(meter, &outcome, records.len());
     let response = match outcome {
         Err(AppendError::Exhausted(exhausted)) => return Err(exhausted),
