@@ -558,6 +558,21 @@ pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
     })
 }
 
+/// Checks a batch that already has its offsets and its epoch: what a follower fetched, or a copy is given.
+pub fn validate_copied(batch: Bytes) -> Result<Valid, AppendError> {
+    let corrupt =
+        |error: BatchError| AppendError::refused(ErrorCode::CorruptMessage, error.to_string());
+    let header = BatchHeader::parse(&batch).map_err(corrupt)?;
+    header.verify(&batch).map_err(corrupt)?;
+    let marker = transaction_marker(&header, &batch);
+    Ok(Valid {
+        header,
+        bytes: batch,
+        log_append_time: None,
+        marker,
+    })
+}
+
 /// With this control batch a snapshot of the metadata ends (KIP-630).
 pub const SNAPSHOT_FOOTER: u8 = 4;
 

@@ -50,7 +50,7 @@ use crate::wire::error_code::ErrorCode;
 /// Sealed segments whose files stay open; those of others that were read do so until the next round of retention.
 pub(super) const OPEN_OLD_SEGMENTS: usize = 4;
 
-/// How often something is looked for in the page cache before an append reads it from wherever it is.
+/// How often an append or a read looks for something in the page cache before it goes to the disk for it.
 const LOOKS_MAX: usize = 16;
 
 /// What became of an append.
@@ -86,6 +86,15 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
+    /// How far a reader may see.
+    pub fn at(&self, end: ReadEnd) -> Offset {
+        match end {
+            ReadEnd::LogEnd => self.log_end,
+            ReadEnd::HighWatermark => self.high_watermark,
+            ReadEnd::LastStable => self.last_stable,
+        }
+    }
+
     /// What holds at each moment of each log.
     fn are_in_order(&self) -> bool {
         self.log_start <= self.last_stable
@@ -513,10 +522,7 @@ impl PartitionLog {
             if header.size() > rest.len() {
                 break;
             }
-            let batch = rest.split_to(header.size());
-            header.verify(&batch).map_err(|error| {
-                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
-            })?;
+            let valid = append::validate_copied(rest.split_to(header.size()))?;
             if header.base_offset < state.log_end {
                 return Err(AppendError::refused(
                     ErrorCode::InvalidRecord,
@@ -526,16 +532,7 @@ impl PartitionLog {
                     ),
                 ));
             }
-            let marker = append::transaction_marker(&header, &batch);
-            let appended = state.append(
-                &Valid {
-                    header,
-                    bytes: batch,
-                    log_append_time: None,
-                    marker,
-                },
-                now,
-            );
+            let appended = state.append(&valid, now);
             state.watch(appended)?;
         }
         Ok(state.log_end)
@@ -594,12 +591,13 @@ impl PartitionLog {
     }
 
     /// Notes that `epoch` leads from the end of the log on.
+    #[cfg(test)]
     pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let end = state.log_end;
-        state.assign_epoch(epoch, end);
-        Ok(())
+        self.locked(|state| {
+            let end = state.log_end;
+            state.assign_epoch(epoch, end);
+            Ok(())
+        })
     }
 
     /// Forgets idle producers.

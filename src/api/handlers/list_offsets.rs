@@ -48,7 +48,7 @@ struct Long {
 
 pub fn handle(context: RequestContext, request: ListOffsetsRequest) -> Reply<ListOffsetsResponse> {
     let end = end_for(&request);
-    let (mut answers, long) = answer(&context, request);
+    let (mut answers, long) = answer(&context, request, end);
     if long.is_empty() {
         return respond(answers).into();
     }
@@ -74,8 +74,8 @@ fn respond(answers: IndexMap<ByteString, Answers>) -> ListOffsetsResponse {
 fn answer(
     context: &RequestContext,
     request: ListOffsetsRequest,
+    end: ReadEnd,
 ) -> (IndexMap<ByteString, Answers>, VecDeque<Long>) {
-    let end = end_for(&request);
     let mut named: IndexMap<ByteString, IndexMap<PartitionIndex, Option<ListOffsetsPartition>>> =
         IndexMap::new();
     for topic in request.topics {
@@ -267,11 +267,7 @@ fn try_find(
         return Err(ErrorCode::UnsupportedVersion.into());
     }
     let marks = partition.log.watermarks();
-    let end = match end {
-        ReadEnd::LogEnd => marks.log_end,
-        ReadEnd::HighWatermark => marks.high_watermark,
-        ReadEnd::LastStable => marks.last_stable,
-    };
+    let end = marks.at(end);
     // A new leader may not know yet how much of what it has is committed.
     let is_known = || match partition.knows_what_is_committed() {
         true => Ok(()),

@@ -10,6 +10,7 @@ use crate::log::index::sparse::sync_index;
 impl PartitionLog {
     /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
     /// need not read it again.
+    #[cfg(test)]
     pub fn flush_due(&self, now: Timestamp) -> bool {
         self.state.lock().is_flush_due(now)
     }
@@ -150,7 +151,7 @@ pub(super) struct Unsynced {
     active: Option<SegmentFiles>,
     /// The file of leader epochs, and what it is to say.
     epochs: Option<(PathBuf, Vec<(LeaderEpoch, Offset)>)>,
-    names: Option<Names>,
+    names: Option<NamesToSync>,
     /// Everything below is durable then.
     end: Offset,
     /// When everything appended so far was listed, if it was.
@@ -158,12 +159,12 @@ pub(super) struct Unsynced {
 }
 
 /// Names to sync, as they stood at a moment: plain data.
-pub(super) struct Names {
+pub(super) struct NamesToSync {
     dir: PathBuf,
     pub(super) then: NamesThen,
 }
 
-impl Names {
+impl NamesToSync {
     /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
     pub(super) fn sync(&self, disk: &Disk) -> Result<(), StorageError> {
         if self.then.names.of_files {
@@ -181,7 +182,7 @@ impl Names {
 struct SegmentFiles {
     data: Arc<File>,
     path: PathBuf,
-    /// None of the active segment: recovery reads it again.
+    /// Empty for a segment that is still written to: recovery reads it again.
     indexes: Vec<PathBuf>,
 }
 
@@ -302,16 +303,17 @@ impl State {
         lacks.then(|| self.epochs_now())
     }
 
-    fn epochs_now(&mut self) -> (PathBuf, Vec<(LeaderEpoch, Offset)>) {
+    /// What it is to say now, and where it is.
+    pub(super) fn epochs_now(&mut self) -> (PathBuf, Vec<(LeaderEpoch, Offset)>) {
         self.durability.replacing_epochs();
         let path = self.dir.join(checkpoint::LEADER_EPOCHS);
         (path, self.epochs.entries().to_vec())
     }
 
-    pub(super) fn names(&self) -> Option<Names> {
+    pub(super) fn names(&self) -> Option<NamesToSync> {
         let then = self.durability.names()?;
         let dir = self.dir.clone();
-        Some(Names { dir, then })
+        Some(NamesToSync { dir, then })
     }
 
     /// The files of the sealed segment in which an offset lies, and where it ends.

@@ -19,7 +19,7 @@ use crate::wire::batch::record_stream::{Counted, RecordStream, StreamFault, Wind
 const SEGMENTS_AT_ONCE: usize = 64;
 /// How often a plan meets an index that is not in the page cache before it is read with the lock in hand. Each segment has
 /// two, which are brought there one by one.
-const LOOKS_MAX: usize = 4 * SEGMENTS_AT_ONCE;
+const LOOKUP_LOOKS_MAX: usize = 4 * SEGMENTS_AT_ONCE;
 /// What is read of a batch at a time: the first record fits most often.
 const CHUNK: usize = 16 << 10;
 /// What a thread that serves clients unpacks and reads for one request: it takes a quarter of a millisecond.
@@ -220,7 +220,7 @@ impl PartitionLog {
         let mut plan = |reach| self.locked(|state| plan(state, reach));
         Ok(match effort.reach {
             Reach::Cache => plan(Reach::Cache)?,
-            Reach::Disk => warmly(LOOKS_MAX, plan)?,
+            Reach::Disk => warmly(LOOKUP_LOOKS_MAX, plan)?,
         })
     }
 }

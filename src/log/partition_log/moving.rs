@@ -290,7 +290,6 @@ impl State {
 
     /// Appends whole batches, and messages of the old formats, as they are.
     fn append_copied(&mut self, bytes: &Bytes, now: Timestamp) -> Result<(), AppendError> {
-        let corrupt = |what: String| AppendError::refused(ErrorCode::CorruptMessage, what);
         let mut rest = bytes.clone();
         while let Some(span) = Span::parse(&rest, 0) {
             if span.size > rest.len() {
@@ -310,17 +309,7 @@ impl State {
                 self.log_end = span.last_offset + 1;
                 continue;
             }
-            let header = BatchHeader::parse(&batch).map_err(|error| corrupt(error.to_string()))?;
-            header
-                .verify(&batch)
-                .map_err(|error| corrupt(error.to_string()))?;
-            let marker = append::transaction_marker(&header, &batch);
-            let valid = Valid {
-                header,
-                bytes: batch,
-                log_append_time: None,
-                marker,
-            };
+            let valid = append::validate_copied(batch)?;
             self.append(&valid, now)?;
         }
         Ok(())

@@ -2,9 +2,7 @@
 
 use super::*;
 
-/// How often a read meets something that is not in the page cache before it reads that with the lock in hand.
-const LOOKS_MAX: usize = 16;
-/// The same for each segment of a log, where all of them are looked at: each has a data file and three indexes.
+/// [`LOOKS_MAX`] for each segment of a log, where all of them are looked at: each has a data file and three indexes.
 const LOOKS_PER_SEGMENT: usize = 4;
 
 /// Does `work`, which holds a log's lock, with what the page cache has. What it lacks is brought there without the lock, and the work
@@ -79,11 +77,7 @@ impl PartitionLog {
                 log_end: watermarks.log_end,
             });
         }
-        let limit = match end {
-            ReadEnd::LogEnd => watermarks.log_end,
-            ReadEnd::HighWatermark => watermarks.high_watermark,
-            ReadEnd::LastStable => watermarks.last_stable,
-        };
+        let limit = watermarks.at(end);
         let mut plan = ReadPlan {
             watermarks,
             records: None,

@@ -6,10 +6,7 @@ impl PartitionLog {
     /// Cuts the log at `offset`.
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
-        let mut state = self.state.lock();
-        state.check_health()?;
-        let cut = state.truncate_to(offset);
-        state.watch(cut)
+        self.locked(|state| state.truncate_to(offset))
     }
 }
 
@@ -44,13 +41,8 @@ impl State {
         self.log_end = offset;
         self.durability.cut(offset);
         if self.epochs.truncate_end(offset) {
-            self.durability.replacing_epochs();
-            checkpoint::write_epochs(
-                &self.disk,
-                &self.dir.join(checkpoint::LEADER_EPOCHS),
-                self.epochs.entries(),
-                true,
-            )?;
+            let (path, epochs) = self.epochs_now();
+            checkpoint::write_epochs(&self.disk, &path, &epochs, true)?;
         }
         let mut producers = ProducerStates::default();
         let start = self.log_start;
