@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::leader::FollowerFetch;
 use super::manager::ReplicaManager;
-use super::partition::{Awaited, FollowerId, Partition};
+use super::partition::{FollowerId, Partition};
 use super::purgatory::Wish;
 use crate::base::file_range::FileRange;
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
@@ -68,7 +68,7 @@ pub struct Fetched {
     /// Whether the answer must not wait: an error, or a log that diverged.
     pub urgent: bool,
     /// Of each that is read, or cold: the partition, and what would be more than was read.
-    pub partitions: Vec<(Awaited, Wish)>,
+    pub partitions: Vec<(Arc<Partition>, Wish)>,
 }
 
 impl Outcome {
@@ -135,7 +135,7 @@ fn read_one(
     limits: Limits,
     left: usize,
     first: bool,
-    seen: &mut Vec<(Awaited, Wish)>,
+    seen: &mut Vec<(Arc<Partition>, Wish)>,
 ) -> Outcome {
     if let Some(error) = want.denied {
         return Outcome::Failed(error, None);
@@ -214,11 +214,8 @@ fn read_one(
         (Outcome::Cold(_), _) => want.fetch_offset,
         (Outcome::Diverged { .. } | Outcome::Failed(..), _) => return outcome,
     };
-    seen.push(Awaited::beyond(
-        &partition,
-        read_to.max(want.fetch_offset),
-        turn,
-    ));
+    let beyond = read_to.max(want.fetch_offset);
+    seen.push((partition, Wish { beyond, turn }));
     outcome
 }
 

@@ -1,4 +1,5 @@
-//! Changes of ISRs that the controller shall make: put here by the leaders of partitions, taken by whoever sends AlterPartition.
+//! Changes of ISRs that the controller shall make, as the leaders of partitions ask for them. Nothing sends AlterPartition yet: this node
+//! is the only one of its cluster, and no other broker can join an ISR.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use super::follower::{FollowerState, LogView};
 use super::leader::{
     Acknowledged, Alive, Answer, Assignment, FollowerFetch, LeaderState, Next, Proposal, Rules,
 };
-use super::purgatory::{Mark, WaitList, Watched, Wish};
+use super::purgatory::{Mark, WaitList, Watched};
 use crate::base::disk_pool::aside;
 use crate::base::ids::{
     BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, Uuid,
@@ -162,10 +162,6 @@ impl Partition {
         self.standing().epoch
     }
 
-    pub fn is_leader(&self) -> bool {
-        self.standing().leads
-    }
-
     /// The epoch in which this node leads.
     pub fn leads_in(&self) -> Result<LeaderEpoch, ErrorCode> {
         let Standing { epoch, leads } = self.standing();
@@ -182,6 +178,11 @@ impl Partition {
         } else {
             Err(ErrorCode::UnknownLeaderEpoch)
         }
+    }
+
+    /// A number that is another one after each change of role.
+    pub fn turn(&self) -> u32 {
+        self.waiting.turn()
     }
 
     /// Up to where consumers may read.
@@ -453,33 +454,15 @@ impl Role {
     }
 }
 
-/// A partition that somebody waits for.
-#[derive(Clone, Debug)]
-pub struct Awaited(pub Arc<Partition>);
-
-impl Awaited {
-    /// Somebody waits for a mark to pass an offset. `turn` was [asked for](Partition::turn) before the partition was looked at.
-    pub fn beyond(partition: &Arc<Partition>, beyond: Offset, turn: u32) -> (Self, Wish) {
-        (Self(Arc::clone(partition)), Wish { beyond, turn })
-    }
-}
-
-impl Partition {
-    /// A number that is another one after each change of role.
-    pub fn turn(&self) -> u32 {
-        self.waiting.turn()
-    }
-}
-
-impl Watched for Awaited {
+impl Watched for Arc<Partition> {
     fn list(&self) -> &WaitList {
-        &self.0.waiting
+        &self.waiting
     }
 
     fn position(&self, mark: Mark) -> Offset {
         match mark {
-            Mark::HighWatermark => self.0.high_watermark(),
-            Mark::LogEnd => self.0.log.log_end(),
+            Mark::HighWatermark => self.high_watermark(),
+            Mark::LogEnd => self.log.log_end(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Waiting until what was appended with acks=all is committed.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::leader::Acknowledged;
-use super::partition::{Awaited, Uncommitted};
-use super::purgatory::{Mark, Waiter, Waiters};
+use super::partition::Uncommitted;
+use super::purgatory::{Mark, Waiter, Waiters, Wish};
 use crate::wire::error_code::ErrorCode;
 
 /// Waits until the high watermark has passed each of the appends, or the deadline; gives what became of each, in order.
@@ -19,7 +21,11 @@ pub async fn until_committed(
     let mut results = vec![None; appends.len()];
     let wish = |append: &Uncommitted| {
         let partition = &append.partition;
-        Awaited::beyond(partition, append.end - 1, partition.turn())
+        let wish = Wish {
+            beyond: append.end - 1,
+            turn: partition.turn(),
+        };
+        (Arc::clone(partition), wish)
     };
     let wishes: Vec<_> = appends.iter().map(wish).collect();
     let mut waiter = Waiter::new(waiters, Mark::HighWatermark, wishes);

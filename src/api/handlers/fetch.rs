@@ -16,7 +16,7 @@ use crate::base::work_pool;
 use crate::host::file::Reach;
 use crate::replica::fetch::{Fetched, Limits, Outcome, Wanted, read};
 use crate::replica::fetch_session::{Begun, Said, SessionKey, SessionRequest};
-use crate::replica::partition::{Awaited, FollowerId};
+use crate::replica::partition::{FollowerId, Partition};
 use crate::replica::purgatory::{Mark, PLACE_BYTES, Waiter};
 use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::codec::Records;
@@ -245,7 +245,8 @@ fn answer_without_waiting(
 /// A fetch that waits: for each partition what is ready, brought up to date where something changes.
 struct Waiting {
     begun: Begun,
-    waiter: Waiter<Awaited>,
+    /// Its places are those of `begun.wanted`, unless something failed or diverged: such a fetch is urgent, and does not wait.
+    waiter: Waiter<Arc<Partition>>,
     /// Bytes that are ready, by the places of `begun.wanted`.
     ready: Vec<u32>,
     /// Their sum.
