@@ -26,7 +26,7 @@ use super::record::schema::{
 use super::record::{METADATA_VERSION, Record};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId, Uuid};
 use crate::config::broker::BrokerSettings;
-use crate::config::topic::Overrides;
+use crate::config::topic::{Overrides, TopicSettings};
 
 /// A partition's replicas and leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,6 +266,18 @@ impl Image {
             }
         }
         settings
+    }
+
+    /// The settings of a topic over those of a broker.
+    pub fn topic_settings<'a>(
+        &'a self,
+        topic: &str,
+        broker: &'a BrokerSettings,
+    ) -> TopicSettings<'a> {
+        TopicSettings {
+            own: self.topic_overrides(topic).map(|own| &**own),
+            broker,
+        }
     }
 
     /// Brokers that take part: registered and not fenced.

@@ -17,7 +17,6 @@ use super::purgatory::Waiters;
 use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
-use crate::config::topic::TopicSettings;
 use crate::host::clock::Clock;
 use crate::log::manager::crew::in_parallel;
 use crate::log::manager::{LogDir, LogManager, Place};
@@ -658,8 +657,7 @@ impl Inner {
 }
 
 fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSettings {
-    let own = image.topic_overrides(topic).map(|own| &**own);
-    LogSettings::from(&TopicSettings { own, broker })
+    LogSettings::from(&image.topic_settings(topic, broker))
 }
 
 /// What the partitions of a topic are told of an image.
@@ -731,8 +729,7 @@ fn alive_in(image: &Image) -> impl Fn(BrokerId) -> Option<Alive> {
 }
 
 fn rules(broker: &BrokerSettings, image: &Image, topic: &str) -> Rules {
-    let own = image.topic_overrides(topic).map(|own| &**own);
-    let topic = TopicSettings { own, broker };
+    let topic = image.topic_settings(topic, broker);
     Rules {
         min_isr: usize::try_from(topic.long("min.insync.replicas")).unwrap_or(1),
         lag_max_ms: broker.long("replica.lag.time.max.ms"),

@@ -5,7 +5,6 @@ use std::io;
 use super::Page;
 use crate::api::services::Services;
 use crate::base::ids::BrokerId;
-use crate::config::topic::TopicSettings;
 use crate::console::exposition::Kind::{Counter, Gauge};
 use crate::metadata::image::{Image, Partition};
 
@@ -56,11 +55,7 @@ pub(super) async fn tell(
     let mut census = Census::default();
     let broker = services.settings(image);
     for topic in image.topics.iter() {
-        let own = image.topic_overrides(&topic.name).map(|own| &**own);
-        let settings = TopicSettings {
-            own,
-            broker: &broker,
-        };
+        let settings = image.topic_settings(&topic.name, &broker);
         let min_isr = settings.long("min.insync.replicas");
         for partition in &topic.partitions {
             census.count(image, services.node_id, partition, min_isr);
