@@ -74,14 +74,13 @@ impl RecordLog for InternalTopic {
         let appended = partition.append(batch, terms, now);
         appended
             .map(|(appended, _)| appended.last_offset + 1)
-            .map_err(|error| match error.code() {
-                ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
-                    ErrorCode::NotLeaderOrFollower
-                }
-                code => {
+            .map_err(|error| {
+                let code = error.code();
+                let told = code.without_epochs();
+                if told == code {
                     tracing::warn!(topic = self.name, partition = partition.index, %error, "a coordinator's records were refused");
-                    code
                 }
+                told
             })
     }
 
@@ -180,14 +179,8 @@ impl GroupTopicWatcher {
     /// Takes in a whole image, at start.
     pub fn install(&self, image: &Arc<Image>) {
         let coordinator = self.groups.coordinator();
-        coordinator.on_image(image, &Delta::default());
-        let Some(topic) = image.topics.by_name(GROUP_TOPIC) else {
-            return;
-        };
-        self.groups.set_partitions(topic.partitions.len() as i32);
-        for (partition, epoch) in led(self.node_id, topic) {
-            coordinator.elected(partition, epoch);
-        }
+        let resize = |partitions| self.groups.set_partitions(partitions);
+        install(self.node_id, GROUP_TOPIC, coordinator, image, resize);
     }
 }
 
@@ -197,6 +190,25 @@ fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex
         .zip(&topic.partitions)
         .filter(move |(_, partition)| partition.leader == node_id)
         .map(|(index, partition)| (index, partition.leader_epoch))
+}
+
+/// Tells a coordinator of a whole image, at start, and which partitions of its topic a node leads; first `resize` hears how many
+/// partitions the topic has.
+fn install<S: Shard>(
+    node_id: BrokerId,
+    name: &str,
+    coordinator: &Coordinator<S>,
+    image: &Arc<Image>,
+    resize: impl FnOnce(i32),
+) {
+    coordinator.on_image(image, &Delta::default());
+    let Some(topic) = image.topics.by_name(name) else {
+        return;
+    };
+    resize(topic.partitions.len() as i32);
+    for (partition, epoch) in led(node_id, topic) {
+        coordinator.elected(partition, epoch);
+    }
 }
 
 /// Tells a coordinator of an image, and which partitions of its topic a node leads from now on, where the topic has changed; first
@@ -264,14 +276,8 @@ impl TransactionTopicWatcher {
     /// Takes in a whole image, at start.
     pub fn install(&self, image: &Arc<Image>) {
         let coordinator = self.txns.coordinator();
-        coordinator.on_image(image, &Delta::default());
-        let Some(topic) = image.topics.by_name(TRANSACTION_TOPIC) else {
-            return;
-        };
-        self.txns.set_partitions(topic.partitions.len() as i32);
-        for (partition, epoch) in led(self.node_id, topic) {
-            coordinator.elected(partition, epoch);
-        }
+        let resize = |partitions| self.txns.set_partitions(partitions);
+        install(self.node_id, TRANSACTION_TOPIC, coordinator, image, resize);
     }
 }
 

@@ -181,6 +181,14 @@ impl ErrorCode {
         self as i16
     }
 
+    /// What clients are told that know nothing of leader epochs.
+    pub const fn without_epochs(self) -> Self {
+        match self {
+            Self::FencedLeaderEpoch | Self::UnknownLeaderEpoch => Self::NotLeaderOrFollower,
+            code => code,
+        }
+    }
+
     /// The error of a number on the wire, if Kafka knows it.
     pub fn from_code(code: i16) -> Option<Self> {
         ROWS.iter()

@@ -186,7 +186,7 @@ fn has_transaction(request: &ProduceRequest) -> bool {
     })
 }
 
-/// Nobody may write for a transaction that has no name.
+/// The answer to a request that is refused as a whole.
 fn refuse_all(request: ProduceRequest, error: ErrorCode) -> Reply<ProduceResponse> {
     if request.acks == 0 {
         return Reply::Close(format!("a produce request failed: {error}"));
@@ -462,7 +462,7 @@ fn append(
             },
             error_message: matches!(code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp)
                 .then(|| message.into()),
-            ..refused(index, told_of_epochs(code))
+            ..refused(index, code.without_epochs())
         },
         Err(AppendError::Storage(error)) => {
             tracing::error!(partition = %partition.log.partition(), %error, "an append failed");
@@ -508,16 +508,6 @@ fn count(
         Err(AppendError::Refused { .. }) => meter.add(|counts| &counts.failed_produce_requests, 1),
     }
     meter.add(|counts| &counts.produce_requests, 1);
-}
-
-/// Producers know nothing of leader epochs.
-fn told_of_epochs(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch => {
-            ErrorCode::NotLeaderOrFollower
-        }
-        code => code,
-    }
 }
 
 /// As many of the faults as the answer still has room for.
