@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use super::context::RequestContext;
 use super::table;
 use crate::metadata::authorizer::{Action, Authorizer, Rule, Who};
-use crate::metadata::image::Image;
+use crate::metadata::image::{GROUP_RESOURCE, Image, TOPIC_RESOURCE};
 use crate::security::acl::Operation::{self, *};
 use crate::security::acl::ResourceType::{self, *};
 use crate::security::acl::{CLUSTER_NAME, host_address};
@@ -110,6 +110,15 @@ pub fn refusal(resource: ResourceType) -> ErrorCode {
         TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
         DelegationToken | User => ErrorCode::DelegationTokenAuthorizationFailed,
         Cluster | ResourceType::Any => ErrorCode::ClusterAuthorizationFailed,
+    }
+}
+
+/// The resource whose rights cover settings of this kind: those of brokers, and of clients' metrics, are the cluster's.
+pub fn of_settings(kind: i8, name: &str) -> (ResourceType, &str) {
+    match kind {
+        TOPIC_RESOURCE => (Topic, name),
+        GROUP_RESOURCE => (Group, name),
+        _ => (Cluster, CLUSTER_NAME),
     }
 }
 

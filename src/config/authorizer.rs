@@ -57,10 +57,9 @@ impl AuthorizerSettings {
             );
             return Err((SUPER_USERS, why));
         }
-        let allows = settings.get(ALLOW_WITHOUT_ACLS).unwrap_or_default().trim();
         Ok(Some(Self {
             super_users,
-            allows_without_acls: allows.eq_ignore_ascii_case("true"),
+            allows_without_acls: settings.boolean(ALLOW_WITHOUT_ACLS),
         }))
     }
 

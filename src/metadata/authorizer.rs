@@ -61,17 +61,16 @@ impl fmt::Display for Rule {
             Self::DefaultAllow => f.write_str("DefaultAllow"),
             Self::DefaultDeny => f.write_str("DefaultDeny"),
             Self::Allows(acl) | Self::Denies(acl) => {
-                const UNKNOWN: &str = "UNKNOWN";
                 write!(
                     f,
                     "MatchingAcl(acl=StandardAcl(resourceType={}, resourceName={}, patternType={}, principal={}, host={}, operation={}, permissionType={}))",
-                    ResourceType::of(acl.resource_type).map_or(UNKNOWN, ResourceType::name),
+                    ResourceType::name_of(acl.resource_type),
                     acl.resource_name,
-                    PatternType::of(acl.pattern_type).map_or(UNKNOWN, PatternType::name),
+                    PatternType::name_of(acl.pattern_type),
                     acl.principal,
                     acl.host,
-                    Operation::of(acl.operation).map_or(UNKNOWN, Operation::name),
-                    Permission::of(acl.permission_type).map_or(UNKNOWN, Permission::name),
+                    Operation::name_of(acl.operation),
+                    Permission::name_of(acl.permission_type),
                 )
             }
         }
@@ -109,9 +108,7 @@ impl Authorizer {
             allowing: None,
         };
         let kind = |pattern| (action.resource.code(), pattern);
-        let literal = [action.name, EVERYTHING];
-        let once = if action.name == EVERYTHING { 1 } else { 2 };
-        for name in literal.into_iter().take(once) {
+        for name in [action.name, EVERYTHING] {
             if let Some(denying) = search.look_at(kind(LITERAL), name) {
                 return Rule::Denies(denying);
             }

@@ -34,6 +34,11 @@ macro_rules! words {
                     $(Self::$name => $upper,)*
                 }
             }
+
+            /// The same for a number; UNKNOWN for one that this program does not know, as in Kafka.
+            pub fn name_of(code: i8) -> &'static str {
+                Self::of(code).map_or("UNKNOWN", Self::name)
+            }
         }
     };
 }

@@ -6,8 +6,7 @@ use super::certificates;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights::{self, Rights};
 use crate::metadata::controller::settings;
-use crate::metadata::image::{GROUP_RESOURCE, TOPIC_RESOURCE};
-use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::alter_configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -61,8 +60,7 @@ fn told(
     }
 }
 
-/// Takes resources out of a request whose settings the client may not alter. Those of brokers, and of clients' metrics, are the
-/// cluster's.
+/// Takes resources out of a request whose settings the client may not alter.
 pub(super) fn take_denied<T>(
     rights: &Rights<'_>,
     resources: &mut Vec<T>,
@@ -71,11 +69,7 @@ pub(super) fn take_denied<T>(
     let mut denied = Vec::new();
     resources.retain(|resource| {
         let (kind, name) = which(resource);
-        let (of, whose) = match kind {
-            TOPIC_RESOURCE => (ResourceType::Topic, &**name),
-            GROUP_RESOURCE => (ResourceType::Group, &**name),
-            _ => (ResourceType::Cluster, CLUSTER_NAME),
-        };
+        let (of, whose) = rights::of_settings(kind, name);
         let Err(error) = rights.require(Operation::AlterConfigs, of, whose) else {
             return true;
         };

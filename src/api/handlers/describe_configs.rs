@@ -20,7 +20,7 @@ use crate::metadata::image::{
     BROKER_LOGGER_RESOURCE, BROKER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE, Image,
     TOPIC_RESOURCE,
 };
-use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
+use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_configs::*;
 
@@ -97,11 +97,7 @@ fn described(
     resource: &DescribeConfigsResource,
 ) -> Described {
     let name = &resource.resource_name;
-    let (kind, whose) = match resource.resource_type {
-        TOPIC_RESOURCE => (ResourceType::Topic, &**name),
-        GROUP_RESOURCE => (ResourceType::Group, &**name),
-        _ => (ResourceType::Cluster, CLUSTER_NAME),
-    };
+    let (kind, whose) = rights::of_settings(resource.resource_type, name);
     let allowed = rights.require(Operation::DescribeConfigs, kind, whose);
     allowed.map_err(|error| (error, rights::words(error).unwrap_or_default().to_string()))?;
     match resource.resource_type {

@@ -124,14 +124,13 @@ struct Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNKNOWN: &str = "UNKNOWN";
         write!(
             f,
             "(principal={}, host={}, operation={}, permissionType={})",
             self.principal,
             self.host,
-            Operation::of(self.operation).map_or(UNKNOWN, Operation::name),
-            Permission::of(self.permission).map_or(UNKNOWN, Permission::name)
+            Operation::name_of(self.operation),
+            Permission::name_of(self.permission)
         )
     }
 }
@@ -268,18 +267,10 @@ impl Acls {
 
     /// The options that stand for several ACLs say themselves what is done.
     fn check_convenience(&self) -> Result<(), Failure> {
-        if !self.producer && !self.consumer {
-            return match self.idempotent {
-                true => {
-                    Err("The --idempotent option is only available if --producer is set".into())
-                }
-                false => Ok(()),
-            };
-        }
-        if !self.operation.is_empty()
+        let says_itself = !self.operation.is_empty()
             || !self.deny_principal.is_empty()
-            || !self.deny_host.is_empty()
-        {
+            || !self.deny_host.is_empty();
+        if (self.producer || self.consumer) && says_itself {
             return Err("Option --producer and --consumer can not be used with --operation, --deny-principal and --deny-host".into());
         }
         if self.idempotent && !self.producer {

@@ -31,6 +31,8 @@ type Refusal = (ErrorCode, String);
 pub const RECORDS_MAX: usize = 10_000;
 /// Entries that a request may be compared with, over all of its filters: about half a second, in which nothing else is decided.
 const LOOKS_MAX: usize = 5_000_000;
+/// Entries that the answer to a DeleteAcls may name, over all of its filters.
+const TOLD_MAX: usize = LOOKS_MAX / 10;
 
 /// CreateAcls: each entry succeeds or fails alone. One that is there already is made, as with Kafka.
 pub fn create(
@@ -108,7 +110,6 @@ fn record(creation: &AclCreation, id: Uuid) -> AccessControlEntryRecord {
 
 fn check(creation: &AclCreation) -> Result<(), Refusal> {
     let refused = |why: String| Err((ErrorCode::InvalidRequest, why));
-    const UNKNOWN: &str = "UNKNOWN";
     let resource = ResourceType::of(creation.resource_type);
     if resource == Some(ResourceType::Cluster) && creation.resource_name != CLUSTER_NAME {
         return refused(format!(
@@ -118,25 +119,28 @@ fn check(creation: &AclCreation) -> Result<(), Refusal> {
     if creation.resource_name.is_empty() {
         return refused("Invalid empty resource name".to_owned());
     }
-    if resource.is_none_or(|resource| resource == ResourceType::Any) {
-        let name = resource.map_or(UNKNOWN, ResourceType::name);
+    if matches!(resource, None | Some(ResourceType::Any)) {
+        let name = ResourceType::name_of(creation.resource_type);
         return refused(format!("Invalid resourceType {name}"));
     }
     // Kafka differs: with a word of filters it answers UNKNOWN_SERVER_ERROR for all entries, after an exception.
     let pattern = PatternType::of(creation.resource_pattern_type);
-    let patterns = [PatternType::Literal, PatternType::Prefixed];
-    if !pattern.is_some_and(|pattern| patterns.contains(&pattern)) {
-        let name = pattern.map_or(UNKNOWN, PatternType::name);
+    if !is_of_entries(pattern) {
+        let name = PatternType::name_of(creation.resource_pattern_type);
         return refused(format!("Invalid patternType {name}"));
     }
-    let operation = Operation::of(creation.operation);
-    if operation.is_none_or(|operation| operation == Operation::Any) {
-        let name = operation.map_or(UNKNOWN, Operation::name);
+    if matches!(
+        Operation::of(creation.operation),
+        None | Some(Operation::Any)
+    ) {
+        let name = Operation::name_of(creation.operation);
         return refused(format!("Invalid operation {name}"));
     }
-    let permission = Permission::of(creation.permission_type);
-    if permission.is_none_or(|permission| permission == Permission::Any) {
-        let name = permission.map_or(UNKNOWN, Permission::name);
+    if matches!(
+        Permission::of(creation.permission_type),
+        None | Some(Permission::Any)
+    ) {
+        let name = Permission::name_of(creation.permission_type);
         return refused(format!("Invalid permissionType {name}"));
     }
     if !creation.principal.contains(':') {
@@ -146,6 +150,11 @@ fn check(creation: &AclCreation) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Whether a pattern is one that entries have, and no word of filters.
+fn is_of_entries(pattern: Option<PatternType>) -> bool {
+    matches!(pattern, Some(PatternType::Literal | PatternType::Prefixed))
 }
 
 fn too_many() -> Refusal {
@@ -162,7 +171,7 @@ fn result(outcome: Result<(), Refusal>) -> AclCreationResult {
 }
 
 /// Which entries are meant; none of a text stands for any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Filter<'a> {
     resource_type: i8,
     pattern_type: i8,
@@ -173,52 +182,36 @@ struct Filter<'a> {
     permission_type: i8,
 }
 
-impl<'a> From<&'a DeleteAclsFilter> for Filter<'a> {
-    fn from(filter: &'a DeleteAclsFilter) -> Self {
-        Self {
-            resource_type: filter.resource_type_filter,
-            pattern_type: filter.pattern_type_filter,
-            name: filter.resource_name_filter.as_deref(),
-            principal: filter.principal_filter.as_deref(),
-            host: filter.host_filter.as_deref(),
-            operation: filter.operation,
-            permission_type: filter.permission_type,
+macro_rules! filter_from {
+    ($message:ty) => {
+        impl<'a> From<&'a $message> for Filter<'a> {
+            fn from(filter: &'a $message) -> Self {
+                Self {
+                    resource_type: filter.resource_type_filter,
+                    pattern_type: filter.pattern_type_filter,
+                    name: filter.resource_name_filter.as_deref(),
+                    principal: filter.principal_filter.as_deref(),
+                    host: filter.host_filter.as_deref(),
+                    operation: filter.operation,
+                    permission_type: filter.permission_type,
+                }
+            }
         }
-    }
+    };
 }
 
-impl<'a> From<&'a DescribeAclsRequest> for Filter<'a> {
-    fn from(filter: &'a DescribeAclsRequest) -> Self {
-        Self {
-            resource_type: filter.resource_type_filter,
-            pattern_type: filter.pattern_type_filter,
-            name: filter.resource_name_filter.as_deref(),
-            principal: filter.principal_filter.as_deref(),
-            host: filter.host_filter.as_deref(),
-            operation: filter.operation,
-            permission_type: filter.permission_type,
-        }
-    }
-}
+filter_from!(DeleteAclsFilter);
+filter_from!(DescribeAclsRequest);
 
 impl<'a> Filter<'a> {
-    /// The entries that are meant, and with how many the filter is compared at most.
-    fn found(self, image: &'a Image) -> (Box<dyn Iterator<Item = &'a Acl> + 'a>, usize) {
+    /// The entries among which those that are meant are: of one resource pattern where the filter names it, or all.
+    fn candidates(self, image: &'a Image) -> Box<dyn Iterator<Item = &'a Acl> + 'a> {
         let kind = (self.resource_type, self.pattern_type);
         let is_whole = ResourceType::of(self.resource_type) != Some(ResourceType::Any)
-            && [PatternType::Literal, PatternType::Prefixed]
-                .contains(&PatternType::of(self.pattern_type).unwrap_or(PatternType::Any));
-        let matching = move |acl: &&Acl| self.matches(acl);
+            && is_of_entries(PatternType::of(self.pattern_type));
         match self.name {
-            Some(name) if is_whole => {
-                let some = image.acls.of(kind, name).map(|acl| &**acl);
-                let looks = image.acls.of(kind, name).count();
-                (Box::new(some.filter(matching)), looks)
-            }
-            _ => {
-                let all = image.acls.iter().map(|acl| &**acl);
-                (Box::new(all.filter(matching)), image.acls.len())
-            }
+            Some(name) if is_whole => Box::new(image.acls.of(kind, name).map(|acl| &**acl)),
+            _ => Box::new(image.acls.iter().map(|acl| &**acl)),
         }
     }
 
@@ -235,28 +228,26 @@ impl<'a> Filter<'a> {
 
     fn names(self, acl: &Acl) -> bool {
         let asked = PatternType::of(self.pattern_type);
-        let own = PatternType::of(acl.pattern_type);
-        let of_kind = match asked {
-            Some(PatternType::Any | PatternType::Match) => true,
-            _ => self.pattern_type == acl.pattern_type,
-        };
+        let is_open = matches!(asked, Some(PatternType::Any | PatternType::Match));
+        if !is_open && self.pattern_type != acl.pattern_type {
+            return false;
+        }
         let Some(name) = self.name else {
-            return of_kind;
+            return true;
         };
-        of_kind
-            && match (asked, own) {
-                (Some(PatternType::Match), Some(PatternType::Literal)) => {
-                    *acl.resource_name == *name || &*acl.resource_name == EVERYTHING
-                }
-                (Some(PatternType::Match), Some(PatternType::Prefixed)) => {
-                    name.starts_with(&*acl.resource_name)
-                }
-                (Some(PatternType::Match), _) => false,
-                _ => *acl.resource_name == *name,
+        match (asked, PatternType::of(acl.pattern_type)) {
+            (Some(PatternType::Match), Some(PatternType::Literal)) => {
+                *acl.resource_name == *name || &*acl.resource_name == EVERYTHING
             }
+            (Some(PatternType::Match), Some(PatternType::Prefixed)) => {
+                name.starts_with(&*acl.resource_name)
+            }
+            (Some(PatternType::Match), _) => false,
+            _ => *acl.resource_name == *name,
+        }
     }
 
-    /// Whether a word is the one by which clients write what they do not know themselves.
+    /// Whether one of the numbers is 0, UNKNOWN.
     fn has_zeros(self) -> bool {
         [
             self.resource_type,
@@ -283,9 +274,11 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// The number of ANY, the same for types, patterns, operations and permissions.
 const ANY: i8 = Operation::Any.code();
 
-/// Whether a request says in a place that it does not know what it says: Kafka closes the connection.
+/// Whether a type, pattern, operation or permission of a request is 0, UNKNOWN: Kafka fails to read such a request and closes the
+/// connection.
 pub fn creates_unknown(request: &CreateAclsRequest) -> bool {
     request.creations.iter().any(|creation| {
         [
@@ -342,16 +335,18 @@ fn try_delete(
             });
             continue;
         }
-        let (found, compared) = filter.found(image);
-        looks = looks.saturating_add(compared);
-        if looks > LOOKS_MAX {
-            return Err(too_many());
-        }
         let mut matching_acls = Vec::new();
-        for acl in found {
+        for acl in filter.candidates(image) {
+            looks += 1;
+            if looks > LOOKS_MAX {
+                return Err(too_many());
+            }
+            if !filter.matches(acl) {
+                continue;
+            }
             removed.insert(acl.id);
             told += 1;
-            if removed.len() > RECORDS_MAX || told > LOOKS_MAX / 10 {
+            if removed.len() > RECORDS_MAX || told > TOLD_MAX {
                 return Err(too_many());
             }
             matching_acls.push(deleted(acl));
@@ -393,7 +388,9 @@ fn deleted(acl: &Acl) -> DeleteAclsMatchingAcl {
 
 /// DescribeAcls: the entries that are meant, by resource.
 pub fn describe(image: &Image, request: &DescribeAclsRequest) -> DescribeAclsResponse {
-    let (found, _) = Filter::from(request).found(image);
+    let filter = Filter::from(request);
+    let found = filter.candidates(image);
+    let found = found.filter(|acl| filter.matches(acl));
     let mut resources: BTreeMap<(i8, i8, &str), Vec<AclDescription>> = BTreeMap::new();
     for acl in found {
         let kind = (

@@ -190,11 +190,11 @@ impl Acls {
     pub fn of<'a>(
         &'a self,
         kind: PatternKind,
-        resource_name: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Acl>> {
+        resource_name: &str,
+    ) -> impl Iterator<Item = &'a Arc<Acl>> + use<'a> {
         let first: Place<'_> = (kind, resource_name, Whose::Of(""), Uuid::ZERO);
-        let all = self.between(Included(&first), Unbounded);
-        all.take_while(move |acl| acl.kind() == kind && &*acl.resource_name == resource_name)
+        let last: Place<'_> = (kind, resource_name, Whose::Behind, LAST_ID);
+        self.between(Included(&first), Included(&last))
     }
 
     /// The entries of all resource patterns of a kind.
