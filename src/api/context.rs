@@ -12,6 +12,7 @@ use crate::base::memory::Account;
 use crate::base::time::Timestamp;
 use crate::config::listener::{Endpoint, SecurityProtocol};
 use crate::metadata::image::Broker;
+use crate::security::acl::host_address;
 use crate::security::principal::Principal;
 
 /// What all requests of one connection share.
@@ -62,6 +63,11 @@ impl RequestContext {
     /// Who asks.
     pub fn principal(&self) -> &Principal {
         &self.connection.principal
+    }
+
+    /// The client's address as Java prints it: `/127.0.0.1`.
+    pub fn client_host(&self) -> ByteString {
+        format!("/{}", host_address(self.connection.peer.ip())).into()
     }
 
     /// The host and port at which this client can reach a broker; `None` for one without the client's listener.

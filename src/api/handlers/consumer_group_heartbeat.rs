@@ -4,11 +4,10 @@
 //! long to compile.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::base::ids::Uuid;
 use crate::coordinator::group::expression;
 use crate::coordinator::group::request::ConsumerHeartbeat;
-use crate::host::Host;
-use crate::security::acl::{Operation, ResourceType, host_address};
+use crate::metadata::bootstrap::random_uuid;
+use crate::security::acl::{EVERYTHING, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
@@ -30,7 +29,8 @@ pub fn handle(
         .into();
     }
     if !names_itself && request.member_id.is_empty() && request.member_epoch == 0 {
-        let Some(fresh) = fresh_id(&context.services.host) else {
+        // It begins with no dash: tools would take it for an option.
+        let Ok(fresh) = random_uuid(&context.services.host.chance) else {
             return ConsumerGroupHeartbeatResponse {
                 error_code: ErrorCode::UnknownServerError.code(),
                 ..Default::default()
@@ -42,8 +42,7 @@ pub fn handle(
     let pattern = request.subscribed_topic_regex.clone();
     let mut beat = ConsumerHeartbeat {
         client_id: context.client_id.clone().unwrap_or_default(),
-        // As Java prints an address.
-        client_host: format!("/{}", host_address(context.connection.peer.ip())).into(),
+        client_host: context.client_host(),
         names_itself,
         regex_fault: None,
         classic: None,
@@ -70,19 +69,7 @@ fn allowed(
     named.try_for_each(|topic| knows(topic))?;
     match request.subscribed_topic_regex.as_deref() {
         None | Some("") => Ok(()),
-        Some(_) => knows(ANY_TOPIC),
-    }
-}
-
-/// The name by which an access control entry means all topics.
-const ANY_TOPIC: &str = "*";
-
-/// An id that begins with no dash: tools would take it for an option.
-fn fresh_id(host: &Host) -> Option<Uuid> {
-    loop {
-        if let Some(id) = Uuid::from_random_bytes(host.chance.bytes().ok()?) {
-            return Some(id);
-        }
+        Some(_) => knows(EVERYTHING),
     }
 }
 

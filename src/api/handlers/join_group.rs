@@ -5,7 +5,7 @@ use bytestring::ByteString;
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::request::Join;
-use crate::security::acl::{Operation, ResourceType, host_address};
+use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupResponse};
 
@@ -33,8 +33,7 @@ pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinG
     };
     let join = Join {
         client_id: context.client_id.clone().unwrap_or_default(),
-        // As Java prints an address.
-        client_host: format!("/{}", host_address(context.connection.peer.ip())).into(),
+        client_host: context.client_host(),
         member_id_required: version >= MEMBER_ID_REQUIRED && request.group_instance_id.is_none(),
         may_skip_assignment: version >= SKIP_ASSIGNMENT,
         fresh,

@@ -9,13 +9,12 @@ use bytestring::ByteString;
 
 use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
-use crate::coordinator::group::request::Commit;
+use crate::coordinator::group::request::{Commit, for_all};
 use crate::metadata::image::Image;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse,
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponseTopic,
 };
 
 /// The first version whose clients know of member epochs, and tell a group that is gone from a generation that is over.
@@ -96,7 +95,7 @@ pub(super) fn known(
     );
     for mut topic in named {
         if let Err(error) = allowed {
-            refused.push(refuse(&topic, error));
+            refused.push(for_all(&topic, error));
             continue;
         }
         let found = match by_id {
@@ -105,7 +104,7 @@ pub(super) fn known(
         };
         let read = found.map(|name| rights.require(Operation::Read, ResourceType::Topic, name));
         if let Some(Err(error)) = read {
-            refused.push(refuse(&topic, error));
+            refused.push(for_all(&topic, error));
             continue;
         }
         match resolve(image, &mut topic, by_id) {
@@ -119,13 +118,13 @@ pub(super) fn known(
                     .partitions
                     .retain(|partition| there(partition.partition_index));
                 if !missing.partitions.is_empty() {
-                    refused.push(refuse(&missing, ErrorCode::UnknownTopicOrPartition));
+                    refused.push(for_all(&missing, ErrorCode::UnknownTopicOrPartition));
                 }
                 if !topic.partitions.is_empty() {
                     known.push(topic);
                 }
             }
-            Err(error) => refused.push(refuse(&topic, error)),
+            Err(error) => refused.push(for_all(&topic, error)),
         }
     }
     (known, refused)
@@ -152,22 +151,4 @@ fn resolve(
     // The record knows which topic of that name was meant.
     topic.topic_id = found.id;
     Ok(found.partitions.len() as i32)
-}
-
-pub(super) fn refuse(
-    topic: &OffsetCommitRequestTopic,
-    error: ErrorCode,
-) -> OffsetCommitResponseTopic {
-    OffsetCommitResponseTopic {
-        name: topic.name.clone(),
-        topic_id: topic.topic_id,
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|partition| OffsetCommitResponsePartition {
-                partition_index: partition.partition_index,
-                error_code: error.code(),
-            })
-            .collect(),
-    }
 }

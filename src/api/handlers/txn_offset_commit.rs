@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::add_offsets_to_txn::offsets_of;
-use super::offset_commit::{known, refuse, together};
+use super::offset_commit::{known, together};
 use super::transaction_admission::verifies;
 use crate::api::context::{Reply, RequestContext};
-use crate::coordinator::group::request::{Commit, plain};
+use crate::coordinator::group::request::{Commit, for_all, plain};
 use crate::coordinator::topic::GROUP_TOPIC;
 use crate::coordinator::txn::machine::BUMPING;
 use crate::coordinator::txn::request::Speaker;
@@ -46,12 +46,12 @@ pub fn handle(
     }
     if request.group_id.is_empty() {
         let error = ErrorCode::InvalidGroupId;
-        refused.extend(known.iter().map(|topic| refuse(topic, error)));
+        refused.extend(known.iter().map(|topic| for_all(topic, error)));
         return answer(refused).into();
     }
     Reply::later(async move {
         let answered = match admit(&context, &request).await {
-            Err(error) => known.iter().map(|topic| refuse(topic, error)).collect(),
+            Err(error) => known.iter().map(|topic| for_all(topic, error)).collect(),
             Ok(admission) => {
                 let mut commit = Commit::in_transaction(request, admission);
                 commit.topics = known;

@@ -9,7 +9,7 @@ use super::record::GroupRecord;
 use super::record::offset_commit::OffsetCommitKey;
 use super::request::GroupAnswer;
 use super::shard::GroupShard;
-use crate::coordinator::runtime::shard::{Moment, Origin, Output, Shard};
+use crate::coordinator::runtime::shard::{Moment, Origin, Output};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::wire::message::list_groups::ListedGroup;
@@ -160,11 +160,7 @@ impl GroupShard {
             self.timers.cancel(&timer);
         }
         // Without room for them in this batch the group waits for the next round.
-        if out.records(records.iter().map(GroupRecord::encode)).is_ok() {
-            for record in &records {
-                self.apply(Origin::Plain, record);
-            }
-        }
+        let _ = self.records(Origin::Plain, &records, out);
     }
 }
 

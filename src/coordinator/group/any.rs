@@ -63,11 +63,6 @@ impl KeptGroup {
             }
         }
     }
-
-    /// Whether the record is the one without which there is no such group.
-    fn is_gone_with(record: &Modern) -> bool {
-        matches!(record, Modern::ShareEpoch(_) | Modern::StreamsEpoch(_)) && record.is_tombstone()
-    }
 }
 
 impl Group {
@@ -187,10 +182,9 @@ impl Group {
             Self::Share(_) => return Err(ErrorCode::UnsupportedVersion),
             Self::Streams(group) => {
                 // The group goes with the record of its epoch, so that one is the last.
-                let mut keys: Vec<&(i16, ByteString)> = group.keys.iter().collect();
-                keys.reverse();
+                let keys = group.keys.iter().rev();
                 let epoch = Modern::tombstone(STREAMS_EPOCH, id, &none);
-                let rest = keys.into_iter().filter(|(kind, _)| *kind != STREAMS_EPOCH);
+                let rest = keys.filter(|(kind, _)| *kind != STREAMS_EPOCH);
                 let rest = rest.filter_map(|(kind, of)| Modern::tombstone(*kind, id, of));
                 rest.chain(epoch).collect()
             }
@@ -204,21 +198,20 @@ const STREAMS_EPOCH: i16 = 17;
 /// tombstone of what is not there is nothing.
 pub fn apply(groups: &mut BTreeMap<ByteString, Group>, record: &Modern, memory: &Arc<Memory>) {
     let (id, protocol) = (record.group(), record.protocol());
+    let speaks = groups.get(id).is_some_and(|group| group.speaks(protocol));
     if record.is_tombstone() {
-        let is_last = match record {
-            Modern::ConsumerEpoch(_) => true,
-            other => KeptGroup::is_gone_with(other),
-        };
-        if is_last {
-            if groups.get(id).is_some_and(|group| group.speaks(protocol)) {
-                groups.remove(id);
-            }
+        if !speaks {
             return;
         }
-        if !groups.get(id).is_some_and(|group| group.speaks(protocol)) {
+        // A group goes with the record of its epoch.
+        if matches!(
+            record,
+            Modern::ConsumerEpoch(_) | Modern::ShareEpoch(_) | Modern::StreamsEpoch(_)
+        ) {
+            groups.remove(id);
             return;
         }
-    } else if !groups.get(id).is_some_and(|group| group.speaks(protocol)) {
+    } else if !speaks {
         groups.insert(id.clone(), Group::of(protocol));
     }
     match groups.get_mut(id) {

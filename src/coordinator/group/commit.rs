@@ -7,14 +7,13 @@ use super::classic::group::{State, owned};
 use super::consumer::group::Member;
 use super::record::GroupRecord;
 use super::record::offset_commit::{OffsetCommitKey, OffsetCommitValue};
-use super::request::{Commit, GroupAnswer, LogStarts};
+use super::request::{Commit, GroupAnswer, LogStarts, for_all};
 use super::shard::{GroupShard, is_valid_group_or_empty};
 use crate::base::ids::Uuid;
-use crate::coordinator::runtime::shard::{Moment, Origin, Output, Shard};
+use crate::coordinator::runtime::shard::{Moment, Origin, Output};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::offset_commit::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponsePartition,
-    OffsetCommitResponseTopic,
+    OffsetCommitRequestPartition, OffsetCommitResponseTopic,
 };
 use crate::wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
@@ -111,14 +110,14 @@ impl GroupShard {
         };
         if let Err(error) = checked {
             let refused = commit.topics.iter();
-            return refused.map(|topic| all(topic, error.code())).collect();
+            return refused.map(|topic| for_all(topic, error)).collect();
         }
         let group = owned(&commit.group);
         let mut answer = Vec::with_capacity(commit.topics.len());
         let mut records = Vec::new();
         for topic in &commit.topics {
             let name = owned(&topic.name);
-            let mut answered = all(topic, ErrorCode::None.code());
+            let mut answered = for_all(topic, ErrorCode::None);
             for (one, answered) in topic.partitions.iter().zip(&mut answered.partitions) {
                 let checked = self.check_partition(commit, topic.topic_id, one.partition_index);
                 let value = checked
@@ -137,20 +136,13 @@ impl GroupShard {
             }
             answer.push(answered);
         }
-        if out
-            .records(records.iter().map(GroupRecord::encode))
-            .is_err()
-        {
+        if self.records(origin, &records, out).is_err() {
             let error = ErrorCode::InvalidCommitOffsetSize.code();
             for one in answer.iter_mut().flat_map(|topic| &mut topic.partitions) {
                 if one.error_code == ErrorCode::None.code() {
                     one.error_code = error;
                 }
             }
-            return answer;
-        }
-        for record in &records {
-            self.apply(origin, record);
         }
         answer
     }
@@ -384,21 +376,6 @@ fn of_producer(error: ErrorCode, in_transaction: bool) -> ErrorCode {
     match error {
         ErrorCode::StaleMemberEpoch if in_transaction => ErrorCode::IllegalGeneration,
         error => error,
-    }
-}
-
-/// An answer with the same for each partition.
-pub(super) fn all(topic: &OffsetCommitRequestTopic, error_code: i16) -> OffsetCommitResponseTopic {
-    let partitions = topic.partitions.iter();
-    OffsetCommitResponseTopic {
-        name: topic.name.clone(),
-        topic_id: topic.topic_id,
-        partitions: partitions
-            .map(|one| OffsetCommitResponsePartition {
-                partition_index: one.partition_index,
-                error_code,
-            })
-            .collect(),
     }
 }
 

@@ -9,9 +9,10 @@ use bytestring::ByteString;
 use super::any::{STATES, TYPES};
 use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
-use super::commit::all;
 use super::expression;
-use super::request::{Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts};
+use super::request::{
+    Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts, for_all,
+};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::base::ids::PartitionIndex;
@@ -161,7 +162,10 @@ impl GroupHandle {
     /// Topics are known and have names.
     pub async fn commit_offsets(&self, commit: Commit) -> Vec<OffsetCommitResponseTopic> {
         let group = owned(&commit.group);
-        let asked: Vec<_> = commit.topics.iter().map(|topic| all(topic, 0)).collect();
+        let topics = commit.topics.iter();
+        let asked: Vec<_> = topics
+            .map(|topic| for_all(topic, ErrorCode::None))
+            .collect();
         ask!(self, &group, GroupRequest::Commit(commit), Committed).unwrap_or_else(|error| {
             let mut topics = asked;
             for one in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {

@@ -17,7 +17,7 @@ use super::consumer::assignment::{Assignment, Owned};
 use super::consumer::group::{
     ConsumerGroup, Member, Profile, current_record, member_record, target_record,
 };
-use super::consumer::heartbeat::{Refusal, Scene, epoch_record};
+use super::consumer::heartbeat::{Refusal, Scene, answered, epoch_record};
 use super::consumer::reconcile::{Current, Standing};
 use super::metadata_hash::metadata_hash;
 use super::record::consumer_group::{
@@ -33,9 +33,7 @@ use crate::metadata::image::Image;
 use crate::wire::codec::{Reader, Writer};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::Message;
-use crate::wire::message::consumer_group_heartbeat::{
-    ConsumerGroupHeartbeatRequest, TopicPartitions,
-};
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::wire::message::embedded::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, ConsumerTopicPartition,
 };
@@ -463,14 +461,7 @@ impl Scene<'_> {
                 subscribed_topic_names: Some(subscription.topics),
                 subscribed_topic_regex: None,
                 server_assignor: None,
-                topic_partitions: Some(
-                    had.iter()
-                        .map(|(topic_id, some)| TopicPartitions {
-                            topic_id,
-                            partitions: some.to_vec(),
-                        })
-                        .collect(),
-                ),
+                topic_partitions: Some(answered(&had)),
             },
             client_id: join.client_id.clone(),
             client_host: join.client_host.clone(),

@@ -24,7 +24,7 @@ use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use crate::wire::message::list_groups::ListedGroup;
 use crate::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-    OffsetCommitResponseTopic,
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
@@ -128,6 +128,21 @@ impl Commit {
             }),
             topics: request.topics.into_iter().map(plain).collect(),
         }
+    }
+}
+
+/// The answer to a topic of a commit with the same for each partition.
+pub fn for_all(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
+    let partitions = topic.partitions.iter();
+    OffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: partitions
+            .map(|one| OffsetCommitResponsePartition {
+                partition_index: one.partition_index,
+                error_code: error.code(),
+            })
+            .collect(),
     }
 }
 

@@ -115,7 +115,8 @@ impl Shard for GroupShard {
             let Some(Group::Consumer(group)) = self.groups.get_mut(id) else {
                 continue;
             };
-            group.is_stale |= changed.iter().any(|topic| group.is_subscribed_to(topic));
+            group.is_stale =
+                group.is_stale || changed.iter().any(|topic| group.is_subscribed_to(topic));
             group.topics_version = image.offset;
         }
     }
@@ -616,16 +617,8 @@ impl GroupShard {
             return Some(ErrorCode::InconsistentGroupProtocol);
         };
         let records: Vec<GroupRecord> = records.into_iter().map(GroupRecord::Modern).collect();
-        if out
-            .records(records.iter().map(GroupRecord::encode))
-            .is_err()
-        {
-            return Some(ErrorCode::UnknownServerError);
-        }
-        for record in &records {
-            self.apply(Origin::Plain, record);
-        }
-        None
+        let refused = self.records(Origin::Plain, &records, out).err();
+        refused.map(|_| ErrorCode::UnknownServerError)
     }
 
     fn sync(
@@ -719,6 +712,20 @@ impl GroupShard {
     ) -> Result<(), ErrorCode> {
         out.record(record.encode())?;
         self.apply(origin, &record);
+        Ok(())
+    }
+
+    /// The same of records that belong together: all of them or none.
+    pub(super) fn records(
+        &mut self,
+        origin: Origin,
+        records: &[GroupRecord],
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<(), ErrorCode> {
+        out.records(records.iter().map(GroupRecord::encode))?;
+        for record in records {
+            self.apply(origin, record);
+        }
         Ok(())
     }
 

@@ -46,14 +46,6 @@ pub struct InitialDelay {
 }
 
 impl State {
-    /// All that [`Self::name`] gives.
-    pub const NAMES: [&'static str; 4] = [
-        "Empty",
-        "PreparingRebalance",
-        "CompletingRebalance",
-        "Stable",
-    ];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",

@@ -41,9 +41,6 @@ pub enum State {
 }
 
 impl State {
-    /// All that [`Self::name`] gives.
-    pub const NAMES: [&'static str; 4] = ["Empty", "Assigning", "Reconciling", "Stable"];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
@@ -314,7 +311,7 @@ impl ConsumerGroup {
             .chain(resolved.into_iter().flat_map(|of| &of.topics))
     }
 
-    /// Makes what a record says true. `name` is the group's.
+    /// Makes what a record says true.
     pub fn apply(&mut self, record: &Modern, memory: &Arc<Memory>) {
         match record {
             Modern::ConsumerEpoch(Entry {
@@ -446,7 +443,7 @@ impl ConsumerGroup {
         self.settled_in = (self.assignment_epoch, settled.count());
     }
 
-    /// What takes back all that is recorded of a group without members; its epoch last, with which the group goes.
+    /// Tombstones of all that is recorded of the group. That of its epoch comes last: the group goes with it.
     pub fn tombstones(&self, id: &ByteString) -> Vec<Modern> {
         let none = ByteString::new();
         let mut records: Vec<Modern> = self

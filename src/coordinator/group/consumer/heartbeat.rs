@@ -130,7 +130,7 @@ pub struct Scene<'a> {
     pub group: &'a mut ConsumerGroup,
     pub image: &'a Arc<Image>,
     pub settings: &'a GroupSettings,
-    /// Of this group.
+    /// In force for the group.
     pub intervals: Intervals,
     pub timers: &'a mut Timers<GroupTimer>,
     pub now: Moment,
@@ -190,7 +190,7 @@ impl Scene<'_> {
             && request.subscribed_topic_names.is_none()
             && request.subscribed_topic_regex.is_none()
             && request.server_assignor.is_none()
-            && matches!(request.rebalance_timeout_ms, -1)
+            && request.rebalance_timeout_ms == -1
             && request.instance_id == profile.instance_id
             && same(&request.rack_id, &profile.rack_id)
             && beat.client_id == profile.client_id
@@ -267,9 +267,8 @@ impl Scene<'_> {
         if let Some(former) = &sender.replaces {
             self.timers
                 .cancel(&GroupTimer::Rebalance(self.id.clone(), former.clone()));
-            if let Some(session) = sender.session_of_former() {
-                self.timers.call_off(&mut { session });
-            }
+            let mut session = before.session;
+            self.timers.call_off(&mut session);
         }
         if is_changed {
             self.set_rebalance_timer(&id);
@@ -583,10 +582,11 @@ impl Scene<'_> {
         is_resubscribed: bool,
         owned: Option<&Assignment>,
     ) -> Result<Current, Refusal> {
-        let topics: BTreeSet<&ByteString> = self.group.topics_of(&draft.profile).collect();
+        let topics = self.group.topics_of(&draft.profile);
+        let topics: BTreeSet<&str> = topics.map(|name| &**name).collect();
         let subscribes = |id: Uuid| {
             let topic = self.image.topics.by_id(id);
-            topic.is_some_and(|topic| topics.contains(&ByteString::from(&*topic.name)))
+            topic.is_some_and(|topic| topics.contains(&*topic.name))
         };
         let around = Circumstances {
             target_epoch: draft.assignment_epoch,
@@ -696,7 +696,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// What the group's settings say the session of a member may last is over, or what was set of it.
+    /// The timer of a member's session has come; the session may have been put off since.
     pub fn session_is_over(&mut self, id: &ByteString) {
         let key = || GroupTimer::Session(self.id.clone(), id.clone());
         let Some(member) = self.group.member_mut(id) else {
@@ -895,12 +895,6 @@ const SETTLING_MS: i64 = 2_500;
 /// What a large group that has not settled may send in a second, about.
 const UNSETTLED_BEATS_A_SECOND: i32 = 1_000;
 
-impl Sender {
-    fn session_of_former(&self) -> Option<PutOff> {
-        self.replaces.as_ref().map(|_| self.before.session)
-    }
-}
-
 fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let (said, known) = (request.member_epoch, member.current.epoch);
     // Who joins again has given up everything; the answer says all.
@@ -936,7 +930,8 @@ fn said(topics: &[TopicPartitions]) -> Assignment {
     )
 }
 
-fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
+/// An assignment as answers and requests have it.
+pub fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
     let topics = assignment.iter();
     topics
         .map(|(topic_id, partitions)| TopicPartitions {

@@ -151,8 +151,8 @@ impl Current {
                 if kept.contains(topic, *index) {
                     continue;
                 }
+                // What this member has just given up is still recorded as its own, so it is free for it.
                 if (around.is_taken)(topic, *index) && !self.pending.contains(topic, *index) {
-                    // Given up just now, it is this member's for as long as no record says otherwise.
                     all_free = false;
                 } else {
                     new.push((*index, around.target_epoch));
