@@ -151,16 +151,15 @@ impl GroupShard {
         let Ok(records) = records_of(id, group) else {
             return;
         };
-        for member in group
-            .as_classic()
-            .into_iter()
-            .flat_map(|group| &group.pending_join)
-        {
-            let timer = GroupTimer::Session(id.clone(), member.clone());
-            self.timers.cancel(&timer);
-        }
+        let classic = group.as_classic().into_iter();
+        let pending: Vec<ByteString> = classic
+            .flat_map(|group| group.pending_join.iter())
+            .cloned()
+            .collect();
         // Without room for them in this batch the group waits for the next round.
-        let _ = self.records(Origin::Plain, &records, out);
+        if self.records(Origin::Plain, &records, out).is_ok() {
+            self.forget_sessions(id, &pending);
+        }
     }
 }
 

@@ -25,10 +25,10 @@ pub const STATES: [&str; 7] = [
     NOT_READY,
 ];
 const NOT_READY: &str = "NotReady";
-const CLASSIC: &str = "classic";
-const CONSUMER: &str = "consumer";
-const SHARE: &str = "share";
-const STREAMS: &str = "streams";
+pub const CLASSIC: &str = "classic";
+pub const CONSUMER: &str = "consumer";
+pub const SHARE: &str = "share";
+pub const STREAMS: &str = "streams";
 
 /// See the module. Boxed: a leaf of the map of groups has room for eleven.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! by the leader of the partition that its id hashes to. [`handle::GroupHandle`] is what API handlers hold.
 
 mod admin;
-mod any;
+pub mod any;
 pub mod assignor;
 pub mod classic;
 mod commit;

@@ -152,6 +152,8 @@ impl Default for ConsumerSettings {
 const PART_OF_MEMORY: usize = 2;
 /// Bytes of memory that a group with one offset takes.
 const GROUP_BYTES: usize = 1_000;
+/// Bytes of memory that a member of a group takes besides what it says of itself: its ids, its timers, its partitions.
+pub const MEMBER_BYTES: usize = 1_000;
 /// A partition of the internal topic may have so many groups at least.
 const GROUPS_MIN: usize = 100;
 

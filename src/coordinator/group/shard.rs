@@ -382,6 +382,18 @@ impl GroupShard {
         self.groups.get(id)?.as_consumer()
     }
 
+    /// Cancels the sessions of members that were given an id and have not joined with it.
+    pub(super) fn forget_sessions<'a>(
+        &mut self,
+        group: &ByteString,
+        members: impl IntoIterator<Item = &'a ByteString>,
+    ) {
+        for member in members {
+            let timer = GroupTimer::Session(group.clone(), member.clone());
+            self.timers.cancel(&timer);
+        }
+    }
+
     /// Remembers that a group speaks the consumer protocol, or does so no more.
     fn count_consumer(&mut self, id: &ByteString) {
         if self.groups.get(id).and_then(Group::as_consumer).is_some() {
@@ -492,12 +504,7 @@ impl GroupShard {
         out: &mut Output<GroupAnswer>,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let id = owned(&beat.request.group_id);
-        let before = self.groups.get(&id).cloned();
-        if let Some(Group::Classic(group)) = &before {
-            for member in &group.pending_join {
-                let timer = GroupTimer::Session(id.clone(), member.clone());
-                self.timers.cancel(&timer);
-            }
+        if self.groups.contains_key(&id) {
             let gone = GroupRecord::Group {
                 group: id.clone(),
                 value: None,
@@ -505,17 +512,22 @@ impl GroupShard {
             out.record(gone.encode())
                 .map_err(|error| Refusal::new(error, "There is no room for the group's record."))?;
         }
-        self.groups
-            .insert(id.clone(), Group::Consumer(Box::default()));
+        let before = (self.groups).insert(id.clone(), Group::Consumer(Box::default()));
         let answer = self.with_consumer(&id, now, out, |scene| Some(scene.heartbeat(beat)));
         let answer = answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")));
-        if answer.is_err() {
-            // Nothing has been recorded of it.
-            self.groups.remove(&id);
-            if let Some(before) = before {
+        match before {
+            Some(before) if answer.is_err() => {
+                // Nothing has been recorded of the new group.
                 out.records.pop();
                 self.groups.insert(id.clone(), before);
             }
+            None if answer.is_err() => drop(self.groups.remove(&id)),
+            Some(Group::Classic(before)) => {
+                let joined = &beat.request.member_id;
+                let pending = before.pending_join.iter().filter(|id| *id != joined);
+                self.forget_sessions(&id, pending);
+            }
+            _ => {}
         }
         self.count_consumer(&id);
         answer

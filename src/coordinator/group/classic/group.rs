@@ -8,9 +8,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use indexmap::IndexMap;
 
+use super::pending::PendingJoins;
 use crate::base::memory::{Held, Memory, Purpose};
 use crate::base::time::Timestamp;
 use crate::coordinator::group::record::group_metadata::{GroupMetadataValue, MemberMetadata};
+use crate::coordinator::group::settings::MEMBER_BYTES;
 use crate::coordinator::hash::java_hash;
 use crate::coordinator::runtime::shard::Ticket;
 use crate::coordinator::runtime::timer::PutOff;
@@ -118,7 +120,7 @@ pub struct ClassicGroup {
     members: IndexMap<ByteString, Member>,
     static_members: BTreeMap<ByteString, ByteString>,
     /// Ids that were handed out and have not come back.
-    pub pending_join: BTreeSet<ByteString>,
+    pub pending_join: PendingJoins,
     /// Who was given the generation and has not asked for its assignment. A static member that came back meanwhile is
     /// still missed here under its former id.
     pub pending_sync: BTreeSet<ByteString>,
@@ -140,7 +142,7 @@ impl ClassicGroup {
             leader: None,
             members: IndexMap::new(),
             static_members: BTreeMap::new(),
-            pending_join: BTreeSet::new(),
+            pending_join: PendingJoins::default(),
             pending_sync: BTreeSet::new(),
             supported: BTreeMap::new(),
             joining_count: 0,
@@ -630,13 +632,13 @@ fn own_protocols(protocols: &[JoinGroupRequestProtocol]) -> Vec<(ByteString, Byt
 
 fn bytes_of(protocols: &[(ByteString, Bytes)]) -> usize {
     let bytes = |(name, metadata): &(ByteString, Bytes)| name.len() + metadata.len();
-    protocols.iter().map(bytes).sum()
+    MEMBER_BYTES + protocols.iter().map(bytes).sum::<usize>()
 }
 
-/// What a JoinGroup says of its member's protocols, in bytes.
+/// Bytes of memory that the member of a JoinGroup will take.
 pub fn offered_bytes(protocols: &[JoinGroupRequestProtocol]) -> usize {
     let bytes = |one: &JoinGroupRequestProtocol| one.name.len() + one.metadata.len();
-    protocols.iter().map(bytes).sum()
+    MEMBER_BYTES + protocols.iter().map(bytes).sum::<usize>()
 }
 
 /// A copy: what a group keeps must not hold on to the frame it came in.

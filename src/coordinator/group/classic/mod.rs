@@ -12,4 +12,5 @@
 //! is gone with the coordinator, and members find out by joining again.
 
 pub mod group;
+mod pending;
 pub mod rebalance;

@@ -106,7 +106,8 @@ impl Scene<'_> {
                 self.add(ticket, join, new_id);
             }
         } else if join.member_id_required {
-            self.group.pending_join.insert(new_id.clone());
+            let memory = &self.settings.memory;
+            self.group.pending_join.insert(new_id.clone(), memory);
             let at = self.now.after(i64::from(request.session_timeout_ms));
             self.timers.set(self.session_of(&new_id), at);
             self.refuse_join(ticket, ErrorCode::MemberIdRequired, new_id);
@@ -563,8 +564,8 @@ impl Scene<'_> {
             }
             self.cancel_session(&id);
         }
-        for id in self.group.pending_join.clone() {
-            self.timers.cancel(&self.session_of(&id));
+        for id in self.group.pending_join.iter() {
+            self.timers.cancel(&self.session_of(id));
         }
         self.timers.cancel(&GroupTimer::Join(self.id.clone()));
         self.timers.cancel(&GroupTimer::Sync(self.id.clone()));

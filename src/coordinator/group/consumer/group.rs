@@ -17,6 +17,7 @@ use crate::coordinator::group::record::consumer_group::{
     TopicPartitions,
 };
 use crate::coordinator::group::record::{Entry, Modern};
+use crate::coordinator::group::settings::MEMBER_BYTES;
 use crate::coordinator::runtime::timer::PutOff;
 use crate::wire::error_code::ErrorCode;
 
@@ -80,7 +81,7 @@ impl Profile {
         let blobs: usize = protocols
             .map(|one| one.name.len() + one.metadata.len())
             .sum();
-        topics + blobs + self.regex.as_ref().map_or(0, |pattern| pattern.len())
+        MEMBER_BYTES + topics + blobs + self.regex.as_ref().map_or(0, |pattern| pattern.len())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::coordinator::group::record::consumer_group::{
 };
 use crate::coordinator::group::record::{Entry, GroupRecord, Modern};
 use crate::coordinator::group::request::{ConsumerHeartbeat, GroupAnswer, RegexErrand};
-use crate::coordinator::group::settings::{GroupSettings, Intervals};
+use crate::coordinator::group::settings::{GroupSettings, Intervals, MEMBER_BYTES};
 use crate::coordinator::runtime::shard::{Moment, Output, Ticket};
 use crate::coordinator::runtime::timer::{PutOff, Timers};
 use crate::metadata::image::Image;
@@ -216,7 +216,7 @@ impl Scene<'_> {
         let names_changed = profile.topics != before.profile.topics;
         let regex_changed = profile.regex() != before.profile.regex();
         let bytes: usize = profile.topics.iter().map(|name| name.len()).sum();
-        if sender.is_new && !self.settings.memory.has_room_for_member(bytes) {
+        if sender.is_new && !(self.settings.memory).has_room_for_member(MEMBER_BYTES + bytes) {
             // Its client tries again.
             let why = "The members of all groups take all the memory that they may.";
             return Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, why));

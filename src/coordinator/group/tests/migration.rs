@@ -173,3 +173,24 @@ fn what_cannot_be_converted_stays_what_it_is() {
         "#]],
     );
 }
+
+#[test]
+fn a_member_that_never_joins_is_forgotten_also_when_another_protocol_was_tried_and_refused() {
+    check(
+        "topics t:2
+         join id= p=range:t
+         hb b 0 re=(
+         join id= v=3 p=range:t
+         +10000",
+        expect![[r#"
+            topics t:2
+            1 join id= p=range:t
+                [1] join MEMBER_ID_REQUIRED as 'c#1'
+            2 hb b 0 re=(
+                [2] hb INVALID_REGULAR_EXPRESSION
+            3 join id= v=3 p=range:t
+            +10000
+                [3] join ok as c#2, generation 1, range of consumer, leader c#2, members c#2
+        "#]],
+    );
+}
