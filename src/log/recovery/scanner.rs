@@ -1,6 +1,7 @@
 //! The batches of a data file in order, and what is wrong where they end.
 
 use std::fmt;
+use std::mem;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -245,13 +246,18 @@ impl<'a> Scanner<'a> {
         let wanted = len
             .max(SCAN_BUFFER)
             .min((self.size - self.position) as usize);
-        let mut bytes = vec![0; wanted];
+        // The memory of the window before, unless somebody still holds a batch of it. The allocator would give back a new
+        // one each time, and the kernel clear it.
+        let mut bytes = mem::take(&mut self.buffer)
+            .try_into_mut()
+            .unwrap_or_default();
+        bytes.resize(wanted, 0);
         let read = self
             .disk
             .read_through(&self.file, self.path, &mut bytes, self.position)
             .at("read", self.path)?;
         bytes.truncate(read);
-        self.buffer = Bytes::from(bytes);
+        self.buffer = bytes.freeze();
         self.buffer_at = self.position;
         Ok(self.buffer.slice(..len.min(read)))
     }
