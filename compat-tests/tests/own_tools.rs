@@ -3,9 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
+use compat_tests::admin::{create, load_coordinators};
 use compat_tests::apache::{Run, tools};
+use compat_tests::exchange::Connection;
 use compat_tests::node::{Node, binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
+use monedula::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
+use monedula::wire::message::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use regex::Regex;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -616,5 +622,119 @@ fn a_listener_opened_by_a_tool_is_there_again_after_a_restart() -> anyhow::Resul
     anyhow::ensure!(!open(), "still open");
     node.resume()?;
     anyhow::ensure!(eventually(LIMIT, open), "forgotten");
+    Ok(())
+}
+
+/// What is asked of groups that speak the consumer protocol, or of those that share it with classic members.
+const DESCRIPTIONS: [&str; 14] = [
+    "--describe --group shared",
+    "--describe --group shared --offsets --verbose",
+    "--describe --group shared --members",
+    "--describe --group shared --members --verbose",
+    "--describe --group shared --state",
+    "--describe --group shared --state --verbose",
+    "--describe --group unsettled --members --verbose",
+    "--describe --group unsettled --state --verbose",
+    "--describe --group left",
+    "--describe --group left --members --verbose",
+    "--describe --group left --state --verbose",
+    "--list --state",
+    "--group shared --topic t --reset-offsets --to-earliest --dry-run",
+    "--group left --topic t --reset-offsets --to-latest --dry-run",
+];
+
+/// A member of the consumer protocol. It stays for ten minutes.
+fn member(group: &str, member: &str, instance: Option<&str>) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group_id: group.into(),
+        member_id: member.into(),
+        instance_id: instance.map(Into::into),
+        rebalance_timeout_ms: 600_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    }
+}
+
+/// Members that share three partitions, one of which has a name of its own; members of which one waits; and a group that
+/// has offsets only.
+fn groups_of_the_consumer_protocol(address: &str) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address)?;
+    create(&mut connection, &["t"], 3)?;
+    load_coordinators(&mut connection)?;
+    let members = [
+        member("shared", "m-1", Some("till")),
+        member("unsettled", "m-2", None),
+        member("unsettled", "m-3", None),
+        member("left", "m-4", None),
+    ];
+    for joins in &members {
+        let joined = connection.answered(joins, 1)?;
+        anyhow::ensure!(joined.error_code == 0, "{joined:?}");
+    }
+    for (group, member_id, epoch) in [("shared", "m-1", 2), ("left", "m-4", 2)] {
+        let commits = OffsetCommitRequest {
+            group_id: group.into(),
+            member_id: member_id.into(),
+            generation_id_or_member_epoch: epoch,
+            topics: vec![OffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: vec![OffsetCommitRequestPartition {
+                    partition_index: 1,
+                    committed_offset: 0,
+                    committed_leader_epoch: 0,
+                    committed_metadata: Some("".into()),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = connection.answered(&commits, 9)?;
+        anyhow::ensure!(answer.topics[0].partitions[0].error_code == 0, "{answer:?}");
+    }
+    let leaves = ConsumerGroupHeartbeatRequest {
+        member_epoch: -1,
+        ..member("left", "m-4", None)
+    };
+    connection.answered(&leaves, 1)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs java and maven"]
+fn groups_of_the_consumer_protocol_are_shown_as_apache_kafkas_tool_shows_them() -> anyhow::Result<()>
+{
+    let settings = "listeners=PLAINTEXT://localhost:{port}\nlog.dirs={dir}\n\
+        offsets.topic.replication.factor=1\n\
+        transaction.state.log.replication.factor=1\n\
+        group.consumer.max.session.timeout.ms=600000\n\
+        group.consumer.session.timeout.ms=600000";
+    let node = Node::with_settings(settings)?;
+    let address = node.address();
+    groups_of_the_consumer_protocol(&address)?;
+    let runs: Vec<Run<'_>> = DESCRIPTIONS
+        .iter()
+        .map(|arguments| {
+            let mut words = vec!["--bootstrap-server", &*address];
+            words.extend(arguments.split_whitespace());
+            (GROUPS, words, "")
+        })
+        .collect();
+    let printed = tools(&runs)?;
+    for (arguments, (page, code)) in DESCRIPTIONS.iter().zip(printed) {
+        let mut command = Command::new(binary());
+        command
+            .arg("consumer-groups")
+            .args(["--bootstrap-server", &address])
+            .args(arguments.split_whitespace());
+        let found = run(&mut command, "", LIMIT)?;
+        anyhow::ensure!(
+            (found.success, steady(&found.stdout)) == (code == 0, steady(&page)),
+            "{arguments}\nours:\n{}\n{}\ntheirs:\n{page}",
+            found.stdout,
+            found.stderr
+        );
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 
 const SETTINGS: [(&str, &str); 1] = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
 
@@ -72,6 +73,18 @@ async fn a_node_tells_its_counts_under_the_names_of_kafkas_dashboards() {
         ..Default::default()
     };
     client.call(&commit, WITHIN).await.unwrap();
+    for member in ["a", "b"] {
+        let joins = ConsumerGroupHeartbeatRequest {
+            group_id: "modern".into(),
+            member_id: member.into(),
+            rebalance_timeout_ms: 60_000,
+            subscribed_topic_names: Some(vec!["t".into()]),
+            topic_partitions: Some(Vec::new()),
+            ..Default::default()
+        };
+        let joined = client.call(&joins, WITHIN).await.unwrap();
+        assert_eq!(joined.error_code, 0, "{:?}", joined.error_message);
+    }
 
     let found = samples(&broker, "GET /metrics").await;
     let offsets = crate::coordinator::topic::GROUP_TOPIC;
@@ -132,6 +145,22 @@ async fn a_node_tells_its_counts_under_the_names_of_kafkas_dashboards() {
             1.0,
         ),
         (r#"kafka_consumergroup_members{consumergroup="g"}"#, 1.0),
+        (
+            r#"kafka_consumergroup_members{consumergroup="modern"}"#,
+            2.0,
+        ),
+        (
+            r#"kafka_server_group_coordinator_metrics_group_count{protocol="classic"}"#,
+            1.0,
+        ),
+        (
+            r#"kafka_server_group_coordinator_metrics_group_count{protocol="consumer"}"#,
+            1.0,
+        ),
+        (
+            r#"kafka_server_group_coordinator_metrics_consumer_group_count{state="reconciling"}"#,
+            0.0,
+        ),
         (
             r#"kafka_consumergroup_current_offset{consumergroup="g",topic="t",partition="0"}"#,
             1.0,

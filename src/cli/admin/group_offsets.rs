@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::client::{Cluster, Failure, WITHIN, name};
-use super::groups::{ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, described, names};
+use super::described_group::described;
+use super::groups::{Committed, ConsumerGroups, OFFSETS_BY_NAME, Partition, committed, names};
 use crate::base::time::Timestamp;
 use crate::host::clock::Clock;
 use crate::peer::channel::Channel;
@@ -25,72 +26,28 @@ pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result
         Some(path) => Some(from_file(path)?),
         None => None,
     };
-    let since = since(options)?;
+    let target = Target {
+        file,
+        since: since(options)?,
+    };
     let groups = names(cluster, options).await?;
     let several = groups.len() > 1;
     for group in groups {
         let coordinator = cluster.coordinator(&group).await?;
         let state = match described(&coordinator, &group).await {
-            Ok(found) => found.group_state.to_string(),
+            Ok(found) => found.state,
             Err(_) => "Empty".to_owned(),
         };
-        if state != "Empty" {
-            return Err(format!(
-                "Assignments can only be reset if the group '{group}' is inactive, but the current state is {state}."
-            )
-            .into());
-        }
-        let current = committed(&coordinator, &group).await?;
-        let partitions = match &file {
-            Some(file) => file.keys().cloned().collect(),
-            None => partitions(cluster, options, &current).await?,
-        };
-        let found = match since {
-            Some(time) => cluster.offsets(&partitions, time).await?,
-            None => BTreeMap::new(),
-        };
-        let earliest = cluster.offsets(&partitions, -2).await?;
-        let latest = cluster.offsets(&partitions, -1).await?;
-        let mut wanted = BTreeMap::new();
-        for partition in partitions {
-            let first = earliest.get(&partition).copied().unwrap_or(0);
-            let last = latest.get(&partition).copied().unwrap_or(0);
-            let now = current.get(&partition).copied();
-            let told = file.as_ref().and_then(|file| file.get(&partition).copied());
-            let offset = if let Some(offset) = told {
-                offset
-            } else if since.is_some() {
-                // Where nothing is as young as that, the end.
-                let offset = found.get(&partition).copied();
-                offset.filter(|offset| *offset >= 0).unwrap_or_else(|| {
-                    println!(
-                        "\nWarn: Partition {} from topic {} is empty. Falling back to latest known offset.",
-                        partition.1, partition.0
-                    );
-                    last
-                })
-            } else if options.to_earliest {
-                first
-            } else if options.to_latest {
-                last
-            } else if let Some(offset) = options.to_offset {
-                offset
-            } else if let Some(by) = options.shift_by {
-                now.ok_or_else(|| format!("Cannot shift offset for partition {}-{} since there is no current committed offset", partition.0, partition.1))? + by
-            } else if options.to_current {
-                now.unwrap_or(last)
-            } else {
-                return Err("Option reset-offsets requires one of: --to-earliest, --to-latest, --to-offset, --shift-by, --to-current, --to-datetime, --by-duration, --from-file".into());
-            };
-            if offset > last {
-                eprintln!(
-                    "WARN New offset ({offset}) is higher than latest offset for topic partition {}-{}. Value will be set to {last}",
-                    partition.0, partition.1
+        let wanted = match &*state {
+            "Empty" => new_offsets(cluster, options, &coordinator, &group, &target).await?,
+            _ => {
+                println!(
+                    "\nError: Assignments can only be reset if the group '{group}' is inactive, but the current state is {state}."
                 );
+                BTreeMap::new()
             }
-            wanted.insert(partition, offset.clamp(first, last));
-        }
-        if options.execute {
+        };
+        if options.execute && !wanted.is_empty() {
             commit(&coordinator, &group, &wanted).await?;
         }
         if options.export {
@@ -115,6 +72,76 @@ pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result
         }
     }
     Ok(())
+}
+
+/// What `--from-file`, `--to-datetime` and `--by-duration` name.
+struct Target {
+    file: Option<BTreeMap<Partition, i64>>,
+    since: Option<Timestamp>,
+}
+
+/// The offsets to which the options reset a group.
+async fn new_offsets(
+    cluster: &Cluster,
+    options: &ConsumerGroups,
+    coordinator: &Channel,
+    group: &str,
+    target: &Target,
+) -> Result<BTreeMap<Partition, i64>, Failure> {
+    let current = committed(coordinator, group).await?;
+    let partitions = match &target.file {
+        Some(file) => file.keys().cloned().collect(),
+        None => partitions(cluster, options, &current).await?,
+    };
+    let found = match target.since {
+        Some(time) => cluster.offsets(&partitions, time).await?,
+        None => BTreeMap::new(),
+    };
+    let earliest = cluster.offsets(&partitions, -2).await?;
+    let latest = cluster.offsets(&partitions, -1).await?;
+    let mut wanted = BTreeMap::new();
+    for partition in partitions {
+        let first = earliest.get(&partition).copied().unwrap_or(0);
+        let last = latest.get(&partition).copied().unwrap_or(0);
+        let now = current.get(&partition).map(|now| now.offset);
+        let told = target
+            .file
+            .as_ref()
+            .and_then(|file| file.get(&partition).copied());
+        let offset = if let Some(offset) = told {
+            offset
+        } else if target.since.is_some() {
+            // Where nothing is as young as that, the end.
+            let offset = found.get(&partition).copied();
+            offset.filter(|offset| *offset >= 0).unwrap_or_else(|| {
+                println!(
+                    "\nWarn: Partition {} from topic {} is empty. Falling back to latest known offset.",
+                    partition.1, partition.0
+                );
+                last
+            })
+        } else if options.to_earliest {
+            first
+        } else if options.to_latest {
+            last
+        } else if let Some(offset) = options.to_offset {
+            offset
+        } else if let Some(by) = options.shift_by {
+            now.ok_or_else(|| format!("Cannot shift offset for partition {}-{} since there is no current committed offset", partition.0, partition.1))? + by
+        } else if options.to_current {
+            now.unwrap_or(last)
+        } else {
+            return Err("Option reset-offsets requires one of: --to-earliest, --to-latest, --to-offset, --shift-by, --to-current, --to-datetime, --by-duration, --from-file".into());
+        };
+        if offset > last {
+            eprintln!(
+                "WARN New offset ({offset}) is higher than latest offset for topic partition {}-{}. Value will be set to {last}",
+                partition.0, partition.1
+            );
+        }
+        wanted.insert(partition, offset.clamp(first, last));
+    }
+    Ok(wanted)
 }
 
 /// The time that `--to-datetime` or `--by-duration` names.
@@ -289,7 +316,7 @@ pub(super) async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Resul
 async fn partitions(
     cluster: &Cluster,
     options: &ConsumerGroups,
-    current: &BTreeMap<Partition, i64>,
+    current: &BTreeMap<Partition, Committed>,
 ) -> Result<Vec<Partition>, Failure> {
     if options.all_topics {
         return Ok(current.keys().cloned().collect());

@@ -4,21 +4,15 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use tokio::time::Instant;
 
 use super::client::{Cluster, Connection, Failure, WITHIN, name, run as run_work, text};
+use super::described_group::{Described, Member, described, shown};
 use super::group_offsets;
 use crate::peer::channel::Channel;
-use crate::wire::codec::Reader;
 use crate::wire::error_code::ErrorCode;
-use crate::wire::message::Message;
 use crate::wire::message::delete_groups::DeleteGroupsRequest;
-use crate::wire::message::describe_groups::{
-    DescribeGroupsRequest, DescribedGroup, DescribedGroupMember,
-};
-use crate::wire::message::embedded::ConsumerProtocolAssignment;
 use crate::wire::message::list_groups::ListGroupsRequest;
 use crate::wire::message::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
 
@@ -65,7 +59,7 @@ pub struct ConsumerGroups {
     /// Describe members
     #[arg(long)]
     members: bool,
-    /// Describe members with their partitions
+    /// More of each: with --members their partitions, with --state epochs, with --offsets leader epochs
     #[arg(long)]
     verbose: bool,
     /// Describe the state; with --list, groups in these states only
@@ -196,37 +190,17 @@ async fn list(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure
     Ok(())
 }
 
-fn not_found(group: &str) -> Failure {
-    Failure(format!(
-        "Executing consumer group command failed due to org.apache.kafka.common.errors.GroupIdNotFoundException: Group {group} not found."
-    ))
-}
-
-pub(super) async fn described(
-    coordinator: &Channel,
-    group: &str,
-) -> Result<DescribedGroup, Failure> {
-    let request = DescribeGroupsRequest {
-        groups: vec![group.into()],
-        ..Default::default()
-    };
-    let answer = coordinator.call(&request, WITHIN).await?;
-    match answer.groups.into_iter().next() {
-        Some(found) if found.group_state == "Dead" || found.error_code == 69 => {
-            Err(not_found(group))
-        }
-        Some(found) if found.error_code != 0 => {
-            Err(text(found.error_code, found.error_message.as_deref()).into())
-        }
-        Some(found) => Ok(found),
-        None => Err(not_found(group)),
-    }
+/// An offset that a group has committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committed {
+    pub(super) offset: i64,
+    pub(super) leader_epoch: Option<i32>,
 }
 
 pub(super) async fn committed(
     coordinator: &Channel,
     group: &str,
-) -> Result<BTreeMap<Partition, i64>, Failure> {
+) -> Result<BTreeMap<Partition, Committed>, Failure> {
     let request = OffsetFetchRequest {
         groups: vec![OffsetFetchRequestGroup {
             group_id: group.into(),
@@ -257,9 +231,13 @@ pub(super) async fn committed(
         for topic in found.topics {
             for partition in topic.partitions {
                 if partition.committed_offset >= 0 {
+                    let epoch = partition.committed_leader_epoch;
                     offsets.insert(
                         (topic.name.to_string(), partition.partition_index),
-                        partition.committed_offset,
+                        Committed {
+                            offset: partition.committed_offset,
+                            leader_epoch: (epoch >= 0).then_some(epoch),
+                        },
                     );
                 }
             }
@@ -268,124 +246,180 @@ pub(super) async fn committed(
     Ok(offsets)
 }
 
-/// What a member was given; bytes of another protocol give nothing.
-fn assigned(member: &DescribedGroupMember) -> Vec<Partition> {
-    let parse = |mut bytes: Bytes| {
-        if bytes.len() < 2 {
-            return None;
-        }
-        let version = bytes::Buf::get_i16(&mut bytes).clamp(0, 3);
-        ConsumerProtocolAssignment::read(&mut Reader::new(bytes), version).ok()
-    };
-    let assignment = parse(member.member_assignment.clone()).unwrap_or_default();
-    let partitions = assignment
-        .assigned_partitions
-        .into_iter()
-        .flat_map(|topic| {
-            let name = topic.topic.to_string();
-            topic
-                .partitions
-                .into_iter()
-                .map(move |index| (name.clone(), index))
-        });
-    partitions.collect()
-}
-
-/// A line for each member; `verbose` ones with what it was given.
-fn members(group: &str, found: &DescribedGroup, verbose: bool) {
-    let width = |longest: Option<usize>| longest.unwrap_or(0).max(15);
-    let members = || found.members.iter();
-    let group_width = group.len().max(15);
-    let id_width = width(members().map(|member| member.member_id.len()).max());
-    let host_width = width(members().map(|member| member.client_host.len()).max());
-    let client_width = width(members().map(|member| member.client_id.len()).max());
-    let show = |[group, id, host, client, count]: [&str; 5], more: [&str; 4]| {
-        print!(
-            "{group:<group_width$} {id:<id_width$} {host:<host_width$} {client:<client_width$} {count:<15} "
-        );
-        let [epoch, given, target_epoch, target] = more;
-        if verbose {
-            print!("{epoch:<15} {given:<20} {target_epoch:<15} {target:<20}");
+/// A table of lines with spaces between columns, the last of which has no width of its own. Kafka pads each column.
+fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
+    println!();
+    for row in rows {
+        for (column, text) in row.iter().enumerate() {
+            let space = if column == 0 { "" } else { " " };
+            let width = widths.get(column).copied().unwrap_or(0);
+            print!("{space}{text:<width$}");
         }
         println!();
-    };
-    println!();
-    show(
-        ["GROUP", "CONSUMER-ID", "HOST", "CLIENT-ID", "#PARTITIONS"],
-        [
+    }
+}
+
+/// The width of a column: that of its longest text, and at least `least`.
+fn width<'a>(least: usize, texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.map(str::len).chain([least]).max().unwrap_or(least)
+}
+
+/// A line for each member; `verbose` ones with what it has and shall have.
+fn members(group: &str, found: &Described, verbose: bool) {
+    let all = || found.members.iter();
+    let count = |member: &Member| member.assigned.len().to_string();
+    let has_instances = all().any(|member| member.instance.is_some());
+    let any_is = |upgraded: bool| all().any(|member| is_upgraded(member) == Some(upgraded));
+    let is_mixed = any_is(false) && any_is(true);
+    let dash = || "-".to_owned();
+    let mut header = vec!["GROUP", "CONSUMER-ID"];
+    let mut widths = vec![
+        width(15, [group].into_iter()),
+        width(15, all().map(|member| &*member.id)),
+    ];
+    if has_instances {
+        header.push("GROUP-INSTANCE-ID");
+        widths.push(width(
+            17,
+            all().filter_map(|member| member.instance.as_deref()),
+        ));
+    }
+    header.extend(["HOST", "CLIENT-ID", "#PARTITIONS"]);
+    widths.extend([
+        width(15, all().map(|member| &*member.host)),
+        width(15, all().map(|member| &*member.client)),
+        15,
+    ]);
+    let assigned: Vec<String> = all().map(|member| shown(&member.assigned)).collect();
+    let targets: Vec<String> = all()
+        .map(|member| {
+            member
+                .modern
+                .as_ref()
+                .map_or_else(dash, |modern| shown(&modern.target))
+        })
+        .collect();
+    if verbose {
+        header.extend([
             "CURRENT-EPOCH",
             "CURRENT-ASSIGNMENT",
             "TARGET-EPOCH",
             "TARGET-ASSIGNMENT",
-        ],
-    );
-    for member in members() {
-        let given = assigned(member);
-        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (topic, index) in &given {
-            topics.entry(topic).or_default().push(index.to_string());
+        ]);
+        widths.extend([
+            15,
+            width(20, assigned.iter().map(|text| &**text)),
+            15,
+            width(20, targets.iter().map(|text| &**text)),
+        ]);
+        if is_mixed {
+            header.push("UPGRADED");
         }
-        let topics: Vec<String> = topics
-            .iter()
-            .map(|(topic, indexes)| format!("{topic}:{}", indexes.join(",")))
-            .collect();
-        let shown = if topics.is_empty() {
-            "-".to_owned()
-        } else {
-            topics.join(";")
-        };
-        show(
-            [
-                group,
-                &member.member_id,
-                &member.client_host,
-                &member.client_id,
-                &given.len().to_string(),
-            ],
-            // The epochs are those of the other group protocol.
-            ["-", &shown, "-", "-"],
-        );
+    } else {
+        // Kafka's line ends with the space that would be before the next column.
+        header.push("");
     }
+    let row = |(at, member): (usize, &Member)| {
+        let mut row = vec![group.to_owned(), member.id.clone()];
+        if has_instances {
+            row.push(member.instance.clone().unwrap_or_default());
+        }
+        row.extend([member.host.clone(), member.client.clone(), count(member)]);
+        if verbose {
+            let epoch = member
+                .modern
+                .as_ref()
+                .map(|modern| modern.epoch.to_string());
+            let target_epoch = found.epochs.map(|(_, target)| target.to_string());
+            row.extend([
+                epoch.unwrap_or_else(dash),
+                assigned[at].clone(),
+                target_epoch.unwrap_or_else(dash),
+                targets[at].clone(),
+            ]);
+            if is_mixed {
+                row.push(is_upgraded(member).map_or_else(dash, |is| is.to_string()));
+            }
+        } else {
+            row.push(String::new());
+        }
+        row
+    };
+    let header = header.into_iter().map(str::to_owned).collect();
+    show(
+        &widths,
+        [header].into_iter().chain(all().enumerate().map(row)),
+    );
+}
+
+fn is_upgraded(member: &Member) -> Option<bool> {
+    member.modern.as_ref().and_then(|modern| modern.is_upgraded)
+}
+
+/// Where a group is coordinated, in which state it is and how many members it has.
+async fn state(
+    cluster: &Cluster,
+    coordinator: &Channel,
+    group: &str,
+    found: &Described,
+    verbose: bool,
+) -> Result<(), Failure> {
+    let at = coordinator.address();
+    let known = cluster.metadata(Some(&[])).await?;
+    let node = known
+        .brokers
+        .iter()
+        .find(|broker| format!("{}:{}", broker.host, broker.port) == at);
+    let place = format!("{at}  ({})", node.map_or(-1, |node| node.node_id));
+    let assignor = match &*found.assignor {
+        "" => "-",
+        assignor => assignor,
+    };
+    let mut header = vec!["GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE"];
+    let mut row = vec![
+        group.to_owned(),
+        place.clone(),
+        assignor.to_owned(),
+        found.state.clone(),
+    ];
+    let mut widths = vec![
+        width(15, [group].into_iter()),
+        width(25, [&*place].into_iter()),
+        20,
+        20,
+    ];
+    if verbose {
+        header.extend(["GROUP-EPOCH", "TARGET-ASSIGNMENT-EPOCH"]);
+        let epochs = found
+            .epochs
+            .map(|(group, target)| [group, target].map(|epoch| epoch.to_string()));
+        row.extend(epochs.unwrap_or_else(|| ["-", "-"].map(str::to_owned)));
+        widths.extend([15, 25]);
+    }
+    header.push("#MEMBERS");
+    row.push(found.members.len().to_string());
+    let header = header.into_iter().map(str::to_owned).collect();
+    show(&widths, [header, row]);
+    Ok(())
 }
 
 async fn describe(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
-    if options.verbose && !options.members {
-        return Err("--verbose is here for --members only".into());
-    }
     for group in names(cluster, options).await? {
         let coordinator = cluster.coordinator(&group).await?;
         let found = described(&coordinator, &group).await?;
-        if found.members.is_empty() {
-            eprintln!("\nConsumer group '{group}' has no active members.");
+        match &*found.state {
+            "Empty" => eprintln!("\nConsumer group '{group}' has no active members."),
+            "PreparingRebalance" | "CompletingRebalance" | "Assigning" | "Reconciling" => {
+                eprintln!("\nWarning: Consumer group '{group}' is rebalancing.");
+            }
+            _ => {}
         }
-        let width = group.len().max(15);
         if options.state.is_some() {
-            let at = coordinator.address();
-            let assignor = if found.protocol_data.is_empty() {
-                "-"
-            } else {
-                &*found.protocol_data
-            };
-            let node = cluster.metadata(Some(&[])).await?;
-            let id = node
-                .brokers
-                .iter()
-                .find(|broker| format!("{}:{}", broker.host, broker.port) == at)
-                .map_or(-1, |broker| broker.node_id);
-            let place = format!("{at}  ({id})");
-            println!(
-                "\n{:<width$} {:<25} {:<20} {:<20} #MEMBERS",
-                "GROUP", "COORDINATOR (ID)", "ASSIGNMENT-STRATEGY", "STATE"
-            );
-            println!(
-                "{group:<width$} {place:<25} {assignor:<20} {:<20} {}",
-                &*found.group_state,
-                found.members.len()
-            );
+            state(cluster, &coordinator, &group, &found, options.verbose).await?;
         } else if options.members {
             members(&group, &found, options.verbose);
         } else {
-            offsets(cluster, &coordinator, &group, &found).await?;
+            offsets(cluster, &coordinator, &group, &found, options.verbose).await?;
         }
     }
     Ok(())
@@ -395,81 +429,72 @@ async fn offsets(
     cluster: &Cluster,
     coordinator: &Channel,
     group: &str,
-    found: &DescribedGroup,
+    found: &Described,
+    verbose: bool,
 ) -> Result<(), Failure> {
     let committed = committed(coordinator, group).await?;
-    let mut owners: BTreeMap<Partition, Option<&DescribedGroupMember>> = committed
+    let mut owners: BTreeMap<&Partition, Option<&Member>> = committed
         .keys()
-        .map(|partition| (partition.clone(), None))
+        .map(|partition| (partition, None))
         .collect();
     for member in &found.members {
-        for partition in assigned(member) {
+        for partition in &member.assigned {
             owners.insert(partition, Some(member));
         }
     }
-    let partitions: Vec<Partition> = owners.keys().cloned().collect();
+    let partitions: Vec<Partition> = owners.keys().map(|one| (*one).clone()).collect();
     let ends = if partitions.is_empty() {
         BTreeMap::new()
     } else {
         cluster.offsets(&partitions, -1).await?
     };
-    let mut rows = vec![
-        [
-            "GROUP",
-            "TOPIC",
-            "PARTITION",
-            "CURRENT-OFFSET",
-            "LOG-END-OFFSET",
-            "LAG",
-            "CONSUMER-ID",
-            "HOST",
-            "CLIENT-ID",
-        ]
-        .map(str::to_owned),
-    ];
-    for (partition, owner) in owners {
-        let end = ends.get(&partition).copied().unwrap_or(-1);
-        let current = committed.get(&partition).copied();
+    let mut header = vec!["GROUP", "TOPIC", "PARTITION"];
+    if verbose {
+        header.push("LEADER-EPOCH");
+    }
+    header.extend([
+        "CURRENT-OFFSET",
+        "LOG-END-OFFSET",
+        "LAG",
+        "CONSUMER-ID",
+        "HOST",
+        "CLIENT-ID",
+    ]);
+    let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
+    let rows = owners.iter().map(|(partition, owner)| {
+        let end = ends.get(*partition).copied().unwrap_or(-1);
+        let current = committed.get(*partition);
         let number =
             |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let of_owner = |text: fn(&Member) -> &str| owner.map_or("-", text).to_owned();
         let (topic, index) = partition;
-        rows.push([
-            group.to_owned(),
-            topic,
-            index.to_string(),
-            number(current),
+        let mut row = vec![group.to_owned(), topic.clone(), index.to_string()];
+        if verbose {
+            row.push(number(
+                current
+                    .and_then(|current| current.leader_epoch)
+                    .map(i64::from),
+            ));
+        }
+        row.extend([
+            number(current.map(|current| current.offset)),
             end.to_string(),
-            number(current.map(|current| end - current)),
-            owner.map_or_else(|| "-".to_owned(), |member| member.member_id.to_string()),
-            owner.map_or_else(|| "-".to_owned(), |member| member.client_host.to_string()),
-            owner.map_or_else(|| "-".to_owned(), |member| member.client_id.to_string()),
+            number(current.map(|current| end - current.offset)),
+            of_owner(|member| &member.id),
+            of_owner(|member| &member.host),
+            of_owner(|member| &member.client),
         ]);
-    }
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].len())
-            .max()
-            .unwrap_or(0)
-            .max(15)
-    };
-    let (group_width, topic_width, member_width) = (width(0), width(1), width(6));
-    println!();
-    for [
-        group,
-        topic,
-        partition,
-        current,
-        end,
-        lag,
-        member,
-        host,
-        client,
-    ] in &rows
-    {
-        println!(
-            "{group:<group_width$} {topic:<topic_width$} {partition:<10} {current:<15} {end:<15} {lag:<15} {member:<member_width$} {host:<15} {client}"
-        );
-    }
+        row
+    });
+    let rows: Vec<Vec<String>> = [header].into_iter().chain(rows).collect();
+    let last = rows[0].len() - 1;
+    let widths: Vec<usize> = (0..last)
+        .map(|column| match &*rows[0][column] {
+            "PARTITION" => 10,
+            _ => width(15, rows.iter().map(|row| &*row[column])),
+        })
+        .collect();
+    show(&widths, rows);
     Ok(())
 }
 
@@ -511,7 +536,7 @@ async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failu
 pub(super) async fn group_offsets(
     cluster: &Cluster,
     group: &str,
-) -> Result<(Channel, BTreeMap<Partition, i64>), Failure> {
+) -> Result<(Channel, BTreeMap<Partition, Committed>), Failure> {
     let coordinator = cluster.coordinator(group).await?;
     let offsets = committed(&coordinator, group).await?;
     Ok((coordinator, offsets))

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod configs;
 pub mod console;
 pub mod delete_records;
+mod described_group;
 pub mod features;
 mod group_offsets;
 pub mod groups;

@@ -10,9 +10,20 @@ use crate::api::services::Services;
 use crate::base::ids::{Offset, PartitionIndex};
 use crate::console::exposition::Kind::Gauge;
 use crate::console::exposition::Label;
+use crate::coordinator::group::any;
+use crate::wire::message::list_groups::ListedGroup;
 use crate::wire::message::offset_fetch::OffsetFetchRequestGroup;
 
-/// The names of `GroupMetadataManager`'s gauges, by the state of the groups that they count.
+/// The states of groups of the consumer protocol, and how Kafka's `group-coordinator-metrics` name them.
+const CONSUMER_STATES: [(&str, &str); 5] = [
+    ("Empty", "empty"),
+    ("Assigning", "assigning"),
+    ("Reconciling", "reconciling"),
+    ("Stable", "stable"),
+    ("Dead", "dead"),
+];
+
+/// The names of `GroupMetadataManager`'s gauges, by the state of the groups of the classic protocol that they count.
 const BY_STATE: [(&str, &str); 5] = [
     (
         "Empty",
@@ -38,6 +49,7 @@ const BY_STATE: [(&str, &str); 5] = [
 
 struct Group {
     id: ByteString,
+    kind: ByteString,
     state: ByteString,
     members: usize,
     offsets: Vec<Committed>,
@@ -57,20 +69,7 @@ pub(super) async fn tell(
     each_partition: bool,
 ) -> io::Result<()> {
     let groups = groups(services).await;
-    page.text
-        .family(
-            "kafka_coordinator_group_groupmetadatamanager_numgroups",
-            Gauge,
-            "Groups of this node's coordinators.",
-        )
-        .sample(&[], groups.len());
-    for (state, name) in BY_STATE {
-        let count = groups.iter().filter(|group| &*group.state == state);
-        let help = format!("Groups in the state {state}.");
-        page.text
-            .family(name, Gauge, &help)
-            .sample(&[], count.count());
-    }
+    counts(page, &groups);
     page.text.family(
         "kafka_consumergroup_members",
         Gauge,
@@ -128,12 +127,61 @@ pub(super) async fn tell(
     Ok(())
 }
 
+/// How many groups of each kind there are, and in which states.
+fn counts(page: &mut Page<'_>, groups: &[Group]) {
+    let count = |kind: &str, state: Option<&str>| {
+        let of_kind = groups.iter().filter(|group| &*group.kind == kind);
+        of_kind
+            .filter(|group| state.is_none_or(|state| &*group.state == state))
+            .count()
+    };
+    page.text
+        .family(
+            "kafka_coordinator_group_groupmetadatamanager_numgroups",
+            Gauge,
+            "Groups of the classic protocol of this node's coordinators.",
+        )
+        .sample(&[], count(any::CLASSIC, None));
+    for (state, name) in BY_STATE {
+        let help = format!("Groups of the classic protocol in the state {state}.");
+        page.text
+            .family(name, Gauge, &help)
+            .sample(&[], count(any::CLASSIC, Some(state)));
+    }
+    page.text.family(
+        "kafka_server_group_coordinator_metrics_group_count",
+        Gauge,
+        "Groups of this node's coordinators by protocol.",
+    );
+    for kind in any::TYPES {
+        page.text.sample(&[("protocol", &kind)], count(kind, None));
+    }
+    page.text.family(
+        "kafka_server_group_coordinator_metrics_consumer_group_count",
+        Gauge,
+        "Groups of the consumer protocol by state.",
+    );
+    for (state, name) in CONSUMER_STATES {
+        page.text
+            .sample(&[("state", &name)], count(any::CONSUMER, Some(state)));
+    }
+}
+
+/// The members of a group of any kind.
+async fn members(services: &Services, group: &ListedGroup) -> usize {
+    let id = group.group_id.clone();
+    match &*group.group_type {
+        any::CONSUMER => services.groups.describe_consumer(id).await.members.len(),
+        _ => services.groups.describe(id, false).await.members.len(),
+    }
+}
+
 /// All groups; one that cannot be asked now has no offsets.
 async fn groups(services: &Services) -> Vec<Group> {
     let mut groups = Vec::new();
     for listed in services.groups.list(&[], &[]).await.unwrap_or_default() {
+        let members = members(services, &listed).await;
         let id = listed.group_id;
-        let described = services.groups.describe(id.clone(), false).await;
         let all = OffsetFetchRequestGroup {
             group_id: id.clone(),
             topics: None,
@@ -157,8 +205,9 @@ async fn groups(services: &Services) -> Vec<Group> {
         }
         groups.push(Group {
             id,
+            kind: listed.group_type,
             state: listed.group_state,
-            members: described.members.len(),
+            members,
             offsets,
         });
     }

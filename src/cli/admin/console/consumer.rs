@@ -164,9 +164,9 @@ async fn read(
     let coordinator = match group {
         Some(group) => {
             let (coordinator, offsets) = groups::group_offsets(cluster, group).await?;
-            for (partition, offset) in offsets {
+            for (partition, committed) in offsets {
                 if let Some(position) = positions.get_mut(&partition) {
-                    *position = offset;
+                    *position = committed.offset;
                 }
             }
             Some((coordinator, group))
