@@ -19,6 +19,7 @@ impl Masks {
             (r"port: \d+", "PORT"),
             (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
             (r#"cluster_id: (Some\()?"[^"]*"\)?"#, "CLUSTER"),
+            (r#"member_id: "[A-Za-z0-9_-]{22}""#, "MEMBER-ID"),
             (r"topic_id: A{22}", "NO-TOPIC-ID"),
             (r"topic_id: [A-Za-z0-9_-]{22}", "TOPIC-ID"),
             (r"replica_directory_id: \S+,", "DIRECTORY-ID"),

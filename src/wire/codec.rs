@@ -79,6 +79,8 @@ pub struct Layout {
     pub flexible: bool,
     /// Whether this version of this field may be null.
     pub nullable: bool,
+    /// Whether the field itself lies in a tagged section.
+    pub tagged: bool,
 }
 
 impl Layout {
@@ -88,11 +90,16 @@ impl Layout {
             version,
             flexible,
             nullable: false,
+            tagged: false,
         }
     }
 
     pub fn nullable(self, nullable: bool) -> Self {
         Self { nullable, ..self }
+    }
+
+    pub fn tagged(self, tagged: bool) -> Self {
+        Self { tagged, ..self }
     }
 }
 
@@ -684,12 +691,20 @@ impl<T: Field> Lengthed for Vec<T> {
     }
 }
 
-/// A struct that may be null is preceded by a marker byte in the versions where it may; `message!` uses these two.
+/// Decodes a struct that may be null, for `message!`. In the versions where it may, a marker is in front: a byte that is -1 for
+/// null, or in a tagged section a varint that is 0 for null.
 pub fn decode_nullable_struct<T: Field>(
     reader: &mut Reader,
     layout: Layout,
 ) -> Result<Option<T>, DecodeError> {
-    if layout.nullable && reader.u8()? as i8 == -1 {
+    let is_null = match layout {
+        Layout {
+            nullable: false, ..
+        } => false,
+        Layout { tagged: true, .. } => reader.unsigned_varint()? == 0,
+        _ => reader.u8()? as i8 == -1,
+    };
+    if is_null {
         return Ok(None);
     }
     T::decode(reader, layout.nullable(false)).map(Some)
@@ -704,12 +719,13 @@ pub fn encode_nullable_struct<T: Field>(
     match value {
         Some(value) => {
             if layout.nullable {
+                // As a varint it is the same byte.
                 writer.u8(1);
             }
             value.encode(writer, layout.nullable(false))
         }
         None if layout.nullable => {
-            writer.u8(0xff);
+            writer.u8(if layout.tagged { 0 } else { 0xff });
             Ok(())
         }
         None => Err(EncodeError::UnexpectedNull {

@@ -5,6 +5,7 @@
 //! `DIFFERENCES.md` lists the scenes whose answers differ, and why; any other difference fails, and so does a listed one
 //! that is not seen any more.
 
+mod consumer_groups;
 mod fetches;
 mod files;
 mod groups;
@@ -38,12 +39,15 @@ fn listed() -> BTreeSet<String> {
 #[test]
 #[ignore = "needs java and maven"]
 fn every_api_answers_as_apache_kafka_does() -> Result<()> {
-    let mut pair = Pair::start()?;
+    // Where the interval between heartbeats is the only difference, it is none.
+    let mut pair =
+        Pair::start_with("monedula.group.consumer.unsettled.heartbeat.interval.ms=5000\n")?;
     pair.versions()?;
     pair.warm_up()?;
     topics::play(&mut pair)?;
     records::play(&mut pair)?;
     groups::play(&mut pair)?;
+    consumer_groups::play(&mut pair)?;
     transactions::play(&mut pair)?;
     fetches::play(&mut pair)?;
     settings::play(&mut pair)?;

@@ -104,6 +104,14 @@ impl Broker {
         Ok(answer)
     }
 
+    /// The answer to what must be answered.
+    pub fn answered<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
+        match self.ask(request, version)? {
+            Some(Answer::Response(response)) => Ok(response),
+            other => bail!("{} answers {other:?}", self.address),
+        }
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -422,6 +430,11 @@ impl Pair {
             response(self.ours.ask(request, version)?)?,
             response(self.theirs.ask(request, version)?)?,
         ))
+    }
+
+    /// Both, for scenes that need more than one request to come about.
+    pub fn each(&mut self) -> [&mut Broker; 2] {
+        [&mut self.ours, &mut self.theirs]
     }
 
     /// Where the two keep their data.

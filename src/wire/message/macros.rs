@@ -233,7 +233,7 @@ macro_rules! message {
     (@decode_plain [] $this:ident.$field:ident, $reader:ident, $layout:ident, [$($in:tt)*], [$($null:tt)*]) => {{
         let version = $layout.version;
         if ($($in)*).contains(&version) {
-            let layout = $layout.nullable(message!(@null version, [$($null)*]));
+            let layout = $layout.tagged(false).nullable(message!(@null version, [$($null)*]));
             $this.$field = $crate::wire::codec::Field::decode($reader, layout)?;
         }
     }};
@@ -245,7 +245,7 @@ macro_rules! message {
     ) => {{
         let version = $layout.version;
         if ($($in)*).contains(&version) {
-            let layout = $layout.nullable(message!(@null version, [$($null)*]));
+            let layout = $layout.tagged(false).nullable(message!(@null version, [$($null)*]));
             $crate::wire::codec::Field::encode(&$this.$field, $writer, layout)?;
         } else {
             message!(@left_out [$($ignorable)?] $this.$field, $name, $ty, [$($default)?], version, $writer);
@@ -259,7 +259,7 @@ macro_rules! message {
     ) => {
         let version = $layout.version;
         if $tag == $expected && ($($in)*).contains(&version) {
-            let layout = $layout.nullable(message!(@null version, [$($null)*]));
+            let layout = $layout.tagged(true).nullable(message!(@null version, [$($null)*]));
             $this.$field = $crate::wire::codec::Field::decode($payload, layout)?;
             return Ok(true);
         }
@@ -273,7 +273,7 @@ macro_rules! message {
         let version = $layout.version;
         if ($($in)*).contains(&version) && $this.$field != message!(@default $ty, $($default)?) {
             let mut payload = $writer.for_tagged_field();
-            let layout = $layout.nullable(message!(@null version, [$($null)*]));
+            let layout = $layout.tagged(true).nullable(message!(@null version, [$($null)*]));
             $crate::wire::codec::Field::encode(&$this.$field, &mut payload, layout)?;
             $tagged.push(($tag, payload.into_bytes()));
         }

@@ -28,7 +28,8 @@ impl Scene<'_> {
                 client_id: profile.client_id.clone(),
                 client_host: profile.client_host.clone(),
                 subscribed_topic_names: profile.topics.clone(),
-                subscribed_topic_regex: profile.regex.clone(),
+                // Kafka's is empty where there is none.
+                subscribed_topic_regex: Some(profile.regex.clone().unwrap_or_default()),
                 assignment: described(&all, self.image),
                 target_assignment: described(&target, self.image),
                 member_type: match member.is_classic() {

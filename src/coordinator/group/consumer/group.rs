@@ -642,7 +642,8 @@ pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> 
         client_id: owned(&profile.client_id),
         client_host: owned(&profile.client_host),
         subscribed_topic_names: profile.topics.iter().map(|name| owned(name)).collect(),
-        subscribed_topic_regex: own(&profile.regex),
+        // Kafka's is empty where there is none.
+        subscribed_topic_regex: Some(own(&profile.regex).unwrap_or_default()),
         rebalance_timeout_ms: profile.rebalance_timeout_ms,
         server_assignor: own(&profile.assignor),
         classic_member_metadata: profile.classic.as_deref().cloned(),

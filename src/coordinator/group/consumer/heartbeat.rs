@@ -680,11 +680,17 @@ impl Scene<'_> {
             topics.extend(&resolved.topics);
         }
         let hash = metadata_hash(topics, self.image);
-        records.push(epoch_record(
-            self.id,
-            self.group.epoch.saturating_add(1),
-            hash,
-        ));
+        let epoch = self.group.epoch.saturating_add(1);
+        records.push(epoch_record(self.id, epoch, hash));
+        if sessions.len() == self.group.members().len() {
+            // Nobody is left, so nothing is to be assigned in the new epoch.
+            let value = ConsumerGroupTargetAssignmentMetadataValue {
+                assignment_epoch: epoch,
+                assignment_timestamp: 0,
+            };
+            let entry = Entry::new(self.id, &ByteString::new(), value);
+            records.push(Modern::ConsumerTargetEpoch(entry));
+        }
         self.write(records)?;
         for mut session in sessions {
             self.timers.call_off(&mut session);
@@ -742,10 +748,9 @@ impl Scene<'_> {
             if !self.group.patterns().contains_key(pattern) {
                 continue;
             }
-            is_news |= self
-                .group
-                .resolved(pattern)
-                .is_none_or(|before| before.topics != *topics);
+            // An expression that was never looked for has no topics.
+            let before = self.group.resolved(pattern);
+            is_news |= before.map_or(!topics.is_empty(), |before| before.topics != *topics);
             let value = ConsumerGroupRegularExpressionValue {
                 topics: topics.clone(),
                 version,

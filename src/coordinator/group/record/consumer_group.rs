@@ -41,7 +41,7 @@ described! {
         subscribed_topic_regex: Option<ByteString> [0..] null [0..];
         rebalance_timeout_ms: i32 [0..] = -1;
         server_assignor: Option<ByteString> [0..] null [0..];
-        classic_member_metadata: Option<ClassicMemberMetadata> [0..] null [0..] tag 0;
+        classic_member_metadata: Option<ClassicMemberMetadata> [0..] null [0..] tag 0 = Some(Default::default());
     }
 
     struct ClassicMemberMetadata {

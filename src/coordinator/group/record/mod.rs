@@ -301,6 +301,7 @@ fn bytes(message: &impl Message, prefix: i16, version: i16) -> Result<Bytes, Enc
 
 #[cfg(test)]
 mod tests {
+    use super::consumer_group::ClassicMemberMetadata;
     use super::group_metadata::MemberMetadata;
     use super::*;
     use crate::base::ids::Uuid;
@@ -407,5 +408,48 @@ mod tests {
             value: None,
         };
         assert_eq!(GroupRecord::decode(short), Err(RecordError::ShortKey(1)));
+    }
+
+    /// As Apache Kafka 4.4.0 wrote it. What a classic member said comes in a tagged section, where null is written and absence
+    /// would be an empty struct.
+    #[test]
+    fn a_member_of_the_consumer_protocol_has_kafkas_bytes() {
+        let raw = RawRecord {
+            key: hex("0005 000167 00016d"),
+            value: Some(hex(
+                "0000 00 00 0574657374 0b2f3132372e302e302e31 020b7368617265642d6f7574 01 00000000 00 01 00 01 00",
+            )),
+        };
+        let record = GroupRecord::decode(raw.clone()).unwrap().unwrap();
+        let GroupRecord::Modern(Modern::ConsumerMember(Entry {
+            value: Some(value), ..
+        })) = &record
+        else {
+            panic!("{record:?}");
+        };
+        assert_eq!(value.classic_member_metadata, None);
+        assert_eq!(value.subscribed_topic_regex.as_deref(), Some(""));
+        assert_eq!(record.encode().unwrap(), raw);
+
+        let mut classic = value.clone();
+        classic.classic_member_metadata = Some(ClassicMemberMetadata {
+            session_timeout_ms: 45_000,
+            supported_protocols: Vec::new(),
+        });
+        let group = ByteString::from_static("g");
+        let entry = Entry::new(&group, &ByteString::from_static("m"), classic.clone());
+        let raw = GroupRecord::Modern(Modern::ConsumerMember(entry));
+        let raw = raw.encode().unwrap();
+        let end = hex("01 00 07 01 0000afc8 01 00");
+        assert!(raw.value.as_ref().unwrap().ends_with(&end), "{raw:?}");
+        let again = GroupRecord::decode(raw).unwrap().unwrap();
+        assert_eq!(
+            again,
+            GroupRecord::Modern(Modern::ConsumerMember(Entry::new(
+                &group,
+                &ByteString::from_static("m"),
+                classic
+            )))
+        );
     }
 }

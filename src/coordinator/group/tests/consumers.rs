@@ -100,12 +100,12 @@ fn who_is_silent_or_leaves_is_missed() {
             8 hb b -1
                 [8] hb epoch -1
             9 consumer
-                [9] consumer ok Empty epoch 4 of 5 by uniform
+                [9] consumer ok Empty epoch 5 of 5 by uniform
             10 hb b 4
                 [10] hb UNKNOWN_MEMBER_ID
             +60000
             11 consumer
-                [11] consumer ok Empty epoch 4 of 5 by uniform
+                [11] consumer ok Empty epoch 5 of 5 by uniform
             12 delete
                 [12] delete ok
         "#]],
