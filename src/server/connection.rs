@@ -1,9 +1,10 @@
-//! One connection: frames in, answers out, in the order of the requests.
+//! One client connection: reads frames and writes answers in the order of the requests.
 //!
-//! A request is handled as soon as it was read, so appends happen in the order of arrival; the answer of a produce or a
-//! fetch may have to wait, and then waits in line without holding up the reading and appending of the requests behind
-//! it. Any other request that waits holds them up, as Kafka does with all: what comes behind may rely on its effect. So
-//! does a fetch that waits with further fetches: each would keep a place at a thousand partitions before its turn can come.
+//! A request is handled as soon as it is read, so appends happen in the order of arrival. The answer to a produce or a fetch
+//! may have to wait; the requests behind it are still read and handled. Any other request that waits blocks the requests behind
+//! it, because they may rely on its effect; Kafka does this for all requests. A waiting fetch also blocks further fetches of
+//! its connection: each of them would register with up to a thousand partitions long before its answer can be sent.
+//!
 //! An idle connection holds no buffer.
 
 use std::collections::VecDeque;
@@ -31,33 +32,37 @@ use crate::telemetry::meters::Asked;
 use crate::transport::stream::Stream;
 use crate::wire::codec::Part;
 
-/// Requests of one connection whose answers may wait at the same time; a client that pipelines more is read later.
+/// Limit on the requests of one connection whose answers wait at the same time. While the limit is reached, nothing more is
+/// read.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
-/// While as many wait, nothing of the client is read, and so its end is not: that is looked for as often.
+/// Interval at which a connection that reads nothing, because [`IN_FLIGHT_MAX`] is reached, checks whether its client has
+/// closed it.
 const GONE_CHECK: Duration = Duration::from_secs(1);
-/// Bytes of answers in memory, sent next or waiting in line, from which on no further request of the connection is handled.
+/// Bytes of answers in memory, being sent or waiting in line, from which on no further request of the connection is handled.
 pub(super) const OUTPUT_MAX: usize = 256 << 10;
-/// How long the requests of one connection are handled before others have their turn. The longest ones take a few times as
-/// much; whatever takes longer is computed elsewhere (`api/dispatch.rs`).
+/// Time for which requests of one connection are handled before its task yields. A single request may take a few times as long;
+/// requests that take longer than that are computed elsewhere (`api/dispatch.rs`).
 const SLICE: Duration = Duration::from_millis(1);
-/// The buffer that the first bytes of a request go to.
+/// Size of the buffer for the first bytes of a request.
 const FIRST_READ: usize = 4 << 10;
-/// A buffer for the rest of a large frame grows in such steps, so that a claimed length alone takes no memory.
+/// Largest step in which a buffer grows for the rest of a large frame. A claimed length alone therefore takes no memory.
 const GROWTH_MAX: usize = 4 << 20;
 const LENGTH_SIZE: usize = 4;
-/// Unread bytes are counted against the memory for requests, the capacity of their buffer is not. Where they are at most this part
-/// of the largest request taken from it, they move to a buffer of their own.
+/// Fraction (one eighth) of the largest request taken from a buffer, up to which leftover bytes are moved to a buffer of their
+/// own. Unread bytes count against the memory for requests, but the capacity of the buffer that holds them does not.
 const SMALL_PART: usize = 8;
-/// How a client begins that speaks TLS; as the length of a request it would be one of 350 MB.
+/// First bytes of a TLS client hello. Read as the length of a request, they would mean 350 MB.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
-/// A login takes no longer, whatever `connections.max.idle.ms` is. Kafka differs: there it alone counts.
+/// Upper limit on the duration of a SASL login.
+///
+/// Kafka differs: there the limit is `connections.max.idle.ms` alone.
 const LOGIN_WITHIN: Duration = Duration::from_secs(30);
-/// How long somebody who was refused may take to read why.
+/// Time that a refused client has to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// While there is no memory for requests, how often a connection looks again.
+/// Interval at which a connection checks for free memory, while the memory for requests is used up.
 const CROWDED_PAUSE: Duration = Duration::from_millis(50);
-/// While there is no memory for requests, how long a client may send nothing of a request that it has begun, or take nothing
-/// of an answer.
+/// Time for which a client may make no progress while the memory for requests is used up: it sends nothing of a request that it
+/// has begun, or takes nothing of an answer.
 const CROWDED_PATIENCE: Duration = Duration::from_secs(10);
 const TOO_SLOW: &str =
     "a client too slow to send a request or to take an answer, while there is no memory for others";
@@ -72,19 +77,19 @@ pub struct Limits {
 }
 
 enum Slot {
-    /// With its bytes in memory.
+    /// A finished answer, with the number of its bytes in memory.
     Ready(Encoded, usize),
     Waiting(Answer, Request),
 }
 
-/// What an answer that waits belongs to.
+/// Request that a waiting answer belongs to.
 struct Request {
-    /// Whether it is a fetch that others may not wait behind.
+    /// Whether the request is a fetch. Further fetches do not wait behind a waiting one.
     is_fetch: bool,
-    /// `None` for part of a login.
+    /// API and client for the meters; `None` for a frame of a login.
     asked: Option<Asked>,
     began: Instant,
-    /// When its answer began to wait.
+    /// Time at which the request was handled and its answer began to wait.
     waits_since: Instant,
 }
 
@@ -95,19 +100,20 @@ enum Woken {
     Elapsed,
 }
 
-/// Why a connection ended; `None` for a peer that closed it.
+/// Reason why a connection ended; `None` if the peer closed it.
 type End = Option<String>;
 
-/// What is known about a frame before it is dispatched.
+/// Kind of a frame, as determined before dispatch.
 enum Frame {
     Request,
-    /// ApiVersions of a client that is about to log in, which has to hear how it was answered.
+    /// ApiVersions before a login is complete. The login is told how it was answered.
     Versions,
-    /// Part of a login, answered already.
+    /// Frame of a login, already answered.
     Login,
 }
 
-/// Serves one connection until it ends. `early` came already. With a `login`, nothing is served before that is done.
+/// Serves one connection until it ends. `early` holds bytes that were read before. With a `login`, no request is served until
+/// the login has succeeded.
 pub async fn serve(
     stream: Stream,
     early: BytesMut,
@@ -154,29 +160,29 @@ struct Connection {
     info: Arc<ConnectionInfo>,
     limits: Limits,
     input: BytesMut,
-    /// How much the next read makes room for: as much as the last request took.
+    /// Room for the next read, in bytes: the size of the last request.
     hint: usize,
-    /// Bytes of the longest request that was taken out of the input's buffer.
+    /// Size of the longest request taken out of the current input buffer, in bytes.
     taken: usize,
     slots: VecDeque<Slot>,
-    /// The last of the slots must be answered before the next request is handled.
+    /// Whether the last slot must be answered before the next request is handled.
     blocked: bool,
     output: Output,
-    /// Reads what the output sends next from its disk; gives how much that is.
+    /// Reads the next file part of the output from its disk. Gives the number of bytes read.
     warming: Option<Pin<Box<dyn Future<Output = usize> + Send>>>,
-    /// What of the requests is only half there.
+    /// Memory of requests that have not arrived completely.
     half_read: Held,
-    /// The answers that the client has not taken.
+    /// Memory of answers that the client has not taken.
     answers: Held,
-    /// Bytes of the answers that wait in line behind another.
+    /// Bytes of finished answers that wait in line behind another one.
     ready: usize,
-    /// When the last bytes came or were taken.
+    /// Time at which bytes last arrived or were taken by the socket.
     heard: Instant,
-    /// Of a listener with SASL, as long as there may be something to look at in a frame.
+    /// State of the SASL login; `None` on listeners without SASL, and once no later frame can concern the login.
     login: Option<Box<Login>>,
-    /// When a login has to be done, or a client that was refused has to have read why.
+    /// Time by which a login must be complete, or by which a refused client must have read the reason.
     deadline: Option<Instant>,
-    /// Why the connection ends when everything is sent: the client was not let in.
+    /// Reason to close the connection once everything is sent. Set when a login was refused.
     farewell: Option<String>,
 }
 
@@ -198,7 +204,7 @@ impl Connection {
                 }
             }
             if self.slots.is_empty() {
-                // What a waiting request let pass comes first.
+                // The answers that were waiting have gone to the output, so further requests may be handled.
                 self.blocked = false;
                 if self.output.is_empty()
                     && !self.stream.has_unsent()
@@ -239,8 +245,8 @@ impl Connection {
             } else {
                 self.info.account.must_wait()
             };
-            // A client that does not read its answers is as idle as one that sends nothing, and so is, as with Kafka, one
-            // that waits longer than this for an answer: it may have gone without a word.
+            // A client that does not read its answers counts as idle, and so does one that waits longer than this for an
+            // answer, as in Kafka: it may have disappeared without closing the connection.
             let pause = if crowded {
                 CROWDED_PAUSE
             } else {
@@ -252,7 +258,7 @@ impl Connection {
                 .await
             {
                 Ok(Woken::Progress) => {}
-                // It is looked at above.
+                // The deadline is checked at the top of the loop.
                 Ok(Woken::Elapsed) if self.deadline.is_some_and(|at| at <= until) => {}
                 Ok(Woken::Elapsed) if !crowded => return None,
                 Ok(Woken::Elapsed) => {
@@ -266,7 +272,7 @@ impl Connection {
         }
     }
 
-    /// Drops what waits, a little at a time: each of the answers may wait for a thousand partitions.
+    /// Drops the waiting answers in slices of time: each of them may be registered with a thousand partitions.
     async fn forget(&mut self) {
         let mut began = Instant::now();
         while self.slots.pop_front().is_some() {
@@ -277,7 +283,7 @@ impl Connection {
         }
     }
 
-    /// Whether it is the client that holds things up: it sends nothing of a request that it has begun, or takes no answer.
+    /// Whether the client is the cause of a stall: it sends no more of a request that it has begun, or takes no answer.
     async fn stalls(&mut self) -> bool {
         let mut byte = [0];
         let mut next = ReadBuf::new(&mut byte);
@@ -287,8 +293,8 @@ impl Connection {
         unread || !self.input.is_empty() && silent.await
     }
 
-    /// Waits until there is something to do: bytes to read, an answer that became ready, room to write. Nothing is read
-    /// while memory is `crowded`.
+    /// Waits for something to do: bytes to read, an answer that is ready, or room to write. Nothing is read while memory is
+    /// `crowded`.
     async fn wait(&mut self, deadline: Instant, crowded: bool) -> Result<Woken, End> {
         let sleep = tokio::time::sleep_until(deadline);
         tokio::pin!(sleep);
@@ -314,7 +320,7 @@ impl Connection {
                         .map_err(|error| broken(&error)),
                 );
             }
-            // While answers pile up behind a slow reader, nothing more is taken in.
+            // While answers pile up behind a slow reader, no requests are read.
             if !crowded
                 && self.reads()
                 && let Poll::Ready(result) = self.poll_input(cx)
@@ -322,7 +328,8 @@ impl Connection {
                 return Poll::Ready(result.map_err(|error| broken(&error)));
             }
             if let Some(look) = &mut look {
-                // The end comes at once where nothing is left to read before it.
+                // Without unread bytes, readiness of the socket shows the end of the connection at once. Behind unread bytes
+                // the end is found by the timer.
                 let mut may_have_gone = self.stream.poll_read_ready(cx).is_ready();
                 while look.as_mut().poll(cx).is_ready() {
                     look.as_mut().reset(Instant::now() + GONE_CHECK);
@@ -340,7 +347,8 @@ impl Connection {
         .await
     }
 
-    /// Has the next piece of a file read from its disk, by a thread that serves nobody, and the one behind it begun.
+    /// Has a thread of the disk pool read the next piece of a file into the page cache, and start readahead of the piece behind
+    /// it.
     fn warm(&mut self, cold: &FileRange) {
         let (next, rest) = cold.split();
         let disk = self.services.disk.clone();
@@ -355,7 +363,7 @@ impl Connection {
         }));
     }
 
-    /// Polls the answer at the front: only it can be sent next.
+    /// Polls the answer at the front of the line; only this one can be sent next.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         match self.slots.front_mut() {
             Some(Slot::Waiting(future, request)) => match future.as_mut().poll(cx) {
@@ -376,7 +384,7 @@ impl Connection {
         }
     }
 
-    /// Reads what has arrived.
+    /// Reads bytes that have arrived.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         loop {
             match self.stream.poll_read_ready(cx) {
@@ -400,8 +408,8 @@ impl Connection {
         }
     }
 
-    /// Gives what is left of the input a buffer of its own where it is a small part of the one that it came in: that was large
-    /// enough for the requests before it, and the client may send nothing for minutes.
+    /// Moves unread bytes to a buffer of their own if they are a small part of the current one. The buffer may have been large
+    /// enough for much longer requests, and the client may send nothing for minutes.
     fn let_go_of_the_buffer(&mut self) {
         if self.input.len() <= self.taken / SMALL_PART {
             self.input = match self.input.is_empty() {
@@ -412,7 +420,7 @@ impl Connection {
         }
     }
 
-    /// Room for the rest of a frame whose length is known, or for a request like the last one.
+    /// Reserves room for the rest of a frame whose length is known, or for a request as long as the last one.
     fn make_room(&mut self) {
         let missing = match self.input.first_chunk::<LENGTH_SIZE>() {
             Some(length) => {
@@ -421,15 +429,15 @@ impl Connection {
             }
             None => self.hint,
         };
-        // One read takes no more than there is room for: others may read at the same time.
+        // A read never asks for more than the memory that is free: other connections may read at the same time.
         let missing = missing.min(self.info.account.memory().room());
         if self.input.capacity() - self.input.len() < missing {
             self.input.reserve(missing);
         }
     }
 
-    /// Handles the whole frames that are there, until the slice is over: a client may send a thousand at once. Tells whether
-    /// it is.
+    /// Handles the complete frames in the buffer until the slice of time is over, since a client may send a thousand at once.
+    /// Gives whether the slice is over.
     fn take_frames(&mut self) -> Result<bool, String> {
         let slice_began = Instant::now();
         let mut began = slice_began;
@@ -447,7 +455,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// Dispatches a request that was there when it `began`; its answer gets a place in line. Gives when that was done.
+    /// Dispatches a request that was complete at `began`, and puts its answer in line. Gives the time at which it was handled.
     fn handle(&mut self, frame: Bytes, seen: &Frame, began: Instant) -> Result<Instant, String> {
         let overtaken = may_be_overtaken(&frame);
         let (is_fetch, asked) = (is_fetch(&frame), Asked::of(&frame));
@@ -487,7 +495,7 @@ impl Connection {
         Ok(done)
     }
 
-    /// Puts an answer in its place in line.
+    /// Puts an answer in line.
     fn answer(&mut self, answer: Encoded) {
         if self.slots.is_empty() {
             return self.output.push(answer);
@@ -497,7 +505,7 @@ impl Connection {
         self.slots.push_back(Slot::Ready(answer, bytes));
     }
 
-    /// Has the login look at a frame first, and does what that says.
+    /// Shows a frame to the login first and does what the login decides.
     fn look(&mut self, frame: &Bytes) -> Frame {
         let Some(login) = &mut self.login else {
             return Frame::Request;
@@ -539,7 +547,8 @@ impl Connection {
         Frame::Login
     }
 
-    /// The answer is the last one, and perhaps a late one: whoever guesses passwords has to wait.
+    /// Sends the last answer of a refused login and arranges the end of the connection. The answer is late if the password was
+    /// wrong, which slows down guessing.
     fn refuse(&mut self, farewell: Farewell, delay: Duration) {
         let answer: Encoded = farewell.answer.map(Part::Bytes).into_iter().collect();
         let mut deadline = Instant::now() + FAREWELL;
@@ -564,8 +573,8 @@ impl Connection {
         self.farewell = Some(farewell.reason);
     }
 
-    /// Whether another request may be handled: not while those before it have too many or too large answers waiting. A
-    /// request of some bytes can have an answer of a megabyte, and a thousand of them fit into one read.
+    /// Whether another request may be handled: not while earlier ones have too many answers waiting, or too large ones. A
+    /// request of a few bytes can have an answer of a megabyte, and a thousand such requests fit into one read.
     fn takes_requests(&self) -> bool {
         !self.is_full()
             && !self.blocked
@@ -573,13 +582,13 @@ impl Connection {
             && self.ready + self.output.memory() < OUTPUT_MAX
     }
 
-    /// Whether as many fetches and appends wait as may.
+    /// Whether the limit on waiting answers is reached, or the next request is a fetch behind a waiting fetch.
     fn is_full(&self) -> bool {
         let has_enough = self.slots.len() >= IN_FLIGHT_MAX;
         !self.blocked && (has_enough || self.is_fetch_behind_another())
     }
 
-    /// Whether the next request is a fetch, and one before it waits.
+    /// Whether the next request is a fetch and an earlier fetch still waits.
     fn is_fetch_behind_another(&self) -> bool {
         let is_waiting_fetch =
             |slot: &Slot| matches!(slot, Slot::Waiting(_, request) if request.is_fetch);
@@ -587,12 +596,12 @@ impl Connection {
         next.is_some_and(is_fetch) && self.slots.iter().any(is_waiting_fetch)
     }
 
-    /// Whether more is read, if there is memory for it.
+    /// Whether more bytes are to be read, provided that there is memory for them.
     fn reads(&self) -> bool {
         self.takes_requests() && self.output.is_empty() && !self.stream.has_unsent()
     }
 
-    /// Whether a whole frame is there.
+    /// Whether a complete frame is in the buffer.
     fn has_frame(&self) -> bool {
         self.input
             .first_chunk::<LENGTH_SIZE>()
@@ -640,7 +649,7 @@ impl Connection {
         Ok(Some(self.info.account.count(frame)))
     }
 
-    /// Moves answers that are ready from the front of the line to the socket.
+    /// Moves finished answers from the front of the line to the output.
     fn collect_answers(&mut self) {
         while let Some(Slot::Ready(..)) = self.slots.front() {
             if let Some(Slot::Ready(answer, bytes)) = self.slots.pop_front() {
@@ -651,7 +660,7 @@ impl Connection {
     }
 }
 
-/// The error of an answer that begins with one, behind its length and its number.
+/// Error code of an answer whose body begins with one, after the length and the correlation id.
 fn error_of(answer: &Encoded) -> i16 {
     let bytes = match answer.first() {
         Some(Part::Bytes(bytes)) => bytes.get(8..10),
@@ -660,7 +669,7 @@ fn error_of(answer: &Encoded) -> i16 {
     bytes.map_or(0, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
-/// A peer that is gone is no news; anything else is.
+/// Errors of a closed connection are not logged; all other errors are.
 fn broken(error: &io::Error) -> End {
     match error.kind() {
         io::ErrorKind::ConnectionReset

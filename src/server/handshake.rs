@@ -1,7 +1,7 @@
-//! What happens on a connection before its first request: on a listener of protocol SSL, the handshake of TLS.
+//! TLS handshake of a connection, before its first request (listeners of the protocols SSL and SASL_SSL).
 //!
-//! A handshake costs a signature, or the verification of a chain: that is computed by threads that serve nobody, so many at
-//! once, and whoever only opens connections keeps handshakes waiting, not requests.
+//! A handshake costs a signature or the verification of a certificate chain. A pool of threads for handshakes alone computes
+//! it, with a limited number at once. A flood of new connections therefore delays other handshakes, but no requests.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +15,21 @@ use crate::base::disk_pool::DiskPool;
 use crate::host::socket::Socket;
 use crate::transport::stream::{Handshake, Session, Stream};
 
-/// Bytes that a client may send before its handshake is done. A long chain of certificates has some 10 KB.
+/// Bytes that a client may send before its handshake is complete. A long certificate chain has about 10 KB.
 const BYTES_MAX: usize = 256 << 10;
-/// A handshake takes no longer, whatever `connections.max.idle.ms` is. Kafka differs: there it alone counts.
+/// Upper limit on the duration of a handshake.
+///
+/// Kafka differs: there the limit is `connections.max.idle.ms` alone.
 const WITHIN_MAX: Duration = Duration::from_secs(30);
 const READ: usize = 8 << 10;
-/// How long, and for how many bytes, a client that was refused is listened to: what it had sent already would otherwise
-/// make the system drop the alert that tells it why.
+/// Limits, in time and in bytes, on reading from a client whose handshake failed. Closing a socket with unread bytes makes the
+/// kernel send a reset, and the client would lose the alert that tells the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: usize = 64 << 10;
 
-/// Makes a stream of a socket; besides it, the bytes that came with the end of the handshake.
+/// Runs the handshake. Gives the encrypted stream, and the decrypted bytes that arrived together with the end of the handshake.
 ///
-/// Errors: why there is none, for the log; `None` for a client that went.
+/// Errors: the reason, for the log; `None` if the client closed the connection.
 pub async fn shake_hands(
     tcp: Socket,
     config: Arc<ServerConfig>,
@@ -60,7 +62,7 @@ pub async fn shake_hands(
 
 struct Hand {
     tcp: Socket,
-    /// Gone only while a thread computes, and when that thread is gone.
+    /// TLS session. `None` while a thread computes with it, and for good if that thread has died.
     session: Option<Box<Session>>,
     early: BytesMut,
 }
@@ -119,7 +121,7 @@ impl Hand {
         }
     }
 
-    /// Sends the alert that says why.
+    /// Sends the alert that tells the client the reason, then reads until the client closes or a limit is reached.
     async fn part(&mut self) -> io::Result<()> {
         self.flush().await?;
         self.tcp.end()?;

@@ -1,4 +1,4 @@
-//! Accepting connections: one loop per socket, with limits on how many there may be.
+//! Acceptors: one accept loop per listening socket, with limits on the number of connections in total and per address.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,24 +31,25 @@ use crate::security::principal::Principal;
 use crate::security::sasl::login::Login;
 use crate::transport::stream::Stream;
 
-/// Pause after an accept that failed: usually the process is out of descriptors.
+/// Pause after a failed accept. The usual cause is that the process has no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How often a connection that waits for a place looks whether the limit was raised.
+/// Interval at which a connection that waits for admission reads the limit again.
 const LIMIT_CHECK: Duration = Duration::from_secs(1);
-/// How long the first connection waits for the addresses of hosts that the settings name. Later ones never do.
+/// Time that the first connection waits for the host names in `max.connections.per.ip.overrides` to be resolved. Later
+/// connections never wait for names.
 const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 const MAX_CONNECTIONS: &str = "max.connections";
 const MAX_PER_IP: &str = "max.connections.per.ip";
 
-/// How many connections there are, over all listeners.
+/// Number of open connections, over all listeners, and the limits that apply to them.
 #[derive(Debug, Default)]
 pub struct Admission {
     open: Mutex<Open>,
-    /// A connection has ended.
+    /// Notified when a connection ends.
     freed: Notify,
     known: Mutex<Known>,
-    /// Of the container that this is, once somebody asked.
+    /// Gateway address of the container that this process runs in, looked up once. The inner value is `None` outside of a container.
     gateway: OnceLock<Option<IpAddr>>,
 }
 
@@ -58,17 +59,18 @@ struct Open {
     by_ip: HashMap<IpAddr, usize>,
 }
 
-/// What the settings allowed when they were read last.
+/// Limits as they were when last read from the settings.
 #[derive(Debug, Default)]
 struct Known {
-    /// And of which image.
+    /// Limits, and the metadata image that they were read from.
     allowed: Option<(Arc<Image>, Arc<Allowed>)>,
-    /// What `max.connections.per.ip.overrides` says for which names are being looked up.
+    /// Value of `max.connections.per.ip.overrides` whose host names are being resolved now.
     asked: Option<String>,
 }
 
 impl Known {
-    /// The names have addresses now. If the setting says something else meanwhile, others are on their way.
+    /// Adopts resolved host names. A result is dropped if the setting has changed since its lookup began: another lookup is
+    /// running for the new value.
     fn learn(&mut self, of_some: OfSome) {
         if self.asked.as_ref() != Some(&of_some.text) {
             return;
@@ -83,7 +85,7 @@ impl Known {
     }
 }
 
-/// How many there may be.
+/// Limits on the number of connections.
 #[derive(Debug)]
 struct Allowed {
     total: usize,
@@ -91,16 +93,16 @@ struct Allowed {
     of_some: Arc<OfSome>,
 }
 
-/// What `max.connections.per.ip.overrides` says.
+/// Limits of single addresses, from `max.connections.per.ip.overrides`.
 #[derive(Debug)]
 struct OfSome {
-    /// The setting whose names were all looked up; empty if none was.
+    /// Value of the setting, if all of its host names have been looked up; otherwise empty.
     text: String,
     by_ip: HashMap<IpAddr, usize>,
 }
 
 impl OfSome {
-    /// As far as it is known without asking anybody, and whether that is all.
+    /// Limits of the addresses that are given as numbers, and whether these are all entries of the setting.
     fn at_once(text: &str) -> (Self, bool) {
         let named = connections_per_ip(text).unwrap_or_default();
         let address = |(name, most): &(&str, usize)| {
@@ -113,7 +115,7 @@ impl OfSome {
         (Self { text, by_ip }, is_all)
     }
 
-    /// Looks the names up, on a thread that may wait for their addresses.
+    /// Limits of all entries. Host names are resolved on a thread that may block.
     async fn by(text: &str, host: &Host) -> Self {
         let mut by_ip = HashMap::new();
         for (name, most) in connections_per_ip(text).unwrap_or_default() {
@@ -144,12 +146,12 @@ impl Allowed {
     }
 }
 
-/// Why a connection gets no place.
+/// Reason why a connection is not admitted.
 #[derive(Debug, PartialEq)]
 enum Refused {
-    /// There are as many as there may be, until one of them ends.
+    /// `max.connections` is reached. The connection waits until another one ends.
     Full,
-    /// Its address has as many as it may have.
+    /// The limit of the peer's address is reached.
     Address,
 }
 
@@ -173,7 +175,7 @@ impl Admission {
     }
 }
 
-/// A place that a connection holds while it lives.
+/// Place of an admitted connection. Dropping the place gives it back.
 #[derive(Debug)]
 struct Admitted {
     ip: IpAddr,
@@ -194,27 +196,27 @@ impl Drop for Admitted {
     }
 }
 
-/// What all connections of a listener are served with.
+/// Accept loop of one listener, with the values that all connections of the listener share.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     pub services: Arc<Services>,
     pub listener: Arc<str>,
     pub protocol: SecurityProtocol,
-    /// What all listeners are to be now, with what clients are told.
+    /// Listeners as configured now, with their advertised addresses.
     pub wanted: watch::Receiver<Vec<Listener>>,
     pub limits: Limits,
     pub admission: Arc<Admission>,
-    /// Told to stop when the listener is closed.
+    /// Becomes true when the listener is closed.
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Acceptor {
-    /// Accepts until the listener is closed; every connection then ends too.
+    /// Accepts connections until the listener is closed. The connections of the listener end then, too.
     pub async fn run(self, socket: Listening) {
         let mut stopping = self.stopping.clone();
         loop {
             let accepted = tokio::select! {
-                // Stopping is looked at first, so that a flood of connections cannot delay it.
+                // Stopping is polled first, so that a flood of connections cannot delay it.
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => return,
                 accepted = socket.accept() => accepted,
@@ -238,14 +240,14 @@ impl Acceptor {
         }
     }
 
-    /// A place for a connection, or `None` if its address has too many. Where there are as many as there may be, it waits for
-    /// one to end, and those behind it wait in the backlog, as with Kafka.
+    /// Admits a connection, or gives `None` if its address has too many. If `max.connections` is reached, this waits until a
+    /// connection ends. Later connections wait in the backlog of the socket meanwhile, as in Kafka.
     async fn place(&self, peer: SocketAddr) -> Option<Admitted> {
         let mut told = false;
         loop {
             let freed = self.admission.freed.notified();
             let mut freed = std::pin::pin!(freed);
-            // From here on no end of a connection is missed.
+            // From here on, no notification is missed.
             freed.as_mut().enable();
             let allowed = self.allowed().await;
             match self.admission.admit(peer.ip(), &allowed) {
@@ -265,15 +267,16 @@ impl Acceptor {
                         );
                         told = true;
                     }
-                    // The limit may be raised meanwhile.
+                    // The timeout is for a limit that was raised in the meantime.
                     let _ = tokio::time::timeout(LIMIT_CHECK, freed).await;
                 }
             }
         }
     }
 
-    /// What the settings say now: they can be changed while the broker runs. Where they name other hosts than before, those of
-    /// before have their limits until the new ones have addresses: nobody who connects waits for a name server.
+    /// Current limits. They are read again when the metadata image has changed, since settings can change while the broker
+    /// runs. When the overrides name other hosts, the former overrides stay in force until the new names are resolved, so that
+    /// no connection waits for a name server.
     async fn allowed(&self) -> Arc<Allowed> {
         let image = self.services.image.load();
         let known = self.admission.known.lock().allowed.clone();
@@ -314,7 +317,7 @@ impl Acceptor {
                 admission.known.lock().learn(of_some);
             });
             if is_first {
-                // Who takes longer is let in as if it had no name.
+                // A host name that does not resolve in time counts as unlisted: its connection gets the general limit.
                 drop(tokio::time::timeout(NAMES_WITHIN, learned).await);
                 let known = self.admission.known.lock();
                 return known
@@ -411,12 +414,12 @@ impl Acceptor {
     }
 }
 
-/// A panic closes the connection that it came from, and no other.
+/// Logs a panic of a connection's task. The panic closes that connection only.
 fn report(what: String, peer: SocketAddr, listener: &str) {
     tracing::error!(%peer, listener, reason = "a fault of the program: a panic", what, "closing a connection");
 }
 
-/// What clients are told in the place of an address without a host: the machine's own name, as with Kafka.
+/// Endpoint as clients are told it. An empty host is replaced by the host name of the machine, as in Kafka.
 pub fn with_host(mut endpoint: Endpoint, network: &Network) -> Endpoint {
     if endpoint.host.is_empty() {
         endpoint.host = network.own_name();
@@ -424,7 +427,8 @@ pub fn with_host(mut endpoint: Endpoint, network: &Network) -> Endpoint {
     endpoint
 }
 
-/// Serves a connection once its handshake is done. The state of that is gone by then: what follows lives long.
+/// Runs the TLS handshake of a connection, then serves it. The handshake is a future of its own, so that its memory is freed
+/// before the long life of the connection begins.
 async fn serve_secured(
     stream: Socket,
     config: Arc<ServerConfig>,
@@ -482,9 +486,10 @@ fn login(entry: &Entry) -> Option<Box<Login>> {
     }
 }
 
-/// Whom a client's certificate stands for, where certificates count and there is one.
+/// Principal of a client's certificate. `None` if the listener does not derive principals from certificates, or if the client
+/// sent none.
 ///
-/// Errors: why nobody is known by it, for the log.
+/// Errors: the reason why the certificate yields no principal, for the log.
 fn principal(entry: &Entry, stream: &Stream) -> Result<Option<Principal>, String> {
     let (Entry::Certificate(rules), Some(certificate)) = (entry, stream.certificate()) else {
         return Ok(None);
@@ -526,7 +531,7 @@ mod tests {
             allowed: Some((Arc::new(Image::empty()), allowed(Arc::new(now)))),
             asked: Some("later:5".to_owned()),
         };
-        // The setting has changed since.
+        // The setting has changed since this lookup began.
         known.learn(of_some("other:5"));
         let at_ten = |known: &Known, last| {
             let (_, allowed) = known.allowed.clone().unwrap();

@@ -1,4 +1,4 @@
-//! The inbound side: sockets to requests and back. One task per connection.
+//! Network server: accepts connections, reads requests, hands them to the API and writes the answers. One task per connection.
 
 pub mod connection;
 mod handshake;

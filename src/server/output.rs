@@ -1,5 +1,6 @@
-//! Writing encoded answers to a socket: bytes by vectored writes, record data by sendfile from its file; through TLS in
-//! chunks, into which files are read up to whole pages.
+//! Queue of encoded answers that a connection writes to its socket. On a plain connection, bytes go out in vectored writes and
+//! record data by sendfile. Through TLS, bytes and pieces of files are encrypted in chunks; a piece of a file ends at a page
+//! boundary.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -10,32 +11,32 @@ use crate::host::socket::Socket;
 use crate::transport::stream::{Session, Stream};
 use crate::wire::codec::Part;
 
-/// Buffers handed to one vectored write.
+/// Largest number of buffers in one vectored write.
 const SLICES_MAX: usize = 32;
-/// Through TLS, parts of files end with a page of the file.
+/// Page size of files, in bytes. Through TLS, a piece of a file that does not fit into a chunk ends at a multiple of this.
 const PAGE: u64 = 4 << 10;
-/// Bytes that one connection encrypts before others have their turn.
+/// Bytes that one connection encrypts before its task yields to others.
 const SEALED_MAX: usize = 512 << 10;
 
-/// Parts that wait to be written, in order.
+/// Parts of answers that wait to be written, in order.
 #[derive(Debug, Default)]
 pub struct Output {
     parts: VecDeque<Part>,
-    /// Of the parts that are bytes.
+    /// Total length of the parts that hold bytes, in bytes.
     memory: usize,
-    /// Whether the socket took anything since somebody asked.
+    /// Whether the socket has taken bytes since the last call of [`Output::has_moved`].
     moved: bool,
-    /// How much of the file in front may be sent without another look at the page cache.
+    /// Bytes of the file part at the front that are known to be in the page cache.
     cached: usize,
 }
 
-/// How far writing came.
+/// Why [`Output::write`] returned.
 #[derive(Debug, PartialEq)]
 pub enum Written {
     Everything,
-    /// Others have their turn; the socket may take more.
+    /// The connection has used up its share, though the socket may take more.
     Enough,
-    /// The next part must be read from a disk first: whoever sends it waits.
+    /// The next part is not in the page cache. The caller has it read from the disk before the next write.
     Until(FileRange),
 }
 
@@ -49,12 +50,12 @@ impl Output {
         }
     }
 
-    /// How many bytes wait in memory; what waits in files does not count.
+    /// Bytes that wait in memory. Parts in files do not count.
     pub fn memory(&self) -> usize {
         self.memory
     }
 
-    /// Whether the socket took anything since this was asked last.
+    /// Whether the socket has taken bytes since the last call.
     pub fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
@@ -63,12 +64,15 @@ impl Output {
         self.parts.is_empty()
     }
 
-    /// Sends the file in front as it is, cold or not: it has been brought into the page cache.
+    /// Notes that the first `len` bytes of the file part at the front have been read into the page cache. The next write sends
+    /// them without another look at the cache.
     pub fn warmed(&mut self, len: usize) {
         self.cached = len;
     }
 
-    /// Writes as much as the socket takes now. `WouldBlock` when it takes nothing more.
+    /// Writes as much as the socket takes now.
+    ///
+    /// Errors: `WouldBlock` when the socket is full.
     pub fn write(&mut self, stream: &mut Stream) -> io::Result<Written> {
         match stream {
             Stream::Plain(tcp) => self.write_plain(tcp),
@@ -76,7 +80,8 @@ impl Output {
         }
     }
 
-    /// A chunk is encrypted when the one before it was taken: a slow reader holds no more than one.
+    /// Encrypts the next chunk only when the socket has taken the one before. A connection with a slow reader therefore holds
+    /// at most one encrypted chunk.
     fn write_sealed(&mut self, tcp: &Socket, session: &mut Session) -> io::Result<Written> {
         let mut sealed = 0;
         loop {
@@ -96,7 +101,8 @@ impl Output {
         }
     }
 
-    /// Moves what fits into `room`; gives how much that is, and what had to be read from a disk first.
+    /// Moves bytes from the front of the queue into `room`. Gives the number of bytes moved, and the file part that must be
+    /// read from the disk first, if there is one.
     fn gather(&mut self, room: &mut [u8]) -> io::Result<(usize, Option<FileRange>)> {
         let mut filled = 0;
         while let Some(front) = self.parts.front()
@@ -119,7 +125,7 @@ impl Output {
                         break;
                     }
                     match range.file.read_at(&mut space[..len], range.position, reach) {
-                        // A file that was cut while it was being sent: the answer cannot be finished any more.
+                        // The file was truncated while it was being sent, so the answer cannot be completed.
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                         Ok(read) => read,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -151,7 +157,7 @@ impl Output {
                 }
             };
             if written == 0 {
-                // A file that was cut while it was being sent: the answer cannot be finished any more.
+                // The file was truncated while it was being sent, so the answer cannot be completed.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.advance(written);
@@ -167,7 +173,8 @@ impl Output {
             *slice = IoSlice::new(bytes);
             count += 1;
         }
-        // What follows goes into the same packet: a header in one of its own would wake the client twice.
+        // With more parts to follow, the kernel holds the packet back (`MSG_MORE`). A header in a packet of its own would wake
+        // the client twice.
         stream.send(&slices[..count], count < self.parts.len())
     }
 
@@ -197,7 +204,7 @@ impl Output {
     }
 }
 
-/// How many bytes of a part are in memory.
+/// Number of bytes of a part that are in memory.
 pub fn in_memory(part: &Part) -> usize {
     match part {
         Part::Bytes(bytes) => bytes.len(),
@@ -205,7 +212,8 @@ pub fn in_memory(part: &Part) -> usize {
     }
 }
 
-/// How much of `len` bytes from `position` goes into `room`: all of them, or else up to the end of a page.
+/// Number of bytes, of `len` bytes at `position` in a file, that go into `room`. If not all of them fit, the piece ends at a
+/// page boundary.
 fn to_whole_pages(position: u64, len: usize, room: usize) -> usize {
     if len <= room {
         return len;

@@ -1,4 +1,5 @@
-//! A node in this process and clients that speak bytes: order, pipelining, frames in pieces, frames that mean harm.
+//! Tests of a node in this process with clients that speak raw bytes: order of answers, pipelining, frames in pieces, hostile
+//! frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ mod sasl;
 mod tls;
 mod web_interfaces;
 
-/// No answer takes longer, however busy the machine is.
+/// Time limit for an answer, generous enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Node {
@@ -46,7 +47,7 @@ impl Node {
         Self::on(tempfile::tempdir().unwrap(), settings).await
     }
 
-    /// A node on what is in `data` of a directory.
+    /// A node on the data in the subdirectory `data` of `dir`.
     async fn on(dir: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let data = dir.path().join("data").display().to_string();
         let own = [
@@ -70,7 +71,7 @@ impl Node {
         }
     }
 
-    /// A client, and topics of one partition each.
+    /// Creates topics of one partition each, and gives the client that did it.
     async fn with_topics(&self, names: &[&str]) -> Client {
         let mut client = self.connect().await;
         client.send(&frame(0, 4, &create(names))).await;
@@ -88,7 +89,7 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The next answer: its correlation id and body.
+    /// Correlation id and body of the next answer.
     async fn answer(&mut self) -> (i32, Reader) {
         self.try_answer().await.expect("the connection was closed")
     }
@@ -111,7 +112,7 @@ impl Client {
         self.try_answer().await.is_none()
     }
 
-    /// Whether the connection still answers.
+    /// Whether the connection still answers a request.
     async fn is_alive(&mut self) -> bool {
         self.send(&frame(77, 0, &ApiVersionsRequest::default()))
             .await;
@@ -119,7 +120,7 @@ impl Client {
     }
 }
 
-/// A request as it goes over the wire.
+/// Encoded request with its length and header.
 fn frame<Q: Request>(correlation_id: i32, version: i16, request: &Q) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.i16(Q::KEY);
@@ -170,7 +171,7 @@ fn produce(topic: &str, acks: i16, value: &[u8]) -> ProduceRequest {
     }
 }
 
-/// The error and the base offset of the one partition of a produce answer.
+/// Error code and base offset from a produce answer of one partition.
 fn produced(mut body: Reader) -> (i16, i64) {
     let response = ProduceResponse::read(&mut body, 7).unwrap();
     let partition = &response.responses[0].partition_responses[0];
@@ -225,7 +226,7 @@ async fn a_waiting_fetch_is_answered_first_and_holds_up_no_append() {
     let mut both = frame(1, 4, &fetch("waited", 0, PATIENCE * 2));
     both.extend(frame(2, 7, &produce("other", -1, b"behind the fetch")));
     client.send(&both).await;
-    // What the second request appended can be read although the first one still waits.
+    // The append of the second request is visible although the fetch before it still waits.
     other.send(&frame(3, 4, &fetch("other", 0, PATIENCE))).await;
     assert_eq!(other.answer().await.0, 3);
     other
@@ -307,7 +308,7 @@ async fn a_produce_without_acknowledgement_has_no_answer_and_closes_on_an_error(
 async fn a_version_that_is_too_new_is_answered_in_the_oldest_form() {
     let node = Node::start(&[]).await;
     let mut client = node.connect().await;
-    // Key 18 in version 99, with a body that nobody can know.
+    // Key 18 (ApiVersions) in version 99, with a body of unknown form.
     client
         .send(&framed(&[0, 18, 0, 99, 0, 0, 0, 9, 0xff, 0xff, 1, 2, 3]))
         .await;
@@ -371,7 +372,7 @@ async fn connections_are_limited_and_idle_ones_end() {
     assert!(one.is_alive().await && two.is_alive().await);
     assert!(node.connect().await.is_closed().await);
     assert!(one.is_closed().await && two.is_closed().await);
-    // Their places are free again, at the latest a moment later.
+    // Their places are free again, though perhaps a moment later.
     let mut three = node.connect().await;
     while three
         .stream
@@ -450,7 +451,7 @@ async fn a_client_that_does_not_read_is_not_read_from() {
         .await;
     client.answer().await;
     let asks = frame(2, 4, &fetch("t", 0, Duration::ZERO));
-    // Far more than the sockets' buffers take: our side stops to take requests in, so this cannot all be sent.
+    // Far more requests than the sockets' buffers hold. The node stops reading, so they cannot all be sent.
     let endless = async {
         for _ in 0..200_000 {
             client.stream.write_all(&asks).await.unwrap();

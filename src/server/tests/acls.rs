@@ -1,5 +1,6 @@
-//! A node with an authorizer, asked by users: what they may do, what they are told otherwise, and how soon a change holds. The
-//! rules are tested beside the authorizer (`metadata/authorizer.rs`), each API with Apache Kafka beside it (`compat-tests`).
+//! Tests of a node with an authorizer and several users: which requests are allowed, what a denied client is told, and how soon
+//! a change takes effect. The rules are tested in `metadata/authorizer.rs`, and each API against Apache Kafka in
+//! `compat-tests`.
 
 use super::*;
 use crate::base::ids::Uuid;
@@ -62,7 +63,7 @@ impl Client {
         assert_eq!(made.results[0].error_code, 0);
     }
 
-    /// Takes all entries away; gives how many there were.
+    /// Deletes all entries. Gives their number.
     async fn forbid_all(&mut self) -> usize {
         let filters = vec![DeleteAclsFilter {
             resource_type_filter: 1,
@@ -110,7 +111,7 @@ impl Client {
     }
 }
 
-/// On connections that stay open: nothing is remembered of what was allowed before.
+/// Uses connections that stay open: no earlier decision is cached.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_allowed_holds_from_the_next_request_on_and_so_does_what_is_not() {
     let node = node(&[]).await;
@@ -131,7 +132,7 @@ async fn what_is_allowed_holds_from_the_next_request_on_and_so_does_what_is_not(
     assert_eq!((root.writes("t").await, root.reads("t").await), (0, 0));
 }
 
-/// A session knows its partitions by itself, and not what its client may read.
+/// A session stores its partitions, but not whether its client may read them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_session_ends_with_the_right_to_read() {
     let node = node(&[]).await;
@@ -182,7 +183,7 @@ async fn nobody_is_told_what_exists_who_may_not_describe_it() {
             (DENIED, DENIED)
         );
     }
-    // Nothing was made by asking for it, nor is it by whoever may see it but not create it.
+    // Asking for a topic created nothing, and neither does a user who may describe it but not create it.
     root.allow("*", DESCRIBE).await;
     assert_eq!(ann.sees(Some(&["absent"])).await, [nothing("absent")]);
     let all: Vec<_> = ann
@@ -194,7 +195,7 @@ async fn nobody_is_told_what_exists_who_may_not_describe_it() {
     assert_eq!(all, ["t", "u"]);
 }
 
-/// There is no answer that could say so.
+/// With acks=0 there is no answer that could carry the error.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_denied_without_acknowledgement_ends_the_connection() {
     let node = node(&[]).await;
@@ -218,7 +219,7 @@ async fn entries_are_for_whoever_may_alter_the_cluster() {
     assert_eq!((shown.error_code, shown.resources.len()), (denied, 0));
 }
 
-/// As Kafka does with words by which clients say that they do not know what they say.
+/// Kafka closes the connection on enum values that stand for "unknown", too.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_that_nobody_knows_end_the_connection() {
     let node = node(&[]).await;
@@ -247,7 +248,7 @@ async fn the_default_is_for_what_has_no_entries() {
     assert_eq!((ann.writes("u").await, ann.reads("u").await), (0, 0));
 }
 
-/// What was stored is there after a start.
+/// Entries are stored on disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_survive_a_start() {
     let mut node = node(&[]).await;

@@ -1,8 +1,8 @@
-//! Requests of every API and version, at random and damaged, to a node that runs: none makes a task of it panic, and none
-//! disturbs anybody else. Nor does a crowd of hostile ones (`compat_tests::generator`), whose memory is watched from outside
-//! (`compat-tests/tests/crowd`).
+//! Fuzz test: random and damaged requests of every API and version against a running node. No request may make a task of the
+//! node panic or disturb another client. The same holds for a crowd of hostile clients (`compat_tests::generator`); the memory
+//! that such a crowd takes is measured from outside the process (`compat-tests/tests/crowd`).
 //!
-//! `MONEDULA_FUZZ_SECONDS` makes it run longer, `MONEDULA_FUZZ_SEED` repeats a run.
+//! `MONEDULA_FUZZ_SECONDS` makes the test run longer, `MONEDULA_FUZZ_SEED` repeats a run.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,9 +22,9 @@ use crate::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 
-/// The threads of the node under test: panics of other tests are none of ours.
+/// Name of the threads of the node under test. Panics of other threads, which belong to other tests, are not counted.
 const THREADS: &str = "fuzzed-node";
-/// Damaged copies of each good request.
+/// Number of damaged copies of each valid request.
 const COPIES: u64 = 4;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
@@ -58,7 +58,7 @@ macro_rules! one_of_every_api {
 
 every_api!(one_of_every_api);
 
-/// Requests that get beyond the checks of names: of a topic and a group that there are.
+/// Requests for an existing topic and group, which get beyond the checks of names.
 fn of_known_names() -> Vec<Vec<u8>> {
     let join = JoinGroupRequest {
         group_id: "g".into(),
@@ -106,14 +106,14 @@ fn of_known_names() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends each of them and damaged copies, as soon as it can be sent, without waiting for answers.
+/// Sends each frame and damaged copies of it as fast as the socket takes them, without waiting for answers.
 async fn send_all(node: &Node, dice: &mut Dice, frames: Vec<Vec<u8>>) {
     let mut client = node.connect().await;
     for good in frames {
         let mut copies = vec![good.clone()];
         copies.extend((0..COPIES).map(|_| framed(&damaged(dice, &good[4..]))));
         for frame in copies {
-            // A connection that got something bad is closed, as it should be.
+            // A connection that received a damaged request may rightly be closed.
             let sent = tokio::time::timeout(PATIENCE, client.stream.write_all(&frame)).await;
             if !matches!(sent, Ok(Ok(()))) || dice.below(4) == 0 {
                 client = node.connect().await;
@@ -144,7 +144,7 @@ async fn play(seed: &mut u64, limit: Duration) {
     }
 }
 
-/// Hostile requests of several clients, who wait for no answer.
+/// Sends hostile requests from several clients that do not wait for answers.
 async fn play_a_crowd(seed: &mut u64, limit: Duration) {
     const CLIENTS: usize = 4;
     const REQUESTS: usize = 20;
@@ -200,7 +200,7 @@ fn no_request_disturbs_a_running_node() {
     block_on_fuzzed_threads(play(&mut seed, limit()));
 }
 
-/// The seed is fixed: what is judged here is a change, and the dice are thrown by `cargo compat crowd_generator`.
+/// The seed is fixed, so that a failure points to a change of the code. `cargo compat crowd_generator` runs with random seeds.
 #[test]
 fn a_crowd_of_hostile_requests_disturbs_nobody() {
     let mut seed = from_environment("MONEDULA_FUZZ_SEED").unwrap_or(1);

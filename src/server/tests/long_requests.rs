@@ -1,5 +1,5 @@
-//! Requests that take long are computed by threads that serve nobody. No clock decides here: the work pool is held, and what
-//! others are answered meanwhile cannot have waited for it.
+//! Tests that long requests are computed by the work pool and not by the threads that serve connections. The tests depend on no
+//! clock: the work pool is held, so whatever is answered meanwhile cannot have waited for it.
 
 use bytes::BytesMut;
 use tokio::io::Interest;
@@ -11,7 +11,7 @@ use crate::wire::batch::legacy::SetBuilder;
 use crate::wire::message::create_topics::CreatableTopicConfig;
 use crate::wire::message::metadata::MetadataResponse;
 
-/// Grows to more than a request may unpack on the thread that read it.
+/// Unpacked size of a batch, in bytes: more than a request may unpack on the connection's thread.
 const BOMB: usize = 3 << 20;
 
 fn batch_of(codec: Compression, values: impl Iterator<Item = Vec<u8>>) -> Bytes {
@@ -65,7 +65,7 @@ fn metadata(names: impl Iterator<Item = String>) -> Vec<u8> {
     frame(1, 4, &request)
 }
 
-/// Frames that cost much, each for its own reason.
+/// Frames that are expensive, each for a different reason.
 fn long_requests() -> Vec<(&'static str, Vec<u8>)> {
     let tiny = || batch_of(Compression::None, (0..80_000).map(|_| Vec::new()));
     let one = |topic, batch| produce_all(7, &[(topic, batch)]);
@@ -143,7 +143,7 @@ async fn others_are_answered_meanwhile() {
         slow.send(&frame(2, 0, &ApiVersionsRequest::default()))
             .await;
         until(what, || pool.open() > 0).await;
-        // Whoever comes now is served, and so is who was there before: an append, too.
+        // New and existing connections are served, including an append.
         let mut other = node.connect().await;
         assert!(other.is_alive().await, "{what}");
         client.send(&frame(9, 7, &produce("u", -1, b"value"))).await;
@@ -208,7 +208,7 @@ async fn a_short_request_needs_no_pool() {
 async fn a_request_of_too_many_elements_closes_its_connection() {
     let node = Node::start(&[]).await;
     let mut client = node.connect().await;
-    // Metadata, version 1: names of no letters.
+    // Metadata, version 1, with empty topic names.
     let count = 500_001_u32;
     let mut request = vec![0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff];
     request.extend_from_slice(&count.to_be_bytes());
@@ -229,7 +229,7 @@ async fn a_request_without_acknowledgement_is_appended_where_it_takes_long_too()
         .await;
     let (id, body) = client.answer().await;
     assert_eq!((id, produced(body)), (2, (0, 1)));
-    // And one that is refused closes the connection.
+    // A long request that is malformed closes the connection.
     let mut damaged = BytesMut::from(&bomb(Compression::Zstd)[..]);
     let records = damaged.len();
     damaged[records - 1] ^= 1;

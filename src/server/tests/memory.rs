@@ -1,4 +1,5 @@
-//! What clients make a node hold, by its own figures: it is counted, it is freed, and too much of it stops only those who hold it.
+//! Tests of the memory that clients make a node hold, by the node's own meters: the memory is counted and freed, and too much
+//! of it stops only the clients that cause it.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ use crate::wire::message::find_coordinator::FindCoordinatorRequest;
 use crate::wire::message::heartbeat::HeartbeatRequest;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 
-/// No answer in memory is larger, of those that are asked for here.
+/// Upper limit on the size of an answer in memory, for all requests of these tests.
 const ANSWER_MAX: usize = 100_000;
 
 impl Node {
@@ -22,7 +23,7 @@ impl Node {
         &self.broker.services().memory
     }
 
-    /// Waits until what is held for `purpose` is as wanted.
+    /// Waits until the bytes held for `purpose` satisfy `wanted`.
     async fn until(&self, purpose: Purpose, wanted: impl Fn(usize) -> bool) {
         let held = || self.memory().held_for(purpose);
         let reached = async {
@@ -35,7 +36,7 @@ impl Node {
     }
 }
 
-/// A request with a client id and `padding` bytes in a tag that nobody knows, behind everything else.
+/// A request with a client id and `padding` bytes in an unknown tagged field at the end.
 fn padded<Q: Request>(correlation_id: i32, version: i16, request: &Q, padding: usize) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.i16(Q::KEY);
@@ -47,9 +48,9 @@ fn padded<Q: Request>(correlation_id: i32, version: i16, request: &Q, padding: u
     let body = body.into_bytes();
     let mut bytes = writer.into_bytes().to_vec();
     bytes.extend_from_slice(b"client");
-    // The header's tags: none.
+    // Number of tagged fields in the header: none.
     bytes.push(0);
-    // The body ends with the number of its tags.
+    // The last byte of the body is the number of its tagged fields; it is replaced.
     bytes.extend_from_slice(&body[..body.len() - 1]);
     let mut tag = Writer::default();
     for number in [1, 99, padding as u32] {
@@ -64,7 +65,7 @@ fn padded<Q: Request>(correlation_id: i32, version: i16, request: &Q, padding: u
 async fn a_request_that_waits_holds_none_of_its_bytes() {
     let node = Node::start(&[]).await;
     let mut other = node.with_topics(&["waited"]).await;
-    // One that is handled where it was read, and one on the work pool.
+    // The first request is handled on the connection's thread, the second one by the work pool.
     for (offset, padding) in [(0, 20_000), (1, 2_000_000)] {
         let mut client = node.connect().await;
         let waiting = fetch("waited", offset, PATIENCE * 2);
@@ -72,7 +73,7 @@ async fn a_request_that_waits_holds_none_of_its_bytes() {
         node.until(Purpose::WaitingFetches, |bytes| bytes > 0).await;
         node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
         node.until(Purpose::Requests, |bytes| bytes == 0).await;
-        // It did wait all the while.
+        // The fetch was waiting all the time.
         other
             .send(&frame(4, 7, &produce("waited", -1, b"wakes the fetch")))
             .await;
@@ -111,7 +112,7 @@ async fn what_a_member_says_of_itself_is_held_once_while_it_waits_and_as_long_as
         group_id: "g".into(),
         ..Default::default()
     };
-    // The coordinator is ready when it knows that it knows nobody.
+    // The coordinator has loaded its partition once it answers that the member is unknown.
     loop {
         member.send(&frame(1, 0, &find)).await;
         member.answer().await;
@@ -125,7 +126,7 @@ async fn what_a_member_says_of_itself_is_held_once_while_it_waits_and_as_long_as
     node.until(Purpose::Members, |bytes| bytes == 1_500_005)
         .await;
     node.until(Purpose::Requests, |bytes| bytes == 0).await;
-    // There is no room for another of that size.
+    // A second request of this size does not fit.
     let mut next = node.connect().await;
     next.send(&frame(2, 3, &join("h"))).await;
     let (_, mut answer) = next.answer().await;
@@ -167,7 +168,8 @@ async fn answers_behind_one_that_waits_are_counted_and_bounded() {
     node.until(Purpose::Answers, |bytes| bytes == 0).await;
 }
 
-/// A client with a session of as many partitions as are planned where the request was read, and one with one more.
+/// Two clients: one with a session of the largest number of partitions that is planned on the connection's thread, and one with
+/// one partition more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nobody() {
     let node = Node::start(&[("num.partitions", "1001")]).await;
@@ -182,7 +184,7 @@ async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nob
     goes_on.session_id = of_small;
     small.send(&frame(2, 7, &goes_on)).await;
     assert_eq!(small.answer().await.0, 2);
-    // One thread serves, and the first to send was looked at by then.
+    // There is one serving thread, and it has handled the earlier request by now.
     assert!(pool.open() > 0);
     drop(held);
     let (_, mut body) = large.answer().await;
@@ -190,7 +192,7 @@ async fn a_short_fetch_of_a_large_session_is_planned_by_a_thread_that_serves_nob
     assert_eq!((response.error_code, response.session_id), (0, of_large));
 }
 
-/// With the line of answers full, nothing more of a client is read.
+/// When the line of waiting answers is full, nothing more is read from a client.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_has_gone_waits_no_longer_however_many_of_its_requests_do() {
     let node = Node::start(&[]).await;
@@ -224,7 +226,7 @@ async fn half_sent_requests_have_their_turn_when_memory_is_used_up() {
         client.send(begun).await;
         clients.push(client);
     }
-    // As much as is read before there is too much.
+    // As much as is read before memory runs short.
     node.until(Purpose::HalfRead, |bytes| bytes > 300_000).await;
     assert!(first.is_alive().await && node.connect().await.is_alive().await);
     for client in &mut clients {
@@ -245,12 +247,12 @@ async fn a_request_beyond_the_memory_for_requests_closes_its_connection() {
     let mut client = node.connect().await;
     client.send(&300_000_u32.to_be_bytes()).await;
     client.send(&[0xff; 300_000]).await;
-    // Only for what it says.
+    // Closed because of the content of its bytes.
     assert!(client.is_closed().await);
     node.until(Purpose::HalfRead, |bytes| bytes == 0).await;
 }
 
-/// Makes the topic of the sessions, with as many partitions as the node's settings say.
+/// Creates the topic of the sessions, with `num.partitions` partitions.
 async fn make_many(node: &Node) {
     let ask = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic {
@@ -265,7 +267,8 @@ async fn make_many(node: &Node) {
     client.answer().await;
 }
 
-/// A fetch of a session (version 7): its topic's partitions from their beginnings, or nothing new.
+/// Fetch request of a session (version 7): all partitions of the topic from offset 0 in the first request of the session, no
+/// partitions later.
 fn of_session(session: i32, epoch: i32, partitions: i32, min_bytes: i32) -> FetchRequest {
     let one = |index| FetchPartition {
         partition: index,
@@ -288,7 +291,7 @@ fn of_session(session: i32, epoch: i32, partitions: i32, min_bytes: i32) -> Fetc
     }
 }
 
-/// A client with a session of so many empty partitions.
+/// A client with a fetch session of `partitions` empty partitions.
 async fn with_session(node: &Node, partitions: i32) -> (Client, i32) {
     let mut client = node.connect().await;
     let first = of_session(0, 0, partitions, 0);
@@ -298,7 +301,7 @@ async fn with_session(node: &Node, partitions: i32) -> (Client, i32) {
     (client, response.session_id)
 }
 
-/// How often the node has looked at a partition for a fetch.
+/// Number of times that the node has looked at a partition for a fetch.
 fn looks_of(node: &Node) -> usize {
     let replicas = &node.broker.services().replicas;
     replicas.looks().load(Ordering::Relaxed)
@@ -358,7 +361,7 @@ async fn who_waits_for_many_partitions_looks_only_where_something_changes() {
         .collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said.contains(&3) && said.contains(&150));
-    // Each of three appends, and both once more for the answer; not 200 for any of them, nor for another partition.
+    // One look for each of three appends, and one more for each partition in the answer; not 200 per append.
     assert!(looks() - before <= 5, "{}", looks() - before);
     node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
         .await;
@@ -383,7 +386,7 @@ async fn a_fetch_behind_one_that_waits_has_no_place_until_its_turn() {
     for id in 0..FETCHES {
         assert_eq!(client.answer().await.0, id);
     }
-    // The first one where it was woken, and each for its answer.
+    // One look for the first fetch when it is woken, and one for the answer of each fetch.
     assert_eq!(looks_of(&node) - before, 1 + FETCHES as usize);
     node.until(Purpose::WaitingFetches, |bytes| bytes == 0)
         .await;
@@ -391,7 +394,7 @@ async fn a_fetch_behind_one_that_waits_has_no_place_until_its_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fetches_that_wait_for_too_much_together_are_answered_early() {
-    // A quarter of it is for fetches that wait: some 390 partitions.
+    // A quarter of the memory is for waiting fetches: about 390 partitions.
     let settings = [
         ("num.partitions", "300"),
         ("queued.max.request.bytes", "200000"),
@@ -414,7 +417,7 @@ async fn fetches_that_wait_for_too_much_together_are_answered_early() {
         (response.session_id, response.responses.len()),
         (of_second, 0)
     );
-    // The first still waits, and those that wait for little may do so.
+    // The first fetch still waits, and a fetch of few partitions may wait beside it.
     let mut third = node.connect().await;
     let waits = frame(3, 4, &fetch("few", 0, PATIENCE * 2));
     let held = node.memory().held_for(Purpose::WaitingFetches);

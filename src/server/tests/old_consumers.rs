@@ -1,4 +1,5 @@
-//! Consumers of message formats v0 and v1: what they cannot see must neither stop them nor make them spin.
+//! Tests of consumers of the message formats v0 and v1: control records, which these formats cannot show, neither stop such a
+//! consumer nor make it poll in a busy loop.
 
 use super::*;
 use crate::wire::batch::legacy::{MAGIC_V0, MAGIC_V1, read_message};
@@ -7,13 +8,13 @@ use crate::wire::message::write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
 };
 
-/// Offset and value of every message of a fetch; they are of the format that the version asks for.
+/// Offset and value of every message of a fetch answer. The message format is the one that `version` asks for.
 async fn fetched(client: &mut Client, version: i16, request: &FetchRequest) -> Vec<(i64, Vec<u8>)> {
     client.send(&frame(1, version, request)).await;
     received(client, version).await
 }
 
-/// The same of a fetch that was sent before.
+/// Like [`fetched`], for a fetch that was sent before.
 async fn received(client: &mut Client, version: i16) -> Vec<(i64, Vec<u8>)> {
     let (_, mut body) = client.answer().await;
     let response = FetchResponse::read(&mut body, version).unwrap();
@@ -64,16 +65,17 @@ async fn an_old_consumer_gets_past_markers_and_does_not_spin_at_the_last() {
             fetched(&mut client, version, &fetch("t", 0, wait)).await,
             before
         );
-        // Only markers are there: the fetch waits as if nothing were.
+        // There are only control records, so the fetch waits as if the log had ended.
         let began = Instant::now();
         let none = fetched(&mut client, version, &fetch("t", 1, wait)).await;
         assert!(none.is_empty() && began.elapsed() >= wait, "{version}");
     }
-    // A record behind them is found, even by a client that may read one marker at a time only, and wakes who waits.
+    // A record behind the control records is found, even by a client whose size limit allows one control record at a time, and
+    // it wakes a waiting fetch.
     let mut other = node.connect().await;
     let mut small = fetch("t", 1, PATIENCE);
     small.topics[0].partitions[0].partition_max_bytes = 10;
-    // What was sent behind the fetch is appended once the fetch waits.
+    // The request behind the fetch is appended once the fetch waits.
     let mut both = frame(1, 3, &small);
     both.extend(frame(2, 7, &produce("other", -1, b"sent behind the fetch")));
     other.send(&both).await;
@@ -98,8 +100,8 @@ async fn many_answers_that_nobody_takes_do_not_stop_other_old_consumers() {
     }
     let mut greedy = fetch("t", 0, Duration::from_millis(100));
     greedy.topics[0].partitions[0].partition_max_bytes = i32::MAX;
-    // Of one connection no more than an answer or two is made before somebody takes it. These wait for their turn, however
-    // long others hold the budget, and then hold it themselves.
+    // At most one or two answers per connection are built before the client takes them. These fetches wait for their turn
+    // however long others hold the budget, and then hold it themselves.
     let mut patient = fetch("t", 0, PATIENCE);
     patient.topics[0].partitions[0].partition_max_bytes = i32::MAX;
     let mut lazy = Vec::new();
@@ -109,12 +111,12 @@ async fn many_answers_that_nobody_takes_do_not_stop_other_old_consumers() {
         one.send(&both).await;
         lazy.push(one);
     }
-    // Once the budget is used up another client gets an answer in time all the same, of nothing.
+    // Once the budget is used up, another client still gets an answer in time, but an empty one.
     let began = Instant::now();
     while !fetched(&mut client, 2, &greedy).await.is_empty() {
         assert!(began.elapsed() < PATIENCE, "the budget is never used up");
     }
-    // Once the lazy ones read, there is room again.
+    // When the slow clients read, the budget becomes free again.
     let mut readers = tokio::task::JoinSet::new();
     for mut one in lazy {
         readers.spawn(async move {

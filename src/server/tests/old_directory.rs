@@ -1,5 +1,5 @@
-//! Directories without a metadata log become a node: segments that Apache Kafka 2.8 wrote in the ZooKeeper years, and a
-//! directory that Apache Kafka only formatted.
+//! Tests of starts on directories without a metadata log: segments that Apache Kafka 2.8 wrote with ZooKeeper, and a directory
+//! that Apache Kafka only formatted.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::wire::message::offset_fetch::{
 
 const CLUSTER: &str = "PbcZFLA4QUmt5b8XBMaqvA";
 
-/// What a broker of format `v0` or `v1` left behind.
+/// A directory as a broker with message format `v0` or `v1` left it.
 fn left_behind(format: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
@@ -39,7 +39,7 @@ fn left_behind(format: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Bytes of what a fetch in `version` from `offset` gives.
+/// Record bytes that a fetch of `version` from `offset` returns.
 async fn fetched(client: &mut Client, topic: &str, version: i16, offset: i64) -> Bytes {
     let request = fetch(topic, offset, Duration::ZERO);
     client.send(&frame(1, version, &request)).await;
@@ -61,7 +61,7 @@ async fn a_directory_of_the_zookeeper_years_is_taken_over() {
                 continue;
             };
             let topic = format!("old-{}", &codec[1..]);
-            // New clients get the file as it is.
+            // New clients get the bytes of the segment file unchanged.
             assert_eq!(fetched(&mut client, &topic, 4, 0).await, segment);
             assert!(
                 !fetched(&mut client, &topic, 0, RECORDS - 1)
@@ -78,7 +78,7 @@ async fn a_directory_of_the_zookeeper_years_is_taken_over() {
             }]),
             ..Default::default()
         };
-        // The coordinator may still be reading.
+        // The coordinator may still be loading its partition.
         let mut committed = -1;
         for _ in 0..100 {
             client.send(&frame(1, 1, &request)).await;
@@ -121,7 +121,7 @@ async fn a_directory_that_was_only_formatted_gets_the_features_that_it_was_forma
         .map(|feature| format!("{}={}", feature.name, feature.max_version_level))
         .collect();
     levels.sort();
-    // Those of 4.3, whose broker may go on with the directory.
+    // The feature levels of Apache Kafka 4.3, so that its broker can go on with the directory.
     assert_eq!(
         levels,
         [

@@ -1,5 +1,6 @@
-//! Listeners of protocol SASL_PLAINTEXT, asked by a client that speaks bytes: who gets in, who is told why not, and what nobody
-//! may do before. What each frame is answered with is tested beside the machine (`security/sasl/login.rs`).
+//! Tests of SASL_PLAINTEXT listeners with a client that speaks raw bytes: logins that succeed and fail, the reasons that
+//! clients are told, and requests that are not served before a login. The answer to each single frame is tested in
+//! `security/sasl/login.rs`.
 
 use super::*;
 use crate::config::sasl::Mechanism;
@@ -14,7 +15,7 @@ use crate::wire::message::sasl_handshake::{SaslHandshakeRequest, SaslHandshakeRe
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required user_ann=\"a\" user_bob=\"b\";";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 
-/// The frame limit of the nodes here.
+/// Frame limit of the nodes in these tests (`sasl.server.max.receive.size`).
 const FRAME_MAX: usize = 1_000;
 
 async fn node(more: &[(&str, &str)]) -> Node {
@@ -36,7 +37,7 @@ async fn node(more: &[(&str, &str)]) -> Node {
 }
 
 impl Client {
-    /// The error of a SaslHandshake.
+    /// Error code of a SaslHandshake.
     async fn handshake(&mut self, version: i16, mechanism: &str) -> i16 {
         let request = SaslHandshakeRequest {
             mechanism: mechanism.into(),
@@ -56,7 +57,9 @@ impl Client {
         SaslAuthenticateResponse::read(&mut body, 2).unwrap()
     }
 
-    /// Logs in: nothing, or what the broker says against it.
+    /// Logs in.
+    ///
+    /// Errors: the message of the broker.
     pub(super) async fn log_in(
         &mut self,
         mechanism: Mechanism,
@@ -96,7 +99,7 @@ async fn whoever_has_the_password_is_served() {
     assert!(client.is_alive().await);
     assert_eq!(client.log_in(Mechanism::Plain, "ann", "a").await, Ok(0));
     assert!(client.is_served().await);
-    // What comes too late is answered as on any listener, and the connection stays.
+    // A handshake after the login is answered as on any listener, and the connection stays open.
     assert_eq!(
         client.handshake(1, "PLAIN").await,
         ErrorCode::IllegalSaslState.code()
@@ -104,7 +107,7 @@ async fn whoever_has_the_password_is_served() {
     let late = client.authenticate(b"\0ann\0a").await;
     assert_eq!(late.error_code, ErrorCode::IllegalSaslState.code());
     assert!(client.is_served().await);
-    // All steps at once, and a request behind them.
+    // All frames of a login and a request behind them, sent at once.
     let mut client = node.connect().await;
     let mut all = frame(1, 0, &ApiVersionsRequest::default());
     let mechanism = "PLAIN".into();
@@ -141,7 +144,7 @@ async fn nobody_is_served_before() {
         ErrorCode::UnsupportedSaslMechanism.code()
     );
     assert!(client.is_closed().await);
-    // Nothing of all that was done.
+    // None of those requests was carried out.
     let plain = node.broker.addresses()[1];
     let mut other = Client {
         stream: TcpStream::connect(plain).await.unwrap(),
@@ -176,7 +179,7 @@ async fn whoever_guesses_has_to_wait() {
         assert_eq!(refused.unwrap_err(), expected);
         assert!(client.is_closed().await);
     }
-    // A client of old is told nothing, and that late too.
+    // A client of handshake version 0 gets no reason, and its connection is closed after the delay, too.
     let mut client = node.connect().await;
     assert_eq!(client.handshake(0, "PLAIN").await, 0);
     let began = Instant::now();
@@ -207,7 +210,7 @@ async fn frames_of_a_login_have_a_limit() {
     let mut client = node.connect().await;
     client.send(&(FRAME_MAX as u32 + 1).to_be_bytes()).await;
     assert!(client.is_closed().await);
-    // Who is in may send more.
+    // A client that has logged in may send longer frames.
     let mut client = node.connect().await;
     client.log_in(Mechanism::Plain, "ann", "a").await.unwrap();
     client
@@ -222,7 +225,7 @@ async fn a_login_that_does_not_come_to_an_end_is_cut_short() {
     let mut silent = node.connect().await;
     assert_eq!(silent.handshake(1, "PLAIN").await, 0);
     assert!(silent.is_closed().await);
-    // Whoever sends a byte now and then is not idle, but has no more time than others.
+    // A client that sends a byte now and then is not idle, but has no more time for its login than others.
     let mut slow = node.connect().await;
     assert_eq!(slow.handshake(1, "PLAIN").await, 0);
     let (mut incoming, mut outgoing) = slow.stream.into_split();
@@ -305,7 +308,7 @@ async fn a_token_is_shown_and_its_end_is_the_sessions() {
         let header = BASE64.encode("{\"alg\":\"none\"}");
         format!("{header}.{}.", BASE64.encode(claims))
     };
-    // Of the year 2100.
+    // The token expires in the year 2100.
     let good = token("{\"sub\":\"ann\",\"exp\":4102444800}");
     let mut client = node.connect().await;
     let lifetime = client.log_in(Mechanism::OAuthBearer, "", &good).await;
@@ -335,7 +338,7 @@ async fn a_session_that_ended_is_cut_at_the_next_request() {
     let mut client = node.connect().await;
     assert_eq!(client.log_in(Mechanism::Plain, "ann", "a").await, Ok(1_500));
     let began = Instant::now();
-    // Requests in flight are answered before the login that comes behind them.
+    // Requests in flight are answered before the new login behind them.
     let mut both = frame(1, 1, &MetadataRequest::default());
     let mechanism = "PLAIN".into();
     both.extend(frame(2, 1, &SaslHandshakeRequest { mechanism }));
@@ -349,7 +352,7 @@ async fn a_session_that_ended_is_cut_at_the_next_request() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(began.elapsed() >= Duration::from_millis(1_500));
-    // Who changes the user is told, and is out.
+    // A client that changes its user in a new login is told so and disconnected.
     let mut client = node.connect().await;
     client.log_in(Mechanism::Plain, "ann", "a").await.unwrap();
     let refused = client

@@ -1,5 +1,5 @@
-//! Listeners of protocol SSL, asked by a client of rustls with certificates made here: what is accepted, what is refused,
-//! and that what comes through is what a plain listener gives.
+//! Tests of SSL listeners with a rustls client and certificates made by the test: which clients are accepted and refused, and
+//! that answers equal those of a plain listener.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ use crate::wire::message::incremental_alter_configs::{
     IncrementalAlterConfigsResponse,
 };
 
-/// Somebody who signs certificates.
+/// Certificate authority.
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn authority(name: &str) -> Authority {
@@ -33,7 +33,7 @@ fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate and its key.
+/// A certificate and its private key.
 #[derive(Clone)]
 struct Pair {
     certificate: CertificateDer<'static>,
@@ -119,7 +119,7 @@ impl Scene {
         Node::start(&settings).await
     }
 
-    /// A node that verifies its clients.
+    /// A node that verifies client certificates.
     async fn strict(&self, auth: &str, trusted: &str) -> Node {
         self.write("trusted.pem", trusted);
         let trusted = self.path("trusted.pem");
@@ -154,7 +154,7 @@ impl Scene {
     }
 }
 
-/// A client that blocks.
+/// A blocking TLS client.
 struct Secured(StreamOwned<ClientConnection, TcpStream>);
 
 impl Secured {
@@ -186,7 +186,9 @@ impl Secured {
     }
 }
 
-/// Whether a client is served; why not, in the words of its side.
+/// Result of one request over TLS.
+///
+/// Errors: the failure as the client reports it.
 async fn outcome(node: &Node, config: ClientConfig) -> Result<i32, String> {
     let address = node.broker.addresses()[1];
     let asked = tokio::task::spawn_blocking(move || Secured::connect(address, config).ask());
@@ -234,7 +236,7 @@ async fn what_comes_through_tls_is_what_a_plain_listener_gives() {
             }
             let (asks, expected) = (asks.clone(), expected.clone());
             client = blocking(move || {
-                // Several at once, so that answers wait for each other.
+                // Several requests at once, so that answers wait for one another.
                 for _ in 0..5 {
                     client.send(&asks).unwrap();
                 }
@@ -257,7 +259,7 @@ fn evict(dir: &Path) {
     }
 }
 
-/// The name itself is tested beside the rules (`security/mapping_rules.rs`).
+/// The mapping of subjects to names is tested in `security/mapping_rules.rs`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_for_which_there_is_no_rule_stands_for_nobody() {
     let scene = Scene::new();
@@ -293,7 +295,7 @@ async fn clients_are_verified() {
     let pinned = Pair::self_signed(params("pinned"));
     let root = Pair::self_signed(own_root);
     let known = Pair::by(&scene.authority, params("known"));
-    // Somebody else's key under a certificate that is trusted.
+    // A trusted certificate with a key that does not belong to it.
     let thief = Pair {
         key: Pair::self_signed(params("thief")).key,
         ..known.clone()
@@ -367,7 +369,7 @@ async fn clients_are_verified() {
                 let served = *served || *name == "nobody" && auth == "requested";
                 assert_eq!(got.is_ok(), served, "{auth} {version:?} {name}: {got:?}");
                 if let Err(why) = got {
-                    // The client learns why.
+                    // The client learns the reason from an alert.
                     assert!(why.contains("received fatal alert"), "{name}: {why}");
                 }
             }
@@ -381,14 +383,14 @@ async fn clients_are_verified() {
     }
 }
 
-/// A certificate as `openssl x509 -req` makes it without extensions: of version 1.
+/// An X.509 certificate of version 1, as `openssl x509 -req` makes it without extensions.
 fn version_1(issuer: &Authority, key: &KeyPair, params: CertificateParams) -> Pair {
     fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
         let mut bytes = vec![tag, 0x82];
         bytes.extend((content.len() as u16).to_be_bytes());
         bytes.extend(content);
-        // Short lengths have a short form, and no other.
+        // DER requires the shortest form of a length.
         let len = bytes.len() - 4;
         match len {
             0..=0x7f => drop(bytes.splice(1..4, [len as u8])),
@@ -420,7 +422,7 @@ fn version_1(issuer: &Authority, key: &KeyPair, params: CertificateParams) -> Pa
     let new = params.signed_by(key, issuer).unwrap();
     let parts = children(content(new.der()));
     let of_new = children(content(parts[0]));
-    // Without the version in front and the extensions at the end.
+    // The signed part without the version at its front and the extensions at its end.
     let signed = der(0x30, &of_new[1..7]);
     let signature = rcgen::SigningKey::sign(issuer.key(), &signed).unwrap();
     let bits = der(0x03, &[&[0], &signature]);
@@ -433,7 +435,8 @@ fn version_1(issuer: &Authority, key: &KeyPair, params: CertificateParams) -> Pa
     }
 }
 
-/// A client that shows a certificate which no client of rustls would: with a key that is not its own, or of version 1.
+/// A client that presents a certificate which rustls would not let it use: of version 1, or with a key that does not belong to
+/// it.
 async fn with_any(node: &Node, config: ClientConfig, thief: &Pair) -> Result<i32, String> {
     #[derive(Debug)]
     struct Stolen(Arc<rustls::sign::CertifiedKey>);
@@ -477,7 +480,7 @@ async fn who_does_not_speak_the_listeners_language_is_shown_out() {
             .await
             .is_err()
     );
-    // Who says nothing, and who stops amidst a handshake, has the time of an idle connection.
+    // A client that sends nothing, and one that stops in the middle of a handshake, have the time of an idle connection.
     for begun in [&b""[..], &[22, 3, 1, 0, 200, 1]] {
         let mut silent = Client {
             stream: tokio::net::TcpStream::connect(secured).await.unwrap(),
@@ -515,7 +518,7 @@ async fn a_client_may_change_its_keys_and_send_in_any_pieces() {
             client.0.conn.refresh_traffic_keys().unwrap();
             assert_eq!(client.ask().unwrap(), 77);
         }
-        // Each byte a record, each record in pieces.
+        // Each byte is a TLS record of its own, and each record arrives in pieces.
         let asks = frame(78, 0, &ApiVersionsRequest::default());
         let mut records = Vec::new();
         for byte in asks {
@@ -526,7 +529,7 @@ async fn a_client_may_change_its_keys_and_send_in_any_pieces() {
             client.0.sock.write_all(piece).unwrap();
         }
         assert_eq!(client.answer().unwrap().0, 78);
-        // It says that it has nothing more, and gets its answer still.
+        // The client closes its sending side and still gets its answer.
         client
             .0
             .conn
@@ -608,7 +611,7 @@ async fn protocols_and_ciphers_are_those_of_the_settings() {
     }
 }
 
-/// What is wrong, the settings of it, and what is said of it.
+/// Description of a mistake, the settings that contain it, and the expected message.
 type Mistake<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -705,7 +708,7 @@ async fn a_start_tells_what_is_wrong_with_certificates() {
     }
 }
 
-/// Sets a setting of the broker while it runs; gives the error code and what is said of it.
+/// Changes a broker setting while the node runs. Gives the error code and message.
 async fn set(client: &mut Client, name: &str, value: &str) -> (i16, String) {
     let request = IncrementalAlterConfigsRequest {
         resources: vec![AlterConfigsResource {
@@ -734,7 +737,7 @@ async fn a_running_broker_takes_another_certificate() {
     let node = old.node(&[]).await;
     let mut plain = node.connect().await;
     let version = &rustls::version::TLS13;
-    // Whose certificate a new connection gets.
+    // For the old and the new certificate: whether a new connection is served with it.
     let seen = async || {
         let got = [&old, &new].map(|scene| outcome(&node, scene.config(version, None)));
         let [by_old, by_new] = got;
@@ -790,7 +793,7 @@ async fn a_running_broker_takes_another_certificate() {
     assert_eq!(set(&mut plain, LOCATION, &new.path("own.pem")).await.0, 0);
     assert_eq!(seen().await, (false, true));
     assert_eq!(blocking(move || earlier.ask()).await.unwrap(), 77);
-    // Another file under the same name is seen when it is set once more.
+    // A file that was replaced under the same name is read when the setting is set again.
     let before = std::fs::read(old.path("own.pem")).unwrap();
     std::fs::write(new.path("own.pem"), [&before[..], b"\n"].concat()).unwrap();
     assert_eq!(set(&mut plain, LOCATION, &new.path("own.pem")).await.0, 0);

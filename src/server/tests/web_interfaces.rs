@@ -1,4 +1,4 @@
-//! What administrators' web interfaces ask, where an answer of ours once made an error page of theirs.
+//! Requests of web interfaces for administrators, in cases where an answer of the broker once made them show an error page.
 
 use super::*;
 use crate::metadata::image::BROKER_RESOURCE;
