@@ -1,4 +1,5 @@
-//! Threads that wait for disks, so that those which serve clients need not, nor whoever holds a lock.
+//! Pool of threads for disk access, so that neither the threads that serve clients nor the holder of a lock must wait for a
+//! disk.
 
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use crate::host::Host;
 use crate::host::file::Reach;
 use crate::host::threads::Threads;
 
-/// How often something is looked for in the page cache before it is read from wherever it is.
+/// Number of attempts to serve a request from the page cache before it may read from the disk.
 const LOOKS_MAX: usize = 8;
 
-/// Does `work`, which waits for a disk, on this thread; another takes over whatever else this one serves. For what hardly
-/// anybody asks for, amidst something that would have to become asynchronous for everybody: what else the same task does
-/// waits too.
+/// Runs `work`, which blocks on a disk, on the current thread; the runtime moves the thread's other tasks to another thread.
+/// For rare cases inside of code that would otherwise have to become asynchronous for all callers. The rest of the current task
+/// waits meanwhile.
 #[expect(
     clippy::disallowed_methods,
     reason = "an append waits for a disk with flush.messages only"
@@ -28,7 +29,7 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// See the module. Blocking threads of the runtime, of which so many may wait at once.
+/// Limited number of blocking threads of the runtime. See the module.
 #[derive(Clone, Debug)]
 pub struct DiskPool {
     threads: Threads,
@@ -43,13 +44,13 @@ impl DiskPool {
         }
     }
 
-    /// Does `work` on such a thread. `None` when the runtime is ending. A panic in it is one of whoever waits for it.
+    /// Runs `work` on a thread of the pool. `None` if the runtime is shutting down. A panic of `work` continues in the caller.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
-        // The thread goes on when nobody waits for it any more.
+        // The work goes on even if the caller stops waiting, so the permit moves into it.
         let work = move || {
             let _permit = permit;
             work()
@@ -61,14 +62,14 @@ impl DiskPool {
         }
     }
 
-    /// Brings stretches of files into the page cache.
+    /// Reads parts of files into the page cache.
     pub async fn warm(&self, ranges: Vec<FileRange>) {
         self.run(move || ranges.iter().for_each(FileRange::warm))
             .await;
     }
 
-    /// The answer to `ask`, which tells besides what it would have had to read from a disk, `cold` at first: that is brought
-    /// into the page cache, and `ask` is asked again.
+    /// Result of `ask`, which must also return the file parts that it needs but did not find in the page cache; `cold` are
+    /// those of a first attempt by the caller. The parts are read into the page cache, then `ask` is called again.
     pub async fn patiently<T: Send + 'static>(
         &self,
         mut cold: Vec<FileRange>,
@@ -82,7 +83,7 @@ impl DiskPool {
             }
             cold = still;
         }
-        // What is read here goes as fast as it came.
+        // The page cache loses pages as fast as they are read, so `ask` may now read from the disk.
         self.run(move || ask(Reach::Disk).0).await
     }
 }

@@ -1,4 +1,4 @@
-//! A stretch of a file that somebody else will send: how record bytes travel from the log to a socket without being read.
+//! Part of a file that will be sent to a socket: record bytes reach a client without being read into this process.
 
 use std::io;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use bytes::{Bytes, BytesMut};
 
 use crate::host::file::{File, Looked, Reach};
 
-/// How much is looked at, and brought into the page cache, at a time.
+/// Number of bytes that are checked, and read into the page cache, at a time.
 pub const PIECE: usize = 1 << 20;
-/// Bytes from one look to the next: the kernel reads ahead in windows of about this size.
+/// Distance between two probes of the page cache. The kernel reads ahead in windows of about this size.
 const LOOK_EVERY: usize = 256 << 10;
 const PAGE: usize = 4 << 10;
-/// Room of the reads that fill the page cache.
+/// Buffer size of reads that fill the page cache.
 const SCRATCH: usize = 128 << 10;
 
-/// `len` bytes of `file` from `position`. Holds the file open, so a segment that is deleted meanwhile stays readable.
+/// `len` bytes of `file` at `position`. The file stays open, so the bytes of a deleted segment can still be read.
 #[derive(Clone, Debug)]
 pub struct FileRange {
     pub file: Arc<File>,
@@ -24,16 +24,17 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// How many of the first bytes, at most a [`PIECE`], may be sent without waiting for a disk, as far as some looks tell; 0
-    /// where the first look finds nothing. A file system that cannot tell holds everything in memory.
+    /// Number of bytes from the start, at most a [`PIECE`], that are probably in the page cache, judged by probes at some
+    /// positions. Zero if the first byte is not there. If the file system cannot tell, everything counts as cached.
     pub fn cached(&self) -> usize {
         let piece = self.len.min(PIECE);
-        // A short stretch has one look: what a page holds comes with it.
+        // A range of up to a page needs no second probe.
         let last = piece.checked_sub(1).filter(|last| *last >= PAGE);
         for at in (0..piece).step_by(LOOK_EVERY).chain(last) {
             match self.file.look(&mut [0], self.position + at as u64) {
                 Looked::Cold => {
-                    // Between a page that is there and one that is not, nobody knows: it may be on its way.
+                    // The state between two probes is unknown, because pages may still be on their way from the disk. The
+                    // result therefore ends at a cached probe or before it.
                     return (at - at % LOOK_EVERY).saturating_sub(LOOK_EVERY);
                 }
                 Looked::NobodyKnows => break,
@@ -43,14 +44,14 @@ impl FileRange {
         piece
     }
 
-    /// Its bytes; waits for the disk.
+    /// Reads all bytes. Blocks on the disk.
     pub fn read(&self) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(self.len);
         self.file.read_exact_at(&mut bytes, self.position)?;
         Ok(bytes.freeze())
     }
 
-    /// The first [`PIECE`], and what follows it.
+    /// The first [`PIECE`], and the rest.
     pub fn split(&self) -> (Self, Self) {
         let len = self.len.min(PIECE);
         let [mut first, mut rest] = [self.clone(), self.clone()];
@@ -60,7 +61,7 @@ impl FileRange {
         (first, rest)
     }
 
-    /// Brings it into the page cache; waits for the disk. Errors are left to those who read next.
+    /// Reads all bytes into the page cache. Blocks on the disk. Errors are ignored; the next reader meets them again.
     pub fn warm(&self) {
         let mut scratch = vec![0; self.len.min(SCRATCH)];
         let (mut position, mut left) = (self.position, self.len);
@@ -79,7 +80,7 @@ impl FileRange {
         }
     }
 
-    /// Tells the kernel that it will be read soon. A hint: nothing is lost with it.
+    /// Advises the kernel to read the bytes ahead.
     pub fn will_be_read(&self) {
         self.file.will_be_read(self.position, self.len);
     }
@@ -122,7 +123,7 @@ mod tests {
             ReadWriteFlags::NOWAIT,
         );
         if nowait == Err(Errno::OPNOTSUPP) {
-            // It is in memory, and stays there.
+            // The file system holds its files in memory, so nothing can be evicted.
             assert_eq!(whole.cached(), PIECE);
             return;
         }
@@ -130,7 +131,7 @@ mod tests {
         let (first, rest) = whole.split();
         first.warm();
         assert_eq!((whole.cached(), rest.position), (PIECE, PIECE as u64));
-        // What lies behind is another piece; the last has five bytes.
+        // The rest has two more pieces; the last one has five bytes.
         let last = rest.split().1.split().1;
         assert_eq!((last.len, last.cached()), (5, 0));
         last.warm();

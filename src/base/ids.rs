@@ -1,4 +1,4 @@
-//! Identities that cross module borders, in Kafka's own terms.
+//! Identifiers used across modules, under Kafka's own names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,21 +7,21 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A node's number, unique over brokers and controllers (`node.id`).
+/// Id of a node, unique among brokers and controllers (`node.id`).
 pub type BrokerId = i32;
 /// A position in a partition's log.
 pub type Offset = i64;
-/// Incremented with each change of a partition's leader; -1 where unknown.
+/// Epoch of a partition's leader, incremented with each change of the leader; -1 if unknown.
 pub type LeaderEpoch = i32;
-/// Incremented with each change of a partition's metadata: its leader, its ISR, its replicas.
+/// Epoch of a partition's metadata, incremented with each change of leader, in-sync replicas or replicas.
 pub type PartitionEpoch = i32;
-/// Rises with each registration of a broker with the controller; -1 where unknown.
+/// Epoch of a broker's registration with the controller, which rises with each registration; -1 if unknown.
 pub type BrokerEpoch = i64;
-/// Handed out by the controller in blocks; -1 for a producer that is not idempotent.
+/// Id of a producer. The controller hands out ids in blocks; -1 for a producer that is not idempotent.
 pub type ProducerId = i64;
-/// Incremented to fence older incarnations of a producer id; -1 where there is none.
+/// Epoch of a producer id, incremented to fence earlier instances of a producer; -1 if there is none.
 pub type ProducerEpoch = i16;
-/// A partition's number within its topic.
+/// Number of a partition within its topic.
 pub type PartitionIndex = i32;
 
 /// Kafka's `Uuid`: 16 bytes whose text form is URL-safe base64 without padding, 22 characters.
@@ -29,16 +29,16 @@ pub type PartitionIndex = i32;
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
-    /// "No id": what the wire carries where an id is unknown.
+    /// "No id": value on the wire where an id is unknown.
     pub const ZERO: Self = Self([0; 16]);
     /// The reserved id of `__cluster_metadata`.
     pub const METADATA_TOPIC: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-    /// Stands where a replica's log directory is not known yet.
+    /// Reserved id for a replica whose log directory is not known yet.
     pub const UNASSIGNED_DIR: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
-    /// From 16 random bytes, as a version 4 uuid; `None` for the rare values whose text starts with `-`,
-    /// which command-line tools would take for an option.
+    /// A version 4 UUID of 16 random bytes. `None` for the rare values whose text starts with `-`, which command-line tools
+    /// would take for an option.
     pub fn from_random_bytes(mut bytes: [u8; 16]) -> Option<Self> {
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -63,7 +63,7 @@ impl fmt::Debug for Uuid {
     }
 }
 
-/// Why a text is not a [`Uuid`].
+/// Text that is not a [`Uuid`].
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not an id: expected 22 characters of URL-safe base64")]
 pub struct InvalidUuid(String);
@@ -82,7 +82,7 @@ impl FromStr for Uuid {
     }
 }
 
-/// One partition of a named topic. Cloning shares the name.
+/// Partition of a named topic. Clones share the name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
     pub topic: Arc<str>,

@@ -1,9 +1,11 @@
-//! Memory that clients cause, counted until it is sent or freed, by what it is for; and who has to wait when there is too much
-//! of it.
+//! Accounting of memory that clients cause, by purpose, until it is sent or freed; and the decision which connections must wait
+//! when too much is in use.
 //!
-//! Kafka's `queued.max.request.bytes`, with two differences. Kafka counts what a client promised, so that some promises stop
-//! everybody; here only bytes that came are counted. Kafka counts requests until they are handled; here also what waits
-//! behind them: whatever still holds on to the bytes of a request, and answers that nobody has taken yet.
+//! The limit is Kafka's `queued.max.request.bytes`.
+//!
+//! Kafka differs: it counts the announced length of a request, so that a few announcements can stop all connections; here only
+//! bytes that have arrived count. Kafka counts a request until it is handled; here it counts as long as anything holds on to
+//! its bytes, and answers that the client has not taken count, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,48 +14,50 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-/// The limit is this part of the memory that the process may have. Over it come what those take who hold little, and one
-/// request that is read all the same, of no more than the limit.
+/// Default limit as a fraction (one quarter) of the memory that the process may have. Actual use can exceed the limit by
+/// connections that hold little, and by one request of at most the limit's size that is read nevertheless.
 const PART_OF_MEMORY: u64 = 4;
-/// The limit is never higher without a setting.
+/// Upper bound on the default limit, in bytes.
 const LIMIT_MAX: u64 = 1 << 30;
-/// Nor lower: some requests of the size that clients send by default.
+/// Lower bound on the default limit, in bytes: some requests of the size that clients send by default.
 const LIMIT_MIN: u64 = 4 << 20;
-/// Over the limit, who holds more than this has to wait.
+/// Bytes that a connection may hold without waiting while the limit is exceeded.
 const MUCH: usize = 64 << 10;
-/// Over the limit and this part of it, who holds more than [`LITTLE`] has to wait: many may hold little.
+/// Fraction (one quarter) of the limit by which it may be exceeded before connections that hold more than [`LITTLE`] must wait,
+/// too: many connections may each hold little.
 const PART_OVER_LIMIT: usize = 4;
 const LITTLE: usize = 4 << 10;
-/// What members of groups say of themselves is kept up to this part of the limit, besides what the limit is of.
+/// Fraction (one half) of the limit for what group members send about themselves. This memory is not part of the limit.
 const PART_OF_MEMBERS: usize = 2;
-/// Fetches that wait for records may take this part of the limit, and no more than [`WAITING_MAX`].
+/// Fraction (one quarter) of the limit for fetches that wait for records, which is at most [`WAITING_MAX`].
 const PART_OF_WAITING: usize = 4;
-/// A million partitions, in all fetches that wait.
+/// Upper bound on the memory of waiting fetches, in bytes: a million partitions in all.
 const WAITING_MAX: usize = 128_000_000;
-/// Codecs and long requests together: more of them wait, however much memory there is.
+/// Upper bound on the memory of codecs and long requests, in bytes. Further ones wait, however much memory the machine has.
 const CODECS_MAX: usize = 64 << 20;
-/// Requests up to this size are handled without being counted: most requests, and the count would cost more than they do.
+/// Size in bytes up to which requests are not counted. Most requests are that small, and counting would cost more than it
+/// protects.
 const UNCOUNTED_MAX: usize = 4 << 10;
-/// How long one connection is read from although there is too much. See [`Account::may_read`].
+/// Time for which one connection is read from while the limit is exceeded. See [`Account::may_read`].
 const TURN: Duration = Duration::from_secs(10);
 
-/// What memory is held for.
+/// Purpose that memory is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Requests that are only half there.
+    /// Requests that have not arrived completely.
     HalfRead,
-    /// Requests that are handled, or that something holds on to.
+    /// Requests that are being handled, or whose bytes are still in use.
     Requests,
-    /// Answers that are in memory and that the client has not taken.
+    /// Answers in memory that the client has not taken.
     Answers,
-    /// What fetches that wait for records need to know meanwhile.
+    /// State of fetches that wait for records.
     WaitingFetches,
-    /// What the members of groups said of themselves.
+    /// Data that group members send about themselves.
     Members,
-    /// What threads of the work pool unpack and compress batches with: what zstd looks back, and its tables; other codecs look
-    /// back 64 KiB. Also what requests of many elements are decoded to.
+    /// Buffers with which the work pool unpacks and compresses batches: the window of zstd and its tables; other codecs have
+    /// windows of 64 KiB. Also decoded requests with many elements.
     Codecs,
-    /// The cleaner's map of keys.
+    /// Key map of the log cleaner.
     Cleaner,
 }
 
@@ -66,8 +70,8 @@ const PURPOSES: [(Purpose, &str); 7] = [
     (Purpose::Codecs, "codecs"),
     (Purpose::Cleaner, "cleaner"),
 ];
-/// What a connection can give back by being served, and nothing else does: the limit is of these together. The others have
-/// limits of their own.
+/// Purposes whose sum the limit applies to. Serving a connection frees memory of these purposes, and nothing else does. The
+/// other purposes have limits of their own.
 const OF_CONNECTIONS: [Purpose; 4] = [
     Purpose::HalfRead,
     Purpose::Requests,
@@ -75,26 +79,26 @@ const OF_CONNECTIONS: [Purpose; 4] = [
     Purpose::WaitingFetches,
 ];
 
-/// See the module. One for all that a node does.
+/// Memory counters of a node. See the module.
 #[derive(Debug)]
 pub struct Memory {
     held: [AtomicUsize; PURPOSES.len()],
     limit: usize,
     next_account: AtomicU64,
-    /// Whose turn it is to be read from although there is too much, and since when.
+    /// Account that may be read from although the limit is exceeded, and the start of its turn.
     turn: Mutex<Option<(u64, Instant)>>,
-    /// Held while somebody looks whether there is room for codecs.
+    /// Held during the check whether codec memory is available.
     codecs: Mutex<()>,
     codecs_given_back: Condvar,
 }
 
-/// Whether somebody may be read from.
+/// Whether a connection may be read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     Goes,
-    /// Not before others have given back what they hold.
+    /// Not before other connections have given memory back.
     Waits,
-    /// Its turn is over, and what it sends is still not whole.
+    /// Its turn is over and its request is still incomplete.
     TooSlow,
 }
 
@@ -110,7 +114,7 @@ impl Memory {
         })
     }
 
-    /// The limit by `queued.max.request.bytes`; where that is not given, by the memory that the process may have.
+    /// Limit from `queued.max.request.bytes`, or else from the memory that the process may have.
     pub fn limit_of(setting: i64, may_have: Option<u64>) -> usize {
         if setting > 0 {
             return usize::try_from(setting).unwrap_or(usize::MAX);
@@ -119,7 +123,7 @@ impl Memory {
         part.clamp(LIMIT_MIN, LIMIT_MAX) as usize
     }
 
-    /// Bytes that all connections together should hold at most; and no request may be longer.
+    /// Limit on the bytes that all connections hold together, and on the length of a request.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -128,20 +132,21 @@ impl Memory {
         self.held[purpose as usize].load(Ordering::Relaxed)
     }
 
-    /// The name of each purpose, and the bytes that are held for it.
+    /// Name of each purpose, and the bytes held for it.
     pub fn figures(&self) -> impl Iterator<Item = (&'static str, usize)> {
         PURPOSES
             .map(|(purpose, name)| (name, self.held_for(purpose)))
             .into_iter()
     }
 
-    /// Bytes that connections may still take before there is too much; never less than what one may hold even then.
+    /// Bytes that connections may still take before the limit is reached, but at least what a connection may hold beyond the
+    /// limit.
     pub fn room(&self) -> usize {
         let held: usize = OF_CONNECTIONS.iter().map(|of| self.held_for(*of)).sum();
         self.limit.saturating_sub(held).max(MUCH)
     }
 
-    /// What one may hold for now and need not wait.
+    /// Bytes that a connection may hold now without waiting.
     fn free_share(&self) -> usize {
         let held: usize = OF_CONNECTIONS.iter().map(|of| self.held_for(*of)).sum();
         if held <= self.limit {
@@ -153,25 +158,25 @@ impl Memory {
         }
     }
 
-    /// Whether a member of a group may say so much of itself.
+    /// Whether there is room for `bytes` that a group member sends about itself.
     pub fn has_room_for_member(&self, bytes: usize) -> bool {
         self.has_room(Purpose::Members, bytes, self.limit / PART_OF_MEMBERS)
     }
 
-    /// Whether a fetch may wait that needs so much meanwhile.
+    /// Whether there is room for a waiting fetch whose state takes `bytes`.
     pub fn has_room_for_waiting(&self, bytes: usize) -> bool {
         let limit = (self.limit / PART_OF_WAITING).min(WAITING_MAX);
         self.has_room(Purpose::WaitingFetches, bytes, limit)
     }
 
-    /// So much for codecs, up to the limit in all and no more than [`CODECS_MAX`], besides what the limit is of; whatever it is
-    /// where nobody has any. `None` where others have to give some back first.
+    /// Reserves codec memory. All reservations together may take the limit, but at most [`CODECS_MAX`]; this memory is not part
+    /// of the limit. A first reservation may have any size. `None` if others must give memory back first.
     pub fn room_for_codecs(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let _one = self.codecs.lock();
         self.fits_codecs(bytes).then(|| self.more_for_codecs(bytes))
     }
 
-    /// The same once others have given it back. Blocks.
+    /// Reserves codec memory, and blocks until it is available.
     pub fn wait_for_codecs(self: &Arc<Self>, bytes: usize) -> Room {
         let mut one = self.codecs.lock();
         while !self.fits_codecs(bytes) {
@@ -180,7 +185,8 @@ impl Memory {
         self.more_for_codecs(bytes)
     }
 
-    /// The same whatever there is, for work that has room already: if it waited, two such could wait for each other.
+    /// Reserves codec memory without any check, for work that already has a reservation: if such work waited, two jobs could
+    /// wait for each other.
     pub fn more_for_codecs(self: &Arc<Self>, bytes: usize) -> Room {
         Room {
             memory: Arc::clone(self),
@@ -193,7 +199,7 @@ impl Memory {
         held == 0 || held.saturating_add(bytes) <= self.limit.min(CODECS_MAX)
     }
 
-    /// Little is taken longer than much.
+    /// Whether `bytes` more fit into `limit`. Small amounts may exceed it by a quarter.
     fn has_room(&self, purpose: Purpose, bytes: usize, limit: usize) -> bool {
         let over = if bytes <= LITTLE {
             limit / PART_OVER_LIMIT
@@ -203,13 +209,13 @@ impl Memory {
         self.held_for(purpose).saturating_add(bytes) <= limit + over
     }
 
-    /// Memory of no connection.
+    /// Counts memory that belongs to no connection.
     pub fn hold(self: &Arc<Self>, purpose: Purpose, bytes: usize) -> Held {
         Account::of(self).hold(purpose, bytes)
     }
 }
 
-/// What one connection holds.
+/// Memory of one connection.
 #[derive(Debug)]
 pub struct Account {
     memory: Arc<Memory>,
@@ -232,7 +238,7 @@ impl Account {
         &self.memory
     }
 
-    /// So many bytes more, until what this gives is dropped.
+    /// Counts `bytes` until the returned value is dropped.
     pub fn hold(self: &Arc<Self>, purpose: Purpose, bytes: usize) -> Held {
         let mut held = Held {
             account: Arc::clone(self),
@@ -243,7 +249,7 @@ impl Account {
         held
     }
 
-    /// The bytes of a request, which count until the last slice of them is gone, whoever has it.
+    /// Counts the bytes of a request until their last slice is dropped, wherever it is.
     pub fn count(self: &Arc<Self>, request: Bytes) -> Bytes {
         struct Counted(
             Bytes,
@@ -261,17 +267,17 @@ impl Account {
         Bytes::from_owner(Counted(request, held))
     }
 
-    /// Whether there is too much, and the connection holds much of it.
+    /// Whether the limit is exceeded and this connection holds more than its share.
     pub fn must_wait(&self) -> bool {
         let share = self.memory.free_share();
         share != usize::MAX && self.held.load(Ordering::Relaxed) > share
     }
 
-    /// Whether more may be read at `now` of a request that is half there. While there is too much, those that hold much have to
-    /// wait, but for one of them: each has its turn, or requests that are all half there would wait for each other.
+    /// Whether more of an incomplete request may be read at `now`. While the limit is exceeded, connections that hold much must
+    /// wait, except for one at a time. Without these turns, incomplete requests could all wait for one another.
     pub fn may_read(&self, now: Instant) -> Reading {
         if !self.must_wait() {
-            // Should there be too much again, the time of a new turn counts.
+            // If the limit is exceeded again later, a new turn begins.
             self.has_read();
             return Reading::Goes;
         }
@@ -290,7 +296,7 @@ impl Account {
         }
     }
 
-    /// The request is whole, or will never be: the next one has its turn.
+    /// Ends the turn of this connection: its request is complete, or never will be.
     pub fn has_read(&self) {
         if self.has_turn.swap(false, Ordering::Relaxed) {
             *self.memory.turn.lock() = None;
@@ -304,7 +310,7 @@ impl Drop for Account {
     }
 }
 
-/// Bytes that are counted until this is dropped.
+/// Number of bytes that count until the value is dropped.
 #[derive(Debug)]
 pub struct Held {
     account: Arc<Account>,
@@ -317,7 +323,7 @@ impl Held {
         self.bytes
     }
 
-    /// From now on it is so many.
+    /// Changes the number of bytes.
     pub fn set(&mut self, bytes: usize) {
         let counts = [
             &self.account.held,
@@ -340,7 +346,7 @@ impl Drop for Held {
     }
 }
 
-/// Memory that codecs may take, until this is dropped. See [`Memory::room_for_codecs`].
+/// Reservation of codec memory, until it is dropped. See [`Memory::room_for_codecs`].
 #[derive(Debug)]
 pub struct Room {
     memory: Arc<Memory>,
@@ -408,7 +414,7 @@ mod tests {
         assert_eq!(third.0.may_read(later(9)), Reading::Goes);
         assert_eq!(first.0.may_read(later(9)), Reading::Waits);
         assert_eq!(third.0.may_read(later(19)), Reading::TooSlow);
-        // Who goes gives the turn to another, and what it held to all.
+        // A dropped account passes on its turn and gives back its memory.
         drop(third);
         assert_eq!(first.0.may_read(later(20)), Reading::Goes);
         drop(first);

@@ -1,5 +1,5 @@
-//! Words everybody uses: identities, offsets, time, stretches of files, threads, memory, maps. Uses
-//! nothing else of this crate but `host`.
+//! Types and tools that all modules use: ids, offsets, time, parts of files, thread pools, memory limits, maps. Imports only
+//! `host` from this crate.
 
 pub mod disk_pool;
 pub mod file_range;

@@ -1,10 +1,10 @@
-//! pure: errors of the system in words for users.
+//! pure: system errors in words for users.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
-/// An error of the system as a user reads it: `connection refused`, not `Connection refused (os error 111)`.
+/// System error as a user reads it: `connection refused` instead of `Connection refused (os error 111)`.
 #[derive(Debug)]
 pub struct Plain<'a>(pub &'a io::Error);
 
@@ -14,7 +14,7 @@ impl fmt::Display for Plain<'_> {
         let text = without_number(&text);
         let mut letters = text.chars();
         match letters.next() {
-            // An abbreviation keeps its capitals.
+            // An abbreviation keeps its capital letters.
             Some(first) if !letters.as_str().starts_with(char::is_uppercase) => {
                 write!(f, "{}{}", first.to_lowercase(), letters.as_str())
             }
@@ -23,7 +23,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// The text without ` (os error N)`; advice may follow that.
+/// Text without ` (os error N)`. The part behind it, such as advice, is kept.
 fn without_number(text: &str) -> Cow<'_, str> {
     const NUMBER: &str = " (os error ";
     match text.split_once(NUMBER) {

@@ -1,10 +1,10 @@
-//! pure: a sorted map that costs next to nothing while it has few entries, of which there are very many.
-//!
-//! A leaf of a `BTreeMap` has room for eleven entries from the first one on.
+//! pure: sorted map that takes little memory while it has few entries, for the many maps that stay small. A `BTreeMap`
+//! allocates a leaf with room for eleven entries for its first one.
 
 use std::collections::BTreeMap;
 
-/// More entries are kept in a `BTreeMap`: a list in order would have to be moved about.
+/// Number of entries up to which a sorted list is used. With more, insertion would move too many entries, so a `BTreeMap` takes
+/// over.
 const FEW_MAX: usize = 8;
 
 /// See the module.
@@ -69,7 +69,7 @@ impl<K: Ord, V> SmallMap<K, V> {
         self.get_key_value(key).map(|(_, value)| value)
     }
 
-    /// What was there before.
+    /// Inserts an entry. Gives the former value of the key.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self {
             Self::Few(few) => match few.binary_search_by(|(has, _)| has.cmp(&key)) {
@@ -94,7 +94,7 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
-    /// What of the key, made first if need be.
+    /// Value of the key. A default value is inserted if there is none.
     pub fn get_or_default(&mut self, key: &K) -> Option<&mut V>
     where
         K: Clone,
@@ -127,7 +127,7 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
-    /// Takes out what lies from a key on and before another one; the others are not looked at.
+    /// Removes and returns the entries with keys from `from` up to, but not including, `before`. Other entries are not visited.
     pub fn take_between(&mut self, from: &K, before: &K) -> Vec<(K, V)>
     where
         K: Clone,

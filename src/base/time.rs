@@ -1,26 +1,25 @@
-//! pure: time as the broker sees it: wall-clock milliseconds for records. Sums of times and settings end at the ends of their
-//! type: a setting may be as long as its type allows. The clocks themselves are in `host/clock.rs`.
+//! pure: wall-clock time in milliseconds, as records have it. Sums and differences saturate, because a setting may have any
+//! value of its type. The clocks are in `host/clock.rs`.
 
 use std::time::Duration;
 
 /// Milliseconds since 1970-01-01 UTC, as records carry them; -1 where there is none.
 pub type Timestamp = i64;
 
-/// The longest that anybody waits: a hundred years, which every clock can be asked for.
+/// Longest time to wait: a hundred years, which every clock can represent.
 const FOREVER_MS: u64 = 100 * 365 * 86_400_000;
 
-/// Milliseconds of a setting or a timer, to wait for: none are negative, and none go beyond what a clock can be asked for.
+/// Duration of a setting or a timer. Negative values become zero, large ones a hundred years.
 pub fn millis(ms: i64) -> Duration {
     Duration::from_millis((ms.max(0) as u64).min(FOREVER_MS))
 }
 
-/// How long ago something was, by the times in records: whoever wrote them may have written anything.
+/// Milliseconds from `since` to `now`. The difference saturates, because a producer may write any timestamp into a record.
 pub fn elapsed_ms(since: Timestamp, now: Timestamp) -> i64 {
     now.saturating_sub(since)
 }
 
-/// Whether an interval has passed since a time of the wall clock. A clock that was set back, maybe by years, counts as an
-/// interval that has passed.
+/// Whether an interval has passed since a wall-clock time. If the clock was set back, the interval counts as passed.
 pub fn has_passed(since: Timestamp, interval_ms: i64, now: Timestamp) -> bool {
     now < since || elapsed_ms(since, now) >= interval_ms
 }

@@ -1,15 +1,15 @@
-//! Threads that compute what takes long, so that those which serve clients need not: large requests, batches that unpack to
-//! much, messages of old formats.
+//! Pool of threads for long computations: large requests, batches that unpack to much data, messages of old formats. The
+//! threads that serve clients stay free for short requests.
 //!
 //! ```text
 //! serving thread          work pool (half of the processors run, in turns)
 //!   request ──► allowance enough? ──► answered in place
 //!                   └─ no ──► [job] [job] [job] …   each computes for a slice, then the next in line does
 //! ```
-//! A job that computes for half a minute so keeps a small one waiting for some slices, not for half a minute. Code gives its
-//! turn away where it calls [`spend`] or [`checkpoint`], which it must do every few hundred microseconds, and **never with a
-//! lock in hand**. Both find the job through the thread they run on, as tokio's own budget does, so that pure code needs no
-//! further argument; on any other thread they cost a look at a thread-local.
+//! A short job therefore waits for some slices and not for a job that computes for half a minute. Code gives up its turn in
+//! calls of [`spend`] and [`checkpoint`]. It must call one of them every few hundred microseconds, and **never while it holds a
+//! lock**. Both find the current job through a thread-local variable, as tokio's cooperative budget does, so pure code needs no
+//! further argument. On other threads they cost one access to that variable.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,21 +28,22 @@ use super::memory::Memory;
 use crate::host::Host;
 use crate::host::process::LARGE_WORK;
 
-/// Jobs that are computed in turns; the others wait for one of them to end. Each has a thread and the memory of a codec,
-/// and the smallest of them waits for as many slices.
+/// Number of jobs that take turns; further jobs wait until one of them ends. Each open job has a thread and the memory of a
+/// codec, and a short job waits for up to this number of slices.
 const OPEN_MAX: usize = 32;
-/// How long a job computes while others wait. Shorter ones cost more changes between threads.
+/// Time for which a job computes while others wait. A shorter slice would cause more thread switches.
 const SLICE: Duration = Duration::from_millis(10);
-/// How much less of a processor these threads get than those which serve, where both want it (`nice`).
+/// `nice` value of the pool's threads. Serving threads get a larger share of a processor where both compete for it.
 const NICE: i32 = 10;
-/// A thread that has nothing to do ends after this time.
+/// Time after which an idle thread ends.
 const KEPT: Duration = Duration::from_secs(5);
-/// How long a stop waits for jobs. They give up where they spend; others are of requests that change nothing.
+/// Time for which a stop waits for open jobs. A job gives up when it calls [`spend`]; jobs that do not call it belong to
+/// requests that change nothing.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// A thread's stack, as the runtime's threads have it.
+/// Stack size of a thread, in bytes: the same as for threads of the runtime.
 const STACK_SIZE: usize = 512 << 10;
 
-/// The allowance is used up, or the node stops: what was begun has had no effect yet and is given up.
+/// The allowance is used up, or the node is stopping. The work has had no effect yet and is abandoned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more work than it may take")]
 pub struct Exhausted;
@@ -50,13 +51,13 @@ pub struct Exhausted;
 thread_local! {
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
     static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
-    /// Whether the thread does work that takes much memory.
+    /// Whether the thread is inside of [`alone`] or [`with_memory`].
     static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`, which may [`spend`] so much.
+/// Runs `work` with an allowance of `cost` for its calls of [`spend`].
 pub fn with_allowance<T>(cost: usize, work: impl FnOnce() -> T) -> T {
-    /// Puts the outer allowance back, also when `work` panics.
+    /// Restores the outer allowance, also if `work` panics.
     struct Outer(Option<usize>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -67,12 +68,12 @@ pub fn with_allowance<T>(cost: usize, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// What is left of the allowance, for a later part of the same work.
+/// Rest of the allowance, for a later part of the same work.
 pub fn allowance_left() -> usize {
     ALLOWANCE.get().unwrap_or(usize::MAX)
 }
 
-/// Whether the allowance covers a step that cannot be given up once it has begun.
+/// Checks that the allowance covers a step that cannot be abandoned once it has begun.
 pub fn affords(cost: usize) -> Result<(), Exhausted> {
     if cost > allowance_left() {
         return Err(Exhausted);
@@ -80,9 +81,10 @@ pub fn affords(cost: usize) -> Result<(), Exhausted> {
     Ok(())
 }
 
-/// Notes work whose cost is about that of copying so many bytes, before or after it is done; a [`checkpoint`] too.
+/// Charges the allowance for work, before or after it is done. The unit of `cost` is about the cost of copying a byte. Also a
+/// [`checkpoint`].
 ///
-/// Errors: the allowance does not cover it. Without an allowance there is no error.
+/// Errors: the allowance is used up, or the node is stopping. Without an allowance the cost is unlimited.
 pub fn spend(cost: usize) -> Result<(), Exhausted> {
     if let Some(left) = ALLOWANCE.get() {
         let left = left.checked_sub(cost);
@@ -95,7 +97,7 @@ pub fn spend(cost: usize) -> Result<(), Exhausted> {
     })
 }
 
-/// In a job whose slice is over: others have their turn first. For work that is finished whatever it costs.
+/// Lets other jobs have their turn if the slice of the current job is over. For work that is completed whatever it costs.
 pub fn checkpoint() {
     TURN.with_borrow_mut(|turn| {
         if let Some(turn) = turn {
@@ -104,12 +106,13 @@ pub fn checkpoint() {
     });
 }
 
-/// Whether this is a thread of a pool.
+/// Whether the current thread belongs to a pool.
 pub fn is_here() -> bool {
     TURN.with_borrow(Option::is_some)
 }
 
-/// Runs `work`, which takes much memory, while no other job does such. Whoever waits for that has no turn meanwhile.
+/// Runs `work`, which takes much memory, while no other job of the process does so. A job that waits for this gives up its
+/// turn.
 pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     let _one = LARGE_WORK
         .try_lock()
@@ -118,9 +121,9 @@ pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Runs `work`, which takes so much memory, once there is room beside that of other jobs, or none that takes any. Whoever waits
-/// for that has no turn meanwhile. What is within such work, or is done [alone], does not wait, or two would wait for each
-/// other. It is counted where a pool computes; elsewhere an [allowance](with_allowance) bounds it.
+/// Runs `work` once `bytes` of codec memory are available, or when no other job holds any. A job that waits for this gives up
+/// its turn. Nested calls, and calls inside of [`alone`], are counted but do not wait, because two jobs could otherwise wait
+/// for each other. On threads outside of a pool nothing is counted; an [allowance](with_allowance) limits the work there.
 pub fn with_memory<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let memory = TURN.with_borrow(|turn| turn.as_ref().map(|turn| Arc::clone(&turn.pool.memory)));
     let Some(memory) = memory else {
@@ -136,7 +139,7 @@ pub fn with_memory<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Waits for something while other jobs have this one's turn.
+/// Waits for something and gives the job's turn to others meanwhile.
 fn without_turn<T>(wait: impl FnOnce() -> T) -> T {
     TURN.with_borrow(|turn| {
         if let Some(turn) = turn {
@@ -152,7 +155,7 @@ fn without_turn<T>(wait: impl FnOnce() -> T) -> T {
     done
 }
 
-/// While this lives, the thread does work that takes much memory.
+/// Mark of a thread that is inside of [`alone`] or [`with_memory`].
 struct Holds(bool);
 
 impl Holds {
@@ -178,35 +181,35 @@ pub struct WorkPool {
 struct Inner {
     host: Host,
     state: Mutex<State>,
-    /// Wakes threads that have nothing to do.
+    /// Wakes idle threads.
     jobs: Condvar,
-    /// Wakes whoever waits for the last job.
+    /// Notified when a thread has become idle or has ended.
     quiet: Condvar,
     stopped: AtomicBool,
     runtime: Handle,
-    /// Where what codecs take is counted.
+    /// Counter of the memory that codecs take.
     memory: Arc<Memory>,
 }
 
 struct State {
-    /// Turns that nobody has.
+    /// Number of turns that no job has. Negative only while a test holds the pool.
     free: isize,
-    /// Jobs that wait for a turn, in this order.
+    /// Threads that wait for a turn, in order.
     line: VecDeque<Arc<Seat>>,
-    /// Jobs without a thread, in this order. A connection has no more than one.
+    /// Jobs without a thread, in order. A connection has at most one.
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
 }
 
-/// Where a thread waits for its turn.
+/// Place in the line, on which a thread waits for its turn.
 #[derive(Default)]
 struct Seat {
     called: Mutex<bool>,
     calls: Condvar,
 }
 
-/// What a thread of the pool has while it computes.
+/// State of a thread of the pool.
 struct Turn {
     pool: Arc<Inner>,
     seat: Arc<Seat>,
@@ -220,7 +223,8 @@ impl std::fmt::Debug for Inner {
 }
 
 impl WorkPool {
-    /// `at_once` jobs run at the same time. Called within the runtime that jobs may start tasks in.
+    /// Creates a pool in which `at_once` jobs compute at the same time. Must be called within the runtime in which jobs may
+    /// spawn tasks.
     pub fn new(host: &Host, at_once: usize, memory: &Arc<Memory>) -> Self {
         let state = State {
             free: at_once.max(1) as isize,
@@ -242,9 +246,9 @@ impl WorkPool {
         }
     }
 
-    /// Computes `future` here, from now on and whether or not somebody polls the result: each poll of it is a job, and while
-    /// it waits it is none. The result is `None` if it panicked, or if the node stops. Who drops the result has the future
-    /// dropped, by a job too: a fetch of very many partitions waits for each of them.
+    /// Runs `future` in the pool, starting at once and whether or not the result is polled. Each poll of the future is a job;
+    /// while the future waits, it is none. The result is `None` if the future panicked or the node is stopping. Dropping the
+    /// result drops the future; a job does that as well, because a fetch of many partitions has much to unregister.
     pub fn drive<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -258,7 +262,7 @@ impl WorkPool {
         Driven { task }
     }
 
-    /// Begins nothing more, has what is open give up, and waits until it did.
+    /// Starts no more jobs, makes open ones give up, and waits for them.
     pub fn stop(&self) {
         self.inner.stopped.store(true, Ordering::Release);
         let mut state = self.inner.state.lock();
@@ -281,14 +285,14 @@ impl WorkPool {
         }
     }
 
-    /// Test-only: no job computes until what this gives is dropped.
+    /// Test-only: no job computes until the returned value is dropped.
     #[cfg(test)]
     pub fn hold(&self) -> Pause {
         self.inner.state.lock().free -= HELD;
         Pause(self.clone())
     }
 
-    /// Test-only: jobs that have begun and are not done.
+    /// Test-only: number of jobs that have begun and are not done.
     #[cfg(test)]
     pub fn open(&self) -> usize {
         let state = self.inner.state.lock();
@@ -313,7 +317,7 @@ impl Drop for Pause {
 }
 
 impl State {
-    /// Gives free turns to those who wait longest.
+    /// Gives free turns to the threads that have waited longest.
     fn call(&mut self) {
         while self.free > 0
             && let Some(seat) = self.line.pop_front()
@@ -331,7 +335,7 @@ impl Inner {
             return;
         }
         if self.host.threads.at_once(1) == 0 {
-            // A host with one thread, which computes everything in turn as it is.
+            // A host with a single thread, which runs everything in turn anyway.
             drop(self.host.threads.start_blocking(job));
             return;
         }
@@ -352,7 +356,7 @@ impl Inner {
         if let Err(error) = started {
             let mut state = self.state.lock();
             state.threads -= 1;
-            // With no thread at all nobody would ever look.
+            // Without any thread the queue would never be processed, so its jobs are dropped.
             let refused = match state.threads {
                 0 => std::mem::take(&mut state.queue),
                 _ => VecDeque::new(),
@@ -363,9 +367,9 @@ impl Inner {
         }
     }
 
-    /// What a thread of the pool does.
+    /// Main loop of a thread of the pool.
     fn work(self: Arc<Self>) {
-        // A thread may always have less of a processor; where the system says otherwise, it has as much as the others.
+        // A thread may always lower its own priority. If the system refuses nevertheless, the thread keeps the normal one.
         let _ = rustix::process::setpriority_process(None, NICE);
         let _runtime = self.runtime.enter();
         TURN.set(Some(Turn {
@@ -382,7 +386,7 @@ impl Inner {
                         turn.take();
                     }
                 });
-                // A panic is the job's: whoever waits for its result is told.
+                // A panic belongs to the job. The receiver of its result learns of it.
                 drop(catch_unwind(AssertUnwindSafe(job)));
                 self.give_back();
                 state = self.state.lock();
@@ -411,7 +415,7 @@ impl Inner {
 }
 
 impl Turn {
-    /// Waits in line.
+    /// Waits in line for a turn.
     fn take(&mut self) {
         let mut state = self.pool.state.lock();
         state.line.push_back(Arc::clone(&self.seat));
@@ -419,7 +423,7 @@ impl Turn {
         self.since = self.pool.host.clock.steady();
     }
 
-    /// Lets those in line have their turn, if this one's slice is over.
+    /// Passes the turn on to the line if the slice is over.
     fn pass_on(&mut self) -> Result<(), Exhausted> {
         if self.pool.host.clock.since(self.since) >= SLICE {
             let mut state = self.pool.state.lock();
@@ -440,7 +444,7 @@ impl Turn {
 }
 
 impl Seat {
-    /// Waits until this one, which stands in line, is called.
+    /// Waits until this seat, which is in the line, is called.
     fn wait(&self, mut state: MutexGuard<'_, State>) {
         state.call();
         drop(state);
@@ -451,7 +455,7 @@ impl Seat {
     }
 }
 
-/// A future that the pool computes; this one waits for its result.
+/// Result of a future that the pool computes.
 #[derive(Debug)]
 pub struct Driven<T: 'static> {
     task: Arc<Task<T>>,
@@ -462,19 +466,19 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 struct Task<T> {
     pool: Arc<Inner>,
     stage: Mutex<Stage<T>>,
-    /// Who wants the result.
+    /// Waker of the task that polls the result.
     waiting: Mutex<Option<Waker>>,
 }
 
 enum Stage<T> {
-    /// Waits to be woken.
+    /// The future waits to be woken.
     Resting(Boxed<T>),
-    /// A job polls the future, or will; perhaps it was woken meanwhile.
+    /// A job polls the future, or is about to. `woken` tells whether the future was woken meanwhile.
     Computing {
         woken: bool,
     },
     Done(Option<T>),
-    /// Nobody wants the result any more.
+    /// The result was dropped.
     Abandoned,
 }
 
@@ -506,10 +510,10 @@ impl<T: Send + 'static> Wake for Task<T> {
     }
 }
 
-/// Sees to it that whoever waits is told, also of a job that panics or never begins.
+/// Guard of a job that finishes the task when it is dropped, even if the job panics or never begins.
 struct End<T> {
     task: Arc<Task<T>>,
-    /// The future waits to be woken. Another job may have it by the time at which this one is over.
+    /// Whether the future has gone back to waiting. Another job may run it before this guard is dropped.
     rests: bool,
 }
 
@@ -550,7 +554,7 @@ impl<T> Drop for End<T> {
 }
 
 impl<T> Task<T> {
-    /// The first result counts.
+    /// Stores the first result and wakes the receiver. Later results are ignored.
     fn finish(&self, value: Option<T>) {
         let mut stage = self.stage.lock();
         if matches!(*stage, Stage::Computing { .. }) {
@@ -567,7 +571,7 @@ impl<T: 'static> Future for Driven<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        // The waker first: a result that comes between the two finds it.
+        // The waker is stored first, so that a result that arrives before the check below wakes it.
         *self.task.waiting.lock() = Some(context.waker().clone());
         match &mut *self.task.stage.lock() {
             Stage::Done(value) => Poll::Ready(value.take()),
@@ -579,7 +583,7 @@ impl<T: 'static> Future for Driven<T> {
 impl<T: 'static> Drop for Driven<T> {
     fn drop(&mut self) {
         let abandoned = std::mem::replace(&mut *self.task.stage.lock(), Stage::Abandoned);
-        // Its destructor may wake it. What computes just then is dropped by its own job.
+        // The destructor of the future may wake the task. A future that is being computed is dropped by its own job.
         if let Stage::Resting(future) = abandoned {
             self.task.pool.submit(Box::new(move || drop(future)));
         }
@@ -604,7 +608,7 @@ mod tests {
             .unwrap()
     }
 
-    /// With a mebibyte for codecs.
+    /// A pool with a mebibyte of memory for codecs.
     fn pool(at_once: usize) -> WorkPool {
         WorkPool::new(&Host::default(), at_once, &Memory::new(1 << 20))
     }
@@ -633,7 +637,7 @@ mod tests {
         assert_eq!(pool.drive(async {}).await, None);
     }
 
-    /// A job that never ends by itself, beside which another one is computed all the same.
+    /// The long job ends only when told to, and other jobs get turns beside it.
     #[test]
     fn a_long_job_lets_others_have_their_turn() {
         let runtime = runtime();
@@ -683,7 +687,7 @@ mod tests {
         }
     }
 
-    /// A thread that has nothing to do takes one job, and no more are kept for it.
+    /// An idle thread takes one job, so a second job must not wait for it.
     #[test]
     fn jobs_that_come_together_do_not_wait_for_each_other() {
         let runtime = runtime();
@@ -724,7 +728,7 @@ mod tests {
         assert_eq!(runtime.block_on(waits), Some((true, 7)));
     }
 
-    /// Woken again and again at the moment at which a job has put it aside and is not quite over.
+    /// Wakes the future again and again just when its job has put it back and is about to end.
     #[test]
     fn what_is_woken_while_its_job_ends_goes_on() {
         let runtime = runtime();
@@ -732,7 +736,7 @@ mod tests {
         let pool = pool(1);
         let (tell, told) = mpsc::channel::<Waker>();
         let waking = std::thread::spawn(move || {
-            // Waits for nothing: the moment is short.
+            // Polls in a busy loop, because the moment is short.
             loop {
                 match told.try_recv() {
                     Ok(waker) => waker.wake(),
@@ -780,7 +784,7 @@ mod tests {
             "gave up"
         });
         told.recv_timeout(PATIENCE).expect("no turn");
-        // These have no thread, and one of them has not even a place in line.
+        // These jobs have no turn, and one of them has no thread either.
         let held = pool.hold();
         let others: Vec<_> = (0..OPEN_MAX).map(|_| pool.drive(async {})).collect();
         drop(held);
@@ -788,7 +792,7 @@ mod tests {
         assert_eq!(pool.open(), 0);
         assert_eq!(runtime.block_on(long), Some("gave up"));
         for other in others {
-            // Told in any case.
+            // The receiver learns of the end in any case.
             runtime.block_on(other);
         }
         assert_eq!(runtime.block_on(pool.drive(async {})), None);
@@ -808,7 +812,7 @@ mod tests {
         while pool.open() > 0 {
             std::thread::yield_now();
         }
-        // By a thread of the pool, and so not here and now.
+        // A thread of the pool drops the future, so it still exists here.
         let held = pool.hold();
         drop(waits);
         assert_eq!(Arc::strong_count(&kept), 2);
@@ -818,7 +822,7 @@ mod tests {
         while Arc::strong_count(&kept) > 1 {
             std::thread::yield_now();
         }
-        // Of a pool that stops there is nobody else.
+        // A stopped pool has no threads, so the future is dropped at once.
         let inside = Arc::clone(&kept);
         let waits = pool.drive(async move {
             std::future::pending::<()>().await;
@@ -832,7 +836,7 @@ mod tests {
         assert_eq!(Arc::strong_count(&kept), 1);
     }
 
-    /// With a mebibyte for codecs. No clock: what waits is seen by what others may do meanwhile.
+    /// The pool has a mebibyte for codecs. The test uses no clock: other jobs that run meanwhile show that a job waits.
     #[test]
     fn memory_for_codecs_is_counted_and_who_finds_none_waits_without_a_turn() {
         let runtime = runtime();
@@ -846,7 +850,7 @@ mod tests {
             let (open, begun) = (Arc::clone(&open), begun.clone());
             pool.drive(async move {
                 with_memory(bytes, || {
-                    // What is within does not wait.
+                    // A nested call does not wait.
                     with_memory(inner, || {
                         begun.send(bytes).unwrap();
                         while !open.load(Ordering::Relaxed) {
@@ -861,7 +865,7 @@ mod tests {
         assert_eq!(held(), 1_300_000);
         let more_than_there_is = job(5 << 20, 0);
         let second = job(800_000, 0);
-        // Others have turns, and see that the two have not begun.
+        // Another job gets a turn, and the two waiting jobs have not begun.
         assert_eq!(runtime.block_on(pool.drive(async { 3 })), Some(3));
         assert_eq!(began.try_recv(), Err(mpsc::TryRecvError::Empty));
         assert_eq!(with_memory(usize::MAX, held), 1_300_000);
@@ -891,7 +895,7 @@ mod tests {
         });
         began.recv_timeout(PATIENCE).expect("no turn");
         let second = other.drive(async { with_memory(1, is_here) });
-        // The second has given its turn back by the time at which another job of its pool is over.
+        // Once another job of its pool has run, the second job has given up its turn.
         assert_eq!(runtime.block_on(other.drive(async { 3 })), Some(3));
         open.store(true, Ordering::Relaxed);
         assert_eq!(runtime.block_on(first), Some(()));
@@ -914,7 +918,7 @@ mod tests {
             });
         });
         let second = pool.drive(async { alone(is_here) });
-        // A third one finds a turn although the second cannot go on.
+        // A third job gets a turn although the second one cannot continue.
         assert_eq!(runtime.block_on(pool.drive(async { 3 })), Some(3));
         over.store(true, Ordering::Relaxed);
         assert_eq!(runtime.block_on(first), Some(()));

@@ -49,7 +49,7 @@ pub struct Admission {
     /// Notified when a connection ends.
     freed: Notify,
     known: Mutex<Known>,
-    /// Gateway address of the container that this process runs in, looked up once. The inner value is `None` outside of a container.
+    /// Gateway of the container that this process runs in, looked up once. The inner value is `None` outside of containers.
     gateway: OnceLock<Option<IpAddr>>,
 }
 

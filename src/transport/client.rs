@@ -1,7 +1,7 @@
-//! How the connections that this process opens travel: as they are, or through TLS. Settings are those of Kafka's clients.
+//! Transport of connections that this process opens: plain, or through TLS. The settings are those of Kafka's clients.
 //!
-//! As in Java, a broker's certificate that is itself in the truststore is trusted as it is, and its name is compared unless
-//! `ssl.endpoint.identification.algorithm` is empty.
+//! As in Java, a broker certificate that is itself in the truststore is trusted without further checks. The host name is
+//! verified unless `ssl.endpoint.identification.algorithm` is empty.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ use crate::config::tls::{ClientTls, Protocol, Source, Store, StoreKind, TlsFault
 use crate::host::given;
 use crate::host::socket::{ReadHalf, Socket, WriteHalf};
 
-/// Where systems keep the certificates that everybody trusts; what counts without a truststore.
+/// Paths of the system's root certificates, which are used if no truststore is set.
 const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -31,7 +31,7 @@ const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/cert.pem",
 ];
 
-/// How a broker is connected to.
+/// Transport of a connection to a broker.
 #[derive(Clone, Default)]
 pub enum Transport {
     #[default]
@@ -49,9 +49,9 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// The two halves of a connection to `address`, which is `host:port`.
+    /// Reading and writing half of a connection to `address` (`host:port`), after the TLS handshake if there is one.
     ///
-    /// Errors: of the handshake, `InvalidData` with what is wrong.
+    /// Errors: a failed handshake is `InvalidData` with the reason.
     pub async fn open(&self, socket: Socket, address: &str) -> io::Result<(ReadHalf, WriteHalf)> {
         match self {
             Self::Plain => Ok(socket.into_halves()),
@@ -71,7 +71,7 @@ impl Transport {
     }
 }
 
-/// Reads the stores that the settings name.
+/// Loads the stores that the settings name.
 ///
 /// Errors: every mistake, with the name of its setting.
 pub fn load(settings: &ClientTls) -> Result<Arc<ClientConfig>, Vec<TlsFault>> {
@@ -143,7 +143,7 @@ fn system_roots() -> Option<Store> {
     })
 }
 
-/// The keys of the keystore; a broker gets the first whose signatures it understands.
+/// Keys of the keystore. A broker gets the certificate of the first key whose signature schemes it supports.
 #[derive(Debug)]
 struct OwnKeys(Vec<Arc<CertifiedKey>>);
 
@@ -158,7 +158,7 @@ impl ResolvesClientCert for OwnKeys {
     }
 }
 
-/// Verifies brokers. See the module.
+/// Verifier of broker certificates. See the module.
 #[derive(Debug)]
 struct Brokers {
     chains: Arc<WebPkiServerVerifier>,
@@ -185,7 +185,7 @@ impl ServerCertVerifier for Brokers {
             .chains
             .verify_server_cert(own, intermediates, name, ocsp, now);
         match verified {
-            // The name is looked at last: all else is well.
+            // webpki checks the name last, so everything else has been verified here.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.compare_names => Ok(ServerCertVerified::assertion()),

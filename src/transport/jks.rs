@@ -1,7 +1,7 @@
-//! pure: Java's own key store, which `keytool` wrote until Java 9 and writes still for `-storetype JKS`.
+//! pure: JKS, Java's own key store format. `keytool` wrote it by default until Java 8, and still does with `-storetype JKS`.
 //!
-//! A header, entries, and a SHA-1 over the password and all of it. A key in it is hidden under a stream of SHA-1 sums that
-//! begins with its password and a salt, and ends with a sum over password and key.
+//! A file has a header, entries, and a SHA-1 sum over the password and the content. A private key is XORed with a stream of
+//! SHA-1 sums that starts from its password and a salt. A sum over password and key follows it.
 
 use der::Decode;
 use der::asn1::ObjectIdentifier;
@@ -15,13 +15,13 @@ pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
 const PRIVATE_KEY: u32 = 1;
 const TRUSTED: u32 = 2;
-/// Words that stand between the password and what is summed.
+/// Constant text that is hashed between the password and the content.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
 const SUM: usize = 20;
-/// Sun's key protector.
+/// Algorithm identifier of Sun's key protector.
 const PROTECTOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.42.2.17.1.1");
 
-/// Reads a store. Without a password it is not checked against damage, as in Java, and its keys stay closed.
+/// Reads a store. Without a password the checksum is not verified, as in Java, and keys are skipped.
 pub(super) fn open(
     bytes: &[u8],
     password: Option<&str>,
@@ -124,7 +124,7 @@ impl<'a> Cursor<'a> {
         Some(u32::from_be_bytes(*number))
     }
 
-    /// Bytes with their length in front.
+    /// Bytes with a length of four bytes before them.
     fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()?;
         self.take(usize::try_from(len).ok()?)
@@ -136,7 +136,7 @@ impl<'a> Cursor<'a> {
         self.take(usize::from(u16::from_be_bytes(*len)))
     }
 
-    /// An alias and a date.
+    /// Skips an alias and a date.
     fn alias(&mut self) -> Option<()> {
         self.text()?;
         self.take(size_of::<u64>()).map(drop)
@@ -147,7 +147,7 @@ impl<'a> Cursor<'a> {
         self.bytes()
     }
 
-    /// Since version 2 its type stands in front of it, which is always X.509.
+    /// Certificate. Since version 2 of the format, its type (always X.509) comes first.
     fn certificate(&mut self, version: u32) -> Option<CertificateDer<'static>> {
         if version > 1 {
             self.text()?;

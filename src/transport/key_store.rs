@@ -1,4 +1,4 @@
-//! pure: keys and certificates out of the files that Kafka reads: PEM, PKCS#12, and Java's own.
+//! pure: keys and certificates from the kinds of file that Kafka reads: PEM, PKCS#12 and JKS.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,13 +12,13 @@ use rustls::pki_types::{
 use super::sealed::{self, IterationsLeft, SealError, Sealed};
 use super::{jks, pkcs12};
 
-/// A private key with the certificates that lead from its own to one that others trust.
+/// A private key, and the certificate chain that begins with its own certificate.
 pub struct KeyEntry {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
 }
 
-/// A key on an elliptic curve, RFC 5915.
+/// Private key on an elliptic curve, RFC 5915.
 #[derive(Sequence)]
 struct EcPrivateKey<'a> {
     version: u8,
@@ -30,8 +30,8 @@ struct EcPrivateKey<'a> {
 }
 
 impl KeyEntry {
-    /// The key with its public half in it, which Java leaves out of a key on an elliptic curve, and ring insists on. `public` is
-    /// that of the certificate. `None` for any other key.
+    /// The key with its public key added. Java leaves the public key out of EC keys, but ring requires it. `public` is the
+    /// public key in the certificate. `None` for a key of another kind.
     pub fn completed(key: &PrivateKeyDer<'_>, public: &[u8]) -> Option<PrivateKeyDer<'static>> {
         const EC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
         let info = PrivateKeyInfoRef::from_der(key.secret_der()).ok()?;
@@ -39,7 +39,7 @@ impl KeyEntry {
             return None;
         }
         let key = EcPrivateKey {
-            // The curve is told by the algorithm.
+            // The algorithm identifier names the curve.
             curve: None,
             public: Some(BitStringRef::from_bytes(public).ok()?),
             ..EcPrivateKey::from_der(info.private_key.as_bytes()).ok()?
@@ -50,7 +50,7 @@ impl KeyEntry {
     }
 }
 
-/// What is in a store.
+/// Content of a store.
 #[derive(Default)]
 pub struct KeyStore {
     pub keys: Vec<KeyEntry>,
@@ -58,7 +58,7 @@ pub struct KeyStore {
 }
 
 impl KeyStore {
-    /// The certificates that others are verified with: trusted ones, and those of our own keys, as in Java.
+    /// Trust anchors: trusted certificates and, as in Java, the certificates of the store's own keys.
     pub fn into_trusted(mut self) -> Vec<CertificateDer<'static>> {
         let own = self
             .keys
@@ -69,7 +69,7 @@ impl KeyStore {
     }
 }
 
-/// Why a store gives nothing. No variant tells anything of what is in it.
+/// Reason why a store cannot be read. No variant reveals any of its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyStoreError {
     #[error("the password is wrong, or the file is damaged")]
@@ -113,7 +113,7 @@ impl From<SealError> for KeyStoreError {
     }
 }
 
-/// Reads a file of one of Java's two kinds, by what is in it.
+/// Reads a JKS or PKCS#12 file. The content decides which of the two it is.
 pub fn java(
     bytes: &[u8],
     password: Option<&str>,
@@ -132,10 +132,11 @@ pub fn java(
     }
 }
 
-/// Reads texts with `-----BEGIN …-----` in them: all certificates, and the first key with them as its chain. What stands
-/// around them does not count, nor how their lines are broken.
+/// Reads PEM text: all certificates, and the first private key with these certificates as its chain. Text around the blocks is
+/// ignored, and so are line breaks.
 ///
-/// Not by `PemObject` of rustls: it skips encrypted keys, and wants lines, which a setting often has not.
+/// `PemObject` of rustls is not used: it skips encrypted keys and requires line breaks, which the value of a setting often
+/// lacks.
 pub fn pem(text: &str, key_password: Option<&str>) -> Result<KeyStore, KeyStoreError> {
     let mut certificates = Vec::new();
     let mut key = None;
@@ -197,7 +198,9 @@ fn blocks(text: &str) -> Result<Vec<Block<'_>>, KeyStoreError> {
     Ok(found)
 }
 
-/// Kafka differs: it takes PKCS#8 only.
+/// Reads a private key in one of the PEM forms.
+///
+/// Kafka differs: it accepts PKCS#8 only.
 fn private_key(
     label: &str,
     content: Vec<u8>,
@@ -231,9 +234,9 @@ fn private_key(
 mod tests {
     use super::*;
 
-    /// Made by `keytool` of Java 17 (`own` with a key, `trust` with that of own.jks as a trusted one) and by `openssl` 3.0
-    /// (`aes` and `legacy`, the latter with `-legacy`, of key.pem and certificate.pem; `chain` with the certificates of two
-    /// issuers, and `open` the same without any password).
+    /// Stores for tests. `keytool` of Java 17 made `own` (with a key) and `trust` (with the certificate of own.jks as a trusted
+    /// one). `openssl` 3.0 made `aes`, `legacy` (with `-legacy`; both from key.pem and certificate.pem), `chain` (with the
+    /// certificates of two issuers) and `open` (like `chain`, but without any password).
     macro_rules! stored {
         ($name:literal) => {
             include_bytes!(concat!("stores/", $name)).as_slice()
@@ -242,7 +245,7 @@ mod tests {
 
     const PASSWORD: Option<&str> = Some("changeit");
 
-    /// How many certificates each key has, and how many are trusted.
+    /// Number of certificates of each key, and number of trusted certificates.
     fn check(store: Result<KeyStore, KeyStoreError>) -> (Vec<usize>, usize) {
         let store = store.unwrap();
         let chains = store.keys.iter().map(|entry| entry.chain.len()).collect();
@@ -364,7 +367,7 @@ mod tests {
         for bytes in [stored!("own.jks"), stored!("trust.jks"), stored!("aes.p12")] {
             for len in 0..bytes.len() {
                 assert!(java(&bytes[..len], PASSWORD, Some("keypass1")).is_err());
-                // Without a password nothing tells that it was cut but its end.
+                // Without a password there is no checksum, so that most damage goes unnoticed.
                 let _ = java(&bytes[..len], None, None);
             }
         }

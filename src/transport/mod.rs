@@ -1,4 +1,4 @@
-//! How the bytes of a connection travel: as they are, or through TLS.
+//! Transport of a connection's bytes: plain, or through TLS.
 
 pub mod client;
 mod jks;

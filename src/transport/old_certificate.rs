@@ -1,8 +1,9 @@
-//! pure: client certificates of X.509 version 1, which `openssl x509 -req` makes where nobody asks for extensions, as many
-//! instructions for Kafka do. webpki, which verifies all others, does not read them; Java, and so Apache Kafka, does.
+//! pure: client certificates of X.509 version 1. `openssl x509 -req` makes them unless it is told to add extensions, and many
+//! instructions for Kafka use it that way. webpki, which verifies all other certificates, does not read them. Java, and so
+//! Apache Kafka, does.
 //!
-//! Such a certificate cannot say what it is for, nor that it may sign others. So one is taken only if a certificate of the
-//! truststore signed it, without any between them.
+//! Such a certificate cannot state its purpose, nor that it may sign others. It is therefore accepted only if a certificate of
+//! the truststore signed it directly.
 
 use der::asn1::{AnyRef, BitStringRef};
 use der::{Reader, SliceReader, Tag, Tagged};
@@ -12,18 +13,18 @@ use rustls::pki_types::{SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use x509_cert::time::Validity;
 
-/// Its parts, as they lie in its bytes.
+/// X.509 certificate of version 1, as slices of its DER bytes.
 #[derive(Debug)]
 pub(super) struct OldCertificate<'a> {
-    /// What is signed.
+    /// Signed part (`TBSCertificate`).
     signed: &'a [u8],
     algorithm: &'a [u8],
     signature: &'a [u8],
     issuer: &'a [u8],
-    /// Seconds since 1970.
+    /// Beginning of the validity period, in seconds since 1970.
     valid_from: u64,
     valid_to: u64,
-    /// With its tag and length.
+    /// Complete `SubjectPublicKeyInfo`, with tag and length.
     key_info: &'a [u8],
     key: Key<'a>,
 }
@@ -36,7 +37,7 @@ struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// Out of what a `SubjectPublicKeyInfo` contains.
+    /// Reads the content of a `SubjectPublicKeyInfo`.
     fn read(info: &'a [u8]) -> Option<Self> {
         let mut reader = SliceReader::new(info).ok()?;
         Some(Self {
@@ -47,7 +48,7 @@ impl<'a> Key<'a> {
 }
 
 impl<'a> OldCertificate<'a> {
-    /// `None` for a certificate of a later version, and for what is none.
+    /// Reads a certificate. `None` for later versions, and for bytes that are not a certificate.
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         Self::parts(bytes).ok().flatten()
     }
@@ -59,7 +60,7 @@ impl<'a> OldCertificate<'a> {
         })?;
         reader.finish()?;
         SliceReader::new(signed)?.sequence(|parts| {
-            // A later version stands before the serial number.
+            // In later versions, the version number comes before the serial number.
             let serial: AnyRef<'_> = parts.decode()?;
             serial.tag().assert_eq(Tag::Integer)?;
             let same_algorithm = sequence(parts)?;
@@ -82,7 +83,7 @@ impl<'a> OldCertificate<'a> {
         })
     }
 
-    /// Whether it is valid now, and one of these signed it.
+    /// Checks that the certificate is valid at `now` and signed by one of `anchors`.
     pub(super) fn verify(
         &self,
         anchors: &[TrustAnchor<'_>],
@@ -95,7 +96,7 @@ impl<'a> OldCertificate<'a> {
         if now.as_secs() > self.valid_to {
             return Err(CertificateError::Expired.into());
         }
-        // Which names somebody may give away is not looked at here.
+        // Name constraints of an issuer are not evaluated here, so issuers that have any are excluded.
         let mut issuers = anchors
             .iter()
             .filter(|anchor| *anchor.subject == *self.issuer && anchor.name_constraints.is_none())
@@ -121,7 +122,7 @@ impl<'a> OldCertificate<'a> {
         }
     }
 
-    /// Whether its owner made a signature of the handshake of TLS 1.2.
+    /// Verifies a TLS 1.2 handshake signature made with the certificate's key.
     pub(super) fn verify_tls12(
         &self,
         message: &[u8],
@@ -144,7 +145,7 @@ impl<'a> OldCertificate<'a> {
         }
     }
 
-    /// The same for TLS 1.3.
+    /// Verifies a TLS 1.3 handshake signature made with the certificate's key.
     pub(super) fn verify_tls13(
         &self,
         message: &[u8],
@@ -156,14 +157,14 @@ impl<'a> OldCertificate<'a> {
     }
 }
 
-/// The content of a sequence.
+/// Content of a sequence.
 fn sequence<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     let value: AnyRef<'a> = reader.decode()?;
     value.tag().assert_eq(Tag::Sequence)?;
     Ok(value.value())
 }
 
-/// A string of bits that is one of bytes.
+/// Content of a bit string whose length is a whole number of bytes.
 fn bits<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     let bits: BitStringRef<'a> = reader.decode()?;
     let bytes = bits.as_bytes();

@@ -1,8 +1,9 @@
-//! pure: the key store of PKCS#12, RFC 7292, which `keytool` and `openssl` write.
+//! pure: PKCS#12 key stores (RFC 7292), which `keytool` and `openssl` write.
 //!
-//! A file holds safes, each closed by the password or open, and a sum over all of them. A safe holds bags: a key, which the
-//! password of the key closes once more, or a certificate. Attributes of a bag tell which certificate is that of a key, and,
-//! since Java 8, which are trusted. As in Java, a certificate that is neither leads from another to its issuer at most.
+//! A file holds safes, which may be encrypted with the password, and a MAC over all of them. A safe holds bags: a private key,
+//! which may be encrypted once more with the password of the key, or a certificate. Attributes of a bag tell which certificate
+//! belongs to a key and, since Java 8, which certificates are trusted. As in Java, any other certificate is used only as an
+//! issuer in a chain.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +20,9 @@ use x509_cert::Certificate;
 use super::key_store::{KeyEntry, KeyStore, KeyStoreError};
 use super::sealed::{self, IterationsLeft, Purpose, SealError, Sealed, derived};
 
-/// The longest chain of a key; TLS takes no longer one.
+/// Largest number of certificates in the chain of a key. TLS accepts no longer chains.
 const CHAIN_MAX: usize = 10;
-/// The size of the chains of all keys: a certificate may be in as many as there are keys.
+/// Limit on the total size of the chains of all keys, in bytes. One certificate may be part of every chain.
 const CHAINS_BYTES_MAX: usize = 16 << 20;
 
 const fn oid(numbers: &str) -> ObjectIdentifier {
@@ -35,7 +36,7 @@ const SEALED_KEY_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.2");
 const CERTIFICATE_BAG: ObjectIdentifier = oid("1.2.840.113549.1.12.10.1.3");
 const X509: ObjectIdentifier = oid("1.2.840.113549.1.9.22.1");
 const LOCAL_KEY_ID: ObjectIdentifier = oid("1.2.840.113549.1.9.21");
-/// Java's attribute of what is trusted.
+/// Java's attribute of trusted certificates.
 const TRUSTED_KEY_USAGE: ObjectIdentifier = oid("2.16.840.1.113894.746875.1.1");
 const SHA1: ObjectIdentifier = oid("1.3.14.3.2.26");
 const SHA224: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.4");
@@ -112,7 +113,7 @@ struct CertificateBag<'a> {
     certificate: &'a OctetStringRef,
 }
 
-/// Reads a store. Without a password it is not checked against damage, as in Java, and what is closed in it is an error.
+/// Reads a store. Without a password the MAC is not verified, as in Java, and an encrypted part is an error.
 pub(super) fn open(
     bytes: &[u8],
     password: Option<&str>,
@@ -125,7 +126,7 @@ pub(super) fn open(
         mac.check(safes, password, &mut left)?;
     }
     let mut found = Found {
-        // With a sum that is right, only the key's own password can be wrong.
+        // With a MAC that is right, or with a password given for the key, only the password of the key can be wrong.
         key_fault: match pfx.mac.is_some() || key_password.is_some() {
             true => KeyStoreError::WrongKeyPassword,
             false => KeyStoreError::WrongPassword,
@@ -197,10 +198,10 @@ impl MacData<'_> {
     }
 }
 
-/// What the bags hold.
+/// Keys and certificates found in the bags.
 struct Found<'a> {
     key_password: Option<&'a str>,
-    /// What it means if that does not open a key.
+    /// Error to report if `key_password` does not decrypt a key.
     key_fault: KeyStoreError,
     keys: Vec<FoundKey>,
     certificates: Vec<FoundCertificate>,
@@ -220,7 +221,7 @@ struct FoundCertificate {
 }
 
 impl Found<'_> {
-    /// Takes in the bags of one safe. Bags of other kinds, such as secret keys, do not count.
+    /// Reads the bags of one safe. Bags of other kinds, such as secret keys, are ignored.
     fn read(&mut self, safe: &[u8], left: &mut IterationsLeft) -> Result<(), KeyStoreError> {
         for bag in Vec::<Bag<'_>>::from_der(safe)? {
             let (id, is_trusted) = bag.attributes()?;
@@ -265,7 +266,7 @@ impl Found<'_> {
         };
         match PrivateKeyInfoRef::from_der(&key) {
             Ok(_) => Ok(PrivatePkcs8KeyDer::from(key).into()),
-            // What a wrong password opens may end in the right padding, by chance.
+            // Decryption with a wrong password can yield valid padding by chance.
             Err(_) => Err(self.key_fault.clone()),
         }
     }
@@ -282,7 +283,7 @@ impl Found<'_> {
         for FoundKey { id, key } in self.keys {
             let own = match id {
                 Some(id) => untrusted().find(|one| one.id.as_deref() == Some(&id)),
-                // As in Java, the first certificate is that of the only key.
+                // As in Java, the first certificate belongs to the only key.
                 None if only_key => untrusted().next(),
                 None => None,
             };
@@ -305,14 +306,14 @@ impl Found<'_> {
 }
 
 impl Bag<'_> {
-    /// The number that a key and its certificate share, and whether the bag is marked as trusted.
+    /// Identifier that a key and its certificate share, and whether the bag is marked as trusted.
     fn attributes(&self) -> der::Result<(Option<Vec<u8>>, bool)> {
         let (mut id, mut is_trusted) = (None, false);
         let Some(attributes) = self.attributes else {
             return Ok((id, is_trusted));
         };
         attributes.tag().assert_eq(Tag::Set)?;
-        // Not every program sorts a set as DER would have it.
+        // Some programs do not sort a set as DER requires.
         let mut rest = SliceReader::new(attributes.value())?;
         while !rest.is_finished() {
             let Attribute { kind, values } = rest.decode()?;
@@ -330,7 +331,7 @@ impl Bag<'_> {
     }
 }
 
-/// Subject and issuer of a certificate; `None` if it cannot be read, which whoever uses it will tell.
+/// Subject and issuer of a certificate. `None` if it cannot be read; the user of the certificate reports that.
 fn names(certificate: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let certificate = certificate.tbs_certificate();
@@ -341,7 +342,7 @@ fn names(certificate: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((names.0.ok()?, names.1.ok()?))
 }
 
-/// A certificate, and those that lead from it to one that signed itself, as far as they are there.
+/// A certificate and its issuers up to a self-signed one, as far as they are in the store.
 fn chain_of(
     own: &FoundCertificate,
     by_subject: &BTreeMap<&[u8], &FoundCertificate>,
@@ -363,7 +364,7 @@ fn chain_of(
 mod tests {
     use super::*;
 
-    /// Every byte of what a password closes is changed in turn, as the sum over the file would not let it.
+    /// Changes every byte of the decrypted safes in turn. In a complete file, the MAC would detect such a change.
     #[test]
     fn whatever_is_in_a_safe_is_read_or_refused() {
         let bytes = include_bytes!("stores/chain.p12");
@@ -386,7 +387,7 @@ mod tests {
                 let mut changed = opened.clone();
                 changed[at] ^= 0x81;
                 let mut found = Found {
-                    // No key is opened: that is slow, and another test's.
+                    // No key is decrypted here: that is slow, and tested elsewhere.
                     key_password: None,
                     key_fault: KeyStoreError::WrongPassword,
                     keys: Vec::new(),

@@ -1,8 +1,8 @@
-//! pure: what a password closes: by PBES2 of PKCS#5, or by the older schemes of PKCS#12, which Java 8 and `openssl -legacy`
+//! pure: decryption with a password: PBES2 of PKCS#5, and the older schemes of PKCS#12, which Java 8 and `openssl -legacy`
 //! write.
 //!
-//! A key is derived from a password slowly, on purpose, and the file says how slowly. So all derivations for one file have a
-//! limit together.
+//! Deriving a key from a password is slow on purpose, and the file says how slow. All derivations for one file therefore share
+//! a limit.
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit};
@@ -15,10 +15,10 @@ use rc2::Rc2;
 use sha1::digest::block_api::BlockSizeUser;
 use sha1::{Digest, Sha1};
 
-/// Iterations of all key derivations for one file. Java takes up to 5,000,000 for one, and `keytool` asks for 10,000 in each
-/// entry.
+/// Limit on the iterations of all key derivations for one file. Java accepts up to 5,000,000 for a single derivation, and
+/// `keytool` uses 10,000 for each entry.
 const ITERATIONS_MAX: u64 = 10_000_000;
-/// Memory of one scrypt: `openssl` asks for 16 MiB.
+/// Limit on the memory of one scrypt derivation, in bytes. `openssl` uses 16 MiB.
 const SCRYPT_BYTES_MAX: u64 = 64 << 20;
 
 const PBE_SHA1_TRIPLE_DES: ObjectIdentifier =
@@ -26,7 +26,7 @@ const PBE_SHA1_TRIPLE_DES: ObjectIdentifier =
 const PBE_SHA1_RC2_128: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.5");
 const PBE_SHA1_RC2_40: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.6");
 
-/// Closed bytes behind the scheme that opens them: `EncryptedPrivateKeyInfo` of PKCS#8.
+/// Encrypted bytes with the scheme that decrypts them: `EncryptedPrivateKeyInfo` of PKCS#8.
 #[derive(Sequence)]
 pub(super) struct Sealed<'a> {
     pub(super) scheme: AlgorithmIdentifierRef<'a>,
@@ -43,7 +43,7 @@ impl<'a> Sealed<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SealError {
     WrongPassword,
-    /// With the number of the algorithm.
+    /// The algorithm is not supported; its object identifier.
     Unsupported(ObjectIdentifier),
     TooSlow,
     Damaged(der::Error),
@@ -63,13 +63,13 @@ impl From<pkcs5::Error> for SealError {
         match error {
             pkcs5::Error::UnsupportedAlgorithm { oid }
             | pkcs5::Error::AlgorithmParametersInvalid { oid } => Self::Unsupported(oid),
-            // Its padding is the only check that a block cipher has.
+            // The padding is the only check that decryption with a block cipher has.
             _ => Self::WrongPassword,
         }
     }
 }
 
-/// Iterations that the key derivations for one file may still take.
+/// Iterations left for the key derivations of one file.
 pub(super) struct IterationsLeft(u64);
 
 impl IterationsLeft {
@@ -83,7 +83,7 @@ impl IterationsLeft {
     }
 }
 
-/// The bytes that `password` opens.
+/// Decrypts with `password`.
 pub(super) fn open(
     sealed: &Sealed<'_>,
     password: &str,
@@ -113,7 +113,7 @@ fn pbes2(
             if blocks > SCRYPT_BYTES_MAX / 128 {
                 return Err(SealError::TooSlow);
             }
-            // `pkcs5` takes the logarithm of the cost before it looks whether there is one.
+            // `pkcs5` takes the logarithm of the cost before it checks that the cost is not zero.
             if blocks == 0 {
                 return Err(SealError::Unsupported(parameters.kdf.oid()));
             }
@@ -130,7 +130,7 @@ struct PbeParameters<'a> {
     iterations: u32,
 }
 
-/// The schemes of PKCS#12, RFC 7292 appendix C.
+/// Decryption by the schemes of PKCS#12 (RFC 7292, appendix C).
 fn pbe<Cipher: BlockCipherDecrypt + KeyInit>(
     sealed: &Sealed<'_>,
     password: &str,
@@ -148,16 +148,16 @@ fn pbe<Cipher: BlockCipherDecrypt + KeyInit>(
         .map_err(|_| SealError::WrongPassword)
 }
 
-/// What derived bytes are for.
+/// Purpose of derived bytes; the value is the diversifier of RFC 7292, appendix B.3.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Key = 1,
-    /// The initialization vector.
+    /// Initialization vector.
     Start = 2,
     Mac = 3,
 }
 
-/// Bytes out of a password as PKCS#12 derives them, RFC 7292 appendix B.2.
+/// Bytes derived from a password as in PKCS#12 (RFC 7292, appendix B.2).
 pub(super) fn derived<Hash: Digest + BlockSizeUser>(
     password: &str,
     salt: &[u8],
@@ -173,7 +173,7 @@ pub(super) fn derived<Hash: Digest + BlockSizeUser>(
         let len = bytes.len().next_multiple_of(block);
         bytes.iter().copied().cycle().take(len).collect()
     };
-    // A zero ends it, of two bytes, as all of its characters have.
+    // The password ends with a zero character, which has two bytes like all characters of UTF-16.
     let password = [utf16(password), vec![0, 0]].concat();
     let mut input = [filled(salt), filled(&password)].concat();
     let mut output = Vec::new();
@@ -190,7 +190,7 @@ pub(super) fn derived<Hash: Digest + BlockSizeUser>(
             output.truncate(len);
             return Ok(output);
         }
-        // To each block of the input, as one number, the sum is added, and one.
+        // The hash plus one is added to each block of the input, both read as big-endian numbers.
         let addend: Vec<u8> = sum.iter().copied().cycle().take(block).collect();
         for number in input.chunks_mut(block) {
             let mut carry = 1;
@@ -203,7 +203,7 @@ pub(super) fn derived<Hash: Digest + BlockSizeUser>(
     }
 }
 
-/// A text as Java's key stores digest it.
+/// UTF-16 in big-endian order, in which Java's key stores hash a password.
 pub(super) fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_be_bytes).collect()
 }

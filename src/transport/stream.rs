@@ -1,8 +1,8 @@
-//! A connection's socket, plain or with TLS over it. Nothing here waits: what the socket does not take or give now is
-//! `WouldBlock`.
+//! Socket of a client connection, plain or with TLS over it. No call blocks: an operation that the socket cannot do now fails
+//! with `WouldBlock`.
 //!
-//! Of a TLS connection only what the socket did not take yet, and the beginning of a record whose end has not come, are
-//! kept; one at rest holds neither. Everything else passes through a buffer of the thread.
+//! A TLS connection keeps only encrypted bytes that the socket has not taken, and the beginning of an incomplete record. An
+//! idle connection keeps neither. All other bytes pass through a buffer of the thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,17 +18,18 @@ use rustls::unbuffered::{
 
 use crate::host::socket::Socket;
 
-/// Bytes that are encrypted at a time, and read from a file for it: what a slow reader keeps us waiting with.
+/// Number of bytes that are encrypted at a time, and read from a file for it. A slow reader keeps at most one encrypted chunk
+/// in memory.
 pub const CHUNK: usize = 64 << 10;
-/// Bytes of records that are read from the socket at a time.
+/// Number of encrypted bytes that are read from the socket at a time.
 const READ: usize = 128 << 10;
-/// The longest record: 16 KiB and what TLS 1.2 may add.
+/// Largest size of a record: 16 KiB, the expansion that TLS 1.2 allows, and the header.
 const RECORD_MAX: usize = (16 << 10) + 2_048 + 5;
-/// What encryption adds to a chunk at most: four records, each with a header, a nonce, a kind and a tag.
+/// Upper limit on what encryption adds to a chunk: four records, each with a header, a nonce, a content type and a tag.
 const OVERHEAD: usize = 512;
-/// Handshake messages may span records; rustls takes none over 64 KiB.
+/// Largest size of unprocessed input. A handshake message may span records; rustls accepts none over 64 KiB.
 const UNFINISHED_MAX: usize = (64 << 10) + RECORD_MAX;
-/// A record of this kind begins each handshake.
+/// Content type of handshake records. The first record of every TLS connection has it.
 const HANDSHAKE: u8 = 22;
 const _: () = assert!(UNFINISHED_MAX < READ);
 
@@ -37,7 +38,7 @@ thread_local! {
     static SENDING: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
 }
 
-/// See the module.
+/// Plain or encrypted connection. See the module.
 #[derive(Debug)]
 pub enum Stream {
     Plain(Socket),
@@ -59,7 +60,7 @@ impl Stream {
         self.tcp().poll_write_ready(cx)
     }
 
-    /// Appends what has come, which of TLS may be nothing yet. `None` at the end.
+    /// Appends the bytes that have arrived to `input`. With TLS there may be none yet. `None` at the end of the stream.
     pub fn try_read(&mut self, input: &mut BytesMut) -> io::Result<Option<()>> {
         match self {
             Self::Plain(tcp) => Ok((tcp.try_read_buf(input)? > 0).then_some(())),
@@ -67,7 +68,7 @@ impl Stream {
         }
     }
 
-    /// The client's certificate in DER, where there is one.
+    /// Client certificate in DER, if the client sent one.
     pub fn certificate(&self) -> Option<&[u8]> {
         match self {
             Self::Plain(_) => None,
@@ -86,7 +87,7 @@ impl Stream {
         }
     }
 
-    /// Tells the other side that nothing more comes, if that can be done at once.
+    /// Sends a TLS `close_notify` if the socket takes it at once.
     pub fn say_goodbye(&mut self) {
         if let Self::Tls(tcp, session) = self {
             session.close();
@@ -95,16 +96,16 @@ impl Stream {
     }
 }
 
-/// The state of TLS on one connection.
+/// TLS state of one connection.
 pub struct Session {
     connection: UnbufferedServerConnection,
-    /// The beginning of what cannot be understood before more of it has come.
+    /// Beginning of an incomplete record or handshake message.
     received: Vec<u8>,
-    /// Encrypted, not yet taken by the socket.
+    /// Encrypted bytes that the socket has not taken.
     unsent: Unsent,
-    /// The other side has said that nothing more comes.
+    /// Whether the peer has closed its sending side.
     ended: bool,
-    /// An error came: nothing may be asked of the connection any more.
+    /// Whether an error has occurred. rustls must not be used for this connection any more.
     failed: bool,
 }
 
@@ -125,7 +126,7 @@ impl Unsent {
         self.sent == self.bytes.len()
     }
 
-    /// Room for what `fill` writes at the end; it tells how much that is, or how much room it needs.
+    /// Appends the bytes that `fill` writes. `fill` gives the number of bytes written, or the room that it needs.
     fn append(
         &mut self,
         guess: usize,
@@ -133,7 +134,7 @@ impl Unsent {
     ) -> io::Result<()> {
         let start = self.bytes.len();
         let mut room = guess;
-        // Whoever knows how much room is needed is asked twice.
+        // If the first guess is too small, `fill` tells the room that it needs and is called a second time.
         for _ in 0..2 {
             self.bytes.resize(start + room, 0);
             match fill(self.bytes.get_mut(start..).unwrap_or_default()) {
@@ -180,7 +181,7 @@ impl From<Result<usize, EncryptError>> for Filled {
     }
 }
 
-/// What the bytes of a handshake led to.
+/// State of the handshake after some bytes were processed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handshake {
     Unfinished,
@@ -188,7 +189,9 @@ pub enum Handshake {
 }
 
 impl Session {
-    /// Errors: a configuration that rustls refuses.
+    /// Starts a session.
+    ///
+    /// Errors: rustls refuses the configuration.
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, String> {
         Ok(Self {
             connection: UnbufferedServerConnection::new(config)
@@ -200,9 +203,10 @@ impl Session {
         })
     }
 
-    /// Takes bytes of a handshake; what the client sent behind it goes to `early`. Computes for as long as a signature takes.
+    /// Processes bytes of a handshake. Application data behind the handshake goes to `early`. The call may compute for as long
+    /// as a signature takes.
     ///
-    /// Errors: why there will be no connection, in words for the log; an alert may have been left to be flushed.
+    /// Errors: the reason why the handshake failed, for the log. An alert may wait to be flushed.
     pub fn shake_hands(&mut self, bytes: &[u8], early: &mut BytesMut) -> Result<Handshake, String> {
         let mut all = std::mem::take(&mut self.received);
         all.extend_from_slice(bytes);
@@ -234,7 +238,9 @@ impl Session {
         self.connection.protocol_version().is_some()
     }
 
-    /// Writes what is encrypted. `WouldBlock` when the socket does not take all of it.
+    /// Writes encrypted bytes to the socket.
+    ///
+    /// Errors: `WouldBlock` if the socket does not take all of them.
     pub fn flush(&mut self, tcp: &Socket) -> io::Result<()> {
         while let Some(left) = self.unsent.bytes.get(self.unsent.sent..)
             && !left.is_empty()
@@ -249,16 +255,16 @@ impl Session {
         Ok(())
     }
 
-    /// Gives back the memory of what was sent: there is nothing more to send soon.
+    /// Frees the buffer of encrypted bytes if all of them are sent, because nothing more will be sent soon.
     pub fn rest(&mut self) {
         if self.unsent.is_empty() {
             self.unsent = Unsent::default();
         }
     }
 
-    /// Encrypts what `gather` puts into a buffer of [`CHUNK`] bytes; gives what that told.
+    /// Encrypts the bytes that `gather` puts into a buffer of [`CHUNK`] bytes. Gives the result of `gather`.
     ///
-    /// Errors: those of `gather`; a connection whose keys are used up.
+    /// Errors: those of `gather`; keys that are used up.
     pub fn seal<T>(
         &mut self,
         gather: impl FnOnce(&mut [u8]) -> io::Result<(usize, T)>,
@@ -275,7 +281,7 @@ impl Session {
     fn encrypt(&mut self, plain: &[u8]) -> io::Result<()> {
         let unsent = &mut self.unsent;
         loop {
-            // What was kept of the other side's is looked at again, and is no more than before.
+            // rustls wants to see the kept input again. No new bytes have been added to it.
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(&mut self.received);
             match state.map_err(io::Error::other)? {
@@ -289,7 +295,7 @@ impl Session {
                     unsent.append(0, |room| data.encode(room).into())?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
-                // The other side may close its half and read on.
+                // The peer may close its sending side and still read.
                 ConnectionState::PeerClosed => self.ended = true,
                 _ => return Err(io::ErrorKind::BrokenPipe.into()),
             }
@@ -328,9 +334,9 @@ impl Session {
         })
     }
 
-    /// Takes whole records from the front of `incoming`; gives how many bytes they had. What remains must be in front of what
-    /// comes next time, or else rustls looks for its messages in the wrong place. Answers that the protocol demands, and
-    /// alerts, are left to be flushed.
+    /// Processes whole records from the front of `incoming`. Gives the number of bytes consumed. The rest must be passed again,
+    /// at the front of the next input, because rustls remembers positions in it. Responses that the protocol demands, and
+    /// alerts, wait to be flushed.
     fn process(
         &mut self,
         incoming: &mut [u8],
@@ -366,7 +372,7 @@ impl Session {
                     finished = true;
                     Ok(())
                 }
-                // Data before the end of a handshake are not asked for.
+                // Only early data could bring another state, and early data is not enabled.
                 Ok(_) => Err(rustls::Error::General("an unexpected state".to_owned())),
                 Err(error) => Err(error),
             };
@@ -382,11 +388,11 @@ impl Session {
         }
     }
 
-    /// After an error: what the other side should be told of it. It is the first that rustls gives then.
+    /// Queues the alert that tells the peer about an error. After an error, the alert is the first output of rustls.
     fn alert(&mut self, rest: &mut [u8]) {
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
-            // Without an alert the connection ends, too.
+            // A failure to send the alert is ignored: the connection ends anyway.
             let _ = self.unsent.append(0, |room| data.encode(room).into());
         }
     }
@@ -399,7 +405,7 @@ impl Session {
             self.connection.process_tls_records(&mut self.received);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             let fill = |room: &mut [u8]| traffic.queue_close_notify(room).into();
-            // Without a farewell the connection ends, too.
+            // A failure to send `close_notify` is ignored: the connection ends anyway.
             let _ = self.unsent.append(OVERHEAD, fill);
         }
     }

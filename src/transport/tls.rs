@@ -1,8 +1,9 @@
-//! What a listener of protocol SSL needs to answer: its settings and the files they name become a rustls configuration, and
-//! a running broker keeps the newest of each listener. Kafka's `SslFactory` and `DefaultSslEngineFactory`.
+//! TLS configuration of listeners of the protocols SSL and SASL_SSL: settings and the files that they name become a rustls
+//! configuration, and a running broker keeps the newest one of each listener. Kafka's `SslFactory` and
+//! `DefaultSslEngineFactory`.
 //!
-//! Verification is that of webpki: a chain to a trusted certificate, in its time, for the purpose of a client. As in Java, a
-//! client's certificate that is itself in the truststore is trusted as it is.
+//! Certificates are verified by webpki: a chain to a trusted certificate, the validity period, and the purpose of a client. As
+//! in Java, a client certificate that is itself in the truststore is trusted without further checks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,24 +34,24 @@ use crate::config::tls::{ClientAuth, Protocol, Source, Store, StoreKind, TlsFaul
 use crate::host::file_time::FileTime;
 use crate::host::given;
 
-/// The largest file that is taken for a store; one with the roots of all browsers has 200 KB.
+/// Largest size of a store file, in bytes. A store with the root certificates of all browsers has about 200 KB.
 const STORE_BYTES_MAX: u64 = 4 << 20;
 
-/// The newest configuration of each listener, by its name in upper case. Handed to whoever accepts connections.
+/// Newest TLS configuration of each listener, by the listener's name in upper case. Acceptors read it for each connection.
 #[derive(Debug, Default)]
 pub struct TlsListeners {
     current: Mutex<Loaded>,
 }
 
-/// What was read for each listener that speaks TLS.
+/// TLS configurations by listener name.
 pub type Loaded = BTreeMap<String, LoadedListener>;
 
 #[derive(Clone, Debug)]
 pub struct LoadedListener {
     settings: TlsSettings,
-    /// What the files were when they were read.
+    /// State of the store files when they were read.
     files: Vec<FileState>,
-    /// Names that the certificate has, which a new one may not lose.
+    /// Names in the certificates. A new certificate may not lack any of them (see [`TlsListeners::check_successor`]).
     identity: Vec<Identity>,
     pub config: Arc<ServerConfig>,
 }
@@ -61,7 +62,7 @@ struct FileState {
     modified: Option<FileTime>,
 }
 
-/// Who a certificate says that it is.
+/// Subject and alternative names of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Identity {
     subject: String,
@@ -69,7 +70,7 @@ struct Identity {
 }
 
 impl TlsListeners {
-    /// The configuration for the next connection of a listener.
+    /// TLS configuration for the next connection of a listener.
     pub fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
         let current = self.current.lock();
         Some(Arc::clone(&current.get(listener)?.config))
@@ -79,10 +80,12 @@ impl TlsListeners {
         *self.current.lock() = loaded;
     }
 
-    /// Reads what the listeners that speak TLS need. One whose settings and files are those of before keeps what it has, and
-    /// with it the sessions that clients may resume.
+    /// Loads the TLS configuration of the given listeners. A listener whose settings and files are unchanged keeps its
+    /// configuration, and with it the sessions that clients may resume.
     ///
-    /// Errors: every mistake, with the name of the setting that it stands in. Reads files, so it may wait for a disk.
+    /// Reads files, so the call may block.
+    ///
+    /// Errors: every mistake, with the name of its setting.
     pub fn load(
         &self,
         listeners: &[Listener],
@@ -116,9 +119,11 @@ impl TlsListeners {
         }
     }
 
-    /// The listeners of a running broker with these settings, and what those that speak TLS need.
+    /// Listeners of a running broker with these settings, and the TLS configuration of those that need one.
     ///
-    /// Errors: every mistake, in one line. Reads files, as [`Self::load`] does.
+    /// Reads files, as [`Self::load`] does.
+    ///
+    /// Errors: every mistake, in one line.
     pub fn prepare(&self, settings: &BrokerSettings) -> Result<(Vec<Listener>, Loaded), String> {
         let listeners = running_listeners(settings)?;
         let loaded = self.load(&listeners, settings).map_err(|faults| {
@@ -128,8 +133,8 @@ impl TlsListeners {
         Ok((listeners, loaded))
     }
 
-    /// Whether a running broker may change to `next`: with `ssl.allow.dn.changes` and `ssl.allow.san.changes` unset, clients
-    /// must find the names that they know. Kafka's `SslFactory.CertificateEntries`.
+    /// Checks that a running broker may change to `next`. Unless `ssl.allow.dn.changes` and `ssl.allow.san.changes` are set, a
+    /// new certificate must have the subject and the alternative names of the old one. Kafka's `SslFactory.CertificateEntries`.
     pub fn check_successor(&self, next: &Loaded, settings: &BrokerSettings) -> Result<(), String> {
         let current = self.current.lock();
         for (name, next) in next {
@@ -230,7 +235,7 @@ fn load(settings: TlsSettings) -> Result<LoadedListener, Vec<TlsFault>> {
     }
 }
 
-/// What is offered to clients: all that rustls knows, or those of them that are named.
+/// Cipher suites offered to clients: all that rustls supports, or those of `ssl.cipher.suites`.
 pub(super) fn provider(names: &[String]) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     if names.is_empty() {
@@ -279,7 +284,7 @@ fn verifier(
     }))
 }
 
-/// Verifies clients. One whose very certificate is trusted needs no chain.
+/// Verifier of client certificates. A certificate that is itself in the truststore needs no chain.
 #[derive(Debug)]
 struct Clients {
     chains: Arc<dyn ClientCertVerifier>,
@@ -346,7 +351,7 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// The keys of the keystore; a client gets the first whose signatures it understands.
+/// Keys of the keystore. A client is served with the first key whose signature schemes it supports.
 #[derive(Debug)]
 struct OwnKeys(Vec<Arc<CertifiedKey>>);
 
@@ -388,7 +393,7 @@ pub(super) fn certified(
     store.keys.into_iter().map(one).collect()
 }
 
-/// Whom a truststore trusts.
+/// Certificates of a truststore, as trust anchors and as they are.
 pub(super) struct Trusted {
     pub(super) roots: RootCertStore,
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -426,9 +431,9 @@ fn identity(own: &CertificateDer<'_>) -> Option<Identity> {
     })
 }
 
-/// The content of a store.
+/// Opens a store.
 ///
-/// Errors: what is wrong, with the path if there is one.
+/// Errors: the reason, with the path if the store is a file.
 pub(super) fn open(store: &Store, key_password: Option<&str>) -> Result<KeyStore, String> {
     let password = store.password.as_ref().map(|secret| secret.reveal());
     let read = match &store.source {
@@ -456,7 +461,7 @@ pub(super) fn place(store: &Store, what: &str) -> String {
     }
 }
 
-/// A regular file of bearable size: what it is comes over the network, too.
+/// Content of a regular file of limited size. A path can be set over the network, so the file may be anything.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     given::read(path, STORE_BYTES_MAX).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => error.to_string(),
@@ -489,7 +494,7 @@ mod tests {
         let open = |bytes: &[u8], key: Option<&str>| {
             key_store::java(bytes, Some("changeit"), key).unwrap()
         };
-        // Java writes keys on elliptic curves without their public half.
+        // Java stores EC keys without their public key.
         let mut own = open(include_bytes!("stores/own.jks"), Some("keypass1"));
         let mut other = open(include_bytes!("stores/aes.p12"), None);
         std::mem::swap(&mut own.keys[0].chain, &mut other.keys[0].chain);
