@@ -1,6 +1,6 @@
-//! Random numbers: for ids that nobody else has, and for secrets that nobody guesses.
+//! Random numbers, for unique ids and for secrets.
 
-/// See the module. Cheap to clone. The default asks the system.
+/// Source of random numbers. Cheap to clone. The default is the system's source.
 #[derive(Clone, Debug, Default)]
 pub struct Chance(Source);
 
@@ -12,13 +12,13 @@ enum Source {
     Seeded(std::sync::Arc<std::sync::atomic::AtomicU64>),
 }
 
-/// The system has no random numbers to give.
+/// The system has no random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system has no random numbers: {0}")]
 pub struct NoChance(getrandom::Error);
 
 impl Chance {
-    /// Fresh random bytes.
+    /// Random bytes.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], NoChance> {
         let mut bytes = [0; N];
         match &self.0 {
@@ -33,7 +33,7 @@ impl Chance {
         Ok(bytes)
     }
 
-    /// Test-only: equal seeds give equal bytes, in the order in which they are asked for.
+    /// Test-only: a source in which equal seeds give equal bytes, in the order of the calls.
     #[cfg(test)]
     pub fn seeded(seed: u64) -> Self {
         let state = std::sync::atomic::AtomicU64::new(seed);
@@ -41,7 +41,7 @@ impl Chance {
     }
 }
 
-/// The next number of splitmix64.
+/// Next number of splitmix64.
 #[cfg(test)]
 fn next(state: &std::sync::atomic::AtomicU64) -> u64 {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -62,7 +62,7 @@ mod tests {
             let chance = Chance::seeded(seed);
             let (first, second) = (chance.bytes::<16>().unwrap(), chance.bytes::<5>().unwrap());
             assert_ne!(first[..5], second);
-            // A clone goes on where the original is.
+            // A clone continues the sequence of the original.
             assert_ne!(chance.clone().bytes::<16>().unwrap(), first);
             (first, second)
         };

@@ -1,11 +1,11 @@
-//! The two clocks of a machine. The wall clock gives the times in records and may be set back; the steady clock only goes
-//! forward and measures how long something takes.
+//! The two clocks of a machine. The wall clock gives the timestamps of records and may be set back. The steady clock never goes
+//! back and measures durations.
 //!
-//! Tasks wait with tokio's timers, which the runtime owns: a simulation runs in a runtime whose clock is paused.
+//! Tasks wait with tokio's timers, which belong to the runtime. A simulation runs in a runtime with a paused clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// See the module. Cheap to clone. The default reads the system's clocks.
+/// The clocks of a host. Cheap to clone. The default reads the system's clocks.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -18,11 +18,11 @@ enum Source {
 }
 
 impl Clock {
-    /// The wall clock: milliseconds since 1970-01-01 UTC, which is a `Timestamp`.
+    /// Wall-clock time: milliseconds since 1970-01-01 UTC, a `Timestamp`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn now(&self) -> i64 {
         match &self.0 {
-            // A clock before 1970 is a broken machine; 0 keeps records readable.
+            // A time before 1970 means a broken clock. Zero keeps records readable.
             Source::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_millis() as i64),
@@ -33,7 +33,7 @@ impl Clock {
         }
     }
 
-    /// The steady clock.
+    /// Time of the steady clock.
     pub fn steady(&self) -> Instant {
         match &self.0 {
             Source::System => Instant::now(),
@@ -47,7 +47,7 @@ impl Clock {
         self.steady().saturating_duration_since(moment)
     }
 
-    /// Keeps this thread from going on for so long. Only for threads that may block.
+    /// Blocks this thread for a while. Only for threads that may block.
     pub fn pause(&self, time: Duration) {
         match &self.0 {
             Source::System => std::thread::sleep(time),
@@ -56,8 +56,8 @@ impl Clock {
         }
     }
 
-    /// Test-only: a clock that follows the clock of the runtime, which the test pauses. The wall clock begins at `wall_ms`. A
-    /// pause of a thread takes no time of others: the clock is ahead of the runtime by the pause from then on.
+    /// Test-only: a clock that follows the paused clock of the runtime. The wall clock starts at `wall_ms`. A pause of a thread
+    /// does not delay other tasks: it sets this clock ahead of the runtime's.
     #[cfg(test)]
     pub fn simulated(wall_ms: i64) -> Self {
         Self(Source::Simulated(std::sync::Arc::new(Simulated {

@@ -1,12 +1,13 @@
-//! Whether this is a container, and which of its clients are on the machine outside.
+//! Detection of a container, and of clients on the machine outside of it.
 //!
-//! A client behind a published port comes from the address of the container's gateway and reached an address that only
-//! the container's network knows; `localhost` is what it can reach again, if the port is published under its own number.
+//! A client that connects through a published port comes from the address of the container's gateway, and the address that it
+//! reached is known only inside of the container's network. Such a client can connect again to `localhost`, if the port is
+//! published under its own number.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// The gateway of this container; `None` outside of one.
+/// Gateway of this container; `None` outside of containers.
 pub fn gateway() -> Option<IpAddr> {
     let inside = ["/.dockerenv", "/run/.containerenv"]
         .iter()
@@ -17,7 +18,7 @@ pub fn gateway() -> Option<IpAddr> {
     default_route(&std::fs::read_to_string("/proc/net/route").ok()?)
 }
 
-/// The gateway of the default route in the text of `/proc/net/route`.
+/// Gateway of the default route in the text of `/proc/net/route`.
 fn default_route(routes: &str) -> Option<IpAddr> {
     routes.lines().skip(1).find_map(|line| {
         let mut columns = line.split_whitespace().skip(1);
@@ -25,7 +26,7 @@ fn default_route(routes: &str) -> Option<IpAddr> {
         if destination != "00000000" {
             return None;
         }
-        // As the bytes lie in memory.
+        // The number is printed in the byte order of the machine.
         let bytes = u32::from_str_radix(gateway, 16).ok()?.to_ne_bytes();
         Some(Ipv4Addr::from(bytes).into())
     })

@@ -1,19 +1,19 @@
-//! Who may hold how many of the descriptors that the system gives the process. Connections must never take those that a log
-//! needs to go on: a file that cannot be opened takes its whole log directory out of service.
+//! Limits on the use of file descriptors. Connections must never take descriptors that a log needs: a file that cannot be
+//! opened takes its whole log directory offline.
 //!
-//! The limit is the process's, so all nodes on the machine that the process runs on share it. A simulated host has its own.
+//! The limit belongs to the process, so all nodes in the process share it. A simulated host has a limit of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use rustix::process::{Resource, getrlimit};
 
-/// Where the system sets no limit.
+/// Descriptor limit that is assumed if the system sets none.
 const UNLIMITED: u64 = 1 << 20;
-/// More than this many old segments are hardly read at the same time.
+/// Upper bound on cached index files. More old segments are rarely read at the same time.
 const INDEX_FILES_MAX: usize = 256;
 
-/// The process's, from the first use on: a program may raise its limit before.
+/// Descriptor limit of the process, read at the first use, so that a program may raise it before.
 static LIMIT: LazyLock<usize> = LazyLock::new(|| {
     let limit = getrlimit(Resource::Nofile).current;
     limit.unwrap_or(UNLIMITED).min(UNLIMITED) as usize
@@ -21,14 +21,14 @@ static LIMIT: LazyLock<usize> = LazyLock::new(|| {
 
 static OF_PROCESS: LazyLock<Descriptors> = LazyLock::new(|| Descriptors::with(Limit::OfProcess));
 
-/// See the module. Cheap to clone. The default is the process's.
+/// Shares of the descriptor limit. Cheap to clone. The default is the limit of the process.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
     limit: Limit,
-    /// Data files that stay open between their uses: with the index files half of all. What is left beside them and the
-    /// connections is for files that are open for a moment.
+    /// Data files that stay open between uses. Together with index files, these are half of all descriptors. The rest, beside
+    /// connections, is for files that are open for a moment.
     pub kept_files: Share,
-    /// Index files that stay open between two lookups.
+    /// Index files that stay open between lookups.
     pub index_files: Share,
 }
 
@@ -64,13 +64,13 @@ impl Descriptors {
         }
     }
 
-    /// Test-only: so many, which nobody else takes from.
+    /// Test-only: shares of a limit of its own.
     #[cfg(test)]
     pub fn of(limit: usize) -> Self {
         Self::with(Limit::Of(limit))
     }
 
-    /// Connections that clients may have.
+    /// Largest number of client connections.
     pub fn connections_max(&self) -> usize {
         self.limit.get() * 3 / 8
     }
@@ -80,7 +80,7 @@ fn index_files_max(limit: usize) -> usize {
     (limit / 16).min(INDEX_FILES_MAX)
 }
 
-/// A part of the descriptors that is counted. Cheap to clone.
+/// A counted share of the descriptors. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Share(Arc<Counted>);
 
@@ -106,7 +106,7 @@ impl Share {
         }))
     }
 
-    /// One of them, until it is dropped; `None` if all are held.
+    /// Reserves a descriptor until the returned value is dropped. `None` if the share is used up.
     pub fn take(&self) -> Option<Held> {
         let most = self.0.most();
         let more = |held| (held < most).then_some(held + 1);
@@ -122,7 +122,7 @@ impl Share {
     }
 }
 
-/// See [`Share::take`].
+/// A reserved descriptor. See [`Share::take`].
 #[derive(Debug)]
 pub struct Held(Arc<Counted>);
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_can_be_taken_again() {
-        // A sixteenth of them is for index files.
+        // A sixteenth of the limit is for index files.
         let two = Descriptors::of(32).index_files;
         let first = two.take().unwrap();
         let _second = two.take().unwrap();

@@ -1,11 +1,11 @@
-//! The disk of a host: the only door to files and directories. Everything that changes a file or makes it durable goes through
-//! here, under the file's path; reads go straight to the open [`File`], whose descriptor sockets need too (sendfile).
+//! Files and directories of a host. Every operation that changes a file or makes it durable goes through this module and names
+//! the file's path. Reads use the open [`File`], whose descriptor is also needed to send it (sendfile).
 //!
-//! In a build for tests a disk may be simulated. Its files are real, so that every read is; its [`Simulation`] hears of each step
-//! before it is taken, and which line of the program takes it: it may refuse the step, cut it short, leave it out, or note what a
-//! crash would leave (`log/tests/disk.rs`). In any other build the functions are the calls of the system and nothing else.
+//! In test builds a disk may be simulated. Its files are real, so reads are, too. Its [`Simulation`] is asked before each
+//! operation and learns the calling line of the program. It may refuse the operation, cut it short, skip it, or note what a
+//! crash would leave (`log/tests/disk.rs`). In all other builds the functions are plain system calls.
 //!
-//! Whoever lists a directory gets the names in order: a file system has an order of its own, which does not repeat.
+//! Directories are listed in the order of names, because the order of a file system is not reproducible.
 
 use std::ffi::OsString;
 use std::fs::{self, FileType, OpenOptions};
@@ -23,7 +23,7 @@ use super::file::{File, Reach};
 use super::file_time::FileTime;
 use super::known_files::KnownFiles;
 
-/// See the module. Cheap to clone: every segment of a log has one.
+/// Access to the files of a host. Cheap to clone: every segment of a log has a copy.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Files>);
 
@@ -35,7 +35,7 @@ struct Files {
     simulation: Option<Arc<dyn Simulation>>,
 }
 
-/// A directory of a disk.
+/// A directory, with the disk that it is on.
 #[derive(Clone, Copy, Debug)]
 pub struct Dir<'a> {
     pub disk: &'a Disk,
@@ -43,13 +43,13 @@ pub struct Dir<'a> {
 }
 
 impl Dir<'_> {
-    /// The path of something in the directory.
+    /// Path of a name in the directory.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
 }
 
-/// What a directory has under a name.
+/// Entry of a directory.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     dir: &'a Path,
@@ -57,30 +57,30 @@ pub struct Entry<'a> {
     kind: FileType,
 }
 
-/// What is known of a file that is not open.
+/// Metadata of a file or directory.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub size: u64,
     pub is_dir: bool,
     pub is_file: bool,
-    /// When it was written to last, where the file system tells.
+    /// Time of the last modification, if the file system has it.
     pub modified: Option<FileTime>,
 }
 
-/// How much a file system holds, in bytes.
+/// Space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     pub total: u64,
-    /// What this process may still write.
+    /// Space that this process may still use.
     pub usable: u64,
 }
 
-/// A step that changes what a disk holds, or asks for it.
+/// Operation that changes the content of a disk or reads it.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// The directory exists afterwards.
+    /// Creates a directory with its parents.
     CreateDir(&'a Path),
-    /// The file exists afterwards; with `true` it is empty.
+    /// Creates a file if it does not exist; with `true`, also truncates it.
     Create(&'a Path, bool),
     Write(&'a Path, u64, &'a [IoSlice<'a>]),
     SetLen(&'a Path, u64),
@@ -88,37 +88,37 @@ pub enum Step<'a> {
     SyncDir(&'a Path),
     Rename(&'a Path, &'a Path),
     Remove(&'a Path),
-    /// The directory goes, with everything in it.
+    /// Removes a directory with its content.
     RemoveDir(&'a Path),
-    /// What is read from now on is what the disk has.
+    /// Drops a file's pages from the page cache, so that later reads come from the disk.
     Evict(&'a Path),
     Read(&'a Path),
-    /// So many bytes of the file are read, from a position on, wherever they are.
+    /// Reads a number of bytes from a position, from the page cache or the disk.
     Fetch(&'a Path, u64, usize),
-    /// What the page cache has of the file is read; `WouldBlock` says that it has nothing there.
+    /// Reads a file from the page cache; a simulation answers `WouldBlock` for a page that is not cached.
     Look(&'a Path),
 }
 
-/// What becomes of a step.
+/// Decision of a simulation about an operation.
 #[derive(Debug)]
 pub enum Verdict {
     Go,
-    /// So many bytes are written, then it fails.
+    /// The number of bytes is written, then the operation fails.
     Partly(usize, io::Error),
-    /// Nothing is done, and nothing is said.
+    /// The operation is skipped without an error.
     Skip,
 }
 
-/// Test-only: what becomes of the steps on a disk. May be asked by several threads at once, and amidst an answer.
+/// Test-only: decides about the operations on a disk. Several threads may call it at once, and a call may cause another one.
 #[cfg(test)]
 pub trait Simulation: std::fmt::Debug + Send + Sync {
     fn before(&self, step: &Step<'_>, site: &'static Location<'static>) -> io::Result<Verdict>;
 
-    /// Something of a file was changed.
+    /// Called after the content of a file was changed.
     fn changed(&self, _: &File) {}
 }
 
-/// Test-only: a disk on which nothing goes wrong, and whose files have the times of a clock.
+/// Test-only: a simulation without faults, in which modification times come from a clock.
 #[cfg(test)]
 #[derive(Debug)]
 pub struct Sound(pub super::clock::Clock);
@@ -144,7 +144,7 @@ impl Disk {
         }))
     }
 
-    /// Test-only: a disk on which every step is up to `simulation`.
+    /// Test-only: a disk on which `simulation` decides about every operation.
     #[cfg(test)]
     pub fn simulated(descriptors: &Descriptors, simulation: Arc<dyn Simulation>) -> Self {
         Self(Arc::new(Files {
@@ -193,22 +193,22 @@ impl Disk {
         Dir { disk: self, path }
     }
 
-    /// Room for a data file that stays open; `None` where as many do as may.
+    /// Reserves a descriptor for a data file that stays open. `None` if the limit is reached.
     pub fn keep_file(&self) -> Option<Held> {
         self.0.descriptors.kept_files.take()
     }
 
-    /// Whether as many data files are open as may stay so.
+    /// Whether the limit on open data files is reached.
     pub fn keeps_all_it_may(&self) -> bool {
         self.0.descriptors.kept_files.is_used_up()
     }
 
-    /// Index files in which an entry was looked up lately.
+    /// Cache of index files in which an entry was looked up recently.
     pub fn known_files(&self) -> &KnownFiles {
         &self.0.known
     }
 
-    /// What a directory has, in the order of the names.
+    /// Entries of a directory, in the order of names.
     pub fn list<'a>(&self, dir: &'a Path) -> io::Result<Vec<Entry<'a>>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -223,44 +223,44 @@ impl Disk {
         Ok(entries)
     }
 
-    /// What is known of a file, or of what a link leads to.
+    /// Metadata of a file, or of the target of a symbolic link.
     pub fn facts(&self, path: &Path) -> io::Result<Facts> {
         Facts::of(path)
     }
 
-    /// Bytes in a file; 0 where there is none.
+    /// Size of a file in bytes; 0 if it does not exist.
     pub fn size_of(&self, path: &Path) -> u64 {
         fs::metadata(path).map_or(0, |facts| facts.len())
     }
 
-    /// When a file was written to last, where its file system tells.
+    /// Time of the last modification, if the file exists and the file system has it.
     pub fn modified(&self, path: &Path) -> Option<FileTime> {
         self.facts(path).ok()?.modified
     }
 
-    /// Whether there is something of this name, or a link leads to something.
+    /// Whether a file or directory exists. Symbolic links are followed.
     pub fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
 
-    /// Whether there is a directory, or a link leads to one, as far as this process may know.
+    /// Whether a directory exists, as far as this process may see. Symbolic links are followed.
     pub fn is_dir(&self, path: &Path) -> bool {
         path.is_dir()
     }
 
-    /// The path without links and dots.
+    /// Path without symbolic links and dots.
     pub fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         fs::canonicalize(path)
     }
 
-    /// Whether this process may read and write a file, or a directory and what is in it.
+    /// Checks that this process may read and write a file, or use a directory.
     pub fn check_use(&self, path: &Path, as_dir: bool) -> io::Result<()> {
         let both = Access::READ_OK | Access::WRITE_OK;
         let access = if as_dir { both | Access::EXEC_OK } else { both };
         Ok(rustix::fs::access(path, access)?)
     }
 
-    /// How much the file system holds on which a directory lies.
+    /// Space of the file system that a directory is on.
     pub fn room(&self, dir: &Path) -> io::Result<Room> {
         let room = rustix::fs::statvfs(dir)?;
         Ok(Room {
@@ -269,43 +269,44 @@ impl Disk {
         })
     }
 
-    /// Makes a directory, and those above it that are not there.
+    /// Creates a directory and missing parents.
     #[cfg_attr(test, track_caller)]
     pub fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.ask(&Step::CreateDir(dir))?;
         fs::create_dir_all(dir)
     }
 
-    /// Opens a file for reading and writing; makes it if need be.
+    /// Opens a file for reading and writing. Creates it if it does not exist.
     #[cfg_attr(test, track_caller)]
     pub fn open_or_create(&self, path: &Path) -> io::Result<File> {
         self.ask(&Step::Create(path, false))?;
         Ok(self.opened(open_or_create(path)?))
     }
 
-    /// Opens a file that is there for writing.
+    /// Opens an existing file for writing.
     pub fn open_to_write(&self, path: &Path) -> io::Result<File> {
         Ok(self.opened(OpenOptions::new().write(true).open(path)?))
     }
 
-    /// Opens a file that is there for reading and writing.
+    /// Opens an existing file for reading and writing.
     pub fn open_to_change(&self, path: &Path) -> io::Result<File> {
         Ok(self.opened(OpenOptions::new().read(true).write(true).open(path)?))
     }
 
-    /// Opens a file for the sake of its lock alone; makes it if need be. What becomes of it is of no matter to what is kept.
+    /// Opens a file only to lock it. Creates it if it does not exist. A simulation is not asked, because the file holds no
+    /// data.
     pub fn open_lock(&self, path: &Path) -> io::Result<File> {
         Ok(self.opened(open_or_create(path)?))
     }
 
-    /// Opens a file that is there for reading.
+    /// Opens an existing file for reading.
     #[cfg_attr(test, track_caller)]
     pub fn open(&self, path: &Path) -> io::Result<File> {
         self.ask(&Step::Read(path))?;
         Ok(self.opened(fs::File::open(path)?))
     }
 
-    /// An empty file, whatever was there.
+    /// Creates a file, or truncates an existing one.
     #[cfg_attr(test, track_caller)]
     pub fn create(&self, path: &Path) -> io::Result<File> {
         self.ask(&Step::Create(path, true))?;
@@ -314,7 +315,7 @@ impl Disk {
         Ok(file)
     }
 
-    /// Writes all of `parts` from `position` on.
+    /// Writes all of `parts`, starting at `position`.
     #[cfg_attr(test, track_caller)]
     pub fn write_all_at(
         &self,
@@ -348,7 +349,7 @@ impl Disk {
         Ok(())
     }
 
-    /// A whole small file, not synced.
+    /// Creates a small file with the given content. It is not synced.
     #[cfg_attr(test, track_caller)]
     pub fn write(&self, path: &Path, content: &[u8]) -> io::Result<File> {
         let file = self.create(path)?;
@@ -356,34 +357,34 @@ impl Disk {
         Ok(file)
     }
 
-    /// Opens what should be a small file, and may be anything: a pipe would keep its reader waiting for ever.
+    /// Opens a path that should be a small file but may be anything. Opening a pipe does not block.
     ///
-    /// Errors: `InvalidData` if it is no file.
+    /// Errors: `InvalidData` if it is not a regular file.
     #[cfg_attr(test, track_caller)]
     pub fn open_small(&self, path: &Path) -> io::Result<File> {
         self.ask(&Step::Read(path))?;
         Ok(self.opened(open_small(path)?))
     }
 
-    /// The content of a whole small file.
+    /// Content of a small file.
     ///
-    /// Errors: `InvalidData` if it is no file, or has more than `most` bytes.
+    /// Errors: `InvalidData` if it is not a regular file or is longer than `most` bytes.
     #[cfg_attr(test, track_caller)]
     pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         self.ask(&Step::Read(path))?;
         read_small(path, most)
     }
 
-    /// The same of one that is text.
+    /// Content of a small text file. See [`Self::read`].
     #[cfg_attr(test, track_caller)]
     pub fn read_text(&self, path: &Path, most: u64) -> io::Result<String> {
         String::from_utf8(self.read(path, most)?)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
     }
 
-    /// Reads from `position` on until `out` is full or the file ends; gives how much that was.
+    /// Reads from `position` until `out` is full or the file ends. Gives the number of bytes read.
     ///
-    /// Errors: with [`Reach::Cache`], `WouldBlock` for what the page cache lacks.
+    /// Errors: with [`Reach::Cache`], `WouldBlock` if bytes are not in the page cache.
     #[cfg_attr(test, track_caller)]
     pub fn read_within(
         &self,
@@ -411,7 +412,7 @@ impl Disk {
         Ok(filled)
     }
 
-    /// The same of a file that is read once, from its beginning to its end, and by nobody who would not wait.
+    /// Like [`Self::read_within`], for a file that is read once from start to end on a thread that may block.
     #[cfg_attr(test, track_caller)]
     pub fn read_through(
         &self,
@@ -433,22 +434,24 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes a file longer, with zeros, and reserves the room for them where the file system can.
+    /// Extends a file with zeros, and reserves the space if the file system can.
     #[cfg_attr(test, track_caller)]
     pub fn allocate(&self, file: &File, path: &Path, len: u64) -> io::Result<()> {
         if let Verdict::Skip = self.ask(&Step::SetLen(path, len))? {
             return Ok(());
         }
-        // Without room, or without a file system that reserves it, the file gets its length only, which is all that Kafka does.
+        // If the space cannot be reserved, only the length is set, which is all that Kafka does.
         match rustix::fs::fallocate(&file.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => Ok(()),
             Err(_) => file.file.set_len(len),
         }
     }
 
-    /// Makes the content durable. After an error nobody knows what is: it is never tried again, and the system's memory of the
-    /// file goes, so that the next start reads what the disk has. Systems take what they could not write for written: it
-    /// would be found whole then, the next sync would succeed without it, and a power cut take it.
+    /// Makes the content of a file durable.
+    ///
+    /// Errors: a failed sync is never tried again, because it is unknown which bytes are on the disk. The kernel marks pages
+    /// that it could not write as clean: a later sync would succeed without them, and a power cut would lose them. The file's
+    /// pages are therefore dropped from the page cache, so that the next start reads what the disk has.
     #[cfg_attr(test, track_caller)]
     pub fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
         match self.ask(&Step::Sync(path)) {
@@ -466,12 +469,12 @@ impl Disk {
 
     #[cfg_attr(test, track_caller)]
     fn evict(&self, file: &File, path: &Path) {
-        // Whether or not it can be done, the sync has failed.
+        // The sync has failed in any case, whether or not the pages can be dropped.
         let _ = self.ask(&Step::Evict(path));
         file.forget_cached();
     }
 
-    /// Makes the names in a directory durable.
+    /// Makes the entries of a directory durable.
     #[cfg_attr(test, track_caller)]
     pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         if let Verdict::Skip = self.ask(&Step::SyncDir(dir))? {
@@ -519,12 +522,12 @@ impl Facts {
 }
 
 impl Entry<'_> {
-    /// The name in the directory, where it is text.
+    /// Name, if it is UTF-8.
     pub fn text(&self) -> Option<&str> {
         self.name.to_str()
     }
 
-    /// The same for whoever keeps it.
+    /// Owned name, if it is UTF-8.
     pub fn into_text(self) -> Option<String> {
         self.name.into_string().ok()
     }
@@ -533,12 +536,12 @@ impl Entry<'_> {
         self.dir.join(&self.name)
     }
 
-    /// Whether it is a directory, or a link that leads to one, as far as this process may know.
+    /// Whether the entry is a directory or a symbolic link to one, as far as this process may see.
     pub fn is_a_dir(&self) -> bool {
         self.kind.is_dir() || self.kind.is_symlink() && self.path().is_dir()
     }
 
-    /// Whether it is a file, or a link that leads to one. Who opens a pipe waits for somebody at its other end.
+    /// Whether the entry is a regular file or a symbolic link to one. Other kinds must not be opened: opening a pipe blocks.
     pub fn is_a_file(&self) -> io::Result<bool> {
         Ok(self.kind.is_file() || self.kind.is_symlink() && fs::metadata(self.path())?.is_file())
     }
@@ -607,7 +610,7 @@ mod tests {
         assert!(disk.list(&root.path().join("none")).is_err());
     }
 
-    /// Refuses to make files called `no`, leaves out removals, cuts writes short; notes the rest.
+    /// Refuses to create files named `no`, skips removals, cuts writes short, and notes syncs.
     #[derive(Debug, Default)]
     struct Strict(Mutex<Vec<String>>);
 
@@ -643,7 +646,7 @@ mod tests {
         disk.sync_dir(root.path()).unwrap();
         let synced = [inside("cut"), root.path().to_owned()].map(|path| path.display().to_string());
         assert_eq!(*strict.0.lock(), synced);
-        // It is never cold, whatever the page cache of the system has.
+        // On a simulated disk, everything counts as cached, whatever the system's page cache holds.
         let mut bytes = [0; 5];
         file.forget_cached();
         let read = disk.read_within(&file, &inside("cut"), &mut bytes, 0, Reach::Cache);

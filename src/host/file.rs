@@ -1,5 +1,5 @@
-//! A file that is open on the disk of a host. It can be read, and has its descriptor for whoever sends it (sendfile); whatever
-//! changes it goes through [`Disk`](super::disk::Disk), under the file's path.
+//! Open file on the disk of a host. It can be read, and it has a descriptor to send it with (sendfile). Operations that change
+//! it go through [`Disk`](super::disk::Disk) and name the file's path.
 
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
@@ -10,41 +10,41 @@ use rustix::fs::{Advice, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::process::{Flock, FlockType};
 
-/// See the module.
+/// An open file. See the module.
 #[derive(Debug)]
 pub struct File {
     pub(super) file: std::fs::File,
-    /// On a simulated disk the page cache has everything, whatever the system's does.
+    /// Whether the disk is simulated; then everything counts as cached.
     #[cfg(test)]
     pub(super) is_simulated: bool,
 }
 
-/// How far a read may reach. Only those of threads that nobody waits for may wait for a disk.
+/// How far a read may go for its bytes. Only threads that serve no clients may read from a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// The page cache; `WouldBlock` for what it lacks.
+    /// Only to the page cache; `WouldBlock` if the bytes are not there.
     Cache,
     Disk,
 }
 
-/// What came of a read from the page cache alone.
+/// Result of a read from the page cache.
 #[derive(Debug)]
 pub enum Looked {
     Read(io::Result<usize>),
     Cold,
-    /// A file system that does not know the question is one in memory, or has to be waited for as ever.
+    /// The file system does not support such a read. Either it is in memory, or a read may block as usual.
     NobodyKnows,
 }
 
 impl File {
-    /// Bytes in the file.
+    /// Size of the file in bytes.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Reads some bytes, as pread does.
+    /// Reads some bytes, like pread.
     ///
-    /// Errors: those of the file; `WouldBlock` if a disk would have to be waited for and must not.
+    /// Errors: those of the file; `WouldBlock` if `reach` is the page cache and the bytes are not there.
     pub fn read_at(&self, out: &mut [u8], position: u64, reach: Reach) -> io::Result<usize> {
         if reach == Reach::Cache {
             match self.look(out, position) {
@@ -56,12 +56,12 @@ impl File {
         self.file.read_at(out, position)
     }
 
-    /// Fills `out`; waits for the disk.
+    /// Fills `out`. Blocks on the disk.
     pub fn read_exact_at(&self, out: &mut [u8], position: u64) -> io::Result<()> {
         self.file.read_exact_at(out, position)
     }
 
-    /// Reads what the page cache has.
+    /// Reads from the page cache.
     pub fn look(&self, out: &mut [u8], position: u64) -> Looked {
         #[cfg(test)]
         if self.is_simulated {
@@ -75,7 +75,7 @@ impl File {
         }
     }
 
-    /// Sends a stretch to a socket without reading it, as sendfile does; gives how many bytes the socket took.
+    /// Sends a part of the file to a socket by sendfile. Gives the number of bytes that the socket took.
     pub fn send(&self, socket: BorrowedFd<'_>, position: u64, len: usize) -> io::Result<usize> {
         let mut position = position;
         Ok(rustix::fs::sendfile(
@@ -86,22 +86,22 @@ impl File {
         )?)
     }
 
-    /// Tells the system that a stretch will be read soon. A hint: nothing is lost with it.
+    /// Advises the kernel that a part of the file will be read soon.
     pub fn will_be_read(&self, position: u64, len: usize) {
         if let Some(len) = NonZeroU64::new(len as u64) {
             let _ = rustix::fs::fadvise(&self.file, position, Some(len), Advice::WillNeed);
         }
     }
 
-    /// Has the system forget what it has of the file in memory. Whether it does is not told.
+    /// Asks the kernel to drop the file's pages from the page cache. There is no report whether it did.
     pub fn forget_cached(&self) {
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
-    /// Takes the lock of the file, which is held until the file is closed: a POSIX record lock, which a JVM takes too, and an
-    /// open file description lock beside it, because record locks do not keep out others of the same process.
+    /// Locks the file until it is closed. Two locks are taken: a POSIX record lock, which a JVM respects, and a flock, because
+    /// record locks do not exclude other parts of the same process.
     ///
-    /// Errors: `WouldBlock` if somebody else has one of the two.
+    /// Errors: `WouldBlock` if someone else holds one of the two.
     pub fn lock(&self) -> io::Result<()> {
         let busy = |error: Errno| match error {
             Errno::ACCESS => io::ErrorKind::WouldBlock.into(),
@@ -111,7 +111,7 @@ impl File {
         rustix::fs::fcntl_lock(&self.file, FlockOperation::NonBlockingLockExclusive).map_err(busy)
     }
 
-    /// Whether another process has the record lock of the file, as far as the system tells.
+    /// Whether another process holds the record lock of the file, as far as the system tells.
     pub fn is_locked_by_others(&self) -> bool {
         let wanted = Flock::from(FlockType::WriteLock);
         matches!(
@@ -133,7 +133,7 @@ impl io::Read for File {
     }
 }
 
-/// Test-only: a file that a test has opened itself.
+/// Test-only: a file that a test opened itself.
 #[cfg(test)]
 impl From<std::fs::File> for File {
     fn from(file: std::fs::File) -> Self {

@@ -1,4 +1,4 @@
-//! When a file was written to last, as exactly as its file system knows.
+//! Modification time of a file, in the resolution of the file system.
 
 use std::fs::Metadata;
 use std::io;
@@ -6,34 +6,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::file::File;
 
-/// See the module.
+/// A modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTime(SystemTime);
 
 impl FileTime {
-    /// Among what is known of a file already.
+    /// Modification time in metadata.
     pub(super) fn among(facts: &Metadata) -> Option<Self> {
         facts.modified().ok().map(Self)
     }
 
-    /// Milliseconds since 1970-01-01 UTC, which is a `Timestamp`; `None` before.
+    /// Milliseconds since 1970-01-01 UTC, a `Timestamp`; `None` for earlier times.
     pub fn millis(self) -> Option<i64> {
         let since = self.0.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_millis() as i64)
     }
 
-    /// The time that was so long before; `None` where no file system can name it.
+    /// Time earlier by a duration; `None` if it cannot be represented.
     pub fn earlier(self, by: Duration) -> Option<Self> {
         self.0.checked_sub(by).map(Self)
     }
 
-    /// Test-only: the time of a clock in milliseconds.
+    /// Test-only: a time from milliseconds since 1970.
     #[cfg(test)]
     pub fn at(millis: i64) -> Self {
         Self(UNIX_EPOCH + Duration::from_millis(millis as u64))
     }
 
-    /// Has `file` look as if it was written to last at this time.
+    /// Sets the modification time of `file`.
     pub fn give_to(self, file: &File) -> io::Result<()> {
         file.file.set_modified(self.0)
     }

@@ -1,19 +1,19 @@
-//! Files that whoever runs a node gives it to read, as certificates and keys. They are the machine's, the same for all nodes on
-//! it, and no node writes to them.
+//! Files that the operator of a node provides, such as certificates and keys. They belong to the machine, are the same for all
+//! nodes on it, and are never written.
 
 use std::io;
 use std::path::Path;
 
 use super::disk::{Facts, read_small};
 
-/// The content of such a file.
+/// Content of a provided file.
 ///
-/// Errors: `InvalidData` if it is no file, or has more than `most` bytes.
+/// Errors: `InvalidData` if it is not a regular file or is longer than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_small(path, most)
 }
 
-/// What is known of such a file; `None` where it is not there, or nobody may know.
+/// Metadata of a provided file; `None` if it does not exist or may not be read.
 pub fn facts(path: &Path) -> Option<Facts> {
     Facts::of(path).ok()
 }

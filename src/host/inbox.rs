@@ -1,5 +1,5 @@
-//! A queue with one taker that has a thread of its own ([`Threads::start_taker`]): it may block, and nobody else waits for what it
-//! does. On a simulated host the taker is a task like all others, and waits as they do.
+//! Queue with a single consumer that has a thread of its own ([`Threads::start_taker`]) and may therefore block. On a simulated
+//! host the consumer is an ordinary task.
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, TrySendError};
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::threads::Threads;
 
-/// Pause before the next attempt to put something into a full queue.
+/// Pause before the next attempt to put an element into a full queue.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// Where something is put into the queue. Cheap to clone. The room of a thread's queue is made at once: boxes keep it small.
+/// Sending end of the queue. Cheap to clone. A thread's queue allocates its capacity at once; boxed elements keep it small.
 #[derive(Debug)]
 pub enum Outbox<T> {
     OfThread(mpsc::SyncSender<Box<T>>),
@@ -30,7 +30,7 @@ impl<T> Clone for Outbox<T> {
     }
 }
 
-/// The end of the queue that its taker has.
+/// Receiving end of the queue.
 #[derive(Debug)]
 pub enum Inbox<T> {
     OfThread(mpsc::Receiver<Box<T>>),
@@ -38,22 +38,22 @@ pub enum Inbox<T> {
     OfTask(tokio::sync::mpsc::Receiver<T>),
 }
 
-/// Nobody takes anything any more.
+/// The other end of the queue is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
-/// What came of waiting.
+/// Result of [`Inbox::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken<T> {
     One(T),
-    /// Nothing came in time.
+    /// No element came in time.
     Nothing,
-    /// Nobody can put anything into the queue any more.
+    /// All senders are gone.
     Gone,
 }
 
 impl<T> Outbox<T> {
-    /// Waits while there is no room.
+    /// Puts an element into the queue. Waits while the queue is full.
     pub async fn put(&self, one: T) -> Result<(), Gone> {
         match self {
             Self::OfThread(sender) => {
@@ -74,7 +74,7 @@ impl<T> Outbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// A queue with room for so many.
+    /// Creates a queue with room for `most` elements.
     pub fn new(threads: &Threads, most: usize) -> (Outbox<T>, Self) {
         #[cfg(test)]
         if threads.is_one() {
@@ -86,7 +86,7 @@ impl<T> Inbox<T> {
         (Outbox::OfThread(sender), Self::OfThread(receiver))
     }
 
-    /// Waits for the next one, for so long at most. A taker that has a thread blocks it.
+    /// Waits for the next element, at most for `within`. A consumer with a thread blocks its thread.
     pub async fn take(&mut self, within: Option<Duration>) -> Taken<T> {
         match self {
             Self::OfThread(receiver) => {
@@ -116,7 +116,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// One that is there already.
+    /// Next element, if there is one now.
     pub fn try_take(&mut self) -> Option<T> {
         match self {
             Self::OfThread(receiver) => receiver.try_recv().ok().map(|one| *one),
@@ -126,7 +126,7 @@ impl<T> Inbox<T> {
     }
 }
 
-/// A taker at work.
+/// A running consumer.
 #[derive(Debug)]
 pub enum Taker {
     OfThread(ThreadHandle<()>),
@@ -135,7 +135,7 @@ pub enum Taker {
 }
 
 impl Taker {
-    /// Waits until it is done.
+    /// Waits until the consumer has ended.
     pub async fn ended(self, threads: &Threads) {
         match self {
             Self::OfThread(thread) => drop(threads.start_blocking(move || thread.join()).await),
@@ -146,9 +146,9 @@ impl Taker {
 }
 
 impl Threads {
-    /// Starts what takes from an [`Inbox`], and waits for nothing else, on a thread with a stack of so many bytes.
+    /// Starts the consumer of an [`Inbox`] on a thread with the given stack size. The future may await nothing but its inbox.
     ///
-    /// Errors: the system has no thread to give.
+    /// Errors: the system cannot start a thread.
     pub fn start_taker(
         &self,
         name: &str,
@@ -162,7 +162,7 @@ impl Threads {
         let work = move || {
             let work = std::pin::pin!(work);
             let done = work.poll(&mut Context::from_waker(Waker::noop()));
-            // A thread polls its taker once: a taker that awaits anything but its inbox would never be polled again.
+            // The thread polls the future once. A future that waits for anything but its inbox would never be polled again.
             assert!(matches!(done, Poll::Ready(())), "a taker waits for others");
         };
         self.start(name, stack_bytes, work).map(Taker::OfThread)
@@ -173,7 +173,7 @@ impl Threads {
 mod tests {
     use super::*;
 
-    /// What a taker takes that adds numbers up and tells each time that nothing came.
+    /// Messages of a consumer that adds up numbers and sends the sum each time that no number came.
     async fn told_by(threads: Threads) -> Vec<String> {
         let (outbox, mut inbox) = Inbox::<u32>::new(&threads, 2);
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();

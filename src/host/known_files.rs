@@ -1,11 +1,12 @@
-//! Index files in which an entry was looked up lately. Each keeps its descriptor and the first entries of its pages, so that
-//! the next lookup in the same file reads one page.
+//! Cache of index files in which an entry was looked up recently. Each keeps its descriptor and the first entries of its pages,
+//! so that the next lookup in the file reads a single page.
 //!
-//! The set is bounded in files and in bytes; the file that was not asked for the longest makes
-//! room. An index that nobody looks into costs nothing here: it has no more than a number in its own padding.
+//! The cache is bounded in files and in bytes; the least recently used file is removed first. An index without lookups costs
+//! nothing here: its owner has only a number, which fits into its padding.
 //!
-//! Index files are read, not mapped into memory. A map would wait for the disk on the serving thread where a page is cold,
-//! and kill the process where somebody shortens the file; a read says `WouldBlock` and "end of file".
+//! Index files are read, not mapped into memory. Access to a mapped page that is not in memory would block the serving thread
+//! on the disk, and a file that someone shortens would kill the process. A read reports `WouldBlock` and the end of the file
+//! instead.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -18,10 +19,10 @@ use parking_lot::Mutex;
 use super::descriptors::{Descriptors, Held, Share};
 use super::file::File;
 
-/// Bytes that the first entries of all known files may take. An index of Kafka's largest default size, 10 MiB, takes 40 KiB.
+/// Limit on the bytes for first entries of all cached files. An index of Kafka's default size limit, 10 MiB, takes 40 KiB.
 const BYTES_MAX: usize = 8 << 20;
 
-/// See the module. The index files that one disk keeps open.
+/// The index files that one disk keeps open. See the module.
 #[derive(Debug)]
 pub struct KnownFiles {
     share: Share,
@@ -43,20 +44,20 @@ impl KnownFiles {
     }
 }
 
-/// One file that is known: what [`Name::file`] gives.
+/// A cached file, from [`Name::file`].
 #[derive(Debug)]
 pub struct KnownFile<E> {
     pub file: Arc<File>,
-    /// The first entry of each page of the file, where a lookup has met it.
+    /// First entry of each page, once a lookup has read it.
     firsts: Box<[OnceLock<E>]>,
-    /// How many entries the file had when it became known.
+    /// Number of entries of the file when it was opened.
     entries: usize,
-    /// `None` for a file that is used once, because no more descriptors may be kept.
+    /// Reserved descriptor; `None` for a file that is used only once, because the limit is reached.
     _held: Option<Held>,
 }
 
 impl<E: Copy> KnownFile<E> {
-    /// A file of `entries` in `pages`, of which nothing has been read.
+    /// A file with `entries` in `pages`, none of which has been read.
     fn new(file: File, entries: usize, pages: usize, held: Option<Held>) -> Self {
         Self {
             file: Arc::new(file),
@@ -66,7 +67,7 @@ impl<E: Copy> KnownFile<E> {
         }
     }
 
-    /// The first entry of a page, read with `read` if no lookup has met it yet.
+    /// First entry of a page. Calls `read` if no lookup has read it yet.
     pub fn first<F>(&self, page: usize, read: impl FnOnce() -> Result<E, F>) -> Result<E, F> {
         let Some(known) = self.firsts.get(page) else {
             return read();
@@ -75,7 +76,7 @@ impl<E: Copy> KnownFile<E> {
             Some(entry) => Ok(*entry),
             None => {
                 let entry = read()?;
-                // Whoever was faster has read the same.
+                // If another thread was faster, it has read the same entry.
                 let _ = known.set(entry);
                 Ok(entry)
             }
@@ -87,13 +88,13 @@ impl<E: Copy> KnownFile<E> {
     }
 }
 
-/// The number under which an index file is known; 0 until it is. The owner of the file holds it, and must call
-/// [`Self::forget`] when what the file held before changes or goes, and before it goes itself.
+/// Key of an index file in the cache; 0 while it is not cached. The owner of the file holds it. The owner must call
+/// [`Self::forget`] when existing content of the file changes, when the file is removed, and before the key is dropped.
 #[derive(Debug, Default)]
 pub struct Name(AtomicU32);
 
 impl Name {
-    /// The file under this name, opened with `open` unless it is known with as many entries.
+    /// The cached file, if it has the same number of entries; otherwise the file is opened with `open`.
     pub fn file<E: Copy + Send + Sync + 'static>(
         &self,
         among: &KnownFiles,
@@ -109,7 +110,7 @@ impl Name {
         {
             return Ok(known);
         }
-        // The file grew, or nobody knew it. Its predecessor goes first, so that its descriptor is free again.
+        // The file has grown or is not cached. An older version is removed first, so that its descriptor is free again.
         self.forget(among);
         let file = open()?;
         let mut all = among.known.lock();
@@ -119,12 +120,12 @@ impl Name {
         let known = Arc::new(KnownFile::new(file, entries, pages, Some(held)));
         let name = all.insert(Arc::clone(&known) as _, known.bytes());
         drop(all);
-        // Of two lookups at once one name is lost, and its file the first to make room.
+        // Of two concurrent lookups, the key of one is lost. Its file is never used again and so becomes the oldest.
         self.0.store(name, Ordering::Relaxed);
         Ok(known)
     }
 
-    /// The next lookup opens the file again.
+    /// Removes the file from the cache. The next lookup opens it again.
     pub fn forget(&self, among: &KnownFiles) {
         let name = self.0.swap(0, Ordering::Relaxed);
         if name != 0 {
@@ -133,7 +134,7 @@ impl Name {
     }
 }
 
-/// A file of entries of any kind.
+/// A cached file with entries of any type.
 type AnyFile = Arc<dyn Any + Send + Sync>;
 
 #[derive(Debug, Default)]
@@ -141,7 +142,7 @@ struct Known {
     files: HashMap<u32, Place>,
     bytes: usize,
     last_name: u32,
-    /// Counts lookups: the clock by which files grow old.
+    /// Number of lookups, by which the age of files is measured.
     lookups: u64,
 }
 
@@ -160,7 +161,7 @@ impl Known {
         Some(Arc::clone(&place.file))
     }
 
-    /// A descriptor for one more file. The oldest files make room, for as long as that helps.
+    /// Reserves a descriptor for one more file. Removes the oldest files until there is room, or none is left.
     fn room(&mut self, share: &Share) -> Option<Held> {
         loop {
             if self.bytes < BYTES_MAX
@@ -240,7 +241,7 @@ mod tests {
             held.push(known.insert(Arc::new(()), BYTES_MAX / 3));
         }
         assert!(known.get(held[0]).is_some());
-        // One byte below the limit there is room; above it the second, which nobody asked for, goes.
+        // One byte below the limit there is room. Above it, the second file is removed, which is the least recently used one.
         assert!(known.room(&share).is_some());
         known.bytes += 3;
         assert!(known.room(&share).is_some());

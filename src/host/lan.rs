@@ -1,5 +1,5 @@
-//! Test-only: a network in memory between simulated hosts. Every host has a name and an address; bytes arrive in order, after a
-//! delay that comes from a seed, by the paused clock of the runtime. So the same story repeats from the same seed.
+//! Test-only: an in-memory network between simulated hosts. Every host has a name and an address. Bytes arrive in order, after
+//! a delay that comes from a seed, by the paused clock of the runtime. A run with the same seed is therefore the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -18,27 +18,27 @@ use super::chance::Chance;
 use super::network::Network;
 use super::socket::Socket;
 
-/// Bytes that one side may send before the other has read any of them.
+/// Unread bytes that one side of a connection may have sent.
 const WINDOW: usize = 64 << 10;
-/// Bytes arrive within less than so many milliseconds. The timers of the runtime know no shorter time than one.
+/// Upper bound on the delay of bytes, exclusive, in milliseconds. One millisecond is the resolution of the runtime's timers.
 const DELAY_MS: u8 = 3;
-/// The first port that the network chooses itself.
+/// First port that the network assigns.
 const FIRST_PORT: u16 = 32_768;
 
-/// See the module. Cheap to clone.
+/// A network. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lan(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     seed: u64,
-    /// In the order of the addresses.
+    /// Hosts in the order of their addresses.
     hosts: Vec<Known>,
-    /// By host, address and port.
+    /// Listeners by host, address and port.
     listening: BTreeMap<(usize, IpAddr, u16), Arc<Backlog>>,
 }
 
-/// What the network knows of a host. What happens to one by chance depends on no other.
+/// State of a host. Each host has its own random numbers, so its delays do not depend on other hosts.
 #[derive(Debug)]
 struct Known {
     name: String,
@@ -46,14 +46,14 @@ struct Known {
     next_port: u16,
 }
 
-/// Connections that nobody has accepted yet.
+/// Connections that are not accepted yet.
 #[derive(Debug, Default)]
 struct Backlog {
     waiting: Mutex<VecDeque<(Pipe, SocketAddr)>>,
     one_more: Notify,
 }
 
-/// The place of one host in a network. Cheap to clone.
+/// Place of one host in a network. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Place {
     lan: Lan,
@@ -69,7 +69,7 @@ impl Lan {
         })))
     }
 
-    /// The network as a new host of this name sees it.
+    /// Adds a host with this name. Gives the network as this host sees it.
     pub fn join(&self, name: &str) -> Network {
         let mut state = self.0.lock();
         let number = state.hosts.len();
@@ -196,7 +196,7 @@ impl Place {
     }
 }
 
-/// Somebody who waits for connections, until it is dropped.
+/// Listener; it stops listening when it is dropped.
 #[derive(Debug)]
 pub struct Accepting {
     lan: Lan,
@@ -223,7 +223,7 @@ impl Accepting {
 impl Drop for Accepting {
     fn drop(&mut self) {
         self.lan.0.lock().listening.remove(&self.key);
-        // Whoever waits there has nobody to talk to.
+        // Connections that were not accepted end.
         let waiting = std::mem::take(&mut *self.backlog.waiting.lock());
         drop(waiting);
     }
@@ -241,16 +241,16 @@ pub struct Pipe {
 #[derive(Debug)]
 struct Way {
     chance: Chance,
-    /// When the bytes arrive, and the bytes that nobody has read.
+    /// Unread bytes with the times of their arrival.
     sent: VecDeque<(Instant, VecDeque<u8>)>,
     unread: usize,
-    /// When the sender's last word arrives.
+    /// Time at which the end of the stream arrives, once the sender has closed.
     end: Option<Instant>,
-    /// The reader is gone.
+    /// Whether the reader is gone.
     deserted: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// Wakes the reader when something arrives.
+    /// Timer that wakes the reader when bytes arrive.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -268,13 +268,13 @@ impl Way {
         }))
     }
 
-    /// When arrives what is sent now: not before what was sent already.
+    /// Arrival time of bytes sent now: not before that of earlier bytes.
     fn arrival(&self) -> Instant {
         let soon = Instant::now() + delay(&self.chance);
         self.sent.back().map_or(soon, |(at, _)| soon.max(*at))
     }
 
-    /// When there is something to read, be it the end.
+    /// Time at which there is something to read, which may be the end.
     fn next(&self) -> Option<Instant> {
         self.sent.front().map(|(at, _)| *at).or(self.end)
     }
@@ -300,7 +300,7 @@ impl Way {
         alarm.as_mut().poll(cx)
     }
 
-    /// Copies what has come, and takes it if somebody wants that.
+    /// Copies bytes that have arrived, and consumes them if `takes` is set.
     fn read(&mut self, out: &mut [u8], takes: bool) -> usize {
         let (now, mut filled) = (Instant::now(), 0);
         for (_, bytes) in self.sent.iter().take_while(|(at, _)| *at <= now) {
@@ -343,7 +343,7 @@ impl Pipe {
         self.local
     }
 
-    /// How much may be sent now.
+    /// Number of bytes that may be sent now.
     pub fn room(&self) -> usize {
         WINDOW - self.outgoing.lock().unread
     }
@@ -400,7 +400,7 @@ impl Pipe {
         Ok(len)
     }
 
-    /// Nothing more is sent.
+    /// Closes the sending side.
     pub fn end(&self) {
         let mut way = self.outgoing.lock();
         if way.end.is_none() {
@@ -442,7 +442,7 @@ mod tests {
 
     const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-    /// What comes back of a million bytes, and how long that takes by the clock of the runtime.
+    /// Echo of a million bytes, and the time that it took by the runtime's clock.
     async fn echo(seed: u64) -> (Vec<u8>, Duration) {
         let lan = Lan::new(seed);
         let (one, other) = (lan.join("one"), lan.join("other"));
@@ -489,7 +489,7 @@ mod tests {
         let taken = other.listen(SocketAddr::new(ANY, port), &options);
         assert_eq!(taken.map_err(kind).err(), Some(io::ErrorKind::AddrInUse));
         let mut socket = one.connect(&format!("other:{port}")).await.unwrap();
-        // Whoever stops to listen lets go of those that wait.
+        // A listener that is dropped closes connections that it has not accepted.
         drop(listening);
         assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
         assert!(socket.has_hung_up());

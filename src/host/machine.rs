@@ -1,18 +1,18 @@
-//! What the system lets the process have: memory, by its control groups or else by the machine.
+//! Memory that the system lets the process have: the limit of its control groups, or else the memory of the machine.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Where control groups are found under `/`, and what a limit of memory is called there: of version 2, of version 1, and of
-/// version 2 beside version 1.
+/// Directories of control groups below `/`, and the names of their memory limits: version 2, version 1, and version 2 beside
+/// version 1.
 const GROUPS: [(&str, &str); 3] = [
     ("sys/fs/cgroup", "memory.max"),
     ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
     ("sys/fs/cgroup/unified", "memory.max"),
 ];
 
-/// Bytes of memory that the process may have: the lowest limit of its control groups and of those above them, and no more
-/// than the machine has. `None` where the system does not say. `root` is `/`.
+/// Memory in bytes that the process may have: the lowest limit of its control groups and their ancestors, and at most the
+/// memory of the machine. `None` if the system does not tell. `root` is `/`.
 pub fn memory_bytes(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let of_groups = groups.lines().filter_map(|line| {
@@ -25,8 +25,8 @@ pub fn memory_bytes(root: &Path) -> Option<u64> {
     of_groups.chain(total(root)).min()
 }
 
-/// The lowest limit on the way from a control group up to the uppermost. In a container its name may be one that only the
-/// machine outside knows: then the uppermost is the container's own.
+/// Lowest limit of a control group and its ancestors. In a container, the path may be valid only outside; then the root of the
+/// hierarchy is the container's own group.
 fn limit_of_group(root: &Path, path: &str) -> Option<u64> {
     let inside: PathBuf = Path::new(path)
         .components()
@@ -41,12 +41,12 @@ fn limit_of_group(root: &Path, path: &str) -> Option<u64> {
     limits.min()
 }
 
-/// `max` is no number, and one beyond all memory no limit.
+/// Limit in a file. `max` is not a number and so no limit; a number beyond the memory of the machine has no effect.
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// What the machine has.
+/// Memory of the machine in bytes.
 fn total(root: &Path) -> Option<u64> {
     let facts = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let total = facts
@@ -60,7 +60,7 @@ fn total(root: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// What is read of a machine with these files.
+    /// Result for a machine with these files.
     fn check(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(check(&[MACHINE, own, at_b, at_a]), Some(64 << 20));
         let lower = ("sys/fs/cgroup/a.slice/b/memory.max", "33554432\n");
         assert_eq!(check(&[MACHINE, own, lower, at_a]), Some(32 << 20));
-        // Of another group.
+        // The limit of another group does not count.
         let other = ("sys/fs/cgroup/c/memory.max", "4096\n");
         assert_eq!(check(&[MACHINE, own, other]), MACHINE_BYTES);
     }
@@ -118,7 +118,7 @@ mod tests {
             "9223372036854771712\n",
         );
         assert_eq!(check(&[MACHINE, own, none]), MACHINE_BYTES);
-        // The container's own, where its name is not seen.
+        // The container's own group, whose path is valid only outside.
         let limit = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n");
         assert_eq!(check(&[MACHINE, own, limit]), Some(128 << 20));
     }

@@ -1,6 +1,5 @@
-//! The machine under a node: what the rest of the crate must not ask the system for itself. `broker` hands a [`Host`] down to
-//! every part of a node; `tidy.rs` refuses the system's own clocks, random source, files and sockets anywhere else. Uses nothing else of this
-//! crate.
+//! The machine under a node, and the only access to clocks, random numbers, files, sockets and threads. `broker` hands a
+//! [`Host`] to every part of a node; `tidy.rs` refuses direct use of the system elsewhere. Imports nothing else of this crate.
 //!
 //! ```text
 //! cli, tests ──► broker ──► host ──► clock        wall time, steady time, pauses
@@ -10,9 +9,9 @@
 //!                             ├────► network      names, listeners, connections
 //!                             └────► threads      tasks, work that blocks, long-lived threads
 //! ```
-//! In a build for tests a host may be simulated: its clock follows the paused clock of the runtime, its chance comes from a
-//! seed, its network is in memory. So several nodes can live on one thread, each with its own host. In any other build there is one kind of host, and a
-//! question to it is the call of the system and nothing else.
+//! In test builds a host may be simulated: its clock follows the paused clock of the runtime, its random numbers come from a
+//! seed, and its network is in memory. Several simulated nodes can then share one thread. In all other builds there is one kind
+//! of host, and its functions are plain system calls.
 
 pub mod chance;
 pub mod clock;
@@ -42,7 +41,7 @@ use lan::Lan;
 use network::Network;
 use threads::Threads;
 
-/// See the module. Cheap to clone. The default is the machine that the process runs on.
+/// Handles to the resources of a machine. Cheap to clone. The default is the machine that the process runs on.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
     pub clock: Clock,
@@ -53,18 +52,19 @@ pub struct Host {
     pub threads: Threads,
 }
 
-/// What many systems give a process.
+/// File descriptor limit of a simulated host: a common system default.
 #[cfg(test)]
 const SIMULATED_DESCRIPTORS: usize = 1_024;
 
 #[cfg(test)]
 impl Host {
-    /// Test-only: a host alone, whose wall clock begins at `wall_ms`, and whose chance comes from `seed`.
+    /// Test-only: a host with a network of its own, whose wall clock starts at `wall_ms` and whose random numbers come from
+    /// `seed`.
     pub fn simulated(wall_ms: i64, seed: u64) -> Self {
         Self::simulated_in(&Lan::new(seed), "alone", wall_ms, seed)
     }
 
-    /// Test-only: the same of one that others know by its name.
+    /// Test-only: like [`Self::simulated`], for a host that other hosts of `lan` reach by its name.
     pub fn simulated_in(lan: &Lan, name: &str, wall_ms: i64, seed: u64) -> Self {
         let (clock, descriptors) = (
             Clock::simulated(wall_ms),

@@ -1,6 +1,6 @@
-//! The network of a host: names, listeners, connections. Nobody else opens a socket.
+//! Network of a host: names, listeners, connections. All sockets of the crate are opened here.
 //!
-//! A simulated host has a place in a network in memory (`lan.rs`), whose names and addresses are its own.
+//! A simulated host has a place in an in-memory network (`lan.rs`) with its own names and addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::lan::{Accepting, Place};
 use super::socket::Socket;
 
-/// Connections that wait to be accepted, where nobody says how many.
+/// Default limit on connections that wait to be accepted.
 const BACKLOG: i32 = 50;
 
-/// See the module. Cheap to clone. The default is the network of the system.
+/// Access to the network. Cheap to clone. The default is the system's network.
 #[derive(Clone, Debug, Default)]
 pub struct Network(Source);
 
@@ -27,14 +27,14 @@ enum Source {
     Simulated(Place),
 }
 
-/// What the connections of a listener are like.
+/// Options of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
-    /// How many connections may wait to be accepted.
+    /// Limit on connections that wait to be accepted.
     pub backlog: i32,
-    /// Bytes that the system keeps of what comes; `None` leaves it to the system.
+    /// Receive buffer of each connection in bytes; `None` for the system's default.
     pub receive_buffer: Option<usize>,
-    /// The same of what goes.
+    /// Send buffer of each connection in bytes; `None` for the system's default.
     pub send_buffer: Option<usize>,
 }
 
@@ -48,7 +48,7 @@ impl Default for ListenOptions {
     }
 }
 
-/// A socket that waits for connections, until it is dropped.
+/// A listening socket, until it is dropped.
 #[derive(Debug)]
 pub struct Listening(Waiting);
 
@@ -60,13 +60,13 @@ enum Waiting {
 }
 
 impl Network {
-    /// Test-only: see `lan.rs`.
+    /// Test-only: a network in memory, see `lan.rs`.
     #[cfg(test)]
     pub fn simulated(place: Place) -> Self {
         Self(Source::Simulated(place))
     }
 
-    /// The name of this host, as others know it.
+    /// Name of this host, as other hosts know it.
     pub fn own_name(&self) -> String {
         match &self.0 {
             Source::System => {
@@ -78,7 +78,7 @@ impl Network {
         }
     }
 
-    /// The addresses of a host. Waits for whoever knows the name, maybe for long: only on threads that may block.
+    /// Addresses of a host. Resolving the name may take long, so this must be called on a thread that may block.
     pub fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         match &self.0 {
             Source::System => {
@@ -90,8 +90,8 @@ impl Network {
         }
     }
 
-    /// The addresses on which a listener of a host is open: `localhost` is both loopback addresses, no host is every address.
-    /// May wait as [`Self::addresses`] does.
+    /// Addresses to listen on for the host of a listener: both loopback addresses for `localhost`, the unspecified address for
+    /// an empty host. May block like [`Self::addresses`].
     pub fn own_addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         match host {
             "" | "::" => Ok(vec![Ipv6Addr::UNSPECIFIED.into()]),
@@ -105,7 +105,7 @@ impl Network {
         }
     }
 
-    /// Opens a listener on an address of this host; with port 0, on a port that nobody else has.
+    /// Opens a listener on an address of this host. Port 0 stands for any free port.
     pub fn listen(&self, address: SocketAddr, options: &ListenOptions) -> io::Result<Listening> {
         match &self.0 {
             Source::System => open(address, options).map(Waiting::System).map(Listening),
@@ -136,7 +136,7 @@ fn open(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener>
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // Connections inherit what is set here.
+    // Accepted connections inherit these options.
     socket.set_keepalive(true)?;
     if let Some(size) = options.receive_buffer {
         socket.set_recv_buffer_size(size)?;
@@ -158,7 +158,7 @@ impl Listening {
         }
     }
 
-    /// The next connection, and where it comes from.
+    /// Next connection, and the address of its peer.
     pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         match &self.0 {
             Waiting::System(listener) => {

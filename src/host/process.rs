@@ -1,40 +1,41 @@
-//! What belongs to the process and is found without a host, because pure code asks for it amidst its work: the memory that all
-//! nodes of the process share. Nothing else of this crate but its log is shared by all nodes.
+//! Resources that all nodes of a process share: its memory. They are globals, not parts of a [`Host`](super::Host), because
+//! pure code asks for them. Apart from the log, the crate has no other globals of this kind.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::ReentrantMutex;
 
-/// A codec may look back so far in this part of the memory that the process may have.
+/// Limit on the window of a codec as a fraction (one quarter) of the memory that the process may have.
 const PART_OF_LOOK_BACK: u64 = 4;
 
-/// How far a codec may look back, in bytes; see [`look_back_max`].
+/// Limit on the window of a codec, in bytes; see [`look_back_max`].
 static LOOK_BACK_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Held by the one who does work that takes much memory (`base/work_pool.rs`).
+/// Held during work that takes much memory (`base/work_pool.rs`).
 pub static LARGE_WORK: ReentrantMutex<()> = ReentrantMutex::new(());
 
-/// Bytes of a batch that are unpacked where the codec holds on to all of them: `usize::MAX`, or as many as fit into the memory
-/// that the process may have.
+/// Number of bytes to which a batch may unpack if its codec keeps all of them in its window: a part of the memory that the
+/// process may have, or `usize::MAX` if no limit is known.
 pub fn look_back_max() -> usize {
     LOOK_BACK_MAX.load(Ordering::Relaxed)
 }
 
-/// From now on the process may have so much memory.
+/// Sets the memory that the process may have.
 pub fn may_have(bytes: Option<u64>) {
     let part = bytes.and_then(|bytes| usize::try_from(bytes / PART_OF_LOOK_BACK).ok());
     LOOK_BACK_MAX.store(part.unwrap_or(usize::MAX), Ordering::Relaxed);
 }
 
-/// Blocks of this size and above are the system's again as soon as they are freed. Smaller ones are most of what clients send,
-/// and are used again without asking the system.
+/// Size in bytes from which freed blocks are returned to the system at once. Most blocks for client data are smaller and are
+/// reused without system calls.
 const GIVEN_BACK_FROM: i32 = 1 << 20;
 
-/// Keeps the C library's allocator from holding on to large blocks that were freed. Left alone it learns from the first of
-/// them to keep all later ones, a heap for each thread: after some large requests, hundreds of megabytes for good.
+/// Makes the C library's allocator return large freed blocks to the system. By default it raises its threshold with the first
+/// large block and then keeps later ones, in a heap per thread: after some large requests, hundreds of megabytes would stay
+/// allocated.
 ///
-/// For the process of a broker alone: a program that embeds one has settings of its own. Other C libraries do not do this.
+/// To be called only by the broker's own process; a program that embeds a broker has its own settings. Only glibc is concerned.
 #[allow(
     unsafe_code,
     reason = "the C library has no other way, and no crate wraps it"
@@ -47,11 +48,12 @@ pub fn give_large_blocks_back() {
     }
 }
 
-/// Memory that has come to the process since it gave some back last, in bytes, from which on it is worth while to look for more.
+/// Growth of the process, in bytes, from which on it is worthwhile to search for free memory.
 const GROWN: usize = 16 << 20;
 
-/// Gives back what lies free between blocks in use, if the process takes much more memory than `kept`, in bytes: what this gave
-/// last, or 0. May take milliseconds, in which threads that want memory wait.
+/// Returns free memory between used blocks to the system, if the process has grown by more than 16 MiB over `kept`. `kept` is
+/// the result of the last call, or 0. Gives the size to compare with next time. May take milliseconds, during which other
+/// threads wait to allocate.
 #[allow(unsafe_code, reason = "see above")]
 pub fn give_back_free_memory(kept: usize) -> usize {
     let Some(resident) = resident() else {
@@ -68,19 +70,19 @@ pub fn give_back_free_memory(kept: usize) -> usize {
     self::resident().unwrap_or(resident)
 }
 
-/// What the process has used of the machine so far.
+/// Resources that the process uses or has used.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// User and system time of all its threads.
+    /// User and system time of all threads.
     pub cpu: Duration,
-    /// `None`, here and below, where the system does not say.
+    /// `None`, here and below, if the system does not tell.
     pub resident_bytes: Option<u64>,
     pub open_files: Option<u64>,
-    /// When it started, in seconds since 1970.
+    /// Start time in seconds since 1970.
     pub started_seconds: Option<u64>,
 }
 
-/// The usage now: some files of `/proc` are read.
+/// Current usage. Reads some files of `/proc`.
 pub fn usage() -> Usage {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let cpu = Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32);
@@ -88,7 +90,7 @@ pub fn usage() -> Usage {
     Usage {
         cpu,
         resident_bytes: resident().map(|bytes| bytes as u64),
-        // The one with which they are counted is not counted.
+        // The descriptor used for counting is not counted.
         open_files: open_files.map(|files| (files.count() as u64).saturating_sub(1)),
         started_seconds: started_seconds(),
     }
@@ -97,7 +99,8 @@ pub fn usage() -> Usage {
 fn started_seconds() -> Option<u64> {
     let text = |path| std::fs::read_to_string(path).ok();
     let stat = text("/proc/self/stat")?;
-    // Behind the name of the program, in parentheses, which may contain anything: the 20th field is the start, in ticks.
+    // The name of the program is in parentheses and may contain any character, so fields are counted behind the last
+    // parenthesis. Field 20 from there is the start time in clock ticks.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
     let machine = text("/proc/stat")?;
@@ -108,7 +111,7 @@ fn started_seconds() -> Option<u64> {
     Some(booted + ticks / rustix::param::clock_ticks_per_second())
 }
 
-/// Bytes of the process that are in memory; `None` where the system does not say.
+/// Resident memory of the process in bytes; `None` if the system does not tell.
 fn resident() -> Option<usize> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: usize = pages.split_whitespace().nth(1)?.parse().ok()?;

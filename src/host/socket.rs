@@ -1,5 +1,5 @@
-//! A connection between two hosts: what the network of a host ([`Network`](super::network::Network)) gives to whoever accepts or
-//! connects. Nothing here waits but what is `async`: what the other side does not take or give now is `WouldBlock`.
+//! Connection between two hosts, as a [`Network`](super::network::Network) opens or accepts it. Only `async` functions wait;
+//! the others fail with `WouldBlock` if the socket is not ready.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -18,7 +18,7 @@ use super::file::File;
 #[cfg(test)]
 use super::lan::Pipe;
 
-/// See the module.
+/// A connected socket.
 #[derive(Debug)]
 pub struct Socket(Source);
 
@@ -29,9 +29,9 @@ enum Source {
     Simulated(Pipe),
 }
 
-/// The half of a connection from which somebody reads.
+/// Reading half of a connection.
 pub type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
-/// The half of a connection to which somebody writes.
+/// Writing half of a connection.
 pub type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl From<TcpStream> for Socket {
@@ -48,7 +48,7 @@ impl From<Pipe> for Socket {
 }
 
 impl Socket {
-    /// The own end of the connection.
+    /// Local address of the connection.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
             Source::System(stream) => stream.local_addr(),
@@ -57,7 +57,7 @@ impl Socket {
         }
     }
 
-    /// Sends each write at once, whatever is still on its way.
+    /// Disables Nagle's algorithm: each write is sent at once, even if earlier data is unacknowledged.
     pub fn set_nodelay(&self) -> io::Result<()> {
         match &self.0 {
             Source::System(stream) => stream.set_nodelay(true),
@@ -92,7 +92,7 @@ impl Socket {
         poll_fn(|cx| self.poll_write_ready(cx)).await
     }
 
-    /// What has come, without taking it.
+    /// Copies bytes that have arrived without consuming them.
     pub fn poll_peek(
         &self,
         cx: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl Socket {
         }
     }
 
-    /// Takes what has come; 0 at the end.
+    /// Reads bytes that have arrived; 0 at the end of the stream.
     pub fn try_read(&self, out: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             Source::System(stream) => stream.try_read(out),
@@ -114,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// The same, as far as a buffer has room.
+    /// Like [`Self::try_read`], into the free space of a buffer.
     pub fn try_read_buf(&self, out: &mut impl BufMut) -> io::Result<usize> {
         match &self.0 {
             Source::System(stream) => stream.try_read_buf(out),
@@ -128,7 +128,7 @@ impl Socket {
         }
     }
 
-    /// Gives how much was taken.
+    /// Writes bytes. Gives the number of bytes written.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.0 {
             Source::System(stream) => stream.try_write(bytes),
@@ -137,7 +137,7 @@ impl Socket {
         }
     }
 
-    /// Sends several buffers; with `more`, what is sent next goes into the same packet. Gives how much was taken.
+    /// Writes several buffers. With `more`, the kernel puts later data into the same packet. Gives the number of bytes written.
     pub fn send(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
         match &self.0 {
             Source::System(stream) => {
@@ -157,7 +157,7 @@ impl Socket {
         }
     }
 
-    /// Sends a stretch of a file, which does not enter the process (sendfile). Gives how much was taken.
+    /// Sends a part of a file by sendfile. Gives the number of bytes sent.
     pub fn send_file(&self, file: &File, position: u64, len: usize) -> io::Result<usize> {
         match &self.0 {
             Source::System(stream) => stream.try_io(Interest::WRITABLE, || {
@@ -172,7 +172,7 @@ impl Socket {
         }
     }
 
-    /// Whether the other side sends nothing any more, whatever is left to read of it.
+    /// Whether the peer has closed its sending side, even if there are still bytes to read.
     pub fn has_hung_up(&self) -> bool {
         match &self.0 {
             Source::System(stream) => {
@@ -184,7 +184,7 @@ impl Socket {
         }
     }
 
-    /// Nothing more is sent.
+    /// Closes the sending side.
     pub fn end(&self) -> io::Result<()> {
         match &self.0 {
             Source::System(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
@@ -196,7 +196,7 @@ impl Socket {
         }
     }
 
-    /// The two directions, for two owners.
+    /// Splits the connection into its two directions.
     pub fn into_halves(self) -> (ReadHalf, WriteHalf) {
         match self.0 {
             Source::System(stream) => {

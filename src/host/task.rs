@@ -1,7 +1,7 @@
-//! Tasks and threads that live as long as the node. Each has a name; a panic in one of them ends the node, because nobody
-//! else does its work. A panic in the task of a connection ends that connection.
+//! Guards for tasks and threads. A panic in a task that lives as long as the node ends the node, because nothing else does its
+//! work. A panic in the task of a connection ends that connection.
 //!
-//! Acknowledged data is as safe then as after kill -9: a node that halts marks nothing as stopped cleanly.
+//! Acknowledged data is then as safe as after kill -9: a node that halts does not mark its directories as cleanly stopped.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -16,21 +16,21 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 thread_local! {
-    /// The name of what this thread does now, for the log line of a panic.
+    /// Name of the work that this thread does now, for the log line of a panic.
     static AT_WORK: Cell<&'static str> = const { Cell::new("") };
 }
 
-/// Why the node cannot go on; the first reason counts. Cheap to clone.
+/// Signal that the node cannot go on, with the first reason given. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Halt {
     reason: Arc<watch::Sender<String>>,
-    /// The name of a task that is to panic.
+    /// Name of a task that is to panic.
     #[cfg(test)]
     planted: Option<&'static str>,
 }
 
 impl Halt {
-    /// Says that the node cannot go on.
+    /// Reports that the node cannot go on.
     pub fn now(&self, why: String) {
         self.reason.send_if_modified(|reason| {
             let first = reason.is_empty();
@@ -41,7 +41,7 @@ impl Halt {
         });
     }
 
-    /// Waits until the node cannot go on; gives the reason.
+    /// Waits until the node cannot go on. Gives the reason.
     pub async fn reason(&self) -> String {
         let mut reason = self.reason.subscribe();
         match reason.wait_for(|why| !why.is_empty()).await {
@@ -50,7 +50,7 @@ impl Halt {
         }
     }
 
-    /// A task on which the node depends: a panic in it ends the node.
+    /// Wraps a task on which the node depends: a panic in it ends the node.
     pub fn guard<F>(&self, name: &'static str, task: F) -> impl Future<Output = ()> + use<F>
     where
         F: Future<Output = ()>,
@@ -67,7 +67,7 @@ impl Halt {
         guarded_or(name, task, move |what| halt.now(ended(name, &what)))
     }
 
-    /// With a panic in the task of that name, as soon as it runs.
+    /// With a panic in the task of this name, as soon as it runs.
     #[cfg(test)]
     pub fn with_planted(planted: Option<&'static str>) -> Self {
         Self {
@@ -82,7 +82,7 @@ fn ended(name: &str, what: &str) -> String {
 }
 
 pin_project! {
-    /// A task in which a panic is an error.
+    /// Future that turns a panic of its task into an error.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Guarded<F> {
@@ -111,8 +111,8 @@ impl<F: Future> Future for Guarded<F> {
 }
 
 pin_project! {
-    /// A task in which a panic is told to somebody. A block that awaits a [`Guarded`] would do the same and take its
-    /// memory twice, which a connection is too many of for.
+    /// Future that reports a panic of its task to a closure. An `async` block around a [`Guarded`] would do the same, but take
+    /// twice the memory of the task, which matters for connections.
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct GuardedOr<F, T> {
         #[pin]
@@ -144,16 +144,16 @@ impl<F: Future<Output = ()>, T: FnOnce(String)> Future for GuardedOr<F, T> {
     }
 }
 
-/// Does `work`; an error is what a panic in it said.
+/// Runs `work`. A panic becomes an error with its message.
 fn caught<T>(name: &'static str, work: impl FnOnce() -> T) -> Result<T, String> {
     let before = AT_WORK.replace(name);
-    // What a panic leaves half done is dropped here, or belongs to a node that ends.
+    // State that a panic leaves half done is dropped here, or belongs to a node that ends.
     let done = catch_unwind(AssertUnwindSafe(work));
     AT_WORK.set(before);
     done.map_err(|panic| message(&*panic).to_owned())
 }
 
-/// Work that bears the name of what begins it, wherever it runs.
+/// Wraps work so that a panic in it is logged under the name of the task that started it.
 pub(super) fn under_the_same_name<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let name = AT_WORK.get();
     move || {
@@ -164,7 +164,8 @@ pub(super) fn under_the_same_name<T>(work: impl FnOnce() -> T) -> impl FnOnce() 
     }
 }
 
-/// What work gave. A panic in it goes on here; work that the end of the runtime cut off never returns.
+/// Result of blocking work. A panic of the work continues here. If the runtime shut down before the work ran, this never
+/// returns.
 pub async fn joined<T>(done: Result<T, JoinError>) -> T {
     match done.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
@@ -173,8 +174,8 @@ pub async fn joined<T>(done: Result<T, JoinError>) -> T {
     }
 }
 
-/// From now on every panic of the process is a line of the log, with the task, the place in the source and the message.
-/// Rust's own text on standard error comes besides where somebody asks for backtraces.
+/// Logs every panic of the process with the task, the source location and the message. Rust's own message on standard error
+/// appears in addition if backtraces are enabled.
 pub fn log_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic: &PanicHookInfo<'_>| {

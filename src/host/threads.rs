@@ -1,8 +1,8 @@
-//! Where the work of a host runs: tasks, work that may block, threads that live long. Each has the name of what it does, for the
-//! log line of a panic (`task.rs`).
+//! Tasks and threads of a host: async tasks, blocking work, long-lived threads. The log line of a panic names the work that
+//! caused it (`task.rs`).
 //!
-//! A simulated host has one thread, that of its runtime: work that may block is a task there, and several nodes take turns in
-//! an order that repeats.
+//! A simulated host has a single thread, the one of its runtime. Blocking work is a task there, and several nodes take turns in
+//! a reproducible order.
 
 use std::io;
 use std::thread::{JoinHandle as ThreadHandle, Scope};
@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::task::{joined, under_the_same_name};
 
-/// See the module. Cheap to clone. The default has as many threads as the runtime gives.
+/// Access to tasks and threads. Cheap to clone. The default uses the threads of the runtime.
 #[derive(Clone, Debug, Default)]
 pub struct Threads(Source);
 
@@ -25,19 +25,19 @@ enum Source {
 }
 
 impl Threads {
-    /// Test-only: those of a simulated host.
+    /// Test-only: the single thread of a simulated host.
     #[cfg(test)]
     pub fn one() -> Self {
         Self(Source::One)
     }
 
-    /// Test-only: whether there is one thread for everything.
+    /// Test-only: whether a single thread does everything.
     #[cfg(test)]
     pub fn is_one(&self) -> bool {
         matches!(self.0, Source::One)
     }
 
-    /// Starts a task in the runtime that this is called in.
+    /// Starts a task in the current runtime.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -45,7 +45,7 @@ impl Threads {
         tokio::spawn(task)
     }
 
-    /// The same, among the tasks that one owner has.
+    /// Starts a task that belongs to `tasks`.
     pub fn spawn_among<T: Send + 'static>(
         &self,
         tasks: &mut JoinSet<T>,
@@ -54,12 +54,12 @@ impl Threads {
         tasks.spawn(task)
     }
 
-    /// The runtime that this is called in, for who starts tasks from a thread outside of it.
+    /// Current runtime, for code that starts tasks from a thread outside of it.
     pub fn runtime(&self) -> Handle {
         Handle::current()
     }
 
-    /// Does `work` where it may block. A panic in it goes on in whoever waits.
+    /// Runs `work` on a thread that may block. A panic in it continues in the caller.
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -67,7 +67,8 @@ impl Threads {
         joined(self.start_blocking(work).await).await
     }
 
-    /// The same for whoever has to look after something else meanwhile: hand what came of it to [`joined`].
+    /// Starts `work` on a thread that may block, for a caller that has other things to do meanwhile. The result goes through
+    /// [`joined`].
     pub fn start_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -80,9 +81,9 @@ impl Threads {
         }
     }
 
-    /// Starts a thread with a stack of so many bytes.
+    /// Starts a thread with the given stack size.
     ///
-    /// Errors: the system has no thread to give.
+    /// Errors: the system cannot start a thread.
     pub fn start(
         &self,
         name: &str,
@@ -95,7 +96,7 @@ impl Threads {
             .spawn(work)
     }
 
-    /// Of so many threads that somebody wants for one piece of work, those that there are; with none the work is the caller's.
+    /// Number of threads to use for a piece of work if `wanted` are wished for. With 0 the caller does the work.
     pub fn at_once(&self, wanted: usize) -> usize {
         match &self.0 {
             Source::Many => wanted,
@@ -105,7 +106,7 @@ impl Threads {
     }
 }
 
-/// Threads that end before this returns.
+/// Runs threads that end before this function returns.
 pub fn scope<'env, T>(work: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T) -> T {
     std::thread::scope(work)
 }
