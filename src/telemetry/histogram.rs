@@ -1,25 +1,26 @@
-//! How long things took in the last minutes, counted in buckets that are an eighth of a power of two wide.
+//! Histogram of durations in the last minutes, with eight buckets per power of two.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets between two powers of two.
+/// Number of buckets between two powers of two.
 const PER_POWER: usize = 8;
-/// Shorter times, in microseconds, have a bucket each.
+/// Durations below this, in microseconds, have a bucket each.
 const EXACT: u64 = PER_POWER as u64;
-/// Times of 2^32 microseconds, an hour, and above are in the last bucket.
+/// Exponent of the upper bound: durations of 2^32 microseconds (about an hour) and more are in the last bucket.
 const POWERS: usize = 32;
 const BUCKETS: usize = (POWERS - EXACT.ilog2() as usize + 1) * PER_POWER;
-/// Quantiles are of this period and the one before it. Kafka's reservoirs are of about the last five minutes.
+/// Length of a period. Quantiles cover the current and the previous period. Kafka's reservoirs cover about the last five
+/// minutes.
 const PERIOD: Duration = Duration::from_secs(150);
 
-/// See the module. Whoever records waits for nobody.
+/// A histogram. Recording never blocks. See the module.
 #[derive(Debug)]
 pub struct Histogram {
     count: AtomicU64,
-    /// The number of the current period.
+    /// Number of the current period.
     period: AtomicU64,
-    /// Of periods with even and with odd numbers.
+    /// Buckets of even and of odd periods.
     recent: [[AtomicU32; BUCKETS]; 2],
 }
 
@@ -35,19 +36,19 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// `now` is the time since any fixed moment.
+    /// Records a duration. `now` is the time since any fixed moment.
     pub fn record(&self, took: Duration, now: Duration) {
         let current = self.enter(now);
         current[bucket(took)].fetch_add(1, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many times were recorded at all.
+    /// Number of durations ever recorded.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The times that these parts of the recent ones are not above, in milliseconds; 0 where there are none.
+    /// Quantiles of the recent durations, in milliseconds; 0 if there are none.
     pub fn quantiles<const N: usize>(&self, parts: [f64; N], now: Duration) -> [f64; N] {
         self.enter(now);
         let [even, odd] = &self.recent;
@@ -68,8 +69,8 @@ impl Histogram {
         })
     }
 
-    /// The buckets of the current period. Who comes first in a period empties them, and those of the period before if nobody
-    /// came in that one.
+    /// Buckets of the current period. The first call in a period clears them, and also those of the previous period if it had
+    /// no call.
     fn enter(&self, now: Duration) -> &[AtomicU32; BUCKETS] {
         let period = now.as_secs() / PERIOD.as_secs();
         let before = self.period.load(Ordering::Relaxed);
@@ -104,7 +105,7 @@ fn bucket(took: Duration) -> usize {
     bucket.min(BUCKETS - 1)
 }
 
-/// The longest time of a bucket, in microseconds.
+/// Longest duration of a bucket, in microseconds.
 fn upper_bound(bucket: usize) -> u64 {
     let (power, within) = (bucket / PER_POWER, (bucket % PER_POWER) as u64);
     match power {

@@ -1,4 +1,4 @@
-//! pure: one line of the log, as Kafka's own log4j layout prints it: `[2026-11-21 00:11:55,715] INFO text field=value (module)`.
+//! pure: one line of the log in the format of Kafka's log4j layout: `[2026-11-21 00:11:55,715] INFO text field=value (module)`.
 //! Times are UTC.
 
 use std::fmt::{self, Write as _};
@@ -9,19 +9,19 @@ use tracing::{Event, Level};
 
 use crate::base::time::Timestamp;
 
-/// The field that says which client a line is about: its address and port.
+/// Field with the address and port of the client that a line is about.
 const PEER: &str = "peer";
-/// One household of IPv6 has all addresses under such a prefix.
+/// Network mask: the prefix length of 64 bits covers all addresses of one IPv6 household.
 const HOUSEHOLD: u128 = u128::MAX << 64;
 
-/// What an event says: message, fields, and who it is about. A line break inside of a value must not begin a new line of
-/// the log: what a client sends could otherwise look like a line of ours.
+/// Content of an event: message, fields, and client. Control characters in values are escaped. Otherwise a client could send a
+/// line break and forge a line of the log.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     message: String,
-    /// Each with a space before it; without the peer.
+    /// All fields but the peer, each with a space before it.
     fields: String,
-    /// As the event names it.
+    /// Client as the event names it.
     peer: String,
 }
 
@@ -32,7 +32,7 @@ impl Words {
         words
     }
 
-    /// A message without fields.
+    /// Content without fields.
     pub fn plain(message: String) -> Self {
         Self {
             message,
@@ -40,23 +40,23 @@ impl Words {
         }
     }
 
-    /// The address of the client that this is about, without its port.
+    /// Address of the client, without its port.
     pub fn address(&self) -> Option<IpAddr> {
         let address: SocketAddr = self.peer.parse().ok()?;
         Some(address.ip().to_canonical())
     }
 
-    /// What tells this from other lines of the same place in the source: everything but the port of a client.
+    /// Text that identifies repetitions: message and fields, but not the client.
     pub fn sense(&self) -> String {
         format!("{}{}", self.message, self.fields)
     }
 
-    /// The line for an event, with its end.
+    /// Complete line for an event, with a line break.
     pub fn line(&self, at: Timestamp, level: Level, target: &str) -> String {
         self.print(at, level, target, &self.peer, "")
     }
 
-    /// The line that says how often the same has happened. Of the clients the address counts.
+    /// Line with a summary of repetitions. The client is named by its address without the port.
     pub fn summary(&self, at: Timestamp, level: Level, target: &str, after: &str) -> String {
         let peer = self.address().map(|address| address.to_string());
         self.print(
@@ -103,7 +103,7 @@ impl Visit for Words {
     }
 }
 
-/// Whose doing something is: an address, or all addresses of a household.
+/// Address by which log lines of a client are counted: an IPv4 address, or the network of an IPv6 household.
 pub fn household(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -111,14 +111,14 @@ pub fn household(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A time as log4j's `%d` prints it.
+/// A time in the format of log4j's `%d`.
 struct Moment(Timestamp);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(time) => write!(f, "{}", time.strftime("%Y-%m-%d %H:%M:%S,%3f")),
-            // Of no calendar.
+            // The time is outside of the calendar's range.
             Err(_) => write!(f, "{} ms", self.0),
         }
     }

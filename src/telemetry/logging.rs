@@ -1,10 +1,10 @@
-//! The log on standard output, in the lines that Kafka's own log4j layout prints, because scripts and wait strategies
-//! read them.
+//! Log on standard output. Lines have the format of Kafka's log4j layout, because scripts and wait strategies parse them.
 //!
-//! `MONEDULA_LOG` filters as `RUST_LOG` does elsewhere: `debug`, or `info,monedula::server=trace`.
+//! The environment variable `MONEDULA_LOG` sets the filter in the syntax of `RUST_LOG`: `debug`, or
+//! `info,monedula::server=trace`.
 //!
-//! Nobody who logs waits for whoever reads the log, and no client can fill it: [`Repeats`] counts what was just said, and
-//! [`Outlet`] drops what does not fit, with a line that says how much that was.
+//! Logging never blocks on the reader of the log, and clients cannot flood it: [`Repeats`] counts repeated lines, and
+//! [`Outlet`] drops lines that do not fit and logs their number.
 
 use std::fmt;
 use std::fs::File;
@@ -24,16 +24,16 @@ use super::outlet::Outlet;
 use super::repeats::{Repeats, Summary};
 use crate::host::clock::Clock;
 
-/// Where the filter is read from.
+/// Environment variable with the filter.
 const FILTER_VARIABLE: &str = "MONEDULA_LOG";
-/// How often somebody looks whether something was repeated.
+/// Interval at which summaries of repeated lines are written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the end of a process waits for whoever reads its log.
+/// Time that the end of the process waits for the reader of the log.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Begins to log. Only the first call of a process has an effect, so brokers that share one may all call it.
+/// Starts the log. Only the first call of a process has an effect, so several brokers in a process may call it.
 pub fn start() {
     if LOG.get().is_some() {
         return;
@@ -61,13 +61,13 @@ pub fn start() {
         clock,
     };
     let subscriber = registry().with(filter).with(log.clone());
-    // Whoever embeds the broker and logs already keeps its own log.
+    // A program that embeds the broker and has set a logger keeps it.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         drop(LOG.set(log));
     }
 }
 
-/// Writes what waits, before the process ends: for a bounded time, as nobody may read it.
+/// Writes pending lines before the process ends. The time is limited, because the log may have no reader.
 pub fn finish() {
     if let Some(log) = LOG.get() {
         let now = log.now();
@@ -77,7 +77,8 @@ pub fn finish() {
     }
 }
 
-/// A line on standard error, for whoever started the process. A pipe that nobody reads any more is no reason to fail.
+/// Writes a line to standard error, for the user who started the process. An error is ignored, because the reader of a pipe may
+/// be gone.
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "monedula: {line}");
 }
@@ -94,12 +95,12 @@ fn lost(lines: u64) -> String {
 struct Log {
     outlet: Outlet,
     repeats: Arc<Mutex<Repeats<Line>>>,
-    /// The machine's: the log belongs to the process, whatever nodes are in it.
+    /// System clock. The log belongs to the process, not to a node.
     clock: Clock,
     started: Instant,
 }
 
-/// What is needed to say a line again.
+/// Content of a line, kept to log a summary of its repetitions.
 #[derive(Clone)]
 struct Line {
     words: Words,
@@ -136,7 +137,7 @@ impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let (words, level) = (Words::of(event), *metadata.level());
-        // Who asked for details gets all of them.
+        // Debug and trace lines are never suppressed.
         let is_counted = level <= Level::INFO;
         let client = words.address();
         if is_counted && (client.is_some() || level <= Level::WARN) {

@@ -1,7 +1,6 @@
-//! Counts of what a node does, for whoever reads its metrics. Kafka's `RequestMetrics`, `BrokerTopicMetrics`, and the metrics of its
-//! `Selector`.
+//! Counters of a node for its metrics. Kafka's `RequestMetrics`, `BrokerTopicMetrics`, and the metrics of its `Selector`.
 //!
-//! A count goes up with one atomic operation; nobody waits for whoever reads.
+//! Counting is one atomic operation and never waits for a reader.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +11,12 @@ use parking_lot::{Mutex, RwLock};
 
 use super::histogram::Histogram;
 
-/// Keys of APIs are below this.
+/// Upper bound on API keys, exclusive.
 const KEYS: usize = 128;
-/// Versions of an API are below this; higher ones count as the last.
+/// Upper bound on the versions of an API, exclusive. Higher versions count as the last one.
 const VERSIONS: usize = 24;
 
-/// A count that only goes up.
+/// Counter that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -31,45 +30,45 @@ impl Counter {
     }
 }
 
-/// The requests of one API.
+/// Requests of one API.
 #[derive(Debug, Default)]
 pub struct ApiMeter {
     versions: [Counter; VERSIONS],
-    /// From the last byte of the request to the answer in the connection's output.
+    /// Time from the last byte of the request until the answer is in the connection's output.
     pub total: Histogram,
-    /// Of it, the time on a thread that serves clients.
+    /// Part of the total time on a thread that serves clients.
     pub local: Histogram,
-    /// Of it, the time in which the request waited for something: records, a disk, other members of a group.
+    /// Part of the total time for which the request waited: for records, a disk, or other members of a group.
     pub remote: Histogram,
 }
 
 impl ApiMeter {
-    /// The versions that came, with how many requests.
+    /// Versions with at least one request, and their numbers of requests.
     pub fn versions(&self) -> impl Iterator<Item = (usize, u64)> {
         let counts = self.versions.iter().map(Counter::get).enumerate();
         counts.filter(|(_, count)| *count > 0)
     }
 }
 
-/// The connections of one listener.
+/// Connections of one listener.
 #[derive(Debug, Default)]
 pub struct ListenerMeter {
     pub opened: Counter,
     pub closed: Counter,
-    /// Logins and TLS handshakes that ended well.
+    /// Successful logins and TLS handshakes.
     pub authenticated: Counter,
     pub refused: Counter,
 }
 
 impl ListenerMeter {
-    /// Counts a connection until the guard is dropped.
+    /// Counts a connection as open until the returned value is dropped.
     pub fn connection(self: &Arc<Self>) -> CountedConnection {
         self.opened.add(1);
         CountedConnection(Arc::clone(self))
     }
 }
 
-/// A connection that is counted as open.
+/// An open connection.
 #[derive(Debug)]
 pub struct CountedConnection(Arc<ListenerMeter>);
 
@@ -79,23 +78,23 @@ impl Drop for CountedConnection {
     }
 }
 
-/// What is counted of the records of a topic.
+/// Counters of a topic's records and requests.
 #[derive(Debug, Default)]
 pub struct TopicCounts {
     pub messages_in: Counter,
     pub bytes_in: Counter,
     pub bytes_out: Counter,
-    /// Bytes of records that were too large.
+    /// Bytes of records that were rejected as too large.
     pub bytes_rejected: Counter,
     /// Partitions in Produce requests.
     pub produce_requests: Counter,
-    /// Partitions in Fetch requests, each time that one is read.
+    /// Partitions in Fetch requests, counted each time that one is read.
     pub fetch_requests: Counter,
     pub failed_produce_requests: Counter,
     pub failed_fetch_requests: Counter,
 }
 
-/// The counts of a topic; those of all topics go up with them.
+/// Counters of a topic. The counters of all topics are increased together with them.
 #[derive(Debug)]
 pub struct TopicMeter {
     own: TopicCounts,
@@ -113,13 +112,13 @@ impl TopicMeter {
     }
 }
 
-/// See the module.
+/// All counters of a node. See the module.
 #[derive(Debug)]
 pub struct Meters {
     started: Instant,
     all_topics: Arc<TopicCounts>,
     topics: RwLock<BTreeMap<Arc<str>, Arc<TopicMeter>>>,
-    /// By their keys, as soon as one came.
+    /// Counters by API key, once a request of the API has come.
     apis: Box<[OnceLock<Box<ApiMeter>>]>,
     listeners: Mutex<BTreeMap<Arc<str>, Arc<ListenerMeter>>>,
 }
@@ -135,7 +134,7 @@ impl Meters {
         }
     }
 
-    /// A request is answered. `local` is the part of `total` for which it had a thread that serves clients.
+    /// Counts an answered request. `local` is the part of `total` on a thread that serves clients.
     pub fn answered(&self, asked: Option<Asked>, local: Duration, total: Duration, now: Instant) {
         let api = |asked: Asked| Some((asked, self.apis.get(usize::from(asked.key))?));
         let Some((asked, api)) = asked.and_then(api) else {
@@ -149,13 +148,13 @@ impl Meters {
         api.remote.record(total.saturating_sub(local), now);
     }
 
-    /// The APIs that were asked, in the order of keys.
+    /// APIs with at least one request, in the order of their keys.
     pub fn apis(&self) -> impl Iterator<Item = (i16, &ApiMeter)> {
         let apis = (0..).zip(&self.apis);
         apis.filter_map(|(key, api)| Some((key, &**api.get()?)))
     }
 
-    /// The counts of a topic, from now on until it is [gone](Self::topic_gone).
+    /// Counters of a topic, created at the first call and kept until the topic is [gone](Self::topic_gone).
     pub fn topic(&self, name: &str) -> Arc<TopicMeter> {
         let known = self.topics.read().get(name).cloned();
         known.unwrap_or_else(|| {
@@ -174,12 +173,12 @@ impl Meters {
         self.topics.write().remove(name);
     }
 
-    /// Of topics that are gone too.
+    /// Counters of all topics, deleted ones included.
     pub fn all_topics(&self) -> &TopicCounts {
         &self.all_topics
     }
 
-    /// The topics of which this node has replicas, in order.
+    /// Topics of which this node has replicas, in order.
     pub fn topics(&self) -> Vec<(Arc<str>, Arc<TopicMeter>)> {
         let topics = self.topics.read();
         let all = topics.iter();
@@ -199,13 +198,13 @@ impl Meters {
             .collect()
     }
 
-    /// The time since the start.
+    /// Time from the start of the node to `now`.
     pub fn at(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
 }
 
-/// The API and version of a request.
+/// API key and version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     key: u8,
@@ -213,7 +212,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Of a frame; `None` for one that asks for nothing that there is.
+    /// API key and version of a frame. `None` if no API has such a key or version.
     pub fn of(frame: &[u8]) -> Option<Self> {
         let [key_high, key, version_high, version] = *frame.first_chunk()?;
         let is_small = key_high == 0 && version_high == 0;
@@ -233,7 +232,7 @@ mod tests {
         for frame in [[0, 0, 0, 13], [0, 0, 0, 13], [0, 1, 0, 4], [0, 0, 0, 200]] {
             meters.answered(Asked::of(&frame), second, 3 * second, start);
         }
-        // Nothing that there is.
+        // Keys and versions that do not exist.
         assert_eq!(Asked::of(&[1, 0, 0, 0]), None);
         assert_eq!(Asked::of(&[0, 1, 0]), None);
         meters.answered(Asked::of(&[0, 255, 0, 0]), second, second, start);
@@ -266,7 +265,7 @@ mod tests {
             .map(|(name, meter)| (&**name, meter.own().bytes_in.get()));
         assert_eq!(own.collect::<Vec<_>>(), [("a", 11)]);
         assert_eq!(meters.all_topics().bytes_in.get(), 16);
-        // A topic of the same name begins anew.
+        // A new topic of the same name starts from zero.
         assert_eq!(meters.topic("b").own().bytes_in.get(), 0);
     }
 

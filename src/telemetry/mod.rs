@@ -1,4 +1,4 @@
-//! What the broker says about itself: its log, and what it counts.
+//! Log and metrics of the broker.
 
 pub mod histogram;
 mod line;

@@ -1,5 +1,5 @@
-//! Where lines of the log go out: a bounded queue, and a thread that writes it to a stream. Whoever logs never waits: lines
-//! that find no room, because nobody reads the stream or because there are too many, are counted, and the count is a line.
+//! Output of log lines: a bounded queue, and a thread that writes it to a stream. Logging never blocks. Lines that find no
+//! room, because the stream has no reader or there are too many lines, are counted, and the count is logged.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use parking_lot::{Condvar, Mutex};
 use crate::host::clock::Clock;
 use crate::host::threads::Threads;
 
-/// Bytes that wait to be written. A pipe that is not read takes 64 KiB more.
+/// Limit on bytes that wait to be written. A pipe without a reader holds 64 KiB more.
 const QUEUE_BYTES: usize = 1 << 20;
-/// What a log may grow by in a second, for long: 80 GB a day, on a disk that others need too.
+/// Long-term limit on the growth of the log, in bytes per second. This is at most 80 GB a day, on a disk that others need, too.
 const BYTES_PER_SECOND: usize = 1 << 20;
-/// And all at once: the lines of a start with 10,000 partitions that were not stopped cleanly.
+/// Limit on a burst of bytes. It is enough for the start of a node with 10,000 partitions that were not stopped cleanly.
 const BURST_BYTES: usize = 8 << 20;
-/// How long the thread waits before it tries again to write to a stream that takes nothing now and does not wait.
+/// Pause before the next attempt to write to a non-blocking stream that is full.
 const RETRY: Duration = Duration::from_millis(10);
 const STACK_SIZE: usize = 128 << 10;
 
-/// See the module. Cheap to clone.
+/// Output of the log. Cheap to clone. See the module.
 #[derive(Clone, Debug)]
 pub struct Outlet {
     shared: Arc<Shared>,
@@ -30,24 +30,24 @@ pub struct Outlet {
 struct Shared {
     clock: Clock,
     state: Mutex<State>,
-    /// There is something to write.
+    /// Notified when there is something to write.
     filled: Condvar,
-    /// All of it is written.
+    /// Notified when everything is written.
     drained: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines that found no room.
+    /// Number of lines dropped since the last report.
     lost: u64,
     is_writing: bool,
-    /// Nobody will ever read.
+    /// Whether the stream has no reader any more.
     is_closed: bool,
     allowance: Allowance,
 }
 
-/// How many bytes may come yet: a bucket that fills up with time.
+/// Token bucket for the growth of the log, in bytes.
 #[derive(Debug)]
 struct Allowance {
     left: usize,
@@ -71,10 +71,10 @@ impl Allowance {
 }
 
 impl Outlet {
-    /// Writes to `stream` from now on. `lost` makes a line of a count of lines. `idle` is called now and then, at least
-    /// once in each `every`: for lines that nobody causes.
+    /// Starts a thread that writes to `stream`. `lost` makes a line from a number of dropped lines. `idle` is called at least
+    /// once in each `every` without output, to log lines that no event causes.
     ///
-    /// Errors: there is no thread.
+    /// Errors: the thread cannot be started.
     pub fn new(
         stream: impl Write + Send + 'static,
         clock: &Clock,
@@ -106,7 +106,8 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// Adds a line, or counts it if there is no room; `is_bounded` if it counts among those that a log may have in a second.
+    /// Adds a line, or counts it as dropped if there is no room. `is_bounded` tells whether the limit on the log's growth
+    /// applies.
     pub fn push(&self, line: &str, is_bounded: bool) {
         let mut state = self.shared.state.lock();
         if state.is_closed {
@@ -121,7 +122,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until everything is written, at most so long: nobody may read.
+    /// Waits until everything is written, at most for `within`, because the stream may have no reader.
     pub fn flush(&self, within: Duration) {
         let deadline = self.shared.clock.steady() + within;
         let mut state = self.shared.state.lock();
@@ -159,13 +160,13 @@ impl Shared {
             }
             std::mem::swap(&mut state.waiting, &mut writing);
             if state.lost > 0 {
-                // The lines before came earlier.
+                // The dropped lines are newer than the lines in the queue.
                 writing.extend_from_slice(lost(std::mem::take(&mut state.lost)).as_bytes());
             }
             state.is_writing = true;
             drop(state);
             if let Err(error) = write_all(&mut stream, &writing, &self.clock) {
-                // The reader of a pipe is gone, and nobody can be told.
+                // The pipe has no reader any more, so there is nothing to report to.
                 let mut state = self.state.lock();
                 state.is_closed = error.kind() == io::ErrorKind::BrokenPipe;
                 if state.is_closed {
@@ -178,7 +179,7 @@ impl Shared {
     }
 }
 
-/// Also to a stream that does not wait, as a terminal that another program has set so.
+/// Writes all bytes, also to a non-blocking stream, such as a terminal that another program has set so.
 fn write_all(stream: &mut impl Write, mut bytes: &[u8], clock: &Clock) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
@@ -206,7 +207,7 @@ mod tests {
         format!("{count} lost\n")
     }
 
-    /// A stream that says what it got, and takes the next piece only when it may.
+    /// A stream that reports each write and waits for permission to complete it.
     struct Gate {
         got: mpsc::Sender<Vec<u8>>,
         go: mpsc::Receiver<()>,
@@ -298,7 +299,7 @@ mod tests {
         assert!(!allowance.take(2, at(500)));
         assert!(allowance.take(BURST_BYTES, at(3_600_000)));
         assert!(!allowance.take(BURST_BYTES, at(3_600_000)));
-        // A clock that stands still or goes back gives nothing.
+        // A clock that stands still or goes back adds nothing.
         assert!(!allowance.take(BURST_BYTES, start));
     }
 }

@@ -1,8 +1,8 @@
-//! pure: which lines of the log are said, and which only counted: what has just been said of the same client, or the same
-//! warning. The first line comes at once; every interval one more says how often the same has happened since.
+//! pure: suppression of repeated log lines, per client and per warning. The first line is logged at once. After each interval,
+//! one more line tells how often it was repeated.
 //!
-//! Clients decide how many lines there are, and in part what is in them. So what is told apart is bounded, for each client
-//! and for all together; what does not fit is counted with others of its client, or of its place in the source.
+//! Clients decide how many lines there are, and part of their content. The number of lines told apart is therefore bounded, per
+//! client and in total. Lines beyond the bounds are counted together, by client or by place in the source.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,31 +10,31 @@ use std::net::IpAddr;
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// Between two lines that say the same.
+/// Interval between two lines with the same content, in milliseconds.
 pub const INTERVAL_MS: i64 = 10_000;
-/// What is told apart of one client within an interval: many more reasons than a client has that is no attacker.
+/// Limit on the different lines of one client per interval: many more than a client has that is no attacker.
 const OF_ONE_CLIENT: usize = 16;
-/// What is told apart of all together: some 300 bytes each.
+/// Limit on the different lines in total. Each takes about 300 bytes.
 const ALL_MAX: usize = 4_096;
 
-/// What counts as the same.
+/// Key by which lines count as equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// The place in the source.
+    /// Place in the source: the address of the event's metadata.
     place: usize,
     client: Option<IpAddr>,
-    /// A hash of what is said; none where everything counts as the same.
+    /// Hash of the content; `None` if lines of any content count as equal.
     sense: Option<u64>,
 }
 
 type Steady<K, V> = HashMap<K, V, BuildHasherDefault<SipHasher13>>;
 
-/// See the module. `L` is what a line needs to be said again.
+/// Lines logged recently. `L` is the data needed to log a line again. See the module.
 #[derive(Debug)]
 pub struct Repeats<L> {
     said: Steady<Key, Said<L>>,
     of_client: Steady<IpAddr, usize>,
-    /// When the first interval is over.
+    /// Time at which the first interval ends.
     due: Option<i64>,
 }
 
@@ -55,19 +55,19 @@ struct Said<L> {
     line: L,
 }
 
-/// Lines that were not said.
+/// Lines that were suppressed in an interval.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Summary<L> {
-    /// The first of them, or the only one.
+    /// The first of the lines, which was logged.
     pub line: L,
     pub times: u64,
     pub within_ms: i64,
-    /// Whether other lines of the client, or of the place, are counted too.
+    /// Whether different lines of the same client or place are counted together.
     pub is_mixed: bool,
 }
 
 impl Summary<()> {
-    /// The end of a line.
+    /// Text to append to the repeated line.
     pub fn words(times: u64, within_ms: i64, is_mixed: bool) -> String {
         let others = if is_mixed { " and others like it" } else { "" };
         let seconds = (within_ms.saturating_add(500) / 1_000).max(1);
@@ -76,7 +76,7 @@ impl Summary<()> {
 }
 
 impl<L: Clone> Repeats<L> {
-    /// Whether a line is to be said now. `place` is where in the source it comes from; `line` is asked for it if so.
+    /// Whether a line is to be logged now. `place` is its place in the source. `line` is called only if the answer is yes.
     pub fn is_news(
         &mut self,
         now: i64,
@@ -95,7 +95,7 @@ impl<L: Clone> Repeats<L> {
         let of_client = client.map_or(0, |client| {
             self.of_client.get(&client).copied().unwrap_or(0)
         });
-        // Places in the source are few: the last of these keys always has room.
+        // Places in the source are few, so the last of these keys always has room.
         let key = if self.said.contains_key(&exact)
             || (self.said.len() < ALL_MAX && of_client < OF_ONE_CLIENT)
         {
@@ -131,7 +131,7 @@ impl<L: Clone> Repeats<L> {
         true
     }
 
-    /// What was counted in the intervals that are over by now, the oldest first. What did not come again is forgotten.
+    /// Summaries of the intervals that have ended by `now`, oldest first. Lines that were not repeated are forgotten.
     pub fn take(&mut self, now: i64) -> Vec<Summary<L>> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
@@ -139,7 +139,7 @@ impl<L: Clone> Repeats<L> {
         self.summaries(now, |since| since.saturating_add(INTERVAL_MS) <= now)
     }
 
-    /// The same of all intervals: the end of the log.
+    /// Summaries of all intervals, for the end of the log.
     pub fn take_all(&mut self, now: i64) -> Vec<Summary<L>> {
         self.summaries(now, |_| true)
     }
@@ -203,7 +203,7 @@ mod tests {
             is_mixed: false,
         };
         assert_eq!(repeats.take(10_001), [counted(2, 10_001)]);
-        // It goes on without a line, and the others are news again.
+        // The repeated line stays suppressed; the others are logged again.
         assert!(!repeats.is_news(10_002, 1, ip(1), "a", String::new));
         assert_eq!(repeats.take(10_004), []);
         assert!(repeats.is_news(10_005, 1, ip(2), "a", || "a".to_owned()));
