@@ -1,5 +1,5 @@
-//! pure: the words of access control: resources, patterns, operations, permissions, with the numbers that the ACL APIs and the
-//! metadata records have for them, and the names by which tools and logs call them. KIP-11, KIP-290.
+//! pure: enumerations of access control: resource types, pattern types, operations, permissions. Each has its numbers in the
+//! ACL APIs and metadata records, and its names in tools and logs. KIP-11, KIP-290.
 
 use std::net::IpAddr;
 
@@ -13,14 +13,14 @@ macro_rules! words {
         }
 
         impl $kind {
-            /// All of them, in the order of their numbers.
+            /// All values, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             pub const fn code(self) -> i8 {
                 self as i8
             }
 
-            /// `None` for a number that this program does not know.
+            /// Value for a number; `None` if the number is unknown.
             pub fn of(code: i8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*
@@ -28,14 +28,14 @@ macro_rules! words {
                 }
             }
 
-            /// As Kafka's tools write it.
+            /// Name as Kafka's tools write it.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $upper,)*
                 }
             }
 
-            /// The same for a number; UNKNOWN for one that this program does not know, as in Kafka.
+            /// Name for a number; UNKNOWN if the number is unknown, as in Kafka.
             pub fn name_of(code: i8) -> &'static str {
                 Self::of(code).map_or("UNKNOWN", Self::name)
             }
@@ -44,7 +44,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What something is done to.
+    /// Type of a resource. `Any` occurs only in filters.
     ResourceType {
         1 Any "ANY";
         2 Topic "TOPIC";
@@ -57,7 +57,7 @@ words! {
 }
 
 words! {
-    /// How the name in an access control entry stands for names of resources. `Any` and `Match` are words of filters.
+    /// Relation of the name in an access control entry to names of resources. `Any` and `Match` occur only in filters.
     PatternType {
         1 Any "ANY";
         2 Match "MATCH";
@@ -67,7 +67,7 @@ words! {
 }
 
 words! {
-    /// What is done. `Any` is a word of filters; `All` stands for every operation.
+    /// Operation on a resource. `Any` occurs only in filters; `All` stands for every operation.
     Operation {
         1 Any "ANY";
         2 All "ALL";
@@ -88,7 +88,7 @@ words! {
 }
 
 words! {
-    /// Whether an access control entry forbids or permits. `Any` is a word of filters.
+    /// Effect of an access control entry. `Any` occurs only in filters.
     Permission {
         1 Any "ANY";
         2 Deny "DENY";
@@ -96,15 +96,15 @@ words! {
     }
 }
 
-/// The name of the one resource of type Cluster.
+/// Name of the only resource of type Cluster.
 pub const CLUSTER_NAME: &str = "kafka-cluster";
-/// Every name of a resource of the type, and every host.
+/// Resource name or host of an entry that applies to all of them.
 pub const EVERYTHING: &str = "*";
-/// Whoever it is.
+/// Principal of an entry that applies to all clients.
 pub const EVERYBODY: &str = "User:*";
 
 impl ResourceType {
-    /// The name in the lines of the authorizer's log, and of the options of tools.
+    /// Name in the authorizer's log, and in options of tools.
     pub fn title(self) -> &'static str {
         match self {
             Self::Any => "Any",
@@ -117,7 +117,7 @@ impl ResourceType {
         }
     }
 
-    /// What may be done to a resource of this type, in the order of the numbers.
+    /// Operations that exist for a resource of this type, in the order of their numbers.
     pub fn operations(self) -> &'static [Operation] {
         use Operation::*;
         match self {
@@ -150,7 +150,7 @@ impl ResourceType {
 }
 
 impl Operation {
-    /// Whether the permission to do this permits another operation. A prohibition implies nothing.
+    /// Whether an ALLOW entry for this operation also allows `other`. A DENY entry implies no other operation.
     pub fn permits(self, other: Self) -> bool {
         if self == Self::All || self == other {
             return true;
@@ -162,13 +162,13 @@ impl Operation {
         }
     }
 
-    /// The bit for this operation where an answer says what a client may do (KIP-430).
+    /// Bit of this operation in answers that list authorized operations (KIP-430).
     pub fn bit(self) -> i32 {
         1 << self.code()
     }
 }
 
-/// An address as Java's `getHostAddress` writes it: IPv6 with all eight groups, and one that stands for IPv4 as that.
+/// Address as Java's `getHostAddress` writes it: IPv6 with all eight groups, and an IPv4-mapped address as IPv4.
 pub fn host_address(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -179,9 +179,10 @@ pub fn host_address(address: IpAddr) -> String {
     }
 }
 
-/// Whether the host of an access control entry is this address. Nothing is resolved: a name is no address.
+/// Whether the host of an access control entry is this address. Names are not resolved, so an entry with a host name matches no
+/// client.
 ///
-/// Kafka differs: it compares texts, so that `::1` is nobody there.
+/// Kafka differs: it compares texts, so an entry for `::1` matches no client there.
 pub fn is_host(host: &str, address: IpAddr) -> bool {
     host == EVERYTHING
         || host

@@ -1,12 +1,12 @@
-//! pure: the subject of a certificate as Java writes it (`X500Principal.getName`, RFC 2253): ACLs and mapping rules are
-//! written for that text, down to its odd parts.
+//! pure: subject of a certificate as text in Java's form (`X500Principal.getName`, RFC 2253). ACLs and mapping rules are
+//! written for this form, including its peculiarities.
 
 use std::fmt::Write as _;
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
 
-/// The types of attributes that RFC 2253 has words for.
+/// Attribute types that have a keyword in RFC 2253.
 const KEYWORDS: &[(&str, &str)] = &[
     ("2.5.4.3", "CN"),
     ("2.5.4.6", "C"),
@@ -19,15 +19,15 @@ const KEYWORDS: &[(&str, &str)] = &[
     ("0.9.2342.19200300.100.1.25", "DC"),
 ];
 
-/// Letters that are written with a backslash before them. RFC 2253 does not ask for `=` and `#`, but Java does it.
+/// Characters that are escaped with a backslash. RFC 2253 does not ask for `=` and `#`, but Java escapes them.
 const ESCAPED: &str = ",=+<>#;\"\\";
 
-/// Of the parts of a certificate's body, those between its version and its subject: serial number, algorithm, issuer, validity.
+/// Number of elements between version and subject in a certificate: serial number, algorithm, issuer, validity.
 const BEFORE_SUBJECT: usize = 4;
 
-/// The subject of a certificate in DER; empty for a certificate without one.
+/// Subject of a certificate in DER; empty if the certificate has none.
 ///
-/// Errors: of DER, where the certificate is none.
+/// Errors: the bytes are not a certificate.
 pub fn subject(certificate: &[u8]) -> der::Result<String> {
     let whole = AnyRef::from_der(certificate)?;
     let body = first(whole.value())?;
@@ -41,7 +41,7 @@ pub fn subject(certificate: &[u8]) -> der::Result<String> {
     written(subject.value())
 }
 
-/// The relative names of a name, the last one first.
+/// Text of a name. The last relative name comes first.
 fn written(name: &[u8]) -> der::Result<String> {
     let mut texts = Vec::new();
     for relative in parts(name)? {
@@ -68,7 +68,7 @@ fn attribute(kind: ObjectIdentifier, value: AnyRef<'_>) -> der::Result<String> {
             let name = keyword.map_or(kind.as_str(), |(_, keyword)| keyword);
             let mut all = format!("{name}=#");
             for byte in value.to_der()? {
-                // Writing to a text does not fail.
+                // Writing to a string does not fail.
                 let _ = write!(all, "{byte:02x}");
             }
             Ok(all)
@@ -76,7 +76,7 @@ fn attribute(kind: ObjectIdentifier, value: AnyRef<'_>) -> der::Result<String> {
     }
 }
 
-/// The text of a value of one of the kinds that Java takes for text, which IA5String is not.
+/// Text of an attribute value. `None` for types that Java does not treat as text, which include IA5String.
 fn text(value: AnyRef<'_>) -> Option<String> {
     let bytes = value.value();
     let latin = || bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -106,7 +106,7 @@ fn text(value: AnyRef<'_>) -> Option<String> {
 fn escaped(text: &str) -> String {
     let is_blank = |letter: char| matches!(letter, ' ' | '\r');
     let inner = text.trim_matches(is_blank);
-    // Of blanks alone, all are both in front and behind.
+    // In a text of blanks only, all blanks count as leading.
     let (front, behind) = match inner.is_empty() {
         true => (text.len(), 0),
         false => {
@@ -128,7 +128,7 @@ fn escaped(text: &str) -> String {
     all
 }
 
-/// The elements of a sequence or set, as they lie there.
+/// Elements of a sequence or set, in their order.
 fn parts(bytes: &[u8]) -> der::Result<Vec<AnyRef<'_>>> {
     let mut reader = SliceReader::new(bytes)?;
     let mut found = Vec::new();
@@ -170,7 +170,7 @@ mod tests {
     const CN: &str = "2.5.4.3";
     const MAIL: &str = "1.2.840.113549.1.9.1";
 
-    /// A name of relative names, each of one or more pairs.
+    /// Text of a name with the given relative names, each of one or more attributes.
     fn name(relative: &[Vec<Vec<u8>>]) -> String {
         let sets: Vec<Vec<u8>> = relative
             .iter()
@@ -190,7 +190,7 @@ mod tests {
             ]),
             "CN=a b+OU=x,O=Bücher,C=DE"
         );
-        // Java takes IA5String for no text, and has no word for an address.
+        // Java does not treat an IA5String as text, and has no keyword for an e-mail address.
         assert_eq!(
             name(&[vec![pair(MAIL, IA5, b"a@b")]]),
             "1.2.840.113549.1.9.1=#1603614062"

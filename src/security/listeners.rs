@@ -1,6 +1,6 @@
-//! How each listener lets clients in: as nobody in particular, by their certificates, or by SASL with the login modules of the
-//! settings and of the file that the settings name. A running broker keeps the newest of each listener. Kafka's `ChannelBuilders`,
-//! `LoginManager` and `JaasContext`.
+//! Authentication of each listener: none, client certificates, or SASL. SASL uses the login modules of the settings and of the
+//! JAAS file. A running broker keeps the newest configuration of each listener. Kafka's `ChannelBuilders`, `LoginManager` and
+//! `JaasContext`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,43 +27,43 @@ use crate::config::sasl::{
 use crate::config::tls::LISTENER_PREFIX;
 use crate::host::given;
 
-/// The largest file that is taken for one of JAAS: one has a line for each user.
+/// Largest size of a JAAS file, in bytes. Such a file has a line for each user.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// The section for all listeners; a listener's own has the listener's name and a dot in front.
+/// Section of the JAAS file for all listeners. The section of a single listener has its name and a dot in front.
 const SECTION: &str = "KafkaServer";
 
-/// The newest of each listener, by its name in upper case. Handed to whoever accepts connections.
+/// Newest authentication of each listener, by the listener's name in upper case. Acceptors read it for each connection.
 #[derive(Debug, Default)]
 pub struct Entries {
     current: Mutex<Loaded>,
 }
 
-/// What counts for each listener.
+/// Authentication by listener name.
 pub type Loaded = BTreeMap<String, Entry>;
 
-/// How a listener lets clients in.
+/// Authentication of a listener.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// Everybody is anonymous.
+    /// No authentication: all clients are anonymous.
     Free,
-    /// Who has a certificate is who it says, the others are anonymous.
+    /// A client with a certificate has the principal that the rules derive from its subject. Other clients are anonymous.
     Certificate(Arc<MappingRules>),
     Sasl(Arc<SaslListener>),
 }
 
-/// What SASL on a listener needs.
+/// SASL configuration of a listener.
 #[derive(Debug)]
 pub struct SaslListener {
-    /// In the order of the setting.
+    /// Mechanisms in the order of the setting.
     pub served: Vec<Served>,
-    /// The longest frame while somebody logs in.
+    /// Largest frame during a login, in bytes (`sasl.server.max.receive.size`).
     pub receive_bytes_max: usize,
-    /// How long whoever is refused waits to be told.
+    /// Delay of the answer to a failed login (`connection.failed.authentication.delay.ms`).
     pub failure_delay: Duration,
 }
 
 impl SaslListener {
-    /// The keys that tokens are verified with.
+    /// Key sets with which tokens are verified.
     fn keys(&self) -> impl Iterator<Item = &Arc<Keys>> {
         self.served.iter().filter_map(|served| match &served.proof {
             Proof::Token(Tokens::Signed(_, keys)) => Some(keys),
@@ -72,37 +72,37 @@ impl SaslListener {
     }
 }
 
-/// A mechanism of a listener.
+/// SASL mechanism of a listener.
 #[derive(Clone, Debug)]
 pub struct Served {
     pub mechanism: Mechanism,
-    /// How long a client stays logged in; `None` for as long as it is connected.
+    /// Longest session of a client before it must log in again; `None` for no limit.
     pub session_max: Option<Duration>,
     pub proof: Proof,
 }
 
-/// What a client has to show.
+/// Evidence that a client must present.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// The password of one of these.
+    /// The password of one of these users.
     Password(Users),
-    /// That it knows the password of a user in the cluster's metadata.
+    /// A proof of knowing the password of a user whose SCRAM credential is in the cluster's metadata.
     Scram(ScramMechanism),
-    /// A token that is good by these rules.
+    /// A token that is valid by these rules.
     Token(Tokens),
 }
 
-/// Which tokens are good.
+/// Rules for tokens.
 #[derive(Clone, Debug)]
 pub enum Tokens {
-    /// Those that nobody signed.
+    /// Unsigned tokens are accepted.
     Unsecured(Unsecured),
-    /// Those that are signed by one of these keys.
+    /// Tokens must be signed with one of these keys.
     Signed(TokenRules, Arc<Keys>),
 }
 
 impl Tokens {
-    /// Whom a token names, and until when.
+    /// Principal and expiry of a valid token.
     pub fn validate(&self, token: &str, now: Timestamp) -> Result<Proven, Invalid> {
         match self {
             Self::Unsecured(rules) => rules.validate(token, now),
@@ -123,7 +123,7 @@ impl Tokens {
 }
 
 impl Entries {
-    /// The keys for tokens that have to be read again, by a thread that may wait.
+    /// Key sets that must be read again. The caller reads them on a thread that may block.
     pub fn due(&self, now: Timestamp) -> Vec<Arc<Keys>> {
         let mut due = Vec::new();
         let entries: Vec<Entry> = self.current.lock().values().cloned().collect();
@@ -136,7 +136,7 @@ impl Entries {
         due
     }
 
-    /// What counts for the next connection of a listener.
+    /// Authentication for the next connection of a listener.
     pub fn of(&self, listener: &str) -> Option<Entry> {
         self.current.lock().get(listener).cloned()
     }
@@ -145,9 +145,11 @@ impl Entries {
         *self.current.lock() = loaded;
     }
 
-    /// What the listeners of a running broker need.
+    /// Authentication of the listeners of a running broker.
     ///
-    /// Errors: every mistake, in one line. Reads a file, as [`Self::load`] does.
+    /// Reads files, as [`Self::load`] does.
+    ///
+    /// Errors: every mistake, in one line.
     pub fn prepare(
         &self,
         listeners: &[Listener],
@@ -160,9 +162,11 @@ impl Entries {
         })
     }
 
-    /// Reads what the listeners need.
+    /// Loads the authentication of the given listeners.
     ///
-    /// Errors: every mistake, with the name of the setting that it stands in. Reads a file, so it may wait for a disk.
+    /// Reads files, so the call may block.
+    ///
+    /// Errors: every mistake, with the name of its setting.
     pub fn load(
         &self,
         listeners: &[Listener],
@@ -200,7 +204,7 @@ impl Entries {
     }
 }
 
-/// `ssl.principal.mapping.rules` of a listener.
+/// Rules of `ssl.principal.mapping.rules` for a listener.
 fn rules(settings: &BrokerSettings, listener: &str) -> Result<Arc<MappingRules>, Vec<SaslFault>> {
     const RULES: &str = "ssl.principal.mapping.rules";
     let own = format!("{LISTENER_PREFIX}{}.{RULES}", listener.to_ascii_lowercase());
@@ -230,7 +234,7 @@ fn of_one(
             let read = section(listener, path);
             read.map_err(|what| vec![(JAAS_FILE.to_owned(), format!("{JAAS_FILE}: {what}"))])?
         }
-        // Kafka looks no sooner: directories are formatted without.
+        // Only now is a missing file an error. As in Kafka, a directory can be formatted without it.
         (Some(one), None) => {
             let setting = one.jaas_setting.clone();
             let what = format!(
@@ -266,9 +270,10 @@ fn of_one(
     }
 }
 
-/// `kept` are the keys of the listener as it was: those that are still wanted are not asked for again.
+/// Evidence that a mechanism asks for. `kept` are the listener's current key sets. A key set with unchanged settings is used
+/// again and not read anew.
 ///
-/// Errors: what cannot be, and the setting that it stands in.
+/// Errors: the invalid setting and the reason.
 fn proof(
     one: &MechanismSettings,
     module: &LoginModule,
@@ -301,7 +306,7 @@ fn proof(
     })
 }
 
-/// The module of the settings, else the one of the file's section that belongs to the mechanism.
+/// Login module of a mechanism: from the settings, or else the fitting module of the file's section.
 fn module(one: &MechanismSettings, section: &[LoginModule]) -> Result<LoginModule, String> {
     if let Some(module) = &one.module {
         return Ok(module.clone());
@@ -315,7 +320,7 @@ fn module(one: &MechanismSettings, section: &[LoginModule]) -> Result<LoginModul
     found.find(Result::is_ok).or(first).unwrap_or_else(none)
 }
 
-/// The modules of a listener in a file.
+/// Login modules of a listener in a JAAS file.
 fn section(listener: &str, path: &Path) -> Result<Vec<LoginModule>, String> {
     let own = format!("{}.{SECTION}", listener.to_ascii_lowercase());
     let shown = path.display();
@@ -415,7 +420,7 @@ mod tests {
             found,
             "listener.name.safe.plain.sasl.jaas.config: it is not set, and KAFKA_OPTS names no file by -Djava.security.auth.login.config=FILE"
         );
-        // What the settings have goes before the file, which may then be gone.
+        // Settings take precedence over the file, which may then be missing.
         std::fs::remove_file(&path).unwrap();
         let own = format!("{plain} user_c=\"d\";");
         let settings = [

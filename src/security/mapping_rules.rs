@@ -1,8 +1,8 @@
-//! pure: `ssl.principal.mapping.rules`: what becomes of a certificate's subject. Kafka's `SslPrincipalMapper`.
+//! pure: `ssl.principal.mapping.rules`, which map the subject of a certificate to a user name. Kafka's `SslPrincipalMapper`.
 
 use regex::Regex;
 
-/// The rules in their order; the first one that fits the whole subject counts.
+/// Mapping rules in order. The first rule whose pattern matches the whole subject applies.
 #[derive(Clone, Debug)]
 pub struct MappingRules {
     text: String,
@@ -11,12 +11,12 @@ pub struct MappingRules {
 
 #[derive(Clone, Debug)]
 enum Rule {
-    /// The subject as it is.
+    /// The subject is the name.
     Default,
     Replace {
-        /// Fits the subject from its first letter to its last.
+        /// Pattern anchored at both ends.
         whole: Regex,
-        /// The same anywhere in it.
+        /// Pattern without anchors.
         pattern: Regex,
         replacement: Vec<Piece>,
         case: Case,
@@ -37,12 +37,14 @@ enum Case {
 }
 
 impl MappingRules {
-    /// Errors: what is wrong with the rules.
+    /// Parses the value of the setting.
+    ///
+    /// Errors: the mistake in the rules.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut rest = text.trim();
         let mut rules = Vec::new();
         while !rest.is_empty() {
-            // Kafka takes nothing between two commas for no rule.
+            // Kafka ignores empty rules between commas.
             if let Some(behind) = rest.strip_prefix([',', '\n']) {
                 rest = behind.trim_start();
                 continue;
@@ -60,9 +62,9 @@ impl MappingRules {
         })
     }
 
-    /// The name of the principal that a subject stands for.
+    /// User name for a subject.
     ///
-    /// Errors: no rule fits.
+    /// Errors: no rule applies.
     pub fn apply(&self, subject: &str) -> Result<String, String> {
         let found = self.rules.iter().find_map(|rule| rule.apply(subject));
         found.ok_or_else(|| format!("No rules apply to {subject}, rules [{}]", self.text))
@@ -92,7 +94,7 @@ impl Rule {
     }
 }
 
-/// Java's `replaceAll`: behind a match that was not empty, an empty one at its end counts too.
+/// Replacement like Java's `replaceAll`: after a nonempty match, an empty match at its end is replaced, too.
 fn replaced(pattern: &Regex, subject: &str, replacement: &[Piece]) -> String {
     let (mut all, mut copied, mut from) = (String::new(), 0, 0);
     while from <= subject.len()
@@ -124,7 +126,7 @@ fn replaced(pattern: &Regex, subject: &str, replacement: &[Piece]) -> String {
     all
 }
 
-/// The first rule of a text, and what is behind it.
+/// First rule of a text, and the rest of the text.
 fn one(text: &str) -> Result<(Rule, &str), String> {
     if let Some(rest) = text.strip_prefix("DEFAULT") {
         return Ok((Rule::Default, rest));
@@ -160,7 +162,7 @@ fn one(text: &str) -> Result<(Rule, &str), String> {
     Ok((rule, rest))
 }
 
-/// What is before the next slash without a backslash, and what is behind that slash.
+/// Text before the next unescaped slash, and text behind it.
 fn up_to_slash(text: &str) -> Option<(&str, &str)> {
     let mut letters = text.char_indices();
     while let Some((at, letter)) = letters.next() {
@@ -173,7 +175,7 @@ fn up_to_slash(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// A replacement in Java's form: `$1` is a group, a letter behind a backslash is itself. `None` for a group that is not there.
+/// Replacement in Java's syntax: `$1` is a group, a character behind a backslash is itself. `None` if a group does not exist.
 fn pieces(text: &str, groups: usize) -> Option<Vec<Piece>> {
     let mut all = Vec::new();
     let mut plain = String::new();
@@ -184,7 +186,7 @@ fn pieces(text: &str, groups: usize) -> Option<Vec<Piece>> {
             '$' => {
                 let first = letters.next()?.to_digit(10)? as usize;
                 let mut number = first;
-                // As many digits as make the number of a group.
+                // Digits are added as long as they form the number of an existing group.
                 while let Some(digit) = letters.peek().and_then(|next| next.to_digit(10))
                     && number * 10 + digit as usize <= groups
                 {
@@ -219,7 +221,7 @@ mod tests {
         }
     }
 
-    /// The examples of Kafka's documentation and of its `SslPrincipalMapperTest`.
+    /// The examples of Kafka's documentation and of `SslPrincipalMapperTest`.
     #[test]
     fn subjects_become_names_as_with_kafka() {
         let rules = "RULE:^CN=(.*?),OU=ServiceUsers.*$/$1/L, RULE:^CN=(.*?),OU=(.*?),O=(.*?),L=(.*?),ST=(.*?),C=(.*?)$/$1@$2/L, RULE:^.*[Cc][Nn]=([a-zA-Z0-9.]*).*$/$1/U, DEFAULT";
@@ -243,7 +245,7 @@ mod tests {
                 "CN=a,O=x/y",
                 "a/z",
             ),
-            // Java finds the empty text at the end of the subject too.
+            // Java also matches the empty text at the end of the subject.
             ("RULE:.*/x/", "CN=a", "xx"),
             ("RULE:CN=(.)(.*)/$2$1\\$/", "CN=abc", "bca$"),
             ("RULE:CN=(.)/$12/", "CN=a", "a2"),

@@ -1,4 +1,4 @@
-//! Who clients are, and how they prove it. Below everything that asks, above what travels: nothing here opens a socket.
+//! Identities of clients and their authentication: certificates, SASL, access control entries. Opens no sockets.
 
 pub mod acl;
 pub mod distinguished_name;

@@ -1,25 +1,25 @@
-//! pure: who a client is. Kafka's `KafkaPrincipal`.
+//! pure: identity of a client. Kafka's `KafkaPrincipal`.
 
 use std::fmt;
 
 use bytestring::ByteString;
 
-/// See the module. What it may do, an authorizer says.
+/// Identity of a client. The authorizer decides what it may do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Principal {
-    /// `User` for everybody whom this program lets in.
+    /// Type of the principal: `User` for all clients that this broker authenticates.
     pub kind: ByteString,
     pub name: ByteString,
-    /// Whether a delegation token stood for the user.
+    /// Whether the client authenticated with a delegation token.
     pub by_token: bool,
 }
 
-/// The kind of principals that log in.
+/// Type of the principals of clients.
 pub const USER: &str = "User";
 const ANONYMOUS: &str = "ANONYMOUS";
 
 impl Principal {
-    /// Somebody by name.
+    /// A user with the given name.
     pub fn user(name: impl Into<ByteString>) -> Self {
         Self {
             kind: ByteString::from_static(USER),
@@ -28,13 +28,13 @@ impl Principal {
         }
     }
 
-    /// Whoever did not say who it is, where nobody has to.
+    /// Principal of a client that was not authenticated.
     pub fn anonymous() -> Self {
         Self::user(ByteString::from_static(ANONYMOUS))
     }
 }
 
-/// As settings, ACLs and logs write it.
+/// `Type:name`, as in settings, ACLs and logs.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind, self.name)

@@ -1,6 +1,6 @@
-//! pure: the arithmetic of SCRAM (RFC 5802, RFC 7677): what is kept of a password, and what both sides prove with it.
+//! pure: computations of SCRAM (RFC 5802, RFC 7677): the stored credential of a password, and the proofs of both sides.
 //!
-//! What is kept proves that a client knows the password, and cannot be used in its place.
+//! A stored credential suffices to verify a client. It cannot be used to log in as the client.
 
 use std::ops::RangeInclusive;
 
@@ -10,17 +10,17 @@ use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-/// How often a password is hashed at least and at most: less is weak, and clients do the work at each login.
+/// Allowed number of iterations. Fewer are weak, and more cost clients too much work at each login.
 pub const ITERATIONS: RangeInclusive<i32> = 4_096..=16_384;
 
-/// A mechanism of SCRAM.
+/// SCRAM mechanism, with its number in requests and records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScramMechanism {
     Sha256 = 1,
     Sha512 = 2,
 }
 
-/// What is kept of a password. Who has it may pass for the broker, so nothing of it is printed.
+/// Stored credential of a password. Whoever has it can impersonate the broker, so `Debug` prints nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     pub salt: Bytes,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Credential {
 impl ScramMechanism {
     const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 
-    /// By the number that it has in requests and records.
+    /// Mechanism with the given number.
     pub fn of(number: i8) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.number() == number)
     }
@@ -58,7 +58,7 @@ impl ScramMechanism {
         }
     }
 
-    /// SaltedPassword: what travels to the controller in the place of a password. It takes milliseconds, as it should.
+    /// SaltedPassword of RFC 5802, which the controller receives in place of the password. Takes milliseconds on purpose.
     pub fn salted_password(self, password: &str, salt: &[u8], iterations: i32) -> Bytes {
         let (password, iterations) = (password.as_bytes(), iterations.unsigned_abs());
         match self {
@@ -75,7 +75,7 @@ impl ScramMechanism {
         }
     }
 
-    /// StoredKey and ServerKey; `None` for a password of no bytes.
+    /// StoredKey and ServerKey; `None` if the salted password is empty.
     pub fn keys(self, salted_password: &[u8]) -> Option<(Bytes, Bytes)> {
         if salted_password.is_empty() {
             return None;
@@ -85,7 +85,7 @@ impl ScramMechanism {
         Some((stored, server))
     }
 
-    /// HMAC of texts behind each other.
+    /// HMAC of the concatenated texts.
     pub fn mac(self, key: &[u8], texts: &[&[u8]]) -> Bytes {
         match self {
             Self::Sha256 => mac::<Hmac<Sha256>>(key, texts),
@@ -100,8 +100,7 @@ impl ScramMechanism {
         }
     }
 
-    /// Whether a client's proof shows that it knows the password of a credential. Takes as long for a wrong proof as for a
-    /// right one.
+    /// Whether a client's proof is valid for a credential. Takes the same time for wrong and right proofs.
     pub fn is_proof(self, credential: &Credential, message: &[&[u8]], proof: &[u8]) -> bool {
         let signature = self.mac(&credential.stored_key, message);
         let mut key = vec![0; signature.len()];
@@ -113,7 +112,7 @@ impl ScramMechanism {
         bool::from(same) && proof.len() == signature.len()
     }
 
-    /// What a client proves with that it knows the password.
+    /// ClientProof of RFC 5802, by which a client shows that it knows the password.
     pub fn proof(self, salted_password: &[u8], message: &[&[u8]]) -> Bytes {
         let key = self.mac(salted_password, &[b"Client Key"]);
         let signature = self.mac(&self.digest(&key), message);
@@ -123,7 +122,7 @@ impl ScramMechanism {
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], texts: &[&[u8]]) -> Bytes {
-    // A key of HMAC may have any length: there is no error.
+    // HMAC accepts keys of any length, so there is no error.
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
         return Bytes::new();
     };

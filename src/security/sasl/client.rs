@@ -1,4 +1,4 @@
-//! pure: the client's side of SASL, for connections that this process opens: PLAIN and SCRAM.
+//! pure: client's side of SASL for connections that this process opens: PLAIN, SCRAM and OAUTHBEARER.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use crate::config::sasl::Mechanism;
 use crate::config::tls::Secret;
 use crate::security::scram::ScramMechanism;
 
-/// As whom this process logs in.
+/// Mechanism, user and password of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub mechanism: Mechanism,
@@ -28,7 +28,7 @@ impl Credentials {
     }
 }
 
-/// An exchange that is under way.
+/// Login in progress.
 #[derive(Debug)]
 pub struct Client {
     password: Secret,
@@ -37,22 +37,22 @@ pub struct Client {
 
 #[derive(Debug)]
 enum State {
-    /// The broker has nothing to say but that all is well.
+    /// The next message of the broker confirms the login.
     Last,
     First {
         mechanism: ScramMechanism,
         bare: String,
         nonce: String,
     },
-    /// The broker proves that it knows the password too.
+    /// Expected signature of the broker, which proves that it knows the password, too.
     Signature(Bytes),
 }
 
-/// What the other side of SCRAM may ask of this one: more would keep a thread busy.
+/// Limit on the iterations that a broker may ask for. More would keep a thread busy for too long.
 const ITERATIONS_MAX: i32 = 1_000_000;
 
 impl Client {
-    /// The exchange and its first message. A nonce is fresh for each.
+    /// Starts a login. Gives its state and the first message. Each login needs a fresh nonce.
     pub fn new(credentials: &Credentials, nonce: &str) -> (Self, Bytes) {
         let (user, password) = (&credentials.user, credentials.password.reveal());
         let scram = |mechanism| {
@@ -79,9 +79,10 @@ impl Client {
         (Self { password, state }, first)
     }
 
-    /// What follows a message of the broker; `None` when the client is in. Takes as long as it takes to hash a password.
+    /// Processes a message of the broker. Gives the next message, or `None` when the login is complete. The call takes as long
+    /// as hashing a password.
     ///
-    /// Errors: the broker's message is none, or the broker does not know the password.
+    /// Errors: the message is invalid, or the broker does not know the password.
     pub fn step(&mut self, message: &[u8]) -> Result<Option<Bytes>, String> {
         match std::mem::replace(&mut self.state, State::Last) {
             State::Last => Ok(None),
@@ -106,7 +107,7 @@ impl Client {
         }
     }
 
-    /// The signature that the broker must have, and the message that proves the password.
+    /// Expected signature of the broker, and the client's message with its proof.
     fn prove(
         &self,
         mechanism: ScramMechanism,

@@ -1,7 +1,7 @@
-//! pure: tokens that somebody signed (RFC 7515, RFC 7517, RFC 7519), and the keys that they are verified with. Kafka's
-//! `BrokerJwtValidator`.
+//! pure: signed tokens (RFC 7515, RFC 7517, RFC 7519) and the keys that verify them. Kafka's `BrokerJwtValidator`.
 //!
-//! The key says which algorithms are possible, never the token alone: `none` and those with a shared secret are not among them.
+//! The key determines which algorithms are possible, not the token alone. `none` and algorithms with a shared secret are never
+//! possible.
 
 use base64::Engine as _;
 use ring::signature::{
@@ -17,10 +17,10 @@ use super::oauth::{Claims, Invalid, URL_SAFE, milliseconds, object, scope};
 use crate::base::time::Timestamp;
 use crate::config::sasl::TokenRules;
 
-/// Keys that are kept of a set. Providers have two or three: one that signs, and those before and after it.
+/// Limit on the keys of a set. Providers publish two or three: the current one, its predecessor and its successor.
 const KEYS_MAX: usize = 100;
 
-/// Keys, as a provider publishes them.
+/// Keys as a provider publishes them.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
@@ -29,7 +29,7 @@ pub struct KeySet {
 #[derive(Clone, Debug)]
 struct Key {
     id: Option<String>,
-    /// The only algorithm that it is for, where it says so.
+    /// The only algorithm that the key may be used with, if the set names one.
     algorithm: Option<String>,
     public: Public,
 }
@@ -40,15 +40,15 @@ enum Public {
         n: Vec<u8>,
         e: Vec<u8>,
     },
-    /// Points as SEC 1 writes them.
+    /// Point on the curve, as encoded by SEC 1.
     P256(Vec<u8>),
     P384(Vec<u8>),
 }
 
 impl KeySet {
-    /// Reads a set. Keys for something else, and those of kinds that are not known, are left out.
+    /// Parses a key set. Keys of unknown types, and keys for other uses, are ignored.
     ///
-    /// Errors: it is no set, or has no key that can be used.
+    /// Errors: the text is not a key set, or has no usable key.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let set: Value =
             serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
@@ -61,7 +61,7 @@ impl KeySet {
         }
     }
 
-    /// Those that may have signed a token; one without an id may be any.
+    /// Keys that may have signed a token; all keys if the token names none.
     fn of<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
         let fits = move |key: &&Key| id.is_none_or(|id| key.id.as_deref() == Some(id));
         self.keys.iter().filter(fits)
@@ -122,7 +122,7 @@ impl Key {
     }
 }
 
-/// Numbers may have more bytes than they need; `ring` wants no such.
+/// Number without leading zero bytes, which `ring` does not accept.
 fn without_zeros(mut number: Vec<u8>) -> Vec<u8> {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     number.drain(..zeros);
@@ -141,11 +141,11 @@ fn rsa(algorithm: &str) -> Option<&'static RsaParameters> {
     })
 }
 
-/// Why a signed token is not believed.
+/// Reason why a signed token is not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unverified {
     Invalid(Invalid),
-    /// The set has no such key; a newer one may.
+    /// The set has no such key, but a newer set may.
     UnknownKey(String),
 }
 
@@ -156,7 +156,7 @@ impl From<Invalid> for Unverified {
 }
 
 impl KeySet {
-    /// Whom a token names, and until when.
+    /// Principal and expiry of a token.
     pub fn validate(
         &self,
         rules: &TokenRules,
@@ -172,7 +172,7 @@ impl KeySet {
         let header = object(header)?;
         let word = |name: &str| header.get(name).and_then(Value::as_str);
         let algorithm = word("alg").ok_or(Invalid::Token("it names no algorithm"))?;
-        // What it says must be understood, it says; nothing is.
+        // `crit` names header fields that a verifier must understand. None are supported.
         if header.contains_key("crit") {
             return Err(Invalid::Token("its header asks for more than is known").into());
         }
@@ -240,7 +240,7 @@ mod tests {
 
     const NOW: Timestamp = 1_000_000;
 
-    /// Somebody who signs with ES256.
+    /// Issuer of tokens that are signed with ES256.
     struct Issuer {
         id: &'static str,
         key: EcdsaKeyPair,
@@ -325,7 +325,7 @@ mod tests {
                 "{algorithm}"
             );
         }
-        // A token without a key's id may be any key's; one of an unknown key waits for newer keys.
+        // A token without a key id may be signed with any key. A token with an unknown key id causes the set to be read again.
         let anyones = own.token("{\"alg\":\"ES256\"}", CLAIMS);
         assert_eq!(
             outcome(&anyones, &set(&[thief.published(""), own.published("")])),
@@ -341,7 +341,7 @@ mod tests {
             outcome(&critical, &keys),
             "its header asks for more than is known"
         );
-        // A key for another algorithm has signed nothing.
+        // A key that is meant for another algorithm verifies no token.
         let others = set(&[own.published(",\"alg\":\"ES384\"")]);
         assert_eq!(outcome(&good, &others), unsigned);
         for token in ["", "a", "a.b", "..", "a.b.c", "e30.e30.e30"] {

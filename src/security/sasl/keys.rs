@@ -1,5 +1,5 @@
-//! The keys that a listener verifies tokens with: read at the start, again every so often, and when a token names one that is
-//! not there. Kafka's `VerificationKeyResolver` with `RefreshingHttpsJwks`.
+//! Key set with which a listener verifies tokens. It is read at the start, at regular intervals, and when a token names an
+//! unknown key. Kafka's `VerificationKeyResolver` with `RefreshingHttpsJwks`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,22 +19,23 @@ use crate::config::tls::ClientTls;
 use crate::host::{Host, given};
 use crate::transport::client::{self, Transport};
 
-/// The largest file that is taken for a set of keys.
+/// Largest size of a key set file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Tokens of unknown keys, and providers that are gone, have the set read again no more often: anybody can make such a token.
+/// Shortest interval between reads because of unknown keys or failed reads, in milliseconds. Anyone can make a token with an
+/// unknown key.
 const WANTED_MS_MIN: i64 = 10_000;
 
-/// See the module.
+/// A key set with its source. See the module.
 pub struct Keys {
     settings: TokenSettings,
-    /// Of the login module: whom to trust by TLS.
+    /// Options of the login module, which contain the TLS settings for the provider.
     options: BTreeMap<String, String>,
     source: Source,
     current: ArcSwap<KeySet>,
     state: Mutex<State>,
 }
 
-/// Options hold passwords, so none is printed.
+/// The options may contain passwords, so they are not printed.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
@@ -55,16 +56,16 @@ enum Source {
 #[derive(Debug)]
 struct State {
     read_at: Timestamp,
-    /// Somebody misses a key.
+    /// Whether a token had an unknown key, or the last read failed.
     wanted: bool,
-    /// Somebody reads them now.
+    /// Whether a read is in progress.
     is_read: bool,
 }
 
 impl Keys {
-    /// A file has to be there; a provider is asked later, by [`Self::read_again`].
+    /// Opens a key set. A file is read at once; a provider is read later, by [`Self::read_again`].
     ///
-    /// Errors: the address is none, the file cannot be read or is no set of keys, or there is nobody to trust.
+    /// Errors: the URL is invalid, the file cannot be read or is not a key set, or the TLS settings are invalid.
     pub fn read(
         settings: &TokenSettings,
         options: &BTreeMap<String, String>,
@@ -73,7 +74,7 @@ impl Keys {
         let source = Source::of(&settings.url, options)?;
         let (keys, read_at) = match &source {
             Source::File(path) => (read(path)?, now),
-            // There are none before the first tick of whoever reads them again.
+            // The set is empty until the first read, which is due at once.
             Source::Provider(..) => (KeySet::default(), now.saturating_sub(WANTED_MS_MIN)),
         };
         let wanted = read_at < now;
@@ -90,7 +91,7 @@ impl Keys {
         })
     }
 
-    /// Whether they are those of these settings.
+    /// Whether the key set has these settings.
     pub fn are_of(&self, settings: &TokenSettings, options: &BTreeMap<String, String>) -> bool {
         self.settings == *settings && self.options == *options
     }
@@ -99,12 +100,12 @@ impl Keys {
         self.current.load_full()
     }
 
-    /// Says that a key is missing.
+    /// Reports an unknown key.
     pub fn want(&self) {
         self.state.lock().wanted = true;
     }
 
-    /// Whether they have to be read again; whoever hears so does it.
+    /// Whether the key set must be read again. A caller that gets `true` must read it.
     pub fn are_due(&self, now: Timestamp) -> bool {
         let mut state = self.state.lock();
         let refresh_ms = self.settings.refresh_ms;
@@ -123,7 +124,7 @@ impl Keys {
         due
     }
 
-    /// Reads them again. What cannot be read leaves the keys as they are.
+    /// Reads the key set again. After a failure the old keys stay in use.
     pub async fn read_again(self: Arc<Self>, host: Host) {
         let read = match &self.source {
             Source::Provider(url, transport) => {
@@ -150,7 +151,7 @@ impl Keys {
 impl Source {
     fn of(url: &str, options: &BTreeMap<String, String>) -> Result<Self, String> {
         if let Some(path) = url.strip_prefix("file:") {
-            // With an authority, which is none: file:///path.
+            // The URL may have an empty authority: file:///path.
             let path = path.strip_prefix("//").unwrap_or(path);
             return Ok(Self::File(PathBuf::from(path)));
         }
@@ -164,7 +165,7 @@ impl Source {
     }
 }
 
-/// Whom the options of the login module trust by TLS, else whom the system trusts.
+/// TLS transport with the options of the login module, or else with the system's root certificates.
 fn trusted(options: &BTreeMap<String, String>) -> Result<Transport, String> {
     let of_tls = options.iter().filter(|(name, _)| name.starts_with("ssl."));
     let of_tls = of_tls.map(|(name, value)| (name.clone(), value.clone()));
@@ -192,7 +193,7 @@ mod tests {
     use crate::config::sasl::TokenRules;
 
     fn set(id: &str) -> String {
-        // Of 43 letters, as 32 bytes have.
+        // 43 base64 characters encode 32 bytes.
         let number = "A".repeat(43);
         format!(
             "{{\"keys\":[{{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"{id}\",\"x\":\"{number}\",\"y\":\"{number}\"}}]}}"
@@ -240,7 +241,7 @@ mod tests {
         pass(&keys, 100_000).await;
         assert!(has(&keys, "second"));
         std::fs::write(&path, set("third")).unwrap();
-        // Whoever shows tokens of unknown keys has them read now and then, not at once.
+        // A token with an unknown key causes a read after an interval, not at once.
         keys.want();
         pass(&keys, 109_999).await;
         assert!(has(&keys, "second"));
@@ -249,7 +250,7 @@ mod tests {
         std::fs::write(&path, "{}").unwrap();
         pass(&keys, 210_000).await;
         assert!(has(&keys, "third"));
-        // One after the other.
+        // Only one read at a time.
         assert!(keys.are_due(400_000) && !keys.are_due(900_000));
     }
 

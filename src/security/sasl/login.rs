@@ -1,11 +1,11 @@
-//! pure: the login of one connection, from its first frame on and again while it lives. Kafka's `SaslServerAuthenticator`,
-//! with what `KafkaChannel` and `Selector` know of sessions that end (KIP-152, KIP-368).
+//! pure: state machine of the SASL login of one connection, for the first login and for re-authentication. Kafka's
+//! `SaslServerAuthenticator`, with the parts of `KafkaChannel` and `Selector` that concern sessions (KIP-152, KIP-368).
 //!
-//! Its owner gives it every frame before anybody else looks at it, and does what it says. Frames come in the order of the wire,
-//! and an answer leaves before the next one is asked for.
+//! The connection passes every frame to [`Login::take`] before anything else sees it, and carries out the [`Reaction`]. Frames
+//! come in the order of the wire. The answer to a frame is sent before the next frame is passed.
 //!
-//! Kafka differs: a request in the midst of a login is answered by Kafka with that request's own error; here only SaslHandshake
-//! and ApiVersions are. The connection is closed in either case.
+//! Kafka differs: Kafka answers an unexpected request during a login with an error of that request's API; here only
+//! SaslHandshake and ApiVersions are answered. Either way the connection is closed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,84 +26,85 @@ use crate::wire::message::sasl_authenticate::{SaslAuthenticateRequest, SaslAuthe
 use crate::wire::message::sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 use crate::wire::message::{Message, Request};
 
-/// A client that logs in again sooner after the last time is told that this is no time for it.
+/// Shortest time between two re-authentications. An earlier one is treated as an ordinary request, whose answer is an error.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
-/// Room for an answer with the messages of a mechanism.
+/// Initial capacity of the buffer for an answer, in bytes.
 const ANSWER_CAPACITY: usize = 256;
 
-/// See the module.
+/// State of a login. See the module.
 #[derive(Debug)]
 pub struct Login {
     listener: Arc<SaslListener>,
     state: State,
     session: Option<Session>,
-    /// When the last login over an existing one began.
+    /// Start of the last re-authentication.
     renewed: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing that counts has come.
+    /// No frame of the login has come, except for refused ApiVersions requests.
     Start,
-    /// The client knows our versions.
+    /// ApiVersions has been answered.
     Versions,
     Exchange(Box<Running>),
-    /// The client is in.
+    /// The client is logged in.
     Done,
-    /// It was refused; nothing is answered any more.
+    /// The login has failed. No more frames are answered.
     Refused,
 }
 
-/// An exchange that is under way.
+/// Exchange of a mechanism in progress.
 #[derive(Debug)]
 struct Running {
     mechanism: Mechanism,
-    /// Of [`Served`].
+    /// See [`Served::session_max`].
     session_max: Option<Duration>,
     exchange: Exchange,
-    /// Whether tokens come without a request around them (SaslHandshake v0).
+    /// Whether tokens come without a request around them (SaslHandshake version 0).
     raw: bool,
 }
 
-/// With what the client has to show.
+/// Mechanism with the evidence that it asks for and its state.
 #[derive(Debug)]
 enum Exchange {
     Plain(Users),
     Scram(ScramMechanism, scram::Exchange),
     Token(Tokens, oauth::Exchange),
-    /// The client asked for another mechanism than it is logged in with, which it is told only now.
+    /// The client has asked for another mechanism than that of its session. The error, which is sent in answer to the next
+    /// message.
     Refused(String),
 }
 
-/// Who is logged in.
+/// Session of a client that is logged in.
 #[derive(Debug)]
 struct Session {
     principal: Principal,
     mechanism: Mechanism,
-    /// `None` for as long as the connection lives.
+    /// End of the session; `None` for as long as the connection lives.
     ends: Option<Instant>,
 }
 
-/// What is to be done about a frame. Answers have their length in front.
+/// What the connection must do about a frame. Answers include their length.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// It is a request like any other.
+    /// Handle the frame like any request.
     Request,
-    /// It is ApiVersions, to be answered like any other; [`Login::versions_told`] hears how.
+    /// Handle the frame, which is ApiVersions, like any request, and report the result to [`Login::versions_told`].
     Versions,
     Answer(Bytes),
-    /// The client is in, or in again.
+    /// Send the answer. The client has logged in, or has logged in again.
     Entered(Bytes, Principal),
     Refused(Farewell),
 }
 
-/// How a connection ends that is not let in.
+/// End of a connection whose login failed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Farewell {
     pub answer: Option<Bytes>,
-    /// Whether answer and end wait for `connection.failed.authentication.delay.ms`.
+    /// Whether the answer and the end are delayed by `connection.failed.authentication.delay.ms`.
     pub delayed: bool,
-    /// For the log.
+    /// Reason, for the log.
     pub reason: String,
 }
 
@@ -117,7 +118,7 @@ impl Farewell {
     }
 }
 
-/// What a request is called, by its key.
+/// Name of the API with a key.
 pub type ApiName = fn(i16) -> Option<&'static str>;
 
 impl Login {
@@ -130,7 +131,7 @@ impl Login {
         }
     }
 
-    /// The longest frame that may come next, where the limit for requests does not hold.
+    /// Limit on the next frame during a login, in bytes; `None` if only the limit for requests applies.
     pub fn frame_bytes_max(&self) -> Option<usize> {
         match self.state {
             State::Done => None,
@@ -138,25 +139,25 @@ impl Login {
         }
     }
 
-    /// Whether the client has been let in for as long as it is connected: there is nothing left to look at.
+    /// Whether the client is logged in for as long as it is connected. No more frames need to be passed then.
     pub fn is_over(&self) -> bool {
         let forever = |session: &Session| session.ends.is_none();
         matches!(self.state, State::Done) && self.session.as_ref().is_some_and(forever)
     }
 
-    /// How long whoever is refused waits.
+    /// Delay of the answer to a failed login.
     pub fn failure_delay(&self) -> Duration {
         self.listener.failure_delay
     }
 
-    /// How ApiVersions was answered: a client that was refused may ask again.
+    /// Notes the result of ApiVersions. A client that got an error may ask again.
     pub fn versions_told(&mut self, error_code: i16) {
         if matches!(self.state, State::Start) && error_code == 0 {
             self.state = State::Versions;
         }
     }
 
-    /// Looks at the next frame.
+    /// Processes the next frame.
     pub fn take(
         &mut self,
         frame: &Bytes,
@@ -177,7 +178,7 @@ impl Login {
         })
     }
 
-    /// A frame of a client that is in.
+    /// Processes a frame of a client that is logged in.
     fn request(
         &mut self,
         frame: &Bytes,
@@ -204,7 +205,7 @@ impl Login {
         }
     }
 
-    /// What comes before the exchange: ApiVersions, or the mechanism that the client wants.
+    /// Processes a frame before the exchange: ApiVersions or SaslHandshake.
     fn hello(&mut self, frame: &Bytes, name: ApiName) -> Result<Reaction, Farewell> {
         let (header, mut reader) = Header::read(frame)?;
         if header.key == ApiVersionsRequest::KEY {
@@ -221,7 +222,7 @@ impl Login {
         let request = header.body::<SaslHandshakeRequest>(&mut reader)?;
         let mut served = self.listener.served.iter();
         let Some(served) = served.find(|one| *request.mechanism == *one.mechanism.name()) else {
-            // Who is in already is told nothing, as by Kafka.
+            // A client in re-authentication gets no answer, as with Kafka.
             let answer = match self.session {
                 Some(_) => None,
                 None => Some(header.answer(&SaslHandshakeResponse {
@@ -257,7 +258,7 @@ impl Login {
         Ok(Reaction::Answer(answer))
     }
 
-    /// A frame that should be SaslAuthenticate.
+    /// Processes a frame that should be SaslAuthenticate.
     fn wrapped(
         &mut self,
         frame: &Bytes,
@@ -292,7 +293,7 @@ impl Login {
         })
     }
 
-    /// A message of the mechanism, with the request that it came in.
+    /// Processes a message of the mechanism, and the header of the request that contained it.
     fn token(
         &mut self,
         header: Option<&Header>,
@@ -332,7 +333,7 @@ impl Login {
         }
     }
 
-    /// Lets somebody in; gives who it is, and for how long.
+    /// Logs the client in. Gives its principal and the length of the session.
     fn enter(
         &mut self,
         mechanism: Mechanism,
@@ -388,7 +389,7 @@ impl Login {
             }
         };
         let answer = match header {
-            // A client without requests around its tokens is not told.
+            // A client that sends bare tokens gets no answer.
             None => None,
             Some(header) => Some(header.answer(&SaslAuthenticateResponse {
                 error_code: ErrorCode::SaslAuthenticationFailed.code(),
@@ -423,7 +424,7 @@ fn names(served: &[Served]) -> Vec<ByteString> {
     names.map(ByteString::from_static).collect()
 }
 
-/// A message of the mechanism on its way to the client; with the last one, for how long the client is in.
+/// Message of the mechanism for the client. The last one also tells the length of the session.
 fn told(
     header: Option<&Header>,
     token: Bytes,
@@ -431,13 +432,13 @@ fn told(
 ) -> Result<Bytes, Farewell> {
     let Some(header) = header else {
         let mut writer = Writer::with_capacity(4 + token.len());
-        // A token is no longer than what it answers, and some hundred bytes.
+        // The length fits: a token exceeds the message that it answers by some hundred bytes at most.
         writer.i32(token.len() as i32);
         writer.put(&token);
         return Ok(writer.into_bytes());
     };
     header.answer(&SaslAuthenticateResponse {
-        // No text, where other answers without an error have none at all: as Kafka does it.
+        // An empty text and not null, as in Kafka.
         error_message: Some(ByteString::new()),
         auth_bytes: token,
         session_lifetime_ms: lifetime.map_or(0, |lifetime| lifetime.as_millis() as i64),
@@ -445,7 +446,7 @@ fn told(
     })
 }
 
-/// What stands before the body of a request.
+/// Header of a request.
 struct Header {
     key: i16,
     version: i16,
@@ -502,7 +503,7 @@ impl Header {
             .map_err(|error| Farewell::silent(format!("an answer cannot be written: {error}")))?;
         let body = body.into_bytes();
         let mut whole = Writer::with_capacity(4 + body.len());
-        // Shorter than the frame that it answers, and some hundred bytes.
+        // The length fits: an answer exceeds the frame that it answers by some hundred bytes at most.
         whole.i32(body.len() as i32);
         whole.put(&body);
         Ok(whole.into_bytes())
@@ -530,7 +531,7 @@ mod tests {
     use crate::security::scram::Credential;
     use crate::wire::message::metadata::MetadataRequest;
 
-    /// A connection whose clock stands until somebody moves it.
+    /// A connection with a clock that the test moves.
     struct Scene {
         login: Login,
         now: Instant,
@@ -549,7 +550,7 @@ mod tests {
         }
     }
 
-    /// PLAIN and SCRAM-SHA-256, whose users stay for so many seconds.
+    /// PLAIN and SCRAM-SHA-256 with sessions of `session_max` seconds.
     fn scene(session_max: Option<u64>) -> Scene {
         let listener = SaslListener {
             served: vec![
@@ -628,7 +629,7 @@ mod tests {
             })
         }
 
-        /// Sends a SaslHandshake: the error and the mechanisms, with what else happens.
+        /// Sends SaslHandshake. Gives the error, the mechanisms, and the end of the connection if there is one.
         fn handshake(&mut self, version: i16, mechanism: &str) -> String {
             let (answer, end) = match self.take(&handshake(version, mechanism)) {
                 Reaction::Answer(answer) => (answer, String::new()),
@@ -645,7 +646,7 @@ mod tests {
             format!("{} {}{end}", answer.error_code, answer.mechanisms.join(","))
         }
 
-        /// Sends a SaslAuthenticate: the error, the text and the lifetime, with what else happens.
+        /// Sends SaslAuthenticate. Gives the error, text and session length, and the principal or the end of the connection.
         fn authenticate(&mut self, version: i16, token: &[u8]) -> String {
             let (answer, end) = match self.take(&authenticate(version, token)) {
                 Reaction::Answer(answer) => (answer, String::new()),
@@ -702,7 +703,7 @@ mod tests {
             assert_eq!(scene.authenticate(version, ANN), "0 0 User:ann");
             assert_eq!(scene.login.frame_bytes_max(), None);
             assert!(scene.login.is_over());
-            // From here on everything is a request, SaslHandshake too: it is answered as on any listener.
+            // From here on every frame is an ordinary request, SaslHandshake included.
             assert_eq!(scene.take(&metadata()), Reaction::Request);
             assert_eq!(scene.take(&handshake(1, "PLAIN")), Reaction::Request);
         }
@@ -715,7 +716,7 @@ mod tests {
         let entered = first.take(&Bytes::from_static(ANN));
         let expected = Reaction::Entered(Bytes::from_static(&[0; 4]), Principal::user("ann"));
         assert_eq!(entered, expected);
-        // Whoever fails is told nothing.
+        // A failed login gets no answer.
         let mut second = scene(None);
         assert_eq!(second.handshake(0, "PLAIN"), BOTH);
         let (answer, delayed, reason) = refused(second.take(&Bytes::from_static(b"\0ann\0b")));
@@ -819,7 +820,7 @@ mod tests {
             reason.contains("Metadata during SASL authentication"),
             "{reason}"
         );
-        // Nothing is answered after the end.
+        // After the end nothing is answered.
         assert_eq!(refused(second.take(&authenticate(2, ANN))).0, None);
     }
 
@@ -844,13 +845,13 @@ mod tests {
         assert_eq!(scene.take(&metadata()), Reaction::Request);
         assert_eq!(scene.handshake(1, "PLAIN"), BOTH);
         assert_eq!(scene.authenticate(1, ANN), "0 10000 User:ann");
-        // Too soon after the last time: an ordinary request, which is answered as such.
+        // Too soon after the last login: treated as an ordinary request.
         scene.wait(999);
         assert_eq!(scene.take(&handshake(1, "PLAIN")), Reaction::Request);
         scene.wait(9_001);
         assert_eq!(scene.take(&metadata()), Reaction::Request);
         scene.wait(1);
-        // It is late, but still allowed.
+        // The session has ended, but the client may still log in again.
         assert_eq!(scene.handshake(1, "PLAIN"), BOTH);
         assert_eq!(scene.authenticate(1, ANN), "0 10000 User:ann");
         scene.wait(10_001);

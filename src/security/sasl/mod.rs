@@ -1,7 +1,7 @@
-//! SASL (RFC 4422): how a client proves who it is, before its first request and again while it is connected.
+//! SASL (RFC 4422): authentication of a client before its first request, and again while it is connected.
 //!
-//! `login` is the machine of one connection, `plain`, `scram` and `oauth` are the mechanisms, and `client` is the other side, for
-//! connections that this process opens.
+//! `login` is the state machine of one connection; `plain`, `scram` and `oauth` are the mechanisms; `client` is the client's
+//! side, for connections that this process opens.
 
 pub mod client;
 pub mod jwt;
@@ -19,44 +19,44 @@ use self::scram::SaltSecret;
 use super::scram::{Credential, ScramMechanism};
 use crate::base::time::Timestamp;
 
-/// Random bytes that go into the server's part of a nonce: as many as nobody guesses.
+/// Number of random bytes in the server's part of a nonce, too many to guess.
 pub const NONCE_BYTES: usize = 18;
 
-/// What a mechanism asks of the world around it.
+/// External inputs of a mechanism.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     pub wall: Timestamp,
-    /// Fresh random bytes, if there are any to be had.
+    /// Source of random bytes; `None` if the system has none.
     pub random: &'a dyn Fn() -> Option<[u8; NONCE_BYTES]>,
-    /// What is kept of a user's password.
+    /// Stored SCRAM credential of a user.
     pub credential: &'a dyn Fn(&str, ScramMechanism) -> Option<Credential>,
-    /// What users who are not there get in the place of a credential.
+    /// Secret from which the fake credentials of unknown users are made.
     pub salts: &'a SaltSecret,
 }
 
-/// What a message of the client leads to.
+/// Result of a client message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The next message of the server.
+    /// Next message of the server.
     Challenge(Bytes),
-    /// The last one, and who the client is.
+    /// Last message of the server, and the identity of the client.
     Done(Bytes, Proven),
 }
 
-/// Who somebody is, and for how long that holds.
+/// Authenticated identity of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     pub name: ByteString,
-    /// When the credential itself ends.
+    /// Expiry of the credential itself, such as a token.
     pub until: Option<Timestamp>,
 }
 
-/// Why a client is not let in.
+/// Reason why a login failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// In words that the client may read.
+    /// The reason is sent to the client.
     Told(String),
-    /// For the log alone; the client reads the same words whatever it is.
+    /// The reason is only logged. The client gets the same text for all such reasons.
     Hidden(String),
 }
 
@@ -70,6 +70,6 @@ impl Refusal {
     }
 }
 
-/// Kafka's words in both mechanisms that have an authorization id.
+/// Kafka's message, in both mechanisms that have an authorization id.
 const OTHER_ID: &str =
     "Authentication failed: Client requested an authorization id that is different from username";

@@ -1,7 +1,7 @@
-//! pure: OAUTHBEARER (RFC 7628): the client shows a token that somebody else gave it. Kafka's `OAuthBearerSaslServer` with
+//! pure: OAUTHBEARER (RFC 7628): a client presents a token that someone else issued. Kafka's `OAuthBearerSaslServer` with
 //! `OAuthBearerUnsecuredValidatorCallbackHandler`.
 //!
-//! By its defaults Kafka believes a token that nobody signed, and so does this: it is for tests, and a start says so.
+//! By default, unsigned tokens are accepted, as in Kafka. This is meant for tests, and a start logs a warning about it.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 use super::{Proven, Refusal, Step};
 use crate::base::time::Timestamp;
 
-/// Between the parts of the client's message; alone it is the client's word that it has read why it is refused.
+/// Separator of the parts of a client message. A message of just the separator acknowledges the error that the server sent.
 const SEPARATOR: char = '\u{1}';
 
-/// Base64 for URLs, as tokens have it: without padding, though some makers pad.
+/// URL-safe base64 of tokens. Padding is not required, but accepted.
 pub(super) const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -26,10 +26,10 @@ pub(super) const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 
 pub(super) type Claims = Map<String, Value>;
 
-/// Which tokens are believed, by the options of the login module.
+/// Rules for unsigned tokens, from the options of the login module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsecured {
-    /// The claim that names the client.
+    /// Claim with the name of the client.
     principal_claim: String,
     scope_claim: String,
     required_scope: Vec<String>,
@@ -37,7 +37,9 @@ pub struct Unsecured {
 }
 
 impl Unsecured {
-    /// Errors: an option that cannot be.
+    /// Reads the rules.
+    ///
+    /// Errors: an invalid option.
     pub fn of(options: &BTreeMap<String, String>) -> Result<Self, String> {
         let option = |name: &str| {
             let value = options.get(&format!("unsecuredValidator{name}"));
@@ -65,7 +67,7 @@ impl Unsecured {
         })
     }
 
-    /// Whom a token names, and until when.
+    /// Principal and expiry of a token.
     pub fn validate(&self, token: &str, now: Timestamp) -> Result<Proven, Invalid> {
         let parts: Vec<&str> = token.split('.').collect();
         let (header, claims) = match parts[..] {
@@ -104,26 +106,25 @@ impl Unsecured {
     }
 }
 
-/// Why a token is not believed.
+/// Reason why a token is not valid.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Invalid {
     Token(&'static str),
-    /// With what is wanted.
+    /// The scope is insufficient; the required scope.
     Scope(String),
 }
 
-/// How far an exchange has come.
+/// State of an exchange.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// What the client was told of its token; it has to say that it has read it.
+    /// Error that was sent to the client and that the client must acknowledge.
     told: Option<String>,
 }
 
 impl Exchange {
-    /// The next message of the client: `n,[a=id],^Aauth=Bearer token^A[name=value^A]*^A`. `validate` says whether the token is
-    /// believed.
+    /// Processes a message of the client: `n,[a=id],^Aauth=Bearer token^A[name=value^A]*^A`. `validate` checks the token.
     ///
-    /// Errors: why it is not let in.
+    /// Errors: the reason why the login fails.
     pub fn step(
         &mut self,
         validate: impl FnOnce(&str) -> Result<Proven, Invalid>,
@@ -155,7 +156,7 @@ impl Exchange {
     }
 }
 
-/// The authorization id and the token of a client's message.
+/// Authorization id and token of a client message.
 fn opened(message: &[u8]) -> Result<(ByteString, &str), Refusal> {
     let invalid = || Refusal::hidden("Invalid OAUTHBEARER client first message");
     let text = std::str::from_utf8(message).map_err(|_| invalid())?;
@@ -173,7 +174,7 @@ fn opened(message: &[u8]) -> Result<(ByteString, &str), Refusal> {
                 .into()
         }
     };
-    // Each pair has a separator behind it, and the last one another.
+    // A separator follows each pair, and one more ends the message.
     let pairs = pairs.strip_suffix(SEPARATOR).ok_or_else(invalid)?;
     if !(pairs.is_empty() || pairs.ends_with(SEPARATOR)) {
         return Err(invalid());
@@ -211,7 +212,7 @@ fn opened(message: &[u8]) -> Result<(ByteString, &str), Refusal> {
     }
 }
 
-/// A part of a token.
+/// JSON object in a part of a token.
 pub(super) fn object(part: &str) -> Result<Claims, Invalid> {
     let bytes = URL_SAFE
         .decode(part)
@@ -219,7 +220,7 @@ pub(super) fn object(part: &str) -> Result<Claims, Invalid> {
     serde_json::from_slice(&bytes).map_err(|_| Invalid::Token("it is not in JSON"))
 }
 
-/// A time, which tokens have in seconds, maybe with parts of one.
+/// Time claim, which tokens have in seconds, possibly with a fraction.
 pub(super) fn milliseconds(claims: &Claims, name: &str) -> Result<Option<Timestamp>, Invalid> {
     match claims.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -227,13 +228,13 @@ pub(super) fn milliseconds(claims: &Claims, name: &str) -> Result<Option<Timesta
             let seconds = value
                 .as_f64()
                 .ok_or(Invalid::Token("a time is no number"))?;
-            // A number that is too large becomes the largest.
+            // The cast saturates.
             Ok(Some((seconds * 1_000.0) as Timestamp))
         }
     }
 }
 
-/// The scope: a text with spaces between its words, or a list.
+/// Scope claim: a text with words separated by spaces, or a list of words.
 pub(super) fn scope(claims: &Claims, name: &str) -> Result<Vec<String>, Invalid> {
     let wrong = Invalid::Token("its scope is neither a text nor a list of texts");
     match claims.get(name) {

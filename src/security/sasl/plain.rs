@@ -1,4 +1,4 @@
-//! pure: PLAIN (RFC 4616): name and password in one message. Kafka's `PlainSaslServer`.
+//! pure: PLAIN (RFC 4616): user name and password in one message. Kafka's `PlainSaslServer`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use subtle::ConstantTimeEq as _;
 use super::{OTHER_ID, Proven, Refusal, Step};
 use crate::config::tls::Secret;
 
-/// What stands in front of a user's name in the options of a login module.
+/// Prefix of user names in the options of a login module.
 const USER_OPTION: &str = "user_";
 
-/// Users and their passwords. There may be many, and each login holds on to them: clones are cheap.
+/// Users and their passwords. Clones share the map, because there may be many users and each login holds a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users(Arc<BTreeMap<String, Secret>>);
 
 impl Users {
-    /// The users among the options of a login module. Its `username` and `password` are those of the broker itself, when it
-    /// connects to others.
+    /// Users in the options of a login module. The options `username` and `password` are not among them: they are for the
+    /// broker's own connections to other brokers.
     pub fn of(options: &BTreeMap<String, String>) -> Self {
         let users = options.iter();
         let users = users.filter_map(|(key, password)| {
@@ -31,7 +31,7 @@ impl Users {
         Self(Arc::new(users.collect()))
     }
 
-    /// Takes as long for a name that is not there.
+    /// Whether the password is right. Takes the same time for unknown users.
     fn know(&self, name: &str, password: &str) -> bool {
         let expected = self.0.get(name);
         let wanted = Sha256::digest(expected.map_or("", Secret::reveal));
@@ -40,12 +40,12 @@ impl Users {
     }
 }
 
-/// The one message: authorization id, name and password with a zero between them.
+/// Processes the only message: authorization id, user name and password, separated by zero bytes.
 ///
-/// Errors: Kafka's words.
+/// Errors: with Kafka's messages.
 pub fn step(users: &Users, message: &[u8]) -> Result<Step, Refusal> {
     let text = String::from_utf8_lossy(message);
-    // Kafka looks no further than that.
+    // Kafka counts at most four parts.
     let parts: Vec<&str> = text.splitn(5, '\0').take(4).collect();
     let [id, name, password] = parts[..] else {
         return Err(Refusal::Told(format!(

@@ -1,6 +1,7 @@
-//! Asks a provider of keys by HTTP or HTTPS.
+//! HTTP client that reads a key set from its provider.
 //!
-//! One GET of a small document is all that is needed of HTTP: no redirects, no compression, no second request.
+//! The client sends one GET request for a small document. It supports no redirects, no compression and no second request on a
+//! connection.
 
 use std::io;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use crate::base::plain::Plain;
 use crate::host::network::Network;
 use crate::transport::client::Transport;
 
-/// How long a provider may take for its whole answer.
+/// Time limit for the whole answer.
 const WITHIN: Duration = Duration::from_secs(10);
-/// What a set of keys has at most, with what HTTP says before it.
+/// Size limit of an answer with its headers, in bytes.
 const ANSWER_MAX: usize = 1 << 20;
-/// Lines that HTTP says before it.
+/// Largest number of headers in an answer.
 const HEADERS_MAX: usize = 100;
 
-/// Where a document is.
+/// Address of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     secure: bool,
@@ -29,7 +30,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// Reads `http://host:port/path` and `https://…`. `None` for anything else.
+    /// Parses `http://host:port/path` or `https://…`. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let secure = match scheme.to_ascii_lowercase().as_str() {
@@ -40,7 +41,7 @@ impl Url {
         let rest = rest.split('#').next()?;
         let at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(at);
-        // An address of version 6 stands in brackets.
+        // An IPv6 address is in brackets.
         let named = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => Some((host, port.parse().ok()?)),
             _ => None,
@@ -59,15 +60,15 @@ impl Url {
         })
     }
 
-    /// Whether it is asked by TLS.
+    /// Whether the scheme is `https`.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 }
 
-/// The document.
+/// Reads the document at `url`.
 ///
-/// Errors: why there is none.
+/// Errors: the reason for a failure, with host and port.
 pub async fn get(network: &Network, url: &Url, transport: &Transport) -> Result<Vec<u8>, String> {
     let place = format!("{}:{}", url.host, url.port);
     let answer = match timeout(WITHIN, exchange(network, &place, url, transport)).await {
@@ -82,7 +83,7 @@ pub async fn get(network: &Network, url: &Url, transport: &Transport) -> Result<
     document(&answer).map_err(|what| format!("{place}: {what}"))
 }
 
-/// Asks, and reads until the other side has nothing more to say.
+/// Sends the request and reads until the server closes the connection.
 async fn exchange(
     network: &Network,
     place: &str,
@@ -100,7 +101,7 @@ async fn exchange(
     let mut answer = Vec::new();
     let mut limited = incoming.take(ANSWER_MAX as u64 + 1);
     match limited.read_to_end(&mut answer).await {
-        // Many end a connection of TLS without a word.
+        // Many servers close a TLS connection without `close_notify`.
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
         _ => {}
     }
@@ -112,7 +113,7 @@ async fn exchange(
     }
 }
 
-/// The body of an answer.
+/// Body of an answer.
 fn document(answer: &[u8]) -> Result<Vec<u8>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
@@ -165,7 +166,7 @@ fn chunks(mut rest: &[u8]) -> Result<Vec<u8>, String> {
             .and_then(|size| begin.checked_add(size));
         let end = end.ok_or_else(cut)?;
         all.extend_from_slice(rest.get(begin..end).ok_or_else(cut)?);
-        // A line end is behind each.
+        // A line break follows each chunk.
         rest = rest.get(end + 2..).ok_or_else(cut)?;
     }
 }
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What is made of an answer.
+    /// Result for a server with this answer.
     async fn asked(answer: &'static str) -> Result<String, String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

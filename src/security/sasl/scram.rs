@@ -1,7 +1,7 @@
-//! pure: the server's side of SCRAM (RFC 5802), without channel binding. Kafka's `ScramSaslServer`.
+//! pure: server's side of SCRAM (RFC 5802), without channel binding. Kafka's `ScramSaslServer`.
 //!
-//! Kafka differs: a user that is not there is refused one message sooner than one with a wrong password, so that names can be
-//! found out. Here such a user has a salt that is always the same, and fails at the proof like everybody else.
+//! Kafka differs: it refuses an unknown user one message earlier than a known user with a wrong password, so user names can be
+//! discovered. Here an unknown user gets a constant fake salt and fails at the proof, like any other.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,8 @@ use bytestring::ByteString;
 use super::{Facts, OTHER_ID, Proven, Refusal, Step};
 use crate::security::scram::{Credential, ITERATIONS, ScramMechanism};
 
-/// What salts of users who are not there are made from: nobody outside of this node has it, and it stays the same.
+/// Secret from which salts of unknown users are derived. It never leaves this node and does not change, so that such a salt is
+/// constant.
 #[derive(Clone)]
 pub struct SaltSecret(Bytes);
 
@@ -26,7 +27,7 @@ impl SaltSecret {
         Self(Bytes::copy_from_slice(secret))
     }
 
-    /// A credential that no password fits. Its iterations are those of Kafka's tools, its salt as long as ours.
+    /// Credential that no password matches. It has the iterations that Kafka's tools use, and a salt of the usual length.
     fn of_nobody(&self, name: &str, mechanism: ScramMechanism) -> Credential {
         const SALT_BYTES: usize = 16;
         let made = |what: &str| mechanism.mac(&self.0, &[what.as_bytes(), name.as_bytes()]);
@@ -39,7 +40,7 @@ impl SaltSecret {
     }
 }
 
-/// How far an exchange has come.
+/// State of an exchange.
 #[derive(Debug)]
 pub enum Exchange {
     First,
@@ -47,22 +48,22 @@ pub enum Exchange {
     Over,
 }
 
-/// What the client's second message is compared with.
+/// Expected content of the client's second message.
 #[derive(Debug)]
 pub struct Expected {
     user: ByteString,
     credential: Credential,
-    /// Whether there is such a user at all.
+    /// Whether the user exists.
     known: bool,
     nonce: String,
-    /// What both sides prove that they have seen: both first messages, with a comma behind each.
+    /// Both first messages with a comma behind each. The proofs of both sides cover them.
     messages: String,
 }
 
 impl Exchange {
-    /// The next message of the client.
+    /// Processes the next message of the client.
     ///
-    /// Errors: why it is not let in. The exchange is over then.
+    /// Errors: the reason why the login fails. The exchange is over then.
     pub fn step(
         &mut self,
         mechanism: ScramMechanism,
@@ -85,14 +86,14 @@ impl Exchange {
     }
 }
 
-/// The first message: `n,[a=id],[m=...,]n=user,r=nonce[,name=value]*`.
+/// Processes the first message: `n,[a=id],[m=...,]n=user,r=nonce[,name=value]*`.
 fn first(
     mechanism: ScramMechanism,
     facts: &Facts<'_>,
     text: &str,
 ) -> Result<(Expected, Bytes), Refusal> {
     let invalid = || Refusal::hidden("Invalid SCRAM client first message format");
-    // With `y` or `p` the client would be bound to a channel.
+    // `y` and `p` announce channel binding, which is not supported.
     let rest = text.strip_prefix("n,").ok_or_else(invalid)?;
     let (id, bare) = rest.split_once(',').ok_or_else(invalid)?;
     let id = match id {
@@ -111,7 +112,7 @@ fn first(
     if !parts.all(is_extension) {
         return Err(invalid());
     }
-    // Before anybody looks whether there is such a user.
+    // Checked before the lookup of the user, so that the result does not depend on whether the user exists.
     if !id.is_empty() && id != user {
         return Err(Refusal::told(OTHER_ID));
     }
@@ -133,7 +134,7 @@ fn first(
         STANDARD.encode(&credential.salt),
         credential.iterations
     );
-    // As the client wrote it: a reserved part is among what it proves.
+    // The client's part is kept as received, because its proof also covers reserved attributes.
     let messages = format!("{bare},{answer},");
     let expected = Expected {
         user,
@@ -145,7 +146,7 @@ fn first(
     Ok((expected, answer.into()))
 }
 
-/// The second message: `c=binding,r=nonce[,name=value]*,p=proof`.
+/// Processes the second message: `c=binding,r=nonce[,name=value]*,p=proof`.
 fn last(mechanism: ScramMechanism, expected: Expected, text: &str) -> Result<Step, Refusal> {
     let invalid = || Refusal::hidden("Invalid SCRAM client final message format");
     let (without_proof, proof) = text.rsplit_once(",p=").ok_or_else(invalid)?;
@@ -158,7 +159,7 @@ fn last(mechanism: ScramMechanism, expected: Expected, text: &str) -> Result<Ste
     if STANDARD.decode(binding).is_err() || !parts.all(is_extension) {
         return Err(invalid());
     }
-    // Clients of librdkafka write their own part once more in front, and Kafka lets them; it is among what they prove.
+    // librdkafka repeats its own part in front of the nonce, which Kafka accepts. The proof covers this text.
     if !nonce.ends_with(&expected.nonce) {
         return Err(Refusal::hidden(
             "Invalid client nonce in the final client message",
@@ -179,8 +180,9 @@ fn last(mechanism: ScramMechanism, expected: Expected, text: &str) -> Result<Ste
     Ok(Step::Done(answer.into(), proven))
 }
 
-/// A name in which commas and equals signs are written in another way. Names with other letters than ASCII's are good, which
-/// Kafka refuses.
+/// User name with its escapes for commas and equals signs decoded.
+///
+/// Kafka differs: it refuses names with characters outside of ASCII.
 fn name(text: &str) -> Option<ByteString> {
     let mut name = String::with_capacity(text.len());
     let mut parts = text.split('=');
@@ -201,7 +203,7 @@ fn is_nonce(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `name=value`; what it says has no meaning here.
+/// An attribute `name=value`. Its meaning is ignored.
 fn is_extension(part: &str) -> bool {
     part.split_once('=').is_some_and(|(name, value)| {
         let letters = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -209,7 +211,7 @@ fn is_extension(part: &str) -> bool {
     })
 }
 
-/// What a name looks like on its way.
+/// User name with commas and equals signs escaped.
 pub(super) fn escaped(name: &str) -> String {
     name.replace('=', "=3D").replace(',', "=2C")
 }
@@ -221,7 +223,7 @@ mod tests {
 
     const MECHANISM: ScramMechanism = ScramMechanism::Sha256;
 
-    /// One user, ann, whose password is `secret`.
+    /// The only user: `a=n,n` with the password `secret`.
     fn ann(name: &str, mechanism: ScramMechanism) -> Option<Credential> {
         if name != "a=n,n" {
             return None;
@@ -265,7 +267,7 @@ mod tests {
         }
     }
 
-    /// What a client sends that has this password.
+    /// Second message of a client with this password.
     fn answered(bare: &str, challenge: &str, password: &str, more: &str) -> String {
         let mut parts = challenge.split(',').map(|part| &part[2..]);
         let (nonce, salt) = (parts.next().unwrap(), parts.next().unwrap());
@@ -277,7 +279,7 @@ mod tests {
         format!("{last},p={}", STANDARD.encode(proof))
     }
 
-    /// A whole login: the outcome of the second message.
+    /// Result of the second message of a complete login.
     fn login(bare: &str, password: &str, more: &str) -> Result<String, String> {
         let (mut exchange, challenge) = begun(&format!("n,,{bare}"));
         let last = answered(bare, &challenge?, password, more);
@@ -305,7 +307,7 @@ mod tests {
     fn whoever_knows_the_password_comes_in() {
         let last = login(NAME, "secret", "").unwrap();
         assert!(last.starts_with("v=") && last.ends_with(" a=n,n"), "{last}");
-        // Extensions are allowed, and have no meaning.
+        // Extensions are allowed and have no effect.
         login(
             &format!("m=x,{NAME},tokenauth=false,x=y"),
             "secret",
@@ -391,7 +393,7 @@ mod tests {
             let (mut exchange, _) = begun(&first);
             let found = exchange.step(MECHANISM, &facts(&secret()), message.as_bytes());
             assert_eq!(shown(found).unwrap_err(), expected, "{message}");
-            // Nobody has a second try.
+            // The exchange is over, so there is no second attempt.
             let again = exchange.step(MECHANISM, &facts(&secret()), good.as_bytes());
             assert!(shown(again).unwrap_err().contains("is over"));
         }
