@@ -1,18 +1,18 @@
-//! pure: the text format of Prometheus, version 0.0.4: families of samples, one sample in a line.
+//! pure: text format of Prometheus, version 0.0.4: families of samples with one sample per line.
 
 use std::fmt::{Display, Write};
 
-/// What a family's samples are.
+/// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Counter,
     Gauge,
 }
 
-/// The name and the value of a label.
+/// Name and value of a label.
 pub type Label<'a> = (&'a str, &'a (dyn Display + Sync));
 
-/// Text that grows by families; whoever sends it [takes](Self::take) pieces of it.
+/// Text in the making. The sender [takes](Self::take) it in pieces.
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
@@ -20,7 +20,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// The samples that follow are of this family.
+    /// Begins a family. The following samples belong to it.
     pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Self {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -31,12 +31,12 @@ impl Exposition {
         self
     }
 
-    /// A sample of the family at hand.
+    /// Adds a sample to the current family.
     pub fn sample(&mut self, labels: &[Label<'_>], value: impl Display) -> &mut Self {
         self.sample_of("", labels, value)
     }
 
-    /// A sample whose name is longer than that of its family.
+    /// Adds a sample whose name is that of the current family with a suffix.
     pub fn sample_of(
         &mut self,
         suffix: &str,
@@ -63,7 +63,7 @@ impl Exposition {
         self
     }
 
-    /// The text since the last one that was taken.
+    /// Text added since the last call.
     pub fn take(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
@@ -72,7 +72,7 @@ impl Exposition {
         self.text.len()
     }
 
-    /// Escapes what is special in the value of a label, from a place of the text on.
+    /// Escapes special characters of a label value, which starts at `from` in the text.
     fn escape(&mut self, from: usize) {
         if self.text[from..].contains(['\\', '"', '\n']) {
             let plain = self.text.split_off(from);
@@ -88,7 +88,7 @@ impl Exposition {
     }
 
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
-        // A String takes everything.
+        // Writing to a string does not fail.
         let _ = self.text.write_fmt(text);
     }
 }

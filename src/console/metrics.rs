@@ -1,7 +1,7 @@
-//! `GET /metrics`: what a node counts and what it knows, as Prometheus reads it. The names are those under which the usual
-//! rules of the JMX exporter show the MBeans of Apache Kafka, and those of kafka_exporter for the lag of groups.
+//! `GET /metrics`: metrics of a node in the format of Prometheus. Their names are those that common rules of the JMX exporter
+//! give to Apache Kafka's MBeans, and those of kafka_exporter for the lag of groups.
 //!
-//! The page is sent while it is made. `?partitions=false` leaves out what there is of each partition.
+//! The page is sent while it is made. `?partitions=false` omits the metrics of single partitions.
 
 mod cluster;
 mod groups;
@@ -26,17 +26,17 @@ use crate::telemetry::histogram::Histogram;
 use crate::telemetry::meters::{self, ApiMeter, ListenerMeter, TopicCounts};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
-/// What is sent at once.
+/// Size in bytes from which on the text is sent.
 const PIECE: usize = 16 << 10;
-/// The parts of requests of which the times are told, with their names.
+/// Quantiles of request times.
 const QUANTILES: [f64; 6] = [0.5, 0.75, 0.95, 0.98, 0.99, 0.999];
 const QUANTILE_NAMES: [&str; 6] = ["0.50", "0.75", "0.95", "0.98", "0.99", "0.999"];
-/// The share of time in which workers were idle is told of no shorter time.
+/// Shortest period over which the idle share of the workers is measured.
 const IDLE_WITHIN: Duration = Duration::from_secs(1);
-/// A broker that serves, in the words of `kafka.server:type=KafkaServer,name=BrokerState`.
+/// Value of Kafka's `kafka.server:type=KafkaServer,name=BrokerState` for a running broker.
 const RUNNING: i8 = 3;
 
-/// What is wanted beside the rest.
+/// Parameters of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     partitions: bool,
@@ -45,7 +45,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Reads the parameters of a request.
     ///
-    /// Errors: one that there is not.
+    /// Errors: an unknown parameter.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
         let mut wanted = Self { partitions: true };
         for (name, value) in query {
@@ -63,7 +63,7 @@ impl Wanted {
     }
 }
 
-/// When the workers of the runtime were looked at last.
+/// Last measurement of the runtime's workers.
 #[derive(Debug)]
 pub(super) struct Workers {
     last: Mutex<Looked>,
@@ -88,7 +88,7 @@ impl Workers {
         }
     }
 
-    /// The part of the time since somebody asked last in which the workers had nothing to do.
+    /// Share of the time since the last measurement in which the workers were idle.
     fn idle(&self, threads: &Threads) -> f64 {
         let workers = threads.runtime().metrics();
         let count = workers.num_workers();
@@ -109,16 +109,16 @@ impl Workers {
     }
 }
 
-/// A page that is sent while it is made.
+/// Page that is sent while it is made.
 struct Page<'a> {
     stream: &'a mut Socket,
-    /// Called when the client has taken some of it.
+    /// Called when the client has taken a piece.
     progress: &'a (dyn Fn() + Sync),
     text: Exposition,
 }
 
 impl Page<'_> {
-    /// Sends what is there if it is enough for a piece.
+    /// Sends the text if it is large enough for a piece.
     async fn turn(&mut self) -> io::Result<()> {
         if self.text.len() >= PIECE {
             self.send().await?;
@@ -171,7 +171,7 @@ pub(super) async fn respond(
     farewell(stream).await
 }
 
-/// `idle` is the part of the time in which the workers had nothing to do.
+/// Writes metrics of the process. `idle` is the share of the time in which the workers were idle.
 fn process(text: &mut Exposition, idle: f64) {
     let usage = process::usage();
     text.family(
@@ -275,7 +275,7 @@ fn connections(text: &mut Exposition, services: &Services) {
     }
 }
 
-/// The names under which Kafka counts the requests of an API.
+/// Names under which Kafka counts the requests of an API.
 fn names_of(key: i16) -> impl Iterator<Item = &'static str> {
     let row = table::find(key);
     let consumers = (key == 1).then_some("FetchConsumer");
@@ -334,7 +334,7 @@ async fn requests(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
     Ok(())
 }
 
-/// Kafka's `BrokerTopicMetrics`: without a topic of all of them.
+/// Writes Kafka's `BrokerTopicMetrics`. Samples without a topic count all topics.
 async fn topics(page: &mut Page<'_>, services: &Services) -> io::Result<()> {
     type Count = fn(&TopicCounts) -> &meters::Counter;
     let figures: [(&str, Count, &str); 8] = [

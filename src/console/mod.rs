@@ -1,13 +1,13 @@
-//! Plain HTTP for whoever operates or tests a node, on `monedula.admin.listener`: one request per connection.
+//! HTTP endpoint for operation and tests of a node, on `monedula.admin.listener`: one request per connection.
 //!
 //! | request | answer |
 //! |---|---|
 //! | `GET /ready` | 200 once the node serves clients |
-//! | `GET /metrics` | counts and figures, as Prometheus reads them; see [`metrics`] |
-//! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members gone; see [`reset`] |
+//! | `GET /metrics` | metrics in the format of Prometheus; see [`metrics`] |
+//! | `POST /reset` | 200 once topics are empty, transactions aborted and groups without members deleted; see [`reset`] |
 //!
-//! Nobody is asked who they are: the listener is off unless somebody sets it, and where an authorizer is on, resets are refused
-//! unless a setting allows them. Web pages are refused; see [`request`].
+//! There is no authentication. The listener is off by default; with an authorizer, resets are refused unless a setting allows
+//! them. Requests from web pages are refused; see [`request`].
 
 mod exposition;
 mod metrics;
@@ -34,25 +34,26 @@ use metrics::{Wanted, Workers};
 use request::{Refused, Request};
 use reset::Wishes;
 
-/// Longest head of a request; everything here fits into a line or two.
+/// Largest size of a request head in bytes. Requests for this endpoint take a line or two.
 const HEAD_MAX: u64 = 8 << 10;
-/// Who has not said what they want by then is not answered.
+/// Time limit for the head of a request, and for each write of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long, and for how many bytes, a client is listened to after its answer: what it had sent already would otherwise
-/// make the system drop the answer.
+/// Limits, in time and in bytes, on reading from a client after its answer. Closing a socket with unread bytes makes the kernel
+/// send a reset, and the client could lose the answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: usize = 64 << 10;
-/// Connections at once. When there is another one, the one is closed that has been silent for the longest time, so that
-/// silent ones keep nobody from an answer.
+/// Limit on concurrent connections. A further connection replaces the one that has been silent for the longest time, so that
+/// silent connections cannot block the endpoint.
 const PLACES: usize = 32;
-/// Resets that wait for the one that is under way. Fewer than places: such a connection is not silent.
+/// Limit on resets that run or wait. It is lower than the limit on connections, because a connection with a reset does not
+/// count as silent.
 const RESETS_MAX: usize = 8;
-/// What there is to ask for.
+/// Supported requests.
 const OFFERED: &str = "GET /ready, GET /metrics, POST /reset";
-/// Pause after an accept that failed.
+/// Pause after a failed accept.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Answers until the node stops.
+/// Serves requests until the node stops.
 pub async fn run(socket: Listening, services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
     let threads = services.host.threads.clone();
     let console = Arc::new(Console {
@@ -92,7 +93,7 @@ pub async fn run(socket: Listening, services: Arc<Services>, mut stopping: watch
     }
 }
 
-/// Closes a connection if all places are taken.
+/// Closes a connection if the limit is reached.
 fn make_room(places: &mut Vec<Place>) {
     places.retain(|place| !place.task.is_finished());
     if places.len() < PLACES {
@@ -116,7 +117,7 @@ fn report(answered: Result<io::Result<()>, String>, peer: SocketAddr) {
     }
 }
 
-/// The names of this machine and of its listeners, as far as they have a domain; in lower case.
+/// Host names of this machine and of its listeners, in lower case.
 fn names(services: &Services) -> Vec<String> {
     let config = &services.config;
     let hostname = services.host.network.own_name();
@@ -133,7 +134,7 @@ fn names(services: &Services) -> Vec<String> {
         .collect()
 }
 
-/// A connection.
+/// An open connection.
 #[derive(Debug)]
 struct Place {
     state: Arc<Activity>,
@@ -142,9 +143,9 @@ struct Place {
 
 #[derive(Debug)]
 struct Activity {
-    /// When something came last, in milliseconds since the listener was opened.
+    /// Time of the last progress, in milliseconds since the listener was opened.
     heard: AtomicU64,
-    /// Something is done for it.
+    /// Whether a reset runs or waits for this connection.
     is_busy: AtomicBool,
 }
 
@@ -157,12 +158,12 @@ impl Activity {
     }
 }
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 struct Console {
     services: Arc<Services>,
     names: Vec<String>,
-    /// One reset at a time.
+    /// Held by the reset that runs.
     reset: tokio::sync::Mutex<()>,
     resets: Semaphore,
     started: Instant,
@@ -239,7 +240,7 @@ impl Console {
         }
     }
 
-    /// The lines before the body, read as far as they came.
+    /// Reads the head of a request.
     async fn head(
         &self,
         stream: &mut Socket,
@@ -278,7 +279,7 @@ async fn respond(stream: &mut Socket, status: &str, text: &str, has_body: bool) 
     farewell(stream).await
 }
 
-/// Ends an answer, and listens a little while to what the client still sends.
+/// Closes the sending side, then reads for a while what the client still sends.
 async fn farewell(stream: &mut Socket) -> io::Result<()> {
     stream.shutdown().await?;
     let rest = async {

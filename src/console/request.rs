@@ -1,35 +1,35 @@
-//! pure: a request of HTTP/1: what is asked for, and whether whoever asks may be a web page.
+//! pure: parsing of HTTP/1 requests, and the check that a request does not come from a web page.
 //!
-//! The listener asks nobody who they are, so a page in the browser of somebody who may reach it must not reach it too. A
-//! browser says where a request comes from (`Origin`, `Sec-Fetch-Site`), and under which name it looks for us (`Host`): a
-//! page whose own name was made to lead here (DNS rebinding) comes under that name, which is one of its own domain.
+//! The endpoint has no authentication, so web pages in a browser that can reach it must be kept out. Browsers tell where a
+//! request comes from (`Origin`, `Sec-Fetch-Site`) and by which name the server is addressed (`Host`). A page that makes its
+//! own name resolve to this machine (DNS rebinding) is recognized by that name, which belongs to its own domain.
 
 use std::net::IpAddr;
 
 use form_urlencoded::parse;
 
-/// Header lines of a request; what asks here has some ten.
+/// Largest number of headers. Usual clients send about ten.
 const HEADERS_MAX: usize = 64;
 
-/// What is asked for.
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Parameters behind the path, decoded.
+    /// Decoded query parameters.
     pub query: Vec<(String, String)>,
-    /// The body that follows.
+    /// Length of the body, which follows the head.
     pub body_bytes: u64,
 }
 
-/// Why a request is not answered, for whoever asked.
+/// Reason why a request is refused, for the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     Malformed(String),
     Forbidden(String),
 }
 
-/// Reads the head of a request. `None` while it is not all there. `is_own` tells whether a name, in lower case, is one of
+/// Parses the head of a request. `None` while it is incomplete. `is_own` tells whether a host name, in lower case, belongs to
 /// this machine.
 pub fn read(bytes: &[u8], is_own: impl Fn(&str) -> bool) -> Result<Option<Request>, Refused> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -64,10 +64,10 @@ pub fn read(bytes: &[u8], is_own: impl Fn(&str) -> bool) -> Result<Option<Reques
     match host {
         Some(host) => check_host(host, &is_own)?,
         None if version > 0 => return forbid("HTTP/1.1 asks for a header Host".to_owned()),
-        // Programs older than that header; no browser is one.
+        // HTTP/1.0 does not require the header. No browser uses HTTP/1.0.
         None => {}
     }
-    // What is asked of a proxy has the name in it.
+    // An absolute URL, as sent to a proxy, contains the host.
     let (authority, target) = match target.split_once("://") {
         Some((_, rest)) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
         None => ("", target),
@@ -109,8 +109,8 @@ pub fn read(bytes: &[u8], is_own: impl Fn(&str) -> bool) -> Result<Option<Reques
     }))
 }
 
-/// Whether no page on the internet can be of this name: an address, a name without a domain, as containers have it, one of
-/// those that no name server of the internet gives away, or one of ours.
+/// Checks that the host cannot be the name of a page on the internet. Allowed are addresses, names without a domain (as
+/// containers have them), names in domains that public name servers do not serve, and names of this machine.
 fn check_host(authority: &str, is_own: impl Fn(&str) -> bool) -> Result<(), Refused> {
     let name =
         host_of(authority).ok_or_else(|| Refused::Malformed(format!("Host: {authority}")))?;
@@ -126,7 +126,7 @@ fn check_host(authority: &str, is_own: impl Fn(&str) -> bool) -> Result<(), Refu
     ))
 }
 
-/// The name in front of a port, in lower case, without the dot at the end that the root has.
+/// Host before the port, in lower case and without the trailing dot of the root domain.
 fn host_of(authority: &str) -> Option<String> {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
@@ -164,7 +164,7 @@ mod tests {
             "GET /ready HTTP/1.1\nHost: 127.0.0.1:9644",
             "GET /ready HTTP/1.1\nHost: 10.1.2.3",
             "GET /ready HTTP/1.1\nHost: [::1]:9644",
-            // From another container of a compose network, and from a container to its machine.
+            // Requests from another container of a compose network, and from a container to its machine.
             "GET /ready HTTP/1.1\nHost: kafka:9644",
             "GET /ready HTTP/1.1\nHost: my_project-kafka-1:9644",
             "GET /ready HTTP/1.1\nHost: host.docker.internal:9644",
@@ -173,7 +173,7 @@ mod tests {
             "GET /ready HTTP/1.0",
             "GET http://localhost:9644/ready HTTP/1.1\nHost: localhost:9644",
             "GET /ready HTTP/1.1\nHost: localhost:9644\nUser-Agent: curl/8.5.0\nAccept: */*",
-            // Somebody who types it into a browser.
+            // A URL typed into a browser.
             "GET /ready HTTP/1.1\nHost: localhost:9644\nSec-Fetch-Site: none\nSec-Fetch-Mode: navigate",
             "GET /ready HTTP/1.1\nHost: localhost:9644\nSec-Fetch-Site: same-origin\nOrigin: http://localhost:9644",
         ] {

@@ -1,12 +1,12 @@
-//! The time between two tests: open transactions are aborted, the records of every topic removed, and groups that nobody is
-//! a member of forgotten with their offsets. In this order, because aborting writes records.
+//! `POST /reset`, for the time between two tests. Open transactions are aborted, all records removed, and groups without
+//! members deleted with their offsets, in this order, because aborting writes records.
 //!
-//! Topics stay, with their settings. Offsets go on: a consumer from before may not mistake new records for old ones. Groups
-//! with members stay too, with their offsets at the new beginning of each log: a consumer that lives sees what is written
-//! next once, and nothing of before.
+//! Topics and their settings stay. Offsets continue, so that an old consumer cannot mistake new records for old ones. Groups
+//! with members stay, too. Their offsets are raised to the new start of each log, so a running consumer sees each later record
+//! once and no earlier one.
 //!
-//! `?keep=_schemas,connect-*` leaves topics, groups and transactions of such names alone; `?members=remove` forgets groups
-//! with members, too: those of tests that left consumers behind.
+//! `?keep=_schemas,connect-*` exempts topics, groups and transactions with such names; only the offsets of exempt groups in
+//! emptied topics are still raised. `?members=remove` also deletes groups with members, for tests that left consumers behind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity};
 
-/// Aborted transactions whose markers are not written by then are left.
+/// Time limit for writing the markers of aborted transactions.
 const MARKERS_WITHIN: Duration = Duration::from_secs(5);
-/// States in which a transaction may still write.
+/// States in which a transaction is not complete.
 const OPEN: [&str; 4] = [
     "Ongoing",
     "PrepareCommit",
@@ -34,10 +34,10 @@ const OPEN: [&str; 4] = [
     "PrepareEpochFence",
 ];
 
-/// What whoever asks wants to be otherwise.
+/// Parameters of a reset.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    /// Names; a star at the end stands for any rest.
+    /// Names to keep. A star at the end matches any suffix.
     keep: Vec<String>,
     remove_members: bool,
 }
@@ -45,7 +45,7 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Reads the parameters of a request.
     ///
-    /// Errors: one that there is not.
+    /// Errors: an unknown parameter.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, String> {
         let mut wishes = Self::default();
         for (name, value) in query {
@@ -73,7 +73,7 @@ impl Wishes {
     }
 }
 
-/// Whether a name is one of these, of which a star at the end stands for any rest.
+/// Whether `name` is one of `names`, in which a star at the end matches any suffix.
 pub fn is_kept(names: &[String], name: &str) -> bool {
     names.iter().any(|kept| match kept.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
@@ -81,7 +81,9 @@ pub fn is_kept(names: &[String], name: &str) -> bool {
     })
 }
 
-/// Says in words what was done, or what could not be.
+/// Carries out a reset. Gives a summary.
+///
+/// Errors: the step that failed, and the reason.
 pub(super) async fn reset(services: &Arc<Services>, wishes: &Wishes) -> Result<String, String> {
     let transactions = abort_transactions(services, wishes).await?;
     let starts = Arc::new(empty_topics(services, wishes).await?);
@@ -108,7 +110,7 @@ async fn abort_transactions(services: &Services, wishes: &Wishes) -> Result<usiz
         let id = &transaction.speaker.transactional_id;
         let mut fresh = None;
         loop {
-            // What a successor of the producer would ask: the old one is fenced, its transaction aborted.
+            // The same request as from a new instance of the producer: it fences the old one and aborts its transaction.
             let asked = services
                 .txns
                 .init(id.clone(), transaction.timeout_ms, None, fresh);
@@ -134,7 +136,8 @@ async fn abort_transactions(services: &Services, wishes: &Wishes) -> Result<usiz
     Ok(open.len())
 }
 
-/// How many groups are gone, and how many with members stay.
+/// Deletes groups or raises their offsets. Gives the number of deleted groups, and of groups that stay because they have
+/// members.
 async fn settle_groups(
     services: &Services,
     wishes: &Wishes,
@@ -163,7 +166,7 @@ async fn settle_groups(
                 raise().await?;
                 kept += 1;
             }
-            // Of a kind that is only kept here.
+            // A group of a type that the broker stores but does not serve.
             code if code == ErrorCode::UnsupportedVersion.code() => kept += 1,
             code => {
                 let why =
@@ -216,7 +219,7 @@ async fn remove_members(services: &Services, group: &ByteString) {
     services.groups.leave(leave).await;
 }
 
-/// The topics that were emptied, with the offsets at which their partitions begin now.
+/// Empties topics. Gives their partitions with their new start offsets.
 async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogStarts, String> {
     let mut partitions = services.replicas.all();
     partitions.retain(|partition| {
@@ -224,7 +227,7 @@ async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogSt
             && !wishes.keeps(&partition.topic)
     });
     let now = services.host.clock.now();
-    // Each one writes a small file.
+    // Each call writes a small file.
     let threads = services.host.threads.clone();
     threads
         .blocking(move || {

@@ -1,4 +1,5 @@
-//! What the metadata say of the cluster and of this node. Kafka's `ReplicaManager`, `KafkaController` and `RaftMetrics`.
+//! Metrics of the cluster and of this node, from the metadata. The names are those of Kafka's `ReplicaManager`,
+//! `KafkaController` and `RaftMetrics`.
 
 use std::io;
 
@@ -8,16 +9,16 @@ use crate::base::ids::BrokerId;
 use crate::console::exposition::Kind::{Counter, Gauge};
 use crate::metadata::image::{Image, Partition};
 
-/// Partitions that are looked at before others have their turn.
+/// Number of partitions that are counted before the task yields.
 const TURN: usize = 256;
 
-/// What the metadata say of all partitions together.
+/// Counts over all partitions.
 #[derive(Debug, Default)]
 struct Census {
     partitions: usize,
     offline: usize,
     not_preferred: usize,
-    /// Of this node.
+    /// From here on, only partitions with a replica on this node are counted.
     hosted: usize,
     led: usize,
     under_replicated: usize,
@@ -173,7 +174,7 @@ pub(super) async fn tell(
         ),
     ];
     for (name, help) in counters {
-        // With one replica of each partition none of these can happen.
+        // With one replica per partition, none of these events can happen.
         page.text.family(name, Counter, help).sample(&[], 0);
     }
     let raft: [(&'static str, i64, &str); 3] = [

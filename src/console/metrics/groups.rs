@@ -1,4 +1,4 @@
-//! Groups of this node's coordinators, and how far behind they are: what kafka_exporter finds out over the wire.
+//! Metrics of this node's groups and their lag, under the names of kafka_exporter, which gathers them with Kafka's protocol.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::coordinator::group::any;
 use crate::wire::message::list_groups::ListedGroup;
 use crate::wire::message::offset_fetch::OffsetFetchRequestGroup;
 
-/// The states of groups of the consumer protocol, and how Kafka's `group-coordinator-metrics` name them.
+/// States of groups of the consumer protocol, with their names in Kafka's `group-coordinator-metrics`.
 const CONSUMER_STATES: [(&str, &str); 5] = [
     ("Empty", "empty"),
     ("Assigning", "assigning"),
@@ -23,7 +23,7 @@ const CONSUMER_STATES: [(&str, &str); 5] = [
     ("Dead", "dead"),
 ];
 
-/// The names of `GroupMetadataManager`'s gauges, by the state of the groups of the classic protocol that they count.
+/// States of groups of the classic protocol, with the gauges of Kafka's `GroupMetadataManager` that count them.
 const BY_STATE: [(&str, &str); 5] = [
     (
         "Empty",
@@ -55,7 +55,7 @@ struct Group {
     offsets: Vec<Committed>,
 }
 
-/// A committed offset, and how many records come after it; -1 where this node does not lead the partition.
+/// A committed offset and the number of records behind it; -1 if this node has no replica of the partition.
 struct Committed {
     topic: ByteString,
     partition: PartitionIndex,
@@ -127,7 +127,7 @@ pub(super) async fn tell(
     Ok(())
 }
 
-/// How many groups of each kind there are, and in which states.
+/// Writes the numbers of groups by protocol and state.
 fn counts(page: &mut Page<'_>, groups: &[Group]) {
     let count = |kind: &str, state: Option<&str>| {
         let of_kind = groups.iter().filter(|group| &*group.kind == kind);
@@ -167,7 +167,7 @@ fn counts(page: &mut Page<'_>, groups: &[Group]) {
     }
 }
 
-/// The members of a group of any kind.
+/// Number of members of a group of any type.
 async fn members(services: &Services, group: &ListedGroup) -> usize {
     let id = group.group_id.clone();
     match &*group.group_type {
@@ -176,7 +176,7 @@ async fn members(services: &Services, group: &ListedGroup) -> usize {
     }
 }
 
-/// All groups; one that cannot be asked now has no offsets.
+/// All groups with their offsets. A group whose offsets cannot be read now has none.
 async fn groups(services: &Services) -> Vec<Group> {
     let mut groups = Vec::new();
     for listed in services.groups.list(&[], &[]).await.unwrap_or_default() {

@@ -1,5 +1,5 @@
-//! What there is of each partition: of its log, by this node's replica, and of its replicas, by the metadata. Kafka's `Log` and
-//! `Partition`, and what kafka_exporter asks for.
+//! Metrics of partitions: of this node's replicas from their logs, and of all replicas from the metadata. The names are those
+//! of Kafka's `Log` and `Partition`, and of kafka_exporter.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::console::exposition::Label;
 use crate::metadata::image::{Image, Partition};
 use crate::replica::partition::Partition as Replica;
 
-/// A figure of this node's replica.
+/// Value of a metric, from this node's replica.
 type OfReplica = fn(&Replica) -> i64;
 const OF_REPLICA: [(&str, OfReplica, &str); 5] = [
     (
@@ -41,7 +41,7 @@ const OF_REPLICA: [(&str, OfReplica, &str); 5] = [
     ),
 ];
 
-/// A figure of the metadata.
+/// Value of a metric, from the metadata.
 type OfMetadata = fn(&Partition) -> i64;
 const OF_METADATA: [(&str, OfMetadata, &str); 7] = [
     (
@@ -97,7 +97,7 @@ pub(super) async fn tell(
         page.text.family(name, Gauge, help);
         for topic in image.topics.iter() {
             for index in (0..).take(topic.partitions.len()) {
-                // It is not this node's, or its directory is still made or has failed.
+                // This node has no replica, or its directory is being made or has failed.
                 let Ok(replica) = services.replicas.partition(&topic.name, index) else {
                     continue;
                 };
