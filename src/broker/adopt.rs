@@ -1,4 +1,4 @@
-//! A data directory without a metadata log: its topics are taken over. See [`adoption`].
+//! Start on a data directory without a metadata log: its topics are adopted. See [`adoption`].
 
 use bytestring::ByteString;
 
@@ -13,7 +13,7 @@ use crate::metadata::adoption::{self, Replica};
 use crate::metadata::bootstrap;
 use crate::metadata::record::Record;
 
-/// The records for the topics that stand in the log directories.
+/// Metadata records for the topics in the log directories.
 pub(super) fn topics_on_disk(
     logs: &LogManager,
     config: &BrokerConfig,
@@ -51,7 +51,7 @@ pub(super) fn topics_on_disk(
     for remark in &adopted.remarks {
         tracing::warn!("{remark}");
     }
-    // Before the records are written: a later start would put aside what does not say of which topic it is.
+    // Written before the records: a later start puts aside directories that do not name their topic.
     for (path, id) in &adopted.unnamed {
         dir::write_partition_metadata(disk.dir(path), *id)?;
     }

@@ -1,5 +1,5 @@
-//! task: compacts logs, one after the other, on a thread of the blocking pool; what it may take follows the settings while
-//! it works. Kafka's `LogCleaner`, with one thread.
+//! task: compacts logs one after the other on a thread of the blocking pool. Changed settings take effect during a round.
+//! Kafka's `LogCleaner` with one thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::host::task::joined;
 use crate::log::compaction::Budget;
 use crate::log::manager::LogManager;
 
-/// How often settings are looked at while a round goes on.
+/// Interval at which settings are read during a round.
 const TICK: Duration = Duration::from_millis(500);
-/// What the map of keys may take at most: this part of the memory for requests, besides that.
+/// Limit on the key map as a fraction (one half) of the memory for requests. The map's memory is not part of that.
 const PART_OF_MEMORY: usize = 2;
-/// Between rounds at least, whatever the backoff.
+/// Shortest pause between rounds, whatever the backoff.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(
@@ -24,7 +24,7 @@ pub(super) async fn run(
     services: Arc<Services>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    // Like Kafka's this one cannot be set while the broker runs.
+    // As in Kafka, this setting cannot change while the broker runs.
     if !services.config.settings.boolean("log.cleaner.enable") {
         return;
     }
@@ -49,7 +49,7 @@ pub(super) async fn run(
             }
         };
         let got_on = joined(done).await;
-        // Where something was done there may be more to do: a map may have been too small for a whole log.
+        // After a round that made progress there may be more to do: the map may have been too small for a whole log.
         let pause = if got_on {
             PAUSE_MIN
         } else {
@@ -63,7 +63,7 @@ pub(super) async fn run(
     }
 }
 
-/// Takes over what the settings say now; gives how long to wait between rounds.
+/// Applies the current settings. Gives the backoff between rounds.
 fn apply(services: &Services, budget: &Budget) -> Duration {
     let image = services.image.load();
     let settings = services.in_force(&image);

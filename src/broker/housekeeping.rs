@@ -1,5 +1,5 @@
-//! task: what is due from time to time: checkpoints, flushes, retention, forgetting producers, removal of deleted files, descriptors,
-//! keys of tokens. Runs on the blocking pool, one round at a time, until the node stops.
+//! task: periodic work: checkpoints, flushes, retention, expiry of producers, removal of deleted files, release of descriptors
+//! and memory, reading of token keys. Each round runs on the blocking pool. One round follows the other until the node stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::config::broker::{BrokerSettings, INITIAL_TASK_DELAY, PRODUCER_EXPIRAT
 use crate::host::process::give_back_free_memory;
 use crate::log::manager::LogManager;
 
-/// How often the rounds look whether something is due; more often if `log.flush.scheduler.interval.ms` says so. Kafka's default
-/// for that is never: logs with `flush.ms` are flushed here all the same.
+/// Longest interval between two rounds. `log.flush.scheduler.interval.ms` can shorten it. Kafka's default for this setting
+/// disables its scheduler; logs with `flush.ms` are flushed here nevertheless.
 const TICK: Duration = Duration::from_secs(1);
-/// How often memory that is free is given back to the system.
+/// Interval at which free memory is returned to the system.
 const MEMORY_INTERVAL_MS: i64 = 10_000;
 const TICK_MIN: Duration = Duration::from_millis(10);
-/// The files are written together, as often as the one that is due most often.
+/// Settings for the intervals of checkpoints. All checkpoint files are written together, at the shortest of the intervals.
 const CHECKPOINT_INTERVALS: [&str; 3] = [
     "replica.high.watermark.checkpoint.interval.ms",
     "log.flush.offset.checkpoint.interval.ms",
@@ -59,7 +59,7 @@ pub(super) async fn run(
         let expire = due.then(|| producer_expiration_ms(&services));
         let give_back = memory.is_due(now);
         for keys in services.entries.due(now) {
-            // A provider may be slow, and nothing else waits for it.
+            // A provider may be slow, and nothing waits for it.
             let host = services.host.clone();
             services.host.threads.spawn(keys.read_again(host));
         }
@@ -97,21 +97,21 @@ fn tick(settings: &BrokerSettings) -> Duration {
     flushes.clamp(TICK_MIN, TICK)
 }
 
-/// A number that somebody set and that stands in no table.
+/// Number from an explicit setting that is in no table of settings.
 fn own_number(settings: &BrokerSettings, name: &str) -> Option<i64> {
     settings.explicit(name)?.trim().parse().ok()
 }
 
-/// Something that is due again an interval after it was done last.
+/// Work that is due again an interval after it was last done.
 struct Every {
     last: Timestamp,
-    /// From then to the next time.
+    /// Time from `last` to the next due time.
     wait_ms: i64,
     interval_ms: i64,
 }
 
-/// So long after a start nothing waits for its interval to pass: a node that was started again because its disk is full is
-/// expected to do something about it.
+/// Longest delay of the first round of any work after a start. A node that was restarted because its disk is full should not
+/// wait for a long retention interval.
 const FIRST: i64 = INITIAL_TASK_DELAY.1;
 
 impl Every {
@@ -124,7 +124,7 @@ impl Every {
         }
     }
 
-    /// Whether it is due; whoever asks does it.
+    /// Whether the work is due. A caller that gets `true` must do it.
     fn is_due(&mut self, now: Timestamp) -> bool {
         let due = has_passed(self.last, self.wait_ms, now);
         if due {

@@ -1,8 +1,8 @@
-//! The listeners that are open: those of the settings at the start, afterwards whatever somebody says to the running
-//! broker. Kafka's `DynamicListenerConfig`.
+//! Open listeners: those of the settings at the start, and later those of the dynamic settings. Kafka's
+//! `DynamicListenerConfig`.
 //!
-//! Kafka differs: there a listener that keeps its name keeps its address until the next start, and clients of a new one
-//! are told of no broker. Here both work at once.
+//! Kafka differs: there a listener that keeps its name keeps its address until the next start, and metadata requests on a new
+//! listener are answered without brokers. Here both take effect at once.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use crate::server::connection::Limits;
 use crate::server::listener::{Acceptor, Admission};
 use crate::transport::tls::TlsListeners;
 
-/// How long the connections of a closed listener live on: one of them may be that of whoever closed it, whose answer is
-/// still on its way.
+/// Time for which connections of a closed listener live on. One of them may belong to the client that closed the listener,
+/// whose answer is still under way.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What the listeners are to be; a change of metadata that says otherwise is seen here before it is answered.
+/// Configuration that the open listeners follow. As a metadata publisher it sees a change before the change is answered.
 #[derive(Debug)]
 pub struct Wanted {
     pub settings: BrokerSettings,
@@ -43,7 +43,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Takes over what an image says.
+    /// Applies the broker's own settings in an image.
     pub fn install(&self, image: &Image) {
         let own = image.overrides(BROKER_RESOURCE, &self.node_id.to_string());
         let settings = of_listeners(&self.settings, own.map(|own| &**own));
@@ -63,7 +63,7 @@ impl Wanted {
                     changed
                 });
             }
-            // They were checked when they were set; the file may have changed since.
+            // The settings were checked when they were set, but a file may have changed since.
             Err(faults) => {
                 tracing::error!(faults, "listeners set on the running broker are left out")
             }
@@ -80,25 +80,25 @@ impl Publisher for Wanted {
     }
 }
 
-/// See the module. One task owns it.
+/// The open listeners, owned by one task. See the module.
 pub struct Listeners {
     pub services: Arc<Services>,
     pub wanted: watch::Receiver<Vec<Listener>>,
     pub limits: Limits,
     pub admission: Arc<Admission>,
-    /// Told to stop when the node stops.
+    /// Becomes true when the node stops.
     pub stopping: watch::Receiver<bool>,
-    /// What a panic in an acceptor ends.
+    /// Halts the node if an acceptor panics.
     pub halt: Halt,
     open: Vec<Open>,
     acceptors: JoinSet<()>,
 }
 
-/// One that accepts connections.
+/// A listener that accepts connections.
 struct Open {
     listener: Listener,
     acceptors: Vec<AbortHandle>,
-    /// Tells its connections to end.
+    /// Ends the listener's connections.
     close: watch::Sender<bool>,
 }
 
@@ -122,7 +122,7 @@ impl Listeners {
         }
     }
 
-    /// Accepts connections on sockets that listen already; gives their addresses.
+    /// Accepts connections on sockets that listen already. Gives their addresses.
     pub fn accept(&mut self, listener: Listener, sockets: Vec<Listening>) -> Vec<SocketAddr> {
         let (close, closed) = watch::channel(false);
         let addresses = sockets.iter().filter_map(|one| one.local_addr().ok());
@@ -152,7 +152,7 @@ impl Listeners {
         addresses
     }
 
-    /// Follows what is wanted until the node stops.
+    /// Follows the configuration until the node stops.
     pub async fn run(mut self) {
         let mut stopping = self.stopping.clone();
         loop {
@@ -169,8 +169,8 @@ impl Listeners {
         while self.acceptors.join_next().await.is_some() {}
     }
 
-    /// Opens what is new before it closes what is gone, so that a mistake does not shut everybody out; what needs the
-    /// port of one that is gone is opened after that.
+    /// Opens new listeners before closing removed ones, so that a mistake does not lock out all clients. A listener that needs
+    /// the port of a removed one is opened after that.
     pub async fn follow(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
         let missing = |open: &[Open]| -> Vec<Listener> {
@@ -183,7 +183,7 @@ impl Listeners {
             }
         }
         let failed = missing(&self.open);
-        // One that cannot move yet stays where it is.
+        // A listener whose new address cannot be opened yet stays at its old one.
         let stays = |open: &Open| {
             let name = &open.listener.endpoint.name;
             wanted.iter().any(|one| same(one, &open.listener))
@@ -218,7 +218,7 @@ impl Listeners {
         self.accept(listener, sockets);
     }
 
-    /// Nobody listens any more when this returns.
+    /// Closes listeners. When this returns, their sockets are closed.
     async fn close(&self, gone: Vec<Open>) {
         for open in gone {
             tracing::info!(listener = %open.listener.endpoint, "closed a listener");
@@ -238,7 +238,7 @@ impl Listeners {
     }
 }
 
-/// Whether nothing needs to be opened for one where the other is open; what clients are told may differ.
+/// Whether two configurations need the same sockets. Advertised addresses may differ.
 fn same(one: &Listener, other: &Listener) -> bool {
     one.endpoint == other.endpoint && one.protocol == other.protocol
 }

@@ -1,8 +1,8 @@
-//! task: takes log directories that fail while the node runs out of service, and tells the controller. Kafka's
+//! task: takes log directories out of service that fail while the node runs, and reports them to the controller. Kafka's
 //! `LogDirFailureHandler`.
 //!
-//! The node cannot go on without the directory of its metadata log, nor without any, nor when the controller does not
-//! hear of a failure in time: then it halts, so that nobody is told that it leads what it cannot read.
+//! The node halts if the directory of its metadata log fails, if no directory is left, or if the controller does not learn of a
+//! failure in time. Otherwise clients would be told that this node leads partitions that it cannot read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::host::task::Halt;
 use crate::metadata::placement::Assignment;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
-/// Time for the answers that tell clients of the failure to leave before the process ends.
+/// Time before a halt in which error answers can reach clients.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// Task that handles failed log directories. See the module.
 pub(super) struct LogDirs {
     pub(super) services: Arc<Services>,
     pub(super) metadata_dir: PathBuf,
@@ -90,8 +90,8 @@ impl LogDirs {
         }
     }
 
-    /// Tells the controller of a failed directory: first what lies in it, whatever the metadata say, then that it is gone.
-    /// Whether it knows both now.
+    /// Reports a failed directory to the controller: first which partitions are in it, whatever the metadata say, then that it
+    /// is offline. Gives whether the controller has accepted both.
     async fn tell(&self, directory: Uuid, lost: &[(Uuid, PartitionIndex)]) -> bool {
         let lost = lost.iter().map(|(topic_id, partition)| Assignment {
             topic_id: *topic_id,

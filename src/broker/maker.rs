@@ -1,5 +1,5 @@
-//! task: makes and removes the directories of partitions, several at once and in turns, and tells the controller where those
-//! are that it placed. See [`making`](crate::replica::making).
+//! task: makes and removes directories of partitions, several at once and in turns, and tells the controller in which log
+//! directories it has placed them. See [`making`](crate::replica::making).
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ struct Crew {
 }
 
 impl Crew {
-    /// Begins as much as may be done at once.
+    /// Starts pieces of work up to the limit.
     fn begin(&mut self) {
         while self.at_work.len() < AT_ONCE
             && let Some((piece, place)) = self.services.replicas.next_piece()
@@ -63,8 +63,8 @@ async fn work(services: Arc<Services>, piece: Arc<Piece<Work>>, place: Option<Pl
     if !services.replicas.worked(&piece) {
         return;
     }
-    // Kafka's broker reports its directories some time later (`AssignmentsManager`). Here the metadata name the directory before
-    // clients can write to the replica, so that one without a known directory never has records.
+    // Kafka differs: its broker reports directories some time later (`AssignmentsManager`). Here the metadata name the
+    // directory before clients can write to the replica, so a replica whose directory is unknown never has records.
     let placed = match &piece.work {
         Work::Make(making) => making.assignments(),
         Work::Remove(_) => Vec::new(),

@@ -1,5 +1,5 @@
-//! task: moves replicas between log directories while they are written to: copies in rounds, tells the controller where a
-//! copy that lacks nothing is, and puts it in the place of its log. Kafka's `ReplicaAlterLogDirsThread`.
+//! task: moves replicas between log directories while they are in use. Copies them in rounds, tells the controller the
+//! directory of a complete copy, then replaces the log with its copy. Kafka's `ReplicaAlterLogDirsThread`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use crate::api::services::Services;
 use crate::replica::moves::Round;
 
-/// Copied of each replica in one round: large enough for the disk, small enough that every move goes on.
+/// Number of bytes to copy of each replica in one round: large enough to be efficient, small enough that all moves progress.
 const STRETCH: usize = 4 << 20;
-/// Between rounds in which nothing moved.
+/// Pause after a round in which nothing was copied.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Bytes per second that all moves together may copy.
+/// Setting that limits the bytes per second of all moves together.
 const RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 
 pub(super) async fn run(services: Arc<Services>, mut stopping: watch::Receiver<bool>) {
@@ -34,7 +34,7 @@ pub(super) async fn run(services: Arc<Services>, mut stopping: watch::Receiver<b
     }
 }
 
-/// One round of all moves; gives how long to wait before the next.
+/// Copies one round of all moves. Gives the pause before the next one.
 async fn round(services: &Arc<Services>) -> Duration {
     let rate = services.in_force(&services.image.load()).long(RATE).max(1) as u64;
     let stretch = usize::try_from(rate).unwrap_or(STRETCH).min(STRETCH);
@@ -51,7 +51,8 @@ async fn round(services: &Arc<Services>) -> Duration {
     Duration::from_secs_f64(bytes as f64 / rate as f64)
 }
 
-/// The controller must know first: after a crash between the two renames of a move only the copy is there.
+/// Ends moves whose copies are complete. The controller must know the new directory first, because a crash between the two
+/// renames of a move leaves only the copy.
 async fn finish(services: &Arc<Services>, round: Round) {
     let (copies, assignments): (Vec<_>, Vec<_>) = round.caught_up.into_iter().unzip();
     if !services.are_told(&assignments).await {
@@ -70,7 +71,8 @@ async fn finish(services: &Arc<Services>, round: Round) {
         })
         .await;
     if !stay.is_empty() {
-        // The move was given up meanwhile. Apache Kafka would put the next copy there, whole or not, in the place of the log.
+        // The move was cancelled meanwhile, so the metadata must name the old directory again. Otherwise Apache Kafka would
+        // promote a later copy in the named directory to the partition's log, complete or not.
         services.are_told(&stay).await;
     }
 }

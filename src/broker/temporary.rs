@@ -1,4 +1,5 @@
-//! A broker for a test: memory-backed where the machine has such a directory, on a free port, gone when dropped.
+//! Broker for a test: on a free port, with files in memory if the machine has a directory for that. Its files are removed when
+//! it is dropped.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -12,19 +13,19 @@ use crate::host::disk::Disk;
 use crate::log::error::DiskContext;
 use crate::metadata::bootstrap::random_uuid;
 
-/// Files here are kept in memory.
+/// Directory whose files are kept in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// See the module. Everything that a [`Broker`] can, this one can.
+/// A broker that removes its files when it is dropped. It dereferences to [`Broker`].
 #[derive(Debug)]
 pub struct TemporaryBroker {
-    // Ends before its directory goes.
+    // Dropped before its directory.
     broker: Broker,
     dir: TemporaryDirectory,
 }
 
 impl TemporaryBroker {
-    /// Starts one; `settings` are Kafka's, as in `&[("num.partitions", "3")]`, over those of a node for tests.
+    /// Starts a broker. `settings` are Kafka's, as in `&[("num.partitions", "3")]`. They override the defaults for tests.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self, StartError> {
         let dir = TemporaryDirectory::create()?;
         let options = Options {
@@ -37,14 +38,14 @@ impl TemporaryBroker {
         })
     }
 
-    /// Stops it cleanly; its directory goes.
+    /// Stops the broker cleanly and removes its files.
     pub async fn stop(self) {
         let Self { broker, dir } = self;
         broker.shutdown().await;
         drop(dir);
     }
 
-    /// Stops it, and starts it in the same directory with other settings; the task of that name panics then.
+    /// Stops the broker and starts it again on the same directory with other settings. The task named by `panics` panics then.
     #[cfg(test)]
     pub(super) async fn restart(
         self,
@@ -58,7 +59,7 @@ impl TemporaryBroker {
             panics,
             ..Options::default()
         };
-        // Connections of before hold the directory until they have ended.
+        // Old connections keep the directory locked until they have ended.
         let broker = loop {
             match Broker::start(config(&dir, settings)?, options.clone()).await {
                 Err(StartError::Storage(error))
@@ -72,13 +73,13 @@ impl TemporaryBroker {
         Ok(Self { broker, dir })
     }
 
-    /// What clients call `bootstrap.servers`.
+    /// Value for `bootstrap.servers` of clients.
     pub fn bootstrap_servers(&self) -> String {
         let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
         addresses.join(",")
     }
 
-    /// Where it keeps its files.
+    /// Directory of the broker's files.
     pub fn dir(&self) -> &Path {
         &self.dir.0
     }
@@ -108,7 +109,7 @@ fn config(dir: &TemporaryDirectory, settings: &[(&str, &str)]) -> Result<BrokerC
     Ok(checked.config)
 }
 
-/// A directory that goes when this value does, in memory where the machine keeps such files.
+/// Directory that is removed when the value is dropped. It is in memory if the machine has a directory for that.
 #[derive(Debug)]
 pub struct TemporaryDirectory(PathBuf);
 

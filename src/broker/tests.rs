@@ -1,4 +1,4 @@
-//! Brokers inside of a test: many in one process, and what `POST /reset` leaves of one.
+//! Tests of brokers in this process: many at once, and the effects of `POST /reset`.
 
 mod cleaner;
 mod extremes;
@@ -59,7 +59,7 @@ fn client(broker: &TemporaryBroker) -> Channel {
     )
 }
 
-/// The ids of the new topics, in order.
+/// Creates topics. Gives their ids, in order.
 async fn create(client: &Channel, names: &[String]) -> Vec<Uuid> {
     let request = CreateTopicsRequest {
         topics: names
@@ -88,7 +88,7 @@ async fn names(client: &Channel) -> Vec<String> {
     names.map(|name| name.to_string()).collect()
 }
 
-/// Appends a record to each, in a transaction if a producer is given.
+/// Appends a record to each topic, in a transaction if a producer is given.
 async fn produce(client: &Channel, topics: &[Uuid], producer: Option<(i64, i16)>) {
     let request = ProduceRequest {
         transactional_id: producer.map(|_| "x".into()),
@@ -122,7 +122,7 @@ async fn produce(client: &Channel, topics: &[Uuid], producer: Option<(i64, i16)>
     assert!(codes.iter().all(|code| *code == 0), "{codes:?}");
 }
 
-/// Makes the internal topic of a kind of coordinator, as clients do before anything else.
+/// Makes the internal topic of a coordinator type, as clients do first.
 async fn find_coordinator(client: &Channel, key_type: i8) {
     let request = FindCoordinatorRequest {
         key_type,
@@ -135,7 +135,7 @@ async fn find_coordinator(client: &Channel, key_type: i8) {
     }
 }
 
-/// Becomes the one member of the group g; gives its id and the generation.
+/// Joins the group g as its only member. Gives the member id and the generation.
 async fn join(client: &Channel) -> (ByteString, i32) {
     let member = JoinGroupRequest {
         group_id: "g".into(),
@@ -167,7 +167,7 @@ async fn join(client: &Channel) -> (ByteString, i32) {
     (joined.member_id, joined.generation_id)
 }
 
-/// An id for the transactional id x, after the end of a transaction that is open.
+/// Initializes a producer with the transactional id x; an open transaction ends. Gives producer id and epoch.
 async fn init_producer(client: &Channel) -> (i64, i16) {
     let producer = InitProducerIdRequest {
         transactional_id: Some("x".into()),
@@ -212,7 +212,7 @@ async fn send(broker: &TemporaryBroker, text: &str) -> String {
     answer
 }
 
-/// How far the metadata log is.
+/// End offset of the metadata log.
 async fn metadata_end(client: &Channel) -> i64 {
     let request = DescribeQuorumRequest {
         topics: vec![DescribeQuorumRequestTopicData {
@@ -293,12 +293,12 @@ async fn reset_empties_topics_and_forgets_groups_and_transactions() {
         .await
         .unwrap();
     assert_eq!(groups.groups, []);
-    // Two records and the marker of the one that was aborted; a record.
+    // In t-0: two records and the marker of the aborted transaction. In t-99: one record.
     for (topic, end) in [("t-0", 3), ("t-99", 1)] {
         assert_eq!(offset(&client, topic, EARLIEST).await, end);
         assert_eq!(offset(&client, topic, LATEST).await, end);
     }
-    // It goes on as before.
+    // The topics can be used as before.
     produce(&client, &ids, None).await;
     assert_eq!(offset(&client, "t-5", LATEST).await, 2);
 }
@@ -313,7 +313,7 @@ async fn reset_lets_members_live_and_keeps_what_is_to_be_kept() {
     produce(&client, &ids, None).await;
     find_coordinator(&client, 0).await;
     let (member_id, generation) = join(&client).await;
-    // It is behind: its offsets would lie before the start of the log.
+    // This committed offset will be before the start of the log.
     let commit = OffsetCommitRequest {
         group_id: "g".into(),
         member_id: member_id.clone(),
@@ -357,7 +357,7 @@ async fn reset_lets_members_live_and_keeps_what_is_to_be_kept() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
-/// Nobody is asked there who they are: a reset would pass by every permission.
+/// The endpoint has no authentication, so a reset would bypass all permissions.
 #[tokio::test]
 async fn resets_need_a_setting_where_an_authorizer_is_on() {
     let on = [
@@ -383,7 +383,7 @@ async fn resets_need_a_setting_where_an_authorizer_is_on() {
     }
 }
 
-/// Health checks are answered while others hold all connections that there are.
+/// Health checks are answered while other clients hold all connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn http_answers_beside_silent_connections() {
     let settings = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
@@ -391,12 +391,12 @@ async fn http_answers_beside_silent_connections() {
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(TcpStream::connect(broker.admin().unwrap()).await.unwrap());
-        // Nobody has to wait for the 5 s that each of them has.
+        // The time is less than the 5 s after which a silent connection is closed.
         let answer = tokio::time::timeout(Duration::from_secs(4), http(&broker, "GET /ready"));
         let answer = answer.await.expect("an answer beside silent connections");
         assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
     }
-    // Those that are silent for the longest time are closed.
+    // The connections that have been silent for the longest time are closed.
     let closed = silent[0].read(&mut [0]).await;
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
 }
@@ -468,7 +468,7 @@ async fn http_answers_what_it_knows_and_nothing_else() {
     assert_eq!(silent.admin(), None);
 }
 
-/// Without an answer librdkafka's members wait in silence for ever.
+/// Without an answer, librdkafka's members would wait silently for ever.
 #[tokio::test]
 async fn a_member_of_a_protocol_that_is_not_served_is_refused_at_once() {
     let settings = [("group.coordinator.rebalance.protocols", "classic")];
@@ -486,7 +486,7 @@ async fn a_member_of_a_protocol_that_is_not_served_is_refused_at_once() {
     assert!(why.contains("does not support"), "{why}");
 }
 
-/// Every task on which the node depends, and the controller's thread.
+/// Covers every task on which the node depends, and the controller's thread.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_task_ends_the_node() {
     for name in [
@@ -509,7 +509,7 @@ async fn a_panic_in_a_task_ends_the_node() {
             ("monedula.admin.listener", "HTTP://127.0.0.1:0"),
             ("offsets.topic.num.partitions", "1"),
         ];
-        // What a loader has to load is written before.
+        // The loader needs something to load.
         let broker = TemporaryBroker::start(&settings).await.unwrap();
         if name == "loader of a coordinator" {
             let client = client(&broker);
@@ -525,7 +525,7 @@ async fn a_panic_in_a_task_ends_the_node() {
                     find_coordinator(&client, 1).await;
                     let producer = init_producer(&client).await;
                     produce(&client, &ids, Some(producer)).await;
-                    // Whoever comes next under that name ends the transaction.
+                    // A new producer with the same transactional id ends the transaction.
                     let next = tokio::spawn(async move { init_producer(&client).await });
                     let why = tokio::time::timeout(WITHIN, broker.failed()).await;
                     next.abort();

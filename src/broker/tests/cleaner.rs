@@ -1,4 +1,4 @@
-//! The task that compacts logs: when it works and when it waits.
+//! Tests of the log cleaner's task: when it works and when it waits.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::config::parse::Property;
 use crate::wire::error_code::ErrorCode;
 
 const BATCHES: i64 = 4;
-/// Far more keys in each batch than the smallest map takes.
+/// Number of keys in each batch, far above the capacity of the smallest map.
 const KEYS: i64 = 50_000;
 
 async fn start(dir: &Path, more: &[(&str, &str)]) -> Broker {
@@ -39,7 +39,8 @@ fn cleaned_until(dir: &Path) -> Option<i64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
-/// A stopped broker's directory: a log with so many batches, each in a segment of its own; the last is still written to.
+/// Fills the directory of a stopped broker with a log of `batches` batches, each in a segment of its own. The last segment is
+/// the active one.
 async fn filled(dir: &Path, batches: i64) {
     let broker = start(dir, &[("log.cleaner.enable", "false")]).await;
     let address = broker.addresses()[0].to_string();
@@ -82,7 +83,7 @@ async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() 
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("data");
     filled(&dir, BATCHES).await;
-    // Whoever waited between two passes would wait for an hour.
+    // A pause of an hour between two passes would let the test time out.
     let settings = [
         ("log.cleaner.backoff.ms", "3600000"),
         ("log.cleaner.dedupe.buffer.size", "1048577"),
@@ -93,7 +94,8 @@ async fn a_log_with_more_keys_than_the_map_takes_is_compacted_without_a_pause() 
     broker.shutdown().await;
 }
 
-/// What was begun at a pace at which it would take most of an hour ends at another, and not before that one allows it.
+/// A round that would take most of an hour at its first rate completes after the rate is raised, but not faster than the new
+/// rate allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
     const SLOW: f64 = 1_000.0;
@@ -103,7 +105,7 @@ async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
     let dir = root.path().join("data");
     filled(&dir, 2).await;
     let segment = dir.join("t-0").join(format!("{:020}.log", 0));
-    // It is read twice, for the keys and to be copied, and written once.
+    // The segment is read twice, for the keys and for the copy, and written once.
     let bytes = 3.0 * fs::metadata(segment).unwrap().len() as f64;
 
     let begun = Instant::now();
@@ -113,7 +115,7 @@ async fn compaction_is_as_fast_as_it_may_be_from_one_moment_to_the_next() {
         broker.addresses()[0].to_string(),
         Identity::new("test"),
     );
-    // What the cleaner could not work with is refused, as by Apache Kafka.
+    // Values that the cleaner cannot work with are refused, as by Apache Kafka.
     for (name, value) in [
         ("log.cleaner.threads", "0"),
         ("log.cleaner.threads", "3"),

@@ -1,4 +1,4 @@
-//! Every setting that is a number, at the ends of what it may be: a node starts or says why not, answers what it is asked, and
+//! Test of every numeric setting at its smallest and largest value: a node starts or reports why not, answers requests, and
 //! stops.
 
 use tokio::task::JoinSet;
@@ -11,10 +11,10 @@ use crate::peer::channel::CallError;
 use crate::wire::message::Request;
 use crate::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 
-/// Nodes at once.
+/// Number of nodes at once.
 const AT_ONCE: usize = 4;
 
-/// Its smallest and its largest value that is allowed.
+/// Smallest and largest allowed value.
 fn ends(setting: &Setting) -> Option<[String; 2]> {
     let (min, max) = match setting.kind {
         Kind::Short => (i64::from(i16::MIN), i64::from(i16::MAX)),
@@ -42,12 +42,14 @@ fn ends(setting: &Setting) -> Option<[String; 2]> {
 async fn ask<Q: Request>(client: &Channel, request: Q) -> Result<(), String> {
     match client.call(&request, WITHIN).await {
         Err(error @ CallError::Timeout(_)) => Err(error.to_string()),
-        // Some of them let nobody in, or nothing through.
+        // Some settings refuse all clients or all requests.
         _ => Ok(()),
     }
 }
 
-/// Errors: what did not happen.
+/// Starts, uses and stops a node with the given settings.
+///
+/// Errors: the step that did not complete.
 async fn try_node(settings: &[(&str, &str)]) -> Result<(), String> {
     let broker = match timeout(WITHIN, TemporaryBroker::start(settings)).await {
         Err(_) => return Err("it did not start".to_owned()),
@@ -120,7 +122,7 @@ async fn try_node(settings: &[(&str, &str)]) -> Result<(), String> {
     }
     let join = JoinGroupRequest {
         group_id: "g".into(),
-        // Without an id that it was given before, it is at once.
+        // The answer comes at once, because the request has no member id.
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 10_000,
         protocol_type: "consumer".into(),
@@ -131,7 +133,7 @@ async fn try_node(settings: &[(&str, &str)]) -> Result<(), String> {
         ..Default::default()
     };
     if let Ok(asked) = client.call(&join, WITHIN).await {
-        // How long the first member of a group waits for others is a setting, too.
+        // The delay for further members of a new group is a setting, too.
         let waits = settings
             .iter()
             .any(|(name, _)| *name == "group.initial.rebalance.delay.ms");
@@ -187,7 +189,7 @@ async fn every_number_may_be_as_small_and_as_large_as_it_may_be() {
     }
     cases.extend(others);
     let max = i64::MAX.to_string();
-    // Those that stand in no table, and some against each other.
+    // Settings that are in no table, and combinations.
     cases.push(vec![("log.initial.task.delay.ms", max.clone())]);
     cases.push(vec![("log.initial.task.delay.ms", "0".to_owned())]);
     cases.push(vec![

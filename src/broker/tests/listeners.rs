@@ -1,4 +1,4 @@
-//! Listeners that are opened, moved and closed while the broker runs.
+//! Tests of listeners that are opened, moved and closed while the broker runs.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::wire::message::metadata::MetadataRequest;
 const BROKER: i8 = 4;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
-/// Where a temporary broker listens anyway.
+/// Listener of a temporary broker.
 const FIRST: &str = "PLAINTEXT://127.0.0.1:0";
 
-/// An address of this machine that no other process listens on: a port of it that is free now is free later, too.
+/// Loopback address that no other process uses, so that a free port stays free.
 fn own_address() -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 77, high, low)
@@ -32,7 +32,7 @@ fn free_ports() -> [u16; 2] {
     sockets.map(|socket| socket.local_addr().unwrap().port())
 }
 
-/// Sets or, with no value, removes a broker's own settings; gives the error code.
+/// Sets broker settings, or removes those without a value. Gives the error code.
 pub(super) async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -> i16 {
     let configs = settings.iter().map(|(name, value)| AlterableConfig {
         name: (*name).into(),
@@ -51,7 +51,7 @@ pub(super) async fn alter(client: &Channel, settings: &[(&str, Option<&str>)]) -
     answer.responses[0].error_code
 }
 
-/// The port that the broker tells on a new connection, or `None` if nobody listens.
+/// Advertised port in the answer on a new connection, or `None` if nothing listens.
 async fn told_at(address: Ipv4Addr, port: u16) -> Option<i32> {
     let client = Channel::new(
         &Host::default(),
@@ -106,12 +106,12 @@ async fn a_running_broker_opens_moves_and_closes_listeners() {
     let end = tokio::time::timeout(WITHIN, old.read(&mut [0])).await;
     assert_eq!(end.unwrap().unwrap(), 0, "its connections end too");
 
-    // What clients are told, of a listener that stays open.
+    // The advertised address of a listener that stays open.
     let told = format!("EXTRA://{address}:{first}");
     alter(&client, &[("advertised.listeners", Some(&told))]).await;
     soon(second, Some(first)).await;
 
-    // A listener that is advertised cannot go alone.
+    // A listener cannot be removed while it is advertised.
     let refused = alter(&client, &[("listeners", None)]).await;
     assert_eq!(refused, 42);
     soon(second, Some(first)).await;
@@ -135,7 +135,7 @@ async fn a_listener_that_cannot_be_opened_leaves_the_others_alone() {
 
     let in_use = extra(&format!("EXTRA://127.0.0.1:{port}"));
     assert_eq!(alter(&client, &[("listeners", Some(&in_use))]).await, 0);
-    // The one that clients rely on stays where it is, too.
+    // The listener that clients use stays at its address, too.
     let moved = format!("PLAINTEXT://127.0.0.1:{port}");
     assert_eq!(alter(&client, &[("listeners", Some(&moved))]).await, 0);
     let own: u16 = broker

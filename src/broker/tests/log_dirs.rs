@@ -1,4 +1,4 @@
-//! Several log directories in one broker: placement, one that fails while it runs or before, and which starts are refused.
+//! Tests of brokers with several log directories: placement, failures while running and before, and refused starts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ impl Node {
         answer.topics[0].topic_id
     }
 
-    /// Appends a record to one partition: the error, or the offset.
+    /// Appends a record to one partition. Gives its offset.
     pub(super) async fn produce(&self, topic: Uuid, index: i32) -> Result<i64, ErrorCode> {
         let mut batch = BatchBuilder::new(Compression::None);
         batch.push(1, None, Some(b"v"));
@@ -108,7 +108,7 @@ impl Node {
         partitions.into_iter().map(seen).collect()
     }
 
-    /// Error and partitions (`topic-partition`) of each log directory, in order.
+    /// Error code and partitions (`topic-partition`) of each log directory, in order.
     pub(super) async fn dirs(&self) -> Vec<(i16, Vec<String>)> {
         let answer = self
             .client
@@ -129,7 +129,7 @@ impl Node {
         answer.unwrap().results.into_iter().map(described).collect()
     }
 
-    /// Waits until the metadata say that nobody leads a partition.
+    /// Waits until the metadata show no leader for a partition.
     async fn until_leaderless(&self, topic: &str, index: usize) {
         let end = Instant::now() + WITHIN;
         while self.leaders(topic).await[index].0 >= 0 {
@@ -145,12 +145,12 @@ pub(super) fn three() -> (tempfile::TempDir, Vec<PathBuf>) {
     (root, dirs.to_vec())
 }
 
-/// Nobody leads it, and its one replica is offline.
+/// Whether a partition has no leader and its only replica is offline.
 fn is_gone((leader, offline): &(i32, Vec<i32>)) -> bool {
     *leader == -1 && offline.len() == 1
 }
 
-/// Puts a file in the place of a directory: everything in it fails from then on.
+/// Replaces a directory with a file, so that every access to its content fails. Gives the path that the directory was moved to.
 fn break_dir(dir: &Path) -> PathBuf {
     let aside = dir.with_extension("aside");
     fs::rename(dir, &aside).unwrap();
@@ -175,7 +175,7 @@ async fn a_directory_that_fails_takes_only_its_own_partitions_along() {
         assert_eq!(node.produce(topic, index).await, Ok(0));
     }
 
-    // Nothing has noticed yet, until a new partition should be made there: it then goes elsewhere.
+    // The failure is noticed only when a new partition is to be made there, which is then placed elsewhere.
     let aside = break_dir(&dirs[1]);
     let other = node.create("u", 3).await;
     node.until_leaderless("t", 1).await;
@@ -199,7 +199,7 @@ async fn a_directory_that_fails_takes_only_its_own_partitions_along() {
     }
     node.broker.shutdown().await;
 
-    // As long as it is broken a start goes on without it, and changes nothing of it.
+    // While the directory is broken, a start goes on without it and changes nothing in it.
     let node = Node::start(&dirs).await;
     assert!(is_gone(&node.leaders("t").await[4]));
     assert_eq!(node.dirs().await[1], (storage, Vec::new()));
@@ -210,7 +210,7 @@ async fn a_directory_that_fails_takes_only_its_own_partitions_along() {
     assert_eq!(node.produce(topic, 0).await, Ok(2));
     node.broker.shutdown().await;
 
-    // With the directory everything that was acknowledged is back.
+    // With the directory restored, every acknowledged record is back.
     mend(&dirs[1], &aside);
     let node = Node::start(&dirs).await;
     assert_eq!(node.dirs().await[1], placed[1]);
@@ -231,7 +231,7 @@ async fn without_the_metadata_or_any_directory_the_node_says_why_and_ends() {
     let node = Node::start(&dirs).await;
     node.create("t", 3).await;
     break_dir(&dirs[0]);
-    // The answer may not come any more.
+    // The node may halt before it answers.
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: "u".into(),
@@ -252,8 +252,8 @@ async fn without_the_metadata_or_any_directory_the_node_says_why_and_ends() {
     );
 }
 
-/// A start with one directory spoiled: what is said, or the errors of the three directories. Nothing may change in those
-/// that are refused.
+/// Starts a node after `spoil` has changed a directory. Checks the message of a refused start, or the error codes of the three
+/// directories. Directories that are refused must not be changed.
 async fn check(spoil: impl FnOnce(&[PathBuf]), expected: Result<[i16; 3], &[&str]>) {
     let (_root, dirs) = three();
     let node = Node::start(&dirs).await;
@@ -293,7 +293,7 @@ async fn check(spoil: impl FnOnce(&[PathBuf]), expected: Result<[i16; 3], &[&str
     }
 }
 
-/// Every file in the directories, with its bytes.
+/// Content of every file in the directories.
 fn contents(dirs: &[PathBuf]) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut left = dirs.to_vec();
@@ -315,7 +315,7 @@ fn edit(dir: &Path, from: &str, to: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_not_what_it_should_be_is_named() {
-    // What Apache Kafka 4.3.1 does with each, which `compat-tests` checks: the same unless said.
+    // Apache Kafka 4.3.1 behaves the same unless noted; `compat-tests` checks that.
     check(|_| {}, Ok([0, 0, 0])).await;
     check(
         |dirs| edit(&dirs[1], "cluster.id=", "cluster.id=x"),
@@ -339,7 +339,7 @@ async fn a_directory_that_is_not_what_it_should_be_is_named() {
         fs::write(dirs[1].join("meta.properties"), [0xff; 100]).unwrap();
     };
     check(garbage, Err(&["b/meta.properties"])).await;
-    // A newer program's: the others may do without it.
+    // Written by a newer version. The node starts without the directory, if it is not the one of the metadata log.
     check(
         |dirs| edit(&dirs[1], "version=1", "version=7"),
         Ok([0, 56, 0]),
@@ -363,14 +363,14 @@ async fn a_directory_that_is_not_what_it_should_be_is_named() {
     check(empty_first, Err(&["/a", "not formatted"])).await;
     let missing = |dirs: &[PathBuf]| fs::remove_dir_all(&dirs[1]).unwrap();
     check(missing, Err(&["/b", "not formatted"])).await;
-    // A file where a directory should be.
+    // A file in place of a directory.
     check(|dirs| drop(break_dir(&dirs[1])), Ok([0, 56, 0])).await;
     check(
         |dirs| drop(break_dir(&dirs[0])),
         Err(&["/a", "not a directory"]),
     )
     .await;
-    // Links are followed.
+    // Symbolic links are followed.
     let link = |dirs: &[PathBuf]| {
         let aside = dirs[1].with_extension("aside");
         fs::rename(&dirs[1], &aside).unwrap();
@@ -386,7 +386,7 @@ async fn a_directory_that_is_not_what_it_should_be_is_named() {
         fs::write(dirs[1].join("meta.properties"), "version=1\n").unwrap();
     };
     check(nobodys, Ok([0, 56, 0])).await;
-    // The same partition twice.
+    // The same partition in two directories.
     let twice = |dirs: &[PathBuf]| {
         let from = dirs[1].join("t-1");
         let to = dirs[2].join("t-1");
@@ -424,7 +424,7 @@ async fn a_directory_in_use_is_left_alone() {
     assert!(!new.exists());
     node.broker.shutdown().await;
 
-    // The metadata log may have one of its own.
+    // The metadata log may have a directory of its own.
     let metadata = root.path().join("metadata");
     let node = start_with(std::slice::from_ref(&new), Some(&metadata))
         .await
@@ -489,7 +489,8 @@ async fn a_log_of_no_topic_is_put_aside() {
     node.broker.shutdown().await;
 }
 
-/// What stands in a directory's `partition.metadata`, if it is a partition's; and how many directories were put aside.
+/// Content of `partition.metadata` in a partition's directory, if there is one, and the number of directories that were put
+/// aside.
 fn told(dir: &Path) -> (Option<String>, usize) {
     let aside = fs::read_dir(dir.parent().unwrap()).unwrap();
     let aside = aside.filter(|entry| {
@@ -540,7 +541,7 @@ async fn a_log_that_a_topic_of_its_name_cannot_have_written_is_put_aside() {
         assert_eq!(node.produce(topic, 1).await, Ok(expected));
     }
     node.broker.shutdown().await;
-    // One flipped bit: an id of nobody.
+    // A flipped bit: an unknown topic id.
     let dir = dirs[1].join("t-1");
     let file = dir.join("partition.metadata");
     let other = format!("version: 0\ntopic_id: {}", Uuid([9; 16]));
@@ -549,14 +550,14 @@ async fn a_log_that_a_topic_of_its_name_cannot_have_written_is_put_aside() {
     assert_eq!(node.produce(topic, 1).await, Ok(0));
     assert_eq!(told(&dir).1, 1);
     node.broker.shutdown().await;
-    // A later leader wrote here than the topic ever had.
+    // The leader epoch is later than any that the topic has had.
     fs::write(&file, "").unwrap();
     fs::write(dir.join("leader-epoch-checkpoint"), "0\n1\n70 0\n").unwrap();
     let node = Node::start(&dirs).await;
     assert_eq!(node.produce(topic, 1).await, Ok(0));
     assert_eq!(told(&dir).1, 2);
     node.broker.shutdown().await;
-    // As after a power cut.
+    // The file is missing, as after a power cut.
     fs::remove_file(&file).unwrap();
     let node = Node::start(&dirs).await;
     assert_eq!(node.produce(topic, 1).await, Ok(0));

@@ -1,4 +1,4 @@
-//! Directories of partitions that are made while others want topics of their own, are deleted, or the node stops.
+//! Tests of directories of partitions that are being made while other topics are created or deleted, or the node stops.
 
 use std::fs;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::wire::message::incremental_alter_configs::{
 };
 
 const HELD: &str = "held";
-/// Fewer than are made at once.
+/// Number of partitions below the limit on concurrent work.
 const FEW: i32 = 3;
-/// More than that.
+/// Number of partitions above this limit.
 const MANY: i32 = 20;
 
 fn replicas(broker: &TemporaryBroker) -> ReplicaManager {
     broker.services().replicas.clone()
 }
 
-/// What a client of its own is answered about a new topic.
+/// Starts to create a topic from a client of its own. Gives the error code.
 fn created(address: String, name: &'static str, partitions: i32) -> tokio::task::JoinHandle<i16> {
     tokio::spawn(async move {
         let request = CreateTopicsRequest {
@@ -53,7 +53,7 @@ async fn deleted(client: &Channel, name: &str) -> i16 {
     answer.responses[0].error_code
 }
 
-/// Waits until the metadata have another topic of this name than `before`; gives its id.
+/// Waits until the metadata have a topic of this name with an id other than `before`. Gives the id.
 async fn known(
     services: &crate::api::services::Services,
     name: &str,
@@ -86,7 +86,7 @@ async fn gone(broker: &TemporaryBroker, name: &str) {
     }
 }
 
-/// What a record of so many bytes is answered.
+/// Error code of appending a record with a value of `bytes` bytes.
 async fn produced(client: &Channel, topic: Uuid, index: i32, bytes: usize) -> ErrorCode {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.push(1, None, Some(&vec![b'v'; bytes]));
@@ -108,7 +108,7 @@ async fn produced(client: &Channel, topic: Uuid, index: i32, bytes: usize) -> Er
     ErrorCode::from_code(code).unwrap()
 }
 
-/// The directories of partitions of a topic, whatever else they are called.
+/// Names of all directories that begin with the topic's name.
 fn directories(dir: &Path, topic: &str) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -149,7 +149,7 @@ async fn nobodys_topic_waits_for_somebody_elses() {
     replicas(&broker).let_go(HELD);
     assert_eq!(held.await.unwrap(), 0);
     assert_eq!(produced(&client, id, FEW - 1, 1).await, ErrorCode::None);
-    // What was set meanwhile counts.
+    // A setting that was changed meanwhile has taken effect.
     let large = produced(&client, id, 0, 200).await;
     assert_eq!(large, ErrorCode::MessageTooLarge);
 }
@@ -189,7 +189,7 @@ async fn a_stop_makes_nothing_more_and_the_next_start_makes_the_rest() {
     let creator = created(broker.bootstrap_servers(), HELD, MANY);
     let id = known(broker.services(), HELD, None).await;
     let dir = broker.dir().to_owned();
-    // The stop has been asked for when what is in hand may go on.
+    // The work in progress may continue once the stop has been requested.
     let (broker, ()) = tokio::join!(broker.restart(&[], None), async move {
         replicas.let_go(HELD);
     });
@@ -239,7 +239,7 @@ async fn a_crash_while_a_topic_is_made_leaves_one_that_the_next_start_makes_whol
     drop(node);
     replicas.let_go(HELD);
     drop((replicas, creator.await));
-    // What was in hand holds the directories until it is over.
+    // Work in progress keeps the directories locked until it is done.
     let end = Instant::now() + WITHIN;
     let node = loop {
         match log_dirs::try_start(&dirs).await {
@@ -281,7 +281,7 @@ async fn a_coordinator_that_somebody_else_asked_for_just_now_serves_whoever_find
     known(broker.services(), topic, None).await;
     let second = found(address);
     replicas(&broker).let_go(topic);
-    // It knows of no such member: neither does it still load, nor is another the coordinator.
+    // The coordinator answers that the member is unknown: its partition is loaded, and no other node is the coordinator.
     let unknown = ErrorCode::UnknownMemberId.code();
     assert_eq!(first.await.unwrap(), unknown);
     assert_eq!(second.await.unwrap(), unknown);

@@ -1,4 +1,4 @@
-//! What `GET /metrics` tells of a node.
+//! Tests of `GET /metrics`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatReques
 
 const SETTINGS: [(&str, &str); 1] = [("monedula.admin.listener", "HTTP://127.0.0.1:0")];
 
-/// The body of a chunked answer.
+/// Body of an answer in chunked encoding.
 fn unchunked(answer: &str) -> String {
     let (head, mut rest) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
@@ -24,7 +24,7 @@ fn unchunked(answer: &str) -> String {
     }
 }
 
-/// The samples of a page by name and labels; each family comes once, and has its type in front.
+/// Samples of a page by name and labels. Checks that each family occurs once and has its type before its samples.
 async fn samples(broker: &TemporaryBroker, target: &str) -> BTreeMap<String, f64> {
     let page = unchunked(&http(broker, target).await);
     let (mut samples, mut families) = (BTreeMap::new(), Vec::new());
@@ -209,7 +209,7 @@ async fn a_node_tells_its_counts_under_the_names_of_kafkas_dashboards() {
     );
 }
 
-/// A page of megabytes is sent in pieces, and whoever takes none of it makes room for others.
+/// A page of several megabytes is sent in pieces, and a connection whose client reads nothing gives way to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_nobody_takes_keeps_nobody_from_an_answer() {
     let broker = TemporaryBroker::start(&SETTINGS).await.unwrap();

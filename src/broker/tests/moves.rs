@@ -1,4 +1,4 @@
-//! Replicas that move between log directories while they are written to and read.
+//! Tests of replicas that move between log directories while they are written to and read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl Node {
         ErrorCode::from_code(answer.results[0].partitions[0].error_code).unwrap()
     }
 
-    /// Waits until nothing moves any more.
+    /// Waits until no move is in progress.
     async fn settled(&self) {
         let end = Instant::now() + WITHIN;
         while !self.broker.services().replicas.logs().futures().is_empty() {
@@ -34,7 +34,7 @@ impl Node {
         }
     }
 
-    /// Where the metadata have a partition.
+    /// Directory of a partition in the metadata.
     fn assigned(&self, topic: &str, index: usize) -> Uuid {
         let image = self.broker.services().image.load();
         image.topics.by_name(topic).unwrap().partitions[index].directories[0]
@@ -74,7 +74,7 @@ async fn a_replica_moves_while_it_is_written_to() {
     assert_eq!(node.assigned("t", 1), node.dir_id(2));
     let seen = node.dirs().await;
     assert_eq!((seen[1].1.as_slice(), seen[2].1.len()), ([].as_slice(), 2));
-    // Back, with the log opened anew in between.
+    // The move back, with a restart in between.
     node.broker.shutdown().await;
     let node = Node::start(&dirs).await;
     assert_eq!(node.produce(topic, 1).await, Ok(next));
@@ -85,13 +85,15 @@ async fn a_replica_moves_while_it_is_written_to() {
     node.broker.shutdown().await;
 }
 
-/// Apache Kafka puts the next copy in the directory that the metadata name, whole or not, in the place of the log.
+/// Otherwise Apache Kafka would promote the next copy in the directory that the metadata name to the partition's log, complete
+/// or not.
 ///
-/// The turn comes at the moment at which the copy takes over: earlier next time if the copy was faster, and later if it was not.
+/// The move is reversed at about the moment at which the copy replaces the log. The time is adjusted after each turn: earlier
+/// if the copy was faster, later if it was not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_metadata_have_a_replica_that_turned_round_where_it_is() {
     const TURNS: u32 = 100;
-    /// So many turns came before the copy took over, and as many after it.
+    /// Required number of reversals before the copy replaced the log, and also after it.
     const MET_MIN: u32 = 10;
     let (_root, dirs) = three();
     let node = Node::start(&dirs).await;
@@ -143,19 +145,20 @@ async fn what_cannot_be_moved_is_told_as_kafka_does() {
         (&dirs[1], "zz", 2, ErrorCode::UnknownTopicOrPartition),
         (&dirs[1], "t", 9, ErrorCode::UnknownTopicOrPartition),
         (&dirs[1], &long, 0, ErrorCode::InvalidTopicException),
-        // It is there already.
+        // The replica is in this directory already.
         (&dirs[0], "t", 0, ErrorCode::None),
     ] {
         assert_eq!(node.alter(dir, topic, partition).await, expected, "{topic}");
     }
     assert_eq!(node.broker.services().replicas.logs().futures().len(), 0);
-    // But the wish is remembered.
+    // The directory is remembered for the time when the partition is created.
     node.create("zz", 3).await;
     assert!(dirs[1].join("zz-2").exists());
     node.broker.shutdown().await;
 }
 
-/// A stop at some point of a move, and the start after it: where the partition is then, with how many records.
+/// Stops a node during a move, changes its files with `cut` and starts it again. Checks in which directory the partition is
+/// then, and its records.
 async fn check(cut: impl FnOnce(&[PathBuf], &Path), expected: usize) {
     let (_root, dirs) = three();
     let node = Node::start(&dirs).await;
@@ -164,7 +167,7 @@ async fn check(cut: impl FnOnce(&[PathBuf], &Path), expected: usize) {
         assert_eq!(node.produce(topic, 1).await, Ok(record));
     }
     let replicas = node.broker.services().replicas.clone();
-    // The move begins, and is held up before it ends.
+    // The move begins, but its copy is not complete when the node stops.
     let log = replicas
         .logs()
         .get(&crate::base::ids::TopicPartition::new("t", 1))
@@ -205,7 +208,7 @@ async fn a_move_that_was_cut_short_goes_on() {
         fs::remove_file(copy.parent().unwrap().join(".kafka_cleanshutdown")).unwrap();
     };
     check(torn, 2).await;
-    // A copy of which only the directory was made.
+    // A copy of which only the directory exists.
     let empty = |_: &[PathBuf], copy: &Path| {
         for entry in fs::read_dir(copy).unwrap() {
             let path = entry.unwrap().path();
@@ -248,7 +251,7 @@ async fn a_crash_between_the_two_renames_leaves_a_whole_copy() {
     node.broker.shutdown().await;
     let doomed = dirs[1].join(format!("t-1.{}-delete", "0".repeat(32)));
     fs::rename(dirs[1].join("t-1"), doomed).unwrap();
-    // Its directory says the partition, which says the topic.
+    // Without the file, the directory's name tells the partition, and the metadata tell the topic id.
     let copy = fs::read_dir(&dirs[2]).unwrap().find_map(|entry| {
         let path = entry.unwrap().path();
         path.to_string_lossy().ends_with("-future").then_some(path)

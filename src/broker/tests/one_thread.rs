@@ -1,5 +1,5 @@
-//! Three brokers on one thread, over simulated clocks, disks and network: from one seed the same story is told again, to the
-//! millisecond. They are no cluster.
+//! Test of three separate brokers on one thread with simulated clocks, disks and network. A run with the same seed is the same
+//! to the millisecond.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::config::parse::Property;
 use crate::host::lan::Lan;
 
 const NODES: u64 = 3;
-/// What each client does to its broker.
+/// Number of requests of each client.
 const DEEDS: usize = 30;
 
 async fn start(host: &Host, dir: &Path, more: &[(&str, &str)]) -> Broker {
@@ -38,7 +38,7 @@ async fn start(host: &Host, dir: &Path, more: &[(&str, &str)]) -> Broker {
     Broker::start(config, options).await.unwrap()
 }
 
-/// What a client hears of its broker when it does something.
+/// Result of one request of a client.
 async fn heard(client: &Channel, deed: u8, topic: Uuid) -> String {
     match deed % 8 {
         0 => format!("{:?}", names(client).await),
@@ -103,7 +103,7 @@ async fn heard(client: &Channel, deed: u8, topic: Uuid) -> String {
     }
 }
 
-/// Three clients, each at its own broker, which stops and starts again in the middle.
+/// Runs three clients, each with its own broker, which is restarted in the middle. Gives all results in order.
 async fn told(seed: u64) -> Vec<String> {
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let lan = Lan::new(seed);
@@ -125,7 +125,7 @@ async fn told(seed: u64) -> Vec<String> {
                 if number == DEEDS / 2 {
                     broker.shutdown().await;
                     broker = start(&host, dir.path(), &[]).await;
-                    // The connection of before is closed.
+                    // The old connection is closed, so the first request fails.
                     let _ = client.call(&MetadataRequest::default(), WITHIN).await;
                 }
                 let heard = heard(&client, deed, topic).await;
@@ -150,7 +150,7 @@ async fn told(seed: u64) -> Vec<String> {
 fn three_brokers_on_one_thread_tell_the_same_story_from_the_same_seed() {
     let told = |seed| {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        // Without its driver of sockets: whoever opens one of the system panics.
+        // The runtime has no socket driver, so opening a system socket would panic.
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(told(seed))
     };
@@ -163,7 +163,7 @@ fn three_brokers_on_one_thread_tell_the_same_story_from_the_same_seed() {
     assert_ne!(trace, told(6));
 }
 
-/// The name is looked up where that keeps nobody waiting, and its limit is that of the address.
+/// The name is resolved without delaying connections, and its limit applies to its address.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_named_in_the_settings_has_a_limit_of_its_own() {
     let (lan, dir) = (Lan::new(1), tempfile::tempdir().unwrap());

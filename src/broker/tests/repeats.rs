@@ -1,4 +1,5 @@
-//! What a request names several times is answered as if it were named once, or refused once.
+//! Tests of requests that name something several times: the answer is the same as if it were named once, or the request is
+//! refused.
 
 use std::fmt::Debug;
 
@@ -66,7 +67,8 @@ fn named<T: Clone, const N: usize>(all: [T; N], often: usize) -> Vec<T> {
     std::iter::repeat_n(all, often).flatten().collect()
 }
 
-/// `request` makes a request of what it gets to name everything with.
+/// Sends the request that names everything once and the request that repeats names, and compares their answers. `request` makes
+/// a request from a function for partition lists and the number of repetitions.
 async fn check<R: Request>(
     client: &Channel,
     request: impl Fn(fn(&[i32]) -> Vec<i32>, usize) -> R,
@@ -81,7 +83,7 @@ where
     once
 }
 
-/// Without the room on the disk, which other programs take, too.
+/// Text of an answer without the free disk space, which other programs change, too.
 fn shown(answer: &impl Debug) -> String {
     let lines = format!("{answer:#?}");
     let lines = lines.lines();
@@ -115,7 +117,7 @@ async fn what_is_named_often_is_answered_once() {
     };
     let (producer_id, producer_epoch) = (producer.producer_id, producer.producer_epoch);
 
-    // Partition 0 is there, 7 is not, and neither is the second topic.
+    // Partition 0 exists; partition 7 and the second topic do not.
     macro_rules! topics {
         ($often:expr, $topic:expr) => {{ named(["t", "none"].map($topic), $often) }};
     }
@@ -250,7 +252,7 @@ async fn what_is_named_often_is_answered_once() {
     })
     .await;
 
-    // Groups and their offsets: by id, as the newest versions name topics.
+    // Groups and their offsets. Topics are named by id, as in the newest versions.
     let id = ids[0];
     check(&client, |_, often| FindCoordinatorRequest {
         coordinator_keys: named(["x", "y"].map(Into::into), often),
@@ -376,7 +378,7 @@ async fn what_is_named_often_is_answered_once() {
         ..Default::default()
     })
     .await;
-    // A marker for the same partition is written once: so the end of the log has moved by one for each request.
+    // The marker for a partition is written once, so each of the two requests advances the end of the log by one.
     let before = offset(&client, "u", LATEST).await;
     check(&client, |list, often| WriteTxnMarkersRequest {
         markers: vec![
@@ -434,7 +436,7 @@ async fn what_is_named_often_is_answered_once() {
     })
     .await;
 
-    // What Kafka refuses is refused once.
+    // Requests that Kafka refuses for a repeated name.
     let refused = ErrorCode::InvalidRequest.code();
     let asked = ListOffsetsRequest {
         topics: topics!(2, |name: &str| ListOffsetsTopic {
@@ -479,7 +481,7 @@ async fn what_is_named_often_is_answered_once() {
     let codes: Vec<i16> = answer.responses.iter().map(|one| one.error_code).collect();
     assert_eq!(codes, [refused]);
 
-    // What goes away goes once.
+    // Deletions.
     check(&client, |list, often| OffsetDeleteRequest {
         group_id: "x".into(),
         topics: topics!(often, |name: &str| OffsetDeleteRequestTopic {
