@@ -1,59 +1,59 @@
-//! The map: the order of the modules below is the path of a request and the import order; each uses only those under it.
+//! The order of the modules below is the path of a request and the order of imports: a module imports only modules below it.
 //!
 #![doc = include_str!("ARCHITECTURE.md")]
 
 /// Subcommands of the `monedula` program.
 pub mod cli;
 
-/// Builds every part of a node, starts and stops it.
+/// Builds, starts and stops all parts of a node.
 pub mod broker;
 
-/// Plain HTTP for whoever operates or tests a node.
+/// HTTP endpoint for operation and tests of a node.
 pub mod console;
 
-/// Sockets to requests and back.
+/// Network server: accepts connections, reads requests, writes answers.
 pub mod server;
 
-/// The Kafka API surface: one table, one dispatcher, one file per API.
+/// Kafka's API: one table, one dispatcher, one file per API.
 pub mod api;
 
-/// Services kept in internal topics: groups and their offsets.
+/// Coordinators, which keep state in internal topics: groups with their offsets, and transactions.
 pub mod coordinator;
 
-/// A partition as a replicated thing.
+/// Partitions as replicas.
 pub mod replica;
 
-/// Cluster metadata: records are the truth, an image is their fold.
+/// Cluster metadata: records, and the image that results from them.
 pub mod metadata;
 
 /// Requests to other brokers.
 pub mod peer;
 
-/// One partition's records on disk.
+/// Files of a partition's log.
 pub mod log;
 
-/// Who clients are, and how they prove it.
+/// Identities of clients and their authentication.
 pub mod security;
 
-/// How the bytes of a connection travel: as they are, or through TLS.
+/// Transport of a connection's bytes: plain, or through TLS.
 pub mod transport;
 
-/// Bytes to messages and back, of every version.
+/// Encoding and decoding of messages in all versions.
 pub mod wire;
 
 /// Settings, each declared once.
 pub mod config;
 
-/// What the node says about itself: its log, and what it counts.
+/// Log and metrics of the node.
 pub mod telemetry;
 
-/// Words everybody uses.
+/// Types and tools that all modules use.
 pub mod base;
 
-/// The machine under a node: its clocks, its chance.
+/// The machine under a node: clocks, random numbers, files, sockets, threads.
 pub mod host;
 
-/// The Rust example of the README, as a documentation test.
+/// Rust example of the README, as a documentation test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1,4 +1,4 @@
-//! Reads the command line and hands it to `cli`.
+//! Entry point of the program. All work is done in `cli`.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! Test-only: the shape of the source tree. Imports follow the order of `lib.rs` and some arrows are forbidden, every file says
-//! what it is for, files that call themselves pure are. Nobody but `host` asks the system for the time, for chance, for threads, for
-//! files or for sockets, and nothing but what is in `host` is shared by all nodes of a process.
+//! Test-only: checks of the source tree. Imports follow the order of `lib.rs`, and some imports are forbidden in addition.
+//! Every file has a module doc. Files that are marked pure are pure. Only `host` asks the system for time, random numbers,
+//! threads, files and sockets. Only `host` has state that all nodes of a process share.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::setting::{Scope, Setting, Support};
 use crate::config::topic_table::TOPIC_SETTINGS;
 
-/// What a pure file does not contain: tasks, files, sockets, clocks, chance, and what others change meanwhile.
+/// Text that a pure file may not contain: tasks, files, sockets, clocks, random numbers, and shared mutable state.
 const IMPURE: &[&str] = &[
     "tokio::",
     ".await",
@@ -29,7 +29,7 @@ const IMPURE: &[&str] = &[
     "Arc<dyn ",
 ];
 
-/// What only the host asks the system for: the words, where they may stand besides, and what to write instead.
+/// Uses of the system that only `host` may contain: the words, folders that may contain them as well, and what to use instead.
 const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
     (
         &["SystemTime", "UNIX_EPOCH"],
@@ -61,7 +61,7 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
             "thread::scope",
             "Handle::current()",
         ],
-        // A tool is no part of a node.
+        // Tools are not part of a node.
         &["cli"],
         "tasks and threads begin by `host.threads`",
     ),
@@ -81,7 +81,7 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
             ".canonicalize()",
             ".read_link()",
         ],
-        // A tool is no part of a node, and the log of the process is a stream.
+        // Tools are not part of a node, and the log of the process is a stream.
         &["cli", "telemetry"],
         "files are those of `host.disk`, or given to the node: `host::given`",
     ),
@@ -119,14 +119,15 @@ const OF_THE_HOST: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
-/// Words of those that a file says all the same, and why.
+/// Exceptions: file, word and reason.
 const TOLERATED: &[(&str, &str, &str)] = &[(
     "log/append.rs",
     "thread_local!",
     "a buffer that is empty between two calls",
 )];
 
-/// Arrows that the order of `lib.rs` allows and nobody may draw: from a folder, but for these files of it, to a module.
+/// Imports that the order of `lib.rs` allows but that are forbidden: importing folder, exempt files of this folder, imported
+/// module, and reason.
 const FORBIDDEN: &[(&str, &[&str], &str, &str)] = &[
     (
         "metadata/controller",
@@ -166,7 +167,7 @@ const FORBIDDEN: &[(&str, &[&str], &str, &str)] = &[
     ),
 ];
 
-/// A file of the tree, from `src` on, and its text.
+/// Path of a file from `src` on, and its text.
 type Source = (PathBuf, String);
 
 fn sources() -> Vec<Source> {
@@ -197,19 +198,20 @@ fn order() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The code of a file without the tests in it: those may look anywhere. Tests in a file of their own end nothing.
+/// Code of a file without its inline test module, which may use anything. A test module in a file of its own does not end the
+/// code.
 fn code(text: &str) -> &str {
     let tests = "#[cfg(test)]\nmod tests {";
     text.split(tests).next().unwrap_or(text)
 }
 
-/// The lines of code in a file, with their numbers; comments are none.
+/// Lines of code in a file with their numbers, without comment lines.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = (1..).zip(code(text).lines().map(str::trim_start));
     numbered.filter(|(_, line)| !line.starts_with("//"))
 }
 
-/// The paths of this crate's modules in the code of a file, with their lines; groups of imports are unfolded.
+/// Paths of this crate's modules in the code of a file, with their lines. Groups of imports are expanded.
 fn paths(path: &Path, text: &str) -> Vec<(usize, String)> {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     let code: Vec<&str> = code(text)
@@ -248,7 +250,7 @@ fn paths(path: &Path, text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Adds the paths that `text` begins with, below `path`; gives how long they are in the text.
+/// Expands the paths that `text` begins with, below `path`. Gives their length in the text.
 fn unfold(mut path: String, text: &str, found: &mut Vec<String>) -> usize {
     let mut at = 0;
     while !text[at..].starts_with('{') {
@@ -281,7 +283,7 @@ fn unfold(mut path: String, text: &str, found: &mut Vec<String>) -> usize {
     at
 }
 
-/// Forbidden arrows.
+/// Imports that [`FORBIDDEN`] lists.
 fn forbidden(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, text) in sources {
@@ -329,12 +331,12 @@ fn upward(sources: &[Source], order: &[String]) -> Vec<String> {
     faults
 }
 
-/// Questions to the system in the code of a file, which only the host may ask.
+/// Uses of the system in the code of a file that only `host` may contain.
 fn questions_to_the_system(path: &Path, text: &str) -> Vec<String> {
     if path.starts_with("host") {
         return Vec::new();
     }
-    // The clock of the runtime is tokio's, and stands still where a test says so.
+    // tokio's clock is allowed, because a test can pause it.
     let imports = code(text).split("use tokio::time::").skip(1);
     let has_tokios = imports
         .filter_map(|rest| rest.split(';').next())
@@ -386,7 +388,7 @@ fn impure(sources: &[Source]) -> Vec<String> {
     faults
 }
 
-/// Statics whose content changes, in the code of a file: all nodes of a process would share it. Those of a thread are no such.
+/// Mutable statics in the code of a file, which all nodes of a process would share. Thread-local ones are allowed.
 fn shared_by_all_nodes(path: &Path, text: &str) -> Vec<String> {
     const CHANGES: &[&str] = &["Atomic", "Mutex", "Lock", "Cell"];
     if path.starts_with("host") || path.starts_with("telemetry") {
@@ -414,7 +416,7 @@ fn shared_by_all_nodes(path: &Path, text: &str) -> Vec<String> {
     faults
 }
 
-/// Files that are compiled for tests only: they are named so, lie among tests, or are declared so.
+/// Whether a file is compiled for tests only: by its name, by its folder, or by its declaration.
 fn is_for_tests(path: &Path, all: &[Source]) -> bool {
     let is_named_so = path.ends_with("tests.rs") || path.ends_with("tidy.rs");
     if is_named_so || path.iter().any(|folder| folder == "tests") {
@@ -531,7 +533,7 @@ fn is_tolerated(path: &Path, word: &str) -> bool {
     named.any(|(file, tolerated, _)| Path::new(file) == path && *tolerated == word)
 }
 
-/// Files that no other declares as a module.
+/// Files that no other file declares as a module.
 fn dead(sources: &[Source]) -> Vec<&Path> {
     let mut dead = Vec::new();
     for (path, _) in sources {
@@ -681,7 +683,7 @@ fn no_file_is_outside_of_the_tree() {
     assert!(dead.is_empty(), "{dead:#?}");
 }
 
-/// What each rule says of a tree of two files, the second of which is planted.
+/// Number of faults that each rule finds in a tree of two files, the second of which is `planted`.
 fn check(planted: &str) -> [usize; 4] {
     let sources = [
         (
@@ -713,7 +715,7 @@ fn a_planted_fault_is_found_by_its_rule() {
         "{below::{b, above}, above::a}",
         "{\n    below,\n    above::{\n        a,\n    },\n}",
     ] {
-        // Two ways up: the module above `below/mod.rs` is the crate.
+        // Two violations: `crate` and, from `below/mod.rs`, `super` both lead up.
         let planted = format!("//! Up, in a group.\nuse crate::{group};\nuse super::above;\n");
         assert_eq!(check(&planted), [2, 0, 0, 0], "{group}");
     }
@@ -771,8 +773,8 @@ fn the_page_of_the_suites_shows_what_clients_were_measured_to_do() {
     compat_tests::matrix::check().unwrap();
 }
 
-/// Compares the part of a page between `<!-- mark -->` and `<!-- /mark -->` with what the code says, or with `UPDATE_README`
-/// writes it.
+/// Compares the part of a page between `<!-- mark -->` and `<!-- /mark -->` with `table`. With `UPDATE_README` set, writes it
+/// instead.
 fn check_page(page: &str, mark: &str, table: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(&path).unwrap();
@@ -826,7 +828,7 @@ fn the_page_of_the_settings_lists_them_all() {
     );
 }
 
-/// The settings that have an effect, one a row.
+/// Table of the settings that have an effect, one per row.
 fn reference(settings: &[Setting]) -> String {
     let mut table = String::from("| setting | default | changes | meaning |\n|---|---|---|---|\n");
     for setting in settings.iter().filter(|row| row.support == Support::Works) {
