@@ -35,8 +35,8 @@ const PART_OF_WAITING: usize = 4;
 const WAITING_MAX: usize = 128_000_000;
 /// Upper bound on the memory of codecs and long requests, in bytes. Further ones wait, however much memory the machine has.
 const CODECS_MAX: usize = 64 << 20;
-/// Size in bytes up to which requests are not counted. Most requests are that small, and counting would cost more than it
-/// protects.
+/// Size in bytes up to which requests are not counted. Most requests are that small, and counting one would cost more than the
+/// request itself.
 const UNCOUNTED_MAX: usize = 4 << 10;
 /// Time for which one connection is read from while the limit is exceeded. See [`Account::may_read`].
 const TURN: Duration = Duration::from_secs(10);

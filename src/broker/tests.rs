@@ -212,7 +212,7 @@ async fn send(broker: &TemporaryBroker, text: &str) -> String {
     answer
 }
 
-/// End offset of the metadata log.
+/// High watermark of the metadata log.
 async fn metadata_end(client: &Channel) -> i64 {
     let request = DescribeQuorumRequest {
         topics: vec![DescribeQuorumRequestTopicData {

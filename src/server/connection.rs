@@ -84,9 +84,9 @@ enum Slot {
 
 /// Request that a waiting answer belongs to.
 struct Request {
-    /// Whether the request is a fetch. Further fetches do not wait behind a waiting one.
+    /// Whether this is a waiting fetch, behind which no further fetch of the connection is handled.
     is_fetch: bool,
-    /// API and client for the meters; `None` for a frame of a login.
+    /// API and version of the request, for the meters; `None` for a frame of a login, or if no API has such a key.
     asked: Option<Asked>,
     began: Instant,
     /// Time at which the request was handled and its answer began to wait.

@@ -2,8 +2,8 @@
 //! configuration, and a running broker keeps the newest one of each listener. Kafka's `SslFactory` and
 //! `DefaultSslEngineFactory`.
 //!
-//! Certificates are verified by webpki: a chain to a trusted certificate, the validity period, and the purpose of a client. As
-//! in Java, a client certificate that is itself in the truststore is trusted without further checks.
+//! webpki verifies client certificates: the chain to a trusted certificate, the validity periods, and that the certificate may
+//! be used by clients. As in Java, a client certificate that is itself in the truststore is trusted without further checks.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -71,8 +71,8 @@ enum Exchange {
     Plain(Users),
     Scram(ScramMechanism, scram::Exchange),
     Token(Tokens, oauth::Exchange),
-    /// The client has asked for another mechanism than that of its session. The error, which is sent in answer to the next
-    /// message.
+    /// Exchange after the client has asked for another mechanism than that of its session; the reason of the failure. At the
+    /// next message the connection ends without an answer, after the delay of failed logins.
     Refused(String),
 }
 
