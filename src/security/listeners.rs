@@ -123,7 +123,7 @@ impl Tokens {
 }
 
 impl Entries {
-    /// Key sets that must be read again. The caller reads them on a thread that may block.
+    /// Key sets that are due to be read again. The caller must call [`Keys::read_again`] for each.
     pub fn due(&self, now: Timestamp) -> Vec<Arc<Keys>> {
         let mut due = Vec::new();
         let entries: Vec<Entry> = self.current.lock().values().cloned().collect();

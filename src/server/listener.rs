@@ -85,7 +85,7 @@ impl Known {
     }
 }
 
-/// Limits on the number of connections.
+/// Limits on the number of connections. `total` is `max.connections`, or less if the file descriptors allow less.
 #[derive(Debug)]
 struct Allowed {
     total: usize,
@@ -149,7 +149,7 @@ impl Allowed {
 /// Reason why a connection is not admitted.
 #[derive(Debug, PartialEq)]
 enum Refused {
-    /// `max.connections` is reached. The connection waits until another one ends.
+    /// The total limit is reached. The connection waits until another one ends.
     Full,
     /// The limit of the peer's address is reached.
     Address,
@@ -240,7 +240,7 @@ impl Acceptor {
         }
     }
 
-    /// Admits a connection, or gives `None` if its address has too many. If `max.connections` is reached, this waits until a
+    /// Admits a connection, or gives `None` if its address has too many. If the total limit is reached, this waits until a
     /// connection ends. Later connections wait in the backlog of the socket meanwhile, as in Kafka.
     async fn place(&self, peer: SocketAddr) -> Option<Admitted> {
         let mut told = false;

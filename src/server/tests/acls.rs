@@ -183,7 +183,7 @@ async fn nobody_is_told_what_exists_who_may_not_describe_it() {
             (DENIED, DENIED)
         );
     }
-    // Asking for a topic created nothing, and neither does a user who may describe it but not create it.
+    // The request above did not create the topic, and neither does one of a user who may describe it but not create it.
     root.allow("*", DESCRIBE).await;
     assert_eq!(ann.sees(Some(&["absent"])).await, [nothing("absent")]);
     let all: Vec<_> = ann
