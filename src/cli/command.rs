@@ -1,4 +1,4 @@
-//! The commands, as clap reads them, and the groups in which `monedula --help` lists them.
+//! The commands as clap parses them, and the groups in which `monedula --help` lists them.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -79,7 +79,7 @@ pub enum Command {
     },
 }
 
-/// What `monedula --help` lists, in its order.
+/// Groups of commands that `monedula --help` lists, in order.
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Broker",
@@ -122,9 +122,9 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Other", &["completion", "man", "help"]),
 ];
 
-/// Commands that take `--broker-list` for `--bootstrap-server`, as Kafka's once did.
+/// Commands that accept `--broker-list` for `--bootstrap-server`, as older versions of Kafka's tools did.
 const BROKER_LIST: &[&str] = &["console-producer", "get-offsets"];
-/// How long Kafka's clients try again while nobody listens; under Kafka's names so do ours.
+/// Seconds for which Kafka's clients retry a connection that is refused; commands called by Kafka's script names do the same.
 const KAFKAS_PATIENCE: &str = "60";
 
 impl Command {
@@ -174,7 +174,7 @@ impl Command {
     }
 }
 
-/// The whole command line.
+/// The complete command line.
 pub fn command() -> clap::Command {
     let mut command = Arguments::command();
     for name in BROKER_LIST {
@@ -191,9 +191,9 @@ pub fn command() -> clap::Command {
     command.after_help(listed)
 }
 
-/// A command that is run often or has to be quick, read from its own arguments: the table of all commands takes as much
-/// time and memory as the rest of a start. `None` for any other, and where something is wrong with the arguments; the
-/// whole command line then says what.
+/// Parses a command that is run often or has to be quick on its own: building the table of all commands takes as much time and
+/// memory as the rest of a start. `None` for all other commands, and for invalid arguments, for which the complete command line
+/// then reports the error.
 pub fn alone(arguments: &[OsString]) -> Option<Command> {
     fn read<T: Args>(arguments: &[OsString]) -> Option<T> {
         let command = prepared(T::augment_args(clap::Command::new("monedula")));
@@ -208,11 +208,11 @@ pub fn alone(arguments: &[OsString]) -> Option<Command> {
     }
 }
 
-/// What holds for every command.
+/// Applies the settings that all commands have.
 fn prepared(command: clap::Command) -> clap::Command {
     command
         .infer_long_args(true)
-        // The last one counts, as in Kafka's tools.
+        // If an option is repeated, the last one counts, as in Kafka's tools.
         .args_override_self(true)
         .mut_args(|arg| match arg.get_action() {
             ArgAction::Set | ArgAction::Append
@@ -225,7 +225,7 @@ fn prepared(command: clap::Command) -> clap::Command {
         .mut_subcommands(prepared)
 }
 
-/// The same for a command that is called by the name of Kafka's script.
+/// Adapts a command that is called by the name of Kafka's script: its usage text, and the time to connect.
 pub fn under_kafkas_name(command: clap::Command, name: &str, script: &str) -> clap::Command {
     command.mut_subcommand(name, |tool| {
         let rest = match tool.has_subcommands() {
@@ -244,7 +244,7 @@ pub fn under_kafkas_name(command: clap::Command, name: &str, script: &str) -> cl
     })
 }
 
-/// The commands with a line each, in groups.
+/// Text that lists the commands in groups, one per line.
 fn listed(command: &clap::Command) -> String {
     let mut text = String::new();
     for (title, names) in GROUPS {
@@ -347,7 +347,7 @@ mod tests {
         }
     }
 
-    /// `UPDATE_EXPECT=1 cargo test` writes the file anew.
+    /// The expected file is rewritten by `UPDATE_EXPECT=1 cargo test`.
     #[test]
     fn help_is_as_it_was_read_last() {
         let mut whole = command().term_width(100);

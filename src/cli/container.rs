@@ -1,5 +1,5 @@
-//! `container`: what the image runs: settings from `KAFKA_` variables or a mounted file, the rules those of the images
-//! of Apache Kafka and Confluent; then the broker in this very process.
+//! `container`: entry point of the image. Reads settings from `KAFKA_` variables or a mounted file, by the rules of the images
+//! of Apache Kafka and Confluent, and then runs the broker in this process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,23 +16,25 @@ use crate::host::Host;
 use crate::metadata::bootstrap::{self, Gaps};
 use crate::wire::message::create_topics::{CreatableTopic, CreatableTopicConfig};
 
-/// A file here is taken instead of settings of our own; variables go over it.
+/// Settings file that users can mount. It replaces the image's own settings; variables have precedence over it.
 const MOUNTED: &str = "/mnt/shared/config/server.properties";
 const WRITTEN: &str = "/opt/kafka/config/server.properties";
-/// Where files are that variables name without a folder.
+/// Folder of files that variables name without a path.
 const SECRETS: &str = "/etc/kafka/secrets";
 const DATA_DIR: &str = "/var/lib/kafka/data";
-/// Where Bitnami's image has its volume.
+/// Folder of the volume in Bitnami's image.
 const BITNAMI: &str = "/bitnami/kafka";
-/// The first line of settings that came from variables; a file without it is the image's own, or the user's.
+/// First line of a settings file that was written from variables. A file without this line belongs to the image or the user.
 const MARK: &str = "# from the environment, at the start of this container\n";
-/// Topics to make at the start, in the words of the image that had this variable: `name:partitions:replicas[:policy],…`
+/// Variable with topics to create at start, in the format of the image that introduced it:
+/// `name:partitions:replicas[:policy],…`
 const CREATE_TOPICS: &str = "KAFKA_CREATE_TOPICS";
-/// Letters that separate topics there, beside commas and line ends; Bash's spelling of a line end is common.
+/// Variable with characters that separate these topics, in addition to commas and line ends. Bash's spelling of a line end is
+/// common.
 const CREATE_TOPICS_SEPARATOR: &str = "KAFKA_CREATE_TOPICS_SEPARATOR";
 const LINE_END_OF_BASH: &str = "$'\\n'";
 
-/// Variables that look like settings and are none.
+/// Variables that look like settings but are not.
 const NO_SETTINGS: &[&str] = &[
     "KAFKA_OPTS",
     "KAFKA_HEAP_OPTS",
@@ -41,12 +43,12 @@ const NO_SETTINGS: &[&str] = &[
     "KAFKA_VERSION",
     "KAFKA_HOME",
     "KAFKA_DEBUG",
-    // Other images' own, and what is read here.
+    // Variables of other images, and variables that are read here.
     "KAFKA_ENABLE_KRAFT",
     "KAFKA_KRAFT_CLUSTER_ID",
     CREATE_TOPICS,
     CREATE_TOPICS_SEPARATOR,
-    // Platforms announce a neighbour that is called kafka.
+    // Set by platforms for another container or service named kafka.
     "KAFKA_NAME",
 ];
 const NO_SETTINGS_PREFIXES: &[&str] = &[
@@ -60,10 +62,10 @@ const NO_SETTINGS_PREFIXES: &[&str] = &[
     "KAFKA_PORT_",
 ];
 
-/// Where the scripts of Confluent's layout put the settings.
+/// Path of the settings file in the layout of Confluent's images.
 const WRITTEN_BY_CONFIGURE: &str = "/etc/kafka/kafka.properties";
 
-/// What a node for tests has where nobody says otherwise.
+/// Defaults for a node that is used in tests; settings from variables have precedence.
 const COMFORTS: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("offsets.topic.replication.factor", "1"),
@@ -133,7 +135,8 @@ fn run(arguments: &[String]) -> ExitCode {
             "monedula: WARNING: a volume is mounted at {BITNAMI}, and the data goes to log.dirs: mount the volume at {DATA_DIR}, or set KAFKA_LOG_DIRS"
         );
     }
-    // For whoever looks into the container, and for `ready`; a root file system may be read-only, and the user any.
+    // The copy is for users who look into the container, and for `ready`. Writing may fail: the root file system may be
+    // read-only, and the container may run as any user.
     if let Err(error) = fs::write(WRITTEN, format!("{MARK}{text}")) {
         eprintln!(
             "monedula: cannot write a copy of the settings to {WRITTEN}: {}; the broker starts without the copy",
@@ -160,8 +163,8 @@ fn run(arguments: &[String]) -> ExitCode {
     start::run(Given::Text(WRITTEN, &text), &[], mounted.is_empty(), topics)
 }
 
-/// Stores and passwords that are named by their files in a folder, as with the images of Apache Kafka and Confluent: they
-/// become the settings that they stand for.
+/// Replaces variables that name files with stores and passwords by the settings that the files stand for, as in the images of
+/// Apache Kafka and Confluent.
 fn secrets(
     variables: &mut BTreeMap<String, String>,
     read: impl Fn(&str) -> std::io::Result<String>,
@@ -198,7 +201,7 @@ fn secrets(
     Ok(())
 }
 
-/// Topics as `name:partitions:replicas[:policy]`, with commas, line ends or other separators between them.
+/// Topics from text of the form `name:partitions:replicas[:policy]`, separated by commas, line ends or other separators.
 fn topics(text: &str, separators: &str) -> Result<Vec<CreatableTopic>, String> {
     let others = match separators == LINE_END_OF_BASH {
         true => "",
@@ -235,7 +238,8 @@ fn topics(text: &str, separators: &str) -> Result<Vec<CreatableTopic>, String> {
         .collect()
 }
 
-/// Where the broker of this container accepts clients, by the settings that it was started with; else the usual port.
+/// Addresses of the client listeners of this container's broker, from the settings that it was started with; otherwise the
+/// default port.
 pub(super) fn own_addresses() -> Vec<String> {
     let newest = [WRITTEN, WRITTEN_BY_CONFIGURE]
         .into_iter()
@@ -254,8 +258,8 @@ pub(super) fn own_addresses() -> Vec<String> {
     let Some(checked) = checked else {
         return vec!["localhost:9092".to_owned()];
     };
-    // Whoever asks speaks no TLS, so a listener without it goes first, where there is one. Nobody has to log in to be told that
-    // the broker is there.
+    // The caller does not use TLS, so listeners without TLS come first. Checking that the broker is there does not need a
+    // login.
     let mut listeners = checked.config.listeners;
     let asks = |protocol: SecurityProtocol| (protocol.has_tls(), protocol.has_sasl());
     listeners.sort_by_key(|listener| asks(listener.protocol));
@@ -270,7 +274,7 @@ pub(super) fn own_addresses() -> Vec<String> {
     listeners.collect()
 }
 
-/// The settings that were written down, unless that could not be done: then those of the variables.
+/// The settings file that was written at start, or the settings of the variables if it could not be written.
 fn told(written: Option<String>, variables: &BTreeMap<String, String>) -> Option<String> {
     const LISTENING: &[&str] = &["listeners", "advertised.listeners", "port"];
     let said = variables
@@ -283,7 +287,7 @@ fn told(written: Option<String>, variables: &BTreeMap<String, String>) -> Option
     }
 }
 
-/// Whether a broker would take the settings. What it would not is told by the variable that said it.
+/// Checks that a broker would accept the settings. Errors name the variable that gives the wrong setting.
 fn accepted(text: &str) -> Result<(), String> {
     let Err(faults) = check("", &properties(text)) else {
         return Ok(());
@@ -304,7 +308,7 @@ fn accepted(text: &str) -> Result<(), String> {
     Err(told.collect::<Vec<_>>().join("\nmonedula: "))
 }
 
-/// The variable of a setting.
+/// The variable for a setting.
 fn variable(setting: &str) -> String {
     let name = setting
         .replace('_', "__")
@@ -318,11 +322,11 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The text of a settings file: comforts, unless a file is mounted; then that file; then the variables.
+/// Text of the settings file: the defaults or the mounted file, followed by the settings of variables.
 fn settings(mounted: &str, variables: &BTreeMap<String, String>) -> String {
     let mut given: BTreeMap<String, &str> = variables
         .iter()
-        // What Kubernetes says of a service that is called kafka is no port of ours.
+        // Kubernetes sets KAFKA_PORT for a service named kafka; such a value is not a port of this broker.
         .filter(|(name, value)| *name != "KAFKA_PORT" || !value.starts_with("tcp://"))
         .filter_map(|(name, value)| Some((setting(name)?, value.as_str())))
         .collect();
@@ -338,7 +342,7 @@ fn settings(mounted: &str, variables: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     if mounted.is_empty() {
         for (name, value) in COMFORTS {
-            // Old names that mean the same would be overruled by ours.
+            // Old names with the same meaning would be overruled by the new ones.
             let said = given.contains_key(*name)
                 || *name == "log.dirs" && given.contains_key("log.dir")
                 || *name == "listeners" && given.contains_key("port");
@@ -359,10 +363,10 @@ fn settings(mounted: &str, variables: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The setting of a variable: `KAFKA_A_B` is `a.b`, `__` an underscore, `___` a dash. Names of listeners in
-/// `KAFKA_LISTENER_NAME_…` keep to the same rule.
+/// The setting for a variable: `KAFKA_A_B` is `a.b`, `__` is an underscore, `___` is a dash. Names of listeners in
+/// `KAFKA_LISTENER_NAME_…` follow the same rule.
 fn setting(variable: &str) -> Option<String> {
-    // Bitnami's image has a prefix of its own.
+    // Bitnami's image uses this prefix.
     let name = variable
         .strip_prefix("KAFKA_CFG_")
         .or_else(|| variable.strip_prefix("KAFKA_"))
@@ -383,8 +387,8 @@ fn setting(variable: &str) -> Option<String> {
     )
 }
 
-/// Listeners on all addresses with the names and ports that are advertised: what Confluent's image does where nobody
-/// says where to listen. Of what cannot be advertised nothing follows.
+/// Listeners on all addresses, with the names and ports of the advertised listeners. Confluent's image does the same if no
+/// listeners are given. `None` if an advertised listener is malformed.
 fn everywhere(advertised: &str) -> Option<String> {
     let endpoints: Option<Vec<String>> = advertised
         .split(',')
@@ -513,7 +517,7 @@ mod tests {
         }
     }
 
-    /// A service that is called kafka in Kubernetes, or a link to such a container, is no setting.
+    /// Variables for a Kubernetes service named kafka, or for a link to such a container, are not settings.
     #[test]
     fn what_a_platform_says_of_a_neighbour_is_no_setting() {
         check(

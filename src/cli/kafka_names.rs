@@ -1,14 +1,14 @@
-//! pure: the names of Apache Kafka's scripts and classes, and the commands that they are here.
+//! pure: names of Apache Kafka's scripts and classes, and the commands that implement them here.
 //!
-//! In the image the program is linked under the names of the scripts. Options, output and exit statuses of those commands
-//! are Kafka's; a script that is not included says so.
+//! In the image the program is linked under the names of the scripts. Options, output and exit statuses of those commands are
+//! Kafka's. Scripts that are not implemented print a message that says so.
 
 use std::ffi::OsString;
 
-/// The version of Apache Kafka whose options and output the tools have.
+/// Version of Apache Kafka whose options and output the tools follow.
 pub const LIKE: &str = "4.4.0";
 
-/// Scripts that are commands without the `kafka-`.
+/// Scripts whose command is their name without `kafka-`.
 const SCRIPTS: &[&str] = &[
     "kafka-acls",
     "kafka-broker-api-versions",
@@ -35,8 +35,8 @@ const SCRIPTS: &[&str] = &[
     "kafka-transactions",
 ];
 
-/// Other programs' names that are commands as they are: those of the ZooKeeper era, and Confluent's that scripts and health
-/// checks call.
+/// Names of other programs that are commands: those from the time of ZooKeeper, and Confluent's programs that scripts and
+/// health checks call.
 const OTHERS: &[&str] = &[
     "cub",
     "ub",
@@ -44,7 +44,7 @@ const OTHERS: &[&str] = &[
     "zookeeper-server-stop",
 ];
 
-/// Scripts that are not included, so that whoever calls one reads why.
+/// Scripts that are not implemented; calling one prints a message.
 const ABSENT: &[&str] = &[
     "connect-distributed",
     "connect-mirror-maker",
@@ -64,7 +64,7 @@ const ABSENT: &[&str] = &[
     "zookeeper-shell",
 ];
 
-/// Classes that scripts run by their names, by the last part, and the commands that they are.
+/// Classes that scripts run by name (here the last part of the name), and the commands that implement them.
 const CLASSES: &[(&str, &str)] = &[
     ("AclCommand", "acls"),
     ("BrokerApiVersionsCommand", "broker-api-versions"),
@@ -89,10 +89,10 @@ const CLASSES: &[(&str, &str)] = &[
     ("TransactionsCommand", "transactions"),
 ];
 
-/// Scripts whose `--help` succeeds. That of the others ends with 1.
+/// Scripts whose `--help` exits with status 0. `--help` of the others exits with 1.
 const WELL_HELPED: &[&str] = &["kafka-features", "kafka-metadata-quorum", "kafka-storage"];
 
-/// What a name or a class stands for.
+/// Meaning of the name of a script or class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     Command(&'static str),
@@ -100,7 +100,7 @@ pub enum Meaning {
     Unknown,
 }
 
-/// What a program's name, without `.sh`, stands for.
+/// Meaning of a program's name, without `.sh`.
 pub fn script(name: &str) -> Meaning {
     if let Some(script) = SCRIPTS.iter().find(|script| **script == name) {
         return Meaning::Command(script.trim_start_matches("kafka-"));
@@ -114,31 +114,31 @@ pub fn script(name: &str) -> Meaning {
     }
 }
 
-/// The script that a command is, if it is one.
+/// The script that a command implements, if any.
 pub fn script_of(command: &str) -> Option<&'static str> {
     let mut scripts = SCRIPTS.iter().copied();
     scripts.find(|script| script.trim_start_matches("kafka-") == command)
 }
 
-/// The script that a word after `monedula` means, if that is not included.
+/// The script that is not implemented and that a command name after `monedula` refers to, if any.
 pub fn absent(word: &str) -> Option<&'static str> {
     let mut scripts = ABSENT.iter().copied();
     scripts.find(|script| *script == word || script.strip_prefix("kafka-") == Some(word))
 }
 
-/// What `kafka-run-class CLASS` stands for.
+/// The command for `kafka-run-class CLASS`.
 pub fn class(name: &str) -> Option<&'static str> {
     let last = name.rsplit('.').next().unwrap_or(name);
     let found = CLASSES.iter().find(|(class, _)| *class == last);
     found.map(|(_, command)| *command)
 }
 
-/// Whether `--help` of a script succeeds.
+/// Whether `--help` of a script exits with status 0.
 pub fn helps_well(script: &str) -> bool {
     WELL_HELPED.contains(&script)
 }
 
-/// The names that the image links to the program.
+/// The names under which the image links the program.
 pub fn linked() -> impl Iterator<Item = &'static str> {
     [SCRIPTS, OTHERS, ABSENT].into_iter().flatten().copied()
 }
@@ -147,8 +147,8 @@ pub fn not_included(script: &str) -> String {
     format!("{script} is not included. Use Apache Kafka's {script}; it works with this broker.")
 }
 
-/// Arguments in clap's spelling: Kafka's parsers take `-list` for `--list`. What stands behind an option that takes a value
-/// is left alone.
+/// Converts arguments to clap's spelling: Kafka's parsers accept `-list` for `--list`. The value that follows an option is not
+/// changed.
 pub fn spelled(command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsString> {
     let mut value_follows = false;
     let mut ended = false;
@@ -170,7 +170,7 @@ pub fn spelled(command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsStrin
             None => (rest, false),
         };
         let Some(found) = long(command, name).filter(|_| name.len() > 1) else {
-            // One letter: those of Kafka's that take values are `-t X`, `-c X` and the like.
+            // An option of one letter: those of Kafka's tools that take values are written `-t X`, `-c X` and so on.
             let short = name.chars().next().filter(|_| name.len() == 1);
             let found =
                 short.and_then(|letter| all(command).find(|arg| arg.get_short() == Some(letter)));
@@ -183,7 +183,7 @@ pub fn spelled(command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsStrin
     spelled.collect()
 }
 
-/// Whether a value belongs to an option.
+/// Whether an option takes a value.
 pub fn has_value(arg: &clap::Arg) -> bool {
     let may = arg
         .get_num_args()
@@ -191,7 +191,7 @@ pub fn has_value(arg: &clap::Arg) -> bool {
     may && arg.get_action().takes_values()
 }
 
-/// The options of a command and those of its own commands.
+/// The options of a command and of its subcommands.
 fn all(command: &clap::Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
     Box::new(
         command
@@ -200,7 +200,7 @@ fn all(command: &clap::Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
     )
 }
 
-/// The option of this name, or the only one that begins with it.
+/// The option with this name, or the only one whose name begins with it.
 fn long<'a>(command: &'a clap::Command, name: &str) -> Option<&'a clap::Arg> {
     let names = |arg: &'a clap::Arg| {
         let others = arg.get_all_aliases().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `completion` and `man`: what shells and `man` know about the commands, made from the commands themselves.
+//! `completion` and `man`: shell completions and manual pages, generated from the commands.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ impl Man {
 
 fn pages(command: &clap::Command, dir: &Path, name: &str) -> io::Result<()> {
     let mut page = Vec::new();
-    // The pages of clap's own `help` would only repeat the others.
+    // Pages for clap's own `help` command would repeat the other pages.
     let own = command.get_subcommands();
     let own = own.filter(|one| !one.is_hide_set() && one.get_name() != "help");
     clap_mangen::Man::new(command.clone())
@@ -75,7 +75,7 @@ fn ended(done: io::Result<()>) -> ExitCode {
             eprintln!("monedula: {}", Plain(&error));
             ExitCode::FAILURE
         }
-        // Whoever closed the pipe has seen enough.
+        // The reader of the pipe has closed it, which is not an error.
         _ => ExitCode::SUCCESS,
     }
 }

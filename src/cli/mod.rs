@@ -1,7 +1,7 @@
-//! The command line. Each command parses, calls functions below, prints.
+//! The command line. Each command parses its arguments, calls functions of other modules, and prints the result.
 //!
-//! Called by the name of one of Kafka's scripts, the program is that command with Kafka's ways: options of one dash, and
-//! exit statuses of `--help`.
+//! If the program is called by the name of one of Kafka's scripts, it runs the corresponding command in Kafka's way: options
+//! may have a single dash, and `--help` has the script's exit status.
 
 mod admin;
 mod command;
@@ -26,7 +26,7 @@ use clap::error::ErrorKind;
 use command::{Arguments, Command};
 use kafka_names::Meaning;
 
-/// Runs what the command line asks for.
+/// Runs the command line of this process.
 pub fn run() -> ExitCode {
     end_where_nobody_reads();
     let mut arguments = std::env::args_os();
@@ -41,8 +41,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Ends a tool in silence when whoever read its output has closed the pipe, as Kafka's tools end: the work that is printed is
-/// done. Rust would end it with the text of a panic.
+/// Ends a tool silently when the reader of its output has closed the pipe, as Kafka's tools end. By default Rust would print a
+/// panic.
 fn end_where_nobody_reads() {
     const CLOSED: &str = "Broken pipe";
     let before = panic::take_hook();
@@ -56,7 +56,7 @@ fn end_where_nobody_reads() {
     }));
 }
 
-/// What is printed in the place of a command's work.
+/// Output in place of running a command.
 #[derive(Debug)]
 enum Ended {
     Clap(Box<clap::Error>, ExitCode),
@@ -68,7 +68,7 @@ impl Ended {
     fn print(self) -> ExitCode {
         match self {
             Self::Clap(error, code) => {
-                // Nobody reads it any more if this fails.
+                // If this fails, the reader of the output is gone.
                 let _ = error.print();
                 code
             }
@@ -84,7 +84,7 @@ impl Ended {
     }
 }
 
-/// The command that a program of this name is asked for by the arguments; none for a broker without settings.
+/// The command for a program's name and arguments; `None` for a broker without settings.
 fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>, Ended> {
     let program = program.strip_suffix(".sh").unwrap_or(program);
     let script = match kafka_names::script(program) {
@@ -159,7 +159,7 @@ fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>,
         Err(error) => {
             let code = match error.kind() {
                 ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                // As the script's own parser of options does it.
+                // Exit status as that of the script's own option parser.
                 ErrorKind::DisplayHelp => match kafkas {
                     Some(kafkas) if script && !kafka_names::helps_well(kafkas) => ExitCode::FAILURE,
                     _ => ExitCode::SUCCESS,
@@ -176,7 +176,7 @@ fn parse(program: &str, mut arguments: Vec<OsString>) -> Result<Option<Command>,
 mod tests {
     use super::*;
 
-    /// What is printed for a command line, with its exit status; `monedula` is the program where no other is named.
+    /// Output and exit status of a command line; the program is `monedula` unless another is named.
     fn told(line: &str) -> String {
         let mut words = line.split(' ');
         let program = words.next().unwrap_or_default();

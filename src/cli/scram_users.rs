@@ -1,4 +1,4 @@
-//! pure: `--add-scram` of `storage format`: users of SCRAM with which a cluster begins. Kafka's `ScramParser`.
+//! pure: `--add-scram` of `storage format`: SCRAM users of a new cluster. Kafka's `ScramParser`.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use bytes::Bytes;
 use crate::metadata::record::schema::UserScramCredentialRecord;
 use crate::security::scram::{ITERATIONS, ScramMechanism};
 
-/// Bytes of a new salt.
+/// Size of a new salt in bytes.
 pub const SALT_BYTES: usize = 16;
 
 const NO_PASSWORD: &str = "The password of --add-scram has no bytes";
 
-/// Reads `SCRAM-SHA-256=[name=ann,password=secret]`. `salt` is for whoever brings none.
+/// Reads `SCRAM-SHA-256=[name=ann,password=secret]`. `salt` is used if the text has none.
 ///
-/// Errors: what is missing, what is too much, and what is not understood; never a password.
+/// Errors: missing, superfluous or unknown parts; the message never contains a password.
 pub fn parse(text: &str, salt: [u8; SALT_BYTES]) -> Result<UserScramCredentialRecord, String> {
     let (name, rest) = text
         .trim()
@@ -94,7 +94,7 @@ fn binary(name: &str, text: &str) -> Result<Bytes, String> {
         .map_err(|_| format!("The '{name}' value of --add-scram is not in Base64"))
 }
 
-/// `name=value`, with commas between; a value that begins with a quote goes to the next quote.
+/// Splits `name=value` parts at commas; a value that begins with a quote extends to the next quote.
 fn parts(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut parts = BTreeMap::new();
     let mut rest = text.trim();

@@ -1,8 +1,8 @@
-//! `server-start` and `server-stop`: a broker in the background, and the end of one that runs on this machine.
+//! `server-start` and `server-stop`: start of a broker, also in the background, and stop of a broker that runs on this machine.
 //!
-//! `server-stop` looks only at processes of the same user and the same PID namespace that run this program, and never stops
-//! more than it was asked for. What a broker serves is read where it cannot be wrong: from the files and sockets that the
-//! process has open.
+//! `server-stop` only considers processes of the same user and PID namespace that run this program, and never stops more
+//! brokers than requested. Data directories and ports of a broker are determined from the files and sockets that the process
+//! has open, because these cannot be outdated.
 
 use std::fmt;
 use std::fs;
@@ -36,7 +36,7 @@ pub struct ServerStart {
     daemon: bool,
 }
 
-/// The roles of a node whose settings do not say any.
+/// Value of `process.roles` for a node whose settings do not have it.
 const ROLES: &str = "broker,controller";
 
 impl ServerStart {
@@ -44,13 +44,13 @@ impl ServerStart {
         if self.daemon {
             return self.in_background();
         }
-        // The image's own settings are those of a node for tests.
+        // The image's own settings file is that of a node for tests.
         let lenient = self.config.starts_with("/etc/kafka/");
         let given = Given::File(&self.config);
         start::run(given, &self.overrides, lenient, Vec::new())
     }
 
-    /// The same in a process of its own whose output goes to a file, as Kafka's script does it.
+    /// Starts the broker in a process of its own, with output to a file, as Kafka's script does.
     fn in_background(&self) -> ExitCode {
         let dir = std::env::var_os("LOG_DIR").map_or_else(
             || {
@@ -76,7 +76,7 @@ impl ServerStart {
                     .stdin(Stdio::null())
                     .stdout(output.try_clone()?)
                     .stderr(output)
-                    // What the terminal sends to this group must not end the broker.
+                    // Signals that the terminal sends to this process group must not end the broker.
                     .process_group(0)
                     .spawn()
             });
@@ -135,7 +135,7 @@ impl ServerStop {
         let running = running(self.pid);
         let chosen: Vec<&Running> = running.iter().filter(|one| self.selects(one)).collect();
         if chosen.is_empty() {
-            // The words of Kafka's script.
+            // This is the message of Kafka's script.
             println!("No kafka server to stop");
             if !running.is_empty() {
                 println!("These run, but are not what was asked for:");
@@ -143,7 +143,7 @@ impl ServerStop {
             }
             return ExitCode::FAILURE;
         }
-        // Kafka differs: its script stops every broker that is selected.
+        // Kafka differs: its script stops all selected brokers.
         if chosen.len() > 1 && !self.all {
             println!(
                 "{} brokers run, none was stopped. Choose one with --pid, --port, --node-id or --data-dir, or --all of them:",
@@ -200,7 +200,7 @@ fn sorted(roles: &str) -> Vec<&str> {
 #[derive(Debug)]
 struct Running {
     pid: i32,
-    /// Stands for this very process, even when another one gets its number.
+    /// Descriptor of the process, which stays valid for this process even if its process id is reused.
     process: OwnedFd,
     node_id: Option<i32>,
     roles: String,
@@ -225,7 +225,7 @@ impl fmt::Display for Running {
     }
 }
 
-/// The brokers of this user and PID namespace, by their process ids; a process that is named may be any user's.
+/// Brokers of this user and PID namespace, ordered by process id. A process that is named by its id may belong to any user.
 fn running(named: Option<i32>) -> Vec<Running> {
     let own = fs::metadata("/proc/self").map(|own| own.uid()).ok();
     let namespace = fs::read_link("/proc/self/ns/pid").ok();
@@ -239,7 +239,7 @@ fn running(named: Option<i32>) -> Vec<Running> {
         .collect();
     pids.sort_unstable();
     let found = pids.into_iter().filter_map(|pid| {
-        // Before anything is read of it, so that all of it is of this process.
+        // The process is opened before anything is read, so that everything read belongs to the same process.
         let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
         let dir = PathBuf::from(format!("/proc/{pid}"));
         let same_user = fs::metadata(&dir).map(|meta| meta.uid()).ok() == own;
@@ -266,7 +266,7 @@ fn running(named: Option<i32>) -> Vec<Running> {
     found.collect()
 }
 
-/// The arguments of the command that runs a broker, if this is the command line of one.
+/// Arguments of the command that runs a broker, if this is the command line of a broker.
 fn started(words: &[String]) -> Option<&[String]> {
     let program = words.first()?.rsplit('/').next()?;
     let program = program.strip_suffix(".sh").unwrap_or(program);
@@ -278,7 +278,8 @@ fn started(words: &[String]) -> Option<&[String]> {
     }
 }
 
-/// Data directories, by the `.lock` that a broker holds in each, and the numbers of sockets.
+/// Data directories of a process, found by the `.lock` file that a broker holds open in each, and the inode numbers of its
+/// sockets.
 fn open_files(process: &Path) -> (Vec<PathBuf>, Vec<u64>) {
     let (mut dirs, mut sockets) = (Vec::new(), Vec::new());
     let open = fs::read_dir(process.join("fd"));
@@ -311,9 +312,9 @@ fn node_id(dir: &Path) -> Option<i32> {
     said.value.trim().parse().ok()
 }
 
-/// The ports on which the process accepts connections.
+/// Ports on which the process accepts connections.
 fn ports(process: &Path, sockets: &[u64]) -> Vec<u16> {
-    /// The state LISTEN in the kernel's table.
+    /// Code of the state LISTEN in the kernel's table.
     const LISTEN: &str = "0A";
     let mut ports = Vec::new();
     for table in ["net/tcp", "net/tcp6"] {
@@ -336,7 +337,7 @@ fn ports(process: &Path, sockets: &[u64]) -> Vec<u16> {
     ports
 }
 
-/// `process.roles` of the settings with which a broker was started.
+/// Value of `process.roles` in the settings with which a broker was started.
 fn roles(process: &Path, arguments: &[String]) -> String {
     let mut settings = Vec::new();
     let mut rest = arguments.iter();
@@ -348,7 +349,7 @@ fn roles(process: &Path, arguments: &[String]) -> String {
                 settings.push(Property::given(key.trim(), value.trim()));
             }
         } else if !argument.starts_with('-') {
-            // A relative path is one from the folder of that process.
+            // A relative path starts at the working directory of that process.
             let cwd = fs::read_link(process.join("cwd")).unwrap_or_default();
             let text = fs::read_to_string(cwd.join(argument)).unwrap_or_default();
             settings.splice(0..0, properties(&text));

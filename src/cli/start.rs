@@ -1,4 +1,4 @@
-//! `start`: runs a node until a signal.
+//! `start`: runs a node until a signal arrives.
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -25,9 +25,9 @@ use crate::telemetry::logging::{self, complain};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
-/// Threads' own memory; nothing here recurses deeply.
+/// Stack size of threads in bytes; nothing here recurses deeply.
 const STACK_SIZE: usize = 512 << 10;
-/// As long as Kafka's own clients wait for topics.
+/// Time limit for the creation of topics, the same as that of Kafka's clients.
 const CREATE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Run a broker until SIGTERM or Ctrl-C
@@ -61,9 +61,9 @@ pub struct Start {
     in_memory: bool,
 }
 
-/// Settings that say what `--port` says.
+/// Settings that conflict with `--port`.
 const LISTENING: &[&str] = &["listeners", "port", "host.name"];
-/// Settings that say what `--data-dir` and `--in-memory` say.
+/// Settings that conflict with `--data-dir` and `--in-memory`.
 const DATA: &[&str] = &["log.dirs", "log.dir", "metadata.log.dir"];
 
 impl Start {
@@ -72,7 +72,7 @@ impl Start {
             eprintln!("monedula: {fault}");
             return ExitCode::FAILURE;
         }
-        // Goes when the broker has ended.
+        // The directory is removed when this value is dropped, after the broker has ended.
         let mut memory = None;
         let mut overrides = self.overrides.clone();
         if self.in_memory {
@@ -99,7 +99,7 @@ impl Start {
         ended
     }
 
-    /// What is said by an option is not said by a setting too.
+    /// Refuses overrides of settings that an option sets too.
     fn check(&self) -> Result<(), String> {
         let data = match self.in_memory {
             true => "--in-memory",
@@ -121,17 +121,17 @@ impl Start {
     }
 }
 
-/// Where settings come from.
+/// Source of the settings.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'a> {
     Nothing,
     File(&'a Path),
-    /// What they are called when one is wrong, and the text of such a file.
+    /// Name of the source for messages, and the text of a settings file.
     Text(&'a str, &'a str),
 }
 
-/// Runs a node until a signal. `lenient`: replication factors above the number of brokers are cut down, as tests like it.
-/// `topics` are there before it says that it has started.
+/// Runs a node until a signal arrives. If `lenient`, replication factors above the number of brokers are reduced instead of
+/// refused, which suits tests. `topics` are created before the node logs that it has started.
 pub fn run(
     config: Given<'_>,
     overrides: &[String],
@@ -193,7 +193,7 @@ fn run_logged(
         complain(format_args!("halted: a panic: {what}"));
         ExitCode::FAILURE
     });
-    // After a failure of the disks nobody waits for what may hang on them.
+    // After a failure of the disks, tasks that may hang on them are not waited for.
     runtime.shutdown_background();
     ended
 }
@@ -205,7 +205,7 @@ async fn serve(
     lenient: bool,
     topics: Vec<CreatableTopic>,
 ) -> ExitCode {
-    // The first process of a container gets everybody's orphans, and health checks leave some.
+    // As the first process of a container this process inherits all orphans; health checks leave some.
     if std::process::id() == 1 {
         host.threads.spawn(bury_orphans());
     }
@@ -245,7 +245,7 @@ async fn serve(
         return ExitCode::FAILURE;
     }
     tracing::info!("ready after {} ms", host.clock.since(began).as_millis());
-    // Whoever reads a terminal has seen enough.
+    // Users who watch a terminal do not need these lines.
     if !std::io::stdout().is_terminal() {
         log_as_kafka(node_id);
     }
@@ -261,7 +261,8 @@ async fn serve(
     ExitCode::SUCCESS
 }
 
-/// What programs wait for, whichever version of Kafka they were written for, some to the end of the line.
+/// Logs the lines that programs wait for as the sign that Kafka has started, for all versions of Kafka. Some programs match the
+/// end of the line.
 fn log_as_kafka(node_id: BrokerId) {
     tracing::info!(
         "the lines below are those by which programs know that Apache Kafka has started"
@@ -275,11 +276,11 @@ fn log_as_kafka(node_id: BrokerId) {
         target: "kafka.server.KafkaRaftServer",
         "[KafkaRaftServer nodeId={node_id}] Kafka Server started"
     );
-    // The one for Confluent's image with ZooKeeper is ZooKeeper's.
+    // Programs that wait for Confluent's image with ZooKeeper look for this line of ZooKeeper.
     tracing::info!("Creating new log file: none, there is no ZooKeeper");
 }
 
-/// Waits for every process that ends, whoever started it.
+/// Waits for every child process that ends, including inherited ones.
 async fn bury_orphans() {
     use rustix::process::{WaitOptions, wait};
     let Ok(mut ended) = signal(SignalKind::child()) else {
@@ -290,7 +291,7 @@ async fn bury_orphans() {
     }
 }
 
-/// Makes topics that are not there yet, as a client of this broker.
+/// Creates topics that do not exist yet, as a client of this broker.
 async fn create(broker: &Broker, topics: Vec<CreatableTopic>) -> Result<(), String> {
     let Some(address) = broker.addresses().first().filter(|_| !topics.is_empty()) else {
         return Ok(());
@@ -363,20 +364,20 @@ fn read(config: Given<'_>, overrides: &[String]) -> Result<Checked, Vec<String>>
     }
 }
 
-/// The file of JAAS that a JVM would be given by `KAFKA_OPTS`. As there, the last word counts, and words have no quotes.
+/// Path of the JAAS file in the JVM options of `KAFKA_OPTS`. As in Java, the last occurrence counts; quotes are not supported.
 fn jaas_file(options: &str) -> Option<String> {
     let mut named = options.split_whitespace().filter_map(|word| {
         let (option, path) = word.strip_prefix("-D")?.split_once('=')?;
         (option == JAAS_FILE).then_some(path)
     });
-    // Java knows another equals sign, after which no other file counts, and URLs.
+    // Java also allows a second equals sign, which makes the file the only one, and URLs.
     let path = named.next_back()?.trim_start_matches('=');
     let path = path.strip_prefix("file:").unwrap_or(path);
     let path = path.strip_prefix("//").unwrap_or(path);
     (!path.is_empty()).then(|| path.to_owned())
 }
 
-/// Every segment in use holds a descriptor: take as many as the system allows.
+/// Raises the limit of open files to the maximum that the system allows, because every segment in use holds a descriptor.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

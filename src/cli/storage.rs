@@ -1,4 +1,4 @@
-//! `storage`: identity of log directories. Kafka calls this `StorageTool`.
+//! `storage`: formats log directories and shows their identity. Kafka's `StorageTool`.
 
 use std::process::ExitCode;
 
@@ -133,7 +133,7 @@ fn format(options: &Format) -> Result<String, String> {
         return Err(format!("cannot {error}"));
     }
     if formatted.filled.is_empty() {
-        // Kafka differs: formatting twice with the same id is never an error; nothing could be lost.
+        // Kafka differs: formatting twice with the same id is never an error here, because nothing could be lost.
         return Ok("All of the log directories are already formatted.".to_owned());
     }
     let lines: Vec<String> = formatted
@@ -160,21 +160,21 @@ fn users(given: &[String], chance: &Chance) -> Result<Vec<Record>, String> {
     given.iter().map(one).collect()
 }
 
-/// What a cluster with users begins with: features and users.
+/// Records for the first start of a cluster with users: its features and the users. Empty if there are no users.
 fn with_features(users: Vec<Record>) -> Vec<Record> {
     if users.is_empty() {
         return users;
     }
     let is_feature = |record: &Record| matches!(record, Record::FeatureLevel(_));
     let mut records = bootstrap::records(false);
-    // The rest follows from the features when the cluster begins.
+    // The other first records are derived from the features when the cluster is started.
     records.retain(is_feature);
     records.extend(users);
     records
 }
 
-/// A new cluster has the features of one release. Whoever asks for others would get a directory that older brokers cannot
-/// open, so that is refused.
+/// Checks that the versions requested are those of a new cluster. Other versions are refused, because they would give a
+/// directory that older brokers cannot open.
 fn check_versions(release: Option<&str>, features: &[String]) -> Result<(), String> {
     const INSTEAD: &str = "change features with 'monedula features' once the broker runs";
     if let Some(release) = release
@@ -184,7 +184,7 @@ fn check_versions(release: Option<&str>, features: &[String]) -> Result<(), Stri
             "--release-version {release} is not supported: a new cluster has {METADATA_VERSION_NAME}; {INSTEAD}"
         ));
     }
-    // Of the quorum's version nothing depends on one node.
+    // `kraft.version` has no effect on a single node, so all its levels are accepted.
     let quorums = [("kraft.version", 0), ("kraft.version", 1)];
     for feature in features {
         let mut known = DEFAULT_FEATURES.iter().chain(&quorums);
@@ -229,7 +229,7 @@ mod tests {
     use crate::config::parse::Property;
     use crate::security::scram::ScramMechanism;
 
-    /// A file for a node with these directories, that of the metadata log first.
+    /// Writes a settings file for a node with these directories, the metadata log's first.
     fn write_config(file: &Path, metadata: &str, data: &str) {
         let text = format!(
             "node.id=1\nlisteners=PLAINTEXT://127.0.0.1:0\nmetadata.log.dir={metadata}\nlog.dirs={data}\n"
@@ -237,7 +237,7 @@ mod tests {
         std::fs::write(file, text).unwrap();
     }
 
-    /// With the user ann.
+    /// Options with the user ann.
     fn options(file: &Path, cluster_id: &str, ignore_formatted: bool) -> Format {
         Format {
             config: Config {
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(kept("ann").map(|one| one.iterations), Some(4_096));
         assert!(kept("bob").is_none());
         broker.shutdown().await;
-        // What would have no effect is told, unless nobody wants to hear of it.
+        // Users that would have no effect are an error, unless `--ignore-formatted` is given.
         let found = format(&options(false)).unwrap_err();
         assert!(found.contains("is formatted already"), "{found}");
         format(&options(true)).unwrap();

@@ -1,4 +1,5 @@
-//! `verify-log`: checks a data directory offline and says in one line per fault what the next start would do about it.
+//! `verify-log`: checks a data directory offline, and prints one line for each fault with what the next start would do about
+//! it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub struct VerifyLog {
     json: bool,
 }
 
-/// Nothing could be checked, so nobody knows whether there are faults.
+/// Exit status if nothing could be checked, so that it is unknown whether there are faults.
 pub const UNCHECKED: u8 = 2;
 
 impl VerifyLog {
@@ -52,7 +53,7 @@ impl VerifyLog {
             );
             return ExitCode::from(UNCHECKED);
         }
-        // Whoever closed the pipe has seen enough.
+        // If this fails, the reader of the output has closed the pipe.
         let _ = print(&mut io::stdout().lock(), &report, self.json);
         if report.faults.is_empty() {
             ExitCode::SUCCESS

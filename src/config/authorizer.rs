@@ -1,33 +1,35 @@
-//! pure: the settings of the authorizer: whether clients need permissions, who needs none, and what holds where there are none.
+//! pure: settings of the authorizer: whether clients need permissions, the super users, and the rule for resources without
+//! access control entries.
 
 use std::collections::BTreeSet;
 
 use super::broker::BrokerSettings;
 
-/// Switches the authorizer on.
+/// Setting that switches the authorizer on.
 pub const AUTHORIZER: &str = "authorizer.class.name";
-/// The only one that there is.
+/// The only authorizer that is supported.
 pub const STANDARD_AUTHORIZER: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
-/// The authorizer of Kafka's ZooKeeper years.
+/// The authorizer of Kafka clusters that used ZooKeeper.
 const OF_ZOOKEEPER: &str = "kafka.security.authorizer.AclAuthorizer";
 
-/// Principals that may do everything. Kafka reads this setting and the next from its file too, but has them in no table.
+/// Principals that may do everything. Kafka reads `super.users` and `allow.everyone.if.no.acl.found` from its file too, but
+/// neither is in a table of its settings.
 pub const SUPER_USERS: &str = "super.users";
 /// Whether everybody may do everything to a resource that has no access control entries.
 pub const ALLOW_WITHOUT_ACLS: &str = "allow.everyone.if.no.acl.found";
 
-/// See the module.
+/// Settings of a broker whose authorizer is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizerSettings {
-    /// Each as `User:name`.
+    /// Super users, each as `User:name`.
     pub super_users: BTreeSet<String>,
     pub allows_without_acls: bool,
 }
 
 impl AuthorizerSettings {
-    /// `None` where there is no authorizer.
+    /// The settings of the authorizer, or `None` if no authorizer is configured.
     ///
-    /// Errors: what is wrong, with the name of the setting.
+    /// Errors: the name of the setting and what is wrong with its value.
     pub fn of(settings: &BrokerSettings) -> Result<Option<Self>, (&'static str, String)> {
         match settings.get(AUTHORIZER).unwrap_or_default().trim() {
             "" => return Ok(None),
@@ -63,7 +65,7 @@ impl AuthorizerSettings {
         }))
     }
 
-    /// What is right by the letter, and probably not meant.
+    /// Warnings about values that are valid but probably not intended.
     pub fn warnings(settings: &BrokerSettings) -> Vec<String> {
         let mut warnings = Vec::new();
         let is_on = matches!(Self::of(settings), Ok(Some(_)));

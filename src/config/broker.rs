@@ -1,4 +1,4 @@
-//! pure: the broker's settings: from defaults, a file and overrides to typed values, with all mistakes at once.
+//! pure: settings of the broker: defaults, the file and overrides become typed values; all mistakes are reported at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,30 +12,33 @@ use super::sasl::{self, JAAS_FILE, SaslSettings};
 use super::setting::{Setting, Support, find, list};
 use super::tls::{CLIENT_AUTH, LISTENER_PREFIX, TlsSettings, of_one_listener};
 
-/// A setting that Kafka does not have: `HTTP://host:port`, nothing by default.
+/// Address of the admin listener, `HTTP://host:port`; empty by default. Kafka has no such setting.
 pub const ADMIN_LISTENER: &str = "monedula.admin.listener";
-/// The other one: names, separated by commas, under which that listener may be asked beside those that it knows.
+/// Host names, separated by commas, that the admin listener accepts in addition to those that it knows. Kafka has no such
+/// setting.
 pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 
-/// Whether `POST /reset` works where an authorizer is on: that listener asks nobody who they are. `false` by default.
+/// Whether `POST /reset` of the admin listener works while an authorizer is on; `false` by default, because the admin listener
+/// does not authenticate its clients. Kafka has no such setting.
 pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
 
-/// A third one, with its default: how often members of a group of the consumer protocol send heartbeats while the group has not
-/// settled. In Kafka that is always the usual interval.
+/// Interval of heartbeats of members of a group of the consumer protocol while the group is not stable, with its default in
+/// milliseconds. Kafka has no such setting: its interval is always `group.consumer.heartbeat.interval.ms`.
 pub const UNSETTLED_HEARTBEAT: (&str, i32) = (
     "monedula.group.consumer.unsettled.heartbeat.interval.ms",
     100,
 );
 
-/// Internal to Kafka: after this time the topics that regular expressions stand for are looked for again.
+/// Interval after which the topics that match regular expressions of subscriptions are looked up again, with its default in
+/// milliseconds. The setting is internal to Kafka.
 pub const REGEX_REFRESH: (&str, i32) = ("group.consumer.regex.refresh.interval.ms", 600_000);
 
-/// Where a node without a file keeps its data.
+/// Data directory of a node that has no settings file.
 pub const DEFAULT_DATA_DIR: &str = "./monedula-data";
 const DEFAULT_PORT: u16 = 9092;
 const DEFAULT_CONTROLLER_PORT: u16 = 9093;
 
-/// Names of the time before 4.0 (or 3.0) that still have a meaning here, and what they became.
+/// Names of settings removed by Kafka 4.0 (or 3.0) that are still understood here, each with the setting that replaced it.
 const OLD_NAMES: &[(&str, &str)] = &[
     ("host.name", "listeners"),
     ("port", "listeners"),
@@ -43,15 +46,16 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("advertised.port", "advertised.listeners"),
 ];
 
-/// How often producers that expired are looked for, and milliseconds by default. Kafka reads it from its file too, but
-/// shows it to nobody.
+/// Interval of the search for expired producers, with its default in milliseconds. Kafka reads the setting from its file, but
+/// does not show it.
 pub const PRODUCER_EXPIRATION_INTERVAL: (&str, i64) =
     ("producer.id.expiration.check.interval.ms", 600_000);
 
-/// How long after a start retention looks at the logs for the first time, and milliseconds by default; the same.
+/// Delay after a start until retention checks the logs for the first time, with its default in milliseconds. Kafka reads the
+/// setting from its file, but does not show it.
 pub const INITIAL_TASK_DELAY: (&str, i64) = ("log.initial.task.delay.ms", 30_000);
 
-/// Names that Kafka has dropped and whose loss changes nothing for a user.
+/// Names of settings removed by Kafka that can be ignored without a change for the user.
 const DROPPED_NAMES: &[&str] = &[
     "alter.config.policy.kraft.compatibility.enable",
     "auto.include.jmx.reporter",
@@ -69,7 +73,7 @@ const DROPPED_NAMES: &[&str] = &[
     "reserved.broker.max.id",
 ];
 
-/// How often groups are assigned anew, with the bounds for what a group itself may say.
+/// Settings for the interval between two assignments of a group, each with the settings that bound the group's own value.
 const ASSIGNMENT_INTERVALS: &[(&str, &str, &str)] = &[
     (
         "group.consumer.assignment.interval.ms",
@@ -88,10 +92,10 @@ const ASSIGNMENT_INTERVALS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Ids of a broker that is likely the only one of its ZooKeeper; -1 has one chosen.
+/// Values of `broker.id` that suggest that a broker was the only one of its ZooKeeper; -1 stands for a generated id.
 const OF_ONE_BROKER: &[&str] = &["-1", "0", "1"];
 
-/// Settings that say the same in other words, the nearest word first: the others count where those before are not set.
+/// Settings that set the same value under several names or in several units. The first name that is set wins.
 const SPELLINGS: &[&[&str]] = &[
     &[
         "log.retention.ms",
@@ -103,7 +107,7 @@ const SPELLINGS: &[&[&str]] = &[
     &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
 ];
 
-/// All names under which this may be said, the nearest first; of most settings there is but the one.
+/// All names under which the value of a setting can be set, in order of precedence; for most settings the only name is its own.
 pub fn spellings(setting: &'static Setting) -> &'static [&'static str] {
     let found = SPELLINGS.iter().find(|names| names.contains(&setting.name));
     match found {
@@ -112,14 +116,14 @@ pub fn spellings(setting: &'static Setting) -> &'static [&'static str] {
     }
 }
 
-/// What was said about a setting that the user should read.
+/// Message to the user about a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub warning: bool,
     pub text: String,
 }
 
-/// Broker settings by name: what somebody said, over Kafka's defaults.
+/// Settings of a broker by name: explicit values over Kafka's defaults.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BrokerSettings {
     explicit: BTreeMap<String, String>,
@@ -139,7 +143,8 @@ impl fmt::Debug for BrokerSettings {
     }
 }
 
-/// Whether the value of a setting must not be shown; also of one that is a listener's or a mechanism's own, and of an unknown one.
+/// Whether the value of a setting must not be shown. `name` may have the prefix of a listener or a mechanism, and may be
+/// unknown.
 pub fn is_sensitive(name: &str) -> bool {
     let base = of_one_listener(name).map_or(name, |(_, base)| base);
     let known = sasl::of_listener(name).or_else(|| find(BROKER_SETTINGS, base));
@@ -150,18 +155,18 @@ pub fn is_sensitive(name: &str) -> bool {
 }
 
 impl BrokerSettings {
-    /// Settings as they are, unchecked.
+    /// Settings with these explicit values, unchecked.
     pub fn new(explicit: BTreeMap<String, String>) -> Self {
         Self { explicit }
     }
 
-    /// What the file, an override or the cluster's metadata said.
+    /// The value that the file, an override or the cluster's metadata sets explicitly.
     pub fn explicit(&self, name: &str) -> Option<&str> {
         self.explicit.get(name).map(String::as_str)
     }
 
-    /// The settings with overrides. An override of a setting removes the setting's other spellings, such as `log.retention.hours`
-    /// beside `log.retention.ms`.
+    /// The settings with overrides. An override of a setting removes the setting's other spellings, such as
+    /// `log.retention.hours` beside `log.retention.ms`.
     pub fn with(&self, over: &BTreeMap<String, String>) -> Self {
         let mut explicit = self.explicit.clone();
         for setting in over.keys().filter_map(|name| find(BROKER_SETTINGS, name)) {
@@ -195,7 +200,8 @@ impl BrokerSettings {
         boolean(self.get(name))
     }
 
-    /// `log.retention.ms`, else minutes, else hours.
+    /// The value of `log.retention.ms`, else `log.retention.minutes`, else `log.retention.hours`, in milliseconds; -1 is
+    /// unlimited.
     pub fn retention_ms(&self) -> i64 {
         let explicit = |name: &str| {
             self.explicit(name)
@@ -214,7 +220,7 @@ impl BrokerSettings {
             .unwrap_or_else(|| scaled(self.long("log.retention.hours"), 3_600_000))
     }
 
-    /// `log.roll.ms`, else hours.
+    /// The value of `log.roll.ms`, else `log.roll.hours`, in milliseconds.
     pub fn roll_ms(&self) -> i64 {
         match self.explicit("log.roll.ms") {
             Some(_) => self.long("log.roll.ms"),
@@ -222,7 +228,7 @@ impl BrokerSettings {
         }
     }
 
-    /// `log.flush.interval.ms`, else how often logs are looked at for it.
+    /// The value of `log.flush.interval.ms`, else `log.flush.scheduler.interval.ms`.
     pub fn flush_ms(&self) -> i64 {
         match self.explicit("log.flush.interval.ms") {
             Some(_) => self.long("log.flush.interval.ms"),
@@ -230,7 +236,7 @@ impl BrokerSettings {
         }
     }
 
-    /// `log.roll.jitter.ms`, else hours.
+    /// The value of `log.roll.jitter.ms`, else `log.roll.jitter.hours`, in milliseconds.
     pub fn roll_jitter_ms(&self) -> i64 {
         match self.explicit("log.roll.jitter.ms") {
             Some(_) => self.long("log.roll.jitter.ms"),
@@ -239,7 +245,8 @@ impl BrokerSettings {
     }
 }
 
-/// What is wrong with values that are good each by itself, with the name of a setting; of a file and of a running broker.
+/// Faults of values that are valid one by one but not together, each with the name of a setting. Both a file and the settings
+/// of a running broker are checked with this.
 pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     if settings.retention_ms() == 0 {
@@ -254,7 +261,7 @@ pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
         let why = "log.roll.jitter.ms must be greater than or equal to 0";
         found.push(("log.roll.jitter.ms", why.to_owned()));
     }
-    // Apache Kafka takes it while it runs, and then refuses each change of a topic.
+    // Kafka differs: a running broker accepts a negative value, and then refuses each change of a topic.
     if settings.flush_ms() < 0 {
         let why = "log.flush.interval.ms must be greater than or equal to 0";
         found.push(("log.flush.interval.ms", why.to_owned()));
@@ -271,8 +278,8 @@ pub fn together(settings: &BrokerSettings) -> Vec<(&'static str, String)> {
     found
 }
 
-/// What of a log stays on the broker's own disk cannot be more than all of it. Apache Kafka looks at this when settings of
-/// logs change, and not at a start.
+/// Checks that the limits of what stays on the broker's own disk do not exceed the limits of the whole log. As in Apache Kafka,
+/// the check applies when settings of logs change, not at a start.
 pub fn kept_locally(settings: &BrokerSettings) -> Result<(), String> {
     let kinds = [
         (
@@ -300,10 +307,10 @@ pub fn kept_locally(settings: &BrokerSettings) -> Result<(), String> {
     Ok(())
 }
 
-/// The settings in force on a running broker, borrowed from where they stand: for whoever wants one of them.
+/// The settings in force on a running broker, borrowed from the metadata image and the file, to look up single values.
 #[derive(Clone, Copy, Debug)]
 pub struct InForce<'a> {
-    /// Of this broker, and of all brokers, in the cluster's metadata.
+    /// Overrides of this broker (`own`) and of all brokers (`cluster`) in the cluster's metadata.
     pub own: Option<&'a BTreeMap<String, String>>,
     pub cluster: Option<&'a BTreeMap<String, String>>,
     pub file: &'a BrokerSettings,
@@ -349,7 +356,7 @@ fn boolean(value: Option<&str>) -> bool {
 pub struct Listener {
     pub endpoint: Endpoint,
     pub protocol: SecurityProtocol,
-    /// What clients are told; `None` for "the address that you reached".
+    /// Address that clients are told; `None` if each client is told the address that it connected to.
     pub advertised: Option<Endpoint>,
 }
 
@@ -362,17 +369,17 @@ pub struct BrokerConfig {
     pub log_dirs: Vec<PathBuf>,
     pub metadata_log_dir: PathBuf,
     pub rack: Option<String>,
-    /// The controller's listener as it is configured. Nobody listens there: the quorum of one node has nobody to talk to.
+    /// The controller's listener as configured. It is never opened: a quorum of one node has no peers.
     pub controller: Endpoint,
-    /// Where plain HTTP is answered for whoever operates or tests this node; [`ADMIN_LISTENER`].
+    /// Address of the plain HTTP listener for operation and tests, [`ADMIN_LISTENER`].
     pub admin: Option<Endpoint>,
     /// [`ADMIN_ALLOWED_HOSTS`].
     pub admin_hosts: Vec<String>,
     /// [`ADMIN_RESET`].
     pub admin_reset: bool,
-    /// `None` where everybody may do everything.
+    /// `None` if no authorizer is configured, so that everybody may do everything.
     pub authorizer: Option<AuthorizerSettings>,
-    /// Everything else, by name.
+    /// All other settings, by name.
     pub settings: BrokerSettings,
 }
 
@@ -390,15 +397,16 @@ impl BrokerConfig {
     }
 }
 
-/// What became of the properties.
+/// Result of a check of properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     pub config: BrokerConfig,
-    /// For the log, in order.
+    /// Messages for the log, in order.
     pub notes: Vec<Note>,
 }
 
-/// A node with the settings of nobody: loopback only, data beside the process.
+/// Settings of a node that is started without a file: it listens on the loopback address and keeps its data in
+/// [`DEFAULT_DATA_DIR`].
 pub fn standalone(overrides: &[Property]) -> Result<Checked, Vec<String>> {
     let preset = [
         ("process.roles", "broker,controller"),
@@ -421,9 +429,9 @@ pub fn standalone(overrides: &[Property]) -> Result<Checked, Vec<String>> {
     check("the command line", &properties)
 }
 
-/// Checks properties and types them. `source` names where they come from, in messages.
+/// Checks properties and converts them to typed values. `source` names the origin of the properties in messages.
 ///
-/// Errors: every mistake, one line each, with its line where it has one.
+/// Errors: every mistake, one line each, with its line number in the source if there is one.
 pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<String>> {
     let mut explicit = BTreeMap::new();
     let mut lines = BTreeMap::new();
@@ -484,9 +492,9 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                     );
                 }
             }
-            // A path, which is looked at when the file is read.
+            // The value is a path; it is checked when the file is read.
             None if name == JAAS_FILE => {}
-            // Looked at with the authorizer's name.
+            // These values are checked together with the authorizer's class.
             None if [SUPER_USERS, ALLOW_WITHOUT_ACLS].contains(&name.as_str()) => {}
             None if DROPPED_NAMES.contains(&name.as_str()) => notes.push(Note {
                 warning: true,
@@ -564,10 +572,11 @@ impl Faults<'_> {
     }
 }
 
-/// How alike two names must be for one to be meant by the other, of 1: a letter or two too many, too few or exchanged.
+/// Least similarity, of 1.0, at which an unknown name is taken for a misspelt name of a setting: about one or two letters
+/// added, missing or exchanged.
 const ALIKE: f64 = 0.85;
 
-/// What is said of a name that no setting has. A name that is nearly one of a setting is probably meant to be it.
+/// Warning about a name that no setting has, with a suggestion if the name is similar to that of a setting.
 fn unknown(name: &str) -> String {
     let (prefix, base) = match of_one_listener(name) {
         Some((_, base)) => name.split_at(name.len() - base.len()),
@@ -587,10 +596,10 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// The settings that a single broker does not act upon are named; those at their default need no words.
+/// Warning about a setting that has no effect yet and is not at its default.
 fn note_on(setting: &Setting, value: &str) -> Option<Note> {
     let untouched = setting.default == Some(value.trim());
-    // Written in every combined node's file; one node needs no quorum and no name for it.
+    // No warning for these settings: each file of a combined node has them, and they do not matter for a single node.
     let formal = setting.name.starts_with("controller.quorum.")
         || setting.name.starts_with("share.coordinator.state.topic.");
     (setting.support == Support::Later && !untouched && !formal).then(|| Note {
@@ -599,7 +608,8 @@ fn note_on(setting: &Setting, value: &str) -> Option<Note> {
     })
 }
 
-/// ZooKeeper-era files: host and port become listeners, and a file with `zookeeper.connect` alone is a single node.
+/// Translates settings of Kafka with ZooKeeper: host and port become listeners, and a file without `process.roles` becomes that
+/// of a single combined node.
 fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<Note>) {
     let zookeeper: Vec<String> = explicit
         .keys()
@@ -668,7 +678,7 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
 
 fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
     let node_id = node_id(&settings, faults);
-    // Whichever of the two names was used, tools ask for both.
+    // Both names are set whichever was used, because tools ask for both.
     for name in ["broker.id", "node.id"] {
         settings
             .explicit
@@ -681,7 +691,7 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
             "process.roles must be broker,controller: a cluster of several nodes is not supported yet",
         );
     }
-    // Each of several nodes would be a cluster of its own, and clients would find the records of one of them.
+    // Several nodes would each be a cluster of its own, and clients would find the records of only one of them.
     let voters = list(settings.get("controller.quorum.voters").unwrap_or_default()).count();
     if voters > 1 {
         faults.add(
@@ -703,7 +713,7 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     if log_dirs.is_empty() {
         faults.add("log.dirs", "log.dirs names no directory");
     }
-    // Kafka differs: its metadata log is in the root directory then.
+    // Kafka differs: with an empty `metadata.log.dir` its metadata log is in the root directory.
     if (settings.explicit("metadata.log.dir")).is_some_and(|dir| dir.trim().is_empty()) {
         faults.add(
             "metadata.log.dir",
@@ -753,9 +763,9 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
     }
 }
 
-/// What a running broker is to listen on with these settings.
+/// The listeners that a running broker is to open with these settings.
 ///
-/// Errors: all that is wrong with them, in one line.
+/// Errors: all mistakes, in one line.
 pub fn running_listeners(settings: &BrokerSettings) -> Result<Vec<Listener>, String> {
     let mut faults = Faults {
         source: "",
@@ -778,10 +788,11 @@ fn controller_names(settings: &BrokerSettings) -> Vec<String> {
 }
 
 pub const DEDUPE_BUFFER: &str = "log.cleaner.dedupe.buffer.size";
-/// More than this of it each thread must have.
+/// Bytes of the buffer that each cleaner thread must exceed.
 const DEDUPE_BUFFER_MIN: i64 = 1 << 20;
 
-/// Kafka takes no smaller buffer than one in which compaction gets on, also where nothing is compacted.
+/// Checks that the cleaner's buffer is large enough for compaction to make progress. Like Kafka, checks it even if no topic is
+/// compacted.
 ///
 /// Errors: what is wrong, with the setting's name.
 pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
@@ -794,14 +805,14 @@ pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
     ))
 }
 
-/// How many connections some hosts may have.
+/// Limits of the number of connections of single hosts.
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
-/// Reads `max.connections.per.ip.overrides`: hosts and how many connections each may have.
+/// Reads `max.connections.per.ip.overrides`: hosts, each with its limit of connections.
 pub fn connections_per_ip(value: &str) -> Result<Vec<(&str, usize)>, String> {
     list(value)
         .map(|one| {
-            // An IPv6 address has colons of its own.
+            // An IPv6 address contains colons itself, so the last colon separates the number.
             let (host, most) = one.rsplit_once(':').unwrap_or((one, ""));
             match most.trim().parse() {
                 Ok(most) if !host.is_empty() => Ok((host.trim(), most)),
@@ -833,8 +844,8 @@ fn node_id(settings: &BrokerSettings, faults: &mut Faults<'_>) -> i32 {
     id
 }
 
-/// The setting of listeners' protocols. By its default a listener that is called like a protocol has that protocol; a file that
-/// sets it has to name every listener.
+/// The setting that maps listeners to security protocols. If it is not set, a listener named like a protocol has that protocol;
+/// if it is set, it has to name every listener.
 const MAP: &str = "listener.security.protocol.map";
 
 fn without_protocol(listener: &str) -> String {
@@ -874,7 +885,8 @@ fn listeners(
     for endpoint in listening {
         let protocol = protocols.get(&endpoint.name).copied();
         if controller_names.contains(&endpoint.name) {
-            // Nobody listens there, but Apache Kafka would not start with the file.
+            // The controller's listener is never opened, but Apache Kafka would not start with a file that gives it no
+            // protocol.
             if protocol.is_none() && settings.explicit(MAP).is_some() {
                 faults.add(MAP, without_protocol(&endpoint.name));
             }
@@ -904,7 +916,7 @@ fn listeners(
             faults.add(MAP, without_protocol(&endpoint.name));
             continue;
         };
-        // A word that is no protocol was reported above.
+        // An unknown protocol was reported above.
         let Some(protocol) = SecurityProtocol::parse(protocol) else {
             continue;
         };
@@ -958,7 +970,8 @@ fn listeners(
     result
 }
 
-/// A class of Java that would give clients other names than this program does.
+/// Fault of a principal builder other than the default: a Java class, which could give clients other principals than this
+/// program does.
 fn foreign_builder(settings: &BrokerSettings) -> Option<(String, String)> {
     const BUILDER: &str = "principal.builder.class";
     let class = settings.get(BUILDER).map(str::trim);
@@ -994,7 +1007,8 @@ fn inter_broker(
         .unwrap_or_default()
 }
 
-/// The controller's listener in `advertised.listeners` or `listeners`, else the voter of this node.
+/// The controller's endpoint in `advertised.listeners` or `listeners`, else the address of this node in
+/// `controller.quorum.voters`.
 fn controller(settings: &BrokerSettings, node_id: i32) -> Endpoint {
     let names = controller_names(settings);
     let listed = |name: &str| {
@@ -1279,7 +1293,7 @@ mod tests {
         }
     }
 
-    /// As Apache Kafka 4.4.0 answers, which was asked.
+    /// The expectations are the answers of a real Apache Kafka 4.4.0.
     #[test]
     fn a_listener_has_a_protocol_by_its_name_only_where_no_map_is_given() {
         let controller = "controller.listener.names=CONTROLLER";

@@ -1,6 +1,6 @@
-//! pure: the settings of a subscription to metrics of clients. Kafka's `ClientMetricsConfigs`, KIP-714.
+//! pure: the settings of a subscription to client metrics. Kafka's `ClientMetricsConfigs`, KIP-714.
 //!
-//! Subscriptions are kept and shown, as by a Kafka without a plug-in that receives metrics: no client is asked for any.
+//! Subscriptions are stored and shown, but no client is asked for metrics, as in a Kafka without a plug-in that receives them.
 
 use regex::Regex;
 
@@ -11,7 +11,7 @@ use super::setting::Valid::Any;
 use super::setting::{Setting, find, row};
 use super::topic::Overrides;
 
-/// In alphabetical order.
+/// The settings of subscriptions in alphabetical order of their names.
 pub const CLIENT_METRICS_SETTINGS: &[Setting] = &[
     row(
         INTERVAL,
@@ -29,9 +29,9 @@ pub const CLIENT_METRICS_SETTINGS: &[Setting] = &[
 
 const INTERVAL: &str = "interval.ms";
 const MATCH: &str = "match";
-/// How often clients may be asked to send metrics.
+/// Allowed intervals between two pushes of metrics by a client, in milliseconds.
 const INTERVALS_MS: std::ops::RangeInclusive<i64> = 100..=3_600_000;
-/// What a client can be selected by.
+/// Properties of a client that a match pattern can test.
 const SELECTORS: &[&str] = &[
     "client_id",
     "client_instance_id",
@@ -40,15 +40,15 @@ const SELECTORS: &[&str] = &[
     "client_source_address",
     "client_source_port",
 ];
-/// Bytes that a pattern may take once it is compiled: patterns come from clients.
+/// Largest size of a compiled pattern in bytes. Patterns come from clients, so their size is limited.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-/// What is wrong with a setting, for the user who set it.
+/// Fault of a setting, with the message for the user who set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The setting is unknown or out of bounds.
     Request(String),
-    /// The value has not the form that it needs.
+    /// The value is malformed.
     Value(String),
 }
 

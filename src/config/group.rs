@@ -1,11 +1,11 @@
-//! pure: the settings of one group: each within the bounds that the broker sets. Kafka's `GroupConfig`.
+//! pure: the settings of one group, each within the bounds that the broker sets. Kafka's `GroupConfig`.
 
 use super::broker::BrokerSettings;
 use super::group_table::GROUP_SETTINGS;
 use super::setting::find;
 use super::topic::Overrides;
 
-/// A setting, and the broker's settings that it must not be below or above.
+/// Group settings, each with the broker settings that hold its minimum (if any) and its maximum.
 const BOUNDS: &[(&str, Option<&str>, &str)] = &[
     (
         "consumer.assignment.interval.ms",
@@ -73,7 +73,7 @@ const BOUNDS: &[(&str, Option<&str>, &str)] = &[
         "group.streams.max.session.timeout.ms",
     ),
 ];
-/// Kinds of groups whose members must be able to say in time that they are there.
+/// Kinds of groups whose session timeout must exceed the heartbeat interval.
 const KINDS: &[&str] = &["consumer", "share", "streams"];
 
 /// Checks a group's own settings, each by itself, against the broker's bounds and together.

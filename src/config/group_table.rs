@@ -1,4 +1,4 @@
-//! pure: every group setting of Kafka 4.4: one row each.
+//! pure: table of all group settings of Kafka 4.4, one row each.
 
 use super::setting::Kind::*;
 use super::setting::Scope::*;
@@ -6,7 +6,7 @@ use super::setting::Support::*;
 use super::setting::Valid::*;
 use super::setting::{Setting, row};
 
-/// In alphabetical order.
+/// The group settings in alphabetical order of their names.
 pub const GROUP_SETTINGS: &[Setting] = &[
     row(
         "consumer.assignment.interval.ms",

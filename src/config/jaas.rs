@@ -1,14 +1,14 @@
-//! pure: texts of JAAS: what `sasl.jaas.config` holds, and what is in the file of `-Djava.security.auth.login.config`.
+//! pure: parser for JAAS texts: the value of `sasl.jaas.config` and the file of `-Djava.security.auth.login.config`.
 //!
-//! Kafka's `JaasConfig` and Java's `ConfigFile`. Both read words as Java's `StreamTokenizer` cuts them, with all that is odd
-//! about that: a single `/` begins a comment, and what looks like a number is none of the words that may be a value.
+//! Kafka's `JaasConfig` and Java's `ConfigFile`. Both split the text with Java's `StreamTokenizer`, and its oddities are kept:
+//! a single `/` begins a comment, and an unquoted number is not accepted as a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// One login module with its options. Options hold passwords, so none is printed.
+/// One login module with its options. Options hold passwords, so `Debug` prints none of them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginModule {
     pub class: String,
@@ -21,12 +21,12 @@ impl fmt::Debug for LoginModule {
     }
 }
 
-/// What Java knows as a login module's control flag. It has no meaning where there is one module.
+/// Control flags that Java accepts for a login module. A flag has no meaning if there is only one module.
 const FLAGS: &[&str] = &["required", "requisite", "sufficient", "optional"];
 
-/// Reads the value of a setting: login modules, each with a `;` at its end.
+/// Reads the value of `sasl.jaas.config`: login modules, each with a `;` at its end.
 ///
-/// Errors: Kafka's words.
+/// Errors: Kafka's message.
 pub fn modules(text: &str) -> Result<Vec<LoginModule>, String> {
     let mut tokens = Tokens::of(text);
     let mut found = Vec::new();
@@ -39,9 +39,9 @@ pub fn modules(text: &str) -> Result<Vec<LoginModule>, String> {
     }
 }
 
-/// Reads a file: sections `Name { modules };`.
+/// Reads a JAAS file: sections of the form `Name { modules };`.
 ///
-/// Errors: what is wrong, with the section where there is one.
+/// Errors: what is wrong, with the section if there is one.
 pub fn sections(text: &str) -> Result<BTreeMap<String, Vec<LoginModule>>, String> {
     let mut tokens = Tokens::of(text);
     let mut found = BTreeMap::new();
@@ -98,7 +98,7 @@ fn module(first: Token, tokens: &mut Tokens<'_>) -> Result<LoginModule, String> 
             Some(Token::Sign(';')) => return Ok(LoginModule { class, options }),
             None => return Err("JAAS config entry not terminated by semi-colon".to_owned()),
             Some(Token::Word(key)) => key,
-            // Java has no text of the others, and goes on to what is missing behind them.
+            // In Java other tokens have the text `null`; parsing goes on and reports the missing value.
             Some(_) => "null".to_owned(),
         };
         let value = match tokens.next() {
@@ -114,10 +114,10 @@ fn module(first: Token, tokens: &mut Tokens<'_>) -> Result<LoginModule, String> 
     }
 }
 
-/// What Java's `StreamTokenizer` tells apart.
+/// A token of Java's `StreamTokenizer`.
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
-    /// A word, or what stood between quotes.
+    /// A word, or the text between two quotes.
     Word(String),
     Number,
     Sign(char),
@@ -126,7 +126,7 @@ enum Token {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // It may be a password that has no place there.
+            // The word is not shown: it may be a misplaced password.
             Self::Word(_) => f.write_str("a word"),
             Self::Number => f.write_str("a number"),
             Self::Sign(sign) => write!(f, "'{sign}'"),
@@ -177,7 +177,7 @@ impl<'a> Tokens<'a> {
         Token::Number
     }
 
-    /// Up to the same quote, the end of the line or of the text.
+    /// Reads a quoted word up to the closing quote, the end of the line or the end of the text.
     fn quoted(&mut self, quote: char) -> Token {
         let mut text = String::new();
         while let Some(letter) = self.0.next_if(|next| !matches!(next, '\n' | '\r')) {
@@ -204,7 +204,7 @@ impl<'a> Tokens<'a> {
         Token::Word(text)
     }
 
-    /// Up to three digits, two where the first one is above 3.
+    /// Reads an octal escape of up to three digits, or two if the first digit is above 3.
     fn octal(&mut self, first: char) -> char {
         let mut number = first.to_digit(8).unwrap_or(0);
         let more = if first <= '3' { 2 } else { 1 };
@@ -217,7 +217,7 @@ impl<'a> Tokens<'a> {
         char::from_u32(number).unwrap_or_default()
     }
 
-    /// Behind a `/`: to the end of the comment.
+    /// Skips a comment whose first `/` is already read.
     fn comment(&mut self) {
         if self.0.next_if_eq(&'*').is_some() {
             let mut before = ' ';
@@ -249,7 +249,7 @@ fn continues_word(letter: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Modules as `class key=value key=value; …`, or the mistake.
+    /// Modules in the form `class key=value key=value; …`, or the error.
     fn read(text: &str) -> String {
         let shown = |module: LoginModule| {
             let options = module.options.iter();

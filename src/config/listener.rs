@@ -1,8 +1,8 @@
-//! pure: listeners: `NAME://host:port`, their security protocols, and what is advertised.
+//! pure: listeners, written as `NAME://host:port`, and their security protocols.
 
 use std::fmt;
 
-/// How a listener is secured; numbers are those of broker registrations.
+/// Security protocol of a listener; the numbers are those of Kafka's broker registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecurityProtocol {
     Plaintext = 0,
@@ -31,7 +31,7 @@ impl SecurityProtocol {
     }
 }
 
-/// As it is written in settings.
+/// The name as in settings.
 impl fmt::Display for SecurityProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -46,9 +46,9 @@ impl fmt::Display for SecurityProtocol {
 /// One element of `listeners` or `advertised.listeners`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// In upper case.
+    /// Name of the listener in upper case.
     pub name: String,
-    /// Empty for every address of the machine.
+    /// Host name or address; empty stands for all addresses of the machine.
     pub host: String,
     pub port: u16,
 }
@@ -81,24 +81,24 @@ impl Endpoint {
         })
     }
 
-    /// Whether nobody else than this machine can reach it.
+    /// Whether only this machine can reach the endpoint.
     pub fn is_loopback(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
         self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether clients can be told this address; one without a host stands for the machine's own name.
+    /// Whether clients can be told this address. An empty host is advertisable: it stands for the machine's own name.
     pub fn is_advertisable(&self) -> bool {
         self.host != "0.0.0.0" && self.host != "::"
     }
 
-    /// Whether it listens on every address.
+    /// Whether the endpoint stands for all addresses of the machine.
     pub fn is_wildcard(&self) -> bool {
         self.host.is_empty() || self.host == "0.0.0.0" || self.host == "::"
     }
 }
 
-/// Kafka takes these in the name or address of a host.
+/// Whether Kafka allows this character in a host name or address.
 fn is_of_hosts(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-%._:".contains(letter)
 }

@@ -1,4 +1,4 @@
-//! Settings: each declared once, in one of four tables; read from Kafka's own `server.properties`.
+//! Settings. Each is declared once, in one of four tables; the broker's are read from Kafka's own `server.properties`.
 
 pub mod authorizer;
 pub mod broker;

@@ -1,16 +1,16 @@
-//! pure: the text of a Java properties file.
+//! pure: parser for Java properties files.
 
-/// A key, its value and the line where it stands.
+/// A key, its value and the line that it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
     pub key: String,
     pub value: String,
-    /// From 1 on; 0 for a property that no file holds.
+    /// Line number, from 1; 0 for a property that is not from a file.
     pub line: usize,
 }
 
 impl Property {
-    /// One that no file holds.
+    /// A property that is not from a file.
     pub fn given(key: &str, value: &str) -> Self {
         Self {
             key: key.to_owned(),
@@ -20,8 +20,8 @@ impl Property {
     }
 }
 
-/// Reads a file: `key=value`, `key: value` or `key value`; `#` and `!` begin comments; a backslash escapes a character
-/// or continues the line. Of several lines with one key the last counts, for whoever asks.
+/// Reads a file: `key=value`, `key: value` or `key value`; `#` and `!` begin comments; a backslash escapes a character or
+/// continues the line. Duplicate keys are all returned; callers use the last one.
 pub fn properties(text: &str) -> Vec<Property> {
     let mut properties = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -45,7 +45,7 @@ pub fn properties(text: &str) -> Vec<Property> {
     properties
 }
 
-/// An odd number of backslashes at the end continues the line.
+/// Whether the line is continued: it ends with an odd number of backslashes.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }

@@ -1,5 +1,5 @@
-//! pure: what the settings say about SASL on one listener: `listener.name.<name>.<mechanism>.*` over `listener.name.<name>.*`
-//! over what has no prefix. Files are not looked at here.
+//! pure: settings of SASL for one listener: `listener.name.<name>.<mechanism>.*` has precedence over `listener.name.<name>.*`,
+//! and both over the setting without a prefix. Files are not read here.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::setting::{Setting, find, list};
 use super::tls::{LISTENER_PREFIX, Secret, of_one_listener};
 use crate::base::time::millis;
 
-/// The file of JAAS sections. It is no setting of Kafka but the JVM's, given by `KAFKA_OPTS`; that variable becomes this one.
+/// Path of the file with JAAS sections. In Kafka it is a property of the JVM, given in `KAFKA_OPTS`; here that variable is
+/// translated to this setting.
 pub const JAAS_FILE: &str = "java.security.auth.login.config";
 
 const ENABLED: &str = "sasl.enabled.mechanisms";
@@ -21,12 +22,12 @@ const RECEIVE_MAX: &str = "sasl.server.max.receive.size";
 const FAILURE_DELAY: &str = "connection.failed.authentication.delay.ms";
 const SERVER_HANDLER: &str = "sasl.server.callback.handler.class";
 
-/// What tokens would be verified with.
+/// URL of the keys that verify OAUTHBEARER tokens.
 const JWKS_URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
 
-/// Classes of Java that would decide about logins, where they are not the ones that Kafka takes by itself.
+/// Settings that name Java classes which would decide about logins. Values other than Kafka's defaults are refused.
 const CLASSES: &[&str] = &[SERVER_HANDLER, LOGIN_HANDLER, LOGIN];
-/// What Kafka calls what is done here with a set of keys.
+/// Kafka's callback handlers that verify tokens with a set of keys, which this program does itself.
 const VALIDATORS: &[&str] = &[
     "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
     "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
@@ -34,7 +35,7 @@ const VALIDATORS: &[&str] = &[
 const LOGIN_HANDLER: &str = "sasl.login.callback.handler.class";
 const LOGIN: &str = "sasl.login.class";
 
-/// How a client proves who it is.
+/// SASL mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mechanism {
     Plain,
@@ -50,7 +51,7 @@ struct Row {
     module: &'static str,
 }
 
-/// Every mechanism that is served.
+/// All supported mechanisms.
 const MECHANISMS: &[Row] = &[
     Row {
         mechanism: Mechanism::Plain,
@@ -75,7 +76,7 @@ const MECHANISMS: &[Row] = &[
 ];
 
 impl Mechanism {
-    /// Names are compared letter for letter.
+    /// The mechanism of this name; names are case-sensitive.
     pub fn named(name: &str) -> Option<Self> {
         let found = MECHANISMS.iter().find(|row| row.name == name);
         found.map(|row| row.mechanism)
@@ -85,7 +86,7 @@ impl Mechanism {
         self.row().name
     }
 
-    /// The class of its login module.
+    /// Class name of the mechanism's login module.
     fn module(self) -> &'static str {
         self.row().module
     }
@@ -96,53 +97,53 @@ impl Mechanism {
     }
 }
 
-/// All names, for messages.
+/// Names of all mechanisms, for messages.
 fn known() -> String {
     let names: Vec<&str> = MECHANISMS.iter().map(|row| row.name).collect();
     names.join(", ")
 }
 
-/// All that is said about SASL on one listener.
+/// Settings of SASL for one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SaslSettings {
-    /// In the order of the setting.
+    /// Enabled mechanisms in the order of `sasl.enabled.mechanisms`.
     pub mechanisms: Vec<MechanismSettings>,
-    /// Where the login modules are that the settings themselves do not have.
+    /// Path of the JAAS file, for login modules that are not in the settings.
     pub jaas_file: Option<PathBuf>,
-    /// `sasl.server.max.receive.size`: the longest frame while somebody logs in.
+    /// `sasl.server.max.receive.size`: limit of a frame's size during authentication, in bytes.
     pub receive_bytes_max: usize,
     /// `connection.failed.authentication.delay.ms`.
     pub failure_delay: Duration,
 }
 
-/// What is said about one mechanism.
+/// Settings of one mechanism.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MechanismSettings {
     pub mechanism: Mechanism,
-    /// Of the setting [`MechanismSettings::jaas_setting`]; `None` where the file has it.
+    /// Login module in the setting [`MechanismSettings::jaas_setting`]; `None` if it is in the JAAS file.
     pub module: Option<LoginModule>,
     pub jaas_setting: String,
-    /// `connections.max.reauth.ms`: how long a client stays logged in.
+    /// `connections.max.reauth.ms`: time after which a client must authenticate again.
     pub session_max: Option<Duration>,
-    /// Of OAUTHBEARER: how tokens are verified; `None` for those that nobody signed.
+    /// How tokens of OAUTHBEARER are verified; `None` if unsigned tokens are accepted.
     pub tokens: Option<TokenSettings>,
 }
 
-/// What signed tokens are verified with.
+/// Settings for the verification of signed tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// Where the keys are: `file:`, `http:` or `https:`.
+    /// URL of the keys: `file:`, `http:` or `https:`.
     pub url: String,
-    /// The setting that says so.
+    /// Name of the setting that gives `url`.
     pub url_setting: String,
     pub refresh_ms: i64,
     pub rules: TokenRules,
 }
 
-/// What a signed token has to say.
+/// Requirements for the claims of a signed token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
-    /// Any of these; none asks for none.
+    /// Accepted audiences, one of which the token must have; if empty, no audience is required.
     pub audience: Vec<String>,
     pub issuer: Option<String>,
     pub clock_skew_ms: i64,
@@ -150,11 +151,11 @@ pub struct TokenRules {
     pub scope_claim: String,
 }
 
-/// A mistake, and the setting that it stands in.
+/// The setting that has a mistake, and the mistake.
 pub type SaslFault = (String, String);
 
 impl SaslSettings {
-    /// What counts for a listener.
+    /// The settings of SASL that apply to a listener.
     ///
     /// Errors: every mistake, with the name of the setting as it was written.
     pub fn of(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<SaslFault>> {
@@ -178,7 +179,7 @@ impl SaslSettings {
     }
 }
 
-/// As whom a client says that it comes: what `sasl.mechanism` and `sasl.jaas.config` of Kafka's clients say.
+/// Mechanism, user name and password of a client, from `sasl.mechanism` and `sasl.jaas.config` of Kafka's clients.
 ///
 /// Errors: what is wrong, with the name of the setting.
 pub fn of_client(settings: &BrokerSettings) -> Result<(Mechanism, String, Secret), SaslFault> {
@@ -204,7 +205,7 @@ pub fn of_client(settings: &BrokerSettings) -> Result<(Mechanism, String, Secret
     Ok((mechanism, user, Secret::new(&password)))
 }
 
-/// The row of a setting that one listener has for itself: of TLS or SASL, perhaps with a mechanism in front.
+/// The table row of a setting of TLS or SASL that has the prefix of a listener, and optionally of a mechanism.
 pub fn of_listener(name: &str) -> Option<&'static Setting> {
     let (_, base) = of_one_listener(name)?;
     let of_mechanism = |row: &Row| {
@@ -216,7 +217,7 @@ pub fn of_listener(name: &str) -> Option<&'static Setting> {
     find(BROKER_SETTINGS, base).filter(|_| serves)
 }
 
-/// What whoever wrote the settings should read about SASL on these listeners.
+/// Warnings about the settings of SASL on these listeners.
 pub fn warnings(settings: &BrokerSettings, listeners: &[Listener]) -> Vec<String> {
     let mut found = Vec::new();
     for listener in listeners.iter().filter(|one| one.protocol.has_sasl()) {
@@ -252,7 +253,7 @@ impl<'a> Reading<'a> {
             .push((setting.to_owned(), format!("{setting}: {what}")));
     }
 
-    /// The nearest of the names under which a setting may stand, and its value.
+    /// Name and value of a setting: of the names under which it may be set, the most specific that is.
     fn get(&self, mechanism: &str, name: &str) -> Option<(String, &'a str)> {
         let names = [
             format!("{}{}.{name}", self.prefix, mechanism.to_ascii_lowercase()),
@@ -304,7 +305,7 @@ impl<'a> Reading<'a> {
         let name = mechanism.name();
         let is_oauth = mechanism == Mechanism::OAuthBearer;
         for class in CLASSES {
-            // How Kafka's broker gets a token of its own is nothing to whoever comes with one.
+            // For OAUTHBEARER the classes by which Kafka's broker gets a token of its own do not affect clients.
             if is_oauth && *class != SERVER_HANDLER {
                 continue;
             }
@@ -342,8 +343,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// How tokens are verified. Kafka differs: there a set of keys without the class of a validator means nothing, and forged
-    /// tokens are taken.
+    /// Settings for the verification of tokens. Kafka differs: it ignores a set of keys if no validator class is set, and
+    /// accepts forged tokens.
     fn tokens(&mut self, mechanism: &str) -> Option<TokenSettings> {
         let setting = |name: &str| format!("sasl.oauthbearer.{name}");
         let (url_setting, url) = self.get(mechanism, JWKS_URL).unwrap_or_default();
@@ -411,9 +412,10 @@ fn one_module(text: &str) -> Result<LoginModule, String> {
     }
 }
 
-/// Kafka differs: it takes any module that the JVM can load, and fails with it when somebody logs in.
+/// The login module, if it is the one of the mechanism. Kafka differs: it accepts any module that the JVM can load, and fails
+/// at the first login.
 ///
-/// Errors: what is wrong with a module.
+/// Errors: a message that names both classes.
 pub fn fitting(mechanism: Mechanism, module: LoginModule) -> Result<LoginModule, String> {
     match module.class == mechanism.module() {
         true => Ok(module),

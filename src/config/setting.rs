@@ -1,4 +1,4 @@
-//! pure: what a setting is: a row with its type, default, range and standing.
+//! pure: definition of a setting: a table row with its type, default, range and support.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The number in DescribeConfigs answers.
+    /// The type's number in DescribeConfigs answers.
     pub fn id(self) -> i8 {
         match self {
             Self::Boolean => 1,
@@ -33,26 +33,26 @@ impl Kind {
     }
 }
 
-/// Which values of the type are allowed.
+/// Restriction of the values of a type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Valid {
     Any,
     AtLeast(f64),
     Between(f64, f64),
     BetweenOrMinusOne(f64, f64),
-    /// One of these words; each element of a list.
+    /// One of these words; for a list, each element must be.
     OneOf(&'static [&'static str]),
     OneOfIgnoringCase(&'static [&'static str]),
     NonEmpty,
-    /// A list of which no element is empty or named twice.
+    /// A list without empty or duplicate elements.
     Distinct,
     /// A list of `partition:broker`, or `*` for all.
     Replicas,
-    /// `earliest`, `latest`, or `by_duration:` and a duration of ISO 8601.
+    /// `earliest`, `latest`, or `by_duration:` and an ISO 8601 duration.
     OffsetReset,
 }
 
-/// When a setting may change.
+/// How a setting may be changed while the broker runs. Kafka's documentation calls this the update mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     ReadOnly,
@@ -60,13 +60,13 @@ pub enum Scope {
     ClusterWide,
 }
 
-/// What this broker makes of a setting.
+/// How this broker treats a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     Works,
-    /// Accepted with a warning: the capability is not there yet.
+    /// Accepted with a warning: the feature does not exist yet.
     Later,
-    /// It tunes something that exists only inside of Apache Kafka; accepted in silence.
+    /// Accepted in silence: the setting tunes something that only Apache Kafka has.
     Meaningless,
 }
 
@@ -79,7 +79,7 @@ pub struct Setting {
     pub valid: Valid,
     pub scope: Scope,
     pub support: Support,
-    /// For a topic setting, the broker setting that gives its default; for a group setting, where it is not called the same.
+    /// For a topic setting, the broker setting that gives its default. For a group setting likewise, if its name differs.
     pub broker_synonym: &'static str,
     pub doc: &'static str,
 }
@@ -110,7 +110,7 @@ pub(super) const fn row(
     }
 }
 
-/// The row of a name.
+/// The row of the setting with this name. The table must be sorted by name.
 pub fn find(table: &'static [Setting], name: &str) -> Option<&'static Setting> {
     let index = table
         .binary_search_by(|setting| setting.name.cmp(name))
@@ -178,7 +178,7 @@ impl Setting {
         }
     }
 
-    /// A value as Apache Kafka shows it once it has read it: numbers, words and lists each in one way.
+    /// A value in the form that Apache Kafka shows after parsing it: numbers, booleans and lists are normalized.
     pub fn shown(&self, value: &str) -> String {
         let trimmed = value.trim();
         let number = || trimmed.parse::<i64>().ok().map(|number| number.to_string());
@@ -187,7 +187,7 @@ impl Setting {
             Kind::Short | Kind::Int | Kind::Long => number(),
             Kind::Double => trimmed.parse().ok().map(double),
             Kind::List => {
-                // Where only some words are allowed, each counts once; elsewhere also one that is empty is shown.
+                // If only some words are allowed, duplicates are dropped. Empty elements are shown.
                 let once = matches!(self.valid, Valid::OneOf(_));
                 let mut words: Vec<&str> = Vec::new();
                 for word in trimmed.split(',').map(str::trim) {
@@ -244,7 +244,7 @@ impl Setting {
             ));
         }
         if self.kind == Kind::List {
-            // A list may have no words at all, but where only some are allowed none that is empty.
+            // A list may be empty. Empty elements are refused if only some words are allowed.
             let mut words = value
                 .split(',')
                 .map(str::trim)
@@ -269,7 +269,7 @@ fn is_distinct(value: &str) -> bool {
     value.is_empty() || words.all(|word| !word.is_empty() && seen.insert(word))
 }
 
-/// An empty one counts as one: a list may have none at all.
+/// Whether a word is `partition:broker`, or empty: an empty list is allowed.
 fn is_replica(word: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     word.is_empty()
@@ -285,7 +285,7 @@ fn is_offset_reset(value: &str) -> bool {
     }
 }
 
-/// As Java reads one, without a sign: `P2DT3H4M5.6S`, of which each part may be left out, but not all.
+/// Whether a text is a duration as Java reads it, without a sign: `P2DT3H4M5.6S`, with one or more of these parts.
 fn is_duration(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
     let Some(rest) = text.strip_prefix('P') else {
@@ -309,7 +309,7 @@ fn is_duration(text: &str) -> bool {
     good && left.is_empty()
 }
 
-/// Takes `12H` off the beginning, if the unit is there; a number of another form is none.
+/// Removes a part such as `12H` from the beginning, if the unit occurs. Returns false if the number is malformed.
 fn take_number(left: &mut &str, unit: char, fraction: bool) -> bool {
     let Some((number, rest)) = left.split_once(unit) else {
         return true;
@@ -323,7 +323,7 @@ fn take_number(left: &mut &str, unit: char, fraction: bool) -> bool {
     (1..=DIGITS_MAX).contains(&whole.len()) && digits(whole) && parts.len() <= 9 && digits(parts)
 }
 
-/// Digits of a number that 64 bits hold in any case, as milliseconds of days.
+/// Limit of the number of digits: any such number of days, in milliseconds, fits in 64 bits.
 const DIGITS_MAX: usize = 10;
 
 fn integer(value: &str, min: i64, max: i64) -> Option<f64> {
@@ -334,7 +334,7 @@ fn integer(value: &str, min: i64, max: i64) -> Option<f64> {
         .map(|number| number as f64)
 }
 
-/// A number as Java writes it: always with a point, and from ten million on with an exponent.
+/// A number in Java's format: always with a decimal point, and with an exponent from ten million on or below a thousandth.
 pub fn double(number: f64) -> String {
     let size = number.abs();
     if number.is_nan() {
@@ -354,7 +354,7 @@ pub fn double(number: f64) -> String {
     }
 }
 
-/// The elements of a comma-separated list; spaces around them do not count.
+/// The elements of a comma-separated list, without surrounding spaces and without empty elements.
 pub fn list(value: &str) -> impl Iterator<Item = &str> {
     value
         .split(',')

@@ -1,5 +1,4 @@
-//! pure: what the settings say about TLS on one listener: `listener.name.<name>.ssl.*` over `ssl.*`. Files are not looked
-//! at here.
+//! pure: settings of TLS for one listener: `listener.name.<name>.ssl.*` has precedence over `ssl.*`. Files are not read here.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,10 +7,10 @@ use super::broker::BrokerSettings;
 use super::listener::SecurityProtocol;
 use super::setting::list;
 
-/// In front of a setting that is one listener's own; the listener's name follows in lower case, and a dot.
+/// Prefix of a setting for one listener. The listener's name in lower case and a dot follow it.
 pub const LISTENER_PREFIX: &str = "listener.name.";
 
-/// What may be changed while the broker runs; all of them with a listener's prefix only. Kafka's
+/// Settings that can be changed while the broker runs, all only with a listener's prefix. Kafka's
 /// `SslConfigs.RECONFIGURABLE_CONFIGS`.
 pub const STORE_SETTINGS: &[&str] = &[
     "ssl.key.password",
@@ -37,7 +36,7 @@ pub fn of_one_listener(name: &str) -> Option<(String, &str)> {
     Some((listener.to_ascii_uppercase(), setting))
 }
 
-/// A text that nobody may read in a log.
+/// A text that `Debug` does not print, so that it does not get into logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -57,18 +56,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a store is read as. Java takes either of its own two kinds under either name, by what is in the file.
+/// Format of a store. JKS and PKCS12 are one kind here: Java reads either under either name, by the content of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     Pem,
     Java,
 }
 
-/// Where the content of a store is.
+/// Location of a store's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     File(PathBuf),
-    /// In the settings themselves.
+    /// The content is the value of the setting itself.
     Inline(Secret),
 }
 
@@ -77,13 +76,13 @@ pub enum Source {
 pub struct Store {
     pub kind: StoreKind,
     pub source: Source,
-    /// Of the whole store; PEM has none.
+    /// Password of the whole store; PEM stores have none.
     pub password: Option<Secret>,
-    /// The setting that names it, as it was written, for messages.
+    /// Name of the setting that gives the store, as it was written, for messages.
     pub setting: String,
 }
 
-/// `ssl.client.auth`.
+/// Values of `ssl.client.auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     None,
@@ -97,24 +96,24 @@ pub enum Protocol {
     Tls13,
 }
 
-/// All that is said about TLS on one listener.
+/// Settings of TLS for one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     pub key_store: Store,
-    /// Of the key in it, where it is not the store's.
+    /// Password of the key, if it differs from the store's.
     pub key_password: Option<Secret>,
     pub trust_store: Option<Store>,
     pub client_auth: ClientAuth,
     pub protocols: Vec<Protocol>,
-    /// In Java's spelling; none for all that there are.
+    /// Enabled cipher suites in Java's spelling; empty for all.
     pub cipher_suites: Vec<String>,
 }
 
-/// A mistake, and the setting that it stands in.
+/// The setting that has a mistake, and the mistake.
 pub type TlsFault = (String, String);
 
 impl TlsSettings {
-    /// What counts for a listener.
+    /// The settings of TLS that apply to a listener.
     ///
     /// Errors: every mistake, with the name of the setting as it was written.
     pub fn of(
@@ -129,7 +128,7 @@ impl TlsSettings {
         };
         let key_store = reader.key_store(listener);
         let trust_store = reader.trust_store();
-        // Where clients log in by SASL, only what is said of this very listener asks for certificates (KIP-684).
+        // On a SASL listener only the listener's own setting requires certificates, not the general one (KIP-684).
         let client_auth = reader
             .get(CLIENT_AUTH)
             .filter(|_| !protocol.has_sasl() || reader.written(CLIENT_AUTH) != CLIENT_AUTH);
@@ -178,7 +177,7 @@ impl TlsSettings {
     }
 }
 
-/// All that a client says about TLS, in the settings of Kafka's clients.
+/// Settings of TLS of a client, under the names of Kafka's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
     pub key_store: Option<Store>,
@@ -186,11 +185,13 @@ pub struct ClientTls {
     pub trust_store: Option<Store>,
     pub protocols: Vec<Protocol>,
     pub cipher_suites: Vec<String>,
-    /// Whether the broker's certificate must have the name by which the broker was called.
+    /// Whether the broker's certificate must be issued for the host name that the client connects to.
     pub compare_names: bool,
 }
 
 impl ClientTls {
+    /// The settings of TLS in a client's settings.
+    ///
     /// Errors: every mistake, with the name of the setting.
     pub fn of(settings: &BrokerSettings) -> Result<Self, Vec<TlsFault>> {
         let mut reader = Reading {

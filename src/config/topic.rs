@@ -1,4 +1,4 @@
-//! pure: the settings of one topic: its own, over the broker's.
+//! pure: settings of one topic: the topic's own values have precedence over the broker's.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::broker::BrokerSettings;
 use super::setting::{self, Setting, find};
 use super::topic_table::TOPIC_SETTINGS;
 
-/// A topic's own settings by name, as the metadata log keeps them.
+/// Explicit settings of one topic, group or other resource by name, as the metadata log keeps them.
 pub type Overrides = BTreeMap<String, String>;
 
-/// The settings in force for one topic: own ones first, then the broker's default for each, then Kafka's.
+/// The settings in force for one topic: its own values first, then the broker's defaults, then Kafka's.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicSettings<'a> {
     pub own: Option<&'a Overrides>,
@@ -49,7 +49,7 @@ impl TopicSettings<'_> {
     }
 }
 
-/// What the broker was told for a topic setting, in the unit of the topic setting; `None` when it was told nothing.
+/// The broker's default for a topic setting, in the unit of the topic setting; `None` if the broker sets none.
 pub fn broker_default(broker: &BrokerSettings, setting: &Setting) -> Option<String> {
     match setting.name {
         "retention.ms" => Some(broker.retention_ms().to_string()),
@@ -61,8 +61,8 @@ pub fn broker_default(broker: &BrokerSettings, setting: &Setting) -> Option<Stri
     }
 }
 
-/// Checks a topic's own settings, each by itself and together with what the broker says of the others; the error is for the
-/// user who set them.
+/// Checks a topic's own settings, one by one and in combination with the broker's values of the others. The error is a message
+/// for the user who set them.
 pub fn check(own: &Overrides, broker: &BrokerSettings) -> Result<(), String> {
     for (name, value) in own {
         let setting = find(TOPIC_SETTINGS, name)

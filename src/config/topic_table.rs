@@ -1,4 +1,4 @@
-//! pure: every topic setting of Kafka 4.4: one row each.
+//! pure: table of all topic settings of Kafka 4.4, one row each.
 
 use super::setting::Kind::*;
 use super::setting::Scope::*;
@@ -6,7 +6,7 @@ use super::setting::Support::*;
 use super::setting::Valid::*;
 use super::setting::{Setting, row};
 
-/// In alphabetical order.
+/// The topic settings in alphabetical order of their names.
 pub const TOPIC_SETTINGS: &[Setting] = &[
     row(
         "cleanup.policy",

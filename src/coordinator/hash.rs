@@ -1,15 +1,17 @@
-//! pure: which partition of an internal topic keeps a name: Java's hash of strings, so that every broker agrees.
+//! pure: the partition of an internal topic that keeps a name. It is derived from Java's string hash, so that all brokers
+//! agree.
 
 use crate::base::ids::PartitionIndex;
 
-/// `String.hashCode`: over UTF-16 units, not bytes.
+/// Java's `String.hashCode`, which hashes UTF-16 units and not bytes.
 pub fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
     })
 }
 
-/// The partition among `partitions` (Kafka: `Utils.abs(hash) % n`, where the magnitude of the smallest number is 0).
+/// The partition of a name among `partitions`. Kafka: `Utils.abs(hash) % n`, where the absolute value of the smallest integer
+/// is 0.
 pub fn partition_of(name: &str, partitions: i32) -> PartitionIndex {
     let hash = java_hash(name);
     let magnitude = if hash == i32::MIN { 0 } else { hash.abs() };

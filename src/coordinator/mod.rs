@@ -1,8 +1,10 @@
-//! Event-sourced services that keep their state in internal topics: groups with their offsets, and transactions.
+//! Coordinators: services that keep their state in internal topics, as sequences of records. There are two: groups with their
+//! offsets, and transactions.
 //!
-//! A coordinator is a pure [`Shard`](runtime::shard::Shard) per partition of its topic. The [`runtime`] around it appends
-//! what the shard decided, answers when the high watermark has passed it, wakes it for its timers, and rebuilds it from
-//! the log when this node becomes the partition's leader. **The same `apply` serves a running shard and a loading one.**
+//! A coordinator is a pure [`Shard`](runtime::shard::Shard) per partition of its topic. The [`runtime`] appends the records
+//! that a shard decides on, sends answers once the high watermark has passed the records, wakes the shard for its timers, and
+//! rebuilds it from the log when this node becomes the partition's leader. **A running shard and a loading one use the same
+//! `apply`.**
 
 pub mod group;
 pub mod hash;

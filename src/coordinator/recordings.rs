@@ -1,5 +1,5 @@
-//! Test-only: keys and values of the coordinators' topics that Apache Kafka's own Java classes wrote come out as they went
-//! in.
+//! Test-only: keys and values of the coordinators' topics that Apache Kafka's own Java classes wrote are decoded and encoded
+//! again without a change.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::wire::message::recordings::{
     GROUP_KEY, GROUP_VALUE, Recording, TRANSACTION_KEY, TRANSACTION_VALUE, fault, records,
 };
 
-/// As it stands in the topic: a key after its kind, a value after its version.
+/// A key after its kind or a value after its version, as in the topic.
 fn prefixed(prefix: i16, bytes: &Bytes) -> Bytes {
     let mut writer = Writer::default();
     writer.i16(prefix);
@@ -32,7 +32,8 @@ fn each(of: u8, count: usize, check: impl Fn(&Recording) -> Option<String>) -> V
 
 #[test]
 fn groups_of_apache_kafka_come_out_as_they_went_in() {
-    // The kind is the key's version, too; in every version that the classes know, one of which is the kind's.
+    // The kind is also the key's version. Keys are recorded in every version that Kafka's classes know; one of them is the
+    // version for the kind.
     let keys = each(GROUP_KEY, 18, |it| match it.key {
         0 | 1 => fault::<OffsetCommitKey>(it.key, &it.bytes),
         _ => fault::<GroupMetadataKey>(it.key, &it.bytes),
@@ -49,7 +50,8 @@ fn groups_of_apache_kafka_come_out_as_they_went_in() {
         };
         let record = GroupRecord::decode(raw.clone()).unwrap().unwrap();
         let again = record.encode().unwrap();
-        // A record that is written anew has the newest version that we write, and then says the same.
+        // An encoded record has the newest version that is written here; it must stay the same when it is decoded and encoded
+        // once more.
         if again.value != raw.value {
             let record = GroupRecord::decode(again.clone()).unwrap().unwrap();
             assert_eq!(record.encode().unwrap(), again);

@@ -1,4 +1,5 @@
-//! The internal topic under a coordinator: its partitions as a [`RecordLog`], and what the metadata say of them.
+//! The internal topic of a coordinator: a [`RecordLog`] on its partitions, and publishers that tell the coordinator about
+//! metadata.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,9 @@ use crate::replica::partition::{Acks, Partition, Terms, Uncommitted};
 use crate::replica::produce::until_committed;
 use crate::wire::error_code::ErrorCode;
 
-/// Where groups keep their offsets and themselves.
+/// Topic with the groups and their offsets.
 pub const GROUP_TOPIC: &str = "__consumer_offsets";
-/// Where transactional ids keep what they are up to.
+/// Topic with the states of transactional ids.
 pub const TRANSACTION_TOPIC: &str = "__transaction_state";
 
 /// The partitions of an internal topic that this node leads.
@@ -54,7 +55,8 @@ impl InternalTopic {
     }
 }
 
-/// Smaller limits are meant for producers; a group of one member must find room.
+/// Minimum for the limit of a batch. Smaller values of `message.max.bytes` are meant for producers; a group with one member
+/// must fit.
 const BATCH_BYTES_MIN: usize = 4096;
 
 impl RecordLog for InternalTopic {
@@ -135,7 +137,7 @@ impl RecordLog for InternalTopic {
         self.batch_bytes_max
     }
 
-    /// An append on a node without followers is committed when it returns, so nobody asks.
+    /// On a node without followers an append is committed when it returns, so this is not called there.
     fn watch(&self, append: Append, within: Duration, wake: Wake) {
         let Ok(partition) = self.partition(append.partition) else {
             return wake();
@@ -149,19 +151,19 @@ impl RecordLog for InternalTopic {
         let threads = replicas.logs().host().threads.clone();
         threads.spawn(async move {
             let deadline = Instant::now() + within;
-            // Whatever became of it: the coordinator looks.
+            // The result is ignored, because the coordinator checks the high watermark itself.
             until_committed(replicas.waiters(), &[append], deadline).await;
             wake();
         });
     }
 }
 
-/// Tells the group coordinator which partitions are its own, and which topics are gone.
+/// Publisher that tells the group coordinator which partitions this node leads, and which topics are deleted.
 #[derive(Debug)]
 pub struct GroupTopicWatcher {
     node_id: BrokerId,
     groups: GroupHandle,
-    /// Forgetting a topic's offsets waits for appends, which whoever publishes metadata must not.
+    /// Runtime for the deletion of a topic's offsets. The deletion waits for appends, and a publisher must not wait.
     runtime: Handle,
     halt: Halt,
 }
@@ -176,7 +178,7 @@ impl GroupTopicWatcher {
         }
     }
 
-    /// Takes in a whole image, at start.
+    /// Passes the whole image to the coordinator at start.
     pub fn install(&self, image: &Arc<Image>) {
         let coordinator = self.groups.coordinator();
         let resize = |partitions| self.groups.set_partitions(partitions);
@@ -184,7 +186,7 @@ impl GroupTopicWatcher {
     }
 }
 
-/// The partitions that a node leads, and in which epoch.
+/// The partitions that a node leads, with their leader epochs.
 fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex, LeaderEpoch)> {
     (0..)
         .zip(&topic.partitions)
@@ -192,8 +194,8 @@ fn led(node_id: BrokerId, topic: &Topic) -> impl Iterator<Item = (PartitionIndex
         .map(|(index, partition)| (index, partition.leader_epoch))
 }
 
-/// Tells a coordinator of a whole image, at start, and which partitions of its topic a node leads; first `resize` hears how many
-/// partitions the topic has.
+/// Passes the whole image to a coordinator at start, and the partitions of its topic that the node leads. Before these,
+/// `resize` gets the topic's number of partitions.
 fn install<S: Shard>(
     node_id: BrokerId,
     name: &str,
@@ -211,8 +213,8 @@ fn install<S: Shard>(
     }
 }
 
-/// Tells a coordinator of an image, and which partitions of its topic a node leads from now on, where the topic has changed; first
-/// `resize` hears how many partitions the topic has.
+/// Passes a new image to a coordinator, and, if the coordinator's topic changed, the partitions that the node leads from now
+/// on. Before these, `resize` gets the topic's number of partitions.
 fn follow<S: Shard>(
     node_id: BrokerId,
     name: &str,
@@ -261,7 +263,7 @@ impl Publisher for GroupTopicWatcher {
     }
 }
 
-/// Tells the transaction coordinator which partitions are its own.
+/// Publisher that tells the transaction coordinator which partitions this node leads.
 #[derive(Debug)]
 pub struct TransactionTopicWatcher {
     node_id: BrokerId,
@@ -273,7 +275,7 @@ impl TransactionTopicWatcher {
         Self { node_id, txns }
     }
 
-    /// Takes in a whole image, at start.
+    /// Passes the whole image to the coordinator at start.
     pub fn install(&self, image: &Arc<Image>) {
         let coordinator = self.txns.coordinator();
         let resize = |partitions| self.txns.set_partitions(partitions);

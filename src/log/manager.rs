@@ -1,6 +1,7 @@
-//! All logs of a node: loads them in parallel, creates and deletes them, and says what is due at `now`.
+//! Manager of all logs of a node: loads them in parallel, creates and deletes them, and does the work that is due at a given
+//! time.
 //!
-//! A log directory that fails is left alone from then on, and the others go on: see [`failure`](super::failure).
+//! A log directory that fails is not used any more, and the others continue: see [`failure`](super::failure).
 
 pub mod crew;
 pub mod moves;
@@ -31,7 +32,7 @@ use crate::host::threads::scope;
 
 use crew::{Progress, in_parallel};
 
-/// Settings of all logs together.
+/// Settings that all logs share.
 #[derive(Clone, Debug)]
 pub struct ManagerSettings {
     pub file_delete_delay_ms: i64,
@@ -45,14 +46,14 @@ impl Default for ManagerSettings {
     }
 }
 
-/// One of `log.dirs`.
+/// One directory of `log.dirs`.
 #[derive(Debug)]
 pub struct LogDir {
     pub path: PathBuf,
-    /// Zero where it could not be read.
+    /// Directory id; zero if it could not be read.
     pub id: Uuid,
     health: Arc<DirHealth>,
-    /// How many replicas it has, or is about to have.
+    /// Number of replicas in the directory, including those about to be created.
     replicas: Arc<AtomicUsize>,
     _lock: Option<DirLock>,
 }
@@ -63,10 +64,10 @@ impl LogDir {
     }
 }
 
-/// The place of a replica that is about to be made: it counts in its log directory already.
+/// Reserved place of a replica that is about to be created; it is counted in its log directory already.
 #[derive(Debug)]
 pub struct Place {
-    /// Among all directories.
+    /// Index in the list of log directories.
     dir: usize,
     replicas: Arc<AtomicUsize>,
     is_taken: bool,
@@ -80,10 +81,10 @@ impl Drop for Place {
     }
 }
 
-/// What is known of one of `log.dirs` before it is opened: its id, or why that cannot be read.
+/// A directory of `log.dirs` before it is opened: its path, and its id or the error of reading it.
 pub type Identified = (PathBuf, Result<Uuid, StorageError>);
 
-/// See the module. What is visited one after the other is visited in the order of the names, at each start the same.
+/// Manager of all logs of a node. Logs are always visited in the order of their names, so that each start does the same.
 #[derive(Debug)]
 pub struct LogManager {
     host: Host,
@@ -91,38 +92,38 @@ pub struct LogManager {
     settings: ManagerSettings,
     failures: Arc<FailureChannel>,
     logs: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
-    /// Copies of logs that move to another directory.
+    /// Future replicas: copies of logs that are moving to another directory.
     futures: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
-    /// Where replicas should go that do not exist yet.
+    /// Requested directories of replicas that do not exist yet.
     preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
-    /// Renamed directories and when they were.
+    /// Directories renamed for deletion, with the time of the renaming.
     doomed: Mutex<Vec<(Timestamp, PathBuf)>>,
-    /// Where the dirty part of each compacted log begins.
+    /// Start of the dirty part of each compacted log.
     first_dirty: Mutex<BTreeMap<TopicPartition, Offset>>,
-    /// Logs that the cleaner leaves alone, because it met a batch in them that cannot be read.
+    /// Logs that the cleaner skips because they have a batch that cannot be read.
     uncleanable: Mutex<BTreeSet<TopicPartition>>,
-    /// Partitions that are not there any more, but may stand in the checkpoint files. The next log of such a name must not
-    /// be taken for them after a crash: it would begin where they began, and be trusted as far as they were flushed.
+    /// Partitions that are gone but may still be in the checkpoint files. After a crash a new log with the same name must not
+    /// use these entries: it would get the old log start offset and recovery point.
     outdated: Mutex<BTreeSet<TopicPartition>>,
-    /// Held while checkpoint files are replaced and from before it is known what they will say: two at once would rename the
-    /// same file, and older offsets could replace newer ones.
+    /// Held from before the content of checkpoint files is determined until the files are replaced. Two writers at once would
+    /// rename the same file, and older offsets could replace newer ones.
     writing_checkpoints: Mutex<()>,
     /// Held while a directory is chosen for a new replica.
     placing: Mutex<()>,
-    /// Held while a copy takes the place of its log, or is given up.
+    /// Held while a future replica replaces its log or is abandoned.
     finishing: Mutex<()>,
 }
 
-/// Who waits for a start hears of it at least so often.
+/// Interval of log messages about the progress of a start.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// The directory of the metadata log: lives beside the topics but is not one of them.
+/// Directory of the metadata log, which is in a log directory but is not a topic.
 pub const METADATA_LOG: &str = "__cluster_metadata-0";
 
 impl LogManager {
-    /// Takes directories that are already formatted and locks them. One that cannot be used is offline from the start.
+    /// Opens and locks formatted directories. A directory that cannot be used is offline from the start.
     ///
-    /// Errors: a directory is in use by another process, or none can be used.
+    /// Errors: a directory is in use by another process, or no directory can be used.
     pub fn open(
         host: &Host,
         dirs: Vec<Identified>,
@@ -184,21 +185,21 @@ impl LogManager {
         &self.dirs
     }
 
-    /// The directories that can be used.
+    /// The directories that are online.
     pub fn online(&self) -> impl Iterator<Item = &LogDir> {
         self.dirs.iter().filter(|dir| dir.is_online())
     }
 
-    /// Where failing directories are reported.
+    /// Channel to which failing directories are reported.
     pub fn failures(&self) -> &Arc<FailureChannel> {
         &self.failures
     }
 
-    /// Loads every partition found in the directories, in all of them at once, each by so many `threads`
-    /// (`num.recovery.threads.per.data.dir`); with none, one after the other by the caller's. `settings_of` gives a topic's
-    /// settings. A directory whose disk fails meanwhile goes offline.
+    /// Loads all partitions in all directories in parallel, each directory with `threads` threads
+    /// (`num.recovery.threads.per.data.dir`); if `threads` is 0, sequentially in the caller's thread. `settings_of` returns the
+    /// settings of a topic. A directory whose disk fails meanwhile goes offline.
     ///
-    /// Errors: files that contradict each other, or no directory is left.
+    /// Errors: files contradict each other, or no directory is left.
     pub fn load(
         &self,
         threads: usize,
@@ -223,7 +224,7 @@ impl LogManager {
         Ok(())
     }
 
-    /// Does `work` for the directories that can be used, at once if there are threads for it.
+    /// Calls `work` for each online directory, in parallel if there are threads for it.
     fn in_each_dir<R: Send>(
         &self,
         threads: usize,
@@ -245,7 +246,7 @@ impl LogManager {
         })
     }
 
-    /// Whether the last stop was clean.
+    /// Loads the partitions of a directory; returns whether the last stop was clean.
     fn load_dir(
         &self,
         dir: &LogDir,
@@ -257,7 +258,7 @@ impl LogManager {
         let offsets = |name: &str| -> Result<HashMap<TopicPartition, Offset>, StorageError> {
             match checkpoint::read_offsets(disk, &place.join(name)) {
                 Ok(entries) => Ok(entries.into_iter().collect()),
-                // Of a newer program, and not ours to replace.
+                // A newer program wrote the checkpoint, so it must not be replaced.
                 Err(error) if error.source.kind() == io::ErrorKind::Unsupported => Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "ignoring a checkpoint");
@@ -269,7 +270,7 @@ impl LogManager {
         let log_starts = offsets(checkpoint::LOG_STARTS)?;
         let high_watermarks = offsets(checkpoint::HIGH_WATERMARKS)?;
         let cleaned = offsets(checkpoint::CLEANED)?;
-        // From here on something is changed.
+        // From here on files are changed.
         let clean = dir::take_clean_shutdown(place)?;
 
         let (mut found, mut renamed) = (Vec::new(), false);
@@ -295,7 +296,7 @@ impl LogManager {
             }
         }
         if !clean && renamed {
-            // A power cut could undo a rename of before the crash, while another log of that name is in another directory.
+            // A power loss could undo a rename from before the crash, while another log with that name is in another directory.
             disk.sync_dir(&dir.path).at("sync", &dir.path)?;
         }
         if !clean && !found.is_empty() {
@@ -367,7 +368,7 @@ impl LogManager {
             dir.replicas.fetch_add(1, Ordering::Relaxed);
         }
         if cut_short.into_inner() {
-            // What is appended now would be trusted as what was cut off was.
+            // Records appended from now on would be trusted as far as those that were cut off.
             let logs: Vec<_> = logs.values().chain(futures.values()).cloned().collect();
             write_checkpoints_of(&self.host.disk, dir, &logs)?;
         }
@@ -382,8 +383,9 @@ impl LogManager {
         self.logs.read().values().cloned().collect()
     }
 
-    /// A place for a replica that is to be made: in the directory that it was assigned to, or in that with the fewest
-    /// replicas. Who makes several at once asks for their places one after the other, so that each counts the ones before.
+    /// Reserves a place for a new replica: in the directory that it is assigned to, or in the directory with the fewest
+    /// replicas. Callers that create several replicas at once reserve all places first, one after the other, so that each one
+    /// counts those before.
     pub fn place_for(&self, partition: &TopicPartition, directory: Uuid) -> Option<Place> {
         let _one = self.placing.lock();
         let preferred = self.preferred.lock().get(partition).cloned();
@@ -392,7 +394,8 @@ impl LogManager {
         Some(self.place_in(dir))
     }
 
-    /// Where somebody wants a replica that does not exist, else where it was assigned to, if that is one of ours.
+    /// The directory requested for a replica that does not exist yet, or else the directory that it is assigned to, if the node
+    /// has it.
     fn wanted_dir(&self, preferred: Option<&PathBuf>, directory: Uuid) -> Option<usize> {
         let mut dirs = self.dirs.iter();
         let wanted = dirs.position(|dir| dir.is_online() && Some(&dir.path) == preferred);
@@ -409,7 +412,7 @@ impl LogManager {
         }
     }
 
-    /// As [`Self::get_or_create_at`], for those who make one at a time.
+    /// Like [`Self::get_or_create_at`], for callers that create one replica at a time.
     pub fn get_or_create(
         &self,
         partition: &TopicPartition,
@@ -421,11 +424,11 @@ impl LogManager {
         self.get_or_create_at(None, partition, topic_id, directory, settings, now)
     }
 
-    /// The log of a partition of this topic id, made if it is not there: in the directory that it was assigned to, or in
-    /// that of its place, or in that with the fewest replicas. A log of another id with the same name is that of a deleted
-    /// topic and is put aside.
+    /// The log of a partition of this topic id; it is created if it does not exist: in the directory that it is assigned to, or
+    /// in the reserved place, or in the directory with the fewest replicas. A log with the same name but another topic id
+    /// belongs to a deleted topic and is put aside.
     ///
-    /// Errors: the disk, or the replica may lie in a directory that is offline.
+    /// Errors: a disk error, or the replica may be in a directory that is offline.
     pub fn get_or_create_at(
         &self,
         mut place: Option<Place>,
@@ -442,7 +445,7 @@ impl LogManager {
             if log.topic_id() == topic_id {
                 return Ok(log);
             }
-            // Never deleted: a damaged file may have another id than it was given.
+            // The log is not deleted, because a damaged file may have a wrong id.
             self.put_aside(partition)?;
         }
         let preferred = self.preferred.lock().remove(partition);
@@ -455,14 +458,14 @@ impl LogManager {
             let place = match place.take() {
                 Some(place) => place,
                 None => {
-                    // Who comes next must count this one.
+                    // Held so that the next caller counts this replica.
                     let _one = self.placing.lock();
                     self.place_in(self.emptiest_dir()?)
                 }
             };
             let dir = &self.dirs[place.dir];
             match self.create_in(place, partition, topic_id, settings, now) {
-                // Its disk has failed: there may be another.
+                // The disk of this directory has failed; another directory may work.
                 Err(_) if !dir.is_online() => {}
                 done => return done,
             }
@@ -481,7 +484,7 @@ impl LogManager {
             let before = self.online().count();
             self.write_checkpoints();
             if self.online().count() < before {
-                // The former log of that name may be back after a power cut, and would stand beside this one.
+                // The former log with that name may reappear after a power loss, and would then exist beside this one.
                 return Err(StorageError {
                     doing: "forget the former log of",
                     path: partition.to_string().into(),
@@ -504,14 +507,14 @@ impl LogManager {
         Ok(log)
     }
 
-    /// Whether checkpoint files may say something of a partition that is not there any more.
+    /// Whether checkpoint files may still have entries of a partition that is gone.
     fn is_outdated(&self, partition: &TopicPartition) -> bool {
-        // Who replaces them has taken its list already, and may not have got to them.
+        // A writer that has already taken the list may not have replaced the files yet.
         let _alone = self.writing_checkpoints.lock();
         self.outdated.lock().contains(partition)
     }
 
-    /// Kafka places a new replica where the fewest are.
+    /// Index of the online directory with the fewest replicas. Kafka also places new replicas there.
     fn emptiest_dir(&self) -> Result<usize, StorageError> {
         let online = (0..).zip(&self.dirs).filter(|(_, dir)| dir.is_online());
         online
@@ -524,7 +527,7 @@ impl LogManager {
             })
     }
 
-    /// Forgets what lies in a failed directory; gives the partitions.
+    /// Drops all logs of a failed directory; returns their partitions.
     pub fn drop_dir(&self, path: &Path) -> Vec<TopicPartition> {
         self.doomed
             .lock()
@@ -539,14 +542,14 @@ impl LogManager {
             }
             !is_lost
         });
-        // A copy without its log is of no use now; after the next start it may be.
+        // A copy without its log is not usable now, but may be after the next start.
         self.futures
             .write()
             .retain(|partition, copy| !copy.dir().starts_with(path) && !lost.contains(partition));
         lost
     }
 
-    /// Takes a partition out: its directory is renamed now and removed after `file.delete.delay.ms`.
+    /// Removes a partition: its directory is renamed at once and deleted after `file.delete.delay.ms`.
     pub fn delete(&self, partition: &TopicPartition, now: Timestamp) -> Result<(), StorageError> {
         if let Err(error) = self.cancel_move(partition, now) {
             tracing::error!(%partition, %error, "the copy of a deleted replica stays");
@@ -557,8 +560,7 @@ impl LogManager {
         Ok(())
     }
 
-    /// Takes a partition out that the metadata do not know: its directory gets a name under which nobody looks for it,
-    /// and stays.
+    /// Removes a partition that is not in the metadata: its directory is renamed so that it is ignored, and stays.
     pub fn put_aside(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         if let Some(aside) = self.take_out(partition, "stray")? {
             tracing::warn!(
@@ -594,7 +596,7 @@ impl LogManager {
         Ok(Some(renamed))
     }
 
-    /// Removes what was deleted long enough ago.
+    /// Deletes directories that were renamed for deletion long enough ago.
     pub fn remove_doomed(&self, now: Timestamp) {
         let delay = self.settings.file_delete_delay_ms;
         let due: Vec<_> = self
@@ -615,7 +617,7 @@ impl LogManager {
         }
     }
 
-    /// Applies retention.
+    /// Applies retention to all logs.
     pub fn retain(&self, now: Timestamp) {
         for log in self.all() {
             if let Err(error) = log.retain(now) {
@@ -624,7 +626,7 @@ impl LogManager {
         }
     }
 
-    /// Where as many data files are open as may stay so, closes all of them: those in use are opened again.
+    /// If the limit of open data files is reached, closes all of them. Those in use are opened again.
     pub fn release_files(&self) {
         if self.host.disk.keeps_all_it_may() {
             for log in self.all() {
@@ -633,15 +635,15 @@ impl LogManager {
         }
     }
 
-    /// Forgets producers that have not written for so long, and have no transaction open.
+    /// Removes producers that have not written for `expiration_ms` milliseconds and have no open transaction.
     pub fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
         for log in self.all() {
             log.expire_producers(now, expiration_ms);
         }
     }
 
-    /// Compacts the logs that are due, one after the other. One with a batch that cannot be read is left as it is, said
-    /// once, until the next start; the others go on. Whether anything was compacted.
+    /// Compacts the logs that are due, one after the other. A log with a batch that cannot be read is reported once and skipped
+    /// until the next start. Returns whether anything was compacted.
     pub fn compact(&self, budget: &Budget, now: Timestamp) -> bool {
         let mut got_on = false;
         for log in self.all() {
@@ -650,7 +652,7 @@ impl LogManager {
                 break;
             }
             if self.future(partition).is_some() || self.uncleanable.lock().contains(partition) {
-                // It would rewrite what is being copied, or fail as it did before.
+                // Compaction would rewrite a log that is being copied, or fail as it did before.
                 continue;
             }
             let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
@@ -674,13 +676,12 @@ impl LogManager {
         got_on
     }
 
-    /// The logs that compaction leaves alone until the next start.
+    /// The logs that compaction skips until the next start.
     pub fn uncleanable(&self) -> Vec<TopicPartition> {
         self.uncleanable.lock().iter().cloned().collect()
     }
 
-    /// A directory in which the checkpoint cannot be written goes offline, as with every other file. `writing_checkpoints` is
-    /// held.
+    /// Writes the cleaner's checkpoints; a directory in which this fails goes offline. The caller holds `writing_checkpoints`.
     fn write_cleaned(&self) {
         let first_dirty = self.first_dirty.lock().clone();
         for dir in self.online() {
@@ -694,12 +695,12 @@ impl LogManager {
                 .collect();
             let path = dir.path.join(checkpoint::CLEANED);
             let written = checkpoint::write_offsets(&self.host.disk, &path, mine.into_iter());
-            // The failure has its listener.
+            // The failure is reported by the directory's health.
             drop(dir.health.watch(written));
         }
     }
 
-    /// Flushes the logs whose settings ask for it.
+    /// Flushes the logs whose settings require it.
     pub fn flush_due(&self, now: Timestamp) {
         for log in self.all().into_iter().chain(self.futures()) {
             if let Err(error) = log.flush_if_due(now) {
@@ -708,18 +709,18 @@ impl LogManager {
         }
     }
 
-    /// Writes the checkpoint files of every directory; one in which that fails goes offline.
+    /// Writes the checkpoint files of all directories; a directory in which this fails goes offline.
     pub fn write_checkpoints(&self) {
         let _alone = self.writing_checkpoints.lock();
-        // Whoever is taken out from here on may or may not be in them.
+        // Partitions that are removed from here on may or may not be in the files.
         if !std::mem::take(&mut *self.outdated.lock()).is_empty() {
             self.write_cleaned();
         }
         let mut logs = self.all();
-        // Their directories have no other entry for the partition.
+        // The directories of future replicas have no other entry for the partition.
         logs.extend(self.futures());
         for dir in self.online() {
-            // The failure has its listener.
+            // The failure is reported by the directory's health.
             drop(
                 dir.health
                     .watch(write_checkpoints_of(&self.host.disk, dir, &logs)),
@@ -727,8 +728,9 @@ impl LogManager {
         }
     }
 
-    /// Closes every log, with so many threads for each directory, and marks the stop as clean: 1. logs, 2. checkpoints, 3. the mark. After a crash before 3 the
-    /// next start recovers, and finds everything there. A directory that fails on the way gets no mark.
+    /// Closes all logs, with `threads` threads for each directory, and marks the stop as clean: 1. logs, 2. checkpoints, 3. the
+    /// mark. After a crash before 3 the next start recovers the logs and finds all records. A directory that fails meanwhile
+    /// gets no mark.
     pub fn close(&self, threads: usize, broker_epoch: i64) {
         let mut logs = self.all();
         logs.extend(self.futures());
@@ -756,22 +758,22 @@ impl LogManager {
         }
     }
 
-    /// Where the log of a partition lies, and the directory's id.
+    /// The log directory that contains a path.
     pub fn dir_of(&self, path: &Path) -> Option<&LogDir> {
         self.dirs.iter().find(|dir| path.starts_with(&dir.path))
     }
 }
 
-/// What makes the name of a directory that is on its way one of its kind.
+/// Random bytes that make the name of a renamed directory unique.
 fn unique(chance: &Chance, path: &Path) -> Result<[u8; 16], StorageError> {
     chance
         .bytes()
         .map_err(|error| malformed(path, error.to_string()))
 }
 
-/// A line for each log for whoever wants to see them.
+/// Logs a debug message for a loaded log.
 fn log_loaded(log: &PartitionLog) {
-    // Its figures lie behind the log's lock.
+    // Reading these numbers takes the log's lock.
     if tracing::enabled!(tracing::Level::DEBUG) {
         let marks = log.watermarks();
         tracing::debug!(
@@ -782,7 +784,7 @@ fn log_loaded(log: &PartitionLog) {
     }
 }
 
-/// After a clean stop only a start that takes long is worth a word.
+/// Logs the progress of loading. It is called at intervals, so that a quick start after a clean stop logs nothing.
 fn log_progress(dir: &Path, clean: bool, progress: &Progress<'_, (TopicPartition, PathBuf, bool)>) {
     let Progress { done, total, at } = progress;
     let at: Vec<_> = at.iter().map(|(name, ..)| name.to_string()).collect();

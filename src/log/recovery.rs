@@ -1,19 +1,19 @@
-//! Opening a partition's directory: what a stop or a crash left behind becomes a log again.
+//! Recovery: opens a partition's directory and restores a valid log from what a stop or a crash left.
 //!
 //! ```text
-//! 1. `.deleted` files go (the mark of [`cutting`] at the very end); `.cleaned` files go, and `.swap` files that a cut
-//!    compaction left beside them;
-//! 2. remaining `.swap` files are finished: what they replace goes, then they get their names;
-//! 3. segments are opened; one whose offsets lie too far apart is [split](splitting), and everything begins again; one
-//!    whose index is missing or malformed is read anew, and its indexes are synced;
-//! 4. after an unclean stop every segment from the recovery point on is read batch by batch, checksums included;
-//!    the first bad batch ends the log: the file is cut there, later segments go, unless no offset is missing before the
-//!    next one: then it was nothing of the log's, but the zeros of a segment that was allocated in advance. After a
-//!    clean one only a file that does not end with a whole batch is looked at in this way;
-//! 5. epochs and producers are cut to what remains, and rebuilt from the newest good snapshot.
+//! 1. `.deleted` files are removed (the mark of `cutting` at the very end), and so are `.cleaned` files and the `.swap`
+//!    files that an interrupted compaction left beside them;
+//! 2. the remaining `.swap` files are finished: the segments that they replace are removed, then they are renamed;
+//! 3. segments are opened. If the offsets of one are too far apart, it is split (see `splitting`), and everything begins
+//!    again; if an index is missing or malformed, the segment is read and its indexes are rebuilt and synced;
+//! 4. after an unclean stop every segment from the recovery point on is read batch by batch, and checksums are checked.
+//!    The first bad batch ends the log: the file is cut there and later segments are removed, unless the next segment
+//!    continues without a missing offset. In that case the bytes were no records, but the zeros of a preallocated
+//!    segment. After a clean stop only a file that does not end with a complete batch is read in this way;
+//! 5. leader epochs and producers are truncated to the remaining log, and restored from the newest valid snapshot.
 //! ```
-//! [`verify`](super::verify) tells what all this would do, without doing it: what is decided here is decided in functions
-//! that both use.
+//!
+//! [`verify`](super::verify) reports all this without doing it; both use the same functions for decisions.
 
 pub mod cutting;
 mod leftovers;
@@ -47,7 +47,7 @@ pub use leftovers::{Kind, Leftovers};
 pub use scanner::{Expected, Flaw, Scanner};
 pub use splitting::base_for;
 
-/// What was found in a directory.
+/// State of a log after recovery.
 #[derive(Debug)]
 pub struct Recovered {
     pub segments: Segments,
@@ -56,22 +56,22 @@ pub struct Recovered {
     pub producers: ProducerStates,
     pub log_start: Offset,
     pub log_end: Offset,
-    /// Everything below is on disk for good.
+    /// Recovery point: all records below are synced to disk.
     pub recovery_point: Offset,
-    /// Bytes that were cut from the end.
+    /// Number of bytes that were cut off the end.
     pub truncated_bytes: u64,
 }
 
-/// What is known about a log before its directory is read.
+/// Information about a log from before its directory is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub clean: bool,
     pub recovery_point: Offset,
-    /// From the checkpoint of log starts, where it has the partition.
+    /// Log start offset, if the checkpoint of log start offsets has the partition.
     pub log_start: Option<Offset>,
 }
 
-/// See the module.
+/// Recovers a partition's directory; see the module's documentation for the steps.
 pub fn recover(
     dir: Dir<'_>,
     settings: &LogSettings,
@@ -89,10 +89,10 @@ pub fn recover(
     }
 }
 
-/// What came of reading a directory.
+/// Result of one attempt to recover a directory.
 enum Attempt {
     Recovered(Box<Recovered>),
-    /// A segment must be split first; where the next one begins.
+    /// A segment must be split first; the offset is the base offset of the next segment.
     TooWide(Box<Segment>, Option<Offset>),
 }
 
@@ -106,7 +106,7 @@ fn attempt(
     let files = leftovers(place)?;
     let epochs_path = dir.join(checkpoint::LEADER_EPOCHS);
     let stored_epochs = match checkpoint::read_epochs(disk, &epochs_path) {
-        // Any other fault of its content is mended below.
+        // Any other fault of the file's content is repaired below.
         Err(error) if error.source.kind() != io::ErrorKind::InvalidData => return Err(error),
         read => read,
     };
@@ -116,7 +116,7 @@ fn attempt(
     }
     tidy_up(place, &files)?;
     let bases = files.bases();
-    // Most partitions have one segment for long; a growing list would make room for four.
+    // Most partitions have one segment for a long time; a growing vector would allocate space for four.
     let mut segments = Vec::with_capacity(bases.len().max(1));
     for base in bases {
         let path = dir.join(file_name(base, ".log"));
@@ -141,12 +141,12 @@ fn attempt(
         let Some(_) = scan(segment, settings, next, false, epochs, &mut cutting)? else {
             return Ok(too_wide(segments, index));
         };
-        // No later flush looks at it again.
+        // No later flush syncs these indexes.
         segment.sync_indexes()?;
     }
     let mut scanned = LeaderEpochs::default();
     let mut truncated_bytes = 0;
-    // Producer snapshots are not synced, and none is needed before the first segment that is read again.
+    // Producer snapshots are not synced, so those from the first segment that is read again on are not trusted.
     let snapshots_below = snapshots_below(&segments, plan.reread_from, clean);
     let mut index = plan.reread_from;
     while index < segments.len() {
@@ -159,7 +159,7 @@ fn attempt(
         truncated_bytes += cut.bytes;
         index += 1;
         if cut.of_records {
-            // From the end on: a crash in between leaves no hole.
+            // In descending order, so that a crash in between leaves no gap.
             for segment in segments.split_off(index).iter().rev() {
                 truncated_bytes += segment.size;
                 remove_files(segment)?;
@@ -182,8 +182,8 @@ fn attempt(
     let mut changed = false;
     let mut epochs = match stored_epochs {
         Ok(entries) => LeaderEpochs::from_entries(entries),
-        // That of a new log is not synced, not even by a clean stop if the log is empty; what it said stands in the
-        // batches too.
+        // The epochs file of a new log is not synced, and not even by a clean stop if the log is empty. Its content is also in
+        // the batches.
         Err(error) => {
             tracing::warn!(%error, "rebuilding the leader epochs of a log");
             changed = true;
@@ -199,7 +199,7 @@ fn attempt(
         }
     }
     if let Some((_, first_read)) = scanned.entries().first() {
-        // The checkpoint may also hold epochs from before a truncation.
+        // The checkpoint may also have epochs from before a truncation.
         let stored = epochs.clone();
         epochs.truncate_end(*first_read);
         for (epoch, start) in scanned.entries() {
@@ -207,14 +207,14 @@ fn attempt(
         }
         changed |= epochs != stored;
     }
-    // Nobody need wait for the file: until it is replaced, the next start finds the same again.
+    // The file is replaced later: until then each start finds the same epochs again.
     let epochs_file = match epochs.truncate_start(log_start) {
         _ if changed => EpochsFile::Outdated,
         true => EpochsFile::TooLong,
         false => EpochsFile::Current,
     };
-    // They may tell of batches that were lost; once the log has grown past them they would be believed. One of what was
-    // flushed is true, though it is of no use now: every log has such a one after a clean stop.
+    // Snapshots above this offset may describe batches that were lost, and would be trusted once the log has grown past them. A
+    // snapshot within the flushed part is valid, even if it is not needed now: each log has one after a clean stop.
     let true_below = snapshots_below.max(known.recovery_point).min(log_end);
     let (mut snapshots, stray): (Vec<_>, Vec<_>) = files
         .snapshots()
@@ -228,20 +228,20 @@ fn attempt(
         disk.remove_file(&lost).at("remove", lost)?;
     }
     if cutting.has_begun() {
-        // What was cut off, now or by who did not get to the end of it, must not come back behind what is appended from
-        // now on.
+        // Bytes that were cut off, now or by an earlier start that did not finish, must not reappear after records that are
+        // appended from now on.
         for segment in segments.iter_mut().skip(plan.reread_from) {
             segment.cut_again()?;
             segment.release_file();
         }
-        // Nor must what was removed.
+        // Removed files must not reappear either.
         disk.sync_dir(dir).at("sync", dir)?;
     }
     cutting.end()?;
-    // One from before the first segment does not know how the transactions ended that were open then. It may be here when a
-    // power cut undid the removal of its segment by half.
+    // A snapshot from before the first segment does not know how transactions ended that were open at its offset. It can be
+    // here after a power loss that undid half of the removal of its segment.
     snapshots.retain(|offset| *offset >= first_base);
-    // Of those that no segment begins with, left behind by clean stops, only the newest is of any use.
+    // Of the snapshots that are not at the beginning of a segment, which clean stops leave, only the newest is useful.
     let newest = snapshots.last().copied();
     let begins = |offset: Offset| segments[segments.index_of(offset)].base_offset == offset;
     let (mut snapshots, old): (Vec<_>, Vec<_>) = snapshots
@@ -269,12 +269,12 @@ fn attempt(
     })))
 }
 
-/// Whether the file of epochs is older than the batches that were read again: its last replacement was not synced.
+/// Whether the epochs file is older than the batches that were read again, because its last replacement was not synced.
 pub fn epochs_lacking(listed: &LeaderEpochs, scanned: &LeaderEpochs) -> bool {
     scanned.latest() > listed.latest()
 }
 
-/// The leader epochs as the batches know them.
+/// The leader epochs according to the batches.
 fn epochs_of(segments: &Segments) -> Result<LeaderEpochs, StorageError> {
     let mut epochs = LeaderEpochs::default();
     for segment in segments.iter().filter(|segment| segment.size > 0) {
@@ -286,20 +286,20 @@ fn epochs_of(segments: &Segments) -> Result<LeaderEpochs, StorageError> {
     Ok(epochs)
 }
 
-/// What becomes of the segments of a log: steps 3 and 4 of the module, decided before anything is done.
+/// Decisions about the segments of a log: steps 3 and 4 of the module, made before anything is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Their indexes are built again, from batches whose checksums nobody looks at.
+    /// Segments whose indexes are rebuilt; the checksums of their batches are not checked.
     pub rebuild: Vec<usize>,
-    /// It becomes several before anything else is done; more may be found while segments are read.
+    /// Segment that is split before anything else is done. More may be found while segments are read.
     pub split: Option<usize>,
-    /// From this one on every batch is read.
+    /// First segment of which every batch is read and checked.
     pub reread_from: usize,
-    /// The offset after the last record, where no segment has to be read for that.
+    /// Log end offset, if it is known without reading a segment.
     pub end: Option<Offset>,
 }
 
-/// Decides. Nothing is changed.
+/// Makes the decisions. No file is changed.
 pub fn plan(
     segments: &mut [Segment],
     files: &Leftovers,
@@ -311,7 +311,8 @@ pub fn plan(
     };
     if !known.clean {
         plan.reread_from = segments
-            // One that ends there may have been rolled after the sync, and has its last index entries from then.
+            // A segment that ends at the recovery point may have been rolled after the sync, which added its last index
+            // entries.
             .partition_point(|segment| segment.base_offset < known.recovery_point)
             .saturating_sub(1);
     }
@@ -328,7 +329,7 @@ pub fn plan(
         if segment.size > 0 && !plausible {
             plan.rebuild.push(index);
         }
-        // Kafka differs: it finds this only where it reads a segment anew. Lookups in such an index go astray.
+        // Kafka differs: it only finds such a segment if it reads the segment again. Lookups in its index go astray.
         let below = segments.get(index + 1).map(|next| next.base_offset);
         if below.is_some_and(|below| below - segment.base_offset > i64::from(i32::MAX))
             && splitting::is_too_wide(segment, below)?
@@ -348,7 +349,7 @@ pub fn plan(
             plan.split = Some(index);
         }
         let (base, size) = (segments[index].base_offset, segments[index].size);
-        // The offset of a batch lies outside of its checksum.
+        // The offset of a batch is not covered by its checksum.
         let begins_before = size > 0 && end <= base;
         if position == size && !begins_before {
             plan.end = Some(end);
@@ -365,7 +366,7 @@ pub fn plan(
         }
     }
     if let Some(index) = reread_from {
-        // Only who follows the producers finds aborted transactions.
+        // Aborted transactions can only be found by tracking the producers, which rereading the segment does.
         plan.reread_from = index;
         plan.rebuild.retain(|other| *other < index);
         plan.end = None;
@@ -373,7 +374,7 @@ pub fn plan(
     Ok(plan)
 }
 
-/// A snapshot of producers above this offset tells of batches that are read again.
+/// Offset limit of valid producer snapshots: a snapshot above it describes batches that are read again.
 pub fn snapshots_below(segments: &[Segment], reread_from: usize, clean: bool) -> Offset {
     match segments.get(reread_from) {
         Some(first) => first.base_offset,
@@ -382,7 +383,7 @@ pub fn snapshots_below(segments: &[Segment], reread_from: usize, clean: bool) ->
     }
 }
 
-/// Steps 1 and 2 of the module.
+/// Performs steps 1 and 2 of the module.
 fn tidy_up(place: Dir<'_>, found: &Leftovers) -> Result<(), StorageError> {
     let Dir { disk, path: dir } = place;
     let remove = |name: &str| {
@@ -409,7 +410,7 @@ fn tidy_up(place: Dir<'_>, found: &Leftovers) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// What steps 1 and 2 will do in a directory.
+/// Decides what steps 1 and 2 will do in a directory.
 pub fn leftovers(dir: Dir<'_>) -> Result<Leftovers, StorageError> {
     Leftovers::find(&list(dir)?, |base| {
         let path = dir.join(file_name(base, ".log.swap"));
@@ -425,7 +426,7 @@ pub fn list(dir: Dir<'_>) -> Result<Vec<String>, StorageError> {
         let Some(name) = entry.text() else {
             continue;
         };
-        // Who opens a pipe waits for somebody at its other end.
+        // Opening a named pipe would block until another process opens its other end.
         if is_of_segment(name) && !entry.is_a_file().at("look at", entry.path())? {
             let what = "it should be a file of this partition and is none; move it away";
             return Err(malformed(entry.path(), what));
@@ -435,13 +436,13 @@ pub fn list(dir: Dir<'_>) -> Result<Vec<String>, StorageError> {
     Ok(names)
 }
 
-/// By its name, with or without a further suffix.
+/// Whether a name is that of a segment's file, with or without a further suffix.
 fn is_of_segment(name: &str) -> bool {
     let digits = name.bytes().take(20);
     digits.filter(u8::is_ascii_digit).count() == 20
 }
 
-/// The offset after the last batch of a data file; `None` when it has none.
+/// The offset after the last batch of a data file; `None` if the file has no batch.
 fn end_of_file(disk: &Disk, path: &Path, size: u64) -> Result<Option<Offset>, StorageError> {
     let mut scanner = Scanner::open(disk, path, size)?;
     let mut end = None;
@@ -451,7 +452,7 @@ fn end_of_file(disk: &Disk, path: &Path, size: u64) -> Result<Option<Offset>, St
     Ok(end)
 }
 
-/// Whether the indexes of a segment of `size` bytes look as if they had been closed. Only their ends are looked at.
+/// Whether the ends of a segment's indexes look like those of closed indexes; `size` is the size of the data file.
 fn indexes_plausible(
     offsets: &OffsetIndex,
     times: &TimeIndex,
@@ -460,7 +461,7 @@ fn indexes_plausible(
     if !offsets.is_whole() || !times.is_whole() {
         return Ok(false);
     }
-    // A preallocated index that was never trimmed ends with zeros. A relative offset that does not fit has wrapped around.
+    // A preallocated index that was never trimmed ends with zeros. A relative offset above the limit has overflowed.
     let entry_ok =
         |relative: u32, len: usize| relative <= RELATIVE_MAX && (relative > 0 || len == 1);
     let last_offset = offsets.last()?;
@@ -471,10 +472,10 @@ fn indexes_plausible(
         .is_none_or(|last| last.relative_offset <= RELATIVE_MAX && last.timestamp > 0))
 }
 
-/// As far as an index reaches from the first offset of its segment.
+/// Largest offset, relative to the segment's base offset, that an index can hold.
 pub const RELATIVE_MAX: u32 = i32::MAX as u32;
 
-/// Whether the index of aborted transactions looks as if it had been closed, too. Kafka looks at each of its entries.
+/// Whether the last entry of the transaction index looks like that of a closed index. Kafka checks every entry.
 fn aborted_plausible(segment: &Segment, next: Option<&Segment>) -> Result<bool, StorageError> {
     let below = next.map_or(Offset::MAX, |next| next.base_offset);
     let last = segment.aborted.last()?;
@@ -485,7 +486,7 @@ fn aborted_plausible(segment: &Segment, next: Option<&Segment>) -> Result<bool, 
         }))
 }
 
-/// Kafka differs: such a batch is one of v2 to it, and goes to consumers as it is.
+/// Kafka differs: it treats such a batch as one of v2 and sends it to consumers unchanged.
 fn newer_batch(path: &Path, position: u64) -> StorageError {
     let what = format!(
         "the batch at {position} has a format that is unknown: a newer program wrote it; use that one, or another directory. If there never was one, byte {} is damaged, and was {MAGIC_V2}",
@@ -498,16 +499,17 @@ fn newer_batch(path: &Path, position: u64) -> StorageError {
     }
 }
 
-/// What a scan cut off.
+/// The part that a scan cut off.
 #[derive(Debug)]
 struct Cut {
     bytes: u64,
-    /// Or they were no part of the log: it goes on with the next segment where this one ends now.
+    /// Whether records were cut off. If not, the bytes were no part of the log, and the next segment continues it.
     of_records: bool,
 }
 
-/// Reads a segment from its beginning and builds its indexes anew; `epochs` hears of those that wrote it. With `check`,
-/// the first batch that is cut, fails its checksum or goes back in offsets ends it. `None`: it must be split.
+/// Reads a segment from its beginning and rebuilds its indexes; the epochs of its batches are added to `epochs`. With `check`,
+/// the first batch that is incomplete, has a wrong checksum or goes back in offsets ends the segment. `None`: the segment must
+/// be split.
 fn scan(
     segment: &mut Segment,
     settings: &LogSettings,
@@ -547,8 +549,8 @@ fn scan(
         epochs.assign(span.leader_epoch, span.base_offset);
         segment.remember(&span, u64::from(settings.index_interval_bytes))?;
     }
-    // After a crash the producers are replayed from the beginning of the segment, and find its aborted transactions again.
-    // Otherwise they are on disk, and stay as they are: nobody would find them again if this start is cut short.
+    // After a crash the producers are replayed from the beginning of the segment, which finds its aborted transactions again.
+    // Otherwise the entries on disk are kept: they would be lost if this start were interrupted.
     if check && !(segment.aborted.is_empty() && segment.aborted.is_whole()) {
         segment.aborted.reset(Vec::new())?;
     }
@@ -577,8 +579,8 @@ fn scan(
     }))
 }
 
-/// The offset after the last record of the active segment, and the position where its batches end. An empty one ends
-/// where it begins.
+/// The offset after the last record of the active segment, and the position where its batches end. For an empty segment both
+/// are those of its beginning.
 fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
     let mut end = active.base_offset;
     let mut position = active
@@ -592,12 +594,12 @@ fn end_of(active: &mut Segment) -> Result<(Offset, u64), StorageError> {
     Ok((end, position))
 }
 
-/// Whether a snapshot of producers has none: it can tell of no batch that was lost.
+/// Whether a producer snapshot is empty, so that it cannot describe batches that were lost.
 fn says_nothing(disk: &Disk, path: &Path) -> Result<bool, StorageError> {
     Ok(read_snapshot(disk, path)?.is_ok_and(|states| states.is_empty()))
 }
 
-/// Producers from the newest good snapshot at or below the end, and what was appended after it.
+/// State of producers from the newest valid snapshot at or below the log end offset, and the batches after it.
 fn load_producers(
     dir: Dir<'_>,
     segments: &mut Segments,
@@ -625,8 +627,8 @@ fn load_producers(
     Ok(states)
 }
 
-/// Reads a `.snapshot` file; the inner error says what is wrong with it. Nothing is allocated on the word of a file that is not
-/// as long as it says.
+/// Reads a `.snapshot` file; the inner error says what is wrong with its content. Before memory is allocated, the file's size
+/// is compared with the size that its header states.
 pub fn read_snapshot(
     disk: &Disk,
     path: &Path,
@@ -651,10 +653,12 @@ pub fn read_snapshot(
     }
 }
 
-/// Applies every batch from `from` on. In `dir` it leaves a snapshot for each segment that begins on the way, as rolling did.
+/// Applies every batch from `from` on to the state of producers. With `dir`, writes a snapshot for each segment that begins on
+/// the way, as rolling did.
 ///
-/// Where something lacks below the log start, as a power cut undid the removal of some segments but not of others, nobody
-/// knows which transactions ended there. None counts as open: what is left of them to be read opens them again.
+/// If segments below the log start offset are missing in part, because a power loss undid only some removals, it is unknown
+/// which transactions ended in them. No transaction is considered open in that case; the batches that are read later open their
+/// transactions again.
 pub fn replay_producers(
     states: &mut ProducerStates,
     segments: &mut Segments,
@@ -687,7 +691,7 @@ pub fn replay_producers(
             next = segment.span_at(span.end(), Reach::Disk)?;
         }
         if found {
-            // The segment may be one that no later flush looks at.
+            // No later flush may sync this segment.
             segment.aborted.close()?;
         }
         segment.release_file();
@@ -695,7 +699,7 @@ pub fn replay_producers(
     Ok(())
 }
 
-/// Applies a batch; true where it ends an aborted transaction that the segment's index did not know.
+/// Applies a batch. Returns true if it ends an aborted transaction that is not in the segment's index.
 fn replay_batch(
     states: &mut ProducerStates,
     segment: &mut Segment,
@@ -724,7 +728,7 @@ fn replay_batch(
     Ok(false)
 }
 
-/// Removes the files of a segment that is no part of the log any more.
+/// Removes the files of a segment that does not belong to the log any more.
 pub fn remove_files(segment: &Segment) -> Result<(), StorageError> {
     for path in segment.files() {
         match segment.disk().remove_file(path) {

@@ -1,9 +1,9 @@
-//! What the next start would do with a data directory, said without doing it: `verify-log`. Nothing is written, and no
-//! file is opened for writing.
+//! `verify-log`: reports what the next start would do with a data directory, without doing it. Nothing is written, and no file
+//! is opened for writing.
 //!
-//! What recovery decides, it decides in functions that are asked here too ([`recovery::plan`], [`Leftovers`],
-//! [`Expected`]); files are read by the readers of the log. Beyond that, everything is looked at that recovery takes on
-//! trust: batches below the recovery point, the entries of closed indexes, leader epochs.
+//! Decisions of recovery are made by the same functions as in recovery ([`recovery::plan`], [`Leftovers`], [`Expected`]), and
+//! files are read by the log's own readers. In addition the verification checks what recovery trusts: batches below the
+//! recovery point, the entries of closed indexes, and leader epochs.
 //!
 //! [`Leftovers`]: super::recovery::Leftovers
 //! [`Expected`]: super::recovery::Expected
@@ -24,41 +24,41 @@ use crate::base::ids::{Offset, TopicPartition};
 use crate::host::disk::Dir;
 use partition::Checked;
 
-/// Something that is not as a clean stop leaves it, and what becomes of it.
+/// Deviation from the state after a clean stop, and what happens to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub path: PathBuf,
-    /// In bytes.
+    /// Position in the file in bytes.
     pub position: Option<u64>,
     pub what: String,
     pub then: Then,
 }
 
-/// What the next start does about a fault.
+/// Effect of the next start on a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// The file goes.
+    /// The file is removed.
     Remove,
-    /// It gets its name, without `.swap`.
+    /// The file is renamed to its final name, without `.swap`.
     Finish,
-    /// The file is cut at the fault, and the segments that begin at `later` go: the log ends at `end`, if this is its
-    /// last segment then.
+    /// The file is cut at the fault, and the segments with base offsets `later` are removed. The log ends at `end`, if this is
+    /// then its last segment.
     Cut {
         bytes: u64,
         end: Offset,
         later: Vec<Offset>,
     },
-    /// A segment of its own begins here.
+    /// The segment is split: a new segment begins here.
     Split { base: Offset },
-    /// It is made again from what the log holds.
+    /// The file is rebuilt from the log's batches.
     Rebuild,
-    /// The directory gets another name, and nobody looks there.
+    /// The directory is renamed and ignored from then on.
     PutAside,
-    /// Nothing; and what that means.
+    /// Nothing happens; the text says what this means.
     Stay(&'static str),
     /// The directory is removed once `file.delete.delay.ms` have passed.
     RemoveLater,
-    /// Nobody starts with this.
+    /// No start is possible; the text says why.
     Refuse(&'static str),
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for Then {
     }
 }
 
-/// What was looked at, and what was found.
+/// Result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub logs: usize,
@@ -106,14 +106,14 @@ pub struct Report {
     pub batches: u64,
     pub bytes: u64,
     pub faults: Vec<Fault>,
-    /// What is in order, but not as somebody may expect it who looks into the directory.
+    /// Remarks on things that are valid but may surprise somebody who inspects the directory.
     pub notes: Vec<Fault>,
-    /// The directory says whose it is.
+    /// Whether the directory has a valid `meta.properties`.
     pub is_formatted: bool,
 }
 
 impl Report {
-    /// Whether there was anything to check.
+    /// Whether the directory had anything to check.
     pub fn is_of_something(&self) -> bool {
         self.is_formatted || self.logs > 0
     }
@@ -146,22 +146,23 @@ impl Report {
         });
     }
 
-    /// A file that cannot be read is a fault like any other.
+    /// Adds a fault for a file that cannot be read.
     fn unreadable(&mut self, error: &StorageError, then: Then) {
         let what = format!("cannot {}: {}", error.doing, error.source);
         self.fault(&error.path, what, then);
     }
 }
 
-/// What the files of a log directory say about its logs.
+/// Content of the checkpoint files of a log directory.
 #[derive(Debug, Default)]
 struct Checkpoints {
     clean: bool,
-    /// Whether logs say of which topic they are. Those of the ZooKeeper years did not, until they are taken over.
+    /// Whether logs have a `partition.metadata` with the topic id. Logs of Kafka with ZooKeeper may not, until they are
+    /// adopted.
     named: bool,
     recovery_points: HashMap<TopicPartition, Offset>,
     log_starts: HashMap<TopicPartition, Offset>,
-    /// How far each log was compacted that ever was.
+    /// Offset up to which each log was compacted, for logs that were compacted at all.
     cleaned: HashMap<TopicPartition, Offset>,
 }
 
@@ -178,12 +179,12 @@ impl Checkpoints {
 
 /// Checks a log directory, or the directory of one partition.
 ///
-/// Errors: it cannot be listed.
+/// Errors: the directory cannot be listed.
 pub fn verify(place: Dir<'_>) -> Result<Report, StorageError> {
     let Dir { disk, path } = place;
     let names = recovery::list(place)?;
     let mut report = Report::default();
-    // Without this, "." would have no name.
+    // Needed because "." has no file name.
     let absolute = disk.canonical(path).unwrap_or_else(|_| path.to_owned());
     let name = absolute.file_name().and_then(|name| name.to_str());
     let is_partition = names.iter().any(|name| name.ends_with(".log"))
@@ -277,7 +278,7 @@ fn read_checkpoints(dir: Dir<'_>, report: &mut Report) -> Checkpoints {
     }
 }
 
-/// Checks what a directory inside of a log directory is.
+/// Checks a directory inside of a log directory.
 fn verify_log(place: Dir<'_>, name: &str, checkpoints: &Checkpoints, report: &mut Report) {
     let path = place.path;
     let partition = match DirName::parse(name) {
@@ -315,7 +316,7 @@ fn verify_log(place: Dir<'_>, name: &str, checkpoints: &Checkpoints, report: &mu
     }
     let known = match &partition {
         Some(partition) => checkpoints.known(Some(partition)),
-        // Its start is in its snapshots.
+        // The start of the metadata log is given by its snapshots.
         None => checkpoints.known(None),
     };
     let compacted = partition
@@ -341,5 +342,5 @@ fn verify_log(place: Dir<'_>, name: &str, checkpoints: &Checkpoints, report: &mu
     report.logs += 1;
 }
 
-/// What an error of the disk leads to.
+/// Effect of a disk error.
 const OFFLINE: Then = Then::Refuse("a start takes the log directory out of use");

@@ -1,9 +1,9 @@
-//! pure: topics that are on disk while no metadata log knows them, as records for a new one.
+//! pure: adoption: metadata records for topics that are on disk but in no metadata log.
 //!
-//! That is what a broker of the ZooKeeper years leaves behind: its topics were known to ZooKeeper, and so were their
-//! settings. Names and numbers of partitions stand in the names of directories; ids in `partition.metadata`, if they are
-//! new enough to have one. The settings are lost but for one: what the cleaner has worked on was compacted. Since the
-//! others may have said that a topic is kept for ever, nothing of an adopted topic is deleted before somebody says so.
+//! A broker of a Kafka cluster with ZooKeeper leaves such topics behind: ZooKeeper knew the topics and their settings. Topic
+//! names and partition numbers are in the names of directories; topic ids are in `partition.metadata`, if Kafka was new enough
+//! to write one. All settings are lost but one: a topic that the cleaner has worked on was compacted. The lost settings may
+//! have disabled retention, so nothing of an adopted topic is deleted until the user configures retention.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,10 +16,11 @@ use crate::metadata::image::{Partition, TOPIC_RESOURCE};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{ConfigRecord, ProducerIdsRecord, TopicRecord};
 
-/// The highest partition that is believed: a directory `backup-20211231` must not make twenty million of them.
+/// Upper bound of partition numbers that are believed: a directory named `backup-20211231` must not create twenty million
+/// partitions.
 const PARTITION_MAX: PartitionIndex = 10_000;
 
-/// A partition on disk, and the log directory that it is in.
+/// A replica on disk, with the log directory that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
     pub partition: TopicPartition,
@@ -30,27 +31,27 @@ pub struct Replica {
     pub compacted: bool,
 }
 
-/// What was made of the directories.
+/// Result of an adoption.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Adopted {
     pub records: Vec<Record>,
     pub topics: usize,
     pub partitions: usize,
-    /// Directories that do not say of which topic they are, and what they should say.
+    /// Partition directories without a topic id, each with the id to write into it.
     pub unnamed: Vec<(PathBuf, Uuid)>,
-    /// What the operator should know, in sentences.
+    /// Remarks for the operator, in sentences.
     pub remarks: Vec<String>,
 }
 
-/// So many producer ids lie between two adoptions a millisecond apart.
+/// Producer ids reserved per millisecond of time: the distance between the ids after two adoptions a millisecond apart.
 const PRODUCER_IDS_PER_MS: i64 = 256;
-/// Later times would be beyond what clients in JavaScript can count.
+/// Limit of the time used for producer ids: later times would give ids beyond the integers of clients in JavaScript.
 const TIME_MAX: Timestamp = 1 << 44;
 
-/// The records that make `node_id` the leader and only replica of all of them. `internal` gives the settings of topics
-/// that brokers themselves use, `new_id` an id for a topic that has none.
+/// Makes the records by which `node_id` is leader and only replica of all partitions found. `internal` gives the settings of
+/// internal topics, `new_id` an id for a topic that has none.
 ///
-/// The error, a sentence, is about directories that contradict each other; then nothing is adopted.
+/// Errors: a sentence about directories that contradict each other. Nothing is adopted in that case.
 pub fn adopt(
     found: &[Replica],
     node_id: BrokerId,
@@ -119,8 +120,9 @@ pub fn adopt(
         adopted.partitions += count as usize;
     }
     if adopted.topics > 0 {
-        // Which producer ids have been given out stands in ZooKeeper, and that goes on from there once the directory is taken
-        // back: 1,000 with each start, from zero. A second producer of an id would be fenced, or taken for the first.
+        // Producer ids already used are known only to ZooKeeper. If Kafka takes the directory back, it goes on from there:
+        // 1,000 ids with each start, from zero. A second producer with the same id would be fenced or taken for the first, so
+        // ids here begin far above.
         let ids = ProducerIdsRecord {
             broker_id: node_id,
             broker_epoch: -1,
@@ -135,7 +137,7 @@ fn is_metadata(name: &str) -> bool {
     name == "__cluster_metadata"
 }
 
-/// The id that all directories of a topic agree on.
+/// The topic id that all directories of a topic agree on.
 fn topic_id(partitions: &BTreeMap<PartitionIndex, &Replica>) -> Result<Option<Uuid>, String> {
     let mut known: Option<(&Replica, Uuid)> = None;
     for replica in partitions.values() {
@@ -171,7 +173,8 @@ fn settings(
     }
 }
 
-/// A new leader is a new epoch, so that what it writes can be told from what its predecessors wrote.
+/// The partition as led by this node. The leader epoch is new, so that records of this leader can be told from those of earlier
+/// ones.
 fn led_by(node_id: BrokerId, replica: Option<&Replica>) -> Partition {
     let latest = replica.and_then(|replica| replica.latest_epoch);
     Partition {

@@ -1,11 +1,11 @@
-//! pure: what a client may do, by the access control entries of an image. Kafka's `StandardAuthorizer`.
+//! pure: authorization of clients by the access control entries (ACLs) of an image. Kafka's `StandardAuthorizer`.
 //!
-//! Super users may do everything. An entry counts where its resource pattern, principal, host and operation all match. One
-//! that denies ends the question; else one that allows permits. Where no entry matches, the answer depends on whether the
-//! resource has entries at all, of whomever they are: if so it is no, if not it is `allow.everyone.if.no.acl.found`.
+//! Super users may do everything. An entry matches if its resource pattern, principal, host and operation all match. A matching
+//! entry that denies decides; otherwise a matching entry that allows decides. If no entry matches, the action is denied if the
+//! resource has any entries, for whatever principal, and otherwise `allow.everyone.if.no.acl.found` decides.
 //!
-//! A question costs some lookups for the name, for `*` and for each prefix of the name that has entries, however many entries
-//! others have.
+//! A decision costs some lookups for the resource's name, for `*` and for each prefix of the name that has entries, regardless
+//! of the number of other entries.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,15 +21,15 @@ use crate::security::acl::{
 const LITERAL: i8 = PatternType::Literal.code();
 const PREFIXED: i8 = PatternType::Prefixed.code();
 
-/// Who asks to do something.
+/// Client that asks to do something.
 #[derive(Clone, Copy, Debug)]
 pub struct Who<'a> {
-    /// Kind and name, as entries have them.
+    /// Kind and name of the principal, in the form that entries use, such as `User:name`.
     pub principal: &'a str,
     pub host: IpAddr,
 }
 
-/// What is to be done to what.
+/// Operation on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action<'a> {
     pub operation: Operation,
@@ -37,7 +37,7 @@ pub struct Action<'a> {
     pub name: &'a str,
 }
 
-/// Why something is allowed or denied.
+/// Reason for which an action is allowed or denied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     SuperUser,
@@ -53,7 +53,7 @@ impl Rule {
     }
 }
 
-/// As Kafka's authorizer logs it.
+/// The text that Kafka's authorizer logs.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,7 +77,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// See the module.
+/// Authorizer of a broker; holds the settings, while the entries are given with each call.
 #[derive(Clone, Debug)]
 pub struct Authorizer {
     super_users: BTreeSet<String>,
@@ -95,7 +95,7 @@ impl Authorizer {
         }
     }
 
-    /// Whether something may be done, and why.
+    /// Decides whether an action is allowed; the rule returned says why.
     pub fn decide(&self, acls: &Acls, who: Who<'_>, action: Action<'_>) -> Rule {
         if self.super_users.contains(who.principal) {
             return Rule::SuperUser;
@@ -125,8 +125,8 @@ impl Authorizer {
         }
     }
 
-    /// Whether an operation is allowed on any resource of a type: an allowing entry counts unless entries deny all that it
-    /// covers. Looks at every entry of the type.
+    /// Decides whether an operation is allowed on any resource of a type. An entry that allows counts unless entries that deny
+    /// cover everything that it covers. Reads all entries of the type.
     pub fn decide_any(
         &self,
         acls: &Acls,
@@ -134,7 +134,7 @@ impl Authorizer {
         operation: Operation,
         resource: ResourceType,
     ) -> Rule {
-        // Kafka asks for a resource of this name first, so that super users and the default have their say.
+        // Like Kafka, first decides for a resource of this name, so that super users and the default rule apply.
         let action = Action {
             operation,
             resource,
@@ -182,18 +182,19 @@ impl Authorizer {
     }
 }
 
-/// A question on its way through the patterns that match its resource.
+/// State of a decision, kept while the patterns that match the resource are read one by one.
 struct Search<'a> {
     acls: &'a Acls,
     who: Who<'a>,
     operation: Operation,
-    /// Whether any pattern has entries, for whomever.
+    /// Whether any matching pattern has entries, for whatever principal.
     has_entries: bool,
     allowing: Option<Arc<Acl>>,
 }
 
 impl Search<'_> {
-    /// The entry of a pattern that denies the operation; notes one that allows it.
+    /// Returns an entry of this pattern that denies the operation, if there is one. Otherwise notes an entry that allows the
+    /// operation.
     fn look_at(&mut self, kind: PatternKind, name: &str) -> Option<Arc<Acl>> {
         self.acls.of(kind, name).next()?;
         self.has_entries = true;
@@ -212,8 +213,8 @@ impl Search<'_> {
     }
 }
 
-/// What an entry of the right resource and principal says about an operation; `None` where it is about something else. Words of
-/// an entry that this program does not know permit nothing.
+/// Whether an entry of the right resource and principal allows or denies an operation; `None` if the entry does not match. An
+/// entry whose operation is unknown to this program is ignored, so it permits nothing.
 fn verdict(acl: &Acl, operation: Operation, host: IpAddr) -> Option<bool> {
     let word = Operation::of(acl.operation)?;
     let allows = acl.permission_type == Permission::Allow.code();
@@ -244,7 +245,7 @@ mod tests {
         word(Operation::ALL, Operation::name, text)
     }
 
-    /// Lines such as `ALLOW ann 1.2.3.4 READ TOPIC t`; a name with a dash at its end is a prefix.
+    /// Entries from lines such as `ALLOW ann 1.2.3.4 READ TOPIC t`; a name with a dash at its end is a prefix.
     fn image(entries: &str) -> Image {
         let mut image = Image::empty();
         for (number, line) in (1..).zip(entries.split(';').filter(|line| !line.trim().is_empty())) {
@@ -282,7 +283,7 @@ mod tests {
         }
     }
 
-    /// The word of the rule by which Ann may read or do `asked`, such as `READ TOPIC t`.
+    /// Name of the rule that decides whether Ann may do `asked`, such as `READ TOPIC t`.
     fn rule(entries: &str, asked: &str, allows_without_acls: bool) -> String {
         let image = image(entries);
         let words: Vec<&str> = asked.split_whitespace().collect();
@@ -385,7 +386,7 @@ mod tests {
         );
     }
 
-    /// One entry for somebody else is enough to take the default away.
+    /// A single entry for another principal is enough to disable the default rule for a resource.
     #[test]
     fn the_default_is_for_resources_without_entries() {
         for (entries, expected) in [
@@ -462,7 +463,7 @@ mod tests {
         check("ALLOW bob * WRITE TOPIC *", true, false);
     }
 
-    /// Records of a newer Kafka may have words that are unknown here.
+    /// Records of a newer Kafka may have operations and permissions that are unknown here.
     #[test]
     fn unknown_words_permit_nothing() {
         let mut image = image("ALLOW ann * READ TOPIC t");

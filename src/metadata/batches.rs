@@ -1,4 +1,4 @@
-//! pure: metadata records in Kafka's record batches, as the metadata log and its snapshots keep them.
+//! pure: metadata records in Kafka's record batches, as in the metadata log and its snapshots.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::wire::batch::record::{decompressed, records};
 use crate::wire::codec::{EncodeError, Writer};
 use crate::wire::message::Message;
 
-/// Records that become committed together, from the offset of the first on.
+/// A batch of records, which are committed together; `first` is the offset of the first one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     pub first: Offset,
@@ -31,7 +31,7 @@ impl Batch {
     }
 }
 
-/// A batch of records, as a level of `metadata.version` has them, and the level behind it.
+/// Encodes records as a batch, beginning at a level of `metadata.version`; returns the bytes and the level after the batch.
 pub fn data_batch(
     records: &[Record],
     mut level: i16,
@@ -45,7 +45,7 @@ pub fn data_batch(
     Ok((builder.build(), level))
 }
 
-/// A batch with one control record of the quorum.
+/// Builder of a batch with one control record of the quorum.
 pub fn control_batch(
     kind: u8,
     value: &impl Message,
@@ -58,7 +58,7 @@ pub fn control_batch(
     Ok(builder)
 }
 
-/// Hands every metadata record in `bytes`, which were read from `path`, to `apply`; gives the offset after the last whole
+/// Calls `apply` for every metadata record in `bytes`, which were read from `path`; returns the offset after the last complete
 /// batch.
 pub fn fold(
     path: &Path,
@@ -96,7 +96,7 @@ pub fn fold(
     Ok(end)
 }
 
-/// Holds records back until the metadata transaction that they belong to has ended: it counts as a whole, or not at all
+/// Holds records of a metadata transaction back until the transaction ends, so that either all of them are applied or none
 /// (KIP-868).
 #[derive(Debug, Default)]
 pub struct Transactions {
@@ -104,7 +104,7 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Hands the record to `apply`, and those that waited for it.
+    /// Calls `apply` for the record, or, at the end of a transaction, for the records held back.
     pub fn pass(
         &mut self,
         record: &Record,

@@ -1,4 +1,4 @@
-//! Formatting: the identity of log directories and the first records of a new cluster.
+//! Formatting of log directories: their identity, and the first records of a new cluster.
 
 use std::hash::Hasher;
 use std::io::{Error, ErrorKind};
@@ -24,12 +24,12 @@ use crate::metadata::record::schema::{ConfigRecord, FeatureLevelRecord};
 
 /// The metadata level of Kafka 4.4 (4.4-IV2).
 pub const METADATA_VERSION: i16 = 33;
-/// The name of that level.
+/// Name of [`METADATA_VERSION`].
 pub const METADATA_VERSION_NAME: &str = "4.4-IV2";
-/// The oldest level that can be read.
+/// Oldest supported level of `metadata.version`.
 pub const METADATA_VERSION_MIN: i16 = 7;
 
-/// Features as a new cluster of 4.4 has them, `metadata.version` first.
+/// Feature levels of a new cluster of Kafka 4.4, `metadata.version` first.
 pub const DEFAULT_FEATURES: &[(&str, i16)] = &[
     ("metadata.version", METADATA_VERSION),
     ("eligible.leader.replicas.version", 1),
@@ -39,7 +39,7 @@ pub const DEFAULT_FEATURES: &[(&str, i16)] = &[
     ("transaction.version", 2),
 ];
 
-/// What nodes of 4.4 say that they can handle; written into registrations.
+/// Feature levels that nodes of Kafka 4.4 support, with minimum and maximum. They are written into registrations.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
@@ -50,8 +50,8 @@ pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("transaction.version", 0, 2),
 ];
 
-/// Features that clients are told of and may change: those whose capability is there. A cluster may have finalized others, which
-/// stay as they are for the Apache Kafka that goes on with it.
+/// Features that are reported to clients and that clients may change: those that are implemented. Other features that a cluster
+/// has finalized keep their levels, for an Apache Kafka that takes the directory over.
 pub const SERVED_FEATURES: &[&str] = &[
     "eligible.leader.replicas.version",
     "group.version",
@@ -60,10 +60,10 @@ pub const SERVED_FEATURES: &[&str] = &[
     "transaction.version",
 ];
 
-/// The features of a cluster that this program does not know, or not at their levels. What follows from such a level may be
-/// in every file: a node that went on would damage the cluster. Kafka refuses too.
+/// Checks that all features of the cluster are known at their levels. Files may depend on an unknown level anywhere, so a node
+/// that went on would damage the cluster. Kafka refuses such a cluster too.
 ///
-/// Errors: each of them, with its level and those that are known.
+/// Errors: each unknown feature or level, with the supported levels.
 pub fn check_features(image: &Image) -> Result<(), String> {
     let fault = |(name, level): (&Arc<str>, &i16)| {
         let known = SUPPORTED_FEATURES
@@ -87,11 +87,11 @@ pub fn check_features(image: &Image) -> Result<(), String> {
     ))
 }
 
-/// What a broker of the ZooKeeper years reads of transactions: the level that asks for other records has to be asked for,
-/// or there would be no way back to it.
+/// Level of `transaction.version` for data that Kafka with ZooKeeper wrote. Such a broker cannot read the records of newer
+/// levels, so the user has to raise the level explicitly; until then the directory can go back to that broker.
 const TRANSACTIONS_OF_ZOOKEEPER: (&str, i16) = ("transaction.version", 0);
 
-/// The records that a new cluster begins with; `of_zookeeper` if one of the ZooKeeper years goes on with it.
+/// The first records of a new cluster; `of_zookeeper` if the cluster continues one that used ZooKeeper.
 pub fn records(of_zookeeper: bool) -> Vec<Record> {
     let level_of = |(name, level): &(&str, i16)| {
         let (other, older) = TRANSACTIONS_OF_ZOOKEEPER;
@@ -113,7 +113,7 @@ pub fn records(of_zookeeper: bool) -> Vec<Record> {
         .collect()
 }
 
-/// The first records of a cluster whose features a formatter chose.
+/// The first records of a cluster whose features were chosen when it was formatted.
 pub fn completed(mut given: Vec<Record>) -> Vec<Record> {
     let has_elr = |record: &Record| match record {
         Record::FeatureLevel(feature) => {
@@ -127,8 +127,8 @@ pub fn completed(mut given: Vec<Record>) -> Vec<Record> {
     given
 }
 
-/// With eligible leader replicas (KIP-966) the cluster-wide minimum must be a record, so that a broker's own file cannot
-/// weaken it.
+/// The cluster-wide `min.insync.replicas`, which must be a record if eligible leader replicas (KIP-966) are enabled, so that
+/// the file of a single broker cannot weaken it.
 fn min_insync_replicas() -> Record {
     ConfigRecord {
         resource_type: BROKER_RESOURCE,
@@ -155,31 +155,31 @@ pub fn random_uuid(chance: &Chance) -> Result<Uuid, StorageError> {
 #[derive(Debug)]
 pub struct Formatted {
     pub cluster_id: String,
-    /// In the order given: the id, or why the directory cannot be used.
+    /// Directory ids in the order of the directories given, or the reason why a directory cannot be used.
     pub dirs: Vec<Identified>,
-    /// No directory had been formatted before.
+    /// Whether no directory had been formatted before.
     pub new: bool,
-    /// One was formatted by a broker of the ZooKeeper years.
+    /// Whether a directory was formatted by a Kafka that used ZooKeeper.
     pub of_zookeeper: bool,
-    /// The directories that were formatted now.
+    /// Directories that were formatted by this call.
     pub filled: Vec<PathBuf>,
 }
 
-/// What to do with directories that are not formatted while others are.
+/// Treatment of directories that are not formatted while others are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gaps {
-    /// Format them: somebody asked for it.
+    /// Format them, at the user's request.
     Fill,
-    /// Stop, as Kafka does: the likeliest reason is a disk that is not mounted.
+    /// Refuse to start, as Kafka does: most likely a disk is not mounted.
     Refuse,
 }
 
-/// Makes sure that every directory exists and carries the identity of this node and one cluster, formatting those that
-/// are new. The first one is that of the metadata log. Nothing is changed before everything was checked.
+/// Makes sure that every directory exists and has the identity of this node and of one cluster; formats directories that are
+/// new. The first directory is that of the metadata log. Nothing is changed before everything is checked.
 ///
-/// A directory that cannot be read or written is reported in its place if it is not the first and the node is not new.
-/// Errors name the directory: in use, another node's or another cluster's, not formatted though others are, or the first
-/// one cannot be used.
+/// If the node is not new, a directory other than the first that cannot be read or written is reported in the result.
+///
+/// Errors name the directory: in use, of another node or cluster, not formatted though others are, or the first and unusable.
 pub fn format(
     host: &Host,
     dirs: &[PathBuf],
@@ -190,8 +190,8 @@ pub fn format(
     format_with(host, dirs, node_id, wanted_cluster, gaps, &[])
 }
 
-/// The same; a first directory that is new begins with these records, if there are any, in the place of those of every new
-/// cluster.
+/// Like [`format`]. If the first directory is new and `first` is not empty, the cluster begins with the records of `first`
+/// instead of those of every new cluster.
 pub fn format_with(
     host: &Host,
     dirs: &[PathBuf],
@@ -212,7 +212,7 @@ pub fn format_with(
     let new = metas().next().is_none();
     let of_zookeeper = metas().any(|meta| meta.version == 0);
     if new && let Some(index) = found.iter().position(Result::is_err) {
-        // A directory that fails on the very first day is a mistake in the settings.
+        // A directory that is unusable at the first start of a node is a mistake in the settings.
         return Err(found
             .swap_remove(index)
             .err()
@@ -257,7 +257,7 @@ pub fn format_with(
         known.push(id);
     }
 
-    // Before anything says that the directory is formatted: after a crash it is formatted anew.
+    // Written before anything marks the directory as formatted: after a crash here it is formatted again.
     if !first.is_empty()
         && let (Some(dir), Some(Ok(None))) = (dirs.first(), found.first())
     {
@@ -289,11 +289,11 @@ pub fn format_with(
     })
 }
 
-/// The identity in a directory; `None` when it is not formatted, or not there.
+/// The identity of a directory; `None` if the directory is not formatted or does not exist.
 fn look(place: Dir<'_>) -> Result<Option<MetaProperties>, StorageError> {
     let Dir { disk, path: dir } = place;
     let facts = match disk.facts(dir) {
-        // A link that leads nowhere is a disk that is not mounted, too.
+        // A link without a target also means a disk that is not mounted.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         facts => facts.at("look at", dir)?,
     };
@@ -309,12 +309,12 @@ fn look(place: Dir<'_>) -> Result<Option<MetaProperties>, StorageError> {
     MetaProperties::read(place)
 }
 
-/// Not a disk that fails, but somebody's mistake, which would not be a smaller one with the directory left out.
+/// Whether the error is a mistake of the operator and not a failing disk. Leaving the directory out would not help.
 fn is_contradiction(error: &StorageError) -> bool {
     [ErrorKind::WouldBlock, ErrorKind::InvalidData].contains(&error.source.kind())
 }
 
-/// The cluster that the directories agree on, after a look at whose they are.
+/// The cluster id that the directories agree on. Checks that all directories belong to this node.
 fn cluster_of(
     chance: &Chance,
     dirs: &[PathBuf],
@@ -355,9 +355,9 @@ fn cluster_of(
     }
 }
 
-/// The id of a directory, written into it if it has none yet. Not where one was formatted without, which `like` is: before
-/// 3.7 Apache Kafka refuses directories whose files say different things, so that there would be no way back from several
-/// of them. Their ids follow from where they are; a start finds replicas wherever they lie.
+/// The id of a directory, written into `meta.properties` if it has none yet. It is not written if some directory was formatted
+/// without an id (`like`): Apache Kafka before 3.7 refuses directories whose files differ, so there would be no way back. The
+/// ids of such directories are derived from their paths; a start finds replicas in any of them.
 fn identify(
     host: &Host,
     dir: &Path,
@@ -387,7 +387,7 @@ fn identify(
         .map_or_else(|| id_of_place(dir, cluster_id), Ok)
 }
 
-/// The same for the same place, whoever asks.
+/// Directory id derived from the cluster id and the path: the same for each start.
 fn id_of_place(dir: &Path, cluster_id: &str) -> Result<Uuid, StorageError> {
     let place = std::path::absolute(dir).at("look at", dir)?;
     let mut hasher = SipHasher13::new();
@@ -439,7 +439,7 @@ mod tests {
         }
     }
 
-    /// Apache Kafka before 3.7 goes back to them only if they say the same.
+    /// Apache Kafka before 3.7 accepts the directories again only if their files agree.
     #[test]
     fn directories_without_ids_get_none() {
         let (root, host) = (tempfile::tempdir().unwrap(), Host::default());

@@ -1,6 +1,6 @@
-//! pure: the features of a cluster, and which release has which level of each. Kafka's `MetadataVersion` and `Feature`.
+//! pure: features of a cluster, and the levels of each release. Kafka's `MetadataVersion` and `Feature`.
 
-/// The feature that says which records the metadata log has.
+/// Name of the feature that determines the format of records in the metadata log.
 pub const METADATA_VERSION: &str = "metadata.version";
 
 /// Names of the levels of `metadata.version`, from level 1 on.
@@ -16,13 +16,13 @@ const METADATA_VERSIONS: &[&str] = &[
 struct Level {
     feature: &'static str,
     level: i16,
-    /// The level of `metadata.version` from which on a new cluster has this one.
+    /// Level of `metadata.version` from which on new clusters have this level.
     since: i16,
-    /// The level of `metadata.version` without which it cannot be; 0 for any.
+    /// Level of `metadata.version` that this level depends on; 0 for none.
     needs: i16,
 }
 
-/// In the order in which Kafka's tools print features, and of levels.
+/// Levels in the order in which Kafka's tools print features, and ascending within a feature.
 const LEVELS: &[Level] = &[
     level_of("kraft.version", 1, 21, 0),
     level_of("transaction.version", 1, 24, 0),
@@ -44,7 +44,7 @@ const fn level_of(feature: &'static str, level: i16, since: i16, needs: i16) -> 
     }
 }
 
-/// The features beside `metadata.version`, with the levels that a new cluster of this `metadata.version` has.
+/// Features other than `metadata.version`, with their levels in a new cluster of this `metadata.version`.
 pub fn defaults(metadata_version: i16) -> Vec<(&'static str, i16)> {
     let mut found: Vec<(&'static str, i16)> = Vec::new();
     for one in LEVELS {
@@ -60,7 +60,7 @@ pub fn defaults(metadata_version: i16) -> Vec<(&'static str, i16)> {
     found
 }
 
-/// The level of `metadata.version` that a level of another feature needs, 0 for any; `None` where there is no such level.
+/// Level of `metadata.version` that a level of another feature depends on, 0 for none; `None` if the feature has no such level.
 pub fn needed(feature: &str, level: i16) -> Option<i16> {
     let mut levels = LEVELS.iter().filter(|one| one.feature == feature);
     match level {
@@ -69,21 +69,21 @@ pub fn needed(feature: &str, level: i16) -> Option<i16> {
     }
 }
 
-/// Levels of `metadata.version` that brought records or fields: who goes below one may lose them.
+/// Levels of `metadata.version` that added records or fields: a downgrade below one of them may lose metadata.
 const CHANGES_OF_RECORDS: &[i16] = &[8, 11, 13, 14, 15, 17, 23, 30, 32, 33];
 
-/// Whether a cluster that goes down from one level of `metadata.version` to another may lose metadata.
+/// Whether a downgrade of `metadata.version` from one level to another may lose metadata.
 pub fn loses_metadata(from: i16, to: i16) -> bool {
     let mut changes = CHANGES_OF_RECORDS.iter();
     changes.any(|level| to < *level && *level <= from)
 }
 
-/// Whether there is a feature of this name beside `metadata.version`.
+/// Whether there is a feature of this name other than `metadata.version`.
 pub fn is_known(feature: &str) -> bool {
     LEVELS.iter().any(|one| one.feature == feature)
 }
 
-/// The level of a name such as `4.3-IV0`, or of a release such as `4.3`, whose last one it is.
+/// Level of a `metadata.version` such as `4.3-IV0`, or the last level of a release such as `4.3`.
 pub fn level(version: &str) -> Option<i16> {
     let release = format!("{version}-");
     let at = METADATA_VERSIONS

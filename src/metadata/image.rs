@@ -1,7 +1,7 @@
-//! pure: the cluster as all committed records together say it is. Kafka's `MetadataImage`.
+//! pure: image of the cluster's metadata: the result of all committed records. Kafka's `MetadataImage`.
 //!
-//! An image is never changed after it was published; cloning one shares everything that did not change. `apply` cannot
-//! fail: a record that contradicts the image (a change of a partition that is not there) changes nothing.
+//! A published image is never changed; clones share everything that did not change. `apply` cannot fail: a record that
+//! contradicts the image (such as a change of a partition that does not exist) changes nothing.
 
 pub mod acls;
 pub mod credentials;
@@ -38,7 +38,7 @@ pub struct Partition {
     pub adding: Vec<BrokerId>,
     pub elr: Vec<BrokerId>,
     pub last_known_elr: Vec<BrokerId>,
-    /// -1 for none.
+    /// Leader, or -1 if there is none.
     pub leader: BrokerId,
     pub leader_recovery_state: i8,
     pub leader_epoch: LeaderEpoch,
@@ -54,7 +54,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// `None` where the topic has no partition of this index, whatever number a client or a file gives for one.
+    /// The partition of this index, or `None`. Any number is valid as an index, because clients and files may give any.
     pub fn partition(&self, index: PartitionIndex) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?)
     }
@@ -76,12 +76,12 @@ impl Topics {
         self.by_id.get(&id)
     }
 
-    /// In the order of names.
+    /// All topics in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.ids.values().filter_map(|id| self.by_id.get(id))
     }
 
-    /// Topics whose name is at or after `name`, in order.
+    /// Topics from `name` on, in the order of their names.
     pub fn iter_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
         let from: Arc<str> = name.into();
         self.ids
@@ -98,7 +98,7 @@ impl Topics {
     }
 }
 
-/// A feature's range that a broker supports.
+/// Minimum and maximum level of a feature that a broker supports.
 pub type FeatureRange = (i16, i16);
 
 /// Listener name, host, port, security protocol.
@@ -117,7 +117,7 @@ pub struct Broker {
     pub fenced: bool,
     pub in_controlled_shutdown: bool,
     pub log_dirs: Vec<Uuid>,
-    /// Log directories that get no new replicas (KIP-1066); none where the broker does not know of it.
+    /// Cordoned log directories, which get no new replicas (KIP-1066); `None` if the broker does not know the field.
     pub cordoned_log_dirs: Option<Vec<Uuid>>,
 }
 
@@ -132,8 +132,7 @@ pub struct Controller {
 }
 
 impl Broker {
-    /// Whether a replica that was put into this directory can be served. A directory that nobody has said yet counts as
-    /// one that works (KIP-858).
+    /// Whether a replica in this directory can be served. An unassigned directory counts as online (KIP-858).
     pub fn has_online_dir(&self, directory: Uuid) -> bool {
         self.log_dirs.is_empty()
             || directory.is_zero()
@@ -143,7 +142,7 @@ impl Broker {
 }
 
 impl Partition {
-    /// The log directory of a broker's replica, as far as it is known.
+    /// Log directory of a broker's replica, or `UNASSIGNED_DIR` if it is unknown.
     pub fn directory_of(&self, id: BrokerId) -> Uuid {
         let place = self.replicas.iter().position(|replica| *replica == id);
         place
@@ -152,7 +151,7 @@ impl Partition {
             .unwrap_or(Uuid::UNASSIGNED_DIR)
     }
 
-    /// The directories of all replicas, with another one for that of `id`.
+    /// Directories of all replicas, with that of `id` replaced.
     pub fn directories_with(&self, id: BrokerId, directory: Uuid) -> Vec<Uuid> {
         let of = |replica: &BrokerId| {
             if *replica == id {
@@ -165,7 +164,7 @@ impl Partition {
     }
 }
 
-/// Kind and name of what a setting belongs to: 2 topic, 4 broker (empty name: all brokers), 16 client metrics, 32 group.
+/// Kind and name of a resource with settings. Kinds: 2 topic, 4 broker (empty name: all brokers), 16 client metrics, 32 group.
 pub type ConfigResource = (i8, Arc<str>);
 
 pub const TOPIC_RESOURCE: i8 = 2;
@@ -174,13 +173,13 @@ pub const BROKER_LOGGER_RESOURCE: i8 = 8;
 pub const CLIENT_METRICS_RESOURCE: i8 = 16;
 pub const GROUP_RESOURCE: i8 = 32;
 
-/// The entity of a quota: kinds, in order, and names; none for the default of a kind.
+/// Entity of a quota: pairs of kind and name, in order; a name of `None` is the default of the kind.
 pub type QuotaEntity = Vec<(Arc<str>, Option<Arc<str>>)>;
 
-/// See the module.
+/// Image of the cluster's metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// The offset and epoch of the last record in it; -1 before the first.
+    /// Offset of the last record applied, -1 for an empty image; `epoch` is the record's leader epoch.
     pub offset: Offset,
     pub epoch: LeaderEpoch,
     pub topics: Topics,
@@ -188,22 +187,22 @@ pub struct Image {
     pub controllers: OrdMap<BrokerId, Arc<Controller>>,
     pub configs: OrdMap<ConfigResource, Arc<Overrides>>,
     pub features: OrdMap<Arc<str>, i16>,
-    /// The offset at which features changed last.
+    /// Offset of the last change of features.
     pub features_epoch: Offset,
     pub next_producer_id: ProducerId,
     pub quotas: OrdMap<(QuotaEntity, Arc<str>), u64>,
     pub acls: Acls,
     pub scram: ScramCredentials,
-    /// By the token's id.
+    /// Delegation tokens by token id.
     pub tokens: OrdMap<Arc<str>, Arc<DelegationToken>>,
 }
 
-/// What a batch of records changed.
+/// Changes made by a batch of records.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
-    /// Topics that are new or have partitions that changed.
+    /// Topics that are new or have new or changed partitions.
     pub topics: BTreeSet<Uuid>,
-    /// Partitions that are new or changed, of topics that are still there.
+    /// Partitions that are new or changed, of topics that still exist.
     pub partitions: BTreeSet<(Uuid, PartitionIndex)>,
     pub removed_topics: Vec<Arc<Topic>>,
     pub configs: BTreeSet<ConfigResource>,
@@ -216,7 +215,7 @@ pub struct Delta {
 }
 
 impl Delta {
-    /// The partitions of a topic that are new or changed, in order.
+    /// Indexes of the new or changed partitions of a topic, in order.
     pub fn partitions_of(&self, topic: Uuid) -> impl Iterator<Item = PartitionIndex> {
         let all = (topic, PartitionIndex::MIN)..=(topic, PartitionIndex::MAX);
         self.partitions.range(all).map(|(_, index)| *index)
@@ -248,7 +247,7 @@ impl Image {
         }
     }
 
-    /// A topic's own settings.
+    /// Explicit settings of a topic.
     pub fn topic_overrides(&self, name: &str) -> Option<&Arc<Overrides>> {
         self.configs.get(&(TOPIC_RESOURCE, Arc::from(name)))
     }
@@ -257,7 +256,7 @@ impl Image {
         self.configs.get(&(resource, Arc::from(name)))
     }
 
-    /// The settings of a broker: its own over those of all brokers over the static ones.
+    /// Settings in force for a broker: its dynamic ones over those of all brokers over the static ones (`fixed`).
     pub fn broker_settings(&self, id: BrokerId, fixed: &BrokerSettings) -> BrokerSettings {
         let mut settings = fixed.clone();
         for name in ["", &id.to_string()] {
@@ -268,7 +267,7 @@ impl Image {
         settings
     }
 
-    /// The settings of a topic over those of a broker.
+    /// Settings in force for a topic, with those of a broker as defaults.
     pub fn topic_settings<'a>(
         &'a self,
         topic: &str,
@@ -280,19 +279,19 @@ impl Image {
         }
     }
 
-    /// Brokers that take part: registered and not fenced.
+    /// Brokers that are registered and not fenced.
     pub fn live_brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
         self.brokers.values().filter(|broker| !broker.fenced)
     }
 
-    /// Whether a broker serves its replica of a partition: it takes part, and the replica's log directory works.
+    /// Whether a broker can serve its replica of a partition: it is not fenced, and the replica's log directory is online.
     pub fn is_online(&self, partition: &Partition, id: BrokerId) -> bool {
         self.brokers.get(&id).is_some_and(|broker| {
             !broker.fenced && broker.has_online_dir(partition.directory_of(id))
         })
     }
 
-    /// The replicas that cannot be reached.
+    /// Replicas of a partition that are offline.
     pub fn offline_replicas(&self, partition: &Partition) -> Vec<BrokerId> {
         let offline = |id: &BrokerId| !self.is_online(partition, *id);
         partition.replicas.iter().copied().filter(offline).collect()
@@ -307,7 +306,7 @@ impl Image {
         self.features.get(name).copied().unwrap_or(0)
     }
 
-    /// Folds one record in.
+    /// Applies one record and adds its changes to `delta`.
     pub fn apply(&mut self, record: &Record, offset: Offset, delta: &mut Delta) {
         match record {
             Record::Topic(topic) => self.add_topic(topic, delta),
@@ -515,7 +514,7 @@ impl Image {
         if change.leader_recovery_state != -1 {
             partition.leader_recovery_state = change.leader_recovery_state;
         }
-        // -2 leaves the leader alone; anything else is an election, even of the same leader.
+        // A leader of -2 means no change; any other value is an election, even if the leader stays the same.
         if change.leader != -2 {
             partition.leader = change.leader;
             partition.leader_epoch += 1;
@@ -524,7 +523,7 @@ impl Image {
         delta.partition(change.topic_id, change.partition_id);
     }
 
-    /// Nobody is eligible any more but those in sync: of one topic, or of all where none is named.
+    /// Clears the eligible leader replicas (KIP-966) of the named topic, or of all topics if the name is empty.
     fn clear_elr(&mut self, clear: &ClearElrRecord, delta: &mut Delta) {
         let topics: Vec<Arc<Topic>> = match &*clear.topic_name {
             "" => self.topics.iter().cloned().collect(),
@@ -558,7 +557,7 @@ impl Image {
                 )
             })
             .collect();
-        // Whoever wrote the record: an entity is the same in any order.
+        // Sorted, because entities that differ only in order are the same.
         entity.sort();
         let key = (entity, Arc::from(&*quota.key));
         if quota.remove {
@@ -569,7 +568,7 @@ impl Image {
     }
 }
 
-/// Names of all configured resources of a kind.
+/// Names of all resources of a kind that have explicit settings.
 pub fn configured(image: &Image, kind: i8) -> OrdSet<Arc<str>> {
     image
         .configs
@@ -579,7 +578,7 @@ pub fn configured(image: &Image, kind: i8) -> OrdSet<Arc<str>> {
         .collect()
 }
 
-/// The ranges of features by name.
+/// Supported feature ranges by name, from a registration record.
 macro_rules! feature_ranges {
     ($features:expr) => {
         $features

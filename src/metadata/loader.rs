@@ -1,6 +1,7 @@
-//! Makes images of what is committed, and shows them to the publishers in their fixed order. Kafka's `MetadataLoader`.
+//! Loader of committed metadata: makes images of it, and publishes them to the publishers in a fixed order. Kafka's
+//! `MetadataLoader`.
 //!
-//! It does not know who decided about the records: on a controller they come back from its own quorum.
+//! The loader does not depend on the controller: records of this node's controller also arrive through the quorum.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -19,16 +20,17 @@ use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::error::{StorageError, malformed};
 
-/// What Apache Kafka's formatter leaves beside the logs for the first start.
+/// File in which Apache Kafka's formatter leaves the first records for the first start.
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
 
-/// Somebody who acts on metadata: told of every change, in a fixed order, before it is answered. Nothing else is decided
-/// meanwhile, so logs are made and removed elsewhere; files are read for settings of listeners alone.
+/// Component that follows the metadata. Publishers are called for every change, in a fixed order, before the request that
+/// caused the change is answered. The controller decides nothing else meanwhile, so publishers must be quick: logs are created
+/// and deleted by other tasks, and files are read only for settings of listeners.
 pub trait Publisher: Debug + Send + Sync {
     fn on_update(&self, delta: &Delta, image: &Arc<Image>);
 }
 
-/// The newest committed image. Cheap to clone and to read.
+/// Handle of the newest committed image. It is cheap to clone and to read.
 #[derive(Clone, Debug)]
 pub struct ImageHandle {
     current: Arc<ArcSwap<Image>>,
@@ -46,7 +48,7 @@ impl ImageHandle {
     }
 }
 
-/// See the module.
+/// Loader of committed metadata.
 #[derive(Debug)]
 pub struct Loader {
     image: Image,
@@ -55,7 +57,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Goes on from the image that a start made.
+    /// A loader that continues from the image built at start.
     pub fn new(image: Image) -> Self {
         Self {
             handle: ImageHandle::new(Arc::new(image.clone())),
@@ -73,12 +75,12 @@ impl Loader {
         self.handle.clone()
     }
 
-    /// Adds a publisher behind the others.
+    /// Adds a publisher after the others.
     pub fn add(&mut self, publisher: Arc<dyn Publisher>) {
         self.publishers.push(publisher);
     }
 
-    /// Takes in what has been committed since the last call. No publisher has to hear of a batch that says nothing.
+    /// Applies batches that have been committed since the last call. Publishers are not called for batches of NoOpRecords only.
     pub fn take(&mut self, batches: &[Batch]) {
         let mut delta = Delta::default();
         for batch in batches {
@@ -100,7 +102,7 @@ impl Loader {
     }
 }
 
-/// The image of the newest snapshot, and that snapshot; an empty image where there is none.
+/// The image of the newest snapshot, with that snapshot; an empty image if there is none.
 pub fn from_snapshot(
     dir: &Path,
     store: &SnapshotStore,
@@ -119,7 +121,7 @@ pub fn from_snapshot(
     Ok((image, newest))
 }
 
-/// Folds the log into the image, from the offset after the image's; gives how many bytes that were.
+/// Applies the log to the image, from the offset after the image's; returns the number of bytes read.
 pub fn from_log(dir: &Path, log: &MetadataLog, image: &mut Image) -> Result<u64, StorageError> {
     let log_start = log.log_start();
     if log_start > image.offset + 1 {
@@ -136,8 +138,8 @@ pub fn from_log(dir: &Path, log: &MetadataLog, image: &mut Image) -> Result<u64,
     named(read, dir, image)
 }
 
-/// The records that a formatter chose for a cluster whose first start is still to come: the features of a release, and SCRAM
-/// users. `None` where no formatter wrote any.
+/// The records that a formatter chose for a cluster that has not been started yet: features of a release, and SCRAM users.
+/// `None` if no formatter wrote any.
 pub fn formatted_with(metadata_dir: Dir<'_>) -> Result<Option<Vec<Record>>, StorageError> {
     let Dir { disk, path: dir } = metadata_dir;
     let path = dir.join(BOOTSTRAP_CHECKPOINT);
@@ -154,7 +156,7 @@ pub fn formatted_with(metadata_dir: Dir<'_>) -> Result<Option<Vec<Record>>, Stor
     Ok((!image.features.is_empty()).then_some(records))
 }
 
-/// Writes what [`formatted_with`] reads.
+/// Writes the file that [`formatted_with`] reads.
 pub fn write_formatted(
     metadata_dir: Dir<'_>,
     records: &[Record],
@@ -169,7 +171,8 @@ pub fn write_formatted(
     snapshots::write(metadata_dir.disk, &path, &image, now)
 }
 
-/// Refuses features that are not known. A record that cannot be read is most likely one of theirs, so they are named first.
+/// Refuses unknown features. They are checked before read errors, because an unreadable record most likely belongs to one of
+/// them.
 fn named<T>(read: Result<T, StorageError>, dir: &Path, image: &Image) -> Result<T, StorageError> {
     match (check_features(image), read) {
         (Ok(()), read) => read,

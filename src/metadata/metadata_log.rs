@@ -1,6 +1,6 @@
 //! The metadata log: `__cluster_metadata-0` in a node's metadata directory, with Kafka's batches. Kafka's `KafkaRaftLog`.
 //!
-//! It knows offsets and epochs, and not what is committed: the quorum does.
+//! It knows offsets and epochs, but not the committed offset, which the quorum tracks.
 
 use std::path::PathBuf;
 
@@ -18,30 +18,30 @@ use crate::log::settings::LogSettings;
 use crate::metadata::record::Record;
 use crate::wire::message::Message;
 
-/// Bytes of the log read at a time on start.
+/// Bytes of the log that are read at a time at start.
 const LOAD_BYTES: usize = 4 << 20;
 
-/// See the module.
+/// The metadata log of this node.
 #[derive(Debug)]
 pub struct MetadataLog {
     dir: PathBuf,
     log: PartitionLog,
-    /// Of `metadata.version`, in whose record versions is written.
+    /// Level of `metadata.version` at the end of the log; it determines the versions of records.
     level: i16,
 }
 
 impl MetadataLog {
-    /// Makes the directory, if it is not there, and what says in it of which topic it is.
+    /// Creates the directory, if it is missing, and its `partition.metadata` with the topic id.
     pub fn prepare(dir: Dir<'_>) -> Result<(), StorageError> {
         dir.disk.create_dir(dir.path).at("create", dir.path)?;
         if crate::log::dir::topic_id(dir)?.is_none() {
-            // New, or damaged: this node can do without, but Apache Kafka does not start then.
+            // The file is missing or damaged. This node does not need it, but Apache Kafka does not start without it.
             crate::log::dir::write_partition_metadata(dir, Uuid::METADATA_TOPIC)?;
         }
         Ok(())
     }
 
-    /// Opens the log. Where it has no segments it begins at `start`, the end of the newest snapshot.
+    /// Opens the log. A log without segments begins at `start`, the end of the newest snapshot.
     pub fn open(
         place: Dir<'_>,
         upkeep: &Upkeep,
@@ -55,7 +55,7 @@ impl MetadataLog {
             retention_ms: -1,
             segment_bytes: upkeep.segment_bytes,
             segment_ms: upkeep.segment_ms,
-            // What goes is in a snapshot, and nobody else reads these files.
+            // Deleted at once: the content is in a snapshot, and nothing else reads these files.
             file_delete_delay_ms: 0,
             ..LogSettings::default()
         };
@@ -93,12 +93,12 @@ impl MetadataLog {
         self.log.size()
     }
 
-    /// The level of `metadata.version` at the end of the log.
+    /// Sets the level of `metadata.version` at the end of the log.
     pub fn written_at(&mut self, level: i16) {
         self.level = level;
     }
 
-    /// Appends records as one batch; gives the offset of the first and the size of the batch.
+    /// Appends records as one batch; returns the offset of the first and the size of the batch in bytes.
     pub fn append(
         &mut self,
         records: &[Record],
@@ -138,8 +138,8 @@ impl MetadataLog {
         self.log.flush(now)
     }
 
-    /// Hands every record from an offset to the end to `apply`, without those of metadata transactions that did not end; gives
-    /// how many bytes were read.
+    /// Calls `apply` for every record from an offset to the end, except those of metadata transactions that have not ended;
+    /// returns the number of bytes read.
     pub fn read(
         &self,
         from: Offset,
@@ -167,7 +167,7 @@ impl MetadataLog {
             next = read_to;
         }
         if next < self.log.log_end() {
-            // What follows would be a cluster without some of its topics.
+            // An image of only the records before would be a cluster that lacks some of its topics.
             let what = format!(
                 "the metadata log ends at {}, but cannot be read from {next} on; 'monedula verify-log' says where it is damaged",
                 self.log.log_end()

@@ -1,7 +1,7 @@
-//! Cluster metadata: records are the truth, an image is their fold.
+//! Cluster metadata. The records in the metadata log are authoritative; an image is the result of applying them.
 //!
-//! The controller decides about requests, its records are committed through a quorum, and the loader shows the image that
-//! results to publishers in a fixed order. On one node the quorum is this node's own file.
+//! The controller decides about requests, its records are committed through a quorum, and the loader shows the resulting image
+//! to publishers in a fixed order. On one node the quorum is this node's own file.
 
 pub mod adoption;
 pub mod authorizer;

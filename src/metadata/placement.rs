@@ -1,4 +1,4 @@
-//! pure: what a node tells the controller of the log directories in which its replicas are (KIP-858).
+//! pure: the placement of a node's replicas in log directories, as reported to the controller (KIP-858).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::wire::message::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequestPartitionData, AssignReplicasToDirsRequestTopicData,
 };
 
-/// A replica of this node is in this log directory.
+/// Assignment of a replica of this node to a log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assignment {
     pub topic_id: Uuid,
@@ -17,7 +17,7 @@ pub struct Assignment {
     pub directory: Uuid,
 }
 
-/// The request that tells the controller of assignments.
+/// The request that reports assignments to the controller.
 pub fn assign_request(
     broker_id: BrokerId,
     broker_epoch: i64,
@@ -49,27 +49,27 @@ pub fn assign_request(
     }
 }
 
-/// Where this node's replica of a partition stands when the node starts.
+/// State of this node's replica of a partition when the node starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// In this log directory.
+    /// The replica is in this log directory.
     In(Uuid),
-    /// The same, and what it had been given last may be lost, as the node did not stop cleanly.
+    /// The replica is in this log directory, but may lack its last records because the node did not stop cleanly.
     Recovered(Uuid),
-    /// Nowhere: it may be made anew.
+    /// The replica is in no directory; it may be created.
     Absent,
-    /// Perhaps in a log directory that cannot be used.
+    /// The replica may be in a log directory that cannot be used.
     Unreachable,
 }
 
-/// What a node found of its replicas of a topic.
+/// States of a node's replicas of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundTopic {
     pub topic_id: Uuid,
     pub replicas: Vec<(PartitionIndex, Standing)>,
 }
 
-/// Where the replicas of a node stand when the node starts: all that the metadata say it has.
+/// States of all replicas that the metadata assign to a node, when the node starts.
 pub fn found(
     image: &Image,
     node_id: BrokerId,

@@ -1,5 +1,5 @@
-//! The snapshots in the directory of the metadata log: files `<end>-<epoch>.checkpoint`, each with all records that an image
-//! consists of. Kafka's `RecordsSnapshotWriter` and `Snapshots`.
+//! Snapshots of the metadata: files `<end>-<epoch>.checkpoint` in the directory of the metadata log, each with all records that
+//! an image consists of. Kafka's `RecordsSnapshotWriter` and `Snapshots`.
 
 use std::path::{Path, PathBuf};
 
@@ -21,12 +21,12 @@ use crate::wire::batch::header::MAGIC_V2;
 use crate::wire::codec::EncodeError;
 use crate::wire::message::embedded::{SnapshotFooterRecord, SnapshotHeaderRecord};
 
-/// Bytes after which a batch of a snapshot is closed.
+/// Size in bytes at which a batch of a snapshot is closed.
 const BATCH_BYTES: usize = 1 << 20;
-/// The control record that a snapshot begins with.
+/// Kind of the control record at the beginning of a snapshot.
 const SNAPSHOT_HEADER: u8 = 3;
 
-/// See the module.
+/// The snapshots in the directory of the metadata log.
 #[derive(Debug)]
 pub struct SnapshotStore {
     disk: Disk,
@@ -41,7 +41,7 @@ impl SnapshotStore {
         }
     }
 
-    /// The snapshots, oldest first, without the one of formatting time at offset 0: it holds no state of the cluster.
+    /// The snapshots, oldest first, except the one at offset 0 that formatting writes: it does not hold the cluster's state.
     pub fn list(&self) -> Result<Vec<Snapshot>, StorageError> {
         let mut found = Vec::new();
         for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
@@ -72,7 +72,7 @@ impl SnapshotStore {
         Ok(found)
     }
 
-    /// Hands every record of a snapshot to `apply`, as [`read`] does.
+    /// Calls `apply` for every record of a snapshot, as [`read`] does.
     pub fn read(
         &self,
         snapshot: &Snapshot,
@@ -82,7 +82,7 @@ impl SnapshotStore {
         read(&self.disk, &path, apply)
     }
 
-    /// Writes a snapshot of the image, whole and synced. After a crash it is there, or it is not.
+    /// Writes and syncs a snapshot of the image. After a crash the snapshot is either complete or missing.
     pub fn write(&self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         let path = self.path(image.offset + 1, image.epoch);
         write(&self.disk, &path, image, now)
@@ -104,8 +104,8 @@ pub fn write(disk: &Disk, path: &Path, image: &Image, now: Timestamp) -> Result<
     checkpoint::replace(disk, path, &content, true)
 }
 
-/// Hands every record of a snapshot to `apply`, which is to be forgotten after an error: half of a snapshot would be a cluster
-/// without half of its topics.
+/// Calls `apply` for every record of a snapshot. The result of `apply` must be discarded after an error: half of a snapshot
+/// would be a cluster that lacks half of its topics.
 pub fn read(
     disk: &Disk,
     path: &Path,
@@ -116,7 +116,7 @@ pub fn read(
     let mut scanner = Scanner::open(disk, path, size)?;
     let mut is_whole = false;
     let mut at = 0;
-    // The formats before never had metadata.
+    // Metadata were never written in the formats before magic 2.
     while let Some((span, batch)) = scanner.next_batch()?
         && span.magic == MAGIC_V2
     {

@@ -1,4 +1,4 @@
-//! `kafka-acls`. Kafka calls this `AclCommand`.
+//! `kafka-acls`. Kafka's `AclCommand`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -93,7 +93,7 @@ const ACTION: &str = "Action";
 const RESOURCE: &str = "Resources";
 const ENTRY: &str = "What is allowed or denied";
 
-/// A kind of resource, and a name that stands for some of its resources.
+/// A resource pattern: a type of resource and a name that stands for some resources of the type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pattern {
     resource: ResourceType,
@@ -113,7 +113,8 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Who may do what from where. Words that this program does not know are numbers.
+/// An access control entry without its resource pattern. `operation` and `permission` are numbers, because this program may not
+/// know them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     principal: String,
@@ -265,7 +266,7 @@ impl Acls {
         Ok(())
     }
 
-    /// The options that stand for several ACLs say themselves what is done.
+    /// Refuses other options beside `--producer` and `--consumer`, which determine the operations themselves.
     fn check_convenience(&self) -> Result<(), Failure> {
         let says_itself = !self.operation.is_empty()
             || !self.deny_principal.is_empty()
@@ -279,7 +280,7 @@ impl Acls {
         Ok(())
     }
 
-    /// The patterns that the options name.
+    /// The resource patterns that the options name.
     fn patterns(&self) -> Result<BTreeSet<Pattern>, Failure> {
         let asked = &self.resource_pattern_type;
         let mut kinds = PatternType::ALL.iter();
@@ -306,7 +307,7 @@ impl Acls {
         Ok(patterns)
     }
 
-    /// The entries that the options name, by pattern.
+    /// The entries that the options name, by resource pattern.
     fn entries(&self, adds: bool) -> Result<Entries, Failure> {
         self.check_convenience()?;
         let patterns = self.patterns()?;
@@ -359,7 +360,7 @@ impl Acls {
         Ok(entries)
     }
 
-    /// What is to be allowed or denied on a pattern.
+    /// The operations to allow or deny on a resource pattern.
     fn operations(&self, pattern: &Pattern) -> Result<BTreeSet<Operation>, Failure> {
         use Operation::{All, Create, Describe, IdempotentWrite, Read, Write};
         let mut operations = BTreeSet::new();
@@ -406,7 +407,7 @@ impl Acls {
     }
 }
 
-/// The entries that a pattern finds, or all.
+/// The entries that match a resource pattern, or all entries.
 async fn found(cluster: &Cluster, filter: Option<&Pattern>) -> Result<Entries, Failure> {
     let request = DescribeAclsRequest {
         resource_type_filter: filter.map_or(ResourceType::Any, |of| of.resource).code(),
@@ -420,7 +421,7 @@ async fn found(cluster: &Cluster, filter: Option<&Pattern>) -> Result<Entries, F
     accepted(answer.error_code, answer.error_message.as_deref())?;
     let mut found = Entries::new();
     for resource in answer.resources {
-        // A type that is unknown here is not told apart from others.
+        // A type that this program does not know is treated as ANY.
         let pattern = Pattern {
             resource: ResourceType::of(resource.resource_type).unwrap_or(ResourceType::Any),
             pattern: PatternType::of(resource.pattern_type).unwrap_or(PatternType::Any),
@@ -465,7 +466,7 @@ mod tests {
         Acls::from_arg_matches(&matches).unwrap()
     }
 
-    /// Each entry as `type/pattern/name: principal host operation permission`.
+    /// Entries of a command line, each as `type/pattern/name: principal host operation permission`.
     fn meant(line: &str) -> Vec<String> {
         let entries = read(line).entries(true).unwrap();
         let each = entries.into_iter().flat_map(|(pattern, entries)| {

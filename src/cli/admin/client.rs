@@ -1,4 +1,4 @@
-//! What the tools share: the options that say which brokers to ask, a runtime, and errors for whoever typed the command.
+//! Common parts of the tools: options that name the brokers to connect to, an async runtime, and errors for the user.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,17 +24,17 @@ use crate::wire::message::list_offsets::{
 };
 use crate::wire::message::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
-/// As long as Kafka's admin client waits.
+/// Time limit for requests, as in Kafka's admin client.
 pub(super) const WITHIN: Duration = Duration::from_secs(30);
-/// As long as a broker that accepts a connection may take to say what it serves.
+/// Time limit for the ApiVersions answer of a broker that has accepted a connection.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_millis(200);
-/// Kinds of coordinators, as FindCoordinator knows them.
+/// Types of coordinators in FindCoordinator.
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const CLIENT_ID: &str = "monedula-tool";
 
-/// Why a tool ends with an exit code other than 0: the text for whoever typed it.
+/// Error that ends a tool with an exit status other than 0, with the message for the user.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) String);
 
@@ -50,7 +50,7 @@ impl From<&str> for Failure {
     }
 }
 
-/// An error of a connection to a broker that the cluster's metadata named.
+/// Error of a connection to a broker whose address the cluster's metadata gave.
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         Self(match error {
@@ -68,7 +68,7 @@ impl From<CallError> for Failure {
     }
 }
 
-/// Runs a tool's work on one thread.
+/// Runs a tool on the current thread.
 pub(super) fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -116,7 +116,7 @@ impl Connection {
         }
     }
 
-    /// The first broker that answers.
+    /// Connects to the first bootstrap server that answers.
     pub(super) async fn connect(&self) -> Result<Cluster, Failure> {
         let servers = self.bootstrap_server.as_deref().ok_or(
             "--bootstrap-server is missing, for example --bootstrap-server localhost:9092",
@@ -126,10 +126,10 @@ impl Connection {
     }
 }
 
-/// Leaders, and the partitions that each of them leads.
+/// Leaders, each with the partitions that it leads.
 type Led = Vec<(Channel, Vec<Partition>)>;
 
-/// A cluster, found through one of its brokers.
+/// A cluster, reached through one of its brokers.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) any: Channel,
@@ -137,8 +137,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The first of the addresses, with commas between them, that answers. While nobody listens there it is tried again for
-    /// `patience`, as Kafka's tools do: a broker that is just starting will be there soon.
+    /// Connects to the first of the addresses (separated by commas) that answers. Refused connections are retried for
+    /// `patience`, as in Kafka's tools, because the broker may just be starting.
     pub(super) async fn at(
         servers: &str,
         access: &Access,
@@ -190,7 +190,7 @@ impl Cluster {
         }
     }
 
-    /// One broker of the cluster.
+    /// Channel to one broker of the cluster.
     pub(super) fn channel(&self, host: &str, port: i32) -> Channel {
         let address = if host.contains(':') {
             format!("[{host}]:{port}")
@@ -205,7 +205,7 @@ impl Cluster {
         Ok(self.any.call(request, WITHIN).await?)
     }
 
-    /// Topics by name, or all of them; nothing is created.
+    /// Metadata of topics by name, or of all topics. No topic is created.
     pub(super) async fn metadata(
         &self,
         topics: Option<&[String]>,
@@ -227,7 +227,7 @@ impl Cluster {
     }
 }
 
-/// Whether a broker that is just starting fails so.
+/// Whether an error may be that of a broker that is just starting.
 fn is_passing(error: &CallError) -> bool {
     match error {
         CallError::Connect { source, .. } => !is_unknown_host(source),
@@ -236,7 +236,7 @@ fn is_passing(error: &CallError) -> bool {
     }
 }
 
-/// Resolving a name fails with an error of the C library, which has no kind of its own.
+/// Whether an error is that of a failed name lookup. It comes from the C library and has no error kind of its own.
 fn is_unknown_host(error: &std::io::Error) -> bool {
     error.raw_os_error().is_none()
         && error
@@ -244,7 +244,7 @@ fn is_unknown_host(error: &std::io::Error) -> bool {
             .starts_with("failed to lookup address information")
 }
 
-/// What went wrong, and what the likely cause is.
+/// Message for an error, with its likely cause.
 pub(super) fn explained(address: &str, access: &Access, error: &CallError) -> String {
     const SPEAK_TLS: &str = "use --command-config with a file that has security.protocol=SSL";
     let plain = matches!(access.transport, Transport::Plain);
@@ -281,14 +281,14 @@ pub(super) fn explained(address: &str, access: &Access, error: &CallError) -> St
     }
 }
 
-/// The text of an error: the broker's own, else the name of its code.
+/// Text of an error: the broker's message, or the name of the error code.
 pub(super) fn text(code: i16, message: Option<&str>) -> String {
     message
         .filter(|message| !message.is_empty())
         .map_or_else(|| name(code), str::to_owned)
 }
 
-/// Nothing, or the error of an answer.
+/// Converts the error code of an answer to a result.
 pub(super) fn accepted(code: i16, message: Option<&str>) -> Result<(), Failure> {
     match code {
         0 => Ok(()),
@@ -302,12 +302,12 @@ pub(super) fn name(code: i16) -> String {
 }
 
 impl Cluster {
-    /// The broker that answers for a group.
+    /// Channel to the coordinator of a group.
     pub(super) async fn coordinator(&self, group: &str) -> Result<Channel, Failure> {
         Ok(self.coordinator_of(group, GROUP).await?.1)
     }
 
-    /// The broker that answers for a transactional id, with its own.
+    /// Broker id of the coordinator of a transactional id, and a channel to it.
     pub(super) async fn transaction_coordinator(
         &self,
         id: &str,
@@ -330,7 +330,7 @@ impl Cluster {
             if found.error_code == 0 {
                 return Ok((found.node_id, self.channel(&found.host, found.port)));
             }
-            // The topic of the coordinators may be on its way.
+            // The topic of the coordinators may not have been created yet.
             let retriable =
                 ErrorCode::from_code(found.error_code).is_some_and(ErrorCode::is_retriable);
             if !retriable || Instant::now() > deadline {
@@ -340,7 +340,7 @@ impl Cluster {
         }
     }
 
-    /// One channel for each partition's leader.
+    /// Channels to the leaders of the partitions, one for each leader.
     pub(super) async fn leaders(&self, partitions: &[Partition]) -> Result<Led, Failure> {
         let (leaders, without) = self.leaders_where_known(partitions).await?;
         match without.into_iter().next() {
@@ -349,7 +349,7 @@ impl Cluster {
         }
     }
 
-    /// The same, and the partitions that have none or do not exist.
+    /// Like `leaders`, with the partitions that have no leader or do not exist.
     pub(super) async fn leaders_where_known(
         &self,
         partitions: &[Partition],
@@ -390,7 +390,7 @@ impl Cluster {
         Ok((found, without))
     }
 
-    /// The brokers with these ids, or all of them.
+    /// The brokers with these ids, or all brokers.
     pub(super) async fn brokers(
         &self,
         wanted: Option<&[i32]>,
@@ -404,7 +404,8 @@ impl Cluster {
         Ok(found.collect())
     }
 
-    /// The offset of a time in each partition: -1 for the end, -2 for the start; -1 where there is none.
+    /// Offset for a timestamp in each partition; -1 as the timestamp is the end, -2 the start. An offset of -1 means that there
+    /// is none.
     pub(super) async fn offsets(
         &self,
         partitions: &[Partition],

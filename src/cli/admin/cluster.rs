@@ -1,4 +1,4 @@
-//! Tools that only ask: `kafka-broker-api-versions`, `kafka-cluster`, `kafka-get-offsets`, `kafka-metadata-quorum`.
+//! Tools that only read: `kafka-broker-api-versions`, `kafka-cluster`, `kafka-get-offsets`, `kafka-metadata-quorum`.
 
 use std::process::ExitCode;
 
@@ -131,7 +131,7 @@ impl BrokerApiVersions {
 
 macro_rules! known {
     ($($key:literal $module:ident $name:ident;)*) => { pastey::paste! {
-        /// The name of an API and the newest version that we can write.
+        /// Name of an API, and the newest version of its request that this program can write.
         fn known(key: i16) -> Option<(&'static str, i16)> {
             use crate::wire::message::Message;
             match key {
@@ -174,7 +174,7 @@ impl ClusterTool {
 }
 
 impl GetOffsets {
-    /// `topic:partition:offset`, a line each.
+    /// Prints a line `topic:partition:offset` for each partition.
     pub fn run(&self) -> ExitCode {
         let options = self;
         run_work(async {
@@ -216,7 +216,7 @@ impl GetOffsets {
             for ((topic, partition), offset) in cluster.offsets(&wanted, time).await? {
                 lines.push((topic, partition, offset));
             }
-            // As strings: Kafka's tool sorts `t:10` before `t:2` only by topic; partitions are numbers.
+            // Sorted by topic name and then by partition number.
             lines.sort();
             for (topic, partition, offset) in lines {
                 println!(

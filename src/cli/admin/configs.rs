@@ -1,4 +1,4 @@
-//! `kafka-configs`: settings, quotas and credentials. Kafka calls this `ConfigCommand`.
+//! `kafka-configs`: settings, quotas and credentials. Kafka's `ConfigCommand`.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -106,17 +106,17 @@ pub struct Configs {
 
 const ACTION: &str = "Actions";
 
-/// A kind of entities.
+/// A kind of entity.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// As the tool calls several of them.
+    /// Plural name of the kind, as in `--entity-type`.
     pub(super) plural: &'static str,
-    /// The number on the wire, where the kind is one of resources.
+    /// Number of the resource type in the protocol, for kinds that are resources.
     resource: Option<i8>,
 }
 
 impl Kind {
-    /// As the tool calls one of them.
+    /// Singular name of the kind, as in messages.
     fn singular(&self) -> &'static str {
         self.plural.strip_suffix('s').unwrap_or(self.plural)
     }
@@ -144,7 +144,7 @@ const fn kind(plural: &'static str, resource: Option<i8>) -> Kind {
     Kind { plural, resource }
 }
 
-/// Names of where a value comes from, by their number on the wire.
+/// Names of the sources of values, by their number in the protocol.
 const SOURCES: &[&str] = &[
     "UNKNOWN",
     "DYNAMIC_TOPIC_CONFIG",
@@ -157,19 +157,19 @@ const SOURCES: &[&str] = &[
     "DYNAMIC_GROUP_CONFIG",
 ];
 
-/// What the command is about.
+/// An entity that the command applies to.
 #[derive(Debug)]
 pub(super) struct Entity {
     pub(super) kind: &'static Kind,
-    /// `None` for all of the kind, empty for those that have nothing of their own.
+    /// Name of the entity: `None` for all entities of the kind, empty for the kind's default.
     pub(super) name: Option<String>,
 }
 
-/// The name of a setting, quota or credential, and its value; `None` where it is to be deleted.
+/// Name of a setting, quota or credential, and its new value; `None` deletes it.
 pub(super) type Change = (String, Option<String>);
 
 impl Configs {
-    /// Keeps what clap's structures lose: the arguments as they were typed, and the order of options.
+    /// Keeps information that clap's structures lose: the arguments as typed, and the order of options.
     pub(in crate::cli) fn remember(&mut self, typed: &[String], matches: &ArgMatches) {
         self.typed = without_passwords(typed);
         let places = |id: &str| matches.indices_of(id).into_iter().flatten();
@@ -235,7 +235,7 @@ impl Configs {
         })
     }
 
-    /// Kinds and names that short options give, in the order of Kafka's tool; an empty name for defaults.
+    /// Kinds and names that short options give, in the order of Kafka's tool; an empty name is the default.
     fn shorts(&self) -> Vec<(&'static str, String)> {
         let named = [
             ("topics", &self.topic),
@@ -262,7 +262,7 @@ impl Configs {
     }
 }
 
-/// What there is to do, once the options are understood.
+/// Work that the options ask for.
 enum Work {
     Alter(Vec<Change>),
     AlterQuotas(Vec<Change>),
@@ -271,10 +271,10 @@ enum Work {
     DescribeQuotas,
 }
 
-/// Kinds for which `--entity-default` says something.
+/// Kinds that `--entity-default` may be used with.
 const WITH_DEFAULTS: &[&str] = &[quotas::USERS, quotas::CLIENTS, quotas::IPS, "brokers"];
 
-/// What the options name, with a kind for each name.
+/// The entities that the options name.
 fn entities(options: &Configs) -> Result<Vec<Entity>, Failure> {
     let shorts = options.shorts();
     let mut kinds: Vec<&str> = options.entity_type.iter().map(String::as_str).collect();
@@ -341,7 +341,7 @@ fn entities(options: &Configs) -> Result<Vec<Entity>, Failure> {
         .collect())
 }
 
-/// What `--add-config`, `--add-config-file` and `--delete-config` ask for.
+/// The changes in `--add-config`, `--add-config-file` and `--delete-config`.
 fn changes(options: &Configs) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     for text in &options.add_config {
@@ -375,7 +375,7 @@ fn changes(options: &Configs) -> Result<Vec<Change>, Failure> {
     Ok(changes)
 }
 
-/// A command line that may be printed: of each argument nothing behind `password=`.
+/// A command line for messages: in each argument the text after `password=` is hidden.
 fn without_passwords(typed: &[String]) -> String {
     const MARK: &str = "password=";
     let shown = typed.iter().map(|word| match word.split_once(MARK) {
@@ -423,7 +423,7 @@ async fn alter(cluster: &Cluster, entity: &Entity, changes: Vec<Change>) -> Resu
         .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
-/// Sets settings of some entities back.
+/// Deletes settings of some entities.
 pub(super) async fn clear(
     cluster: &Cluster,
     kind: i8,
@@ -454,7 +454,7 @@ pub(super) async fn clear(
         .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
-/// Splits at commas outside of brackets.
+/// Splits a text at commas outside of brackets.
 fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0_i32, 0);
@@ -485,7 +485,7 @@ async fn describe(cluster: &Cluster, options: &Configs, entity: &Entity) -> Resu
     let present = present(cluster, kind).await?;
     let names: Vec<String> = match &entity.name {
         Some(name) => {
-            // Kafka's tool says so too, and ends well.
+            // Kafka's tool prints the same message and succeeds.
             if !options.all && !name.is_empty() && !present.contains(name) {
                 println!("The {singular} '{name}' doesn't exist and doesn't have dynamic config.");
                 return Ok(());
@@ -525,7 +525,7 @@ async fn describe(cluster: &Cluster, options: &Configs, entity: &Entity) -> Resu
     Ok(())
 }
 
-/// The settings of resources of a kind.
+/// Settings of resources of a kind.
 async fn described(
     cluster: &Cluster,
     kind: i8,
@@ -551,7 +551,7 @@ async fn described(
     Ok(results)
 }
 
-/// What there is of a kind: groups, and names of client metrics, also where they have nothing but settings.
+/// Names of the existing entities of a kind. For groups and client metrics this includes names that only have settings.
 async fn present(cluster: &Cluster, kind: i8) -> Result<BTreeSet<String>, Failure> {
     let mut names: BTreeSet<String> = match kind {
         TOPIC => cluster
@@ -586,7 +586,7 @@ async fn present(cluster: &Cluster, kind: i8) -> Result<BTreeSet<String>, Failur
                 let resources = answer.config_resources.into_iter();
                 names.extend(resources.map(|resource| resource.resource_name.to_string()));
             }
-            // A broker before 4.1 cannot be asked.
+            // Brokers before 4.1 do not support the request.
             Err(CallError::NoVersion { .. } | CallError::Encode(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -594,7 +594,7 @@ async fn present(cluster: &Cluster, kind: i8) -> Result<BTreeSet<String>, Failur
     Ok(names)
 }
 
-/// The source of values that somebody set for this very resource.
+/// Number of the source of values that are set for this resource itself.
 fn own_source(kind: i8, name: &str) -> i8 {
     match (kind, name.is_empty()) {
         (TOPIC, _) => 1,
@@ -638,7 +638,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// `kind=name kind`, an empty name for the default.
+    /// Entities from text: `kind=name kind`, with an empty name for the default.
     pub(in crate::cli::admin) fn named(text: &str) -> Vec<Entity> {
         let entities = text.split(' ').map(|part| {
             let (plural, name) = match part.split_once('=') {
@@ -651,7 +651,7 @@ pub(super) mod tests {
         entities.collect()
     }
 
-    /// `name=value`, or `-name` to delete; between several a comma, which values cannot have but in credentials.
+    /// Changes from text: `name=value`, or `-name` to delete, separated by commas. Only values of credentials may have commas.
     pub(in crate::cli::admin) fn split_changes(text: &str) -> Vec<Change> {
         let pairs = match text.starts_with("SCRAM") && !text.contains("byte_rate") {
             true => vec![text],
@@ -673,7 +673,7 @@ pub(super) mod tests {
         configs: Configs,
     }
 
-    /// The entities of a command line as [`named`] reads them, or why it is refused.
+    /// The entities of a command line in the form that [`named`] reads, or the error.
     fn told(line: &str) -> String {
         let words = std::iter::once("configs").chain(line.split(' '));
         let command = <Line as clap::CommandFactory>::command().args_override_self(true);

@@ -1,4 +1,4 @@
-//! `kafka-delete-records`. Kafka calls this `DeleteRecordsCommand`.
+//! `kafka-delete-records`. Kafka's `DeleteRecordsCommand`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -84,7 +84,7 @@ impl DeleteRecords {
                     }
                 }
             }
-            // As with Kafka's tool, errors of partitions are only printed.
+            // As in Kafka's tool, errors of partitions are printed, but the exit status is 0.
             Ok(())
         })
     }

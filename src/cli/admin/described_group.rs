@@ -1,4 +1,4 @@
-//! A group as a coordinator describes it, in the words of either group protocol.
+//! Description of a group by its coordinator, for both group protocols.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::wire::message::describe_groups::{self, DescribeGroupsRequest};
 use crate::wire::message::embedded::ConsumerProtocolAssignment;
 use crate::wire::message::{Message, Request};
 
-/// A group of the classic or of the consumer protocol.
+/// A group of the classic or the consumer protocol.
 #[derive(Debug)]
 pub(super) struct Described {
     pub(super) state: String,
-    /// How partitions are shared; empty while nothing is shared.
+    /// Name of the assignor; empty while there is no assignment.
     pub(super) assignor: String,
-    /// The group's epoch and the one of its target assignment; groups of the classic protocol have none.
+    /// Group epoch and epoch of the target assignment; `None` for the classic protocol.
     pub(super) epochs: Option<(i32, i32)>,
     pub(super) members: Vec<Member>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Member {
     pub(super) host: String,
     pub(super) client: String,
     pub(super) assigned: Vec<Partition>,
-    /// What the consumer protocol knows beside it.
+    /// Additional data of a member in the consumer protocol.
     pub(super) modern: Option<Modern>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Member {
 pub(super) struct Modern {
     pub(super) epoch: i32,
     pub(super) target: Vec<Partition>,
-    /// Whether the member itself speaks the consumer protocol; an old coordinator does not say.
+    /// Whether the member itself uses the consumer protocol; `None` if an old coordinator does not report it.
     pub(super) is_upgraded: Option<bool>,
 }
 
@@ -52,7 +52,8 @@ pub(super) async fn described(coordinator: &Channel, group: &str) -> Result<Desc
     }
 }
 
-/// A group of the consumer protocol; none if the group speaks another one or the coordinator knows only the classic one.
+/// A group of the consumer protocol; `None` if the group uses another protocol or the coordinator only supports the classic
+/// one.
 async fn modern(coordinator: &Channel, group: &str) -> Result<Option<Described>, Failure> {
     let versions = coordinator.versions(WITHIN).await?;
     if !versions
@@ -170,7 +171,7 @@ fn of_assignment(assignment: &consumer_group_describe::Assignment) -> Vec<Partit
     partitions.collect()
 }
 
-/// The partitions of a classic member's assignment; bytes of a protocol other than the consumers' give none.
+/// Partitions in the assignment of a classic member; empty if the assignment is not of the consumer protocol type.
 fn of_consumer_protocol(mut bytes: Bytes) -> Vec<Partition> {
     if bytes.len() < 2 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! `kafka-features`. Kafka calls this `FeatureCommand`.
+//! `kafka-features`. Kafka's `FeatureCommand`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -86,7 +86,7 @@ struct Change {
     dry_run: bool,
 }
 
-/// Kinds of changes, as UpdateFeatures knows them.
+/// Types of changes in UpdateFeatures.
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;
@@ -201,8 +201,8 @@ fn down(is_unsafe: bool) -> i8 {
 }
 
 impl Change {
-    /// The features to change with their levels. A release names many; those that the broker does not know are left out, and so
-    /// is the version of the quorum, which our own broker cannot raise.
+    /// The features to change, with their levels. A release has levels of many features; features that the broker does not
+    /// support are left out, and so is `kraft.version`, which monedula's broker cannot raise.
     fn wanted(&self, upgrades: bool, supported: &[String]) -> Result<Vec<(String, i16)>, Failure> {
         let mut wanted = BTreeMap::new();
         if let Some(release) = &self.release_version {
@@ -248,7 +248,7 @@ fn shown(feature: &str, level: i16) -> String {
     }
 }
 
-/// The level of a release that somebody named.
+/// Level of `metadata.version` for a release named by the user.
 fn known_level(version: &str) -> Result<i16, Failure> {
     let known = METADATA_VERSION_MIN..=bootstrap::METADATA_VERSION;
     let level = features::level(version).filter(|level| known.contains(level));
@@ -260,7 +260,7 @@ fn known_level(version: &str) -> Result<i16, Failure> {
     })
 }
 
-/// The features that a new cluster of a release has.
+/// Features of a new cluster of a release.
 fn mapping(release: Option<&str>) -> Result<Vec<String>, Failure> {
     let release = release.unwrap_or(bootstrap::METADATA_VERSION_NAME);
     let level = known_level(release)?;
@@ -271,7 +271,7 @@ fn mapping(release: Option<&str>) -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-/// What levels of features need of others.
+/// Dependencies of the given feature levels.
 fn dependencies(asked: &[String]) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     for text in asked {
@@ -317,7 +317,7 @@ fn versions_request() -> ApiVersionsRequest {
     }
 }
 
-/// The features that a broker lets change.
+/// Features that the broker allows to change.
 async fn supported(cluster: &Cluster) -> Result<Vec<String>, Failure> {
     let answer = cluster.call(&versions_request()).await?;
     let features = answer.supported_features.iter();

@@ -1,4 +1,4 @@
-//! Offsets of groups that are moved or forgotten: `kafka-consumer-groups --reset-offsets` and `--delete-offsets`.
+//! Changes of a group's offsets: `kafka-consumer-groups --reset-offsets` and `--delete-offsets`.
 
 use std::collections::BTreeMap;
 
@@ -74,13 +74,13 @@ pub(super) async fn reset(cluster: &Cluster, options: &ConsumerGroups) -> Result
     Ok(())
 }
 
-/// What `--from-file`, `--to-datetime` and `--by-duration` name.
+/// Targets given by `--from-file`, `--to-datetime` and `--by-duration`.
 struct Target {
     file: Option<BTreeMap<Partition, i64>>,
     since: Option<Timestamp>,
 }
 
-/// The offsets to which the options reset a group.
+/// The offsets that the options reset a group to.
 async fn new_offsets(
     cluster: &Cluster,
     options: &ConsumerGroups,
@@ -111,7 +111,7 @@ async fn new_offsets(
         let offset = if let Some(offset) = told {
             offset
         } else if target.since.is_some() {
-            // Where nothing is as young as that, the end.
+            // If no record is as new as the timestamp, the end of the partition is used.
             let offset = found.get(&partition).copied();
             offset.filter(|offset| *offset >= 0).unwrap_or_else(|| {
                 println!(
@@ -144,7 +144,7 @@ async fn new_offsets(
     Ok(wanted)
 }
 
-/// The time that `--to-datetime` or `--by-duration` names.
+/// Timestamp given by `--to-datetime` or `--by-duration`.
 fn since(options: &ConsumerGroups) -> Result<Option<Timestamp>, Failure> {
     if let Some(text) = options.to_datetime.as_deref() {
         let time = date_time(text);
@@ -160,7 +160,7 @@ fn since(options: &ConsumerGroups) -> Result<Option<Timestamp>, Failure> {
     Ok(None)
 }
 
-/// Milliseconds since 1970 of `YYYY-MM-DDThh:mm[:ss[.sss]]` with `Z`, an offset like `+01:00`, or UTC without one.
+/// Milliseconds since 1970 for `YYYY-MM-DDThh:mm[:ss[.sss]]` followed by `Z`, an offset such as `+01:00`, or nothing for UTC.
 fn date_time(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once('T')?;
     let numbers = |text: &str, between: char| -> Option<Vec<i64>> {
@@ -200,7 +200,7 @@ fn date_time(text: &str) -> Option<Timestamp> {
     if !fits {
         return None;
     }
-    // Years begin in March here, so that the day of a leap year is their last one.
+    // Years begin in March here, so that the leap day is the last day of a year.
     let (year, month) = if month > 2 {
         (year, month - 3)
     } else {
@@ -212,7 +212,7 @@ fn date_time(text: &str) -> Option<Timestamp> {
     Some((minutes * 60 + second) * 1000 + milliseconds)
 }
 
-/// Milliseconds of `PnDTnHnMnS`.
+/// Milliseconds of a duration `PnDTnHnMnS`.
 fn duration(text: &str) -> Option<Timestamp> {
     let (days, rest) = match text.strip_prefix('P')?.split_once('T') {
         Some((days, rest)) => (days, rest),
@@ -244,7 +244,7 @@ fn duration(text: &str) -> Option<Timestamp> {
     (said && number.is_empty()).then_some(sum)
 }
 
-/// `topic,partition,offset`, a line each: what `--export` prints.
+/// Reads a file with a line `topic,partition,offset` for each partition, as `--export` prints it.
 fn from_file(path: &str) -> Result<BTreeMap<Partition, i64>, Failure> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
@@ -265,7 +265,7 @@ fn from_file(path: &str) -> Result<BTreeMap<Partition, i64>, Failure> {
         .collect()
 }
 
-/// Forgets what a group has committed for topics that it does not read now.
+/// Deletes the offsets that a group has committed for topics that it does not consume now.
 pub(super) async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure> {
     for group in names(cluster, options).await? {
         let coordinator = cluster.coordinator(&group).await?;
@@ -312,7 +312,7 @@ pub(super) async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Resul
     Ok(())
 }
 
-/// `--topic name`, `--topic name:0,1`, or every topic that the group has offsets for.
+/// Partitions of `--topic name` or `--topic name:0,1`, or all partitions that the group has offsets for.
 async fn partitions(
     cluster: &Cluster,
     options: &ConsumerGroups,
@@ -350,7 +350,7 @@ async fn partitions(
     Ok(found)
 }
 
-/// Commits as somebody who is no member: only a group without members takes it.
+/// Commits offsets without being a member of the group, which only succeeds if the group has no members.
 pub(super) async fn commit(
     coordinator: &Channel,
     group: &str,

@@ -1,4 +1,4 @@
-//! `kafka-consumer-groups`. Kafka calls this `ConsumerGroupCommand`.
+//! `kafka-consumer-groups`. Kafka's `ConsumerGroupCommand`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -106,9 +106,9 @@ pub struct ConsumerGroups {
 const ACTION: &str = "Actions";
 const TARGET: &str = "Where --reset-offsets resets to";
 
-/// Names by which a partition is known.
+/// Topic name and index of a partition.
 pub(super) type Partition = (String, i32);
-/// The newest version in which topics have names.
+/// Newest version of OffsetFetch that names topics instead of giving their ids.
 pub(super) const OFFSETS_BY_NAME: i16 = 9;
 
 impl ConsumerGroups {
@@ -142,7 +142,7 @@ impl ConsumerGroups {
                 () => group_offsets::reset(&cluster, self).await,
             };
             if let Err(Failure(text)) = done {
-                // Kafka's tool ends with 0 all the same; so do we.
+                // Like Kafka's tool, exits with status 0.
                 println!("\nError: {text}");
             }
             Ok(())
@@ -173,7 +173,7 @@ async fn list(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure
     if options.state.is_some() {
         println!("{:<25} {:<20}", "GROUP", "STATE");
     }
-    // `--state` alone shows the states, with some behind it these groups only.
+    // `--state` without a value prints the states; with values it selects the groups in these states.
     let states = options.state.as_deref().unwrap_or_default().split(',');
     let wanted: Vec<&str> = states.filter(|state| !state.trim().is_empty()).collect();
     for group in answer.groups {
@@ -190,7 +190,7 @@ async fn list(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failure
     Ok(())
 }
 
-/// An offset that a group has committed.
+/// An offset committed by a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Committed {
     pub(super) offset: i64,
@@ -214,7 +214,7 @@ pub(super) async fn committed(
         let answer = coordinator
             .call_up_to(&request, OFFSETS_BY_NAME, WITHIN)
             .await?;
-        // A coordinator that was just chosen reads its log first.
+        // A new coordinator has to load its log before it answers.
         let soon = answer.groups.iter().any(|found| {
             ErrorCode::from_code(found.error_code).is_some_and(ErrorCode::is_retriable)
         });
@@ -246,7 +246,7 @@ pub(super) async fn committed(
     Ok(offsets)
 }
 
-/// A table of lines with spaces between columns, the last of which has no width of its own. Kafka pads each column.
+/// Prints a table with spaces between the columns. Columns without a width are not padded; Kafka pads each column.
 fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
     println!();
     for row in rows {
@@ -259,12 +259,12 @@ fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
     }
 }
 
-/// The width of a column: that of its longest text, and at least `least`.
+/// Width of a column: that of its longest text, and at least `least`.
 fn width<'a>(least: usize, texts: impl Iterator<Item = &'a str>) -> usize {
     texts.map(str::len).chain([least]).max().unwrap_or(least)
 }
 
-/// A line for each member; `verbose` ones with what it has and shall have.
+/// Prints a line for each member; `verbose` adds its current and target assignment.
 fn members(group: &str, found: &Described, verbose: bool) {
     let all = || found.members.iter();
     let count = |member: &Member| member.assigned.len().to_string();
@@ -316,7 +316,7 @@ fn members(group: &str, found: &Described, verbose: bool) {
             header.push("UPGRADED");
         }
     } else {
-        // Kafka's line ends with the space that would be before the next column.
+        // Kafka's line ends with the space that would precede the next column.
         header.push("");
     }
     let row = |(at, member): (usize, &Member)| {
@@ -356,7 +356,7 @@ fn is_upgraded(member: &Member) -> Option<bool> {
     member.modern.as_ref().and_then(|modern| modern.is_upgraded)
 }
 
-/// Where a group is coordinated, in which state it is and how many members it has.
+/// Prints the coordinator of a group, its state and its number of members.
 async fn state(
     cluster: &Cluster,
     coordinator: &Channel,
@@ -532,7 +532,7 @@ async fn delete(cluster: &Cluster, options: &ConsumerGroups) -> Result<(), Failu
     .into())
 }
 
-/// The offsets of a group, for the console.
+/// A group's coordinator and offsets, for the console consumer.
 pub(super) async fn group_offsets(
     cluster: &Cluster,
     group: &str,

@@ -1,4 +1,4 @@
-//! `kafka-leader-election`. Kafka calls this `LeaderElectionCommand`.
+//! `kafka-leader-election`. Kafka's `LeaderElectionCommand`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -117,7 +117,7 @@ impl LeaderElection {
         })
     }
 
-    /// The partitions that are named; none for all of them.
+    /// The partitions that the options name; `None` for all partitions.
     fn partitions(&self) -> Result<Option<Vec<Partition>>, Failure> {
         if let (Some(topic), Some(partition)) = (&self.topic, self.partition) {
             return Ok(Some(vec![(topic.clone(), partition)]));

@@ -1,4 +1,4 @@
-//! `kafka-log-dirs`. Kafka calls this `LogDirsCommand`.
+//! `kafka-log-dirs`. Kafka's `LogDirsCommand`.
 
 use std::process::ExitCode;
 
@@ -66,7 +66,7 @@ impl LogDirs {
                 if !ids.is_empty() && !ids.contains(&id) {
                     continue;
                 }
-                // Every partition, since those of a topic would each have to be named.
+                // All partitions are requested, because the request would have to name each partition of a topic.
                 let request = DescribeLogDirsRequest { topics: None };
                 let answer = broker.call(&request, WITHIN).await?;
                 if answer.error_code != 0 {

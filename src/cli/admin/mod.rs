@@ -1,7 +1,7 @@
-//! Tools that ask a running broker, as Apache Kafka has them.
+//! Tools that work on a running broker, like those of Apache Kafka.
 //!
-//! Options, output and exit statuses are those of Apache Kafka 4.4 for what scripts and health checks use; what is missing
-//! is an error, never silence.
+//! Options, output and exit statuses are those of Apache Kafka 4.4, as far as scripts and health checks use them. Options that
+//! are not supported are errors and never ignored silently.
 
 pub mod acls;
 mod client;

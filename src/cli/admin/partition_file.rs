@@ -1,11 +1,11 @@
-//! pure: the JSON files by which Kafka's tools name partitions: `{"partitions": [{"topic": …, "partition": …, …}]}`.
+//! pure: parser for the JSON files in which Kafka's tools name partitions: `{"partitions": [{"topic": …, "partition": …, …}]}`.
 
 use serde_json::Value;
 
 use super::client::Failure;
 use super::groups::Partition;
 
-/// A partition of a file, and what else stands there.
+/// A partition of a file, with the whole JSON object of its entry.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) partition: Partition,
@@ -14,7 +14,7 @@ pub(super) struct Entry {
 
 /// The partitions of a file, in its order.
 ///
-/// Errors: the text for whoever wrote the file, without its name.
+/// Errors: a message for the author of the file, without the file's name.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     let whole = parsed(text)?;
     let Some(entries) = whole["partitions"].as_array() else {
@@ -39,7 +39,7 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     Ok(found)
 }
 
-/// The JSON of a text.
+/// Parses a text as JSON and checks its `version`.
 pub(super) fn parsed(text: &str) -> Result<Value, String> {
     let whole: Value =
         serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
@@ -49,7 +49,7 @@ pub(super) fn parsed(text: &str) -> Result<Value, String> {
     }
 }
 
-/// What is wrong with a file, with its name.
+/// Adds the name of a file to an error.
 pub(super) fn in_file(path: &str) -> impl Fn(String) -> Failure + '_ {
     move |what| Failure(format!("{path}: {what}"))
 }

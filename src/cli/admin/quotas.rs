@@ -25,8 +25,8 @@ pub(super) const USERS: &str = "users";
 pub(super) const CLIENTS: &str = "clients";
 pub(super) const IPS: &str = "ips";
 
-/// Kinds of entities: as the tool calls several of them, as the protocol calls one, and as the tool prints one. In the order
-/// in which an entity of several kinds is printed.
+/// Kinds of entities: the plural name in the tool, the name in the protocol, and the singular name in output. In the order in
+/// which the kinds of an entity are printed.
 const KINDS: &[(&str, &str, &str)] = &[
     (USERS, "user", "user-principal"),
     (CLIENTS, "client-id", "client-id"),
@@ -40,32 +40,32 @@ const OF_USERS_AND_CLIENTS: &[&str] = &[
 ];
 const OF_ADDRESSES: &[&str] = &["connection_creation_rate"];
 
-/// Kinds of matches in a filter of DescribeClientQuotas.
+/// Types of matches in a filter of DescribeClientQuotas.
 const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
 const ANY: i8 = 2;
 
-/// How often a password is hashed where nobody says it. The most counts here too: the tool does the work, so a number without a
-/// limit could keep it busy for hours.
+/// Default number of hash iterations of a password. The maximum is checked here too: the tool computes the hash, and an
+/// unlimited number could take hours.
 const ITERATIONS: i32 = *HASHED.start();
-/// Bytes of a new salt.
+/// Size of a new salt in bytes.
 const SALT_BYTES: usize = 16;
 
-/// What `--alter` is to do, once every name is known to fit the entities.
+/// Changes that `--alter` makes, after a check that the names are valid for the entities.
 #[derive(Debug)]
 pub(super) enum Alteration {
     Quotas(Vec<Change>),
     Credentials(Credentials),
 }
 
-/// New and old credentials of one user.
+/// Changes of the credentials of one user.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
     deletions: Vec<ScramMechanism>,
     upsertions: Vec<(ScramMechanism, i32, String)>,
 }
 
-/// Sorts out what may be set and deleted of these entities; nobody is asked yet.
+/// Sorts changes into quotas and credentials, and checks that they are valid for the entities. Sends no request.
 pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Alteration, Failure> {
     let strange = |known: &dyn Fn(&str) -> bool| {
         let names = changes.iter().map(|(name, _)| name.as_str());
@@ -134,10 +134,10 @@ pub(super) fn alteration(entities: &[Entity], changes: Vec<Change>) -> Result<Al
     Ok(Alteration::Credentials(credentials))
 }
 
-/// Reads `iterations=8192,password=secret`, of which the first may be missing.
+/// Reads `iterations=8192,password=secret`; the iterations may be missing.
 fn credential(mechanism: ScramMechanism, value: &str) -> Result<(i32, &str), Failure> {
     let name = mechanism.name();
-    // The value itself is not repeated: it may have a password.
+    // The value is not repeated in the message, because it may contain a password.
     let malformed = || {
         Failure(format!(
             "Invalid credential property {name}: it must be [iterations=NUMBER,password=PASSWORD], of which the iterations may be left out"
@@ -260,7 +260,7 @@ pub(super) async fn alter_credentials(
         .try_for_each(|answer| accepted(answer.error_code, answer.error_message.as_deref()))
 }
 
-/// A line for each entity with quotas; of users alone also one for each that has credentials.
+/// Lines with the quotas of entities. If only users are described, also a line for each user with credentials.
 pub(super) async fn describe(
     cluster: &Cluster,
     entities: &[Entity],
@@ -289,7 +289,7 @@ async fn credentials(
         let user = &result.user;
         match result.error_code {
             0 => {}
-            // A user may have quotas and no credentials.
+            // A user may have quotas but no credentials.
             code if code == ErrorCode::ResourceNotFound.code() => continue,
             code => {
                 let why = text(code, result.error_message.as_deref());
@@ -319,7 +319,7 @@ fn on_the_wire(entity: &Entity) -> &'static str {
     found.map_or("", |(_, kind, _)| kind)
 }
 
-/// The quotas of entities of exactly these kinds.
+/// Quotas of entities with exactly these kinds.
 async fn quotas(cluster: &Cluster, entities: &[Entity]) -> Result<Vec<EntryData>, Failure> {
     let components = entities.iter().map(|entity| {
         let (match_type, name) = match entity.name.as_deref() {

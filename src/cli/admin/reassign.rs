@@ -1,7 +1,7 @@
-//! `kafka-reassign-partitions`. Kafka calls this `ReassignPartitionsCommand`.
+//! `kafka-reassign-partitions`. Kafka's `ReassignPartitionsCommand`.
 //!
-//! Replicas move between brokers, and on a broker between log directories. There are no throttles here; those that another
-//! tool has set are cleared as Kafka's tool does it.
+//! Moves replicas between brokers, and between log directories of a broker. Throttles are not supported; throttles that another
+//! tool has set are cleared, as Kafka's tool does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -85,24 +85,24 @@ pub struct ReassignPartitions {
 }
 
 const ACTION: &str = "Actions";
-/// A log directory of a file that leaves the choice to the broker.
+/// Value in a file that leaves the choice of the log directory to the broker.
 const ANY: &str = "any";
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a file wants a partition.
+/// Target of a partition in a file.
 #[derive(Debug)]
 struct Move {
     partition: Partition,
     replicas: Vec<i32>,
-    /// One for each replica, or none at all.
+    /// Log directories, one for each replica; or empty.
     dirs: Vec<String>,
 }
 
-/// A replica that a file wants in a log directory.
+/// A replica: a partition and the id of its broker.
 type Replica = (Partition, i32);
 
 impl Move {
-    /// The replicas whose directory is named.
+    /// The replicas whose log directory is given, with the directory.
     fn placed(&self) -> impl Iterator<Item = (Replica, &str)> {
         let pairs = self.replicas.iter().zip(&self.dirs);
         pairs
@@ -111,7 +111,7 @@ impl Move {
     }
 }
 
-/// Where a replica lies, and where it moves.
+/// Current log directory of a replica, and the directory that it is moving to.
 #[derive(Clone, Debug, Default)]
 struct Place {
     current: Option<String>,
@@ -207,7 +207,8 @@ impl ReassignPartitions {
         self.place(cluster, &placed).await
     }
 
-    /// Has brokers move replicas to directories. A replica that a broker is only getting may not be there yet.
+    /// Makes brokers move replicas to log directories. A replica that is still moving to its broker may not exist there yet, so
+    /// requests are repeated.
     async fn place(
         &self,
         cluster: &Cluster,
@@ -333,7 +334,7 @@ impl ReassignPartitions {
             );
         }
         let places = places(cluster).await?;
-        // A move ends when the replica is wanted where it is.
+        // A move is cancelled by requesting the replica's current directory.
         let back: BTreeMap<Replica, String> = moves
             .iter()
             .flat_map(Move::placed)
@@ -410,7 +411,7 @@ fn read_text(path: &str) -> Result<String, Failure> {
         .map_err(|error| format!("cannot read {path}: {}", Plain(&error)).into())
 }
 
-/// The moves of a `--reassignment-json-file`.
+/// The moves in a `--reassignment-json-file`.
 fn read(path: &str) -> Result<Vec<Move>, Failure> {
     moves(&read_text(path)?).map_err(in_file(path))
 }
@@ -455,7 +456,7 @@ fn moves(text: &str) -> Result<Vec<Move>, String> {
     moves.collect()
 }
 
-/// The topics of a `--topics-to-move-json-file`.
+/// The topics in a `--topics-to-move-json-file`.
 fn topics(path: &str) -> Result<Vec<String>, Failure> {
     let whole = parsed(&read_text(path)?).map_err(in_file(path))?;
     let topics = whole["topics"].as_array().and_then(|topics| {
@@ -467,7 +468,7 @@ fn topics(path: &str) -> Result<Vec<String>, Failure> {
     topics.ok_or_else(|| in_file(path)("it has no list \"topics\"".to_owned()))
 }
 
-/// The replicas of each partition of topics.
+/// The replicas of each partition of the topics.
 async fn assignments(
     cluster: &Cluster,
     topics: Option<&[String]>,
@@ -490,7 +491,7 @@ async fn assignments(
     Ok(found)
 }
 
-/// The log directory of each replica.
+/// The log directories of each replica.
 async fn places(cluster: &Cluster) -> Result<BTreeMap<Replica, Place>, Failure> {
     let mut found: BTreeMap<Replica, Place> = BTreeMap::new();
     for (id, broker) in cluster.brokers(None).await? {
@@ -511,7 +512,7 @@ async fn places(cluster: &Cluster) -> Result<BTreeMap<Replica, Place>, Failure> 
     Ok(found)
 }
 
-/// Assignments in the form of the files; `any` where no directory is known.
+/// Assignments in the format of the files; unknown directories are `any`.
 fn shown(assignments: &BTreeMap<Partition, Vec<i32>>, places: &BTreeMap<Replica, Place>) -> Value {
     let partitions: Vec<Value> = assignments
         .iter()
@@ -536,7 +537,7 @@ fn shown(assignments: &BTreeMap<Partition, Vec<i32>>, places: &BTreeMap<Replica,
     json!({"version": 1, "partitions": partitions})
 }
 
-/// The moves between brokers that are under way.
+/// Reassignments between brokers that are in progress.
 async fn ongoing(
     cluster: &Cluster,
 ) -> Result<BTreeMap<Partition, OngoingPartitionReassignment>, Failure> {
@@ -598,7 +599,8 @@ async fn alter(
     }
 }
 
-/// Has brokers move replicas to directories, and says which took it. One that a broker does not have may come.
+/// Makes brokers move replicas to log directories; returns the replicas whose move was accepted. A replica that its broker does
+/// not have yet may be moved later.
 async fn move_replicas(
     cluster: &Cluster,
     wanted: &BTreeMap<Replica, String>,
@@ -654,7 +656,7 @@ async fn move_replicas(
     Ok(started)
 }
 
-/// What throttles moves of a broker's replicas, and those of a topic.
+/// Settings that throttle moves of a broker's replicas and of a topic's replicas.
 const BROKER_THROTTLES: &[&str] = &[
     "leader.replication.throttled.rate",
     "follower.replication.throttled.rate",

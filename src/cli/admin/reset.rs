@@ -1,8 +1,8 @@
-//! `reset`: empties the topics of a running broker and forgets its groups, for the time between two tests.
+//! `reset`: empties the topics of a running broker and deletes its groups, for use between two tests.
 //!
-//! Asked of the broker's admin listener, if it has one, the broker does it by itself (`console/reset.rs`). Over Kafka's own
-//! protocol, that is of any broker, it is less: topics that are only compacted and groups with members stay and are named,
-//! open transactions are left to whoever opened them. Topics stay, with their settings, and offsets go on.
+//! If the broker has an admin listener, the broker itself does the work (`console/reset.rs`). Over Kafka's protocol, which
+//! works with any broker, the reset does less: topics that are only compacted and groups with members stay, and are printed;
+//! open transactions stay open. In both cases topics keep their settings, and offsets continue.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -48,12 +48,12 @@ pub struct Reset {
     remove_members: bool,
 }
 
-/// Where the image's broker is asked.
+/// Address of the admin listener in the image.
 const ADMIN: &str = "localhost:9644";
-/// Everything up to the high watermark.
+/// Offset in DeleteRecords that stands for the high watermark.
 const TO_THE_END: i64 = -1;
 
-/// Where the broker of this machine is asked, if it has no admin listener.
+/// Address of the broker on this machine, used if there is no admin listener.
 const BROKER: &str = "localhost:9092";
 
 impl Reset {
@@ -77,7 +77,7 @@ impl Reset {
                 if self.admin.is_some() {
                     return Err(nobody.into());
                 }
-                // The broker of this machine may be one without an admin listener.
+                // The broker on this machine may have no admin listener.
                 let access = self.connection.access()?;
                 let found = Cluster::at(BROKER, &access, Duration::ZERO).await;
                 found.map_err(|Failure(neither)| {
@@ -101,7 +101,7 @@ impl Reset {
 }
 
 impl Reset {
-    /// What the admin listener is told of the options.
+    /// Query string for the admin listener with the options.
     fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         if !self.keep.is_empty() {
@@ -114,7 +114,7 @@ impl Reset {
     }
 }
 
-/// Whether it succeeded, and what was said.
+/// Sends the reset request; returns whether it succeeded, and the text of the answer.
 fn by_http(address: &str, query: &str) -> std::io::Result<(bool, String)> {
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(WITHIN))?;
@@ -184,7 +184,7 @@ async fn empty_topics(cluster: &Cluster, keep: &[String]) -> Result<usize, Failu
     Ok(count)
 }
 
-/// How many groups are gone, and which are not, with the reason.
+/// Deletes groups; returns the number of deleted groups, and the groups that could not be deleted with the reasons.
 async fn forget_groups(
     cluster: &Cluster,
     keep: &[String],

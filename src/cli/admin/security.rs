@@ -1,4 +1,4 @@
-//! `--command-config`: the settings of a Kafka client that say how to connect, and as whom. Others have no meaning here.
+//! `--command-config`: connection and authentication settings of a Kafka client. Other settings are ignored.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::peer::channel::Access;
 use crate::security::sasl::client::Credentials;
 use crate::transport::client::{self, Transport};
 
-/// How the file says that brokers are connected to.
+/// Connection and authentication settings of a file.
 pub(super) fn access(path: &Path) -> Result<Access, Failure> {
     let name = path.display();
     let given = read(path)?.into_iter();
@@ -53,7 +53,7 @@ pub(super) fn access(path: &Path) -> Result<Access, Failure> {
     Ok(Access { transport, login })
 }
 
-/// A setting of the file that says nothing about the connection.
+/// A setting of the file that is not about the connection.
 pub(super) fn file_property(path: Option<&Path>, name: &str) -> Result<Option<String>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let found = read(path)?.into_iter().rfind(|one| one.key == name);
@@ -85,7 +85,7 @@ mod tests {
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
 
-    /// A key and a certificate for these names, in the form of a PEM keystore.
+    /// A key and a certificate for these names, as a PEM keystore.
     fn own(authority: &Authority, names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
@@ -116,14 +116,14 @@ mod tests {
             TemporaryBroker::start(&settings).await.unwrap()
         }
 
-        /// What a tool says that is given such a file: nothing, or why it cannot ask the broker.
+        /// Connects with the settings of a file; returns the number of brokers, or the error.
         async fn ask(&self, broker: &TemporaryBroker, file: &str) -> Result<usize, String> {
             let path = self.write("client.properties", file);
             let access = access(Path::new(&path)).map_err(|Failure(text)| text)?;
             let servers = broker.bootstrap_servers();
             let cluster = Cluster::at(&servers, &access, Duration::ZERO).await;
             let cluster = cluster.map_err(|Failure(text)| text)?;
-            // The brokers that the metadata name are asked in the same way.
+            // Connections to the brokers in the metadata use the same settings.
             let found = cluster.brokers(None).await.map_err(|Failure(text)| text)?;
             for (_, broker) in &found {
                 broker

@@ -1,4 +1,4 @@
-//! `kafka-topics`. Kafka calls this `TopicCommand`.
+//! `kafka-topics`. Kafka's `TopicCommand`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -87,11 +87,11 @@ pub struct Topics {
 }
 
 const ACTION: &str = "Actions";
-/// The kind of resource that a topic is, in DescribeConfigs.
+/// Number of the resource type topic in DescribeConfigs.
 pub(super) const TOPIC_RESOURCE: i8 = 2;
-/// Where a value of DescribeConfigs comes from when nobody set it.
+/// Source of a value in DescribeConfigs: Kafka's default.
 const FROM_DEFAULT: i8 = 5;
-/// From the broker's own file: no override of the topic either.
+/// Source of a value in DescribeConfigs: the broker's file. The value is not an override of the topic.
 const FROM_FILE: i8 = 4;
 const INTERNAL: &[&str] = &[
     "__consumer_offsets",
@@ -185,12 +185,12 @@ async fn list(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
     let topics = chosen(cluster, options).await?;
     let names = topics.iter().map(|topic| topic.name.as_deref());
     let names: Vec<&str> = names.map(Option::unwrap_or_default).collect();
-    // An empty line where there is none, as Kafka's tool does.
+    // Like Kafka's tool, prints an empty line if there is no topic.
     println!("{}", names.join("\n"));
     Ok(())
 }
 
-/// Topics that `--topic` names, sorted; all of them without it.
+/// Topics that `--topic` matches, sorted; all topics if the option is not given.
 async fn chosen(
     cluster: &Cluster,
     options: &Topics,
@@ -215,8 +215,8 @@ async fn chosen(
     Ok(topics)
 }
 
-/// Whole names by regular expressions with commas between them. Kafka's have what Java's have; of that, these lack the
-/// looking around and back, which are refused.
+/// Regular expression for whole names, from alternatives separated by commas. Kafka uses Java's regular expressions; of these,
+/// look-around and backreferences are not supported and are refused.
 fn pattern(text: &str) -> Result<Regex, Failure> {
     let quoted = |letter| letter == '"' || letter == '\'';
     let alternatives = text
@@ -301,7 +301,7 @@ fn joined(ids: &[i32]) -> String {
     ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// What topics have that is not a default, as `name=value,…`, and how many replicas each wants in sync.
+/// Overrides of topics as `name=value,…`, and the value of `min.insync.replicas`.
 async fn overrides(
     cluster: &Cluster,
     topics: &[MetadataResponseTopic],
@@ -392,7 +392,7 @@ async fn delete(cluster: &Cluster, options: &Topics) -> Result<(), Failure> {
         timeout_ms: WITHIN.as_millis() as i32,
         ..Default::default()
     };
-    // Names alone: version 6 has another form for them.
+    // Version 6 and later of DeleteTopics have another form for names.
     let answer = cluster.any.call_up_to(&request, 5, WITHIN).await?;
     for result in answer.responses {
         accepted(result.error_code, result.error_message.as_deref())?;

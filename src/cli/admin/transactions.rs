@@ -1,7 +1,7 @@
-//! `kafka-transactions`. Kafka calls this `TransactionsCommand`.
+//! `kafka-transactions`. Kafka's `TransactionsCommand`.
 //!
-//! A transaction hangs when a partition has it open and its coordinator knows nothing of it: readers of committed records
-//! wait there until somebody aborts it.
+//! A transaction is hanging if it is open in a partition but unknown to its coordinator. It blocks read_committed consumers of
+//! the partition until it is aborted.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -190,7 +190,7 @@ impl Transactions {
     }
 }
 
-/// Columns as wide as what stands in them, as Kafka's tool prints them.
+/// Prints a table whose columns are as wide as their longest cell, as Kafka's tool does.
 fn table<const COLUMNS: usize>(titles: [&str; COLUMNS], rows: &[[String; COLUMNS]]) {
     let widths: Vec<usize> = (0..COLUMNS)
         .map(|column| {
@@ -305,7 +305,7 @@ async fn describe(cluster: &Cluster, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a broker, or the leader, knows of the producers of a partition.
+/// State of the producers of a partition, from a given broker or from the leader.
 async fn producers(
     cluster: &Cluster,
     partition: &Partition,
@@ -382,7 +382,7 @@ async fn describe_producers(
     Ok(())
 }
 
-/// Where hanging transactions are looked for.
+/// Partitions in which hanging transactions are searched.
 struct Scope<'a> {
     broker: Option<i32>,
     topic: Option<&'a str>,
@@ -454,7 +454,7 @@ fn age(producer: &ProducerState, now: Timestamp) -> i64 {
     now.saturating_sub(producer.last_timestamp)
 }
 
-/// The partitions that coordinators have in transactions of these producers.
+/// Partitions that coordinators have in transactions of these producers.
 async fn known_partitions(
     cluster: &Cluster,
     open: &[(Partition, ProducerState)],

@@ -1,4 +1,4 @@
-//! Asking whether a broker is there: `ready`, `connect`, and `cub kafka-ready` of Confluent's images.
+//! Checks that a broker is available: `ready`, `connect`, and `cub kafka-ready` of Confluent's images.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! pure: what the keys and values of records say.
+//! pure: decoding of the keys and values of records.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ use crate::wire::message::embedded::{
     LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
 };
 
-/// How keys and values are read.
+/// Format of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
     Text,
@@ -37,11 +37,13 @@ pub enum Decoder {
     Metadata,
 }
 
-/// Key and payload; an absent one is not printed.
+/// Key and payload; `None` is not printed.
 pub type Decoded = (Option<Value>, Option<Value>);
 
 impl Decoder {
-    /// Reads a data record. The error says what is wrong with it.
+    /// Decodes a data record.
+    ///
+    /// Errors: a message that says what is wrong with the record.
     pub fn decode(self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Decoded, String> {
         let own = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice);
         match self {
@@ -104,7 +106,7 @@ impl Decoder {
     }
 }
 
-/// Kinds of records since Kafka 4.0. Number 9 was given up before, and 18 never written.
+/// Kinds of records since Kafka 4.0. Kind 9 was removed before 4.0, and kind 18 is never written.
 const MODERN: [i16; 19] = [
     3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 22, 23,
 ];
@@ -115,7 +117,7 @@ fn modern(kind: i16, value: Option<Bytes>) -> Result<Option<Value>, DecodeError>
         4 => versioned::<ConsumerGroupPartitionMetadataValue>(value),
         5 => Ok(
             versioned::<ConsumerGroupMemberMetadataValue>(value)?.map(|mut payload| {
-                // Kafka says of this one that it is not there, and of no other.
+                // Kafka prints null for this field if it is absent, but for no other field.
                 let field = &mut payload["data"]["classicMemberMetadata"];
                 *field = field.take();
                 payload
@@ -159,7 +161,7 @@ fn versioned<M: Message + Describe>(value: Option<Bytes>) -> Result<Option<Value
     ))
 }
 
-/// Shows the state of a transaction by its name, as Kafka does since 4.4. A number that is none of a state stays.
+/// Replaces the state of a transaction by its name, as Kafka does since 4.4. Unknown numbers are not replaced.
 fn name_status(payload: &mut Value) {
     let status = &mut payload["data"]["transactionStatus"];
     let number = status
@@ -170,7 +172,7 @@ fn name_status(payload: &mut Value) {
     }
 }
 
-/// The members of a consumer group carry their subscription and assignment as bytes of another protocol.
+/// Decodes the subscriptions and assignments of members, which are bytes of the consumer protocol.
 fn open_members(payload: &mut Value) {
     if payload["data"]["protocolType"] != "consumer" {
         return;
@@ -198,7 +200,7 @@ fn open<M: Message + Describe>(field: &mut Value) {
     }
 }
 
-/// What a control record says, with its name.
+/// A control record as text, with its name.
 pub fn control(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<String, String> {
     let kind = key
         .and_then(|key| key.get(2..4))
@@ -223,7 +225,7 @@ pub fn control(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<String, Strin
     }
 }
 
-/// A control record of the quorum: its first field is the version in which it is written.
+/// A control record of the quorum as text. The record's first field is its version.
 fn named<M: Message + Describe>(name: &str, value: Bytes) -> Result<String, String> {
     let version = value
         .first_chunk()

@@ -1,21 +1,21 @@
-//! pure: what is printed, as text or as JSON.
+//! pure: a line of output, as text or JSON.
 
 use serde_json::{Map, Value};
 
-/// One printed line: names and what they are, in order.
+/// One line of output: names and values, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     fields: Vec<(&'static str, Shown)>,
     inset: bool,
 }
 
-/// A value, which text and JSON spell differently.
+/// A value, which is formatted differently in text and JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shown {
     Plain(Value),
-    /// As Java prints an `OptionalLong`.
+    /// A number that text shows as Java's `OptionalLong`.
     Optional(Option<i64>),
-    /// Without a name in text: it says itself what it is.
+    /// A value that text shows without its name.
     Bare(String),
 }
 
@@ -26,7 +26,7 @@ impl<V: Into<Value>> From<V> for Shown {
 }
 
 impl Line {
-    /// A line below another: a record below its batch.
+    /// An indented line, for a record below its batch.
     pub fn inset() -> Self {
         Self {
             inset: true,
@@ -43,7 +43,7 @@ impl Line {
         self.fields.push((name, value.into()));
     }
 
-    /// `name: value name: value`.
+    /// The line as text: `name: value name: value`.
     pub fn text(&self) -> String {
         let mut out = String::new();
         if self.inset && !self.fields.is_empty() {
@@ -70,7 +70,7 @@ impl Line {
         out
     }
 
-    /// One JSON object.
+    /// The line as a JSON object.
     pub fn json(&self) -> String {
         let mut object = Map::new();
         for (name, value) in &self.fields {

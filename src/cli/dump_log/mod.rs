@@ -1,4 +1,5 @@
-//! `dump-log`: what stands in a log directory's files, as text in the words of Kafka's tool or as a JSON object a line.
+//! `dump-log`: prints the content of a log directory's files, as text in the format of Kafka's tool or as one JSON object per
+//! line.
 
 pub(in crate::cli) mod decode;
 mod line;
@@ -95,7 +96,7 @@ impl Refused {
     }
 }
 
-/// Why a file was not shown to its end.
+/// Reason why a file was not printed to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error(transparent)]
@@ -118,7 +119,7 @@ impl Failure {
     }
 }
 
-/// Where lines go.
+/// Output for lines.
 pub struct Printer {
     out: Box<dyn Write>,
     json: bool,
@@ -131,7 +132,7 @@ impl Printer {
         self.print(&text);
     }
 
-    /// A remark, which is no data.
+    /// Prints a remark, which is left out of JSON.
     fn note(&mut self, text: &str) {
         if !self.json {
             self.print(text);
@@ -170,7 +171,7 @@ impl DumpLog {
                 eprintln!("{}: {error}", path.display());
                 success = false;
             }
-            // Whoever closed the pipe has seen enough.
+            // The reader of the output has closed the pipe.
             if printer.failed.is_some() {
                 break;
             }
@@ -184,7 +185,7 @@ impl DumpLog {
     }
 }
 
-/// The files named, and those in the directories named, in order.
+/// The files named and the files in the directories named, in order.
 fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in paths {
@@ -226,7 +227,7 @@ fn dump(path: &Path, options: &DumpLog, printer: &mut Printer) -> Result<(), Fai
     }
 }
 
-/// What of a data file is shown.
+/// Parts of a data file to print.
 fn view(path: &Path, options: &DumpLog) -> View {
     let directory = path.parent().and_then(Path::file_name);
     let directory = directory.unwrap_or_default().to_string_lossy();
@@ -281,7 +282,7 @@ mod tests {
         }
     }
 
-    /// What is printed of a file with this name and content, and whether it was read to its end.
+    /// Output for a file with this name and content, and whether it was read to its end.
     fn show(name: &str, content: &[u8], words: &[&str]) -> (String, bool) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);

@@ -1,4 +1,4 @@
-//! Batches and records of a data file, in the words of Kafka's tool.
+//! Output of the batches and records of a data file, in the format of Kafka's tool.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,14 +18,14 @@ use crate::wire::batch::header::{
 use crate::wire::batch::legacy;
 use crate::wire::batch::record::{Record, decompressed, records};
 
-/// What is printed of a data file.
+/// Parts of a data file to print.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    /// Keys and values too, read so.
+    /// Decoder for keys and values; `None` leaves them out.
     pub records: Option<Decoder>,
-    /// Records too, if need be without keys and values; otherwise batches only.
+    /// Whether records are printed, with or without keys and values; otherwise only batches are.
     pub deep: bool,
-    /// Only keys and values.
+    /// Whether only keys and values are printed.
     pub skip_metadata: bool,
     pub max_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! Indexes, producer snapshots and the small text files.
+//! Output of indexes, producer snapshots and the small text files.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,12 +15,12 @@ use crate::log::index::transaction::AbortedTransaction;
 use crate::log::producer_state::ProducerStates;
 use crate::log::segment::Span;
 
-/// Text files above this size are none of Kafka's.
+/// Largest text file in bytes that is read; Kafka's text files are smaller.
 const TEXT_MAX: u64 = 64 << 20;
-/// Enough of a batch to know its offsets.
+/// Bytes of a batch that are read to get its offsets.
 const SPAN_SIZE: usize = 61;
 
-/// The offset that a file's name begins with.
+/// The base offset in a file's name.
 pub fn base_offset(path: &Path) -> Result<Offset, Failure> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     stem.and_then(|stem| stem.parse().ok())
@@ -38,7 +38,7 @@ fn entries<E: Entry>(path: &Path) -> Result<Vec<E>, Failure> {
     Ok(bytes.chunks_exact(E::SIZE).map(E::read).collect())
 }
 
-/// What both kinds of sparse index have in common: a check instead of the content, if that is asked for.
+/// Reads the entries of a sparse index. If `--index-sanity-check` is given, checks them instead and returns `None`.
 fn is_sane<E: Entry>(
     path: &Path,
     options: &DumpLog,
@@ -61,7 +61,7 @@ fn is_sane<E: Entry>(
     Ok(None)
 }
 
-/// Leaves out what a broker that allocates its indexes in advance, and was killed or still runs, has behind the entries.
+/// Removes trailing zero entries. A broker that preallocates its indexes leaves them while it runs and after it was killed.
 fn without_zeros<E>(all: &mut Vec<E>, is_zero: impl Fn(&E) -> bool) {
     let end = all.iter().skip(1).position(is_zero);
     all.truncate(end.map_or(all.len(), |before| before + 1));
@@ -197,7 +197,7 @@ pub fn producers(path: &Path, printer: &mut Printer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checkpoints and properties are text already.
+/// Prints a checkpoint or properties file, which is text already.
 pub fn text(path: &Path, printer: &mut Printer) -> Result<(), Failure> {
     if fs::metadata(path)?.len() > TEXT_MAX {
         return Err(Failure::damaged(

@@ -1,4 +1,4 @@
-//! What the rest of the broker holds of a coordinator: cheap to clone, no channel in sight.
+//! Handle of a coordinator for the rest of the broker. It is cheap to clone, and hides the channels to the task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::metadata::image::{Delta, Image};
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
-/// Requests that may wait for the task. Whoever comes then waits with its connection.
+/// Capacity of the task's request queue. While it is full, senders wait, and with them their connections.
 const QUEUE_MAX: usize = 4096;
 
-/// A coordinator at work.
+/// Handle of a running coordinator.
 pub struct Coordinator<S: Shard> {
     queue: mpsc::Sender<Event<S>>,
-    /// What the metadata say. Whoever publishes them tells it and must not wait: no limit but the number of partitions of the
-    /// topic and one, each time that the metadata change.
+    /// Queue of metadata changes. It is unbounded because publishers must not wait; each metadata change adds at most one entry
+    /// per partition of the topic, and one more.
     told: mpsc::UnboundedSender<Told>,
 }
 
@@ -41,7 +41,7 @@ impl<S: Shard> std::fmt::Debug for Coordinator<S> {
     }
 }
 
-/// A handle that does not keep the coordinator going.
+/// Handle that does not keep the coordinator running.
 pub struct WeakCoordinator<S: Shard> {
     queue: mpsc::WeakSender<Event<S>>,
     told: mpsc::UnboundedSender<Told>,
@@ -62,7 +62,8 @@ impl<S: Shard> Coordinator<S> {
         }
     }
 
-    /// The handle, and the task to run, of which `pool` works off long rounds. The task ends when the last handle is gone.
+    /// Makes the handle and the task to run; `pool` runs long rounds of the task. The task ends when the last handle is
+    /// dropped.
     pub fn new(
         name: &'static str,
         host: &Host,
@@ -81,7 +82,7 @@ impl<S: Shard> Coordinator<S> {
         (Self { queue, told }, task)
     }
 
-    /// Asks the shard of a partition, and waits until the answer's records are committed.
+    /// Sends a request to the shard of a partition, and waits until the records behind the answer are committed.
     ///
     /// Errors: `NotCoordinator`, `CoordinatorLoadInProgress`, `CoordinatorNotAvailable`.
     pub async fn ask(
@@ -101,14 +102,14 @@ impl<S: Shard> Coordinator<S> {
         answer.await.unwrap_or(Err(ErrorCode::NotCoordinator))
     }
 
-    /// The partitions that can answer now.
+    /// Partitions that can answer now.
     pub async fn active(&self) -> Vec<PartitionIndex> {
         self.slots().await.active
     }
 
-    /// The same for those who want to hear of everything.
+    /// Partitions that can answer now, for requests that need all partitions of this node.
     ///
-    /// Errors: `CoordinatorLoadInProgress` while some cannot answer yet.
+    /// Errors: `CoordinatorLoadInProgress` while some partitions are loading.
     pub async fn all_active(&self) -> Result<Vec<PartitionIndex>, ErrorCode> {
         let slots = self.slots().await;
         if slots.is_loading {
@@ -125,18 +126,18 @@ impl<S: Shard> Coordinator<S> {
         answer.await.unwrap_or_default()
     }
 
-    /// This node has become the leader of a partition, or of a newer epoch of it. Loads it.
+    /// Loads a partition: this node became its leader, or leads it in a newer epoch.
     pub fn elected(&self, partition: PartitionIndex, epoch: LeaderEpoch) {
-        // Without a task there is nothing to load into: the broker is going down.
+        // Without a task there is nothing to load: the broker is stopping.
         let _ = self.told.send(Told::Leads(partition, epoch));
     }
 
-    /// It is the leader no more.
+    /// Unloads a partition: this node no longer leads it.
     pub fn resigned(&self, partition: PartitionIndex) {
         let _ = self.told.send(Told::NoMore(partition));
     }
 
-    /// The metadata are these from now on. Partitions that are elected afterwards know them from the start.
+    /// Passes new metadata to all shards. Partitions elected later know the metadata from their start.
     pub fn on_image(&self, image: &Arc<Image>, delta: &Delta) {
         let (image, delta) = (Arc::clone(image), Arc::new(delta.clone()));
         let _ = self.told.send(Told::Image(image, delta));

@@ -1,4 +1,4 @@
-//! Rebuilds a shard from its partition of the log, before it may answer anybody. Blocking.
+//! Loader that rebuilds a shard from its partition's log before the shard may answer requests. It blocks.
 
 use bytes::Bytes;
 
@@ -10,12 +10,12 @@ use crate::wire::batch::record::{decompressed, read_raw, records};
 use crate::wire::batch::{BatchError, legacy, split_first};
 use crate::wire::error_code::ErrorCode;
 
-/// Bytes of batches that are read at a time (Kafka: `offsets.load.buffer.size`).
+/// Bytes of batches that are read at a time (Kafka's `offsets.load.buffer.size`).
 const READ_BYTES: usize = 5 << 20;
-/// What one batch may grow to when decompressed. Ours are not compressed; Apache Kafka's may be.
+/// Limit of the decompressed size of one batch. Batches written here are usually not compressed; those of Apache Kafka may be.
 const DECOMPRESSED_MAX: usize = 64 << 20;
 
-/// Why a partition cannot be served.
+/// Reason why a partition cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the log cannot be read: {0}")]
@@ -24,15 +24,15 @@ pub enum LoadError {
     Record { offset: i64, what: String },
 }
 
-/// How much there was.
+/// Numbers of records that were loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub records: u64,
-    /// Of kinds that this coordinator does not keep.
+    /// Records of kinds that this coordinator does not keep.
     pub skipped: u64,
 }
 
-/// Applies every record from the start of the log to its present end.
+/// Applies every record from the start of the log to its current end.
 pub fn load<S: Shard>(
     log: &dyn RecordLog,
     partition: PartitionIndex,
@@ -47,7 +47,7 @@ pub fn load<S: Shard>(
         let before = from;
         while let Some(batch) = split_first(&mut chunk) {
             let Ok(header) = BatchHeader::parse(&batch) else {
-                // A coordinator of the years before 0.11 wrote it.
+                // The batch was written by a coordinator of Kafka before 0.11.
                 from = replay_old(&batch, from, shard, &mut loaded)?;
                 continue;
             };
@@ -94,7 +94,8 @@ fn replay<S: Shard>(
     Ok(())
 }
 
-/// A message of the formats before batches, or the wrapper of several; gives the offset after it.
+/// Applies a message of the formats before record batches, or the messages in a compressed wrapper; returns the offset after
+/// it.
 fn replay_old<S: Shard>(
     message: &Bytes,
     from: Offset,
@@ -131,7 +132,7 @@ fn apply<S: Shard>(
     let Some(key) = key else {
         return Ok(());
     };
-    // Copies: what is kept must not hold on to the whole batch.
+    // Key and value are copied, so that they do not keep the whole batch in memory.
     let raw = RawRecord {
         key: Bytes::copy_from_slice(key),
         value: value.map(Bytes::copy_from_slice),
@@ -144,7 +145,7 @@ fn apply<S: Shard>(
     Ok(())
 }
 
-/// The end of a transaction, from its control batch: key `version i16, type i16`, value `version i16, epoch i32`.
+/// The transaction marker in a control batch: key `version i16, type i16`, value `version i16, epoch i32`.
 fn marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
     let mut rest = batch.get(HEADER_SIZE..)?;
     let record = read_raw(&mut rest).ok()?;

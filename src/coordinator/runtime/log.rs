@@ -1,4 +1,4 @@
-//! Where a coordinator's records go: one trait, the partitions of an internal topic behind it, and a twin in memory.
+//! Log of a coordinator's records: a trait for the partitions of an internal topic, and an implementation in memory for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// What was appended to a partition in an epoch, up to an offset.
+/// Records appended to a partition in a leader epoch, up to an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Append {
     pub partition: PartitionIndex,
@@ -18,14 +18,14 @@ pub struct Append {
     pub until: Offset,
 }
 
-/// Told when a high watermark may have moved.
+/// Callback for when a high watermark may have moved.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// The partitions of one internal topic, as far as this node leads them. Appends go to the page cache and may run in
-/// place; reads are for loading and run where blocking is allowed.
+/// The partitions of one internal topic that this node leads. Appends go to the page cache and may run in place; reads are for
+/// loading and run where blocking is allowed.
 pub trait RecordLog: Send + Sync + 'static {
-    /// Appends one batch as the leader of this epoch; gives the offset after it. Nothing is appended in any other epoch: what was
-    /// decided in one may contradict what a later leader has written.
+    /// Appends one batch as the leader of this epoch; returns the offset after it. The append fails in any other epoch:
+    /// decisions of an older epoch may contradict records of a later leader.
     fn append(
         &self,
         partition: PartitionIndex,
@@ -34,14 +34,14 @@ pub trait RecordLog: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Offset, ErrorCode>;
 
-    /// Everything below that was appended in this leader epoch is committed. -1 where the epoch is over, or the partition is not
-    /// here: what another leader commits may be other records.
+    /// High watermark: records below it that were appended in this leader epoch are committed. -1 if the epoch is over or the
+    /// partition is not on this node, because another leader may commit other records at these offsets.
     fn high_watermark(&self, partition: PartitionIndex, leader_epoch: LeaderEpoch) -> Offset;
 
-    /// The first and the next offset of the log.
+    /// Log start offset and log end offset.
     fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode>;
 
-    /// Whole batches from `from` on, about `max_bytes` of them but at least one; empty at the end.
+    /// Complete batches from `from` on, about `max_bytes` but at least one batch; empty at the end of the log.
     fn read(
         &self,
         partition: PartitionIndex,
@@ -49,20 +49,20 @@ pub trait RecordLog: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Bytes, ErrorCode>;
 
-    /// Whether a condition is met now.
+    /// Checks whether a condition holds now.
     fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode>;
 
-    /// Bytes that one batch may have.
+    /// Limit of the size of one batch in bytes.
     fn batch_bytes_max(&self) -> usize;
 
-    /// Calls `wake` once all below `until` is committed, or cannot be any more as this node leads no longer in that epoch; and when
-    /// that does not happen in time.
+    /// Calls `wake` once all records below `until` are committed, or can no longer be because this node does not lead in that
+    /// epoch any more; at the latest after `within`.
     fn watch(&self, append: Append, within: Duration, wake: Wake);
 }
 
 #[cfg(test)]
 pub mod memory {
-    //! A log that lives in memory, commits when it is told to, and fails when it is told to.
+    //! A log in memory that holds commits back and fails on request.
 
     use std::collections::BTreeMap;
 
@@ -107,12 +107,12 @@ pub mod memory {
             self.0.lock().failing = error;
         }
 
-        /// What any condition is answered with.
+        /// Sets the result of all condition checks.
         pub fn refuse(&self, error: Option<ErrorCode>) {
             self.0.lock().refusing = error;
         }
 
-        /// From now on, the log takes what was decided in this epoch alone.
+        /// From now on, appends succeed only in this leader epoch.
         pub fn lead_from(&self, epoch: LeaderEpoch) {
             self.0.lock().leader_epoch = Some(epoch);
         }

@@ -1,4 +1,5 @@
-//! The engine under every coordinator: decide, append, apply, answer once committed.
+//! Runtime of the coordinators: requests are decided, their records appended and applied, and answers sent once the records are
+//! committed.
 //!
 //! ```text
 //! handle ── request ──▶ task ─▶ shard.handle ─▶ records (applied at once) + answers
@@ -7,9 +8,9 @@
 //!                         └─▶ answers whose records are committed
 //! ```
 //!
-//! A shard applies what it decides before the append, so that the next request of the same round sees it; no answer
-//! leaves before its records are committed. Should an append fail, the shard is thrown away and loaded again: memory
-//! never says what the log does not.
+//! A shard applies its records before the append, so that the next request of the same round sees them; no answer is sent
+//! before its records are committed. If an append fails, the shard is dropped and loaded again, so that its state in memory
+//! never differs from the log.
 
 pub mod handle;
 pub mod loader;

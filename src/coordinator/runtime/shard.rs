@@ -1,4 +1,4 @@
-//! pure: what a coordinator implements to live in the runtime, and what it may put out.
+//! pure: the trait that a coordinator implements to run in the runtime, and the output of its functions.
 
 use std::sync::Arc;
 
@@ -11,41 +11,41 @@ use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::{DecodeError, EncodeError};
 use crate::wire::error_code::ErrorCode;
 
-/// Now, twice: as records carry it, and as timers count it.
+/// Current time on two clocks: for timestamps of records and for timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// Milliseconds since 1970; may jump when somebody sets the clock.
+    /// Milliseconds since 1970; may jump when the clock is set.
     pub wall: Timestamp,
-    /// Milliseconds since some start; never goes back.
+    /// Milliseconds since an arbitrary start; never goes back.
     pub steady: i64,
 }
 
 impl Moment {
-    /// The steady time so many milliseconds later, or the end of time.
+    /// Steady time `ms` milliseconds later, at most the end of time.
     pub fn after(self, ms: i64) -> i64 {
         self.steady.saturating_add(ms)
     }
 }
 
-/// Names the request that an answer is for. The shard keeps it while it makes the client wait.
+/// Identifies the request that an answer belongs to. A shard keeps the ticket while the client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
 impl Ticket {
-    /// For what nobody asked: something to do outside once the records are committed.
+    /// Ticket of output that no request asked for: an errand to run outside of the shard once the records are committed.
     pub const ERRAND: Self = Self(0);
 }
 
-/// Who wrote a record.
+/// Writer of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The coordinator itself: true at once.
+    /// The coordinator itself; the record takes effect at once.
     Plain,
-    /// A producer's open transaction: true when its marker says so.
+    /// A producer's open transaction; the record takes effect if its marker commits it.
     Transaction(ProducerId),
 }
 
-/// The end of a producer's transaction in a partition of the coordinator.
+/// Marker that ends a producer's transaction in a partition of the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Marker {
     pub producer_id: ProducerId,
@@ -54,25 +54,25 @@ pub struct Marker {
     pub commit: bool,
 }
 
-/// What must be so in the log of the partition when a request is handled: while the request waited, a marker may have overtaken
-/// it. The log is asked then, and the shard is told what it says.
+/// Condition on the partition's log that must hold when a request is handled, because a marker may have been written while the
+/// request waited. The runtime checks it in the log and passes the result to the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Records of this producer may join its transaction.
     Joins(ProducerId, ProducerEpoch, Admission),
-    /// The marker ends the transaction that it is about, and no later one.
+    /// The marker ends the transaction that it belongs to, not a later one.
     Ends(Marker, MarkerRules),
 }
 
-/// A record as the log has it.
+/// A record as it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     pub key: Bytes,
-    /// Null takes back what the key said before.
+    /// Value; `None` is a tombstone.
     pub value: Option<Bytes>,
 }
 
-/// Bytes have no meaning for this coordinator, so the partition cannot be served.
+/// Error for bytes that this coordinator cannot decode, so that the partition cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     #[error("{0}")]
@@ -81,10 +81,11 @@ pub enum RecordError {
     ShortKey(usize),
 }
 
-/// What may be done on a thread that serves others, in the measure of [`Shard::cost`]: about a millisecond.
+/// Limit of the work done on a thread that serves other tasks too, in units of [`Shard::cost`]: about a millisecond.
 pub const IN_PLACE_MAX: usize = 2_000;
 
-/// The sum of what parts cost. The rest does not matter, and is not looked at, once it is more than [`IN_PLACE_MAX`].
+/// Sum of the costs of parts. Summing stops once the total exceeds [`IN_PLACE_MAX`], because larger totals are all treated the
+/// same.
 pub fn total_cost(parts: impl IntoIterator<Item = usize>) -> usize {
     let mut total: usize = 0;
     for part in parts {
@@ -96,42 +97,42 @@ pub fn total_cost(parts: impl IntoIterator<Item = usize>) -> usize {
     total
 }
 
-/// One partition's worth of a coordinator. All of it is pure: time and chance come in with the request.
+/// The part of a coordinator for one partition. It is pure: time and random values come with the request.
 pub trait Shard: Sized + Send + 'static {
     type Request: Send + 'static;
     type Answer: Send + 'static;
     type Record;
 
-    /// The sequence number in batches that no producer wrote. Nobody looks at it, and Kafka's coordinators differ.
+    /// Sequence number of batches without a producer. It has no meaning, but Kafka's coordinators write different ones.
     const BASE_SEQUENCE: i32 = -1;
 
-    /// `None` for kinds of records that other versions of Kafka write and this one skips.
+    /// Decodes a record; `None` for kinds of records that other versions of Kafka write and this one skips.
     fn decode(raw: RawRecord) -> Result<Option<Self::Record>, RecordError>;
     fn encode(record: &Self::Record) -> Result<RawRecord, EncodeError>;
 
-    /// Makes a record true. Cannot fail, never asks the time; loading is this in a loop.
+    /// Applies a record. It cannot fail and does not read the clock; loading calls it for each record.
     fn apply(&mut self, origin: Origin, record: &Self::Record);
 
-    /// Makes a marker true.
+    /// Applies a transaction marker.
     fn apply_marker(&mut self, marker: Marker);
 
-    /// The metadata as they are from now on, with levels of features and settings that may change, and what is new in them. Told
-    /// before `loaded`, where everything is as good as new, and after each change.
+    /// Takes new metadata, with levels of features, changeable settings, and the changes. Called before `loaded`, with an empty
+    /// delta although all metadata are new to the shard, and after each change.
     fn on_image(&mut self, image: &Arc<Image>, delta: &Delta);
 
-    /// About how much work it is to be told of these changes, as of [`Self::cost`].
+    /// Approximate cost of `on_image` for these changes, in units of [`Self::cost`].
     fn image_cost(&self, _: &Delta) -> usize {
         1
     }
 
-    /// After the last `apply` of loading: sets the timers that records do not tell.
+    /// Called after the last `apply` of loading: sets the timers that do not follow from records.
     fn loaded(&mut self, now: Moment, out: &mut Output<Self::Answer>);
 
-    /// What a request takes for granted of the log.
+    /// Condition on the log that a request depends on.
     fn condition(request: &Self::Request) -> Option<Condition>;
 
-    /// Decides on a request. Whatever becomes durable goes through `out` and `apply`. `met` is what the log says to the request's
-    /// condition; the shard may have to refuse the request for another reason first.
+    /// Decides a request. Everything that becomes durable goes through `out` and `apply`. `met` is the result of checking the
+    /// request's condition; the shard may have to refuse the request for another reason first.
     fn handle(
         &mut self,
         now: Moment,
@@ -141,30 +142,30 @@ pub trait Shard: Sized + Send + 'static {
         out: &mut Output<Self::Answer>,
     );
 
-    /// About how much work a request is, told by its size and by what is here. One is an offset that is committed, or another
-    /// small thing that takes half a microsecond, and so is a kilobyte that is copied.
+    /// Approximate cost of a request, estimated from its size and the shard's state. One unit is a small operation of half a
+    /// microsecond, such as the commit of an offset, or a kilobyte copied.
     fn cost(&self, request: &Self::Request) -> usize;
 
-    /// The same of what `wake` has to do at `now`.
+    /// Approximate cost of `wake` at `now`, in units of [`Self::cost`].
     fn wake_cost(&self, now: Moment) -> usize;
 
-    /// Does what is due at `now`.
+    /// Does the work that is due at `now`.
     fn wake(&mut self, now: Moment, out: &mut Output<Self::Answer>);
 
-    /// When `wake` has something to do, in steady milliseconds.
+    /// Time at which `wake` has something to do, in steady milliseconds.
     fn next_wake(&self) -> Option<i64>;
 }
 
-/// What a shard puts out while it handles one event.
+/// Output of a shard while it handles one event.
 #[derive(Debug)]
 pub struct Output<A> {
-    /// Bytes that the records of one event may have together.
+    /// Limit of the total size of the records of one event, in bytes.
     records_bytes_max: usize,
     records_bytes: usize,
     pub records: Vec<RawRecord>,
-    /// Set if the records belong to this producer's transaction.
+    /// Producer, if the records belong to a producer's transaction.
     pub producer: Option<(ProducerId, ProducerEpoch)>,
-    /// A marker to append, after the records.
+    /// Marker to append after the records.
     pub marker: Option<Marker>,
     pub answers: Vec<(Ticket, A)>,
 }
@@ -181,9 +182,9 @@ impl<A> Output<A> {
         }
     }
 
-    /// Takes a record to append. The caller applies it if, and only if, this succeeds.
+    /// Adds a record to append. The caller must apply it if, and only if, this succeeds.
     ///
-    /// Errors: a record that has no form on disk, or more than fits into a batch.
+    /// Errors: the record cannot be encoded, or the records exceed the size of a batch.
     pub fn record(&mut self, encoded: Result<RawRecord, EncodeError>) -> Result<(), ErrorCode> {
         let raw = encoded.map_err(|_| ErrorCode::UnknownServerError)?;
         let size = raw.key.len() + raw.value.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD_MAX;
@@ -195,7 +196,7 @@ impl<A> Output<A> {
         Ok(())
     }
 
-    /// Takes records that belong together: all of them or none. The caller applies them if, and only if, this succeeds.
+    /// Adds records that belong together: either all or none. The caller must apply them if, and only if, this succeeds.
     ///
     /// Errors: as [`Self::record`].
     pub fn records(
@@ -216,5 +217,5 @@ impl<A> Output<A> {
     }
 }
 
-/// Bytes around a record's key and value in a batch, at most.
+/// Upper bound of the overhead of a record in a batch, in bytes.
 const RECORD_OVERHEAD_MAX: usize = 36;

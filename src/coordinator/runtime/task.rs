@@ -1,11 +1,11 @@
-//! task: owns the shards of the partitions that this node leads; the only place that touches them.
+//! task: owns the shards of the partitions that this node leads; no other code touches them.
 //!
-//! One round: take what is in the queue, let the shards decide, append each shard's records as one batch, send off the
-//! answers whose records are committed. Batches grow by themselves when requests come faster than appends.
+//! One round: take requests from the queue, let the shards decide, append each shard's records as one batch, and send the
+//! answers whose records are committed. Batches grow by themselves when requests arrive faster than appends complete.
 //!
-//! A round that takes long, such as one with a request that names thousands of partitions, is worked off by a thread that
-//! serves nobody; the other partitions of the coordinator wait for it, and nobody else does. It is a thread for coordinators
-//! alone: among the long requests of clients a round would have to wait its turn, and all groups with it.
+//! A long round, such as one with a request that names thousands of partitions, is run by a thread of a pool. The coordinator's
+//! other partitions wait for it meanwhile, but other tasks of the runtime do not. The pool is for coordinators only: behind the
+//! long requests of clients a round would have to wait for its turn, and with it all groups.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -31,31 +31,32 @@ use crate::wire::batch::compression::Compression;
 use crate::wire::batch::header::HEADER_SIZE;
 use crate::wire::error_code::ErrorCode;
 
-/// Requests of one round: enough to fill a batch, few enough that the first does not wait for the last.
+/// Limit of the requests in one round: enough to fill a batch, few enough that the first request does not wait long for the
+/// last.
 const ROUND_MAX: usize = 256;
-/// A round that costs so much takes nothing more in: many small requests are no reason to go elsewhere.
+/// Cost at which a round takes no more requests, so that many small requests do not make a long round.
 const FULL: usize = IN_PLACE_MAX / 2;
-/// After a round that costs more, others have their turn on this thread.
+/// Cost of a round after which the task yields its thread to other tasks.
 const YIELDED: usize = IN_PLACE_MAX / 8;
-/// Compressed records cost so many times as much.
+/// Factor by which compression raises the cost of records.
 const COMPRESSED: usize = 8;
-/// How long a partition that could not be loaded is left alone.
+/// Delay until a partition that could not be loaded is loaded again.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs what a shard wants done outside, once its records are committed. Given the shard's partition, and what a panic in the
-/// errand ends.
+/// Function that runs the errands of shards once their records are committed. Its arguments are the shard's partition, the
+/// errand, and the [`Halt`] to use if the errand panics.
 pub type Errands<S> = Arc<dyn Fn(PartitionIndex, <S as Shard>::Answer, &Halt) + Send + Sync>;
 
 pub type Reply<S> = oneshot::Sender<Result<<S as Shard>::Answer, ErrorCode>>;
 
-/// Everything that wakes the task.
+/// Event that wakes the task.
 pub enum Event<S: Shard> {
     Request {
         partition: PartitionIndex,
         request: S::Request,
         reply: Reply<S>,
     },
-    /// Which partitions are here.
+    /// Asks which partitions are loaded and loading.
     Slots(oneshot::Sender<Slots>),
     Told(Told),
     Loaded {
@@ -65,18 +66,18 @@ pub enum Event<S: Shard> {
     },
 }
 
-/// What the metadata say.
+/// Metadata change for the task.
 #[derive(Clone, Debug)]
 pub enum Told {
-    /// This node leads the partition, as of this epoch.
+    /// This node leads the partition in this epoch.
     Leads(PartitionIndex, LeaderEpoch),
-    /// It does so no more.
+    /// This node no longer leads the partition.
     NoMore(PartitionIndex),
-    /// All of them, and what is new.
+    /// New metadata: the whole image and the changes.
     Image(Arc<Image>, Arc<Delta>),
 }
 
-/// What wakes a task: requests, of which it can tell later events itself, and what the metadata say.
+/// Channels of a task: its own sender for results of loaders, the request queue, and the queue of metadata changes.
 type Ends<S> = (
     mpsc::WeakSender<Event<S>>,
     mpsc::Receiver<Event<S>>,
@@ -87,11 +88,11 @@ type Ends<S> = (
 #[derive(Debug, Default)]
 pub struct Slots {
     pub active: Vec<PartitionIndex>,
-    /// Whether there are others, which cannot answer yet.
+    /// Whether some partitions are loading and cannot answer yet.
     pub is_loading: bool,
 }
 
-/// Makes an empty shard for a partition of this leader epoch.
+/// Function that makes an empty shard for a partition in a leader epoch.
 pub type MakeShard<S> = Arc<dyn Fn(PartitionIndex, LeaderEpoch) -> S + Send + Sync>;
 
 #[expect(
@@ -106,14 +107,14 @@ enum Slot<S: Shard> {
 struct Active<S: Shard> {
     epoch: LeaderEpoch,
     shard: S,
-    /// Requests that the shard has not answered.
+    /// Requests that the shard has not answered yet.
     replies: BTreeMap<Ticket, Reply<S>>,
     batch: Option<Pending>,
-    /// Answers of this round, before the append tells what they wait for.
+    /// Answers of this round; the offset that they wait for is known after the append.
     answered: Vec<(Ticket, S::Answer)>,
-    /// Answers whose records are not committed yet, and when to give up on them.
+    /// Answers whose records are not committed yet, with their deadlines.
     parked: VecDeque<Parked<S>>,
-    /// The offset after the last record that was appended.
+    /// Offset after the last record appended.
     end: Offset,
 }
 
@@ -123,13 +124,13 @@ struct Parked<S: Shard> {
     answers: Vec<(To<S>, S::Answer)>,
 }
 
-/// Who an answer is for.
+/// Recipient of an answer.
 enum To<S: Shard> {
     Client(Reply<S>),
     Errand,
 }
 
-/// The batch that is being filled. Records of a transaction do not share one with others.
+/// Batch that is being filled. Records of different producers and transactions are not mixed in a batch.
 struct Pending {
     builder: BatchBuilder,
     producer: Option<(ProducerId, ProducerEpoch)>,
@@ -140,13 +141,13 @@ pub struct Task<S: Shard> {
     log: Arc<dyn RecordLog>,
     make: MakeShard<S>,
     queue: mpsc::Receiver<Event<S>>,
-    /// Comes before the queue: what waits there may be for a partition that is new here.
+    /// Metadata changes. They are taken before requests, which may be for a partition that was just elected.
     told: mpsc::UnboundedReceiver<Told>,
-    /// The newest metadata that the task was told of.
+    /// The newest metadata received.
     image: Arc<Image>,
-    /// What was taken out of the queue for the round.
+    /// Events taken for the current round.
     round: Vec<Event<S>>,
-    /// For the loaders' results.
+    /// Sender for results of loaders.
     itself: mpsc::WeakSender<Event<S>>,
     slots: BTreeMap<PartitionIndex, Slot<S>>,
     committed: Arc<Notify>,
@@ -157,13 +158,13 @@ pub struct Task<S: Shard> {
     compression: Compression,
     errands: Option<Errands<S>>,
     halt: Halt,
-    /// Where long rounds are worked off: of coordinators alone.
+    /// Pool that runs long rounds, for coordinators only.
     pool: WorkPool,
-    /// Since the log said so last.
+    /// Totals of the partitions loaded since the last log message about loading.
     loaded: AllLoaded,
 }
 
-/// What was loaded of several partitions.
+/// Totals of several loaded partitions.
 #[derive(Default)]
 struct AllLoaded {
     partitions: usize,
@@ -205,26 +206,26 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// Who runs the errands of the shards.
+    /// Sets the function that runs the errands of shards.
     pub fn on_errand(mut self, errands: Errands<S>) -> Self {
         self.errands = Some(errands);
         self
     }
 
-    /// What a panic in a loader or an errand ends.
+    /// Sets the [`Halt`] to use when a loader or an errand panics.
     pub fn watched_by(mut self, halt: &Halt) -> Self {
         self.halt = halt.clone();
         self
     }
 
-    /// Until the last handle is gone.
+    /// Runs until the last handle is dropped.
     pub async fn run(self) {
         let mut task = Box::new(self);
         loop {
             let wake_at = task.next_wake();
             let mut cost = 0;
             tokio::select! {
-                // Requests first: a timer that is a little late harms nobody.
+                // Requests have precedence over timers: a timer that is a little late does no harm.
                 biased;
                 Some(told) = task.told.recv() => cost = task.gather(Event::Told(told)),
                 event = task.queue.recv() => match event {
@@ -247,7 +248,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// Takes an event and those behind it for a round, until they are many or cost much; gives what they cost.
+    /// Takes an event and the events after it into the round, until the round has many events or a high cost; returns the cost.
     fn gather(&mut self, first: Event<S>) -> usize {
         let mut cost = self.cost(&first);
         self.round.push(first);
@@ -268,7 +269,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// About what an event costs, in the measure of [`Shard::cost`].
+    /// Approximate cost of an event, in units of [`Shard::cost`].
     fn cost(&self, event: &Event<S>) -> usize {
         let cost = match event {
             Event::Request {
@@ -277,14 +278,14 @@ impl<S: Shard> Task<S> {
                 Some(Slot::Active(active)) => active.shard.cost(request),
                 _ => 1,
             },
-            // Each partition looks at what has changed.
+            // Each loaded partition processes the changes.
             Event::Told(Told::Image(_, delta)) => {
                 total_cost(self.slots.values().map(|slot| match slot {
                     Slot::Active(active) => active.shard.image_cost(delta),
                     Slot::Loading(_) => 0,
                 }))
             }
-            // What was loaded sets its timers.
+            // A loaded shard sets its timers, about one for each record.
             Event::Loaded {
                 result: Ok((_, loaded)),
                 ..
@@ -297,7 +298,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// What it costs to wake the shards that are due.
+    /// Cost of waking the shards that are due.
     fn wake_cost(&self, now: Moment) -> usize {
         let due = |slot: &Slot<S>| match slot {
             Slot::Active(active) if active.is_due(now) => active.shard.wake_cost(now),
@@ -306,8 +307,8 @@ impl<S: Shard> Task<S> {
         self.slots.values().map(due).sum()
     }
 
-    /// Works off a round that began then, with the timers that were due. Those that become due meanwhile are the next
-    /// round's: nobody has said what they cost.
+    /// Runs a round that began at `began`, with the timers that were due then. Timers that become due meanwhile wait for the
+    /// next round, because the cost of this round does not include them.
     fn work(&mut self, began: Moment) {
         let mut round = std::mem::take(&mut self.round);
         for event in round.drain(..) {
@@ -317,7 +318,7 @@ impl<S: Shard> Task<S> {
         self.finish_round(began);
     }
 
-    /// Has a round worked off by a thread that serves nobody.
+    /// Runs a round on a thread of the pool.
     async fn work_elsewhere(self: Box<Self>, began: Moment) -> Box<Self> {
         let pool = self.pool.clone();
         let name = self.name;
@@ -331,7 +332,7 @@ impl<S: Shard> Task<S> {
         match worked.await {
             Some(Ok(Some(task))) => return task,
             Some(Err(what)) => resume_unwind(Box::new(what)),
-            // There is no thread to be had: late is better than never.
+            // The pool has no thread; the round runs in place.
             Some(Ok(None)) | None => {}
         }
         let task = place.lock().take();
@@ -340,7 +341,7 @@ impl<S: Shard> Task<S> {
                 task.work(began);
                 task
             }
-            // The node stops, and has dropped it.
+            // The node is stopping and has dropped the task.
             None => pending().await,
         }
     }
@@ -378,7 +379,7 @@ impl<S: Shard> Task<S> {
                     .map(|(partition, _)| *partition)
                     .collect();
                 let is_loading = active.len() < self.slots.len();
-                // Nobody waits any more: fine.
+                // If this fails, the requester is no longer waiting.
                 let _ = reply.send(Slots { active, is_loading });
             }
             Event::Told(Told::Leads(partition, epoch)) => self.on_elected(partition, epoch),
@@ -437,7 +438,7 @@ impl<S: Shard> Task<S> {
         if let Some(Slot::Active(active)) = self.slots.insert(partition, Slot::Loading(epoch)) {
             active.abandon(ErrorCode::NotCoordinator);
         }
-        // Most partitions are empty: those can answer the next request in the queue.
+        // Most partitions are empty; they become active at once and can answer the next request in the queue.
         if self
             .log
             .bounds(partition)
@@ -527,7 +528,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// Once nothing more is being loaded: one line for all of it.
+    /// Logs one message for all partitions once none is loading any more.
     fn report_loaded(&mut self) {
         let is_loading = |slot: &Slot<S>| matches!(slot, Slot::Loading(_));
         if self.slots.values().any(is_loading) {
@@ -549,7 +550,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// Adds what a shard put out to its batch of this round.
+    /// Adds the output of a shard to its batch of this round.
     fn take(&mut self, partition: PartitionIndex, now: Moment, out: Output<S::Answer>) {
         let limit = self.log.batch_bytes_max();
         let compression = self.compression;
@@ -563,7 +564,7 @@ impl<S: Shard> Task<S> {
                 || out.marker.is_some()
         });
         if must_flush && !self.flush(partition, now) {
-            // The shard is gone, and with it everybody who waited for an answer.
+            // The shard is gone, and all its waiting requests have been answered with errors.
             return;
         }
         let Some(Slot::Active(active)) = self.slots.get_mut(&partition) else {
@@ -596,7 +597,7 @@ impl<S: Shard> Task<S> {
         }
     }
 
-    /// Appends the batch of a shard. If that fails the shard starts again from its log. False if so.
+    /// Appends the batch of a shard. If that fails, the shard is loaded from its log again, and false is returned.
     fn flush(&mut self, partition: PartitionIndex, now: Moment) -> bool {
         let Some(Slot::Active(active)) = self.slots.get_mut(&partition) else {
             return false;
@@ -662,7 +663,8 @@ impl<S: Shard> Active<S> {
         self.shard.next_wake().is_some_and(|due| due <= now.steady)
     }
 
-    /// Sends the answers whose records are committed and parks the others, in their order. Whether there are new ones to wait for.
+    /// Sends answers whose records are committed and parks the others, in order. Returns whether there are new answers to wait
+    /// for.
     fn release(
         &mut self,
         log: &dyn RecordLog,
@@ -672,7 +674,7 @@ impl<S: Shard> Active<S> {
         errands: Option<(&Errands<S>, &Halt)>,
     ) -> bool {
         let send = |to: To<S>, answer: S::Answer| match (to, errands) {
-            // Nobody waits any more: fine.
+            // If this fails, the requester is no longer waiting.
             (To::Client(reply), _) => drop(reply.send(Ok(answer))),
             (To::Errand, Some((errands, halt))) => errands(partition, answer, halt),
             (To::Errand, None) => {}
@@ -707,7 +709,7 @@ impl<S: Shard> Active<S> {
                     To::Client(reply) => {
                         drop(reply.send(Err(ErrorCode::CoordinatorNotAvailable)));
                     }
-                    // Errands have no deadline: they wait on, behind those who do not.
+                    // Errands have no deadline; they keep waiting, after the answers that have one.
                     To::Errand => answers.push((To::Errand, answer)),
                 }
             }
@@ -744,7 +746,7 @@ impl<S: Shard> Active<S> {
 }
 
 fn size_of(record: &RawRecord) -> usize {
-    // A record's own overhead is a few varints.
+    // The overhead of a record is a few varints.
     record.key.len() + record.value.as_ref().map_or(0, |value| value.len()) + 36
 }
 
@@ -764,7 +766,7 @@ fn marker_batch(marker: Marker, now: Moment) -> Pending {
     }
 }
 
-/// What a failed append means to a client of the coordinator.
+/// The error that a client gets for a failed append.
 fn coordinator_error(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,

@@ -25,31 +25,31 @@ use crate::wire::error_code::ErrorCode;
 
 const FEATURE: &str = "words.version";
 
-/// Remembers words. Those of an open transaction come true with its marker.
+/// A shard that remembers words. Words of an open transaction take effect with its marker.
 #[derive(Default)]
 struct Words {
     said: Vec<String>,
     pending: Vec<String>,
     alarm: Option<i64>,
-    /// Of [`FEATURE`].
+    /// Level of [`FEATURE`].
     level: i16,
-    /// What the next alarm costs.
+    /// Cost of the next alarm.
     alarm_cost: usize,
 }
 
 enum Ask {
     Say(&'static str),
-    /// Says it if the log has nothing against it.
+    /// Says the word if its condition on the log holds.
     SayIf(&'static str),
-    /// Of [`FEATURE`].
+    /// Asks for the level of [`FEATURE`].
     Level,
     SayIn(i64, &'static str),
     End(i64, bool),
     WakeIn(i64),
     Hear,
-    /// Costs so much, and is answered with the kind of thread that handled it.
+    /// Has this cost; the answer is the kind of thread that handled it.
     Cost(usize),
-    /// The same of an alarm that is due soon.
+    /// Sets an alarm with this cost that is due soon.
     WakeFor(usize),
     Break,
 }
@@ -181,7 +181,7 @@ impl Words {
     }
 }
 
-/// What there is to hear until an alarm says more.
+/// Answer of the shard until an alarm sets another.
 const WAITS: &str = "waits";
 
 fn where_it_is() -> &'static str {
@@ -243,7 +243,7 @@ async fn only_elected_partitions_answer_and_a_successor_knows_what_was_said() {
     let second = start(&log);
     second.elected(7, 2);
     assert_eq!(hear(&second).await, "COORDINATOR_LOAD_IN_PROGRESS");
-    // The clock goes on only when nothing is left to do: by then it is loaded.
+    // The paused clock advances only when all tasks are idle; by then the partition is loaded.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(hear(&second).await, "a c b");
     let mut loaded = Words::default();
@@ -303,7 +303,8 @@ async fn a_timer_is_one_more_event() {
     assert_eq!(hear(&coordinator).await, "alarm");
 }
 
-/// What a client of three nodes saw, and when: each node is elected, resigns and loads again while the client speaks.
+/// Observations, with times, of a client of three nodes: each node is elected, resigns and loads again while the client sends
+/// requests.
 async fn three_nodes(seed: u64) -> Vec<String> {
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     for node in 0..3 {
@@ -378,7 +379,7 @@ async fn what_costs_much_is_worked_off_by_a_thread_that_serves_nobody() {
     }
 }
 
-/// Of small requests that come together no round is made that costs much.
+/// Small requests that arrive together are not combined into a round of high cost.
 #[tokio::test]
 async fn many_small_requests_stay_in_place() {
     let log = Arc::new(MemoryLog::default());
@@ -425,7 +426,7 @@ async fn what_was_decided_in_another_epoch_is_not_appended() {
     let coordinator = start(&log);
     coordinator.elected(7, 1);
     coordinator.ask(7, Ask::Say("a")).await.unwrap();
-    // The log knows of the next epoch before the coordinator does.
+    // The log learns of the next epoch before the coordinator does.
     log.lead_from(2);
     let late = coordinator.ask(7, Ask::Say("b")).await;
     assert_eq!(late, Err(ErrorCode::NotCoordinator));
@@ -464,7 +465,7 @@ async fn metadata_reach_partitions_that_are_here_and_those_that_come() {
     coordinator.on_image(&image_of(2), &Delta::default());
     coordinator.elected(8, 1);
     assert_eq!((level(7).await, level(8).await), ("2".into(), "2".into()));
-    // While a partition is loaded it hears of nothing; then of the newest.
+    // A loading partition is not told of changes; once loaded, it has the newest metadata.
     coordinator.elected(7, 2);
     coordinator.on_image(&image_of(3), &Delta::default());
     tokio::time::sleep(Duration::from_millis(1)).await;

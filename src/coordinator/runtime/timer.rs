@@ -1,22 +1,23 @@
-//! pure: named deadlines. Setting a name again moves its deadline; what is due comes out in order of time, and of one time
-//! in the order in which it was set, as from Kafka's timer.
+//! pure: timers with one deadline per key. Setting a key again moves its deadline. Keys come due in order of time, and for
+//! equal times in the order in which they were set, as in Kafka's timer.
 
 use std::collections::BTreeMap;
 
-/// A deadline in steady milliseconds, and its number, which tells deadlines of one time apart.
+/// Deadline in steady milliseconds, with a number that orders equal deadlines.
 type Place = (i64, u64);
 
-/// A deadline that is put off far more often than it comes, such as the end of a member's session. Its owner keeps it. Putting it
-/// off changes nothing in [`Timers`]: what is there comes earlier, and is set again for the rest of the time.
+/// Deadline that is postponed far more often than it is reached, such as the end of a member's session. Its owner keeps this
+/// value. Postponing it does not change the entry in [`Timers`]: the entry comes due at its old time, and is then set again for
+/// the remaining time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PutOff {
     due: Option<Place>,
-    /// What is in the timers.
+    /// The entry in the timers.
     set: Option<Place>,
 }
 
 impl PutOff {
-    /// Whether the deadline lies behind what is in the timers.
+    /// Whether the deadline is still ahead, although its entry in the timers may be due.
     pub fn is_later(&self, now: i64) -> bool {
         self.due.is_some_and(|(at, _)| at > now)
     }
@@ -58,7 +59,7 @@ impl<K: Clone + Ord> Timers<K> {
         }
     }
 
-    /// Puts a deadline off to `at`. Where it was set for a later time, it is set anew.
+    /// Postpones a deadline to `at`. If its entry is for a later time than `at`, the entry is replaced.
     pub fn put_off(&mut self, deadline: &mut PutOff, at: i64, key: impl FnOnce() -> K) {
         self.set += 1;
         let due = (at, self.set);
@@ -72,7 +73,8 @@ impl<K: Clone + Ord> Timers<K> {
         self.by_time.insert(due, key());
     }
 
-    /// What was set of a deadline is due. False where the deadline itself is still to come; then it is set again.
+    /// Called when the entry of a deadline came due. Returns false if the deadline itself is still ahead, and sets the entry
+    /// again.
     pub fn has_come(&mut self, deadline: &mut PutOff, key: impl FnOnce() -> K) -> bool {
         let set = deadline.set.take();
         match deadline.due {
@@ -81,7 +83,7 @@ impl<K: Clone + Ord> Timers<K> {
                 self.by_time.insert(due, key());
                 false
             }
-            // Of a deadline that its owner does not know, nothing has come.
+            // A deadline that was not set has not been reached.
             due => {
                 deadline.due = None;
                 due.is_some()
@@ -95,7 +97,7 @@ impl<K: Clone + Ord> Timers<K> {
         }
     }
 
-    /// Takes the earliest key that is due.
+    /// Removes and returns the earliest key that is due.
     pub fn pop_due(&mut self, now: i64) -> Option<K> {
         if self.next()? > now {
             return None;
@@ -107,7 +109,7 @@ impl<K: Clone + Ord> Timers<K> {
         Some(key)
     }
 
-    /// The keys that are due, which stay where they are.
+    /// The keys that are due, without removing them.
     pub fn due(&self, now: i64) -> impl Iterator<Item = &K> {
         self.by_time.range(..=(now, u64::MAX)).map(|(_, key)| key)
     }
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(std::iter::from_fn(due).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 
-    /// All that comes until then, with the time at which it comes.
+    /// All keys that come due until then, with their times.
     fn come(
         timers: &mut Timers<&'static str>,
         session: &mut PutOff,
@@ -174,7 +176,7 @@ mod tests {
         assert_eq!(timers.next(), Some(10));
         assert_eq!(come(&mut timers, &mut session, 34), []);
         assert_eq!(come(&mut timers, &mut session, 99), [(35, "session")]);
-        // To an earlier time, too; and not at all once it was called off.
+        // A deadline can also be moved to an earlier time, and never comes due after it is cancelled.
         timers.put_off(&mut session, 50, || "session");
         timers.put_off(&mut session, 40, || "session");
         assert_eq!(come(&mut timers, &mut session, 45), [(40, "session")]);

@@ -1,4 +1,4 @@
-//! What API handlers hold of the transaction coordinator.
+//! Handle of the transaction coordinator for API handlers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
-/// The transaction coordinator of this node. Cheap to clone.
+/// The transaction coordinator of this node. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TxnHandle {
     coordinator: Coordinator<TxnShard>,
-    /// Of `__transaction_state`, as it is or will be.
+    /// Number of partitions of `__transaction_state`, or the number that it will be created with.
     partitions: Arc<AtomicI32>,
     markers: MarkerWriter,
 }
 
-/// A producer id and its epoch, or that a fresh id is needed first.
+/// Producer id and epoch of a producer, or the need for a new producer id first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Granted {
     Producer(ProducerId, ProducerEpoch),
@@ -39,7 +39,7 @@ pub enum Granted {
 }
 
 impl TxnHandle {
-    /// `partitions` is `transaction.state.log.num.partitions`, until the topic is there.
+    /// Makes the handle and its task. `partitions` is `transaction.state.log.num.partitions`, used until the topic exists.
     pub fn new(
         host: &Host,
         log: Arc<dyn RecordLog>,
@@ -82,7 +82,7 @@ impl TxnHandle {
         &self.coordinator
     }
 
-    /// Where markers go that somebody else than our own coordinator wants written.
+    /// Writer of markers, for requests of other coordinators (WriteTxnMarkers).
     pub fn markers(&self) -> &MarkerWriter {
         &self.markers
     }
@@ -102,7 +102,7 @@ impl TxnHandle {
         }
     }
 
-    /// A producer begins; see [`TxnRequest::Init`].
+    /// Initializes a producer; see [`TxnRequest::Init`].
     pub async fn init(
         &self,
         transactional_id: ByteString,
@@ -135,7 +135,7 @@ impl TxnHandle {
         self.ask(&id, request).await.map(|_| ())
     }
 
-    /// The verdict on each partition.
+    /// Verifies that partitions are part of a transaction; returns an error code for each.
     pub async fn verify(
         &self,
         speaker: Speaker,
@@ -152,7 +152,7 @@ impl TxnHandle {
         }
     }
 
-    /// Answers once the outcome is recorded; the markers follow.
+    /// Ends a transaction. Returns once the outcome is recorded; the markers follow.
     pub async fn end(
         &self,
         speaker: Speaker,
@@ -177,7 +177,7 @@ impl TxnHandle {
         }
     }
 
-    /// The transactions of all partitions here.
+    /// The transactions of all partitions of this node.
     pub async fn list(
         &self,
         states: Option<Vec<ByteString>>,
@@ -212,5 +212,5 @@ fn granted(answer: TxnAnswer) -> Result<Granted, ErrorCode> {
     }
 }
 
-/// How long an answer waits for its records to be committed.
+/// Time limit for the commit of an answer's records.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

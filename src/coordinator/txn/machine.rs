@@ -1,4 +1,5 @@
-//! pure: one transactional id: whose it is, what it has touched, and how that ends (Kafka: `TransactionMetadata`).
+//! pure: state machine of one transactional id: its producer, the partitions of its transaction, and how the transaction ends.
+//! Kafka's `TransactionMetadata`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use crate::base::ids::{ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// How a transaction ends.
+/// Outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Commit,
@@ -19,7 +20,7 @@ pub enum Outcome {
 /// Partitions by topic.
 pub type Partitions = BTreeMap<ByteString, BTreeSet<i32>>;
 
-/// What the id is up to. A state owns its data.
+/// State of a transactional id, with the data that belongs to the state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Empty,
@@ -27,7 +28,7 @@ pub enum State {
         since: Timestamp,
         partitions: Partitions,
     },
-    /// The outcome is recorded; markers are on their way to these partitions.
+    /// The outcome is recorded; markers are being written to these partitions.
     Prepared {
         outcome: Outcome,
         since: Timestamp,
@@ -39,28 +40,28 @@ pub enum State {
     },
 }
 
-/// One transactional id.
+/// A transactional id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Txn {
     pub producer_id: ProducerId,
-    /// The id before the last transition: another one if epochs had run out.
+    /// Producer id before the last transition; differs from `producer_id` if its epochs were exhausted.
     pub previous_producer_id: ProducerId,
-    /// The id to go on with once the transaction is complete, because epochs run out; -1 for none.
+    /// Producer id to use once the transaction is complete, because the epochs of the current one are exhausted; -1 for none.
     pub next_producer_id: ProducerId,
-    /// -1 before the first producer.
+    /// Producer epoch; -1 before the first producer.
     pub epoch: ProducerEpoch,
-    /// The epoch before the last bump, for a producer that did not hear of it. Only in memory.
+    /// Producer epoch before the last bump, for a producer that did not receive the answer. Only kept in memory.
     pub last_epoch: ProducerEpoch,
     pub timeout_ms: i32,
     pub updated: Timestamp,
-    /// 2 if the client bumps its epoch with every end (KIP-890).
+    /// Transaction version of the client: 2 if it bumps its epoch with every end (KIP-890).
     pub client_version: i16,
     pub state: State,
 }
 
-/// The last epoch that a producer is given: the one above it is kept to fence it with.
+/// Last epoch that a producer gets. The epoch above it is reserved for fencing the producer.
 pub const EPOCH_MAX: ProducerEpoch = i16::MAX - 1;
-/// The transaction version since which every end bumps the epoch.
+/// Transaction version from which on every end bumps the epoch.
 pub const BUMPING: i16 = 2;
 
 const EMPTY: i8 = 0;
@@ -70,23 +71,23 @@ const PREPARE_ABORT: i8 = 3;
 const COMPLETE_COMMIT: i8 = 4;
 const COMPLETE_ABORT: i8 = 5;
 
-/// What to do about an InitProducerId.
+/// Result of an InitProducerId request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Initialised {
-    /// Record it; the producer may begin.
+    /// The new state to record; the producer may begin.
     Ready(Txn),
-    /// Its predecessor's transaction is aborted first; the client comes again.
+    /// The new state to record: the previous producer's transaction is aborted first, and the client has to retry.
     Aborting(Txn),
-    /// Epochs have run out: come again with a new producer id.
+    /// Epochs are exhausted; the request must be repeated with a new producer id.
     NeedsProducerId,
 }
 
-/// What to do about an EndTxn.
+/// Result of an EndTxn request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
-    /// Record it and write markers.
+    /// The new state to record; then markers are written.
     Prepared(Txn),
-    /// It had been done before; this is what the producer goes on with.
+    /// The transaction had ended already; the producer continues with this id and epoch.
     Already(ProducerId, ProducerEpoch),
     NeedsProducerId,
 }
@@ -110,8 +111,8 @@ impl Txn {
         self.epoch >= EPOCH_MAX
     }
 
-    /// A producer begins, or begins again. `expected` is the id and epoch that it believes to have (KIP-360);
-    /// `fresh` a producer id that nobody has, if one was asked for; `version` the cluster's transaction version.
+    /// Initializes a producer, for the first time or again. `expected` is the id and epoch that the producer believes to have
+    /// (KIP-360), `fresh` an unused producer id if one was requested, `version` the cluster's transaction version.
     pub fn init(
         &self,
         expected: Option<(ProducerId, ProducerEpoch)>,
@@ -123,7 +124,7 @@ impl Txn {
         if let Some((id, epoch)) = expected {
             let known = self.epoch == -1
                 || id == self.producer_id
-                // A retry of the bump after which the id was changed.
+                // A retry of the bump by which the id changed.
                 || (id == self.previous_producer_id && epoch >= EPOCH_MAX);
             if !known {
                 return Err(ErrorCode::ProducerFenced);
@@ -156,7 +157,7 @@ impl Txn {
                     Some(epoch) if self.epoch == -1 || epoch == self.epoch => {
                         (next.epoch, next.last_epoch) = (self.epoch + 1, self.epoch);
                     }
-                    // It did not hear of the last bump: what it was told then.
+                    // The producer did not receive the answer to the last bump; it gets the same answer again.
                     Some(epoch) if epoch == self.last_epoch => {}
                     Some(_) => return Err(ErrorCode::ProducerFenced),
                 }
@@ -165,7 +166,7 @@ impl Txn {
         }
     }
 
-    /// An ongoing transaction is aborted by somebody else than its producer, who is fenced by a higher epoch.
+    /// Aborts an ongoing transaction on behalf of another than its producer, and fences the producer with a higher epoch.
     pub fn fenced(&self, version: i16, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.epoch = self.epoch.saturating_add(1);
@@ -175,7 +176,7 @@ impl Txn {
         next
     }
 
-    /// Whether a request may speak for this id, and whether it can be listened to now.
+    /// Checks that a request comes from the current producer, and that the state allows requests now.
     fn check(&self, id: ProducerId, epoch: ProducerEpoch) -> Result<(), ErrorCode> {
         if id != self.producer_id {
             Err(ErrorCode::InvalidProducerIdMapping)
@@ -188,7 +189,7 @@ impl Txn {
         }
     }
 
-    /// Partitions become part of the transaction, which begins with the first of them. `None` if they are already.
+    /// Adds partitions to the transaction; the first ones begin it. `None` if all are part of it already.
     pub fn add(
         &self,
         id: ProducerId,
@@ -219,7 +220,7 @@ impl Txn {
         }))
     }
 
-    /// Whether this partition is part of the transaction (KIP-890, part 1).
+    /// Checks that a partition is part of the transaction (KIP-890, part 1).
     pub fn verify(
         &self,
         id: ProducerId,
@@ -240,7 +241,7 @@ impl Txn {
         }
     }
 
-    /// The producer ends its transaction. `client_version` is 2 for clients that bump their epoch with every end.
+    /// Ends the producer's transaction. `client_version` is 2 for clients that bump their epoch with every end.
     pub fn end(
         &self,
         id: ProducerId,
@@ -253,7 +254,7 @@ impl Txn {
         if client_version < BUMPING {
             return self.end_without_bump(id, epoch, outcome, client_version, now);
         }
-        // Its last request bumped the epoch, or changed the id since epochs had run out, and the answer was lost.
+        // A retry: the last request bumped the epoch, or changed the id because epochs were exhausted, and its answer was lost.
         let bumped = id == self.producer_id && self.epoch > 0 && epoch == self.epoch - 1;
         let overflowed = id == self.previous_producer_id && epoch == EPOCH_MAX && self.epoch == 0;
         let retry = bumped || overflowed;
@@ -280,8 +281,8 @@ impl Txn {
                     Err(ErrorCode::InvalidTxnState)
                 };
             }
-            // There is nothing to commit. To abort nothing is allowed: a client that does not know whether it began
-            // gets a clean epoch.
+            // There is nothing to commit. Aborting nothing is allowed: a client that does not know whether its transaction
+            // began gets a clean epoch.
             State::Empty | State::Complete { .. } if outcome == Outcome::Commit => {
                 return Err(ErrorCode::InvalidTxnState);
             }
@@ -337,7 +338,7 @@ impl Txn {
     fn prepare(&mut self, outcome: Outcome, now: Timestamp) {
         let (since, partitions) = match std::mem::replace(&mut self.state, State::Empty) {
             State::Ongoing { since, partitions } => (since, partitions),
-            // Nothing was added, so nothing says when it began.
+            // No partition was added, so there is no start time.
             _ => (now, Partitions::new()),
         };
         self.updated = now;
@@ -349,7 +350,7 @@ impl Txn {
         };
     }
 
-    /// All markers are written. `None` if they are those of another transaction.
+    /// Completes the transaction once all markers are written. `None` if the markers belong to another transaction.
     pub fn complete(&self, epoch: ProducerEpoch, now: Timestamp) -> Option<Self> {
         let State::Prepared { outcome, since, .. } = self.state else {
             return None;
@@ -369,7 +370,7 @@ impl Txn {
         Some(next)
     }
 
-    /// What a producer whose transaction is prepared goes on with when it is complete.
+    /// Producer id and epoch that a producer uses after its prepared transaction is complete.
     pub fn after_completion(&self) -> (ProducerId, ProducerEpoch) {
         match self.complete(self.epoch, self.updated) {
             Some(next) => (next.producer_id, next.epoch),
@@ -425,7 +426,7 @@ impl Txn {
         }
     }
 
-    /// What a record says. `None` for a state that is never written.
+    /// The state in a record's value. `None` for a state that is never written.
     pub fn from_value(value: &TransactionLogValue, last_epoch: ProducerEpoch) -> Option<Self> {
         let since = value.transaction_start_timestamp_ms;
         let partitions = || {
@@ -492,7 +493,7 @@ impl Txn {
         }
     }
 
-    /// When it began; -1 if none did.
+    /// Start time of the transaction, -1 if there is none.
     pub fn since(&self) -> Timestamp {
         match self.state {
             State::Empty => -1,
@@ -512,8 +513,8 @@ impl Txn {
     }
 }
 
-/// The names of all states by their number in a record (Kafka: `TransactionState`). Nothing of ours is `Dead` or
-/// `PrepareEpochFence`; records and requests of others may say so.
+/// Names of all states by their number in records (Kafka's `TransactionState`). This coordinator never uses `Dead` and
+/// `PrepareEpochFence`, but records of Kafka and requests may.
 pub const STATE_NAMES: [&str; 8] = [
     "Empty",
     "Ongoing",

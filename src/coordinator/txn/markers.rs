@@ -1,7 +1,7 @@
-//! task: writes the markers that end a transaction, partition by partition, until all are there.
+//! task: writes the markers that end a transaction, partition by partition, until all are written.
 //!
-//! A marker in a partition of `__consumer_offsets` goes through the group coordinator, which makes the offsets of the
-//! transaction true; every other goes straight to its partition.
+//! A marker for a partition of `__consumer_offsets` goes through the group coordinator, which applies the transaction's
+//! offsets; all other markers are written to their partitions directly.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,17 +26,16 @@ use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
-/// Between two attempts at the partitions that refused.
+/// Delay between two attempts at partitions that refused the marker.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// How long the other replicas may take for a marker; then it is written again.
+/// Time limit for the replication of a marker; then it is written again.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long markers are written before others have their turn on this thread: a transaction may have a hundred thousand
-/// partitions.
+/// Time for which markers are written before the task yields its thread: a transaction may have a hundred thousand partitions.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Where markers go. Cheap to clone.
+/// Writer of transaction markers. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MarkerWriter {
     replicas: ReplicaManager,
@@ -48,7 +47,7 @@ impl MarkerWriter {
         Self { replicas, groups }
     }
 
-    /// Writes one marker into one partition of this node.
+    /// Writes one marker to one partition of this node.
     pub async fn write(
         &self,
         topic: &str,
@@ -89,7 +88,7 @@ impl MarkerWriter {
         committed.into_iter().collect()
     }
 
-    /// Carries out the errand of a shard: all markers, then the word that they are written.
+    /// Runs the errand of a shard: writes all markers, then tells the shard.
     pub async fn run(
         self,
         coordinator: WeakCoordinator<TxnShard>,
@@ -120,7 +119,7 @@ impl MarkerWriter {
             };
             let written = TxnRequest::MarkersWritten(errand.speaker.clone());
             match Coordinator::ask(&coordinator, partition, written).await {
-                // Whoever coordinates it now writes them again.
+                // The transaction's new coordinator writes the markers again.
                 Ok(_) | Err(ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress) => {
                     return;
                 }
@@ -132,7 +131,7 @@ impl MarkerWriter {
         }
     }
 
-    /// Gives back the partitions that have to be tried again.
+    /// Tries to write the markers; returns the partitions to try again.
     async fn attempt(
         &self,
         partitions: Partitions,
@@ -149,7 +148,7 @@ impl MarkerWriter {
                 }
                 match self.write(&topic, index, marker, rules).await {
                     Ok(())
-                    // The partition is gone, or knows of a later transaction: nothing to end there.
+                    // The partition is deleted or has a later transaction, so there is nothing to end.
                     | Err(
                         ErrorCode::UnknownTopicOrPartition
                         | ErrorCode::InvalidProducerEpoch

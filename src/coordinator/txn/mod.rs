@@ -1,14 +1,15 @@
-//! Transactions: who owns a transactional id, what its producer has touched, and how that ends. In `__transaction_state`.
+//! Transactions: the producer of each transactional id, the partitions of its transaction, and how the transaction ends. Stored
+//! in `__transaction_state`.
 //!
 //! ```text
 //!   Empty ──▶ Ongoing ──▶ Prepared (commit or abort) ──▶ Complete ──▶ Ongoing …
-//!                 partitions      recorded: the outcome stands,     every partition
-//!                 are added       whatever happens now              has its marker
+//!                 partitions      the outcome is recorded      every partition
+//!                 are added       and cannot change            has its marker
 //! ```
 //!
-//! [`machine`] decides about one id, [`shard::TxnShard`] keeps those of one partition, [`handle::TxnHandle`] is what API
-//! handlers hold. The outcome of a transaction is committed before the first marker is written, and markers are written
-//! until all are there: after a crash the successor begins again, since a second marker does no harm.
+//! [`machine`] decides about one id, [`shard::TxnShard`] keeps the ids of one partition, [`handle::TxnHandle`] is for API
+//! handlers. The outcome of a transaction is committed before the first marker is written, and markers are written until all
+//! are there. After a crash the next coordinator writes all of them again, since a second marker does no harm.
 
 pub mod handle;
 pub mod machine;

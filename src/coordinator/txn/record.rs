@@ -1,4 +1,4 @@
-//! pure: what stands in `__transaction_state`, byte for byte as Kafka writes it.
+//! pure: records of `__transaction_state`, byte for byte as Kafka writes them.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -36,12 +36,12 @@ described! {
     }
 }
 
-/// What is known of a transactional id; no value means that it is forgotten.
+/// State of a transactional id; a record without a value removes the id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TxnRecord {
     pub transactional_id: ByteString,
     pub value: Option<TransactionLogValue>,
-    /// The value's version: 0 before `transaction.version` 1.
+    /// Version of the value: 0 below `transaction.version` 1.
     pub version: i16,
 }
 

@@ -1,4 +1,4 @@
-//! pure: what a transaction shard is asked, and what it answers.
+//! pure: requests to a transaction shard and its answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::base::ids::{ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// Who speaks for a transactional id.
+/// Producer that makes a request for a transactional id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Speaker {
     pub transactional_id: ByteString,
@@ -19,13 +19,13 @@ pub struct Speaker {
     pub epoch: ProducerEpoch,
 }
 
-/// A request to a transaction shard. `fresh` is a producer id that nobody has, if one was asked for.
+/// Request to a transaction shard. `fresh` is an unused producer id, if one was requested.
 #[derive(Clone, Debug)]
 pub enum TxnRequest {
     Init {
         transactional_id: ByteString,
         timeout_ms: i32,
-        /// What the producer believes to be (KIP-360).
+        /// Id and epoch that the producer believes to have (KIP-360).
         expected: Option<(ProducerId, ProducerEpoch)>,
         fresh: Option<ProducerId>,
     },
@@ -44,56 +44,56 @@ pub enum TxnRequest {
         client_version: i16,
         fresh: Option<ProducerId>,
     },
-    /// Every partition has its marker of this transaction.
+    /// All markers of this transaction are written.
     MarkersWritten(Speaker),
     Describe(ByteString),
     List {
-        /// None for all.
+        /// States to list; `None` for all.
         states: Option<Vec<ByteString>>,
-        /// Empty for all.
+        /// Producer ids to list; empty for all.
         producer_ids: Arc<BTreeSet<ProducerId>>,
-        /// Only those that have been open for longer; -1 for all.
+        /// Lists only transactions that have been open for longer; -1 for all.
         duration_ms: i64,
-        /// Of the transactional id.
+        /// Pattern for transactional ids.
         pattern: Option<Regex>,
     },
 }
 
-/// Answers, by the request that they are to.
+/// Answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TxnAnswer {
-    /// The id and epoch that the producer goes on with.
+    /// Producer id and epoch that the producer continues with.
     Producer(ProducerId, ProducerEpoch),
-    /// Come again with a fresh producer id.
+    /// The request must be repeated with a new producer id.
     NeedsProducerId,
     Refused(ErrorCode),
     Verified(Vec<(ByteString, i32, ErrorCode)>),
     Described(Box<Description>),
     Listed(Vec<Description>),
     Done,
-    /// An errand: write these markers, then say so.
+    /// Errand: these markers are to be written and then reported.
     WriteMarkers(Box<Markers>),
 }
 
-/// A transaction as tools see it.
+/// Description of a transaction, for tools.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     pub speaker: Speaker,
     pub state: &'static str,
     pub timeout_ms: i32,
-    /// -1 for none.
+    /// Start time of the transaction, -1 for none.
     pub since: Timestamp,
     pub partitions: Partitions,
 }
 
-/// The markers that end one transaction.
+/// Markers that end one transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Markers {
     pub speaker: Speaker,
     pub outcome: Outcome,
     pub partitions: Partitions,
-    /// The epoch of the coordinator: older ones cannot overrule it.
+    /// Epoch of the coordinator. Partitions refuse markers of older epochs.
     pub coordinator_epoch: i32,
-    /// By whose rules the transaction goes.
+    /// The transaction version whose rules apply to the transaction.
     pub transaction_version: i16,
 }

@@ -1,4 +1,4 @@
-//! pure: one partition of `__transaction_state`: the transactional ids that it keeps.
+//! pure: the transactional ids of one partition of `__transaction_state`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::metadata::image::{Delta, Image};
 use crate::wire::codec::EncodeError;
 use crate::wire::error_code::ErrorCode;
 
-/// The feature that decides how transactions end (KIP-890).
+/// Name of the feature that decides how transactions end (KIP-890).
 const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// Kafka's `transaction.*` settings.
 #[derive(Clone, Debug)]
 pub struct TxnSettings {
     pub timeout_ms_max: i32,
-    /// How long an id that does nothing is remembered.
+    /// Time after which an idle transactional id is removed.
     pub id_expiration_ms: i64,
     pub abort_check_ms: i64,
     pub expire_check_ms: i64,
@@ -51,15 +51,15 @@ enum Timer {
     ExpireIds,
 }
 
-/// The transactional ids of one partition.
+/// Transactional ids of one partition.
 #[derive(Clone, Debug)]
 pub struct TxnShard {
     settings: TxnSettings,
-    /// The leader epoch of the partition, which markers carry.
+    /// Leader epoch of the partition, which markers carry.
     epoch: LeaderEpoch,
-    /// The finalized `transaction.version`.
+    /// Finalized level of `transaction.version`.
     version: i16,
-    /// By transactional id: of those that do nothing there may be very many, so the key is no larger than it must be.
+    /// States by transactional id. There may be very many idle ids, so the key is as small as possible.
     txns: BTreeMap<Box<str>, Txn>,
     timers: Timers<Timer>,
 }
@@ -92,7 +92,7 @@ impl Shard for TxnShard {
         }
     }
 
-    /// Nobody commits offsets in this topic.
+    /// Transactions do not write to this topic, so no markers arrive.
     fn apply_marker(&mut self, _: Marker) {}
 
     fn on_image(&mut self, image: &Arc<Image>, _: &Delta) {
@@ -104,13 +104,13 @@ impl Shard for TxnShard {
     }
 
     fn loaded(&mut self, now: Moment, out: &mut Output<TxnAnswer>) {
-        // What was decided is carried out, whoever decided it.
+        // Prepared transactions are completed, whichever coordinator prepared them.
         for (id, txn) in &self.txns {
             if let Some(markers) = self.markers(id, txn) {
                 out.answer(Ticket::ERRAND, markers);
             }
         }
-        // Time went on without a coordinator, so what is late is looked for at once.
+        // Time has passed without a coordinator, so timed out transactions are searched at once.
         self.timers.set(Timer::AbortTimedOut, now.steady);
         self.set_timer(Timer::ExpireIds, now);
     }
@@ -131,7 +131,7 @@ impl Shard for TxnShard {
 
     fn cost(&self, request: &TxnRequest) -> usize {
         let cost = match request {
-            // What is recorded is the transaction with all of its partitions.
+            // The record contains the transaction with all its partitions.
             TxnRequest::Init {
                 transactional_id, ..
             } => self.cost_of(transactional_id),
@@ -277,7 +277,7 @@ impl TxnShard {
                     .filter(|(id, txn)| {
                         (states.as_ref()).is_none_or(|states| states.iter().any(|one| **one == *txn.state_name()))
                             && (producer_ids.is_empty() || producer_ids.contains(&txn.producer_id))
-                            // Those that never began count as very old, in Kafka too.
+                            // As in Kafka, ids without a transaction count as very old.
                             && (duration_ms < 0 || elapsed_ms(txn.since(), now.wall) > duration_ms)
                             && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
                     })
@@ -338,14 +338,14 @@ impl TxnShard {
             .ok_or(ErrorCode::InvalidProducerIdMapping)
     }
 
-    /// Makes it true; a prepared transaction has its markers written once this is committed.
+    /// Records and applies a new state. For a prepared transaction the markers are written once the record is committed.
     fn record(
         &mut self,
         id: &ByteString,
         next: Txn,
         out: &mut Output<TxnAnswer>,
     ) -> Result<(), ErrorCode> {
-        // A copy: what is kept must not hold on to the frame it came in.
+        // The id is copied, so that it does not keep the request's frame in memory.
         let id = ByteString::from(id.to_string());
         let record = TxnRecord {
             transactional_id: id.clone(),
@@ -354,7 +354,8 @@ impl TxnShard {
         };
         out.record(record.encode())?;
         self.apply(Origin::Plain, &record);
-        // Beyond what the record tells: only a producer that hears of no crash may retry a bump.
+        // The state in memory has more than the record: the last epoch, which allows a retry of a bump as long as the
+        // coordinator has not crashed.
         if let Some(txn) = self.txns.get_mut(&*id) {
             *txn = next;
             let markers = self.txns.get(&*id).and_then(|txn| self.markers(&id, txn));
@@ -400,7 +401,7 @@ impl TxnShard {
             .map(|(id, txn)| ((**id).into(), txn.fenced(self.version, now.wall)))
             .collect();
         for (id, next) in late {
-            // What finds no room in this batch is still late next time.
+            // A transaction that does not fit into this batch is aborted the next time.
             let _ = self.record(&id, next, out);
         }
     }

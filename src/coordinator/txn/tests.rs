@@ -1,4 +1,4 @@
-//! Transactions on a stage: a shard, its log, and markers that somebody delivers late, twice or never.
+//! Transactions on a stage: a shard, its log, and markers that are delivered late, twice or never.
 
 mod whole;
 
@@ -180,8 +180,8 @@ fn tell(answer: &TxnAnswer) -> String {
     }
 }
 
-/// `init [ID EPOCH]`, `add ID EPOCH PARTITION`, `verify ID EPOCH PARTITION`, `commit|abort ID EPOCH`, `marked N`,
-/// `+MS`, `crash`; all of one transactional id.
+/// Runs a script for one transactional id: `init [ID EPOCH]`, `add ID EPOCH PARTITION`, `verify ID EPOCH PARTITION`,
+/// `commit|abort ID EPOCH`, `marked N`, `+MS`, `crash`.
 fn check(version: i16, script: &str, expected: expect_test::Expect) {
     let mut stage = Stage::new(version);
     let mut told = String::new();
@@ -475,7 +475,7 @@ fn the_id_changes_when_epochs_run_out() {
     });
     let ended = stage.end(speaker("x", 100, EPOCH_MAX), Outcome::Commit, 2);
     assert_eq!(tell(&ended), "producer 101 epoch 0");
-    // The markers still carry the old id.
+    // The markers still have the old id.
     assert_eq!(stage.errands[0].speaker, speaker("x", 100, i16::MAX));
     stage.crash();
     stage.deliver(0);
@@ -522,7 +522,7 @@ fn a_transaction_has_kafkas_bytes() {
 #[derive(Clone, Debug)]
 enum Step {
     Init(Option<(i64, i16)>),
-    /// Epochs are relative to the live one, so that most requests are good.
+    /// Epochs are relative to the current one, so that most requests are valid.
     Add(i16, i32),
     End(i16, bool),
     Deliver(usize),
@@ -565,13 +565,13 @@ proptest! {
                     let outcome = if *commit { Outcome::Commit } else { Outcome::Abort };
                     stage.end(speaker("x", id, epoch.wrapping_sub(*lag)), outcome, client);
                 }
-                // Kept, so that a marker may be reported twice.
+                // Errands are kept, so that markers may be reported twice.
                 Step::Deliver(index) => stage.deliver(*index),
                 Step::Wait(ms) => stage.advance(*ms),
                 Step::Crash => stage.crash(),
             }
 
-            // What the log says is what the shard knows.
+            // The log and the shard have the same state.
             let durable = |shard: &TxnShard| {
                 let mut txns = shard.txns().clone();
                 for txn in txns.values_mut() {
@@ -584,7 +584,7 @@ proptest! {
             };
             let (live, replayed) = (durable(&stage.shard), durable(&stage.replayed()));
             prop_assert_eq!(live, replayed);
-            // Nothing is open for longer than its timeout and the next look.
+            // No transaction is open for longer than its timeout and the interval of checks.
             for txn in stage.shard.txns().values() {
                 if let State::Ongoing { since, .. } = txn.state {
                     prop_assert!(stage.now - since <= i64::from(txn.timeout_ms) + 10_001);
@@ -592,7 +592,7 @@ proptest! {
             }
         }
 
-        // Every transition in the log is one that Kafka knows, epochs never fall, and an outcome is never turned.
+        // Every transition in the log is valid in Kafka, epochs never fall, and an outcome never changes.
         let mut before: Option<Txn> = None;
         for raw in &stage.log {
             let record = TxnShard::decode(raw.clone()).unwrap().unwrap();
@@ -613,7 +613,7 @@ proptest! {
             before = Some(txn);
         }
 
-        // With markers delivered and time given, nothing hangs.
+        // With markers delivered and enough time, all transactions complete.
         stage.advance(80_000);
         for index in 0..stage.errands.len() {
             stage.deliver(index);
@@ -660,7 +660,7 @@ fn listing_filters_by_state_id_and_age() {
     assert_eq!(list(&[], &[], -1, Some("[bc]")), "b");
 }
 
-/// A transaction is written down with all of its partitions, however little is said of it.
+/// A record has the transaction with all its partitions, however small the request.
 #[test]
 fn a_transaction_of_many_partitions_and_many_ids_cost_much() {
     const MANY: i32 = IN_PLACE_MAX as i32 + 1;

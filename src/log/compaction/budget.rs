@@ -1,5 +1,5 @@
-//! What compaction may take: memory for keys, bytes of disk in a second, and time until it is told to stop. Shared with
-//! whoever may change it meanwhile.
+//! Limits of compaction: memory for keys, disk bytes per second, and a request to stop. They are shared, so that they can be
+//! changed while compaction runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,31 +10,31 @@ use parking_lot::Mutex;
 use crate::base::memory::{Held, Memory, Purpose};
 use crate::host::Host;
 
-/// The longest wait in one piece: a new rate, or a stop, is noticed after it.
+/// Longest single wait; a new rate or a stop is noticed after it.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// `log.cleaner.io.buffer.load.factor` where nobody says otherwise.
+/// Default of `log.cleaner.io.buffer.load.factor`.
 const MAP_LOAD: f64 = 0.9;
-/// From here on nobody means a limit.
+/// Rates from this one on, in bytes per second, are treated as unlimited.
 const UNLIMITED: f64 = 1e15;
 
-/// See the module.
+/// Limits of the compaction of one log at a time.
 #[derive(Debug)]
 pub struct Budget {
     host: Host,
     map_bytes: AtomicUsize,
-    /// The bits of an `f64`: the part of the map that may be taken.
+    /// Fraction of the map's slots that may be used, as the bits of an `f64`.
     map_load: AtomicU64,
-    /// The bits of an `f64`: bytes per second, read and written together.
+    /// Bytes per second, read and written together, as the bits of an `f64`.
     rate: AtomicU64,
     stopped: AtomicBool,
-    /// Bytes that were moved ahead of their time, as of when.
+    /// Bytes that were read or written ahead of the rate, and the time at which this was true.
     owed: Mutex<(f64, Instant)>,
-    /// Where the map is counted, if it is.
+    /// Account in which the map's memory is counted, if any.
     memory: Option<Arc<Memory>>,
 }
 
 impl Budget {
-    /// So many bytes for the keys of one log, and no limit of speed.
+    /// A budget of `map_bytes` bytes for the keys of one log, without a limit of speed.
     pub fn new(host: &Host, map_bytes: usize) -> Self {
         Self {
             map_bytes: AtomicUsize::new(map_bytes),
@@ -47,24 +47,24 @@ impl Budget {
         }
     }
 
-    /// Where the work is done.
+    /// Host with the disk and the clock that compaction uses.
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// With the map counted there.
+    /// The budget with the map's memory counted in `memory`.
     pub fn counted_in(mut self, memory: &Arc<Memory>) -> Self {
         self.memory = Some(Arc::clone(memory));
         self
     }
 
-    /// Counts a map of so many bytes, until what this gives is dropped.
+    /// Counts a map of `bytes` bytes until the returned value is dropped.
     pub fn hold(&self, bytes: usize) -> Option<Held> {
         let memory = self.memory.as_ref()?;
         Some(memory.hold(Purpose::Cleaner, bytes))
     }
 
-    /// From now on this is the limit of memory, for the next log, and of bytes per second, at once.
+    /// Sets the limits: those of memory apply from the next log on, the one of bytes per second at once.
     pub fn set(&self, map_bytes: usize, map_load: f64, bytes_per_second: f64) {
         self.map_bytes.store(map_bytes, Ordering::Relaxed);
         self.map_load.store(map_load.to_bits(), Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl Budget {
             .store(bytes_per_second.to_bits(), Ordering::Relaxed);
     }
 
-    /// Work that has begun is given up.
+    /// Makes compaction stop; work that has begun is abandoned.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -89,7 +89,8 @@ impl Budget {
         f64::from_bits(self.map_load.load(Ordering::Relaxed))
     }
 
-    /// Says that `bytes` were read or written, and waits until that is within the limit. False: give up.
+    /// Records that `bytes` were read or written, and waits until this is within the rate. Returns false if compaction must
+    /// stop.
     pub fn spend(&self, bytes: usize) -> bool {
         if self.rate() < UNLIMITED {
             self.owed.lock().0 += bytes as f64;
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     impl Budget {
-        /// Test-only: a budget on the machine that the test runs on.
+        /// Test-only: a budget on the host that the test runs on.
         pub fn of(map_bytes: usize) -> Self {
             Self::new(&Host::default(), map_bytes)
         }
@@ -138,7 +139,7 @@ mod tests {
         budget.set(7, 0.5, 1e6);
         let begun = host.clock.steady();
         assert!((0..10).all(|_| budget.spend(20_000)));
-        // Each piece waits for itself; what rounding leaves is less than a microsecond each.
+        // Each piece waits on its own; rounding adds less than a microsecond to each wait.
         let took = host.clock.since(begun);
         assert!(
             took.abs_diff(Duration::from_millis(200)) < Duration::from_micros(10),

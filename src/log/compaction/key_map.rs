@@ -1,7 +1,7 @@
-//! Key -> the newest offset at which it was seen, in memory that is fixed from the beginning.
+//! Map from a key to the newest offset with that key, in memory of a fixed size.
 //!
-//! Keys are remembered by 128 bits of keyed hashes, drawn anew for each map: nobody who writes keys can make two collide.
-//! The table is one piece, of which the system gives only the pages that are touched.
+//! Keys are stored as 128-bit keyed hashes. The hash key is random for each map, so that clients cannot construct colliding
+//! keys. The table is one allocation; the operating system only provides the pages that are touched.
 
 use std::hash::Hasher;
 
@@ -12,12 +12,12 @@ use crate::base::ids::Offset;
 use crate::base::memory::Held;
 use crate::host::chance::{Chance, NoChance};
 
-/// What is remembered of a key.
+/// Hash of a key.
 pub type KeyHash = [u64; 2];
-/// Two halves of the key's hash, and its offset plus one: 0 where nothing is.
+/// Both halves of the key's hash, and the offset plus one; an offset of 0 marks a free slot.
 type Slot = [u64; 3];
 
-/// See the module.
+/// Map from keys to their newest offsets.
 #[derive(Debug)]
 pub struct KeyMap {
     hasher: SipHasher13,
@@ -29,15 +29,15 @@ pub struct KeyMap {
 }
 
 impl KeyMap {
-    /// Room for as many keys as fit into `bytes`, of which the part `load` may be taken (`log.cleaner.io.buffer.load.factor`),
-    /// but for one at least, and for no more than `keys_max`.
+    /// Makes a map for the number of keys that fits into `bytes` with a fraction `load` of the slots used
+    /// (`log.cleaner.io.buffer.load.factor`); at least one key, and at most `keys_max`.
     pub fn new(
         chance: &Chance,
         bytes: usize,
         load: f64,
         keys_max: usize,
     ) -> Result<Self, NoChance> {
-        // Some slots are always free, or a search would not end.
+        // Some slots always stay free; otherwise a search would not end.
         let load = load.clamp(0.001, 0.999);
         let fits = bytes / size_of::<Slot>();
         let wanted = (keys_max.saturating_add(1) as f64 / load) as usize;
@@ -51,9 +51,9 @@ impl KeyMap {
         })
     }
 
-    /// As [`Self::new`], for as many keys as a budget allows, which counts it.
+    /// Like [`Self::new`], with the memory that a budget allows; the budget counts the map's memory.
     ///
-    /// Errors: there is no chance to be had.
+    /// Errors: the random source failed.
     pub fn within(budget: &Budget, keys_max: usize) -> Result<Self, NoChance> {
         let chance = &budget.host().chance;
         let map = Self::new(chance, budget.map_bytes(), budget.map_load(), keys_max)?;
@@ -69,14 +69,14 @@ impl KeyMap {
         self.len == 0
     }
 
-    /// What the other functions know a key by. Whoever has many keys hashes them first: the processor then waits for the
-    /// places of several in the table at once, which is where the time goes.
+    /// Hash of a key for the other functions. Callers with many keys should hash them first: the processor can then wait for
+    /// several memory accesses to the table at once, which take most of the time.
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         let hash = self.hasher.hash(key);
         [hash.h1, hash.h2]
     }
 
-    /// A map of nothing, whose hashes are those of this one.
+    /// An empty map with the same hash function.
     pub fn hashes_only(&self) -> Self {
         Self {
             hasher: self.hasher,
@@ -87,12 +87,12 @@ impl KeyMap {
         }
     }
 
-    /// The same for a key that comes in pieces.
+    /// Hasher for a key that is given in pieces.
     pub fn hasher(&self) -> KeyHasher {
         KeyHasher(self.hasher)
     }
 
-    /// False when there is no room, not even for a key that is known: nothing is remembered then.
+    /// Stores an offset for a key. Returns false, without a change, if the map is full, even if the key is known.
     pub fn put(&mut self, hash: KeyHash, offset: Offset) -> bool {
         let (place, known) = self.find(hash);
         let slot = &mut self.slots[place];
@@ -114,7 +114,7 @@ impl KeyMap {
         known.then(|| self.slots[place][2] as Offset - 1)
     }
 
-    /// The slot of a key, or the free one where it would be: some are always free.
+    /// The slot of a key, or the free slot where it belongs. There is always a free slot.
     fn find(&self, hash: KeyHash) -> (usize, bool) {
         let count = self.slots.len();
         let mut place = ((u128::from(hash[0]) * count as u128) >> 64) as usize;
@@ -129,7 +129,7 @@ impl KeyMap {
     }
 }
 
-/// See [`KeyMap::hasher`].
+/// Hasher of [`KeyMap::hasher`].
 #[derive(Clone, Copy, Debug)]
 pub struct KeyHasher(SipHasher13);
 

@@ -1,5 +1,5 @@
-//! pure: batches that unpack to more than the cleaner holds at once: their records pass through a window, once to see which of
-//! them stay, and once more to write these. What is remembered of each is one bit.
+//! pure: batches that decompress to more than the cleaner holds in memory. Their records pass through a window twice: once to
+//! decide which records stay, and once to write them. Between the passes one bit is kept for each record.
 
 use std::io::{self, Write as _};
 
@@ -16,11 +16,12 @@ use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
 use crate::wire::batch::record_stream::{RecordStream, Sink, StreamFault, Window};
 use crate::wire::batch::varint;
 
-/// A batch that grows to more than so many times its size when it is compressed anew, and then some, stays as it is.
+/// Limits of growth: a batch that grows to more than this multiple of its size when it is compressed again, plus `GROWTH_FREE`
+/// bytes, is left unchanged.
 const GROWTH_MAX: usize = 4;
 const GROWTH_FREE: usize = 1 << 20;
 
-/// What there is to know of a record to decide about it.
+/// Properties of a record that decide whether it stays.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glimpse {
     pub(super) key: Option<KeyHash>,
@@ -28,7 +29,7 @@ pub(super) struct Glimpse {
     pub(super) is_tombstone: bool,
 }
 
-/// Shows each record of a batch, in the order in which they stand there.
+/// Calls `see` for each record of a batch, in order.
 pub(super) fn each_record(
     header: &BatchHeader,
     batch: &[u8],
@@ -47,7 +48,7 @@ pub(super) fn each_record(
     })
 }
 
-/// The batch with those records that stay; itself where that would take too much.
+/// The batch with the records that stay, or the unchanged batch if the result would be too large.
 pub(super) fn rebuild(
     header: &BatchHeader,
     batch: &Bytes,
@@ -81,7 +82,7 @@ pub(super) fn rebuild(
 
 type Step<'a> = dyn FnMut(&mut RecordStream<'_, &mut dyn io::Read>) -> Result<(), StreamFault> + 'a;
 
-/// Takes a step for each record.
+/// Calls `step` for each record.
 fn walk(header: &BatchHeader, batch: &[u8], step: &mut Step<'_>) -> Result<(), BatchError> {
     let packed = batch.get(HEADER_SIZE..).unwrap_or_default();
     header
@@ -117,7 +118,7 @@ struct Copier<'a> {
     header: &'a BatchHeader,
     builder: BatchBuilder,
     packer: Packer,
-    /// Whether the record at hand does.
+    /// Whether the current record stays.
     stays: bool,
     head: Vec<u8>,
     most: usize,
@@ -155,7 +156,7 @@ impl Sink for Copier<'_> {
     }
 }
 
-/// A row of bits.
+/// A vector of bits.
 #[derive(Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
@@ -195,7 +196,7 @@ mod tests {
         Compression::Zstd,
     ];
 
-    /// Records of many sizes; one key does not fit into the window.
+    /// A batch with records of many sizes; one key does not fit into the window.
     fn batch(codec: Compression) -> Bytes {
         let mut builder = BatchBuilder::new(codec).at(1_000, 3);
         let values = [0, 1, 100, 70_000, 65_000, 3];

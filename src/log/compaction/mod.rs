@@ -1,7 +1,7 @@
-//! Compaction: of all records with one key, the newest remains. Kafka's `LogCleaner`.
+//! Compaction: of all records with the same key, only the newest is kept. Kafka's `LogCleaner`.
 //!
-//! Works on sealed segments below everything that is still undecided, without the log's lock: the old segments stay in
-//! use while new ones are written beside them.
+//! It rewrites sealed segments below the last stable offset without holding the log's lock: the old segments stay in use while
+//! new ones are written.
 //!
 //! ```text
 //! 1. `<base>.log.cleaned` and its indexes are written and synced     crash: they are removed

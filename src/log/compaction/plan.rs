@@ -1,36 +1,36 @@
-//! pure: which part of a log is worth compacting, and which segments become one.
+//! pure: selection of the part of a log to compact, and of the segments that are merged.
 
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::log::settings::LogSettings;
 
-/// A sealed segment, as the plan sees it.
+/// Properties of a sealed segment that planning uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed {
     pub base_offset: Offset,
-    /// Where the following segment begins.
+    /// Base offset of the next segment.
     pub end_offset: Offset,
     pub size: u64,
-    /// Bytes of the indexes of offsets and times.
+    /// Sizes of the offset index and the time index in bytes.
     pub index_sizes: [u64; 2],
     pub newest: Timestamp,
-    /// When its first batch was created; `None` where nobody asks, or it does not say.
+    /// Timestamp of the first batch; `None` if it is not needed or unknown.
     pub first: Option<Timestamp>,
 }
 
-/// What will be compacted.
+/// Plan of a compaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Where the part begins that no map has seen yet.
+    /// Start of the dirty part, which has not been compacted yet.
     pub first_dirty: Offset,
-    /// Nothing at or above is touched.
+    /// End of the part that may be changed (exclusive).
     pub end: Offset,
-    /// Segments that may be rewritten, from the oldest on.
+    /// Segments that may be rewritten, oldest first.
     pub segments: Vec<Sealed>,
 }
 
-/// Where the dirty part begins, if a checkpoint says so. One from another life of the log means nothing: it lies before
-/// what the log still has, or behind its end.
+/// Start of the dirty part, from a checkpoint. A checkpoint outside of the log belongs to an earlier log of the same name and
+/// is ignored.
 pub fn first_dirty(checkpoint: Offset, log_start: Offset, log_end: Offset) -> Offset {
     if (log_start..=log_end).contains(&checkpoint) {
         checkpoint
@@ -39,7 +39,7 @@ pub fn first_dirty(checkpoint: Offset, log_start: Offset, log_end: Offset) -> Of
     }
 }
 
-/// The plan for a log, if it is due: its dirty part is large enough, or has waited for too long.
+/// Plan for a log if compaction is due: its dirty part is large enough or has waited too long.
 pub fn plan(
     sealed: &[Sealed],
     first_dirty: Offset,
@@ -49,7 +49,7 @@ pub fn plan(
 ) -> Option<Plan> {
     let is_dirty = |segment: &&Sealed| segment.end_offset > first_dirty;
     let settled = |segment: &&Sealed| {
-        // What was compacted before has waited already, whatever its records say.
+        // Segments compacted before have waited already, whatever their records' timestamps are.
         let waited = settings.min_compaction_lag_ms <= 0
             || !is_dirty(segment)
             || now.saturating_sub(segment.newest) >= settings.min_compaction_lag_ms;
@@ -62,7 +62,7 @@ pub fn plan(
         .filter(is_dirty)
         .map(|segment| segment.size)
         .sum();
-    // One that is dirty in part counts on both sides.
+    // A segment that is partly dirty counts as dirty and as clean.
     let clean = segments
         .iter()
         .filter(|segment| segment.base_offset < first_dirty);
@@ -71,7 +71,7 @@ pub fn plan(
         return None;
     }
     let ratio = dirty_bytes as f64 / (clean_bytes + dirty_bytes) as f64;
-    // Also because of one that must wait for something else.
+    // A segment that must wait for another reason can also be overdue.
     let overdue = settings.max_compaction_lag_ms < i64::MAX
         && sealed
             .iter()
@@ -85,7 +85,7 @@ pub fn plan(
     })
 }
 
-/// Segments that are written as one: together within the limits of a segment.
+/// Groups of segments that are merged: a group fits into one segment.
 pub fn group(segments: &[Sealed], settings: &LogSettings) -> Vec<Vec<Sealed>> {
     let mut groups: Vec<Vec<Sealed>> = Vec::new();
     for segment in segments {
@@ -95,7 +95,7 @@ pub fn group(segments: &[Sealed], settings: &LogSettings) -> Vec<Vec<Sealed>> {
                 && sum(|member| member.index_sizes[0]) <= u64::from(settings.segment_index_bytes)
                 && sum(|member| member.index_sizes[1]) <= u64::from(settings.segment_index_bytes);
             let first = last.first().map_or(0, |member| member.base_offset);
-            // One without bytes has nothing for an index, however far it reaches.
+            // A segment without bytes needs no index entries, so its offsets may be far away.
             let reaches =
                 segment.size == 0 || segment.end_offset - 1 - first <= i64::from(i32::MAX);
             if fits && reaches {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(plan(&sealed, 20, 30, &compacted(), 9_000), None);
         let due = plan(&sealed, 10, 30, &compacted(), 9_000).unwrap();
         assert_eq!((due.first_dirty, due.end, due.segments.len()), (10, 30, 3));
-        // The oldest record of the last segment is of 1,500.
+        // The oldest record of the last segment has the timestamp 1,500.
         for (now, due) in [(2_500, false), (2_501, true)] {
             let impatient = LogSettings {
                 max_compaction_lag_ms: 1_000,
@@ -157,7 +157,7 @@ mod tests {
         };
         assert_eq!(plan(&sealed, 0, 30, &patient, 9_000).unwrap().end, 10);
         assert_eq!(plan(&[], 0, 30, &compacted(), 9_000), None);
-        // What is clean is not compacted again because the rest must wait, nor does it make the rest wait.
+        // A clean part is not compacted again because the rest must wait, and it does not delay the rest.
         for (first_dirty, last_stable) in [(20, 20), (25, 20), (30, 30)] {
             let due = plan(&sealed, first_dirty, last_stable, &compacted(), 9_000);
             assert_eq!(due, None);

@@ -1,4 +1,4 @@
-//! Reading a log's sealed segments and writing what remains of them.
+//! Rewriting of a log's sealed segments.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -27,43 +27,45 @@ use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::batch::legacy;
 use crate::wire::batch::record::{Record, decompressed, records};
 
-/// Positions are numbers of 31 bits.
+/// Positions in a segment are limited to 31 bits.
 const SEGMENT_SIZE_MAX: u64 = i32::MAX as u64;
-/// Records that are held at once, in bytes; a batch of more passes through a window.
+/// Bytes of records that are held in memory at once; larger batches pass through a window.
 const HELD_MAX: usize = 2 << 20;
 
-/// What a rewrite needs to know of the log, copied out of it.
+/// Properties of the log that a rewrite needs, copied from it.
 #[derive(Debug)]
 pub struct Sources {
     pub disk: Disk,
     pub dir: PathBuf,
     pub settings: LogSettings,
-    /// Of each producer in the order of their offsets.
+    /// Aborted transactions of each producer, in order of offsets.
     pub aborted: HashMap<ProducerId, Vec<AbortedTransaction>>,
-    /// What stays, emptied if need be.
+    /// Batches that must stay, if need be without their records.
     pub last_of_producer: HashSet<(ProducerId, LastWord)>,
 }
 
-/// What the state of a producer comes from, should it be read from the log again.
+/// Batch that the state of a producer is derived from when the log is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LastWord {
-    /// Its last batch, by its last offset: the sequence numbers tell a repetition from a gap.
+    /// The producer's last batch, by its last offset: its sequence numbers distinguish a duplicate from a gap.
     Batch(Offset),
-    /// The markers of its epoch, if they are all that it has: they fence whoever had the epoch before.
+    /// Markers of the producer's epoch, if there are no data batches: they fence producers of earlier epochs.
     Markers(ProducerEpoch),
 }
 
-/// Finished `.cleaned` segments with the base offsets that each replaces, and where the next pass begins.
+/// New `.cleaned` segments, each with the base offsets of the segments that it replaces, and the start of the dirty part after
+/// this pass.
 #[derive(Debug)]
 pub struct Rewritten {
     pub segments: Vec<(Vec<Offset>, Segment)>,
     pub first_dirty: Offset,
 }
 
-/// Builds the map of the dirty part and writes every segment of the plan anew. The map may be full before the end of
-/// the plan: then the rest waits for the next pass. `None`, with nothing left behind, when the budget says stop.
+/// Builds the map of the dirty part, and rewrites every segment of the plan. If the map is full before the end of the plan, the
+/// rest waits for the next pass. `None` if the budget stops the work; no files are left in that case.
 ///
-/// Errors: a disk's, or a batch that cannot be read; what lies behind such a one must not be taken for nothing.
+/// Errors: a disk error, or a batch that cannot be read. Such a batch must not be skipped, because the records after it would
+/// be lost.
 pub fn rewrite(
     sources: &Sources,
     plan: &Plan,
@@ -80,14 +82,14 @@ pub fn rewrite(
     let done = write_anew(sources, plan, &map, budget, now, &mut rewritten);
     if !matches!(done, Ok(true)) {
         for (_, unfinished) in &rewritten.segments {
-            // What stays is in nobody's way, and goes with the next start.
+            // Files that cannot be removed do no harm; the next start removes them.
             drop(recovery::remove_files(unfinished));
         }
     }
     Ok(done?.then_some(rewritten))
 }
 
-/// False when it was given up.
+/// Writes the new segments. Returns false if the work was stopped.
 fn write_anew(
     sources: &Sources,
     plan: &Plan,
@@ -131,7 +133,8 @@ fn write_anew(
         }
         target.close()?;
         if let Some(modified) = sources.disk.modified(&source_path(sources, last)) {
-            // The age of records without times, and of old tombstones, is that of their file; without it they stay longer.
+            // The file's modification time is the age of old tombstones and of records without timestamps. If it cannot be
+            // copied, these stay longer.
             drop(modified.give_to(&*target.file()?));
         }
     }
@@ -142,7 +145,7 @@ fn source_path(sources: &Sources, segment: &Sealed) -> PathBuf {
     sources.dir.join(file_name(segment.base_offset, ".log"))
 }
 
-/// The keys of the dirty part, and up to where they are known; `None` when it was given up.
+/// The map of the keys of the dirty part, and the offset up to which it is complete; `None` if the work was stopped.
 fn build_map(
     sources: &Sources,
     plan: &Plan,
@@ -208,8 +211,8 @@ fn build_map(
     Ok(Some((map, plan.end)))
 }
 
-/// Puts the dirty keys of a batch that is too large to be held into the map. If that is full before the end: up to where the
-/// keys of the batch are known, if any of them are.
+/// Adds the dirty keys of a batch that is too large for memory to the map. If the map becomes full, returns the offset up to
+/// which the batch's keys are in the map, if any are.
 fn put_large(
     map: &mut KeyMap,
     header: &BatchHeader,
@@ -217,7 +220,7 @@ fn put_large(
     first_dirty: Offset,
     path: &Path,
 ) -> Result<Option<Option<Offset>>, StorageError> {
-    // Hashed some at a time, as those of other batches, and for the same reason.
+    // Keys are hashed in groups, as in [`KeyMap::hash`].
     const AT_A_TIME: usize = 4_096;
     let hasher = map.hashes_only();
     let mut keys: Vec<(KeyHash, Offset)> = Vec::with_capacity(AT_A_TIME);
@@ -242,7 +245,7 @@ fn put_large(
     Ok(full.then_some(known))
 }
 
-/// Shows the records of a batch that is too large to be held.
+/// Calls `each` for the records of a batch that is too large for memory.
 fn each_large(
     header: &BatchHeader,
     batch: &[u8],
@@ -266,7 +269,7 @@ fn each_large(
     }
 }
 
-/// Refuses a segment that was not read to its end.
+/// Fails if a segment was not read to its end.
 fn whole(scanner: &mut Scanner<'_>, path: &Path) -> Result<(), StorageError> {
     match scanner.flaw()? {
         None => Ok(()),
@@ -277,8 +280,8 @@ fn whole(scanner: &mut Scanner<'_>, path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Refuses offsets that go back, or leave what they stand in: what is made of them would be no log, and to take them for
-/// what they are not could cost records. Nobody writes such.
+/// Whether an offset is above the ones before it and within its batch. Otherwise compaction is refused: it could lose records,
+/// and its result would be no valid log. No producer writes such offsets.
 fn in_order(next: &mut Offset, offset: Offset, last: Offset) -> bool {
     let fits = (*next..=last).contains(&offset);
     *next = offset.saturating_add(1);
@@ -289,7 +292,7 @@ fn out_of_order(path: &Path, offset: Offset) -> StorageError {
     malformed(path, format!("a record has the offset {offset} there"))
 }
 
-/// Shows the records of a batch.
+/// Calls `each` for the records of a batch.
 fn each_record<'a>(
     header: &BatchHeader,
     body: &'a Bytes,
@@ -307,7 +310,7 @@ fn each_record<'a>(
     Ok(())
 }
 
-/// A message of the formats before v2, out of its wrapper.
+/// A message of the formats before v2, unwrapped.
 struct OldMessage {
     offset: Offset,
     timestamp: Timestamp,
@@ -315,7 +318,7 @@ struct OldMessage {
     value: Option<Vec<u8>>,
 }
 
-/// The message at the front of `set`, or those in it if it is a wrapper; none of these lies before `first`.
+/// The message at the front of `set`, or the messages in it if it is a wrapper, without those before `first`.
 fn messages(set: &Bytes, first: Offset, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
     let mut found: Vec<OldMessage> = Vec::new();
     let wrong = |error: BatchError| malformed(path, error.to_string());
@@ -341,7 +344,7 @@ fn messages(set: &Bytes, first: Offset, path: &Path) -> Result<Vec<OldMessage>, 
     }
 }
 
-/// The header and the plain records of a batch; `None` for more of them than are held at once.
+/// The header and the decompressed records of a batch; `None` if the records exceed the memory limit.
 fn open(batch: &Bytes, path: &Path) -> Result<(BatchHeader, Option<Bytes>), StorageError> {
     let wrong = |error: BatchError| malformed(path, error.to_string());
     let header = BatchHeader::parse(batch).map_err(wrong)?;
@@ -357,7 +360,7 @@ fn open(batch: &Bytes, path: &Path) -> Result<(BatchHeader, Option<Bytes>), Stor
 }
 
 impl Sources {
-    /// The abort of the transaction that a batch belongs to, or that a marker ends.
+    /// The aborted transaction that a batch belongs to, or that a marker ends.
     fn aborts(&self, header: &BatchHeader) -> Option<&AbortedTransaction> {
         let of_producer = self
             .aborted
@@ -370,8 +373,8 @@ impl Sources {
     }
 }
 
-/// Writes a batch at the end of a segment. One that Kafka could not open becomes none: what has another format now may take
-/// more room than before.
+/// Appends a batch to a segment. Fails if the segment would become too large for Kafka to open: records converted from another
+/// format may need more space than before.
 fn append(
     target: &mut Segment,
     batch: &Bytes,
@@ -391,25 +394,25 @@ fn append(
 struct Filter<'a> {
     sources: &'a Sources,
     map: &'a KeyMap,
-    /// Records at or above are not in the map and stay.
+    /// End of the map (exclusive); records from here on stay.
     end: Offset,
-    /// The last batch before it stays, emptied if need be: without it the log would look as if it had lost its end.
+    /// The last batch before this offset stays, if need be without records; otherwise the log would seem to have lost its end.
     round_end: Offset,
     now: Timestamp,
-    /// When the last segment was written that had been compacted before.
+    /// Modification time of the last segment that had been compacted before.
     last_clean: Option<FileTime>,
-    /// Producers of whose open transaction a batch was met: its marker must stay for this time.
+    /// Producers whose open transaction has a batch that stays, so that its marker must stay in this pass.
     open: BTreeSet<ProducerId>,
-    /// The records of the batch at hand.
+    /// The records of the current batch.
     seen: Vec<Seen>,
-    /// Of each of them, whether it stays.
+    /// Whether each record of the current batch stays.
     stays: Vec<bool>,
 }
 
-/// What stays of a batch.
+/// The part of a batch that stays.
 struct Kept {
     batch: Bytes,
-    /// Of a marker.
+    /// The aborted transaction that a marker ends.
     aborted: Option<AbortedTransaction>,
 }
 
@@ -423,7 +426,7 @@ impl From<Bytes> for Kept {
 }
 
 impl Filter<'_> {
-    /// False when it was given up.
+    /// Copies a segment. Returns false if the work was stopped.
     fn copy(
         &mut self,
         member: &Sealed,
@@ -471,8 +474,8 @@ impl Filter<'_> {
         Ok(true)
     }
 
-    /// The formats before v2 have no place for a delete horizon: there a tombstone goes once its file is older by
-    /// `delete.retention.ms` than what had been compacted before.
+    /// Formats before v2 have no delete horizon. In these a tombstone is removed once its file is older, by
+    /// `delete.retention.ms`, than the segments compacted before.
     fn keeps_old_tombstones(&self, path: &Path) -> bool {
         let (Some(clean), Some(own)) = (self.last_clean, self.sources.disk.modified(path)) else {
             return true;
@@ -483,8 +486,8 @@ impl Filter<'_> {
             .is_none_or(|horizon| own > horizon)
     }
 
-    /// A marker goes once nothing of its transaction is left and its own time has come. The index entry of an abort is
-    /// needed as long as there is something to be passed over.
+    /// Decides about a marker: it is removed once no batch of its transaction is left and its delete horizon has passed. The
+    /// index entry of an aborted transaction stays as long as there is a batch to skip.
     fn filter_marker(
         &mut self,
         header: &BatchHeader,
@@ -516,7 +519,7 @@ impl Filter<'_> {
         Ok(batch.map(Kept::from))
     }
 
-    /// `None` for a batch of which nothing is needed any more.
+    /// Decides about a batch; `None` if nothing of it is needed any more.
     fn filter_batch(
         &mut self,
         header: &BatchHeader,
@@ -562,7 +565,7 @@ impl Filter<'_> {
         Ok(Some(self.rebuild(header, body, horizon).into()))
     }
 
-    /// As [`Self::filter_batch`], of one that is too large to be held.
+    /// Like [`Self::filter_batch`], for a batch that is too large for memory.
     fn filter_large(
         &mut self,
         header: &BatchHeader,
@@ -620,8 +623,8 @@ impl Filter<'_> {
         builder.build()
     }
 
-    /// What stays of an old message, or of those in its wrapper, as a batch: nobody writes the old formats any more. Empty
-    /// when nothing stays.
+    /// The records of an old message or wrapper that stay, as a batch of the current format, because old formats are not
+    /// written any more. Empty if no record stays.
     fn filter_messages(
         &self,
         original: &Bytes,
@@ -655,7 +658,7 @@ impl Filter<'_> {
         let mut batch = BatchBuilder::in_place_of(&wrapper, first.offset, span, horizon);
         for message in &kept {
             let (key, value) = (message.key.as_deref(), message.value.as_deref());
-            // They grow up to that of the last one.
+            // Offsets increase up to that of the last message.
             let delta = distance(message.offset).unwrap_or(span);
             batch.push_with_headers(delta, message.timestamp, key, value, std::iter::empty());
         }
@@ -667,7 +670,7 @@ impl Filter<'_> {
             .saturating_add(self.sources.settings.delete_retention_ms)
     }
 
-    /// The batch without its records, if its header still says something that is needed.
+    /// The batch without its records, if its header is still needed.
     fn emptied(&self, header: &BatchHeader) -> Option<Bytes> {
         let is_last = |word| {
             self.sources

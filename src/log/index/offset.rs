@@ -1,4 +1,4 @@
-//! `.index`: offset, relative to the segment's first, to the position of the batch that ends with it.
+//! `.index`: maps an offset, relative to the segment's base offset, to the position of the batch whose last offset it is.
 
 use super::sparse::{Entry, SparseFile};
 

@@ -11,14 +11,14 @@ use crate::host::known_files::{KnownFile, Name};
 use crate::log::cold::read_within;
 use crate::log::error::{DiskContext, StorageError};
 
-/// Entries kept in memory before they are written in one go.
+/// Number of entries that are kept in memory before they are written together.
 const PENDING_MAX: usize = 256;
-/// Entries read at a time where one after the other is looked at.
+/// Number of entries that are read at a time when entries are visited in order.
 const READ_AT_ONCE: usize = 256;
-/// Bytes of the pages between whose first entries a lookup chooses, before it reads one of them.
+/// Size of a page in bytes. A lookup first finds a page by the first entries of the pages, and then reads that page.
 const PAGE: usize = 4 << 10;
 
-/// An entry with a fixed form on disk.
+/// An entry of a fixed size on disk.
 pub trait Entry: Copy + Send + Sync + 'static {
     const SIZE: usize;
 
@@ -26,21 +26,21 @@ pub trait Entry: Copy + Send + Sync + 'static {
     fn write(self, out: &mut Vec<u8>);
 }
 
-/// See the module.
+/// A file of sorted entries.
 #[derive(Debug)]
 pub struct SparseFile<E> {
     disk: Disk,
     path: Box<Path>,
-    /// Entries on disk.
+    /// Number of entries on disk.
     written: usize,
-    /// Bytes behind them, of an entry that was cut.
+    /// Bytes after the last complete entry on disk, from an entry that was cut off.
     rest: u8,
-    /// Under which lookups find the file open.
+    /// Name under which lookups find the open file.
     known: Name,
     pending: Vec<E>,
 }
 
-// An index that nobody looks into takes no byte more than its place, its length and the entries that are not on disk.
+// An index without lookups only stores its path, its length and the entries that are not on disk yet.
 const _: () = assert!(
     size_of::<SparseFile<super::offset::OffsetEntry>>()
         == size_of::<Disk>()
@@ -50,7 +50,7 @@ const _: () = assert!(
 );
 
 impl<E: Entry> SparseFile<E> {
-    /// The index of a segment of which `len` bytes are on disk.
+    /// The index of a segment; `len` is the size of the file.
     pub fn new(disk: &Disk, path: PathBuf, len: u64) -> Self {
         Self {
             disk: disk.clone(),
@@ -66,7 +66,7 @@ impl<E: Entry> SparseFile<E> {
         &self.path
     }
 
-    /// The file has another name now.
+    /// Called after the file was renamed.
     pub fn has_moved(&mut self, to: PathBuf) {
         self.known.forget(self.disk.known_files());
         self.path = to.into();
@@ -80,7 +80,7 @@ impl<E: Entry> SparseFile<E> {
         self.len() == 0
     }
 
-    /// Whether the file holds whole entries only.
+    /// Whether the file has only complete entries.
     pub fn is_whole(&self) -> bool {
         self.rest == 0
     }
@@ -98,7 +98,7 @@ impl<E: Entry> SparseFile<E> {
         self.last_within(Reach::Disk)
     }
 
-    /// The same as far as `reach` allows.
+    /// The last entry, if `reach` allows to read it.
     pub fn last_within(&self, reach: Reach) -> Result<Option<E>, StorageError> {
         match (self.pending.last(), self.written.checked_sub(1)) {
             (Some(entry), _) => Ok(Some(*entry)),
@@ -139,8 +139,8 @@ impl<E: Entry> SparseFile<E> {
         Ok(self.pending.get(pending).copied())
     }
 
-    /// Gives the entries to `each` from the first on for which `before` does not hold, until it says that it has enough;
-    /// whether it did. `before` is true for a prefix of the entries.
+    /// Calls `each` for the entries from the first one on for which `before` does not hold, until `each` returns true; returns
+    /// whether it did. `before` holds for a prefix of the entries.
     pub fn each_where_not(
         &self,
         before: impl Fn(&E) -> bool,
@@ -165,12 +165,12 @@ impl<E: Entry> SparseFile<E> {
         Ok(pending.any(|entry| each(*entry)))
     }
 
-    /// Every entry, in order.
+    /// All entries, in order.
     pub fn all(&self) -> Result<Vec<E>, StorageError> {
         self.all_within(Reach::Disk)
     }
 
-    /// The same as far as `reach` allows.
+    /// All entries in order, if `reach` allows to read them.
     pub fn all_within(&self, reach: Reach) -> Result<Vec<E>, StorageError> {
         let mut entries = Vec::with_capacity(self.len());
         if self.written > 0 {
@@ -182,14 +182,14 @@ impl<E: Entry> SparseFile<E> {
         Ok(entries)
     }
 
-    /// Keeps the entries for which `keep` holds: a prefix of them.
+    /// Keeps only the entries for which `keep` holds; these must be a prefix.
     pub fn truncate_where(&mut self, keep: impl Fn(&E) -> bool) -> Result<(), StorageError> {
         let mut entries = self.all()?;
         entries.truncate(entries.partition_point(keep));
         self.reset(entries)
     }
 
-    /// Replaces everything by `entries`.
+    /// Replaces all entries by `entries`.
     pub fn reset(&mut self, entries: Vec<E>) -> Result<(), StorageError> {
         self.known.forget(self.disk.known_files());
         self.written = 0;
@@ -202,7 +202,7 @@ impl<E: Entry> SparseFile<E> {
         self.write_pending()
     }
 
-    /// Writes what is still in memory; the file then holds exactly the entries.
+    /// Writes the entries that are in memory; the file then has all entries.
     pub fn write_pending(&mut self) -> Result<(), StorageError> {
         if self.pending.is_empty() {
             return Ok(());
@@ -223,8 +223,8 @@ impl<E: Entry> SparseFile<E> {
         Ok(())
     }
 
-    /// Writes what is still in memory, and cuts off the part of an entry at the end of the file, with which Apache Kafka would
-    /// not open it.
+    /// Writes the entries that are in memory, and removes an incomplete entry at the end of the file. Apache Kafka would not
+    /// open an index with an incomplete entry.
     pub fn complete(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
         if self.rest > 0
@@ -238,14 +238,14 @@ impl<E: Entry> SparseFile<E> {
         Ok(())
     }
 
-    /// The same, and syncs the file.
+    /// Completes the file as [`Self::complete`] does, and syncs it.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.complete()?;
         sync_index(&self.disk, self.path())
     }
 }
 
-/// Syncs the file of an index, if there is one.
+/// Syncs the file of an index, if it exists.
 pub fn sync_index(disk: &Disk, path: &Path) -> Result<(), StorageError> {
     match open_index(disk, path)? {
         Some(file) => disk.sync(&file, path).at("sync", path),
@@ -267,7 +267,7 @@ impl<E> Drop for SparseFile<E> {
     }
 }
 
-/// The entries on disk.
+/// Access to the entries on disk.
 struct Reading<'a, E> {
     file: Arc<File>,
     sparse: &'a SparseFile<E>,
@@ -275,7 +275,7 @@ struct Reading<'a, E> {
 }
 
 impl<'a, E: Entry> Reading<'a, E> {
-    /// Opens the file for one use.
+    /// Opens the file for a single use.
     fn once(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let file = sparse.disk.open(sparse.path()).at("open", sparse.path())?;
         Ok(Self {
@@ -293,7 +293,7 @@ impl<'a, E: Entry> Reading<'a, E> {
     }
 
     fn read(&self, out: &mut [u8], position: u64) -> Result<(), StorageError> {
-        // Other entries will be asked for next.
+        // The whole file is the range to read ahead, because other entries will be needed next.
         let whole = FileRange {
             file: Arc::clone(&self.file),
             position: 0,
@@ -310,17 +310,17 @@ impl<'a, E: Entry> Reading<'a, E> {
     }
 }
 
-/// A search among the entries on disk that reads one page of them, and the first entries of others unless they are known.
+/// Search among the entries on disk. It reads one page of entries, and the first entries of other pages unless they are known.
 struct Lookup<'a, E> {
     known: Arc<KnownFile<E>>,
     reading: Reading<'a, E>,
 }
 
-/// Where a predicate stops to hold.
+/// Result of a search for the end of the prefix for which a predicate holds.
 struct Point<E> {
-    /// How many entries it holds for.
+    /// Number of entries for which the predicate holds.
     index: usize,
-    /// The last of them.
+    /// The last of these entries.
     last: Option<E>,
 }
 
@@ -355,7 +355,7 @@ impl<'a, E: Entry> Lookup<'a, E> {
         }
     }
 
-    /// How many of the entries `before` holds for.
+    /// Finds the end of the prefix of entries for which `before` holds.
     fn partition_point(&self, before: impl Fn(&E) -> bool) -> Result<Point<E>, StorageError> {
         let written = self.reading.sparse.written;
         let (mut low, mut high) = (0, written.div_ceil(Self::ENTRIES_PER_PAGE));
@@ -367,7 +367,7 @@ impl<'a, E: Entry> Lookup<'a, E> {
                 high = middle
             }
         }
-        // The last page that begins with such an entry: the point is in it, or right behind it.
+        // The last page whose first entry is in the prefix: the prefix ends within this page or at its end.
         let Some(page) = low.checked_sub(1) else {
             return Ok(Point {
                 index: 0,
@@ -403,8 +403,8 @@ mod tests {
     use crate::log::index::time::TimeEntry;
     use crate::log::index::transaction::AbortedTransaction;
 
-    /// Every lookup in a file of `count` entries, of which the last `pending` are in memory, finds what a search in memory
-    /// does; it does so again when the file is known.
+    /// Checks that every lookup in a file of `count` entries, with the last `pending` ones in memory, has the same result as a
+    /// search in memory; also once the file is known.
     fn check<E: Entry + PartialEq + std::fmt::Debug>(
         count: usize,
         pending: usize,

@@ -1,4 +1,5 @@
-//! `.timeindex`: no record up to an offset, relative to the segment's first, is newer than a timestamp.
+//! `.timeindex`: entries of a timestamp and an offset, relative to the segment's base offset. No record up to the offset is
+//! newer than the timestamp.
 
 use super::offset::{be_i64, be_u32};
 use super::sparse::{Entry, SparseFile};

@@ -1,4 +1,4 @@
-//! `.txnindex`: the aborted transactions whose marker lies in the segment. Exists once there is one.
+//! `.txnindex`: aborted transactions whose marker is in the segment. The file exists only if there is one.
 
 use super::offset::be_i64;
 use super::sparse::{Entry, SparseFile};
@@ -8,9 +8,9 @@ use crate::base::ids::{Offset, ProducerId};
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
     pub first_offset: Offset,
-    /// The offset of the abort marker.
+    /// Offset of the abort marker.
     pub last_offset: Offset,
-    /// The last stable offset right after the abort.
+    /// Last stable offset after the abort.
     pub last_stable_offset: Offset,
 }
 

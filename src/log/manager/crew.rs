@@ -1,5 +1,5 @@
-//! Some threads that work through the logs of a directory. Each takes the next log as soon as it is free, so that a large one
-//! holds up nobody but itself; Kafka's recovery pools. Whoever asked waits, and hears now and then how far they are.
+//! Threads that process the logs of a directory. Each thread takes the next log as soon as it is free, so that a large log does
+//! not delay the others. Kafka's recovery pools. The caller waits, and is told the progress at intervals.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -8,17 +8,17 @@ use std::time::Duration;
 use crate::host::threads::scope;
 use crate::log::error::StorageError;
 
-/// How far a crew is.
+/// Progress of the work.
 #[derive(Debug)]
 pub struct Progress<'a, T> {
     pub done: usize,
     pub total: usize,
-    /// What is being worked on.
+    /// Items that are being processed.
     pub at: Vec<&'a T>,
 }
 
-/// Does `work` for every item on so many threads; with none, on the caller's. The first error ends it. `tell` hears of the
-/// progress each time that `every` has passed.
+/// Calls `work` for every item on `threads` threads, or on the caller's thread if `threads` is 0. The first error ends the
+/// work. `tell` is called with the progress at intervals of `every`.
 pub fn in_parallel<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
@@ -52,7 +52,7 @@ pub fn in_parallel<T: Sync, R: Send>(
             })
             .collect();
         drop(at_work);
-        // Nobody sends anything: it is over when the last of them has let go, be it in a panic.
+        // Nothing is sent on this channel: it is closed when the last thread has dropped its sender, even in a panic.
         while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(every) {
             tell(&crew.progress());
         }
@@ -72,7 +72,7 @@ struct Crew<'a, T> {
     next: AtomicUsize,
     done: AtomicUsize,
     stopped: AtomicBool,
-    /// Of each thread the index of its item.
+    /// Index of the current item of each thread.
     at: Vec<AtomicUsize>,
 }
 
@@ -116,7 +116,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// Waits until `wanted` holds of what the others note too.
+    /// A board of notes on which threads wait until the notes of all threads fulfil a condition.
     #[derive(Default)]
     struct Board {
         notes: Mutex<Vec<usize>>,
@@ -143,7 +143,7 @@ mod tests {
         let (board, items) = (Board::default(), Vec::from_iter(0..10));
         let work = |item: &usize| {
             if *item == 0 {
-                // With fixed shares some of the others would wait behind it.
+                // With a fixed share for each thread, other items would wait for this one.
                 board.wait(|done| done.len() == 9);
             }
             board.note(*item);

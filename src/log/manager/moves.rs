@@ -1,4 +1,4 @@
-//! Replicas that move between log directories: their copies, Kafka's future replicas. See [`moving`].
+//! Future replicas: copies of replicas that are moving between log directories. See [`moving`].
 //!
 //! [`moving`]: crate::log::partition_log::moving
 
@@ -6,18 +6,18 @@ use super::*;
 use crate::log::error::AppendError;
 use crate::log::partition_log::moving::Copied;
 
-/// Replicas that somebody wants in a certain directory once they exist. More are forgotten at random.
+/// Limit of the replicas with a requested directory. Further requests are ignored.
 const PREFERRED_MAX: usize = 10_000;
 
 impl LogManager {
-    /// The directory of this absolute path.
+    /// The log directory with this absolute path.
     pub fn find_dir(&self, path: &str) -> Option<&LogDir> {
         self.dirs.iter().find(|dir| {
             std::path::absolute(&dir.path).is_ok_and(|absolute| absolute == Path::new(path))
         })
     }
 
-    /// Where a replica should be made that is not there yet.
+    /// Requests a directory for a replica that does not exist yet.
     pub fn prefer(&self, partition: &TopicPartition, dir: &LogDir) {
         let mut preferred = self.preferred.lock();
         if preferred.len() < PREFERRED_MAX || preferred.contains_key(partition) {
@@ -29,15 +29,17 @@ impl LogManager {
         self.futures.read().get(partition).cloned()
     }
 
-    /// The copies of all replicas that move, in a steady order.
+    /// All future replicas, in the order of their partitions.
     pub fn futures(&self) -> Vec<Arc<PartitionLog>> {
         let mut futures: Vec<_> = self.futures.read().values().cloned().collect();
         futures.sort_unstable_by(|a, b| a.partition().cmp(b.partition()));
         futures
     }
 
-    /// Begins to move a log into another directory. Errors: a disk, or any directory is offline, as with Kafka: a copy that
-    /// was begun before may be there.
+    /// Begins to move a log to another directory.
+    ///
+    /// Errors: a disk error, or some directory is offline. As in Kafka, any offline directory prevents a move, because it may
+    /// have a copy from an earlier one.
     pub fn begin_move(
         &self,
         log: &PartitionLog,
@@ -49,7 +51,7 @@ impl LogManager {
         }
         let partition = log.partition();
         if self.is_outdated(partition) {
-            // Of a copy, or a log, that was there before.
+            // The checkpoints may have entries of an earlier copy or log.
             self.write_checkpoints();
         }
         let path = dir.path.join(dir::renamed(
@@ -64,7 +66,7 @@ impl LogManager {
         Ok(())
     }
 
-    /// Gives up a move; the copy is removed later.
+    /// Cancels a move; the copy is deleted later.
     pub fn cancel_move(
         &self,
         partition: &TopicPartition,
@@ -92,7 +94,7 @@ impl LogManager {
         Ok(())
     }
 
-    /// Copies a stretch of at most about `max_bytes` into the copy of a replica; gives how many bytes that were.
+    /// Copies up to about `max_bytes` bytes to a future replica; returns the number of bytes copied.
     pub fn copy(
         &self,
         copy: &Arc<PartitionLog>,
@@ -109,7 +111,7 @@ impl LogManager {
         }
     }
 
-    /// Puts the copy of a replica in its place, if it lacks little. The metadata know it there already.
+    /// Replaces a log by its future replica, if only little is missing. The metadata already have the new directory.
     pub fn finish_move(
         &self,
         copy: &Arc<PartitionLog>,
@@ -119,10 +121,11 @@ impl LogManager {
         let Some(log) = self.get(partition) else {
             return Ok(false);
         };
-        // Most of it without holding up who appends.
+        // Most of the data is flushed before appends are blocked.
         copy.flush(now)?;
         if log.log_start_to_remember().is_some() {
-            // The copy's directory must know it too before the log's is gone, or what was deleted would come back.
+            // The log start offset must be in the checkpoint of the copy's directory before the log is removed; otherwise
+            // deleted records would reappear.
             self.write_checkpoints();
         }
         let (from, to) = (log.dir(), copy.dir());
@@ -133,7 +136,7 @@ impl LogManager {
         ));
         let place = to.with_file_name(partition.to_string());
         let alone = self.finishing.lock();
-        // The copy may have been given up meanwhile.
+        // The move may have been cancelled meanwhile.
         let current = self.future(partition);
         if !current.is_some_and(|current| Arc::ptr_eq(&current, copy))
             || !log.take_over(copy, &doomed, &place, now)?
@@ -151,8 +154,9 @@ impl LogManager {
         Ok(true)
     }
 
-    /// After a start: what a copy has and its log has lost is of a history that does not go on, and what the copy has lost
-    /// may lie in its middle. It keeps what was flushed. `unclean` are the directories that were not stopped cleanly.
+    /// Truncates future replicas after a start. Records that a copy has but its log has lost belong to an abandoned history,
+    /// and records that the copy itself has lost may be in its middle, so only flushed records are kept. `unclean` are the
+    /// directories without a clean stop.
     pub(super) fn cut_copies(&self, unclean: &[PathBuf], now: Timestamp) {
         let is_unclean = |log: &PartitionLog| {
             let dir = log.dir();
@@ -181,7 +185,7 @@ impl LogManager {
         }
     }
 
-    /// Gives up a copy for a new one in the same directory.
+    /// Replaces a future replica by a new one in the same directory.
     fn begin_anew(
         &self,
         copy: &PartitionLog,
@@ -196,7 +200,7 @@ impl LogManager {
         }
     }
 
-    /// Gives a copy the place of a log that is not there any more: a crash came between the two renames of a move.
+    /// Puts a copy in the place of a log that does not exist any more, after a crash between the two renames of a move.
     pub fn settle(&self, partition: &TopicPartition) -> Result<(), StorageError> {
         let Some(copy) = self.futures.write().remove(partition) else {
             return Ok(());

@@ -1,19 +1,19 @@
-//! The mark that something of a log is being cut off or removed. It is there before the first step and goes after the last
-//! one is on disk: a start that finds it makes sure that the disk has what it sees.
+//! Mark file that a part of a log is being cut off or removed. It is created before the first step, and removed after the last
+//! step is synced to disk. A start that finds the mark syncs the log as it sees it.
 //!
-//! A killed process leaves its steps in the system's memory, where the next one finds them done. Without the mark each
-//! log would have to be synced after every unclean stop, or what was cut off could come back with a power cut, behind what
-//! was appended in its place. Nothing about the mark itself is synced: after a power cut memory and disk agree.
+//! The steps of a killed process are in the page cache, where the next process finds them done. Without the mark each log would
+//! have to be synced after every unclean stop: otherwise a power loss could restore bytes that were cut off, after records that
+//! were appended in their place. The mark itself is not synced: after a power loss page cache and disk agree.
 
 use std::path::PathBuf;
 
 use crate::host::disk::{Dir, Disk};
 use crate::log::error::{DiskContext, StorageError};
 
-/// Whoever finds a file with this ending removes it, Apache Kafka too.
+/// Name of the mark. Recovery removes files with this suffix, in Apache Kafka too.
 pub const NAME: &str = "cutting.deleted";
 
-/// See the module.
+/// The mark of one partition's directory.
 #[derive(Debug)]
 pub struct Cutting {
     disk: Disk,
@@ -22,7 +22,7 @@ pub struct Cutting {
 }
 
 impl Cutting {
-    /// Nothing is cut off yet.
+    /// A mark that is not set yet.
     pub fn of(dir: Dir<'_>) -> Self {
         Self {
             disk: dir.disk.clone(),
@@ -31,7 +31,7 @@ impl Cutting {
         }
     }
 
-    /// Comes before every step; the first call sets the mark.
+    /// Sets the mark, if it is not set. Must be called before each step.
     pub fn begin(&mut self) -> Result<(), StorageError> {
         if !self.marked {
             let made = self.disk.open_or_create(&self.path);
@@ -45,7 +45,7 @@ impl Cutting {
         self.marked
     }
 
-    /// Everything that was cut off is so on disk: takes the mark away, where it was set.
+    /// Removes the mark, if it was set. Must be called once all steps are synced to disk.
     pub fn end(self) -> Result<(), StorageError> {
         if self.marked {
             let removed = self.disk.remove_file(&self.path);

@@ -1,29 +1,29 @@
-//! What an interrupted deletion or compaction left among the files of a partition: decided from their names, before
-//! anything is done. Steps 1 and 2 of [`recovery`](super).
+//! Leftovers of an interrupted deletion or compaction among the files of a partition. Decisions are based on file names, before
+//! anything is changed. Steps 1 and 2 of [`recovery`](super).
 
 use std::collections::BTreeMap;
 
 use super::cutting;
 use crate::base::ids::Offset;
 
-/// What becomes of the files of a directory.
+/// Decisions about the files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// The end of the log was being cut off: see [`cutting`](super::cutting).
+    /// Whether the mark of [`cutting`](super::cutting) was found: a part of the log was being cut off.
     pub cutting: bool,
-    /// Step 1: deleted segments, and segments under construction.
+    /// Step 1: files to remove, of deleted segments and of segments that were being written.
     pub removed: Vec<String>,
-    /// Step 2: what a finished segment replaces, and the first offset of that segment.
+    /// Step 2: files that a finished segment replaces, with the base offset of that segment.
     pub replaced: Vec<(String, Offset)>,
-    /// `.swap` files, which get their names then.
+    /// `.swap` files to rename afterwards.
     pub renamed: Vec<String>,
-    /// Indexes without a data file, by their names afterwards.
+    /// Indexes without a data file, by their names after step 2.
     pub orphans: Vec<String>,
-    /// The files of segments and the snapshots that remain: what they are called then, and now.
+    /// Remaining files of segments and snapshots: the name after step 2, and the current name.
     pub files: BTreeMap<(Offset, Kind), (String, String)>,
 }
 
-/// What a file of a partition holds.
+/// Type of a partition's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Log,
@@ -59,8 +59,8 @@ fn base_of(name: &str) -> Option<Offset> {
 }
 
 impl Leftovers {
-    /// Decides. `end_of_swap` gives the offset after the last record of a finished segment, the one that begins at its
-    /// argument.
+    /// Makes the decisions. `end_of_swap` returns the offset after the last record of the finished segment with the given base
+    /// offset.
     pub fn find<E>(
         names: &[String],
         mut end_of_swap: impl FnMut(Offset) -> Result<Offset, E>,
@@ -70,7 +70,7 @@ impl Leftovers {
         let smallest_cleaned = cleaned.filter_map(|name| base_of(name)).min();
         let mut left: Vec<&String> = Vec::new();
         for name in names {
-            // A snapshot of the metadata log has its own way to go.
+            // Snapshots of the metadata log are handled elsewhere.
             let doomed = name.ends_with(".deleted") && !name.contains(".checkpoint")
                 || name.ends_with(".cleaned")
                 || name.ends_with(".swap")
@@ -86,7 +86,7 @@ impl Leftovers {
         let swaps = left.iter().filter(|name| name.ends_with(".log.swap"));
         let swaps: Vec<Offset> = swaps.filter_map(|name| base_of(name)).collect();
         for base in swaps {
-            // What the finished segment holds replaces every other segment that begins inside of it.
+            // A finished segment replaces all other segments whose base offset is within its offsets.
             let end = end_of_swap(base)?;
             left.retain(|name| {
                 let inside = Kind::of(name).is_some_and(|(other, kind)| {
@@ -105,7 +105,7 @@ impl Leftovers {
             }
             let plain = plain.unwrap_or(name);
             if let Some(key) = Kind::of(plain) {
-                // A finished file takes the place of one that has its name.
+                // A finished file replaces the file with its final name.
                 let names = (plain.to_owned(), name.clone());
                 if plain != name || !this.files.contains_key(&key) {
                     this.files.insert(key, names);
@@ -126,13 +126,13 @@ impl Leftovers {
         Ok(this)
     }
 
-    /// Whether there is anything that a clean stop does not leave.
+    /// Whether there are files or marks that a clean stop does not leave.
     pub fn are_any(&self) -> bool {
         let names = [&self.removed, &self.renamed, &self.orphans];
         self.cutting || !self.replaced.is_empty() || names.iter().any(|names| !names.is_empty())
     }
 
-    /// The first offsets of the segments that remain.
+    /// Base offsets of the remaining segments.
     pub fn bases(&self) -> Vec<Offset> {
         self.of_kind(Kind::Log)
     }
@@ -151,7 +151,7 @@ impl Leftovers {
 mod tests {
     use super::*;
 
-    /// Files as `base suffix`, finished segments end 10 after they begin.
+    /// Checks the decisions for files given as `base suffix`; finished segments end 10 offsets after their base.
     fn check(names: &str, expected: &str) {
         let full = |name: &str| {
             let (base, suffix) = name.split_once('.').unwrap();

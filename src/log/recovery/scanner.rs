@@ -1,4 +1,4 @@
-//! The batches of a data file in order, and what is wrong where they end.
+//! Scanner that reads the batches of a data file in order, and finds the fault where they end.
 
 use std::fmt;
 use std::mem;
@@ -13,30 +13,30 @@ use crate::log::error::{DiskContext, StorageError};
 use crate::log::segment::{Span, read_size_for_header};
 use crate::wire::batch::header::{BatchHeader, LOG_OVERHEAD, MAGIC_V2};
 
-/// Bytes read at a time when a segment is scanned.
+/// Bytes that are read at a time when a segment is scanned.
 const SCAN_BUFFER: usize = 1 << 20;
-/// A batch larger than this ends a scan: nothing that size was ever accepted.
+/// Largest size of a batch in bytes; a larger one ends the scan, because no such batch is ever accepted.
 const BATCH_SIZE_MAX: usize = 1 << 30;
-/// Where a batch of any format has the number of its format.
+/// Position of the format number (magic) in a batch of any format.
 const MAGIC_AT: usize = 16;
 
-/// Why the batch at a position is not the next one of a log.
+/// Reason why the batch at a position is not the next one of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Nothing but zeros up to the end of the file.
+    /// All bytes up to the end of the file are zero.
     Zeros,
     NoBatch,
-    /// Whole batches of a format that nobody knew when this was written: what they hold is not ours to cut off. One alone is
-    /// what a crash has damaged, until the stop was clean.
+    /// At least two complete batches of an unknown, later format. They must not be cut off, because a newer program may have
+    /// written them. A single one is treated as damage by a crash, unless the stop was clean.
     Newer,
-    /// It goes on behind the end of the file.
+    /// The batch continues after the end of the file.
     Torn,
     Checksum,
-    /// Its offsets are not above those before it.
+    /// The batch's offsets are not above those before it.
     OffsetsBack,
-    /// Its offsets belong to the next segment.
+    /// The batch's offsets belong to the next segment.
     BeyondSegment,
-    /// Its offsets are too far from the segment's first for the index; there is nothing wrong with it otherwise.
+    /// The batch is valid, but its offsets are too far from the segment's base offset for the index.
     TooFar,
 }
 
@@ -55,18 +55,18 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// The offsets that the next batch of a segment may have.
+/// Offsets that the next batch of a segment may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
     pub base: Offset,
-    /// After the batch before.
+    /// Offset after the previous batch.
     pub next: Offset,
-    /// Where the next segment begins.
+    /// Base offset of the next segment.
     pub below: Option<Offset>,
 }
 
 impl Expected {
-    /// What keeps a batch from being the next one; its checksum is looked at if its bytes are given. Gaps are allowed:
+    /// Reason why a batch cannot be the next one; the checksum is checked only if the bytes are given. Gaps are allowed because
     /// compaction leaves them.
     pub fn judge(&self, span: &Span, batch: Option<&Bytes>) -> Option<Flaw> {
         if span.base_offset < self.next.min(span.last_offset) || span.last_offset < self.next {
@@ -82,7 +82,7 @@ impl Expected {
         }
     }
 
-    /// Whether the segment has everything up to the next one.
+    /// Whether the segment has all offsets up to the next segment.
     pub fn is_complete(&self) -> bool {
         self.below == Some(self.next)
     }
@@ -94,14 +94,14 @@ fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
             .and_then(|header| header.verify(batch))
             .is_ok();
     }
-    // The old formats: a CRC-32 over everything after itself.
+    // In the old formats a CRC-32 covers all bytes after it.
     let stored = batch
         .get(12..16)
         .map(|crc| u32::from_be_bytes([crc[0], crc[1], crc[2], crc[3]]));
     stored == batch.get(16..).map(crc32fast::hash)
 }
 
-/// The bytes of a batch of a later format, as one of the last format that is known; `None` if they are no such.
+/// The bytes of a batch of a later format with the magic replaced by the newest known one; `None` if the magic is not later.
 fn as_known(bytes: &[u8]) -> Option<Vec<u8>> {
     let magic = *bytes.get(MAGIC_AT)? as i8;
     let mut known = bytes.to_vec();
@@ -125,7 +125,7 @@ impl<'a> Scanner<'a> {
         Self::open_at(disk, path, size, 0)
     }
 
-    /// The first batch begins at `position`.
+    /// Opens a scanner whose first batch begins at `position`.
     pub fn open_at(
         disk: &'a Disk,
         path: &'a Path,
@@ -144,12 +144,12 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Where the next batch begins.
+    /// Position of the next batch.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next batch; `None` at the end or where no batch can be.
+    /// The next batch; `None` at the end of the file or if no batch can begin here.
     pub fn next_batch(&mut self) -> Result<Option<(Span, Bytes)>, StorageError> {
         let Some(span) = self.peek()? else {
             return Ok(None);
@@ -159,7 +159,7 @@ impl<'a> Scanner<'a> {
         Ok(Some((span, batch)))
     }
 
-    /// The same without reading more of it than where it lies.
+    /// Position and size of the next batch, without reading its records.
     pub fn next_span(&mut self) -> Result<Option<Span>, StorageError> {
         let span = self.peek()?;
         self.position = span.as_ref().map_or(self.position, Span::end);
@@ -176,7 +176,7 @@ impl<'a> Scanner<'a> {
         self.window(read_size_for_header(self.size - self.position))
     }
 
-    /// Why there is no next batch; `None` at the end of the file.
+    /// Reason why there is no next batch; `None` at the end of the file.
     pub fn flaw(&mut self) -> Result<Option<Flaw>, StorageError> {
         if self.position >= self.size {
             return Ok(None);
@@ -202,8 +202,8 @@ impl<'a> Scanner<'a> {
         Ok(Some(if zeros { Flaw::Zeros } else { Flaw::NoBatch }))
     }
 
-    /// The size of the batch that begins here, if it would be one of v2 but for the number of its format. That number lies
-    /// outside of the checksum, so that nothing but the checksum tells a whole batch from garbage.
+    /// Size of the batch that begins here, if it is a valid batch of v2 except for its magic. The magic is not covered by the
+    /// checksum, so the checksum tells a complete batch from garbage.
     pub fn newer(&mut self) -> Result<Option<usize>, StorageError> {
         if self.position >= self.size {
             return Ok(None);
@@ -221,7 +221,7 @@ impl<'a> Scanner<'a> {
         Ok(whole.then_some(span.size))
     }
 
-    /// Whether two of them follow each other.
+    /// Whether two batches of a later format follow each other.
     fn several_are_newer(&mut self) -> Result<bool, StorageError> {
         let from = self.position;
         let Some(size) = self.newer()? else {
@@ -233,7 +233,7 @@ impl<'a> Scanner<'a> {
         Ok(second?.is_some())
     }
 
-    /// `len` bytes at the position, or as many as there are.
+    /// `len` bytes at the position, or fewer at the end of the file.
     fn window(&mut self, len: usize) -> Result<Bytes, StorageError> {
         let start = (self.position.saturating_sub(self.buffer_at)) as usize;
         if self.position >= self.buffer_at
@@ -246,8 +246,8 @@ impl<'a> Scanner<'a> {
         let wanted = len
             .max(SCAN_BUFFER)
             .min((self.size - self.position) as usize);
-        // The memory of the window before, unless somebody still holds a batch of it. The allocator would give back a new
-        // one each time, and the kernel clear it.
+        // The memory of the previous window is reused, unless a batch of it is still in use. Otherwise the allocator would
+        // return new memory each time, which the kernel has to clear.
         let mut bytes = mem::take(&mut self.buffer)
             .try_into_mut()
             .unwrap_or_default();

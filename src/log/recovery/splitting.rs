@@ -1,7 +1,7 @@
-//! A segment whose offsets lie further apart than its indexes can tell becomes several.
+//! Split of a segment whose offsets are further apart than its indexes can express.
 //!
-//! Appending rolls before that, and compaction makes no such segment of several; Apache Kafka before 1.1 did (KAFKA-5413),
-//! and since then splits what it finds, as this does.
+//! A log rolls before this can happen, and compaction does not create such segments; Apache Kafka before 1.1 did (KAFKA-5413),
+//! and since then splits those that it finds, as this module does.
 //!
 //! ```text
 //! 1. every part is written as `.cleaned`, with its indexes, and synced     crash: they are removed
@@ -9,10 +9,10 @@
 //! 3. the first is renamed to `.swap`                                       crash: the next start finishes 4
 //! 4. `.swap` becomes the final name; the first takes the place of the whole
 //! ```
-//! The names are synced between any two of these steps.
+//! The directory is synced between any two of these steps.
 //!
-//! Kafka differs: its first part is named after the first batch that is left; where that is not the segment's own name, a
-//! crash between 3 and 4 leaves the whole beside its parts.
+//! Kafka differs: its first part is named after the first remaining batch. If that is not the base offset of the whole segment,
+//! a crash between 3 and 4 leaves the whole segment beside its parts.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,11 @@ use crate::wire::batch::BatchError;
 use crate::wire::batch::header::MAGIC_V2;
 use crate::wire::batch::legacy;
 
-/// Bytes that are copied at a time of what is no batch.
+/// Bytes that are copied at a time from the part that has no valid batches.
 const COPY_BUFFER: usize = 1 << 20;
 
-/// Whether the segment has a batch that is too far from its first offset, and whose checksum holds, as of those before it:
-/// damage names any offset.
+/// Whether the segment has a batch that is too far from its base offset, while this batch and those before it are valid.
+/// Without the check of checksums any damage could look like such an offset.
 pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, StorageError> {
     let mut expected = Expected {
         base: segment.base_offset,
@@ -52,12 +52,12 @@ pub fn is_too_wide(segment: &Segment, below: Option<Offset>) -> Result<bool, Sto
     Ok(false)
 }
 
-/// Where the segment begins that a batch is the first of: its first record, as far as that one can be named.
+/// Base offset of the segment that a batch begins: the offset of its first record, as far as it is known.
 pub fn base_for(span: &Span, batch: &[u8]) -> Offset {
     if span.magic == MAGIC_V2 {
         return span.base_offset;
     }
-    // A wrapper bears the offset of its last message.
+    // A wrapper has the offset of its last message.
     let mut first = span.base_offset;
     if let Ok(message) = legacy::read_message(&mut &*batch) {
         let each = message.each_record(DECOMPRESSED_MAX, |record| {
@@ -71,7 +71,8 @@ pub fn base_for(span: &Span, batch: &[u8]) -> Offset {
     first.max(span.last_offset.saturating_sub(i64::from(i32::MAX)))
 }
 
-/// See the module. What is no batch of the segment stays at the end of the last part, for whoever reads on.
+/// Splits a segment; see the module's documentation for the steps. Bytes that are no valid batch stay at the end of the last
+/// part, where recovery finds them.
 pub fn split(
     place: Dir<'_>,
     whole: &Segment,
@@ -84,7 +85,7 @@ pub fn split(
     let written = write_parts(place, whole, below, settings, now, &mut parts);
     if written.is_err() {
         for part in &parts {
-            // What stays goes with the next start.
+            // Files that cannot be removed are removed by the next start.
             drop(remove_files(part));
         }
     }
@@ -98,7 +99,7 @@ pub fn split(
             let plain = path.with_extension("");
             let source = with_suffix(&plain, from);
             match disk.rename(&source, &with_suffix(&plain, to)) {
-                // A part without aborted transactions has no file for them.
+                // A part without aborted transactions has no transaction index.
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).at("rename", source);
                 }
@@ -115,7 +116,7 @@ pub fn split(
     sync()?;
     rename(first, ".cleaned", ".swap")?;
     sync()?;
-    // Its aborted transactions may all lie in later parts.
+    // All aborted transactions of the segment may belong to later parts.
     let stale = whole.aborted.path();
     if first.aborted.is_empty() && names.iter().any(|name| stale.ends_with(name)) {
         disk.remove_file(stale).at("remove", stale)?;
@@ -132,7 +133,7 @@ fn with_suffix(plain: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Step 1.
+/// Performs step 1.
 fn write_parts(
     dir: Dir<'_>,
     whole: &Segment,
@@ -174,14 +175,14 @@ fn write_parts(
     parts.push(part);
     if let Some(modified) = modified {
         for part in parts {
-            // The age of records without times is that of their file.
+            // The file's modification time is the age of records without timestamps.
             drop(modified.give_to(&*part.file()?));
         }
     }
     Ok(())
 }
 
-/// Gives a part its aborted transactions, which end below `end`, and makes it durable.
+/// Writes a part's aborted transactions, whose markers are below `end`, and makes the part durable.
 fn finish(
     part: &mut Segment,
     aborted: &[AbortedTransaction],
@@ -196,7 +197,7 @@ fn finish(
     part.close()
 }
 
-/// Copies what lies behind `from`, as it is.
+/// Copies the bytes from position `from` on unchanged.
 fn copy_rest(whole: &Segment, from: u64, part: &mut Segment) -> Result<(), StorageError> {
     let disk = whole.disk();
     let source = disk.open(whole.path()).at("open", whole.path())?;

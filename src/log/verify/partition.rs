@@ -1,4 +1,4 @@
-//! One partition's directory: its files against each other, and what recovery would make of them.
+//! Verification of one partition's directory: consistency of its files, and what recovery would do.
 
 use std::path::{Path, PathBuf};
 
@@ -22,40 +22,40 @@ const MISLEADING: &str =
 const GAP: &str =
     "consumers pass over them; if this log was never compacted, these records are lost";
 
-/// See the module.
+/// A partition's directory that is being verified.
 pub(super) struct Checked<'a> {
     disk: &'a Disk,
     dir: &'a Path,
     known: Known,
     metadata: bool,
-    /// Some offsets may have no record.
+    /// Whether offsets may be missing because of compaction.
     compacted: bool,
     report: &'a mut Report,
-    /// What the batches say.
+    /// Leader epochs according to the batches.
     epochs: LeaderEpochs,
-    /// The same of those that recovery reads again.
+    /// Leader epochs according to the batches that recovery reads again.
     reread_epochs: LeaderEpochs,
     producers: ProducerStates,
 }
 
-/// A segment's batches as they were read.
+/// The batches of a segment, as read.
 #[derive(Debug, Default)]
 struct Batches {
-    /// Position, first and last offset, newest timestamp so far.
+    /// Position, first and last offset, and newest timestamp so far of each batch.
     spans: Vec<(u64, Offset, Offset, Timestamp)>,
     aborted: Vec<AbortedTransaction>,
     end: Option<Offset>,
-    /// Where the file is cut.
+    /// Position at which recovery cuts the file.
     cut_at: Option<u64>,
     /// Whether the next segment begins where this one ends.
     complete: bool,
-    /// Something of it cannot be read.
+    /// Whether a part of the segment cannot be read.
     flawed: bool,
-    /// It becomes several segments.
+    /// Whether recovery splits the segment.
     split: bool,
 }
 
-/// What recovery does with a segment.
+/// Treatment of a segment by recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Treatment {
     Keep,
@@ -84,7 +84,7 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// Gives where the log ends for the next start.
+    /// Checks the directory; returns the log end offset that the next start will find.
     pub(super) fn check(&mut self) -> Result<Offset, StorageError> {
         let files = recovery::leftovers(self.disk.dir(self.dir))?;
         self.check_leftovers(&files);
@@ -92,7 +92,7 @@ impl<'a> Checked<'a> {
         for base in files.bases() {
             segments.push(self.look(&files, base)?);
         }
-        // Only the end of the active segment is looked up; there may be more of them than files can be open.
+        // Only the end of the active segment is looked up; there may be more segments than files can be open.
         let sealed = segments.len().saturating_sub(1);
         segments[..sealed]
             .iter_mut()
@@ -105,7 +105,7 @@ impl<'a> Checked<'a> {
             let treatment = treatment(&plan, index);
             let later = bases.get(index + 1..).unwrap_or_default();
             let batches = self.read_batches(segment, treatment, later)?;
-            // Each part gets indexes of its own.
+            // After a split each part gets indexes of its own.
             if !batches.split {
                 self.check_indexes(segment, &files, treatment, &batches, later.first().copied())?;
             }
@@ -166,7 +166,7 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// A segment under the names that its files have now.
+    /// A segment with the current names of its files.
     fn look(&self, files: &Leftovers, base: Offset) -> Result<Segment, StorageError> {
         let path = |kind, suffix| {
             let now = files.files.get(&(base, kind)).map(|(_, now)| now.clone());
@@ -182,7 +182,7 @@ impl<'a> Checked<'a> {
         Segment::look(self.disk, base, paths)
     }
 
-    /// Reads every batch, as recovery would, or as far as it can be read where recovery would not.
+    /// Reads all batches: as recovery would, or, for segments that recovery does not read, as far as possible.
     fn read_batches(
         &mut self,
         segment: &Segment,
@@ -246,7 +246,7 @@ impl<'a> Checked<'a> {
                 }
             }
             if flaw.is_some() {
-                // What is lost here may have been the end or the beginning of a transaction.
+                // The unreadable batches may have begun or ended transactions.
                 self.producers = ProducerStates::default();
             }
             let Some((span, batch)) = read else { break };
@@ -271,8 +271,8 @@ impl<'a> Checked<'a> {
         Ok(found)
     }
 
-    /// Offsets between two segments that are in neither. Nothing tells what was lost from what compaction took, and
-    /// recovery goes on behind them, as Kafka's does.
+    /// Reports offsets between two segments that are in neither. A loss cannot be told from a removal by compaction, and
+    /// recovery continues after the gap, as Kafka's does.
     fn check_gap(&mut self, segment: &Segment, batches: &Batches, next_base: Option<Offset>) {
         let from = batches.end.unwrap_or(segment.base_offset);
         if self.compacted || batches.flawed {
@@ -284,7 +284,7 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// What the batch means for its producer.
+    /// Applies a batch to the state of its producer.
     fn replay(&mut self, span: &Span, batch: &[u8], aborted: &mut Vec<AbortedTransaction>) {
         if span.magic != MAGIC_V2 {
             return;
@@ -418,11 +418,11 @@ impl<'a> Checked<'a> {
                 self.report.fault(path, what, Then::Remove);
                 continue;
             }
-            // What stands in it is found again by who reads the log from the next older one on.
+            // The content of the snapshot is restored by reading the log from the next older snapshot on.
             let again = bases.contains(&offset) && Some(&offset) != bases.first();
             let readable =
                 unusable.is_none_or(|what| what == "it tells of batches above its offset");
-            // It is not read after such a stop.
+            // This snapshot is not read after such a stop.
             if offset > below {
                 if let Some(what) = unusable.filter(|_| again && !readable) {
                     self.report.fault(path, what, Then::Rebuild);
@@ -441,7 +441,7 @@ impl<'a> Checked<'a> {
                 None => {}
             }
         }
-        // Where there are none at all, the log is older than they are.
+        // If there are no snapshots at all, the log is from a time before them.
         let lacks = |base: &Offset| !snapshots.is_empty() && !snapshots.contains(base);
         let again = bases.iter().skip(1).filter(|base| **base > read_from);
         for base in again.filter(|base| **base <= log_end && lacks(base)) {
@@ -451,7 +451,7 @@ impl<'a> Checked<'a> {
         Ok(())
     }
 
-    /// The snapshots of the metadata: `<end offset>-<epoch>.checkpoint`. The newest is read at each start.
+    /// Checks the snapshots of the metadata, `<end offset>-<epoch>.checkpoint`. Each start reads the newest one.
     fn check_metadata_snapshots(&mut self) -> Result<(), StorageError> {
         let mut then = Then::Refuse("a start is refused");
         for name in recovery::list(self.disk.dir(self.dir))?.into_iter().rev() {
@@ -497,7 +497,7 @@ fn treatment(plan: &Plan, index: usize) -> Treatment {
     }
 }
 
-/// The first entry of `.index` that is not true of the batches, by its position in the file.
+/// The first entry of `.index` that does not match the batches, by its position in the file.
 fn offset_index_fault(
     segment: &Segment,
     batches: &Batches,
@@ -528,7 +528,7 @@ fn offset_index_fault(
         let true_of = found.is_ok_and(|index| {
             let (_, _, end, _) = batches.spans[index];
             let before = index.checked_sub(1).map(|before| batches.spans[before].2);
-            // A message of the old formats may hold several, of which only the last is known here.
+            // A message of the old formats may contain several messages, and only the last offset is known here.
             offset <= end && before.is_none_or(|before| offset > before)
         });
         if !true_of {
@@ -539,7 +539,7 @@ fn offset_index_fault(
     Ok(None)
 }
 
-/// The first entry of `.timeindex` that is not true of the batches: none up to its offset is newer.
+/// The first entry of `.timeindex` that does not match the batches: a record up to its offset is newer.
 fn time_index_fault(
     segment: &Segment,
     batches: &Batches,
@@ -579,8 +579,8 @@ fn time_index_fault(
     Ok(None)
 }
 
-/// What is not true of `.txnindex`: its entries are in order and lie in the segment, and every transaction that was
-/// aborted here is in it.
+/// The first fault of `.txnindex`: its entries must be in order and within the segment, and every transaction that was aborted
+/// in the segment must have an entry.
 fn transaction_index_fault(
     segment: &Segment,
     batches: &Batches,

@@ -1,4 +1,5 @@
-//! pure: access control entries: made, removed and listed. Kafka's `AclControlManager`, and what its brokers check before.
+//! pure: creation, deletion and listing of access control entries. Kafka's `AclControlManager`, with the checks that Kafka's
+//! brokers make before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,14 +28,16 @@ use crate::wire::message::describe_acls::{
 
 type Refusal = (ErrorCode, String);
 
-/// Entries that one request may make or remove: each is a record, and Kafka's controller writes no more of them for one request.
+/// Limit of the entries that one request may create or delete. Each is a record, and Kafka's controller also writes at most
+/// this number for one request.
 pub const RECORDS_MAX: usize = 10_000;
-/// Entries that a request may be compared with, over all of its filters: about half a second, in which nothing else is decided.
+/// Limit of comparisons of entries with the filters of one request. This many take about half a second, in which nothing else
+/// is decided.
 const LOOKS_MAX: usize = 5_000_000;
-/// Entries that the answer to a DeleteAcls may name, over all of its filters.
+/// Limit of the entries in the answer to one DeleteAcls request, over all of its filters.
 const TOLD_MAX: usize = LOOKS_MAX / 10;
 
-/// CreateAcls: each entry succeeds or fails alone. One that is there already is made, as with Kafka.
+/// CreateAcls: each entry succeeds or fails on its own. As in Kafka, creating an entry that exists already succeeds.
 pub fn create(
     image: &Image,
     request: &CreateAclsRequest,
@@ -74,7 +77,7 @@ pub fn create(
     }
 }
 
-/// Everything that an entry says.
+/// All fields of an entry, for comparisons.
 fn said(creation: &AclCreation) -> (i8, i8, &str, &str, &str, i8, i8) {
     (
         creation.resource_type,
@@ -123,7 +126,8 @@ fn check(creation: &AclCreation) -> Result<(), Refusal> {
         let name = ResourceType::name_of(creation.resource_type);
         return refused(format!("Invalid resourceType {name}"));
     }
-    // Kafka differs: with a word of filters it answers UNKNOWN_SERVER_ERROR for all entries, after an exception.
+    // Kafka differs: if a pattern type is only valid in filters, it throws an exception and answers UNKNOWN_SERVER_ERROR for
+    // all entries.
     let pattern = PatternType::of(creation.resource_pattern_type);
     if !is_of_entries(pattern) {
         let name = PatternType::name_of(creation.resource_pattern_type);
@@ -152,7 +156,7 @@ fn check(creation: &AclCreation) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a pattern is one that entries have, and no word of filters.
+/// Whether a pattern type is one that entries have, and not only valid in filters.
 fn is_of_entries(pattern: Option<PatternType>) -> bool {
     matches!(pattern, Some(PatternType::Literal | PatternType::Prefixed))
 }
@@ -170,7 +174,7 @@ fn result(outcome: Result<(), Refusal>) -> AclCreationResult {
     }
 }
 
-/// Which entries are meant; none of a text stands for any.
+/// Filter of entries; a text of `None` matches anything.
 #[derive(Clone, Copy, Debug)]
 struct Filter<'a> {
     resource_type: i8,
@@ -204,7 +208,7 @@ filter_from!(DeleteAclsFilter);
 filter_from!(DescribeAclsRequest);
 
 impl<'a> Filter<'a> {
-    /// The entries among which those that are meant are: of one resource pattern where the filter names it, or all.
+    /// Entries that may match: those of one resource pattern if the filter names it, otherwise all.
     fn candidates(self, image: &'a Image) -> Box<dyn Iterator<Item = &'a Acl> + 'a> {
         let kind = (self.resource_type, self.pattern_type);
         let is_whole = ResourceType::of(self.resource_type) != Some(ResourceType::Any)
@@ -247,7 +251,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Whether one of the numbers is 0, UNKNOWN.
+    /// Whether one of the numbers is 0 (UNKNOWN).
     fn has_zeros(self) -> bool {
         [
             self.resource_type,
@@ -258,7 +262,7 @@ impl<'a> Filter<'a> {
         .contains(&0)
     }
 
-    /// What is wrong with it.
+    /// Refuses a filter with unknown numbers.
     fn check(self) -> Result<(), Refusal> {
         let refused = |why: &str| Err((ErrorCode::InvalidRequest, why.to_owned()));
         if ResourceType::of(self.resource_type).is_none()
@@ -274,11 +278,11 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// The number of ANY, the same for types, patterns, operations and permissions.
+/// Number of ANY, which is the same for resource types, pattern types, operations and permissions.
 const ANY: i8 = Operation::Any.code();
 
-/// Whether a type, pattern, operation or permission of a request is 0, UNKNOWN: Kafka fails to read such a request and closes the
-/// connection.
+/// Whether a resource type, pattern type, operation or permission of a CreateAcls request is 0 (UNKNOWN). Kafka fails to read
+/// such a request and closes the connection.
 pub fn creates_unknown(request: &CreateAclsRequest) -> bool {
     request.creations.iter().any(|creation| {
         [
@@ -291,18 +295,19 @@ pub fn creates_unknown(request: &CreateAclsRequest) -> bool {
     })
 }
 
-/// The same of a DeleteAcls.
+/// Whether a filter of a DeleteAcls request has a number that is 0 (UNKNOWN), as in [`creates_unknown`].
 pub fn deletes_unknown(request: &DeleteAclsRequest) -> bool {
     let mut filters = request.filters.iter().map(Filter::from);
     filters.any(Filter::has_zeros)
 }
 
-/// The same of a DescribeAcls.
+/// Whether the filter of a DescribeAcls request has a number that is 0 (UNKNOWN), as in [`creates_unknown`].
 pub fn describes_unknown(request: &DescribeAclsRequest) -> bool {
     Filter::from(request).has_zeros()
 }
 
-/// DeleteAcls: what each filter meant is told by filter, and removed once. All of it happens or nothing.
+/// DeleteAcls: an entry that several filters match is in the answer for each of them, and deleted once. Either all deletions
+/// happen or none.
 pub fn delete(image: &Image, request: &DeleteAclsRequest) -> Decision<DeleteAclsResponse> {
     match try_delete(image, request) {
         Ok(decision) => decision,
@@ -367,7 +372,7 @@ fn try_delete(
     })
 }
 
-/// The number of a word, or that of UNKNOWN where this program does not know it.
+/// The number of a resource type, operation and so on, or 0 (UNKNOWN) if this program does not know the number.
 fn shown<T>(code: i8, of: fn(i8) -> Option<T>) -> i8 {
     of(code).map_or(0, |_| code)
 }
@@ -386,7 +391,7 @@ fn deleted(acl: &Acl) -> DeleteAclsMatchingAcl {
     }
 }
 
-/// DescribeAcls: the entries that are meant, by resource.
+/// DescribeAcls: the matching entries, grouped by resource.
 pub fn describe(image: &Image, request: &DescribeAclsRequest) -> DescribeAclsResponse {
     let filter = Filter::from(request);
     let found = filter.candidates(image);
@@ -433,7 +438,7 @@ mod tests {
         }
     }
 
-    /// Such as `TOPIC LITERAL t User:a * READ ALLOW`; a number stands for itself.
+    /// An entry from a text such as `TOPIC LITERAL t User:a * READ ALLOW`; unknown words are given as numbers.
     fn creation(text: &str) -> AclCreation {
         let words: Vec<&str> = text.split(' ').collect();
         let code = |word: &str, all: &[(&str, i8)]| {
@@ -467,7 +472,7 @@ mod tests {
         }
     }
 
-    /// A filter in the same words; `-` for any text.
+    /// A filter from the same form of text; `-` matches any text.
     fn filter(text: &str) -> DeleteAclsFilter {
         let one = creation(text);
         let some = |text: ByteString| (text != "-").then_some(text);
@@ -497,7 +502,7 @@ mod tests {
         decision.answer.results
     }
 
-    /// What a filter means, as `resource principal operation`.
+    /// The entries that a filter matches, as `resource principal operation`.
     fn meant(image: &Image, text: &str) -> String {
         let request = DeleteAclsRequest {
             filters: vec![filter(text)],

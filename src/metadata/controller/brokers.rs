@@ -1,4 +1,4 @@
-//! pure: registrations: this node's own, at every start, and those of others that are gone.
+//! pure: registrations of brokers: of this node at every start, and of other brokers that are gone.
 
 use super::Decision;
 use crate::base::ids::{BrokerId, Offset, Uuid};
@@ -23,13 +23,13 @@ use crate::wire::message::assign_replicas_to_dirs::{
 use crate::wire::message::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use crate::wire::message::unregister_broker::UnregisterBrokerResponse;
 
-/// The first records of a cluster: its features, SCRAM users, and topics that are taken over.
+/// First records of a cluster: features, SCRAM users, and topics that are adopted from disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activation {
     pub records: Vec<Record>,
 }
 
-/// The first records, unless there are any.
+/// The first records of the cluster, if it has no records yet.
 pub fn activate(image: &Image, activation: &Activation) -> Decision<()> {
     let records = match image.features.is_empty() {
         true => activation.records.clone(),
@@ -41,7 +41,7 @@ pub fn activate(image: &Image, activation: &Activation) -> Decision<()> {
     }
 }
 
-/// What a node says about itself when it starts.
+/// Registration of a node that starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
     pub node_id: BrokerId,
@@ -53,12 +53,12 @@ pub struct Registration {
     pub log_dirs: Vec<Uuid>,
 }
 
-/// The level of `metadata.version` from which on controllers are registered (3.7); older nodes stop at such a record.
+/// Level of `metadata.version` from which on controllers are registered (3.7). Older nodes stop at such a record.
 const CONTROLLERS_SINCE: i16 = 15;
-/// Ids in a block that the controller hands out.
+/// Number of producer ids in a block that the controller hands out.
 const PRODUCER_IDS_PER_BLOCK: i32 = 1_000;
 
-/// BrokerRegistration and ControllerRegistration of a node that is both; gives the broker's epoch.
+/// BrokerRegistration and ControllerRegistration of a node that is both; the answer is the broker's epoch.
 pub fn register(image: &Image, registration: &Registration) -> Decision<i64> {
     let (next, level) = (image.offset + 1, image.metadata_version());
     Decision {
@@ -67,8 +67,9 @@ pub fn register(image: &Image, registration: &Registration) -> Decision<i64> {
     }
 }
 
-/// The records of a start: the controller, if `level` has such a record, the broker (fenced, as every registration is), and
-/// its unfencing. `next` is the offset of the first of them; a broker's epoch is the offset of its registration.
+/// Records of a start: registration of the controller, if `level` has that record, registration of the broker (fenced, as all
+/// registrations are), and unfencing of the broker. `next` is the offset of the first record; the broker's epoch is the offset
+/// of its registration.
 pub(super) fn registration_records(
     registration: &Registration,
     next: Offset,
@@ -135,7 +136,7 @@ pub(super) fn registration_records(
     controller.into_iter().chain(broker).collect()
 }
 
-/// UnregisterBroker: a broker that is gone for good is forgotten.
+/// UnregisterBroker: removes the registration of a broker that is gone for good.
 pub fn unregister(
     image: &Image,
     id: BrokerId,
@@ -152,7 +153,7 @@ pub fn unregister(
         let why = format!("Broker {id} is not registered.");
         return refused(ErrorCode::BrokerIdNotRegistered, why);
     };
-    // Kafka differs: it does so, and the broker serves nobody until it is started again.
+    // Kafka differs: it unregisters a running broker, which then serves no clients until it is started again.
     if id == node_id {
         let why = format!("Broker {id} is running, and it is the only one.");
         return refused(ErrorCode::InvalidRequest, why);
@@ -167,18 +168,20 @@ pub fn unregister(
     }
 }
 
-/// Where the replicas of a node stand when the node starts.
+/// States of a node's replicas when the node starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundReplicas {
     pub node_id: BrokerId,
     pub topics: Vec<FoundTopic>,
 }
 
-/// What the metadata do not know yet when a node starts: in which directories the replicas lie (they may have been moved
-/// by hand), which partitions this node can no longer lead because their directory is gone, and which it should lead but
-/// that have no leader, or another one that is not alive: what a directory of a stopped cluster looks like. Whoever leads
-/// where the end of the log may be lost does so in a new epoch: a consumer that has read what is lost finds out by it,
-/// instead of passing over as many new records (KIP-320).
+/// Brings the metadata up to date when a node starts:
+/// - log directories of replicas that have changed, perhaps because an operator moved them;
+/// - partitions that this node can no longer lead because their directory is gone;
+/// - partitions that this node should lead because they have no live leader, as in the directory of a stopped cluster.
+///
+/// If the end of a log may be lost, its leader gets a new epoch. A consumer that has read the lost records then detects the
+/// truncation and does not skip as many new records (KIP-320).
 pub fn found(image: &Image, found: &FoundReplicas) -> Decision<()> {
     let node_id = found.node_id;
     let mut records = Vec::new();
@@ -209,7 +212,7 @@ pub fn found(image: &Image, found: &FoundReplicas) -> Decision<()> {
     }
 }
 
-/// What changes of one partition because the node's replica stands there.
+/// Fills in the change of one partition that follows from the state of the node's replica.
 fn stand(
     image: &Image,
     partition: &Partition,
@@ -235,15 +238,15 @@ fn stand(
         change.eligible_leader_replicas = (!partition.elr.is_empty()).then(Vec::new);
         change.last_known_elr = (!partition.last_known_elr.is_empty()).then(Vec::new);
     }
-    // Of a cluster of several brokers only this one is here: what the others do not fetch would never be committed. Apache Kafka
-    // takes them out of the ISR when their sessions end.
+    // If the cluster had several brokers, only this one is running, and records that others do not fetch would never be
+    // committed. Apache Kafka removes the others from the ISR when their sessions end.
     let leads = change.leader == node_id || partition.leader == node_id;
     if leads && partition.isr != [node_id] {
         change.isr = Some(vec![node_id]);
     }
 }
 
-/// The registration of a broker that gives its newest epoch: whoever gives an older one has been taken for dead meanwhile.
+/// The registration of a broker, if `epoch` is its newest epoch. A broker with an older epoch was declared dead meanwhile.
 fn registered(image: &Image, id: BrokerId, epoch: i64) -> Result<&Broker, ErrorCode> {
     match image.brokers.get(&id) {
         None => Err(ErrorCode::BrokerIdNotRegistered),
@@ -252,9 +255,9 @@ fn registered(image: &Image, id: BrokerId, epoch: i64) -> Result<&Broker, ErrorC
     }
 }
 
-/// BrokerHeartbeat: log directories that have failed, and whether the broker wants clients.
+/// BrokerHeartbeat: reports failed log directories and whether the broker wants to be fenced.
 ///
-/// Kafka differs: a broker that is fenced loses its leaderships, as others may take them over. There are none here.
+/// Kafka differs: a fenced broker loses its leaderships to other brokers. Here there are no other brokers.
 pub fn heartbeat(
     image: &Image,
     request: &BrokerHeartbeatRequest,
@@ -289,10 +292,10 @@ pub fn heartbeat(
     }
 }
 
-/// Log directories of a broker have failed: its replicas there do not lead and are not in sync any more, and the registration
-/// no longer names the directories. Those that the registration does not name have been told of before.
+/// Records for log directories of a broker that have failed: the broker's replicas in them lose leadership and leave the ISR,
+/// and the registration no longer names the directories. Directories that the registration does not name were reported before.
 ///
-/// Kafka calls this `handleDirectoriesOffline`.
+/// Kafka's `handleDirectoriesOffline`.
 fn directories_failed(image: &Image, broker: &Broker, told: &[Uuid]) -> Vec<Record> {
     let is_news = |dir: &&Uuid| broker.log_dirs.is_empty() || broker.log_dirs.contains(dir);
     let failed: Vec<Uuid> = told.iter().filter(is_news).copied().collect();
@@ -330,8 +333,8 @@ fn directories_failed(image: &Image, broker: &Broker, told: &[Uuid]) -> Vec<Reco
     records
 }
 
-/// Takes a replica out of those in sync, and its leadership with it. The last one in sync is remembered as eligible
-/// where that is kept (KIP-966), and stays in sync where it is not.
+/// Removes a replica from the ISR and from leadership. The last replica in sync is remembered as eligible leader if that
+/// feature is on (KIP-966), and otherwise stays in the ISR.
 fn step_down(
     image: &Image,
     partition: &Partition,
@@ -361,7 +364,7 @@ fn step_down(
     }
 }
 
-/// AssignReplicasToDirs: what is news becomes records.
+/// AssignReplicasToDirs: assignments that differ from the metadata become records.
 pub fn assign(
     image: &Image,
     request: &AssignReplicasToDirsRequest,
@@ -422,7 +425,7 @@ pub fn assign(
     Decision { records, answer }
 }
 
-/// AllocateProducerIds: the next block, which no broker is ever given again.
+/// AllocateProducerIds: hands out the next block of producer ids. A block is never handed out twice.
 pub fn allocate_producer_ids(
     image: &Image,
     request: &AllocateProducerIdsRequest,
@@ -455,8 +458,8 @@ pub fn allocate_producer_ids(
     }
 }
 
-/// Whether a replica has everything that was committed: it is in sync, or was the last that was. Where eligible leader
-/// replicas are kept (KIP-966), fencing the last member empties the set of those in sync and notes it beside.
+/// Whether a replica has all committed records: it is in the ISR, or was the last in it. With eligible leader replicas
+/// (KIP-966) fencing the last member empties the ISR and moves the member to the eligible leader replicas.
 fn may_lead(partition: &Partition, id: BrokerId) -> bool {
     let last = partition.elr.contains(&id)
         || partition.last_known_elr.contains(&id)

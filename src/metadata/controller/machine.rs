@@ -1,9 +1,10 @@
-//! pure: the controller as a state machine. Each request is decided on a *speculative* image, which shows what the requests
-//! before it decided, committed or not; its answer is held back until everything that it saw is committed. Kafka's
-//! `QuorumController`.
+//! pure: the controller as a state machine. Kafka's `QuorumController`.
 //!
-//! When the node leads no more, the speculative image is dropped with every answer that waits: another node decides then, and
-//! whether the records become committed is not known.
+//! Each request is decided on a *speculative* image, which includes the effects of earlier requests, committed or not. The
+//! answer is held back until all records that the decision was based on are committed.
+//!
+//! When the node loses leadership, the speculative image and all held answers are dropped: another node decides from then on,
+//! and whether the records become committed is unknown.
 
 use std::collections::VecDeque;
 
@@ -14,17 +15,17 @@ use crate::config::broker::BrokerSettings;
 use crate::metadata::image::{Delta, Image};
 use crate::metadata::record::Record;
 
-/// What decisions depend on that no request brings along.
+/// Inputs of decisions that are the same for all requests.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub node_id: BrokerId,
     /// Static settings of this node.
     pub settings: BrokerSettings,
-    /// Replication factors above the number of brokers are cut down instead of refused.
+    /// Whether replication factors above the number of brokers are reduced instead of refused.
     pub clamp_replication: bool,
 }
 
-/// An answer that waits for the offset before which everything must be committed.
+/// Answer that is held back until all records up to `offset` are committed.
 #[derive(Debug)]
 struct Held<W> {
     offset: Offset,
@@ -32,7 +33,7 @@ struct Held<W> {
     answer: Answer,
 }
 
-/// See the module. `W` is whoever waits for an answer.
+/// The controller's state machine. `W` identifies the requester that waits for an answer.
 #[derive(Debug)]
 pub struct Machine<W> {
     setup: Setup,
@@ -42,7 +43,7 @@ pub struct Machine<W> {
 }
 
 impl<W> Machine<W> {
-    /// Begins on the newest committed image.
+    /// A machine that starts from the newest committed image.
     pub fn new(setup: Setup, committed: &Image) -> Self {
         Self {
             setup,
@@ -51,7 +52,8 @@ impl<W> Machine<W> {
         }
     }
 
-    /// Decides about a request; gives the records that must be appended now, at the offset behind all before.
+    /// Decides a request; returns its records. They must be appended now, at the offset that [`Machine::next_offset`] returned
+    /// before this call.
     pub fn decide(&mut self, asked: &Asked, waiting: W) -> Vec<Record> {
         let context = Context {
             now: asked.now,
@@ -70,7 +72,7 @@ impl<W> Machine<W> {
         records
     }
 
-    /// Takes in records that the controller writes without being asked; they must be appended now.
+    /// Applies records that the controller writes by itself; they must be appended now.
     pub fn fold(&mut self, records: &[Record]) {
         let mut delta = Delta::default();
         for record in records {
@@ -79,15 +81,15 @@ impl<W> Machine<W> {
         }
     }
 
-    /// The offset at which the records of the next decision must be appended.
+    /// Offset at which the records of the next decision must be appended.
     pub fn next_offset(&self) -> Offset {
         self.speculative.offset + 1
     }
 
-    /// Takes in a newer committed image; gives the answers that may leave, in the order of their requests.
+    /// Takes a newer committed image; returns the answers that can now be sent, in the order of their requests.
     pub fn committed(&mut self, image: &Image) -> Vec<(W, Answer)> {
         if image.offset == self.speculative.offset {
-            // They say the same, and from here on they share their memory again.
+            // Both images are equal; from here on they share memory again.
             self.speculative = image.clone();
         }
         let ready = self
@@ -97,7 +99,8 @@ impl<W> Machine<W> {
         ready.map(|held| (held.waiting, held.answer)).collect()
     }
 
-    /// The node leads no more, or leads again: what was only speculated is dropped. Gives those whose answers are lost.
+    /// Drops everything speculative, because the node lost leadership or leads in a new epoch. Returns the requesters whose
+    /// answers are lost.
     pub fn resign(&mut self, committed: &Image) -> Vec<W> {
         self.speculative = committed.clone();
         self.held.drain(..).map(|held| held.waiting).collect()
@@ -115,7 +118,7 @@ mod tests {
     use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
     use crate::wire::message::delete_topics::DeleteTopicsRequest;
 
-    /// A machine, and the log that it writes to.
+    /// A machine with the log that it writes to.
     struct Stage {
         machine: Machine<usize>,
         log: Vec<Record>,
@@ -144,7 +147,7 @@ mod tests {
             stage
         }
 
-        /// Asks; gives the number of the request.
+        /// Decides a request; returns its number.
         fn ask(&mut self, request: Request) -> usize {
             let number = self.asked;
             self.asked += 1;
@@ -159,7 +162,7 @@ mod tests {
             number
         }
 
-        /// Commits the first records of the log; gives whose answers leave.
+        /// Commits the first records of the log; returns the numbers of the answered requests with their answers.
         fn commit(&mut self, up_to: usize) -> Vec<(usize, Answer)> {
             for (offset, record) in (0..).zip(&self.log).take(up_to) {
                 if offset > self.committed.offset {
@@ -191,7 +194,7 @@ mod tests {
         }
     }
 
-    /// The second request sees what the first decided, and neither is answered before that is committed.
+    /// The second request sees the decision of the first, and neither is answered before the first one's records are committed.
     #[test]
     fn a_request_sees_what_is_not_committed_yet() {
         let mut stage = Stage::new();
@@ -200,7 +203,7 @@ mod tests {
         let second = stage.ask(create("t"));
         assert!(stage.commit(before).is_empty());
         assert!(stage.committed.topics.is_empty());
-        // The topic is there, its partition not yet.
+        // The topic's record is committed, the partition's is not.
         assert!(stage.commit(before + 1).is_empty());
         let answers = stage.commit(usize::MAX);
         let codes = answers.iter().map(|(who, answer)| (*who, code(answer)));
@@ -208,7 +211,7 @@ mod tests {
         assert_eq!(stage.machine.speculative, stage.committed);
     }
 
-    /// An answer leaves when its own records are committed, whatever others still wait for.
+    /// An answer is sent when its own records are committed, regardless of requests that still wait.
     #[test]
     fn answers_leave_in_the_order_of_their_requests() {
         let mut stage = Stage::new();
@@ -228,7 +231,7 @@ mod tests {
         assert_eq!(who(stage.commit(usize::MAX)), [second, third]);
     }
 
-    /// What another leader does not have in its log never was.
+    /// Records that are not in the next leader's log never took effect.
     #[test]
     fn what_was_only_speculated_is_dropped_with_the_leadership() {
         let mut stage = Stage::new();

@@ -1,8 +1,8 @@
-//! The controller: (image, request, now) -> records and answer.
+//! The controller: a function from image, request and time to records and an answer.
 //!
-//! Pure files decide about the requests that `request.rs` lists, `machine.rs` (pure) keeps the image on which they are decided,
-//! and `task.rs` proposes the records to a quorum and answers once they are committed. Only the task knows that there is a
-//! quorum, and nothing here knows which.
+//! Pure files decide the requests that `request.rs` lists, `machine.rs` (pure) keeps the image on which they are decided, and
+//! `task.rs` proposes the records to a quorum and sends answers once the records are committed. Only the task knows that there
+//! is a quorum, and nothing here depends on its kind.
 
 pub mod acls;
 pub mod brokers;
@@ -26,7 +26,7 @@ use crate::config::broker::BrokerSettings;
 use crate::metadata::image::Image;
 use crate::metadata::record::Record;
 
-/// Records to commit and what to answer once they are.
+/// Records to commit, and the answer to send once they are committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<A> {
     pub records: Vec<Record>,
@@ -34,7 +34,7 @@ pub struct Decision<A> {
 }
 
 impl<A> Decision<A> {
-    /// An answer that changes nothing.
+    /// A decision without records.
     pub fn only(answer: A) -> Self {
         Self {
             records: Vec::new(),
@@ -43,27 +43,27 @@ impl<A> Decision<A> {
     }
 }
 
-/// What decisions need besides the image and the request.
+/// Inputs of a decision other than the image and the request.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub now: Timestamp,
     pub node_id: BrokerId,
-    /// Static settings of this node: defaults of topics.
+    /// Static settings of this node, which are the defaults of topic settings.
     pub settings: &'a BrokerSettings,
-    /// Fresh topic ids, taken from the end.
+    /// Random ids for new topics and other entities, taken from the end.
     pub ids: &'a [Uuid],
-    /// Replication factors above the number of brokers are cut down instead of refused.
+    /// Whether replication factors above the number of brokers are reduced instead of refused.
     pub clamp_replication: bool,
 }
 
-/// What comes more than once.
+/// Items that occur more than once.
 fn repeated<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
     let mut seen = BTreeSet::new();
     all.filter(|one| !seen.insert(*one)).collect()
 }
 
 impl Context<'_> {
-    /// The broker's settings with the cluster's own over them.
+    /// Settings in force for this broker: static ones with the dynamic ones of the cluster over them.
     pub fn effective(&self, image: &Image) -> BrokerSettings {
         image.broker_settings(self.node_id, self.settings)
     }

@@ -1,4 +1,4 @@
-//! pure: leader elections and reassignments, as a cluster of one node answers them.
+//! pure: leader elections and reassignments, in a cluster of one node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::wire::message::list_partition_reassignments::{
 
 const PREFERRED: i8 = 0;
 
-/// ElectLeaders: type 0 elects the preferred replica, type 1 any that lives.
+/// ElectLeaders: type 0 elects the preferred replica, type 1 any live replica.
 pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLeadersResponse> {
     let mut records = Vec::new();
     let mut results: Vec<ReplicaElectionResult> = Vec::new();
@@ -93,7 +93,7 @@ pub fn elect(image: &Image, request: &ElectLeadersRequest) -> Decision<ElectLead
                 });
             }
         }
-        // All partitions: those whose leader would not change are not mentioned.
+        // A request for all partitions: partitions whose leader does not change are not in the answer.
         None => {
             for topic in image.topics.iter() {
                 let mut partition_result = Vec::new();
@@ -171,7 +171,7 @@ fn elect_one(
         })
 }
 
-/// ListPartitionReassignments: those that are going on.
+/// ListPartitionReassignments: the reassignments in progress.
 pub fn list_reassignments(
     image: &Image,
     request: &ListPartitionReassignmentsRequest,
@@ -219,8 +219,8 @@ pub fn list_reassignments(
     }
 }
 
-/// AlterPartitionReassignments: new replicas for partitions. With one broker the only possible target is where the
-/// replicas are already, so nothing moves and there is never anything to cancel.
+/// AlterPartitionReassignments: new replicas for partitions. With one broker the only possible target is the current one, so
+/// nothing moves and there is never a reassignment to cancel.
 pub fn alter_reassignments(
     image: &Image,
     request: &AlterPartitionReassignmentsRequest,
@@ -269,7 +269,7 @@ fn reassign(
         .partition(index)
         .ok_or_else(|| unknown(format!("Unable to find partition {topic}:{index}.")))?;
     let Some(replicas) = &asked.replicas else {
-        // Null cancels a reassignment.
+        // A null list cancels a reassignment.
         return Err((ErrorCode::NoReassignmentInProgress, None));
     };
     let refuse = |why: String| Err((ErrorCode::InvalidReplicaAssignment, Some(why)));

@@ -1,6 +1,6 @@
 //! pure: quotas of users, clients and addresses. Kafka's `ClientQuotaControlManager` and `ClientQuotasImage`.
 //!
-//! They are kept and shown; nothing is held to them yet.
+//! Quotas are stored and shown, but not enforced yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,12 +27,13 @@ const USER: &str = "user";
 const CLIENT_ID: &str = "client-id";
 const IP: &str = "ip";
 
-/// Changes that one request may ask for: each is a record, and Kafka's controller writes no more of them for one request.
+/// Limit of the changes in one request. Each is a record, and Kafka's controller also writes at most this number for one
+/// request.
 const CHANGES_MAX: usize = 10_000;
-/// What is left of a whole number after arithmetic with floating points is not more than this.
+/// Largest difference from a whole number that is accepted as a rounding error of floating-point arithmetic.
 const WHOLE_WITHIN: f64 = 1e-6;
 
-/// Which numbers a quota can be.
+/// Type of a quota's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
     Int,
@@ -48,7 +49,7 @@ const OF_USERS_AND_CLIENTS: &[(&str, Number)] = &[
 ];
 const OF_ADDRESSES: &[(&str, Number)] = &[("connection_creation_rate", Number::Int)];
 
-/// Tells whoever operates the broker that quotas of this key are kept and have no effect.
+/// Warns the operator that quotas of this key are stored but have no effect.
 pub fn warn_of(key: &str) {
     tracing::warn!(
         quota = key,
@@ -56,7 +57,7 @@ pub fn warn_of(key: &str) {
     );
 }
 
-/// The keys under which there are quotas.
+/// All keys of quotas that are set.
 pub fn keys(image: &Image) -> BTreeSet<Arc<str>> {
     let keys = image.quotas.keys().map(|(_, key)| Arc::clone(key));
     keys.collect()
@@ -78,7 +79,7 @@ pub fn alter(
             let why = format!("A request may change at most {CHANGES_MAX} quotas.");
             Err((ErrorCode::PolicyViolation, why))
         } else if twice || results.contains_key(&entity) {
-            // What came before for the same entity stands, as with Kafka.
+            // As in Kafka, an earlier change of the same entity stays.
             let why = "An entity, or a key of an entity, is named twice.".to_owned();
             Err((ErrorCode::InvalidRequest, why))
         } else {
@@ -113,7 +114,7 @@ pub fn alter(
     Decision { records, answer }
 }
 
-/// Kinds in order, each once; of several the last counts.
+/// The entity with its kinds sorted; of duplicate kinds the last one counts.
 fn entity_of(parts: &[AlteredEntity]) -> QuotaEntity {
     let by_kind: BTreeMap<Arc<str>, Option<Arc<str>>> = parts
         .iter()
@@ -154,7 +155,9 @@ fn changed(image: &Image, entity: &QuotaEntity, ops: &[OpData]) -> Result<Vec<Re
     Ok(records)
 }
 
-/// The keys that an entity may have, once it is known to be one.
+/// The quota keys that are valid for an entity.
+///
+/// Errors: the entity itself is invalid.
 fn keys_of(entity: &QuotaEntity) -> Result<&'static [(&'static str, Number)], String> {
     if entity.is_empty() {
         return Err("A quota needs an entity.".to_owned());
@@ -174,7 +177,7 @@ fn keys_of(entity: &QuotaEntity) -> Result<&'static [(&'static str, Number)], St
         return Err("ip cannot be combined with user or client-id.".to_owned());
     }
     match address {
-        // Kafka differs: it looks names up, and waits for the answer.
+        // Kafka differs: it resolves host names and waits for the result.
         Some(address) if address.parse::<IpAddr>().is_err() => {
             Err(format!("{address} is not an IP address."))
         }
@@ -206,7 +209,7 @@ fn check(valid: &[(&str, Number)], key: &str, value: f64) -> Result<(), String> 
     Ok(())
 }
 
-/// DescribeClientQuotas: the quotas of the entities that the filter lets through.
+/// DescribeClientQuotas: the quotas of the entities that match the filter.
 pub fn describe(
     image: &Image,
     request: &DescribeClientQuotasRequest,
@@ -264,7 +267,8 @@ pub fn describe(
     }
 }
 
-/// Kinds that an entity must have, and which name; without one any will do.
+/// Filter of entities: the kinds that an entity must have, each with the name to match (inner `None`: the default entity); an
+/// outer `None` matches any name.
 type Filter<'a> = BTreeMap<&'a str, Option<Option<&'a str>>>;
 
 fn filter(components: &[ComponentData]) -> Result<Filter<'_>, Refusal> {
@@ -319,7 +323,7 @@ mod tests {
         }
     }
 
-    /// `kind=name`, `kind` for the default; separated by commas.
+    /// An entity from text: `kind=name`, or `kind` for the default, separated by commas.
     fn entity(text: &str) -> Vec<AlteredEntity> {
         let parts = text.split(',').filter(|part| !part.is_empty());
         parts
@@ -344,7 +348,7 @@ mod tests {
 
     type Op<'a> = (&'a str, Option<f64>);
 
-    /// The errors in the order of entities.
+    /// Applies changes; returns the error codes in the order of entities.
     fn change(image: &mut Image, entries: &[(&str, &[Op<'_>])]) -> Vec<i16> {
         let request = AlterClientQuotasRequest {
             entries: entries
@@ -366,7 +370,7 @@ mod tests {
         change(image, &[(of, &[(key, Some(value))])])[0]
     }
 
-    /// Components as `kind:match:name`.
+    /// Quotas that match components of the form `kind:match:name`.
     fn shown(image: &Image, components: &str, strict: bool) -> String {
         let components = components.split_whitespace().map(|text| {
             let mut parts = text.split(':');
@@ -403,7 +407,7 @@ mod tests {
         set(&mut image, "user=a", RATE, 5.0);
         set(&mut image, "user,client-id", "request_percentage", 5.5);
         set(&mut image, "client-id=c,user=a", RATE, 6.0);
-        // The same entity in another order.
+        // The same entity with its kinds in another order.
         set(&mut image, "user=a,client-id=c", RATE, 7.0);
         set(&mut image, "ip=127.0.0.1", "connection_creation_rate", 8.0);
         let of_users =
@@ -465,7 +469,7 @@ mod tests {
                 "{of} {key} {value}"
             );
         }
-        // Kafka asks no more of a key that is to go.
+        // Kafka does not check the key of a quota that is removed.
         assert_eq!(change(&mut image, &[("user=b", &[("x", None)])]), [0]);
         let twice: &[Op<'_>] = &[(RATE, Some(1.0)), (RATE, Some(2.0))];
         assert_eq!(change(&mut image, &[("user=c", twice)]), [42]);

@@ -1,5 +1,5 @@
-//! pure: everything that the controller can be asked, and what it answers: plain data, so that a request can be kept,
-//! decided again with the same outcome, and sent to the node that leads.
+//! pure: all requests to the controller and their answers. They are plain data, so that a request can be stored, decided again
+//! with the same result, and sent to the leader.
 
 use super::brokers::{self, Activation, FoundReplicas, Registration};
 use super::{Context, Decision, acls, partitions, quotas, scram, settings, topics};
@@ -35,30 +35,30 @@ use crate::wire::message::incremental_alter_configs::{
 use crate::wire::message::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use crate::wire::message::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
-/// A kind of request, and the kind of answer that belongs to it.
+/// A kind of request with the kind of answer that belongs to it.
 pub trait Ask: Into<Request> {
     type Answer: Send + 'static;
 
-    /// `None` for the answer to another kind of request.
+    /// The answer of this kind; `None` if the answer is of another kind.
     fn answer_in(answer: Answer) -> Option<Self::Answer>;
 }
 
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident($request:ty) -> $answer:ty = $decide:expr;)*) => {
-        /// What the controller is asked.
+        /// Request to the controller.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Request {
             $($(#[$doc])* $name($request),)*
         }
 
-        /// What the controller answers, in the same order.
+        /// Answer of the controller, with the variants of [`Request`].
         #[derive(Clone, Debug, PartialEq)]
         pub enum Answer {
             $($name($answer),)*
         }
 
         impl Request {
-            /// Records and answer: the same for the same image, request and context.
+            /// Decides the request. The result depends only on image, request and context.
             pub fn decide(&self, image: &Image, context: &Context<'_>) -> Decision<Answer> {
                 match self {
                     $(Self::$name(request) => {
@@ -92,11 +92,11 @@ macro_rules! requests {
 }
 
 requests! {
-    /// A node leads a quorum whose log is empty.
+    /// First request of a node that leads a quorum with an empty log.
     Activate(Activation) -> () = |image, activation, _| brokers::activate(image, activation);
-    /// A node starts.
+    /// Registration of a node that starts.
     Register(Registration) -> i64 = |image, registration, _| brokers::register(image, registration);
-    /// A node says what it has of its replicas when it starts.
+    /// States of a node's replicas when the node starts.
     FoundReplicas(FoundReplicas) -> () = |image, found, _| brokers::found(image, found);
     AssignReplicasToDirs(AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse =
         |image, request, _| brokers::assign(image, request);
@@ -132,7 +132,7 @@ requests! {
 }
 
 impl Request {
-    /// How many fresh ids the decision may need.
+    /// Greatest number of random ids that the decision may need.
     pub fn ids_max(&self) -> usize {
         match self {
             Self::CreateTopics(request) => request.topics.len(),
@@ -142,11 +142,11 @@ impl Request {
     }
 }
 
-/// A request with everything else that its decision depends on, besides the image and the settings of the node.
+/// A request with all other inputs of its decision except the image and the node's settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     pub request: Request,
     pub now: Timestamp,
-    /// Fresh ids, at least [`Request::ids_max`] unless chance failed.
+    /// Random ids, at least [`Request::ids_max`] unless the random source failed.
     pub ids: Vec<Uuid>,
 }

@@ -1,4 +1,4 @@
-//! pure: users of SCRAM. Kafka's `ScramControlManager` and `ScramImage`.
+//! pure: SCRAM users. Kafka's `ScramControlManager` and `ScramImage`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,12 +21,13 @@ use crate::wire::message::describe_user_scram_credentials::{
 
 type Refusal = (ErrorCode, &'static str);
 
-/// The level of `metadata.version` from which on there are records of users (3.5); older nodes stop at one.
+/// Level of `metadata.version` from which on SCRAM users are records (3.5). Older nodes stop at such a record.
 const USERS_SINCE: i16 = 11;
-/// Users that one request may change: each is a record, and Kafka's controller writes no more of them for one request.
+/// Limit of the users that one request may change. Each is a record, and Kafka's controller also writes at most this number for
+/// one request.
 const CHANGES_MAX: usize = 10_000;
 
-/// AlterUserScramCredentials: each user succeeds or fails alone, and may be named once.
+/// AlterUserScramCredentials: each user succeeds or fails on its own, and may be named only once.
 pub fn alter(
     image: &Image,
     request: &AlterUserScramCredentialsRequest,
@@ -107,7 +108,7 @@ fn set(asked: &ScramCredentialUpsertion) -> Result<Record, Refusal> {
         return Err(refused("There may be at most 16384 iterations."));
     }
     let keys = mechanism.keys(&asked.salted_password);
-    // Kafka differs: it answers UNKNOWN_SERVER_ERROR after an exception.
+    // Kafka differs: it throws an exception and answers UNKNOWN_SERVER_ERROR.
     let (stored_key, server_key) = keys.ok_or_else(|| refused("A user needs a password."))?;
     let record = UserScramCredentialRecord {
         name: asked.name.clone(),
@@ -120,7 +121,7 @@ fn set(asked: &ScramCredentialUpsertion) -> Result<Record, Refusal> {
     Ok(record.into())
 }
 
-/// DescribeUserScramCredentials: the mechanisms of those who are named, or of all.
+/// DescribeUserScramCredentials: mechanisms of the named users, or of all users.
 pub fn describe(
     image: &Image,
     request: &DescribeUserScramCredentialsRequest,
@@ -200,7 +201,7 @@ mod tests {
         }
     }
 
-    /// `+name/mechanism/iterations` sets, `-name/mechanism` deletes; the errors by user.
+    /// Changes users: `+name/mechanism/iterations` sets, `-name/mechanism` deletes. Returns the errors by user.
     fn change(image: &mut Image, text: &str) -> String {
         let mut request = AlterUserScramCredentialsRequest::default();
         for word in text.split_whitespace() {
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(decision.answer.results[0].error_code, 44);
     }
 
-    /// Nodes before 3.5 stop at the record of a user.
+    /// Nodes before 3.5 stop at the record of a SCRAM user.
     #[test]
     fn an_old_level_has_no_users() {
         let mut image = cluster();

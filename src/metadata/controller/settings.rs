@@ -1,4 +1,4 @@
-//! pure: settings of topics, brokers and groups, and features. Kafka's `ConfigurationControlManager`.
+//! pure: changes of settings of topics, brokers and groups, and of features. Kafka's `ConfigurationControlManager`.
 
 use std::collections::BTreeSet;
 
@@ -46,16 +46,16 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-/// The setting whose change new connections notice.
+/// The setting with the addresses that clients are told; changes apply to new connections.
 pub const ADVERTISED_LISTENERS: &str = "advertised.listeners";
-/// The settings whose change opens, closes or renames listeners of a running broker.
+/// Settings whose change opens, closes or renames listeners of a running broker.
 pub const LISTENER_SETTINGS: [&str; 3] = [
     "listeners",
     ADVERTISED_LISTENERS,
     "listener.security.protocol.map",
 ];
 
-/// Numbers of threads that can change while a broker runs.
+/// Numbers of threads that can be changed while a broker runs.
 const THREADS: [&str; 10] = [
     "num.io.threads",
     "num.network.threads",
@@ -70,26 +70,27 @@ const THREADS: [&str; 10] = [
 ];
 const REPORTERS: &str = "metric.reporters";
 const CORDONED: &str = "cordoned.log.dirs";
-/// Limits of connections: a running broker does not get one that shuts everybody out.
+/// Limits of connections. A running broker refuses values that would shut all clients out.
 const CONNECTIONS: [&str; 3] = [
     "max.connection.creation.rate",
     "max.connections",
     "max.connections.per.ip",
 ];
 
-/// Changes that one request may make, as with Apache Kafka, and their bytes: appending a word to a long list makes a record of
-/// all of it. They are one batch of the metadata log, and until they are in it nothing else is decided.
+/// Limits of the changes that one request may make: their number, as in Apache Kafka, and their size in bytes, because
+/// appending a word to a long list makes a record of the whole list. All changes of a request are one batch of the metadata
+/// log, and nothing else is decided until it is written.
 const CHANGES_MAX: usize = 10_000;
 const CHANGES_BYTES_MAX: usize = 8 << 20;
 
-/// What a string of Kafka's protocol may have; a list can grow beyond it piece by piece.
+/// Longest value in bytes: the limit of a string in Kafka's protocol. A list could exceed it by repeated appends.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
-/// With eligible leader replicas every broker must have the same of these.
+/// With eligible leader replicas (KIP-966) all brokers must have the same value of this setting.
 const MIN_ISR: &str = "min.insync.replicas";
 const ELR_FEATURE: &str = "eligible.leader.replicas.version";
 
-/// The static settings of a broker with those of its own that decide about its listeners, certificates included.
+/// Static settings of a broker, with those of its dynamic settings that affect its listeners, certificates included.
 pub fn of_listeners(settings: &BrokerSettings, own: Option<&Overrides>) -> BrokerSettings {
     let over = own.into_iter().flatten();
     let over = over.filter(|(name, _)| concerns_listeners(name));
@@ -100,7 +101,7 @@ pub fn of_listeners(settings: &BrokerSettings, own: Option<&Overrides>) -> Broke
     )
 }
 
-/// The settings that may need other certificates than before, or let clients in another way.
+/// Whether a setting affects listeners: their addresses, certificates, or the authentication of clients.
 pub fn concerns_listeners(name: &str) -> bool {
     match of_one_listener(name) {
         Some(_) => sasl::of_listener(name).is_some_and(|setting| setting.scope != Scope::ReadOnly),
@@ -111,7 +112,7 @@ pub fn concerns_listeners(name: &str) -> bool {
     }
 }
 
-/// What [`of_listeners`] would be after this part of a request, whose outcome is decided elsewhere.
+/// The result of [`of_listeners`] after this part of a request. Whether the change is accepted is decided elsewhere.
 pub fn listeners_after(
     image: &Image,
     resource_type: i8,
@@ -142,7 +143,7 @@ pub fn incremental_alter(
             continue;
         }
         let outcome = if records.len() > CHANGES_MAX {
-            // None of it will happen.
+            // The request has too many changes already and will be refused as a whole.
             Ok(Vec::new())
         } else if !twice.contains(&named) {
             changed(
@@ -189,7 +190,7 @@ fn named_twice() -> Refusal {
     (ErrorCode::InvalidRequest, why)
 }
 
-/// AlterConfigs: what a request does not name goes back to its default.
+/// AlterConfigs: settings that the request does not name are reset to their defaults.
 pub fn alter(
     image: &Image,
     request: &AlterConfigsRequest,
@@ -263,7 +264,8 @@ pub fn alter(
     }
 }
 
-/// Drops all records of a request that is too much as a whole, and refuses the parts of it that were not refused before.
+/// If the records of a request are too many as a whole, drops them all and refuses every part of the request that was not
+/// refused before.
 fn all_or_nothing<'a>(
     records: &mut Vec<Record>,
     answers: impl Iterator<Item = (&'a mut i16, &'a mut Option<ByteString>)>,
@@ -279,7 +281,7 @@ fn all_or_nothing<'a>(
     }
 }
 
-/// Why nothing of a request happens although each part of it could.
+/// Reason to refuse the request as a whole although each part is valid: too many changes or too many bytes.
 fn too_much(records: &[Record]) -> Option<Refusal> {
     let bytes = records.iter().map(|record| match record {
         Record::Config(config) => {
@@ -392,7 +394,7 @@ fn changed(
     Ok(target)
 }
 
-/// What Java's `split` makes of a list: an empty text is one empty word, and at the end empty words do not count.
+/// The words of a list as Java's `split` returns them: an empty text is one empty word, and trailing empty words are dropped.
 fn java_words(text: &str) -> impl Iterator<Item = &str> {
     let text = if text.is_empty() {
         None
@@ -418,7 +420,7 @@ fn in_force(image: &Image, resource_type: i8, key: &str, context: &Context<'_>) 
     }
 }
 
-/// The records that make `target` the settings of a resource.
+/// The records that set the settings of a resource to `target`.
 fn replace(
     image: &Image,
     resource_type: i8,
@@ -541,7 +543,7 @@ fn check_values(
                 .filter(|(key, value)| current.get(*key) != Some(value))
             {
                 let of_one = of_one_listener(key).map(|(_, base)| base);
-                // Kafka keeps settings that it does not know for plug-ins.
+                // Kafka keeps unknown settings, for plug-ins.
                 let known = match of_one {
                     Some(_) => sasl::of_listener(key),
                     None => find(BROKER_SETTINGS, key),
@@ -557,8 +559,8 @@ fn check_values(
                         ),
                     ));
                 }
-                // Kafka differs: brokers with ZooKeeper changed this one while they ran, 4.x does not. Containers learn
-                // the port that they are mapped to after they have started, and Testcontainers tells them this way.
+                // Kafka differs: its brokers could change this setting while running when they used ZooKeeper, but not since
+                // 4.0. Containers learn their mapped port only after they have started, and Testcontainers sets it this way.
                 let told_later = key == ADVERTISED_LISTENERS && !name.is_empty();
                 if setting.scope == Scope::PerBroker && name.is_empty() {
                     return Err((
@@ -576,7 +578,7 @@ fn check_values(
                 }
                 let invalid = |why: String| (ErrorCode::InvalidRequest, why);
                 setting.check(value).map_err(invalid)?;
-                // A file may name a word twice, and a topic, too.
+                // A word named twice is accepted in a file and in topic settings, but not here.
                 if matches!(setting.valid, Valid::OneOf(_)) && has_twice(value) {
                     return Err(invalid(format!("{key}: a word is named twice")));
                 }
@@ -648,7 +650,8 @@ fn check_values(
     }
 }
 
-/// How clients log in is settled when a listener is opened: a running one keeps its users and mechanisms, as with Kafka.
+/// Refuses changes of authentication of a running listener. As in Kafka, users and mechanisms are fixed when a listener is
+/// opened.
 fn check_logins(
     target: &Overrides,
     current: &Overrides,
@@ -678,7 +681,7 @@ fn has_twice(value: &str) -> bool {
     list(value).any(|word| !seen.insert(word))
 }
 
-/// Log directories that get no new partitions: those of this broker, or all.
+/// Checks `cordoned.log.dirs`, the log directories that get no new partitions: directories of this broker, or `*` for all.
 fn check_cordoned(value: &str, settings: &BrokerSettings) -> Result<(), String> {
     let dirs = ["log.dirs", "log.dir"].iter();
     let dirs = dirs.filter_map(|name| settings.explicit(name)).next();
@@ -691,7 +694,7 @@ fn check_cordoned(value: &str, settings: &BrokerSettings) -> Result<(), String> 
     Err(format!("{CORDONED} must name directories of log.dirs"))
 }
 
-/// Kafka lets the number of threads of a running broker go to the half or the double, not further.
+/// Checks a new number of threads of a running broker: as in Kafka, between half and double the current number.
 fn check_threads(
     key: &str,
     value: &str,
@@ -709,7 +712,7 @@ fn check_threads(
     }
 }
 
-/// UpdateFeatures: all or nothing.
+/// UpdateFeatures: either all updates are made or none.
 pub fn update_features(
     image: &Image,
     request: &UpdateFeaturesRequest,
@@ -774,7 +777,7 @@ pub fn update_features(
                 ))
             }
             Some((name, ..)) => {
-                // A feature may need what the same request asks for.
+                // The level of `metadata.version` that a feature depends on may be set by the same request.
                 let asked = request.feature_updates.iter();
                 let metadata_version = asked
                     .filter(|other| other.feature == features::METADATA_VERSION)
@@ -811,7 +814,7 @@ pub fn update_features(
         results.push(UpdatableFeatureResult {
             feature: update.feature.clone(),
             error_code: code.code(),
-            // Kafka writes the name of the error, also of none.
+            // Like Kafka, writes the name of the error code, also of NONE.
             error_message: Some(message.unwrap_or_else(|| code.name().to_owned()).into()),
         });
     }

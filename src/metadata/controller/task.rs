@@ -1,10 +1,10 @@
 //! task: a thread that owns the controller's machine, the loader and this node's membership in the quorum, from start to stop.
 //!
-//! It takes requests in the order in which they came, has each decided on the image that the ones before it left, and
-//! proposes what was decided to the quorum. What the quorum has committed, with one sync for all that waited, goes through the
-//! loader to the publishers; then the answers leave. So an answer is never seen before its records are durable and every
-//! publisher knows of them. Publishers wait for no log: those of a new topic are made meanwhile, and whoever needs them waits
-//! for that (`replica/making.rs`).
+//! The thread takes requests in order of arrival, decides each on the image that the earlier ones left, and proposes the
+//! resulting records to the quorum. One sync commits the records of all requests taken together. Committed records go through
+//! the loader to the publishers; after that the answers are sent. So an answer is never seen before its records are durable and
+//! known to every publisher. Publishers do not wait for logs: the logs of a new topic are created in the background, and code
+//! that needs such a log waits for it (`replica/making.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +27,14 @@ use crate::metadata::quorum::{ProposeError, Quorum};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
 
-/// The stack of the controller's thread: nothing here recurses deeply.
+/// Stack size of the controller's thread in bytes; nothing here recurses deeply.
 const STACK_SIZE: usize = 512 << 10;
-/// Requests taken together before they are synced and answered.
+/// Limit of the requests that are decided before the next sync and their answers.
 const GROUP_MAX: usize = 256;
-/// Requests that may wait; more are refused by the channel's back-pressure on the sender.
+/// Capacity of the request queue. A sender waits while the queue is full.
 const QUEUE_MAX: usize = 4_096;
 
-/// The controller is gone: the node is stopping, its metadata disk failed, or another node leads the quorum.
+/// The controller is not available: the node is stopping, its metadata disk failed, or another node leads the quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the controller is not available")]
 pub struct ControllerGone;
@@ -44,7 +44,7 @@ enum Event {
     Stop(oneshot::Sender<()>),
 }
 
-/// Where requests to the controller go. Cheap to clone.
+/// Handle to send requests to the controller. It is cheap to clone.
 #[derive(Clone)]
 pub struct ControllerHandle {
     events: Outbox<Event>,
@@ -57,7 +57,7 @@ impl std::fmt::Debug for ControllerHandle {
 }
 
 impl ControllerHandle {
-    /// The answer to a request, once its records are committed and published.
+    /// Sends a request; returns the answer once its records are committed and published.
     pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, ControllerGone> {
         let (answer, answered) = oneshot::channel();
         self.send(Event::Asked(request.into(), answer)).await?;
@@ -69,7 +69,7 @@ impl ControllerHandle {
         self.events.put(event).await.map_err(|_| ControllerGone)
     }
 
-    /// Ends the thread after everything that was asked before; the metadata log is then closed cleanly.
+    /// Stops the thread after all earlier requests are answered; the metadata log is then closed cleanly.
     pub async fn stop(&self) {
         let (done, stopped) = oneshot::channel();
         if self.send(Event::Stop(done)).await.is_ok() {
@@ -78,26 +78,26 @@ impl ControllerHandle {
     }
 }
 
-/// Who waits for the answer to a request; nobody does if the controller asks itself.
+/// Sender of the answer to the waiting requester; `None` if the controller itself made the request.
 type Waiting = Option<oneshot::Sender<Answer>>;
 
-/// Everything that the thread owns.
+/// State of the controller's thread.
 #[derive(Debug)]
 pub struct Controller {
     node_id: BrokerId,
     quorum: Box<dyn Quorum>,
-    /// The epoch in which this node leads, and in which the machine decides.
+    /// Epoch in which this node leads and the machine decides; `None` while another node leads.
     leads: Option<LeaderEpoch>,
     machine: Machine<Waiting>,
     loader: Loader,
     upkeep: Upkeep,
-    /// When the last record was proposed that says nothing.
+    /// Time of the last NoOpRecord.
     idle_since: Timestamp,
     host: Host,
 }
 
 impl Controller {
-    /// `image` is what the quorum had committed when it was opened.
+    /// A controller that starts from `image`, the committed state when the quorum was opened.
     pub fn new(
         host: &Host,
         quorum: Box<dyn Quorum>,
@@ -119,17 +119,17 @@ impl Controller {
         this
     }
 
-    /// Where the newest committed image is.
+    /// Handle of the newest committed image.
     pub fn image(&self) -> ImageHandle {
         self.loader.handle()
     }
 
-    /// Adds a publisher behind the others.
+    /// Adds a publisher after the others.
     pub fn add(&mut self, publisher: Arc<dyn Publisher>) {
         self.loader.add(publisher);
     }
 
-    /// The answer to a request, once its records are committed and published: before the thread is started.
+    /// Answers a request before the thread is started; returns once the records are committed and published.
     pub fn ask<R: Ask>(&mut self, request: R) -> Result<R::Answer, AppendError> {
         let (waiting, mut answer) = oneshot::channel();
         self.decide(request.into(), Some(waiting))?;
@@ -138,8 +138,8 @@ impl Controller {
         answer.ok_or_else(|| malformed("the metadata log", "this node does not lead").into())
     }
 
-    /// Starts the thread. The node halts when the metadata log cannot be written any more, or after a panic: nothing can be
-    /// decided from then on.
+    /// Starts the thread. The node halts after a panic and when the metadata log cannot be written any more, because nothing
+    /// can be decided from then on.
     pub fn start(self, halt: &Halt) -> Result<(ControllerHandle, Taker), StorageError> {
         let threads = self.host.threads.clone();
         let (events, inbox) = Inbox::new(&threads, QUEUE_MAX);
@@ -182,7 +182,7 @@ impl Controller {
                 if let Err(error) = self.quorum.close() {
                     tracing::error!(%error, "the metadata log could not be closed");
                 }
-                // Nobody waits any more if this fails.
+                // If this fails, the requester of the stop is no longer waiting.
                 let _ = done.send(());
                 return Ok(());
             }
@@ -190,7 +190,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Waits for the next event, and meanwhile does what is due by time. `None` when nobody can send any more.
+    /// Waits for the next event, and writes snapshots and NoOpRecords when they are due. `None` when all senders are gone.
     async fn next_event(&mut self, inbox: &mut Inbox<Event>) -> Result<Option<Event>, AppendError> {
         let mut snapshots = true;
         loop {
@@ -208,11 +208,11 @@ impl Controller {
             if snapshot == wait {
                 if let Err(error) = self.quorum.snapshot(self.loader.image(), now) {
                     tracing::error!(%error, "a metadata snapshot failed");
-                    // It is tried again after the next event.
+                    // The snapshot is tried again after the next event.
                     snapshots = false;
                 }
             } else {
-                // Moves the offset on, as Kafka's controller does (`NoOpRecord`, KIP-835).
+                // A NoOpRecord advances the offset, as in Kafka's controller (KIP-835).
                 self.idle_since = now;
                 let records = vec![Record::NoOp(NoOpRecord {})];
                 self.machine.fold(&records);
@@ -222,12 +222,12 @@ impl Controller {
         }
     }
 
-    /// Has a request decided, and proposes its records. Who waits is dropped where another node leads.
+    /// Decides a request and proposes its records. If another node leads, the requester is dropped without an answer.
     fn decide(&mut self, request: Request, waiting: Waiting) -> Result<(), AppendError> {
         if self.leads.is_none() {
             return Ok(());
         }
-        // Without random numbers no topic is created; each then gets an error of its own.
+        // If the random source fails, no topic is created, and each topic gets its own error.
         let ids = (0..request.ids_max()).map_while(|_| random_uuid(&self.host.chance).ok());
         let ids: Vec<Uuid> = ids.collect();
         let asked = Asked {
@@ -239,7 +239,7 @@ impl Controller {
         self.propose(records)
     }
 
-    /// Proposes what the machine has just taken in.
+    /// Proposes records that the machine has just applied.
     fn propose(&mut self, records: Vec<Record>) -> Result<(), AppendError> {
         let Some(epoch) = self.leads.filter(|_| !records.is_empty()) else {
             return Ok(());
@@ -263,12 +263,12 @@ impl Controller {
         }
     }
 
-    /// Takes in what has been committed, publishes it, and lets the answers leave that waited for it.
+    /// Takes newly committed records, publishes them, and sends the answers that waited for them.
     fn commit(&mut self) -> Result<(), AppendError> {
         self.publish()?;
         for (waiting, answer) in self.machine.committed(self.loader.image()) {
             if let Some(waiting) = waiting {
-                // Whoever asked may have gone away.
+                // The requester may have gone away.
                 drop(waiting.send(answer));
             }
         }
@@ -282,7 +282,8 @@ impl Controller {
         Ok(())
     }
 
-    /// Whoever leads in a new epoch begins on what is committed; whoever leads no more answers nobody.
+    /// Detects a change of leadership. A node that leads in a new epoch starts from the committed image; requests that still
+    /// wait are dropped.
     fn notice_leadership(&mut self) {
         let leadership = self.quorum.leadership();
         let leads = (leadership.leader == Some(self.node_id)).then_some(leadership.epoch);
@@ -307,7 +308,7 @@ mod tests {
     use crate::metadata::quorum::Leadership;
     use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
-    /// A quorum that does as it is told.
+    /// A quorum whose results the test sets.
     #[derive(Clone, Debug)]
     struct Scripted(Arc<Mutex<Script>>);
 
@@ -413,7 +414,7 @@ mod tests {
         (controller, scripted)
     }
 
-    /// What becomes of a request: its answer's error, "waits" or "lost".
+    /// Outcome of a request: the error code of its answer, "waits" or "lost".
     fn outcome(answer: &mut oneshot::Receiver<Answer>) -> String {
         match answer.try_recv() {
             Ok(Answer::CreateTopics(answer)) => answer.topics[0].error_code.to_string(),
@@ -431,7 +432,7 @@ mod tests {
         answer
     }
 
-    /// Nobody is shown, or told, what is only proposed.
+    /// Records that are only proposed are neither published nor answered.
     #[test]
     fn answers_and_images_wait_for_the_commit() {
         let (mut controller, scripted) = controller();
@@ -453,14 +454,14 @@ mod tests {
         assert_eq!(image.load().topics.len(), 1);
     }
 
-    /// What another leader may contradict is answered by nobody; a leader begins on what is committed.
+    /// Requests whose records another leader may not have are not answered; a new leader starts from the committed image.
     #[test]
     fn with_the_leadership_goes_what_is_not_committed() {
         let (mut controller, scripted) = controller();
         scripted.0.lock().commits = false;
         let mut lost = ask(&mut controller, "t");
         assert_eq!(outcome(&mut lost), "waits");
-        // Another leader's log has other records from there on.
+        // The other leader's log has other records from this offset on.
         let end = controller.image().load().offset + 1;
         scripted.leads(2, Some(2));
         {
@@ -480,7 +481,7 @@ mod tests {
         assert_eq!(controller.image().load().epoch, 3);
     }
 
-    /// The quorum finds out first: what was decided in the old epoch is not written in the new one.
+    /// The quorum loses leadership first: records decided in the old epoch are not written in the new one.
     #[test]
     fn a_proposal_of_an_old_epoch_is_lost_with_its_answer() {
         let (mut controller, scripted) = controller();

@@ -1,4 +1,4 @@
-//! Decisions on small images, and the quorum of one across restarts.
+//! Decisions on small images, and the quorum of one node across restarts.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ pub(super) fn registration() -> Registration {
     }
 }
 
-/// A cluster of this node alone, as a start makes it.
+/// Image of a cluster of only this node, as after a start.
 fn cluster() -> Image {
     let mut image = Image::empty();
     apply(&mut image, &bootstrap::records(false));
@@ -74,7 +74,8 @@ fn cluster() -> Image {
     image
 }
 
-/// Nodes before 3.7 stop at the record of a controller; the broker's epoch is the offset of its own, wherever that is.
+/// Nodes before 3.7 stop at the record of a controller. The broker's epoch is the offset of its own registration, wherever that
+/// is.
 #[test]
 fn a_start_registers_what_the_level_of_the_metadata_has() {
     for (level, epoch) in [
@@ -105,7 +106,7 @@ fn context<'a>(settings: &'a BrokerSettings, ids: &'a [Uuid]) -> Context<'a> {
     }
 }
 
-/// What comes of a CreateTopics. Ids differ from those of topics that the image has.
+/// Decision about a CreateTopics request. The ids differ from those of topics in the image.
 fn decided(image: &Image, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
     let ids = [Uuid([99; 16]), Uuid([100 + image.offset as u8; 16])];
     topics::create(image, request, &context(&BrokerSettings::default(), &ids))
@@ -120,7 +121,7 @@ fn topic(name: &str, partitions: i32, factor: i16) -> CreatableTopic {
     }
 }
 
-/// Creates one topic; the error, or how many partitions it has then.
+/// Creates one topic; returns its number of partitions or the error.
 fn create(image: &mut Image, topic: CreatableTopic) -> Result<usize, ErrorCode> {
     let name = topic.name.clone();
     let request = CreateTopicsRequest {
@@ -212,7 +213,7 @@ fn each_mistake_of_a_new_topic_has_kafkas_error() {
     assert_eq!(create(&mut image, assigned(0, &[1], -1)), Ok(1));
 }
 
-/// Metrics cannot tell them apart. Many names are looked up otherwise than one.
+/// Metric names do not distinguish `.` from `_`. The lookup for many names differs from that for one.
 #[test]
 fn names_collide_however_many_a_request_has() {
     let mut image = cluster();
@@ -236,7 +237,7 @@ fn names_collide_however_many_a_request_has() {
     }
 }
 
-/// What one request makes is one batch, before which nothing else is decided.
+/// The records of one request are one batch, and nothing else is decided until it is written.
 #[test]
 fn a_request_changes_ten_thousand_things_at_most_and_none_if_it_wants_more() {
     let mut image = cluster();
@@ -295,7 +296,7 @@ fn a_request_changes_ten_thousand_things_at_most_and_none_if_it_wants_more() {
     assert_eq!(set((0..10_000).map(group).collect()), fits);
     let too_much = (0, BTreeSet::from([refused]));
     assert_eq!(set((0..10_001).map(group).collect()), too_much);
-    // A long name each time: a few of them are many bytes.
+    // Each name is long, so that a few names have many bytes.
     let long = |number| {
         let (name, value) = ("consumer.session.timeout.ms", "50000".to_owned());
         let group = format!("{number}-{}", "g".repeat(30_000));
@@ -448,7 +449,7 @@ fn a_feature_that_clients_are_not_told_of_is_unknown_to_updates() {
     }
 }
 
-/// The records of a start of the node that finds its replicas so.
+/// Records of a start of a node whose replicas are in this state.
 fn stands(image: &Image, node_id: i32, standing: impl Fn(i32) -> Standing) -> Vec<Record> {
     let topics = found(image, node_id, |_, index, _| standing(index));
     brokers::found(image, &FoundReplicas { node_id, topics }).records
@@ -462,7 +463,7 @@ fn heartbeat(image: &Image) -> BrokerHeartbeatRequest {
     }
 }
 
-/// The records of a stop.
+/// Records of a stop.
 fn fence(image: &Image) -> Vec<Record> {
     let request = BrokerHeartbeatRequest {
         want_fence: true,
@@ -482,7 +483,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
     let stopped = fence(&image);
     apply(&mut image, &stopped);
     assert_eq!(image.live_brokers().count(), 0);
-    // Apache Kafka, with eligible leader replicas, leaves nobody in sync.
+    // Apache Kafka with eligible leader replicas leaves the ISR empty.
     let id = image.topics.by_name("emptied").unwrap().id;
     let change = PartitionChangeRecord {
         partition_id: 0,
@@ -506,7 +507,7 @@ fn a_node_takes_back_partitions_that_were_fenced_with_it() {
         );
         assert!(partition.elr.is_empty());
     }
-    // Somebody else's partition stays theirs.
+    // Partitions of other nodes do not change.
     assert_eq!(stands(&image, 2, |_| Standing::Absent).len(), 0);
 }
 
@@ -536,7 +537,7 @@ fn replicas_that_are_not_here_leave_the_isr() {
     assert!(stands(&image, 1, |_| Standing::In(directory)).is_empty());
 }
 
-/// Apache Kafka's epochs go up with every stop and start; where nothing can be lost nobody needs to know.
+/// Apache Kafka raises leader epochs at every stop and start. Here they change only if records may be lost.
 #[test]
 fn who_may_have_lost_the_end_of_a_log_leads_in_a_new_epoch() {
     let mut image = cluster();
@@ -664,7 +665,8 @@ fn a_broker_that_is_gone_is_forgotten_and_the_one_that_runs_is_not() {
     assert_eq!(image.brokers.keys().copied().collect::<Vec<_>>(), [1]);
 }
 
-/// What a directory's failure and a move leave in the metadata; whoever is not the broker that is registered changes nothing.
+/// Changes of the metadata after a directory's failure and a move; requests of a broker with another id or epoch change
+/// nothing.
 #[test]
 fn a_broker_tells_where_its_replicas_are() {
     let mut image = cluster();
@@ -710,12 +712,12 @@ fn a_broker_tells_where_its_replicas_are() {
         let topics = directory.topics.iter();
         topics.flat_map(|topic| topic.partitions.iter().map(|one| one.error_code))
     });
-    // Topics in the order of their ids.
+    // The codes are in the order of topic ids, so they are sorted.
     let mut codes: Vec<_> = codes.collect();
     codes.sort_unstable();
     assert_eq!((codes, records.len()), (vec![0, 3, 100], 1));
     apply(&mut image, &records);
-    // What is known already is no news.
+    // Assignments that the metadata already have make no records.
     assert_eq!(brokers::assign(&image, &request).records.len(), 0);
 
     let own = image.brokers[&1].log_dirs[0];
@@ -727,7 +729,7 @@ fn a_broker_tells_where_its_replicas_are() {
         let partitions = image.topics.by_id(id).unwrap().partitions.iter();
         partitions.map(|one| one.leader).collect()
     };
-    // The only directory of the registration stays in it, as nobody can be registered without one.
+    // The only directory of a registration stays in it, because a registration needs at least one.
     let place = image.topics.by_id(id).unwrap().partitions[0].directory_of(1);
     assert_eq!(place, own);
     let records = brokers::heartbeat(&image, &failed).records;
@@ -735,7 +737,7 @@ fn a_broker_tells_where_its_replicas_are() {
     assert_eq!(led(&image), [-1, 1]);
 }
 
-/// One request of each kind, in the order in which a cluster may see them.
+/// One request of each kind, in an order that a cluster may see.
 fn journal() -> Vec<Request> {
     let topic_partitions = CreatePartitionsTopic {
         name: "t".into(),
@@ -846,17 +848,17 @@ fn journal() -> Vec<Request> {
     ]
 }
 
-/// The epoch of the broker in the journal: the offset of its registration.
+/// Epoch of the broker in the journal: the offset of its registration.
 const EPOCH: i64 = 8;
 
-/// The first word of what is printed of a value.
+/// First word of a value's `Debug` text.
 fn word(value: &impl std::fmt::Debug) -> String {
     let text = format!("{value:?}");
     let is_name = |letter: &char| letter.is_alphanumeric();
     text.chars().take_while(is_name).collect()
 }
 
-/// The same requests give the same records and answers, whoever decides about them and whenever.
+/// The same requests give the same records and answers on every node and at any time.
 #[test]
 fn a_journal_of_requests_gives_the_same_records_again() {
     let asked = |(index, request): (usize, Request)| Asked {

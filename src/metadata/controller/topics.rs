@@ -1,4 +1,5 @@
-//! pure: topics: create, delete, more partitions, and where replicas go. Kafka's `ReplicationControlManager`.
+//! pure: creation and deletion of topics, addition of partitions, and placement of replicas. Kafka's
+//! `ReplicationControlManager`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,20 +26,20 @@ use crate::wire::message::delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 
-/// The longest name of a topic.
+/// Longest name of a topic in bytes.
 const TOPIC_NAME_MAX: usize = 249;
-/// Partitions that one request may create: what fits into one atomic batch of the metadata log.
+/// Limit of the partitions that one request may create: what fits into one atomic batch of the metadata log.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
-/// Records that one request may make, topics, partitions and settings together.
+/// Limit of the records that one request may make: topics, partitions and settings together.
 const RECORDS_PER_REQUEST_MAX: usize = 10_000;
 
-/// The topic whose one partition is the metadata log.
+/// Name of the topic whose only partition is the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// Why a topic, or a part of the request, is refused.
+/// Reason to refuse a topic or another part of a request.
 type Refusal = (ErrorCode, String);
 
-/// Checks the characters of a topic's name, and that it can be a directory.
+/// Checks that a topic's name has only allowed characters and can be the name of a directory.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("Topic name is invalid: the empty string is not allowed".to_owned());
@@ -62,13 +63,13 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Names of which a request may be compared with those of all topics, one by one.
+/// Largest number of new names for which each is compared with the names of all topics; for more, an index is built.
 const COMPARED_MAX: usize = 8;
 
-/// The names of an image as metrics show them, which cannot tell `.` from `_`: two names that differ only there collide.
+/// Topic names as in metric names, where `.` and `_` are the same: two names that differ only there collide.
 struct Shown<'a> {
     image: &'a Image,
-    /// Made where many names are looked for.
+    /// Index of names, built if many names have to be looked up.
     names: Option<BTreeMap<Vec<u8>, &'a str>>,
 }
 
@@ -78,7 +79,7 @@ fn shown(name: &str) -> impl Iterator<Item = u8> {
 }
 
 impl<'a> Shown<'a> {
-    /// For so many names.
+    /// Prepares the lookup of `count` names.
     fn new(image: &'a Image, count: usize) -> Self {
         let named = |topic: &'a Arc<Topic>| (shown(&topic.name).collect(), &*topic.name);
         let names = (count > COMPARED_MAX).then(|| image.topics.iter().map(named).collect());
@@ -100,8 +101,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// CreateTopics: every topic succeeds or fails by itself. The settings in answers of version 5 and later are not part of the
-/// decision: for thousands of topics they are megabytes that others would wait for.
+/// CreateTopics: every topic succeeds or fails on its own. The settings in answers of version 5 and later are not added here:
+/// for thousands of topics they are megabytes, and other requests would wait meanwhile.
 pub fn create(
     image: &Image,
     request: &CreateTopicsRequest,
@@ -151,7 +152,7 @@ pub fn create(
     }
 }
 
-/// Together they are too many: nothing of the request happens.
+/// Refusal of a request with too many records in total; nothing of it happens.
 fn too_much(request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
     let refusal = |topic: &CreatableTopic| {
         let why = "Unable to perform excessively large batch operation.".to_owned();
@@ -266,7 +267,7 @@ fn own_settings(topic: &CreatableTopic, broker: &BrokerSettings) -> Result<Overr
     Ok(own)
 }
 
-/// The replicas of each partition: as the request says, or placed here.
+/// Replicas of each partition: from the request, or placed by the controller.
 fn assign(
     image: &Image,
     topic: &CreatableTopic,
@@ -414,7 +415,7 @@ fn check_replicas(
 fn new_partition(image: &Image, replicas: &[BrokerId]) -> Partition {
     let alive = |id: &BrokerId| image.brokers.get(id).is_some_and(|broker| !broker.fenced);
     let isr: Vec<BrokerId> = replicas.iter().copied().filter(alive).collect();
-    // A broker with one log directory can only put the replica there; others say later which they took.
+    // If a broker has one log directory, its replica is in that one; other brokers report the directory later.
     let directory = |id: &BrokerId| match image
         .brokers
         .get(id)
@@ -479,7 +480,7 @@ pub fn delete(
     let mut records = Vec::new();
     let mut responses = Vec::new();
     for (name, id) in by_name.chain(by_state) {
-        // A name that is given twice is answered once.
+        // A duplicate name is answered once.
         if let Some(name) = &name
             && let Some(count) = names.get_mut(name)
             && *count != 1
@@ -572,7 +573,7 @@ fn check_delete<'a>(
     })
 }
 
-/// CreatePartitions: the count of a request is the new total.
+/// CreatePartitions: the count in a request is the new total.
 pub fn create_partitions(
     image: &Image,
     request: &CreatePartitionsRequest,

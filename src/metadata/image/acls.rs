@@ -1,7 +1,7 @@
 //! pure: the access control entries of a cluster. Kafka's `AclsImage`.
 //!
-//! Entries are kept as the metadata log has them, also with numbers that this program does not know. Whoever authorizes gives
-//! the numbers their meaning.
+//! Entries are kept as in the metadata log, including numbers that this program does not know. The authorizer interprets the
+//! numbers.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -26,20 +26,20 @@ pub struct Acl {
     pub permission_type: i8,
 }
 
-/// A kind of resource, and how names stand for resources: numbers of the ACL APIs.
+/// Resource type and pattern type, as numbers of the ACL APIs.
 pub type PatternKind = (i8, i8);
 
-/// Where an entry stands among all: those of a resource pattern are neighbours, and among these those of a principal.
+/// Sort key of an entry: entries of a resource pattern are neighbours, and within them those of a principal.
 type Place<'a> = (PatternKind, &'a str, Whose<'a>, Uuid);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Whose<'a> {
     Of(&'a str),
-    /// Behind the entries of all principals.
+    /// Upper bound: sorts after the entries of all principals.
     Behind,
 }
 
-/// What has a place among the entries: an entry, or the end of a range of them.
+/// A value with a sort key: an entry, or the bound of a range of entries.
 trait Placed {
     fn place(&self) -> Place<'_>;
 }
@@ -70,7 +70,7 @@ impl Ord for dyn Placed + '_ {
     }
 }
 
-/// An entry in the order of places.
+/// An entry that is ordered by its sort key.
 #[derive(Clone, Debug)]
 struct InPlace(Arc<Acl>);
 
@@ -113,7 +113,7 @@ impl Acl {
         (self.resource_type, self.pattern_type)
     }
 
-    /// Whether two entries say the same, whatever their ids are.
+    /// Whether two entries are equal except for their ids.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         let with_this_id = Self {
             id: self.id,
@@ -160,7 +160,7 @@ pub struct Acls {
     by_place: OrdSet<InPlace>,
 }
 
-/// Behind the ids of all entries.
+/// Greatest id, used as the upper bound of ranges.
 const LAST_ID: Uuid = Uuid([0xff; 16]);
 
 impl Acls {
@@ -168,7 +168,7 @@ impl Acls {
         self.by_id.get(&id)
     }
 
-    /// In the order of resources: their types, kinds of pattern and names, then principals.
+    /// All entries, ordered by resource type, pattern type, resource name and principal.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Acl>> {
         self.by_place.iter().map(|entry| &entry.0)
     }
@@ -204,14 +204,14 @@ impl Acls {
         all.take_while(move |acl| acl.kind() == kind)
     }
 
-    /// The names with entries of this kind that are prefixes of a name, the longest first: a lookup for each, and one for each
-    /// place at which others part from the name.
+    /// Resource names of this kind that have entries and are prefixes of a name, the longest first. The cost is one lookup for
+    /// each, plus one for each point at which other resource names diverge from the name.
     pub fn prefixes_of<'a>(
         &'a self,
         kind: PatternKind,
         name: &'a str,
     ) -> impl Iterator<Item = &'a str> {
-        // No longer prefix is there.
+        // All prefixes longer than this one have been searched.
         let mut longest = Some(name);
         std::iter::from_fn(move || {
             while let Some(bound) = longest {
@@ -265,14 +265,14 @@ impl Acls {
     }
 }
 
-/// The beginning that two texts share.
+/// The common prefix of two texts.
 fn common_prefix<'a>(of: &'a str, with: &str) -> &'a str {
     let same = of.chars().zip(with.chars()).take_while(|(a, b)| a == b);
     let len = same.map(|(char, _)| char.len_utf8()).sum::<usize>();
     of.get(..len).unwrap_or_default()
 }
 
-/// A text without its last character; `None` of an empty one.
+/// A text without its last character; `None` for an empty text.
 fn shorter(text: &str) -> Option<&str> {
     let (at, _) = text.char_indices().next_back()?;
     text.get(..at)
@@ -346,7 +346,7 @@ mod tests {
         assert!(ids(acls.of_principal((TOPIC, PREFIXED), "t", "User:a")).is_empty());
     }
 
-    /// Whatever else is there, all names are found that are prefixes, and no others.
+    /// Exactly the names that are prefixes are found, whatever other names there are.
     #[test]
     fn prefixes_of_a_name_are_found() {
         let names = [
@@ -392,7 +392,7 @@ mod tests {
         }
     }
 
-    /// A record may come again with the id of an older one: what the older one said does not hold any more.
+    /// A record may reuse the id of an older one; it replaces the older entry.
     #[test]
     fn an_id_has_one_entry() {
         let mut acls = Acls::default();

@@ -1,6 +1,6 @@
-//! pure: what proves who a client is: users of SCRAM and delegation tokens. Kafka's `ScramImage` and `DelegationTokenImage`.
+//! pure: credentials of clients: SCRAM users and delegation tokens. Kafka's `ScramImage` and `DelegationTokenImage`.
 //!
-//! Everything is copied out of the records: a key of 32 bytes must not keep the megabytes alive in which it was read.
+//! All data is copied out of the records: a key of 32 bytes must not keep the buffer of megabytes alive from which it was read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use imbl::OrdMap;
 
 use crate::metadata::record::schema::{DelegationTokenRecord, UserScramCredentialRecord};
 
-/// What is kept of a user's password for one mechanism of SCRAM (RFC 5802).
+/// Credential of a user for one SCRAM mechanism (RFC 5802), derived from the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScramCredential {
     pub salt: Bytes,
@@ -19,7 +19,7 @@ pub struct ScramCredential {
     pub iterations: i32,
 }
 
-/// Without salt and keys: they have no place in a log.
+/// `Debug` omits salt and keys, so that they do not get into logs.
 impl fmt::Debug for ScramCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScramCredential")
@@ -28,10 +28,10 @@ impl fmt::Debug for ScramCredential {
     }
 }
 
-/// A user and the number of a mechanism.
+/// Name of a user and number of a mechanism.
 type ScramUser = (Arc<str>, i8);
 
-/// All users of SCRAM.
+/// Credentials of all SCRAM users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScramCredentials {
     by_user: OrdMap<ScramUser, Arc<ScramCredential>>,
@@ -42,7 +42,7 @@ impl ScramCredentials {
         self.by_user.get(&(Arc::from(user), mechanism))
     }
 
-    /// User, number of the mechanism and credential, in the order of users and mechanisms.
+    /// User, number of the mechanism and credential, ordered by user and mechanism.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, i8, &Arc<ScramCredential>)> {
         let all = self.by_user.iter();
         all.map(|((user, mechanism), credential)| (user, *mechanism, credential))
@@ -84,7 +84,7 @@ impl ScramCredentials {
     }
 }
 
-/// A delegation token (KIP-48). Its secret is in no record: it follows from the id and `delegation.token.secret.key`.
+/// A delegation token (KIP-48). Its secret is not in the record: it is derived from the id and `delegation.token.secret.key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DelegationToken {
     pub owner: Arc<str>,

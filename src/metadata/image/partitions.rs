@@ -1,4 +1,4 @@
-//! pure: the partitions of a topic, shared between images: one that changes is copied, and the others are not.
+//! pure: the partitions of a topic, shared between images: only a partition that changes is copied.
 
 use std::ops::Index;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use imbl::shared_ptr::DefaultSharedPtr;
 
 use super::Partition;
 
-/// Partitions by index, without gaps. Cloning shares them all.
+/// Partitions by index, without gaps. Clones share all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partitions(Vector<Arc<Partition>>);
 
-/// In the order of indexes.
+/// Iterator over the partitions in the order of their indexes.
 pub type Iter<'a> = std::iter::Map<
     imbl::vector::Iter<'a, Arc<Partition>, DefaultSharedPtr>,
     fn(&'a Arc<Partition>) -> &'a Partition,
@@ -36,7 +36,8 @@ impl Partitions {
         self.0.is_empty()
     }
 
-    /// Puts a partition in the place of the one with this index, or behind the last; one that would leave a gap is not put.
+    /// Replaces the partition with this index, or adds a partition after the last. Returns false, without a change, if the
+    /// index would leave a gap.
     pub(super) fn put(&mut self, index: usize, partition: Partition) -> bool {
         let partition = Arc::new(partition);
         if index == self.0.len() {
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!((leaders, partitions.len()), (vec![3, 2], 2));
     }
 
-    /// A published image stays as it is, and shares what did not change with the next one.
+    /// A published image does not change, and shares all unchanged partitions with the next one.
     #[test]
     fn a_change_of_one_copies_no_other() {
         let mut before = Partitions::default();

@@ -1,4 +1,4 @@
-//! pure: an image as records: what a snapshot contains. Kafka's `MetadataImage.write`.
+//! pure: the records that an image consists of: the content of a snapshot. Kafka's `MetadataImage.write`.
 
 use super::credentials::token_record;
 use super::{Broker, Controller, Image, Partition, QuotaEntity, Topic};
@@ -11,7 +11,7 @@ use crate::metadata::record::schema::{
     TopicRecord,
 };
 
-/// The records whose fold is `image`, in Kafka's order, without the offsets at which things changed.
+/// Records from which `image` can be rebuilt, in Kafka's order. The offsets of changes are not preserved.
 pub fn records_of(image: &Image) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     for (name, level) in &image.features {
@@ -21,7 +21,7 @@ pub fn records_of(image: &Image) -> Vec<Record> {
         };
         records.push(feature.into());
     }
-    // metadata.version leads, because it says how to read the rest.
+    // metadata.version comes first, because it determines the format of the other records.
     records.sort_by_key(|record| record.metadata_version().is_none());
     let brokers = image.brokers.values();
     records.extend(brokers.map(|broker| broker_record(broker).into()));
@@ -66,7 +66,7 @@ pub fn records_of(image: &Image) -> Vec<Record> {
     records
 }
 
-/// An entity of a quota as records and answers write it.
+/// Entity of a quota in the form of records and answers.
 pub fn entity_data(entity: &QuotaEntity) -> Vec<ClientQuotaEntityData> {
     let parts = entity.iter();
     parts
@@ -88,7 +88,7 @@ fn topic_records(topic: &Topic, records: &mut Vec<Record>) {
     }
 }
 
-/// The full record of a partition.
+/// Record with all fields of a partition.
 pub fn partition_record(topic_id: Uuid, index: i32, partition: &Partition) -> PartitionRecord {
     let optional = |ids: &Vec<BrokerId>| (!ids.is_empty()).then(|| ids.clone());
     PartitionRecord {
@@ -108,7 +108,7 @@ pub fn partition_record(topic_id: Uuid, index: i32, partition: &Partition) -> Pa
     }
 }
 
-/// The endpoints of a registration as its record has them.
+/// Endpoints of a registration in the form of its record.
 macro_rules! endpoint_data {
     ($endpoints:expr, $data:ident) => {
         $endpoints
@@ -123,7 +123,7 @@ macro_rules! endpoint_data {
     };
 }
 
-/// The same of the ranges of its features.
+/// Feature ranges of a registration in the form of its record.
 macro_rules! feature_data {
     ($features:expr, $data:ident) => {
         $features

@@ -1,4 +1,4 @@
-//! Records of every kind: into an image, into a snapshot on disk, and out again byte for byte.
+//! Records of every kind are applied to an image, written to a snapshot on disk and read back byte for byte.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::wire::message::arbitrary::{Arbitrary, Dice};
 
 const TOPIC: Uuid = Uuid([3; 16]);
 
-/// One record of each kind that says what is, with every field set.
+/// One record of each kind that adds or sets something, with every field set.
 fn full() -> Vec<Record> {
     let feature = |name: &str, level| FeatureLevelRecord {
         name: name.into(),
@@ -152,7 +152,7 @@ fn acl(id: u8) -> AccessControlEntryRecord {
     }
 }
 
-/// Records that take back what [`full`] says, in the order in which they can be folded.
+/// Records that undo those of [`full`], in an order in which they can be applied.
 fn removals() -> Vec<Record> {
     let gone = |name: &str| FeatureLevelRecord {
         name: name.into(),
@@ -204,7 +204,7 @@ fn fold(image: &mut Image, records: &[Record]) -> Delta {
     delta
 }
 
-/// The image that a start makes of a snapshot of these records.
+/// The image that a start reads from a snapshot of these records.
 fn through_a_snapshot(records: &[Record]) -> Image {
     let dir = tempfile::tempdir().unwrap();
     let mut member = Member::open(dir.path(), true, upkeep()).unwrap();
@@ -229,7 +229,7 @@ fn records_of_every_kind_come_out_of_a_snapshot_as_they_went_in() {
     assert_eq!(encoded(&records_of(&loaded)), encoded(&full()));
 }
 
-/// Numbers that no release knows, empty names, long keys: what is authorized by is never changed on its way.
+/// Unknown numbers, empty names and long keys: data used for authorization is never changed by a snapshot.
 #[test]
 fn entries_users_and_tokens_of_any_content_come_out_of_a_snapshot() {
     let layout = Layout::new(0, true);
@@ -266,7 +266,7 @@ fn what_is_taken_back_leaves_nothing() {
     );
     assert_eq!(delta.removed_topics.len(), 1);
     let left = records_of(&image);
-    // Producer ids are never given twice.
+    // Producer ids are never reused.
     assert!(
         matches!(left.as_slice(), [Record::ProducerIds(_)]),
         "{left:?}"
@@ -281,7 +281,7 @@ fn what_is_taken_back_leaves_nothing() {
     assert_eq!(image, empty);
 }
 
-/// A broker's registration changes in parts: what a change does not name stays.
+/// A change of a broker's registration keeps the fields that it does not name.
 #[test]
 fn a_change_of_a_registration_leaves_the_rest() {
     let mut image = Image::empty();
@@ -300,7 +300,7 @@ fn a_change_of_a_registration_leaves_the_rest() {
     assert_eq!(*image.brokers[&4], expected);
 }
 
-/// What turns eligible leader replicas off, for one topic or for all (KIP-966).
+/// The record that turns eligible leader replicas off, for one topic or for all (KIP-966).
 #[test]
 fn eligible_leaders_are_cleared_by_their_record() {
     for (name, cleared) in [("t", true), ("", true), ("u", false)] {
@@ -319,7 +319,7 @@ fn eligible_leaders_are_cleared_by_their_record() {
     }
 }
 
-/// Whoever follows a topic of thousands of partitions looks at those that changed.
+/// A follower of a topic with thousands of partitions has to look only at those that changed.
 #[test]
 fn a_delta_names_the_partitions_that_changed() {
     let mut image = Image::empty();

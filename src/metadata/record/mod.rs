@@ -1,6 +1,6 @@
-//! pure: the records of `__cluster_metadata`: framing and the union of all kinds.
+//! pure: the records of `__cluster_metadata`: framing, and an enum of all kinds.
 //!
-//! A record's value is: frame version 1, kind, version (all unsigned varints), body. Nothing may follow the body.
+//! A record's value is: frame version 1, kind, version (all unsigned varints), body. No bytes may follow the body.
 
 #[cfg(test)]
 mod recordings;
@@ -14,10 +14,10 @@ use crate::wire::message::describe::{Describe, screaming_case};
 use schema::*;
 
 const FRAME_VERSION: u32 = 1;
-/// The feature whose level says in which versions records are written.
+/// Name of the feature whose level determines the versions of records.
 pub const METADATA_VERSION: &str = "metadata.version";
-/// The levels of `metadata.version` at which a kind got its versions 1, 2, …; all others have version 0 only. Older nodes do
-/// not read newer versions, and finding one is fatal to them. Kafka: `MetadataVersion`.
+/// Levels of `metadata.version` at which a kind got its versions 1, 2, …; kinds not listed have version 0 only. Older nodes
+/// cannot read newer versions and stop if they find one. Kafka's `MetadataVersion`.
 const VERSIONS_SINCE: &[(u32, &[i16])] = &[
     (0, &[7, 8, 17, 30]),
     (3, &[17, 23]),
@@ -25,7 +25,7 @@ const VERSIONS_SINCE: &[(u32, &[i16])] = &[
     (17, &[7, 17, 30]),
 ];
 
-/// Why a record of the metadata log cannot be read. A node that meets one must not go on: its image would be wrong.
+/// Reason why a record of the metadata log cannot be read. A node must stop at such a record: its image would be wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     #[error("a metadata record of frame version {0}, which is unknown: a newer program wrote it")]
@@ -45,7 +45,7 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// The level of `metadata.version` from this record on, if it says so.
+    /// The level of `metadata.version` that this record sets, if it sets one.
     pub fn metadata_version(&self) -> Option<i16> {
         match self {
             Self::FeatureLevel(feature) if feature.name == METADATA_VERSION => {
@@ -56,7 +56,7 @@ impl Record {
     }
 }
 
-/// The version in which a kind is written at a level of `metadata.version`.
+/// Version in which a kind is written at a level of `metadata.version`.
 fn version_at(kind: u32, level: i16) -> i16 {
     let since = VERSIONS_SINCE.iter().find(|(of, _)| *of == kind);
     since.map_or(0, |(_, since)| {
@@ -73,8 +73,8 @@ macro_rules! metadata_records {
         }
 
         impl Record {
-            /// The record's value, in the version of a level of `metadata.version`. What that version has no field for is
-            /// left out: nobody at that level knows of it.
+            /// Encodes the record's value in the version for a level of `metadata.version`. Fields that the version does not
+            /// have are left out: no node at that level knows them.
             pub fn encode(&self, level: i16) -> Result<Bytes, EncodeError> {
                 let mut writer = Writer::for_answer(0);
                 writer.unsigned_varint(FRAME_VERSION);
@@ -89,7 +89,7 @@ macro_rules! metadata_records {
                 Ok(writer.into_bytes())
             }
 
-            /// Reads a record's value.
+            /// Decodes a record's value.
             pub fn decode(value: Bytes) -> Result<Self, RecordError> {
                 let mut reader = Reader::new(value);
                 let frame = reader.unsigned_varint()?;
@@ -111,7 +111,7 @@ macro_rules! metadata_records {
                 Ok(record)
             }
 
-            /// The record as JSON: kind, version, fields.
+            /// The record as JSON: type, version, fields.
             pub fn describe(value: Bytes) -> Result<serde_json::Value, RecordError> {
                 let mut reader = Reader::new(value.clone());
                 let (_frame, _kind) = (reader.unsigned_varint()?, reader.unsigned_varint()?);
@@ -150,7 +150,7 @@ macro_rules! metadata_records {
                 }
             }
 
-            /// Between the oldest level that is read and the newest, versions grow from one that there is to the newest.
+            /// Versions of records at all supported levels of `metadata.version`; the newest level has the newest versions.
             #[test]
             fn old_levels_have_old_versions() {
                 $(
@@ -163,7 +163,7 @@ macro_rules! metadata_records {
                         assert_eq!(Record::decode(encoded).as_ref(), Ok(&record));
                     }
                 )*
-                // As Apache Kafka 3.9 writes them.
+                // These are the versions that Apache Kafka 3.9 writes.
                 assert_eq!([0, 3, 5, 17].map(|kind| version_at(kind, 21)), [3, 1, 1, 2]);
             }
 
@@ -175,7 +175,7 @@ macro_rules! metadata_records {
                 assert!(Record::decode(Bytes::from_static(&[1, 20, 0, 0, 0])).is_err());
                 let newer = Record::decode(Bytes::from_static(&[1, 20, 9, 0])).unwrap_err().to_string();
                 assert!(newer.contains("a NoOpRecord of version 9"), "{newer}");
-                // It is no small version when it is cut to 16 bits.
+                // A version above 16 bits must not be truncated to a known one.
                 assert!(Record::decode(Bytes::from_static(&[1, 20, 0x80, 0x80, 4, 0])).is_err());
             }
         }

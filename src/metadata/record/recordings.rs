@@ -1,4 +1,4 @@
-//! Test-only: the metadata records that Apache Kafka's own Java classes wrote come out as they went in.
+//! Test-only: metadata records written by Apache Kafka's own Java classes are decoded and encoded again without a change.
 
 use super::schema::*;
 use super::{FRAME_VERSION, Record};
@@ -9,7 +9,8 @@ use crate::wire::message::recordings::{METADATA_RECORD, Recording, fault, record
 
 macro_rules! fault_by_kind {
     ($($kind:literal $record:ident;)*) => {
-        /// What is wrong with how the body is read and written, and the newest version of its kind.
+        /// The difference, if any, between a recorded body and the same body decoded and encoded again, and the newest version
+        /// of its kind.
         fn fault_of(recording: &Recording) -> (Option<String>, i16) {
             let Recording { version, bytes, .. } = recording;
             match recording.key {

@@ -1,4 +1,4 @@
-//! pure: the records of the metadata log, as Kafka declares them.
+//! pure: schema of the records of the metadata log, as Kafka declares them.
 
 use bytes::Bytes;
 use bytestring::ByteString;

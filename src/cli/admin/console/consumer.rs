@@ -1,7 +1,7 @@
-//! `kafka-console-consumer`: prints records. Kafka calls this `ConsoleConsumer`.
+//! `kafka-console-consumer`: prints records. Kafka's `ConsoleConsumer`.
 //!
-//! With `--group` it begins at the group's offsets and commits to them, but it is no member of the group: it reads every
-//! partition, and a group with members refuses its commits.
+//! With `--group` it begins at the group's offsets and commits to the group, but it does not join the group: it reads all
+//! partitions, and its commits are refused if the group has members.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -79,9 +79,9 @@ pub struct ConsoleConsumer {
     enable_systest_events: bool,
 }
 
-/// What a batch may become when it is unpacked.
+/// Limit of the decompressed size of a batch in bytes.
 const UNPACKED_MAX: usize = 256 << 20;
-/// The newest version in which topics have names.
+/// Newest version of Fetch that names topics instead of giving their ids.
 const FETCH_BY_NAME: i16 = 12;
 
 impl ConsoleConsumer {
@@ -96,7 +96,7 @@ impl ConsoleConsumer {
         })
     }
 
-    /// The partitions to read. A topic that is named is created, where the broker does so by itself.
+    /// The partitions to read. A topic named by `--topic` is created if the broker creates topics automatically.
     async fn partitions(&self, cluster: &Cluster) -> Result<Vec<Partition>, Failure> {
         if let Some(wanted) = &self.topic {
             let found = topic(cluster, wanted, true).await?;
@@ -115,7 +115,7 @@ impl ConsoleConsumer {
     }
 }
 
-/// The partitions of every topic whose name the regular expression matches, without internal ones.
+/// The partitions of all topics whose name matches the regular expression, except internal topics.
 pub(in crate::cli::admin) async fn matching(
     cluster: &Cluster,
     include: &str,
@@ -230,18 +230,18 @@ async fn read(
     failure
 }
 
-/// Where a producer's transaction begins that came to nothing.
+/// Aborted transactions: producer id and first offset of each.
 pub(in crate::cli::admin) type Aborted = Vec<(i64, i64)>;
 
-/// How records are asked for.
+/// Options of a fetch.
 pub(in crate::cli::admin) struct Fetching {
-    /// Without what transactions did not commit.
+    /// Whether records of aborted transactions are left out (read_committed).
     pub(in crate::cli::admin) committed: bool,
     pub(in crate::cli::admin) wait: Duration,
     pub(in crate::cli::admin) partition_bytes_max: i32,
 }
 
-/// What the leader has from the positions on, for each partition.
+/// Fetches from a leader, from the position of each partition on.
 pub(in crate::cli::admin) async fn fetch(
     leader: &Channel,
     partitions: &[Partition],
@@ -300,7 +300,7 @@ pub(in crate::cli::admin) async fn fetch(
     Ok(found)
 }
 
-/// Prints the records from `position` on and moves it behind them.
+/// Prints the records from `position` on, and advances the position.
 fn print(
     bytes: &Bytes,
     partition: i32,
@@ -324,7 +324,7 @@ fn print(
     Ok(*printed > before)
 }
 
-/// How many records there are from `position` on, and the bytes of their keys and values. Moves it behind them.
+/// Number of records from `position` on, and the size of their keys and values in bytes. Advances the position.
 pub(in crate::cli::admin) fn counted(
     bytes: &Bytes,
     position: &mut i64,
@@ -338,7 +338,7 @@ pub(in crate::cli::admin) fn counted(
     Ok((count, size as u64))
 }
 
-/// Shows the records from `position` on, one by one, until one is not wanted. The position moves behind the others.
+/// Calls `wanted` for each record from `position` on until it returns false. Advances the position past the other records.
 fn each_record(
     bytes: &Bytes,
     position: &mut i64,
@@ -353,7 +353,7 @@ fn each_record(
         let Ok(header) = BatchHeader::parse(rest) else {
             break;
         };
-        // The last batch of an answer may be cut off.
+        // The last batch of an answer may be incomplete.
         let Some(batch) = bytes.get(at..at + header.size()) else {
             break;
         };
@@ -380,12 +380,12 @@ fn each_record(
     Ok(())
 }
 
-/// Which batches belong to aborted transactions, as one batch of an answer is looked at after the other. A producer may have
-/// many transactions in one answer. Kafka's `CompletedFetch`.
+/// Tracks aborted transactions while the batches of an answer are read in order. A producer may have many transactions in one
+/// answer. Kafka's `CompletedFetch`.
 struct Undone {
-    /// Producer and first offset of the transactions that have not begun, the next one last.
+    /// Producer and first offset of the aborted transactions that have not begun yet, the next one last.
     to_come: Aborted,
-    /// Producers amid a transaction that was aborted.
+    /// Producers whose current transaction is aborted.
     open: Vec<i64>,
 }
 
@@ -399,7 +399,7 @@ impl Undone {
         }
     }
 
-    /// Whether the next batch came to nothing.
+    /// Whether the next batch belongs to an aborted transaction.
     fn has(&mut self, header: &BatchHeader) -> bool {
         while let Some((producer, _)) = self
             .to_come
@@ -410,7 +410,7 @@ impl Undone {
         let is_open = |producer: &i64| *producer == header.producer_id;
         let is_undone = header.is_transactional() && self.open.iter().any(is_open);
         if header.is_control() {
-            // The marker that ends the transaction.
+            // This is the marker that ends the transaction.
             self.open.retain(|producer| !is_open(producer));
         }
         is_undone
@@ -423,7 +423,7 @@ mod tests {
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::compression::Compression;
 
-    /// Batches of one record, one offset after the other: the producer, and whether it is the marker of an end.
+    /// Batches of one record at consecutive offsets: the producer, and whether the batch is a marker.
     const BATCHES: [(i64, bool); 9] = [
         (7, false),
         (8, false),
@@ -436,7 +436,7 @@ mod tests {
         (7, false),
     ];
 
-    /// The offsets that are shown where these transactions, by producer and first offset, were aborted.
+    /// The offsets printed if these transactions (by producer and first offset) were aborted.
     fn shown(aborted: &[(i64, i64)]) -> Vec<i64> {
         let mut bytes = Vec::new();
         for (offset, (producer, is_marker)) in (0..).zip(BATCHES) {

@@ -1,4 +1,4 @@
-//! How a record is shown on a line.
+//! Format of a record in the output.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use crate::cli::admin::client::Failure;
 use crate::cli::dump_log::decode::Decoder;
 use crate::wire::batch::record::Record;
 
-/// What bytes are taken for, by the names of Kafka's deserializers.
+/// Type of a key or value, named like Kafka's deserializers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shown {
     Text,
@@ -31,7 +31,7 @@ impl Shown {
         };
         let name = class.strip_prefix(PACKAGE).unwrap_or_default();
         match name.strip_suffix("Deserializer").unwrap_or_default() {
-            // One of UUIDs is sent as its text.
+            // A UUID is sent as text.
             "String" | "Bytes" | "UUID" => Ok(Self::Text),
             "Short" => Ok(Self::Short),
             "Integer" => Ok(Self::Integer),
@@ -64,7 +64,7 @@ impl Shown {
     }
 }
 
-/// Bytes of a number, if there are as many as it has.
+/// The bytes of a number, if their count is right.
 fn sized<const SIZE: usize>(bytes: &[u8]) -> Result<[u8; SIZE], Failure> {
     bytes.try_into().map_err(|_| {
         let found = bytes.len();
@@ -98,7 +98,7 @@ pub struct FormatOptions {
 pub(super) enum Format {
     /// `DefaultMessageFormatter`.
     Columns(Columns),
-    /// Records of a coordinator of these types as JSON.
+    /// Formatters for records of a coordinator of these types, as JSON.
     Coordinator(Decoder, RangeInclusive<i64>),
     /// `NoOpMessageFormatter`: records are only counted.
     Nothing,
@@ -109,7 +109,7 @@ impl Format {
         let Some(class) = options.formatter.as_deref() else {
             return Columns::new(options).map(Self::Columns);
         };
-        // Formatters have moved between packages.
+        // Only the class name is compared, because formatters have moved between packages.
         match class.rsplit(['.', '$']).next().unwrap_or(class) {
             "DefaultMessageFormatter" => Columns::new(options).map(Self::Columns),
             "NoOpMessageFormatter" => Ok(Self::Nothing),
@@ -140,7 +140,7 @@ impl Format {
     }
 }
 
-/// A record of a coordinator as Kafka's `CoordinatorRecordMessageFormatter` shows it; none for one of another type.
+/// A coordinator's record as Kafka's `CoordinatorRecordMessageFormatter` shows it; `None` for a record of another type.
 fn coordinator(
     decoder: Decoder,
     types: &RangeInclusive<i64>,
@@ -169,7 +169,7 @@ fn coordinator(
     Ok(Some(json!({"key": key, "value": value})))
 }
 
-/// What `DefaultMessageFormatter` shows of a record.
+/// Parts of a record that `DefaultMessageFormatter` shows.
 pub(super) struct Columns {
     timestamp: bool,
     partition: bool,
@@ -325,7 +325,7 @@ mod tests {
         );
     }
 
-    /// As in the first example that people meet: a stream of words and how often they were counted.
+    /// As in Kafka Streams' introductory example: words and their counts.
     #[test]
     fn numbers_are_shown_by_their_deserializers() {
         const BY: &str = "--property value.deserializer=org.apache.kafka.common.serialization.";

@@ -1,9 +1,9 @@
-//! pure: how a line becomes a record: headers, key and value. Kafka calls this `LineMessageReader`.
+//! pure: parser of lines into records with headers, key and value. Kafka's `LineMessageReader`.
 
 use super::{is_true, property};
 use crate::cli::admin::client::Failure;
 
-/// Where headers, key and value end, if they are read.
+/// Separators of headers, key and value, for those parts that are read.
 pub(super) struct Lines {
     headers: Option<Headers>,
     key_separator: Option<String>,
@@ -12,16 +12,16 @@ pub(super) struct Lines {
 }
 
 struct Headers {
-    /// Behind them all, between two of them, and between name and value.
+    /// Separators: after all headers, between two headers, and between a header's name and value.
     delimiter: String,
     separator: String,
     key_separator: String,
 }
 
-/// A name and a value.
+/// Name and value of a header.
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// What a line says.
+/// The record in a line.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Line<'a> {
     pub(super) headers: Vec<Header<'a>>,
@@ -30,7 +30,7 @@ pub(super) struct Line<'a> {
 }
 
 impl Lines {
-    /// `properties` are those of `--reader-property`.
+    /// A parser with the properties of `--reader-property`.
     pub(super) fn new(properties: &[String]) -> Self {
         let said = |key| property(properties, key);
         let is = |key, default| is_true(said(key), default);
@@ -59,7 +59,7 @@ impl Lines {
                     record.headers = self.read_headers(headers, text)?;
                     rest = after;
                 }
-                // A marker alone stands for what would have to be parsed.
+                // A line that is only the null marker has no headers to parse.
                 None if self.ignore_error || self.null(rest).is_none() => {}
                 None => return Err(format!("No header delimiter found on line: '{line}'").into()),
             }
@@ -133,7 +133,7 @@ mod tests {
         const HEADERS: &str = "parse.headers=true";
         check("", "a:b", "|null|a:b");
         check(&format!("{KEY} key.separator=:"), "a:b:c", "|a|b:c");
-        // A comma is a separator as any other, and the one that people like best.
+        // A comma works like any other separator; it is often used.
         check(&format!("{KEY} key.separator=,"), "a,b,c", "|a|b,c");
         check(KEY, "a\tb", "|a|b");
         check(KEY, "ab", "No key separator found on line: 'ab'");

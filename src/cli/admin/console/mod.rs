@@ -1,4 +1,4 @@
-//! `kafka-console-producer` and `kafka-console-consumer`: lines to records and back.
+//! `kafka-console-producer` and `kafka-console-consumer`: conversion between lines and records.
 
 mod consumer;
 mod format;
@@ -20,19 +20,19 @@ pub(super) use consumer::{Fetching, counted, fetch, matching};
 pub use producer::ConsoleProducer;
 pub(super) use producer::compression;
 
-/// The value of a property among texts `key=value`, the last one's. A comma is part of a value, as in Kafka's tools.
+/// Value of a property among texts `key=value`; the last one counts. As in Kafka's tools, commas are part of values.
 pub(super) fn property<'a>(given: &'a [String], key: &str) -> Option<&'a str> {
     let pairs = given.iter().filter_map(|pair| pair.split_once('='));
     let values = pairs.filter(|(name, _)| *name == key);
     values.map(|(_, value)| value).next_back()
 }
 
-/// Whether a property says `true`.
+/// Whether the value of a property is `true`.
 fn is_true(said: Option<&str>, default: bool) -> bool {
     said.map_or(default, |value| value.trim().eq_ignore_ascii_case("true"))
 }
 
-/// A topic with leaders for all its partitions, created where the broker does so by itself.
+/// Metadata of a topic once all partitions have leaders. With `create`, the broker may create the topic automatically.
 pub(super) async fn topic(
     cluster: &Cluster,
     wanted: &str,

@@ -1,4 +1,4 @@
-//! `kafka-console-producer`: lines of the standard input are records. Kafka calls this `ConsoleProducer`.
+//! `kafka-console-producer`: sends lines of the standard input as records. Kafka's `ConsoleProducer`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -77,10 +77,10 @@ struct Unused {
     socket_buffer_size: Option<String>,
 }
 
-/// Records of one request at most, and how long a line waits for others.
+/// Limits of one request: the number of records and their bytes.
 const LINES_MAX: usize = 10_000;
 const BYTES_MAX: usize = 512 << 10;
-/// The newest version in which topics have names.
+/// Newest version of Produce that names topics instead of giving their ids.
 const PRODUCE_BY_NAME: i16 = 12;
 
 impl ConsoleProducer {
@@ -90,7 +90,7 @@ impl ConsoleProducer {
             let reader = Lines::new(&self.reader_property);
             let mut sender = Sender::new(&cluster, self)?;
             let interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-            // Reading blocks, so it has a thread; the bound keeps a fast pipe from filling the memory.
+            // Reading blocks, so it has its own thread. The channel is bounded so that a fast pipe does not fill the memory.
             let (lines, mut incoming) = tokio::sync::mpsc::channel::<String>(LINES_MAX);
             std::thread::spawn(move || {
                 if interactive {
@@ -134,7 +134,7 @@ struct Sender<'a> {
     compression: Compression,
     acks: i16,
     found: Option<Found>,
-    /// Where records without a key go, in turn.
+    /// Counter that distributes records without a key over the partitions.
     turn: usize,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Sender<'a> {
             .or_else(|| said("acks"))
         {
             None | Some("all" | "-1") => -1,
-            // Without an answer a failure could not be told: the leader's word is the least.
+            // With acks=0 there is no answer and failures would go unnoticed, so 0 is sent as 1.
             Some("0" | "1") => 1,
             Some(other) => return Err(format!("{other}: acks are 0, 1 or all").into()),
         };
@@ -185,8 +185,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Nothing of `records` was taken when this says `Again`: requests to several leaders go out one by one and only the
-    /// first may be tried again.
+    /// Sends records. If it returns `Again`, no record was accepted: requests to several leaders are sent one by one, and only
+    /// a failure of the first one allows a retry.
     async fn try_send(&mut self, records: &[Line<'_>]) -> Result<(), Refused> {
         if self.found.is_none() {
             let topic = topic(self.cluster, &self.topic, true)
@@ -285,7 +285,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// A codec by its name; none without a name.
+/// Compression codec by name; no compression without a name.
 pub(in crate::cli::admin) fn compression(codec: Option<&str>) -> Result<Compression, Failure> {
     match codec.unwrap_or("none") {
         "none" => Ok(Compression::None),
@@ -302,7 +302,7 @@ enum Refused {
     For(Failure),
 }
 
-/// The hash by which Kafka's clients choose a partition for a key.
+/// Murmur2 hash, by which Kafka's clients choose the partition of a key.
 fn murmur2(bytes: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c_u32 ^ bytes.len() as u32;
@@ -333,7 +333,7 @@ fn murmur2(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Hashes that Kafka's own `UtilsTest` states.
+    /// The expected hashes are those in Kafka's `UtilsTest`.
     #[test]
     fn keys_hash_as_in_kafkas_clients() {
         for (key, hash) in [

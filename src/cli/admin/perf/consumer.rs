@@ -1,6 +1,6 @@
-//! `kafka-consumer-perf-test`. Kafka calls this `ConsumerPerformance`.
+//! `kafka-consumer-perf-test`. Kafka's `ConsumerPerformance`.
 //!
-//! It is no member of a group, so it rebalances in no time. Times are printed in UTC.
+//! It does not join a group, so the time of rebalances is 0. Times are printed in UTC.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -203,10 +203,10 @@ impl Reported {
     }
 }
 
-/// `yyyy-MM-dd HH:mm:ss:SSS`.
+/// A time in the format `yyyy-MM-dd HH:mm:ss:SSS`.
 fn date(time: Timestamp) -> String {
     let (days, ms) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
-    // Years begin in March here, so that the day of a leap year is their last one.
+    // Years begin in March here, so that the leap day is the last day of a year.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

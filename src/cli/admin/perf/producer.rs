@@ -1,8 +1,8 @@
-//! `kafka-producer-perf-test`. Kafka calls this `ProducerPerformance`.
+//! `kafka-producer-perf-test`. Kafka's `ProducerPerformance`.
 //!
-//! As Kafka's producer does by default, a partition's records are collected until a batch is full or they have waited for
-//! `linger.ms`, batches go to one partition after the other, and five requests may wait for answers on a connection. There is
-//! no idempotence: nothing is sent twice.
+//! As in Kafka's producer with default settings, records of a partition are collected until a batch is full or they have waited
+//! for `linger.ms`, batches go to the partitions in turn, and up to five requests per connection may be unanswered. There is no
+//! idempotence: nothing is sent twice.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,17 +71,17 @@ pub struct ProducerPerfTest {
     print_metrics: bool,
 }
 
-/// As Kafka's producer has them.
+/// Defaults of Kafka's producer.
 const BATCH_SIZE: usize = 16 << 10;
 const LINGER: Duration = Duration::from_millis(5);
 const IN_FLIGHT_MAX: usize = 5;
-/// The largest batch that a broker takes by default, and room for many of them.
+/// Limit of `batch.size` in bytes: far above the largest batch that a broker accepts by default.
 const BATCH_SIZE_MAX: usize = 100 << 20;
-/// Latencies that are kept: of more records, one of several.
+/// Limit of the latencies that are kept; of more records, only some are sampled.
 const SAMPLES_MAX: u64 = 500_000;
-/// The newest version in which topics have names.
+/// Newest version of Produce that names topics instead of giving their ids.
 const PRODUCE_BY_NAME: i16 = 12;
-/// What a record of random letters may have; the broker's own limit comes first.
+/// Limit of the size of a random record in bytes; the broker's own limit is lower.
 const RECORD_SIZE_MAX: usize = 1 << 30;
 
 impl ProducerPerfTest {
@@ -111,7 +111,7 @@ impl ProducerPerfTest {
             }
             let acks = match self.setting("acks")?.as_deref() {
                 None | Some("all" | "-1") => -1,
-                // Without an answer nothing could be measured: the leader's word is the least.
+                // Without answers latency could not be measured, so acks=0 is sent as 1.
                 Some("0" | "1") => 1,
                 Some(other) => return Err(format!("{other}: acks are 0, 1 or all").into()),
             };
@@ -138,7 +138,7 @@ impl ProducerPerfTest {
         })
     }
 
-    /// A setting of the producer: by an option, or in the file.
+    /// A setting of the producer, from an option or the file.
     fn setting(&self, name: &str) -> Result<Option<String>, Failure> {
         match property(&self.command_property, name) {
             Some(value) => Ok(Some(value.to_owned())),
@@ -147,7 +147,7 @@ impl ProducerPerfTest {
     }
 }
 
-/// A broker, and how many more requests it may be sent.
+/// A broker with a limit of its unanswered requests.
 struct Leader {
     channel: Channel,
     room: Semaphore,
@@ -163,7 +163,7 @@ struct Run {
     stats: Mutex<Stats>,
 }
 
-/// Records on their way into one request.
+/// Records that are collected for one request.
 struct Open {
     batch: BatchBuilder,
     created: Vec<Instant>,
@@ -218,14 +218,14 @@ impl Run {
         Ok(())
     }
 
-    /// Sends what is collected, once its leader has room for it.
+    /// Sends the collected records once their leader may get another request.
     async fn dispatch(
         self: &Arc<Self>,
         open: &mut Option<Open>,
         turn: &mut usize,
         requests: &mut JoinSet<Result<(), Failure>>,
     ) -> Result<(), Failure> {
-        // Answers that came meanwhile: a failure ends the test.
+        // Answers that arrived meanwhile are checked; a failure ends the test.
         while let Some(done) = requests.try_join_next() {
             done.map_err(|error| error.to_string())??;
         }
@@ -278,13 +278,13 @@ impl Run {
     }
 }
 
-/// What has been acknowledged, in all and since the last report.
+/// Acknowledged records, in total and since the last report.
 struct Stats {
     total: Window,
     window: Window,
     window_since: Instant,
     report_every: Duration,
-    /// Milliseconds of one record of so many.
+    /// Latencies in milliseconds of one record out of `sampled_of`.
     latencies: Vec<u32>,
     sampled_of: u64,
 }
@@ -298,7 +298,7 @@ struct Window {
 }
 
 impl Window {
-    /// As Kafka's tool does, the rate has more digits in the last line.
+    /// The rate with `digits` digits; as in Kafka's tool, the last line has more digits.
     fn text(&self, ms: f64, digits: usize) -> String {
         format!(
             "{} records sent, {:.digits$} records/sec ({:.2} MB/sec)",
@@ -325,7 +325,7 @@ impl Stats {
         }
     }
 
-    /// An acknowledged batch of so many bytes, whose records came at these moments.
+    /// Counts an acknowledged batch of `bytes` bytes, whose records were created at these moments.
     fn add(&mut self, created: &[Instant], bytes: usize) {
         for window in [&mut self.total, &mut self.window] {
             window.bytes += bytes as u64;
@@ -373,7 +373,7 @@ impl Stats {
     }
 }
 
-/// Where records come from.
+/// Source of the records.
 enum Payload {
     Random { letters: Vec<u8>, chance: Chance },
     Lines { lines: Vec<Vec<u8>>, chance: Chance },
@@ -430,7 +430,7 @@ impl Payload {
     }
 }
 
-/// The same numbers in every run, as with Kafka's tool.
+/// Random numbers that are the same in every run, as in Kafka's tool.
 struct Chance(u64);
 
 impl Chance {

@@ -1,5 +1,5 @@
-//! Whole or not at all: producers, their coordinator, and the partitions that they write to, in any order of events. What
-//! producers were promised is compared with what a reader of committed records sees.
+//! Atomicity: producers, their coordinator, and the partitions that they write to, in any order of events. The outcomes known
+//! to the producers are compared with the records that a read_committed consumer sees.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +15,12 @@ use crate::wire::batch::header::BatchHeader;
 use crate::wire::error_code::ErrorCode;
 
 const PARTITIONS: usize = 3;
-/// Two of one name, and a third beside them.
+/// Two producers with the same transactional id, and a third one.
 const NAMES: [&str; 3] = ["x", "x", "y"];
-/// What every record says, so that a reader can name it.
+/// Value of a record, unique for each.
 type Value = u32;
 
-/// A partition: what it remembers of producers, and the log that it remembers it from.
+/// A partition: its state of producers, and the log that the state is derived from.
 #[derive(Default)]
 struct Place {
     states: ProducerStates,
@@ -63,7 +63,7 @@ impl Place {
         };
         let (id, epoch) = (errand.speaker.producer_id, errand.speaker.epoch);
         let rules = MarkerRules::of(errand.transaction_version);
-        // A refusal says that there is nothing left to end.
+        // A refusal means that there is no transaction to end.
         if self.states.check_marker(id, epoch, marker, rules).is_ok() {
             self.put(self.header(id, epoch, -1), Content::End(marker));
         }
@@ -77,7 +77,7 @@ impl Place {
         self.log.push((header, content));
     }
 
-    /// As after a crash: from a snapshot, or batch by batch.
+    /// Restores the state as after a crash: from a snapshot, or batch by batch.
     fn reopen(&mut self, from_snapshot: bool) {
         let open = |states: &ProducerStates| -> Vec<(ProducerId, Offset)> {
             let starts = states.iter();
@@ -97,7 +97,7 @@ impl Place {
         assert_eq!(open(&self.states), before);
     }
 
-    /// What a reader of committed records is given, some time.
+    /// Records that a read_committed consumer eventually sees.
     fn committed(&self) -> BTreeSet<Value> {
         let mut seen = BTreeSet::new();
         let mut open: Vec<(ProducerId, Value)> = Vec::new();
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-/// A batch on its way.
+/// A batch on its way to the broker.
 #[derive(Clone, Debug)]
 struct Sent {
     client: usize,
@@ -129,16 +129,16 @@ struct Sent {
     value: Value,
 }
 
-/// A producer as clients are written: it waits for its answers, and after an error that it cannot mend begins again.
+/// A producer like Kafka's clients: it waits for its answers, and begins again after an error that it cannot recover from.
 #[derive(Default)]
 struct Client {
     me: Option<(ProducerId, ProducerEpoch)>,
     sequences: [i32; PARTITIONS],
     joined: BTreeSet<usize>,
-    /// What was acknowledged in the transaction.
+    /// Values acknowledged in the current transaction.
     values: Vec<Value>,
     waiting: Option<Sent>,
-    /// It asked for this end and did not hear the answer.
+    /// Outcome that the client requested without receiving an answer.
     asked: Option<Outcome>,
 }
 
@@ -146,7 +146,7 @@ struct Client {
 enum Fate {
     Committed,
     Aborted,
-    /// The answer to its commit was lost for good.
+    /// The answer to the commit was lost.
     Unknown,
 }
 
@@ -155,9 +155,9 @@ struct World {
     stage: Stage,
     places: [Place; PARTITIONS],
     clients: [Client; NAMES.len()],
-    /// Batches that no broker has answered, and what they may open once the coordinator was asked.
+    /// Batches without an answer, with the admission that the coordinator's verification gave.
     network: Vec<(Sent, Option<Option<Admission>>)>,
-    /// Of each errand of the stage, the partitions that have their marker.
+    /// For each errand of the stage, the partitions that have their marker.
     marked: Vec<BTreeSet<usize>>,
     fates: Vec<(Vec<Value>, Fate)>,
     next_value: Value,
@@ -185,11 +185,11 @@ impl World {
         if self.version >= 2 { 2 } else { 0 }
     }
 
-    /// The client forgets its transaction.
+    /// The client drops its transaction.
     fn close(&mut self, client: usize) {
         let client = &mut self.clients[client];
         let mut values = std::mem::take(&mut client.values);
-        // It may have arrived, or arrive yet.
+        // The batch may have arrived, or arrive later.
         values.extend(client.waiting.take().map(|sent| sent.value));
         let fate = match client.asked {
             Some(Outcome::Commit) => Fate::Unknown,
@@ -240,7 +240,7 @@ impl World {
         self.network.push((sent, None));
     }
 
-    /// The broker asks the coordinator about a batch, unless the partition knows its transaction.
+    /// The broker verifies a batch with the coordinator, unless the partition has the open transaction already.
     fn arrive(&mut self, index: usize) {
         let Some((sent, None)) = self.network.get(index).cloned() else {
             return;
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// The connection broke: once more, while the first may still arrive.
+    /// The connection broke: the batch is sent again, while the first one may still arrive.
     fn resend(&mut self, client: usize) {
         if let Some(sent) = self.clients[client].waiting.clone() {
             self.network.push((sent, None));
@@ -347,7 +347,7 @@ impl World {
         }
     }
 
-    /// A batch is not answered in time: the client aborts without it and begins anew, while it may still arrive.
+    /// A batch times out: the client aborts without it and begins again, while the batch may still arrive.
     fn give_up(&mut self, client: usize) {
         let this = &self.clients[client];
         let (Some((id, epoch)), Some(_)) = (this.me, &this.waiting) else {
@@ -359,8 +359,9 @@ impl World {
         self.close(client);
     }
 
-    /// A marker reaches its partition; the newest errand is the first. Each may be delivered any number of times, but
-    /// before version 2 not after its transaction is complete: nothing would tell it from the next one's.
+    /// Delivers a marker to its partition; `newest` counts errands from the newest. Each marker may be delivered any number of
+    /// times, but before version 2 not after its transaction is complete: it could not be told from the next transaction's
+    /// marker.
     fn mark(&mut self, newest: usize, partition: usize) {
         self.marked
             .resize(self.stage.errands.len(), BTreeSet::new());
@@ -396,7 +397,7 @@ impl World {
         }
     }
 
-    /// Everybody gives up what they do, and what is due is done.
+    /// All clients stop, and everything that is due is done.
     fn rest(&mut self) {
         for client in 0..self.clients.len() {
             self.close(client);
@@ -407,7 +408,7 @@ impl World {
                 self.mark(newest, partition);
             }
         }
-        // Even now.
+        // Batches may arrive even now.
         for index in 0..self.network.len() {
             self.arrive(index);
         }
@@ -417,7 +418,7 @@ impl World {
                 self.network.remove(0);
             }
         }
-        // If one of those has begun something, time ends it.
+        // If such a batch has begun a transaction, its timeout ends it.
         self.stage.advance(80_000);
         for newest in 0..self.stage.errands.len() {
             for partition in 0..PARTITIONS {
@@ -461,7 +462,7 @@ enum Move {
     Send(usize, usize),
     Resend(usize),
     GiveUp(usize),
-    /// Sent, arrived and appended.
+    /// A batch is sent, arrives and is appended.
     Work(usize, usize),
     Arrive(usize),
     Append(usize),
