@@ -1,5 +1,5 @@
-//! What a test asks of a broker as its administrator. Apache Kafka's broker applies what its controller has decided a moment
-//! after that was answered; everything here has been applied when it returns.
+//! Administrative requests of tests. Apache Kafka's broker applies decisions of its controller a moment after the response; the
+//! functions here return only when a change has been applied.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -28,7 +28,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Makes topics of so many partitions, which keep their records however old those are; gives the ids.
+/// Creates topics with so many partitions, without retention by time, so that records may be old; returns the topic ids.
 pub fn create(
     connection: &mut Connection,
     topics: &[&str],
@@ -37,7 +37,7 @@ pub fn create(
     create_with(connection, topics, partitions, &[("retention.ms", "-1")])
 }
 
-/// Makes topics of so many partitions with settings of their own; gives the ids.
+/// Creates topics with so many partitions and these settings; returns the topic ids.
 pub fn create_with(
     connection: &mut Connection,
     topics: &[&str],
@@ -72,7 +72,7 @@ pub fn create_with(
         .collect())
 }
 
-/// Waits until all partitions of some topics have a leader.
+/// Waits until all partitions of the topics have a leader.
 pub fn led(connection: &mut Connection, topics: &[&str], partitions: i32) -> Result<()> {
     let ends = (0..partitions).map(|partition| {
         ListOffsetsPartition::default()
@@ -94,7 +94,7 @@ pub fn led(connection: &mut Connection, topics: &[&str], partitions: i32) -> Res
     })
 }
 
-/// Lets a broker make the topics of its coordinators, and waits until all of their partitions have been loaded.
+/// Makes a broker create the internal topics of its coordinators, and waits until all of their partitions have been loaded.
 pub fn load_coordinators(connection: &mut Connection) -> Result<()> {
     for key_type in [0, 1] {
         let find = FindCoordinatorRequest::default()
@@ -131,7 +131,7 @@ where
     Ok(())
 }
 
-/// Sets `transaction.version`.
+/// Sets the feature level of `transaction.version`.
 pub fn set_transaction_version(connection: &mut Connection, version: i16) -> Result<()> {
     let update = FeatureUpdateKey::default()
         .with_feature(StrBytes::from_static_str(TRANSACTION_VERSION))
@@ -151,7 +151,7 @@ pub fn set_transaction_version(connection: &mut Connection, version: i16) -> Res
     Ok(())
 }
 
-/// The level that the broker goes by; one of 0 is not listed.
+/// The finalized level of `transaction.version`. A level of 0 is not in the response.
 fn finalized(connection: &mut Connection) -> Result<i16> {
     let request = ApiVersionsRequest::default()
         .with_client_software_name(StrBytes::from_static_str("test"))

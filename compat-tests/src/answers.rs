@@ -1,4 +1,4 @@
-//! Answers of two brokers as texts that can be compared: what is by nature not the same is made equal, and lists are in order.
+//! Responses of two brokers as comparable text: values that always differ are masked, and lists are sorted.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -7,7 +7,7 @@ use std::str::Chars;
 use anyhow::Result;
 use regex::Regex;
 
-/// What is by nature not the same: ids, addresses, times, and texts of errors.
+/// Replacements for values that always differ: ids, addresses, timestamps and error messages.
 #[derive(Debug)]
 pub struct Masks(Vec<(Regex, &'static str)>);
 
@@ -31,7 +31,7 @@ impl Masks {
                 "DOCUMENTATION",
             ),
             (r"(total|usable)_bytes: \d+", "BYTES"),
-            // Texts of errors are our own, and sometimes there is one where Kafka has none.
+            // Error messages are this broker's own. Sometimes it has one where Kafka has none.
             (
                 r#"_message: (None|Some\("(?:[^"\\]|\\.)*"\))"#,
                 "_message: TEXT",
@@ -56,19 +56,19 @@ impl Masks {
         text
     }
 
-    /// An answer as a text that can be compared.
+    /// The comparable text of a response.
     pub fn plain(&self, answer: &impl fmt::Debug) -> String {
         sorted(&self.mask(&format!("{answer:?}")))
     }
 }
 
-/// The same text with the structs of each list in order: Kafka's come as its hash tables give them.
+/// The same text with the structs of each list sorted, because Kafka lists them in the order of its hash tables.
 fn sorted(text: &str) -> String {
     let mut rest = text.chars().peekable();
     sorted_until(&mut rest, None)
 }
 
-/// Copies up to the closing bracket, sorting the lists on the way.
+/// Copies the text up to the closing bracket `end`, and sorts the lists in it.
 fn sorted_until(rest: &mut Peekable<Chars<'_>>, end: Option<char>) -> String {
     let mut items = vec![String::new()];
     let mut structs = false;

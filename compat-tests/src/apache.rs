@@ -1,4 +1,4 @@
-//! Apache Kafka from its Maven artifacts: its broker as a yardstick, its tools as clients.
+//! Apache Kafka from its Maven artifacts: its broker for comparison, its tools as clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::packages::packages;
 use crate::programs::{Finished, eventually, run};
 
 const HEAP: &str = "-Xmx256m";
-/// For a program that runs for some seconds: optimizing what it does costs more than it gives, and so do several threads that
-/// collect its garbage.
+/// Options for programs that run for some seconds: optimizing compilation and several threads of garbage collection cost them
+/// more than they gain.
 const SHORT_LIVED: &[&str] = &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
-/// What its own scripts give the broker. The cleaner alone takes 128 MB.
+/// Heap size of Kafka's own start scripts. The log cleaner alone takes 128 MB.
 const BROKER_HEAP: &str = "-Xmx1g";
 const TOOL_LIMIT: Duration = Duration::from_secs(300);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
 const START_LIMIT: Duration = Duration::from_secs(180);
-/// How often a start that ended by itself is tried.
+/// Number of attempts to start a broker that exits by itself.
 const STARTS_MAX: usize = 3;
-/// What the broker says, beside its settings.
+/// File with the broker's output, beside its settings.
 const LOG: &str = "apache.log";
-/// A node as small as it gets; `{port}`, `{controller}` (another port) and `{dir}` are to be filled in.
+/// Settings of a minimal node. `{port}`, `{controller}` (another port) and `{dir}` are placeholders.
 pub const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -43,17 +43,17 @@ transaction.state.log.min.isr=1
 ";
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// The version that is the yardstick.
+/// Version that monedula is compared with.
 pub const PRESENT: &str = "4.4.0";
-/// The version before, whose directories are taken over and given back.
+/// Version before it. Tests take over its data directories and give them back.
 pub const BEFORE: &str = "4.3.1";
 
-/// Where the jars of the present version are; fetched once per checkout.
+/// Folder with the jars of the present version, which are fetched once per checkout.
 pub fn jars() -> Result<PathBuf> {
     jars_of(PRESENT)
 }
 
-/// Where the jars of a version are.
+/// Folder with the jars of a version.
 pub fn jars_of(version: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = root.join(format!("../target/apache-kafka-{version}"));
@@ -62,8 +62,7 @@ pub fn jars_of(version: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// What Java is told about its own work: to hurry where all suites are run (`COMPAT_FAST`), and nothing where a person compares
-/// or measures.
+/// Java options that shorten the start, for runs of all suites (`COMPAT_FAST`); no options if a person compares or measures.
 pub(crate) fn hurry() -> &'static [&'static str] {
     match std::env::var_os("COMPAT_FAST") {
         Some(_) => SHORT_LIVED,
@@ -71,7 +70,7 @@ pub(crate) fn hurry() -> &'static [&'static str] {
     }
 }
 
-/// Java with the jars of Apache Kafka in one version, about to run a class or a source file.
+/// A `java` command with the jars of a version of Apache Kafka, ready to run a class or a source file.
 pub fn java(version: &str, class: &str) -> Result<Command> {
     java_with(HEAP, version, class)
 }
@@ -92,10 +91,10 @@ pub fn tool(class: &str, arguments: &[&str], input: &str) -> Result<Finished> {
     run(java(PRESENT, class)?.args(arguments), input, TOOL_LIMIT)
 }
 
-/// One run of a tool: its class, its words, its standard input.
+/// One run of a tool: its class, its arguments, its standard input.
 pub type Run<'a> = (&'a str, Vec<&'a str>, &'a str);
 
-/// Runs tools one after the other in one process, which takes a tenth of the time: what each printed, and its exit code.
+/// Runs tools one after the other in one process, which takes a tenth of the time. Returns the output and exit code of each.
 pub fn tools(runs: &[Run<'_>]) -> Result<Vec<(String, i32)>> {
     let line = |(class, words, input): &Run<'_>| {
         let mut line = [&[*class], &words[..]].concat().join("\t");
@@ -131,12 +130,12 @@ pub fn program(file: &Path, arguments: &[&str]) -> Result<Finished> {
     program_of(PRESENT, file, arguments)
 }
 
-/// The same with the classes of any version.
+/// Like [`program`], with the classes of any version.
 pub fn program_of(version: &str, file: &Path, arguments: &[&str]) -> Result<Finished> {
     run(compiled(version, file)?.args(arguments), "", PROGRAM_LIMIT)
 }
 
-/// A program of one file, compiled once: that takes longer than most of what the programs do.
+/// Command that runs a program of one file. The program is compiled once, because compilation takes longer than most runs.
 fn compiled(version: &str, file: &Path) -> Result<Command> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     let folder = packages(&format!("apache-kafka-{version}"))?.join(&*name);
@@ -146,7 +145,7 @@ fn compiled(version: &str, file: &Path) -> Result<Command> {
     Ok(java_at(HEAP, &class_path, &name))
 }
 
-/// Whether a broker that may lead answers on a port.
+/// Whether a broker on this port answers Metadata requests and is registered.
 pub(crate) fn answers(port: u16) -> bool {
     let ask = || {
         let mut connection = Connection::open(&format!("127.0.0.1:{port}"))?;
@@ -156,7 +155,7 @@ pub(crate) fn answers(port: u16) -> bool {
     matches!(answer, Some(Ok(Some(Answer::Response(answer)))) if !answer.brokers.is_empty())
 }
 
-/// A real Apache Kafka, one node. Killed when dropped.
+/// A real Apache Kafka broker, a single node. Killed when dropped.
 #[derive(Debug)]
 pub struct Apache {
     child: Child,
@@ -164,17 +163,17 @@ pub struct Apache {
 }
 
 impl Apache {
-    /// Starts it on a data directory, which is formatted if it was not; settings are written to `dir`.
+    /// Starts a broker on a data directory, which is formatted if necessary. Its settings are written to `dir`.
     pub fn start(dir: &Path, data: &Path) -> Result<Self> {
         Self::start_version(PRESENT, dir, data)
     }
 
-    /// The same with another version that needs no ZooKeeper.
+    /// Like [`Self::start`], with another version that runs without ZooKeeper.
     pub fn start_version(version: &str, dir: &Path, data: &Path) -> Result<Self> {
         Self::start_with(version, SETTINGS, dir, data)
     }
 
-    /// The same with other settings, in which `{port}`, `{controller}` and `{dir}` are filled in.
+    /// Like [`Self::start_version`], with other settings, in which `{port}`, `{controller}` and `{dir}` are replaced.
     pub fn start_with(version: &str, settings: &str, dir: &Path, data: &Path) -> Result<Self> {
         let mut tries = 1;
         loop {
@@ -186,7 +185,7 @@ impl Apache {
             });
             match ended {
                 None if this.answers() => return Ok(this),
-                // A port that was free may be somebody's by now.
+                // Another process may have taken the port since it was free.
                 Some(_) if tries < STARTS_MAX => tries += 1,
                 _ => {
                     let said = fs::read_to_string(dir.join(LOG)).unwrap_or_default();
@@ -229,7 +228,8 @@ impl Apache {
         Ok(Self { child, port })
     }
 
-    /// It listens some time before it answers, and answers some time before it has a broker that may lead.
+    /// Whether the broker is ready. It listens some time before it answers, and answers some time before a broker is
+    /// registered.
     fn answers(&self) -> bool {
         answers(self.port)
     }
@@ -242,12 +242,12 @@ impl Apache {
         self.port
     }
 
-    /// Its process.
+    /// Process id of the broker.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Stops it cleanly.
+    /// Stops the broker cleanly.
     pub fn stop(mut self) -> Result<()> {
         Command::new("kill")
             .arg(self.child.id().to_string())

@@ -1,4 +1,4 @@
-//! A memory cgroup of its own, of version 1 or 2. Making one takes root, and a machine or container that lets root do it.
+//! A memory cgroup, of version 1 or 2. Creating one needs root on a machine, or in a container, that permits it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-/// Where the two versions are mounted, and what the limits of memory and of memory with swap are called there.
+/// Mount points of both versions, with the names of the files that limit memory and memory with swap.
 const MOUNTS: [(&str, &str, &str); 3] = [
     (
         "/sys/fs/cgroup/memory",
@@ -17,14 +17,14 @@ const MOUNTS: [(&str, &str, &str); 3] = [
     ("/sys/fs/cgroup/unified", "memory.max", "memory.swap.max"),
 ];
 
-/// See the module. Removed when dropped; its processes must have ended by then.
+/// A memory cgroup. Removed when dropped; all of its processes must have ended by then.
 #[derive(Debug)]
 pub struct Cgroup {
     dir: PathBuf,
 }
 
 impl Cgroup {
-    /// One whose processes may have so many bytes of memory together, and no swap.
+    /// A cgroup whose processes may use so many bytes of memory together, and no swap.
     pub fn with_memory(bytes: usize) -> Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!(
@@ -34,18 +34,18 @@ impl Cgroup {
         );
         for (mount, limit, with_swap) in MOUNTS {
             let mount = Path::new(mount);
-            // In version 2 a cgroup passes on what it was told to.
+            // A cgroup of version 2 has only the controllers that its parent enables.
             drop(fs::write(mount.join("cgroup.subtree_control"), "+memory"));
             let dir = mount.join(&name);
             if fs::create_dir(&dir).is_err() {
                 continue;
             }
             let made = Self { dir };
-            // In a folder that is no cgroup the file would be made.
+            // Unless the folder is a cgroup, writing would create an ordinary file.
             if made.dir.join(limit).exists()
                 && fs::write(made.dir.join(limit), bytes.to_string()).is_ok()
             {
-                // Where swap is not counted there is no such file.
+                // The file does not exist if the system does not account for swap.
                 let swap = if with_swap.contains("memsw") {
                     bytes
                 } else {
@@ -58,7 +58,7 @@ impl Cgroup {
         bail!("no memory cgroup can be made")
     }
 
-    /// The file that takes the ids of its processes.
+    /// File that takes the ids of the cgroup's processes.
     pub fn members(&self) -> PathBuf {
         self.dir.join("cgroup.procs")
     }

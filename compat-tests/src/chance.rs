@@ -1,20 +1,20 @@
-//! Chance from a seed, so that a run can be repeated.
+//! Random choices from a seed, so that a run can be repeated.
 
 use monedula::host::clock::Clock;
 
-/// A small generator (xorshift); equal seeds give equal numbers.
+/// A small random generator (xorshift): equal seeds give equal numbers.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
     pub fn new(seed: u64) -> Self {
-        // Neighbouring seeds must not begin alike, and zero would stay zero.
+        // Consecutive seeds must not give similar sequences, and a state of zero would stay zero.
         let mut chance = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         chance.below(2);
         chance
     }
 
-    /// One of `0..end`.
+    /// A number in `0..end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -27,12 +27,12 @@ impl Chance {
     }
 }
 
-/// The number that an environment variable holds.
+/// Number in the environment variable `variable`.
 pub fn from_environment(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// The seed in an environment variable, otherwise one that was not used before.
+/// Seed in the environment variable, otherwise the current time as a new one.
 pub fn seed(variable: &str) -> u64 {
     from_environment(variable).unwrap_or_else(|| Clock::default().now().unsigned_abs())
 }

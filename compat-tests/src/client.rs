@@ -1,4 +1,4 @@
-//! What is asked of every client library. Its program understands two commands and prints what it saw:
+//! Measurement of a client library. Its test program understands two commands and prints what it observed:
 //!
 //! ```text
 //! features ADDRESS              cell FEATURE pass|fail|n/a NOTE    one line per feature; "group" is not among them
@@ -6,7 +6,8 @@
 //!                               got VALUE                          for each record, from the earliest on
 //! ```
 //!
-//! A member runs until it is killed. The group is measured from outside: one member, a second one, the second one dies.
+//! A member runs until it is killed. The group is observed from outside: one member joins, a second one joins, the second one
+//! is killed.
 
 use std::process::Command;
 use std::time::Duration;
@@ -18,13 +19,15 @@ use crate::node::{Node, binary};
 use crate::programs::{Running, eventually, run, succeed};
 
 const FEATURES_LIMIT: Duration = Duration::from_secs(600);
-/// Joining, and learning that another member died: a session of six seconds and the clients' own pace.
+/// Time limit for joining a group, and for noticing another member's death: a session of six seconds, and the client's
+/// intervals.
 const GROUP_LIMIT: Duration = Duration::from_secs(120);
-/// On a machine that is busy a member may miss its session of six seconds; then it is all done once more.
+/// Topics of the group test. On a busy machine a member may miss its session of six seconds; the test then repeats with the
+/// second topic.
 const TOPICS: [&str; 2] = ["divided", "divided-again"];
 const PARTITIONS: usize = 4;
 
-/// Measures all features of a client; `command` makes its process with the given arguments.
+/// Measures all features of a client. `command` creates its process with the given arguments.
 pub fn measure(command: impl Fn(&[&str]) -> Command) -> Result<Vec<Cell>> {
     let node = Node::start()?;
     let mut cells = features(&node, &command);
@@ -51,7 +54,7 @@ pub fn measure(command: impl Fn(&[&str]) -> Command) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Fails with the cells that failed.
+/// Errors: lists the cells that failed.
 pub fn demand(client: &str, version: &str, cells: &[Cell]) -> Result<()> {
     let failed: Vec<String> = cells
         .iter()
@@ -118,7 +121,7 @@ fn group(node: &Node, topic: &str, command: &impl Fn(&[&str]) -> Command) -> Res
         first.said(),
         second.said()
     );
-    // Records for both of them: each gets what it owns, whatever it owns.
+    // Records for both members: each receives those of its own partitions, whichever these are.
     fill(node, topic, "shared")?;
     let divided = eventually(GROUP_LIMIT, || {
         first.got("shared") == PARTITIONS / 2 && second.got("shared") == PARTITIONS / 2
@@ -145,7 +148,7 @@ fn group(node: &Node, topic: &str, command: &impl Fn(&[&str]) -> Command) -> Res
     Ok(())
 }
 
-/// A record in each partition.
+/// Produces a record to each partition.
 fn fill(node: &Node, topic: &str, value: &str) -> Result<()> {
     for partition in 0..PARTITIONS {
         let sent = node.kcat(&["-P", "-t", topic, "-p", &partition.to_string()], value)?;
@@ -154,7 +157,7 @@ fn fill(node: &Node, topic: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// A member of a group in a process of its own. kcat tells of its group where libraries log.
+/// A group member in a process of its own. kcat reports assignments in its log output.
 struct Member(Running);
 
 impl Member {

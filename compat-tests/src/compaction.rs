@@ -1,5 +1,5 @@
-//! Copies of one log, compacted by Apache Kafka's own classes and by ours, and what is compared of their files. Time stands
-//! still for both, so nothing is left out of the comparison.
+//! Copies of one log, compacted by Apache Kafka's own classes and by monedula's cleaner, and the comparison of their files.
+//! Both cleaners get the time as an argument, so the comparison includes all timestamps.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -26,37 +26,37 @@ use monedula::wire::batch::record::{decompressed, records};
 
 use crate::apache::{BEFORE, program_of};
 
-/// Where the log lies in its log directory.
+/// Directory of the partition in its log directory.
 pub const PARTITION: &str = "t-0";
 pub const SEGMENT: u32 = 2_500;
 pub const RETENTION: i64 = 100_000;
-/// As long as producers are remembered unless a pass says otherwise.
+/// Default time after which producer state expires, in milliseconds.
 pub const EXPIRATION: i64 = 86_400_000;
 const LIMIT: usize = 1 << 24;
-/// How long a directory may be locked by a program that another thread starts.
+/// Maximum time for which a process that another thread is starting may hold the directory's lock.
 const LOCKED: Duration = Duration::from_secs(30);
 
-/// One pass of a cleaner, on a log that is opened before it and closed after it.
+/// One pass of a cleaner, on a log that is opened before the pass and closed after it.
 #[derive(Clone, Debug)]
 pub struct Pass {
     pub now: i64,
     pub high_watermark: i64,
     pub map_bytes: usize,
-    /// Everything is dirty again.
+    /// Whether the cleaner's checkpoint is removed first, which makes the whole log dirty.
     pub forget: bool,
-    /// Where the log starts from now on.
+    /// New log start offset before the pass.
     pub log_start: i64,
-    /// Batches that the log gets first, as a follower.
+    /// Batches that are appended before the pass, as a follower appends them.
     pub appended: Bytes,
-    /// After how many milliseconds a producer is forgotten.
+    /// Time after which producer state expires, in milliseconds.
     pub expiration: i64,
     pub settings: LogSettings,
-    /// Whether the stop before was clean.
+    /// Whether the log was closed cleanly before the pass.
     pub clean: bool,
 }
 
 impl Pass {
-    /// With enough memory, over what is dirty.
+    /// A pass over the dirty part of the log, with enough memory.
     pub fn at(now: i64, high_watermark: i64) -> Self {
         Self {
             now,
@@ -85,7 +85,7 @@ pub fn settings() -> LogSettings {
     }
 }
 
-/// The same for Apache Kafka.
+/// The same settings, in the format of the program that runs Apache Kafka's cleaner.
 fn words(settings: &LogSettings) -> String {
     format!(
         "cleanup.policy=compact internal.segment.bytes={} index.interval.bytes={} segment.index.bytes={} \
@@ -112,7 +112,7 @@ pub fn open(home: &Path, settings: &LogSettings, now: i64) -> Result<LogManager>
         let dirs = vec![(home.to_owned(), Ok(Uuid([9; 16])))];
         match LogManager::open(&Host::default(), dirs, ManagerSettings::default()) {
             Ok(manager) => break manager,
-            // A program that another thread starts holds on to the lock until it runs.
+            // A process that another thread is starting inherits the lock's file descriptor until it runs its program.
             Err(error)
                 if error.source.kind() == ErrorKind::WouldBlock && begun.elapsed() < LOCKED =>
             {
@@ -125,7 +125,7 @@ pub fn open(home: &Path, settings: &LogSettings, now: i64) -> Result<LogManager>
     Ok(manager)
 }
 
-/// A directory with the times of its files.
+/// Copies a directory with the modification times of its files.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -142,12 +142,12 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a log directory was after a pass.
+/// Path of the copy of a log directory after a pass.
 pub fn saved(home: &Path, pass: usize) -> PathBuf {
     home.with_extension(format!("after-{pass}"))
 }
 
-/// The batches of a sequence, one by one.
+/// Splits a sequence of batches.
 fn batches(mut rest: Bytes) -> Result<Vec<Bytes>> {
     let mut batches = Vec::new();
     while !rest.is_empty() {
@@ -157,7 +157,7 @@ fn batches(mut rest: Bytes) -> Result<Vec<Bytes>> {
     Ok(batches)
 }
 
-/// Goes over the log of a directory with our cleaner.
+/// Runs the passes on a log directory with monedula's cleaner.
 pub fn ours(home: &Path, passes: &[Pass]) -> Result<()> {
     for (number, pass) in passes.iter().enumerate() {
         let manager = open_for(home, pass)?;
@@ -186,7 +186,7 @@ fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
     for batch in batches(pass.appended.clone())? {
         log.append_as_follower(&batch, pass.now)?;
     }
-    // Of a producer whose newest batch is not on disk we keep one more.
+    // Flushed because monedula's cleaner keeps one more batch of a producer whose newest batch is not on disk.
     log.flush(pass.now)?;
     log.high_watermark().set(pass.high_watermark);
     log.advance_start(pass.log_start, pass.now)?;
@@ -194,7 +194,7 @@ fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
     Ok(manager)
 }
 
-/// The lines that tell Apache Kafka to do the same on a log that ends at `recovery_point` and starts at 0.
+/// Instructions for Apache Kafka's classes to run the same passes, on a log that ends at `recovery_point` and starts at 0.
 pub fn theirs(home: &Path, passes: &[Pass], recovery_point: i64) -> Result<String> {
     let mut lines = String::new();
     let mut start = 0;
@@ -229,8 +229,8 @@ pub fn theirs(home: &Path, passes: &[Pass], recovery_point: i64) -> Result<Strin
     Ok(lines)
 }
 
-/// Lets Apache Kafka's classes do what the lines say; gives its line for each of them. Those of 4.4.0 end the index of the
-/// last segment with empty entries in such a program, those of 4.3.1 do not.
+/// Runs the instructions with Apache Kafka's classes; returns one line of output per instruction. In such a program the classes
+/// of 4.4.0 leave empty entries at the end of the last segment's index; those of 4.3.1 do not.
 pub fn compactor(lines: &str, home: &Path) -> Result<Vec<String>> {
     let steps = home.join("steps");
     fs::write(&steps, lines)?;
@@ -240,13 +240,13 @@ pub fn compactor(lines: &str, home: &Path) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().map(str::to_owned).collect())
 }
 
-/// The records' bytes of a batch.
+/// Decompressed records of a batch.
 pub fn plain(header: &BatchHeader, batch: &Bytes) -> Result<Bytes> {
     Ok(decompressed(header, batch, LIMIT)?)
 }
 
-/// A data file, batch by batch and record by record; compressed bytes are not compared, as codecs are not the same programs.
-/// What ends before `from` is left out. Records come with their offsets.
+/// Text of a data file, batch by batch and record by record. Compressed bytes are not included, because the codecs of the two
+/// programs differ. Batches that end before `from` are left out. Records come with their offsets.
 fn described(path: &Path, from: i64) -> Result<Vec<(Option<i64>, String)>> {
     let mut rest = Bytes::from(fs::read(path)?);
     let mut lines = Vec::new();
@@ -302,7 +302,7 @@ fn described(path: &Path, from: i64) -> Result<Vec<(Option<i64>, String)>> {
     Ok(lines)
 }
 
-/// The offsets of all records, also of markers and of what was aborted.
+/// Offsets of all records, including markers and aborted records.
 pub fn offsets(home: &Path) -> Result<BTreeSet<i64>> {
     let mut offsets = BTreeSet::new();
     for entry in fs::read_dir(home.join(PARTITION))? {
@@ -315,8 +315,8 @@ pub fn offsets(home: &Path) -> Result<BTreeSet<i64>> {
     Ok(offsets)
 }
 
-/// Everything that is compared of a log directory; without positions where `other` has other sizes, nor names
-/// unless nothing in it is compressed: how many segments become one depends on how well a codec compresses.
+/// All compared facts of a log directory. File positions are left out where the files of `other` have different sizes, and file
+/// names unless `plain` (nothing is compressed): the grouping of segments depends on how well a codec compresses.
 pub fn facts(home: &Path, other: &Path, log_start: i64, plain: bool) -> Result<Vec<String>> {
     let dir = home.join(PARTITION);
     let mut names: Vec<String> = Vec::new();
@@ -327,7 +327,7 @@ pub fn facts(home: &Path, other: &Path, log_start: i64, plain: bool) -> Result<V
     let mut facts = Vec::new();
     let cleaned = checkpoint::read_offsets(&Disk::default(), &home.join(checkpoint::CLEANED))?;
     for (partition, cleaned) in cleaned {
-        // What lies before the start says nothing; Apache Kafka corrects it even where nothing is to be done.
+        // A checkpoint before the log start has no effect; Apache Kafka corrects it even if there is nothing to compact.
         facts.push(format!("{partition} {}", cleaned.max(log_start)));
     }
     for name in names {

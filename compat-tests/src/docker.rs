@@ -1,4 +1,4 @@
-//! The image under test, and the engine.
+//! Docker and the image under test.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::programs::{Finished, run};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The image under test: `IMAGE`, or what `docker/build.sh` made. Some of Testcontainers' modules read its tag as a Confluent
-/// version.
+/// Name of the image under test: `IMAGE`, or the image of `docker/build.sh`. Some modules of Testcontainers parse its tag as a
+/// Confluent version.
 pub fn image() -> String {
     std::env::var("IMAGE").unwrap_or_else(|_| "monedula:8.1.0".to_owned())
 }
 
-/// A command of the engine.
+/// Runs a `docker` command.
 pub fn docker(words: &[&str], input: &str) -> Result<Finished> {
     run(Command::new("docker").args(words), input, LIMIT)
 }

@@ -1,8 +1,8 @@
-//! A plain connection to a broker: requests and answers in the version that a test asks for, which no client library lets
-//! one do, and bytes that none would send.
+//! A plain connection to a broker, for requests in the version that a test chooses, which client libraries do not allow, and
+//! for bytes that no client library would send.
 //!
-//! `ask` speaks with our own messages and tells whatever comes back; `call` speaks with those of the `kafka-protocol` crate,
-//! a second opinion about the protocol, and wants an answer.
+//! `ask` uses monedula's own messages and returns whatever comes back. `call` uses those of the `kafka-protocol` crate, an
+//! independent implementation of the protocol, and fails without a response.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -17,16 +17,16 @@ use monedula::wire::message::api_versions::{ApiVersionsRequest, ApiVersionsRespo
 use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use monedula::wire::message::{Message, Request};
 
-/// Without an answer for so long there is none, unless somebody says otherwise.
+/// Default time after which a missing response counts as `Answer::Silence`.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// The same for who insists on one.
+/// Time limit for a response in `call`.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const CORRELATION: i32 = 77;
 const CLIENT_ID: &str = "test";
 const API_VERSIONS: i16 = 18;
 
-/// Appends a batch to a partition; acknowledged by all replicas.
+/// Request to append a batch to a partition, acknowledged by all replicas.
 pub fn produce(topic: &str, index: i32, batch: Bytes) -> ProduceRequest {
     ProduceRequest {
         acks: -1,
@@ -43,14 +43,14 @@ pub fn produce(topic: &str, index: i32, batch: Bytes) -> ProduceRequest {
     }
 }
 
-/// What came back.
+/// Result of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer<R> {
     Response(R),
     Closed,
-    /// Nothing for as long as one is patient.
+    /// No response within the time limit.
     Silence,
-    /// The bytes are not that response.
+    /// The bytes are not a valid response.
     Unreadable(String),
 }
 
@@ -73,13 +73,13 @@ impl Connection {
         })
     }
 
-    /// Takes this long without an answer for silence.
+    /// Sets the time after which a missing response counts as silence.
     pub fn be_patient(&mut self, patience: Duration) -> Result<()> {
         self.patience = patience;
         Ok(self.stream.set_read_timeout(Some(patience))?)
     }
 
-    /// Sends `request` in `version` and waits for its answer. `None` if the request cannot be said in that version.
+    /// Sends `request` in `version` and waits for the response. `None` if the request cannot be encoded in that version.
     pub fn ask<R: Request>(
         &mut self,
         request: &R,
@@ -91,7 +91,7 @@ impl Connection {
         self.receive::<R>(version).map(Some)
     }
 
-    /// The same from a broker that must answer.
+    /// Like [`Self::ask`]. Errors: anything but a response.
     pub fn answered<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         match self.ask(request, version)? {
             Some(Answer::Response(response)) => Ok(response),
@@ -99,13 +99,13 @@ impl Connection {
         }
     }
 
-    /// Sends `request` in `version`; `false` if it cannot be said in that version.
+    /// Sends `request` in `version`; `false` if the request cannot be encoded in that version.
     pub fn send<R: Request>(&mut self, request: &R, version: i16) -> Result<bool> {
         let mut frame = Writer::default();
         frame.i16(R::KEY);
         frame.i16(version);
         frame.i32(CORRELATION);
-        // The client id: a short string in every version of the header.
+        // The client id is a string with a 2-byte length in every version of the header.
         frame.i16(i16::try_from(CLIENT_ID.len())?);
         let mut head = frame.into_bytes().to_vec();
         head.extend_from_slice(CLIENT_ID.as_bytes());
@@ -121,7 +121,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Waits for the answer to a request that was sent.
+    /// Waits for the response to a request that was sent before.
     pub fn receive<R: Request>(&mut self, version: i16) -> Result<Answer<R::Response>> {
         let Some(answer) = self.receive_frame()? else {
             return Ok(Answer::Closed);
@@ -145,7 +145,7 @@ impl Connection {
         })
     }
 
-    /// Sends a request of the `kafka-protocol` crate in `version` and reads the answer with it.
+    /// Sends a request of the `kafka-protocol` crate in `version` and decodes the response with that crate.
     pub fn call<R: kafka_protocol::protocol::Request>(
         &mut self,
         version: i16,
@@ -174,7 +174,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Whether something of an answer, or the end, is there within `limit`.
+    /// Whether a byte of a response, or the end of the connection, arrives within `limit`.
     pub fn is_answered(&self, limit: Duration) -> Result<bool> {
         self.stream.set_read_timeout(Some(limit))?;
         let peeked = self.stream.peek(&mut [0]);
@@ -183,12 +183,13 @@ impl Connection {
             Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
                 Ok(false)
             }
-            // A connection that was reset is told by who receives.
+            // A reset connection is reported by the next call that receives.
             _ => Ok(true),
         }
     }
 
-    /// Sends a frame; gives the answer's, or `None` when the connection is closed instead. Silence is an empty frame.
+    /// Sends a frame and returns the frame of the response: `None` if the connection is closed instead, an empty frame for
+    /// silence.
     pub fn exchange(&mut self, frame: &[u8]) -> Result<Option<Bytes>> {
         self.send_frame(frame)?;
         self.receive_frame()
@@ -221,7 +222,7 @@ impl Connection {
         Ok(Some(answer.into()))
     }
 
-    /// What the broker says it offers.
+    /// API versions that the broker supports.
     pub fn versions(&mut self) -> Result<ApiVersionsResponse> {
         self.answered(&ApiVersionsRequest::default(), 0)
     }

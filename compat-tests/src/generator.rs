@@ -1,8 +1,9 @@
-//! Hostile requests of every API and version, from a seed: arrays of one thing over and over or of the smallest that there is,
-//! fields that nobody knows, long words, batches that unpack to much, damaged bytes. Names are those of topics and groups
-//! that may exist, so that requests get beyond the checks of names.
+//! Hostile requests for every API and version, from a seed: long arrays of equal or of smallest elements, unknown tagged
+//! fields, long strings, batches that decompress to much more, damaged bytes. Names are those of topics and groups that may
+//! exist, so that requests get past the checks of names.
 //!
-//! What would rightly change how a broker serves others is left out: settings of the broker itself, waits of many seconds.
+//! Requests that legitimately change how the broker serves other clients are left out: changes of broker settings, waits of
+//! many seconds.
 
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::{Compression, Levels};
@@ -10,7 +11,7 @@ use monedula::wire::message::schema::{Form, Kind, Place, requests};
 
 use crate::chance::Chance;
 
-/// Topics that a request may name; the first of them are there if somebody makes them.
+/// Topics that a request may name. They exist only if the test creates them.
 pub const TOPICS: [&str; 2] = ["t", "u"];
 const GROUPS: [&str; 3] = ["g", "h", ""];
 const WORDS: [&str; 10] = [
@@ -28,38 +29,38 @@ const WORDS: [&str; 10] = [
 const PRODUCE: i16 = 0;
 const CREATE_TOPICS: i16 = 19;
 const DELETE_TOPICS: i16 = 20;
-/// Set what a broker goes by.
+/// APIs that change settings (AlterConfigs and IncrementalAlterConfigs).
 const ALTER_SETTINGS: [i16; 2] = [33, 44];
-/// The tag of a field that no message has.
+/// Tag of an unknown tagged field.
 const UNKNOWN_TAG: u32 = 100;
-/// Most elements of an array that is not the swollen one.
+/// Maximum number of elements of an array that is not the long one.
 const FEW: usize = 3;
 
-/// A request and what was done to it.
+/// A generated request with its description.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// API, version, kind of hostility.
+    /// API, version and kind of harm.
     pub what: String,
-    /// With its length.
+    /// Frame with its length prefix.
     pub frame: Vec<u8>,
 }
 
-/// How a request means harm.
+/// The way in which a request is hostile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Harm {
-    /// It does not.
+    /// The request is valid and small.
     None,
-    /// Its arrays have equal elements.
+    /// Arrays have many equal elements.
     Repeated,
-    /// Its arrays have elements without content.
+    /// Arrays have many elements of minimal size.
     Tiny,
-    /// All of its arrays are long.
+    /// All arrays are long.
     Nested,
-    /// It has fields that nobody knows.
+    /// The request has unknown tagged fields.
     Padded,
-    /// It has long words and bytes.
+    /// The request has long strings and byte fields.
     Long,
-    /// Some of its bytes are others.
+    /// Some bytes are changed.
     Damaged,
 }
 
@@ -74,7 +75,7 @@ const HARMS: [Harm; 8] = [
     Harm::Damaged,
 ];
 
-/// See the module.
+/// Generator of hostile requests.
 #[derive(Debug)]
 pub struct Generator {
     chance: Chance,
@@ -84,7 +85,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// `is_served` says which APIs and versions a broker has; no frame is much longer than `bytes_max`.
+    /// `is_served` tells the APIs and versions of the broker. No frame is much longer than `bytes_max`.
     pub fn new(seed: u64, bytes_max: usize, is_served: impl Fn(i16, i16) -> bool) -> Self {
         let mut forms = requests();
         forms.retain_mut(|form| {
@@ -113,7 +114,7 @@ impl Generator {
         let version = self.chance.one_of(&versions);
         let harm = self.chance.one_of(&HARMS);
         let flexible = (form.is_flexible)(version);
-        // Most are small: many of them come by.
+        // Most requests are small, so that many of them are sent.
         let budget = self.bytes_max >> (2 * self.chance.below(6));
         let mut writing = Writing {
             chance: &mut self.chance,
@@ -140,7 +141,7 @@ impl Generator {
     }
 }
 
-/// Some batches that are good and some that unpack to a mebibyte or more.
+/// Some valid batches, and some that decompress to a mebibyte or more.
 fn batches() -> Vec<Vec<u8>> {
     const NOW: i64 = 1_700_000_000_000;
     let zeros = vec![0; 1 << 20];
@@ -175,7 +176,7 @@ fn batches() -> Vec<Vec<u8>> {
 
 fn damage(chance: &mut Chance, body: &mut Vec<u8>) {
     for _ in 0..=chance.below(3) {
-        // The header says who is asked: most damage is to be met behind it.
+        // The first 8 bytes are the API key, version and correlation id. Most damage should be in the rest.
         let at = 8 + chance.below(body.len() - 8);
         match chance.below(4) {
             0 => body[at] = chance.below(256) as u8,
@@ -186,16 +187,16 @@ fn damage(chance: &mut Chance, body: &mut Vec<u8>) {
     }
 }
 
-/// A request that is being written.
+/// A request that is being encoded.
 struct Writing<'a> {
     chance: &'a mut Chance,
     batches: &'a [Vec<u8>],
     key: i16,
     flexible: bool,
     harm: Harm,
-    /// Bytes that may still be spent on harm.
+    /// Number of bytes that may still be used for harm.
     left: usize,
-    /// Whether one of the arrays was made long.
+    /// Whether one of the arrays has been made long.
     swollen: bool,
     out: Vec<u8>,
 }
@@ -274,7 +275,7 @@ impl Writing<'_> {
         }
     }
 
-    /// A part of what may still be spent, which is spent with that.
+    /// Takes a random share of the bytes that are left for harm.
     fn share(&mut self) -> usize {
         let share = self.chance.below(self.left + 1);
         self.left -= share;
@@ -367,7 +368,7 @@ impl Writing<'_> {
         };
         if !swells {
             let count = match self.harm {
-                // An array within it may be the one that swells.
+                // An array inside this one may become the long one.
                 Harm::Repeated | Harm::Tiny | Harm::Nested => 1 + self.chance.below(FEW),
                 _ => self.chance.below(FEW + 1),
             };
@@ -382,7 +383,7 @@ impl Writing<'_> {
             Harm::Nested => self.share(),
             _ => std::mem::take(&mut self.left),
         };
-        // One element is made, and copied.
+        // One element is generated and then copied.
         let before = std::mem::take(&mut self.out);
         self.value(element, name, false);
         let one = std::mem::replace(&mut self.out, before);
@@ -394,7 +395,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Of something that is there; `bytes` is the size of the length where it is not compact.
+    /// Writes a non-null length. `bytes` is the size of the length field in versions without compact lengths.
     fn length(&mut self, length: usize, bytes: usize) {
         if self.flexible {
             self.varint(length as u64 + 1);

@@ -1,4 +1,4 @@
-//! Java programs: jars by Maven, classes by javac.
+//! Java programs: jars from Maven, classes from javac.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::packages::{alone, fetch, packages};
 
-/// The jars that a pom.xml names, in a folder, with some of its properties set; gives their class path.
+/// Fetches the dependencies of a pom.xml, with some of its properties set, into a folder; returns their class path.
 pub fn jars(dir: &Path, pom: &Path, properties: &[(&str, &str)]) -> Result<String> {
     let properties = properties
         .iter()
@@ -27,7 +27,7 @@ pub fn jars(dir: &Path, pom: &Path, properties: &[(&str, &str)]) -> Result<Strin
     Ok(format!("{}/*", dir.display()))
 }
 
-/// Compiles into a folder, which is replaced only if something has changed.
+/// Compiles sources into a folder, which is replaced only if something has changed.
 pub fn classes(dir: &Path, jars: &str, options: &[&str], sources: &[PathBuf]) -> Result<()> {
     let mut hasher = DefaultHasher::new();
     (jars, options).hash(&mut hasher);
@@ -47,8 +47,8 @@ pub fn classes(dir: &Path, jars: &str, options: &[&str], sources: &[PathBuf]) ->
     })
 }
 
-/// Has a folder filled, unless it is full already of what was made of the same. It is replaced as a whole: somebody may be using
-/// what is in it.
+/// Fills a folder unless it was already completed from the same `made_of`. The folder is replaced as a whole, because another
+/// process may be using its files.
 fn filled(dir: &Path, made_of: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let note = ".complete";
     let is_full = || fs::read_to_string(dir.join(note)).is_ok_and(|noted| noted == made_of);
@@ -56,14 +56,14 @@ fn filled(dir: &Path, made_of: &str, fill: impl FnOnce(&Path) -> Result<()>) -> 
         if is_full() {
             return Ok(());
         }
-        // Several test processes may want it at the same time; each fills a folder of its own.
+        // Several test processes may fill it at the same time; each fills a folder of its own and renames it.
         let mut name = dir.as_os_str().to_owned();
         name.push(format!("-{}", std::process::id()));
         let own = PathBuf::from(name);
         fill(&own)?;
         fs::write(own.join(note), made_of)?;
         if fs::rename(&own, dir).is_err() && !is_full() {
-            // Something that was never completed, or was made of something else, is in the way.
+            // An incomplete folder, or one made from other sources, is in the way.
             fs::remove_dir_all(dir)?;
             fs::rename(&own, dir)?;
         } else if own.exists() {
@@ -74,8 +74,8 @@ fn filled(dir: &Path, made_of: &str, fill: impl FnOnce(&Path) -> Result<()>) -> 
     })
 }
 
-/// The class path of a program: `sources` compiled, and the jars of `pom`, with its property `clients` set to `version`.
-/// Kept in `target/clients/<name>`.
+/// Class path of a program: `sources` compiled, and the jars of `pom` with its property `clients` set to `version`. Kept in
+/// `target/clients/<name>`.
 pub fn class_path(name: &str, pom: &Path, version: &str, sources: &[PathBuf]) -> Result<String> {
     let dir = packages(name)?;
     let jars = jars(&dir.join("jars"), pom, &[("clients", version)])?;

@@ -1,6 +1,6 @@
-//! Black box: the `monedula` binary against real clients and real Apache Kafka. The suites know the broker by its command
-//! line and its sockets; of its library they use the wire format, the log's files and the settings. They are in `tests/`,
-//! one file per promise; each test names what it needs in its `#[ignore]`.
+//! Black box tests: the `monedula` binary with real clients and in comparison with real Apache Kafka. The suites use the broker
+//! by its command line and its sockets. Of its library they use the wire format, the log's files and the settings. The suites
+//! are in `tests/`, one file per topic; the `#[ignore]` of each test names the programs that it needs.
 
 pub mod admin;
 pub mod answers;

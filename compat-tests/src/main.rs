@@ -1,7 +1,7 @@
-//! `cargo compat [WORD…]`: builds the broker and runs the suites with real clients; what clients could do is written into
-//! `matrix.tsv` and the README. A word selects the suites whose file names contain it, whole, and of the others the tests
-//! whose names do. A word that selects nothing is an error. What begins with a dash is for the test programs, but for `--list`:
-//! it prints every test with what it needs.
+//! `cargo compat [WORD…]`: builds the broker and runs the suites with real clients; the results of clients are written into
+//! `matrix.tsv` and the README. A word selects all tests of the suites whose file names contain it, and from the other suites
+//! the tests whose names contain it. A word that selects nothing is an error. Arguments with a leading dash are passed to the
+//! test programs, except for `--list`, which prints every test with the programs that it needs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all that was run passed.
+/// Runs the suites; returns whether all tests passed.
 fn run() -> Result<bool> {
     let (mut options, words): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
@@ -108,7 +108,7 @@ fn run() -> Result<bool> {
     Ok(passed)
 }
 
-/// What one run of `cargo test` is to run: tests whose names contain one of `names`, or all if there is none.
+/// Tests of one run of `cargo test`: those whose names contain one of `names`, or all if `names` is empty.
 #[derive(Debug, PartialEq)]
 struct Selection {
     suites: BTreeSet<String>,
@@ -157,7 +157,7 @@ fn select(
     Ok(selections)
 }
 
-/// The names of the files in `tests/`.
+/// Names of the files in `tests/`.
 fn suites() -> Result<BTreeSet<String>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut names = BTreeSet::new();
@@ -169,7 +169,7 @@ fn suites() -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The names of all tests.
+/// Names of all tests.
 fn tests() -> Result<BTreeSet<String>> {
     let listed = Command::new("cargo")
         .args(["test", "--quiet", "--package", "compat-tests", "--tests"])
@@ -190,7 +190,7 @@ fn cargo(arguments: &[&str]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Root may, unless a container keeps it from it.
+/// Whether this process may mount file systems. Root may, unless a container forbids it.
 fn can_mount() -> bool {
     let Ok(dir) = tempfile::tempdir() else {
         return false;
@@ -202,7 +202,7 @@ fn can_mount() -> bool {
     done(Command::new("mount").args(["-t", "tmpfs", "tmpfs"])) && done(&mut Command::new("umount"))
 }
 
-/// One of them is free, and there is an ext4 to put on it.
+/// Whether a loop device is free and `mkfs.ext4` is installed.
 fn has_loop_devices() -> bool {
     let asks = "losetup -f >/dev/null 2>&1 && command -v mkfs.ext4 >/dev/null";
     let asked = Command::new("sh").args(["-c", asks]).status();

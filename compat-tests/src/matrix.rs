@@ -1,7 +1,8 @@
-//! The matrix of clients: what was measured, kept in `matrix.tsv` and shown in `README.md`, both of this folder.
+//! The matrix of clients: measured results, stored in `matrix.tsv` and shown in `README.md` of this crate's folder.
 //!
-//! A row is a cell: client, version, feature, outcome, note, date, version of the broker, and a digest of the program that
-//! measured it. The last line of the file is a digest of the others: who wants another result runs the suite again.
+//! A row is a cell: client, version, feature, outcome, note, date, version of the broker, program that measured it, and that
+//! program's digest. The last line of the file is a digest of all rows, so that results change only by another run of the
+//! suite.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 
-/// What a client library is asked for, in the order of the table's columns.
+/// Features that are measured of a client library, in the order of the table's columns.
 pub const FEATURES: [&str; 9] = [
     "produce",
     "consume",
@@ -25,7 +26,7 @@ pub const FEATURES: [&str; 9] = [
     "transactions",
 ];
 
-/// What could not be had where this was measured, and why.
+/// Clients that could not be measured here, with the reason.
 const NOT_HAD: [&str; 1] = [
     "Confluent.Kafka for .NET: NuGet, which has it, was out of reach. Its source 2.0.2, compiled by hand with Mono 6.8 and on \
      librdkafka 2.0.2, did on 2026-11-21 all that is asked above, but for the death of a member, which was not tried",
@@ -34,12 +35,12 @@ const NOT_HAD: [&str; 1] = [
 const DIGEST: &str = "# digest ";
 const FRESH: &str = "run `cargo compat` for this client, which measures and writes both";
 
-/// How a feature did.
+/// Result of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Pass,
     Fail,
-    /// The client has no such thing.
+    /// The client library does not have the feature.
     NotApplicable,
 }
 
@@ -59,7 +60,7 @@ impl Outcome {
     }
 }
 
-/// One measured thing. The note says which kinds passed, or why it failed.
+/// Result of one feature. The note names the kinds that passed, or the reason of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     pub feature: String,
@@ -68,7 +69,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Reads `cell FEATURE OUTCOME NOTE…`, as the clients' programs print it.
+    /// Reads `cell FEATURE OUTCOME NOTE…`, as the test programs of the clients print it.
     pub fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("cell ")?.splitn(3, ' ');
         Some(Self {
@@ -86,7 +87,7 @@ struct Row {
     cell: Cell,
     date: String,
     broker: String,
-    /// The file or folder of the program, from the crate's root, and its digest.
+    /// File or folder of the test program, relative to the crate, with its digest.
     program: String,
     digest: String,
 }
@@ -95,12 +96,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether this run is one that writes down what it measures.
+/// Whether this run records its measurements.
 pub fn recording() -> bool {
     std::env::var_os("COMPAT_RECORD").is_some()
 }
 
-/// Takes the place of everything known about a client at these versions. Without [`recording`] nothing is written.
+/// Replaces all rows of a client by those of the given versions. Does nothing unless [`recording`].
 pub fn record(client: &str, program: &str, measured: &[(String, Vec<Cell>)]) -> Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if !recording() {
@@ -133,12 +134,12 @@ pub fn record(client: &str, program: &str, measured: &[(String, Vec<Cell>)]) -> 
     fs::write(&path, &written)?;
     let readme = root().join("README.md");
     let text = fs::read_to_string(&readme)?;
-    // In the order of the file, as whoever checks it reads them.
+    // Rows in the order of the file, which is the order in which `check` reads them.
     fs::write(&readme, replaced(&text, &table(&read(&written)?))?)?;
     Ok(())
 }
 
-/// Whether file, README and programs belong together; the error says what does not.
+/// Checks that file, README and test programs are consistent. Errors: what is not.
 pub fn check() -> Result<()> {
     let rows = read(&fs::read_to_string(root().join("matrix.tsv"))?)?;
     for row in &rows {
@@ -214,7 +215,7 @@ fn write(rows: &[Row]) -> String {
     format!("{body}{DIGEST}{}\n", sum(body.as_bytes()))
 }
 
-/// A digest of a file or of all files of a folder, path by path.
+/// Digest of a file, or of all files in a folder in the order of their paths.
 fn digest_of(program: &str) -> String {
     let mut files = Vec::new();
     let mut left = vec![root().join(program)];
@@ -237,7 +238,7 @@ fn digest_of(program: &str) -> String {
     sum(&bytes)
 }
 
-/// FNV-1a: enough to notice a change.
+/// FNV-1a hash, which suffices to notice a change.
 pub(crate) fn sum(bytes: &[u8]) -> String {
     let mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)

@@ -1,4 +1,4 @@
-//! A broker of either kind whose processor time and memory are measured.
+//! A broker of either kind, whose processor time and memory are measured.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::apache::Apache;
 use crate::node::Node;
 use crate::process;
 
-/// See the module.
+/// A running broker: Apache Kafka or monedula.
 #[derive(Debug)]
 pub enum Broker {
     Kafka(Apache),
@@ -16,7 +16,7 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// Starts Apache Kafka, or ours, on the data in `scratch`.
+    /// Starts Apache Kafka or monedula on the data in `scratch`.
     pub fn start(kafka: bool, scratch: &Path) -> Result<Self> {
         let data = scratch.join("data");
         Ok(if kafka {
@@ -40,12 +40,12 @@ impl Broker {
         }
     }
 
-    /// Seconds of processor time so far.
+    /// Processor time so far, in seconds.
     pub fn cpu(&self) -> Result<f64> {
         process::cpu(self.pid()?)
     }
 
-    /// Bytes of memory in use.
+    /// Resident memory, in bytes.
     pub fn memory(&self) -> Result<f64> {
         Ok(process::resident(self.pid()?)? as f64)
     }
@@ -58,10 +58,10 @@ impl Broker {
     }
 }
 
-/// A line of a table for one broker: what, and its number.
+/// Measurements of one broker: their names and values.
 pub type Figures = Vec<(&'static str, f64)>;
 
-/// Prints what was measured at both as a table.
+/// Prints the measurements of both brokers as a table.
 pub fn print(kafka: &Figures, monedula: &Figures) {
     println!("| | Apache Kafka | monedula |\n|---|---|---|");
     for ((what, their), (_, our)) in kafka.iter().zip(monedula) {

@@ -1,20 +1,20 @@
-//! What each test of the suites needs beside Rust, as its `#[ignore = "needs …"]` says.
+//! Programs that each test of the suites needs beside Rust, from its `#[ignore = "needs …"]`.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A test that `cargo test` leaves out.
+/// A test that `cargo test` does not run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     pub suite: String,
     pub name: String,
-    /// As in "needs java and maven".
+    /// Text of the attribute, such as "needs java and maven".
     pub needs: String,
 }
 
-/// All tests of the suites that `cargo test` leaves out, in order.
+/// All tests of the suites that `cargo test` does not run, in order.
 pub fn left_out() -> Result<Vec<Left>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! A monedula process on a free port, with its data in a directory of its own.
+//! A monedula process on a free port, with a data directory of its own.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -16,15 +16,15 @@ use crate::exchange::{Answer, Connection};
 use crate::process;
 use crate::programs::{Finished, eventually, run};
 
-/// Within this time a node must serve, also where much else runs.
+/// Time limit for the start of a node, even on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const CLIENT_LIMIT: Duration = Duration::from_secs(300);
-/// The first port that a test may be given.
+/// Lowest port that tests use.
 const PORTS_BEGIN: u16 = 15_000;
-/// How much of a node's log an error repeats.
+/// Number of lines of a node's log that an error message repeats.
 const LOG_LINES: usize = 30;
 
-/// See the module. Killed when dropped.
+/// A monedula process. Killed when dropped.
 #[derive(Debug)]
 pub struct Node {
     child: Option<Child>,
@@ -35,19 +35,19 @@ pub struct Node {
     own: Option<tempfile::TempDir>,
 }
 
-/// What a node is given beside its settings.
+/// Environment of a node, beside its settings.
 #[derive(Debug, Default)]
 pub struct Surroundings {
-    /// As `ulimit -n` says.
+    /// Limit of open file descriptors, as in `ulimit -n`.
     pub descriptors: Option<usize>,
-    /// Threads that serve clients; otherwise as many as there are processors.
+    /// Number of threads that serve clients; by default the number of processors.
     pub worker_threads: Option<usize>,
-    /// What the system lets it have of memory.
+    /// Memory cgroup of the process.
     pub memory: Option<Cgroup>,
 }
 
 impl Surroundings {
-    /// What a shell does before it becomes the node.
+    /// Commands of the shell that then executes the node.
     fn script(&self) -> String {
         let descriptors = self.descriptors.map(|most| format!("ulimit -n {most}"));
         let threads = self
@@ -62,15 +62,15 @@ impl Surroundings {
     }
 }
 
-/// The binary under test: `MONEDULA_BIN`, or what `cargo build --profile compat` made.
+/// Path of the binary under test: `MONEDULA_BIN`, or the result of `cargo build --profile compat`.
 pub fn binary() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/compat/monedula");
     std::env::var_os("MONEDULA_BIN").map_or(built, PathBuf::from)
 }
 
-/// A port that nobody listens on now, and that this process has not been given before. It lies below those that the system
-/// gives to clients by itself: one of them could take it while a node is down between two starts, and a client that knocks
-/// there meanwhile could even be connected to itself.
+/// A port that is free now and that this process has not used before. It lies below the system's ephemeral ports: a client
+/// could be given one of those while a node is down between two starts, and a client that tries to connect there could even be
+/// connected to itself.
 pub fn free_port() -> Result<u16> {
     static GIVEN: parking_lot::Mutex<BTreeSet<u16>> = parking_lot::Mutex::new(BTreeSet::new());
     let chosen_by_the_system = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
@@ -82,7 +82,7 @@ pub fn free_port() -> Result<u16> {
         "the system gives all ports from {chosen_by_the_system} to clients"
     );
     let ports = u64::from(chosen_by_the_system - PORTS_BEGIN);
-    // Tests of another process may look for ports at the same time.
+    // Tests of another process may look for free ports at the same time.
     let chance = RandomState::new().build_hasher().finish();
     let mut given = GIVEN.lock();
     (0..ports)
@@ -96,20 +96,20 @@ pub fn free_port() -> Result<u16> {
         .context("no port is free")
 }
 
-/// Whether somebody listens there.
+/// Whether a process listens on the port.
 pub fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 impl Node {
-    /// Starts a node with empty data.
+    /// Starts a node with an empty data directory.
     pub fn start() -> Result<Self> {
         let own = tempfile::tempdir()?;
         let dir = own.path().join("data");
         Self::first(free_port()?, &dir, Some(own), None, Surroundings::default())
     }
 
-    /// Starts a node with empty data that may have no more than so many descriptors.
+    /// Starts a node with an empty data directory and a limit of open file descriptors.
     pub fn with_descriptors(most: usize) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let dir = own.path().join("data");
@@ -120,17 +120,18 @@ impl Node {
         Self::first(free_port()?, &dir, Some(own), None, surroundings)
     }
 
-    /// Starts a node on data that is there.
+    /// Starts a node on an existing data directory.
     pub fn on(dir: &Path) -> Result<Self> {
         Self::first(free_port()?, dir, None, None, Surroundings::default())
     }
 
-    /// Starts a node with the lines of a `server.properties`, in which `{port}` is its port and `{dir}` its data.
+    /// Starts a node with the text of a `server.properties`, in which `{port}` and `{dir}` are replaced by its port and data
+    /// directory.
     pub fn with_settings(settings: &str) -> Result<Self> {
         Self::within(Surroundings::default(), settings)
     }
 
-    /// The same with more than settings.
+    /// Like [`Self::with_settings`], with an environment.
     pub fn within(surroundings: Surroundings, settings: &str) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let (port, dir) = (free_port()?, own.path().join("data"));
@@ -161,7 +162,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts the process again, on the same port and data.
+    /// Starts the process again, on the same port and data directory.
     pub fn resume(&mut self) -> Result<()> {
         let binary = binary();
         ensure!(
@@ -191,7 +192,7 @@ impl Node {
         };
         let child = command.stdout(log).spawn()?;
         self.child = Some(child);
-        // It listens before it is ready, and what stops it in between is not to be looked for in the tests.
+        // The node listens before it is ready. A failure in between is reported here instead of in the test.
         let mut ended = None;
         let settled = eventually(START_LIMIT, || {
             ended = self.ended();
@@ -208,12 +209,12 @@ impl Node {
         }
     }
 
-    /// How it ended, if it did.
+    /// Exit status of the process, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
-    /// Whether a broker answers there.
+    /// Whether a broker answers on the node's port.
     fn answers(&self) -> bool {
         listens(self.port)
             && Connection::open(&self.address())
@@ -221,7 +222,7 @@ impl Node {
                 .is_ok_and(|answer| matches!(answer, Some(Answer::Response(_))))
     }
 
-    /// The end of its log, for the message of an error.
+    /// The last lines of the node's log, for error messages.
     pub fn last_words(&self) -> String {
         let lines = self.log().unwrap_or_default();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
@@ -239,7 +240,8 @@ impl Node {
         &self.dir
     }
 
-    /// Keeps its files and its log for somebody to look at; where they are, unless they are somebody else's.
+    /// Keeps the node's files and log for inspection. Returns their folder, or `None` if the data directory belongs to the
+    /// caller.
     pub fn keep(&mut self) -> Option<PathBuf> {
         self.own.as_mut().map(|own| {
             own.disable_cleanup(true);
@@ -251,7 +253,7 @@ impl Node {
         Some(self.own.as_ref()?.path().join("log"))
     }
 
-    /// The lines that it logged since its directory was made; none if the directory is somebody else's.
+    /// Lines of the log since the data directory was created; empty if the data directory belongs to the caller.
     pub fn log(&self) -> Result<Vec<String>> {
         let Some(file) = self.log_file() else {
             return Ok(Vec::new());
@@ -260,17 +262,17 @@ impl Node {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Its process, while it runs.
+    /// Process id, while the process runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
-    /// How much memory is resident, in bytes.
+    /// Resident memory, in bytes.
     pub fn resident(&self) -> Result<usize> {
         process::resident(self.pid().context("the node is not running")?)
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the node is not running")?;
         child.kill()?;
@@ -278,7 +280,7 @@ impl Node {
         Ok(())
     }
 
-    /// SIGTERM; the node must end by itself, successfully.
+    /// Stops the process with SIGTERM; it must exit successfully.
     pub fn stop(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the node is not running")?;
         let sent = Command::new("kill").arg(child.id().to_string()).status()?;
@@ -295,7 +297,7 @@ impl Node {
         Ok(())
     }
 
-    /// kcat with this node's address.
+    /// Runs kcat with this node's address.
     pub fn kcat(&self, arguments: &[&str], input: &str) -> Result<Finished> {
         run(
             Command::new("kcat")

@@ -1,9 +1,9 @@
-//! The last line of `cargo test`: how many tests need other programs, and how they are run.
+//! Prints the last line of `cargo test`: how many tests need other programs, and how to run them.
 
 use compat_tests::needs::left_out;
 
 fn main() -> anyhow::Result<()> {
-    // Whoever asks for certain tests, or for their names, knows.
+    // Runs with arguments ask for certain tests or their names, and do not need the hint.
     if std::env::args().len() == 1 {
         let left = left_out()?;
         println!(

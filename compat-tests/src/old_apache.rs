@@ -1,4 +1,4 @@
-//! An Apache Kafka of the ZooKeeper years, with its ZooKeeper, from Maven artifacts.
+//! A version of Apache Kafka that needs ZooKeeper, with its ZooKeeper, from Maven artifacts.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::programs::eventually;
 
 const START_LIMIT: Duration = Duration::from_secs(240);
 
-/// See the module. Killed when dropped.
+/// A broker and its ZooKeeper. Killed when dropped.
 #[derive(Debug)]
 pub struct OldApache {
     zookeeper: Child,
@@ -22,7 +22,7 @@ pub struct OldApache {
 }
 
 impl OldApache {
-    /// Starts both. `home` keeps the settings, ZooKeeper's data, and in `data` the broker's.
+    /// Starts both. `home` holds the settings and ZooKeeper's data, its folder `data` the broker's.
     pub fn start(version: &str, home: &Path, further: &str) -> Result<Self> {
         let (port, zookeeper_port) = (free_port()?, free_port()?);
         fs::create_dir_all(home)?;
@@ -56,7 +56,8 @@ impl OldApache {
         );
         fs::write(&file, text)?;
         let serves = eventually(START_LIMIT, || {
-            // A predecessor that was killed stays registered until its session ends, and a new one gives up.
+            // A broker that was killed stays registered until its session ends. Until then a new one exits and is started
+            // again.
             let kafka = this.kafka.as_mut().map(Child::try_wait);
             if !matches!(kafka, Some(Ok(None))) {
                 this.kafka = java(version, "kafka.Kafka", &file).ok();
@@ -88,7 +89,7 @@ impl OldApache {
         Ok(())
     }
 
-    /// kill -9 for both.
+    /// Kills both with SIGKILL.
     pub fn kill(self) {
         drop(self);
     }

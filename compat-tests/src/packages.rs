@@ -1,5 +1,5 @@
-//! The programs of clients: where their sources are, and what they need from the registries of their languages. It is fetched
-//! and built in `target/clients`, once per checkout; several tests may want the same at the same time.
+//! Test programs of clients: their sources, and their dependencies from the registries of their languages. Dependencies are
+//! fetched and built in `target/clients`, once per checkout. Several tests may need the same ones at the same time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +13,17 @@ use parking_lot::Mutex;
 
 use crate::programs::succeed;
 
-/// Registries may be slow, and compilers where much else runs.
+/// Time limit for fetching and building: registries may be slow, and so are compilers on a busy machine.
 const FETCH_LIMIT: Duration = Duration::from_secs(1_800);
 
-/// The sources of a program, by their path in `clients`.
+/// Path of a program's sources in `clients`.
 pub fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("clients")
         .join(name)
 }
 
-/// A folder for what a program needs, which outlives the run.
+/// Folder for the dependencies of a program, which is kept between runs.
 pub fn packages(name: &str) -> Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/clients")
@@ -32,12 +32,12 @@ pub fn packages(name: &str) -> Result<PathBuf> {
     Ok(fs::canonicalize(path)?)
 }
 
-/// Runs a command that fetches or builds; gives what it printed.
+/// Runs a command that fetches or builds; returns its output.
 pub fn fetch(command: &mut Command) -> Result<String> {
     succeed(command, FETCH_LIMIT)
 }
 
-/// Works on a folder while no other test of this process does.
+/// Runs `work` on a folder while no other test of this process works on it.
 pub fn alone<T>(dir: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     static FOLDERS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
     let folder = Arc::clone(FOLDERS.lock().entry(dir.to_owned()).or_default());
@@ -45,7 +45,7 @@ pub fn alone<T>(dir: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     work()
 }
 
-/// Works on a folder once per checkout: a file in it says that it is complete.
+/// Runs `work` on a folder once per checkout: the file `.complete` in it says that this is done.
 pub fn once(dir: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
     alone(dir, || {
         let complete = dir.join(".complete");
@@ -57,7 +57,7 @@ pub fn once(dir: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
     })
 }
 
-/// A Python of its own in a folder; gives the program.
+/// Creates a Python environment in a folder; returns its interpreter.
 pub fn python(dir: &Path) -> Result<PathBuf> {
     let python = dir.join("bin/python");
     alone(dir, || {
@@ -69,7 +69,7 @@ pub fn python(dir: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// The same with what a program's requirements.txt names.
+/// Like [`python`], with the requirements.txt of a program installed.
 pub fn python_with_requirements(dir: &Path, program: &Path) -> Result<PathBuf> {
     let python = python(dir)?;
     let mut install = Command::new(&python);
@@ -80,7 +80,7 @@ pub fn python_with_requirements(dir: &Path, program: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Copies a program for Node to a folder and installs what its package.json names.
+/// Copies a program for Node.js to a folder and installs the dependencies of its package.json.
 pub fn npm(dir: &Path, program: &Path, options: &[&str]) -> Result<()> {
     alone(dir, || {
         for file in ["package.json", "client.js"] {
@@ -95,8 +95,8 @@ pub fn npm(dir: &Path, program: &Path, options: &[&str]) -> Result<()> {
     })
 }
 
-/// A Node for Testcontainers' module, which wants 22.22 or later: the one of this machine, or for machines with an older one the
-/// package that npm put into a folder.
+/// A Node.js for Testcontainers' module, which needs 22.22 or later: the one of this machine if recent enough, otherwise the
+/// package that npm has installed in the folder.
 pub fn recent_node(dir: &Path) -> Result<PathBuf> {
     let said = fetch(Command::new("node").arg("--version"))?;
     let numbers: Vec<u32> = said
@@ -115,7 +115,7 @@ pub fn recent_node(dir: &Path) -> Result<PathBuf> {
         .context("npm brought no Node for this machine")
 }
 
-/// Builds a Go program; gives the binary.
+/// Builds a Go program; returns the path of its binary.
 pub fn go(dir: &Path, program: &Path) -> Result<PathBuf> {
     let binary = dir.join("client");
     let mut build = Command::new("go");
@@ -128,7 +128,7 @@ pub fn go(dir: &Path, program: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Builds a Rust program; gives the folder of its binaries.
+/// Builds a Rust program; returns the folder of its binaries.
 pub fn cargo(dir: &Path, program: &Path) -> Result<PathBuf> {
     let mut build = Command::new("cargo");
     build

@@ -1,13 +1,13 @@
-//! What the system says of a process.
+//! Measurements of a process from `/proc`.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// Clock ticks of /proc per second.
+/// Clock ticks of `/proc` per second.
 const TICKS: f64 = 100.0;
 
-/// Seconds of processor time so far.
+/// Processor time of a process so far, in seconds.
 pub fn cpu(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(") ").context("no name")?.1;
@@ -20,22 +20,22 @@ pub fn cpu(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / TICKS)
 }
 
-/// Bytes of memory in use, with the pages of the program itself.
+/// Resident memory of a process, in bytes, including the pages of its binary.
 pub fn resident(pid: u32) -> Result<usize> {
     memory(pid, "VmRSS:")
 }
 
-/// Bytes of memory in use that come from no file.
+/// Resident memory of a process that is not backed by files, in bytes.
 pub fn anonymous(pid: u32) -> Result<usize> {
     memory(pid, "RssAnon:")
 }
 
-/// The most bytes of memory that were in use at once, since [`forget_peak`].
+/// Peak of the resident memory since [`forget_peak`], in bytes.
 pub fn peak(pid: u32) -> Result<usize> {
     memory(pid, "VmHWM:")
 }
 
-/// Lets [`peak`] begin with what is in use now. Not every system does it.
+/// Resets [`peak`] to the current resident memory. Not every system supports it.
 pub fn forget_peak(pid: u32) -> Result<()> {
     Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }

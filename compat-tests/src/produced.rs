@@ -1,4 +1,4 @@
-//! Batches of records and the requests that send them, made by another implementation of the protocol than the broker's.
+//! Record batches and Produce requests, encoded by an implementation of the protocol that is not the broker's.
 
 use anyhow::{Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -14,20 +14,20 @@ use crate::exchange::Connection;
 
 const TIMEOUT_MS: i32 = 60_000;
 
-/// What the records of a batch have in common.
+/// Properties of a batch that all of its records share.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
     pub producer_id: i64,
     pub producer_epoch: i16,
-    /// Of the first record.
+    /// Sequence number of the first record.
     pub sequence: i32,
     pub transactional: bool,
-    /// In milliseconds.
+    /// Timestamp of all records, in milliseconds.
     pub timestamp: i64,
 }
 
 impl Default for Batch {
-    /// Of a producer that has no id.
+    /// A batch of a producer without an id.
     fn default() -> Self {
         Self {
             producer_id: NO_PRODUCER_ID,
@@ -40,7 +40,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// The batch of some keys and values, not compressed.
+    /// An uncompressed batch of these keys and values.
     pub fn of(self, records: impl IntoIterator<Item = (Option<Bytes>, Bytes)>) -> Result<Bytes> {
         let records = records.into_iter().enumerate();
         let records = records.map(|(index, (key, value))| Record {
@@ -52,7 +52,7 @@ impl Batch {
             producer_epoch: self.producer_epoch,
             timestamp_type: TimestampType::Creation,
             offset: index as i64,
-            // The encoder begins a batch where a sequence is not the next one, also of nobody.
+            // The encoder starts a new batch where sequence numbers are not consecutive, even without a producer id.
             sequence: self.sequence + index as i32,
             timestamp: self.timestamp,
             key,
@@ -70,7 +70,7 @@ impl Batch {
     }
 }
 
-/// Asks for a batch to be appended to a partition, and for all replicas to have it.
+/// Request to append a batch to a partition, acknowledged by all replicas.
 pub fn request(topic: &str, partition: i32, batch: Bytes) -> ProduceRequest {
     let data = PartitionProduceData::default()
         .with_index(partition)

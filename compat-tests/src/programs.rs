@@ -1,4 +1,4 @@
-//! Running other programs with a time limit.
+//! Execution of other programs with a time limit.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 const KCAT_LIMIT: Duration = Duration::from_secs(120);
 
-/// What a program printed and whether it liked it.
+/// Output of a program, and whether it succeeded.
 #[derive(Debug)]
 pub struct Finished {
     pub success: bool,
@@ -19,7 +19,7 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// Runs a program to its end, feeding it `input`; after `limit` it is ended and that is an error.
+/// Runs a program to its end with `input` as its standard input. Errors: it is killed after `limit`.
 pub fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Finished> {
     let name = format!("{command:?}");
     let mut child = command
@@ -30,7 +30,7 @@ pub fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Finish
         .with_context(|| format!("cannot start {name}"))?;
     let mut stdin = child.stdin.take().context("no standard input")?;
     let input = input.to_owned();
-    // A program may end before it has read everything.
+    // A program may end before it has read all of its input.
     let writer = thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
@@ -52,7 +52,7 @@ pub fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Finish
     }
 }
 
-/// Runs a program that must like it; gives what it printed.
+/// Runs a program that must succeed; returns its output.
 pub fn succeed(command: &mut Command, limit: Duration) -> Result<String> {
     let finished = run(command, "", limit)?;
     ensure!(
@@ -64,7 +64,7 @@ pub fn succeed(command: &mut Command, limit: Duration) -> Result<String> {
     Ok(finished.stdout.trim().to_owned())
 }
 
-/// kcat with whoever listens on a port of this machine; it must succeed.
+/// Runs kcat with the broker on a port of this machine; it must succeed.
 pub fn kcat(port: u16, words: &[&str], input: &str) -> Result<String> {
     let mut command = Command::new("kcat");
     command
@@ -75,7 +75,7 @@ pub fn kcat(port: u16, words: &[&str], input: &str) -> Result<String> {
     Ok(finished.stdout)
 }
 
-/// A program in the background; what it says, by either output, is kept line by line. Killed when dropped.
+/// A program in the background. The lines of its standard output and standard error are kept. Killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -140,7 +140,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
     None
 }
 
-/// Looks until `seen` is true, for at most `limit`.
+/// Calls `seen` repeatedly until it returns true, for at most `limit`; returns whether it did.
 pub fn eventually(limit: Duration, mut seen: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,24 +1,24 @@
-//! The examples of a page: fenced blocks, each under a line `<!-- snippet: NAME -->`.
+//! Examples of a documentation page: fenced blocks, each under a line `<!-- snippet: NAME -->`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// A fenced block of a page.
+/// A named fenced block of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
     pub name: String,
-    /// The word after the fence.
+    /// Language tag of the fence.
     pub language: String,
     pub text: String,
 }
 
-/// A file of the project, by its path from the root.
+/// Path of a file of the project, given relative to the project's root.
 pub fn page(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// The snippets of a page. A block without a name is an error: nobody would run it.
+/// All snippets of a page. Errors: a block has no name, so that no test would run it.
 pub fn snippets(path: &str) -> Result<Vec<Snippet>> {
     let text = std::fs::read_to_string(page(path)).with_context(|| path.to_owned())?;
     read(&text).with_context(|| path.to_owned())
@@ -49,7 +49,7 @@ fn read(page: &str) -> Result<Vec<Snippet>> {
     Ok(found)
 }
 
-/// One snippet of a page, by its name.
+/// A snippet of a page, by its name.
 pub fn snippet(path: &str, name: &str) -> Result<Snippet> {
     let found = snippets(path)?.into_iter().find(|one| one.name == name);
     found.with_context(|| format!("{path} has no snippet {name}"))

@@ -1,7 +1,7 @@
-//! Public test suites of client libraries: what passed on Apache Kafka and on ours, shown in `PUBLIC_SUITES.md`.
+//! Public test suites of client libraries: the tests that pass on Apache Kafka and on monedula, shown in `PUBLIC_SUITES.md`.
 //!
-//! Each suite has a section there, written by the run that measured it; its last line is a digest of it, so that nobody
-//! changes one by hand.
+//! Each suite has a section there, which the run that measured it has written. The section's last line is a digest of the
+//! section, so that it cannot be changed by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,13 +16,13 @@ use crate::apache::{Apache, PRESENT};
 use crate::matrix::{recording, sum};
 use crate::node::Node;
 
-/// How a test ended.
+/// Result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Passed,
     Failed,
     Skipped,
-    /// It did not say so: the suite was cut short, or the test is not in it on this broker.
+    /// No result: the suite was cut short, or the suite does not contain the test on this broker.
     Silent,
 }
 
@@ -37,19 +37,19 @@ impl Ended {
     }
 }
 
-/// Tests by name.
+/// Results of tests, by name.
 pub type Results = BTreeMap<String, Ended>;
 
-/// A public suite.
+/// A public test suite.
 #[derive(Debug)]
 pub struct Suite {
     pub name: &'static str,
     pub version: &'static str,
-    /// Where its tests come from, and what had to be changed in them.
+    /// Source of the tests, and the changes made to them.
     pub origin: &'static str,
-    /// Lines over those of a node as small as it gets, for both brokers.
+    /// Settings added to those of a minimal node, for both brokers.
     pub settings: &'static str,
-    /// What passes on Apache Kafka and not on ours, and why; a name may end with `*`.
+    /// Tests that pass on Apache Kafka but not here, with the reason; a name may end with `*`.
     pub missing: &'static [(&'static str, &'static str)],
 }
 
@@ -58,8 +58,10 @@ const FRESH: &str = "run `cargo compat public_suite`, which measures and writes 
 const DIGEST: &str = "<!-- digest ";
 
 impl Suite {
-    /// Runs it against Apache Kafka, then against ours, writes down both, and fails if something passed only there that is
-    /// not known to be missing here. `run` gets an address, the broker's port, and a folder for its notes.
+    /// Runs the suite against Apache Kafka, then against monedula, and records both results. `run` gets the broker's port and a
+    /// folder for its output.
+    ///
+    /// Errors: a test passed only on Apache Kafka and is not in `missing`.
     pub fn measure(&self, mut run: impl FnMut(u16, &Path) -> Result<Results>) -> Result<()> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _one = ONE_AT_A_TIME.lock();
@@ -157,7 +159,7 @@ impl Suite {
     }
 }
 
-/// A folder that outlives the run, for what the suites said.
+/// Folder for the output of suites, which is kept between runs.
 fn notes(name: &str) -> Result<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/suites/notes");
     let path = path.join(name.replace([' ', '/'], "-"));
@@ -177,14 +179,14 @@ fn record(name: &str, section: &str) -> Result<()> {
     Ok(())
 }
 
-/// Puts a suite's section in the place of its old one; sections are in alphabetical order.
+/// Replaces a suite's section; sections are in alphabetical order.
 fn replaced(text: &str, name: &str, section: &str) -> String {
     let (head, mut sections) = split(text);
     sections.insert(name.to_owned(), section.to_owned());
     head + &sections.into_values().collect::<String>()
 }
 
-/// What is before the sections, and the sections by the name of their suites.
+/// The text before the sections, and the sections by the names of their suites.
 fn split(text: &str) -> (String, BTreeMap<String, String>) {
     let mut parts = text.split("\n## ");
     let head = format!("{}\n", parts.next().unwrap_or_default().trim_end());
@@ -196,7 +198,7 @@ fn split(text: &str) -> (String, BTreeMap<String, String>) {
     (head + "\n", sections.collect())
 }
 
-/// Whether every section is as a run wrote it.
+/// Checks that every section is as a run wrote it.
 pub fn check() -> Result<()> {
     let text = fs::read_to_string(document())?;
     let (_, sections) = split(&text);
@@ -213,7 +215,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Reads what `go test -v` says of its tests, not of their parts.
+/// Reads the results of top-level tests from the output of `go test -v`, without those of subtests.
 pub fn read_go(text: &str) -> Results {
     let ended = [
         ("--- PASS: ", Ended::Passed),
@@ -222,7 +224,7 @@ pub fn read_go(text: &str) -> Results {
     ];
     let mut results = Results::new();
     for line in text.lines() {
-        // What a test prints without an end of line stands before.
+        // Output of a test without a newline at its end may stand before the mark.
         for (mark, ended) in ended {
             let Some((before, rest)) = line.split_once(mark) else {
                 continue;
@@ -233,7 +235,7 @@ pub fn read_go(text: &str) -> Results {
                 results.insert(name.to_owned(), ended);
             }
         }
-        // A test that never ended: its time was over, or it took the whole program with it.
+        // A test without a result: it timed out, or it ended the whole program.
         if let Some(name) = line.strip_prefix("=== RUN   ")
             && !name.contains('/')
         {
@@ -243,7 +245,7 @@ pub fn read_go(text: &str) -> Results {
     results
 }
 
-/// Reads what pytest says with `-rA --no-fold-skipped`.
+/// Reads the results from the output of pytest with `-rA --no-fold-skipped`.
 pub fn read_pytest(text: &str) -> Results {
     let ended = [
         ("PASSED ", Ended::Passed),
@@ -267,7 +269,7 @@ pub fn read_pytest(text: &str) -> Results {
     results
 }
 
-/// Reads what librdkafka's test runner says.
+/// Reads the results from the output of librdkafka's test runner.
 pub fn read_librdkafka(text: &str) -> Results {
     let mut results = Results::new();
     for line in text.lines() {
@@ -286,10 +288,10 @@ pub fn read_librdkafka(text: &str) -> Results {
         };
         results.insert(name.to_owned(), ended);
     }
-    // A test that gives up in the middle says only this.
+    // A test that aborts prints only this line.
     for rest in text.split("### Test \"").skip(1) {
         let name = rest.split(['"', ' ']).next().unwrap_or_default();
-        // The runner itself goes under a name of this kind.
+        // The runner itself has a name of this form.
         if !name.starts_with('<') {
             results.insert(name.to_owned(), Ended::Failed);
         }

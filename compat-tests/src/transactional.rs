@@ -1,4 +1,4 @@
-//! A transactional producer made of single requests, so that a test can stop it between any two.
+//! A transactional producer made of single requests, which a test can stop between any two of them.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -20,22 +20,22 @@ use crate::exchange::Connection;
 use crate::produced::{Batch, request};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// CONCURRENT_TRANSACTIONS, and what a coordinator or a partition says that is not ready.
+/// CONCURRENT_TRANSACTIONS, and the errors of a coordinator or partition that is not ready.
 const TRY_AGAIN: [i16; 7] = [51, 14, 15, 16, 3, 5, 6];
 
-/// See the module.
+/// A transactional producer.
 #[derive(Debug)]
 pub struct Transactional {
     connection: Connection,
     id: String,
-    /// The `transaction.version` that it was made for: before 2 it tells the coordinator what it writes to.
+    /// The client's `transaction.version`. Before 2 it adds partitions to the transaction with requests of its own.
     version: i16,
     pub producer_id: i64,
     pub epoch: i16,
     sequences: BTreeMap<(String, i32), i32>,
-    /// Of the records, in milliseconds.
+    /// Timestamp of the records, in milliseconds.
     pub timestamp: i64,
-    /// Of the records.
+    /// Key of the records.
     pub key: Option<Bytes>,
 }
 
@@ -43,7 +43,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Asks until the answer is not "try again".
+/// Repeats a request until its error is none of `TRY_AGAIN`.
 fn patiently(mut ask: impl FnMut() -> Result<i16>) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -60,12 +60,12 @@ fn patiently(mut ask: impl FnMut() -> Result<i16>) -> Result<()> {
 }
 
 impl Transactional {
-    /// As a client of `transaction.version` 2.
+    /// Opens a producer like a client of `transaction.version` 2.
     pub fn open(address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
         Self::open_as(2, address, id, timeout_ms)
     }
 
-    /// As a client of any `transaction.version`.
+    /// Opens a producer like a client of any `transaction.version`.
     pub fn open_as(version: i16, address: &str, id: &str, timeout_ms: i32) -> Result<Self> {
         let mut this = Self {
             connection: Connection::open(address)?,
@@ -95,18 +95,18 @@ impl Transactional {
         Ok(this)
     }
 
-    /// Goes on at another address.
+    /// Continues with a connection to another address.
     pub fn reconnect(&mut self, address: &str) -> Result<()> {
         self.connection = Connection::open(address)?;
         Ok(())
     }
 
-    /// Sends one record; gives its offset.
+    /// Sends one record; returns its offset.
     pub fn send(&mut self, topic: &str, partition: i32, value: &str) -> Result<i64> {
         self.send_many(topic, partition, value, 1)
     }
 
-    /// Sends a batch of equal records; gives the offset of the first.
+    /// Sends a batch of equal records; returns the offset of the first.
     pub fn send_many(
         &mut self,
         topic: &str,
@@ -194,7 +194,7 @@ impl Transactional {
         })
     }
 
-    /// Ends the transaction; its markers may still be on their way.
+    /// Ends the transaction. Its markers may not have been written yet.
     pub fn end(&mut self, commit: bool) -> Result<()> {
         let request = EndTxnRequest::default()
             .with_transactional_id(TransactionalId(text(&self.id)))
@@ -204,7 +204,7 @@ impl Transactional {
         patiently(|| {
             let version = if self.version >= 2 { 5 } else { 3 };
             let answer = self.connection.call(version, &request)?;
-            // Before version 2 epoch and sequences go on.
+            // Before `transaction.version` 2, epoch and sequence numbers continue.
             if answer.error_code == 0 && version >= 5 {
                 self.producer_id = answer.producer_id.0;
                 self.epoch = answer.producer_epoch;

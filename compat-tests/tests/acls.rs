@@ -1,8 +1,8 @@
-//! The promise: who may do what is decided as by Apache Kafka, and whoever may not is told the same.
+//! Authorization is decided as by Apache Kafka, and a client without a right gets the same response.
 //!
-//! The matrix is made of the broker's own table of rights: each API is asked by users who have nothing, everything, one right
-//! alone, everything but one right, and just the rights of the table; of what exists and of what does not. Answers are compared
-//! field by field. What is seen besides are Kafka's own tools and clients with ACLs.
+//! The scenes follow the broker's own table of rights. Each API is called by users who have no right, all rights, one right
+//! alone, all rights but one, and exactly the rights of the table, for resources that exist and for others. Responses are
+//! compared field by field. Further tests use Kafka's own tools and clients with ACLs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -109,7 +109,7 @@ use monedula::wire::message::write_txn_markers::{
 };
 use regex::Regex;
 
-/// A listener for super users, and one on which users log in.
+/// A listener for super users, and one with authentication for other users.
 const LISTENERS: &str = "\
 listeners=PLAINTEXT://127.0.0.1:{port},SAFE://127.0.0.1:{safe},CONTROLLER://127.0.0.1:{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SAFE:SASL_PLAINTEXT
@@ -120,9 +120,9 @@ super.users=User:ANONYMOUS;User:root
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
 const PASSWORD: &str = "secret";
 
-/// What brokers do some time after they said so is done within this time.
+/// Time limit for changes that a broker applies only after its response.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// No answer takes longer, however busy the machine is.
+/// Time limit for a response, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings(safe: u16, users: impl IntoIterator<Item = String>) -> String {
@@ -141,9 +141,9 @@ fn settings(safe: u16, users: impl IntoIterator<Item = String>) -> String {
 
 /// One of the two brokers.
 struct Broker {
-    /// For super users.
+    /// Address of the listener for super users.
     open: String,
-    /// For users.
+    /// Port of the listener with authentication.
     safe: u16,
 }
 
@@ -185,7 +185,7 @@ impl Broker {
         })
     }
 
-    /// Makes topics of one partition and waits until the broker shows them.
+    /// Creates topics with one partition and waits until the broker lists them.
     fn create(&self, topics: &[&str]) -> Result<()> {
         let made = topics.iter().map(|name| CreatableTopic {
             name: (*name).into(),
@@ -209,7 +209,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Asks until it answers so.
+    /// Repeats a request until its response satisfies `seen`.
     fn until<R: Request>(
         &self,
         request: &R,
@@ -234,7 +234,7 @@ impl Broker {
         let answer = self.admin()?.answered(&request, 3)?;
         let good = answer.results.iter().all(|one| one.error_code == 0);
         ensure!(good, "{answer:?}");
-        // Kafka's broker hears of it some time after its controller has answered.
+        // Kafka's broker applies the change some time after its controller has responded.
         let wanted: Vec<_> = request.creations.iter().map(said).collect();
         let all = DescribeAclsRequest {
             resource_type_filter: ResourceType::Any.code(),
@@ -331,7 +331,7 @@ fn acl(
     }
 }
 
-/// The same for every resource of the type.
+/// An ACL for all resources of the right's type.
 fn acl_of_all(permission: Permission, user: &str, right: Right) -> AclCreation {
     let name = match right.1 {
         ResourceType::Cluster => CLUSTER_NAME,
@@ -340,7 +340,7 @@ fn acl_of_all(permission: Permission, user: &str, right: Right) -> AclCreation {
     acl(permission, user, right, (PatternType::Literal, name))
 }
 
-/// What the table of rights is about.
+/// Resource types of the table of rights.
 const RESOURCES: [ResourceType; 4] = [
     ResourceType::Topic,
     ResourceType::Group,
@@ -363,7 +363,7 @@ fn just(key: i16) -> String {
     format!("just_{key}")
 }
 
-/// Every right that an API asks for.
+/// All rights that any API asks for.
 fn all_rights() -> BTreeSet<Right> {
     RIGHTS
         .iter()
@@ -402,12 +402,12 @@ fn acls() -> Vec<AclCreation> {
     acls
 }
 
-/// What a scene is about on one of the brokers.
+/// Parameters of a scene on one of the brokers.
 struct Names {
     version: i16,
     topic: &'static str,
     id: Uuid,
-    /// A topic that is made for this request alone.
+    /// A topic that is created for this request alone.
     own: String,
     own_id: Uuid,
     /// A name that no topic has had yet.
@@ -416,7 +416,7 @@ struct Names {
 
 type Ask = Box<dyn Fn(&mut Connection, i16, &Names, &Masks) -> Result<Option<String>>>;
 
-/// A request about a topic that is there, or about one that is not.
+/// A request that names an existing topic or one that does not exist.
 struct Scene {
     name: String,
     key: i16,
@@ -430,12 +430,12 @@ struct Scene {
 const THERE: &str = "there";
 const ABSENT: &str = "absent";
 
-/// The scenes, as they are made.
+/// All scenes, as they are added.
 #[derive(Default)]
 struct Scenes(Vec<Scene>);
 
 impl Scenes {
-    /// About a topic that is there, and about one that is not.
+    /// Adds a scene with a topic that exists, and one with a topic that does not.
     fn topic<R: Request + 'static>(
         &mut self,
         name: &str,
@@ -467,7 +467,7 @@ impl Scenes {
         self.add_told(name, topic, request, whole);
     }
 
-    /// The same where something of the answer is compared.
+    /// Adds a scene in which only a part of the response is compared.
     fn add_told<R: Request + 'static>(
         &mut self,
         name: &str,
@@ -492,7 +492,7 @@ impl Scenes {
         });
     }
 
-    /// The last one is asked about a topic of its own.
+    /// Gives the last scene a topic of its own.
     fn with_own_topic(&mut self) {
         if let Some(last) = self.0.last_mut() {
             last.has_own = true;
@@ -541,7 +541,7 @@ fn of_records(scenes: &mut Scenes) {
                     topic: names.topic.into(),
                     topic_id: names.id,
                     partitions: vec![FetchPartition {
-                        // Records differ by what users before could write.
+                        // The records differ, because they depend on which users before could write.
                         fetch_offset: 1_000_000,
                         partition_max_bytes: 1,
                         ..Default::default()
@@ -635,7 +635,7 @@ fn of_topics(scenes: &mut Scenes) {
         include_topic_authorized_operations: true,
         ..Default::default()
     });
-    // Of a topic that is made, Kafka says at first that it has no leader.
+    // For a topic that has just been created, Kafka first answers that it has no leader.
     let told = |answer: &MetadataResponse, _: &Masks| {
         let denied = answer.topics.iter().map(|topic| topic.error_code == 29);
         format!("{:?}", denied.collect::<Vec<_>>())
@@ -714,7 +714,7 @@ fn of_topics(scenes: &mut Scenes) {
     });
 }
 
-/// A DeleteTopics; the first version in which topics have ids names them in another place.
+/// A DeleteTopics request. Its field for names is another one in the versions that have topic ids.
 fn by_its_name(names: &Names, topic: &str) -> DeleteTopicsRequest {
     let state = DeleteTopicState {
         name: Some(topic.into()),
@@ -821,7 +821,7 @@ fn of_groups(scenes: &mut Scenes) {
     }
 }
 
-/// An OffsetFetch; the first version that asks for many groups names them in another place.
+/// An OffsetFetch request. Its field for groups is another one in the versions with several groups.
 fn fetched(
     names: &Names,
     group: &str,
@@ -913,7 +913,7 @@ fn of_transactions(scenes: &mut Scenes) {
     });
 }
 
-/// An AddPartitionsToTxn; the first version of brokers names transactions in another place.
+/// An AddPartitionsToTxn request. Its field for transactions is another one in the versions for brokers.
 fn added(names: &Names, topics: &[&str]) -> AddPartitionsToTxnRequest {
     let topics: Vec<_> = topics
         .iter()
@@ -941,7 +941,7 @@ fn added(names: &Names, topics: &[&str]) -> AddPartitionsToTxnRequest {
     }
 }
 
-/// Kinds of resources whose settings are asked for, and a setting of each: a topic of the scene has no name here.
+/// Types and names of config resources with one setting each. A topic has an empty name here, for the topic of the scene.
 const CONFIGURED: &[(i8, &str, &str)] = &[
     (2, "", "retention.ms"),
     (4, "1", "log.retention.ms"),
@@ -1103,10 +1103,10 @@ fn of_the_cluster(scenes: &mut Scenes) {
     });
 }
 
-/// APIs of the table without a scene: those that ask nothing, and those of the consumer protocol.
+/// APIs of the table without a scene: those without rights, and those of the consumer protocol.
 const UNSEEN: &[i16] = &[17, 18, 36, 38, 39, 40, 41, 68, 69];
 
-/// What else differs between two brokers that did the same: offsets and epochs of the metadata, and of the log of records.
+/// Further values that differ between two brokers in the same state: offsets and epochs of the metadata and of the log.
 const FURTHER_MASKS: &[(&str, &str)] = &[
     (
         r"(high_watermark|last_stable_offset|log_end_offset|leader_epoch|base_offset|last_\w+_timestamp|transaction_start_time_ms): -?\d+",
@@ -1115,7 +1115,7 @@ const FURTHER_MASKS: &[(&str, &str)] = &[
     (r#"member_id: "[^"]+""#, "member_id: _"),
 ];
 
-/// Users whose rights tell something about an API.
+/// Users whose rights matter for an API.
 fn askers(key: i16) -> Vec<String> {
     let rights = rights::of(key).iter();
     let mut users: Vec<String> = rights
@@ -1171,7 +1171,7 @@ fn warm_up(broker: &Broker) -> Result<()> {
     broker.until(&init, 4, |answer| answer.error_code == 0)
 }
 
-/// Asks one broker; gives the answer as a text.
+/// Response of one broker as a text.
 fn asked(
     broker: &Broker,
     scene: &Scene,
@@ -1216,7 +1216,7 @@ fn asked(
     Ok(answer)
 }
 
-/// Scenes in which everybody is told the same: the operations of the cluster are not asked for, or an id has no topic.
+/// Scenes in which all users get the same response, because the cluster's operations are not asked for or an id has no topic.
 const DEAF: &[&str] = &[
     "DescribeCluster operations false",
     "Metadata by id, absent",
@@ -1252,7 +1252,7 @@ fn every_right_of_the_table_is_asked_for_as_by_apache_kafka() -> Result<()> {
     let (mut faults, mut number, mut deaf) = (Vec::new(), 0, Vec::new());
     for scene in &scenes {
         let (ours, theirs) = range(scene.key).with_context(|| format!("API {}", scene.key))?;
-        // Kafka offers the oldest versions of Produce, and serves none of them.
+        // Kafka lists the oldest versions of Produce, but serves none of them.
         let served = if scene.key == ProduceRequest::KEY {
             3
         } else {
@@ -1269,7 +1269,7 @@ fn every_right_of_the_table_is_asked_for_as_by_apache_kafka() -> Result<()> {
                 let title = || format!("{} v{version} by {user}", scene.name);
                 let ours = ask(&pair.ours).with_context(title)?;
                 let theirs = ask(&pair.theirs).with_context(title)?;
-                // It cannot be said in this version.
+                // The request cannot be encoded in this version.
                 let (Some(ours), Some(theirs)) = (ours, theirs) else {
                     break;
                 };
@@ -1297,7 +1297,7 @@ fn every_right_of_the_table_is_asked_for_as_by_apache_kafka() -> Result<()> {
 
 const ACLS: &str = "org.apache.kafka.tools.AclCommand";
 
-/// Words of `kafka-acls`, in this order; at the end nothing is left.
+/// Arguments of `kafka-acls`, run in this order; at the end no ACLs are left.
 const SCRIPT: &[&str] = &[
     "--list",
     "--add --allow-principal User:ann --producer --topic t",
@@ -1331,7 +1331,7 @@ const SCRIPT: &[&str] = &[
     "--list",
 ];
 
-/// A page with its lines in order: Kafka's tool prints them as its hash tables give them.
+/// The output with its lines sorted, because Kafka's tool prints them in the order of its hash tables.
 fn in_order(page: &str) -> String {
     let mut lines: Vec<&str> = page
         .lines()
@@ -1368,7 +1368,7 @@ fn kafka_acls_prints_the_same() -> Result<()> {
         let shown = |what: &str, page: &str, code: i32| {
             format!("{words} ({what}): {code}\n{}\n", in_order(page))
         };
-        // What is wrong with the options our tool says in its own words.
+        // For wrong options, our tool has error messages of its own.
         let of_tool = match code {
             0 => shown("tool", &finished.stdout, i32::from(!finished.success)),
             _ => shown("tool", expected, i32::from(!finished.success)),
@@ -1385,7 +1385,7 @@ fn kafka_acls_prints_the_same() -> Result<()> {
     Ok(())
 }
 
-/// What kcat needs to log in.
+/// Options with which kcat authenticates.
 fn login(user: &str) -> Vec<String> {
     let settings = [
         "security.protocol=SASL_PLAINTEXT".to_owned(),
@@ -1399,7 +1399,7 @@ fn login(user: &str) -> Vec<String> {
         .collect()
 }
 
-/// What kcat says, whether it succeeds or not.
+/// Runs kcat; returns whether it succeeded, and its output.
 fn said_by_kcat(
     broker: &Broker,
     user: &str,
@@ -1412,7 +1412,7 @@ fn said_by_kcat(
     Ok((finished.success, finished.stdout + &finished.stderr))
 }
 
-/// Clients of librdkafka with as little as they need, and a little less.
+/// Clients of librdkafka with the least rights that they need, and with one right less.
 #[test]
 #[ignore = "needs kcat"]
 fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
@@ -1433,7 +1433,7 @@ fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
         acl(Allow, "watcher", (Describe, Group), literal("*")),
     ])?;
     let kcat = |user: &str, words: &[&str], input: &str| said_by_kcat(&broker, user, words, input);
-    // A producer with ids needs no more than to write somewhere, be it by name or by prefix.
+    // An idempotent producer needs only the right to write to some topic, by name or by prefix.
     let idempotent = ["-X", "enable.idempotence=true"];
     for (user, topic, good) in [
         ("writer", "t", true),
@@ -1446,7 +1446,7 @@ fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
             let words = [&["-P", "-t", topic], more].concat();
             let words = [&words[..], &["-X", "message.timeout.ms=5000"]].concat();
             let (success, said) = kcat(user, &words, "one\n")?;
-            // Whoever is denied may still end well: kcat ends as soon as it is told.
+            // kcat may exit successfully although the producer was refused: it exits as soon as it is told.
             let told = said.to_lowercase().contains("authorization failed");
             ensure!(
                 if good { success && !told } else { told },
@@ -1454,15 +1454,15 @@ fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
             );
         }
     }
-    // The log has the words of Kafka's authorizer, under the name of its logger.
+    // The log has the text of Kafka's authorizer, with the name of its logger.
     let told = "Principal = User:none is Denied operation = DESCRIBE from host = 127.0.0.1 on resource = Topic:LITERAL:t for request = Metadata based on rule DefaultDeny";
     let log = node.log()?;
     let is_told =
         |line: &&String| line.contains(told) && line.ends_with("(kafka.authorizer.logger)");
-    // The same of one client is only counted for some seconds.
+    // Equal denials of one client within some seconds are only counted.
     let times = log.iter().filter(is_told).count();
     ensure!((1..=3).contains(&times), "{log:#?}");
-    // A pattern finds what its reader may read; the other topics are nothing to it.
+    // A subscription by pattern finds the topics that its user may read, and ignores all others.
     let words = [
         "-G",
         "g",
@@ -1474,14 +1474,14 @@ fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
     ];
     let (success, said) = kcat("reader", &words, "")?;
     ensure!(success && said.contains("one"), "{said}");
-    // What a prefix of topics covers is no group, and no transactional id.
+    // A prefix of topics covers neither groups nor transactional ids.
     let (success, said) = kcat("prefixed", &["-G", "pg", "-e", "pt"], "")?;
     let plain = said.to_lowercase().replace('_', " ");
     ensure!(
         !success && plain.contains("group authorization failed"),
         "{said}"
     );
-    // Who only describes sees names and offsets, and no records.
+    // A user with Describe sees names and offsets, but no records.
     let (success, said) = kcat("watcher", &["-L"], "")?;
     ensure!(success && said.contains("\"u\""), "{said}");
     let (success, said) = kcat("watcher", &["-Q", "-t", "t:0:-1"], "")?;
@@ -1493,7 +1493,7 @@ fn librdkafka_needs_what_kafka_says_it_needs() -> Result<()> {
     Ok(())
 }
 
-/// Kafka's own tools with as little as they need, and a little less.
+/// Kafka's own tools with the least rights that they need, and with one right less.
 #[test]
 #[ignore = "needs Java"]
 fn tools_of_apache_kafka_need_what_they_need_there() -> Result<()> {
@@ -1563,7 +1563,7 @@ fn tools_of_apache_kafka_need_what_they_need_there() -> Result<()> {
     };
     let (theirs, ours) = (play(&pair.theirs)?, play(&pair.ours)?);
     let changing = Regex::new(r"[A-Za-z0-9_-]{22}|\d{13}|/127[\d.:]*")?;
-    // Kafka quotes the request.
+    // Kafka's message quotes the request.
     let quoted = Regex::new(r"Request Request\(.*\) needs \w+ permission\.")?;
     let plain = |page: &str| {
         let page = quoted.replace_all(page, "Cluster authorization failed.");

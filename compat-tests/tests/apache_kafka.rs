@@ -1,4 +1,4 @@
-//! The promise: Apache Kafka's own tools work on us, its broker opens our directories, and we open its.
+//! Apache Kafka's own tools work with this broker, Apache Kafka's broker opens our data directories, and we open its.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -35,8 +35,8 @@ fn use_tool(address: &str, class: &str, arguments: &[&str], input: &str) -> Stri
     finished.stdout
 }
 
-/// What a group reads on from where it is, until there are `count` records. The console consumer ends, with an error, when
-/// nothing came for some seconds, which happens early too where much else runs: then the group goes on.
+/// Reads on as a group from its committed offsets, until there are `count` records. The console consumer exits with an error
+/// when no record came for some seconds, which may also happen early on a busy machine: then it is started again.
 fn consume(address: &str, topic: &str, group: &str, count: usize) -> Vec<String> {
     let arguments = [
         "--bootstrap-server",
@@ -139,7 +139,7 @@ fn a_directory_goes_to_kafka_and_comes_back() {
     every_file_is_decoded(&data);
     let kafka = Apache::start(scratch.path(), &data).unwrap();
     assert_eq!(consume(&kafka.address(), "t", "other", 200), expected);
-    // The offsets that were committed to us count there: nothing is read twice.
+    // Offsets that were committed to this broker are valid in Apache Kafka: nothing is read twice.
     assert_eq!(consume(&kafka.address(), "t", "g", 0), [""; 0]);
     let (second, more) = numbers(200..300);
     use_tool(&kafka.address(), PRODUCER, &["--topic", "t"], &second);
@@ -174,7 +174,7 @@ fn a_directory_goes_to_kafka_and_comes_back() {
     node.stop().unwrap();
 }
 
-/// The filled files of a data directory, by what they are to be read as.
+/// The non-empty files of a data directory, by the option of the tool that decodes them.
 fn files(data: &Path) -> BTreeMap<&'static str, Vec<String>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for dir in std::fs::read_dir(data).unwrap() {
@@ -211,7 +211,7 @@ fn files(data: &Path) -> BTreeMap<&'static str, Vec<String>> {
     found
 }
 
-/// Apache Kafka's reader of logs and indexes finds nothing to complain about, and ours prints the same.
+/// Checks that Apache Kafka's reader of logs and indexes reports no error, and that ours prints the same.
 fn every_file_is_decoded(data: &Path) {
     let files = files(data);
     assert!(

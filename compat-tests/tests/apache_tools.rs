@@ -1,7 +1,7 @@
-//! The promise: Apache Kafka's own tools print on us what they print on Apache Kafka, with the same exit codes.
+//! Apache Kafka's own tools print the same with this broker as with Apache Kafka, and have the same exit codes.
 //!
-//! One script is played to both brokers, all its tools in one Java process for each. Compared is what they print, after
-//! addresses, ids, times and paths are made equal.
+//! One script is run with both brokers, all of its tools in one Java process per broker. The outputs are compared after
+//! addresses, ids, times and paths have been masked.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,10 +11,10 @@ use compat_tests::apache::{Apache, Run, SETTINGS, tools};
 use compat_tests::node::{Node, free_port};
 use regex::Regex;
 
-/// How often Kafka is asked before a difference is one.
+/// Number of runs with Kafka; only what differs from all of them counts as a difference.
 const ROUNDS: usize = 3;
 
-/// Short names for the classes.
+/// Short names of the tools' classes.
 const TOOLS: &[(&str, &str)] = &[
     ("topics", "org.apache.kafka.tools.TopicCommand"),
     ("configs", "org.apache.kafka.tools.ConfigCommand"),
@@ -57,9 +57,9 @@ const TOOLS: &[(&str, &str)] = &[
     ),
 ];
 
-/// One run a line: tool, words; `<` begins the standard input. Every tool is told the address besides.
+/// One run per line: tool and arguments; `<` starts the standard input. Every tool also gets the broker's address.
 ///
-/// Topic `single` has one record: which of two is the newest is up to the clock.
+/// Topic `single` has one record: which one of two has the maximum timestamp would depend on the clock.
 const SCRIPT: &str = "
 topics --create --topic t --partitions 3
 topics --create --topic t
@@ -147,7 +147,7 @@ topics --delete --topic nope
 topics --list
 ";
 
-/// What a line of the script runs: class, words, input. Some tools want the address before their subcommand.
+/// Class, arguments and input of a line of the script. Some tools expect the address before their subcommand.
 fn parsed(line: &str, address: &str, dir: &Path) -> (&'static str, Vec<String>, String) {
     let (words, input) = line.split_once(" <").unwrap_or((line, ""));
     let mut words = words.split(' ');
@@ -165,7 +165,7 @@ fn parsed(line: &str, address: &str, dir: &Path) -> (&'static str, Vec<String>, 
     (class, all, input.replace('|', "\n"))
 }
 
-/// What each run printed, made comparable.
+/// Output of each run, with values that differ masked.
 fn play(address: &str, dir: &Path) -> Result<Vec<String>> {
     let script: Vec<_> = SCRIPT
         .lines()
@@ -191,7 +191,7 @@ fn play(address: &str, dir: &Path) -> Result<Vec<String>> {
         (r#""size":\d+"#, "SIZE"),
         (r"127\.0\.0\.1 \d+", "ADDRESS"),
         (r"^\d+ +\t", "PRODUCER\t"),
-        // Kafka applies what was set a little after it has said that it is.
+        // Kafka applies a setting some time after its response.
         (
             r"log\.retention\.ms=null sensitive",
             "log.retention.ms=12345 sensitive",
@@ -224,12 +224,12 @@ fn play(address: &str, dir: &Path) -> Result<Vec<String>> {
     Ok(printed.into_iter().map(masked).collect())
 }
 
-/// The lines of a page, in order where the tool gives them as a hash table does; of `versions` and `features`, only what
-/// both sides offer: the README says what that is.
+/// The lines of an output, sorted if the tool prints them in the order of a hash table. Of `versions` and `features` only what
+/// both brokers offer; the README lists the rest.
 fn comparable(words: &str, page: &str, other: &str) -> Vec<String> {
     let mut lines: Vec<String> = page.lines().map(str::to_owned).collect();
     if words.starts_with("versions") {
-        // Each API's line: name(key): versions.
+        // Each API has a line "name(key): versions".
         let api = |line: &str| line.trim().split('(').next().unwrap_or_default().to_owned();
         let there: Vec<String> = other
             .lines()
@@ -238,7 +238,7 @@ fn comparable(words: &str, page: &str, other: &str) -> Vec<String> {
             .collect();
         lines.retain(|line| !line.contains("UNSUPPORTED") && there.contains(&api(line)));
         for line in &mut lines {
-            // Old versions that Kafka dropped, and the end of the list.
+            // Removes the old versions that Kafka dropped, and the end of the list.
             *line = line
                 .split(" to ")
                 .last()
@@ -258,7 +258,7 @@ fn comparable(words: &str, page: &str, other: &str) -> Vec<String> {
         lines.retain(|line| there.contains(&feature(line)));
     }
     if words.starts_with("verifiable") {
-        // The first of the two goes on printing below the second, and the order of fields is chance.
+        // The first of the two producers still prints during the second run, and the order of fields is random.
         lines.retain(|line| !line.contains("producer_send_success"));
         for line in &mut lines {
             let mut fields: Vec<&str> = line.split(',').collect();
@@ -289,8 +289,8 @@ fn apaches_tools_print_on_us_what_they_print_on_kafka() -> Result<()> {
         dir.path(),
     )?;
 
-    // Kafka's broker applies a change a little after its controller has answered: whoever looks at once may see what was
-    // there before. What we print that Kafka never prints is a difference.
+    // Kafka's broker applies a change some time after its controller has responded, so that a request right after it may still
+    // see the old state. Our output counts as different if no run with Kafka printed it.
     let mut different: Vec<String> = Vec::new();
     for round in 0..ROUNDS {
         let data = dir.path().join(format!("apache-{round}"));

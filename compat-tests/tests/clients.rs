@@ -1,5 +1,5 @@
-//! The promise: the client libraries of other languages work on us as they are. Each client is a small program that fails
-//! when something is not as it would be on Apache Kafka; its packages are fetched into `target/clients`.
+//! Client libraries of other languages work with this broker unmodified. Each client is a small program that fails if anything
+//! differs from its behaviour with Apache Kafka. Its packages are fetched into `target/clients`.
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use compat_tests::programs::succeed;
 
 const CLIENT_LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs a client against a fresh node.
+/// Runs a client with a fresh node.
 fn passes(command: &mut Command) -> Result<()> {
     let node = Node::start()?;
     succeed(command.arg(node.address()), CLIENT_LIMIT).map(drop)

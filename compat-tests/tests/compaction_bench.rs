@@ -1,5 +1,5 @@
-//! What compaction costs, beside Apache Kafka in one run: 1 GB of records of 100 bytes, once with ten million keys and once
-//! with a tenth of those, with the default dedupe buffer. Prints a table; asserts nothing about time.
+//! Cost of compaction in comparison with Apache Kafka, in one run: 1 GB of records of 100 bytes, once with ten million keys and
+//! once with a tenth of that, with the default dedupe buffer. Prints a table; asserts nothing about time.
 //!
 //! `cargo test -p compat-tests --release --test compaction_bench -- --ignored --nocapture`
 
@@ -21,7 +21,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::protocol::StrBytes;
 
 const RECORDS: u64 = 10_000_000;
-/// With the 12 bytes of its key and what a record has around them: 100 bytes.
+/// Size of a value, in bytes: a record has 100 bytes with the 12 bytes of its key and its other fields.
 const VALUE_BYTES: usize = 80;
 const RECORDS_PER_BATCH: u64 = 1_000;
 const TOPIC: &str = "compacted";
@@ -66,7 +66,7 @@ fn measure(kafka: bool) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Seconds of processor, seconds, and the megabytes that are left.
+/// Compacts the topic; returns processor time in seconds, elapsed seconds, and the remaining megabytes.
 fn compact(broker: &Broker, scratch: &Path, keys: u64) -> Result<[f64; 3]> {
     let mut connection = Connection::open(&broker.address())?;
     connection.be_patient(LIMIT)?;
@@ -113,7 +113,7 @@ fn produce(connection: &mut Connection, first: u64, keys: u64) -> Result<()> {
     send(connection, TOPIC, 0, Batch::default().of(records)?)
 }
 
-/// The first offset of the segment that is still written to.
+/// Base offset of the active segment.
 fn closed_until(dir: &Path) -> Result<u64> {
     let names = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
     let names: Vec<_> = names.collect::<Result<_>>()?;
@@ -123,14 +123,14 @@ fn closed_until(dir: &Path) -> Result<u64> {
     bases.max().context("no segment")
 }
 
-/// What the cleaner has written down of the topic.
+/// The topic's offset in the cleaner's checkpoint.
 fn cleaned_until(data: &Path) -> Option<u64> {
     let text = fs::read_to_string(data.join("cleaner-offset-checkpoint")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(TOPIC))?;
     line.split(' ').next_back()?.parse().ok()
 }
 
-/// Bytes of its records.
+/// Size of the partition's data files, in bytes.
 fn size(dir: &Path) -> Result<f64> {
     let mut bytes = 0;
     for entry in fs::read_dir(dir)? {

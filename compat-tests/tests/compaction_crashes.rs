@@ -1,4 +1,4 @@
-//! The promise: compaction loses no key, invents no record and gives no offset twice, whenever the process is killed.
+//! Compaction loses no key, invents no record and assigns no offset twice, at whatever moment the process is killed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,7 +12,8 @@ use compat_tests::chance::{Chance, from_environment, seed};
 use compat_tests::node::{Node, binary};
 use compat_tests::programs::{eventually, run};
 
-/// The cleaner looks as often as it can, finds every closed segment dirty, and has two of the smallest size for each round.
+/// The cleaner runs as often as it can, considers every closed segment dirty, and gets two segments of the smallest size per
+/// round.
 const SETTINGS: &str = "\
 listeners=PLAINTEXT://localhost:{port}
 log.dirs={dir}
@@ -26,16 +27,16 @@ num.partitions=1
 const TOPIC: &str = "compacted";
 const ROUNDS: u64 = 20;
 const KEYS: usize = 2_000;
-/// Of a round: some three segments.
+/// Number of records per round: about three segments.
 const RECORDS: usize = 12_000;
 const PADDING: usize = 250;
-/// How long a round waits for the cleaner to be where the process should be killed.
+/// Time limit per round for the cleaner to reach the state in which the process is killed.
 const CLEANER_LIMIT: Duration = Duration::from_secs(20);
 const CLIENT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Per key the numbers of the records that were produced, in order.
+/// Numbers of the records that were produced for each key, in order.
 type Produced = HashMap<String, Vec<u64>>;
-/// The timestamp of each record, by its number, when it was seen first.
+/// Timestamp of each record when it was first seen, by the record's number.
 type Times = HashMap<u64, i64>;
 
 #[test]
@@ -70,7 +71,7 @@ fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
         let met = wait_for(&partition_dir(node), place, chance);
         node.kill()?;
         *struck.entry(met.unwrap_or("anywhere")).or_insert(0) += 1;
-        // Leftovers are allowed, damage is not.
+        // Leftover files are allowed, damaged ones are not.
         verify(node.dir(), &[0, 1])?;
         node.resume()?;
         producer
@@ -80,7 +81,7 @@ fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
             .with_context(|| format!("round {round}, killed at {met:?}"))?;
     }
     let (records, mut kept) = (number, 0);
-    // The cleaner may have been killed in the last round too.
+    // The cleaner may have been killed in the last round, too, and is given time to finish.
     eventually(CLIENT_LIMIT, || {
         kept = consume(node).map_or(usize::MAX, |read| read.len());
         kept < records as usize / 2
@@ -100,7 +101,8 @@ fn partition_dir(node: &Node) -> PathBuf {
     node.dir().join(format!("{TOPIC}-0"))
 }
 
-/// Everything is acknowledged by all replicas when this returns, whatever happened to the broker meanwhile.
+/// Produces the input. When the function returns, all records are acknowledged by all replicas, even if the broker was
+/// restarted.
 fn produce(address: &str, input: &str, round: u64) -> Result<()> {
     let mut command = Command::new("kcat");
     command.args(["-P", "-E", "-b", address, "-t", TOPIC, "-p", "0", "-K:"]);
@@ -121,7 +123,7 @@ fn produce(address: &str, input: &str, round: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a file of the cleaner, or some time.
+/// Waits until the cleaner has a file of this kind; without a kind, for a random time.
 fn wait_for(dir: &Path, kind: Option<&'static str>, chance: &mut Chance) -> Option<&'static str> {
     let Some(kind) = kind else {
         thread::sleep(Duration::from_millis(chance.below(2_500) as u64));
@@ -140,7 +142,7 @@ fn wait_for(dir: &Path, kind: Option<&'static str>, chance: &mut Chance) -> Opti
     None
 }
 
-/// A record as a consumer sees it.
+/// A record as a consumer receives it.
 struct Found {
     offset: u64,
     timestamp: i64,
@@ -229,12 +231,12 @@ fn check(node: &Node, produced: &Produced, times: &mut Times) -> Result<()> {
     Ok(())
 }
 
-/// Asks the program itself what it thinks of the files.
+/// Runs `verify-log` on a data directory; its exit code must be one of `allowed`.
 fn verify(dir: &Path, allowed: &[i32]) -> Result<()> {
     let output = Command::new(binary()).arg("verify-log").arg(dir).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let torn = text.lines().filter(|line| line.contains("recovery cuts"));
-    // The write in which the process was killed.
+    // One incomplete write is expected, from the moment in which the process was killed.
     ensure!(torn.count() <= 1, "{text}");
     ensure!(
         output

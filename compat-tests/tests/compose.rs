@@ -1,5 +1,5 @@
-//! The promise: files as one finds them in repositories start with the image exchanged. Those of `docker/compose` are
-//! brought up as they are, on the ports that they name.
+//! Compose files as they are found in public repositories work with this image in place of the original one. The files of
+//! `docker/compose` are started unmodified, on the ports that they name.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,14 +16,14 @@ use compat_tests::programs::{eventually, kcat, run, succeed};
 use parking_lot::{Mutex, MutexGuard};
 
 const LIMIT: Duration = Duration::from_secs(300);
-/// The port that all of them give to the machine outside.
+/// Port that all of the files publish on the host.
 const PORT: u16 = 9092;
 
-/// The services of a file; gone when dropped.
+/// The services of a compose file. Removed when dropped.
 struct Project {
     files: Vec<PathBuf>,
     _dir: tempfile::TempDir,
-    /// They share a port.
+    /// Only one project at a time, because all projects publish the same port.
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
@@ -32,7 +32,7 @@ impl Project {
         Self::up_with(name, None)
     }
 
-    /// With a second file, whose services go over those of the first.
+    /// Starts a file together with a second one that overrides services of the first.
     fn up_with(name: &str, over: Option<&str>) -> Result<Self> {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let guard = ONE_AT_A_TIME.lock();
@@ -58,7 +58,7 @@ impl Project {
     }
 
     fn compose(&self, words: &[&str]) -> Result<String> {
-        // The plug-in, or the program that came before it.
+        // The compose plug-in, or the older separate program.
         let plug_in = run(
             Command::new("docker").args(["compose", "version"]),
             "",
@@ -80,12 +80,12 @@ impl Project {
                     .flat_map(|file| [Path::new("--file"), file]),
             )
             .args(words)
-            // Without the image of Apache Kafka, which is in a registry only: see the test of Connect.
+            // Apache Kafka's image is only in a registry and not used; see the test of Connect.
             .env("CONNECT_IMAGE", image());
         succeed(&mut command, LIMIT)
     }
 
-    /// A record goes in and out from outside, as soon as the broker is there.
+    /// Produces and consumes a record from the host, as soon as the broker is ready.
     fn exchange(&self) -> Result<()> {
         let there = || kcat(PORT, &["-L"], "").is_ok();
         ensure!(eventually(LIMIT, there), "{}", self.compose(&["logs"])?);
@@ -122,7 +122,7 @@ fn container_compose_single() -> Result<()> {
 fn container_compose_two_listeners() -> Result<()> {
     let project = Project::up("two-listeners.yml")?;
     project.exchange()?;
-    // Made by a neighbour, once the broker was healthy.
+    // A second service created the topic when the broker was healthy.
     let partitions = || -> Result<usize> {
         let told = kcat(PORT, &["-L"], "")?;
         let topic = told
@@ -142,12 +142,12 @@ fn container_compose_zookeeper_era() -> Result<()> {
     Project::up("zookeeper-era.yml")?.exchange()
 }
 
-/// Java of this machine with the jars of Kafka Connect from Maven, for the service of the worker: folders in the places that
-/// they have here, and the two files of Apache Kafka's image that connect.yml names.
+/// Volumes that give the worker's service the Java of this machine, with the jars of Kafka Connect from Maven, and the two
+/// files of Apache Kafka's image that connect.yml names. The folders are mounted at the paths that they have on this machine.
 fn worker_of_this_machine(work: &Path) -> Result<String> {
     let dir = packages("programs/connect")?.join("jars");
     jars(&dir, &program("programs/connect/pom.xml"), &[])?;
-    // The folder takes the place of the image's: there the name is a link to a program of its own.
+    // The folder replaces the image's own one, in which the name is a link to a different program.
     let scripts = work.join("bin");
     fs::create_dir(&scripts)?;
     let start = scripts.join("connect-distributed.sh");
@@ -173,7 +173,7 @@ fn worker_of_this_machine(work: &Path) -> Result<String> {
     let home = Path::new(&java).ancestors().nth(2).context("no Java")?;
     let mut places = vec![PathBuf::from("/usr"), home.to_owned()];
     places.extend(["/lib", "/lib64"].map(PathBuf::from));
-    // Debian keeps its settings there.
+    // Debian has settings of Java there.
     let settings = fs::read_dir("/etc")?.flatten().map(|entry| entry.path());
     places.extend(settings.filter(|path| path.to_string_lossy().starts_with("/etc/java")));
     places.retain(|place| {
@@ -233,7 +233,7 @@ fn container_compose_connect() -> Result<()> {
         out.lines().eq(lines.iter().map(String::as_str))
     });
     ensure!(arrived, "{out}\n{}", project.compose(&["logs"])?);
-    // Its three topics asked for three replicas; the machine outside sees them.
+    // The worker created its three topics with three replicas requested; they are visible from the host.
     let told = kcat(PORT, &["-L"], "")?;
     for topic in [
         "connect-configs",

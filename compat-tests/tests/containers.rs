@@ -1,5 +1,6 @@
-//! The promise: the image is reachable without being told where it is. With no `advertised.listeners` the machine outside is
-//! told `localhost`, a neighbour the address that it reached; explicit settings win; the log says who was told what.
+//! Clients reach the image without configured addresses. Without `advertised.listeners`, clients on the host get `localhost`,
+//! and clients in other containers the address that they connected to. Explicit settings take precedence. The log says which
+//! client got which address.
 
 use std::process::Command;
 use std::time::Duration;
@@ -22,14 +23,14 @@ fn done(words: &[&str], input: &str) -> Result<String> {
     Ok(finished.stdout.trim().to_owned())
 }
 
-/// A container or a network, removed when dropped.
+/// A container or a network. Removed when dropped.
 struct Thing {
     kind: &'static str,
     id: String,
 }
 
 impl Thing {
-    /// Starts a broker in a container and waits until it answers.
+    /// Starts a broker in a container and waits until it is ready.
     fn broker(words: &[&str]) -> Result<Self> {
         let image = image();
         let run = [&["run", "--detach"], words, &[&image]].concat();
@@ -85,13 +86,13 @@ fn container_without_advertised_listeners() -> Result<()> {
         "MONEDULA_LOG=debug",
     ])?;
 
-    // A client on the machine outside, by the mapped port.
+    // A client on the host, by the mapped port.
     let told = kcat(port, &["-L"], "")?;
     let outside = format!("localhost:{port}");
     ensure!(told.contains(&outside), "{told}");
     kcat(port, &["-P", "-t", "t"], "from outside\n")?;
 
-    // A neighbour, by the container's name in their network.
+    // A client in another container of the same network, by the broker's container name.
     let image = image();
     let neighbour = |words: &[&str], input: &str| {
         let run = [
@@ -120,7 +121,7 @@ fn container_without_advertised_listeners() -> Result<()> {
         "{seen}"
     );
 
-    // Who was told what.
+    // The log says which client got which address.
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let inside = done(&["inspect", "--format", format, &broker.id], "")?;
     let log = broker.log()?;
@@ -150,7 +151,7 @@ fn container_with_advertised_listeners() -> Result<()> {
     Ok(())
 }
 
-/// A restart of the container is a restart of the broker: same volume, same cluster, same records.
+/// A restarted container restarts the broker with the same volume, the same cluster id and the same records.
 #[test]
 #[ignore = "needs docker and kcat"]
 fn container_that_is_restarted() -> Result<()> {
@@ -170,7 +171,7 @@ fn container_that_is_restarted() -> Result<()> {
     Ok(())
 }
 
-/// What health checks and start scripts of public repositories call, and whether they like what they see.
+/// Commands of health checks and start scripts in public repositories, and whether they must succeed.
 const CHECKS: &[(&str, bool)] = &[
     (
         "kafka-topics.sh --create --if-not-exists --topic t --bootstrap-server localhost:9092 --replication-factor 3",
@@ -225,7 +226,8 @@ fn container_checks_that_people_write() -> Result<()> {
             said.stderr
         );
     }
-    // A check that leaves a process behind leaves it to the broker, which is the first process here: it must not stay.
+    // A process that a check leaves behind becomes a child of the broker, which is process 1 here, and must not remain as a
+    // zombie.
     exec("(sleep 0.1 &) ; exit 0")?;
     let zombies = "for at in /proc/[0-9]*; do sed -n '/^State:.*Z/p' $at/status 2>/dev/null; done";
     let gone = || exec(zombies).is_ok_and(|said| said.success && said.stdout.is_empty());
@@ -235,7 +237,7 @@ fn container_checks_that_people_write() -> Result<()> {
         "{:?}",
         exec("ps")
     );
-    // Some wait for a line of Apache Kafka's log, to its end.
+    // Some scripts wait for a line of Apache Kafka's log, and match it to its end.
     let log = broker.log()?;
     for line in [
         "[KafkaServer id=1] started (kafka.server.KafkaServer)",
@@ -247,7 +249,7 @@ fn container_checks_that_people_write() -> Result<()> {
     Ok(())
 }
 
-/// A read-only root, a user of its own, variables that a platform adds, and those of other images.
+/// A read-only root file system, another user, variables that a platform adds, and variables of other images.
 #[test]
 #[ignore = "needs docker"]
 fn container_as_platforms_run_it() -> Result<()> {
@@ -285,7 +287,7 @@ fn container_as_platforms_run_it() -> Result<()> {
     Ok(())
 }
 
-/// An image of Apache Kafka has files for a start by hand.
+/// Starts Apache Kafka's scripts by hand, as users of its image do.
 #[test]
 #[ignore = "needs docker"]
 fn container_started_by_hand() -> Result<()> {
@@ -315,7 +317,7 @@ fn container_started_by_hand() -> Result<()> {
     Ok(())
 }
 
-/// An impossible variable, a port in use, a volume that cannot be written or is another cluster's: one line and an end.
+/// An invalid variable, a port in use, a volume that is not writable or belongs to another cluster: one log line, then exit.
 #[test]
 #[ignore = "needs docker"]
 fn container_mistakes() -> Result<()> {

@@ -1,5 +1,5 @@
-//! The promise: each crate that is used comes from crates.io under a licence that `.deny.toml` allows. What cargo-deny checks,
-//! for machines that do not have it; the database of advisories is left to it.
+//! Each crate that is used comes from crates.io, under a licence that `.deny.toml` allows. This repeats a part of cargo-deny's
+//! checks for machines without it; security advisories are left to cargo-deny.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// The licences that `.deny.toml` allows.
+/// Licences that `.deny.toml` allows.
 fn allowed(settings: &str) -> Vec<&str> {
     let list = settings
         .split_once("allow = [")
@@ -21,13 +21,13 @@ fn allowed(settings: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Whether an SPDX expression can be met: one of the alternatives of each of its parts.
+/// Whether an SPDX expression can be met by the allowed licences: by one alternative of each of its parts.
 fn is_met(expression: &str, allowed: &[&str]) -> bool {
     let expression = expression.replace('/', " OR ");
     expression.split(" AND ").all(|part| {
         part.trim_matches(['(', ')'])
             .split(" OR ")
-            // `+` is "or any later version".
+            // `+` means "or any later version".
             .any(|one| allowed.contains(&one.trim().trim_end_matches('+')))
     })
 }
@@ -38,7 +38,7 @@ fn crates_come_from_one_place_under_licences_that_are_allowed() -> Result<()> {
     let settings = std::fs::read_to_string(root.join(".deny.toml"))?;
     let allowed = allowed(&settings);
     let cargo = std::env::var_os("CARGO").context("no cargo runs this")?;
-    // Those of other systems would have to be downloaded first.
+    // Dependencies of other systems would have to be downloaded first.
     let here = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let told = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--locked"])

@@ -1,8 +1,8 @@
-//! The promise: what transactions promise holds when anything is killed at any moment. Copiers move records from one topic
-//! to another, a few per transaction, while they and the broker are killed; what a reader of committed records sees
-//! afterwards is the input, each record once.
+//! The guarantees of transactions hold when any process is killed at any moment. Copiers move records from one topic to
+//! another, a few per transaction, while they and the broker are killed. Afterwards, a consumer of committed records sees the
+//! input, each record once.
 //!
-//! `EXACTLY_ONCE_SECONDS` sets how long each test kills (30), `EXACTLY_ONCE_SEED` who is killed and when.
+//! `EXACTLY_ONCE_SECONDS` sets how long each test kills processes (30), `EXACTLY_ONCE_SEED` which processes it kills and when.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,15 +30,15 @@ use kafka_protocol::protocol::StrBytes;
 
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const COPIER: &str = "org.apache.kafka.tools.TransactionalMessageCopier";
-/// Within this time the copiers must be done once nobody is killed any more.
+/// Time limit for the copiers to finish after the last kill.
 const REST_LIMIT: Duration = Duration::from_secs(300);
-/// Transactions whose ends were acknowledged are over within this time.
+/// Time limit for the completion of transactions whose ends were acknowledged.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 const BATCH: usize = 500;
-/// Records per partition and round.
+/// Number of records per partition and round.
 const ROUND: usize = 3_000;
 
-/// A program that may be killed: it copies what is there of one partition and ends.
+/// Command of a copier, which may be killed: it copies all records of one partition and exits.
 type Program = Box<dyn Fn(&str, usize) -> Command>;
 
 fn duration() -> Duration {
@@ -68,7 +68,7 @@ fn fill(node: &Node, topic: &str, partition: usize, values: &[String]) -> Result
     Ok(())
 }
 
-/// What a reader of committed records sees.
+/// Records that a consumer of committed records reads.
 fn committed(node: &Node, topic: &str, more: &[&str]) -> Result<Vec<String>> {
     let address = node.address();
     let mut arguments = vec![
@@ -85,12 +85,12 @@ fn committed(node: &Node, topic: &str, more: &[&str]) -> Result<Vec<String>> {
         "8000",
     ]);
     arguments.extend_from_slice(more);
-    // It ends with an error when its time is over: what it printed counts.
+    // The tool exits with an error when its time is over; its output counts.
     let said = tool(CONSUMER, &arguments, "")?;
     Ok(said.stdout.lines().map(str::to_owned).collect())
 }
 
-/// The node and the programs that are killed.
+/// The node and the copiers, which are killed.
 struct Stage {
     node: Node,
     programs: Vec<Program>,
@@ -99,7 +99,7 @@ struct Stage {
     logs: tempfile::TempDir,
     kills: [usize; 2],
     failures: usize,
-    /// How often all had ended well though records were left.
+    /// Number of times that all copiers had exited successfully although records were left.
     again: usize,
 }
 
@@ -151,8 +151,8 @@ impl Stage {
         Ok(())
     }
 
-    /// One round: the programs run until nothing is left to copy. Those of a group that share partitions may all have ended
-    /// well before that: one that got no partition, because a member that was killed still counted, takes that for the end.
+    /// Runs the copiers until nothing is left to copy. All copiers of a group may exit successfully before that: a copier that
+    /// gets no partition, because a killed member still counts as one, takes that for the end.
     fn copy(&mut self, calm: Instant) -> Result<()> {
         loop {
             self.run_all(calm)?;
@@ -168,7 +168,7 @@ impl Stage {
         }
     }
 
-    /// How many records of the input lie above the offsets that the group committed.
+    /// Number of input records above the group's committed offsets.
     fn left(&self) -> Result<i64> {
         let mut connection = Connection::open(&self.node.address())?;
         let partitions = 0..self.programs.len() as i32;
@@ -215,7 +215,7 @@ impl Stage {
         Ok(left)
     }
 
-    /// All programs run until each has ended well, and somebody is killed now and then until `calm`.
+    /// Runs all copiers until each has exited successfully. Until `calm`, processes are killed now and then.
     fn run_all(&mut self, calm: Instant) -> Result<()> {
         for index in 0..self.programs.len() {
             self.launch(index)?;
@@ -269,7 +269,7 @@ impl Drop for Stage {
     }
 }
 
-/// Lets the programs copy, one partition each, for the whole time, and compares.
+/// Runs the copiers, one partition each, for the whole time, and compares output and input.
 fn copies_are_exact(version: i16, programs: Vec<Program>) -> Result<()> {
     let mut stage = Stage::new(programs)?;
     compare_copies(version, &mut stage).map_err(|error| {
@@ -301,7 +301,7 @@ fn compare_copies(version: i16, stage: &mut Stage) -> Result<()> {
     }
     expected.sort();
     let mut seen = Vec::new();
-    // The tool gives up where nothing comes for some seconds, which is so too where much else runs.
+    // The tool exits when no record comes for some seconds, which may also happen on a busy machine.
     eventually(REST_LIMIT, || {
         seen = committed(&stage.node, "output", &[]).unwrap_or_default();
         seen.sort();
@@ -374,7 +374,7 @@ fn apaches_message_copier_that_shares_partitions() -> Result<()> {
     copies_are_exact(2, apaches(&["--group-mode", "--use-group-metadata"])?)
 }
 
-/// kafka-clients of four times and librdkafka, each with a partition of its own.
+/// Copiers with four versions of kafka-clients and with librdkafka, each with a partition of its own.
 fn clients_of_all_times() -> Result<Vec<Program>> {
     let pom = program("java/pom.xml");
     let mut programs: Vec<Program> = Vec::new();
@@ -426,7 +426,7 @@ fn clients_of_all_times_with_version_2() -> Result<()> {
     copies_are_exact(2, clients_of_all_times()?)
 }
 
-/// Every word is counted 1, 2, 3, ... to the number of times that it was there: no count twice, none left out.
+/// Every word is counted 1, 2, 3, ... up to its number of occurrences, without a gap or a repetition.
 #[test]
 #[ignore = "needs java and maven"]
 fn a_word_count_of_kafka_streams() -> Result<()> {

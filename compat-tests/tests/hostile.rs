@@ -1,5 +1,5 @@
-//! The promise: bytes from outside cost what they weigh, and nobody else notices. Measured from outside, with clients that
-//! promise what they do not send and ask for what they do not read.
+//! Input from outside costs no more than its size, and other clients are not affected. Measured from outside, with clients that
+//! announce more than they send and request more than they read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -23,21 +23,21 @@ use monedula::wire::message::produce::ProduceRequest;
 use monedula::wire::message::{Message, Request};
 
 const MIB: usize = 1 << 20;
-/// What a connection takes in the process beside the bytes that it sent.
+/// Maximum memory of a connection beside the bytes that it sent.
 const CONNECTION_MAX: usize = 16 << 10;
-/// What a node grows by on its own while a test runs.
+/// Memory by which a node may grow on its own during a test.
 const SLACK: usize = 8 * MIB;
-/// The time for which a client without manners goes on.
+/// Time for which a hostile client continues.
 const INSISTENCE: Duration = Duration::from_secs(3);
-/// The node lets a bystander wait this long at most, on a machine where much else runs.
+/// Maximum duration of a response to other clients, on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 
-/// A node with clients that send half a request stops within this many times the stop of a node without clients, and
+/// With clients that have sent half a request, a node stops within this many times the duration of a stop without clients, plus
 /// [`STOP_MORE`]. A node that waited for the other half would never stop.
 const STOP_TIMES: u32 = 10;
 const STOP_MORE: Duration = Duration::from_secs(2);
 
-/// What belongs to no promise about time is there within this one.
+/// Time limit for everything that has no time guarantee.
 const LOG_LIMIT: Duration = Duration::from_secs(60);
 
 fn frame<R: Request>(request: &R, version: i16) -> Result<Vec<u8>> {
@@ -76,7 +76,7 @@ fn answered<R: Request>(node: &Node, request: &R, version: i16) -> Result<R::Res
     }
 }
 
-/// A new client is served as if it were alone.
+/// Checks that a new client is served as if it were alone.
 fn nobody_is_disturbed(node: &Node) -> Result<()> {
     let began = Instant::now();
     Connection::open(&node.address())?.versions()?;
@@ -84,7 +84,7 @@ fn nobody_is_disturbed(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// What a node takes once it takes no more: it may not have read yet all that was sent.
+/// Resident memory once it no longer grows: the node may not yet have read everything that was sent.
 fn resident_at_rest(node: &Node) -> Result<usize> {
     const LOOKS: usize = 10;
     let mut seen = vec![node.resident()?];
@@ -97,7 +97,7 @@ fn resident_at_rest(node: &Node) -> Result<usize> {
     Ok(seen.into_iter().max().unwrap_or_default())
 }
 
-/// Writes over and over until the node takes nothing more, or the time is up.
+/// Writes repeatedly until the node accepts nothing more, or the time is over.
 fn insist(client: &mut TcpStream, bytes: &[u8], until: Instant) -> Result<()> {
     client.set_write_timeout(Some(Duration::from_millis(200)))?;
     while Instant::now() < until {
@@ -112,7 +112,7 @@ fn insist(client: &mut TcpStream, bytes: &[u8], until: Instant) -> Result<()> {
     Ok(())
 }
 
-/// So many clients begin a request of a mebibyte and stop after `sent` bytes of it.
+/// `clients` connections each begin a request of a mebibyte and stop after `sent` bytes of it.
 fn half_sent(node: &Node, clients: usize, sent: usize) -> Result<Vec<TcpStream>> {
     let before = node.resident()?;
     let mut begun = u32::try_from(MIB)?.to_be_bytes().to_vec();
@@ -165,7 +165,8 @@ fn connections_cost_little() -> Result<()> {
     Ok(())
 }
 
-/// More partitions than descriptors are written to, while clients take all connections that they can get.
+/// Clients take all connections that they can get, while records are produced to more partitions than there are file
+/// descriptors.
 #[test]
 #[ignore = "needs the binary"]
 fn what_descriptors_are_left_is_enough_for_the_logs() -> Result<()> {
@@ -173,7 +174,7 @@ fn what_descriptors_are_left_is_enough_for_the_logs() -> Result<()> {
     const PARTITIONS: i32 = 200;
     let node = Node::with_descriptors(DESCRIPTORS)?;
     let mut client = Connection::open(&node.address())?;
-    // Ten segments each: they roll as often as they are written to.
+    // About ten segments per partition: each write rolls the log.
     let settings = [
         ("segment.index.bytes", "16"),
         ("index.interval.bytes", "0"),
@@ -181,7 +182,7 @@ fn what_descriptors_are_left_is_enough_for_the_logs() -> Result<()> {
     ];
     admin::create_with(&mut client, &["many"], PARTITIONS, &settings)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port()));
-    // Who is not let in waits in the backlog until that is full, too; and what does not fit is tried again after a second.
+    // Connections beyond the limit wait in the backlog until that is full, and clients retry after a second.
     let crowd: Vec<_> = (0..DESCRIPTORS)
         .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(4)).ok())
         .collect();
@@ -200,9 +201,9 @@ fn what_descriptors_are_left_is_enough_for_the_logs() -> Result<()> {
 #[ignore = "needs the binary"]
 fn answers_that_nobody_reads_do_not_pile_up() -> Result<()> {
     let node = Node::start()?;
-    // Fourteen bytes that are answered by some hundred.
+    // Requests of fourteen bytes with responses of some hundred bytes.
     let small = frame(&ApiVersionsRequest::default(), 0)?;
-    // One large request, that the node makes room for; then as many small ones as fit into that room.
+    // One large request, for which the node allocates a buffer, then as many small ones as fit into that buffer.
     let mut padded = small.clone();
     padded.resize(3 * MIB, 0);
     let size = u32::try_from(padded.len() - 4)?.to_be_bytes();
@@ -220,7 +221,7 @@ fn answers_that_nobody_reads_do_not_pile_up() -> Result<()> {
     nobody_is_disturbed(&node)?;
     let grown = node.resident()?.saturating_sub(before);
     println!("4 clients that do not read: {grown} bytes more");
-    // What they sent and the node has taken in, and an answer or two.
+    // The node may hold what it has read of the requests, and one or two responses.
     let due = clients.len() * 10 * MIB + SLACK;
     ensure!(grown < due, "{grown} bytes, where {due} are due");
     Ok(())
@@ -274,7 +275,7 @@ fn records_that_nobody_reads_do_not_enter_the_process() -> Result<()> {
     Ok(())
 }
 
-/// One record of so many zeros, which nearly vanish.
+/// One record with `size` zero bytes, which compress to almost nothing.
 fn bomb(compression: Compression, size: usize) -> ProduceRequest {
     let mut batch = BatchBuilder::new(compression);
     batch.push(1_700_000_000_000, None, Some(&vec![0; size]));
@@ -375,7 +376,7 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
             [&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 501]].concat(),
         ),
     ];
-    // The lines about the start may come after the first answer.
+    // The log lines of the start may come after the first response.
     let last = "no ZooKeeper";
     let is_started = eventually(LOG_LIMIT, || {
         let log = node.log().unwrap_or_default();
@@ -388,7 +389,7 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
         client.write_all(bytes)?;
         client.set_read_timeout(Some(LOG_LIMIT))?;
         let mut rest = Vec::new();
-        // The end, or a reset where bytes were left unread.
+        // The end of the stream, or a reset if the node left bytes unread.
         match client.read_to_end(&mut rest) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -407,7 +408,7 @@ fn a_client_without_manners_is_worth_one_line() -> Result<()> {
             told[0]
         );
     }
-    // Who says nothing wrong, or goes away in the middle, is worth none.
+    // A client that sends nothing wrong, or disconnects in the middle of a request, causes no log line.
     let before = node.log()?.len();
     drop(TcpStream::connect(node.address())?);
     TcpStream::connect(node.address())?.write_all(&[0, 0, 1, 0, 3])?;

@@ -1,4 +1,4 @@
-//! The promise: librdkafka, through kcat, cannot tell us from Apache Kafka.
+//! librdkafka, through kcat, works the same with this broker as with Apache Kafka.
 
 use std::process::Command;
 use std::time::Duration;
@@ -101,7 +101,8 @@ fn an_idempotent_producer_writes_each_record_once() {
     assert_eq!(got.stdout, sent);
 }
 
-/// Twenty rounds of kill -9 while a producer sends: what was acknowledged is there, once, in order.
+/// In twenty rounds the broker is killed with kill -9 while a producer sends: acknowledged records are there, once and in
+/// order.
 #[test]
 #[ignore = "needs kcat"]
 fn what_was_acknowledged_survives_twenty_kills() {
@@ -109,7 +110,7 @@ fn what_was_acknowledged_survives_twenty_kills() {
     let mut acknowledged = String::new();
     for round in 0..20 {
         let sent: String = (0..500).map(|n| format!("{round:02}-{n:04}\n")).collect();
-        // The producer has ended, so everything it sent was acknowledged; the data is in the page cache at most.
+        // The producer has exited, so everything it sent was acknowledged; the data may be only in the page cache.
         assert!(
             node.kcat(&["-P", "-t", "k", "-X", "enable.idempotence=true"], &sent)
                 .unwrap()
@@ -129,7 +130,7 @@ fn what_was_acknowledged_survives_twenty_kills() {
     }
 }
 
-/// A folder with what the clients and brokers of a TLS scene have, made by keytool and openssl.
+/// A folder with key stores and certificates for TLS, made by keytool and openssl.
 struct Stores(tempfile::TempDir);
 
 impl Stores {
@@ -167,7 +168,7 @@ impl Stores {
         self.0.path().join(name).display().to_string()
     }
 
-    /// What both brokers are told.
+    /// TLS settings of both brokers.
     fn settings(&self, auth: &str) -> String {
         format!(
             "ssl.keystore.location={}\nssl.keystore.password=secret1\nssl.key.password=secret2\n\
@@ -178,10 +179,10 @@ impl Stores {
         )
     }
 
-    /// Whether kcat, with the certificate of somebody, is told of the cluster.
+    /// Whether kcat gets metadata with the certificate of a client.
     fn is_served(&self, port: u16, who: Option<&str>) -> Result<bool> {
         let mut kcat = Command::new("kcat");
-        // Who is refused asks again and again until then.
+        // A refused kcat retries until its time limit.
         let within = if who == Some("known") { "60" } else { "5" };
         kcat.args(["-L", "-m", within, "-b", &format!("localhost:{port}")])
             .args(["-X", "security.protocol=ssl", "-X"])
@@ -204,7 +205,7 @@ impl Stores {
 
 const CIPHERS: &str = "TLS_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
 
-/// How far openssl comes with a version of TLS and a cipher.
+/// Whether openssl can connect with a version of TLS and a cipher.
 fn negotiates(port: u16, words: &[&str]) -> Result<bool> {
     let mut openssl = Command::new("openssl");
     openssl
@@ -235,7 +236,7 @@ fn with_the_same_stores_the_same_clients_are_served() -> Result<()> {
         stores.settings("required")
     );
     let mut node = Node::with_settings(&settings)?;
-    // kcat asks until its time is over, so all ask at once.
+    // kcat retries until its time limit, so all clients run at the same time.
     let all = |port: u16| -> Result<Vec<(&str, bool)>> {
         const CLIENTS: [(&str, Option<&str>); 4] = [
             ("known", Some("known")),
@@ -275,7 +276,7 @@ fn with_the_same_stores_the_same_clients_are_served() -> Result<()> {
     assert_eq!(served, ["known", "TLS 1.3", "TLS 1.2"]);
     drop(apache);
 
-    // Java's own client, both ways.
+    // Java's own client as producer and consumer.
     let client = dir.path().join("client.properties");
     std::fs::write(
         &client,

@@ -1,5 +1,5 @@
-//! The promise: the table of clients in the README. Every client is asked for every feature; `cargo compat` writes down
-//! what came out. `COMPAT_FAST` runs one version per client.
+//! The table of clients in the README. Every client is tested for every feature, and `cargo compat` records the results.
+//! `COMPAT_FAST` runs one version per client.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,12 +21,12 @@ fn program(language: &str) -> PathBuf {
     packages::program(&format!("matrix/{language}"))
 }
 
-/// A folder for what a client needs.
+/// Folder for the dependencies of a client.
 fn packages(language: &str) -> Result<PathBuf> {
     packages::packages(&format!("matrix/{language}"))
 }
 
-/// Writes down what was measured, then fails if something did not pass.
+/// Records the results, then fails if a feature did not pass.
 fn settle(client: &str, language: &str, measured: &[(String, Vec<Cell>)]) -> Result<()> {
     record(client, &format!("clients/matrix/{language}"), measured)?;
     for (version, cells) in measured {
@@ -130,7 +130,7 @@ fn node() -> Result<()> {
     settle("kafkajs (Node)", "node", &[(version, measure(command)?)])
 }
 
-/// Where npm put a Node of its own.
+/// Folder of the Node.js that npm installed.
 fn home_of_node(dir: &Path) -> Result<PathBuf> {
     ["x64", "arm64"]
         .map(|kind| dir.join(format!("node_modules/node-linux-{kind}")))
@@ -159,7 +159,7 @@ fn build_for_node(dir: &Path, library: &Path) -> Result<()> {
                 "--module={}",
                 output.join("confluent-kafka-javascript.node").display()
             ))
-            // With the libraries of this machine; otherwise it would fetch and build its own.
+            // Links with the libraries of this machine; otherwise the build would fetch and compile its own.
             .env("CKJS_LINKING", "dynamic")
             .env("PATH", format!("{}/bin:{path}", home.display()))
             .current_dir(library),
@@ -171,7 +171,8 @@ fn build_for_node(dir: &Path, library: &Path) -> Result<()> {
 #[ignore = "needs node, npm and a C++ compiler"]
 fn node_confluent() -> Result<()> {
     let dir = packages("node-confluent")?;
-    // Its binary is on a server that is no package registry, but it carries its sources, and npm has Node's headers.
+    // The package's binary is on a server that is not a package registry. The package contains its sources, and npm has Node's
+    // headers.
     let library = dir.join("node_modules/@confluentinc/kafka-javascript");
     packages::npm(&dir, &program("node-confluent"), &["--ignore-scripts"])?;
     once(&dir, || build_for_node(&dir, &library))?;

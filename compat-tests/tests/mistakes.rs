@@ -1,4 +1,4 @@
-//! The promise: who starts a broker wrongly reads one clear line and gets an exit code, at once.
+//! A broker that is started wrongly prints one clear line and exits with an error code, at once.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use compat_tests::node::{Node, binary, free_port, listens};
 use compat_tests::programs::{eventually, run};
 
-/// Against a hang.
+/// Time limit against a hang.
 const LIMIT: Duration = Duration::from_secs(60);
-/// At once is within so many times what the program takes for nothing but its help, asked for at the same moment, and a little
-/// more: a broker that tried again would take seconds, however fast the machine is.
+/// Factor of the time limit for "at once": this many times the duration of `--help`, measured just before, plus `AT_ONCE_MORE`.
+/// A broker that retried would take seconds, however fast the machine is.
 const AT_ONCE_TIMES: u32 = 10;
 const AT_ONCE_MORE: Duration = Duration::from_secs(2);
 
-/// Runs the program, which must fail at once and say all of `words` in a single line of its standard error.
+/// Runs the program, which must fail at once with all of `words` in a single line of its standard error.
 fn fails(command: &mut Command, words: &[&str]) -> Result<()> {
     let began = Instant::now();
     run(Command::new(binary()).arg("--help"), "", LIMIT)?;
@@ -65,7 +65,7 @@ fn a_port_in_use() -> Result<()> {
 #[ignore = "needs the broker's binary"]
 fn a_volume_that_cannot_be_written() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    // Root may write anywhere but into a file that is in the way.
+    // Root may write anywhere, except into a file that is in the place of the directory.
     let file = dir.path().join("volume");
     fs::write(&file, "")?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o444))?;
@@ -165,7 +165,7 @@ fn a_broker_in_the_background_is_found_and_stopped() -> Result<()> {
         "{}",
         fs::read_to_string(dir.path().join("kafkaServer.out"))?
     );
-    // Other tests have brokers of their own.
+    // Other tests run brokers at the same time, so this one is named by its data directory.
     let said = run(
         Command::new(binary())
             .arg("server-stop")
@@ -193,7 +193,7 @@ fn of_two_brokers_only_the_one_that_is_named_is_stopped() -> Result<()> {
         let mut command = Command::new(binary());
         run(command.arg("server-stop").args(words), "", LIMIT)
     };
-    // Without a choice, all that run are named and none is stopped.
+    // Without an option, all running brokers are listed and none is stopped.
     let said = stop(&[])?;
     ensure!(!said.success, "{}", said.stdout);
     for node in [&one, &other] {
@@ -231,7 +231,7 @@ fn of_two_brokers_only_the_one_that_is_named_is_stopped() -> Result<()> {
     Ok(())
 }
 
-/// As `monedula start 2>&1 | head -1` does.
+/// Like `monedula start 2>&1 | head -1`.
 #[test]
 #[ignore = "needs the broker's binary"]
 fn whoever_closes_the_pipe_of_a_log_is_no_reason_to_fail() -> Result<()> {
@@ -247,7 +247,7 @@ fn whoever_closes_the_pipe_of_a_log_is_no_reason_to_fail() -> Result<()> {
     let begun = Instant::now();
     loop {
         match TcpStream::connect(("127.0.0.1", port)) {
-            // A line for the log, of a client that is none.
+            // A client that does not speak Kafka's protocol causes a log line.
             Ok(mut client) => break client.write_all(b"GET / HTTP/1.1\r\n\r\n")?,
             Err(_) if begun.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => return Err(error.into()),
@@ -256,7 +256,7 @@ fn whoever_closes_the_pipe_of_a_log_is_no_reason_to_fail() -> Result<()> {
     ends_well(&mut broker)
 }
 
-/// A pipe that nobody reads takes 64 KiB.
+/// A pipe that no one reads holds 64 KiB.
 #[test]
 #[ignore = "needs the broker's binary"]
 fn whoever_does_not_read_a_log_holds_up_nobody() -> Result<()> {

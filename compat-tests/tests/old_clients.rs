@@ -1,5 +1,5 @@
-//! The promise: Java clients of ten years ago and of today share topics and groups. Before 0.11 they know message formats
-//! v0 and v1 only; what they send becomes batches, and what they get is converted back.
+//! Java clients of ten years ago and of today share topics and groups. Clients before 0.11 know only the message formats v0 and
+//! v1: what they send is converted to record batches, and what they get is converted back.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -18,7 +18,7 @@ const VERSIONS: [&str; 7] = ["0.9.0.1", OLD, "0.11.0.3", "1.1.1", "2.8.2", "3.9.
 const CODECS: [&str; 4] = ["none", "gzip", "snappy", "lz4"];
 const EACH: usize = 10;
 
-/// The program, with one version of the library.
+/// The client's program with one version of the library.
 fn java(version: &str, words: &[&str]) -> Result<Command> {
     let class_path = class_path(
         &format!("java/{version}"),
@@ -34,7 +34,7 @@ fn java(version: &str, words: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs the program against one version of the library; gives what it printed.
+/// Runs the program with one version of the library; returns its output.
 fn client(version: &str, words: &[&str]) -> Result<Vec<String>> {
     let said = succeed(&mut java(version, words)?, CLIENT_LIMIT)?;
     Ok(said.lines().map(str::to_owned).collect())
@@ -97,7 +97,7 @@ fn an_old_and_a_new_consumer_share_a_group() -> Result<()> {
     let sent = fill(&node, &[OLD, NEW], "divided")?;
     let seen = || {
         let lines = members.iter().flat_map(Running::lines);
-        // Beside the records, whose keys are their values, there is what the library logs.
+        // The output also contains the library's log lines. Records are those lines whose key equals the value.
         let is_record = |line: &String| matches!(line.split_once('='), Some((k, v)) if k == v);
         let mut seen: Vec<String> = lines.filter(is_record).collect();
         seen.sort();

@@ -1,4 +1,4 @@
-//! Our front-ends print what Apache Kafka's own tools print, with the same exit codes.
+//! monedula's command line tools print what Apache Kafka's own tools print, with the same exit codes.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use regex::Regex;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Our name, Apache Kafka's class, arguments, standard input. Run in this order on a fresh node.
+/// Our tool, Apache Kafka's class, arguments, standard input. The runs use a fresh node in this order.
 const SCRIPT: &[(&str, &str, &str, &str)] = &[
     ("topics", TOPICS, "--create --topic a --partitions 2", ""),
     ("topics", TOPICS, "--create --topic a", ""),
@@ -344,7 +344,7 @@ const SCRIPT: &[(&str, &str, &str, &str)] = &[
     (
         "configs",
         CONFIGS,
-        // Of all groups Kafka's tool would also show those that its consumers have left.
+        // For all groups, Kafka's tool would also list those that its consumers have left.
         "--describe --entity-type groups --entity-name g2",
         "",
     ),
@@ -507,13 +507,13 @@ const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
 const PRODUCING: &str = "org.apache.kafka.tools.ProducerPerformance";
 const CONSUMING: &str = "org.apache.kafka.tools.ConsumerPerformance";
 
-/// What is measured is never the same; where it stands is.
+/// The output with its measured numbers masked.
 fn measured(text: &str) -> String {
     let number = Regex::new("[0-9]+([.:][0-9]+)*").expect("a regular expression");
     number.replace_all(text, "#").into_owned()
 }
 
-/// What may differ: ids and the order of rows that Apache Kafka takes from hash tables.
+/// The output without what may differ: ids, and the order of rows that Apache Kafka takes from hash tables.
 fn steady(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()
@@ -563,7 +563,7 @@ fn the_front_ends_print_what_apache_kafkas_tools_print() {
     }
 }
 
-/// Whoever watches the log for what is amiss hears nothing where nothing is, whatever clients ask for that is not there.
+/// A run without failures logs no warnings or errors, even if clients ask for things that do not exist.
 #[test]
 #[ignore = "needs the broker's binary"]
 fn a_quiet_run_logs_no_warning() -> anyhow::Result<()> {
@@ -581,7 +581,7 @@ fn a_quiet_run_logs_no_warning() -> anyhow::Result<()> {
     node.stop()?;
     let lines = node.log()?;
     anyhow::ensure!(lines.iter().any(|line| line.contains("] INFO ")), "no log");
-    // The script sets quotas. The broker warns that quotas limit nothing yet.
+    // The script sets quotas, and the broker warns that they are not enforced yet.
     let loud: Vec<_> = lines
         .iter()
         .filter(|line| !line.contains("a client quota is set"))
@@ -625,7 +625,7 @@ fn a_listener_opened_by_a_tool_is_there_again_after_a_restart() -> anyhow::Resul
     Ok(())
 }
 
-/// What is asked of groups that speak the consumer protocol, or of those that share it with classic members.
+/// Descriptions and resets of groups that use the consumer protocol.
 const DESCRIPTIONS: [&str; 14] = [
     "--describe --group shared",
     "--describe --group shared --offsets --verbose",
@@ -643,7 +643,7 @@ const DESCRIPTIONS: [&str; 14] = [
     "--group left --topic t --reset-offsets --to-latest --dry-run",
 ];
 
-/// A member of the consumer protocol. It stays for ten minutes.
+/// A heartbeat of a member of the consumer protocol, whose rebalance timeout is ten minutes.
 fn member(group: &str, member: &str, instance: Option<&str>) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: group.into(),
@@ -656,8 +656,8 @@ fn member(group: &str, member: &str, instance: Option<&str>) -> ConsumerGroupHea
     }
 }
 
-/// Members that share three partitions, one of which has a name of its own; members of which one waits; and a group that
-/// has offsets only.
+/// Creates a group whose members share three partitions, one of them with an instance id; a group in which one of the members
+/// waits; and a group that has only offsets.
 fn groups_of_the_consumer_protocol(address: &str) -> anyhow::Result<()> {
     let mut connection = Connection::open(address)?;
     create(&mut connection, &["t"], 3)?;

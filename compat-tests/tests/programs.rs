@@ -1,4 +1,4 @@
-//! The promise: programs that stand on Kafka, not only libraries: Kafka Streams, Kafka Connect, Spring, syslog daemons.
+//! Programs that build on Kafka work, not only client libraries: Kafka Streams, Kafka Connect, Spring, syslog daemons.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +23,7 @@ fn packages(name: &str) -> Result<PathBuf> {
     packages::packages(&format!("programs/{name}"))
 }
 
-/// The jars of a program's pom.xml, and its classes if it has sources.
+/// Class path of a program: the jars of its pom.xml, and its classes if it has sources.
 fn java(name: &str) -> Result<(PathBuf, String)> {
     let dir = packages(name)?;
     let jars = jars(&dir.join("jars"), &program(name).join("pom.xml"), &[])?;
@@ -39,7 +39,7 @@ fn java(name: &str) -> Result<(PathBuf, String)> {
     Ok((dir, format!("{}:{jars}", compiled.display())))
 }
 
-/// The version of an artifact among the jars.
+/// Version of an artifact among the jars.
 fn version_of(dir: &Path, artifact: &str) -> String {
     let names = std::fs::read_dir(dir.join("jars"))
         .into_iter()
@@ -59,7 +59,7 @@ fn version_of(dir: &Path, artifact: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a program that prints cells, all of `expected`; writes them down; fails if one did not pass.
+/// Runs a program that prints the cells `expected`; records them, then fails if one did not pass.
 fn measure(
     title: &str,
     name: &str,

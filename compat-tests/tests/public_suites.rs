@@ -1,5 +1,5 @@
-//! The promise: the public test suites of client libraries pass on ours where they pass on Apache Kafka. They come from the
-//! registries of their languages; `PUBLIC_SUITES.md` says how they did.
+//! Tests of client libraries' public suites pass with this broker if they pass with Apache Kafka. The suites come from the
+//! registries of their languages; `PUBLIC_SUITES.md` has the results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn packages(name: &str) -> Result<PathBuf> {
     packages::packages(&format!("suites/{name}"))
 }
 
-/// What a suite said, whether it liked it or not; kept in `notes`.
+/// Output of a suite, whether it succeeds or not. Also written to the file `notes`.
 fn said(command: &mut Command, notes: &Path) -> Result<String> {
     let finished = run(command, "", SUITE_LIMIT)?;
     let text = format!("{}\n{}", finished.stdout, finished.stderr);
@@ -32,7 +32,7 @@ fn said(command: &mut Command, notes: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The sources of a Go module, tests included, where they may be changed.
+/// A copy of a Go module's sources, tests included, that may be changed.
 fn go_module(module: &str, version: &str) -> Result<PathBuf> {
     let own = packages(&module.replace('/', "-"))?.join(version);
     if !own.join(".complete").exists() {
@@ -56,7 +56,7 @@ fn go_module(module: &str, version: &str) -> Result<PathBuf> {
     Ok(own)
 }
 
-/// Changes words in the test files of a folder.
+/// Replaces words in the test files of a folder.
 fn reword(dir: &Path, words: &[(&str, &str)]) -> Result<()> {
     for entry in fs::read_dir(dir)?.flatten() {
         let path = entry.path();
@@ -129,14 +129,14 @@ fn public_suite_kafka_go() -> Result<()> {
         settings: "advertised.listeners=PLAINTEXT://localhost:{port}\n",
         missing: &[
             ("TestAlterUserScramCredentials", "SASL is not there yet"),
-            // On Apache Kafka it passes if its broker has heard of the user in time.
+            // On Apache Kafka this passes if its broker has applied the user's creation in time.
             ("TestDescribeUserScramCredentials", "SASL is not there yet"),
             ("TestClientAlterClientQuotas", "there are no quotas yet"),
         ],
     };
     let module = || go_module("github.com/segmentio/kafka-go", "v0.4.51");
     SUITE.measure(|port, notes| {
-        // As it was, without the port of another run.
+        // A fresh copy, without the port of an earlier run.
         fs::remove_dir_all(module()?)?;
         let dir = module()?;
         let addresses = fs::read(dir.join("address_test.go"))?;
@@ -148,7 +148,7 @@ fn public_suite_kafka_go() -> Result<()> {
             ("TCP(\"localhost\")", &local),
         ];
         reword(&dir, &words)?;
-        // This one is about the default port.
+        // This test is about the default port.
         fs::write(dir.join("address_test.go"), addresses)?;
         let program = go_tests(&dir, &["."])?;
         let mut command = Command::new(&program);
@@ -160,14 +160,14 @@ fn public_suite_kafka_go() -> Result<()> {
     })
 }
 
-/// A proxy that breaks connections on demand. Ended when dropped.
+/// A proxy that breaks connections on demand. Killed when dropped.
 struct Toxiproxy {
     child: Child,
     address: String,
 }
 
 impl Toxiproxy {
-    /// Forwards the five ports that sarama's tests know to one broker.
+    /// Forwards the five ports that sarama's tests use to one broker.
     fn start(program: &Path, dir: &Path, broker: u16) -> Result<Self> {
         let proxies: Vec<String> = (1..=5)
             .map(|n| {
@@ -238,7 +238,7 @@ fn public_suite_sarama() -> Result<()> {
     })
 }
 
-/// The sources of a Python package, tests included, beside an environment with its dependencies.
+/// The sources of a Python package, tests included, and an environment with its dependencies.
 fn python_package(package: &str, version: &str, others: &[&str]) -> Result<(PathBuf, PathBuf)> {
     let dir = packages(package)?;
     let python = packages::python(&dir.join("venv"))?;
@@ -281,7 +281,7 @@ fn public_suite_kafka_python() -> Result<()> {
             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n",
         missing: &[("test_create_describe_delete_acls", ACLS)],
     };
-    // The tests ask for a service that runs already.
+    // The tests use a broker that runs already.
     const SERVICE: &str = "class ExternalService:\n    def __init__(self, host, port):\n        self.host, self.port = host, port\n\n\
         \n    def close(self):\n        pass\n\n\nclass SpawnedService:\n    def __init__(self, *given):\n        raise RuntimeError\n";
     let (sources, python) = python_package(
@@ -325,7 +325,7 @@ fn public_suite_kafka_python() -> Result<()> {
             .arg("--ignore=test/integration/test_sasl_integration.py")
             .env("KAFKA_VERSION", "4.3.0")
             .env("KAFKA_URI", format!("kafka://127.0.0.1:{port}"))
-            // It must be there; nothing of it is used.
+            // The variable must be set, but the folder is not used.
             .env("KAFKA_ROOT", &sources)
             .current_dir(&sources);
         Ok(read_pytest(&said(&mut command, notes)?))
@@ -340,7 +340,7 @@ fn public_suite_librdkafka() -> Result<()> {
         version: "2.12.1",
         origin: "`tests` of the sources in the crate `rdkafka-sys`, in quick mode, without those that need no broker; the tools \
             that they call are our front-ends in both runs, so those that set ACLs with a tool fail on both",
-        // Two members that come one after the other are to be in the first generation.
+        // With the delay, two members that join one after the other are in the first generation.
         settings: "num.partitions=4\ngroup.initial.rebalance.delay.ms=3000\n",
         missing: &[],
     };
@@ -373,7 +373,7 @@ fn public_suite_librdkafka() -> Result<()> {
     })
 }
 
-/// librdkafka with its tests, built from the sources that a crate carries.
+/// librdkafka with its tests, built from the sources in a crate.
 fn librdkafka(krate: &str) -> Result<PathBuf> {
     let dir = packages("librdkafka")?.join(krate);
     if dir.join(".complete").exists() {

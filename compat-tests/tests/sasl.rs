@@ -1,7 +1,7 @@
-//! The promise: clients log in as on Apache Kafka, and whoever does not get in is told the same.
+//! Clients authenticate as with Apache Kafka, and refused clients get the same responses.
 //!
-//! One script of frames is played to both brokers. Compared is what each frame is answered with, or that the connection is
-//! closed instead. Random parts of SCRAM are left out, and mechanisms are put in order: Kafka keeps them in a hash table.
+//! One script of frames is sent to both brokers. Compared are the responses to each frame, or that the connection is closed
+//! instead. Random parts of SCRAM are left out, and mechanisms are sorted, because Kafka keeps them in a hash table.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use monedula::wire::message::sasl_authenticate::SaslAuthenticateRequest;
 use monedula::wire::message::sasl_handshake::SaslHandshakeRequest;
 use monedula::wire::message::{Message, Request};
 
-/// A listener for everybody, one with sessions that do not end, and one with sessions of an hour.
+/// A listener without authentication, one whose sessions do not end, and one with sessions of an hour.
 const LISTENERS: &str = "\
 listeners=PLAINTEXT://127.0.0.1:{port},SAFE://127.0.0.1:{safe},SHORT://127.0.0.1:{short},CONTROLLER://127.0.0.1:{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SAFE:SASL_PLAINTEXT,SHORT:SASL_PLAINTEXT
@@ -37,7 +37,7 @@ const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule req
 const OAUTH: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
 
-/// No answer of a login takes longer.
+/// Time limit for a response during authentication.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn settings(safe: u16, short: u16) -> String {
@@ -53,7 +53,7 @@ fn settings(safe: u16, short: u16) -> String {
         text += &format!(
             "listener.name.{listener}.plain.sasl.jaas.config={PLAIN} user_ann=\"a b\" user_bob=\"b\";\n"
         );
-        // Kafka's broker makes a token for itself, too.
+        // Kafka's broker also creates a token for itself.
         text += &format!(
             "listener.name.{listener}.oauthbearer.sasl.jaas.config={OAUTH} unsecuredLoginStringClaim_sub=\"broker\";\n"
         );
@@ -64,7 +64,7 @@ fn settings(safe: u16, short: u16) -> String {
     text
 }
 
-/// Users of SCRAM, made at the listener for everybody.
+/// Creates SCRAM users through the listener without authentication.
 fn add_users(address: &str) -> Result<()> {
     let upsertion = |mechanism: ScramMechanism, name: &str| {
         let salt = Bytes::from_static(b"salt of this user");
@@ -95,11 +95,11 @@ enum Sent {
     Versions(i16),
     Handshake(i16, &'static str),
     Token(i16, Vec<u8>),
-    /// A token without a request around it.
+    /// A token without a request header.
     Raw(Vec<u8>),
     Metadata,
     Frame(Vec<u8>),
-    /// A whole exchange, of which the last answer counts.
+    /// A whole SCRAM exchange, of which the last response is compared.
     Scram(Mechanism, &'static str, &'static str),
 }
 
@@ -107,7 +107,7 @@ fn token(text: &str) -> Sent {
     Sent::Token(2, text.into())
 }
 
-/// The scenes: on which of the two listeners, and what is sent one after the other.
+/// Scenes: whether they use the listener with sessions of an hour, and what is sent.
 fn scenes() -> Vec<(bool, Vec<Sent>)> {
     use Sent::{Frame, Handshake, Metadata, Raw, Scram, Token, Versions};
     const ANN: &str = "\0ann\0a b";
@@ -167,7 +167,7 @@ fn scenes() -> Vec<(bool, Vec<Sent>)> {
         b"\x60\x82\x01\x02\x03\x04\x05\x06\x07".to_vec(),
     )]);
     scene(vec![Frame(Vec::new())]);
-    // The largest frame, and one byte more.
+    // The largest allowed frame, and one byte more.
     for len in [524_288, 524_289] {
         scene(vec![plain.clone(), Frame(of_length(len))]);
         scene(vec![Handshake(0, "PLAIN"), Raw(vec![b'x'; len])]);
@@ -194,7 +194,7 @@ fn scenes() -> Vec<(bool, Vec<Sent>)> {
     let mut short = |sends: Vec<Sent>| scenes.push((true, sends));
     let again = [plain.clone(), token(ANN)];
     short([&again[..], &again, &[Metadata]].concat());
-    // The third time is too soon after the second.
+    // The third authentication comes too soon after the second.
     short([&again[..], &again, &[plain.clone(), Metadata]].concat());
     for text in ["\0bob\0b", "\0ann\0x"] {
         short([&again[..], &[plain.clone(), token(text), Metadata]].concat());
@@ -237,8 +237,8 @@ fn scenes() -> Vec<(bool, Vec<Sent>)> {
     scenes
 }
 
-/// Tokens that nobody signed: good until 2100; over; of nobody; of a later time; with a text as a time; with its end before its
-/// beginning; signed with a shared secret; and what are none.
+/// Unsigned tokens: valid until 2100; expired; without a subject; issued in the future; with a text as its time; issued after
+/// its expiration; signed with a shared secret; and texts that are not tokens.
 const TOKENS: &[&str] = &[
     "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.",
     "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjF9.",
@@ -252,7 +252,7 @@ const TOKENS: &[&str] = &[
     "a",
 ];
 
-/// A SaslAuthenticate request whose frame has so many bytes.
+/// A SaslAuthenticate request whose frame has `len` bytes.
 fn of_length(len: usize) -> Vec<u8> {
     let head = frame(0, &SaslAuthenticateRequest::default()).len();
     let auth_bytes = Bytes::from(vec![b'x'; len - head]);
@@ -260,7 +260,7 @@ fn of_length(len: usize) -> Vec<u8> {
 }
 
 fn frame<R: Request>(version: i16, request: &R) -> Vec<u8> {
-    // Of a version that we do not know, the body is that of one that we know.
+    // A request of an unknown version has the body of a known one.
     let body_version = version.clamp(*R::VERSIONS.start(), *R::VERSIONS.end());
     let mut writer = Writer::default();
     writer.i16(R::KEY);
@@ -283,7 +283,7 @@ fn read<R: Message>(version: i16, answer: &Bytes) -> Result<R> {
     Ok(R::read(&mut reader, version)?)
 }
 
-/// What comes back, until the connection is closed.
+/// Responses to what is sent, until the connection is closed.
 fn play(address: &str, sends: &[Sent]) -> Result<Vec<String>> {
     let mut connection = Connection::open(address)?;
     connection.be_patient(PATIENCE)?;
@@ -292,7 +292,7 @@ fn play(address: &str, sends: &[Sent]) -> Result<Vec<String>> {
         let told = match told(&mut connection, send) {
             Ok(Some(told)) => told,
             Ok(None) => "closed".to_owned(),
-            // Written to a connection that is closed already.
+            // The connection was closed before the frame was written.
             Err(error) if error.downcast_ref::<std::io::Error>().is_some() => "closed".to_owned(),
             Err(error) => return Err(error),
         };
@@ -305,7 +305,7 @@ fn play(address: &str, sends: &[Sent]) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// The response to a request; `None` when the connection is closed instead.
+/// The response to a request; `None` if the connection is closed instead.
 fn asked<R: Request>(
     connection: &mut Connection,
     version: i16,
@@ -405,7 +405,7 @@ fn told(connection: &mut Connection, send: &Sent) -> Result<Option<String>> {
     }
 }
 
-/// Both brokers, with the ports of their listeners with SASL.
+/// Both brokers, each with the ports of its two SASL listeners.
 struct Pair {
     ours: (Node, u16, u16),
     theirs: (Apache, u16, u16),
@@ -440,11 +440,11 @@ fn ours() -> Result<(Node, u16, u16)> {
     Ok((node, safe, short))
 }
 
-/// Scenes whose answers differ on purpose; they are listed in `DIFFERENCES.md`.
+/// Whether the responses of a scene differ on purpose; `DIFFERENCES.md` lists these scenes.
 fn differs(sends: &[Sent]) -> bool {
-    // A request amid a login is answered with its own error by Kafka.
+    // Kafka answers a request during authentication with that request's own error.
     let amid = matches!(sends, [_, _, Sent::Handshake(1, "PLAIN"), Sent::Metadata]);
-    // Kafka has no answer to a scheme that it does not know.
+    // Kafka sends no response for an unknown scheme.
     let scheme = |text: &Vec<u8>| text.windows(5).any(|part| part == b"Basic");
     amid || matches!(sends, [_, Sent::Token(_, text)] if scheme(text))
 }
@@ -472,7 +472,7 @@ fn logins_are_answered_as_by_apache_kafka() -> Result<()> {
     Ok(())
 }
 
-/// Kafka's own client with a file of settings: what its tool says.
+/// Runs a tool of Kafka's own client with a file of settings; returns whether it succeeded, and its output.
 fn list_topics(dir: &Path, port: u16, settings: &str) -> Result<(bool, String)> {
     let file = dir.join("client.properties");
     std::fs::write(&file, settings)?;
@@ -551,7 +551,7 @@ fn librdkafka_logs_in() -> Result<()> {
 #[test]
 #[ignore = "needs the broker's binary"]
 fn a_file_of_jaas_has_the_users_of_plain() -> Result<()> {
-    // `monedula start` turns KAFKA_OPTS into the setting below (`cli/start.rs`, tested there).
+    // `monedula start` converts KAFKA_OPTS into the setting below (`cli/start.rs`, with tests there).
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("jaas.conf");
     std::fs::write(

@@ -1,5 +1,5 @@
-//! What partitions and segments cost while nobody uses them: memory, open files and maps, the processor's time for a second
-//! of waiting, and the starts after a clean stop and after kill -9. Prints tables; asserts nothing about time.
+//! Cost of idle partitions and segments: memory, open files and maps, processor time per idle second, and the start after a
+//! clean stop and after kill -9. Prints tables; asserts nothing about time.
 //!
 //! `SCALE=1,1000,10000,100000 cargo test -p compat-tests --release --test scale_bench -- --ignored --nocapture`
 
@@ -15,17 +15,17 @@ use compat_tests::node::Node;
 use compat_tests::process::anonymous;
 use compat_tests::produced::{Batch, send};
 
-/// No request may make more than 10,000.
+/// Number of partitions per topic. A request may create at most 10,000.
 const PARTITIONS_OF_TOPIC: usize = 1_000;
-/// How long the node is left alone.
+/// Time for which the node is left idle.
 const QUIET: Duration = Duration::from_secs(30);
-/// The second entry of an index has no room in it any more.
+/// Settings with which an index has no room for a second entry.
 const A_SEGMENT_PER_BATCH: [(&str, &str); 3] = [
     ("segment.index.bytes", "16"),
     ("index.interval.bytes", "0"),
     ("retention.ms", "-1"),
 ];
-/// Nanoseconds of `schedstat`.
+/// Unit of `schedstat`: nanoseconds per second.
 const NANOSECONDS: f64 = 1e9;
 
 #[test]
@@ -55,7 +55,7 @@ fn how_fast_with_many_segments() -> Result<()> {
     })
 }
 
-/// Prints a line for each number in `SCALE`, of which `make` makes as many.
+/// Prints one line for each number in `SCALE`; `make` creates that many partitions or segments.
 fn measure(what: &str, make: impl Fn(&mut Connection, usize) -> Result<()>) -> Result<()> {
     let scale = std::env::var("SCALE").unwrap_or_else(|_| "1,1000,10000".to_owned());
     println!(
@@ -73,7 +73,7 @@ fn measure(what: &str, make: impl Fn(&mut Connection, usize) -> Result<()>) -> R
     Ok(())
 }
 
-/// The line of a node with all that it has to keep.
+/// The table's line of a node that holds all of these.
 fn at_rest(node: &mut Node) -> Result<String> {
     let pid = node.pid().context("the node is not running")?;
     let proc = |what: &str| format!("/proc/{pid}/{what}");
@@ -98,7 +98,7 @@ fn at_rest(node: &mut Node) -> Result<String> {
     ))
 }
 
-/// Seconds that the threads of a process ran.
+/// Processor time of all threads of a process, in seconds.
 fn processor(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

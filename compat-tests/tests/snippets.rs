@@ -1,5 +1,5 @@
-//! The promise: every example of the pages works as it is printed. Ports, paths and the name of the image are replaced, as a
-//! reader would; nothing else is.
+//! Every example in the documentation pages works as printed. Only ports, paths and the name of the image are replaced, as a
+//! reader would.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,10 +21,10 @@ const README: &str = "README.md";
 const SETTINGS_PAGE: &str = "config/README.md";
 const LIMIT: Duration = Duration::from_secs(120);
 const CONTAINER_LIMIT: Duration = Duration::from_secs(300);
-/// An installation compiles everything, with optimization.
+/// Time limit for an installation, which compiles everything with optimization.
 const INSTALL_LIMIT: Duration = Duration::from_secs(3_600);
 
-/// Every snippet of a page, and the test that runs it. The Rust one is a documentation test of the library.
+/// Every snippet of a page, and the test that runs it. The Rust snippet is a documentation test of the library.
 const RUN: &[(&str, &str, &str)] = &[
     (README, "cargo", "cargo_install"),
     (README, "image", "container_snippet_image"),
@@ -91,14 +91,14 @@ fn every_snippet_of_the_pages_is_run() -> Result<()> {
     Ok(())
 }
 
-/// A folder whose program is the broker under the name that the pages call it.
+/// A folder with the broker's binary under the name that the pages use.
 fn programs() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     symlink(fs::canonicalize(binary())?, dir.path().join("monedula"))?;
     Ok(dir)
 }
 
-/// Bash with those programs, about to run a text in a folder.
+/// A Bash command that runs a text in a folder, with these programs in its path.
 fn shell(programs: &Path, text: &str, dir: &Path) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("bash");
@@ -109,14 +109,14 @@ fn shell(programs: &Path, text: &str, dir: &Path) -> Command {
     command
 }
 
-/// Runs a snippet of the shell, in which some texts are replaced; gives what it printed.
+/// Runs a shell snippet with some texts replaced; returns its output.
 fn run_in_shell(page: &str, name: &str, replaced: &[(&str, &str)], dir: &Path) -> Result<String> {
     let programs = programs()?;
     let text = with(&snippet(page, name)?.text, replaced)?;
     succeed(&mut shell(programs.path(), &text, dir), LIMIT)
 }
 
-/// A text with some of its parts replaced, each of which must be there.
+/// The text with some of its parts replaced. Errors: the text lacks one of these parts.
 fn with(text: &str, replaced: &[(&str, &str)]) -> Result<String> {
     let mut text = text.to_owned();
     for (old, new) in replaced {
@@ -130,7 +130,7 @@ fn with(text: &str, replaced: &[(&str, &str)]) -> Result<String> {
 struct Started(Child);
 
 impl Started {
-    /// Runs a snippet of the shell whose last command is the broker, until it answers on a port.
+    /// Runs a shell snippet whose last command is the broker, and waits until the broker answers on a port.
     fn broker(text: &str, port: u16, dir: &Path) -> Result<Self> {
         let programs = programs()?;
         let child = shell(programs.path(), &format!("exec {text}"), dir)
@@ -160,7 +160,7 @@ impl Drop for Started {
     }
 }
 
-/// Whether a broker answers there.
+/// Waits until a broker answers on the port.
 fn answers(port: u16) -> Result<()> {
     let address = format!("localhost:{port}");
     let mut ready = Command::new(binary());
@@ -218,7 +218,7 @@ fn built_in_tools() -> Result<()> {
     Ok(())
 }
 
-/// Runs a hello program against a node: it must end by itself and print what it sent.
+/// Runs a hello program with a node: it must end by itself and print what it sent.
 fn says_hello(
     name: &str,
     greeting: &str,
@@ -234,7 +234,7 @@ fn says_hello(
     Ok(())
 }
 
-/// A file of a program in the folder of what it needs.
+/// Writes a source file into the folder of a program's dependencies.
 fn source(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let dir = dir.join("snippet");
     fs::create_dir_all(&dir)?;
@@ -273,7 +273,7 @@ fn hello_in_python() -> Result<()> {
     })
 }
 
-/// Builds a Go program with the modules that another names.
+/// Builds a Go program with the modules of another program.
 fn go(dir: &Path, modules: &Path, text: &str) -> Result<PathBuf> {
     let file = source(dir, "main.go", text)?;
     let folder = file.parent().context("a folder")?;
@@ -304,10 +304,10 @@ fn hello_in_node() -> Result<()> {
     })
 }
 
-/// Runs a program that starts a container by Testcontainers and prints the address of its broker.
+/// Runs a program that starts a container with Testcontainers and prints the address of its broker.
 fn prints_an_address(mut command: Command) -> Result<()> {
     command
-        // The one that tidies up after a crash is an image of its own, from a registry.
+        // Ryuk, which removes containers after a crash, is an image in a registry.
         .env("TESTCONTAINERS_RYUK_DISABLED", "true")
         .env("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1");
     let said = succeed(&mut command, CONTAINER_LIMIT)?;
@@ -320,7 +320,7 @@ fn prints_an_address(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// The text of a snippet about the image, with the image under test.
+/// Text of a snippet with the image under test in place of the printed one.
 fn about_the_image(name: &str) -> Result<String> {
     with(
         &snippet(README, name)?.text,
@@ -393,12 +393,12 @@ fn container_snippet_rust() -> Result<()> {
         fs::copy(client.join(file), folder.join(file))?;
     }
     fs::write(folder.join("src/main.rs"), text)?;
-    // In a folder of its own: the other program has the same name.
+    // In a folder of its own, because the other program has the same name.
     let binaries = packages::cargo(&packages("snippets-rust")?, &folder)?;
     prints_an_address(Command::new(binaries.join("client")))
 }
 
-/// A container or several that a test started.
+/// Containers that a test started from a compose file.
 struct Composed {
     project: tempfile::TempDir,
 }
@@ -447,7 +447,7 @@ fn container_snippet_compose() -> Result<()> {
         ("compose", "monedula:8.1.0"),
         ("ci", "ghcr.io/your-organization/monedula:8.1.0"),
     ] {
-        // A port of this machine that is free; inside it stays the same, so clients are asked about it from inside.
+        // A free port of this machine. Inside the container the port is unchanged, so clients inside use the printed one.
         let port = free_port()?.to_string();
         let mut text = with(
             &snippet(README, name)?.text,
@@ -598,7 +598,7 @@ fn settings_for_a_network() -> Result<()> {
     Ok(())
 }
 
-/// An authority with certificates of a broker and of a client, made by the snippet of the README.
+/// A certificate authority with certificates of a broker and of a client, made by the snippet of the README.
 fn certificates(dir: &Path) -> Result<()> {
     const AUTHORITY: &str = "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 3650";
     const REQUEST: &str = "openssl req -newkey rsa:2048 -nodes -keyout client.key -out client.csr -subj /CN=localhost";
@@ -614,7 +614,7 @@ fn certificates(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A node with the settings of a snippet, whose files are in a folder; gives its port for TLS, too.
+/// A node with the settings of a snippet, whose files are in a folder; also returns its TLS port.
 fn with_tls(page: &str, dir: &Path) -> Result<(Node, u16)> {
     let port = free_port()?;
     let replaced = [
@@ -629,10 +629,10 @@ fn with_tls(page: &str, dir: &Path) -> Result<(Node, u16)> {
     ))
 }
 
-/// A handshake with the client's certificate, or without.
+/// Whether a TLS handshake succeeds, with the client's certificate or without one.
 fn handshakes(port: u16, dir: &Path, known: bool) -> Result<bool> {
     let mut openssl = Command::new("openssl");
-    // An alert about a certificate comes behind the handshake of TLS 1.3.
+    // In TLS 1.3 an alert about a certificate comes only after the handshake.
     openssl.current_dir(dir).args([
         "s_client",
         "-tls1_2",

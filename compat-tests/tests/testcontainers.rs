@@ -1,5 +1,5 @@
-//! The promise: Testcontainers' Kafka modules of several languages start our image with nothing but its name exchanged, in
-//! their KRaft and their ZooKeeper modes. `IMAGE` names another image than the one that `docker/build.sh` makes.
+//! Testcontainers' Kafka modules for several languages start this image with only the image name changed, in their KRaft and
+//! ZooKeeper modes. `IMAGE` names another image than the one that `docker/build.sh` builds.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn packages(language: &str) -> Result<PathBuf> {
     packages::packages(&format!("testcontainers/{language}"))
 }
 
-/// Runs a client for each kind of module that its language has. What they measured is printed.
+/// Runs a client for each kind of module of its language, and prints its measurements.
 fn clients(language: &str, kinds: &[&str], command: impl Fn() -> Command) -> Result<()> {
     let image = image();
     for kind in kinds {
@@ -34,7 +34,7 @@ fn clients_of(image: &str, language: &str, kind: &str, mut command: Command) -> 
     let said = succeed(
         command
             .args([kind, image])
-            // The one that tidies up after a crash is an image of its own, from a registry.
+            // Ryuk, which removes containers after a crash, is an image in a registry.
             .env("TESTCONTAINERS_RYUK_DISABLED", "true")
             .env("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1"),
         CLIENT_LIMIT,
@@ -116,7 +116,7 @@ fn testcontainers_node() -> Result<()> {
         command
     };
     clients("node", &["kraft"], client)?;
-    // From tag 8.0.0 on the module is always in KRaft mode.
+    // From tag 8.0.0 on, the module always uses KRaft mode.
     let image = image();
     let (name, _) = image.rsplit_once(':').context("IMAGE needs a tag")?;
     let old = format!("{name}:7.9.0");

@@ -1,5 +1,5 @@
-//! The promise: Apache Kafka's tool for transactions prints the same on us as on Apache Kafka, and a directory with
-//! transactions in every state is finished by whichever of the two opens it.
+//! Apache Kafka's tool for transactions prints the same with this broker as with Apache Kafka. Transactions in every state in a
+//! data directory are finished by whichever of the two brokers opens it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use monedula::host::clock::Clock;
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// Columns that tell the time.
+/// Columns with times.
 const TIMES: [&str; 4] = [
     "CurrentTransactionStartTimeMs",
     "Duration(min)",
@@ -38,7 +38,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Either broker on a directory.
+/// Either broker on a data directory.
 enum Broker {
     Kafka(Apache),
     Monedula(Node),
@@ -69,7 +69,7 @@ impl Broker {
     }
 }
 
-/// What the tool prints, run after run.
+/// Output of the tool, run after run.
 fn told(address: &str, runs: &[&[&str]], ids: &[i64]) -> Result<String> {
     let all: Vec<Run<'_>> = runs
         .iter()
@@ -84,7 +84,7 @@ fn told(address: &str, runs: &[&[&str]], ids: &[i64]) -> Result<String> {
         .collect())
 }
 
-/// The same of one run, without what depends on the time; producer ids as letters in the order of `ids`.
+/// Output of one run without what depends on the time. Producer ids become letters in the order of `ids`.
 fn printed(words: &[&str], page: &str, success: bool, ids: &[i64]) -> String {
     let mut header: Vec<String> = Vec::new();
     let mut lines = Vec::new();
@@ -113,7 +113,7 @@ fn printed(words: &[&str], page: &str, success: bool, ids: &[i64]) -> String {
             .collect();
         lines.push(cells.join(" "));
     }
-    // Rows come in the order of a hash map.
+    // Rows come in the order of a hash table.
     if let Some(rows) = lines.get_mut(1..) {
         rows.sort();
     }
@@ -144,7 +144,7 @@ fn settled(address: &str, ids: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// All partitions of the coordinators have been read, and those of the topics are led.
+/// Waits until the coordinators' partitions have been loaded, and the partitions of the topics have leaders.
 fn loaded(address: &str, topics: &[&str]) -> Result<()> {
     let mut connection = Connection::open(address)?;
     let producers = DescribeProducersRequest::default().with_topics(
@@ -176,7 +176,7 @@ fn tool_story(kafka: bool) -> Result<String> {
     let broker = Broker::start(kafka, scratch.path())?;
     let address = broker.address();
     create(&mut Connection::open(&address)?, &["t", "u"], 2)?;
-    // Old enough to be suspected of hanging, too young to be deleted.
+    // Timestamps old enough for transactions to count as hanging, and recent enough for records not to be deleted.
     let open = |id: &str, timeout_ms| -> Result<Transactional> {
         let mut one = Transactional::open(&address, id, timeout_ms)?;
         one.timestamp = Clock::default().now() - 7_200_000;
@@ -230,7 +230,7 @@ fn tool_story(kafka: bool) -> Result<String> {
     let mut story = told(&address, before, &ids)?;
     broker.stop()?;
 
-    // The coordinator loses its memory: nobody will ever end what is open.
+    // Removes the coordinator's log, so that nothing ends the open transactions.
     for dir in std::fs::read_dir(scratch.path().join("data"))? {
         let dir = dir?.path();
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -303,8 +303,8 @@ fn read(address: &str, topic: &str, level: &str, patience_ms: &str) -> Result<Ve
     Ok(lines)
 }
 
-/// What the tool reads is this. It does not wait long for more, and begins late where much else runs; where nothing is
-/// expected, it would find that too early.
+/// Waits until the tool reads exactly `expected`. The tool waits only shortly for more records, and starts late on a busy
+/// machine. If nothing is expected, a short wait would succeed too early.
 fn reads(address: &str, topic: &str, level: &str, expected: &[impl AsRef<str>]) -> Result<()> {
     let patience_ms = if expected.is_empty() { "5000" } else { "2000" };
     let mut found = Vec::new();
@@ -330,7 +330,7 @@ fn offset(address: &str, group: &str) -> Result<i64> {
     let mut connection = Connection::open(address)?;
     let mut found = None;
     let mut last = String::new();
-    // Its coordinator may still be loading.
+    // The group's coordinator may still be loading.
     eventually(SETTLE_LIMIT, || {
         if let Ok(answer) = connection.call(8, &request) {
             let topic = answer.groups[0].topics.first();
@@ -345,7 +345,7 @@ fn offset(address: &str, group: &str) -> Result<i64> {
     found.with_context(|| format!("no stable offset: {last}"))
 }
 
-/// High watermark, last stable offset, aborted transactions by first offset.
+/// High watermark, last stable offset, and first offsets of the aborted transactions.
 fn stable(address: &str, topic: &str, partition: i32) -> Result<(i64, i64, Vec<i64>)> {
     let wanted = FetchPartition::default()
         .with_partition(partition)
@@ -377,14 +377,14 @@ fn stable(address: &str, topic: &str, partition: i32) -> Result<(i64, i64, Vec<i
     Ok((one.high_watermark, one.last_stable_offset, aborted))
 }
 
-/// Takes the newest batch out of a partition's log, as if it had never been written.
+/// Removes the newest batch from a partition's log, as if it had never been written.
 fn cut_last_batch(dir: &Path) -> Result<()> {
     let path = dir.join("00000000000000000000.log");
     let bytes = std::fs::read(&path)?;
     let (mut start, mut next) = (0, 0);
     while let Some(size) = bytes.get(next + 8..next + 12) {
         let size = u32::from_be_bytes(size.try_into()?) as usize;
-        // The rest was reserved and never filled.
+        // The rest of the file was preallocated and never written.
         if size == 0 {
             break;
         }
@@ -398,7 +398,7 @@ fn cut_last_batch(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the logs as a crash does: nobody says how far they are whole.
+/// Leaves the logs as after a crash: without recovery points.
 fn forget_the_clean_stop(data: &Path) -> Result<()> {
     for name in [
         ".kafka_cleanshutdown",
@@ -410,11 +410,11 @@ fn forget_the_clean_stop(data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is not on disk of a transaction whose outcome is: its last words to the coordinator's topic always, and these
-/// markers. A broker that stops between any two of the writes that end a transaction leaves one of them.
+/// Partitions whose markers are missing on disk for a transaction whose outcome is on disk. The coordinator's final record is
+/// always missing. A broker that stops between two of the writes that end a transaction leaves one of these states.
 const MISSING: [&[&str]; 4] = [&[], &["u"], &["t", "u"], &["t", "u", "offsets"]];
 
-/// Transactions that were decided upon, but not carried out.
+/// Transactions with a decided outcome that are not yet complete.
 fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(from_kafka, scratch.path())?;
@@ -430,7 +430,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
     let mut halves = Vec::new();
     for (index, commit) in [true, false].into_iter().enumerate() {
         for (number, missing) in MISSING.into_iter().enumerate() {
-            // Names that lie beside each other in the coordinators' topics, one per partition.
+            // Names with consecutive hash values, so that each has a partition of its own in the coordinators' topics.
             let partition = index * MISSING.len() + number;
             let (id, group) = (format!("half-{partition}"), format!("g-{partition}"));
             let mut one = Transactional::open_as(version, &address, &id, 600_000)?;
@@ -446,10 +446,11 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
     }
     match broker {
         Broker::Kafka(broker) => drop(broker),
-        // Where the metadata call it the leader, as they do after a crash, Apache Kafka 4.3.1 has its coordinators send markers
-        // at once, then loses its partitions by registering, and takes those without a leader for deleted: it calls a
-        // transaction complete without its markers (KAFKA-20734), on directories of its own too. So the metadata are those
-        // of a Kafka that stopped, in which nobody leads; all else in the directory is ours.
+        // If the metadata name Apache Kafka 4.3.1 as the leader, as they do after a crash, its coordinators send markers at
+        // once. The broker then loses its partitions when it registers, and takes partitions without a leader for deleted ones:
+        // it completes the transaction without its markers (KAFKA-20734), also on its own directories. So the metadata here are
+        // those of an Apache Kafka that was stopped, in which no partition has a leader. Everything else in the directory is
+        // monedula's.
         Broker::Monedula(mut node) if to_kafka => {
             node.stop()?;
             let kafka = Broker::start(true, scratch.path())?;
@@ -474,7 +475,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
 
     let mut broker = Broker::start(to_kafka, scratch.path())?;
     let ids: Vec<&str> = halves.iter().map(|(id, ..)| id.as_str()).collect();
-    // What is finished stays finished, when the other one comes back as well.
+    // A finished transaction stays finished, also when the other broker opens the directory again.
     for kafka in [to_kafka, from_kafka] {
         let address = broker.address();
         settled(&address, &ids)?;
@@ -501,7 +502,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
         for topic in ["t", "u"] {
             reads(&address, topic, "read_committed", &expected)?;
         }
-        // Their producers go on.
+        // Producers with these transactional ids can continue.
         let id = &halves[0].0;
         let mut next = Transactional::open_as(version, &address, id, 600_000)?;
         next.timestamp = Clock::default().now();
@@ -517,7 +518,7 @@ fn halves_are_finished(from_kafka: bool, to_kafka: bool, version: i16) -> Result
     Ok(())
 }
 
-/// Where the coordinators look for a name: the magnitude of Java's hash of strings.
+/// Absolute value of Java's hash code of a string, from which the coordinators' partitions are derived.
 fn java_hash(name: &str) -> u32 {
     name.bytes()
         .fold(0i32, |hash, byte| {
@@ -526,7 +527,7 @@ fn java_hash(name: &str) -> u32 {
         .unsigned_abs()
 }
 
-/// One writes transactions in every state, the other opens its directory and finishes them.
+/// One broker writes transactions in every state; the other one opens its directory and finishes them.
 fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let broker = Broker::start(from_kafka, scratch.path())?;
@@ -547,7 +548,8 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     aborted.commit_offset("g", "t", 18)?;
     aborted.end(false)?;
     settled(&address, &["aborted"])?;
-    // Left open: its own producer goes on with it at the other broker, or nobody does and time ends it.
+    // Open transactions: one is continued by its producer at the other broker, the others end by their timeout or by a new
+    // producer.
     let mut goes_on = open("goes-on", 600_000)?;
     goes_on.send("t", 1, "first half")?;
     goes_on.commit_offset("other", "t", 19)?;
@@ -572,8 +574,8 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
         Broker::Kafka(broker) => drop(broker),
         Broker::Monedula(mut node) => node.kill()?,
     }
-    // Of the last two, one committed and one aborted, only the outcome and half of the markers reached the disk. Not for
-    // Apache Kafka after a kill: see `halves_are_finished`.
+    // Of the last two transactions, one committed and one aborted, only the outcome and half of the markers are on disk. Not
+    // with Apache Kafka after a kill; see `halves_are_finished`.
     let data = scratch.path().join("data");
     for index in (6..8).filter(|_| !to_kafka) {
         cut_last_batch(&data.join("u-1"))?;
@@ -630,7 +632,7 @@ fn handed_over(from_kafka: bool, to_kafka: bool) -> Result<()> {
     ensure!(aborted == [2, 4], "aborted {aborted:?}");
     broker.stop()?;
 
-    // And back: what the other one finished stays finished.
+    // Back at the first broker, everything that the other one finished stays finished.
     let broker = Broker::start(from_kafka, scratch.path())?;
     let address = broker.address();
     settled(&address, &all)?;

@@ -1,5 +1,5 @@
-//! How fast, beside Apache Kafka in one run: transactions of a thousand records, the commit of small ones, the reload of
-//! many transactional ids and what an idle one takes. Prints a table; asserts nothing.
+//! Speed of transactions in comparison with Apache Kafka, in one run: transactions of a thousand records, the commit of small
+//! ones, the reload of many transactional ids, and the memory of an idle one. Prints a table; asserts nothing.
 //!
 //! `cargo test -p compat-tests --release --test transactions_bench -- --ignored --nocapture`
 
@@ -82,7 +82,7 @@ fn id(index: usize) -> TransactionalId {
     TransactionalId(StrBytes::from_string(format!("idle-{index:06}")))
 }
 
-/// How many transactional ids the broker knows; none while it loads.
+/// Number of transactional ids that the broker knows; 0 while it loads.
 fn known(address: &str) -> Result<usize> {
     let answer = Connection::open(address)?.call(1, &ListTransactionsRequest::default())?;
     Ok(if answer.error_code == 0 {
@@ -95,7 +95,7 @@ fn known(address: &str) -> Result<usize> {
 fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
     let broker = Broker::start(kafka, scratch)?;
     let address = broker.address();
-    // The topics are there, the coordinator has loaded.
+    // The first transaction creates the topics and waits until the coordinator has loaded.
     drop(Transactional::open(&address, "warm", 60_000)?);
     let memory = broker.memory()?;
     let next = Arc::new(AtomicUsize::new(0));
@@ -112,7 +112,7 @@ fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
                     let request = InitProducerIdRequest::default()
                         .with_transactional_id(Some(id(index)))
                         .with_transaction_timeout_ms(60_000);
-                    // Its partition may still be loading, or a block of producer ids on its way.
+                    // The partition may still be loading, or a block of producer ids may not have arrived yet.
                     while connection.call(4, &request)?.error_code != 0 {
                         thread::sleep(Duration::from_millis(5));
                     }
@@ -129,7 +129,7 @@ fn idle(kafka: bool, scratch: &Path, figures: &mut Figures) -> Result<()> {
     figures.push(("memory per idle transactional id, bytes", grown));
     broker.stop()?;
     let broker = Broker::start(kafka, scratch)?;
-    // It listens now; what it does before that is told by the time of a start.
+    // The broker listens now; the work before that is part of its start time.
     let (began, address) = (Instant::now(), broker.address());
     while known(&address)? < IDS {
         ensure!(began.elapsed() < LOAD_LIMIT, "not reloaded");

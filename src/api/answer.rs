@@ -1,19 +1,20 @@
-//! Builders for answers that are trees of topics and partitions, and what a request names, each once.
+//! Helpers for responses of topics and partitions, which remove duplicates from requests.
 //!
-//! What is named several times is answered once, where it comes first: no answer grows by repetition, and nothing is done
-//! twice. Of what is asked of it the last counts, as with Apache Kafka where that does the same.
+//! A topic, partition or key that a request names several times is answered once, at the place of the first. No response grows
+//! by repetition, and nothing is done twice. The last one's parameters count, as in Apache Kafka where Kafka removes
+//! duplicates.
 
 use std::hash::Hash;
 
 use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 
-/// Each once, where it comes first.
+/// The distinct values, in the order of their first occurrence.
 pub fn distinct<T: Eq + Hash>(named: impl IntoIterator<Item = T>) -> IndexSet<T> {
     named.into_iter().collect()
 }
 
-/// One of each key, at the place of the first: the last.
+/// The last value of each key, in the order of the keys' first occurrence.
 pub fn latest<T, K: Eq + Hash>(named: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     if named.len() < 2 {
         return named;
@@ -22,7 +23,7 @@ pub fn latest<T, K: Eq + Hash>(named: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     by_key.collect::<IndexMap<_, _>>().into_values().collect()
 }
 
-/// The topics of a request, each once, and in each of them each partition once.
+/// The topics of a request without duplicate topics, and without duplicate partitions in each topic.
 pub fn once<T, K: Eq + Hash, P, I: Eq + Hash>(
     topics: Vec<T>,
     key: impl Fn(&T) -> K,
@@ -37,8 +38,8 @@ pub fn once<T, K: Eq + Hash, P, I: Eq + Hash>(
     topics
 }
 
-/// One entry per topic, where it came first: what was found out here and what a coordinator said about the same topic
-/// stand together, in this order.
+/// One entry per topic, in the order of first occurrence, with the partitions of all its entries in order. Joins results of the
+/// handler with a coordinator's results for the same topics.
 pub fn merged<T, K: Eq + Hash, P>(
     topics: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,

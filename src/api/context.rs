@@ -1,4 +1,4 @@
-//! What a handler gets and what it gives back.
+//! Input and output of handlers: the request's context and the reply.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,25 +15,26 @@ use crate::metadata::image::Broker;
 use crate::security::acl::host_address;
 use crate::security::principal::Principal;
 
-/// What all requests of one connection share.
+/// State that all requests of one connection share.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    /// The name of the listener, in upper case.
+    /// Name of the listener, in upper case.
     pub listener: Arc<str>,
     pub protocol: SecurityProtocol,
-    /// Who the client is. A client that has not logged in yet is nobody in particular, and gets no further than ApiVersions.
+    /// Principal of the client. A connection that has not authenticated yet is anonymous, and may only send ApiVersions
+    /// requests and authenticate.
     pub principal: Arc<Principal>,
     pub peer: SocketAddr,
-    /// The address that the client reached us at.
+    /// Local address that the client connected to.
     pub local: SocketAddr,
-    /// What the listener advertises; `None` for the address that the client reached.
+    /// Advertised endpoint of the listener; `None` means the address that the client connected to.
     pub advertised: Option<Endpoint>,
-    /// The memory that it takes.
+    /// Account of the memory that the connection takes.
     pub account: Arc<Account>,
 }
 
 impl ConnectionInfo {
-    /// The host and port at which this client can reach this broker again.
+    /// Host and port at which this client can reach this broker again.
     pub fn reachable(&self) -> (ByteString, u16) {
         match &self.advertised {
             Some(endpoint) => (endpoint.host.as_str().into(), endpoint.port),
@@ -45,7 +46,7 @@ impl ConnectionInfo {
     }
 }
 
-/// One request's surroundings. Cheap to clone into a future.
+/// Context of one request. Cheap to clone into a future.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     pub services: Arc<Services>,
@@ -53,24 +54,24 @@ pub struct RequestContext {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
-    /// A copy: requests wait with it, and must not hold on to all of their bytes.
+    /// Copied from the request: waiting requests keep the context, and must not keep the whole frame in memory.
     pub client_id: Option<ByteString>,
-    /// When the request arrived.
+    /// Time of the request's arrival.
     pub now: Timestamp,
 }
 
 impl RequestContext {
-    /// Who asks.
+    /// Principal of the client.
     pub fn principal(&self) -> &Principal {
         &self.connection.principal
     }
 
-    /// The client's address as Java prints it: `/127.0.0.1`.
+    /// Address of the client as Java prints it: `/127.0.0.1`.
     pub fn client_host(&self) -> ByteString {
         format!("/{}", host_address(self.connection.peer.ip())).into()
     }
 
-    /// The host and port at which this client can reach a broker; `None` for one without the client's listener.
+    /// Host and port at which this client can reach `broker`; `None` if the broker does not have the client's listener.
     pub fn address_of(&self, broker: &Broker) -> Option<(ByteString, u16)> {
         if broker.id == self.services.node_id {
             return Some(self.connection.reachable());
@@ -81,28 +82,28 @@ impl RequestContext {
     }
 }
 
-/// A response that is not there yet.
+/// A response that is computed later.
 pub type Later<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
-/// What a handler gives back.
+/// Reply of a handler.
 pub enum Reply<R> {
     Ready(R),
     Later(Later<R>),
-    /// As `Later`, and the connection's next request is not looked at before this one is done: for appends that must
+    /// Like `Later`, but the connection's next request is not handled before this response is complete. For appends, which must
     /// not overtake each other.
     Alone(Later<R>),
-    /// As `Alone`, for a reply that is to be had then.
+    /// Like `Alone`, for a future that yields another reply.
     Then(Later<Self>),
-    /// As `Then`, where it takes long to have it: the work pool computes it.
+    /// Like `Then`, for a future that takes long to compute: it runs on the work pool.
     Long(Later<Self>),
-    /// There is no response to this request (Produce with acks=0).
+    /// No response (Produce with acks=0).
     Nothing,
-    /// The connection must be closed; the reason goes to the log.
+    /// The connection must be closed; the reason is logged.
     Close(String),
 }
 
 impl<R> Reply<R> {
-    /// A response that has to wait for something.
+    /// A response that has to wait for something. See [`Self::Later`].
     pub fn later(future: impl Future<Output = R> + Send + 'static) -> Self {
         Self::Later(Box::pin(future))
     }

@@ -1,4 +1,4 @@
-//! The Kafka API surface: one table, one dispatcher, one file per API.
+//! Kafka's APIs: one table of all of them, one dispatcher, and one file per API.
 
 pub mod answer;
 pub mod context;

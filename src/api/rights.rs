@@ -1,11 +1,11 @@
-//! What clients need to be allowed to do: one table of what each API asks the authorizer, and the questions of handlers.
+//! Authorization of requests: one table of the rights that each API asks for, and the checks that handlers call.
 //!
-//! A handler takes its rights once, with the image of that moment, and asks before it looks whether something exists: who may
-//! not describe a thing is not told of it either. Nothing is remembered between requests, so a permission that is taken away
-//! holds for no later one. Without an authorizer a question is one comparison.
+//! A handler takes the client's [`Rights`] once, with the current metadata image. It checks them before it looks whether a
+//! resource exists, so that a client without the right to describe a resource does not learn of it. Decisions are not cached
+//! between requests: a permission that is removed has no effect on later ones. Without an authorizer a check is one comparison.
 //!
-//! Each denial is a line of the log, as Kafka's authorizer writes it, unless nobody asked for the thing by name: lists leave
-//! out what a client may not see.
+//! Each denial is logged as Kafka's authorizer logs it, unless the request did not name the resource: lists leave out what the
+//! client may not see, without a log line.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub type Right = (Operation, ResourceType);
 
 macro_rules! rights {
     ($($key:literal $name:ident: $($operation:ident $resource:ident),*;)*) => {
-        /// All that an API asks the authorizer, in the order of keys. An API that asks nothing is open to everybody.
+        /// Rights that each API asks the authorizer for, in the order of keys. An API without rights is open to every client.
         pub const RIGHTS: &[(i16, &[Right])] = &[$(($key, &[$(($operation, $resource),)*]),)*];
 
         #[cfg(test)]
@@ -96,13 +96,13 @@ rights! {
     75 DescribeTopicPartitions: Describe Topic;
 }
 
-/// The rights that an API asks for.
+/// Rights that the API with this key asks for.
 pub fn of(key: i16) -> &'static [Right] {
     let found = RIGHTS.iter().find(|(own, _)| *own == key);
     found.map_or(&[], |(_, rights)| rights)
 }
 
-/// What a client is told that may not do something to a resource of this type.
+/// Error of a client that lacks a right on a resource of this type.
 pub fn refusal(resource: ResourceType) -> ErrorCode {
     match resource {
         Topic => ErrorCode::TopicAuthorizationFailed,
@@ -113,7 +113,8 @@ pub fn refusal(resource: ResourceType) -> ErrorCode {
     }
 }
 
-/// The resource whose rights cover settings of this kind: those of brokers, and of clients' metrics, are the cluster's.
+/// The resource whose rights cover the settings of a config resource. Settings of brokers and of client metrics belong to the
+/// cluster.
 pub fn of_settings(kind: i8, name: &str) -> (ResourceType, &str) {
     match kind {
         TOPIC_RESOURCE => (Topic, name),
@@ -122,8 +123,8 @@ pub fn of_settings(kind: i8, name: &str) -> (ResourceType, &str) {
     }
 }
 
-/// The words beside such an error. Kafka differs where the cluster is refused: it quotes the request with the ids of its
-/// connections.
+/// Error message of an authorization error. Kafka differs if the cluster is refused: its message quotes the request with the
+/// ids of its connection.
 pub fn words(error: ErrorCode) -> Option<ByteString> {
     let words = match error {
         ErrorCode::TopicAuthorizationFailed => "Topic authorization failed.",
@@ -135,10 +136,10 @@ pub fn words(error: ErrorCode) -> Option<ByteString> {
     Some(ByteString::from_static(words))
 }
 
-/// What the client of a request may do now.
+/// Rights of a request's client, by one metadata image.
 #[derive(Debug)]
 pub struct Rights<'a> {
-    /// `None` where everybody may do everything.
+    /// `None` without an authorizer: every client may do everything.
     asking: Option<Asking<'a>>,
 }
 
@@ -151,7 +152,7 @@ struct Asking<'a> {
     host: IpAddr,
 }
 
-/// Whether a denial is worth a line of the log.
+/// Whether a denial is logged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Denial {
     Logged,
@@ -159,7 +160,7 @@ enum Denial {
 }
 
 impl RequestContext {
-    /// What the client may do, by the newest image.
+    /// Rights of the client, by the newest metadata image.
     pub fn rights(&self) -> Rights<'_> {
         let asking = self.services.authorizer.as_ref();
         let asking = asking.map(|authorizer| Asking {
@@ -172,21 +173,21 @@ impl RequestContext {
         Rights { asking }
     }
 
-    /// Whether the client may do something to the cluster.
+    /// Checks the client's right to an operation on the cluster.
     pub fn requires_of_cluster(&self, operation: Operation) -> Result<(), ErrorCode> {
         self.rights().require(operation, Cluster, CLUSTER_NAME)
     }
 }
 
 impl Rights<'_> {
-    /// Whether there is an authorizer at all.
+    /// Whether there is an authorizer.
     pub fn are_checked(&self) -> bool {
         self.asking.is_some()
     }
 
-    /// Whether the client may do this.
+    /// Checks the client's right to an operation on a resource, and logs a denial.
     ///
-    /// Errors: what to tell it otherwise.
+    /// Errors: the resource type's authorization error.
     pub fn require(
         &self,
         operation: Operation,
@@ -199,7 +200,8 @@ impl Rights<'_> {
         }
     }
 
-    /// The same where a denial is no news: another right may do as well, or a list leaves something out.
+    /// Like [`Self::require`] without the log line, for denials that are no failure: another right may suffice, or a list
+    /// leaves the resource out.
     pub fn has(&self, operation: Operation, resource: ResourceType, name: &str) -> bool {
         self.allow(operation, resource, name, Denial::Quiet)
     }
@@ -208,7 +210,7 @@ impl Rights<'_> {
         self.has(operation, Cluster, CLUSTER_NAME)
     }
 
-    /// Whether the client may do this to any resource of the type.
+    /// Whether the client has the right to the operation on at least one resource of the type.
     pub fn has_any(&self, operation: Operation, resource: ResourceType) -> bool {
         self.asking.as_ref().is_none_or(|asking| {
             let (acls, who) = (&asking.image.acls, asking.who());
@@ -217,7 +219,7 @@ impl Rights<'_> {
         })
     }
 
-    /// What the client may do to a resource, a bit for each operation (KIP-430).
+    /// Operations that the client may do on a resource, as a bit field (KIP-430).
     pub fn operations(&self, resource: ResourceType, name: &str) -> i32 {
         let all = resource.operations().iter();
         let allowed = all.filter(|operation| match &self.asking {
@@ -227,7 +229,7 @@ impl Rights<'_> {
         allowed.map(|operation| operation.bit()).sum()
     }
 
-    /// The same of the cluster, for whoever may describe it.
+    /// Like [`Self::operations`] for the cluster; 0 for a client that may not describe the cluster.
     pub fn operations_of_cluster(&self) -> i32 {
         match self.require(Describe, Cluster, CLUSTER_NAME) {
             Ok(()) => self.operations(Cluster, CLUSTER_NAME),
@@ -264,7 +266,7 @@ impl Rights<'_> {
     }
 }
 
-/// The name of Kafka's logger of such lines.
+/// Target of the authorizer's log lines: the name of Kafka's logger.
 const AUDIT: &str = "kafka.authorizer.logger";
 
 impl Asking<'_> {
@@ -284,7 +286,7 @@ impl Asking<'_> {
         self.authorizer.decide(&self.image.acls, self.who(), action)
     }
 
-    /// A line of Kafka's authorizer, without the number of times that a request names the resource.
+    /// The log line of Kafka's authorizer, without its count of how often the request refers to the resource.
     fn words(
         &self,
         operation: Operation,
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_right_is_about_what_can_be_done() {
-        // Kafka's too: who may do everything to the cluster may delete every topic.
+        // As in Kafka, the right to Delete on the cluster allows the deletion of every topic.
         let odd = (Delete, Cluster);
         for (key, rights) in RIGHTS {
             for (operation, resource) in rights.iter().filter(|right| **right != odd) {

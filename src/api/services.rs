@@ -1,4 +1,4 @@
-//! The handles that handlers work with; `broker` fills them in.
+//! The parts of the broker that handlers use; `broker` creates them.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::telemetry::meters::Meters;
 use crate::transport::tls::TlsListeners;
 use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
 
-/// See the module.
+/// Shared state and handles of the broker, as handlers use them.
 #[derive(Debug)]
 pub struct Services {
     pub node_id: BrokerId,
@@ -39,27 +39,27 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,
     pub txns: TxnHandle,
-    /// Who waits for a disk, waits there.
+    /// Blocking threads for work that waits for a disk.
     pub disk: DiskPool,
-    /// Where handshakes are computed.
+    /// Threads that compute TLS and SASL handshakes.
     pub handshakes: DiskPool,
-    /// Where requests are computed that take long.
+    /// Threads for requests that take long to compute.
     pub work: WorkPool,
     /// Certificates and keys of the listeners.
     pub tls: Arc<TlsListeners>,
     /// How each listener authenticates its clients.
     pub entries: Arc<Entries>,
-    /// What clients may do; `None` for everything.
+    /// Authorizer of requests; `None` if every client may do everything.
     pub authorizer: Option<Authorizer>,
     /// Secret from which the salt of an unknown SCRAM user follows, so that clients cannot tell which users exist.
     pub salts: SaltSecret,
-    /// What clients may take of it, and what they do.
+    /// Memory limits of clients, and the memory that clients take now.
     pub memory: Arc<Memory>,
     pub host: Host,
 }
 
 impl Services {
-    /// What is kept of a user's password.
+    /// The stored SCRAM credential of a user; `None` if the user has none for this mechanism.
     pub fn scram_credential(&self, user: &str, mechanism: ScramMechanism) -> Option<Credential> {
         let image = self.image.load();
         let found = image.scram.get(user, mechanism.number())?;
@@ -71,7 +71,7 @@ impl Services {
         })
     }
 
-    /// The broker's settings in force, to look one up.
+    /// The broker's settings in force, for looking up single ones.
     pub fn in_force<'a>(&'a self, image: &'a Image) -> InForce<'a> {
         let of = |name: &str| image.overrides(BROKER_RESOURCE, name).map(|all| &**all);
         InForce {
@@ -81,13 +81,14 @@ impl Services {
         }
     }
 
-    /// A copy of all of them: static ones, then the cluster's default, then this broker's own.
+    /// A copy of all broker settings in force. Sources in ascending precedence: static settings, the cluster's dynamic
+    /// defaults, this broker's own dynamic settings.
     pub fn settings(&self, image: &Image) -> BrokerSettings {
         image.broker_settings(self.node_id, &self.config.settings)
     }
 }
 
-/// Producer ids that the controller gave to this broker and that nobody has yet.
+/// Producer ids that the controller allocated to this broker and that no producer has yet.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     block: tokio::sync::Mutex<std::ops::Range<i64>>,
@@ -101,19 +102,19 @@ impl Services {
         broker.map_or(-1, |broker| broker.epoch)
     }
 
-    /// What clients did, in numbers.
+    /// Counters and meters of the clients' requests.
     pub fn meters(&self) -> &Meters {
         self.replicas.meters()
     }
 
-    /// Tells the controller in which log directories replicas of this node are; whether it knows now.
+    /// Tells the controller in which log directories replicas of this node are. Returns whether the controller has recorded it.
     pub async fn are_told(&self, assignments: &[Assignment]) -> bool {
         let request = assign_request(self.node_id, self.broker_epoch(), assignments);
         let told = self.controller.ask(request).await;
         told.is_ok_and(|answer| answer.error_code == 0)
     }
 
-    /// A producer id that was never given before: `None` when the controller is gone.
+    /// A producer id that was never given out before; `None` if the controller is not available.
     pub async fn next_producer_id(&self) -> Option<i64> {
         let mut block = self.producer_ids.block.lock().await;
         if block.is_empty() {

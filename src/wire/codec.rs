@@ -1,8 +1,8 @@
-//! pure: the primitive types that every message is written with, and the bounded [`Reader`] and [`Writer`] under them.
+//! pure: encoding and decoding of the protocol's primitive types, and the bounded [`Reader`] and [`Writer`] that they use.
 //!
-//! A reader slices strings, bytes and records out of the frame instead of copying them, checks every count against the
-//! bytes that remain, and keeps a budget so that no frame makes it allocate more than a small multiple of itself.
-//! A writer collects bytes and, between them, record data that stays where it is: see [`Part`].
+//! A reader slices strings, bytes and records out of the frame instead of copying them. It checks every count against the bytes
+//! that remain, and it has a memory budget: no frame makes it allocate more than a small multiple of the frame's size. A writer
+//! collects bytes and, between them, record data that is sent straight from its file: see [`Part`].
 
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -11,25 +11,27 @@ use crate::base::file_range::FileRange;
 use crate::base::ids::Uuid;
 use crate::base::work_pool::checkpoint;
 
-/// Memory that decoding may take per byte of input. An empty compact string is one byte on the wire and 32 in memory.
+/// Memory that decoding may take per byte of input, in bytes. An empty compact string is one byte on the wire and 32 in memory.
 const MEMORY_PER_BYTE_MAX: usize = 32;
-/// Memory that decoding may always take, so that tiny frames are not refused for rounding.
+/// Memory that decoding may take for any frame, in bytes, so that tiny frames are not refused because of rounding.
 const MEMORY_MIN: usize = 4096;
-/// Elements and tagged fields of a request, over all of its arrays: 100,000 partitions with what belongs to each of them. An
-/// element of one byte costs some hundred times that in memory and time.
+/// Maximum number of elements and tagged fields of a request, over all of its arrays: enough for 100,000 partitions with
+/// several fields each. An element of one byte costs about a hundred times its size in memory and time.
 pub const REQUEST_ELEMENTS_MAX: usize = 500_000;
-/// So many elements are read or written between two checkpoints.
+/// Number of elements that are read or written between two checkpoints of the work pool.
 const ELEMENTS_PER_CHECKPOINT: usize = 1_024;
-/// Bytes of an answer that are in memory: a hundred thousand partitions take a tenth of it, and clients in C refuse more.
+/// Maximum size of the part of a response that is in memory, in bytes. A response with a hundred thousand partitions takes a
+/// tenth of it, and clients in C refuse larger responses.
 pub const ANSWER_MEMORY_MAX: usize = 100 << 20;
-/// Bytes of an answer with the records that are sent from files: what its length can say.
+/// Maximum size of a response, in bytes, including the records that are sent from files: the largest value of its 4-byte
+/// length.
 pub const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
-/// Elements for which an array makes room before it has read any of them.
+/// Number of elements for which an array allocates memory before any of them has been read.
 const PREALLOCATED_ELEMENTS_MAX: usize = 64;
-/// Records shorter than this are copied behind their header; longer ones travel as a part of their own.
+/// Size up to which records are copied into the response, in bytes; longer records become a part of their own.
 const COPIED_RECORDS_MAX: usize = 512;
 
-/// Why bytes are not the message that they should be.
+/// Reason why bytes cannot be decoded as the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     #[error("{needed} more bytes were promised where {remaining} remain")]
@@ -56,7 +58,7 @@ pub enum DecodeError {
     TrailingBytes(usize),
 }
 
-/// Why a message cannot be written in a version. Always a mistake of the caller.
+/// Reason why a message cannot be encoded in a version. Always a mistake of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     #[error("{field} is set but does not exist in version {version}")]
@@ -71,20 +73,20 @@ pub enum EncodeError {
     UnknownVersion(i16),
 }
 
-/// What a field must know of the message around it.
+/// Properties of the surrounding message that a field's encoding depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub version: i16,
-    /// Compact lengths and tagged sections (KIP-482).
+    /// Whether the version uses compact lengths and tagged fields (KIP-482).
     pub flexible: bool,
-    /// Whether this version of this field may be null.
+    /// Whether the field may be null in this version.
     pub nullable: bool,
     /// Whether the field itself lies in a tagged section.
     pub tagged: bool,
 }
 
 impl Layout {
-    /// The layout of a whole message.
+    /// The layout of a whole message, which is not nullable.
     pub fn new(version: i16, flexible: bool) -> Self {
         Self {
             version,
@@ -103,13 +105,13 @@ impl Layout {
     }
 }
 
-/// Something with a form on the wire. Implemented by the primitives here and, through `message!`, by every message.
+/// A type with an encoding on the wire. Implemented by the primitives here and, through `message!`, by every message.
 pub trait Field: Sized {
     fn decode(reader: &mut Reader, layout: Layout) -> Result<Self, DecodeError>;
     fn encode(&self, writer: &mut Writer, layout: Layout) -> Result<(), EncodeError>;
 }
 
-/// The unread rest of a frame.
+/// Decoder over the unread rest of a frame.
 #[derive(Clone, Debug)]
 pub struct Reader {
     rest: Bytes,
@@ -130,7 +132,7 @@ impl Reader {
         }
     }
 
-    /// One that reads no more than so many elements.
+    /// A reader that decodes at most `elements_left` array elements and tagged fields.
     pub fn with_elements(frame: Bytes, elements_left: usize) -> Self {
         Self {
             elements_left,
@@ -138,7 +140,7 @@ impl Reader {
         }
     }
 
-    /// Whether it would read another one; not, after `TooManyElements` for this reason.
+    /// Whether the reader may decode another element. `false` after a `TooManyElements` error that this limit caused.
     pub fn has_elements_left(&self) -> bool {
         self.elements_left > 0
     }
@@ -163,7 +165,7 @@ impl Reader {
         Ok(self.rest.split_to(len))
     }
 
-    /// Refuses bytes that nothing asked for.
+    /// Checks that the whole frame has been read. Errors: `TrailingBytes` if bytes remain.
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() {
             Ok(())
@@ -200,7 +202,7 @@ impl Reader {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// An unsigned varint of at most 5 bytes. As in Kafka's `ByteUtils`, bits above the 32nd are dropped.
+    /// Reads an unsigned varint of at most 5 bytes. As in Kafka's `ByteUtils`, bits above the 32nd are dropped.
     pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0_u32;
         for shift in (0..35).step_by(7) {
@@ -213,7 +215,7 @@ impl Reader {
         Err(DecodeError::VarintTooLong(5))
     }
 
-    /// A length or count; `None` for null. Not yet checked against what remains.
+    /// Reads a length or count; `None` for null. The value is not yet checked against the bytes that remain.
     fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>, DecodeError> {
         let length = match (flexible, wide) {
             (true, _) => i64::from(self.unsigned_varint()?) - 1,
@@ -222,14 +224,14 @@ impl Reader {
         };
         match length {
             -1 => Ok(None),
-            // Kafka refuses it in flexible versions, too: it could not be told to clients of the others.
+            // Kafka refuses longer strings in flexible versions, too: responses of older versions could not carry them.
             0.. if !wide && length > i64::from(i16::MAX) => Err(DecodeError::StringTooLong(length)),
             0.. => Ok(Some(length as usize)),
             _ => Err(DecodeError::NegativeLength(length)),
         }
     }
 
-    /// Counts an element that takes so much memory.
+    /// Subtracts one element that takes `memory` bytes from the reader's budgets.
     fn charge(&mut self, memory: usize) -> Result<(), DecodeError> {
         let left = |left: usize, taken| left.checked_sub(taken).ok_or(DecodeError::TooManyElements);
         self.memory_left = left(self.memory_left, memory)?;
@@ -240,7 +242,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a tagged section: `field` gets each tag with a reader of exactly its payload and says whether it knew it.
+    /// Reads a section of tagged fields. `field` gets each tag with a reader of exactly its payload, and returns whether the
+    /// tag is known.
     pub fn tagged_section(
         &mut self,
         mut field: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
@@ -265,7 +268,7 @@ impl Reader {
     }
 }
 
-/// A stretch of an encoded message: bytes, or record data that is sent from its file.
+/// Piece of an encoded message: bytes in memory, or record data that is sent from its file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     Bytes(Bytes),
@@ -285,11 +288,11 @@ impl Part {
     }
 }
 
-/// Collects an encoded message.
+/// Encoder of a message.
 #[derive(Debug)]
 pub struct Writer {
     parts: Vec<Part>,
-    /// Bytes of the parts, and those of them that are in memory.
+    /// Total length of `parts`, in bytes; `parts_memory` counts only those parts that are in memory.
     parts_len: usize,
     parts_memory: usize,
     tail: BytesMut,
@@ -320,8 +323,8 @@ impl Writer {
         }
     }
 
-    /// For an answer: fields that the client's version does not have are left out, whatever they say, and it must not become
-    /// larger than answers may be.
+    /// A writer for a response. Fields that do not exist in the client's version are left out, whatever their values, and the
+    /// response may be at most `ANSWER_MEMORY_MAX` bytes in memory.
     pub fn for_answer(capacity: usize) -> Self {
         Self {
             leaves_out_newer_fields: true,
@@ -330,7 +333,7 @@ impl Writer {
         }
     }
 
-    /// For a tagged field of what this one writes.
+    /// A writer for the payload of a tagged field in this writer's message, with the same memory limit.
     pub fn for_tagged_field(&self) -> Self {
         Self {
             memory_max: self.memory_max,
@@ -342,12 +345,12 @@ impl Writer {
         self.leaves_out_newer_fields
     }
 
-    /// Bytes written so far, record data included.
+    /// Number of bytes written so far, including record data.
     pub fn len(&self) -> usize {
         self.parts_len + self.tail.len()
     }
 
-    /// Counts an element that was written; a writer whose message is too large already ends here.
+    /// Counts a written element. Errors: `TooLarge` as soon as the message exceeds its limit, so that encoding ends early.
     fn count_element(&mut self) -> Result<(), EncodeError> {
         self.elements += 1;
         if self.elements.is_multiple_of(ELEMENTS_PER_CHECKPOINT) {
@@ -356,7 +359,7 @@ impl Writer {
         self.check_size()
     }
 
-    /// Errors: `TooLarge` for an answer that is larger than answers may be.
+    /// Errors: `TooLarge` if the message is larger than this writer's memory limit or than `ANSWER_BYTES_MAX`.
     pub fn check_size(&self) -> Result<(), EncodeError> {
         if self.parts_memory + self.tail.len() > self.memory_max {
             return Err(EncodeError::TooLarge(self.memory_max));
@@ -371,7 +374,7 @@ impl Writer {
         self.len() == 0
     }
 
-    /// What was written, in order.
+    /// The encoded message, as parts in order.
     pub fn into_parts(mut self) -> Vec<Part> {
         if !self.tail.is_empty() {
             self.parts.push(Part::Bytes(self.tail.freeze()));
@@ -379,7 +382,7 @@ impl Writer {
         self.parts
     }
 
-    /// What was written, for messages that carry no file ranges; those are left out.
+    /// The encoded message without its file ranges, for messages that have none.
     pub fn into_bytes(self) -> Bytes {
         if self.parts.is_empty() {
             return self.tail.freeze();
@@ -421,7 +424,7 @@ impl Writer {
         self.tail.put_u8(value as u8);
     }
 
-    /// Puts `part` behind what was written, without copying it.
+    /// Appends `part` without copying it.
     fn splice(&mut self, part: Part) {
         let before = self.tail.split().freeze();
         for part in [Part::Bytes(before), part] {
@@ -462,7 +465,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a tagged section of fields that are already encoded, in any order.
+    /// Writes a section of tagged fields. `fields` are already encoded and may come in any order.
     pub fn tagged_section(&mut self, mut fields: Vec<(u32, Bytes)>) {
         fields.sort_unstable_by_key(|(tag, _)| *tag);
         self.unsigned_varint(fields.len() as u32);
@@ -474,7 +477,8 @@ impl Writer {
     }
 }
 
-/// Record batches inside a message: the wire's `records` type. Decoding gives bytes; a broker answers with file ranges.
+/// The protocol's `records` type: record batches inside a message. Decoded records are bytes; responses of the broker hold file
+/// ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Records {
     Bytes(Bytes),
@@ -547,7 +551,7 @@ impl Field for Uuid {
     }
 }
 
-/// A type whose null is a length of -1: decodes and encodes itself as `Option`.
+/// A type that is preceded by its length, where -1 is null; the type encodes and decodes itself as an `Option`.
 trait Lengthed: Sized {
     fn decode_option(reader: &mut Reader, layout: Layout) -> Result<Option<Self>, DecodeError>;
     fn encode_option(
@@ -662,7 +666,7 @@ impl<T: Field> Lengthed for Vec<T> {
         let Some(count) = reader.length(layout.flexible, true)? else {
             return Ok(None);
         };
-        // Every element takes at least one byte: even an empty flexible struct has its tagged section.
+        // Every element takes at least one byte: even an empty struct of a flexible version has its section of tagged fields.
         if count > reader.remaining() {
             return Err(DecodeError::Short {
                 needed: count,
@@ -691,8 +695,8 @@ impl<T: Field> Lengthed for Vec<T> {
     }
 }
 
-/// Decodes a struct that may be null, for `message!`. In the versions where it may, a marker is in front: a byte that is -1 for
-/// null, or in a tagged section a varint that is 0 for null.
+/// Decodes a nullable struct, for `message!`. A marker precedes the struct in the versions where it may be null: a byte that is
+/// -1 for null, or in a tagged section a varint that is 0 for null.
 pub fn decode_nullable_struct<T: Field>(
     reader: &mut Reader,
     layout: Layout,
@@ -710,7 +714,7 @@ pub fn decode_nullable_struct<T: Field>(
     T::decode(reader, layout.nullable(false)).map(Some)
 }
 
-/// See [`decode_nullable_struct`].
+/// Encodes a nullable struct, for `message!`. See [`decode_nullable_struct`].
 pub fn encode_nullable_struct<T: Field>(
     value: Option<&T>,
     writer: &mut Writer,
@@ -775,7 +779,7 @@ mod tests {
         let written = parts.encode(&mut writer, layout);
         assert_eq!(written, Err(EncodeError::TooLarge(1_000)));
         assert!(writer.len() < 2_000);
-        // A field of its own, too: it begins with what its message may have.
+        // The writer of a tagged field has the same limit as the writer of its message.
         let mut field = writer.for_tagged_field();
         let written = parts.encode(&mut field, layout);
         assert_eq!(written, Err(EncodeError::TooLarge(1_000)));

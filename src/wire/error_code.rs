@@ -1,8 +1,8 @@
-//! pure: every error code of the protocol, its name and whether Apache's client tries again after it.
+//! pure: all error codes of the protocol, with their names and whether Apache Kafka's Java client retries a request after them.
 
 use std::fmt;
 
-/// Whether a client may simply send the request again.
+/// Whether a client may send the same request again after the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retry {
     Retriable,
@@ -20,7 +20,7 @@ macro_rules! retry {
 
 macro_rules! error_codes {
     ($($code:literal $name:ident $text:literal $retry:tt;)*) => {
-        /// An error code as it travels in answers; 0 is success.
+        /// An error code of Kafka's protocol, as responses carry it; 0 is success.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
         pub enum ErrorCode {
@@ -176,12 +176,12 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// The number on the wire.
+    /// The error code's number on the wire.
     pub const fn code(self) -> i16 {
         self as i16
     }
 
-    /// What clients are told that know nothing of leader epochs.
+    /// The code that clients without knowledge of leader epochs get in place of this one.
     pub const fn without_epochs(self) -> Self {
         match self {
             Self::FencedLeaderEpoch | Self::UnknownLeaderEpoch => Self::NotLeaderOrFollower,
@@ -189,21 +189,21 @@ impl ErrorCode {
         }
     }
 
-    /// The error of a number on the wire, if Kafka knows it.
+    /// The error code with this number on the wire; `None` if Kafka has no such code.
     pub fn from_code(code: i16) -> Option<Self> {
         ROWS.iter()
             .find(|(error, ..)| error.code() == code)
             .map(|(error, ..)| *error)
     }
 
-    /// The protocol's name, such as `NOT_LEADER_OR_FOLLOWER`.
+    /// Kafka's name of the error code, such as `NOT_LEADER_OR_FOLLOWER`.
     pub fn name(self) -> &'static str {
         ROWS.iter()
             .find(|(error, ..)| *error == self)
             .map_or("UNKNOWN_SERVER_ERROR", |(_, name, _)| name)
     }
 
-    /// Whether a client may simply send the request again.
+    /// Whether a client may send the same request again after this error.
     pub fn is_retriable(self) -> bool {
         ROWS.iter()
             .any(|(error, _, retry)| *error == self && *retry == Retry::Retriable)

@@ -1,4 +1,4 @@
-//! Bytes to messages and back, of every version. No async, no files, no cluster.
+//! Encoding and decoding of Kafka's wire protocol, in every version. No async, no files, no cluster state.
 
 pub mod batch;
 pub mod codec;

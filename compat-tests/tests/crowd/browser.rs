@@ -1,5 +1,5 @@
-//! A page of another site in a real browser: by form, by a fetch without permission, by one that outlives the page. It needs
-//! Chromium, as `chromium` or as `CHROMIUM` says.
+//! A page of another site in a real browser sends a form, a cross-origin fetch, and a fetch that outlives the page. Needs
+//! Chromium, as `chromium` or the program in `CHROMIUM`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,10 +21,10 @@ use crate::stage::{Stage, Surrounded};
 
 const TOPIC: &str = "t";
 const RECORDS: usize = 5;
-/// A browser on a busy machine.
+/// Time limit for the browser on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The page says when it has done all that it can.
+/// The page. It requests `/done` when it has finished all attempts.
 fn page(target: u16) -> String {
     format!(
         r#"<!doctype html><title>a page</title>
@@ -52,7 +52,7 @@ tries();
     )
 }
 
-/// Serves the page until it says that it is done; gives what it said.
+/// Serves the page until it requests `/done`; returns the query of that request.
 fn serve(listener: &TcpListener, page: &str, ends: &AtomicBool) -> Result<String> {
     loop {
         let (mut client, _) = listener.accept()?;
@@ -89,7 +89,7 @@ fn browser_page_of_another_site() -> Result<()> {
         let batch = Batch::default().of([(None, "v".into())])?;
         send(&mut client, TOPIC, 0, batch)?;
     }
-    // Another port is another origin, and 127.0.0.1 another site than localhost.
+    // Another port is another origin, and 127.0.0.1 is another site than localhost.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let page = page(stage.admin_port());

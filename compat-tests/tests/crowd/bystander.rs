@@ -1,4 +1,5 @@
-//! The well-behaved client: a new connection each time, versions, 1 KiB produced to all replicas and fetched again.
+//! The well-behaved client: in each round it opens a connection, asks for versions, produces 1 KiB to all replicas and fetches
+//! it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,30 +13,30 @@ use compat_tests::exchange::{Connection, produce};
 use compat_tests::produced::Batch;
 use monedula::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 
-/// Its own.
+/// The bystander's own topic.
 pub const TOPIC: &str = "bystander";
 const PACE: Duration = Duration::from_millis(100);
-/// It gives up after this time.
+/// Time after which the bystander gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const VALUE: usize = 1 << 10;
-/// Length and base offset of a batch, and all that is the broker's to change.
+/// Number of leading bytes of a batch with its base offset and length. The broker may change the bytes before `CLIENTS_FROM`.
 const LENGTH_END: usize = 12;
 const CLIENTS_FROM: usize = 21;
 
-/// See the module.
+/// The running bystander.
 pub struct Bystander {
     ends: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
-/// What it saw.
+/// Observations of the bystander.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub longest: Duration,
     pub longest_of: &'static str,
     pub rounds: usize,
     pub errors: Vec<String>,
-    /// The batches that were acknowledged, by their offsets.
+    /// Acknowledged batches, by their offsets.
     acknowledged: BTreeMap<i64, Bytes>,
 }
 
@@ -60,7 +61,7 @@ impl Bystander {
         Self { ends, thread }
     }
 
-    /// What it saw up to now. It finishes what it is at.
+    /// Ends the bystander after its current round; returns its observations.
     pub fn end(self) -> Result<Seen> {
         self.ends.store(true, Ordering::Relaxed);
         self.thread
@@ -110,7 +111,7 @@ impl Seen {
         done.map_err(|error| error.context(format!("{of}, after {took:?}")))
     }
 
-    /// The acknowledged offsets that a broker does not have, or has otherwise.
+    /// Acknowledged offsets that a broker does not have, or has with other content.
     pub fn missing(&self, address: &str) -> Result<Vec<i64>> {
         let mut client = Connection::open(address)?;
         let mut missing: BTreeMap<i64, &Bytes> = self
@@ -123,7 +124,7 @@ impl Seen {
             return Ok(Vec::new());
         };
         while next <= last {
-            // Who asks for what was removed gets an error, and all of it is missing.
+            // A fetch of a removed offset is an error. Then all remaining offsets are missing.
             let Ok(records) = fetched(&mut client, next) else {
                 break;
             };

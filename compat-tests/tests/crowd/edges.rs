@@ -1,4 +1,4 @@
-//! The edges of a node: its log, its timers, its controller, its tools.
+//! Attacks on a node's log output, timers, controller and tools.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -29,10 +29,10 @@ use crate::frames::{frame, framed, head};
 use crate::stage::{Crowd, GROUPS, PATIENCE, Stage, WAIT_MAX};
 
 const TOPIC: &str = "t";
-/// Against a hang.
+/// Time limit against a hang.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Connections that each ask for an API that nobody knows.
+/// Opens connections that each send a request of an unknown API.
 fn flood(address: &str, connections: usize) {
     const CLIENTS: usize = 4;
     let unknown = framed(&head(999, 0)).unwrap_or_default();
@@ -46,7 +46,7 @@ fn flood(address: &str, connections: usize) {
                     };
                     drop(client.set_read_timeout(Some(WAIT_MAX)));
                     drop(client.write_all(unknown));
-                    // Where one is not answered, no more need be asked.
+                    // If the node does not answer one, the remaining ones need not be sent.
                     if matches!(client.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
                         break;
                     }
@@ -56,7 +56,7 @@ fn flood(address: &str, connections: usize) {
     });
 }
 
-/// The log does not grow by a line for each of them.
+/// The log does not get a line for each of the requests.
 pub fn unknown_requests_flood_the_log(stage: &mut Stage) -> Result<()> {
     let connections = stage.size(5_000, 30_000);
     let before = stage.node().log()?.len();
@@ -73,8 +73,8 @@ pub fn unknown_requests_flood_the_log(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Sends requests one after the other, beside somebody who administers a topic of their own: the rounds before the first of
-/// them is answered, and the longest wait.
+/// Sends requests one after the other, while another client administers a topic of its own. Returns that client's rounds before
+/// the first request is answered, and its longest wait.
 fn beside_an_administrator(crowd: &Crowd, requests: &[Vec<u8>]) -> Result<(usize, Duration)> {
     let first = &AtomicBool::new(false);
     thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn beside_an_administrator(crowd: &Crowd, requests: &[Vec<u8>]) -> Result<(usize
     })
 }
 
-/// Somebody else administers a topic of their own meanwhile.
+/// Another client administers a topic of its own meanwhile.
 pub fn a_topic_of_many_partitions(stage: &mut Stage) -> Result<()> {
     let partitions = stage.size(2_000, 9_000);
     let requests = [
@@ -116,14 +116,14 @@ pub fn a_topic_of_many_partitions(stage: &mut Stage) -> Result<()> {
     })?;
     println!("{rounds} rounds beside it");
     stage.also_waited(longest, "a topic of its own");
-    // One may have come before the large topic. The others have waited for nothing but their own topics.
+    // One round may have come before the large topic. The others waited only for their own topics.
     stage.expect(rounds >= 3, || {
         format!("{rounds} small topics were made beside a large one")
     });
     Ok(())
 }
 
-/// Nothing else is decided while the controller decides about one request.
+/// While the controller decides one request, decisions about all other requests wait.
 pub fn long_decisions(stage: &mut Stage) -> Result<()> {
     const A_GROUP: i8 = 32;
     let count = stage.size(1_000, 5_000);
@@ -167,7 +167,7 @@ pub fn long_decisions(stage: &mut Stage) -> Result<()> {
     };
     let requests = [
         frame(&one_each('_'), 4)?,
-        // Names that differ from existing ones only by '.' for '_' collide in the names of metrics: the controller looks for each.
+        // Topic names that differ only in '.' and '_' collide in metric names, which the controller checks for each new topic.
         frame(&one_each('.'), 4)?,
         frame(&grown, 1)?,
         frame(&settings, 0)?,
@@ -177,7 +177,7 @@ pub fn long_decisions(stage: &mut Stage) -> Result<()> {
     let mut longest = Duration::ZERO;
     stage.attack(|crowd| {
         (_, longest) = beside_an_administrator(crowd, &requests)?;
-        // Topics, and who has a quota.
+        // Memory of topics and quotas, which stay.
         crowd.leaves(count << 12);
         Ok(())
     })?;
@@ -219,7 +219,7 @@ fn changed(resource_type: i8, resource: &str, name: &str, value: &str) -> AlterC
     }
 }
 
-/// Makes a topic, sets something of it, and deletes it; the longest of the three.
+/// Creates a topic, alters a setting of it, and deletes it; returns the longest duration of the three.
 fn administered(client: &mut Connection) -> Result<Duration> {
     const SMALL: &str = "small";
     const A_TOPIC: i8 = 2;
@@ -248,7 +248,7 @@ fn administered(client: &mut Connection) -> Result<Duration> {
     Ok(longest)
 }
 
-/// Kafka's type allows for an interval that ends after the last moment there is.
+/// The type of the interval in Kafka's protocol allows values that end after the last representable time.
 pub fn a_timer_that_is_never_due(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     stage.find_coordinator("g", GROUPS)?;
@@ -273,7 +273,7 @@ pub fn a_timer_that_is_never_due(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// Nobody reads what the node prints; it hears SIGTERM all the same.
+/// No one reads the node's output; the node must still react to SIGTERM.
 #[test]
 #[ignore = "needs the binary"]
 fn a_log_that_nobody_reads_holds_up_nobody() -> Result<()> {

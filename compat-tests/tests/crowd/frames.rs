@@ -11,17 +11,17 @@ use monedula::wire::message::{Message, Request};
 
 use crate::stage::MIB;
 
-/// What a block of zstd holds at most.
+/// Maximum size of a zstd block, in bytes.
 const BLOCK_MAX: usize = 128 << 10;
-/// A block of zstd that says: this byte so many times.
+/// Type of a zstd block that repeats one byte (RLE block).
 const REPEATED: usize = 1;
 const CODEC_ZSTD: i16 = 4;
-/// A window of 128 KiB, the least that such blocks ask for.
+/// Base-2 logarithm of a window of 128 KiB, the smallest one for such blocks.
 pub const WINDOW: u8 = 17;
-/// What a bomb of [`bomb`] unpacks to.
+/// Decompressed size of a batch of [`bomb`], in bytes.
 pub const UNPACKED: usize = 500 * MIB;
 
-/// Joins the group "g", which waits for its members for minutes; what a member says of itself is as given.
+/// A JoinGroup request for the group "g", which then waits for its members for minutes. `metadata` is the member's metadata.
 pub fn joining(metadata: Bytes) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: "g".into(),
@@ -36,7 +36,7 @@ pub fn joining(metadata: Bytes) -> JoinGroupRequest {
     }
 }
 
-/// A batch of some 16 KB, whose one record has a value of so many zeros.
+/// A batch of about 16 KB with one record, whose value has `unpacked` zero bytes.
 pub fn bomb(unpacked: usize, key: Option<&[u8]>, window: u8) -> Bytes {
     let mut head = vec![0];
     varint(&mut head, 0);
@@ -50,13 +50,13 @@ pub fn bomb(unpacked: usize, key: Option<&[u8]>, window: u8) -> Bytes {
     }
     varint(&mut head, unpacked as i64);
     let mut record = Vec::new();
-    // The value, and a zero for that there are no headers.
+    // The value is followed by a zero for the number of headers.
     varint(&mut record, (head.len() + unpacked + 1) as i64);
     record.extend_from_slice(&head);
     batch(CODEC_ZSTD, 1, &zstd(&record, unpacked + 1, window))
 }
 
-/// A batch of format v2 around records that are packed already.
+/// A batch of format v2 around compressed records.
 pub fn batch(codec: i16, count: i32, records: &[u8]) -> Bytes {
     let now = Clock::default().now();
     let mut checked = codec.to_be_bytes().to_vec();
@@ -69,7 +69,7 @@ pub fn batch(codec: i16, count: i32, records: &[u8]) -> Bytes {
     checked.extend(count.to_be_bytes());
     checked.extend_from_slice(records);
     let mut batch = 0_i64.to_be_bytes().to_vec();
-    // Leader epoch, magic and checksum belong to the length.
+    // The length also counts leader epoch, magic and checksum.
     batch.extend((checked.len() as i32 + 9).to_be_bytes());
     batch.extend(0_i32.to_be_bytes());
     batch.push(2);
@@ -87,7 +87,7 @@ fn varint(out: &mut Vec<u8>, value: i64) {
     out.push(left as u8);
 }
 
-/// A frame of zstd: some bytes, then zeros; with a window of two to the power of `window`.
+/// A zstd frame: `head` followed by zero bytes, with a window of two to the power of `window`.
 fn zstd(head: &[u8], mut zeros: usize, window: u8) -> Vec<u8> {
     let mut out = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3];
     let mut block = |kind: usize, size: usize, last: bool, bytes: &[u8]| {
@@ -104,7 +104,7 @@ fn zstd(head: &[u8], mut zeros: usize, window: u8) -> Vec<u8> {
     out
 }
 
-/// Wrappers of format v1, of some 97 KB each, that unpack to 95 messages of a mebibyte.
+/// Wrappers of format v1 of about 97 KB each, that decompress to 95 messages of a mebibyte.
 pub fn wrappers(count: usize) -> Result<Vec<u8>> {
     const MESSAGES: i64 = 95;
     let mut plain = SetBuilder::new(MAGIC_V1, Compression::None, false);
@@ -114,7 +114,7 @@ pub fn wrappers(count: usize) -> Result<Vec<u8>> {
     let packed = Compression::Gzip.compress(value, Levels::default())?;
     let mut messages = Vec::new();
     for offset in 0..MESSAGES {
-        // The checksum does not cover the offset, and a stream of gzip may have many members.
+        // The checksum does not cover the offset, and a gzip stream may have several members.
         let mut head = head.to_vec();
         head[..8].copy_from_slice(&offset.to_be_bytes());
         messages.extend(Compression::Gzip.compress(&head, Levels::default())?);
@@ -123,7 +123,7 @@ pub fn wrappers(count: usize) -> Result<Vec<u8>> {
     let mut wrapper = SetBuilder::new(MAGIC_V1, Compression::None, false);
     wrapper.push(MESSAGES - 1, Clock::default().now(), None, Some(&messages));
     let mut wrapper = wrapper.build();
-    // Its attributes say how the value is packed; the checksum covers them.
+    // The attributes contain the codec of the value, and the checksum covers them.
     const CHECKSUM: usize = 12;
     const CHECKED: usize = 16;
     const ATTRIBUTES: usize = 17;
@@ -133,7 +133,7 @@ pub fn wrappers(count: usize) -> Result<Vec<u8>> {
     Ok(wrapper.repeat(count))
 }
 
-/// CRC-32, which is what a member of gzip ends with, before its length.
+/// CRC-32 of `bytes`, taken from the end of a gzip member.
 fn checksum_of(bytes: &[u8]) -> Result<[u8; 4]> {
     let packed = Compression::Gzip.compress(bytes, Levels::default())?;
     let mut checksum: [u8; 4] = packed[packed.len() - 8..packed.len() - 4].try_into()?;
@@ -141,7 +141,7 @@ fn checksum_of(bytes: &[u8]) -> Result<[u8; 4]> {
     Ok(checksum)
 }
 
-/// A request of an old version whose one array has so many elements.
+/// A request of an old version, whose one array has `count` elements.
 pub fn swollen(
     (key, version): (i16, i16),
     before: &[u8],
@@ -161,7 +161,7 @@ pub fn swollen(
     framed(&body)
 }
 
-/// A request as it goes over the wire.
+/// A request with its header and length.
 pub fn frame<R: Request>(request: &R, version: i16) -> Result<Vec<u8>> {
     let mut frame = head(R::KEY, version);
     if <R as Message>::is_flexible(version) {
@@ -173,12 +173,13 @@ pub fn frame<R: Request>(request: &R, version: i16) -> Result<Vec<u8>> {
     framed(&frame)
 }
 
-/// Bytes behind their length.
+/// `body` with its length before it.
 pub fn framed(body: &[u8]) -> Result<Vec<u8>> {
     Ok([&u32::try_from(body.len())?.to_be_bytes()[..], body].concat())
 }
 
-/// The header of a request that is not flexible. It names the client: whoever keeps the name may keep the frame with it.
+/// The header of a non-flexible request. It has a client id, because a broker that keeps the id might keep the whole frame with
+/// it.
 pub fn head(key: i16, version: i16) -> Vec<u8> {
     let mut head = key.to_be_bytes().to_vec();
     head.extend(version.to_be_bytes());
@@ -187,17 +188,18 @@ pub fn head(key: i16, version: i16) -> Vec<u8> {
     head
 }
 
-/// A string as old versions write it.
+/// A string as non-flexible versions encode it.
 pub fn string(text: &str) -> Vec<u8> {
     let mut out = (text.len() as i16).to_be_bytes().to_vec();
     out.extend_from_slice(text.as_bytes());
     out
 }
 
-/// A frame of a flexible version that ends with no tagged fields, with so many bytes in a field that nobody knows instead.
+/// A frame of a flexible version, in which an unknown tagged field of `bytes` bytes replaces the empty tagged fields at its
+/// end.
 pub fn padded(frame: &[u8], bytes: usize) -> Result<Vec<u8>> {
     let mut body = frame[4..frame.len() - 1].to_vec();
-    // One field, of the tag 100, which no message has.
+    // One tagged field with the tag 100, which no message has.
     body.extend([1, 100]);
     let mut left = bytes;
     while left >= 0x80 {

@@ -11,11 +11,11 @@ use compat_tests::generator::{Generator, TOPICS};
 use crate::stage::{MIB, Stage, Surrounded, is_small};
 
 const CLIENTS: usize = 4;
-/// Of one client, in one batch.
+/// Number of requests of one client in one batch.
 const REQUESTS: usize = 100;
-/// What the requests of a batch may rightly leave: topics, groups with their members, offsets with their words.
+/// Memory that the effects of a batch may take: topics, groups with their members, offsets with their metadata.
 const LEFT: usize = 64 * MIB;
-/// A client that is not answered by then goes on.
+/// Time after which an attacker no longer waits for a response.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 #[test]
@@ -58,7 +58,7 @@ fn crowd_generator() -> Result<()> {
                         let mut client = crowd.attacker().ok()?;
                         for (index, made) in batch.iter().enumerate() {
                             let taken = client.send(&made.frame);
-                            // Some send on without waiting; who was shown the door comes in again.
+                            // Some clients send on without waiting. A client whose connection was closed connects again.
                             if !taken || index % 4 == 3 {
                                 client.answer(PATIENCE);
                                 client = crowd.attacker().ok()?;

@@ -1,4 +1,4 @@
-//! Requests that take long: what is packed, what is quadratic, and arrays of the smallest elements.
+//! Requests that take long: compressed records, quadratic work, and arrays of the smallest elements.
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -14,17 +14,17 @@ use monedula::wire::message::produce::{PartitionProduceData, ProduceRequest, Top
 use crate::frames::{UNPACKED, WINDOW, bomb, frame, string, swollen, wrappers};
 use crate::stage::{GROUPS, MIB, PATIENCE, Stage, TRANSACTIONS};
 
-/// Where zeros would be looked up.
+/// Topic with batches of zeros, whose records are looked up.
 const TOPIC: &str = "t";
 const LISTED: i16 = 1;
-/// The versions whose arrays are counted with four bytes.
+/// Keys and versions of requests that encode array lengths as four bytes.
 const FETCH: (i16, i16) = (1, 2);
 const LIST_OFFSETS: (i16, i16) = (2, 1);
 const METADATA: (i16, i16) = (3, 4);
 const OFFSET_COMMIT: (i16, i16) = (8, 2);
 const WRITE_TXN_MARKERS: (i16, i16) = (27, 0);
 
-/// The same bytes for each of some partitions.
+/// A Produce request with the same records for each of some partitions.
 pub fn produced(partitions: i32, records: Bytes) -> ProduceRequest {
     let data = (0..partitions).map(|index| PartitionProduceData {
         index,
@@ -42,7 +42,7 @@ pub fn produced(partitions: i32, records: Bytes) -> ProduceRequest {
     }
 }
 
-/// Puts a bomb into each partition, by requests of their own: what one request may unpack to has a limit.
+/// Produces a bomb to each partition, in separate requests, because the decompressed size per request is limited.
 fn armed(stage: &Stage, partitions: i32) -> Result<()> {
     stage.create(TOPIC, partitions, &[])?;
     let mut request = produced(1, bomb(UNPACKED, None, WINDOW));
@@ -55,7 +55,7 @@ fn armed(stage: &Stage, partitions: i32) -> Result<()> {
     Ok(())
 }
 
-/// Asks for the first record of partitions, each in a topic entry of its own.
+/// A ListOffsets request for the first record of partitions, each in a topic entry of its own.
 fn first_records(partitions: impl Iterator<Item = i32>) -> ListOffsetsRequest {
     let topics = partitions.map(|partition_index| ListOffsetsTopic {
         name: TOPIC.into(),
@@ -105,7 +105,7 @@ pub fn bombs_compressed_anew(stage: &mut Stage) -> Result<()> {
     stage.attack(|crowd| crowd.all_send(2, &request).map(drop))
 }
 
-/// Brokers ask so whether a transaction has a partition.
+/// Brokers send this request to verify that a transaction has a partition.
 pub fn a_partition_verified_often(stage: &mut Stage) -> Result<()> {
     const PARTITIONS: i32 = 2_000;
     stage.create(TOPIC, PARTITIONS, &[])?;
@@ -134,7 +134,7 @@ pub fn metadata_of_empty_names(stage: &mut Stage) -> Result<()> {
     stage.attack(|crowd| crowd.all_send(1, &request).map(drop))
 }
 
-/// What stands before the partitions of the one topic of a request.
+/// The bytes of a request before the partitions of its one topic.
 fn one_topic(before: &[i32]) -> Vec<u8> {
     let before = before.iter().chain(&[1]);
     let mut out: Vec<u8> = before.flat_map(|number| number.to_be_bytes()).collect();

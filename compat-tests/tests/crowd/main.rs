@@ -1,17 +1,17 @@
-//! The promise: whatever a crowd of hostile clients does, the client beside them is served as if it were alone, what was
-//! acknowledged to it stays, and memory stays near what the crowd sent.
+//! Whatever a crowd of hostile clients does, the client beside them is served as if it were alone, its acknowledged records
+//! stay, and memory stays near the size of what the crowd sent.
 //!
-//! Each scene is one attack. It is played to a node with two threads for clients, to one with eight, and to one with eight in
-//! a memory cgroup of 64 MiB. Beside the attack a bystander opens connections, asks for versions, produces 1 KiB and fetches it again,
-//! ten times a second. A scene asserts what holds on a busy machine too: the node lives, each wait of the bystander ends
-//! within [`stage::WAIT_MAX`] and does not last as long as the attack, memory stays within a bound and comes back, SIGTERM
-//! is heard, and after the next start all that was acknowledged is read back.
+//! Each scene is one attack. It runs against a node with two threads for clients, one with eight, and one with eight in a
+//! memory cgroup of 64 MiB. During the attack a bystander opens connections, asks for versions, produces 1 KiB and fetches it
+//! again, ten times a second. A scene asserts what must hold on a busy machine, too: the node lives; each wait of the bystander
+//! ends within [`stage::WAIT_MAX`] and does not last as long as the attack; memory stays within a bound and is released;
+//! SIGTERM stops the node; after the next start all acknowledged records are read back.
 //!
-//! What is measured beside that goes into a line of a table: `cargo compat crowd --nocapture`, on an idle machine, plays
-//! every attack at full size and prints them; `CROWD_TARGETS=1` makes a missed target a failure. With `COMPAT_FAST` the
-//! attacks are small. `CROWD_WAIT` is the number of seconds after which memory is looked at again.
+//! Measurements beyond that are a line of a table. `cargo compat crowd --nocapture`, on an idle machine, runs every attack at
+//! full size and prints the table; `CROWD_TARGETS=1` makes a missed target a failure. With `COMPAT_FAST` the attacks are small.
+//! `CROWD_WAIT` is the number of seconds after which memory is measured again.
 //!
-//! [`generator`] makes hostile requests of every API and version from a seed: `CROWD_SEED=7 CROWD_SECONDS=600 cargo compat
+//! [`generator`] makes hostile requests for every API and version from a seed: `CROWD_SEED=7 CROWD_SECONDS=600 cargo compat
 //! crowd_generator --nocapture`. [`browser`] needs Chromium.
 
 mod browser;

@@ -1,4 +1,4 @@
-//! Memory beside what requests hold: half-read requests, codecs, the cleaner, and state that stays.
+//! Memory beside that of requests: half-read requests, codecs, the log cleaner, and state that stays.
 
 use std::fs;
 use std::thread;
@@ -23,9 +23,9 @@ use crate::frames::{UNPACKED, WINDOW, bomb, frame, joining, padded};
 use crate::stage::{GROUPS, HELD, MIB, PATIENCE, Stage, TRANSACTIONS};
 
 const TOPIC: &str = "t";
-/// The widest window that zstd's decoder takes without being told to.
+/// Base-2 logarithm of the largest window that zstd's decoder accepts by default.
 const WIDE_WINDOW: u8 = 27;
-/// So long the cleaner may take for its first round.
+/// Time limit for the cleaner's first round.
 const CLEANED_WITHIN: Duration = Duration::from_secs(20);
 
 fn produced(records: Bytes) -> ProduceRequest {
@@ -44,7 +44,7 @@ fn produced(records: Bytes) -> ProduceRequest {
     }
 }
 
-/// What is much but honest is served, also in a small container.
+/// Large but legitimate load is served, even in a small container.
 pub fn honest_load(stage: &mut Stage) -> Result<()> {
     const PARTITIONS: i32 = 10;
     stage.create(TOPIC, PARTITIONS, &[])?;
@@ -90,8 +90,8 @@ pub fn half_sent_requests(stage: &mut Stage) -> Result<()> {
     stage.attack(|crowd| crowd.hold(20, &begun))
 }
 
-/// Each attacker has its long request answered, then sends one byte of the next. The buffer of the long request must not stay for
-/// that byte.
+/// Each attacker has a long request answered, then sends one byte of the next request. The buffer of the long request must not
+/// stay allocated for that byte.
 pub fn a_byte_behind_each_long_request(stage: &mut Stage) -> Result<()> {
     let asked = padded(&frame(&MetadataRequest::default(), 12)?, 8 * MIB)?;
     stage.attack(|crowd| {
@@ -113,7 +113,7 @@ pub fn wide_windows_of_zstd(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     let request = frame(&produced(bomb(300 * MIB, None, WIDE_WINDOW)), 7)?;
     stage.attack(|crowd| {
-        // Clients of level 22 write such windows: one at a time is unpacked where the machine has the memory.
+        // Clients write such windows at level 22. One batch at a time may be decompressed on a machine that has the memory.
         crowd.may_take(1 << WIDE_WINDOW);
         crowd.all_send(8, &request).map(drop)
     })
@@ -146,12 +146,12 @@ pub fn bombs_compacted(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// Connections that send requests whose effect stays.
+/// Number of connections that send requests with lasting effects.
 const KEEPERS: usize = 8;
-/// Unanswered requests of each connection.
+/// Number of unanswered requests of each connection.
 const IN_FLIGHT: usize = 50;
 
-/// Sends so many requests. Each leaves something that takes so many bytes of the node's memory.
+/// Sends `things` requests. Each of them leaves something that may take `bytes` bytes of the node's memory.
 fn kept(
     stage: &mut Stage,
     things: usize,
@@ -189,7 +189,7 @@ fn kept(
     Ok(())
 }
 
-/// A commit makes a group, which stays for a week.
+/// A commit creates a group, which is kept for a week.
 pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     stage.find_coordinator("g", GROUPS)?;
@@ -199,8 +199,8 @@ pub fn groups_made_by_commits(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// A JoinGroup without a member id is answered with one (KIP-394). The coordinator keeps such a member, here one that never
-/// returns, until its session timeout.
+/// A JoinGroup without a member id gets an id (KIP-394). The coordinator keeps such a member, which never returns here, until
+/// its session timeout.
 pub fn members_that_never_come_back(stage: &mut Stage) -> Result<()> {
     stage.find_coordinator("g", GROUPS)?;
     let members = stage.size(20_000, 100_000);
@@ -208,7 +208,7 @@ pub fn members_that_never_come_back(stage: &mut Stage) -> Result<()> {
     kept(stage, members, 1 << 10, |_| Ok(join.clone()))
 }
 
-/// What a partition knows of a producer, so that nothing is written twice, stays for a day.
+/// A partition's state of a producer, which prevents duplicates, is kept for a day.
 pub fn producers_that_write_once(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[("retention.ms", "-1")])?;
     let producers = stage.size(20_000, 100_000);
@@ -220,7 +220,7 @@ pub fn producers_that_write_once(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// A transactional id stays for a week (`transactional.id.expiration.ms`).
+/// A transactional id is kept for a week (`transactional.id.expiration.ms`).
 pub fn transactional_ids_of_a_moment(stage: &mut Stage) -> Result<()> {
     stage.find_coordinator("x", TRANSACTIONS)?;
     let ids = stage.size(20_000, 100_000);

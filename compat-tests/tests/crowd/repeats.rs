@@ -1,4 +1,4 @@
-//! Requests that name one thing over and over, and answers that are much larger than what asked for them.
+//! Requests that name one thing many times, and responses that are much larger than their requests.
 
 use std::iter::repeat_n;
 
@@ -24,7 +24,7 @@ use crate::stage::{GROUPS, MIB, Outcome, PATIENCE, Stage};
 
 const TOPIC: &str = "t";
 const GROUP: &str = "g";
-/// The kind of DescribeConfigs that is a broker.
+/// Resource type of brokers in DescribeConfigs.
 const BROKER: i8 = 4;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -70,7 +70,7 @@ pub fn producers_described_often(stage: &mut Stage) -> Result<()> {
             let mut batch = BatchBuilder::default().producer(id, 0, 0);
             batch.push(now, None, Some(b"v"));
             client.ask(&produced(1, &batch.build()), 7)?;
-            // Some wait for their answers at any time.
+            // A limited number of responses is awaited at any time.
             if id >= 100 {
                 client.answer(PATIENCE);
             }
@@ -122,7 +122,7 @@ pub fn offsets_fetched_often(stage: &mut Stage) -> Result<()> {
     stage.attack(|crowd| crowd.all_send(1, &request).map(drop))
 }
 
-/// A group whose one member says much of itself.
+/// A group with one member whose metadata is large.
 pub fn a_group_described_often(stage: &mut Stage) -> Result<()> {
     stage.find_coordinator(GROUP, GROUPS)?;
     let size = stage.size(MIB / 4, MIB / 4 * 3);
@@ -139,7 +139,7 @@ pub fn a_group_described_often(stage: &mut Stage) -> Result<()> {
     };
     let joined = stage.ask(&join, 2)?;
     ensure!(joined.error_code == 0, "{}", joined.error_code);
-    // What a member says is shown once the group is stable.
+    // The metadata of members is described once the group is stable.
     let sync = SyncGroupRequest {
         group_id: GROUP.into(),
         generation_id: joined.generation_id,
@@ -160,7 +160,7 @@ pub fn a_group_described_often(stage: &mut Stage) -> Result<()> {
     stage.attack(|crowd| crowd.all_send(1, &request).map(drop))
 }
 
-/// The answer names each record whose time is out of range.
+/// The response lists each record whose timestamp is out of range.
 pub fn times_out_of_range(stage: &mut Stage) -> Result<()> {
     const RECORDS: usize = 10_000;
     let partitions = stage.size(200, 1_000);

@@ -1,4 +1,4 @@
-//! One attack on one node: what is watched meanwhile, and what is asserted of it.
+//! One attack on one node: the observations during the attack, and the assertions about them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -22,30 +22,30 @@ use crate::bystander::{Bystander, Seen, TOPIC};
 use crate::frames::frame;
 
 pub const MIB: usize = 1 << 20;
-/// No answer to the bystander takes longer, on a machine where much else runs.
+/// Maximum duration of a response to the bystander, on a busy machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The types of keys that a coordinator is looked for by.
+/// Key types of FindCoordinator.
 pub const GROUPS: i8 = 0;
 pub const TRANSACTIONS: i8 = 1;
-/// How long attackers hold what they have, so that somebody notices.
+/// Time for which attackers hold what they have, so that the effect becomes visible.
 pub const HELD: Duration = Duration::from_secs(1);
-/// Below this a wait that lasts as long as the attack proves nothing: the machine may have slept.
+/// Up to this duration a wait as long as the attack proves nothing: the machine may have been suspended.
 const WAIT_NOTED: Duration = Duration::from_secs(3);
-/// Memory above what the crowd sent: the target, and where a test fails.
+/// Memory above the size of what the crowd sent: the target, and the limit at which a test fails.
 const MEMORY_TARGET: usize = 64 * MIB;
 const MEMORY_MAX: usize = 2 * MEMORY_TARGET;
-/// The targets of a wait: beside requests of up to a mebibyte together, and beside larger ones.
+/// Targets for a wait: during requests of up to a mebibyte together, and during larger ones.
 const WAIT_TARGET_SMALL: Duration = Duration::from_millis(100);
 const WAIT_TARGET: Duration = Duration::from_millis(500);
-/// What a small container has.
+/// Memory of a small container, in bytes.
 const SMALL_MEMORY: usize = 64 * MIB;
-/// Within this time memory must be back.
+/// Time limit within which memory must be released.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
-/// An attacker that is not answered by then goes on.
+/// Time after which an attacker no longer waits for a response.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// An attacker whose bytes are not taken by then goes on.
+/// Time after which an attacker no longer tries to send.
 const INSISTENCE: Duration = Duration::from_secs(10);
-/// How often memory is looked at.
+/// Interval at which memory is measured.
 const LOOK: Duration = Duration::from_millis(10);
 
 const SETTINGS: &str = "\
@@ -58,17 +58,17 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 ";
 
-/// What a scene is played in.
+/// Environment of a scene: a number of threads, or little memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Surrounded {
     ByThreads(usize),
     ByMemory,
 }
 
-/// A scene: makes what its attack needs, then attacks once, by [`Stage::attack`].
+/// A scene: prepares what its attack needs, then attacks once with [`Stage::attack`].
 pub type Story = fn(&mut Stage) -> Result<()>;
 
-/// See the module.
+/// A node under attack, and the results.
 pub struct Stage {
     node: Node,
     name: &'static str,
@@ -78,10 +78,10 @@ pub struct Stage {
     faults: Vec<String>,
 }
 
-/// What an attack came to.
+/// Measurements of an attack.
 struct Attacked {
     sent: usize,
-    /// What the node may hold at once for the crowd, and what of it once the crowd is gone.
+    /// Memory that the node may hold during the attack (`due`), and the part that it may keep after the crowd is gone (`kept`).
     due: usize,
     kept: usize,
     took: Duration,
@@ -91,7 +91,7 @@ struct Attacked {
     seen: Seen,
 }
 
-/// Plays a scene to its end; fails with all that went wrong.
+/// Runs a scene to its end. Errors: lists everything that went wrong.
 pub fn play(
     name: &'static str,
     settings: &[&str],
@@ -133,12 +133,12 @@ impl Stage {
             attacked: None,
             faults: Vec::new(),
         };
-        // Its records are older than a week.
+        // The bystander's records are older than a week.
         stage.create(TOPIC, 1, &[("retention.ms", "-1")])?;
         Ok(stage)
     }
 
-    /// `full` where a person waits for it, `small` where every change does.
+    /// `full` for runs by a person, `small` for runs with every change.
     pub fn size<T>(&self, small: T, full: T) -> T {
         if is_small() { small } else { full }
     }
@@ -157,14 +157,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Asks as an honest client, who must be answered.
+    /// Sends a request as an honest client, which must get a response.
     pub fn ask<R: Request>(&self, request: &R, version: i16) -> Result<R::Response> {
         let mut client = Connection::open(&self.node.address())?;
         client.be_patient(PATIENCE)?;
         client.answered(request, version)
     }
 
-    /// Has the node look for the coordinator of a group or of a transactional id, so that its topic is there.
+    /// Makes the node find the coordinator of a group or of a transactional id, so that the internal topic exists.
     pub fn find_coordinator(&self, key: &str, key_type: i8) -> Result<()> {
         let find = FindCoordinatorRequest {
             key: key.into(),
@@ -174,11 +174,11 @@ impl Stage {
         self.ask(&find, 1).map(drop)
     }
 
-    /// Attacks beside the bystander; whoever the attack leaves open is closed when it returns.
+    /// Runs an attack beside the bystander. Connections that the attack leaves open are closed when it returns.
     pub fn attack(&mut self, attack: impl FnOnce(&Crowd) -> Result<()>) -> Result<()> {
         let pid = self.node.pid().context("the node is not running")?;
         let bystander = Bystander::start(&self.node.address());
-        // It has been served a few times before memory is called idle.
+        // The bystander is served a few times before memory is measured as idle.
         thread::sleep(Duration::from_millis(500));
         let idle = process::resident(pid)?;
         let memory = MemoryWatch::start(pid);
@@ -187,7 +187,7 @@ impl Stage {
         let told = attack(&crowd);
         let took = began.elapsed();
         let (sent, due, kept) = crowd.came_to();
-        // The bystander was in the middle of something.
+        // The bystander finishes its current round.
         thread::sleep(Duration::from_millis(200));
         drop(crowd);
         let wait = if is_small() { 0 } else { 30 };
@@ -210,7 +210,7 @@ impl Stage {
         told
     }
 
-    /// A well-behaved client of the scene's own waited so long.
+    /// Records the longest wait of a scene's own well-behaved client.
     pub fn also_waited(&mut self, longest: Duration, of: &'static str) {
         if let Some(attacked) = &mut self.attacked
             && longest > attacked.seen.longest
@@ -219,14 +219,14 @@ impl Stage {
         }
     }
 
-    /// Notes what went wrong, beside what every scene asserts.
+    /// Records a failure if `holds` is false, in addition to the assertions of every scene.
     pub fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.faults.push(otherwise());
         }
     }
 
-    /// Prints what the last attack came to, and fails if something of it went wrong.
+    /// Prints the result of the last attack. Errors: the assertions that failed.
     pub fn holds(&mut self) -> Result<()> {
         self.print();
         self.bystander_was_served();
@@ -245,7 +245,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Stops the node, starts it again, and fails with all that went wrong.
+    /// Stops the node and starts it again. Errors: lists everything that went wrong.
     pub fn end(mut self) -> Result<()> {
         self.print();
         self.bystander_was_served();
@@ -299,7 +299,7 @@ impl Stage {
         let Some(attacked) = &self.attacked else {
             return;
         };
-        // In a cgroup the system itself asserts it.
+        // In a cgroup the system enforces the limit.
         if self.surrounded == Surrounded::ByMemory {
             return;
         }
@@ -356,8 +356,8 @@ impl Stage {
         }
     }
 
-    /// The line of the table: scene | where | sent, KB | took, s | longest wait, ms | of what | rounds | peak above idle, MiB |
-    /// due, MiB | above idle later, MiB | misses a target.
+    /// Prints the line of the table: scene | where | sent, KB | took, s | longest wait, ms | of what | rounds | peak above
+    /// idle, MiB | due, MiB | above idle later, MiB | misses a target.
     fn print(&self) {
         let Some(attacked) = &self.attacked else {
             println!("| {} | {} | never attacked |", self.name, self.place());
@@ -397,7 +397,7 @@ fn wait_target(sent: usize) -> Duration {
     }
 }
 
-/// Remembers the most memory that a process had in use.
+/// Watches the peak memory of a process.
 struct MemoryWatch {
     ends: Arc<AtomicBool>,
     thread: JoinHandle<usize>,
@@ -435,11 +435,11 @@ impl MemoryWatch {
     }
 }
 
-/// The attackers together: what they sent, and what of it the node may hold.
+/// The attackers together: the size of what they sent, and the memory that the node may hold for it.
 pub struct Crowd {
     address: String,
     sent: Arc<AtomicUsize>,
-    /// The largest frame of each attacker, together.
+    /// Sum of the largest frames of all attackers, in bytes.
     held: Arc<AtomicUsize>,
     kept: AtomicUsize,
 }
@@ -470,7 +470,7 @@ impl Crowd {
         })
     }
 
-    /// Each attacker sends a frame; then all wait for their answers.
+    /// Each attacker sends a frame; then all wait for their responses.
     pub fn all_send(&self, attackers: usize, frame: &[u8]) -> Result<Vec<Outcome>> {
         thread::scope(|scope| {
             let begun: Vec<_> = (0..attackers)
@@ -489,7 +489,7 @@ impl Crowd {
         })
     }
 
-    /// Each attacker sends a frame and waits, until one of them cannot: what the node does not take now it need not take at all.
+    /// Each attacker sends a frame and holds its connection, until one cannot send its frame: the node need not accept it.
     pub fn hold(&self, attackers: usize, frame: &[u8]) -> Result<()> {
         let mut held = Vec::new();
         for _ in 0..attackers {
@@ -503,12 +503,12 @@ impl Crowd {
         Ok(())
     }
 
-    /// So many bytes are the node's to keep, for as long as it runs.
+    /// Allows the node to keep so many bytes of memory for as long as it runs.
     pub fn leaves(&self, bytes: usize) {
         self.kept.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes are the node's to hold while the attack lasts.
+    /// Allows the node to hold so many bytes of memory during the attack.
     pub fn may_take(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -524,16 +524,16 @@ impl Crowd {
     }
 }
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// So many bytes came back.
+    /// Size of the response, in bytes.
     Answered(usize),
     Closed,
     Silence,
 }
 
-/// A hostile client. What becomes of its bytes is none of its concern.
+/// A hostile client. It ignores errors of its connection.
 pub struct Attacker {
     stream: TcpStream,
     largest: usize,
@@ -542,7 +542,7 @@ pub struct Attacker {
 }
 
 impl Attacker {
-    /// Sends a frame, or part of one; whether the node took all of it.
+    /// Sends a frame, or part of one; returns whether the node accepted all of it.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         let mut left = frame;
         while !left.is_empty() {
@@ -561,12 +561,12 @@ impl Attacker {
         left.is_empty()
     }
 
-    /// Asks for something; whether it could be sent.
+    /// Sends a request; returns whether all of it could be sent.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> Result<bool> {
         Ok(self.send(&frame(request, version)?))
     }
 
-    /// Reads an answer and forgets it.
+    /// Reads a response and discards it.
     pub fn answer(&mut self, patience: Duration) -> Outcome {
         drop(self.stream.set_read_timeout(Some(patience)));
         let mut size = [0; 4];

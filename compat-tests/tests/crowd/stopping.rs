@@ -1,4 +1,4 @@
-//! Readiness, and SIGTERM, beside more long requests than a node computes at once.
+//! Readiness and SIGTERM, during more long requests than a node computes at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -13,20 +13,20 @@ use crate::stage::{Attacker, Crowd, GROUPS, Outcome, PATIENCE, Stage, WAIT_MAX};
 use crate::web::ask;
 
 const TOPIC: &str = "t";
-/// The versions whose arrays are counted with four bytes.
+/// Keys and versions of requests that encode array lengths as four bytes.
 const METADATA: (i16, i16) = (3, 4);
 const OFFSET_COMMIT: (i16, i16) = (8, 2);
-/// Enough for a request to take long, and to be much more in memory than on the wire.
+/// Number of elements for which a request takes long, and takes much more memory than its size.
 const ELEMENTS: usize = 100_000;
-/// Each sends the next request when it has the answer to the one before.
+/// Number of attackers. Each sends its next request after the response to the one before.
 const ATTACKERS: usize = 48;
-/// How often readiness is asked for, and how long after the answer before.
+/// Number of readiness checks; `PACE` is the pause between two of them.
 const ROUNDS: usize = 10;
 const PACE: Duration = Duration::from_millis(200);
-/// A stop takes no longer, on a machine where much else runs: five seconds for what is computed, and the logs.
+/// Time limit for a stop on a busy machine: five seconds for running computations, and the time for the logs.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Requests that each keep a thread busy: batches that unpack to much, names, offsets of a group.
+/// Requests that each keep a thread busy: batches that decompress to much, many names, offsets of a group.
 fn long_requests(stage: &Stage) -> Result<Vec<Vec<u8>>> {
     stage.create(TOPIC, stage.size(1, 4), &[])?;
     stage.find_coordinator("g", GROUPS)?;
@@ -45,7 +45,7 @@ fn long_requests(stage: &Stage) -> Result<Vec<Vec<u8>>> {
     ])
 }
 
-/// Sends the same over and over until the node, or the test, has enough; tells when the first is on its way.
+/// Sends the same request repeatedly until the node refuses it or the test is over. `sent` is called after the first request.
 fn insist(attacker: &mut Attacker, frame: &[u8], over: &AtomicBool, sent: impl FnOnce()) {
     let mut goes_on = attacker.send(frame);
     sent();
@@ -69,7 +69,7 @@ fn beside<T>(
         for (mut attacker, frame) in attackers.into_iter().zip(frames.iter().cycle()) {
             let (tell, over) = (tell.clone(), &over);
             scope.spawn(move || {
-                // Nobody hears it where the test has failed.
+                // The receiver is gone if the test has failed.
                 insist(&mut attacker, frame, over, || tell.send(()).unwrap_or(()));
             });
         }

@@ -1,4 +1,4 @@
-//! Requests that wait, and what they hold meanwhile.
+//! Requests that wait, and the memory that they hold meanwhile.
 
 use std::thread;
 
@@ -12,9 +12,9 @@ use crate::frames::{frame, joining, padded};
 use crate::stage::{GROUPS, HELD, MIB, Stage};
 
 const TOPIC: &str = "t";
-/// Longer than anybody looks.
+/// Maximum wait of a fetch: longer than the test.
 const LONG_MS: i32 = 60_000;
-/// As many as a connection may have in flight.
+/// Number of requests that a connection may have in flight.
 const IN_FLIGHT: usize = 127;
 
 fn waits(partitions: i32) -> FetchRequest {
@@ -39,7 +39,7 @@ pub fn answers_behind_a_waiting_fetch(stage: &mut Stage) -> Result<()> {
     let partitions = stage.size(5_000, 9_999);
     stage.create(TOPIC, partitions, &[])?;
     let fetch = frame(&waits(1), 4)?;
-    // All topics.
+    // Asks for all topics.
     let metadata = frame(&MetadataRequest::default(), 1)?;
     stage.attack(|crowd| {
         let mut attackers = Vec::new();
@@ -60,16 +60,16 @@ pub fn padded_fetches_that_wait(stage: &mut Stage) -> Result<()> {
     stage.create(TOPIC, 1, &[])?;
     let fetch = padded(&frame(&waits(1), 12)?, stage.size(10, 50) * MIB)?;
     stage.attack(|crowd| {
-        // One of each: the second fetch of a connection is read when the first one has been answered.
+        // One fetch per attacker: a connection's second fetch is read only after the first one has been answered.
         crowd.hold(20, &fetch)
     })
 }
 
-/// What a member says of itself the node must keep; what no version knows it need not.
+/// A node must keep a member's metadata, but not the unknown tagged fields of its request.
 pub fn padded_joins(stage: &mut Stage) -> Result<()> {
     stage.find_coordinator("g", GROUPS)?;
     let said = stage.size(24, 50) * MIB;
-    // In version 3 members need not come back with the id that they are given.
+    // In version 3 members do not have to join again with the id that they get.
     let small = frame(&joining(Bytes::from(vec![0; said / 2])), 3)?;
     let flexible = padded(&frame(&joining(Bytes::new()), 6)?, said / 2)?;
     stage.attack(|crowd| {
@@ -87,7 +87,7 @@ pub fn padded_joins(stage: &mut Stage) -> Result<()> {
     })
 }
 
-/// All of them are woken by one record.
+/// All waiting fetches are woken by one record.
 pub fn incremental_fetches_that_wait(stage: &mut Stage) -> Result<()> {
     const PARTITIONS: i32 = 1_000;
     stage.create(TOPIC, PARTITIONS, &[])?;

@@ -1,4 +1,4 @@
-//! Plain HTTP: pages of other sites, and clients that say nothing.
+//! Plain HTTP: requests of other sites' pages, and clients that send nothing.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use anyhow::Result;
 
 use crate::stage::{Stage, WAIT_MAX};
 
-/// Longer than a node looks at a silent client.
+/// Time limit for a response, longer than a node waits for a silent client.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The first line of what a node answers.
+/// Sends a request; returns the first line of the response.
 pub fn ask(port: u16, request: &str) -> Result<String> {
     let mut client = TcpStream::connect(("localhost", port))?;
     client.set_read_timeout(Some(PATIENCE))?;
@@ -21,7 +21,8 @@ pub fn ask(port: u16, request: &str) -> Result<String> {
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What a form, a fetch and a name that points here now make a browser send. The bystander's records must stay.
+/// Requests that a browser sends for a form, for a fetch, and for a host name that has been rebound to this address. The
+/// bystander's records must stay.
 pub fn a_page_of_another_site(stage: &mut Stage) -> Result<()> {
     let port = stage.admin_port();
     let own = format!("Host: localhost:{port}\r\nContent-Length: 0\r\n\r\n");
@@ -38,7 +39,7 @@ pub fn a_page_of_another_site(stage: &mut Stage) -> Result<()> {
         for headers in &requests {
             let request = format!("POST /reset HTTP/1.1\r\n{headers}");
             crowd.sent_elsewhere(request.len());
-            // A closed connection is a refusal too.
+            // A closed connection is also a refusal.
             let answer = ask(port, &request).unwrap_or_default();
             if answer.contains("200") {
                 done.push(request);
@@ -49,7 +50,7 @@ pub fn a_page_of_another_site(stage: &mut Stage) -> Result<()> {
     stage.expect(done.is_empty(), || {
         format!("a reset for whoever asks: {done:?}")
     });
-    // Who has nothing to do with a browser is served.
+    // Clients other than browsers are served.
     let honest = ask(port, &format!("GET /ready HTTP/1.1\r\n{own}"))?;
     stage.expect(honest.contains("200"), || format!("not ready: {honest}"));
     Ok(())

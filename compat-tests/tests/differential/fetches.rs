@@ -1,4 +1,4 @@
-//! Fetch sessions, and what else a fetch can be asked in a way that no client would.
+//! Fetch sessions, and unusual Fetch requests that no client would send.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use super::pair::{Broker, Pair};
 
 const TOPIC: &str = "fetched";
 const BY_ID_SINCE: i16 = 13;
-/// The versions in which sessions, topic ids and tagged replicas came.
+/// First versions with sessions, topic ids and a tagged replica state, among others.
 const VERSIONS: [i16; 5] = [7, 12, 13, 15, 18];
 
 pub fn play(pair: &mut Pair) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn play(pair: &mut Pair) -> Result<()> {
     offsets(pair)
 }
 
-/// A topic of two partitions, with three batches of two records each.
+/// Creates a topic of two partitions, with three batches of two records each.
 fn fill(pair: &mut Pair) -> Result<()> {
     let create = CreateTopicsRequest {
         topics: vec![CreatableTopic {
@@ -105,7 +105,7 @@ fn next(session_id: i32, session_epoch: i32) -> FetchRequest {
     }
 }
 
-/// A session of both partitions of the topic, whose records end before what it asks for; its id.
+/// Begins a session with both partitions of the topic, at offsets after their records; returns its id.
 fn session(broker: &mut Broker, version: i16) -> i32 {
     let request = FetchRequest {
         topics: vec![of(broker, version, TOPIC, &[(0, 2), (1, 1)])],
@@ -117,7 +117,7 @@ fn session(broker: &mut Broker, version: i16) -> i32 {
     }
 }
 
-/// The same after some more fetches.
+/// Begins a session and sends some more fetches in it; returns its id.
 fn used(broker: &mut Broker, version: i16, requests: &[FetchRequest]) -> i32 {
     let id = session(broker, version);
     for request in requests {
@@ -202,7 +202,8 @@ fn sessions(pair: &mut Pair) -> Result<()> {
         })?;
         scene("a session that asked for what is not", &|broker| {
             let request = FetchRequest {
-                // One of the topic: who begins the next round is up to each broker.
+                // Forgets one of the two partitions, because each broker chooses by itself which partition comes first in the
+                // next response.
                 forgotten_topics_data: vec![forgotten(broker, version, TOPIC, &[1])],
                 topics: vec![of(broker, version, "nope", &[(0, 0)])],
                 ..next(0, 1)
@@ -353,8 +354,8 @@ fn produce(partitions: &[(i32, &Bytes)]) -> ProduceRequest {
     }
 }
 
-/// Idempotent producers with more than one record a batch, beyond the five batches that are remembered, and around the
-/// largest sequence.
+/// Batches of idempotent producers with more than one record: more than the five remembered batches, and sequence numbers
+/// around the largest one.
 fn sequences(pair: &mut Pair) -> Result<()> {
     let batch = |id, epoch, sequence, count| {
         let mut batch = BatchBuilder::default().producer(id, epoch, sequence);
@@ -364,7 +365,7 @@ fn sequences(pair: &mut Pair) -> Result<()> {
         batch.build()
     };
     let mut steps = Vec::new();
-    // Two records each: 0-1, 2-3, and so on.
+    // Two records each: sequence numbers 0-1, 2-3, and so on.
     steps.extend((0..7).map(|at| (format!("batch {at}"), batch(8_000, 0, at * 2, 2))));
     steps.extend((0..7).map(|at| (format!("batch {at} again"), batch(8_000, 0, at * 2, 2))));
     steps.push(("half of the last batch".into(), batch(8_000, 0, 12, 1)));

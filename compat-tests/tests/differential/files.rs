@@ -1,5 +1,5 @@
-//! The promise: of the same `server.properties` a broker gives its topics the same settings as Apache Kafka's, whichever
-//! spelling says it; and a file with which Apache Kafka does not start, this broker refuses too.
+//! With the same `server.properties`, topics have the same settings as with Apache Kafka's broker, whichever spelling the file
+//! uses. A file with which Apache Kafka does not start is refused here, too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093
 controller.listener.names=CONTROLLER
 ";
 
-/// Settings of logs and values at the edges of what each takes; each is a file of its own.
+/// Settings of logs, with values at the limits of what each accepts. Each value is a file of its own.
 const EDGES: &[(&str, &[&str])] = &[
     ("log.retention.ms", &["-2", "-1", "0", "1", "x", ""]),
     (
@@ -108,7 +108,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("transaction.partition.verification.enable", &["x", "false"]),
 ];
 
-/// Several together.
+/// Files with several settings.
 const TOGETHER: &[&str] = &[
     "log.retention.ms=5000\nlog.retention.minutes=6\nlog.retention.hours=7",
     "log.retention.minutes=6\nlog.retention.hours=7",
@@ -141,10 +141,10 @@ const TOGETHER: &[&str] = &[
     "message.max.bytes=2147483647\nlog.segment.bytes=1048576",
 ];
 
-/// The settings of a topic, or why there is no broker.
+/// Settings of a topic, or the reason why the broker does not start.
 type Topic = Result<BTreeMap<String, String>, String>;
 
-/// As Apache Kafka understands them, in one JVM.
+/// Topic settings as Apache Kafka understands the files, in one JVM.
 fn theirs(files: &[String]) -> Result<Vec<Topic>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/settings/Settings.java");
     let words: Vec<&str> = files.iter().map(String::as_str).collect();

@@ -159,7 +159,7 @@ fn protocol(name: &str) -> JoinGroupRequestProtocol {
 fn ask_to_join(group: &str, member: &str, instance: Option<&str>) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.into(),
-        // Longer than all scenes take: nobody sends heartbeats.
+        // Longer than all scenes take, because no member sends heartbeats.
         session_timeout_ms: 1_200_000,
         rebalance_timeout_ms: 1_200_000,
         member_id: member.into(),
@@ -205,7 +205,7 @@ fn join(pair: &mut Pair) -> Result<()> {
     ] {
         pair.scene(name, |_| request.clone())?;
     }
-    // From version 4 on, a new member must come back with the id that it is given; a static one need not.
+    // From version 4 on, a new member must join again with the id that it gets, except for static members.
     for version in 4..=9 {
         let name = "the first time";
         pair.once(name, version, |_| ask_to_join("first", "", None))?;
@@ -221,7 +221,7 @@ fn join(pair: &mut Pair) -> Result<()> {
         pair.once("an old client", version, |_| ask_to_join(&group, "", None))?;
     }
 
-    // A whole group of one static member.
+    // A group of one static member.
     let (ours, theirs) = pair.both(9, &ask_to_join("whole", "", Some("i")))?;
     let ids = (ours.member_id, theirs.member_id);
     let our_address = pair.our_address();

@@ -1,9 +1,9 @@
-//! The promise: every API at every version answers as Apache Kafka does, to good requests and to bad ones.
+//! Every API at every version answers as Apache Kafka does, both valid and invalid requests.
 //!
-//! Each scene sends one request, in every version that both brokers offer, to a node of ours and to Apache Kafka in the
-//! same state. Answers are compared field by field after ids, addresses, times and texts of errors are made equal.
-//! `DIFFERENCES.md` lists the scenes whose answers differ, and why; any other difference fails, and so does a listed one
-//! that is not seen any more.
+//! Each scene sends one request, in every version that both brokers offer, to a monedula node and to Apache Kafka in the same
+//! state. The responses are compared field by field after ids, addresses, times and error messages have been masked.
+//! `DIFFERENCES.md` lists the scenes whose responses differ, and why. Any other difference is a failure, and so is a listed one
+//! that no longer occurs.
 
 mod consumer_groups;
 mod fetches;
@@ -26,12 +26,12 @@ use pair::Pair;
 
 const LISTED: &str = include_str!("../../DIFFERENCES.md");
 
-/// The scenes named at the beginnings of the list's items: "- `Api, scene`: why".
+/// Names of the scenes at the start of the list's items: "- `Api, scene`: why".
 fn listed() -> BTreeSet<String> {
     LISTED
         .lines()
         .filter_map(|line| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned()))
-        // Others tell of settings.
+        // Items without a comma are about settings.
         .filter(|name| name.contains(", "))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The two brokers, and what is compared of their answers.
+//! The two brokers, and the comparison of their responses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,13 +32,13 @@ use monedula::wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use monedula::wire::message::update_features::UpdateFeaturesRequest;
 use monedula::wire::message::{Message, Request};
 
-/// What brokers do some time after they said so is done within this time.
+/// Time limit for changes that a broker applies only after its response.
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
-/// An answer takes this long at most where much else runs.
+/// Time limit for a response on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long to wait for an answer that should not come.
+/// Time to wait for a response that is not expected.
 const SILENCE: Duration = Duration::from_secs(3);
-/// APIs after which a broker hears from its controller.
+/// APIs whose changes a broker gets from its controller after the response.
 const ALTERING: [i16; 8] = [
     CreateTopicsRequest::KEY,
     DeleteTopicsRequest::KEY,
@@ -51,7 +51,7 @@ const ALTERING: [i16; 8] = [
 ];
 /// APIs that may end a transaction.
 const ENDING: [i16; 2] = [EndTxnRequest::KEY, InitProducerIdRequest::KEY];
-/// A topic whose setting is altered to see whether alterations have arrived.
+/// Topic whose setting is altered to see whether changes have been applied.
 const MARK: &str = "mark";
 const MARKED: &str = "flush.messages";
 const TOPIC: i8 = 2;
@@ -61,7 +61,7 @@ pub struct Broker {
     address: String,
     connection: Option<Connection>,
     expects_silence: bool,
-    /// The newest version that it offers of each API, and the oldest.
+    /// Oldest and newest version of each API that the broker offers.
     versions: BTreeMap<i16, (i16, i16)>,
 }
 
@@ -116,7 +116,7 @@ impl Broker {
         &self.address
     }
 
-    /// The id of a topic, zero if there is no such topic.
+    /// Id of a topic; zero if there is no such topic.
     pub fn id(&mut self, topic: &str) -> Uuid {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
@@ -136,7 +136,7 @@ impl Broker {
     }
 }
 
-/// Two answers that are not the same.
+/// Two responses that differ.
 #[derive(Debug)]
 pub struct Difference {
     pub scene: String,
@@ -147,7 +147,7 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // From a little before the first differing character on.
+        // Starts a little before the first different character.
         let same = self
             .ours
             .bytes()
@@ -171,7 +171,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// See the module.
+/// Both brokers with the differences found so far.
 pub struct Pair {
     ours: Broker,
     theirs: Broker,
@@ -179,7 +179,7 @@ pub struct Pair {
     pub differences: Vec<Difference>,
     pub scenes: usize,
     pub asked: usize,
-    /// The API that was asked last.
+    /// Key of the API that was called last.
     before: i16,
     marks: usize,
     node: Node,
@@ -192,7 +192,7 @@ impl Pair {
         Self::start_with("")
     }
 
-    /// The same with further lines in the `server.properties` of both.
+    /// Starts both with additional lines in their `server.properties`.
     pub fn start_with(further: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let settings = format!("{SETTINGS}{further}");
@@ -215,7 +215,7 @@ impl Pair {
         })
     }
 
-    /// Lets both make their topics of coordinators and load them.
+    /// Makes both brokers create the topics of their coordinators and load them.
     pub fn warm_up(&mut self) -> Result<()> {
         let create = CreateTopicsRequest {
             topics: vec![CreatableTopic {
@@ -235,7 +235,7 @@ impl Pair {
             };
             self.until(4, &find, |answer| answer.coordinators[0].error_code == 0)?;
         }
-        // All partitions of those topics are led, then all are loaded.
+        // Waits until all partitions of these topics have a leader, then until all are loaded.
         self.settle()?;
         let groups = ListGroupsRequest::default();
         self.until(5, &groups, |answer| answer.error_code == 0)?;
@@ -243,7 +243,7 @@ impl Pair {
         self.until(2, &transactions, |answer| answer.error_code == 0)
     }
 
-    /// Kafka's first producer ids come a little later.
+    /// Waits for producer ids, which Kafka has some time after its start.
     pub fn wait_for_producer_ids(&mut self) -> Result<()> {
         let request = InitProducerIdRequest {
             transaction_timeout_ms: 1_000,
@@ -252,7 +252,7 @@ impl Pair {
         self.until(4, &request, |answer| answer.error_code == 0)
     }
 
-    /// Asks each until it answers so.
+    /// Repeats a request to each broker until the response satisfies `seen`.
     fn until<R: Request>(
         &mut self,
         version: i16,
@@ -270,9 +270,9 @@ impl Pair {
         Ok(())
     }
 
-    /// Lets both brokers apply what was altered: Kafka's controller answers before its broker has heard of it. A broker
-    /// applies changes in their order, some at a time, so whoever shows the second of two further ones has applied all that
-    /// came before the first.
+    /// Waits until both brokers have applied all alterations: Kafka's controller responds before its broker has them. A broker
+    /// applies changes in order, several at a time. So a broker that shows the second of two further changes has applied
+    /// everything before the first.
     fn settle(&mut self) -> Result<()> {
         for _ in 0..2 {
             self.marks += 1;
@@ -306,7 +306,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Waits for what the request before has set going, before one of this API is sent.
+    /// Waits for the effects of the previous request, before a request of the API `key` is sent.
     fn rest(&mut self, key: i16) -> Result<()> {
         const CONFIGS: [i16; 2] = [
             AlterConfigsRequest::KEY,
@@ -314,12 +314,12 @@ impl Pair {
         ];
         let before = std::mem::replace(&mut self.before, key);
         if ALTERING.contains(&before) {
-            // Where the controller decides alone it knows; of settings the broker has a say.
+            // The controller knows its own decisions at once. Requests about settings are also checked by the broker.
             if !ALTERING.contains(&key) || CONFIGS.contains(&key) {
                 self.settle()?;
             }
         } else if ENDING.contains(&before) {
-            // Its markers are written after the answer.
+            // Transaction markers are written after the response.
             let ending = ListTransactionsRequest {
                 state_filters: ["PrepareCommit", "PrepareAbort"].map(Into::into).into(),
                 ..Default::default()
@@ -331,7 +331,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Compares what the two say that they offer: of what both have, the newest version.
+    /// Compares the newest versions of the APIs that both brokers offer.
     pub fn versions(&mut self) -> Result<()> {
         for (key, (_, ours)) in &self.ours.versions {
             let Some((_, theirs)) = self.theirs.versions.get(key) else {
@@ -349,7 +349,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Asks both in every version that both offer.
+    /// Sends a request to both brokers in every version that both offer.
     pub fn scene<R: Request>(
         &mut self,
         name: &str,
@@ -366,13 +366,13 @@ impl Pair {
         Ok(())
     }
 
-    /// Whether a request comes that Kafka does not answer.
+    /// Sets whether the next requests are ones that Kafka does not answer.
     pub fn expect_silence(&mut self, expects: bool) {
         self.ours.expects_silence = expects;
         self.theirs.expects_silence = expects;
     }
 
-    /// Asks both in one version.
+    /// Sends a request to both brokers in one version.
     pub fn once<R: Request>(
         &mut self,
         name: &str,
@@ -384,7 +384,7 @@ impl Pair {
         self.compare(name, version, &to_us, &to_them)
     }
 
-    /// Asks both for what changes nothing: nobody has to rest before or after it.
+    /// Sends both brokers a request that changes nothing, without waiting before or after it.
     pub fn validated<R: Request>(&mut self, name: &str, version: i16, request: &R) -> Result<()> {
         self.compare(name, version, request, request)
     }
@@ -415,7 +415,7 @@ impl Pair {
         Ok(())
     }
 
-    /// The answers of both, for scenes that need something out of them.
+    /// Sends both brokers a request; returns the responses, for scenes that need values of them.
     pub fn both<R: Request>(
         &mut self,
         version: i16,
@@ -437,12 +437,12 @@ impl Pair {
         [&mut self.ours, &mut self.theirs]
     }
 
-    /// Where the two keep their data.
+    /// Data directories of the two brokers.
     pub fn directories(&self) -> [PathBuf; 2] {
         [self.node.dir().to_owned(), self.dir.path().join("apache")]
     }
 
-    /// Asks each until both answer so.
+    /// Repeats a request to each broker until both responses satisfy `seen`.
     pub fn both_until<R: Request>(
         &mut self,
         version: i16,
@@ -453,7 +453,7 @@ impl Pair {
         self.until(version, request, seen)
     }
 
-    /// What is by nature not the same is made equal.
+    /// Masks values that always differ.
     pub fn mask(&self, text: &str) -> String {
         self.masks.mask(text)
     }

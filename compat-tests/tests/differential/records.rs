@@ -1,4 +1,4 @@
-//! Producing, fetching, offsets.
+//! Produce, Fetch and offsets.
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -44,7 +44,7 @@ fn batch(count: i64) -> BatchBuilder {
     batch
 }
 
-/// Now, to the day: brokers refuse what is too far in the future.
+/// Start of the current day: brokers refuse timestamps too far in the future.
 fn now() -> i64 {
     let today = Clock::default().now();
     today - today % 86_400_000
@@ -291,7 +291,7 @@ fn produce(pair: &mut Pair) -> Result<()> {
         }
     }
     pair.expect_silence(false);
-    // Sequences of a producer that the broker has not heard of before.
+    // Sequence numbers of a producer that the broker does not know yet.
     let sequenced = |id, epoch, sequence| {
         let mut batch = BatchBuilder::default().producer(id, epoch, sequence);
         batch.push(now(), Some(b"k"), Some(b"v"));
@@ -493,7 +493,7 @@ fn offsets(pair: &mut Pair) -> Result<()> {
     pair.scene("some", |_| dirs(Some(&["t", "nope"])))?;
     pair.scene("none", |_| dirs(Some(&[])))?;
 
-    // Each broker is asked for a directory of its own.
+    // Each broker has a log directory of its own.
     let own = |broker: &mut Broker| match broker.ask(&dirs(None), 4) {
         Ok(Some(Answer::Response(answer))) => answer.results[0].log_dir.clone(),
         _ => "/none".into(),

@@ -1,4 +1,5 @@
-//! What a request names several times. Kafka answers most of it as often, as far as memory goes; ours answers it once.
+//! Requests that name things several times. Kafka mostly answers each occurrence, as far as its memory suffices; monedula
+//! answers once.
 
 use anyhow::Result;
 use monedula::wire::message::alter_partition_reassignments::{
@@ -43,7 +44,7 @@ const NAME: &str = "named twice";
 const TOPIC: i8 = 2;
 const STRANGER: i64 = 535_353;
 
-/// The topic twice, each time with partition 0 twice and one that is not there.
+/// The topic twice, each time with partition 0 twice and with a partition that does not exist.
 fn topics<T: Clone, P>(partition: impl Fn(i32) -> P, topic: impl Fn(Vec<P>) -> T) -> Vec<T> {
     vec![topic([0, 0, 7].map(partition).into_iter().collect()); 2]
 }

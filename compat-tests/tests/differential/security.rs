@@ -1,5 +1,5 @@
-//! What a broker without SASL, an authorizer or tokens answers to those who ask for them; quotas and users of SCRAM, which it
-//! keeps all the same; and brokers that are not registered.
+//! Responses of a broker without SASL, an authorizer or delegation tokens to requests about them; quotas and SCRAM users, which
+//! such a broker stores all the same; and brokers that are not registered.
 
 use anyhow::Result;
 use monedula::wire::message::alter_client_quotas::{
@@ -39,7 +39,7 @@ pub fn play(pair: &mut Pair) -> Result<()> {
     Ok(())
 }
 
-/// On one connection, which stays: what follows is answered as well.
+/// On one connection, which stays open: later requests are answered as well.
 fn sasl(pair: &mut Pair) -> Result<()> {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", ""] {
         pair.scene(&format!("mechanism {mechanism:?}"), |_| {
@@ -137,7 +137,7 @@ fn altered(entries: &[(Entity<'_>, &[Op<'_>])], validate_only: bool) -> AlterCli
 fn quotas(pair: &mut Pair) -> Result<()> {
     const RATE: &str = "producer_byte_rate";
     const CONNECTIONS: &str = "connection_creation_rate";
-    /// The quotas that concern whoever compares hold up nobody.
+    /// Quota that is large enough not to delay the connections of this test.
     const MANY: f64 = 1e6;
     let (a, b) = (&[("user", Some("a"))][..], &[("user", Some("b"))][..]);
     let local = &[("ip", Some("127.0.0.1"))][..];
@@ -258,7 +258,7 @@ fn quotas(pair: &mut Pair) -> Result<()> {
         }
         Ok::<(), anyhow::Error>(())
     };
-    // It is not there afterwards on either.
+    // The quota is not stored on either broker.
     let named: Entity<'_> = &[("ip", Some("localhost"))];
     for value in [Some(MANY), None] {
         pair.once("an address by name", 1, |_| {
@@ -272,7 +272,7 @@ fn quotas(pair: &mut Pair) -> Result<()> {
 }
 
 fn users(pair: &mut Pair) -> Result<()> {
-    /// `+name/mechanism/iterations` sets, `-name/mechanism` deletes.
+    /// Parses changes: `+name/mechanism/iterations` upserts a credential, `-name/mechanism` deletes one.
     fn altered(text: &str) -> AlterUserScramCredentialsRequest {
         let mut request = AlterUserScramCredentialsRequest::default();
         for word in text.split_whitespace() {
@@ -346,7 +346,7 @@ fn users(pair: &mut Pair) -> Result<()> {
     Ok(())
 }
 
-/// Clients that say whom they mean (KIP-1242).
+/// Clients that name the broker that they expect (KIP-1242).
 fn addressed(pair: &mut Pair) -> Result<()> {
     for (cluster, node) in [
         (Some("another"), 1),

@@ -1,4 +1,4 @@
-//! Topics and settings once more: the order in which requests are checked, lists, synonyms, documentation.
+//! More scenes of topics and settings: the order in which requests are checked, list operations, synonyms, documentation.
 
 use anyhow::Result;
 use monedula::base::ids::Uuid;
@@ -29,9 +29,9 @@ use monedula::wire::message::offset_fetch::{
 
 use super::pair::Pair;
 
-/// The brokers of each new partition.
+/// Broker ids of each new partition.
 type Assigned<'a> = Option<&'a [&'a [i32]]>;
-/// An operation on a setting.
+/// An operation on a setting: its name, the operation, the value.
 type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 const TOPIC: i8 = 2;
@@ -157,7 +157,7 @@ fn create(pair: &mut Pair) -> Result<()> {
     ];
     for (name, topics) in cases {
         for validate_only in [true, false] {
-            // What can be made must not be there the second time.
+            // A topic that can be created must not exist the second time.
             let all_bad = !name.starts_with("the longest")
                 && !name.starts_with("two names")
                 && !name.starts_with("one good");
@@ -620,7 +620,7 @@ fn change(pair: &mut Pair) -> Result<()> {
     })
 }
 
-/// All settings of a resource, in the place of those that it had.
+/// An AlterConfigs request that replaces all settings of a resource.
 pub fn replace(
     kind: i8,
     name: &str,
@@ -1026,7 +1026,7 @@ fn offsets(pair: &mut Pair) -> Result<()> {
     Ok(())
 }
 
-/// Neither broker has an authorizer.
+/// Requests about ACLs; neither broker has an authorizer.
 fn acls(pair: &mut Pair) -> Result<()> {
     pair.scene("any", |_| DescribeAclsRequest {
         resource_type_filter: 1,

@@ -1,5 +1,5 @@
-//! Every setting of topics, groups and brokers with values at the edges of its type and beyond, as an alteration that is only
-//! to be validated. The settings are those of our tables, so that a new row is asked as well.
+//! Every setting of topics, groups and brokers with values at and beyond the limits of its type, in requests that only
+//! validate. The settings are those of monedula's tables, so that a new row is covered.
 
 use anyhow::Result;
 use monedula::config::broker_table::BROKER_SETTINGS;
@@ -17,11 +17,11 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const GROUP: i8 = 32;
 
-/// A topic that the scenes before have left with settings of its own would bring those into play.
+/// A topic without overrides: those that earlier scenes left would influence the results.
 pub const SWEPT: &str = "swept";
 
-/// Settings whose values Apache Kafka loads as Java classes, and those of stores, which it opens; listeners are told of in
-/// `DIFFERENCES.md`, and so are flushes.
+/// Settings that are left out: those whose values Apache Kafka loads as Java classes, and key stores, which it opens.
+/// `DIFFERENCES.md` describes listeners and flushes.
 const LEFT_OUT: &[&str] = &[
     "advertised.listeners",
     "listener.security.protocol.map",
@@ -148,7 +148,7 @@ fn sweep(pair: &mut Pair, kind: i8, resource: &str, settings: &[Setting]) -> Res
         }
         let mut values = values(setting);
         if kind == BROKER && setting.scope == Scope::ReadOnly {
-            // Whatever the value.
+            // A read-only setting is refused with any value, so one value is enough.
             values = values.get(..1).unwrap_or_default();
         }
         for value in values {

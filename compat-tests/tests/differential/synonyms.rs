@@ -1,6 +1,6 @@
-//! The promise: DescribeConfigs says of each setting of logs where its value comes from as Apache Kafka says it: from a topic,
-//! a broker, all brokers, the file under any of its spellings, or the default; while the broker runs settings are refused that
-//! Apache Kafka refuses; and those that are taken count at once, also for logs that are there already.
+//! DescribeConfigs gives the same sources as Apache Kafka for the values of log settings: a topic, a broker, all brokers, the
+//! file under any spelling of the setting, or the default. A running broker refuses the settings that Apache Kafka refuses.
+//! Accepted settings take effect at once, also for existing logs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,7 +36,7 @@ const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
-/// What brokers do in the background is done within this time.
+/// Time limit for work that brokers do in the background.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Each setting in the coarsest of its spellings.
@@ -51,7 +51,7 @@ log.retention.check.interval.ms=300
 log.initial.task.delay.ms=300
 log.flush.offset.checkpoint.interval.ms=300
 ";
-/// Each in all, in contradiction to one another.
+/// Each setting in all of its spellings, with contradictory values.
 const ALL: &str = "\
 log.retention.ms=18000001
 log.retention.minutes=600
@@ -91,7 +91,7 @@ compression.lz4.level=4
 compression.zstd.level=5
 ";
 
-/// A resource by its kind and name, a setting, and its new value if it is not to be removed.
+/// Type and name of a resource, a setting, and its new value; `None` removes the setting.
 type Change = (i8, &'static str, &'static str, Option<&'static str>);
 
 const CHANGES: &[Change] = &[
@@ -130,7 +130,7 @@ const CHANGES: &[Change] = &[
     ),
     (BROKER, "1", "log.message.timestamp.type", None),
 ];
-/// What is not to be changed, or not to this, and what looks so.
+/// Changes that are refused, and some that only look as if they were.
 const LIMITS: &[Change] = &[
     (BROKER, "1", "log.retention.minutes", Some("5")),
     (BROKER, "1", "log.retention.hours", Some("5")),
@@ -248,7 +248,7 @@ fn create(pair: &mut Pair, name: &str, settings: &[(&str, &str)]) -> Result<()> 
     Ok(())
 }
 
-/// The errors that a change meets.
+/// Error codes of both brokers for a change.
 fn alter(pair: &mut Pair, change: &Change) -> Result<(i16, i16)> {
     let (kind, resource, setting, value) = *change;
     let request = IncrementalAlterConfigsRequest {
@@ -268,7 +268,7 @@ fn alter(pair: &mut Pair, change: &Change) -> Result<(i16, i16)> {
     Ok((ours.error_code, theirs.error_code))
 }
 
-/// One record of so many milliseconds ago.
+/// Produces one record with a timestamp of `age` milliseconds ago.
 fn put(pair: &mut Pair, topic: &str, age: i64, value: &[u8]) -> Result<()> {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.push(Clock::default().now() - age, Some(b"key"), Some(value));
@@ -295,7 +295,7 @@ fn await_start(pair: &mut Pair, topic: &str, start: i64) -> Result<()> {
     })
 }
 
-/// The names below a directory whose own begins so; ids are not told.
+/// Names of the files in the directories whose names start with `beginning`, with ids masked.
 fn names(data: &Path, beginning: &str) -> Vec<String> {
     let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     let mut found = Vec::new();
@@ -318,7 +318,7 @@ fn names(data: &Path, beginning: &str) -> Vec<String> {
     found
 }
 
-/// Waits until both have the same names, this one among them.
+/// Waits until both brokers have the same files, with `one` among them.
 fn await_names(pair: &Pair, beginning: &str, one: &str) -> Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let same = eventually(SOON, || {
@@ -329,11 +329,11 @@ fn await_names(pair: &Pair, beginning: &str, one: &str) -> Result<()> {
     Ok(())
 }
 
-/// What brokers are told while they run counts for a log that has no settings of its own, as what their files say did.
+/// Dynamic broker settings take effect for a log without overrides, just as the settings of the file did before.
 fn feel(pair: &mut Pair) -> Result<()> {
     const HOUR: i64 = 3_600_000;
     let topic = "felt";
-    // Ours may have flushed a little more when a segment rolled.
+    // monedula may have flushed a little more when a segment was rolled.
     let flushed = |pair: &Pair, least: i64| -> Result<()> {
         for data in pair.directories() {
             let file = data.join("recovery-point-offset-checkpoint");
@@ -349,7 +349,7 @@ fn feel(pair: &mut Pair) -> Result<()> {
         Ok(())
     };
     create(pair, topic, &[("cleanup.policy", "delete")])?;
-    // Within log.retention.hours and, beside the next one, log.roll.hours.
+    // The first record is younger than log.retention.hours and, even compared with the next record, than log.roll.hours.
     put(pair, topic, HOUR, b"1")?;
     alter(pair, &(BROKER, "", "log.roll.jitter.ms", Some("0")))?;
     alter(pair, &(BROKER, "1", "log.roll.ms", Some("1800000")))?;
@@ -357,7 +357,7 @@ fn feel(pair: &mut Pair) -> Result<()> {
     await_names(pair, "felt-", "felt-0/00000000000000000001.log")?;
     flushed(pair, 1)?;
     await_start(pair, topic, 0)?;
-    // The older record is beyond this.
+    // The older record exceeds this retention time.
     alter(pair, &(BROKER, "", "log.retention.ms", Some("1800000")))?;
     await_start(pair, topic, 1)?;
     alter(
@@ -377,7 +377,7 @@ fn feel(pair: &mut Pair) -> Result<()> {
     Ok(())
 }
 
-/// The names of files that wait for their deletion, and those of deleted topics.
+/// Names of files that wait for deletion, and names of deleted topics' directories.
 fn disappear(pair: &mut Pair) -> Result<()> {
     let large = vec![b'x'; 600_000];
     for topic in ["cut", "gone"] {
@@ -408,7 +408,7 @@ fn disappear(pair: &mut Pair) -> Result<()> {
     await_names(pair, "gone-", "gone-0.32-delete/00000000000000000002.log")
 }
 
-/// Holds against each other what the two say of the topic, of the broker and of all brokers.
+/// Compares both brokers' descriptions of the topic, of the broker and of all brokers.
 fn compare(pair: &mut Pair, when: &str, wrong: &mut Vec<String>) -> Result<()> {
     let resource = |resource_type, name: &str| DescribeConfigsResource {
         resource_type,
@@ -436,7 +436,7 @@ fn compare(pair: &mut Pair, when: &str, wrong: &mut Vec<String>) -> Result<()> {
         let mut names: Vec<&String> = own.keys().chain(other.keys()).collect();
         names.sort();
         names.dedup();
-        // Of Kafka's own tests.
+        // This setting exists for Kafka's own tests.
         names.retain(|name| *name != "log.initial.task.delay.ms");
         for name in names {
             if own.get(name) != other.get(name) {

@@ -1,4 +1,4 @@
-//! Topics, their settings, the cluster.
+//! Topics, their settings, and the cluster.
 
 use anyhow::Result;
 use monedula::base::ids::Uuid;

@@ -94,7 +94,7 @@ pub fn play(pair: &mut Pair) -> Result<()> {
     ] {
         pair.scene(name, |_| request.clone())?;
     }
-    // Each broker counts its producer ids for itself, in the same order.
+    // Each broker allocates its own producer ids, in the same order.
     let (ours, theirs) = pair.both(5, &init(Some("tx"), 900_000))?;
     let our_address = pair.our_address();
     let id = |address: &str| {

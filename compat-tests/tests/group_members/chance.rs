@@ -1,24 +1,24 @@
-//! Stories at random. Client a is always the first of a group and the last to leave it: who leads after a leader that left
-//! is up to a hash table in Kafka.
+//! Random stories. Client a is always the first in a group and the last to leave it: after the leader leaves, Kafka's hash
+//! table determines the next leader.
 
 use anyhow::Result;
 use compat_tests::chance::Chance;
 
 use crate::stage::{Identity, Join, Stage, Whose};
 
-/// `group.max.size`.
+/// Value of `group.max.size`.
 const MEMBERS_MAX: usize = 4;
 const CLIENTS: [&str; 4] = ["a", "b", "c", "d"];
-/// Two more than `group.max.size` lets in.
+/// Two more clients than `group.max.size` admits.
 const CROWD: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const INSTANCES: [&str; 6] = ["i-a", "i-b", "i-c", "i-d", "i-e", "i-f"];
 const PROTOCOLS: &[&[&str]] = &[&["range"], &["range", "sticky"], &["sticky", "range"]];
 const STEPS: usize = 40;
-/// Steps of a story with silence, and how often client a does its duty.
+/// Number of steps of a story with silence, and the interval, in steps, at which client a acts.
 const SILENT_STEPS: usize = 60;
 const DUTY_STEPS: usize = 2;
-/// Timeouts, in hundredths of a step. Some of them, one after the other, end between two steps as well, and that of a session
-/// not together with that of a rebalance: which of the two comes first would be up to chance.
+/// Timeouts, in hundredths of a step. Sums of several of them also end between two steps, and no session timeout ends together
+/// with a rebalance timeout: their order would be random.
 const REBALANCES: &[u32] = &[410, 610, 810];
 const SESSIONS: &[u32] = &[425, 625, 825];
 const LONG: u32 = 100_000;
@@ -28,7 +28,7 @@ const NEVER_MS: i32 = 1_200_000;
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     Join(&'static str, Join),
-    /// The same with timeouts in hundredths of a step.
+    /// Joins with timeouts in hundredths of a step.
     JoinFor(&'static str, Join, u32, u32),
     Sync(&'static str, i16, Identity),
     Beat(&'static str, Identity),
@@ -36,13 +36,13 @@ pub enum Step {
     Remove(&'static str),
     Commit(&'static str, i16, Identity),
     CommitInTransaction(&'static str, i16, Identity, bool),
-    /// Client a does what was asked of it.
+    /// Client a does what the last response requires of it.
     Tend(Join, u32),
     Fetch(i16),
     Describe,
 }
 
-/// How each client joins for most of a story, and whether it is a static member.
+/// The way in which each client joins during most of a story, and whether it is a static member.
 fn manners(chance: &mut Chance, clients: usize) -> Vec<Join> {
     INSTANCES
         .iter()
@@ -66,7 +66,7 @@ fn manners(chance: &mut Chance, clients: usize) -> Vec<Join> {
         .collect()
 }
 
-/// Stories in which nobody is ever late.
+/// Stories in which no client is ever late.
 pub fn steps(seed: u64) -> Vec<Step> {
     let mut chance = Chance::new(seed);
     let mut steps = Vec::new();
@@ -113,12 +113,12 @@ pub fn steps(seed: u64) -> Vec<Step> {
     steps
 }
 
-/// Stories in which all but client a fall silent, come too late, speak for others, and are sometimes too many.
+/// Stories in which all clients but a fall silent, come too late, use identities of others, and are sometimes too many.
 pub fn silent_steps(seed: u64) -> Vec<Step> {
     silent(seed, LONG)
 }
 
-/// The same, to be told in acts: nobody but client a is silent for longer than the brokers rest between them.
+/// The same stories for telling in acts: no client but a is silent for longer than the pause between two acts.
 pub fn steps_in_acts(seed: u64) -> Vec<Step> {
     silent(seed, SESSIONS[2])
 }
@@ -127,7 +127,7 @@ fn silent(seed: u64, longest: u32) -> Vec<Step> {
     let mut chance = Chance::new(seed);
     let clients = chance.one_of(&[3, 4, CROWD.len()]);
     let hows = manners(&mut chance, clients);
-    // With one time for the whole group: a rebalance waits for the longest.
+    // One rebalance timeout for the whole group, because a rebalance waits for the longest.
     let rebalance = chance.one_of(REBALANCES);
     let sessions: Vec<u32> = (0..clients)
         .map(|_| chance.one_of(&[SESSIONS[0], SESSIONS[1], SESSIONS[2], longest]))
@@ -176,7 +176,7 @@ fn silent(seed: u64, longest: u32) -> Vec<Step> {
     steps
 }
 
-/// Anybody's.
+/// A random identity.
 fn identity(chance: &mut Chance, clients: usize) -> Identity {
     let mut whose = || {
         let other = CROWD[chance.below(clients)];
@@ -195,7 +195,7 @@ fn identity(chance: &mut Chance, clients: usize) -> Identity {
     }
 }
 
-/// One that is nobody's: Kafka forgets the first of two requests of a member that wait.
+/// An identity that the broker refuses: Kafka never answers the first of two waiting requests of one member.
 fn refused(chance: &mut Chance) -> Identity {
     let own = Identity::OWN;
     let stranger = Identity {
@@ -222,9 +222,9 @@ pub fn play(stage: &mut Stage, steps: &[Step]) -> Result<()> {
             | Step::Sync(who, ..)
                 if stage.waits(who) => {}
             Step::Leave(who, ..) | Step::Remove(who) if stage.waits_to_sync(who) => {}
-            // Whoever waits has no id yet that it could have left with, so that client a would not be the last.
+            // A client that waits has no id yet and could not leave, so that client a would not be the last.
             Step::Leave("a", ..) if CLIENTS.iter().any(|who| stage.waits(who)) => {}
-            // The last place in a rebalance is client a's.
+            // The last place in a rebalance is for client a.
             Step::Join(who, _) | Step::JoinFor(who, ..)
                 if who != "a" && !stage.waits("a") && stage.joining() >= MEMBERS_MAX - 1 => {}
             Step::Join(who, how) => stage.join(who, how)?,

@@ -1,11 +1,10 @@
-//! The promise: the members of a classic group see from us what they see from Apache Kafka, whatever they do to each other.
+//! The members of a classic group get the same responses as from Apache Kafka, whatever they do to each other.
 //!
-//! Each story is told to a node of ours and to Apache Kafka, step by step; member ids are called after their clients. What
-//! both wrote down must be the same. A machine that is busy can let an answer come late, so a story that differs is told
-//! again, each time with more time after each step: what is a difference is one at every pace. How many had to be told again
-//! is printed; where it is more than [`AGAIN_MAX`] of them, the difference may be one that comes and goes, and the test fails.
-//! `GROUP_SEED` repeats a random story, `GROUP_ROUNDS` tells more of them, `GROUP_SCRIPT` only those of the others that are
-//! named like it.
+//! Each story is told to a monedula node and to Apache Kafka, step by step; member ids are replaced by names derived from the
+//! clients. The transcripts must be the same. On a busy machine a response may come late, so a story that differs is told
+//! again, each time with more time after each step: a real difference occurs at every pace. The number of repeated stories is
+//! printed. If it exceeds [`AGAIN_MAX`] of them, there may be an intermittent difference, and the test fails. `GROUP_SEED`
+//! repeats a random story, `GROUP_ROUNDS` tells more of them, `GROUP_SCRIPT` selects scripts by their names.
 
 mod chance;
 mod scripts;
@@ -26,30 +25,30 @@ const PACES: &[Pace] = &[
     Pace::Quiet(Duration::from_millis(800)),
     Pace::Quiet(Duration::from_millis(2_500)),
 ];
-/// Of the written stories, some of which have timeouts of their own.
+/// Paces for the scripts, some of which have timeouts of their own.
 const SCRIPT_PACES: &[Pace] = &[PACES[0], PACES[1], PACES[0], PACES[1]];
 const EVEN_PACES: &[Pace] = &[
     Pace::Even(Duration::from_millis(300)),
     Pace::Even(Duration::from_millis(1_000)),
     Pace::Even(Duration::from_millis(3_000)),
 ];
-/// A session of brokers that is short: after a kill -9 Apache Kafka waits for its end.
+/// A short broker session, because Apache Kafka waits for its end after a kill -9.
 const GROUP_SETTINGS: &str = "\
 group.min.session.timeout.ms=500
 group.max.size=4
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
 ";
-/// After a restart the brokers count from moments of their own. So long after it, in hundredths of a step, who is silent is
-/// gone, and so is who did not come back to the rebalance that this began.
+/// After a restart the brokers' timeouts start at different moments. This many hundredths of a step later, silent members are
+/// gone, and so are members that did not join the rebalance that this causes.
 const GONE: u32 = 1_900;
 
-/// Of so many stories told, so many may be told again.
+/// Of this many stories (first), this many may be repeated (second).
 const AGAIN_MAX: (usize, usize) = (3, 1);
-/// As many may always be: a test may have few stories.
+/// Number of repeated stories that is always allowed, because a test may have few stories.
 const AGAIN_ALWAYS: usize = 2;
 
-/// How many stories were told, and how many of them once more at least.
+/// Number of told stories, and number of those that were repeated.
 #[derive(Debug, Default)]
 struct Tellings {
     stories: Cell<usize>,
@@ -109,7 +108,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Kills both at the same moment, so that no deadline passes for one only, and starts them again.
+    /// Kills both brokers at the same moment, so that no deadline passes for only one, and starts them again.
     fn restart(&mut self) -> Result<()> {
         self.node.kill()?;
         drop(self.apache.take());
@@ -129,7 +128,7 @@ impl Pair {
         ])
     }
 
-    /// What the two wrote down of each story; all are told at once.
+    /// Transcripts of each story from both brokers. All stories are told at the same time.
     fn told(&self, stories: &[(String, &Story<'_>)], pace: Pace) -> Result<Vec<Told>> {
         let [ours, theirs] = self.addresses()?;
         let tell = |address: &str, group: &str, story: &Story<'_>| {
@@ -152,7 +151,7 @@ impl Pair {
         })
     }
 
-    /// Fails if a story is told differently at every pace.
+    /// Errors: a story differs at every pace.
     fn same(&self, stories: &[(String, &Story<'_>)], paces: &[Pace]) -> Result<()> {
         let mut left = stories.to_vec();
         let mut told = Vec::new();
@@ -179,14 +178,14 @@ impl Pair {
     }
 }
 
-/// What the two wrote down of one story.
+/// Transcripts of one story from both brokers.
 type Told = [Vec<String>; 2];
 
 fn end<T>(story: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     story.join().map_err(|_| anyhow!("a story panicked"))?
 }
 
-/// Prints what differs, and fails if anything does.
+/// Prints the differences. Errors: there are any.
 fn no_difference<'a>(stories: impl Iterator<Item = (&'a str, &'a Told)>) -> Result<()> {
     let mut different = Vec::new();
     for (name, [ours, theirs]) in stories {
@@ -242,7 +241,7 @@ fn written_stories(pair: &Pair, scripts: &[(&str, Script)]) -> Result<()> {
     pair.tellings.are_seldom_repeated()
 }
 
-/// Stories of seeds, some at a time.
+/// Random stories, several at a time.
 fn stories_of_seeds(
     pair: &Pair,
     at_once: u64,
@@ -283,7 +282,7 @@ fn members_that_fall_silent_see_what_kafka_shows_them() -> Result<()> {
     stories_of_seeds(&Pair::start("")?, 5, chance::silent_steps, EVEN_PACES)
 }
 
-/// The stories of silence, told in acts, between which both brokers are started again.
+/// The stories with silence, told in acts between which both brokers are restarted.
 #[test]
 #[ignore = "needs java and maven"]
 fn groups_survive_restarts_as_with_kafka() -> Result<()> {

@@ -1,4 +1,4 @@
-//! What members of a group do to each other: each script is one story.
+//! Scripts for the members of a group: each script is one story.
 
 use anyhow::Result;
 
@@ -40,7 +40,7 @@ pub const SCRIPTS: &[(&str, Script)] = &[
     ("deleting", deleting),
 ];
 
-/// What happens while a new group waits for more members to come, which it does for three seconds.
+/// Scripts for the time in which a new group waits for more members, which is three seconds.
 pub const FIRST_REBALANCES: &[(&str, Script)] = &[
     ("members-come-one-after-the-other", one_after_the_other),
     ("an-id-that-is-awaited", awaited_id),
@@ -58,7 +58,7 @@ const TIMEOUT: Join = Join {
     as_new: false,
 };
 
-/// A new member of today's clients: the first answer is only its id.
+/// Joins as a new member of a current client: the first response is only the member id.
 fn arrives(stage: &mut Stage, who: &'static str, how: Join) -> Result<()> {
     stage.join(who, how)?;
     if how.version >= 4 && how.instance.is_none() {
@@ -67,7 +67,7 @@ fn arrives(stage: &mut Stage, who: &'static str, how: Join) -> Result<()> {
     Ok(())
 }
 
-/// a leads, b follows, both have their assignments.
+/// a is the leader, b a follower, and both have their assignments.
 fn pair(stage: &mut Stage, a: Join, b: Join) -> Result<()> {
     arrives(stage, "a", a)?;
     stage.sync("a", 5, Identity::OWN)?;
@@ -164,13 +164,13 @@ fn protocols(stage: &mut Stage) -> Result<()> {
         },
     )?;
     stage.join("c", with(&[]))?;
-    // Two of three vote for the one, the third can do it.
+    // Two of the three members vote for one protocol, which the third supports.
     arrives(stage, "d", with(&["range", "sticky", "round"]))?;
     stage.join("a", with(&["sticky", "range"]))?;
     stage.join("b", with(&["sticky", "range"]))?;
     stage.sync("d", 5, Identity::OWN)?;
     stage.describe()?;
-    // A member that no longer has what it had.
+    // A member that no longer supports its former protocol.
     stage.join("a", with(&["strange"]))?;
     stage.join("a", with(&["range"]))?;
     stage.describe()
@@ -180,14 +180,15 @@ fn rejoining(stage: &mut Stage) -> Result<()> {
     let how = Join::default();
     let changed = Join { metadata: 1, ..how };
     pair(stage, how, how)?;
-    // A follower with nothing new is told what it has; one with other metadata starts a rebalance, and so does a leader.
+    // A follower without changes gets its current state. A follower with other metadata starts a rebalance, and so does a
+    // leader.
     stage.join("b", how)?;
     stage.beat("a", Identity::OWN)?;
     stage.join("b", changed)?;
     stage.beat("a", Identity::OWN)?;
     stage.join("a", how)?;
     stage.describe()?;
-    // Before the assignment is there.
+    // Before the assignment has been received.
     stage.join("b", changed)?;
     stage.join("a", how)?;
     stage.join("b", how)?;
@@ -283,7 +284,7 @@ fn absent(stage: &mut Stage) -> Result<()> {
         ..TIMEOUT
     };
     pair(stage, lasting, lasting)?;
-    // Of several that rejoined without the leader, Kafka's hash table of ids would choose the next one.
+    // If several members rejoined without the leader, Kafka's hash table of ids would determine the next one.
     arrives(stage, "c", lasting)?;
     stage.describe()?;
     stage.wait(3_000)?;
@@ -292,7 +293,7 @@ fn absent(stage: &mut Stage) -> Result<()> {
     stage.describe()
 }
 
-/// A member that lives long, and one that dies of this silence, in hundredths of a step.
+/// A member with a long session, and the silence after which a short session ends, in hundredths of a step.
 const LIVES: Join = Join {
     session_ms: 20_000,
     rebalance_ms: 20_000,
@@ -312,7 +313,7 @@ fn silence(stage: &mut Stage, hundredths: u32) -> Result<()> {
     stage.wait(milliseconds.into())
 }
 
-/// b has joined, and nobody has synced.
+/// b has joined, and no member has synced.
 fn joined(stage: &mut Stage) -> Result<()> {
     arrives(stage, "a", LIVES)?;
     stage.sync("a", 5, Identity::OWN)?;
@@ -320,7 +321,7 @@ fn joined(stage: &mut Stage) -> Result<()> {
     stage.join("a", LIVES)
 }
 
-/// The same, and both have synced: the steps from here count.
+/// b has joined, and both members have synced. Timeouts count from here.
 fn synced(stage: &mut Stage) -> Result<()> {
     joined(stage)?;
     stage.sync("a", 5, Identity::OWN)?;
@@ -372,7 +373,7 @@ fn commits_in_transactions_do_not(stage: &mut Stage) -> Result<()> {
 fn rebalance_is_none(stage: &mut Stage) -> Result<()> {
     joined(stage)?;
     silence(stage, 500)?;
-    // The members of this generation have not been told of their assignments yet.
+    // The members of this generation have not received their assignments yet.
     stage.join(
         "c",
         Join {
@@ -416,7 +417,7 @@ fn one_after_the_other(stage: &mut Stage) -> Result<()> {
     stage.describe()
 }
 
-/// Its session ends before the delay does.
+/// The session of the pending member ends before the initial delay.
 fn awaited_id(stage: &mut Stage) -> Result<()> {
     stage.join("a", TIMEOUT)?;
     stage.join("b", OLD)?;
@@ -436,7 +437,7 @@ fn id_given_back(stage: &mut Stage) -> Result<()> {
 fn leaving_early(stage: &mut Stage) -> Result<()> {
     let how = Join::default();
     pair(stage, how, how)?;
-    // Who leads when two are left is up to a hash table in Kafka, so there is one in the end.
+    // With two remaining members, Kafka's hash table would determine the leader, so only one remains.
     arrives(stage, "c", how)?;
     stage.leave("a", 5, Identity::OWN)?;
     stage.describe()?;
@@ -469,7 +470,7 @@ fn too_many(stage: &mut Stage) -> Result<()> {
     )
 }
 
-/// A static member that is in a group as a, one that is in as b.
+/// A static member for client a, and one for client b.
 const A: Join = Join {
     instance: Some("i-a"),
     session_ms: 30_000,
@@ -484,7 +485,7 @@ const B: Join = Join {
 fn static_return(stage: &mut Stage) -> Result<()> {
     pair(stage, A, B)?;
     stage.describe()?;
-    // The same instance in a new process: no rebalance, the old one is fenced.
+    // The same instance in a new process: there is no rebalance, and the old member is fenced.
     stage.join("c", B)?;
     stage.beat("a", Identity::OWN)?;
     stage.beat("b", Identity::OWN)?;
@@ -514,7 +515,7 @@ fn static_otherwise(stage: &mut Stage) -> Result<()> {
 
 fn static_leader(stage: &mut Stage) -> Result<()> {
     pair(stage, A, B)?;
-    // Before version 9 nobody could tell it that nothing is to be assigned.
+    // Before version 9 the leader could not be told that nothing has to be assigned.
     stage.join("c", A)?;
     stage.beat("b", Identity::OWN)?;
     stage.sync("c", 5, Identity::OWN)?;
@@ -542,7 +543,7 @@ fn static_early(stage: &mut Stage) -> Result<()> {
     stage.describe()
 }
 
-/// It asks for no assignment, and its former self did not either.
+/// The static member does not ask for its assignment, and neither did the member that it replaces.
 fn static_unassigned(stage: &mut Stage) -> Result<()> {
     let (a, b) = (
         Join {

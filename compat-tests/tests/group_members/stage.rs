@@ -1,4 +1,4 @@
-//! One broker, one group, and clients of it that each do as they are told. What they see is written down.
+//! One broker, one group, and clients that act as a story says. The responses that they get are recorded.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ use monedula::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 
-/// How a client joins.
+/// Parameters of a client's JoinGroup.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
     pub version: i16,
@@ -44,9 +44,9 @@ pub struct Join {
     pub instance: Option<&'static str>,
     pub protocols: &'static [&'static str],
     pub protocol_type: &'static str,
-    /// What is in the metadata beside the name of the protocol.
+    /// Content of the metadata beside the protocol's name.
     pub metadata: u8,
-    /// Comes without the id that it was given.
+    /// Joins without the member id that the client has.
     pub as_new: bool,
 }
 
@@ -65,7 +65,7 @@ impl Default for Join {
     }
 }
 
-/// As whom a client speaks, beside itself.
+/// Owner of an id that a client uses.
 #[derive(Clone, Copy, Debug)]
 pub enum Whose {
     Own,
@@ -74,12 +74,12 @@ pub enum Whose {
     Of(&'static str),
 }
 
-/// Who a request says it is from.
+/// Identity that a request claims.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
     pub member: Whose,
     pub instance: Whose,
-    /// What is added to the client's own generation; `None` says -1.
+    /// Number added to the client's own generation; `None` means generation -1.
     pub generation: Option<i32>,
 }
 
@@ -90,7 +90,7 @@ impl Identity {
         generation: Some(0),
     };
 
-    /// Of another generation.
+    /// The client's own identity with another generation.
     pub fn off(off: i32) -> Self {
         Self {
             generation: Some(off),
@@ -99,23 +99,23 @@ impl Identity {
     }
 }
 
-/// An identity in words of the protocol.
+/// An identity with the protocol's values.
 struct Spoken {
     member_id: ByteString,
     instance: Option<ByteString>,
     generation: i32,
 }
 
-/// When a step is over.
+/// Rule for when a step is over.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// After silence of this length.
+    /// After a silence of this length.
     Quiet(Duration),
-    /// Each takes this long, so that deadlines pass at the same step with every broker.
+    /// After this time for every step, so that deadlines pass in the same step with every broker.
     Even(Duration),
 }
 
-/// What a client that does its duty does next.
+/// Next action of a client that follows the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Duty {
     #[default]
@@ -124,12 +124,12 @@ enum Duty {
     Beat,
 }
 
-/// What ends by itself does so within this time.
+/// Time limit for things that end by themselves.
 const INSISTENCE: Duration = Duration::from_secs(60);
-/// The bytes of the assignor's own in a subscription.
+/// Size of the user data in a subscription, in bytes.
 const OWN: usize = 4;
 
-/// A request whose answer may come much later.
+/// A request whose response may come much later.
 enum Waiting {
     Join(Connection, i16),
     Sync(Connection, i16),
@@ -140,7 +140,7 @@ enum Came {
     Sync(Answer<SyncGroupResponse>),
 }
 
-/// A client: what it knows of the group, and what it waits for.
+/// A client: its state in the group, and the responses that it waits for.
 #[derive(Default)]
 struct Client {
     member_id: ByteString,
@@ -150,20 +150,20 @@ struct Client {
     members: Vec<ByteString>,
     ids: usize,
     duty: Duty,
-    /// Numbered, so that of two answers that are there at once the older request's comes first.
+    /// Waiting requests with numbers: of two responses that have both arrived, that of the older request comes first.
     waiting: Vec<(usize, Waiting)>,
 }
 
-/// See the module.
+/// The broker, the group and the clients, with the transcript.
 pub struct Stage {
     address: String,
     group: String,
     control: Connection,
     clients: BTreeMap<&'static str, Client>,
-    /// What member ids are called: the client that was given it, and which one of its ids it is.
+    /// Names of member ids: the client that the id was given to, and the number of the id.
     names: BTreeMap<ByteString, String>,
     pace: Pace,
-    /// When the step before was over.
+    /// End of the previous step.
     since: Instant,
     requests: usize,
     pub lines: Vec<String>,
@@ -177,7 +177,7 @@ fn code(code: i16) -> String {
     }
 }
 
-/// What a subscription holds beside the topic.
+/// The user data of a subscription.
 fn own(metadata: &Bytes) -> Bytes {
     metadata.slice(metadata.len().saturating_sub(OWN)..)
 }
@@ -201,8 +201,8 @@ impl Stage {
         self.lines.push(format!("> {who} joins"));
         let client = self.clients.entry(who).or_default();
         client.instance = how.instance;
-        // A subscription of topic t with four bytes of the assignor's own. Kafka reads those of consumers, and never
-        // answers a group in which one cannot be read.
+        // A subscription to topic t with four bytes of user data. Kafka parses the subscriptions of consumers, and never
+        // answers a group in which one cannot be parsed.
         let metadata = |name: &str| {
             let own = format!("{}-{}", &name[..2], how.metadata);
             Bytes::from([b"\0\0\0\0\0\x01\0\x01t\0\0\0\x04", own.as_bytes()].concat())
@@ -236,7 +236,7 @@ impl Stage {
         self.settle()
     }
 
-    /// Everybody who was told to be a leader hands out; others wait to be given.
+    /// A client that is the leader sends assignments; the others wait for theirs.
     pub fn sync(&mut self, who: &'static str, version: i16, of: Identity) -> Result<()> {
         self.lines.push(format!("> {who} syncs"));
         let spoken = self.spoken(who, of);
@@ -266,7 +266,7 @@ impl Stage {
         self.settle()
     }
 
-    /// Nothing is done for some time.
+    /// Waits without any action.
     pub fn wait(&mut self, milliseconds: u64) -> Result<()> {
         self.lines.push(format!("> {milliseconds} ms later"));
         std::thread::sleep(Duration::from_millis(milliseconds));
@@ -293,7 +293,7 @@ impl Stage {
         self.did(&format!("{who} beats: {}", code(answer.error_code)))
     }
 
-    /// One step of a client that does what the answers ask of it.
+    /// One step of a client that does what the responses require of it.
     pub fn tend(&mut self, who: &'static str, how: Join) -> Result<()> {
         if self.waits(who) {
             return self.did(&format!("{who} waits"));
@@ -330,7 +330,7 @@ impl Stage {
         self.did(&format!("{who} leaves: {error} {members:?}"))
     }
 
-    /// An administrator puts an instance out, without knowing its member id.
+    /// An administrator removes an instance, without knowing its member id.
     pub fn remove(&mut self, instance: &str) -> Result<()> {
         let request = LeaveGroupRequest {
             group_id: self.group.as_str().into(),
@@ -382,7 +382,7 @@ impl Stage {
         self.did(&format!("{who} commits: {error}"))
     }
 
-    /// A commit in a transaction, which is ended at once.
+    /// Commits an offset in a transaction, which is ended at once.
     pub fn commit_in_transaction(
         &mut self,
         who: &'static str,
@@ -400,7 +400,7 @@ impl Stage {
             producer_epoch: -1,
             ..Default::default()
         };
-        // The transaction before may still be being ended.
+        // The previous transaction may not have ended completely.
         let producer = self.insist(&init, 4, |answer| answer.error_code)?;
         let (producer_id, producer_epoch) = (producer.producer_id, producer.producer_epoch);
         let add = AddOffsetsToTxnRequest {
@@ -444,7 +444,7 @@ impl Stage {
         self.did(&format!("{who} commits in a transaction: {error}, {ended}"))
     }
 
-    /// The offset that the group has for its partition.
+    /// The group's committed offset of its partition.
     pub fn fetch_offset(&mut self, version: i16) -> Result<()> {
         let mut request = OffsetFetchRequest {
             require_stable: version >= 7,
@@ -461,7 +461,7 @@ impl Stage {
             }];
         }
         let mut line = String::new();
-        // The marker of a transaction comes a little after its end.
+        // The marker of a transaction is written some time after its end.
         eventually(INSISTENCE, || {
             let Ok(answer) = self.ask(&request, version) else {
                 return false;
@@ -491,7 +491,7 @@ impl Stage {
         self.did(&format!("offsets: {line}"))
     }
 
-    /// What an administrator is shown.
+    /// Describes the group, as an administrator.
     pub fn describe(&mut self) -> Result<()> {
         let request = DescribeGroupsRequest {
             groups: vec![self.group.as_str().into()],
@@ -540,13 +540,13 @@ impl Stage {
         self.did(&format!("deleted: {}", code(error)))
     }
 
-    /// Whether an answer is still to come. Kafka forgets to answer the first of two requests of a member that wait at once,
-    /// and we refuse it, so that stories at random have one at a time.
+    /// Whether a client waits for a response. If a member has two waiting requests, Kafka never answers the first and monedula
+    /// refuses it, so random stories have one at a time.
     pub fn waits(&self, who: &str) -> bool {
         (self.clients.get(who)).is_some_and(|client| !client.waiting.is_empty())
     }
 
-    /// How many requests to join wait.
+    /// Number of waiting JoinGroup requests.
     pub fn joining(&self) -> usize {
         let waiting = self.clients.values().flat_map(|client| &client.waiting);
         waiting
@@ -554,8 +554,8 @@ impl Stage {
             .count()
     }
 
-    /// Whether a client, or the owner of an instance, waits for its assignment. If such a member leaves, we refuse it and
-    /// Kafka forgets to answer, so that in stories at random it stays.
+    /// Whether a client, or the owner of an instance, waits for its assignment. If such a member leaves, monedula refuses its
+    /// waiting request and Kafka never answers it, so it stays in random stories.
     pub fn waits_to_sync(&self, who: &str) -> bool {
         self.clients.iter().any(|(name, client)| {
             let is_meant = *name == who || client.instance == Some(who);
@@ -564,7 +564,7 @@ impl Stage {
         })
     }
 
-    /// The broker was started again, maybe elsewhere. Who waited there waits no more.
+    /// The broker has been restarted, maybe at another address. Waiting requests are forgotten.
     pub fn moves(&mut self, address: &str) -> Result<()> {
         self.address = address.to_owned();
         self.control = Connection::open(address)?;
@@ -576,7 +576,7 @@ impl Stage {
         Ok(())
     }
 
-    /// So many hundredths of a step, in milliseconds.
+    /// A number of hundredths of a step, in milliseconds.
     pub fn hundredths(&self, hundredths: u32) -> i32 {
         let (Pace::Quiet(step) | Pace::Even(step)) = self.pace;
         i32::try_from((step * hundredths / 100).as_millis()).unwrap_or(i32::MAX)
@@ -619,7 +619,7 @@ impl Stage {
         }
     }
 
-    /// Asks until there is no error.
+    /// Repeats a request until its response has no error.
     fn insist<R: Request>(
         &mut self,
         request: &R,
@@ -648,7 +648,7 @@ impl Stage {
         }
     }
 
-    /// Takes what comes until nothing more does, and writes it down in the order of the clients' names.
+    /// Receives responses until the step is over, and records them in the order of the clients' names.
     fn settle(&mut self) -> Result<()> {
         let mut came = Vec::new();
         let mut until = match self.pace {
@@ -697,7 +697,7 @@ impl Stage {
                 };
             }
         }
-        // Who is who is known before anything is written: a leader's answer names the others.
+        // Names of member ids are learned before anything is recorded, because a leader's response contains the others' ids.
         for (who, _, what) in &came {
             let Came::Join(Answer::Response(answer)) = what else {
                 continue;
@@ -771,7 +771,7 @@ impl Stage {
     }
 }
 
-/// Makes the topic that is committed, and lets the broker make those of its coordinators.
+/// Creates the topic for commits, and makes the broker create those of its coordinators.
 pub fn prepare(address: &str) -> Result<()> {
     let create = CreateTopicsRequest {
         topics: vec![CreatableTopic {

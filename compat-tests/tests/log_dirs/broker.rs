@@ -1,4 +1,4 @@
-//! A broker with three log directories, ours or Apache Kafka, and what the suite asks of it.
+//! A broker with three log directories, monedula or Apache Kafka, and the requests of the suite.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -37,15 +37,15 @@ pub enum Kind {
     Apache,
 }
 
-/// How a start ended.
+/// Result of a start.
 #[derive(Debug)]
 pub enum Start {
     Serves,
-    /// With what was said.
+    /// The process has exited; its output.
     Ended(String),
 }
 
-/// See the module. Killed when dropped.
+/// A broker with three log directories. Killed when dropped.
 pub struct Broker {
     pub kind: Kind,
     root: tempfile::TempDir,
@@ -55,7 +55,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Formats three directories; nothing runs yet.
+    /// Creates the settings with three directories; nothing is formatted or started yet.
     pub fn new(kind: Kind) -> Result<Self> {
         let root = tempfile::tempdir()?;
         let (port, controller) = (free_port()?, free_port()?);
@@ -75,7 +75,7 @@ impl Broker {
         };
         fs::write(
             this.settings(),
-            // The records are old, and Apache Kafka deletes such half a minute after its start.
+            // The records are old, and Apache Kafka would delete them half a minute after its start.
             settings
                 + "log.segment.delete.delay.ms=1000\nlog.retention.ms=-1\nlog.segment.bytes=1048576\n",
         )?;
@@ -98,7 +98,7 @@ impl Broker {
         self.root.path().join(format!("d{index}"))
     }
 
-    /// Writes the identity into the directories.
+    /// Formats the directories.
     pub fn format(&self) -> Result<()> {
         let mut command = match self.kind {
             Kind::Ours => {
@@ -124,13 +124,13 @@ impl Broker {
         Ok(())
     }
 
-    /// Leaves the files for whoever wants to look at them: where they are.
+    /// Keeps the files for inspection; returns their folder.
     pub fn keep(&mut self) -> PathBuf {
         self.root.disable_cleanup(true);
         self.root.path().to_owned()
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process without waiting.
     pub fn spawn(&mut self) -> Result<()> {
         let mut command = match self.kind {
             Kind::Ours => {
@@ -152,12 +152,12 @@ impl Broker {
         Ok(())
     }
 
-    /// What the process writes.
+    /// File with the output of the process.
     fn said(&self) -> PathBuf {
         self.root.path().join("log")
     }
 
-    /// Starts the process, until it serves or has ended.
+    /// Starts the process and waits until it serves or has exited.
     pub fn try_start(&mut self) -> Result<Start> {
         self.spawn()?;
         let (mut ended, mut serves) = (false, false);
@@ -185,13 +185,13 @@ impl Broker {
         }
     }
 
-    /// Its exit code, once it has ended by itself.
+    /// Exit code of the process, once it has exited by itself.
     pub fn ended(&mut self) -> Result<Option<Option<i32>>> {
         let child = self.child.as_mut().context("it was not started")?;
         Ok(child.try_wait()?.map(|status| status.code()))
     }
 
-    /// SIGTERM.
+    /// Stops the process with SIGTERM.
     pub fn stop(&mut self) -> Result<()> {
         self.connection = None;
         let mut child = self.child.take().context("it does not run")?;
@@ -209,7 +209,7 @@ impl Broker {
         Ok(())
     }
 
-    /// kill -9.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.connection = None;
         let mut child = self.child.take().context("it does not run")?;
@@ -246,7 +246,7 @@ impl Broker {
         let answer = self.ask(&request, 7)?;
         ensure!(answer.topics[0].error_code == 0, "{answer:?}");
         let id = answer.topics[0].topic_id;
-        // Apache Kafka makes the logs a little later.
+        // Apache Kafka creates the logs some time after its response.
         let led = eventually(START_LIMIT, || {
             (0..partitions).all(|index| {
                 self.end(topic, index)
@@ -257,14 +257,14 @@ impl Broker {
         Ok(id)
     }
 
-    /// Appends one record: error and offset.
+    /// Appends one record; returns error code and offset.
     pub fn produce(&mut self, topic: &str, index: i32, value: &[u8]) -> Result<(i16, i64)> {
         let answer = self.ask(&record(topic, index, value), 9)?;
         let answer = &answer.responses[0].partition_responses[0];
         Ok((answer.error_code, answer.base_offset))
     }
 
-    /// Error, high watermark and records of a fetch.
+    /// Error code, high watermark and records of a fetch.
     pub fn fetch(
         &mut self,
         topic: &str,
@@ -299,7 +299,7 @@ impl Broker {
         Ok((answer.error_code, answer.high_watermark, records))
     }
 
-    /// Error and end of a partition.
+    /// Error code and end offset of a partition.
     pub fn end(&mut self, topic: &str, index: i32) -> Result<(i16, i64)> {
         let request = ListOffsetsRequest {
             replica_id: -1,
@@ -335,7 +335,7 @@ impl Broker {
         Ok(answer)
     }
 
-    /// Error of each directory, and the partitions of a topic in it.
+    /// Error code of each directory, and the partitions of a topic in it.
     pub fn placed(&mut self, topic: &str) -> Result<Vec<(i16, Vec<i32>)>> {
         let described = self.describe()?.results.into_iter().map(|dir| {
             let mut found: Vec<i32> = dir
@@ -351,7 +351,7 @@ impl Broker {
         Ok(described.collect())
     }
 
-    /// AlterReplicaLogDirs for one partition.
+    /// Sends AlterReplicaLogDirs for one partition; returns its error code.
     pub fn alter(&mut self, dir: &Path, topic: &str, partition: i32) -> Result<i16> {
         let request = AlterReplicaLogDirsRequest {
             dirs: vec![AlterReplicaLogDir {
@@ -365,7 +365,7 @@ impl Broker {
         Ok(self.ask(&request, 2)?.results[0].partitions[0].error_code)
     }
 
-    /// Everything in the directories and they themselves: when it was last changed, and the bytes of a file.
+    /// All files and directories in the given log directories, including these, with their contents.
     pub fn contents(&self, dirs: impl IntoIterator<Item = usize>) -> BTreeMap<PathBuf, Content> {
         let mut all = BTreeMap::new();
         let mut left: Vec<PathBuf> = dirs.into_iter().map(|index| self.dir(index)).collect();
@@ -382,10 +382,10 @@ impl Broker {
     }
 }
 
-/// When a file or directory was last changed, and what is in it.
+/// Modification time of a file or directory, and the bytes of a file.
 pub type Content = (Option<SystemTime>, Vec<u8>);
 
-/// The timestamp of a record with this value, and what its header says.
+/// Timestamp and header value of a record, both derived from the record's value.
 pub fn around(value: &[u8]) -> (i64, [u8; 8]) {
     let sum = value
         .iter()
@@ -404,7 +404,7 @@ fn record(topic: &str, index: i32, value: &[u8]) -> ProduceRequest {
     produce(topic, index, batch.build())
 }
 
-/// A connection of its own that appends.
+/// A producer with a connection of its own.
 pub struct Producer(Connection);
 
 impl Producer {
@@ -412,7 +412,7 @@ impl Producer {
         Ok(Self(Connection::open(address)?))
     }
 
-    /// See [`Broker::produce`].
+    /// Like [`Broker::produce`].
     pub fn produce(&mut self, topic: &str, index: i32, value: &[u8]) -> Result<(i16, i64)> {
         match self.0.ask(&record(topic, index, value), 9)? {
             Some(Answer::Response(answer)) => {

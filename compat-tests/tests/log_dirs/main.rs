@@ -1,5 +1,5 @@
-//! The promise: with several log directories the broker does what Apache Kafka does, also when one of them fails, fills up,
-//! or is not what it should be; and a replica that moves between them loses nothing, whenever the process is killed.
+//! With several log directories the broker behaves like Apache Kafka, also if one of them fails, fills up, or has unexpected
+//! content. A replica that moves between directories loses nothing, whenever the process is killed.
 
 mod broker;
 
@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 const SOON: Duration = Duration::from_secs(120);
 const STORAGE_ERROR: i16 = 56;
 
-/// Puts a file in the place of a directory.
+/// Replaces a directory by a file; returns the path that the directory was moved to.
 fn break_dir(dir: &Path) -> Result<PathBuf> {
     let aside = dir.with_extension("aside");
     fs::rename(dir, &aside)?;
@@ -34,8 +34,8 @@ fn break_dir(dir: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// What is seen of partitions whose directory `lost` has failed, and of the rest, a line each. Both brokers choose
-/// directories in their own order, so partitions are named by where they are.
+/// Observations of the partitions whose directory `lost` has failed, and of the others, one line each. Each broker assigns
+/// directories in its own order, so partitions are named by their directories.
 fn failed(broker: &mut Broker, lost: usize, placed: &[(i16, Vec<i32>)]) -> Result<Vec<String>> {
     let mut seen = Vec::new();
     let gone = &placed[lost].1;
@@ -95,7 +95,7 @@ fn failed(broker: &mut Broker, lost: usize, placed: &[(i16, Vec<i32>)]) -> Resul
     Ok(seen)
 }
 
-/// Six partitions with a record each; where they are.
+/// Creates six partitions with a record each; returns their placement.
 fn begin(broker: &mut Broker) -> Result<Vec<(i16, Vec<i32>)>> {
     broker.create("t", 6)?;
     let placed = broker.placed("t")?;
@@ -127,11 +127,11 @@ fn a_directory_that_fails_is_answered_for_as_apache_kafka_does() -> Result<()> {
         broker.start()?;
         let placed = begin(&mut broker)?;
         let aside = break_dir(&broker.dir(1))?;
-        // It is noticed when something should be made there.
+        // The failure is noticed when something is to be created in the directory.
         broker.create("u", 3)?;
         let mut seen = failed(&mut broker, 1, &placed)?;
         broker.stop()?;
-        // Without it, and with it again.
+        // Starts without the directory, then with it again.
         broker.start()?;
         let codes: Vec<i16> = broker.placed("t")?.iter().map(|dir| dir.0).collect();
         seen.push(format!("started without it: {codes:?}"));
@@ -154,11 +154,12 @@ fn a_directory_that_fails_is_answered_for_as_apache_kafka_does() -> Result<()> {
     })
 }
 
-/// What a spoiled directory does to a start.
+/// A damage of a directory, and its effect on a start.
 struct Spoiled {
     name: &'static str,
     spoil: fn(&Broker) -> Result<()>,
-    /// The errors of the directories, or what must be said, by us; Apache Kafka must do the same, in its words.
+    /// Error codes of the directories, or the words of our error message. Apache Kafka must behave the same, with its own
+    /// message.
     expected: Result<[i16; DIRS], &'static [&'static str]>,
 }
 
@@ -178,10 +179,10 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The data file of a partition with few records.
+/// Name of the data file of a partition with few records.
 const SEGMENT: &str = "00000000000000000000.log";
 
-/// The directories of the partitions of `t` in a log directory.
+/// Directories of the partitions of topic `t` in a log directory.
 fn partitions_in(broker: &Broker, dir: usize) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(broker.dir(dir))?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<Result<Vec<_>>>()?;
@@ -199,7 +200,7 @@ fn move_behind_a_link(path: &Path, to: &Path) -> Result<()> {
     Ok(symlink(to, path)?)
 }
 
-/// Sets a byte of a file in each of the directories; what is missing before it is zeros.
+/// Sets a byte of a file in each of the partitions' directories; missing bytes before it are filled with zeros.
 fn spoil_byte(partitions: &[PathBuf], name: &str, at: usize, byte: u8) -> Result<()> {
     for partition in partitions {
         let path = partition.join(name);
@@ -299,14 +300,14 @@ const SPOILED: &[Spoiled] = &[
         spoil: |broker| {
             let partitions = partitions_in(broker, 1)?;
             spoil_byte(&partitions, "00000000000000000001.snapshot", 1, 2)?;
-            // An entry and a half.
+            // One and a half entries.
             spoil_byte(&partitions, "00000000000000000000.index", 11, 1)?;
             move_behind_a_link(&partitions[0], &broker.root().join("elsewhere"))?;
             move_behind_a_link(&partitions[1].join(SEGMENT), &broker.root().join("file"))?;
             let newer = partitions_in(broker, 2)?[0].join("leader-epoch-checkpoint");
             Ok(fs::write(newer, "1\n1\n0 0\n")?)
         },
-        // As for offset checkpoints of a newer version, and data files that are links to nowhere or to themselves.
+        // Just as with offset checkpoints of a newer version, and data files that are links to nowhere or to themselves.
         expected: Ok([0, 0, STORAGE_ERROR]),
     },
     Spoiled {
@@ -347,7 +348,8 @@ fn a_spoiled_directory_is_accepted_or_refused_as_apache_kafka_does() -> Result<(
                     found != codes
                 }
                 (Start::Ended(said), Err(words)) => {
-                    // What it is about; the partition is found twice only after the metadata were opened.
+                    // The message names the cause. A partition in two directories is found only after the metadata log was
+                    // opened.
                     let ours = kind == Kind::Ours;
                     let silent = ours && !words.iter().all(|word| said.contains(word));
                     let status = broker.ended()?.flatten() != Some(1);
@@ -375,11 +377,11 @@ fn a_spoiled_directory_is_accepted_or_refused_as_apache_kafka_does() -> Result<(
     Ok(())
 }
 
-/// Taken away when dropped.
+/// A mounted directory. Unmounted when dropped.
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// `from` in the place of `dir`.
+    /// Bind-mounts `from` on `dir`.
     fn bind(from: &Path, dir: &Path) -> Result<Self> {
         done("mount", &["--bind", &from.display().to_string()], dir)?;
         Ok(Self(dir.to_owned()))
@@ -447,7 +449,7 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
         for index in 0..DIRS {
             symlink(broker.dir(index), second.dir(index))?;
         }
-        // But for what its holder itself writes from time to time.
+        // All contents except for files that the running broker itself writes from time to time.
         let quiet = |broker: &Broker| {
             let mut all = broker.contents(0..DIRS);
             all.retain(|path, _| {
@@ -472,7 +474,7 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
         let Start::Ended(said) = second.try_start()? else {
             anyhow::bail!("{other:?} started in directories of {holder:?}");
         };
-        // Apache Kafka says it to a log that nobody keeps here.
+        // Apache Kafka writes this message to a log that is not kept here.
         let told = said.contains(".lock") && said.contains("another process");
         ensure!(told || other == Kind::Apache, "{said}");
         ensure!(second.ended()?.flatten() == Some(1));
@@ -482,15 +484,15 @@ fn a_directory_that_apache_kafka_holds_is_left_alone_and_the_other_way_round() -
     Ok(())
 }
 
-/// A file system of this many megabytes in the place of a directory; taken away when dropped.
+/// A file system of limited size in the place of a directory. Unmounted when dropped.
 struct Small {
     dir: PathBuf,
-    /// Of an ext4; one in memory has none.
+    /// Image file of an ext4 file system; `None` for a tmpfs.
     image: Option<PathBuf>,
 }
 
 impl Small {
-    /// One in memory.
+    /// Mounts a tmpfs.
     fn mount(dir: &Path, megabytes: usize) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let size = format!("size={megabytes}m");
@@ -501,7 +503,7 @@ impl Small {
         })
     }
 
-    /// An ext4 in a file beside the directory.
+    /// Mounts an ext4 file system with its image in a file beside the directory.
     fn mount_ext4(dir: &Path, megabytes: u64) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let image = dir.with_extension("ext4");
@@ -518,13 +520,13 @@ impl Small {
         if let Some(image) = &self.image {
             let from = image.display().to_string();
             done("mount", &["-o", "loop", &from], &self.dir)?;
-            // What the file system makes for itself is no partition.
+            // The file system's own folder is not a partition.
             drop(fs::remove_dir(self.dir.join("lost+found")));
         }
         Ok(())
     }
 
-    /// Makes room for what did not fit.
+    /// Enlarges the file system.
     fn enlarge(&self, megabytes: u64) -> Result<()> {
         let Some(image) = &self.image else {
             let size = format!("remount,size={megabytes}m");
@@ -535,7 +537,8 @@ impl Small {
             .write(true)
             .open(image)?
             .set_len(megabytes << 20)?;
-        // It misses that folder, and says so with its exit status; whether all is well is for the next to say.
+        // e2fsck reports the missing folder in its exit status, which is therefore ignored; resize2fs checks the file system
+        // again.
         drop(done("e2fsck", &["-p", "-f"], image));
         done("resize2fs", &[], image)?;
         self.mount_image()
@@ -553,7 +556,7 @@ impl Drop for Small {
     }
 }
 
-/// Offset and value of every record of a partition; timestamp and header must be those of the value.
+/// Offset and value of every record of a partition. Timestamp and header must be those derived from the value.
 fn records(broker: &mut Broker, topic: &str, index: i32) -> Result<BTreeMap<i64, Vec<u8>>> {
     let mut found = BTreeMap::new();
     let (_, end) = broker.end(topic, index)?;
@@ -593,7 +596,7 @@ fn records(broker: &mut Broker, topic: &str, index: i32) -> Result<BTreeMap<i64,
     Ok(found)
 }
 
-/// What was acknowledged is there, and nothing twice.
+/// Checks that all acknowledged records are there, and no record twice.
 fn kept(broker: &mut Broker, index: i32, acknowledged: &BTreeMap<i64, Vec<u8>>) -> Result<()> {
     let found = records(broker, "t", index)?;
     let distinct: BTreeSet<_> = found.values().collect();
@@ -610,7 +613,7 @@ fn kept(broker: &mut Broker, index: i32, acknowledged: &BTreeMap<i64, Vec<u8>>) 
     Ok(())
 }
 
-/// Fills a small disk until a producer is told so: by which error.
+/// Fills a small disk until the producer gets an error; returns the error code.
 fn fill(broker: &mut Broker, index: i32, acknowledged: &mut BTreeMap<i64, Vec<u8>>) -> Result<i16> {
     for number in 0..1_000_u32 {
         let value = [&number.to_be_bytes()[..], &[b'x'; 100_000]].concat();
@@ -670,7 +673,7 @@ fn disk_full_where_the_metadata_are() -> Result<()> {
         let victim = placed[0].1[0];
         let mut acknowledged = BTreeMap::new();
         let told = fill(&mut broker, victim, &mut acknowledged);
-        // Apache Kafka's last answer may be lost with the process.
+        // Apache Kafka's last response may be lost when the process exits.
         let told = kind == Kind::Apache || told.is_ok_and(|error| error == STORAGE_ERROR);
         ensure!(told, "the producer was not told");
         halts(&mut broker)?;
@@ -684,7 +687,7 @@ fn disk_full_where_the_metadata_are() -> Result<()> {
     Ok(())
 }
 
-/// Within some time the process ends by itself, with exit status 1.
+/// Checks that the process exits by itself with status 1, within the time limit.
 fn halts(broker: &mut Broker) -> Result<()> {
     let mut code = None;
     let ended = eventually(SOON, || {
@@ -714,14 +717,14 @@ fn without_the_directory_of_the_metadata_the_process_halts() -> Result<()> {
     Ok(())
 }
 
-/// Offset and value of what each partition has acknowledged.
+/// Offset and value of the acknowledged records of each partition.
 type Acknowledged = Arc<Mutex<Vec<BTreeMap<i64, Vec<u8>>>>>;
 
-/// Rounds of `kill -9` under load, and what each of them does at least.
+/// Number of rounds with `kill -9` under load, and the minimum of moves and records in each of them.
 const ROUNDS: u64 = 20;
 const MOVES_MIN: usize = 2;
 const RECORDS_MIN: usize = 50;
-/// The longest that a start is let run before it is killed too, in milliseconds.
+/// Maximum time after which a start is killed, too, in milliseconds.
 const START_MAX: usize = 120;
 
 #[test]
@@ -756,9 +759,9 @@ fn killed_under_load(broker: &mut Broker, chance: &mut Chance) -> Result<()> {
             .collect();
         let began = Instant::now();
         let length = Duration::from_millis(100 + chance.below(500) as u64);
-        // In one of four nothing moves.
+        // In one of four rounds nothing moves.
         let moves_min = chance.one_of(&[0, MOVES_MIN, MOVES_MIN, MOVES_MIN]);
-        // Where much else runs a round takes as long as some work does.
+        // On a busy machine a round lasts until a minimum of work has been done.
         let (moves, records) = (moved + moves_min, count(&acknowledged) + RECORDS_MIN);
         let done = |moved| moved >= moves && count(&acknowledged) >= records;
         while began.elapsed() < length || !done(moved) {
@@ -773,7 +776,7 @@ fn killed_under_load(broker: &mut Broker, chance: &mut Chance) -> Result<()> {
         broker.kill()?;
         stop.store(true, Ordering::Relaxed);
         for producer in producers {
-            // Each ends with its connection, or has seen what must not be.
+            // A producer ends when its connection does, or fails because it got an offset that must not occur.
             if let Ok(Err(error)) = producer.join() {
                 ensure!(!error.to_string().contains("offset"), "{error}");
             }
@@ -867,7 +870,7 @@ fn directories_with_moved_replicas_go_to_apache_kafka_and_back() -> Result<()> {
             let to = broker.dir((round + index as usize) % DIRS);
             ensure!(broker.alter(&to, "t", index)? == 0);
         }
-        // Some of the moves are not over.
+        // Some of the moves are not finished.
         if round % 2 == 0 {
             broker.kill()?;
         } else {
@@ -930,7 +933,7 @@ fn apache_kafkas_tools_move_replicas_of_both() -> Result<()> {
             ],
             "",
         )?;
-        // The order in it is that of hash tables.
+        // The order within the output is that of hash tables.
         seen.push(format!(
             "{} {}",
             described.success,

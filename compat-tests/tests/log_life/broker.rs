@@ -1,4 +1,4 @@
-//! A broker under test, asked with single requests, and what is seen of its logs.
+//! A broker under test, used with single requests, and the observable state of its logs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub const CODECS: [Compression; 5] = [
     Compression::Zstd,
 ];
 pub const KEY: &[u8] = b"key";
-/// The kind of resource, and the operation, in requests that change settings.
+/// Resource type and operation in requests that change settings.
 const TOPIC: i8 = 2;
 const SET: i8 = 0;
 
@@ -53,18 +53,18 @@ pub struct Broker {
     pub connection: Option<Connection>,
 }
 
-/// What is seen of a partition.
+/// Observable state of a partition.
 #[derive(Debug, Default, PartialEq)]
 pub struct Seen {
-    /// First offset and size of each segment.
+    /// Base offset and size of each segment.
     pub segments: Vec<(i64, u64)>,
     pub start: i64,
     pub end: i64,
-    /// Offset and time of the newest record, as ListOffsets says.
+    /// Offset and timestamp of the record with the maximum timestamp, from ListOffsets.
     pub newest: (i64, i64),
-    /// As DescribeLogDirs says.
+    /// Size from DescribeLogDirs, in bytes.
     pub size: i64,
-    /// Offset, time, key and value.
+    /// Offset, timestamp, key and value of each record.
     pub records: Vec<(i64, i64, Option<Bytes>, Option<Bytes>)>,
 }
 
@@ -123,7 +123,7 @@ impl Broker {
         Ok(())
     }
 
-    /// One record in a batch of its own.
+    /// Appends one record in a batch of its own.
     pub fn put(&mut self, topic: &str, at: i64, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         self.produce(topic, batch(Compression::None, at, key, value))
     }
@@ -144,7 +144,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until a producer has no transaction open.
+    /// Waits until a producer has no open transaction.
     pub fn await_no_transaction(&mut self, topic: &str, producer_id: i64) -> Result<()> {
         let request = DescribeProducersRequest {
             topics: vec![TopicRequest {
@@ -205,14 +205,14 @@ impl Broker {
         Ok(answer.topics.remove(0).partitions.remove(0))
     }
 
-    /// Error, offset and time.
+    /// Error code, offset and timestamp from ListOffsets.
     pub fn offset(&mut self, topic: &str, timestamp: i64) -> Result<(i16, i64, i64)> {
         let answer = self.list_offsets(topic, timestamp, 7)?;
         Ok((answer.error_code, answer.offset, answer.timestamp))
     }
 
-    /// What ListOffsets answers in every version that both have to each time that means something else. Times that a broker
-    /// gave are left out.
+    /// Responses of ListOffsets to every special timestamp, in every version that both brokers have. Timestamps in the
+    /// responses are left out.
     pub fn special_offsets(&mut self, topic: &str) -> Result<Vec<String>> {
         let mut answers = Vec::new();
         for version in 1..=11 {
@@ -277,7 +277,7 @@ impl Broker {
                 }
                 next = next.max(header.next_offset());
             }
-            // Compaction may have left nothing up to the end.
+            // Compaction may have removed all records up to the end.
             if next == from {
                 break;
             }
@@ -317,7 +317,7 @@ impl Broker {
         let (_, start, _) = self.offset(topic, -2)?;
         let (_, end, _) = self.offset(topic, -1)?;
         let newest = match self.offset(topic, -3)? {
-            // Of records without times Apache Kafka names the first after a restart, and none before.
+            // For records without timestamps Apache Kafka returns the first one after a restart, and none before.
             (_, _, -1) => (-1, -1),
             (_, offset, at) => (offset, at),
         };

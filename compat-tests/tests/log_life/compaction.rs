@@ -1,6 +1,6 @@
-//! The promise: of the same files Apache Kafka's cleaner and ours make the same: batch for batch, with positions, flags,
-//! delete horizons, indexes, aborted transactions and checkpoint, also in several passes; and both open a segment whose
-//! offsets lie too far apart in the same way. Time stands still for both, so nothing is left out of the comparison.
+//! Apache Kafka's log cleaner and monedula's turn the same files into the same files, batch for batch, with positions,
+//! attributes, delete horizons, indexes, aborted transactions and checkpoint, also in several passes. Both open a segment whose
+//! offsets are too far apart in the same way. Both get the time as an argument, so all timestamps are compared.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,41 +27,41 @@ use monedula::wire::batch::record::records;
 use super::broker::CODECS;
 
 const NOW: i64 = 1_700_000_000_000;
-/// The time of the first records.
+/// Timestamp of the first records.
 const BEGINNING: i64 = NOW - 1_000_000;
 const CASES: u64 = 30;
-/// Of so many logs, one in which something happens between passes.
+/// Of this many logs, one does not change between passes.
 const LIVELY: u64 = 3;
 
-/// Whether nothing is compressed in the log of a seed.
+/// Whether the log of a seed has no compressed batches.
 fn plain(seed: u64) -> bool {
     seed.is_multiple_of(2)
 }
 
-/// Whether logs grow between passes, lose their beginning, change their settings, forget producers.
+/// Whether the log of a seed grows between passes, loses its beginning, changes its settings, and expires producers.
 fn lively(seed: u64) -> bool {
     !seed.is_multiple_of(LIVELY)
 }
 
-/// What producers did to a log.
+/// Writer of a log with random contents.
 struct Author {
     chance: Chance,
     next: i64,
-    /// How many records there are.
+    /// Number of records so far.
     count: i64,
     sequences: BTreeMap<i64, i32>,
     epochs: BTreeMap<i64, i16>,
-    /// Without them even the indexes can be compared.
+    /// Codecs of the batches. Without compression even the indexes can be compared.
     codecs: &'static [Compression],
     open: BTreeMap<i64, i64>,
-    /// Some batches bear the time at which a broker got them.
+    /// Whether some batches have the broker's append time.
     stamps: bool,
-    /// Some offsets are too far from those before for an index.
+    /// Whether some offsets are too far from the previous ones for an index.
     leaps: bool,
-    /// The log loses its beginning, and no transaction is aborted: of one that was before the log start Apache Kafka forgets
-    /// it, and ours does not.
+    /// Whether the log loses its beginning. Then no transaction is aborted: Apache Kafka forgets an aborted transaction that
+    /// began before the log start offset, and monedula does not.
     shrinks: bool,
-    /// The newest times of the batches, and their first offsets.
+    /// Maximum timestamps of the batches, and their base offsets.
     times: Vec<i64>,
     offsets: Vec<i64>,
 }
@@ -95,7 +95,7 @@ impl Author {
         (self.chance.below(5) > 0).then(|| vec![byte; len])
     }
 
-    /// The time of the next record.
+    /// Timestamp of the next record.
     fn time(&mut self) -> i64 {
         BEGINNING + self.count * 10
     }
@@ -106,13 +106,13 @@ impl Author {
         }
     }
 
-    /// A batch, or a marker.
+    /// A random batch or transaction marker.
     fn batch(&mut self, may_be_transactional: bool) -> Bytes {
         self.leap();
         let codec = self.chance.one_of(self.codecs);
         let kind = self.chance.below(if may_be_transactional { 6 } else { 4 });
         let mut builder = BatchBuilder::new(codec);
-        // Of each kind some: plain, idempotent, transactional.
+        // Producers of all kinds: plain, idempotent, transactional.
         let producer = (kind as i64 / 2) * 10 + self.chance.below(3) as i64;
         let epoch = *self.epochs.entry(producer).or_insert(0);
         if kind >= 4 && self.chance.below(3) == 0 && self.open.remove(&producer).is_some() {
@@ -120,7 +120,7 @@ impl Author {
             return self.marker(producer, epoch, commit);
         }
         if kind >= 4 && self.chance.below(8) == 0 && !self.open.contains_key(&producer) {
-            // A fenced producer: its epoch goes up, and nothing of its transaction is here.
+            // A fenced producer: its epoch increases, and this log has nothing of its transaction.
             self.epochs.insert(producer, epoch + 1);
             self.sequences.remove(&producer);
             return self.marker(producer, epoch + 1, false);
@@ -138,7 +138,7 @@ impl Author {
         for delta in 0..count {
             let (key, value) = (self.key(), self.value());
             let at = self.time() - self.chance.below(300) as i64;
-            // From before the topic was compacted.
+            // Some records have no key, as from before the topic was compacted.
             let key = (self.chance.below(25) > 0).then_some(&key[..]);
             let headers = [(&b"h"[..], Some(&b"x"[..])), (b"", None)];
             let count = self.chance.below(3);
@@ -186,12 +186,12 @@ impl Author {
         batch
     }
 
-    /// A segment as brokers wrote them before there were batches.
+    /// A segment in one of the formats before record batches.
     fn old_segment(&mut self) -> Vec<u8> {
         let magic = self.chance.below(2) as i8;
         let mut file = Vec::new();
         for _ in 0..4 + self.chance.below(12) {
-            // Zstandard came later.
+            // zstd is not allowed in these formats.
             let codec = self.chance.one_of(&self.codecs[..self.codecs.len().min(4)]);
             let stamped = self.stamps && self.chance.below(3) == 0;
             let mut set = SetBuilder::new(magic, codec, stamped);
@@ -212,7 +212,7 @@ impl Author {
     }
 }
 
-/// The same batch with the time at which a broker got it (`message.timestamp.type=LogAppendTime`).
+/// The batch with LogAppendTime `at` (`message.timestamp.type=LogAppendTime`).
 fn stamped(batch: &Bytes, at: i64) -> Result<Bytes> {
     const LOG_APPEND_TIME: i16 = 8;
     let header = BatchHeader::parse(batch)?;
@@ -229,9 +229,9 @@ fn stamped(batch: &Bytes, at: i64) -> Result<Bytes> {
     Ok(builder.build())
 }
 
-/// Makes a log directory that was stopped cleanly; gives its author, and from where on the first round may end: Apache
-/// Kafka's cleaner gives up (IllegalStateException) where nothing is left of the last message of a round, and that has one
-/// of the old formats.
+/// Writes a cleanly closed log directory. Returns its author, and the first offset at which the first round may end: Apache
+/// Kafka's cleaner fails (IllegalStateException) if nothing remains of the last message of a round and that message has one of
+/// the old formats.
 fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
     let mut author = Author::new(seed);
     let dir = home.join(PARTITION);
@@ -244,7 +244,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
             let segment = author.old_segment();
             fs::write(dir.join(name), segment)?;
         }
-        // Otherwise the last one would be the active one, and batches would follow in it.
+        // Without an empty segment the last old one would be active, and batches would be appended to it.
         if old == 1 {
             fs::write(dir.join(format!("{:020}.log", author.next)), "")?;
         }
@@ -255,7 +255,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
         .get_or_create(&partition(), Uuid([1; 16]), Uuid([9; 16]), &settings(), NOW)
         .map_err(|error| anyhow::anyhow!("{error:?}"))?;
     for number in 0..60 + author.chance.below(60) {
-        // A transaction that stays open ends a round, too.
+        // An open transaction also ends a round.
         let batch = author.batch(old_end == 0 || number > 20);
         log.append_as_follower(&batch, NOW)?;
         log.high_watermark().set(log.log_end());
@@ -266,7 +266,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
         .collect::<Result<_>>()?;
     names.sort();
     for (at, path) in (0..).zip(&names) {
-        // What decides about old tombstones.
+        // The modification times determine when old tombstones are removed.
         let modified = (NOW - 1_000_000) as u64 + at * 20_000;
         let file = fs::File::options().append(true).open(path)?;
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(modified))?;
@@ -284,8 +284,8 @@ fn passes(seed: u64, mut author: Author, first: i64) -> Vec<Pass> {
     let mut chance = Chance::new(seed ^ 0x5ca1_ab1e);
     let mut map_bytes = chance.one_of(&[1 << 16, 1 << 16, 24 * 7, 24 * 30]);
     if author.leaps {
-        // After a pass that came half the way Apache Kafka takes the distance to the end of the log for that to the end of
-        // the last segment, and leaves segments apart that would fit together.
+        // After a pass that did not reach the end, Apache Kafka takes the distance to the end of the log for that to the end of
+        // the last segment, and does not merge segments that would fit together.
         map_bytes = 1 << 16;
     }
     let end = author.next;
@@ -294,7 +294,7 @@ fn passes(seed: u64, mut author: Author, first: i64) -> Vec<Pass> {
         true => chance.one_of(&[0, 1, RETENTION]),
         false => RETENTION,
     };
-    // No less than the log has already: Apache Kafka's would not be opened.
+    // Not smaller than the log's existing index, or Apache Kafka would not open the log.
     let segment_index_bytes = match lively(seed) {
         true => chance.one_of(&[240, 10 << 20]),
         false => 10 << 20,
@@ -326,11 +326,11 @@ fn passes(seed: u64, mut author: Author, first: i64) -> Vec<Pass> {
     passes
 }
 
-/// What a log goes through between passes; each time boundary is one that some record lies on.
+/// Adds changes between the passes. Each boundary in time coincides with a record's timestamp.
 fn enliven(passes: &mut [Pass], author: &mut Author, chance: &mut Chance) {
     let (mut log_start, end) = (0, author.next);
     for pass in passes {
-        // Some transactions must end before all of it can be compacted.
+        // Open transactions must end before all of the log can be compacted.
         if chance.below(2) == 0 {
             let batches: Vec<Bytes> = (0..chance.below(20)).map(|_| author.batch(true)).collect();
             pass.appended = batches.concat().into();
@@ -339,12 +339,12 @@ fn enliven(passes: &mut [Pass], author: &mut Author, chance: &mut Chance) {
             pass.high_watermark = author.next;
         }
         if chance.below(6) == 0 {
-            // A leader of before, that had not heard of all replicas.
+            // Stands for a former leader that had not heard from all replicas.
             let behind = (pass.high_watermark - log_start).max(0) as usize;
             pass.high_watermark = log_start + chance.below(behind + 1) as i64;
         }
         if author.shrinks && chance.below(3) == 0 {
-            // Where nothing lies Apache Kafka takes the next segment for the last stable offset.
+            // If there is no record at the log start offset, Apache Kafka takes the next segment for the last stable offset.
             let inside = if author.leaps {
                 0
             } else {
@@ -380,7 +380,7 @@ fn enliven(passes: &mut [Pass], author: &mut Author, chance: &mut Chance) {
     }
 }
 
-/// Whether Apache Kafka's cleaner may give up so: it does where we go on, see DIFFERENCES.md.
+/// Whether the line is a known failure of Apache Kafka's cleaner in a case in which ours continues; see DIFFERENCES.md.
 fn may_give_up(line: &str) -> bool {
     line.contains("IllegalStateException") || line.contains("Attempt to append to a full")
 }
@@ -388,7 +388,7 @@ fn may_give_up(line: &str) -> bool {
 #[test]
 #[ignore = "needs java and maven"]
 fn the_same_files_are_compacted_to_the_same_files() -> Result<()> {
-    // In memory, where there is a file system in it: no sync here needs a real disk.
+    // On a file system in memory if there is one, because no sync here needs a real disk.
     let memory = Path::new("/dev/shm");
     let root = match memory.is_dir() {
         true => tempfile::tempdir_in(memory)?,
@@ -454,7 +454,7 @@ fn the_same_files_are_compacted_to_the_same_files() -> Result<()> {
     Ok(())
 }
 
-/// Two records in a batch, or in a wrapper, which bears the offset of the second.
+/// Two records in a batch, or in a wrapper, whose offset is that of the second record.
 fn pair(magic: i8, base: i64) -> Vec<u8> {
     if magic == 2 {
         let mut builder = BatchBuilder::default().at(base, -1);
@@ -468,7 +468,7 @@ fn pair(magic: i8, base: i64) -> Vec<u8> {
     set.build()
 }
 
-/// Every data file by its name.
+/// All data files by their paths.
 fn segments(home: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(home.join(PARTITION))? {

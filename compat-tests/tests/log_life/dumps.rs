@@ -1,4 +1,4 @@
-//! What `dump-log` prints of every kind of file, beside Apache Kafka's own tool.
+//! Output of `dump-log` for every kind of file, compared with Apache Kafka's own tool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const DUMP_LOG: &str = "org.apache.kafka.tools.DumpLogSegments";
 const LIMIT: Duration = Duration::from_secs(120);
 const INDEXES: &[&str] = &["index", "timeindex"];
 const ALL: &[&str] = &["log", "index", "timeindex", "txnindex", "snapshot"];
-/// Options, and the kinds of files that they are for.
+/// Options of the tool, and the kinds of files that they are used for.
 const VIEWS: &[(&[&str], &[&str])] = &[
     (&["--print-data-log"], ALL),
     (&["--deep-iteration"], &["log"]),
@@ -31,7 +31,7 @@ const VIEWS: &[(&[&str], &[&str])] = &[
     (&["--verify-index-only"], INDEXES),
 ];
 
-/// Lets both tools print the files of all partitions below these directories, and some that are damaged.
+/// Compares the output of both tools for the files of all partitions in these directories, and for some damaged files.
 pub fn compare(data: &[&Path]) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut files = Vec::new();
@@ -52,7 +52,7 @@ pub fn compare(data: &[&Path]) -> Result<()> {
     let damaged = index.map_or(Ok(Vec::new()), |index| damaged(index, scratch.path()))?;
     files.sort();
     for (options, kinds) in VIEWS {
-        // What is damaged fails a sanity check, and each tool says so in its own words.
+        // Damaged files fail a sanity check, which each tool reports in its own words.
         let damaged = damaged.iter().filter(|_| options[..] == VIEWS[0].0[..]);
         let wanted = files.iter().chain(damaged).filter(|file| {
             let kind = file.extension().unwrap_or_default().to_string_lossy();
@@ -80,7 +80,7 @@ pub fn compare(data: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// The lines about each file. Producers come in the order of a hash table.
+/// The output lines of each file, sorted where producers come in the order of a hash table.
 fn sections(said: &str) -> Vec<Vec<&str>> {
     let mut sections: Vec<Vec<&str>> = Vec::new();
     for line in said.lines() {
@@ -97,8 +97,8 @@ fn sections(said: &str) -> Vec<Vec<&str>> {
     sections
 }
 
-/// Copies of a segment with what a crash leaves: indexes that end with zeros, or amid an entry, and data that does not end
-/// with a batch.
+/// Copies of a segment in the states that a crash may leave: indexes with zeros at their ends or with an incomplete entry, and
+/// data with an incomplete batch at its end.
 fn damaged(index: &Path, scratch: &Path) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     for (name, zeros, cut) in [("zeros", 120, 0), ("cut", 0, 5)] {
@@ -107,7 +107,7 @@ fn damaged(index: &Path, scratch: &Path) -> Result<Vec<PathBuf>> {
         for kind in ["log", "index", "timeindex"] {
             let source = index.with_extension(kind);
             let mut bytes = fs::read(&source)?;
-            // With zeros behind its records Kafka's tool ends.
+            // Kafka's tool fails on data with zeros at its end.
             let zeros = if kind == "log" { 0 } else { zeros };
             bytes.resize(bytes.len() + zeros - cut, 0);
             let copy = dir.join(source.file_name().unwrap_or_default());

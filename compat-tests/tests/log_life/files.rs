@@ -1,4 +1,4 @@
-//! What lies in a data directory, as lines that two brokers must have in common.
+//! Contents of a data directory, as lines that must be the same for two brokers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use monedula::wire::batch::header::{BatchHeader, HEADER_SIZE, MAGIC_V2};
 use monedula::wire::batch::record;
 
-/// Of each file, by its path below the data directory, what it holds.
+/// Contents of each file, by its path in the data directory.
 pub type Files = BTreeMap<String, Vec<String>>;
 
-/// What each broker writes in its own words: what happened to it, and in which order.
+/// Files whose contents are each broker's own, because they depend on its history.
 const OWN: [&str; 5] = [
     "bootstrap.checkpoint",
     "__cluster_metadata-0",
@@ -19,11 +19,11 @@ const OWN: [&str; 5] = [
     "__consumer_offsets-0",
     ".lock",
 ];
-/// Ids of producers that a test chose begin here; those below were given out by the broker.
+/// First producer id of those that tests choose; lower ones are allocated by the broker.
 pub const CHOSEN: i64 = 1_000_000;
 
-/// Reads every file of a data directory but those of some topics. The topics in `rewritten` hold batches that the broker compressed: the codecs of
-/// the two are not the same programs, so that only what they decompress to can be compared, and no position.
+/// Contents of all files of a data directory except for the topics `without`. The topics `rewritten` have batches that the
+/// broker compressed: the two brokers' codecs differ, so only the decompressed records are compared, and no positions.
 pub fn read(data: &Path, without: &[&str], rewritten: &[&str]) -> Result<Files> {
     let mut files = Files::new();
     for entry in fs::read_dir(data)? {
@@ -49,7 +49,7 @@ pub fn read(data: &Path, without: &[&str], rewritten: &[&str]) -> Result<Files> 
     Ok(files)
 }
 
-/// The paths below the data directory of a running broker of all files but what it keeps in its own words.
+/// Paths in the data directory of a running broker, without those whose contents are each broker's own.
 pub fn names(data: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(data)? {
@@ -69,7 +69,7 @@ pub fn names(data: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Where the two differ: lines of ours with `-`, of theirs with `+`.
+/// The differences: lines of ours with `-`, lines of theirs with `+`.
 pub fn differences(ours: &Files, theirs: &Files) -> Vec<String> {
     let mut found = Vec::new();
     let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
@@ -106,8 +106,8 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// What is by nature not the same in two clusters gets a name instead: the times that a broker put into a log (markers,
-/// LogAppendTime, horizons), the ids that it gave to producers, each numbered in the order in which the log has them.
+/// Replaces values that always differ between two clusters: timestamps that a broker set (markers, LogAppendTime, delete
+/// horizons) and producer ids that it allocated. Each gets a number in the order of its first occurrence in the log.
 #[derive(Default)]
 struct Nature {
     times: Vec<i64>,
@@ -161,10 +161,10 @@ fn partition(dir: &Path, rewritten: bool) -> Result<Files> {
     let first = files.keys().next().cloned().unwrap_or_default();
     for path in others {
         let name = name(&path);
-        // A start keeps what producers did before the first segment, from whose snapshot Apache Kafka would make nothing.
+        // monedula keeps a snapshot of the producer state before the first segment. Apache Kafka would not use it.
         let of_segment = logs.contains(&path.with_extension("log"));
         let is_first = path.with_extension("log").ends_with(&first);
-        // One of an earlier stop is in nobody's way, and goes with a later start.
+        // A snapshot of an earlier stop has no effect and is removed by a later start.
         let at_end = name == format!("{end:020}.snapshot");
         if name.ends_with(".snapshot") && (is_first || !of_segment && !at_end) {
             continue;
@@ -197,7 +197,7 @@ fn partition(dir: &Path, rewritten: bool) -> Result<Files> {
     Ok(files)
 }
 
-/// The batches of a segment: all their bytes but those that are by nature different.
+/// The batches of a segment, with all their bytes except for values that always differ.
 fn log(bytes: &[u8], nature: &mut Nature, rewritten: bool) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut rest = bytes;
@@ -231,7 +231,7 @@ fn log(bytes: &[u8], nature: &mut Nature, rewritten: bool) -> Result<Vec<String>
             header.record_count,
         );
         if !stamped && !rewritten {
-            // The time of the first record; a checksum covers producers' ids.
+            // The timestamp of the first record. The checksum is left out if it covers an allocated producer id.
             let crc = if header.producer_id < CHOSEN && header.producer_id >= 0 {
                 0
             } else {
@@ -259,7 +259,7 @@ fn log(bytes: &[u8], nature: &mut Nature, rewritten: bool) -> Result<Vec<String>
         };
         lines.push(line);
     }
-    // Old messages, or what no batch can be read from.
+    // Messages of old formats, or bytes that are not a batch.
     if !rest.is_empty() {
         lines.push(brief(Some(rest)));
     }
@@ -275,7 +275,7 @@ fn brief(bytes: Option<&[u8]>) -> String {
     }
 }
 
-/// Where the log ends.
+/// End offset of the log.
 fn end(last: &Path) -> Result<i64> {
     let bytes = fs::read(last)?;
     let stem = last.file_stem().unwrap_or_default().to_string_lossy();
@@ -288,14 +288,14 @@ fn end(last: &Path) -> Result<i64> {
     Ok(end)
 }
 
-/// The leader epochs that wrote something: Apache Kafka notes one when it begins.
+/// The leader epochs that have records. Apache Kafka also stores epochs that have just begun.
 fn epochs(lines: &[String], end: i64) -> Vec<String> {
     let of_records = |line: &&String| {
         let start = line.split(' ').nth(1).and_then(|start| start.parse().ok());
         start.is_none_or(|start: i64| start < end)
     };
     let lines = lines.iter().filter(of_records).cloned();
-    // The second line is their number.
+    // The second line is the number of entries.
     lines
         .enumerate()
         .filter(|(index, _)| *index != 1)
@@ -303,7 +303,7 @@ fn epochs(lines: &[String], end: i64) -> Vec<String> {
         .collect()
 }
 
-/// Entries of a fixed size; what remains behind the last whole one is shown too.
+/// Entries of a fixed size, and the bytes after the last complete one.
 fn entries(bytes: &[u8], size: usize, mut one: impl FnMut(&[u8]) -> String) -> Vec<String> {
     if bytes.len() > size && bytes.iter().all(|byte| *byte == 0) {
         return vec![brief(Some(bytes))];
@@ -317,7 +317,7 @@ fn entries(bytes: &[u8], size: usize, mut one: impl FnMut(&[u8]) -> String) -> V
     lines
 }
 
-/// Producers in the order of their ids: Apache Kafka writes them in that of a hash table.
+/// Producers sorted by their ids, because Apache Kafka writes them in the order of a hash table.
 fn snapshot(bytes: &[u8], nature: &mut Nature) -> Result<Vec<String>> {
     const HEAD: usize = 10;
     const ENTRY: usize = 46;
@@ -360,8 +360,8 @@ fn long(bytes: &[u8], at: usize) -> i64 {
         .map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-/// The lines of a text file. Those of a checkpoint come in the order of a hash table, those of properties too; ids, dates
-/// and epochs of brokers are each cluster's own.
+/// Lines of a text file. Those of checkpoints and properties are sorted, because they come in the order of a hash table. Ids,
+/// dates and broker epochs are masked.
 fn text(name: &str, path: &Path, without: &[&str]) -> Result<Vec<String>> {
     let whole = fs::read_to_string(path)?;
     let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
@@ -389,7 +389,7 @@ fn text(name: &str, path: &Path, without: &[&str]) -> Result<Vec<String>> {
             !topic.starts_with("__") && !without.contains(&topic)
         };
         lines.retain(counts);
-        // So the number of lines, which counts those of internal topics, says nothing.
+        // The number of lines is removed, because it also counts internal topics.
         if lines.len() >= 2 {
             lines.remove(1);
         }

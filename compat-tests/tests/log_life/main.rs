@@ -1,5 +1,5 @@
-//! The promise: a log rolls, ages and is compacted as Apache Kafka's does: the same settings and the same batches leave the
-//! same files, byte for byte, also when each has restarted on the directory of the other, and after a crash there.
+//! Logs are rolled, deleted and compacted as by Apache Kafka: the same settings and the same batches leave the same files, byte
+//! for byte, also after each broker has restarted on the other's directory, and after a crash there.
 
 mod broker;
 mod compaction;
@@ -21,7 +21,7 @@ use broker::{Broker, SOON, Seen};
 use scenes::{SCENES, SCENES_WITHOUT_BYTES, Scene};
 use tales::{REWRITTEN, TALES};
 
-/// Both work in the background as often as they can.
+/// Settings with which both do background work as often as possible.
 const BACKGROUND: &str = "\
 log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500
@@ -31,7 +31,7 @@ log.segment.delete.delay.ms=500
 offsets.topic.num.partitions=1
 transaction.state.log.num.partitions=1
 ";
-/// Beside it, ours; Apache Kafka's are in `SETTINGS`.
+/// Further settings of monedula; those of Apache Kafka are in `SETTINGS`.
 const ALONE: &str = "\
 node.id=1
 listeners=PLAINTEXT://localhost:{port}
@@ -40,7 +40,8 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 ";
-/// What must be the same; sizes are not where records were rewritten, as codecs are not the same programs.
+/// Compares the state of a scene's topic on both brokers. Sizes are not compared where the cleaner rewrote records, because the
+/// brokers' codecs differ.
 fn same(scene: &Scene, ours: &mut Broker, theirs: &mut Broker) -> Result<()> {
     let (mut own, mut other) = (Seen::default(), Seen::default());
     let equal = eventually(SOON, || {
@@ -82,7 +83,7 @@ fn same(scene: &Scene, ours: &mut Broker, theirs: &mut Broker) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a tale is over for both, and nothing waits for its deletion.
+/// Waits until a scene has settled on both brokers, and no file waits for deletion.
 fn settled(scene: &Scene, ours: &mut Broker, theirs: &mut Broker) -> Result<()> {
     for (broker, whose) in [(ours, "ours"), (theirs, "theirs")] {
         let mut seen = Seen::default();
@@ -166,7 +167,7 @@ fn logs_roll_age_and_are_compacted_as_apache_kafkas_are() -> Result<()> {
     apache.stop()?;
     same_files("stopped", node.dir(), &data, &mut wrong)?;
     dumps::compare(&[node.dir(), &data])?;
-    // Each goes on with what the other has left.
+    // Each broker continues with the other's directory.
     let mut exchanged = Node::on(&data)?;
     let apache = Apache::start_with(PRESENT, &settings, home.path(), node.dir())?;
     ours = Broker::new(exchanged.address(), &data);

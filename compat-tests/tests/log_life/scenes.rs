@@ -1,4 +1,4 @@
-//! What is asked of both brokers: how logs roll, age and are compacted.
+//! Scenes for both brokers: rolling, retention and compaction of logs.
 
 use anyhow::Result;
 use monedula::wire::batch::builder::BatchBuilder;
@@ -6,11 +6,11 @@ use monedula::wire::batch::compression::Compression;
 
 use super::broker::{Broker, KEY, Seen};
 
-/// What is asked of both, and when it is over.
+/// Requests for both brokers, and the condition under which their effects are complete.
 pub struct Scene {
     pub name: &'static str,
     pub settings: &'static [(&'static str, &'static str)],
-    /// `now` is the same for both.
+    /// `now` is the same for both brokers.
     pub tell: fn(&mut Broker, now: i64) -> Result<()>,
     pub settled: fn(&Seen) -> bool,
 }
@@ -18,7 +18,8 @@ pub struct Scene {
 pub const DAY: i64 = 24 * 3_600_000;
 pub const SIZED: &[u8] = &[b'v'; 300_000];
 
-/// Those in which it depends on who is faster how often the cleaner passes, and where the broker decides when a log rolls.
+/// Scenes in which the number of the cleaner's passes depends on the brokers' speed, or in which the broker decides when a log
+/// is rolled.
 pub const SCENES_WITHOUT_BYTES: [&str; 5] = [
     "rolls-for-the-cleaner",
     "compacted",
@@ -155,7 +156,7 @@ pub const SCENES: &[Scene] = &[
         settings: &[
             ("cleanup.policy", "compact"),
             ("segment.ms", "10000"),
-            // Without delete.retention.ms: what goes would depend on how many passes each makes meanwhile.
+            // Without delete.retention.ms, which would make the result depend on the number of each broker's passes.
             ("min.cleanable.dirty.ratio", "0.01"),
         ],
         tell: |broker, now| {
@@ -182,7 +183,7 @@ pub const SCENES: &[Scene] = &[
                 }
                 broker.produce(topic, builder.build())?;
             }
-            // The cleaner never looks at the last segment.
+            // The cleaner never compacts the active segment.
             broker.put(topic, now + 90_000, b"last", Some(b"1"))
         },
         settled: |seen| seen.records.len() < 60,
@@ -196,7 +197,7 @@ pub const SCENES: &[Scene] = &[
             ("retention.ms", "86400000"),
         ],
         tell: |broker, now| {
-            // Segments so large that the cleaner makes none of several: it would be as young as the youngest.
+            // Segments so large that the cleaner does not merge any: a merged one would be as young as the youngest of them.
             for n in 0..13_i64 {
                 let at = if n < 6 { now - 2 * DAY } else { now - DAY / 2 };
                 let key = format!("k{}", n.min(11));

@@ -1,4 +1,4 @@
-//! What is asked of both brokers: every kind of file that a partition can have.
+//! Scenes for both brokers: every kind of file that a partition can have.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::files::CHOSEN;
 use super::scenes::{DAY, Scene};
 
 const KILOBYTES: &[u8] = &[b'w'; 200_000];
-/// What the broker stamps before and after has different times.
+/// Pause that makes two timestamps of the broker differ.
 const TICK: Duration = Duration::from_millis(3);
 const LONG: i32 = 600_000;
 
-/// Several records, whose times go back and forth.
+/// A batch of several records, whose timestamps are not in order.
 fn several(codec: Compression, n: i64, now: i64) -> Bytes {
     let mut builder = BatchBuilder::new(codec);
     for m in 0..1 + n % 4 {
@@ -30,7 +30,7 @@ fn several(codec: Compression, n: i64, now: i64) -> Bytes {
     builder.build()
 }
 
-/// A batch of an idempotent producer whose id nobody gave out.
+/// A batch of an idempotent producer with a producer id that the test chose.
 fn from_producer(id: i64, epoch: i16, sequence: i32, at: i64, value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::default().producer(CHOSEN + id, epoch, sequence);
     builder.push(at, Some(b"a"), Some(value));
@@ -38,7 +38,8 @@ fn from_producer(id: i64, epoch: i16, sequence: i32, at: i64, value: &[u8]) -> B
     builder.build()
 }
 
-/// Two producers whose transactions overlap; some are aborted. Markers get different times, later ones than the records.
+/// Transactions of two producers that overlap; some are aborted. Markers get different timestamps, later than those of the
+/// records.
 fn transactions(broker: &mut Broker, topic: &str, now: i64, value: &str) -> Result<()> {
     let address = broker.address.clone();
     let mut first = Transactional::open(&address, &format!("{topic}-1"), LONG)?;
@@ -47,7 +48,7 @@ fn transactions(broker: &mut Broker, topic: &str, now: i64, value: &str) -> Resu
     let end = |broker: &mut Broker, producer: &mut Transactional, commit| -> Result<()> {
         sleep(TICK);
         producer.end(commit)?;
-        // Its marker is there when the next record of the other may follow it.
+        // The marker must be written before a record of the other producer can follow it.
         broker.await_no_transaction(topic, producer.producer_id)
     };
     for round in 0..6 {
@@ -68,7 +69,7 @@ fn recompressed(broker: &mut Broker, topic: &str, now: i64) -> Result<()> {
     (0..30).try_for_each(|n| broker.produce(topic, several(CODECS[n as usize % 5], n, now)))
 }
 
-/// What is appended later, so that nothing rolls.
+/// Appends some more records, few enough that no log is rolled.
 pub fn more(broker: &mut Broker, topic: &str, now: i64) -> Result<()> {
     for n in 0..4 {
         let sequence = 100 + 2 * n;
@@ -142,7 +143,7 @@ pub const TALES: &[Scene] = &[
                     broker.produce(topic, from_producer(id, epoch, sequence, at, value))?;
                 }
             }
-            // Without an id.
+            // A record without a producer id.
             broker.put(topic, now, KEY, Some(KEY))
         },
         settled: |seen| seen.segments.len() == 2,
@@ -261,7 +262,7 @@ pub const TALES: &[Scene] = &[
                 }
                 broker.put(topic, at, format!("gone {}", n % 3).as_bytes(), None)?;
             }
-            // The cleaner never looks at the last segment.
+            // The cleaner never compacts the active segment.
             broker.put(topic, now + 90_000, b"last", Some(b"1"))?;
             broker.configure(topic, "cleanup.policy", "compact")
         },

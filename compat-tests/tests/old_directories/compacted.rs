@@ -1,4 +1,4 @@
-//! What an old broker wrote, compacted: once by Apache Kafka's present classes, once by ours.
+//! Logs of an old broker, compacted by Apache Kafka's present classes and by monedula.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use monedula::host::clock::Clock;
 use monedula::host::disk::Disk;
 use monedula::log::{checkpoint, dir};
 
-/// How long the old broker's cleaner may take to begin.
+/// Time limit for the old broker's cleaner to begin.
 const CLEANER_LIMIT: Duration = Duration::from_secs(60);
 
-/// A partition of an old broker, once for us and once for Apache Kafka, with everything before its end to be compacted.
+/// Two copies of an old broker's partition, for monedula and for Apache Kafka. Everything before its end is to be compacted.
 pub struct Twins {
     name: String,
     ours: PathBuf,
@@ -29,7 +29,7 @@ pub struct Twins {
     passes: Vec<Pass>,
 }
 
-/// Makes them of every partition that the old broker served.
+/// Makes twins of every partition that the old broker served.
 fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec<Twins>> {
     let disk = Disk::default();
     let read = |name: &str| -> Result<BTreeMap<String, i64>> {
@@ -45,7 +45,7 @@ fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec
         let (start, end): (i64, i64) = (start.parse()?, end.parse()?);
         let own = root.join(name).join("ours");
         copy(&data.join(name), &own.join(PARTITION))?;
-        // The segment that is written to stays as it is: an empty one.
+        // The active segment is an empty one and stays as it is.
         for kind in ["log", "index", "timeindex"] {
             fs::write(own.join(PARTITION).join(format!("{end:020}.{kind}")), "")?;
         }
@@ -64,12 +64,12 @@ fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec
             .map(|later| Pass::at(now + later, end))
             .into();
         for (number, pass) in passes.iter_mut().enumerate() {
-            // The first goes on where the old broker's cleaner was.
+            // The first pass continues where the old broker's cleaner was.
             pass.forget = number > 0;
             pass.log_start = start;
             pass.clean = clean || number > 0;
         }
-        // From now on files that are as old as each other have old tombstones that may go.
+        // Afterwards, old tombstones may be removed in files that are equally old.
         passes[1].settings.delete_retention_ms = 0;
         all.push(Twins {
             name: (*name).to_owned(),
@@ -82,7 +82,7 @@ fn twins(data: &Path, root: &Path, before: &[String], clean: bool) -> Result<Vec
     Ok(all)
 }
 
-/// Compacts the partitions of both states of an old broker; gives those of the one that was stopped cleanly.
+/// Compacts the partitions of both states of an old broker; returns the twins of the state that was stopped cleanly.
 pub fn alike(home: &Path, states: [(&Path, bool); 2], before: &[String]) -> Result<Vec<Twins>> {
     let mut all = Vec::new();
     for (data, clean) in states {
@@ -101,7 +101,7 @@ pub fn alike(home: &Path, states: [(&Path, bool); 2], before: &[String]) -> Resu
             total += 1;
             let line = told.next().context("a step was not told of")?;
             if line.contains("uncleanable") {
-                // Where nothing stays of the last message, see DIFFERENCES.md.
+                // Known failure if nothing remains of the last message; see DIFFERENCES.md.
                 ensure!(line.contains("IllegalStateException"), "{line}");
                 continue;
             }
@@ -130,7 +130,8 @@ pub fn alike(home: &Path, states: [(&Path, bool); 2], before: &[String]) -> Resu
     Ok(all)
 }
 
-/// Consumers see of what we compacted the same records as of what Apache Kafka did, and as the old broker served them.
+/// Consumers get the same records from logs that monedula compacted as from those that Apache Kafka compacted, and as the old
+/// broker served them.
 pub fn served(home: &Path, data: &Path, all: &[Twins], before: &[String]) -> Result<()> {
     let place = home.join("served");
     copy(data, &place)?;
@@ -154,7 +155,7 @@ pub fn served(home: &Path, data: &Path, all: &[Twins], before: &[String]) -> Res
             _ => true,
         };
         if stays {
-            // What is compacted becomes a batch, which always has times: those that format v0 had not are -1.
+            // A compacted message becomes a batch, which always has timestamps: -1 for messages of format v0.
             expected.push(line.replace(" NoTimestampType ", " CreateTime "));
         }
         gone += usize::from(!stays);
@@ -173,7 +174,7 @@ pub fn served(home: &Path, data: &Path, all: &[Twins], before: &[String]) -> Res
     Ok(())
 }
 
-/// Waits until the old broker's own cleaner has come somewhere.
+/// Waits until the old broker's own cleaner has compacted something.
 pub fn has_begun(data: &Path) -> bool {
     let compacted = TopicPartition::new("compacted", 0);
     eventually(CLEANER_LIMIT, || {

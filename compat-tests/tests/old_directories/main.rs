@@ -1,7 +1,7 @@
-//! The promise: the directory of an Apache Kafka from 2.8 on, in message formats v0 to v2, of the ZooKeeper years or of
-//! KRaft, after a clean stop or a crash, is served record for record as it was served before; and the old broker goes on
-//! with what we appended. Of such logs our cleaner makes the same files as Apache Kafka's, and consumers see of them what the
-//! old broker served, as far as it is left.
+//! A directory of Apache Kafka 2.8 or later, with message formats v0 to v2, with ZooKeeper or KRaft, after a clean stop or a
+//! crash, is served record for record as before, and the old broker continues with what monedula has appended. Compaction of
+//! such logs makes the same files as Apache Kafka's cleaner, and consumers get what the old broker served, as far as it
+//! remains.
 
 mod compacted;
 mod offsets;
@@ -15,7 +15,7 @@ use compat_tests::compaction::copy;
 use compat_tests::node::Node;
 use compat_tests::old_apache::OldApache;
 
-/// Segments small enough that there are many, a cleaner that works at once, few partitions of offsets.
+/// Segments small enough that there are many, a cleaner that starts at once, few partitions of `__consumer_offsets`.
 const SETTINGS: &str = "log.segment.bytes=2500\noffsets.topic.num.partitions=3\nlog.cleaner.backoff.ms=200\n\
     log.cleaner.dedupe.buffer.size=2000000\nlog.index.size.max.bytes=100000\n\
     log.flush.start.offset.checkpoint.interval.ms=100";
@@ -34,7 +34,7 @@ fn directory(words: &[&str]) -> Result<String> {
     Ok(finished.stdout)
 }
 
-/// What a broker serves. Of a compacted topic only what compaction must keep: it may have gone on meanwhile.
+/// What a broker serves. Of a compacted topic only what compaction must keep, because the cleaner may have continued meanwhile.
 fn served(address: &str) -> Result<Vec<String>> {
     let dump = directory(&["dump", address])?;
     let mut lines = Vec::new();
@@ -81,7 +81,8 @@ fn same(what: &str, expected: &[String], found: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Fills an old broker, crashes it, stops it; serves both states; then lets the old one go on with ours.
+/// Fills an old broker, kills it, restarts and stops it. Serves both states, then lets the old broker continue with monedula's
+/// data.
 fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     let home = tempfile::tempdir()?;
     let (old, crashed): (PathBuf, PathBuf) = (home.path().join("old"), home.path().join("crashed"));
@@ -90,7 +91,7 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     directory(&["fill", &kafka.address(), kind])?;
     kafka.kill();
     copy(&old.join("data"), &crashed)?;
-    // What counts is what the old broker itself makes of it.
+    // The reference is what the old broker itself serves after the crash.
     let kafka = OldApache::start(version, &old, &settings)?;
     let before = served(&kafka.address())?;
     let data = old.join("data");
@@ -129,7 +130,7 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     ensure!(after.len() > before.len(), "nothing was appended");
     node.stop()?;
 
-    // A broker that is told to write v0 looks up no times at all, whatever the records are.
+    // A broker that is configured to write v0 looks up no timestamps at all, whatever format the records have.
     let timeless = |lines: Vec<String>| -> Vec<String> {
         let is_lookup = |line: &String| line.starts_with("lookup ");
         lines.into_iter().filter(|line| !is_lookup(line)).collect()
@@ -137,7 +138,7 @@ fn of_zookeeper(version: &str, format: &str, kind: &str) -> Result<()> {
     let kafka = OldApache::start(version, &old, &settings)?;
     let back = served(&kafka.address())?;
     same("back again", &timeless(after), &timeless(back))?;
-    // It knows our transactions too: each of these ids may begin anew.
+    // The old broker also knows monedula's transactions: each of these ids can start a new one.
     directory(&["more", &kafka.address(), kind]).map(drop)
 }
 
@@ -165,7 +166,7 @@ fn kafka_3_9_with_zookeeper() -> Result<()> {
     of_zookeeper("3.9.1", "", "new")
 }
 
-/// The same with a broker that has its metadata in the directory.
+/// Like [`of_zookeeper`], with a broker whose metadata is in its data directory.
 fn of_kraft(version: &str, kind: &str) -> Result<()> {
     let home = tempfile::tempdir()?;
     let (data, crashed) = (home.path().join("data"), home.path().join("crashed"));

@@ -1,5 +1,5 @@
-//! What ListOffsets answers of messages in the old formats: each time that means something, in every version that a broker
-//! knows. Today's Apache Kafka is asked too: of topics that it made itself, into which the old files are put.
+//! ListOffsets with messages in the old formats: every timestamp with a special meaning, in every version that a broker has.
+//! The present version of Apache Kafka is included: the old files are put into topics that it has created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,10 +24,10 @@ const SOON: Duration = Duration::from_secs(60);
 const LATEST: i64 = -1;
 const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
 
-/// Times worth asking for, of each partition by its directory's name.
+/// Timestamps to look up in each partition, by the name of the partition's directory.
 pub type Times = BTreeMap<String, BTreeSet<i64>>;
 
-/// Those of some records that a dump tells of, with what lies beside them, and those at which segments were written last.
+/// Timestamps of some records of a dump and their neighbours, and the times at which segments were last modified.
 pub fn times(data: &Path, dump: &[String]) -> Result<Times> {
     let mut found = Times::new();
     for line in dump {
@@ -53,7 +53,7 @@ pub fn times(data: &Path, dump: &[String]) -> Result<Times> {
             }
         }
         written.sort_unstable();
-        // The last one is being written to.
+        // The last segment is still being written.
         written.pop();
         let middle = written.get(written.len() / 2);
         times.extend(middle.into_iter().flat_map(|at| [at - 1, *at, at + 1]));
@@ -61,7 +61,7 @@ pub fn times(data: &Path, dump: &[String]) -> Result<Times> {
     Ok(found)
 }
 
-/// A line for each answer, without the epoch of whoever leads now.
+/// One line per response, without the current leader epoch.
 pub fn answers(address: &str, times: &Times) -> Result<BTreeSet<String>> {
     let mut connection = Connection::open(address)?;
     let versions = connection.versions()?;
@@ -113,7 +113,7 @@ pub fn answers(address: &str, times: &Times) -> Result<BTreeSet<String>> {
     Ok(lines)
 }
 
-/// Without the times that have a meaning of their own since a later Apache Kafka than the old ones; in version 0 they have none.
+/// Removes timestamps that only later versions of Apache Kafka give a special meaning; in version 0 they have none.
 pub fn of_old_meaning(mut lines: BTreeSet<String>) -> BTreeSet<String> {
     lines.retain(|line| {
         let at = line.split([' ', ':']).nth(2).and_then(|at| at.parse().ok());
@@ -122,7 +122,7 @@ pub fn of_old_meaning(mut lines: BTreeSet<String>) -> BTreeSet<String> {
     lines
 }
 
-/// Lines of versions that both know must be the same.
+/// Checks that the lines of versions that both brokers have are the same.
 pub fn same(what: &str, ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> Result<()> {
     let version = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
     let versions =
@@ -132,7 +132,7 @@ pub fn same(what: &str, ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> R
         .cloned()
         .collect();
     let of_both = |line: &&String| both.contains(&version(line));
-    // A broker that is told to write v0 looks up no times at all, whatever the records are.
+    // A broker that is configured to write v0 looks up no timestamps at all, whatever format the records have.
     let refused = format!(": error {UNSUPPORTED_FOR_MESSAGE_FORMAT} ");
     let asked = |line: &String| line.split(": error").next().unwrap_or_default().to_owned();
     let not_looked_up: BTreeSet<String> = theirs
@@ -150,7 +150,7 @@ pub fn same(what: &str, ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> R
     Ok(())
 }
 
-/// Asks today's Apache Kafka and a node of ours of the same old files.
+/// Compares the present version of Apache Kafka with monedula on the same old files.
 pub fn of_today(home: &Path, old: &Path, times: &Times) -> Result<()> {
     let (data, copied) = (home.join("today"), home.join("copied"));
     let kafka = Apache::start_with(PRESENT, NODE, home, &data)?;
@@ -200,7 +200,7 @@ pub fn of_today(home: &Path, old: &Path, times: &Times) -> Result<()> {
     same("as today's Apache Kafka", &ours, &theirs)
 }
 
-/// The answers once each partition is led.
+/// The responses, once each partition has a leader.
 fn settled(address: &str, times: &Times) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let led = eventually(SOON, || {

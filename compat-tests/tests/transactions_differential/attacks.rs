@@ -1,5 +1,5 @@
-//! What is not asked, what is forgotten, and what is taken away under a transaction's feet: verification switched off,
-//! producers and names that expire, topics deleted and records cut in the middle of a transaction.
+//! Transactions without verification, expired state, and removals during a transaction: verification is switched off, producers
+//! and transactional ids expire, topics are deleted and records truncated while a transaction is open.
 
 use bytes::Bytes;
 use compat_tests::apache::{Apache, PRESENT, SETTINGS};
@@ -14,7 +14,7 @@ use crate::teller::{NOBODY, Producer, Teller, batch, name, now};
 /// Longer than a story takes.
 const TIMEOUT_MS: i32 = 600_000;
 
-/// The same story to both brokers with further settings.
+/// Tells the same story to both brokers, with additional settings.
 fn same_story(title: &str, settings: &str, story: impl Fn(&mut Teller)) {
     let settings = format!("{SETTINGS}{settings}");
     let told = |address: &str| {
@@ -35,18 +35,18 @@ fn same_story(title: &str, settings: &str, story: impl Fn(&mut Teller)) {
     compare(title, &theirs, &ours);
 }
 
-/// The version that joins a transaction by itself. Without the feature nobody sends it, and Apache Kafka's coordinator is
-/// stuck when somebody does.
+/// The version that joins a transaction implicitly. Without the feature no client sends it, and Apache Kafka's coordinator gets
+/// stuck if one does.
 fn newest(transactions: i16, joins: i16) -> i16 {
     if transactions == 0 { joins - 1 } else { joins }
 }
 
-/// Batches and offsets of which the coordinator was not told.
+/// Batches and offsets that were not added to the transaction.
 fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
     for version in 3..=newest(transactions, 12) {
         teller.chapter(&format!("produce v{version}, not added"));
         let id = &format!("produce {version}");
-        // Not the first, so that there is an epoch behind it.
+        // Not the first epoch, so that there is an older one.
         teller.init(4, Some(id), TIMEOUT_MS, NOBODY);
         let me = teller.init(4, Some(id), TIMEOUT_MS, NOBODY);
         let (stranger, ahead, behind) =
@@ -58,7 +58,7 @@ fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
         for who in [stranger, behind] {
             teller.produce(version, Some(id), who, 0, u);
         }
-        // Another partition is in the transaction, this one is not.
+        // One partition is in the transaction, the other one is not.
         teller.add(3, id, me, &[("t", &[0])]);
         teller.produce(version, Some(id), me, 0, ("t", 0));
         teller.produce(version, Some(id), me, 3, ("t", 1));
@@ -66,7 +66,7 @@ fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
         teller.produce(version, Some(id), me, 1, ("t", 1));
         teller.describe(id);
         for who in [ahead, behind, stranger] {
-            // Who is believed with a later epoch leaves the coordinator with a marker that is never taken.
+            // An accepted batch with a later epoch would leave the coordinator with a marker that the partition never accepts.
             if verified || version >= 12 || who != ahead {
                 teller.produce(version, Some(id), who, 1, ("t", 0));
                 teller.produce(version, Some(id), who, 0, ("t", 0));
@@ -79,7 +79,7 @@ fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
         }
         teller.describe(id);
         teller.end(3, id, me, version % 2 == 0);
-        // Over, and not added again.
+        // The transaction is over, and the partition has not been added again.
         teller.produce(version, Some(id), me, 1, ("t", 0));
         teller.produce(version, Some(id), me, 2, ("t", 1));
         teller.describe(id);
@@ -87,7 +87,7 @@ fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
             teller.producers("t", partition);
             teller.committed("t", partition);
         }
-        // What hangs is ended, so that the next client begins with partitions that nobody holds up.
+        // Hanging transactions are ended, so that the next client starts with partitions that nothing holds up.
         for who in [ahead, stranger] {
             for place in [("t", 0), ("t", 1), ("t", 2), ("u", 0)] {
                 teller.markers(who, 0, false, &[place]);
@@ -143,7 +143,7 @@ fn not_added(teller: &mut Teller, transactions: i16, verified: bool) {
     }
 }
 
-/// Offsets of several partitions, some of which there are not; each has an entry of its own in the request.
+/// Commits offsets of several partitions, some of which do not exist. Each has an entry of its own in the request.
 fn commit_some(teller: &mut Teller, version: i16, id: &str, me: Producer, to: &[(&str, i32)]) {
     use txn_offset_commit_request::*;
     let text = |text: &str| StrBytes::from_string(text.to_owned());
@@ -173,7 +173,7 @@ fn commit_some(teller: &mut Teller, version: i16, id: &str, me: Producer, to: &[
     teller.say(format!("commit offsets v{version} {id} {to:?}: {told:?}"));
 }
 
-/// Two producers in one request, some partitions of which are in the transaction.
+/// Requests with batches of two producers, for partitions of which only some are in the transaction.
 fn mixed(teller: &mut Teller, transactions: i16) {
     for version in [3, 9, newest(transactions, 12)] {
         teller.chapter(&format!("produce v{version} of two producers"));
@@ -258,7 +258,7 @@ fn produce(
     teller.say(format!("produce v{version} {id}, {what}: {told:?}"));
 }
 
-/// Topics that go, and records that are cut, while a transaction is open.
+/// Topics are deleted, and records are deleted, while a transaction is open.
 fn taken_away(teller: &mut Teller) {
     for (version, produce, end) in [(2, 12, 5), (0, 9, 3)] {
         for commit in [true, false] {
@@ -290,7 +290,7 @@ fn taken_away(teller: &mut Teller) {
             teller.produce(produce, Some(&id), me, 1, ("gone", 0));
             teller.add(3, &id, me, &[("gone", &[0])]);
             teller.describe(&id);
-            // It hears of it a moment later.
+            // The group coordinator applies the deletion a moment later.
             teller.until(|teller| teller.is_stable(group, "gone"));
             teller.offset_of(group, "gone");
             let me = teller.end(end, &id, me, commit);
@@ -375,7 +375,7 @@ fn taken_away(teller: &mut Teller) {
     }
 }
 
-/// Producers whose last batch is old are forgotten by their partitions, unless they have a transaction open.
+/// Partitions forget producers whose last batch is old, unless these have an open transaction.
 fn producers_expire(teller: &mut Teller) {
     let forgotten = |teller: &mut Teller, topic: &str, partition: i32, kept: usize| {
         teller.until(|teller| teller.producers_of(topic, partition) == kept);
@@ -402,7 +402,7 @@ fn producers_expire(teller: &mut Teller) {
         let me = teller.end(end, id, me, true);
         forgotten(teller, "t", 0, 0);
         teller.committed("t", 0);
-        // Who is unknown may begin anywhere.
+        // An unknown producer may begin with any sequence number.
         teller.produce(produce, None, plain, 7, ("t", 0));
         teller.produce(produce, None, plain, 0, ("t", 0));
         teller.produce(produce, None, (plain.0, plain.1 - 1), 0, ("t", 0));
@@ -415,11 +415,11 @@ fn producers_expire(teller: &mut Teller) {
         teller.markers((me.0, me.1 - 1), 0, false, &[("t", 0)]);
         teller.end(end, id, me, false);
         forgotten(teller, "t", 0, 0);
-        // Nobody knows of an epoch any more.
+        // The epoch is no longer known.
         teller.markers((was.0, was.1 - 1), 0, false, &[("t", 0)]);
         teller.producers("t", 0);
         forgotten(teller, "t", 0, 0);
-        // Records of a time long past: the producer is forgotten in the next round.
+        // With old record timestamps, the producer expires in the next round.
         let time = std::mem::replace(&mut teller.timestamp, crate::teller::OLD);
         teller.produce(produce, None, plain, 0, ("u", 0));
         teller.timestamp = time;
@@ -427,7 +427,7 @@ fn producers_expire(teller: &mut Teller) {
     }
 }
 
-/// Names that nobody uses are forgotten by their coordinator, unless they have a transaction open.
+/// The coordinator forgets unused transactional ids, unless these have an open transaction.
 fn names_expire(teller: &mut Teller) {
     for (version, produce, end) in [(2, 12, 5), (0, 9, 3)] {
         teller.set_version(version);
@@ -465,7 +465,7 @@ fn names_expire(teller: &mut Teller) {
             if what != "open" {
                 teller.end(end, id, me, true);
                 teller.init(4, Some(id), TIMEOUT_MS, me);
-                // It is another producer now.
+                // The id has another producer now.
                 teller.init(4, Some(id), TIMEOUT_MS, NOBODY);
             }
         }
@@ -477,7 +477,7 @@ fn names_expire(teller: &mut Teller) {
     }
 }
 
-/// The producer that a name has now.
+/// Current producer of a transactional id.
 fn producer_of(teller: &mut Teller, id: &str) -> Producer {
     let request = DescribeTransactionsRequest::default()
         .with_transactional_ids(vec![TransactionalId(StrBytes::from_string(id.to_owned()))]);

@@ -1,6 +1,6 @@
-//! The promise: a transaction request of any version, good or bad, is answered by us as Apache Kafka answers it.
+//! Transactional requests of every version, valid or invalid, are answered as by Apache Kafka.
 //!
-//! One story is told to both brokers and written down; producer ids get letters in the order in which they appear.
+//! One story is told to both brokers and recorded. Producer ids are replaced by letters in the order in which they appear.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,7 +29,7 @@ fn beginnings(teller: &mut Teller) {
             teller.init(version, Some(&id), 60_000, first);
             let (producer, epoch) = first;
             teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
-            // A retry, and one that is late.
+            // A retry, and a late retry.
             teller.init(version, Some(&id), 60_000, (producer, epoch + 1));
             teller.init(version, Some(&id), 60_000, first);
             teller.init(version, Some(&id), 60_000, (producer, 77));
@@ -43,7 +43,7 @@ fn beginnings(teller: &mut Teller) {
     }
 }
 
-/// Versions as clients of one time use them together.
+/// Versions of requests that clients of one release use together.
 struct Client {
     init: i16,
     add: i16,
@@ -119,7 +119,7 @@ fn life_of(teller: &mut Teller, client: &Client, name: &str) {
     let t = [("t", &[0, 1][..])];
     let mut me = teller.init(client.init, Some(id), 60_000, NOBODY);
 
-    // Requests that nobody should make.
+    // Requests that no client should send.
     let stranger = (me.0 + 1_000_000, me.1);
     let ahead = (me.0, me.1 + 1);
     for who in [stranger, ahead, (me.0, me.1 - 1)] {
@@ -186,7 +186,7 @@ fn life_of(teller: &mut Teller, client: &Client, name: &str) {
     teller.offset("g");
     teller.committed("t", 0);
     teller.producers("t", 0);
-    // The answer was lost: once more, and otherwise.
+    // Retries after a lost response, with the same outcome and with the opposite one.
     teller.end(client.end, id, mine, true);
     teller.end(client.end, id, mine, false);
     teller.end(client.end, id, (mine.0, mine.1 - 1), true);
@@ -194,7 +194,7 @@ fn life_of(teller: &mut Teller, client: &Client, name: &str) {
         teller.produce(client.produce, Some(id), mine, 2, ("t", 0));
     }
 
-    // One that aborts.
+    // A transaction that aborts.
     if !joins {
         teller.add(client.add, id, me, &[("t", &[0])]);
         teller.add_offsets(client.offsets, id, me, "g");
@@ -211,7 +211,7 @@ fn life_of(teller: &mut Teller, client: &Client, name: &str) {
     teller.committed("t", 0);
     teller.producers("t", 0);
 
-    // One that a second producer of the same name ends.
+    // A transaction that a second producer with the same transactional id ends.
     if !joins {
         teller.add(client.add, id, me, &[("t", &[0])]);
     }
@@ -225,7 +225,7 @@ fn life_of(teller: &mut Teller, client: &Client, name: &str) {
     teller.commit_offset(client.commit, id, me, "g", ("", -1), ("t", 0), 60);
     me = teller.init(client.init, Some(id), 60_000, NOBODY);
     teller.describe(id);
-    // And one that the producer itself gives up that way.
+    // A transaction that its producer itself ends that way.
     if client.init >= 3 {
         if !joins {
             teller.add(client.add, id, me, &[("t", &[2])]);
@@ -292,10 +292,10 @@ fn markers_and_lists(teller: &mut Teller) {
     }
 }
 
-/// Markers that say by which rules their transaction goes, for batches and for offsets in doubt.
+/// Markers with the transaction's version, for batches and for pending offsets.
 fn markers_by_rules(teller: &mut Teller) {
     teller.chapter("markers by rules");
-    // The partition of __consumer_offsets that keeps "g".
+    // The partition of `__consumer_offsets` that stores group "g".
     for (id, place) in [
         ("rules", ("u", 0)),
         ("rules too", ("__consumer_offsets", 3)),
@@ -319,7 +319,7 @@ fn markers_by_rules(teller: &mut Teller) {
             teller.offset("g");
             teller.markers_by_rules(me, 1, false, place);
             teller.offset("g");
-            // There is nothing to end any more.
+            // There is no open transaction left to end.
             for rules in [2, 1, 0] {
                 teller.markers_by_rules(me, rules, true, place);
             }
@@ -338,7 +338,7 @@ fn story(address: &str, version: i16) -> Vec<String> {
     let mut teller = Teller::new(address);
     teller.set_version(version);
     beginnings(&mut teller);
-    // Without the feature neither clients nor brokers send the newest versions.
+    // Without the feature, neither clients nor brokers send the newest versions.
     let clients = if version == 0 { &CLIENTS[..4] } else { CLIENTS };
     for (index, client) in clients.iter().enumerate() {
         teller.letters.clear();

@@ -1,5 +1,5 @@
-//! A coordinator that restarts between each two steps of a transaction. What its memory alone knew is gone then: the
-//! answers tell which of it that is, and it has to be the same for both.
+//! Restarts of the coordinator between any two steps of a transaction. State that is only in its memory is lost then; the
+//! responses show which state that is, and must be the same for both brokers.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const IDS: [&str; 7] = [
 ];
 const GROUPS: [&str; 2] = ["g commits", "g aborts"];
 
-/// Either broker, which can be started again.
+/// Either broker, with restarts.
 enum Broker {
     Kafka(Option<Apache>),
     Monedula(Node, usize),
@@ -38,7 +38,8 @@ impl Broker {
         }
     }
 
-    /// Ours is killed every other time; Apache Kafka would then have to wait until its own session has ended.
+    /// Restarts the broker. monedula is killed every other time; Apache Kafka would have to wait for the end of its own
+    /// session.
     fn restart(&mut self, scratch: &Path) {
         match self {
             Self::Kafka(broker) => {
@@ -58,9 +59,9 @@ impl Broker {
     }
 }
 
-/// Everything that the story needs has been loaded.
+/// Waits until everything that the story needs has been loaded.
 fn ready(teller: &mut Teller) {
-    // COORDINATOR_LOAD_IN_PROGRESS and what else ends by itself.
+    // COORDINATOR_LOAD_IN_PROGRESS and other temporary errors.
     let passing = |error: i16| [3, 5, 6, 14, 15, 16].contains(&error);
     for id in IDS {
         teller.until(|teller| {
@@ -127,7 +128,7 @@ fn story(kafka: bool, version: i16) -> Vec<String> {
     }
     teller.committed("u", 0);
     teller.producers("u", 0);
-    // Apache Kafka leads in a new epoch after each restart; we need none where nobody else could lead.
+    // Apache Kafka leads with a new epoch after each restart; monedula needs none, because no other broker could lead.
     teller
         .lines
         .iter()
@@ -149,14 +150,14 @@ const STEPS: usize = 8;
 /// Longer than all restarts take together.
 const TIMEOUT_MS: i32 = 900_000;
 
-/// The producers of the story, each of another fate; all make their next step between the same two restarts.
+/// The producers of the story, each with a history of its own. All of them take their next step between the same two restarts.
 struct Cast {
     client: &'static Client,
     joins: bool,
     me: [Producer; IDS.len()],
-    /// Who had the name of "zombie" before.
+    /// Previous producer of the transactional id "zombie".
     zombie: Producer,
-    /// Who "commits" and "aborts" were before they ended.
+    /// Producers of "commits" and "aborts" before their transactions ended.
     before: [Producer; 2],
 }
 
@@ -175,7 +176,7 @@ impl Cast {
         let produce = |teller: &mut Teller, id: &str, me: Producer, sequence: i32| {
             teller.produce(client.produce, Some(id), me, sequence, ("t", 2));
         };
-        // A second producer of the name comes while the first has a transaction.
+        // A second producer with the id starts while the first one has an open transaction.
         match step {
             0 => *zombie = teller.init(client.init, Some("zombie"), TIMEOUT_MS, NOBODY),
             1 => add(teller, "zombie", *zombie, 2),
@@ -208,7 +209,7 @@ impl Cast {
                 }
             }
         }
-        // A producer that asks for its own epoch again (KIP-360), and does not hear the answer.
+        // A producer that initializes again with its own epoch (KIP-360) and does not get the response.
         if client.init >= 3 {
             let was = *recovers;
             match step {
@@ -245,11 +246,11 @@ impl Cast {
                 }
             }
         }
-        // A name that two begin with at the same time, again and again.
+        // Two producers with the same id start at the same time, repeatedly.
         teller.init(client.init, Some("twice"), TIMEOUT_MS, NOBODY);
         *twice = teller.init(client.init, Some("twice"), TIMEOUT_MS, NOBODY);
         add(teller, "twice", *twice, 2);
-        // A producer that gives up its own transaction by beginning again.
+        // A producer that ends its own transaction by initializing again.
         let was = *gives_up;
         match step {
             0 => *gives_up = teller.init(client.init, Some("gives up"), TIMEOUT_MS, NOBODY),
@@ -263,7 +264,7 @@ impl Cast {
                 teller.describe("gives up");
             }
         }
-        // Nobody ends this one but the time.
+        // A transaction that only its timeout ends.
         match step {
             0 => *late = teller.init(client.init, Some("late"), TIMEOUT_MS, NOBODY),
             1 => *late = teller.init(client.init, Some("late"), 5_000, NOBODY),
@@ -271,7 +272,7 @@ impl Cast {
                 add(teller, "late", *late, 2);
                 produce(teller, "late", *late, 0);
             }
-            // Both look for those that are late every ten seconds, we also when we start.
+            // Both brokers look for expired transactions every ten seconds; monedula also does so when it starts.
             3 => teller.until(|teller| teller.described("late").contains("Complete")),
             _ => {
                 produce(teller, "late", *late, 1);
@@ -281,7 +282,7 @@ impl Cast {
         }
     }
 
-    /// From the first step to the last, and some more.
+    /// A producer with a transaction from the first step to the last, and some requests after it.
     fn live(&mut self, step: usize, teller: &mut Teller, index: usize, commit: bool) {
         let client = self.client;
         let (id, group, partition) = (IDS[index], GROUPS[index], index as i32);

@@ -1,4 +1,4 @@
-//! Tells a story to one broker, request by request, and writes down what is answered.
+//! Tells a story to one broker, request by request, and records the responses.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,26 +14,26 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
-/// Topic, and how many partitions it has.
+/// Topics with their numbers of partitions.
 const TOPICS: &[(&str, i32)] = &[("t", 3), ("u", 1)];
 const SETTLE_LIMIT: Duration = Duration::from_secs(120);
 const NOT_LEADER: i16 = 6;
 const UNSTABLE_OFFSET: i16 = 88;
 
-/// A producer as it sees itself.
+/// Producer id and epoch, as the producer knows them.
 pub type Producer = (i64, i16);
-/// A time long past, in milliseconds.
+/// An old timestamp, in milliseconds.
 pub const OLD: i64 = 1_700_000_000_000;
 pub const NOBODY: Producer = (-1, -1);
 
-/// Tells a story to one broker.
+/// Teller of a story to one broker.
 pub struct Teller {
     connection: Connection,
     address: String,
     pub lines: Vec<String>,
     pub letters: HashMap<i64, char>,
     topic_ids: HashMap<&'static str, Uuid>,
-    /// Of records. Markers always are of today: after old records they begin a new segment.
+    /// Timestamp of records. Markers always have the current time, and therefore begin a new segment after old records.
     pub timestamp: i64,
 }
 
@@ -73,7 +73,7 @@ impl Teller {
                 teller.call(4, &request).coordinators[0].error_code == 0
             });
         }
-        // Its partition may still be loading.
+        // The coordinator's partition may still be loading.
         teller.until(|teller| teller.try_init(4, Some("first"), 60_000, NOBODY).0 == 0);
         teller.until(|teller| {
             let request = OffsetFetchRequest::default()
@@ -124,7 +124,7 @@ impl Teller {
         ));
     }
 
-    /// First offset, and the last for readers of each kind.
+    /// First offset, and end offsets for both isolation levels.
     pub fn offsets(&mut self, topic: &str, partition: i32) {
         use list_offsets_request::*;
         for (isolation, timestamp) in [(0, -2), (0, -1), (1, -1), (1, -3)] {
@@ -161,7 +161,7 @@ impl Teller {
         assert!(done, "waited in vain: {:#?}", self.lines);
     }
 
-    /// Goes on with another connection.
+    /// Continues with a connection to another address.
     pub fn connect(&mut self, address: &str) {
         self.connection = Connection::open(address).unwrap();
         address.clone_into(&mut self.address);
@@ -188,8 +188,8 @@ impl Teller {
         self.chapter(&format!("transaction.version {version}"));
     }
 
-    /// Waits until the markers of a transaction are written, and older than whatever follows: the newest record of a log is
-    /// the first one of its millisecond.
+    /// Waits until the markers of a transaction have been written and are older than all later records: of equal maximum
+    /// timestamps, ListOffsets returns the first one.
     pub fn settle(&mut self, id: &str) {
         self.until(|teller| !teller.described(id).contains("Prepare"));
         let written = now();
@@ -208,7 +208,7 @@ impl Teller {
             .map(|topic| {
                 let mut partitions = topic.partitions.clone();
                 partitions.sort_unstable();
-                // Which partition keeps a group is told by the suites of groups.
+                // The suites of groups test which partition stores a group.
                 format!("{}{partitions:?}", &*topic.topic.0)
             })
             .collect();
@@ -414,7 +414,7 @@ impl Teller {
         ));
     }
 
-    /// What a consumer that wants stable offsets is told.
+    /// Records the group's offset, with and without `require_stable`.
     pub fn offset(&mut self, group: &str) {
         self.offset_of(group, "t");
     }
@@ -430,12 +430,12 @@ impl Teller {
         }
     }
 
-    /// Whether no transaction has an offset of the group in doubt.
+    /// Whether no open transaction has a pending offset of the group.
     pub fn is_stable(&mut self, group: &str, topic: &str) -> bool {
         self.fetch_offset(group, topic, true).1 != UNSTABLE_OFFSET
     }
 
-    /// Errors of the group and the partition, and the offset.
+    /// Error codes of the group and of the partition, and the offset.
     fn fetch_offset(&mut self, group: &str, topic: &str, stable: bool) -> (i16, i16, i64) {
         use offset_fetch_request::*;
         let request = OffsetFetchRequest::default()
@@ -509,7 +509,7 @@ impl Teller {
             .with_acks(-1)
             .with_timeout_ms(5_000)
             .with_topic_data(vec![topic_data]);
-        // A topic that was just made may not have its leader yet.
+        // A topic that was just created may not have a leader yet.
         let mut answer = self.call(version, &request);
         self.until(|teller| {
             let passes = answer.responses[0].partition_responses[0].error_code == NOT_LEADER;
@@ -570,7 +570,7 @@ impl Teller {
         ));
     }
 
-    /// The same as of version 2, which says by which rules the transaction goes (KIP-1228).
+    /// Writes markers in version 2, which has the transaction's version (KIP-1228).
     pub fn markers_by_rules(
         &mut self,
         (producer, epoch): Producer,
@@ -660,7 +660,7 @@ impl Teller {
         let answer = self.call(0, &request);
         let one = &answer.topics[0].partitions[0];
         let mut producers = one.active_producers.clone();
-        // For their letters; Kafka keeps them in a hash table.
+        // Sorted for the letters; Kafka keeps producers in a hash table.
         producers.sort_by_key(|producer| producer.producer_id);
         let mut found: Vec<String> = producers
             .iter()
@@ -682,7 +682,7 @@ impl Teller {
         ));
     }
 
-    /// How many producers a partition knows.
+    /// Number of producers that a partition knows.
     pub fn producers_of(&mut self, topic: &str, partition: i32) -> usize {
         use describe_producers_request::*;
         let request = DescribeProducersRequest::default().with_topics(vec![
@@ -694,7 +694,7 @@ impl Teller {
         answer.topics[0].partitions[0].active_producers.len()
     }
 
-    /// Whether a partition can answer.
+    /// Error code of DescribeProducers for a partition.
     pub fn producers_error(&mut self, topic: &str, partition: i32) -> i16 {
         use describe_producers_request::*;
         let request = DescribeProducersRequest::default().with_topics(vec![
@@ -705,7 +705,7 @@ impl Teller {
         self.call(0, &request).topics[0].partitions[0].error_code
     }
 
-    /// What a consumer of committed records is told.
+    /// Records what a consumer of committed records gets.
     pub fn committed(&mut self, topic: &str, partition: i32) {
         self.committed_from(topic, partition, 0);
     }

@@ -1,6 +1,6 @@
 //! AddOffsetsToTxn (key 25), v0 to v4. KIP-98, KIP-588 (PRODUCER_FENCED, v2).
 //!
-//! The offsets of a group are a partition like any other: the one of `__consumer_offsets` that keeps the group.
+//! A group's offsets take part in a transaction as a partition: the partition of `__consumer_offsets` that stores the group.
 
 use bytestring::ByteString;
 
@@ -12,7 +12,7 @@ use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
 
-/// The first version whose clients know PRODUCER_FENCED.
+/// First version whose clients know PRODUCER_FENCED.
 const FENCED: i16 = 2;
 
 pub fn handle(
@@ -52,7 +52,7 @@ pub fn handle(
     })
 }
 
-/// The partition that keeps a group's offsets.
+/// The partition that stores a group's offsets.
 pub fn offsets_of(context: &RequestContext, group: &str) -> Partitions {
     let partition = context.services.groups.partition_of(group);
     Partitions::from([(ByteString::from_static(GROUP_TOPIC), [partition].into())])

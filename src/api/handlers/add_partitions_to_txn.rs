@@ -1,7 +1,7 @@
-//! AddPartitionsToTxn (key 24), v0 to v5. KIP-98, KIP-588 (PRODUCER_FENCED, v2), KIP-890 (from brokers, many at once, to
-//! add or only to verify, v4).
+//! AddPartitionsToTxn (key 24), v0 to v5. KIP-98, KIP-588 (PRODUCER_FENCED, v2), KIP-890 (v4: sent by brokers, for several
+//! transactions, to add partitions or only to verify them).
 //!
-//! Up to v3 a client asks for itself, and all partitions are added or none.
+//! Up to v3 a client sends the request for its own transaction. Either all of its partitions are added or none.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,11 +19,11 @@ use crate::wire::message::add_partitions_to_txn::{
     AddPartitionsToTxnTransaction,
 };
 
-/// The first version whose clients know PRODUCER_FENCED.
+/// First version whose clients know PRODUCER_FENCED.
 const FENCED: i16 = 2;
-/// The first version of brokers.
+/// First version that brokers send.
 const MANY: i16 = 4;
-/// The first version that stands for clients of `transaction.version` 2.
+/// First version for clients of `transaction.version` 2.
 const BUMPING_CLIENTS: i16 = 5;
 
 pub fn handle(
@@ -75,7 +75,7 @@ async fn one(
         |topic| &mut topic.partitions,
         |index| *index,
     );
-    // Brokers speak for clients whose rights they have looked at.
+    // Brokers send v4 and later for clients whose rights they have checked already.
     let denied = match context.api_version < MANY {
         true => match denied(context, &transaction) {
             Ok(denied) => denied,
@@ -148,9 +148,9 @@ async fn one(
     results(topics, |_, _| error)
 }
 
-/// The topics that the client may not write to.
+/// Topics that the client may not write to, with their errors.
 ///
-/// Errors: the client may not write in the name of the transactional id.
+/// Errors: the client may not write with the transactional id.
 fn denied(
     context: &RequestContext,
     transaction: &AddPartitionsToTxnTransaction,
@@ -169,7 +169,7 @@ fn denied(
 fn collect(topics: &[AddPartitionsToTxnTopic]) -> Partitions {
     let mut partitions = Partitions::new();
     for topic in topics {
-        // A copy: what the coordinator keeps must not hold on to this request.
+        // Copied, because the coordinator keeps it and must not keep the whole request in memory.
         partitions
             .entry(ByteString::from(topic.name.to_string()))
             .or_default()

@@ -1,6 +1,6 @@
 //! AlterClientQuotas (key 49), v0 to v1. KIP-546.
 //!
-//! Quotas are kept as Apache Kafka keeps them, and nobody is held to them yet: the log says so when the first of a kind is set.
+//! Quotas are stored as in Apache Kafka but not enforced yet. A warning is logged when the first quota of a kind is set.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::api::rights;

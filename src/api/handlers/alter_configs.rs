@@ -1,4 +1,4 @@
-//! AlterConfigs (key 33), v0 to v2. KIP-133. What a request does not name goes back to its default.
+//! AlterConfigs (key 33), v0 to v2. KIP-133. Settings of a resource that the request does not list are reset to their defaults.
 
 use bytestring::ByteString;
 
@@ -46,7 +46,7 @@ pub fn handle(
     })
 }
 
-/// What a client is told of a resource whose settings stay as they are.
+/// Result for a resource whose settings were not altered.
 fn told(
     (resource_type, resource_name): (i8, ByteString),
     error: ErrorCode,
@@ -60,7 +60,7 @@ fn told(
     }
 }
 
-/// Takes resources out of a request whose settings the client may not alter.
+/// Removes the resources whose settings the client may not alter from the request, and returns them with their errors.
 pub(super) fn take_denied<T>(
     rights: &Rights<'_>,
     resources: &mut Vec<T>,
@@ -83,7 +83,8 @@ fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
     certificates::is_own(context, resource.resource_type, &resource.resource_name)
 }
 
-/// Takes out of a request what would leave a listener without a certificate.
+/// Removes this broker's resource from the request if its settings would leave a listener without a certificate; returns its
+/// result.
 async fn refused(
     context: &RequestContext,
     request: &mut AlterConfigsRequest,

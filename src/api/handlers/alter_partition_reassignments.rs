@@ -1,4 +1,4 @@
-//! AlterPartitionReassignments (key 45), v0 and v1. KIP-455; v1 may forbid to change the number of replicas.
+//! AlterPartitionReassignments (key 45), v0 and v1. KIP-455; a v1 request may forbid changes of the replication factor.
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};

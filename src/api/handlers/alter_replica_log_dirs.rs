@@ -1,4 +1,4 @@
-//! AlterReplicaLogDirs (key 34), v0 to v2. KIP-113: replicas move to the log directories named.
+//! AlterReplicaLogDirs (key 34), v0 to v2. KIP-113: moves replicas to the given log directories.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub fn handle(
     context: RequestContext,
     request: AlterReplicaLogDirsRequest,
 ) -> Reply<AlterReplicaLogDirsResponse> {
-    // A partition that is named twice goes to the last directory.
+    // If a partition is named twice, the last directory counts.
     let mut wanted: BTreeMap<(ByteString, i32), ByteString> = BTreeMap::new();
     for dir in request.dirs {
         for topic in dir.topics {
@@ -35,7 +35,7 @@ pub fn handle(
     })
 }
 
-/// Makes directories and files: not for the thread of a connection.
+/// Creates directories and files, and must therefore not run on a connection's thread.
 fn alter(
     context: &RequestContext,
     wanted: &BTreeMap<(ByteString, i32), ByteString>,

@@ -1,6 +1,6 @@
 //! AlterUserScramCredentials (key 51), v0. KIP-554.
 //!
-//! Users are kept as Apache Kafka keeps them, also while no listener asks for them.
+//! Credentials are stored as in Apache Kafka, even if no listener uses SCRAM.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
-//! ApiVersions (key 18), v0 to v5. KIP-35, KIP-511, KIP-584, KIP-1242 (whom the client means, v5).
+//! ApiVersions (key 18), v0 to v5. KIP-35, KIP-511, KIP-584, KIP-1242 (cluster and node that the client expects, v5).
 //!
-//! A version that we do not know is answered in version 0 with UNSUPPORTED_VERSION and our range, so that the client
-//! can ask again. Produce is listed from 0 on: librdkafka looks there before it dares to compress.
+//! A request of an unknown version is answered in version 0 with UNSUPPORTED_VERSION and the supported range of ApiVersions, so
+//! that the client can retry. Produce is listed from version 0 on, because librdkafka derives from that whether it may
+//! compress.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::api::table::APIS;
@@ -29,7 +30,7 @@ pub fn handle(context: RequestContext, request: ApiVersionsRequest) -> Reply<Api
         api_keys: api_keys(),
         supported_features: SUPPORTED_FEATURES
             .iter()
-            // Before version 4 clients choke on a minimum of 0.
+            // Clients of versions before 4 fail on a minimum version of 0.
             .filter(|(name, min, _)| served(name) && (*min > 0 || context.api_version >= 4))
             .map(|(name, min, max)| SupportedFeatureKey {
                 name: (*name).into(),
@@ -60,7 +61,7 @@ fn refuse(error: ErrorCode) -> ApiVersionsResponse {
     }
 }
 
-/// Whether the client means this broker, if it says whom: both the cluster and the node, or neither.
+/// Checks that the client expects this broker: a request names both its cluster and its node, or neither.
 fn check_address(
     request: &ApiVersionsRequest,
     cluster_id: &str,
@@ -71,12 +72,12 @@ fn check_address(
         (None, NOBODY) => Ok(()),
         (None, _) | (Some(_), NOBODY) => Err(ErrorCode::InvalidRequest),
         (Some(cluster), node) if cluster == cluster_id && node == node_id => Ok(()),
-        // The address has become another broker's: the client begins again with its bootstrap servers.
+        // Another broker has the address that the client knew. The client must start again with its bootstrap servers.
         _ => Err(ErrorCode::RebootstrapRequired),
     }
 }
 
-/// The answer to a version that is too new.
+/// Response to a request of an unsupported version.
 pub fn unsupported(_: &RequestContext) -> ApiVersionsResponse {
     ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),
@@ -98,7 +99,8 @@ fn api_keys() -> Vec<ApiVersion> {
         .collect()
 }
 
-/// Letters, digits, dots and dashes, with a letter or digit at both ends.
+/// Whether a client's software name or version consists of letters, digits, dots and dashes, with a letter or digit at both
+/// ends.
 fn is_plausible(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);

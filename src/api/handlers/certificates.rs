@@ -1,6 +1,6 @@
-//! What a change of settings means for certificates and logins: files are read and checked before it is decided. Those of
-//! certificates are read again after it, because a file may have changed under the same name. Kafka's `DynamicBrokerConfig` with
-//! `SslFactory`.
+//! Validation of changed certificate and login settings, like Kafka's `DynamicBrokerConfig` with `SslFactory`. The files are
+//! read and checked before the controller decides. Certificate files are read again afterwards, because a file's content may
+//! have changed under the same name.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::config::broker::BrokerSettings;
 use crate::metadata::controller::settings::of_listeners;
 use crate::metadata::image::BROKER_RESOURCE;
 
-/// Whether the broker could run with these settings.
+/// Checks whether the broker could run with these settings.
 ///
-/// Errors: why not, for whoever wants them.
+/// Errors: a description of what is wrong.
 async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(), String> {
     let (tls, entries) = (Arc::clone(&services.tls), Arc::clone(&services.entries));
     let now = services.host.clock.now();
@@ -24,14 +24,14 @@ async fn check(services: &Arc<Services>, settings: BrokerSettings) -> Result<(),
     checked.await.unwrap_or(Ok(()))
 }
 
-/// Whether a resource is this broker. A name with a sign or with zeros in front is another one, which nobody reads.
+/// Whether a config resource is this broker. A name with a sign or leading zeros is another resource, which no broker reads.
 pub(super) fn is_own(context: &RequestContext, resource_type: i8, name: &str) -> bool {
     resource_type == BROKER_RESOURCE && *name == *context.services.node_id.to_string()
 }
 
-/// Takes the part about this broker out of a request if it would leave a listener without a certificate; gives it with the reason.
-/// `after` tells what the part would make of the settings of the listeners, where it touches them. Several parts about one broker
-/// are refused by the controller, whatever they say.
+/// Removes this broker's resource from `parts` if its settings would leave a listener without a certificate; returns it with
+/// the reason. `after` gives the broker settings with that resource applied, or `None` if it does not concern listeners.
+/// Several resources for one broker are left to the controller, which refuses them.
 pub(super) async fn take_out<R>(
     services: &Arc<Services>,
     parts: &mut Vec<R>,
@@ -47,7 +47,7 @@ pub(super) async fn take_out<R>(
     Some((parts.remove(index), why))
 }
 
-/// Takes over files that have changed under their names.
+/// Loads the certificate files again, for files whose content has changed under the same name.
 pub(super) async fn refresh(services: &Arc<Services>) {
     let image = services.image.load();
     let own = image.overrides(BROKER_RESOURCE, &services.node_id.to_string());

@@ -28,7 +28,7 @@ pub fn handle(
                 continue;
             }
             let mut group = context.services.groups.describe_consumer(id.clone()).await;
-            // Who may not know of a topic does not learn of it here.
+            // A client that may not describe one of the group's topics does not learn of that topic here.
             let mut topics = group.members.iter().flat_map(|member| {
                 let assigned = member.assignment.topic_partitions.iter();
                 let target = member.target_assignment.topic_partitions.iter();

@@ -1,7 +1,8 @@
-//! ConsumerGroupHeartbeat (key 68), v0 to v1. KIP-848; KIP-1082 (members name themselves, v1), regular expressions (v1).
+//! ConsumerGroupHeartbeat (key 68), v0 to v1. KIP-848; KIP-1082 (member ids chosen by the member, v1), regular expressions
+//! (v1).
 //!
-//! Whether an expression is one is found out here, on the work pool: the coordinator serves all groups, and an expression may take
-//! long to compile.
+//! Regular expressions are validated here, on the work pool: compiling one may take long, and the coordinator serves all
+//! groups.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::group::expression;
@@ -13,7 +14,7 @@ use crate::wire::message::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
 };
 
-/// The first version whose members name themselves.
+/// First version whose members choose their member id.
 const NAMES_ITSELF: i16 = 1;
 
 pub fn handle(
@@ -29,7 +30,7 @@ pub fn handle(
         .into();
     }
     if !names_itself && request.member_id.is_empty() && request.member_epoch == 0 {
-        // It begins with no dash: tools would take it for an option.
+        // A random UUID without a leading dash, which command line tools would take for an option.
         let Ok(fresh) = random_uuid(&context.services.host.chance) else {
             return ConsumerGroupHeartbeatResponse {
                 error_code: ErrorCode::UnknownServerError.code(),
@@ -57,7 +58,8 @@ pub fn handle(
     })
 }
 
-/// Whether the client may join this group, and know of these topics. By an expression it may subscribe where it may know of any topic.
+/// Checks that the client may join this group and describe the topics. A subscription by regular expression requires the right
+/// to describe all topics.
 fn allowed(
     context: &RequestContext,
     request: &ConsumerGroupHeartbeatRequest,

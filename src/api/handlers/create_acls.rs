@@ -9,13 +9,13 @@ use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::create_acls::{AclCreationResult, CreateAclsRequest, CreateAclsResponse};
 
-/// Why there is nothing to change without an authorizer.
+/// Error of a change of ACLs without an authorizer.
 pub(super) const NO_AUTHORIZER: (ErrorCode, ByteString) = (
     ErrorCode::SecurityDisabled,
     ByteString::from_static("No Authorizer is configured."),
 );
 
-/// Why entries cannot be changed by this request, whatever it says.
+/// Error of a request to change ACLs that is refused as a whole; `None` if it is allowed.
 pub(super) fn refusal(context: &RequestContext) -> Option<(ErrorCode, Option<ByteString>)> {
     if let Err(error) = context.requires_of_cluster(Operation::Alter) {
         return Some((error, rights::words(error)));

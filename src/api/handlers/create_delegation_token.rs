@@ -1,7 +1,7 @@
 //! CreateDelegationToken (key 38), v0 to v3. KIP-48, KIP-373 (tokens for others, v3).
 //!
-//! A token stands for a client that proved who it is by SASL or by a certificate that names it. No client of this broker
-//! did, and to such a client Apache Kafka answers the same, whether tokens are switched on or not.
+//! A token represents a client that authenticated by SASL or by a certificate. This broker has no delegation tokens, and
+//! answers every client as Apache Kafka answers an anonymous one, whether tokens are switched on there or not.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;
@@ -9,11 +9,11 @@ use crate::wire::message::create_delegation_token::{
     CreateDelegationTokenRequest, CreateDelegationTokenResponse,
 };
 
-/// What a client gets that did not say who it is.
+/// Error of a client that has not authenticated.
 pub(super) const NOT_ALLOWED: ErrorCode = ErrorCode::DelegationTokenRequestNotAllowed;
-/// The principal of such a client.
+/// Principal of such a client.
 const ANONYMOUS: (&str, &str) = ("User", "ANONYMOUS");
-/// In the place of a time.
+/// Timestamp that stands for no time.
 pub(super) const NO_TIME: i64 = -1;
 
 pub fn handle(

@@ -1,4 +1,4 @@
-//! CreatePartitions (key 37), v0 to v3. KIP-195: the count of a request is the new total.
+//! CreatePartitions (key 37), v0 to v3. KIP-195: the count in a request is the new total number of partitions.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub fn handle(
             *counts.entry(topic.name.clone()).or_default() += 1;
         }
         request.topics.retain(|topic| {
-            // Of one that is named twice the controller says so.
+            // A topic that is named twice is left to the controller, which refuses it.
             if counts.get(&topic.name).is_some_and(|count| *count > 1) {
                 return true;
             }

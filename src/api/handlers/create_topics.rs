@@ -1,4 +1,4 @@
-//! CreateTopics (key 19), v0 to v7. KIP-4, KIP-464 (-1 for the broker's defaults), KIP-525 (settings in the answer).
+//! CreateTopics (key 19), v0 to v7. KIP-4, KIP-464 (-1 for the broker's defaults), KIP-525 (settings in the response).
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,10 +19,10 @@ use crate::wire::message::create_topics::{
     CreateTopicsRequest, CreateTopicsResponse,
 };
 
-/// The first version whose answer has the settings of the new topics.
+/// First version whose response has the settings of the new topics.
 const SETTINGS_SINCE: i16 = 5;
 
-/// What a request wants of a topic, as far as the answer depends on it.
+/// Fields of a requested topic that the response repeats.
 struct Wanted {
     replication_factor: i16,
     configs: Vec<CreatableTopicConfig>,
@@ -100,7 +100,7 @@ fn not_controller(name: &ByteString) -> CreatableTopicResult {
     }
 }
 
-/// What settings of topics are where a topic has none of its own.
+/// Values of topic settings that a topic does not override.
 struct Defaults<'a> {
     image: &'a Image,
     node: String,
@@ -117,7 +117,7 @@ impl<'a> Defaults<'a> {
         }
     }
 
-    /// The settings of a new topic that was given these.
+    /// Settings of a new topic with the overrides `given`.
     fn described(&self, given: &[CreatableTopicConfig]) -> Vec<CreatableTopicConfigs> {
         let own = given.iter().filter_map(|config| {
             Some((config.name.to_string(), config.value.as_ref()?.to_string()))
@@ -152,8 +152,8 @@ impl<'a> Defaults<'a> {
     }
 }
 
-/// Takes topics out of a request that its client may not create, and gives their answers: one for each that is named once. Of
-/// one that is named twice the controller says so.
+/// Removes the topics that the client may not create from the request, and returns their results. A topic that is named twice
+/// is left to the controller, which refuses it.
 fn take_denied(
     rights: &Rights<'_>,
     request: &mut CreateTopicsRequest,
@@ -177,7 +177,7 @@ fn take_denied(
         denied.push(CreatableTopicResult {
             name: topic.name.clone(),
             error_code: error.code(),
-            // Kafka's words for this one.
+            // Kafka's message for this case.
             error_message: Some("Authorization failed.".into()),
             configs: Some(Vec::new()),
             ..Default::default()
@@ -187,7 +187,7 @@ fn take_denied(
     denied
 }
 
-/// A topic that nobody asked for explicitly.
+/// Topic that is created automatically, with the broker's defaults or the settings of the internal topic.
 pub fn automatic(name: &ByteString, settings: &BrokerSettings) -> CreatableTopic {
     let config = |name: &'static str, value: String| CreatableTopicConfig {
         name: ByteString::from_static(name),

@@ -1,4 +1,4 @@
-//! DeleteGroups (key 42), v0 to v3. KIP-229, and why a group stays (v3).
+//! DeleteGroups (key 42), v0 to v3. KIP-229; error messages (v3).
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
@@ -38,7 +38,7 @@ pub fn handle(
     })
 }
 
-/// What a user can do something about; the others have names that say enough.
+/// Error message for errors that a user can correct. The names of other errors are clear enough.
 fn reason(error: ErrorCode) -> Option<&'static str> {
     match error {
         ErrorCode::NonEmptyGroup => Some("The group has members."),

@@ -1,4 +1,4 @@
-//! DeleteRecords (key 21), v0 to v2. KIP-107: moves a partition's log start; -1 means the high watermark.
+//! DeleteRecords (key 21), v0 to v2. KIP-107: advances a partition's log start offset; -1 means the high watermark.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub fn handle(
     context: RequestContext,
     request: DeleteRecordsRequest,
 ) -> Reply<DeleteRecordsResponse> {
-    // Of a partition that is named twice the later wish counts.
+    // If a partition is named twice, the last offset counts.
     let topics = once(
         request.topics,
         |topic| topic.name.clone(),
@@ -29,7 +29,7 @@ pub fn handle(
     Reply::later(async move {
         let mut results = Vec::with_capacity(topics.len());
         let rights = context.rights();
-        // As with Kafka, a topic without partitions is not answered.
+        // As in Kafka, a topic without partitions is not in the response.
         for topic in topics
             .into_iter()
             .filter(|topic| !topic.partitions.is_empty())
@@ -59,14 +59,14 @@ pub fn handle(
     })
 }
 
-/// Where somebody may wait for a disk: directories are synced before segments go.
+/// Deletes records on the disk pool, because directories are synced before segments are deleted.
 async fn delete_aside(
     context: &RequestContext,
     topic: &ByteString,
     asked: &DeleteRecordsPartition,
 ) -> Result<i64, ErrorCode> {
     let (index, offset) = (asked.partition_index, asked.offset);
-    // What is refused anyhow need not go there.
+    // A request that is refused does not need the disk pool.
     wanted(context, topic, index, offset)?;
     let (surroundings, topic) = (context.clone(), topic.clone());
     let deleted = context.services.disk.run(move || {
@@ -76,11 +76,11 @@ async fn delete_aside(
             ErrorCode::KafkaStorageError
         })
     });
-    // Nobody can delete only while the node ends.
+    // The disk pool refuses work only while the node stops.
     deleted.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
 }
 
-/// The partition, and where its log shall begin.
+/// The partition, and its new log start offset.
 fn wanted(
     context: &RequestContext,
     topic: &str,

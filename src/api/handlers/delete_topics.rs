@@ -49,8 +49,9 @@ pub fn handle(
     })
 }
 
-/// Takes topics out of a request that its client may not delete, and gives their answers. A client that may not describe a topic
-/// is not told whether there is one of that name, nor the name of an id. Of one that is named twice the controller says so.
+/// Removes the topics that the client may not delete from the request, and returns their results. A client that may not
+/// describe a topic learns neither whether a topic of that name exists nor the name of a topic id. A topic that is named twice
+/// is left to the controller, which refuses it.
 fn take_denied(
     rights: &Rights<'_>,
     image: &Image,
@@ -68,7 +69,7 @@ fn take_denied(
         *counts.entry(name.clone()).or_default() += 1;
     }
     let topic = ResourceType::Topic;
-    // What a client is told of a topic that it names.
+    // Error of a topic that is given by its name; `None` if the topic stays in the request.
     let by_name = |name: &ByteString| {
         if counts.get(name).is_some_and(|count| *count > 1) {
             return None;
@@ -102,7 +103,7 @@ fn take_denied(
                 Some(error) => refuse(Some(name.clone()), Uuid::ZERO, error),
                 None => true,
             },
-            // Of a topic with both the controller says that it is one too much.
+            // A topic with both a name and an id is left to the controller, which refuses it.
             Some(_) => true,
             None => {
                 let Some(found) = image.topics.by_id(id) else {

@@ -9,8 +9,7 @@ use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 
-/// Why there is nothing to show without an authorizer. Administrators' pages take this answer for an empty list; an API that
-/// is not there is an error to them.
+/// Error message without an authorizer. Web consoles show this error as an empty list, but fail if the API does not exist.
 const NO_AUTHORIZER: &str = "No Authorizer is configured on the broker";
 
 pub fn handle(

@@ -24,7 +24,7 @@ use crate::security::acl::Operation;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::describe_configs::*;
 
-/// Where a value comes from.
+/// Kafka's `ConfigSource`: the level at which a value was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub(super) enum Source {
@@ -37,7 +37,7 @@ pub(super) enum Source {
     Group = 8,
 }
 
-/// Kafka knows these for a running broker alone, and shows them where somebody set them.
+/// Settings that Kafka knows only as dynamic settings, and describes only if they are set.
 const ONLY_WHERE_SET: [&str; 3] = [
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
@@ -58,11 +58,11 @@ pub fn handle(
         .map(|resource| {
             let described = described(&context, &image, &rights, resource);
             let (error, message, mut configs) = match described {
-                // Kafka writes an empty message where there is no error.
+                // As in Kafka, the message is empty instead of null if there is no error.
                 Ok(configs) => (ErrorCode::None, ByteString::new(), configs),
                 Err((error, message)) => (error, message.into(), Vec::new()),
             };
-            // An empty list asks for all, as none does.
+            // An empty list means all settings, just as null does.
             if let Some(keys) = resource
                 .configuration_keys
                 .as_ref()
@@ -103,7 +103,7 @@ fn described(
     match resource.resource_type {
         TOPIC_RESOURCE => topic(context, image, name),
         BROKER_RESOURCE => broker(context, image, name),
-        // This program's log has no loggers to be set one by one.
+        // The broker has no loggers with individual levels.
         BROKER_LOGGER_RESOURCE if is_own(context, name) => Ok(Vec::new()),
         GROUP_RESOURCE => group(context, image, name),
         CLIENT_METRICS_RESOURCE => client_metrics(image, name),
@@ -114,7 +114,7 @@ fn described(
     }
 }
 
-/// The resources, each once, where it comes first. What was asked of one in several places is asked together.
+/// The distinct resources, in the order of first occurrence. The settings asked for at several places are joined.
 fn once(
     context: &RequestContext,
     named: Vec<DescribeConfigsResource>,
@@ -122,7 +122,7 @@ fn once(
     let own = context.services.node_id.to_string();
     let mut resources = IndexMap::with_capacity(named.len());
     for mut resource in named {
-        // This broker's id can be written in many ways.
+        // This broker's id can be spelled in several ways, such as with leading zeros.
         let name = match resource.resource_type {
             BROKER_RESOURCE | BROKER_LOGGER_RESOURCE
                 if is_own(context, &resource.resource_name) =>
@@ -143,7 +143,7 @@ fn once(
                     (Some(keys), Some(more)) if !keys.is_empty() && !more.is_empty() => {
                         keys.append(more);
                     }
-                    // An empty list asks for all, as none does.
+                    // An empty list means all settings, just as null does.
                     (all, _) => *all = None,
                 }
             }
@@ -156,7 +156,7 @@ fn is_own(context: &RequestContext, name: &str) -> bool {
     name.parse() == Ok(context.services.node_id)
 }
 
-/// Leaves out what was not asked for or does not exist in the version.
+/// Removes the fields that the request did not ask for or that do not exist in its version.
 fn finish(
     config: &mut DescribeConfigsResourceResult,
     request: &DescribeConfigsRequest,
@@ -241,7 +241,7 @@ fn topic(context: &RequestContext, image: &Image, name: &str) -> Described {
         .collect())
 }
 
-/// Where a broker setting was given, and under which name, best first.
+/// The levels at which a broker setting is set, with the name it is set under, in descending precedence.
 fn broker_synonyms(
     context: &RequestContext,
     image: &Image,

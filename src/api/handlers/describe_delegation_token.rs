@@ -1,4 +1,4 @@
-//! DescribeDelegationToken (key 41), v0 to v3. KIP-48. There are no tokens; see `create_delegation_token`.
+//! DescribeDelegationToken (key 41), v0 to v3. KIP-48. There are no delegation tokens; see `create_delegation_token`.
 
 use super::create_delegation_token::NOT_ALLOWED;
 use crate::api::context::{Reply, RequestContext};

@@ -1,5 +1,5 @@
-//! DescribeGroups (key 15), v0 to v6. KIP-430 (authorized operations, v3), KIP-345 (static members, v4), KIP-1043 (an
-//! unknown group is an error, v6; before, it is a dead one).
+//! DescribeGroups (key 15), v0 to v6. KIP-430 (authorized operations, v3), KIP-345 (static members, v4), KIP-1043 (an unknown
+//! group is an error since v6; before, its state is Dead).
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
@@ -8,7 +8,7 @@ use crate::wire::message::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
 };
 
-/// The first version in which an unknown group is an error.
+/// First version in which an unknown group is an error.
 const UNKNOWN_IS_ERROR: i16 = 6;
 
 pub fn handle(

@@ -1,4 +1,4 @@
-//! DescribeLogDirs (key 35), v0 to v5. KIP-113, KIP-827 (space), KIP-1066 (cordoned).
+//! DescribeLogDirs (key 35), v0 to v5. KIP-113, KIP-827 (total and usable space), KIP-1066 (cordoned directories).
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -30,7 +30,7 @@ pub fn handle(
     })
 }
 
-/// Asks each file system for its space, which may take as long as the disk does.
+/// Asks each file system for its free space, and may therefore wait for a disk.
 fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let asked: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
         let each = topics.iter().flat_map(|asked| {

@@ -1,4 +1,4 @@
-//! DescribeProducers (key 61), v0. KIP-664: who writes to a partition with a producer id.
+//! DescribeProducers (key 61), v0. KIP-664: the active producers of a partition.
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};

@@ -1,4 +1,4 @@
-//! DescribeQuorum (key 55), v0 to v2. KIP-595, KIP-853: the quorum is this node.
+//! DescribeQuorum (key 55), v0 to v2. KIP-595, KIP-853: this node is the only voter of the quorum.
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};

@@ -1,4 +1,4 @@
-//! DescribeTopicPartitions (key 75), v0. KIP-966: metadata of topics in pages.
+//! DescribeTopicPartitions (key 75), v0. KIP-966: topic metadata in pages.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::api::handlers::produce::INTERNAL_TOPICS;
@@ -149,7 +149,7 @@ fn describe(
     partition: &Partition,
 ) -> DescribeTopicPartitionsResponsePartition {
     DescribeTopicPartitionsResponsePartition {
-        // Unlike Metadata, this says by the leader alone that there is none.
+        // Unlike in Metadata, a missing leader is not an error here: only `leader_id` shows it.
         error_code: 0,
         partition_index: index as i32,
         leader_id: partition.leader,

@@ -17,7 +17,7 @@ pub fn handle(
         return DescribeUserScramCredentialsResponse {
             error_code: error.code(),
             error_message: rights::words(error),
-            // As Kafka has it.
+            // As in Kafka, the error is repeated in a result.
             results: vec![DescribeUserScramCredentialsResult {
                 error_code: error.code(),
                 error_message: rights::words(error),

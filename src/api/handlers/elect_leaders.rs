@@ -31,7 +31,7 @@ pub fn handle(
             ..Default::default()
         });
         if context.api_version == 0 {
-            // There was no top-level error yet.
+            // Version 0 has no top-level error.
             response.error_code = 0;
         }
         response
@@ -50,7 +50,7 @@ fn refused(
     };
     let topics = request.topic_partitions.iter().flatten();
     ElectLeadersResponse {
-        // There was no top-level error yet.
+        // Version 0 has no top-level error.
         error_code: if context.api_version == 0 {
             0
         } else {

@@ -8,9 +8,9 @@ use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::end_txn::{EndTxnRequest, EndTxnResponse};
 
-/// The first version whose clients know PRODUCER_FENCED.
+/// First version whose clients know PRODUCER_FENCED.
 const FENCED: i16 = 2;
-/// The first version whose clients expect a bumped epoch.
+/// First version whose clients expect a bumped producer epoch.
 const BUMPED: i16 = 5;
 
 pub fn handle(context: RequestContext, request: EndTxnRequest) -> Reply<EndTxnResponse> {

@@ -1,7 +1,9 @@
-//! What a fetch before version 4 gets: the older message formats, converted in memory, within bounds. KIP-31, KIP-98.
+//! Responses to Fetch requests before version 4: records are converted to older message formats, in memory, within limits.
+//! KIP-31, KIP-98.
 //!
-//! Conversions run on the blocking pool and share a budget. What was converted counts until the client has taken it, so
-//! many slow clients cost no more than the budget; whoever finds it used up waits, and gets nothing when its time is over.
+//! Conversions run on the blocking pool and share a budget. Converted records count against the budget until they have been
+//! sent, so that many slow clients take no more memory than the budget. A request waits while the budget is used up, and gets
+//! an empty response when its maximum wait time is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +25,18 @@ use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::fetch::{FetchResponse, PartitionData};
 
-/// Before it, clients know no batches.
+/// First version whose clients read record batches (message format v2).
 pub const BATCHES_SINCE: i16 = 4;
 const TIMESTAMPS_SINCE: i16 = 2;
 const SOFT_LIMIT_SINCE: i16 = 3;
-/// Bytes that one request has converted, before and after; the rest comes with the next.
+/// Maximum size of the records of one response, in bytes, both before and after conversion. The next request gets the rest.
 pub const CONVERTED_MAX: usize = 16 << 20;
-/// Requests that may have so much in memory at the same time.
+/// Number of requests that may hold `CONVERTED_MAX` bytes at the same time.
 const REQUESTS_MAX: u32 = 4;
-/// What one batch may unpack to: a client that old could not take more in one answer either.
+/// Maximum decompressed size of one batch, in bytes. Clients of these versions could not receive a larger response either.
 const UNPACKED_MAX: usize = 100 << 20;
 
-/// The budget of all conversions, one permit for each KiB. See the module.
+/// Budget of all conversions, with one permit per KiB. See the module.
 #[derive(Debug)]
 pub struct ConversionBudget(Arc<Semaphore>);
 
@@ -48,7 +50,7 @@ impl Default for ConversionBudget {
     }
 }
 
-/// Answers with what is there, or waits for it.
+/// Responds with the available records, or waits for enough of them.
 pub(super) fn handle(
     context: RequestContext,
     begun: Begun,
@@ -58,10 +60,10 @@ pub(super) fn handle(
 ) -> Reply<FetchResponse> {
     let deadline = Instant::now() + wait;
     Reply::later(async move {
-        // Where each partition is read: beyond what a client of these versions is not shown.
+        // Offsets to read from. They advance past batches that clients of these versions are not shown.
         let mut wanted = begun.wanted.clone();
         let first = read_warm(&context.services, &wanted, limits).await;
-        // Who cannot wait gets what there is.
+        // A client that gets no memory for waiting gets the records that are available now.
         let held = room_to_wait(&context, wanted.len());
         let mut expired = wait.is_zero() || held.is_none();
         let waiters = context.services.replicas.waiters();
@@ -82,7 +84,7 @@ pub(super) fn handle(
                 if converted.iter().any(says_something) {
                     return respond(&context, &begun, converted);
                 }
-                // Only markers, or batches that compaction has emptied. What follows may be more.
+                // Only transaction markers or batches that compaction has emptied were read. There may be records after them.
                 continue;
             }
             if due || begun.wanted.is_empty() {
@@ -102,7 +104,7 @@ fn says_something(data: &PartitionData) -> bool {
             .is_some_and(|records| !records.is_empty())
 }
 
-/// The answers without their records.
+/// Results of the partitions without their records.
 fn empty(context: &RequestContext, wanted: &[Wanted], fetched: Fetched) -> Vec<PartitionData> {
     let answer = |(wanted, outcome)| PartitionData {
         records: Some(Records::default()),
@@ -111,7 +113,8 @@ fn empty(context: &RequestContext, wanted: &[Wanted], fetched: Fetched) -> Vec<P
     wanted.iter().zip(fetched.outcomes).map(answer).collect()
 }
 
-/// Converts what was read, on the blocking pool. Gives `wanted` back, moved past whatever nothing came of.
+/// Converts the records that were read, on the blocking pool. Also returns `wanted`, with offsets advanced past batches that
+/// convert to nothing.
 async fn convert(
     context: &RequestContext,
     begun: &Begun,
@@ -154,7 +157,7 @@ async fn convert(
     })
 }
 
-/// The bytes, with their share of the budget for as long as they live.
+/// `set` as bytes that hold their share of the budget until they are dropped.
 fn counted(set: Vec<u8>, permit: &mut OwnedSemaphorePermit) -> Bytes {
     struct Counted {
         set: Vec<u8>,
@@ -168,7 +171,7 @@ fn counted(set: Vec<u8>, permit: &mut OwnedSemaphorePermit) -> Bytes {
     if set.is_empty() {
         return Bytes::new();
     }
-    // A first batch may be larger than all that a request may have.
+    // The first batch may be larger than the request's whole share of the budget.
     let share = set.len().div_ceil(1 << 10).min(permit.num_permits());
     Bytes::from_owner(Counted {
         set,
@@ -176,7 +179,7 @@ fn counted(set: Vec<u8>, permit: &mut OwnedSemaphorePermit) -> Bytes {
     })
 }
 
-/// The messages of one partition that a client of `version` can read; where nothing came of what was read, also the
+/// The messages of one partition in a format that clients of `version` read. If what was read converts to nothing, also the
 /// offset after it.
 fn convert_one(
     data: &mut PartitionData,
@@ -213,8 +216,8 @@ fn convert_one(
         Ok(set) if set.is_empty() => (set, offset_after(&log)),
         Ok(mut set) => {
             if version < SOFT_LIMIT_SINCE {
-                // A message beyond the limit is cut, and the client knows that there is more. The first one goes whole,
-                // or a client with a small limit would never get past it.
+                // A message beyond the limit is cut off, which shows the client that there is more. The first message is sent
+                // whole: a client with a small limit would never get past it.
                 set.truncate(limit.max(first_size(&set)));
             }
             (set, None)
@@ -234,7 +237,7 @@ fn convert_one(
     }
 }
 
-/// The offset after the last whole batch.
+/// Offset after the last complete batch.
 fn offset_after(log: &Bytes) -> Option<Offset> {
     let mut rest = log.clone();
     let mut next = None;
@@ -244,7 +247,7 @@ fn offset_after(log: &Bytes) -> Option<Offset> {
     next
 }
 
-/// Bytes of the first message of a set.
+/// Size of the first message in a set, in bytes.
 fn first_size(set: &[u8]) -> usize {
     let size = set.get(8..12).and_then(|size| size.first_chunk());
     size.map_or(0, |size| i32::from_be_bytes(*size).max(0) as usize + 12)

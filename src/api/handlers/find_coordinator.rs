@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10), v0 to v6. KIP-98 (transactions, v1), KIP-699 (many keys at once, v4), KIP-890 (v5).
 //!
-//! The internal topic is made by the first who asks for it. The answer then waits until it is there, so that a client
-//! need not come twice (Apache Kafka answers COORDINATOR_NOT_AVAILABLE first).
+//! The first request creates the internal topic. The response waits until the topic is available, so that the client need not
+//! retry (Apache Kafka first answers COORDINATOR_NOT_AVAILABLE).
 
 use bytestring::ByteString;
 
@@ -18,7 +18,7 @@ use crate::wire::message::find_coordinator::{
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
-/// The first version with more than one key.
+/// First version with several keys.
 const MANY: i16 = 4;
 
 pub fn handle(
@@ -37,7 +37,7 @@ pub fn handle(
     };
     let services = &context.services;
     let is_missing = |name: &&str| services.image.load().topics.by_name(name).is_none();
-    // Somebody else has asked just now.
+    // Another request is creating the topic at this moment.
     let is_coming = |name: &&str| {
         services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower)
     };
@@ -57,7 +57,7 @@ pub fn handle(
         })
         .collect();
     drop(rights);
-    // Nobody makes the topic who may not know of any key in it.
+    // The topic is created only for a client that may describe at least one of the keys.
     let is_asked = keys.iter().any(|(_, described)| described.is_ok());
     let missing = topic
         .ok()
@@ -120,7 +120,7 @@ fn answer(
     }
 }
 
-/// The leader of the key's partition, at the address that this client can reach.
+/// The leader of the key's partition, with the address at which this client can reach it.
 fn find(
     context: &RequestContext,
     image: &Image,

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (key 44), v0 and v1. KIP-339: set, delete, append to and subtract from lists.
+//! IncrementalAlterConfigs (key 44), v0 and v1. KIP-339: sets or deletes settings, appends to or subtracts from lists.
 
 use bytestring::ByteString;
 
@@ -36,7 +36,8 @@ pub fn handle(
         let certified = request.resources.iter().any(|one| concerned(&context, one));
         let decided = context.services.controller.ask(request).await;
         if readvertises {
-            // Testcontainers' module for Rust waits for these words once it has told the mapped port.
+            // Testcontainers' Kafka module for Rust waits for this line after it has set the mapped port in
+            // `advertised.listeners`.
             tracing::info!("Checking need to trigger auto leader balancing: not with one node");
         }
         if certified {
@@ -58,7 +59,7 @@ pub fn handle(
     })
 }
 
-/// What a client is told of a resource whose settings stay as they are.
+/// Result for a resource whose settings were not altered.
 fn told(
     (resource_type, resource_name): (i8, ByteString),
     error: ErrorCode,
@@ -76,13 +77,14 @@ fn is_own(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
     certificates::is_own(context, resource.resource_type, &resource.resource_name)
 }
 
-/// Whether a part of a request is about this broker's certificates or listeners.
+/// Whether a resource is this broker with settings of its certificates or listeners.
 fn concerned(context: &RequestContext, resource: &AlterConfigsResource) -> bool {
     is_own(context, resource)
         && (resource.configs.iter()).any(|config| settings::concerns_listeners(&config.name))
 }
 
-/// Takes out of a request what would leave a listener without a certificate.
+/// Removes this broker's resource from the request if its settings would leave a listener without a certificate; returns its
+/// result.
 async fn refused(
     context: &RequestContext,
     request: &mut IncrementalAlterConfigsRequest,
@@ -98,7 +100,7 @@ async fn refused(
     Some(told(which, ErrorCode::InvalidRequest, Some(why.into())))
 }
 
-/// The settings of the listeners with this part of a request; `None` where that is refused for another reason.
+/// The broker settings with this resource's changes; `None` if the changes are refused for another reason.
 fn listeners_after(
     context: &RequestContext,
     asked: &AlterConfigsResource,

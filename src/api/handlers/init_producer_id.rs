@@ -1,6 +1,6 @@
-//! InitProducerId (key 22), v0 to v5. KIP-98, KIP-360 (a producer recovers, v3), KIP-588 (PRODUCER_FENCED, v4).
+//! InitProducerId (key 22), v0 to v5. KIP-98, KIP-360 (recovery of a producer, v3), KIP-588 (PRODUCER_FENCED, v4).
 //!
-//! Version 6 with the flags of two-phase commit (KIP-939) is not stable in Apache Kafka 4.3 and not served there either.
+//! Version 6 with two-phase commit (KIP-939) is not served: it is unstable in Apache Kafka 4.3, which does not serve it either.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::coordinator::txn::handle::Granted;
@@ -8,7 +8,7 @@ use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 
-/// The first version whose clients know PRODUCER_FENCED.
+/// First version whose clients know PRODUCER_FENCED.
 const FENCED: i16 = 4;
 
 pub fn handle(
@@ -36,7 +36,8 @@ pub fn handle(
     })
 }
 
-/// A producer without transactions may have an id where it may write to anything at all.
+/// Checks the client's rights. A producer without a transactional id needs the right to write to at least one topic, or
+/// IdempotentWrite on the cluster.
 fn allowed(context: &RequestContext, request: &InitProducerIdRequest) -> Result<(), ErrorCode> {
     let rights = context.rights();
     if let Some(id) = &request.transactional_id {
@@ -78,7 +79,7 @@ async fn init(
     }
 }
 
-/// A producer id that nobody has.
+/// A producer id that no producer has.
 pub async fn fresh(context: &RequestContext) -> Result<i64, ErrorCode> {
     let id = context.services.next_producer_id().await;
     id.ok_or(ErrorCode::CoordinatorLoadInProgress)

@@ -1,5 +1,5 @@
-//! JoinGroup (key 11), v0 to v9. KIP-394 (member ids, v4), KIP-345 (static members, v5), KIP-559 (v7), KIP-800 (reasons,
-//! v8), KIP-814 (skipped assignment, v9).
+//! JoinGroup (key 11), v0 to v9. KIP-394 (member ids required, v4), KIP-345 (static members, v5), KIP-559 (protocol type in the
+//! response, v7), KIP-800 (reasons, v8), KIP-814 (skipped assignment, v9).
 
 use bytestring::ByteString;
 
@@ -9,11 +9,11 @@ use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::join_group::{JoinGroupRequest, JoinGroupResponse};
 
-/// The first version whose clients understand MEMBER_ID_REQUIRED.
+/// First version whose clients know MEMBER_ID_REQUIRED.
 const MEMBER_ID_REQUIRED: i16 = 4;
-/// The first version in which an error has no protocol; before, an empty one.
+/// First version in which the protocol name of an error is null; before, it is empty.
 const NULL_PROTOCOL: i16 = 7;
-/// The first version whose leaders may skip the assignment.
+/// First version whose group leaders may skip the assignment.
 const SKIP_ASSIGNMENT: i16 = 9;
 
 pub fn handle(context: RequestContext, request: JoinGroupRequest) -> Reply<JoinGroupResponse> {

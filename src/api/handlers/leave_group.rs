@@ -1,11 +1,11 @@
-//! LeaveGroup (key 13), v0 to v5. KIP-345 (many members, by instance id, v3), KIP-800 (reasons, v5).
+//! LeaveGroup (key 13), v0 to v5. KIP-345 (several members, by instance id, v3), KIP-800 (reasons, v5).
 
 use crate::api::answer::latest;
 use crate::api::context::{Reply, RequestContext};
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 
-/// The first version that names a list of members, and says of each what became of it.
+/// First version with a list of members, and a result for each of them.
 const MANY: i16 = 3;
 
 pub fn handle(

@@ -1,7 +1,7 @@
-//! ListOffsets (key 2), v0 to v11. KIP-79 (by time), KIP-734 (newest record), KIP-405 and KIP-1005 (tiers).
+//! ListOffsets (key 2), v0 to v11. KIP-79 (by timestamp), KIP-734 (maximum timestamp), KIP-405 and KIP-1005 (tiered storage).
 //!
-//! Special timestamps: -1 latest, -2 earliest, -3 newest record (v7), -4 earliest local (v8), -5 latest tiered (v9),
-//! -6 earliest not yet tiered (v11). Nothing is tiered here: -5 and -6 answer as Apache Kafka without tiers does.
+//! Special timestamps: -1 latest, -2 earliest, -3 maximum timestamp (v7), -4 earliest local (v8), -5 latest tiered (v9), -6
+//! earliest pending upload (v11). There is no tiered storage: -5 and -6 are answered as by Apache Kafka without it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,16 +30,16 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const READ_COMMITTED: i8 = 1;
-/// The replica id of consumers.
+/// Replica id of consumers.
 const CONSUMER: i32 = -1;
 const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
-/// Bytes that lookups of one request read from a disk and unpack before others have the thread.
+/// Number of bytes that one turn of a request's lookups reads from disk and decompresses before other requests have the thread.
 const TURN: usize = 8 << 20;
 
-/// One of the topics of an answer: its partitions in the order in which the request names them.
+/// Results of one topic, in the order in which the request names the partitions.
 type Answers = IndexMap<PartitionIndex, ListOffsetsPartitionResponse>;
 
-/// A lookup that takes longer than the thread of a connection has time.
+/// A lookup that takes too long for the connection's thread.
 struct Long {
     topic: ByteString,
     partition: Arc<Partition>,
@@ -69,8 +69,8 @@ fn respond(answers: IndexMap<ByteString, Answers>) -> ListOffsetsResponse {
     }
 }
 
-/// What is known at once, and what is not: those partitions have KAFKA_STORAGE_ERROR until they are looked at. A partition
-/// that is named twice is refused, once.
+/// Results that are known at once, and the lookups that remain. Until its lookup, a partition has KAFKA_STORAGE_ERROR. A
+/// partition that is named twice has one result, an error.
 fn answer(
     context: &RequestContext,
     request: ListOffsetsRequest,
@@ -128,7 +128,7 @@ fn answer(
     (answers, long)
 }
 
-/// How far the offsets are looked at: replicas, and whoever debugs one, see the whole log.
+/// End of the offsets that are considered. Replicas, and clients that debug a replica, see the whole log.
 fn end_for(request: &ListOffsetsRequest) -> ReadEnd {
     match request.replica_id {
         CONSUMER if request.isolation_level == READ_COMMITTED => ReadEnd::LastStable,
@@ -145,8 +145,8 @@ fn refused(partition_index: PartitionIndex, error: ErrorCode) -> ListOffsetsPart
     }
 }
 
-/// Looks where nobody is served meanwhile: on the work pool, and where a disk must be waited for, on its pool, a turn at a
-/// time. However much a batch unpacks to, a window of it is in memory.
+/// Runs long lookups off the connection's thread: on the work pool, and those that wait for a disk on the disk pool, one turn
+/// at a time. Only a window of each batch's decompressed records is in memory.
 async fn look_long(
     context: &RequestContext,
     end: ReadEnd,
@@ -158,7 +158,7 @@ async fn look_long(
         .services
         .work
         .drive(async move { look(&surroundings, end, long, &Effort::long(), usize::MAX) });
-    // Nobody can look only while the node ends.
+    // The work pool refuses work only while the node stops.
     let Some(mut looked) = computed.await else {
         return;
     };
@@ -175,15 +175,15 @@ async fn look_long(
     }
 }
 
-/// What came of a turn.
+/// Result of one turn of lookups.
 struct Looked {
     found: Vec<(ByteString, ListOffsetsPartitionResponse)>,
-    /// Not in the page cache.
+    /// Lookups whose records are not in the page cache.
     cold: VecDeque<Long>,
     left: VecDeque<Long>,
 }
 
-/// Looks until `turn` bytes were read and unpacked.
+/// Runs lookups until `turn` bytes have been read and decompressed.
 fn look(
     context: &RequestContext,
     end: ReadEnd,
@@ -215,7 +215,7 @@ fn note(
     }
 }
 
-/// `None` where it takes more than `effort`.
+/// Result of one lookup; `None` if it takes more than `effort`.
 fn find(
     context: &RequestContext,
     partition: &Partition,
@@ -230,7 +230,7 @@ fn find(
     }
 }
 
-/// Why a lookup has no answer.
+/// Reason why a lookup has no result.
 enum Failure {
     Refused(ErrorCode),
     Long,
@@ -268,7 +268,7 @@ fn try_find(
     }
     let marks = partition.log.watermarks();
     let end = marks.at(end);
-    // A new leader may not know yet how much of what it has is committed.
+    // A new leader may not know yet how many of its records are committed.
     let is_known = || match partition.knows_what_is_committed() {
         true => Ok(()),
         false if context.api_version >= OFFSET_NOT_AVAILABLE_SINCE => {
@@ -284,7 +284,7 @@ fn try_find(
             ErrorCode::KafkaStorageError.into()
         }
     };
-    // Of a record its batch tells the epoch, also where the log begins behind it.
+    // The leader epoch is that of the record's batch, even if the log's start offset lies after that batch.
     let told = |found: FoundOffset| (found.offset, found.timestamp, found.leader_epoch);
     let (offset, timestamp, epoch) = match asked.timestamp {
         LATEST => {
@@ -322,7 +322,8 @@ fn try_find(
     })
 }
 
-/// Latest names the leader's own epoch, everything else the epoch that wrote the offset.
+/// Leader epoch of a result: for the latest offset the leader's current epoch, otherwise the epoch in which the offset was
+/// written.
 fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
     if offset < 0 {
         return -1;
@@ -331,14 +332,14 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
         return partition.leader_epoch();
     }
     match partition.log.epoch_of(offset) {
-        // Nothing was ever written there: with Kafka the epoch begins when its leader does.
+        // Nothing was written at this offset. In Kafka the leader's epoch begins there.
         -1 if offset >= partition.log.watermarks().high_watermark => partition.leader_epoch(),
         epoch => epoch,
     }
 }
 
-/// Version 0 asked for the beginnings of segments that were last written to before a time, the newest first. It knew two
-/// special times; before any other negative one nothing was written. The disk is asked for the times of files.
+/// Version 0: base offsets of the segments that were last modified up to a time, newest first. It has two special timestamps;
+/// no segment is older than any other negative one. Reads the modification times of the segment files.
 fn old_style(
     partition: &Partition,
     asked: &ListOffsetsPartition,

@@ -1,4 +1,4 @@
-//! ListTransactions (key 66), v0 to v2. KIP-664, KIP-994 (by duration, v1), KIP-1152 (by pattern, v2).
+//! ListTransactions (key 66), v0 to v2. KIP-664, KIP-994 (filter by duration, v1), KIP-1152 (filter by pattern, v2).
 
 use std::sync::Arc;
 
@@ -72,9 +72,10 @@ pub fn handle(
     })
 }
 
-/// A pattern that has to match all of an id. Its size is bounded by the frame it came in, what it grows to by a limit.
+/// Compiles a pattern that must match the whole transactional id. The frame's size bounds the pattern, `PATTERN_BYTES_MAX` the
+/// compiled one.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    // Alone it must be a pattern too: `a)|(b` is none.
+    // The pattern must be valid by itself: `a)|(b` is not, but would be in the group.
     let build = |pattern: &str| {
         RegexBuilder::new(pattern)
             .size_limit(PATTERN_BYTES_MAX)
@@ -84,5 +85,5 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
     build(&format!("^(?:{pattern})$"))
 }
 
-/// Of the compiled pattern.
+/// Maximum size of the compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;

@@ -1,7 +1,7 @@
-//! Metadata (key 3), v0 to v13. KIP-516 (topic ids), KIP-700 and before (authorized operations), KIP-1102.
+//! Metadata (key 3), v0 to v13. KIP-516 (topic ids), KIP-430 and KIP-700 (authorized operations), KIP-1102.
 //!
-//! Unknown topics are created when the request and the broker allow it; the answer then waits for the new topic, so
-//! that a client can use it at once (Apache Kafka answers LEADER_NOT_AVAILABLE first).
+//! Unknown topics are created if the request and the broker allow it. The response then waits for the new topic, so that the
+//! client can use it at once (Apache Kafka first answers LEADER_NOT_AVAILABLE).
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ use crate::wire::message::metadata::{
     MetadataResponseTopic,
 };
 
-/// Partitions that are described on the thread that read the request, in about a millisecond.
+/// Number of partitions that are described on the thread that read the request; that takes about a millisecond.
 const PARTITIONS_IN_PLACE_MAX: usize = 5_000;
 
-/// Before this version a topic could only be named by its name, though its id had a place.
+/// First version that accepts topic ids. Requests of earlier versions have the field but must not use it.
 const IDS_SINCE: i16 = 12;
 
-/// A topic that a request names, by name or by id.
+/// A topic that a request asks for, by name or by id.
 enum Named {
     Name(ByteString),
     Id(crate::base::ids::Uuid),
-    /// One that would be made if the client were allowed to.
+    /// A topic that would be created if the client had the right to create it.
     Unmade(ByteString),
 }
 
@@ -59,8 +59,8 @@ pub fn handle(context: RequestContext, request: MetadataRequest) -> Reply<Metada
     })
 }
 
-/// The topics that do not exist and that the client may both see and create. Those of which it may only see that they do not
-/// exist are marked.
+/// Topics that do not exist and that the client may both describe and create. Those that it may describe but not create are
+/// marked as `Named::Unmade`.
 fn to_be_made(context: &RequestContext, image: &Image, names: &mut [Named]) -> Vec<ByteString> {
     let rights = context.rights();
     let mut of_cluster = None;
@@ -84,7 +84,7 @@ fn to_be_made(context: &RequestContext, image: &Image, names: &mut [Named]) -> V
     missing
 }
 
-/// A question of a few bytes may be about a hundred thousand partitions.
+/// Responds on this thread, or on the work pool: a request of a few bytes may ask for a hundred thousand partitions.
 fn respond(
     context: RequestContext,
     image: Arc<Image>,
@@ -120,7 +120,8 @@ fn find<'a>(image: &'a Image, named: &Named) -> Option<&'a Arc<Topic>> {
     }
 }
 
-/// Whether a topic is named in a way that its version does not have: by id before version 12, or not at all.
+/// Whether a topic is named in a way that the request's version does not have: by id before version 12, or neither by name nor
+/// by id.
 fn is_ambiguous(request: &MetadataRequest, version: i16) -> bool {
     if version >= IDS_SINCE && names_ids(request) {
         return false;
@@ -134,7 +135,7 @@ fn is_ambiguous(request: &MetadataRequest, version: i16) -> bool {
     })
 }
 
-/// Where one topic is named by its id, names do not count, as with Kafka.
+/// Whether the request names at least one topic by id. As in Kafka, names are then ignored.
 fn names_ids(request: &MetadataRequest) -> bool {
     let mut topics = request.topics.iter().flatten();
     topics.any(|topic| !topic.topic_id.is_zero())
@@ -157,7 +158,7 @@ fn refused(request: &MetadataRequest) -> MetadataResponse {
     }
 }
 
-/// `None` for all topics: a null list, or an empty one in version 0.
+/// Topics that the request asks for; `None` for all topics, which is a null list, or an empty one in version 0.
 fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
     let topics = request.topics.as_ref()?;
     if version == 0 && topics.is_empty() {
@@ -173,7 +174,7 @@ fn asked(request: &MetadataRequest, version: i16) -> Option<Vec<Named>> {
     Some(names.map(Named::Name).collect())
 }
 
-/// Creates topics with the broker's defaults; internal ones with the settings that are theirs.
+/// Creates topics with the broker's defaults, and internal topics with their own settings.
 pub async fn create(context: &RequestContext, names: &[ByteString]) {
     let image = context.services.image.load();
     let settings = context.services.settings(&image);
@@ -195,7 +196,7 @@ pub async fn create(context: &RequestContext, names: &[ByteString]) {
     for topic in refused {
         tracing::warn!(topic = %topic.name, why = topic.error_message.as_deref(), "a topic was not created");
     }
-    // Also those that somebody else has created meanwhile.
+    // Waits also for topics that another request has created meanwhile.
     let names = names.iter().map(|name| &**name);
     context.services.replicas.settled(names).await;
 }
@@ -236,7 +237,7 @@ fn answer(
     }
 }
 
-/// The live brokers, each at the address that this client can reach.
+/// The live brokers, each with the address at which this client can reach it.
 fn brokers(context: &RequestContext, image: &Image) -> Vec<MetadataResponseBroker> {
     image
         .live_brokers()
@@ -280,7 +281,7 @@ fn describe_named(
             Some(name.clone()),
             crate::base::ids::Uuid::ZERO,
         ),
-        // Before version 12 a name may not be null.
+        // Before version 12 the name may not be null.
         Named::Id(id) => (
             ErrorCode::UnknownTopicId,
             (context.api_version < 12).then(ByteString::new),
@@ -300,7 +301,7 @@ fn describe_named(
     }
 }
 
-/// What is said of a topic that the client may not describe: of a name not even whether it exists, of an id not its name.
+/// Result of a topic that the client may not describe: for a name not even whether the topic exists, for an id not its name.
 fn denied(
     context: &RequestContext,
     found: Option<&Arc<Topic>>,

@@ -1,4 +1,4 @@
-//! One file per API, named as Kafka names it.
+//! Handlers of all APIs: one file per API under Kafka's name.
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;

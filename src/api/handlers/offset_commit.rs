@@ -1,7 +1,8 @@
-//! OffsetCommit (key 8), v0 to v10. KIP-211 (retention left out, v5), KIP-320 (leader epochs, v6), KIP-345 (v7), KIP-848
-//! (member epochs, v9; topic ids, v10).
+//! OffsetCommit (key 8), v0 to v10. KIP-211 (no retention time, v5), KIP-320 (leader epochs, v6), KIP-345 (static members, v7),
+//! KIP-848 (member epochs, v9; topic ids, v10).
 //!
-//! v0 used to go to ZooKeeper; here it goes where all others go, as an offset of a client in no group.
+//! Kafka once stored offsets of v0 in ZooKeeper. Here they are stored like all others, as offsets of a simple consumer without
+//! a group membership.
 
 use std::sync::Arc;
 
@@ -17,9 +18,9 @@ use crate::wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse, OffsetCommitResponseTopic,
 };
 
-/// The first version whose clients know of member epochs, and tell a group that is gone from a generation that is over.
+/// First version whose clients know member epochs, and tell an unknown group from an illegal generation.
 const EPOCHS: i16 = 9;
-/// The first version that names topics by id.
+/// First version that names topics by id.
 const TOPIC_IDS: i16 = 10;
 
 pub fn handle(
@@ -60,7 +61,7 @@ pub fn handle(
     })
 }
 
-/// One entry per topic, its missing partitions first.
+/// One entry per topic, with its refused partitions first.
 pub(super) fn together(
     refused: Vec<OffsetCommitResponseTopic>,
     answered: Vec<OffsetCommitResponseTopic>,
@@ -72,8 +73,8 @@ pub(super) fn together(
     )
 }
 
-/// What of a request is there, each partition once, with the names and ids of its topics; and answers to the rest.
-/// `allowed` is what the client may do with all of them.
+/// The existing partitions of a request without duplicates, with names and ids of their topics, and the results of all others.
+/// `allowed` is the result of the group's authorization, which applies to all partitions.
 pub(super) fn known(
     context: &RequestContext,
     image: &Arc<Image>,
@@ -130,7 +131,7 @@ pub(super) fn known(
     (known, refused)
 }
 
-/// Gives the topic its name and id, if there is such a topic, and says how many partitions it has.
+/// Sets the topic's name and id, if the topic exists, and returns its number of partitions.
 fn resolve(
     image: &Arc<Image>,
     topic: &mut OffsetCommitRequestTopic,
@@ -148,7 +149,7 @@ fn resolve(
             .ok_or(ErrorCode::UnknownTopicOrPartition)?
     };
     topic.name = ByteString::from(found.name.as_ref());
-    // The record knows which topic of that name was meant.
+    // The id is stored in the offset's record, so that the offset does not apply to a later topic of the same name.
     topic.topic_id = found.id;
     Ok(found.partitions.len() as i32)
 }

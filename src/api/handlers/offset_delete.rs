@@ -1,6 +1,6 @@
 //! OffsetDelete (key 47), v0. KIP-496.
 //!
-//! Kafka answers GROUP_SUBSCRIBED_TO_TOPIC per partition, not per group; so do we.
+//! As in Kafka, GROUP_SUBSCRIBED_TO_TOPIC is an error of partitions, not of the group.
 
 use crate::api::answer::{merged, once};
 use crate::api::context::{Reply, RequestContext};
@@ -57,7 +57,7 @@ pub fn handle(
     Reply::later(async move {
         let mut response = context.services.groups.delete_offsets(request).await;
         if response.error_code == 0 {
-            // One entry per topic, its missing partitions first.
+            // One entry per topic, with its refused partitions first.
             response.topics = merged(
                 topics.into_iter().chain(response.topics),
                 |topic| topic.name.clone(),

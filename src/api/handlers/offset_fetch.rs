@@ -1,8 +1,8 @@
-//! OffsetFetch (key 9), v0 to v10. KIP-447 (stable offsets, v7), KIP-709 (many groups, v8), KIP-848 (member
-//! epochs, v9; topic ids, v10).
+//! OffsetFetch (key 9), v0 to v10. KIP-447 (stable offsets, v7), KIP-709 (several groups, v8), KIP-848 (member epochs, v9;
+//! topic ids, v10).
 //!
-//! Before v2 there was no error for the whole group: it stands at each partition. v0 asked ZooKeeper, for which an
-//! offset that nobody had committed was an unknown partition.
+//! Before v2 the response has no error for the group: each partition has the group's error. v0 stands for offsets in ZooKeeper,
+//! where a partition without a committed offset is UNKNOWN_TOPIC_OR_PARTITION.
 
 use bytestring::ByteString;
 use indexmap::IndexMap;
@@ -20,11 +20,11 @@ use crate::wire::message::offset_fetch::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-/// The first version that asks for many groups.
+/// First version with several groups.
 const MANY: i16 = 8;
-/// The first version with an error for the whole group.
+/// First version with an error for the group.
 const GROUP_ERROR: i16 = 2;
-/// The first version that names topics by id.
+/// First version that names topics by id.
 const TOPIC_IDS: i16 = 10;
 
 pub fn handle(context: RequestContext, request: OffsetFetchRequest) -> Reply<OffsetFetchResponse> {
@@ -44,7 +44,7 @@ pub fn handle(context: RequestContext, request: OffsetFetchRequest) -> Reply<Off
     })
 }
 
-/// The groups, each once, where it comes first. What was asked of one in several places is asked together.
+/// The distinct groups, in the order of first occurrence. The topics asked for at several places are joined.
 fn once_each(named: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
     let mut groups: IndexMap<ByteString, OffsetFetchRequestGroup> = IndexMap::new();
     for mut group in named {
@@ -52,7 +52,7 @@ fn once_each(named: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup
             Entry::Vacant(place) => drop(place.insert(group)),
             Entry::Occupied(mut there) => {
                 let there = there.get_mut();
-                // None named asks for all.
+                // A null list means all topics.
                 group.topics = match (there.topics.take(), group.topics) {
                     (Some(mut topics), Some(mut more)) => {
                         topics.append(&mut more);
@@ -128,7 +128,7 @@ async fn fetch_allowed(
 ) -> OffsetFetchResponseGroup {
     if context.api_version < TOPIC_IDS {
         for topic in group.topics.iter_mut().flatten() {
-            // An offset of a deleted topic is none of its namesake's.
+            // With the topic's id, offsets of a deleted topic are not returned for a new topic of the same name.
             topic.topic_id = image
                 .topics
                 .by_name(&topic.name)
@@ -158,7 +158,7 @@ async fn fetch_allowed(
         .groups
         .fetch_offsets(group, require_stable)
         .await;
-    // Offsets of topics that are gone have no id to be told by.
+    // Offsets of deleted topics are left out, because there is no id for them.
     answer.topics.retain_mut(|topic| {
         if topic.topic_id == Uuid::ZERO
             && let Some(found) = image.topics.by_name(&topic.name)
@@ -192,7 +192,7 @@ fn refuse(topic: &OffsetFetchRequestTopics, error: ErrorCode) -> OffsetFetchResp
     }
 }
 
-/// One group, in the form of the versions before v8.
+/// Response for one group, in the form of the versions before v8.
 async fn single(context: &RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let version = context.api_version;
     let topics: Option<Vec<OffsetFetchRequestTopics>> = request.topics.map(|topics| {

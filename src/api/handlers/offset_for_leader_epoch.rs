@@ -1,4 +1,4 @@
-//! OffsetForLeaderEpoch (key 23), v0 to v4. KIP-101, KIP-279, KIP-320: where did an epoch end?
+//! OffsetForLeaderEpoch (key 23), v0 to v4. KIP-101, KIP-279, KIP-320: the end offset of a leader epoch.
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
@@ -36,7 +36,7 @@ pub fn handle(
                         .and_then(|()| replicas.partition(&topic.topic, asked.partition))
                         .and_then(|partition| {
                             partition.check_epoch(asked.current_leader_epoch)?;
-                            // The leader's own epoch may not have written anything yet.
+                            // The current epoch may have no records yet, and then is not in the log's epoch cache.
                             Ok(if asked.leader_epoch == partition.leader_epoch() {
                                 Some((asked.leader_epoch, partition.log.log_end()))
                             } else {

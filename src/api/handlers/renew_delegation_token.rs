@@ -1,4 +1,4 @@
-//! RenewDelegationToken (key 39), v0 to v2. KIP-48. There are no tokens; see `create_delegation_token`.
+//! RenewDelegationToken (key 39), v0 to v2. KIP-48. There are no delegation tokens; see `create_delegation_token`.
 
 use super::create_delegation_token::{NO_TIME, NOT_ALLOWED};
 use crate::api::context::{Reply, RequestContext};

@@ -1,6 +1,7 @@
-//! SaslAuthenticate (key 36), v0 to v2. KIP-152, KIP-368 (sessions that end, v1).
+//! SaslAuthenticate (key 36), v0 to v2. KIP-152, KIP-368 (session lifetime, v1).
 //!
-//! What comes here is out of place; see `sasl_handshake`. Kafka has the same words for listeners without SASL.
+//! Requests that reach this handler are out of place; see `sasl_handshake`. The message is Kafka's, also on listeners without
+//! SASL.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;

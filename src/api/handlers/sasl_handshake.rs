@@ -1,7 +1,8 @@
 //! SaslHandshake (key 17), v0 to v1. KIP-43, KIP-152.
 //!
-//! A login never comes here: `server` has it looked at by `security/sasl/login.rs` before anything is dispatched. This is the
-//! answer to whoever is in already, or came by a listener without SASL. The connection stays.
+//! Authentication does not use this handler: `server` passes the handshake to `security/sasl/login.rs` before requests are
+//! dispatched. This is the response to clients that have already authenticated, or that use a listener without SASL. The
+//! connection stays open.
 
 use crate::api::context::{Reply, RequestContext};
 use crate::wire::error_code::ErrorCode;

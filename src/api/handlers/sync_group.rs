@@ -5,7 +5,7 @@ use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// From this version on the request says which protocol it means.
+/// First version whose requests name the protocol type and protocol.
 const PROTOCOL_NAMED: i16 = 5;
 
 pub fn handle(context: RequestContext, request: SyncGroupRequest) -> Reply<SyncGroupResponse> {

@@ -1,7 +1,8 @@
-//! Before the first batch of a transaction enters a partition, its coordinator must know of it (KIP-890).
+//! Admission of transactional batches: before the first batch of a transaction is appended to a partition, the transaction's
+//! coordinator must know of that partition (KIP-890).
 //!
-//! Produce up to v11 comes from clients that told the coordinator themselves: it is asked whether they did. Since v12
-//! it is told by us. So no transaction can be left open that nobody would ever end.
+//! Clients that send Produce up to v11 add partitions to the transaction themselves, and the coordinator is asked whether they
+//! did. For v12 and later this broker adds the partition. So no transaction is left open that nobody would end.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -20,20 +21,20 @@ use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::produce::ProduceRequest;
 
-/// The first version whose batches join their transaction by themselves.
+/// First version whose batches add their partition to the transaction implicitly.
 const JOINS: i16 = 12;
-/// The first version whose clients know TRANSACTION_ABORTABLE.
+/// First version whose clients know TRANSACTION_ABORTABLE.
 const ABORTABLE: i16 = 11;
 const TOPIC_IDS: i16 = 13;
 
-/// Partitions that the request is the first to write to in a transaction.
+/// Partitions of a request in which the producer has no open transaction yet.
 #[derive(Default)]
 pub struct Unknown {
     producer: Option<(ProducerId, ProducerEpoch)>,
     partitions: Partitions,
-    /// Whether the coordinator is asked about them.
+    /// Whether the coordinator is asked to verify the partitions.
     verified: bool,
-    /// What their logs knew before the coordinator was asked.
+    /// State of the partitions' logs before the coordinator is asked.
     pub admissions: BTreeMap<(ByteString, i32), Admission>,
 }
 
@@ -43,15 +44,16 @@ impl Unknown {
     }
 }
 
-/// The partitions of transactional batches that have no transaction of the producer open. The request has one
-/// transactional id, so all have to be of one producer.
+/// Partitions of transactional batches in which the producer has no open transaction.
+///
+/// Errors: the batches are not all of one producer, although a request has only one transactional id.
 pub fn unknown_partitions(
     context: &RequestContext,
     request: &ProduceRequest,
 ) -> Result<Unknown, ErrorCode> {
     let mut unknown = Unknown::default();
-    // Since then the epoch tells: a marker of this transaction has a higher one. One that comes between is of the
-    // transaction before.
+    // Since `JOINS` no verification is needed, because the end of a transaction bumps the producer epoch: a marker that ends
+    // the batch's transaction has a higher epoch, and a marker that comes in between belongs to the previous transaction.
     let verified = LazyCell::new(|| context.api_version < JOINS && verifies(context));
     for topic in &request.topic_data {
         for data in &topic.partition_data {
@@ -97,7 +99,7 @@ pub fn unknown_partitions(
     Ok(unknown)
 }
 
-/// Asks or tells the coordinator; gives the partitions that it does not want, and what to say about them.
+/// Asks the coordinator to add or verify the partitions; returns the partitions that it refuses, with the producer's error.
 pub async fn admit(
     context: &RequestContext,
     request: &ProduceRequest,
@@ -124,7 +126,7 @@ pub async fn admit(
     let partitions = unknown.partitions.clone();
     let txns = &context.services.txns;
     let verdict = if context.api_version >= JOINS {
-        // Also where nothing is verified: who else would tell the coordinator?
+        // Even if verification is switched off: no one else adds the partitions to the transaction.
         txns.add(speaker, partitions, BUMPING)
             .await
             .map(|()| Vec::new())
@@ -143,7 +145,7 @@ pub async fn admit(
     }
 }
 
-/// Whether a transaction's coordinator is asked about what others told it (KIP-890, part 1).
+/// Whether partitions that clients added to a transaction are verified with its coordinator (KIP-890, part 1).
 pub fn verifies(context: &RequestContext) -> bool {
     let image = context.services.image.load();
     context
@@ -152,7 +154,7 @@ pub fn verifies(context: &RequestContext) -> bool {
         .boolean("transaction.partition.verification.enable")
 }
 
-/// What a producer makes of the coordinator's error.
+/// Error for the producer in place of the coordinator's error.
 fn told(context: &RequestContext, error: ErrorCode) -> ErrorCode {
     let joins = context.api_version >= JOINS;
     match error {
@@ -161,7 +163,7 @@ fn told(context: &RequestContext, error: ErrorCode) -> ErrorCode {
         }
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
         ErrorCode::ConcurrentTransactions if joins => error,
-        // Old clients try again after this one, and look for no new leader.
+        // Old clients retry after this error without looking for a new leader.
         ErrorCode::ConcurrentTransactions
         | ErrorCode::CoordinatorLoadInProgress
         | ErrorCode::CoordinatorNotAvailable
@@ -170,7 +172,7 @@ fn told(context: &RequestContext, error: ErrorCode) -> ErrorCode {
     }
 }
 
-/// The name of a topic that a request names by name or by id.
+/// Name of a topic that a request gives by name or by id; empty if the id is unknown.
 pub fn name_of(context: &RequestContext, name: &ByteString, id: Uuid) -> ByteString {
     if context.api_version < TOPIC_IDS {
         return name.clone();

@@ -1,5 +1,5 @@
-//! TxnOffsetCommit (key 28), v0 to v6. KIP-98, KIP-447 (members and generations, v3), KIP-890 (offsets join the
-//! transaction by themselves, v5), topic ids (v6).
+//! TxnOffsetCommit (key 28), v0 to v6. KIP-98, KIP-447 (members and generations, v3), KIP-890 (no AddOffsetsToTxn needed, v5),
+//! topic ids (v6).
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitResponseTopic,
 };
 
-/// The first version that names topics by id.
+/// First version that names topics by id.
 const TOPIC_IDS: i16 = 6;
-/// The first version whose offsets need no AddOffsetsToTxn.
+/// First version that does not need AddOffsetsToTxn.
 const JOINS: i16 = 5;
-/// The first version whose clients know TRANSACTION_ABORTABLE.
+/// First version whose clients know TRANSACTION_ABORTABLE.
 const ABORTABLE: i16 = 4;
 
 pub fn handle(
@@ -81,8 +81,8 @@ fn answer(topics: Vec<OffsetCommitResponseTopic>) -> TxnOffsetCommitResponse {
     }
 }
 
-/// Offsets may only be part of a transaction that knows of them: the coordinator is told, or asked. What it said may be
-/// old news when the offsets are appended; by then the log knows better.
+/// Makes the group's offsets partition part of the transaction: the coordinator adds or verifies it. The coordinator's answer
+/// may be outdated when the offsets are appended; the log detects that with the returned `Admission`.
 async fn admit(
     context: &RequestContext,
     request: &TxnOffsetCommitRequest,
@@ -99,7 +99,7 @@ async fn admit(
             .ok()
             .and_then(|log| log.last_marker(request.producer_id)),
         begins_at_zero: false,
-        // Since then the epoch tells.
+        // Since `JOINS` the producer epoch suffices; see `transaction_admission`.
         verified: context.api_version < JOINS && verifies(context),
     };
     if context.api_version >= JOINS || admission.verified {
@@ -132,9 +132,10 @@ async fn ask(context: &RequestContext, request: &TxnOffsetCommitRequest) -> Resu
         ErrorCode::TransactionAbortable if context.api_version < ABORTABLE => {
             ErrorCode::InvalidTxnState
         }
-        // Clients of TxnOffsetCommit know the older name only.
+        // Clients of TxnOffsetCommit know only the older error.
         ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
-        // It is not about this coordinator: let them try again.
+        // The error is about the transaction's coordinator, not the group's: the client retries with the same group
+        // coordinator.
         ErrorCode::NotCoordinator
         | ErrorCode::CoordinatorNotAvailable
         | ErrorCode::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,

@@ -1,7 +1,8 @@
-//! WriteTxnMarkers (key 27), v0 to v2. KIP-98, KIP-664 (administrators end transactions that hang), KIP-1228
-//! (the transaction's version, v2).
+//! WriteTxnMarkers (key 27), v0 to v2. KIP-98, KIP-664 (aborts of hanging transactions by administrators), KIP-1228 (the
+//! transaction's version, v2).
 //!
-//! Our own coordinator does not come this way; other brokers' and Apache's `transactions abort` do.
+//! This broker's own coordinator writes markers directly. The requests come from other brokers and from Kafka's tool
+//! `kafka-transactions.sh abort`.
 
 use std::collections::HashSet;
 
@@ -18,7 +19,7 @@ use crate::wire::message::write_txn_markers::{
     WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 
-/// Markers after which others who share the thread have their turn.
+/// Number of markers after which other work on the same thread has its turn.
 const IN_ONE_GO: usize = 64;
 
 pub fn handle(
@@ -32,7 +33,8 @@ pub fn handle(
     };
     Reply::later(async move {
         let writer = context.services.txns.markers();
-        // By producer, topic and partition. Kafka leaves a request without an answer that names a partition twice for one.
+        // By producer, topic and partition. Kafka differs: it never answers a request that names a partition twice for one
+        // producer.
         let mut results: IndexMap<_, IndexMap<_, IndexMap<_, ErrorCode>>> = IndexMap::new();
         let mut written = HashSet::new();
         for wanted in request.markers {

@@ -1,4 +1,5 @@
-//! pure: builds batches of our own: coordinator and metadata records, markers, converted old messages.
+//! pure: builder for batches that the broker writes: coordinator and metadata records, transaction markers, rewritten batches
+//! of compaction, converted messages of old formats.
 
 use std::io::Write as _;
 
@@ -12,7 +13,7 @@ use super::varint;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 
-/// Collects records and writes them as one batch of format v2.
+/// Collects records and encodes them as one batch of format v2.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     compression: Compression,
@@ -28,9 +29,9 @@ pub struct BatchBuilder {
     last_offset_delta: i32,
     records: Vec<u8>,
     scratch: Vec<u8>,
-    /// Timestamp type and delete horizon, which only rewritten batches have.
+    /// Attribute bits for the timestamp type and the delete horizon, which only rewritten batches have.
     further_attributes: i16,
-    /// A rewritten batch spans the offsets of the original, whatever remains of its records.
+    /// Last offset delta of the original, which a rewritten batch keeps even if its last records were removed.
     kept_last_offset_delta: Option<i32>,
 }
 
@@ -61,8 +62,8 @@ impl BatchBuilder {
         }
     }
 
-    /// A batch that takes the place of another: same offsets, producer, codec and kind. With a delete horizon, its
-    /// tombstones and markers may go after that time.
+    /// A builder for the replacement of a batch, with the same offsets, producer, codec, attributes. Tombstones and markers may
+    /// be removed after `delete_horizon`, if there is one.
     pub fn like(original: &BatchHeader, delete_horizon: Option<Timestamp>) -> Self {
         let mut this = Self::new(original.compression().unwrap_or_default())
             .at(original.base_offset, original.leader_epoch)
@@ -83,7 +84,8 @@ impl BatchBuilder {
         this
     }
 
-    /// The same without any records. The newest of its timestamps stays: a producer is forgotten by it.
+    /// A builder for the replacement of a batch whose records are all removed. The maximum timestamp is kept, because the
+    /// expiry of the producer's state depends on it.
     pub fn emptied(original: &BatchHeader) -> Self {
         let mut this = Self::like(original, None);
         this.compression = Compression::None;
@@ -91,8 +93,8 @@ impl BatchBuilder {
         this
     }
 
-    /// A batch that takes the place of a message of the formats before, or of some of those in a wrapper: their offsets
-    /// begin at `base_offset` and span `last_offset_delta`.
+    /// A builder for the replacement of a message of format v0 or v1, or of some messages in a wrapper. The offsets of the
+    /// records begin at `base_offset` and span `last_offset_delta`.
     pub fn in_place_of(
         wrapper: &Message<'_>,
         base_offset: Offset,
@@ -110,7 +112,8 @@ impl BatchBuilder {
         this
     }
 
-    /// One that says no more than that the log comes to the offset of this message.
+    /// A builder for an empty batch that keeps only the offset and timestamp of a removed message, so that the log still
+    /// reaches that offset.
     pub fn emptied_in_place_of(wrapper: &Message<'_>) -> Self {
         let mut this = Self::in_place_of(wrapper, wrapper.offset, 0, None);
         this.compression = Compression::None;
@@ -123,7 +126,7 @@ impl BatchBuilder {
         self
     }
 
-    /// The offset of the first record and the epoch of the leader; an appending log writes its own.
+    /// Sets the offset of the first record and the leader epoch. A log overwrites both when it appends the batch.
     pub fn at(mut self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Self {
         (self.base_offset, self.leader_epoch) = (base_offset, leader_epoch);
         self
@@ -152,7 +155,7 @@ impl BatchBuilder {
         self.count
     }
 
-    /// Bytes that the batch would have now, before compression.
+    /// Size that the batch would have now without compression, in bytes.
     pub fn size(&self) -> usize {
         HEADER_SIZE + self.records.len()
     }
@@ -161,7 +164,7 @@ impl BatchBuilder {
         self.push_with_headers(self.count, timestamp, key, value, std::iter::empty());
     }
 
-    /// A record at its own distance from the first one: `offset_delta` grows from record to record.
+    /// Adds a record with headers. `offset_delta` is its distance from the base offset, and grows from record to record.
     pub fn push_with_headers<'a>(
         &mut self,
         offset_delta: i32,
@@ -192,7 +195,7 @@ impl BatchBuilder {
         self.last_offset_delta = offset_delta;
     }
 
-    /// Counts a record whose bytes somebody else writes; gives how far its timestamp is from the first one.
+    /// Counts a record that the caller encodes; returns the distance of its timestamp from the base timestamp.
     pub fn count_in(&mut self, timestamp: Timestamp) -> i64 {
         let base = *self.base_timestamp.get_or_insert(timestamp);
         self.max_timestamp = self.max_timestamp.max(timestamp);
@@ -200,7 +203,7 @@ impl BatchBuilder {
         timestamp.wrapping_sub(base)
     }
 
-    /// A record of a batch whose place this one takes, at its own distance from the first one.
+    /// Adds a record of the batch that this one replaces, at its original offset.
     pub fn copy(&mut self, original: &BatchHeader, record: &Record<'_>) {
         self.push_with_headers(
             (record.offset - original.base_offset) as i32,
@@ -211,7 +214,7 @@ impl BatchBuilder {
         );
     }
 
-    /// The batch. Compression into memory cannot fail; should a codec say otherwise, records stay plain.
+    /// The finished batch. Compression into memory should not fail; if it does, the records stay uncompressed.
     pub fn build(self) -> Bytes {
         let packed = match self.compression {
             Compression::None => None,
@@ -223,14 +226,14 @@ impl BatchBuilder {
         }
     }
 
-    /// Hands on the records that came since the last time, to be compressed while others come.
+    /// Moves the records that were added since the last call into `packer`, which compresses them while others are added.
     pub fn spill(&mut self, packer: &mut Packer) -> std::io::Result<()> {
         packer.write_all(&self.records)?;
         self.records.clear();
         Ok(())
     }
 
-    /// The batch of all records that were pushed, which `body` holds in this codec.
+    /// The batch of all records that were added. `body` is these records, compressed with `codec`.
     pub fn build_around(&self, codec: Compression, body: &[u8]) -> Bytes {
         let (producer_id, producer_epoch, base_sequence) = self.producer;
 

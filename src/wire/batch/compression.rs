@@ -1,4 +1,4 @@
-//! pure: the codecs of record data, with a ceiling on what decompression may produce.
+//! pure: compression codecs of record data, with a limit on the size of decompressed data.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -6,7 +6,7 @@ use super::BatchError;
 use crate::base::work_pool::{affords, alone, spend, with_memory};
 use crate::host::process::look_back_max;
 
-/// How the records of a batch are compressed (attributes bits 0 to 2).
+/// Compression codec of a batch's records (attribute bits 0 to 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
     #[default]
@@ -17,10 +17,10 @@ pub enum Compression {
     Zstd,
 }
 
-/// Levels of the codecs that have any (`compression.*.level`).
+/// Compression levels of the codecs that have levels (`compression.*.level`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels {
-    /// 1 to 9, or -1 for the codec's own default.
+    /// 1 to 9, or -1 for the codec's default.
     pub gzip: i32,
     pub lz4: i32,
     pub zstd: i32,
@@ -36,28 +36,28 @@ impl Default for Levels {
     }
 }
 
-/// Starts a stream of snappy blocks as the xerial library frames them; two version numbers follow.
+/// Magic bytes of a stream of snappy blocks in the framing of the xerial library. Two version numbers follow.
 const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_HEADER: &[u8] = &[
     0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
 ];
 const XERIAL_BLOCK_SIZE: usize = 32 * 1024;
-/// What is spent for each compressed byte before it is unpacked: plain text takes about four times as much. So hardly any
-/// batch is begun that the allowance does not cover.
+/// Cost per compressed byte that is spent from the allowance before decompression. Plain text decompresses to about four times
+/// its compressed size, so decompression rarely starts without an allowance that covers it.
 const PACKED_COST: usize = 4;
-/// What is spent for a further member of a gzip stream, which may be empty: new tables.
+/// Cost of each further member of a gzip stream, which may be empty: the decoder makes new tables.
 const GZIP_MEMBER_COST: usize = 16 << 10;
-/// zstd looks back 8 MiB at most up to level 19.
+/// Base-2 logarithm of zstd's maximum window up to level 19, which is 8 MiB.
 const USUAL_WINDOW_LOG: u32 = 23;
-/// At higher levels, and on purpose, it looks back up to 128 MiB, which it then holds.
+/// Maximum zstd window, in bytes, at higher levels or when it is set explicitly. The decoder holds all of the window.
 const LARGE_WINDOW: usize = 128 << 20;
-/// From this level on, zstd compresses with tables of some 100 MB.
+/// Level from which zstd's compression tables take about 100 MB.
 const LARGE_ZSTD_LEVEL: i32 = 10;
-/// Their size, as far as it can be chosen: a batch has no use for more.
+/// Base-2 logarithm of the size of these tables, as far as zstd lets it be chosen; larger ones are of no use for a batch.
 const ZSTD_TABLES_LOG: u32 = 23;
-/// What zstd compresses with at lower levels, at most.
+/// Maximum size of zstd's compression tables at lower levels, in bytes.
 const ZSTD_TABLES: usize = 32 << 20;
-/// No snappy block grows by more.
+/// Maximum ratio of a snappy block's decompressed to its compressed size.
 const SNAPPY_RATIO_MAX: usize = 64;
 
 impl Compression {
@@ -82,7 +82,7 @@ impl Compression {
         }
     }
 
-    /// As `compression.type` spells it.
+    /// The codec's name in the setting `compression.type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -103,7 +103,8 @@ impl Compression {
         packer.finish()
     }
 
-    /// Runs `compress`, which makes a [`Packer`] of these: not beside another one, if that takes much memory.
+    /// Runs `compress`, which creates a [`Packer`] of this codec and level. If that takes much memory, it waits until no other
+    /// work of that kind runs.
     pub fn with_room_to_compress<T, E: From<BatchError>>(
         self,
         levels: Levels,
@@ -114,7 +115,7 @@ impl Compression {
             return alone(|| with_memory(LARGE_WINDOW, compress));
         }
         if self == Self::Zstd {
-            // Perhaps of what zstd has compressed.
+            // The tables, and the window of a decoder, because the data may come from a zstd stream.
             return with_memory(ZSTD_TABLES + (1 << USUAL_WINDOW_LOG), compress);
         }
         compress()
@@ -135,8 +136,8 @@ impl Compression {
         }
     }
 
-    /// The plain bytes as a stream, for those who need not hold them all. Its memory is a block of the codec, or what zstd
-    /// looks back. `packed` may come from a file: it shows its first 16 bytes at once, if it has so many.
+    /// Reader of the decompressed bytes, for callers that need not hold them all. It holds one block of the codec, or zstd's
+    /// window. `packed` may come from a file; its first `fill_buf` must show at least 16 bytes, if there are so many.
     pub fn reader<'a>(self, packed: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, BatchError> {
         Ok(match self {
             Self::None => Box::new(packed),
@@ -151,10 +152,11 @@ impl Compression {
         })
     }
 
-    /// Gives `read` the plain bytes as a stream of at most `limit`, for which it [spends](spend): first for the packed ones,
-    /// then for what is more. A stream that takes much memory is not read beside another one.
+    /// Passes a reader of at most `limit` decompressed bytes to `read`, and [spends](spend) for them: first for the compressed
+    /// size, then for the decompressed bytes beyond that. A stream that takes much memory waits until no other work of that
+    /// kind runs.
     ///
-    /// Errors: `Exhausted`, or those of `read`, which gets them from the stream.
+    /// Errors: `Exhausted`, `DecompressedTooLarge`, `Decompression`, or those of `read`.
     pub fn unpack<T, E: From<BatchError>>(
         self,
         packed: &[u8],
@@ -179,11 +181,11 @@ impl Compression {
         let window = zstd_window(packed);
         if window.is_some_and(|window| window > 1 << USUAL_WINDOW_LOG) {
             affords(LARGE_WINDOW).map_err(BatchError::from)?;
-            // The window takes only as much as there is in it.
+            // The window grows with its content, up to this size.
             let most = limit.min(look_back_max().max(1 << USUAL_WINDOW_LOG));
             return alone(|| with_memory(most.min(LARGE_WINDOW), || unpack(Box::new(plain), most)));
         }
-        // Whatever a later frame says.
+        // A later frame may declare a larger window than the first one; the decoder then refuses it.
         plain
             .window_log_max(USUAL_WINDOW_LOG)
             .map_err(BatchError::from)?;
@@ -194,7 +196,7 @@ impl Compression {
     }
 }
 
-/// How far the first frame of a zstd stream looks back (RFC 8878, 3.1.1.1); `None` where there is no frame.
+/// Window size of the first frame of a zstd stream, in bytes (RFC 8878, 3.1.1.1); `None` if there is no frame.
 fn zstd_window(packed: &[u8]) -> Option<u64> {
     const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     const SINGLE_SEGMENT: u8 = 0x20;
@@ -206,7 +208,7 @@ fn zstd_window(packed: &[u8]) -> Option<u64> {
         let base = 1_u64 << (10 + (window >> 3));
         return Some(base + base / 8 * u64::from(window & 7));
     }
-    // All of the content is one segment: its size is the window.
+    // A single-segment frame has no window descriptor: the size of its content is the window.
     let dictionary_id = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let size = rest.get(dictionary_id..)?;
     match descriptor >> 6 {
@@ -221,12 +223,12 @@ fn zstd_window(packed: &[u8]) -> Option<u64> {
     }
 }
 
-/// See [`Compression::unpack`].
+/// Reader of decompressed bytes that spends for them and enforces a limit; see [`Compression::unpack`].
 pub struct Unpacked<'a> {
     plain: Box<dyn Read + 'a>,
     limit: usize,
     left: usize,
-    /// Bytes for which was spent already.
+    /// Decompressed bytes that the cost spent so far still covers.
     spent: usize,
 }
 
@@ -244,12 +246,12 @@ impl Read for Unpacked<'_> {
     }
 }
 
-/// Travels through a codec; see `From` of [`BatchError`].
+/// Wraps a [`BatchError`] in the `io::Error` of a reader; `From<io::Error>` of [`BatchError`] unwraps it.
 fn own(error: impl Into<BatchError>) -> io::Error {
     io::Error::other(error.into())
 }
 
-/// Reads the members of a gzip stream one after the other.
+/// Reader of all members of a gzip stream, one after the other.
 struct GzipReader<R> {
     member: Option<flate2::bufread::GzDecoder<R>>,
 }
@@ -274,8 +276,7 @@ impl<R: BufRead> Read for GzipReader<R> {
     }
 }
 
-/// Compresses what is written to it, in the framing that Kafka's clients expect: a stream whose memory is what it has packed,
-/// and a block of the codec.
+/// Compressor in the framing that Kafka's clients expect. It holds the compressed output and one block of the codec.
 pub struct Packer {
     kind: PackerKind,
 }
@@ -320,7 +321,8 @@ impl Packer {
                 use zstd::zstd_safe::CParameter;
                 let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), levels.zstd)?;
                 if levels.zstd >= LARGE_ZSTD_LEVEL {
-                    // A level cannot know how little there is to come.
+                    // The encoder does not know that a batch is small, and a high level alone would make it allocate larger
+                    // tables.
                     encoder.set_parameter(CParameter::WindowLog(ZSTD_TABLES_LOG))?;
                     encoder.set_parameter(CParameter::HashLog(ZSTD_TABLES_LOG))?;
                     encoder.set_parameter(CParameter::ChainLog(ZSTD_TABLES_LOG))?;
@@ -331,7 +333,7 @@ impl Packer {
         Ok(Self { kind })
     }
 
-    /// How many bytes there are already; what a codec still holds is not among them.
+    /// Number of compressed bytes so far, without those that the codec still buffers.
     pub fn packed_len(&self) -> usize {
         match &self.kind {
             PackerKind::None(packed) | PackerKind::Snappy { packed, .. } => packed.len(),
@@ -341,7 +343,7 @@ impl Packer {
         }
     }
 
-    /// All of them.
+    /// All compressed bytes.
     pub fn finish(self) -> io::Result<Vec<u8>> {
         match self.kind {
             PackerKind::None(packed) => Ok(packed),
@@ -387,12 +389,12 @@ impl Write for Packer {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // A flush would end a block early.
+        // A flush would end the codec's block early.
         Ok(())
     }
 }
 
-/// An empty one is none.
+/// Compresses `block` and appends it to `packed`, unless it is empty.
 fn put_snappy_block(
     encoder: &mut snap::raw::Encoder,
     block: &[u8],
@@ -406,9 +408,9 @@ fn put_snappy_block(
     Ok(())
 }
 
-/// Reads one LZ4 frame to its end mark.
+/// Reader of one LZ4 frame, up to its end mark.
 struct Lz4Reader<R> {
-    /// `None` once the end mark was met.
+    /// `None` after the end mark.
     decoder: Option<lz4::Decoder<R>>,
 }
 
@@ -422,7 +424,7 @@ impl<R: Read> Read for Lz4Reader<R> {
             && !out.is_empty()
             && let Some(decoder) = self.decoder.take()
         {
-            // The decoder gives nothing more also where the frame was cut, and tells the difference only when it ends.
+            // The decoder also returns 0 where the frame is cut short. Only `finish` tells that from the end mark.
             let (_, whole) = decoder.finish();
             whole.map_err(|_| io::Error::other("an LZ4 frame is cut"))?;
         }
@@ -430,11 +432,11 @@ impl<R: Read> Read for Lz4Reader<R> {
     }
 }
 
-/// Reads xerial's stream of blocks, or a single raw block.
+/// Reader of a stream of snappy blocks in xerial's framing, or of a single raw block.
 struct SnappyReader<R> {
-    /// What follows the block in `plain`, from the next block's size on.
+    /// The bytes after the block in `plain`; in a framed stream they begin with the next block's size.
     rest: R,
-    /// Whether there are sizes; else all of `rest` is one block.
+    /// Whether blocks are preceded by their size. Otherwise all of `rest` is one block.
     framed: bool,
     plain: Vec<u8>,
     read: usize,
@@ -473,7 +475,8 @@ impl<R: BufRead> SnappyReader<R> {
         Ok(true)
     }
 
-    /// The next block has `size` bytes, or all that there are. Where they lie in one piece they are not copied.
+    /// Decompresses the next block, which has `size` bytes, or all remaining ones. A block that lies in the source's buffer in
+    /// one piece is not copied.
     fn unpack(&mut self, size: Option<usize>) -> io::Result<()> {
         let ahead = self.rest.fill_buf()?;
         if let Some(size) = size
@@ -501,11 +504,11 @@ fn cut() -> io::Error {
 
 fn unpack_block(block: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
     let size = snap::raw::decompress_len(block)?;
-    // A block says itself how large it becomes, and no element of three bytes gives more than 64.
+    // A block declares its decompressed size. No element of three bytes yields more than 64.
     if size > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
         return Err(io::Error::other("a snappy block promises too much"));
     }
-    // It is unpacked as a whole.
+    // A block is decompressed as a whole, so its cost must be covered in advance.
     affords(size).map_err(own)?;
     plain.resize(size, 0);
     let filled = snap::raw::Decoder::new().decompress(block, plain)?;
@@ -592,7 +595,7 @@ mod tests {
                 .chain([packed.len() - 1])
             {
                 let whole = codec.decompress(&packed[..len], plain.len());
-                // A stream of snappy blocks has no end mark: without the later ones it is whole.
+                // A stream of snappy blocks has no end mark: cut between two blocks, it is valid but shorter.
                 assert!(
                     whole.is_err() || (*codec == Compression::Snappy && whole != Ok(plain.clone())),
                     "{} cut at {len}",
@@ -611,7 +614,7 @@ mod tests {
         assert_eq!(Compression::Lz4.decompress(&packed, 100).unwrap(), b"hello");
     }
 
-    /// What `unpack` makes of it, within an allowance.
+    /// Result of `unpack` within an allowance.
     fn unpacked(
         codec: Compression,
         packed: &[u8],
@@ -694,7 +697,7 @@ mod tests {
             unpacked(Compression::Zstd, &far, LARGE_WINDOW),
             Err(Exhausted.into())
         );
-        // Behind a frame that does not.
+        // The large window is declared by the second frame only.
         let mut both = zstd::bulk::compress(b"near", 1).unwrap();
         both.extend_from_slice(&far);
         assert!(unpacked(Compression::Zstd, &both, usize::MAX).is_err());

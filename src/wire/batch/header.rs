@@ -1,4 +1,4 @@
-//! pure: the 61 bytes before the records of a batch, read and patched in place.
+//! pure: the header of a batch (the 61 bytes before its records), read and patched in place.
 //!
 //! ```text
 //!  0 base offset i64 | 8 length i32 | 12 leader epoch i32 | 16 magic i8 | 17 crc u32 | 21 attributes i16
@@ -13,18 +13,18 @@ use super::compression::Compression;
 use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::base::time::Timestamp;
 
-/// Offset and size: what every message format begins with.
+/// Bytes of the base offset and the length, with which every message format begins.
 pub const LOG_OVERHEAD: usize = 12;
-/// Bytes before the records of a batch.
+/// Size of a batch's header, in bytes.
 pub const HEADER_SIZE: usize = 61;
-/// Enough bytes to know the message format.
+/// Number of leading bytes that are enough to know the message format.
 pub const MAGIC_END: usize = 17;
-/// The message format of batches; 0 and 1 are those of single messages.
+/// Magic of format v2, which has batches; the formats v0 and v1 have single messages.
 pub const MAGIC_V2: i8 = 2;
 
 const LEADER_EPOCH_AT: usize = 12;
 const CRC_AT: usize = 17;
-/// The checksum covers everything from here to the end.
+/// Position of the first byte under the checksum, which covers everything up to the batch's end.
 const CHECKED_FROM: usize = 21;
 const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
@@ -35,18 +35,18 @@ const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 const DELETE_HORIZON: i16 = 0x40;
 
-/// What the header of a batch says; nothing in it was checked against the records.
+/// Fields of a batch's header. Nothing in it has been checked against the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
     pub base_offset: Offset,
-    /// Bytes after the length field.
+    /// Size of the batch after the length field, in bytes.
     pub length: i32,
     pub leader_epoch: LeaderEpoch,
     pub magic: i8,
     pub crc: u32,
     pub attributes: i16,
     pub last_offset_delta: i32,
-    /// Of the first record, or the delete horizon when the batch has one.
+    /// Timestamp of the first record, or the delete horizon if the batch has one.
     pub base_timestamp: Timestamp,
     pub max_timestamp: Timestamp,
     pub producer_id: ProducerId,
@@ -91,7 +91,7 @@ impl BatchHeader {
         Ok(header)
     }
 
-    /// Bytes of the whole batch.
+    /// Size of the whole batch, in bytes.
     pub fn size(&self) -> usize {
         self.length as usize + LOG_OVERHEAD
     }
@@ -109,17 +109,18 @@ impl BatchHeader {
         Compression::from_id((self.attributes & COMPRESSION_MASK) as u8)
     }
 
-    /// Whether records carry the broker's time of appending instead of their creator's.
+    /// Whether the timestamps of the records are the broker's append time instead of the producer's time.
     pub fn is_log_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
-    /// The time of a record that stands so far from the first.
+    /// Timestamp of a record whose distance from the base timestamp is `timestamp_delta`.
     pub fn time_of(&self, timestamp_delta: i64) -> Timestamp {
         if self.is_log_append_time() {
             self.max_timestamp
         } else {
-            // As it was written: a delete horizon may be any distance from a time that somebody made up.
+            // Wrapping, as the builder computes deltas: a delete horizon may be at any distance from a producer's arbitrary
+            // time.
             self.base_timestamp.wrapping_add(timestamp_delta)
         }
     }
@@ -132,7 +133,7 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
-    /// When tombstones and markers of this batch may go, if compaction has set it.
+    /// Time after which tombstones and transaction markers of this batch may be removed, if compaction has set one.
     pub fn delete_horizon(&self) -> Option<Timestamp> {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
@@ -141,7 +142,7 @@ impl BatchHeader {
         self.producer_id >= 0
     }
 
-    /// The sequence number of the last record; numbers wrap from the largest to 0.
+    /// Sequence number of the last record, -1 if the batch has none. Sequence numbers wrap from the largest to 0.
     pub fn last_sequence(&self) -> i32 {
         if self.base_sequence < 0 {
             -1
@@ -150,7 +151,7 @@ impl BatchHeader {
         }
     }
 
-    /// Compares the stored checksum with that of `batch`, which is the whole batch.
+    /// Compares the stored checksum with that of `batch`, which is the whole batch. Errors: `Checksum`.
     pub fn verify(&self, batch: &[u8]) -> Result<(), BatchError> {
         let found = crc32c::crc32c(batch.get(CHECKED_FROM..).unwrap_or_default());
         if found == self.crc {
@@ -169,14 +170,14 @@ pub fn advance_sequence(sequence: i32, by: i32) -> i32 {
     ((i64::from(sequence) + i64::from(by)) & i64::from(i32::MAX)) as i32
 }
 
-/// Writes what the leader decides: the offset of the first record and the leader's epoch. Outside of the checksum.
-/// `header` is at least the first 16 bytes of a batch.
+/// Writes the fields that the leader sets: the offset of the first record and the leader's epoch. Neither is under the
+/// checksum. `header` is at least the first 16 bytes of a batch.
 pub fn stamp(header: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     header[..8].copy_from_slice(&base_offset.to_be_bytes());
     header[LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4].copy_from_slice(&leader_epoch.to_be_bytes());
 }
 
-/// Turns a whole batch into one of LogAppendTime `now` and renews its checksum.
+/// Gives a whole batch the timestamp type LogAppendTime with the time `now`, and renews its checksum.
 pub fn stamp_append_time(batch: &mut [u8], now: Timestamp) {
     let attributes = i16_at(batch, ATTRIBUTES_AT) | LOG_APPEND_TIME;
     batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
@@ -184,7 +185,7 @@ pub fn stamp_append_time(batch: &mut [u8], now: Timestamp) {
     seal(batch);
 }
 
-/// Turns a whole batch into one of its creator's times, of which `newest` is the newest, and renews its checksum.
+/// Gives a whole batch the timestamp type CreateTime with the maximum timestamp `newest`, and renews its checksum.
 pub fn set_max_timestamp(batch: &mut [u8], newest: Timestamp) {
     let attributes = i16_at(batch, ATTRIBUTES_AT) & !LOG_APPEND_TIME;
     batch[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
@@ -192,8 +193,8 @@ pub fn set_max_timestamp(batch: &mut [u8], newest: Timestamp) {
     seal(batch);
 }
 
-/// The batch of this header with the same records in another codec, in which they are `body`. `newest` is the newest of its
-/// creator's times.
+/// The batch with this header and the same records in another codec. `body` is the records compressed with `codec`, `newest`
+/// the maximum of their create times.
 pub fn repacked(
     header: &[u8; HEADER_SIZE],
     codec: Compression,
@@ -211,19 +212,19 @@ pub fn repacked(
     batch
 }
 
-/// Writes the checksum of a whole batch into it.
+/// Writes the checksum of a whole batch into its header.
 pub fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CHECKED_FROM..]);
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// Attributes that only batches have that a log has stamped or rewritten.
+/// Attribute bits that occur only in batches that a log has stamped or rewritten.
 pub(super) fn further_attributes(log_append_time: bool, delete_horizon: bool) -> i16 {
     (if log_append_time { LOG_APPEND_TIME } else { 0 })
         | if delete_horizon { DELETE_HORIZON } else { 0 }
 }
 
-/// The attributes of a batch to build.
+/// Attribute bits of a batch to build.
 pub(super) fn attributes(compression: Compression, transactional: bool, control: bool) -> i16 {
     i16::from(compression.id())
         | if transactional { TRANSACTIONAL } else { 0 }

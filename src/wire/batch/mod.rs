@@ -1,6 +1,6 @@
-//! Record batches: a zero-copy view, the records in them, a builder, and the codecs they are compressed with.
+//! Record batches: a zero-copy view of their headers, the records in them, a builder, and the compression codecs.
 //!
-//! The layout is that of message format v2 (KIP-98); `legacy` knows the two formats before it.
+//! The layout is that of message format v2 (KIP-98). `legacy` implements the formats v0 and v1.
 
 pub mod builder;
 pub mod compression;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::base::work_pool::Exhausted;
 
-/// Takes the first batch, or message of an old format, off `bytes`; `None` when it is cut.
+/// Splits the first batch, or message of format v0 or v1, off `bytes`; `None` if it is incomplete.
 pub fn split_first(bytes: &mut Bytes) -> Option<Bytes> {
     let length = i32::from_be_bytes(*bytes.get(8..header::LOG_OVERHEAD)?.first_chunk()?);
     let size = usize::try_from(length)
@@ -23,7 +23,7 @@ pub fn split_first(bytes: &mut Bytes) -> Option<Bytes> {
     (size >= header::MAGIC_END && size <= bytes.len()).then(|| bytes.split_to(size))
 }
 
-/// Why bytes are not a record batch, or not the records that its header promises.
+/// Reason why bytes are not a record batch, or do not contain the records that the batch's header declares.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     #[error("{0} bytes are too few for a record batch")]
@@ -46,13 +46,13 @@ pub enum BatchError {
     Message(&'static str),
     #[error("{0} bytes after the last record")]
     TrailingBytes(usize),
-    /// Nothing is wrong with it: looking at it takes more than whoever asks may take.
+    /// The batch is not known to be invalid: examining it takes more than the caller's allowance.
     #[error("records are {0}")]
     Exhausted(#[from] Exhausted),
 }
 
 impl From<std::io::Error> for BatchError {
-    /// Of a codec, or of the reader around it.
+    /// Converts an error of a codec, or the `BatchError` that a reader around the codec wrapped in an `io::Error`.
     fn from(error: std::io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => own,

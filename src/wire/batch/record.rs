@@ -7,19 +7,19 @@ use super::{BatchError, varint};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 
-/// One record, borrowing from the (decompressed) batch.
+/// One record, which borrows from the decompressed batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub offset: Offset,
     pub timestamp: Timestamp,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
-    /// How many headers there are, and their bytes as they stand in the record.
+    /// Number of headers; `headers` is their encoded bytes.
     pub header_count: i32,
     pub headers: &'a [u8],
 }
 
-/// The records' bytes of a batch after decompression, at most `limit` of them.
+/// The decompressed records of a batch. Errors: `DecompressedTooLarge` above `limit` bytes, those of the codec, `Short`.
 pub fn decompressed(
     header: &BatchHeader,
     batch: &Bytes,
@@ -35,7 +35,7 @@ pub fn decompressed(
     }
 }
 
-/// Walks the records of a batch; `body` is what [`decompressed`] gave. The walk ends after the first error.
+/// Iterates over the records of a batch. `body` is the result of [`decompressed`]. Iteration ends after the first error.
 pub fn records<'a>(header: &BatchHeader, body: &'a [u8]) -> Records<'a> {
     Records {
         header: *header,
@@ -44,7 +44,7 @@ pub fn records<'a>(header: &BatchHeader, body: &'a [u8]) -> Records<'a> {
     }
 }
 
-/// See [`records`].
+/// Iterator of [`records`].
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     header: BatchHeader,
@@ -74,7 +74,7 @@ impl<'a> Iterator for Records<'a> {
             headers: raw.headers,
         });
         Some(parsed.map_err(|what| {
-            // What follows a broken record cannot be found.
+            // The start of the next record is unknown.
             self.next = self.header.record_count;
             self.rest = &[];
             BatchError::Record { index, what }
@@ -82,7 +82,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// A record as it stands in the batch: deltas instead of positions.
+/// A record as encoded in the batch, with deltas instead of the absolute offset and timestamp.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRecord<'a> {
     pub timestamp_delta: i64,
@@ -93,7 +93,7 @@ pub struct RawRecord<'a> {
     pub headers: &'a [u8],
 }
 
-/// Reads one record from the front of `rest`. The error says what is wrong with it.
+/// Reads one record from the front of `rest`. The error says what is wrong with the record.
 pub fn read_raw<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, &'static str> {
     let length = varint::read_i32(rest).ok_or("its length is cut")?;
     let length = usize::try_from(length).map_err(|_| "its length is negative")?;
@@ -131,7 +131,7 @@ pub fn read_raw<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, &'static str> 
     })
 }
 
-/// A length and as many bytes; the inner `None` is null, the outer one means that they do not fit.
+/// Reads a length and as many bytes. The inner `None` is null, the outer `None` means that the bytes are incomplete.
 fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let length = varint::read_i32(bytes)?;
     if length < 0 {
@@ -143,7 +143,7 @@ fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 }
 
 impl<'a> Record<'a> {
-    /// The headers one by one: key and value. Only well-formed records exist, so nothing is lost.
+    /// The headers as pairs of key and value. [`read_raw`] has validated them, so none is left out.
     pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
         let mut rest = self.headers;
         (0..self.header_count).map_while(move |_| {

@@ -1,28 +1,28 @@
-//! pure: the records of a compressed batch one after the other, through a window of fixed size.
+//! pure: stream over the records of a compressed batch, through a window of fixed size.
 //!
-//! Whoever appends a batch must have looked at each of its records, but needs their keys and values for nothing: so a
-//! batch that unpacks to gigabytes costs its reader no more memory than any other.
+//! Appending a batch requires a check of each record, but not the records' keys and values. The window bounds the memory for
+//! that, even of a batch that decompresses to gigabytes.
 
 use std::io::{self, Read};
 
 use super::record::read_raw;
 use super::varint;
 
-/// Longer records are skipped field by field instead of being held.
+/// Size of the window, in bytes. Longer records are skipped field by field instead of being held.
 const WINDOW_SIZE: usize = 64 * 1024;
-/// The longest number of variable length.
+/// Maximum size of a varlong, in bytes.
 const VARINT_MAX: usize = 10;
 
-/// The memory of a [`RecordStream`], to be used again by the next.
+/// Buffer of a [`RecordStream`], reusable by the next stream.
 #[derive(Debug, Default)]
 pub struct Window {
     bytes: Vec<u8>,
 }
 
-/// What there is to check of a record.
+/// The properties of a record that appending checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline {
-    /// Its bytes, without the length before them.
+    /// Size of the record without the length before it, in bytes.
     pub len: usize,
     pub timestamp_delta: i64,
     pub offset_delta: i32,
@@ -30,31 +30,31 @@ pub struct Outline {
     pub is_tombstone: bool,
 }
 
-/// Whoever wants more of a record than its outline, in pieces of any size.
+/// Receiver of the bytes of records, for callers that need more than outlines. Pieces are of any size.
 pub trait Sink {
-    /// A record begins; after its timestamp it has `rest` bytes.
+    /// Starts a record. `rest` is the number of bytes after its timestamp.
     fn begin(&mut self, _timestamp_delta: i64, _rest: usize) -> io::Result<()> {
         Ok(())
     }
 
-    /// The bytes of its key.
+    /// Receives bytes of the record's key.
     fn key(&mut self, _piece: &[u8]) {}
 
-    /// All bytes after its timestamp, those of the key among them.
+    /// Receives all bytes after the record's timestamp, including those of the key.
     fn rest(&mut self, _piece: &[u8]) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Nothing more.
+/// A sink that ignores everything.
 impl Sink for () {}
 
-/// Why a stream of records ends early.
+/// Reason why a stream of records ends early.
 #[derive(Debug)]
 pub enum StreamFault {
-    /// What is wrong with the record.
+    /// The record is malformed; the text says how.
     Record(&'static str),
-    /// The source failed.
+    /// Reading the source failed.
     Codec(io::Error),
 }
 
@@ -64,17 +64,17 @@ impl From<io::Error> for StreamFault {
     }
 }
 
-/// See the module.
+/// Reader of the records of one batch; see the module.
 #[derive(Debug)]
 pub struct RecordStream<'w, R> {
     source: R,
     window: &'w mut Vec<u8>,
-    /// The bytes of the window that were read and not yet seen.
+    /// Range of the window that has been read from the source but not yet consumed: `start..end`.
     start: usize,
     end: usize,
 }
 
-/// A source whose bytes are counted as they come; whoever counts may end it.
+/// Source that reports the number of bytes of each read to `count`, which may end reading with an error.
 #[derive(Debug)]
 pub struct Counted<R, F> {
     pub source: R,
@@ -100,12 +100,12 @@ impl<'w, R: Read> RecordStream<'w, R> {
         }
     }
 
-    /// The next record; the caller knows how many there are.
+    /// Reads the next record. The caller knows the number of records.
     pub fn outline(&mut self) -> Result<Outline, StreamFault> {
         self.show(&mut ())
     }
 
-    /// The same, shown to a sink.
+    /// Like [`Self::outline`], and passes the record's bytes to `sink`.
     pub fn show<S: Sink>(&mut self, sink: &mut S) -> Result<Outline, StreamFault> {
         self.fill(VARINT_MAX)?;
         let mut peeked = self.unseen();
@@ -145,7 +145,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         Ok(self.unseen().is_empty())
     }
 
-    /// Reads a record that does not fit into the window: the same checks as [`read_raw`]'s.
+    /// Reads a record that does not fit into the window, with the same checks as [`read_raw`].
     fn skim<S: Sink>(&mut self, length: usize, sink: &mut S) -> Result<Outline, StreamFault> {
         let mut left = length;
         self.skip(&mut left, 1, "it is empty", |_| Ok(()))?;
@@ -199,7 +199,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         Ok(number)
     }
 
-    /// Skips a length and as many bytes; tells whether they are there (or null).
+    /// Skips a length and as many bytes; `true` for bytes, `false` for null.
     fn skip_bytes<S: Sink>(
         &mut self,
         left: &mut usize,
@@ -243,7 +243,7 @@ impl<'w, R: Read> RecordStream<'w, R> {
         Ok(())
     }
 
-    /// Makes `wanted` bytes visible, at most a window; fewer only where the source ends.
+    /// Reads until `wanted` bytes are in the window, which are at most its size. Fewer are there only at the source's end.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
         if self.end - self.start >= wanted {
             return Ok(());
@@ -278,7 +278,7 @@ mod tests {
     use crate::wire::batch::builder::BatchBuilder;
     use crate::wire::batch::header::HEADER_SIZE;
 
-    /// Gives its bytes in small and uneven pieces.
+    /// A reader that returns its bytes in small and uneven pieces.
     struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// What the stream says of a body of `count` records must be what reading it in place says.
+    /// Checks that streaming a body of `count` records gives the same outlines, or fails just as, reading it in place.
     fn check(body: &[u8], count: usize) {
         let mut rest = body;
         let mut expected: Result<Vec<Outline>, &str> = (0..count)

@@ -1,6 +1,6 @@
-//! pure: the zig-zag variable-length numbers inside records.
+//! pure: zig-zag encoded numbers of variable length, as records contain them.
 
-/// Reads a varint from the front of `bytes`; `None` when it is cut or longer than 5 bytes.
+/// Reads a varint from the front of `bytes`; `None` if it is incomplete or longer than 5 bytes.
 pub fn read_i32(bytes: &mut &[u8]) -> Option<i32> {
     // Most lengths and deltas are one byte.
     if let [byte, rest @ ..] = *bytes
@@ -14,7 +14,7 @@ pub fn read_i32(bytes: &mut &[u8]) -> Option<i32> {
     Some(((raw >> 1) as i32) ^ -((raw & 1) as i32))
 }
 
-/// Reads a varlong from the front of `bytes`; `None` when it is cut or longer than 10 bytes.
+/// Reads a varlong from the front of `bytes`; `None` if it is incomplete or longer than 10 bytes.
 pub fn read_i64(bytes: &mut &[u8]) -> Option<i64> {
     let raw = read_unsigned(bytes, 10)?;
     Some(((raw >> 1) as i64) ^ -((raw & 1) as i64))

@@ -1,4 +1,4 @@
-//! pure: AddOffsetsToTxn (key 25), the declared form of its request and response.
+//! pure: schemas of the request and response of AddOffsetsToTxn (API key 25).
 
 use bytestring::ByteString;
 

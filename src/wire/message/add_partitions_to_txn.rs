@@ -1,4 +1,4 @@
-//! pure: AddPartitionsToTxn (key 24), the declared form of its request and response.
+//! pure: schemas of the request and response of AddPartitionsToTxn (API key 24).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AddRaftVoter (key 80), the declared form of its request and response.
+//! pure: schemas of the request and response of AddRaftVoter (API key 80).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AllocateProducerIds (key 67), the declared form of its request and response.
+//! pure: schemas of the request and response of AllocateProducerIds (API key 67).
 
 use crate::wire::message::macros::message;
 

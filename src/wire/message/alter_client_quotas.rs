@@ -1,4 +1,4 @@
-//! pure: AlterClientQuotas (key 49), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterClientQuotas (API key 49).
 
 use bytestring::ByteString;
 

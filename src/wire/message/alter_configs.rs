@@ -1,4 +1,4 @@
-//! pure: AlterConfigs (key 33), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterConfigs (API key 33).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AlterPartition (key 56), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterPartition (API key 56).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AlterPartitionReassignments (key 45), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterPartitionReassignments (API key 45).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AlterReplicaLogDirs (key 34), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterReplicaLogDirs (API key 34).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AlterShareGroupOffsets (key 91), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterShareGroupOffsets (API key 91).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: AlterUserScramCredentials (key 51), the declared form of its request and response.
+//! pure: schemas of the request and response of AlterUserScramCredentials (API key 51).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! pure: ApiVersions (key 18), the declared form of its request and response.
+//! pure: schemas of the request and response of ApiVersions (API key 18).
 
 use bytestring::ByteString;
 

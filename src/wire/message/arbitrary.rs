@@ -1,4 +1,4 @@
-//! pure: random messages from a seed, for the tests of the schema. Absent in a built broker.
+//! pure: random messages from a seed, for tests of the schemas. Compiled for tests only.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use crate::base::ids::Uuid;
 use crate::wire::codec::{Layout, Records};
 
-/// A small seeded generator (SplitMix64): the same seed gives the same message everywhere.
+/// A small seeded generator of random numbers (SplitMix64): the same seed gives the same message on every machine.
 #[derive(Clone, Debug)]
 pub struct Dice {
     state: u64,
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// A value that may stand in a message of this version.
+/// Random values that are valid in the layout's version.
 pub trait Arbitrary: Sized {
     fn arbitrary(dice: &mut Dice, layout: Layout) -> Self;
 }

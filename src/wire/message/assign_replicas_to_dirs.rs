@@ -1,4 +1,4 @@
-//! pure: AssignReplicasToDirs (key 73), the declared form of its request and response.
+//! pure: schemas of the request and response of AssignReplicasToDirs (API key 73).
 
 use crate::base::ids::Uuid;
 use crate::wire::message::macros::message;

@@ -1,4 +1,4 @@
-//! pure: BeginQuorumEpoch (key 53), the declared form of its request and response.
+//! pure: schemas of the request and response of BeginQuorumEpoch (API key 53).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: BrokerHeartbeat (key 63), the declared form of its request and response.
+//! pure: schemas of the request and response of BrokerHeartbeat (API key 63).
 
 use crate::base::ids::Uuid;
 use crate::wire::message::macros::message;

@@ -1,4 +1,4 @@
-//! pure: BrokerRegistration (key 62), the declared form of its request and response.
+//! pure: schemas of the request and response of BrokerRegistration (API key 62).
 
 use bytestring::ByteString;
 

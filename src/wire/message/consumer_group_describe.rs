@@ -1,4 +1,4 @@
-//! pure: ConsumerGroupDescribe (key 69), the declared form of its request and response.
+//! pure: schemas of the request and response of ConsumerGroupDescribe (API key 69).
 
 use bytestring::ByteString;
 

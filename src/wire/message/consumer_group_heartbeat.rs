@@ -1,4 +1,4 @@
-//! pure: ConsumerGroupHeartbeat (key 68), the declared form of its request and response.
+//! pure: schemas of the request and response of ConsumerGroupHeartbeat (API key 68).
 
 use bytestring::ByteString;
 

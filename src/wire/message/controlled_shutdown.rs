@@ -1,4 +1,4 @@
-//! pure: ControlledShutdown (key 7), the declared form of its request and response.
+//! pure: schemas of the request and response of ControlledShutdown (API key 7).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ControllerRegistration (key 70), the declared form of its request and response.
+//! pure: schemas of the request and response of ControllerRegistration (API key 70).
 
 use bytestring::ByteString;
 

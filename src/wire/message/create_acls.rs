@@ -1,4 +1,4 @@
-//! pure: CreateAcls (key 30), the declared form of its request and response.
+//! pure: schemas of the request and response of CreateAcls (API key 30).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: CreateDelegationToken (key 38), the declared form of its request and response.
+//! pure: schemas of the request and response of CreateDelegationToken (API key 38).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! pure: CreatePartitions (key 37), the declared form of its request and response.
+//! pure: schemas of the request and response of CreatePartitions (API key 37).
 
 use bytestring::ByteString;
 

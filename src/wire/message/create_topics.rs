@@ -1,4 +1,4 @@
-//! pure: CreateTopics (key 19), the declared form of its request and response.
+//! pure: schemas of the request and response of CreateTopics (API key 19).
 
 use bytestring::ByteString;
 

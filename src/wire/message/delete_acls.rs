@@ -1,4 +1,4 @@
-//! pure: DeleteAcls (key 31), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteAcls (API key 31).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: DeleteGroups (key 42), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteGroups (API key 42).
 
 use bytestring::ByteString;
 

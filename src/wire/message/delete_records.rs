@@ -1,4 +1,4 @@
-//! pure: DeleteRecords (key 21), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteRecords (API key 21).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: DeleteShareGroupOffsets (key 92), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteShareGroupOffsets (API key 92).
 
 use bytestring::ByteString;
 

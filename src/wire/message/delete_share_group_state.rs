@@ -1,4 +1,4 @@
-//! pure: DeleteShareGroupState (key 86), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteShareGroupState (API key 86).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: DeleteTopics (key 20), the declared form of its request and response.
+//! pure: schemas of the request and response of DeleteTopics (API key 20).
 
 use bytestring::ByteString;
 

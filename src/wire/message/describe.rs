@@ -1,6 +1,6 @@
-//! pure: records as JSON, with Kafka's field names, for people who look into files.
+//! pure: JSON form of messages, with Kafka's field names, for tools that print log files.
 //!
-//! Only what stands in log files is declared with `described!`; requests and answers have no use for it.
+//! Only messages in log files are declared with `described!`; requests and responses are never printed as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::ids::Uuid;
 
-/// Something that has a form as JSON. Fields that `version` lacks, and tagged ones that say nothing, are left out.
+/// Conversion to JSON. Fields that do not exist in `version`, and tagged fields with their default value, are left out.
 pub trait Describe {
     fn describe(&self, version: i16) -> Value;
 }
@@ -58,7 +58,7 @@ impl<D: Describe> Describe for Vec<D> {
     }
 }
 
-/// `snake_case` as Kafka's schemas spell it: `snakeCase`.
+/// Converts `snake_case` to the `snakeCase` of Kafka's schemas.
 pub fn camel_case(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut upper = false;
@@ -74,7 +74,7 @@ pub fn camel_case(name: &str) -> String {
     out
 }
 
-/// `CamelCase` as Kafka spells kinds of records: `CAMEL_CASE`.
+/// Converts `CamelCase` to `CAMEL_CASE`, Kafka's spelling of record types.
 pub fn screaming_case(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 8);
     for letter in name.chars() {
@@ -86,7 +86,7 @@ pub fn screaming_case(name: &str) -> String {
     out
 }
 
-/// `message!`, and [`Describe`] for each of the structs.
+/// Declares messages like `message!` and implements [`Describe`] for each of the structs.
 macro_rules! described {
     ($($all:tt)*) => {
         $crate::wire::message::macros::message! { $($all)* }

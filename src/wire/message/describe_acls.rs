@@ -1,4 +1,4 @@
-//! pure: DescribeAcls (key 29), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeAcls (API key 29).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: DescribeClientQuotas (key 48), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeClientQuotas (API key 48).
 
 use bytestring::ByteString;
 

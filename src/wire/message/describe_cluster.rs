@@ -1,4 +1,4 @@
-//! pure: DescribeCluster (key 60), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeCluster (API key 60).
 
 use bytestring::ByteString;
 

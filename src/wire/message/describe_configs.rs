@@ -1,4 +1,4 @@
-//! pure: DescribeConfigs (key 32), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeConfigs (API key 32).
 
 use bytestring::ByteString;
 

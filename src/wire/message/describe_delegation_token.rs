@@ -1,4 +1,4 @@
-//! pure: DescribeDelegationToken (key 41), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeDelegationToken (API key 41).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! pure: DescribeGroups (key 15), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeGroups (API key 15).
 
 use bytes::Bytes;
 use bytestring::ByteString;

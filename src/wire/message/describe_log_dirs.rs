@@ -1,4 +1,4 @@
-//! pure: DescribeLogDirs (key 35), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeLogDirs (API key 35).
 
 use bytestring::ByteString;
 

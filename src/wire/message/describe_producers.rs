@@ -1,4 +1,4 @@
-//! pure: DescribeProducers (key 61), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeProducers (API key 61).
 
 use bytestring::ByteString;
 

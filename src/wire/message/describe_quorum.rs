@@ -1,4 +1,4 @@
-//! pure: DescribeQuorum (key 55), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeQuorum (API key 55).
 
 use bytestring::ByteString;
 

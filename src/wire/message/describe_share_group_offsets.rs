@@ -1,4 +1,4 @@
-//! pure: DescribeShareGroupOffsets (key 90), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeShareGroupOffsets (API key 90).
 
 use bytestring::ByteString;
 

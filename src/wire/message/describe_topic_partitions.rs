@@ -1,4 +1,4 @@
-//! pure: DescribeTopicPartitions (key 75), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeTopicPartitions (API key 75).
 
 use bytestring::ByteString;
 

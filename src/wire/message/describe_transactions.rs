@@ -1,4 +1,4 @@
-//! pure: DescribeTransactions (key 65), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeTransactions (API key 65).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: DescribeUserScramCredentials (key 50), the declared form of its request and response.
+//! pure: schemas of the request and response of DescribeUserScramCredentials (API key 50).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ElectLeaders (key 43), the declared form of its request and response.
+//! pure: schemas of the request and response of ElectLeaders (API key 43).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: what Kafka embeds in byte fields and in control records: the consumer protocol, principals, quorum markers.
+//! pure: schemas that Kafka embeds in byte fields and in control records: consumer protocol, principals, quorum markers.
 
 use bytes::Bytes;
 use bytestring::ByteString;

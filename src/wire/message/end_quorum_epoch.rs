@@ -1,4 +1,4 @@
-//! pure: EndQuorumEpoch (key 54), the declared form of its request and response.
+//! pure: schemas of the request and response of EndQuorumEpoch (API key 54).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: EndTxn (key 26), the declared form of its request and response.
+//! pure: schemas of the request and response of EndTxn (API key 26).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: Envelope (key 58), the declared form of its request and response.
+//! pure: schemas of the request and response of Envelope (API key 58).
 
 use bytes::Bytes;
 

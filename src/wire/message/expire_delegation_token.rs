@@ -1,4 +1,4 @@
-//! pure: ExpireDelegationToken (key 40), the declared form of its request and response.
+//! pure: schemas of the request and response of ExpireDelegationToken (API key 40).
 
 use bytes::Bytes;
 

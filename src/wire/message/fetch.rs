@@ -1,4 +1,4 @@
-//! pure: Fetch (key 1), the declared form of its request and response.
+//! pure: schemas of the request and response of Fetch (API key 1).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: FetchSnapshot (key 59), the declared form of its request and response.
+//! pure: schemas of the request and response of FetchSnapshot (API key 59).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: FindCoordinator (key 10), the declared form of its request and response.
+//! pure: schemas of the request and response of FindCoordinator (API key 10).
 
 use bytestring::ByteString;
 

@@ -1,7 +1,7 @@
-//! Test-only: bytes from outside do no harm. Random frames and damaged good ones, for every API and version: decoding
-//! ends, never panics, and takes no more memory than a small multiple of the frame.
+//! Test-only: decoding of input from outside is harmless. For every API and version, random frames and damaged valid frames are
+//! decoded: decoding ends, never panics, and takes no more memory than a small multiple of the frame's size.
 //!
-//! `MONEDULA_FUZZ_SECONDS` makes it run longer, `MONEDULA_FUZZ_SEED` repeats a run.
+//! `MONEDULA_FUZZ_SECONDS` sets the duration of the test, `MONEDULA_FUZZ_SEED` repeats a run.
 
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
@@ -17,11 +17,11 @@ use super::arbitrary::{Arbitrary, Dice};
 use crate::every_api;
 use crate::wire::codec::{Layout, Reader, Writer};
 
-/// What a frame may cost, beside a fixed sum: a null string is one byte on the wire, its place in a growing array up to
-/// three times its size in memory.
+/// Memory that decoding may take per byte of a frame, beside `MEMORY_MIN`. A null string is one byte on the wire, and its
+/// element in a growing vector takes up to three times the element's size.
 const MEMORY_PER_BYTE_MAX: usize = 128;
 const MEMORY_MIN: usize = 64 * 1024;
-/// A frame of some kilobytes takes microseconds; this allows for a busy machine.
+/// Maximum duration of decoding one frame. A frame of some kilobytes takes microseconds; the rest allows for a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -31,18 +31,18 @@ thread_local! {
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches two numbers of this thread only, which
-// need no memory of their own.
+// SAFETY: every call goes to the system's allocator unchanged. Counting touches only two thread-local numbers, which allocate
+// no memory of their own.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
         count(memory.size());
-        // SAFETY: the caller's promise is the one that is needed.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc::alloc`, which is the contract of this call.
         unsafe { System.alloc(memory) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, memory: Memory) {
         let _ = TAKEN.try_with(|taken| taken.set(taken.get().saturating_sub(memory.size())));
-        // SAFETY: as above.
+        // SAFETY: as in `alloc`, for `GlobalAlloc::dealloc`.
         unsafe { System.dealloc(place, memory) }
     }
 }
@@ -58,7 +58,7 @@ fn count(size: usize) {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Does `work`; says how much memory this thread had in use for it at once, at most.
+/// Runs `work`; returns its result and the peak of the memory that this thread allocated meanwhile, in bytes.
 pub fn most_memory<T>(work: impl FnOnce() -> T) -> (T, usize) {
     TAKEN.set(0);
     MOST.set(0);
@@ -66,7 +66,7 @@ pub fn most_memory<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, MOST.get())
 }
 
-/// Decodes, and says what it cost.
+/// Decodes `frame` and checks the time and memory that decoding took.
 fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
     TAKEN.set(0);
     MOST.set(0);
@@ -82,7 +82,7 @@ fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
         frame.len(),
         place()
     );
-    // What was read may be written: an answer that repeats a client's words must not fail either.
+    // A decoded message must be encodable: responses repeat values of requests, and that must not fail either.
     if let Ok(message) = read {
         message
             .write(&mut Writer::default(), version)
@@ -90,7 +90,7 @@ fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
     }
 }
 
-/// A good frame with up to three spots changed, cut or added.
+/// `frame` with up to three changes: bytes overwritten, inserted or cut off.
 pub fn damaged(dice: &mut Dice, frame: &[u8]) -> Bytes {
     let mut frame = frame.to_vec();
     for _ in 0..=dice.below(3) {
@@ -113,7 +113,7 @@ pub fn damaged(dice: &mut Dice, frame: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// A good beginning, then an array that is as long as it says, of elements as cheap as they get.
+/// The beginning of a valid frame, followed by an array of 8,000 elements of one byte each, the cheapest ones to send.
 fn swollen(dice: &mut Dice, frame: &[u8], filling: u8) -> Bytes {
     const COUNT: usize = 8_000;
     let mut swollen = frame[..dice.below(frame.len() as u64 + 1) as usize].to_vec();
@@ -147,12 +147,13 @@ fn fuzz<M: Message + Arbitrary>(seed: u64) {
     }
 }
 
-/// A number that whoever runs the test gave.
+/// Number in the environment variable `name`.
 pub fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// The seeds that whoever runs the test gave: `600` is as many from 0 on, `600..1200` those; otherwise the `usual` number.
+/// Seeds in the environment variable `name`: `600` means 0 to 599, `600..1200` means 600 to 1199. Without the variable: the
+/// first `usual` seeds.
 pub fn seeds_from_environment(name: &str, usual: u64) -> Range<u64> {
     let Ok(given) = std::env::var(name) else {
         return 0..usual;

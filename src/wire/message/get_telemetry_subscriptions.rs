@@ -1,4 +1,4 @@
-//! pure: GetTelemetrySubscriptions (key 71), the declared form of its request and response.
+//! pure: schemas of the request and response of GetTelemetrySubscriptions (API key 71).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: Heartbeat (key 12), the declared form of its request and response.
+//! pure: schemas of the request and response of Heartbeat (API key 12).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: IncrementalAlterConfigs (key 44), the declared form of its request and response.
+//! pure: schemas of the request and response of IncrementalAlterConfigs (API key 44).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: InitProducerId (key 22), the declared form of its request and response.
+//! pure: schemas of the request and response of InitProducerId (API key 22).
 
 use bytestring::ByteString;
 

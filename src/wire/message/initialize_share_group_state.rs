@@ -1,4 +1,4 @@
-//! pure: InitializeShareGroupState (key 83), the declared form of its request and response.
+//! pure: schemas of the request and response of InitializeShareGroupState (API key 83).
 
 use bytestring::ByteString;
 

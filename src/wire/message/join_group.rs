@@ -1,4 +1,4 @@
-//! pure: JoinGroup (key 11), the declared form of its request and response.
+//! pure: schemas of the request and response of JoinGroup (API key 11).
 
 use bytes::Bytes;
 use bytestring::ByteString;

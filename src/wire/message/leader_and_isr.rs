@@ -1,4 +1,4 @@
-//! pure: LeaderAndIsr (key 4), the declared form of its request and response.
+//! pure: schemas of the request and response of LeaderAndIsr (API key 4).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: LeaveGroup (key 13), the declared form of its request and response.
+//! pure: schemas of the request and response of LeaveGroup (API key 13).
 
 use bytestring::ByteString;
 

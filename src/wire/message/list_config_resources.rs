@@ -1,4 +1,4 @@
-//! pure: ListConfigResources (key 74), the declared form of its request and response.
+//! pure: schemas of the request and response of ListConfigResources (API key 74).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ListGroups (key 16), the declared form of its request and response.
+//! pure: schemas of the request and response of ListGroups (API key 16).
 
 use bytestring::ByteString;
 

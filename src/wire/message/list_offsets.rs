@@ -1,4 +1,4 @@
-//! pure: ListOffsets (key 2), the declared form of its request and response.
+//! pure: schemas of the request and response of ListOffsets (API key 2).
 
 use bytestring::ByteString;
 

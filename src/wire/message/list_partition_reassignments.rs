@@ -1,4 +1,4 @@
-//! pure: ListPartitionReassignments (key 46), the declared form of its request and response.
+//! pure: schemas of the request and response of ListPartitionReassignments (API key 46).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ListTransactions (key 66), the declared form of its request and response.
+//! pure: schemas of the request and response of ListTransactions (API key 66).
 
 use bytestring::ByteString;
 

@@ -1,5 +1,5 @@
-//! pure: `message!`, the one mechanism that turns a declared message into a struct with a bounded decoder and an encoder
-//! for every version.
+//! pure: `message!`, the macro that turns the declaration of a message into a struct with a bounded decoder and an encoder for
+//! every version.
 //!
 //! ```text
 //! message! {
@@ -13,19 +13,19 @@
 //! }
 //! ```
 //!
-//! A row is: name, type, the versions that have it, the versions in which it may be null, its tag if it is a tagged
-//! field, its default if that is not zero or empty. `#[ignorable]` fields are left out of versions that lack them; any
-//! other field that is set there is an [`EncodeError`](crate::wire::codec::EncodeError), unless the writer is one for
-//! answers: an old client does not miss what it never knew.
+//! A field is declared by its name, its type, the versions that have it, the versions in which it may be null, its tag if it is
+//! a tagged field, and its default if the default is not zero or empty. `#[ignorable]` fields are left out of versions that
+//! lack them. Any other field that is set in such a version is an [`EncodeError`](crate::wire::codec::EncodeError), unless the
+//! writer is one for responses: a response leaves out all fields that the client's version does not have.
 
-/// A whole message, of a known range of versions.
+/// A whole message, with its range of versions.
 pub trait Message: crate::wire::codec::Field + Default + std::fmt::Debug {
     const NAME: &'static str;
     const VERSIONS: std::ops::RangeInclusive<i16>;
 
     fn is_flexible(version: i16) -> bool;
 
-    /// Reads one message and leaves what follows it in `reader`.
+    /// Reads one message and leaves the bytes after it in `reader`.
     fn read(
         reader: &mut crate::wire::codec::Reader,
         version: i16,
@@ -54,7 +54,7 @@ pub trait Message: crate::wire::codec::Field + Default + std::fmt::Debug {
     }
 }
 
-/// A message that asks; knows what answers it.
+/// A request and its type of response.
 pub trait Request: Message {
     const KEY: i16;
     type Response: Message;

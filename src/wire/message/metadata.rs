@@ -1,4 +1,4 @@
-//! pure: Metadata (key 3), the declared form of its request and response.
+//! pure: schemas of the request and response of Metadata (API key 3).
 
 use bytestring::ByteString;
 

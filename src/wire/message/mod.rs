@@ -1,7 +1,7 @@
-//! The schema: one declaration per request, response and embedded type, a file per API, named as Kafka names it.
+//! Schemas of the protocol: one declaration per request, response and embedded type, with one file per API under Kafka's name.
 //!
-//! Versions are those of 3.9 to 4.4, and the older ones that 4.0 dropped. Field defaults are Kafka's, except that what
-//! may be null defaults to null.
+//! The versions are those of Kafka 3.9 to 4.4, and older ones that Kafka 4.0 dropped. Defaults of fields are Kafka's, except
+//! that nullable fields default to null.
 
 pub mod describe;
 pub mod macros;

@@ -1,4 +1,4 @@
-//! pure: OffsetCommit (key 8), the declared form of its request and response.
+//! pure: schemas of the request and response of OffsetCommit (API key 8).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: OffsetDelete (key 47), the declared form of its request and response.
+//! pure: schemas of the request and response of OffsetDelete (API key 47).
 
 use bytestring::ByteString;
 

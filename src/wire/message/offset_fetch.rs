@@ -1,4 +1,4 @@
-//! pure: OffsetFetch (key 9), the declared form of its request and response.
+//! pure: schemas of the request and response of OffsetFetch (API key 9).
 
 use bytestring::ByteString;
 

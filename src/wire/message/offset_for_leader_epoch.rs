@@ -1,4 +1,4 @@
-//! pure: OffsetForLeaderEpoch (key 23), the declared form of its request and response.
+//! pure: schemas of the request and response of OffsetForLeaderEpoch (API key 23).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: Produce (key 0), the declared form of its request and response.
+//! pure: schemas of the request and response of Produce (API key 0).
 
 use bytestring::ByteString;
 

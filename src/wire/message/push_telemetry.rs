@@ -1,4 +1,4 @@
-//! pure: PushTelemetry (key 72), the declared form of its request and response.
+//! pure: schemas of the request and response of PushTelemetry (API key 72).
 
 use bytes::Bytes;
 

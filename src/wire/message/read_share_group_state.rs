@@ -1,4 +1,4 @@
-//! pure: ReadShareGroupState (key 84), the declared form of its request and response.
+//! pure: schemas of the request and response of ReadShareGroupState (API key 84).
 
 use bytestring::ByteString;
 

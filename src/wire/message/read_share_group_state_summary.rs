@@ -1,4 +1,4 @@
-//! pure: ReadShareGroupStateSummary (key 87), the declared form of its request and response.
+//! pure: schemas of the request and response of ReadShareGroupStateSummary (API key 87).
 
 use bytestring::ByteString;
 

@@ -1,5 +1,5 @@
-//! Test-only: what Apache Kafka's own Java classes wrote, for every message and version, must decode here and encode
-//! to the same bytes. The file is made by `compat-tests/clients/java-recordings`.
+//! Test-only: messages that Apache Kafka's Java classes encoded, for every message and version. Each must decode here and
+//! encode to the same bytes. `compat-tests/clients/java-recordings` makes the file.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ static RECORDS: &[u8] = include_bytes!(concat!(
     "/compat-tests/recordings/wire/records.zst"
 ));
 
-/// What a recording is of.
+/// Kinds of recordings.
 const REQUEST: u8 = 0;
 const RESPONSE: u8 = 1;
 pub const METADATA_RECORD: u8 = 2;
@@ -27,16 +27,16 @@ pub const GROUP_VALUE: u8 = 4;
 pub const TRANSACTION_KEY: u8 = 5;
 pub const TRANSACTION_VALUE: u8 = 6;
 
-/// A message, or a part of a record, that Apache Kafka wrote.
+/// A message, or a key or value of a record, that Apache Kafka encoded.
 pub struct Recording {
-    /// The API's key, or the number of the kind of record.
+    /// Key of the API, or number of the record's type.
     pub key: i16,
     pub of: u8,
     pub version: i16,
     pub bytes: Bytes,
 }
 
-/// The records of one of the topics that brokers keep for themselves.
+/// Recordings of kind `of`, from the internal topics `__consumer_offsets`, `__transaction_state` and `__cluster_metadata`.
 pub fn records(of: u8) -> Vec<Recording> {
     let mut records = recordings(RECORDS);
     records.retain(|recording| recording.of == of);
@@ -61,7 +61,7 @@ fn recordings(compressed: &[u8]) -> Vec<Recording> {
     found
 }
 
-/// What is wrong with how we read and write this, if anything.
+/// Difference between our decoding and encoding of `bytes` and Apache Kafka's; `None` if there is none.
 pub fn fault<M: Message + std::fmt::Debug>(version: i16, bytes: &Bytes) -> Option<String> {
     let mut reader = Reader::new(bytes.clone());
     let message = match M::read(&mut reader, version) {

@@ -1,4 +1,4 @@
-//! pure: RemoveRaftVoter (key 81), the declared form of its request and response.
+//! pure: schemas of the request and response of RemoveRaftVoter (API key 81).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: RenewDelegationToken (key 39), the declared form of its request and response.
+//! pure: schemas of the request and response of RenewDelegationToken (API key 39).
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! pure: SaslAuthenticate (key 36), the declared form of its request and response.
+//! pure: schemas of the request and response of SaslAuthenticate (API key 36).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! pure: SaslHandshake (key 17), the declared form of its request and response.
+//! pure: schemas of the request and response of SaslHandshake (API key 17).
 
 use bytestring::ByteString;
 

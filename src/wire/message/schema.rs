@@ -1,5 +1,5 @@
-//! pure: the declared form of requests as data, for programs that write bytes which no struct of ours would: an array of a
-//! million equal elements, a field that nobody knows. The broker itself has no use for it.
+//! pure: schemas of requests as data, for test programs that write requests which our structs cannot represent, such as an
+//! array of a million equal elements or an unknown field. The broker itself does not use them.
 
 use std::ops::RangeInclusive;
 
@@ -10,16 +10,16 @@ use crate::base::ids::Uuid;
 use crate::every_api;
 use crate::wire::codec::Records;
 
-/// What a value is, in one version.
+/// Type of a value, in one version.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// Of so many bytes, ids and truth values among them.
+    /// A number, UUID or boolean; its size in bytes.
     Number(usize),
     Text,
     Bytes,
     Records,
     Array(Box<Self>),
-    /// In the order of the wire; tagged fields stand among the others.
+    /// Fields in the order of the wire; tagged fields stand among the others.
     Struct(Vec<Place>),
 }
 
@@ -32,7 +32,7 @@ pub struct Place {
     pub kind: Kind,
 }
 
-/// Something that has a declared form.
+/// A type with a schema.
 pub trait Shape {
     fn shape(version: i16) -> Kind;
 }
@@ -74,20 +74,20 @@ impl<T: Shape> Shape for Vec<T> {
     }
 }
 
-/// A request of some API.
+/// Schema of one API's request.
 #[derive(Clone, Debug)]
 pub struct Form {
     pub key: i16,
     pub name: &'static str,
     pub versions: RangeInclusive<i16>,
     pub is_flexible: fn(i16) -> bool,
-    /// A struct.
+    /// Schema of the request in a version; always `Kind::Struct`.
     pub shape: fn(i16) -> Kind,
 }
 
 macro_rules! forms {
     ($($key:literal $module:ident $name:ident;)*) => { pastey::paste! {
-        /// The requests of all APIs that there are, in the order of keys.
+        /// Requests of all APIs, in the order of keys.
         pub fn requests() -> Vec<Form> {
             use crate::wire::message::*;
             vec![$(Form {

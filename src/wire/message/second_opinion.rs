@@ -1,5 +1,5 @@
-//! Test-only: the `kafka-protocol` crate, generated from Apache's own schema files, as a second opinion. Whatever we
-//! encode it must decode and encode to the same bytes, for every message and version that both know.
+//! Test-only: comparison with the `kafka-protocol` crate, which is generated from Apache Kafka's schema files. For every
+//! message and version that both know, a message that we encode must be unchanged after the crate has decoded and encoded it.
 
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable, Message as TheirMessage};
@@ -8,7 +8,7 @@ use super::Message;
 use super::arbitrary::{Arbitrary, Dice};
 use crate::wire::codec::{Layout, Reader, Writer};
 
-/// Messages made per version and kind.
+/// Number of messages per version and type.
 const ROUNDS: u64 = 24;
 
 fn agree<

@@ -1,4 +1,4 @@
-//! pure: ShareAcknowledge (key 79), the declared form of its request and response.
+//! pure: schemas of the request and response of ShareAcknowledge (API key 79).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ShareFetch (key 78), the declared form of its request and response.
+//! pure: schemas of the request and response of ShareFetch (API key 78).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ShareGroupDescribe (key 77), the declared form of its request and response.
+//! pure: schemas of the request and response of ShareGroupDescribe (API key 77).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: ShareGroupHeartbeat (key 76), the declared form of its request and response.
+//! pure: schemas of the request and response of ShareGroupHeartbeat (API key 76).
 
 use bytestring::ByteString;
 

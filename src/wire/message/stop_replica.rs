@@ -1,4 +1,4 @@
-//! pure: StopReplica (key 5), the declared form of its request and response.
+//! pure: schemas of the request and response of StopReplica (API key 5).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: StreamsGroupDescribe (key 89), the declared form of its request and response.
+//! pure: schemas of the request and response of StreamsGroupDescribe (API key 89).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: StreamsGroupHeartbeat (key 88), the declared form of its request and response.
+//! pure: schemas of the request and response of StreamsGroupHeartbeat (API key 88).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: StreamsGroupTopologyDescriptionUpdate (key 93), the declared form of its request and response.
+//! pure: schemas of the request and response of StreamsGroupTopologyDescriptionUpdate (API key 93).
 
 use bytestring::ByteString;
 

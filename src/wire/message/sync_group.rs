@@ -1,4 +1,4 @@
-//! pure: SyncGroup (key 14), the declared form of its request and response.
+//! pure: schemas of the request and response of SyncGroup (API key 14).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! Laws of the schema, over every API and version: what was encoded decodes to the same, and no bytes do harm.
+//! Tests of the schemas, over every API and version: an encoded message decodes to the same message, and no input does harm.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use super::{Message, Request};
 use crate::every_api;
 use crate::wire::codec::{Layout, Reader, Writer};
 
-/// Messages made per version and kind.
+/// Number of messages per version and type.
 const ROUNDS: u64 = 12;
 
 fn round_trip<M: Message + Arbitrary + PartialEq + std::fmt::Debug>() {

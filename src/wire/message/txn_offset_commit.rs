@@ -1,4 +1,4 @@
-//! pure: TxnOffsetCommit (key 28), the declared form of its request and response.
+//! pure: schemas of the request and response of TxnOffsetCommit (API key 28).
 
 use bytestring::ByteString;
 

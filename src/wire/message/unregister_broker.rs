@@ -1,4 +1,4 @@
-//! pure: UnregisterBroker (key 64), the declared form of its request and response.
+//! pure: schemas of the request and response of UnregisterBroker (API key 64).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: UnregisterController (key 94), the declared form of its request and response.
+//! pure: schemas of the request and response of UnregisterController (API key 94).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: UpdateFeatures (key 57), the declared form of its request and response.
+//! pure: schemas of the request and response of UpdateFeatures (API key 57).
 
 use bytestring::ByteString;
 

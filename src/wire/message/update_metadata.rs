@@ -1,4 +1,4 @@
-//! pure: UpdateMetadata (key 6), the declared form of its request and response.
+//! pure: schemas of the request and response of UpdateMetadata (API key 6).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: UpdateRaftVoter (key 82), the declared form of its request and response.
+//! pure: schemas of the request and response of UpdateRaftVoter (API key 82).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: Vote (key 52), the declared form of its request and response.
+//! pure: schemas of the request and response of Vote (API key 52).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: WriteShareGroupState (key 85), the declared form of its request and response.
+//! pure: schemas of the request and response of WriteShareGroupState (API key 85).
 
 use bytestring::ByteString;
 

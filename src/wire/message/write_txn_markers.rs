@@ -1,4 +1,4 @@
-//! pure: WriteTxnMarkers (key 27), the declared form of its request and response.
+//! pure: schemas of the request and response of WriteTxnMarkers (API key 27).
 
 use bytestring::ByteString;
 

@@ -1,5 +1,5 @@
-//! pure: down, for clients that ask for messages of an older format than the log's. The way up is in `log::append`,
-//! because a producer's messages become one batch that is checked like any other.
+//! pure: down-conversion for clients that read only older formats than the log's. Up-conversion is in `log::append`, because
+//! the messages of a produce request become one batch, which is validated like any other.
 
 use super::{Message, SetBuilder, read_message};
 use crate::base::ids::Offset;
@@ -9,24 +9,24 @@ use crate::wire::batch::record::{decompressed, records};
 use crate::wire::batch::{BatchError, split_first};
 use bytes::Bytes;
 
-/// How a stretch of a log is converted.
+/// Parameters of a down-conversion.
 #[derive(Clone, Copy, Debug)]
 pub struct Downgrade {
     /// The newest format that the client reads: v0 or v1.
     pub magic: i8,
-    /// Uncompressed records before are left out.
+    /// Offset before which uncompressed records are left out.
     pub from: Offset,
-    /// Once so many bytes are there no more is converted.
+    /// Size of the output at which conversion stops, in bytes.
     pub enough: usize,
-    /// What the records of one batch may become when decompressed.
+    /// Maximum decompressed size of one batch's records, in bytes.
     pub decompressed_max: usize,
 }
 
-/// Converts the whole batches and messages in `log`; a cut one at its end is left out. Headers are lost, and control
-/// batches left out: the old formats have neither.
+/// Converts the complete batches and messages in `log`; an incomplete one at its end is left out. Record headers are lost and
+/// control batches are left out, because the old formats have neither.
 ///
-/// Errors: `CompressionKind` for zstd, which no old client knows, if it is in the first batch; then whatever is wrong
-/// with a batch. What follows good batches is left for the next request.
+/// Errors: those of the first batch, such as `CompressionKind` for zstd, which no old client can read. An error of a later
+/// batch ends the conversion before that batch, so that the client's next request begins with it.
 pub fn downgrade(log: &Bytes, how: Downgrade) -> Result<Vec<u8>, BatchError> {
     let mut out = Vec::new();
     let mut rest = log.clone();
@@ -70,7 +70,7 @@ fn downgrade_batch(batch: &Bytes, how: Downgrade) -> Result<Vec<u8>, BatchError>
     Ok(set.build())
 }
 
-/// From format v1 to v0: only the time is lost.
+/// Converts a message from format v1 to v0, which has no timestamps.
 fn downgrade_message(message: &[u8], how: Downgrade) -> Result<Vec<u8>, BatchError> {
     let message = read_message(&mut &*message)?;
     let mut set = SetBuilder::new(how.magic, message.compression, false);

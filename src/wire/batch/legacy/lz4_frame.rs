@@ -1,6 +1,6 @@
-//! pure: the checksum byte of an LZ4 frame's header, which format v0 gets wrong.
+//! pure: the checksum byte in the header of an LZ4 frame, which is wrong in format v0.
 //!
-//! Kafka's first LZ4 writer hashed the frame's magic number too, and readers of format v0 had to live with it (KIP-57).
+//! Kafka's first LZ4 writer included the frame's magic number in the hash, and readers of format v0 expect that (KIP-57).
 
 use twox_hash::XxHash32;
 
@@ -8,7 +8,7 @@ const MAGIC_SIZE: usize = 4;
 const CONTENT_SIZE: u8 = 0x08;
 const DICTIONARY_ID: u8 = 0x01;
 
-/// Where the checksum byte stands; `None` in what is too short for a frame.
+/// Position of the checksum byte; `None` if `frame` is too short for a header.
 fn checksum_at(frame: &[u8]) -> Option<usize> {
     let flags = frame.get(MAGIC_SIZE)?;
     let mut at = MAGIC_SIZE + 2;
@@ -21,7 +21,7 @@ fn checksum_at(frame: &[u8]) -> Option<usize> {
     (at < frame.len()).then_some(at)
 }
 
-/// The frame with the checksum that the standard asks for, whatever was there.
+/// The frame with the checksum of the LZ4 specification, whatever its checksum was.
 pub fn mend_checksum(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     if let Some(at) = checksum_at(&frame) {
@@ -30,7 +30,7 @@ pub fn mend_checksum(frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The frame with the checksum that a reader of format v0 computes.
+/// The frame with the checksum that readers of format v0 expect.
 pub fn break_checksum(mut frame: Vec<u8>) -> Vec<u8> {
     if let Some(at) = checksum_at(&frame) {
         frame[at] = second_byte(&frame[..at]);

@@ -1,11 +1,11 @@
-//! pure: message sets, the two formats before batches (magic 0 and 1), read, built and converted.
+//! pure: message sets of the formats v0 and v1 (magic 0 and 1): reading, building and conversion to older formats.
 //!
 //! ```text
 //! 0 offset i64 | 8 size i32 | 12 crc-32 u32, of all that follows | 16 magic i8 | 17 attributes i8
 //! 18 timestamp i64, in v1 only | key: length i32, bytes | value: length i32, bytes
 //! ```
-//! Compressed messages are the value of another message, their wrapper, whose offset is that of the last of them. Inside
-//! of a v0 wrapper offsets are absolute, inside of a v1 wrapper they count from the first (KIP-31, KIP-32).
+//! Compressed messages are the value of another message, their wrapper, whose offset is that of the last message in it. Offsets
+//! in a v0 wrapper are absolute; offsets in a v1 wrapper are relative to the first message (KIP-31, KIP-32).
 
 mod convert;
 mod lz4_frame;
@@ -27,25 +27,25 @@ use super::compression::Compression;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 
-/// Message format v0 has no timestamps.
+/// Magic of format v0, which has no timestamps.
 pub const MAGIC_V0: i8 = 0;
-/// Message format v1 has.
+/// Magic of format v1, which has timestamps.
 pub const MAGIC_V1: i8 = 1;
 
-/// Offset and size.
+/// Bytes of the offset and the size before a message.
 const OVERHEAD: usize = 12;
 const CHECKED_FROM: usize = 16;
 const COMPRESSION_MASK: u8 = 0x07;
 const LOG_APPEND_TIME: u8 = 0x08;
 
-/// One message as it stands in a set: a record, or the wrapper of others.
+/// One message of a set: a record, or the wrapper of compressed records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     pub offset: Offset,
     pub magic: i8,
-    /// Of what `value` holds, when this is a wrapper.
+    /// Codec of the messages in `value`, if this is a wrapper.
     pub compression: Compression,
-    /// Whether the timestamp is the broker's.
+    /// Whether the timestamp is the broker's append time.
     pub log_append_time: bool,
     /// -1 in format v0.
     pub timestamp: Timestamp,
@@ -53,9 +53,10 @@ pub struct Message<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// Reads the message at the front of `rest` and checks its checksum.
+/// Reads the message at the front of `rest` and verifies its checksum.
 ///
-/// Errors: `Short` when it is cut, `Magic` for another format, `Checksum`, `Message` for lengths that do not fit.
+/// Errors: `Short` if it is incomplete, `Size` for a negative size, `Magic` for another format, `Checksum`, `Message` for
+/// lengths that do not fit, `CompressionKind` for an unknown codec.
 pub fn read_message<'a>(rest: &mut &'a [u8]) -> Result<Message<'a>, BatchError> {
     let short = || BatchError::Short(rest.len());
     let offset = i64::from_be_bytes(*rest.first_chunk().ok_or_else(short)?);
@@ -107,7 +108,7 @@ pub fn read_message<'a>(rest: &mut &'a [u8]) -> Result<Message<'a>, BatchError> 
     })
 }
 
-/// A length and as many bytes; the inner `None` is null, the outer one means that they do not fit.
+/// Reads a length and as many bytes. The inner `None` is null, the outer `None` means that the bytes are incomplete.
 fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let (length, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
@@ -121,13 +122,13 @@ fn read_bytes<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 }
 
 impl Message<'_> {
-    /// What the codec reads.
+    /// The compressed content of this wrapper, as the codec reads it.
     fn packed(&self) -> Result<Cow<'_, [u8]>, BatchError> {
         let packed = self
             .value
             .ok_or(BatchError::Message("a wrapper without content"))?;
         match self.compression {
-            // The codec came after these formats.
+            // zstd was added after these formats and is not allowed in them.
             Compression::Zstd => Err(BatchError::CompressionKind(Compression::Zstd.id())),
             Compression::Lz4 if self.magic == MAGIC_V0 => {
                 Ok(Cow::Owned(lz4_frame::mend_checksum(packed)))
@@ -136,7 +137,7 @@ impl Message<'_> {
         }
     }
 
-    /// A message of this wrapper as a record.
+    /// The record of a message in this wrapper. `shift` is added to the message's offset.
     fn inner<'a>(&self, inner: Message<'a>, shift: Offset) -> Result<Message<'a>, BatchError> {
         if inner.compression != Compression::None || inner.magic != self.magic {
             return Err(BatchError::Message(
@@ -155,8 +156,9 @@ impl Message<'_> {
         })
     }
 
-    /// Shows this record, or the records inside of this wrapper, as they come: offsets are those that their producer gave
-    /// them. Of a wrapper no more than one message is held at a time, and [spent](crate::base::work_pool::spend) for.
+    /// Passes this record, or each record in this wrapper, to `each`. Offsets are those in the messages, as the producer set
+    /// them. Only one message of a wrapper is held at a time, and its decompression is [spent](crate::base::work_pool::spend)
+    /// for.
     ///
     /// Errors: those of [`Self::each_record`], and `Exhausted`.
     pub fn each_in_turn<E: From<BatchError>>(
@@ -184,9 +186,9 @@ impl Message<'_> {
         })
     }
 
-    /// Shows this record, or the records inside of this wrapper, with their own offsets and times.
+    /// Passes this record, or each record in this wrapper, to `each`, with absolute offsets.
     ///
-    /// Errors: those of [`read_message`] and of decompression, `Message` for a wrapper in a wrapper; `each`'s own.
+    /// Errors: those of [`read_message`], of decompression and of `each`, `Message` for a wrapper in a wrapper.
     pub fn each_record<E: From<BatchError>>(
         &self,
         limit: usize,
@@ -209,7 +211,7 @@ impl Message<'_> {
     }
 }
 
-/// The offset of the last message of a set, which need not be checked yet.
+/// The offset of the last message in `set`.
 fn last_offset(set: &[u8]) -> Result<Offset, BatchError> {
     let mut rest = set;
     let mut last = None;
@@ -221,8 +223,8 @@ fn last_offset(set: &[u8]) -> Result<Offset, BatchError> {
 
 const NO_MESSAGES: &str = "a wrapper without messages";
 
-/// Reads a whole message, which need not be good, into `message`; `false` where there is none. Its memory grows with the
-/// bytes that come, not with what they promise.
+/// Reads a whole message into `message`, without validating it; `false` at the end of `plain`. The memory for it grows with the
+/// bytes that are read, not with the size that the message declares.
 fn read_whole(plain: &mut impl BufRead, message: &mut Vec<u8>) -> Result<bool, BatchError> {
     if plain.fill_buf()?.is_empty() {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! Test-only: segments that Apache Kafka 2.8 wrote in both old formats and every codec. What they hold is said in
-//! `compat-tests/recordings/message-sets`.
+//! Test-only: segments that Apache Kafka 2.8 wrote in both old formats with every codec. `compat-tests/recordings/message-sets`
+//! describes their content.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -20,17 +20,17 @@ macro_rules! recording {
     };
 }
 
-/// Format and codec, as `v0/lz4`, and the segment.
+/// Segments, each with its format and codec, such as `v0/lz4`.
 pub(crate) static SEGMENTS: [(&str, &[u8]); 8] = recording!(
     "v0/none" "v0/gzip" "v0/snappy" "v0/lz4" "v1/none" "v1/gzip" "v1/snappy" "v1/lz4"
 );
 
-/// Partition 2 of `__consumer_offsets`, in both formats.
+/// Segments of partition 2 of `__consumer_offsets`, in both formats.
 pub(crate) static OFFSETS: [(&str, &[u8]); 2] = recording!("v0/offsets-2" "v1/offsets-2");
 
 type Row = (Offset, Timestamp, Vec<u8>, Vec<u8>);
 
-/// The records up to the first fault.
+/// The records before the first error.
 fn rows(set: &[u8]) -> Vec<Row> {
     let mut rest = set;
     let mut all = Vec::new();
@@ -63,7 +63,7 @@ fn every_record_that_kafka_wrote_is_read() {
             assert_eq!(String::from_utf8_lossy(key), format!("{codec}-{index}"));
             assert_eq!(key, value);
         }
-        // What it becomes for the oldest clients is the same but for the times.
+        // Converted to format v0 for the oldest clients, the records are the same except for the timestamps.
         let how = Downgrade {
             magic: MAGIC_V0,
             from: 0,
@@ -84,7 +84,8 @@ fn every_record_that_kafka_wrote_is_read() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// No panic, and no key or value that Kafka did not write: offsets alone are not under the checksum.
+    /// Damage causes no panic, and no keys or values that Kafka did not write. Only offsets and sizes are outside of the
+    /// checksum.
     #[test]
     fn damage_gives_a_prefix_or_an_error(
         which in 0_usize..8,

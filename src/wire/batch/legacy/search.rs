@@ -1,19 +1,19 @@
-//! pure: the first record of a wrapper that somebody looks for, without holding what the wrapper unpacks to.
+//! pure: search for a record in a wrapper, without holding all of the wrapper's decompressed messages.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::*;
 use crate::wire::batch::record_stream::Counted;
 
-/// What is unpacked at a time.
+/// Size of the buffer of decompressed bytes, in bytes.
 const WINDOW_SIZE: usize = 64 * 1024;
 
 impl Message<'_> {
-    /// The offset and the time of the first record for which `wanted` holds: of this one, or of those inside of this
-    /// wrapper. At most `limit` bytes are unpacked, and `count` hears of them as they come: an error of it ends the search.
+    /// Offset and timestamp of the first record for which `wanted` holds: of this message, or of the records in this wrapper.
+    /// At most `limit` bytes are decompressed. `count` gets the size of each piece; an error of `count` ends the search.
     ///
-    /// A wrapper of format v1 is read up to its end first: its records count their offsets from the first one, and the
-    /// wrapper has that of the last one.
+    /// A wrapper of format v1 is first read to its end: its records have offsets relative to the first record, and the wrapper
+    /// has the offset of the last one.
     ///
     /// Errors: those of [`read_message`] and of decompression, `Message` for a wrapper in a wrapper.
     pub fn find_record(
@@ -45,7 +45,8 @@ impl Message<'_> {
         Ok(found)
     }
 
-    /// Shows offset and time of the messages inside of this wrapper, as they stand there, until one is `enough`.
+    /// Passes offset and timestamp of the messages in this wrapper to `enough`, with offsets as encoded, until it returns
+    /// `true`.
     fn walk(
         &self,
         limit: usize,
@@ -64,7 +65,7 @@ impl Message<'_> {
         Ok(())
     }
 
-    /// Reads the next message inside of this wrapper: what [`read_message`] checks is checked as the bytes go by.
+    /// Reads the next message in this wrapper, with the checks of [`read_message`], without holding the message.
     fn skim(&self, plain: &mut impl BufRead) -> Result<(Offset, Timestamp), BatchError> {
         let mut inner = Inner {
             plain,
@@ -92,7 +93,7 @@ impl Message<'_> {
         if self.log_append_time {
             timestamp = self.timestamp;
         }
-        // Its key and its value.
+        // Key and value.
         inner.skip_bytes()?;
         inner.skip_bytes()?;
         if inner.left > 0 {
@@ -105,7 +106,7 @@ impl Message<'_> {
     }
 }
 
-/// A message that goes by: the bytes that are left of it, and the checksum of those that were read.
+/// A message that is being read: the number of its bytes that are left, and the checksum of those that were read.
 struct Inner<'p, R> {
     plain: &'p mut R,
     left: usize,
@@ -121,7 +122,7 @@ impl<R: BufRead> Inner<'_, R> {
         Ok(bytes)
     }
 
-    /// A length and as many bytes, or null.
+    /// Skips a length and as many bytes, or null.
     fn skip_bytes(&mut self) -> Result<(), BatchError> {
         const UNFIT: BatchError = BatchError::Message("its key or its value does not fit");
         let length = i32::from_be_bytes(self.array()?);

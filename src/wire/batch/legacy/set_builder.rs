@@ -1,11 +1,11 @@
-//! pure: builds message sets for clients that know nothing newer, and for compacted segments of old format.
+//! pure: builder for message sets, for clients that read only old formats and for compacted segments of old formats.
 
 use super::{LOG_APPEND_TIME, MAGIC_V0, MAGIC_V1, Message, OVERHEAD, lz4_frame};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::wire::batch::compression::{Compression, Levels};
 
-/// Collects records and writes them as messages, or as one wrapper of them when they are compressed.
+/// Collects records and encodes them as messages, or as one wrapper if they are compressed.
 #[derive(Clone, Debug)]
 pub struct SetBuilder {
     magic: i8,
@@ -19,7 +19,7 @@ pub struct SetBuilder {
 }
 
 impl SetBuilder {
-    /// `magic` is that of format v0 or v1; `compression` one that it knows (not zstd).
+    /// `magic` is that of format v0 or v1. `compression` is a codec of these formats, which zstd is not.
     pub fn new(magic: i8, compression: Compression, log_append_time: bool) -> Self {
         Self {
             magic,
@@ -37,7 +37,7 @@ impl SetBuilder {
         self.set.is_empty()
     }
 
-    /// Adds a record; offsets grow from one to the next. What format v0 cannot say of it is left out.
+    /// Adds a record. Offsets must ascend. Format v0 does not store the timestamp.
     pub fn push(
         &mut self,
         offset: Offset,
@@ -61,12 +61,12 @@ impl SetBuilder {
         write_message(&mut self.set, &message);
     }
 
-    /// The set; empty if nothing was added.
+    /// The message set; empty if no record was added.
     pub fn build(self) -> Vec<u8> {
         if self.compression == Compression::None || self.set.is_empty() {
             return self.set;
         }
-        // Compression into memory cannot fail; should a codec say otherwise, the set goes without its wrapper.
+        // Compression into memory should not fail; if it does, the set is returned without a wrapper.
         let Ok(packed) = self.compression.compress(&self.set, self.levels) else {
             return self.set;
         };

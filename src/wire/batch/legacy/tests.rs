@@ -1,4 +1,4 @@
-//! Scenes of the old formats: what is built is read again, and conversion keeps offsets, times, keys and values.
+//! Tests of the old formats: a built set is read back, and conversion keeps offsets, timestamps, keys and values.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -160,7 +160,7 @@ fn what_an_old_client_cannot_know_is_left_out_or_refused() {
         downgrade(&zstd, how(1, 0)),
         Err(BatchError::CompressionKind(4))
     );
-    // Good batches before it are sent; the next request meets it.
+    // Valid batches before it are converted; the next request begins with the zstd batch and fails.
     let good = batch_of(&[(0, 1, None, None)], Compression::None);
     let both = Bytes::from([&good[..], &zstd].concat());
     assert_eq!(
@@ -230,7 +230,7 @@ fn no_more_is_unpacked_than_finding_a_record_takes() {
             unpacked += bytes;
             Ok(())
         };
-        // A v0 wrapper says where its records are, a v1 wrapper only in its end.
+        // Offsets in a v0 wrapper are absolute; those in a v1 wrapper are known only after its end was read.
         let found = message.find_record(LIMIT, |at, _| at == 0, count);
         assert_eq!(found.unwrap().unwrap().0, 0);
         let expected = all + (300 << 10)..all + (400 << 10);
@@ -250,7 +250,7 @@ proptest! {
         records in some_records(), magic in 0..=1_i8, codec in 1..4_usize,
         at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
-        // Under a wrapper whose checksum holds: what the codec gives is anything.
+        // The wrapper's checksum is valid, so the codec and the messages in it face arbitrary bytes.
         let set = set_of(&records, magic, CODECS[codec]);
         let good = read_message(&mut &set[..]).unwrap();
         let mut packed = good.value.unwrap().to_vec();
