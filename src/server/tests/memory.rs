@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::base::memory::{Memory, Purpose};
+use crate::coordinator::group::settings::MEMBER_BYTES;
 use crate::replica::purgatory::PLACE_BYTES;
 use crate::server::connection::{IN_FLIGHT_MAX, OUTPUT_MAX};
 use crate::wire::message::create_partitions::{
@@ -123,7 +124,7 @@ async fn what_a_member_says_of_itself_is_held_once_while_it_waits_and_as_long_as
         }
     }
     member.send(&frame(1, 3, &join("g"))).await;
-    node.until(Purpose::Members, |bytes| bytes == 1_500_005)
+    node.until(Purpose::Members, |bytes| bytes == 1_500_005 + MEMBER_BYTES)
         .await;
     node.until(Purpose::Requests, |bytes| bytes == 0).await;
     // A second request of this size does not fit.
