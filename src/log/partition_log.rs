@@ -14,14 +14,15 @@ pub mod lookup;
 pub mod moving;
 mod reading;
 mod truncation;
+pub mod writer;
 
 use std::io::ErrorKind;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
@@ -395,149 +396,6 @@ impl PartitionLog {
         self.state.lock().settings.clone()
     }
 
-    /// Appends the records of one produce request, or of a coordinator: gives them offsets and the leader's epoch.
-    ///
-    /// Refusals are those of [`append`](super::append) and of the producer state; a duplicate is a success that wrote
-    /// nothing.
-    pub fn append_as_leader(
-        &self,
-        records: &Bytes,
-        leader_epoch: LeaderEpoch,
-        origin: Origin,
-        now: Timestamp,
-    ) -> Result<Appended, AppendError> {
-        let mut valid = self.validate(records, origin, now)?;
-        loop {
-            if let Some(appended) = self.append_valid(&mut valid, leader_epoch, origin, now)? {
-                return Ok(appended);
-            }
-            self.wait_for_move();
-        }
-    }
-
-    /// Checks records, and unpacks them for it: not with a lock in hand.
-    pub fn validate(
-        &self,
-        records: &Bytes,
-        origin: Origin,
-        now: Timestamp,
-    ) -> Result<Valid, AppendError> {
-        let settings = self.settings_for_check(origin);
-        match origin {
-            Origin::Client | Origin::Admitted(_) => {
-                append::validate_client(records, &settings, now)
-            }
-            Origin::OldClient => append::validate_old_client(records, &settings, now),
-            Origin::Internal | Origin::Marker(_) => append::validate_internal(records),
-        }
-    }
-
-    /// The rest of [`Self::append_as_leader`]. Nobody may see the records before the high watermark has passed them.
-    ///
-    /// `None` while the log moves to another directory, which is [waited for](Self::wait_for_move) without the caller's lock.
-    pub fn append_valid(
-        &self,
-        valid: &mut Valid,
-        leader_epoch: LeaderEpoch,
-        origin: Origin,
-        now: Timestamp,
-    ) -> Result<Option<Appended>, AppendError> {
-        let mut state = self.state.lock();
-        state.check_there()?;
-        if state.is_moving {
-            return Ok(None);
-        }
-        if let Some(duplicate) = state.check_producer(valid, origin)? {
-            return Ok(Some(duplicate));
-        }
-        valid.header.base_offset = state.log_end;
-        valid.header.leader_epoch = leader_epoch;
-        let appended = state.append(valid, now);
-        state.watch(appended)?;
-        Ok(Some(Appended {
-            first_offset: valid.header.base_offset,
-            last_offset: valid.header.last_offset(),
-            log_append_time: valid.log_append_time,
-            log_start: state.log_start,
-            log_end: state.log_end,
-            duplicate: false,
-            must_flush: state.has_unflushed_messages(),
-        }))
-    }
-
-    /// Waits until the log has moved to another directory.
-    pub fn wait_for_move(&self) {
-        aside(|| drop(self.turn.lock()));
-    }
-
-    /// The lock, at a time when the log does not move to another directory: whoever appends waits until it has.
-    fn lock_to_append(&self) -> Result<MutexGuard<'_, State>, AppendError> {
-        loop {
-            let state = self.state.lock();
-            state.check_there()?;
-            if !state.is_moving {
-                return Ok(state);
-            }
-            drop(state);
-            self.wait_for_move();
-        }
-    }
-
-    /// Settings are copied out so that checksums and decompression run outside of the lock. What must be known of batches from
-    /// before the log was opened is read then, too, so that no append has to.
-    fn settings_for_check(&self, origin: Origin) -> LogSettings {
-        if let Origin::Internal | Origin::Marker(_) = origin {
-            return LogSettings::default();
-        }
-        for _ in 0..LOOKS_MAX {
-            let mut state = self.state.lock();
-            let recalled = match state.check_health() {
-                Ok(()) => state.segments.active_mut().recall(Reach::Cache),
-                Err(error) => Err(error),
-            };
-            match recalled.as_ref().err().and_then(StorageError::cold) {
-                Some(cold) => {
-                    drop(state);
-                    aside(|| cold.warm());
-                }
-                // If it is an error, the append meets it.
-                None => return state.settings.clone(),
-            }
-        }
-        self.settings()
-    }
-
-    /// Appends batches that already have their offsets and epochs: what a follower fetched.
-    pub fn append_as_follower(
-        &self,
-        records: &Bytes,
-        now: Timestamp,
-    ) -> Result<Offset, AppendError> {
-        let mut state = self.lock_to_append()?;
-        let mut rest = records.clone();
-        while !rest.is_empty() {
-            let header = BatchHeader::parse(&rest).map_err(|error| {
-                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
-            })?;
-            if header.size() > rest.len() {
-                break;
-            }
-            let valid = append::validate_copied(rest.split_to(header.size()))?;
-            if header.base_offset < state.log_end {
-                return Err(AppendError::refused(
-                    ErrorCode::InvalidRecord,
-                    format!(
-                        "offset {} lies before the end {}",
-                        header.base_offset, state.log_end
-                    ),
-                ));
-            }
-            let appended = state.append(&valid, now);
-            state.watch(appended)?;
-        }
-        Ok(state.log_end)
-    }
-
     /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
     /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty. Asks the disk
     /// for each of them.
@@ -578,26 +436,6 @@ impl PartitionLog {
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let state = self.state.lock();
         state.epochs.end_of(epoch, state.log_end)
-    }
-
-    /// Takes down in memory that `epoch` leads from the end of the log on: what is asked about an epoch that wrote nothing is
-    /// answered by the one before it. The file has the epoch with its first batch.
-    pub fn note_epoch(&self, epoch: LeaderEpoch) {
-        let mut state = self.state.lock();
-        let end = state.log_end;
-        if state.epochs.assign(epoch, end) {
-            state.durability.epoch_noted();
-        }
-    }
-
-    /// Notes that `epoch` leads from the end of the log on.
-    #[cfg(test)]
-    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
-        self.locked(|state| {
-            let end = state.log_end;
-            state.assign_epoch(epoch, end);
-            Ok(())
-        })
     }
 
     /// Forgets idle producers.
@@ -719,153 +557,6 @@ impl State {
         self.disk.dir(&self.dir)
     }
 
-    fn check_producer(
-        &self,
-        valid: &Valid,
-        origin: Origin,
-    ) -> Result<Option<Appended>, AppendError> {
-        if let Some(marker) = valid.marker {
-            let header = &valid.header;
-            let rules = match origin {
-                Origin::Marker(rules) => rules,
-                _ => MarkerRules::Old,
-            };
-            self.producers.check_marker(
-                header.producer_id,
-                header.producer_epoch,
-                marker,
-                rules,
-            )?;
-            return Ok(None);
-        }
-        if origin == Origin::Internal || !valid.header.has_producer_id() {
-            return Ok(None);
-        }
-        Ok(match self.producers.check(&valid.header)? {
-            Checked::New => {
-                let admission = match origin {
-                    Origin::Admitted(admission) => Some(admission),
-                    _ => None,
-                };
-                self.producers.check_opening(&valid.header, admission)?;
-                None
-            }
-            Checked::Duplicate(seen) => Some(Appended {
-                first_offset: seen.first_offset(),
-                last_offset: seen.last_offset,
-                // Whatever the topic's kind of time: Kafka says here when the first of them came.
-                log_append_time: Some(seen.timestamp),
-                log_start: self.log_start,
-                log_end: self.log_end,
-                duplicate: true,
-                must_flush: self.has_unflushed_messages(),
-            }),
-        })
-    }
-
-    /// Appends a batch whose header carries its final offsets and epoch.
-    fn append(&mut self, valid: &Valid, now: Timestamp) -> Result<(), AppendError> {
-        let header = &valid.header;
-        if valid.bytes.len() as u64 > u64::from(self.settings.segment_bytes) {
-            return Err(AppendError::refused(
-                ErrorCode::RecordListTooLarge,
-                format!(
-                    "a batch of {} bytes does not fit in a segment of {}",
-                    valid.bytes.len(),
-                    self.settings.segment_bytes
-                ),
-            ));
-        }
-        if header.last_offset() == Offset::MAX {
-            return Err(AppendError::refused(
-                ErrorCode::InvalidRecord,
-                "there are no offsets left",
-            ));
-        }
-        self.roll_if_due(
-            valid.bytes.len(),
-            header.max_timestamp,
-            header.base_offset..=header.last_offset(),
-            now,
-        )?;
-        self.assign_epoch(header.leader_epoch, header.base_offset);
-        let interval = u64::from(self.settings.index_interval_bytes);
-        let active = self.segments.active_mut();
-        active.append(&valid.bytes, header, interval)?;
-        self.log_end = header.next_offset();
-        self.producers.on_high_watermark(self.high_watermark.get());
-        if let Some(aborted) = self.producers.take_in(header, valid.marker) {
-            active.aborted.push(aborted)?;
-        }
-        Ok(())
-    }
-
-    /// Only in memory: to replace the file takes a sync, and until the next flush recovery finds the epoch in the batches.
-    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if self.epochs.assign(epoch, start) || self.durability.has_noted_epoch() {
-            self.durability.epochs_changed();
-        }
-    }
-
-    /// Before a batch, or old messages, with these `offsets`.
-    fn roll_if_due(
-        &mut self,
-        size: usize,
-        max_timestamp: Timestamp,
-        offsets: RangeInclusive<Offset>,
-        now: Timestamp,
-    ) -> Result<(), StorageError> {
-        let settings = &self.settings;
-        let active = self.segments.active_mut();
-        let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
-        let aged = match active.first_timestamp(Reach::Disk)? {
-            Some(first) => max_timestamp.saturating_sub(first) > age_limit,
-            None => now.saturating_sub(active.created) > age_limit,
-        };
-        let index_capacity = settings.segment_index_bytes as usize;
-        let due = active.size + size as u64 > u64::from(settings.segment_bytes)
-            || aged
-            || active.offsets.len() >= index_capacity / 8
-            || active.times.len() + 1 >= index_capacity / 12;
-        let too_far = offsets.end() - active.base_offset > i64::from(i32::MAX);
-        if due && active.size > 0 || too_far {
-            // What is copied has gaps where the original was compacted: counted from the end of the log, it could be too
-            // far for the new segment, too.
-            self.roll((*offsets.start()).max(self.log_end), now)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
-    fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
-        let active = self.segments.active_mut();
-        active.seal()?;
-        active.aborted.write_pending()?;
-        // One that knows of no producer, too: without it a start would look for them in every batch of the log.
-        self.write_producer_snapshot(base)?;
-        let segment = Segment::create(self.place(), base, &self.settings, now)?;
-        self.durability.names_changed();
-        self.segments.roll(segment);
-        // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
-        let oldest = self.segments.count().checked_sub(OPEN_OLD_SEGMENTS + 2);
-        if let Some(segment) = oldest.and_then(|index| self.segments.get_mut(index)) {
-            segment.release_file();
-        }
-        Ok(())
-    }
-
-    fn snapshot_path(&self, offset: Offset) -> PathBuf {
-        self.dir.join(file_name(offset, ".snapshot"))
-    }
-
-    fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
-        let path = self.snapshot_path(offset);
-        self.disk
-            .write(&path, &self.producers.to_snapshot())
-            .map(drop)
-            .at("write", path)
-    }
 }
 
 /// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.

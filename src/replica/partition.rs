@@ -345,11 +345,13 @@ impl Partition {
                 enough
                     .map_err(|code| AppendError::refused(code, "too few replicas are in sync"))?;
             }
-            let Some(appended) = self.log.append_valid(&mut valid, epoch, origin, now)? else {
+            let Some(mut writer) = self.log.writer()? else {
                 drop(role);
                 self.log.wait_for_move();
                 continue;
             };
+            let appended = writer.append_as_leader(&mut valid, epoch, origin, now)?;
+            drop(writer);
             if !appended.duplicate {
                 leader.appended(appended.log_end, !appended.must_flush, now);
                 if leader.has_followers() {

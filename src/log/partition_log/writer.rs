@@ -1,0 +1,345 @@
+//! How a log grows: whoever has its writer appends batches at its end.
+
+use std::ops::RangeInclusive;
+
+use parking_lot::MutexGuard;
+
+use super::*;
+
+/// The right to append to a log: its lock. One at a time has it, and should not have it for long, as reads need the lock too. What
+/// takes time is done before: batches are [checked](PartitionLog::validate) without it.
+#[derive(Debug)]
+pub struct LogWriter<'a> {
+    state: MutexGuard<'a, State>,
+}
+
+impl PartitionLog {
+    /// The right to append; `None` while the log moves to another directory, which is [waited for](Self::wait_for_move) without
+    /// the caller's locks.
+    ///
+    /// Errors: the log was deleted; its log directory is offline.
+    pub fn writer(&self) -> Result<Option<LogWriter<'_>>, AppendError> {
+        let state = self.state.lock();
+        state.check_there()?;
+        Ok((!state.is_moving).then_some(LogWriter { state }))
+    }
+
+    /// The same once the log does not move, for those who have no lock in hand.
+    fn wait_for_writer(&self) -> Result<LogWriter<'_>, AppendError> {
+        loop {
+            if let Some(writer) = self.writer()? {
+                return Ok(writer);
+            }
+            self.wait_for_move();
+        }
+    }
+
+    /// Waits until the log has moved to another directory.
+    pub fn wait_for_move(&self) {
+        aside(|| drop(self.turn.lock()));
+    }
+
+    /// Appends the records of one produce request, or of a coordinator: gives them offsets and the leader's epoch.
+    ///
+    /// Errors: as of [`Self::validate`] and [`LogWriter::append_as_leader`].
+    pub fn append_as_leader(
+        &self,
+        records: &Bytes,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let mut valid = self.validate(records, origin, now)?;
+        let mut writer = self.wait_for_writer()?;
+        writer.append_as_leader(&mut valid, leader_epoch, origin, now)
+    }
+
+    /// Appends what a follower fetched. Errors: as of [`LogWriter::append_as_follower`].
+    pub fn append_as_follower(
+        &self,
+        records: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, AppendError> {
+        self.wait_for_writer()?.append_as_follower(records, now)
+    }
+
+    /// Checks records that are to be appended, and unpacks them where that must be: not with a lock in hand.
+    ///
+    /// Errors: those of [`append`](super::append).
+    pub fn validate(
+        &self,
+        records: &Bytes,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Valid, AppendError> {
+        let settings = self.settings_for_check(origin);
+        match origin {
+            Origin::Client | Origin::Admitted(_) => {
+                append::validate_client(records, &settings, now)
+            }
+            Origin::OldClient => append::validate_old_client(records, &settings, now),
+            Origin::Internal | Origin::Marker(_) => append::validate_internal(records),
+        }
+    }
+
+    /// The settings by which records are checked without the lock. What must be known of batches from before the log was opened is
+    /// read here too, so that no append has to.
+    fn settings_for_check(&self, origin: Origin) -> LogSettings {
+        if let Origin::Internal | Origin::Marker(_) = origin {
+            return LogSettings::default();
+        }
+        for _ in 0..LOOKS_MAX {
+            let mut state = self.state.lock();
+            let recalled = match state.check_health() {
+                Ok(()) => state.segments.active_mut().recall(Reach::Cache),
+                Err(error) => Err(error),
+            };
+            match recalled.as_ref().err().and_then(StorageError::cold) {
+                Some(cold) => {
+                    drop(state);
+                    aside(|| cold.warm());
+                }
+                // If it is an error, the append meets it.
+                None => return state.settings.clone(),
+            }
+        }
+        self.settings()
+    }
+
+    /// Takes down in memory that `epoch` leads from the end of the log on: a question about an epoch that wrote nothing is answered
+    /// by the epoch before. The file has the epoch with its first batch.
+    pub fn note_epoch(&self, epoch: LeaderEpoch) {
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        if state.epochs.assign(epoch, end) {
+            state.durability.epoch_noted();
+        }
+    }
+
+    /// Notes that `epoch` leads from the end of the log on.
+    #[cfg(test)]
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
+        self.locked(|state| {
+            let end = state.log_end;
+            state.assign_epoch(epoch, end);
+            Ok(())
+        })
+    }
+}
+
+impl LogWriter<'_> {
+    /// Gives a batch offsets and the leader's epoch, and appends it. Nobody may see the records before the high watermark has
+    /// passed them. A duplicate is a success that writes nothing.
+    ///
+    /// Errors: what is known of the producer forbids the batch; it does not fit in a segment; the disk.
+    pub fn append_as_leader(
+        &mut self,
+        valid: &mut Valid,
+        leader_epoch: LeaderEpoch,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let state = &mut *self.state;
+        if let Some(duplicate) = state.check_producer(valid, origin)? {
+            return Ok(duplicate);
+        }
+        valid.header.base_offset = state.log_end;
+        valid.header.leader_epoch = leader_epoch;
+        let appended = state.append(valid, now);
+        state.watch(appended)?;
+        Ok(Appended {
+            first_offset: valid.header.base_offset,
+            last_offset: valid.header.last_offset(),
+            log_append_time: valid.log_append_time,
+            log_start: state.log_start,
+            log_end: state.log_end,
+            duplicate: false,
+            must_flush: state.has_unflushed_messages(),
+        })
+    }
+
+    /// Appends batches that already have their offsets and epochs; gives the end of the log. A batch that is cut at the end of the
+    /// records is left out.
+    ///
+    /// Errors: a batch is damaged, or lies before the end of the log; those before it are appended.
+    pub fn append_as_follower(
+        &mut self,
+        records: &Bytes,
+        now: Timestamp,
+    ) -> Result<Offset, AppendError> {
+        let state = &mut *self.state;
+        let mut rest = records.clone();
+        while !rest.is_empty() {
+            let header = BatchHeader::parse(&rest).map_err(|error| {
+                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
+            })?;
+            if header.size() > rest.len() {
+                break;
+            }
+            let valid = append::validate_copied(rest.split_to(header.size()))?;
+            if header.base_offset < state.log_end {
+                return Err(AppendError::refused(
+                    ErrorCode::InvalidRecord,
+                    format!(
+                        "offset {} lies before the end {}",
+                        header.base_offset, state.log_end
+                    ),
+                ));
+            }
+            let appended = state.append(&valid, now);
+            state.watch(appended)?;
+        }
+        Ok(state.log_end)
+    }
+}
+
+impl State {
+    fn check_producer(
+        &self,
+        valid: &Valid,
+        origin: Origin,
+    ) -> Result<Option<Appended>, AppendError> {
+        if let Some(marker) = valid.marker {
+            let header = &valid.header;
+            let rules = match origin {
+                Origin::Marker(rules) => rules,
+                _ => MarkerRules::Old,
+            };
+            self.producers.check_marker(
+                header.producer_id,
+                header.producer_epoch,
+                marker,
+                rules,
+            )?;
+            return Ok(None);
+        }
+        if origin == Origin::Internal || !valid.header.has_producer_id() {
+            return Ok(None);
+        }
+        Ok(match self.producers.check(&valid.header)? {
+            Checked::New => {
+                let admission = match origin {
+                    Origin::Admitted(admission) => Some(admission),
+                    _ => None,
+                };
+                self.producers.check_opening(&valid.header, admission)?;
+                None
+            }
+            Checked::Duplicate(seen) => Some(Appended {
+                first_offset: seen.first_offset(),
+                last_offset: seen.last_offset,
+                // Whatever the topic's kind of time: Kafka says here when the first of them came.
+                log_append_time: Some(seen.timestamp),
+                log_start: self.log_start,
+                log_end: self.log_end,
+                duplicate: true,
+                must_flush: self.has_unflushed_messages(),
+            }),
+        })
+    }
+
+    /// Appends a batch whose header carries its final offsets and epoch.
+    pub(super) fn append(&mut self, valid: &Valid, now: Timestamp) -> Result<(), AppendError> {
+        let header = &valid.header;
+        if valid.bytes.len() as u64 > u64::from(self.settings.segment_bytes) {
+            return Err(AppendError::refused(
+                ErrorCode::RecordListTooLarge,
+                format!(
+                    "a batch of {} bytes does not fit in a segment of {}",
+                    valid.bytes.len(),
+                    self.settings.segment_bytes
+                ),
+            ));
+        }
+        if header.last_offset() == Offset::MAX {
+            return Err(AppendError::refused(
+                ErrorCode::InvalidRecord,
+                "there are no offsets left",
+            ));
+        }
+        self.roll_if_due(
+            valid.bytes.len(),
+            header.max_timestamp,
+            header.base_offset..=header.last_offset(),
+            now,
+        )?;
+        self.assign_epoch(header.leader_epoch, header.base_offset);
+        let interval = u64::from(self.settings.index_interval_bytes);
+        let active = self.segments.active_mut();
+        active.append(&valid.bytes, header, interval)?;
+        self.log_end = header.next_offset();
+        self.producers.on_high_watermark(self.high_watermark.get());
+        if let Some(aborted) = self.producers.take_in(header, valid.marker) {
+            active.aborted.push(aborted)?;
+        }
+        Ok(())
+    }
+
+    /// Notes an epoch in memory alone: to replace the file takes a sync, and until the next flush recovery finds the epoch in the
+    /// batches.
+    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if self.epochs.assign(epoch, start) || self.durability.has_noted_epoch() {
+            self.durability.epochs_changed();
+        }
+    }
+
+    /// Starts a new segment if the active one is full or old enough, before a batch, or old messages, with these `offsets`.
+    pub(super) fn roll_if_due(
+        &mut self,
+        size: usize,
+        max_timestamp: Timestamp,
+        offsets: RangeInclusive<Offset>,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let settings = &self.settings;
+        let active = self.segments.active_mut();
+        let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
+        let aged = match active.first_timestamp(Reach::Disk)? {
+            Some(first) => max_timestamp.saturating_sub(first) > age_limit,
+            None => now.saturating_sub(active.created) > age_limit,
+        };
+        let index_capacity = settings.segment_index_bytes as usize;
+        let due = active.size + size as u64 > u64::from(settings.segment_bytes)
+            || aged
+            || active.offsets.len() >= index_capacity / 8
+            || active.times.len() + 1 >= index_capacity / 12;
+        let too_far = offsets.end() - active.base_offset > i64::from(i32::MAX);
+        if due && active.size > 0 || too_far {
+            // What is copied has gaps where the original was compacted: counted from the end of the log, it could be too
+            // far for the new segment, too.
+            self.roll((*offsets.start()).max(self.log_end), now)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
+    pub(super) fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
+        let active = self.segments.active_mut();
+        active.seal()?;
+        active.aborted.write_pending()?;
+        // One that knows of no producer, too: without it a start would look for them in every batch of the log.
+        self.write_producer_snapshot(base)?;
+        let segment = Segment::create(self.place(), base, &self.settings, now)?;
+        self.durability.names_changed();
+        self.segments.roll(segment);
+        // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
+        let oldest = self.segments.count().checked_sub(OPEN_OLD_SEGMENTS + 2);
+        if let Some(segment) = oldest.and_then(|index| self.segments.get_mut(index)) {
+            segment.release_file();
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot_path(&self, offset: Offset) -> PathBuf {
+        self.dir.join(file_name(offset, ".snapshot"))
+    }
+
+    fn write_producer_snapshot(&self, offset: Offset) -> Result<(), StorageError> {
+        let path = self.snapshot_path(offset);
+        self.disk
+            .write(&path, &self.producers.to_snapshot())
+            .map(drop)
+            .at("write", path)
+    }
+}
