@@ -123,13 +123,14 @@ fn reading(criterion: &mut Criterion) {
     for _ in 0..EMPTIED_AFTER {
         append(&log, &batch);
     }
-    let end = log.log_end() as u64;
+    let end = log.reader().log_end() as u64;
     let mut n = 0_u64;
     criterion.bench_function("plan a read anywhere in 64 MiB", |bencher| {
         bencher.iter(|| {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let from = ((n >> 33) % end) as Offset;
-            log.read(from, 1 << 20, ReadEnd::HighWatermark, true)
+            log.reader()
+                .read(from, 1 << 20, ReadEnd::HighWatermark, true)
                 .expect("the read is planned")
         });
     });
@@ -162,7 +163,7 @@ fn recovery(criterion: &mut Criterion) {
         append(&log, &batch);
     }
     let mut group = criterion.benchmark_group("a log of 512 MiB");
-    group.throughput(Throughput::Bytes(log.size()));
+    group.throughput(Throughput::Bytes(log.reader().size()));
     drop(log);
     group.bench_function("recover", |bencher| {
         bencher.iter(|| open(dir.path(), false));

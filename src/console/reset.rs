@@ -233,9 +233,9 @@ async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogSt
         .blocking(move || {
             let mut starts = LogStarts::new();
             for partition in partitions {
-                let end = partition.log.watermarks().high_watermark;
-                if let Err(error) = partition.log.advance_start(end, now) {
-                    return Err(format!("{}: {error}", partition.log.partition()));
+                let end = partition.log().watermarks().high_watermark;
+                if let Err(error) = partition.delete_records(end, now) {
+                    return Err(format!("{}: {error}", partition.name()));
                 }
                 let of_topic: &mut BTreeMap<_, _> =
                     starts.entry(partition.topic.as_ref().into()).or_default();

@@ -94,7 +94,7 @@ impl RecordLog for InternalTopic {
     }
 
     fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
-        let watermarks = self.partition(partition)?.log.watermarks();
+        let watermarks = self.partition(partition)?.log().watermarks();
         Ok((watermarks.log_start, watermarks.log_end))
     }
 
@@ -106,7 +106,7 @@ impl RecordLog for InternalTopic {
     ) -> Result<Bytes, ErrorCode> {
         let plan = self
             .partition(partition)?
-            .log
+            .log()
             .read(from, max_bytes, ReadEnd::LogEnd, true)
             .map_err(|error| error.code())?;
         let Some(range) = plan.records else {
@@ -117,7 +117,8 @@ impl RecordLog for InternalTopic {
 
     fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode> {
         let partition = self.partition(partition);
-        let log = &partition.map_err(|_| ErrorCode::NotCoordinator)?.log;
+        let partition = partition.map_err(|_| ErrorCode::NotCoordinator)?;
+        let log = partition.log();
         match *condition {
             Condition::Joins(producer, epoch, admission) => {
                 log.check_joining(producer, epoch, admission)

@@ -658,7 +658,7 @@ impl LogManager {
             let first_dirty = self.first_dirty.lock().get(partition).copied().unwrap_or(0);
             match log.compact(first_dirty, budget, now) {
                 Ok(Some(next)) => {
-                    tracing::info!(%partition, from = first_dirty, to = next, bytes = log.size(), "compacted a log");
+                    tracing::info!(%partition, from = first_dirty, to = next, bytes = log.reader().size(), "compacted a log");
                     self.first_dirty.lock().insert(partition.clone(), next);
                     let _alone = self.writing_checkpoints.lock();
                     self.write_cleaned();
@@ -775,9 +775,9 @@ fn unique(chance: &Chance, path: &Path) -> Result<[u8; 16], StorageError> {
 fn log_loaded(log: &PartitionLog) {
     // Reading these numbers takes the log's lock.
     if tracing::enabled!(tracing::Level::DEBUG) {
-        let marks = log.watermarks();
+        let marks = log.reader().watermarks();
         tracing::debug!(
-            partition = %log.partition(), segments = log.segment_count(),
+            partition = %log.partition(), segments = log.reader().segment_count(),
             log_start = marks.log_start, log_end = marks.log_end,
             "loaded a log"
         );
@@ -817,6 +817,6 @@ fn write_checkpoints_of(
     })?;
     write(checkpoint::LOG_STARTS, &|log| log.log_start_to_remember())?;
     write(checkpoint::HIGH_WATERMARKS, &|log| {
-        Some(log.watermarks().high_watermark)
+        Some(log.reader().watermarks().high_watermark)
     })
 }

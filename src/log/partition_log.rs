@@ -1,18 +1,22 @@
-//! One partition's log: append at its end, plan reads anywhere, move its start.
+//! One partition's log. It has three sides:
 //!
 //! ```text
+//! LogReader      what others see: positions, stretches of files, producers     whoever asks
+//! LogWriter      the right to append at the end: the log's lock                whoever leads or follows the partition
+//! PartitionLog   all of it: opened, flushed, cleaned, cut, moved and closed    the log manager
+//!
 //! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
 //! ```
-//! One mutex guards it all but the high watermark, which whoever replicates the log moves. A read is planned under it and leaves
-//! with a stretch of a file; nobody waits for another's disk. Who syncs, renames or removes files takes the log's turn first, lists
-//! under the mutex what there is to do, does it without, and notes it. Here a log grows; how it is read, becomes durable, is cleaned,
-//! cut and moved is in files of their own.
+//! One mutex guards the log but for the high watermark, which whoever replicates the log moves. A read is planned under the mutex and
+//! leaves with a stretch of a file; nobody waits for the disk of somebody else. Who syncs, renames or removes files takes the log's
+//! turn first, lists under the mutex what there is to do, does it without, and notes it. Each thing that is done with a log has a
+//! file of its own.
 
 mod cleaning;
 mod flushing;
 pub mod lookup;
 pub mod moving;
-mod reading;
+pub mod reader;
 mod truncation;
 pub mod writer;
 
@@ -133,13 +137,13 @@ pub struct ActiveProducer {
     pub state: Producer,
 }
 
-/// See the module.
+/// See the module. Whoever only reads or appends has a [`reader`](PartitionLog::reader) or a [`writer`](PartitionLog::writer).
 #[derive(Debug)]
 pub struct PartitionLog {
     partition: TopicPartition,
     /// Not set while the log is from before topics had ids.
     topic_id: OnceLock<Uuid>,
-    /// Whether the log was opened after an unclean stop, so that the newest records of before may be lost.
+    /// The log was opened after an unclean stop, so that its newest records may be lost.
     recovered: bool,
     high_watermark: HighWatermark,
     state: Mutex<State>,
@@ -167,7 +171,7 @@ impl Place {
 struct State {
     disk: Disk,
     dir: PathBuf,
-    /// Of the log directory that this one lies in, where there is one: it fails as a whole.
+    /// The health of the log directory that this one lies in, where there is one: it fails as a whole.
     health: Option<Arc<DirHealth>>,
     /// Set once the directory has another name: whoever still holds the log must look for the partition again.
     gone: bool,
@@ -268,7 +272,7 @@ impl PartitionLog {
 
     /// From now on errors of the disk take the whole log directory out of use, and a directory that is out of use
     /// takes no more records.
-    pub fn watched(self, health: Arc<DirHealth>) -> Self {
+    pub(in crate::log) fn watched(self, health: Arc<DirHealth>) -> Self {
         self.state.lock().health = Some(health);
         self
     }
@@ -344,17 +348,9 @@ impl PartitionLog {
         self.state.lock().dir.clone()
     }
 
-    pub fn watermarks(&self) -> Watermarks {
-        self.state.lock().watermarks()
-    }
-
     /// Up to where the log's records are committed: for whoever replicates the log to move, and to be read without a lock.
     pub fn high_watermark(&self) -> &HighWatermark {
         &self.high_watermark
-    }
-
-    pub fn log_end(&self) -> Offset {
-        self.state.lock().log_end
     }
 
     pub fn recovery_point(&self) -> Offset {
@@ -363,7 +359,7 @@ impl PartitionLog {
 
     /// The log start if a checkpoint must remember it: it lies inside of the first segment, or a power cut could still bring
     /// back segments before it, or take the one that it begins.
-    pub fn log_start_to_remember(&self) -> Option<Offset> {
+    pub(in crate::log) fn log_start_to_remember(&self) -> Option<Offset> {
         let state = self.state.lock();
         let first = state.segments.first().base_offset;
         let named = first >= state.log_start
@@ -377,121 +373,19 @@ impl PartitionLog {
         self.state.is_locked()
     }
 
-    pub fn segment_count(&self) -> usize {
-        self.state.lock().segments.count()
-    }
-
-    /// Bytes of all segments.
-    pub fn size(&self) -> u64 {
-        self.state.lock().segments.bytes()
-    }
-
     pub fn update_settings(&self, settings: LogSettings) {
         let mut state = self.state.lock();
         state.jitter_ms = jitter(&settings, &self.partition);
         state.settings = settings;
     }
 
-    pub fn settings(&self) -> LogSettings {
-        self.state.lock().settings.clone()
-    }
-
-    /// Where each segment begins and when it was last written to, from the oldest on: what time lookups were made of
-    /// before records had times. Behind them the end of the log as of `now`, unless the last segment is empty. Asks the disk
-    /// for each of them.
-    pub fn segment_starts(&self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
-        let (disk, files, end) = {
-            let state = self.state.lock();
-            let file = |segment: &Segment| {
-                let start = segment.base_offset.max(state.log_start);
-                (start, segment.path().to_owned(), segment.created)
-            };
-            let files: Vec<_> = state.segments.iter().map(file).collect();
-            let holds_any = state.segments.active().size > 0;
-            let end = holds_any.then_some((state.log_end, now));
-            (state.disk.clone(), files, end)
-        };
-        let starts = files.into_iter().map(|(start, path, created)| {
-            let modified = last_modified(&disk, &path);
-            (start, modified.unwrap_or(created))
-        });
-        starts.chain(end).collect()
-    }
-
-    /// The epoch that wrote `offset`, -1 if none is known.
-    pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
-        self.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
-    }
-
-    pub fn leader_epochs(&self) -> LeaderEpochs {
-        self.state.lock().epochs.clone()
-    }
-
-    /// The newest epoch that wrote here.
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.state.lock().epochs.latest()
-    }
-
-    /// See [`LeaderEpochs::end_of`].
-    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let state = self.state.lock();
-        state.epochs.end_of(epoch, state.log_end)
-    }
-
     /// Forgets idle producers.
-    pub fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
+    pub(in crate::log) fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
         self.state.lock().producers.expire(now, expiration_ms);
     }
 
-    pub fn producers(&self) -> Vec<ActiveProducer> {
-        let state = self.state.lock();
-        let active = |(producer_id, producer): (ProducerId, &Producer)| ActiveProducer {
-            producer_id,
-            state: producer.clone(),
-        };
-        state.producers.iter().map(active).collect()
-    }
-
-    /// Whether this incarnation of a producer has a transaction open here.
-    pub fn has_open_transaction(&self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
-        self.state
-            .lock()
-            .producers
-            .has_open_transaction(producer_id, epoch)
-    }
-
-    /// Where the last marker of a producer lies, if it came since the log was opened.
-    pub fn last_marker(&self, producer_id: ProducerId) -> Option<Offset> {
-        self.state.lock().producers.last_marker(producer_id)
-    }
-
-    /// See [`ProducerStates::check_joining`].
-    pub fn check_joining(
-        &self,
-        producer_id: ProducerId,
-        epoch: ProducerEpoch,
-        admission: Admission,
-    ) -> Result<(), ErrorCode> {
-        let state = self.state.lock();
-        state.producers.check_joining(producer_id, epoch, admission)
-    }
-
-    /// See [`ProducerStates::check_marker`].
-    pub fn check_marker(
-        &self,
-        producer_id: ProducerId,
-        epoch: ProducerEpoch,
-        marker: Marker,
-        rules: MarkerRules,
-    ) -> Result<(), AppendError> {
-        let state = self.state.lock();
-        state
-            .producers
-            .check_marker(producer_id, epoch, marker, rules)
-    }
-
     /// Renames the directory; the log is of no use any more.
-    pub fn rename(&self, to: &Path) -> Result<(), StorageError> {
+    pub(in crate::log) fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         let (disk, dir) = self.locked(|state| {
             state.segments.release_files(0);

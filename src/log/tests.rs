@@ -120,6 +120,7 @@ fn append(log: &PartitionLog, timestamp: i64, values: &[&str]) -> Appended {
 fn read(log: &PartitionLog, from: Offset, max_bytes: usize) -> Vec<Offset> {
     let mut offsets = Vec::new();
     let plan = log
+        .reader()
         .read(from, max_bytes, ReadEnd::HighWatermark, true)
         .unwrap();
     let Some(range) = plan.records else {
@@ -139,8 +140,8 @@ fn read(log: &PartitionLog, from: Offset, max_bytes: usize) -> Vec<Offset> {
 
 fn all(log: &PartitionLog) -> Vec<Offset> {
     let mut offsets = Vec::new();
-    let mut next = log.watermarks().log_start;
-    while next < log.log_end() {
+    let mut next = log.reader().watermarks().log_start;
+    while next < log.reader().log_end() {
         let got = read(log, next, 400);
         next = got.last().unwrap() + 2;
         offsets.extend(got);
@@ -178,7 +179,7 @@ fn few_old_segments_stay_open() {
     let log = create(&scratch.path().join("t-0"), settings);
     fill(&log);
     let most = OPEN_OLD_SEGMENTS + 1;
-    assert!(log.segment_count() > most);
+    assert!(log.reader().segment_count() > most);
     assert!(
         open_files(&log) <= most,
         "{} after rolling",
@@ -203,10 +204,16 @@ fn reads_begin_at_the_batch_that_holds_the_offset() {
     assert_eq!(read(&log, 7, 1)[0], 6);
     assert!(read(&log, 80, 100).is_empty());
     assert_eq!(
-        log.read(81, 1, ReadEnd::LogEnd, true).unwrap_err().code(),
+        log.reader()
+            .read(81, 1, ReadEnd::LogEnd, true)
+            .unwrap_err()
+            .code(),
         ErrorCode::OffsetOutOfRange
     );
-    let nothing = log.read(0, 10, ReadEnd::HighWatermark, false).unwrap();
+    let nothing = log
+        .reader()
+        .read(0, 10, ReadEnd::HighWatermark, false)
+        .unwrap();
     assert!(nothing.records.is_none());
 }
 
@@ -272,7 +279,7 @@ fn a_torn_zeroed_or_flipped_tail_is_cut_to_whole_batches() {
         let log = reopen(dir.path(), small(), false, 0);
         let kept = if fault == "zeroed" { 40 } else { 39 };
         assert_eq!(all(&log), expected(kept), "{fault}");
-        let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+        let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
         assert_eq!(newest.timestamp, 491 + kept * 10, "{fault}");
         assert_eq!(append(&log, 9_000, &["x"]).first_offset, kept * 2);
     }
@@ -284,7 +291,8 @@ fn times_are_found_across_segments() {
     let log = create(dir.path(), small());
     fill(&log);
     let find = |timestamp| {
-        log.find_timestamp(timestamp, Offset::MAX, &Effort::any())
+        log.reader()
+            .find_timestamp(timestamp, Offset::MAX, &Effort::any())
             .unwrap()
             .map(|found| found.offset)
     };
@@ -293,7 +301,7 @@ fn times_are_found_across_segments() {
     assert_eq!(find(502), Some(2));
     assert_eq!(find(690), Some(38));
     assert_eq!(find(10_000), None);
-    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+    let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (79, 891));
 }
 
@@ -304,15 +312,16 @@ fn a_time_is_looked_for_where_it_can_be() {
     fill(&log);
     let log = drop_and_reopen(log);
     let found = log
+        .reader()
         .find_timestamp(880, Offset::MAX, &Effort::any())
         .unwrap();
     assert_eq!(found.unwrap().offset, 76);
-    assert_eq!(open_files(&log), 1, "of {}", log.segment_count());
+    assert_eq!(open_files(&log), 1, "of {}", log.reader().segment_count());
 }
 
 fn drop_and_reopen(log: PartitionLog) -> PartitionLog {
     log.close().unwrap();
-    let (dir, end) = (log.dir(), log.log_end());
+    let (dir, end) = (log.dir(), log.reader().log_end());
     drop(log);
     reopen(&dir, small(), true, end)
 }
@@ -341,9 +350,12 @@ fn aborted_transactions_are_found_among_many() {
         all.push((first, transactional(&log, 1, None)));
     }
     all.push((open.unwrap(), transactional(&log, 2, None)));
-    assert!(log.segment_count() > 2);
-    for from in (0..log.log_end()).step_by(97) {
-        let plan = log.read(from, 2_000, ReadEnd::LastStable, true).unwrap();
+    assert!(log.reader().segment_count() > 2);
+    for from in (0..log.reader().log_end()).step_by(97) {
+        let plan = log
+            .reader()
+            .read(from, 2_000, ReadEnd::LastStable, true)
+            .unwrap();
         let found = plan.aborted.unwrap();
         let found: Vec<_> = found
             .iter()
@@ -394,7 +406,10 @@ fn retention_and_deleted_records_move_the_start() {
     fill(&log);
     assert_eq!(log.advance_start(5, NOW).unwrap(), 5);
     assert_eq!(
-        log.read(4, 1, ReadEnd::LogEnd, true).unwrap_err().code(),
+        log.reader()
+            .read(4, 1, ReadEnd::LogEnd, true)
+            .unwrap_err()
+            .code(),
         ErrorCode::OffsetOutOfRange
     );
     assert_eq!(log.log_start_to_remember(), Some(5));
@@ -403,14 +418,14 @@ fn retention_and_deleted_records_move_the_start() {
         ..small()
     });
     log.retain(NOW).unwrap();
-    let start = log.watermarks().log_start;
-    assert!(start > 40 && log.size() >= 1_000, "{start}");
+    let start = log.reader().watermarks().log_start;
+    assert!(start > 40 && log.reader().size() >= 1_000, "{start}");
     log.update_settings(LogSettings {
         retention_ms: 1,
         ..small()
     });
     log.retain(NOW + 10_000_000).unwrap();
-    assert_eq!(log.watermarks().log_start, 80);
+    assert_eq!(log.reader().watermarks().log_start, 80);
     assert_eq!(append(&log, NOW, &["again"]).first_offset, 80);
     // Somebody has set the clock right meanwhile.
     log.remove_doomed(NOW - 1);
@@ -442,7 +457,7 @@ fn a_clean_stop_leaves_no_log_start_to_remember() {
         ..small()
     });
     log.retain(NOW).unwrap();
-    assert!(log.watermarks().log_start > 0);
+    assert!(log.reader().watermarks().log_start > 0);
     log.close().unwrap();
     assert_eq!(log.log_start_to_remember(), None);
 }
@@ -471,10 +486,10 @@ fn truncation_forgets_what_came_after() {
     let log = create(dir.path(), small());
     fill(&log);
     log.truncate_to(21).unwrap();
-    assert_eq!(log.log_end(), 21);
+    assert_eq!(log.reader().log_end(), 21);
     assert_eq!(read(&log, 18, 10_000), [18]);
     // Retention counts from it, though no index has it any more.
-    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+    let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
     assert_eq!((newest.offset, newest.timestamp), (19, 591));
 }
 
@@ -535,8 +550,11 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         let mut found = std::collections::BTreeMap::new();
         let mut count = 0;
         let mut next = 0;
-        while next < log.log_end() {
-            let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+        while next < log.reader().log_end() {
+            let plan = log
+                .reader()
+                .read(next, 1, ReadEnd::HighWatermark, true)
+                .unwrap();
             let range = plan.records.unwrap();
             let bytes = range.read().unwrap();
             let header = BatchHeader::parse(&bytes).unwrap();
@@ -554,12 +572,12 @@ fn compaction_keeps_the_newest_record_of_each_key_and_no_tombstone_after_its_tim
         (found, count)
     };
     let (before, all) = records(&log);
-    let size = log.size();
+    let size = log.reader().size();
     let next = log.compact(0, &Budget::of(1 << 20), NOW).unwrap().unwrap();
     let (after, remaining) = records(&log);
     assert_eq!(after, before);
     assert!(
-        remaining < all / 2 && log.size() < size / 2,
+        remaining < all / 2 && log.reader().size() < size / 2,
         "{remaining} of {all} records"
     );
     assert!(
@@ -605,9 +623,12 @@ type OldRecord = (Offset, i64, Option<Vec<u8>>, Vec<u8>);
 /// Every record of a log in the formats before batches, or of what compaction made of it.
 fn old_records(log: &PartitionLog) -> Vec<OldRecord> {
     let mut found = Vec::new();
-    let mut next = log.watermarks().log_start;
-    while next < log.log_end() {
-        let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+    let mut next = log.reader().watermarks().log_start;
+    while next < log.reader().log_end() {
+        let plan = log
+            .reader()
+            .read(next, 1, ReadEnd::HighWatermark, true)
+            .unwrap();
         let range = plan.records.unwrap();
         let bytes = range.read().unwrap();
         if let Ok(header) = BatchHeader::parse(&bytes) {
@@ -670,13 +691,14 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
             ..small()
         };
         let log = reopen(dir.path(), settings.clone(), false, 0);
-        assert_eq!((log.log_end(), log.size()), (60, whole));
+        assert_eq!((log.reader().log_end(), log.reader().size()), (60, whole));
         let before = old_records(&log);
         assert_eq!(
             before.iter().map(|record| record.0).collect::<Vec<_>>(),
             Vec::from_iter(0..60)
         );
         let found = log
+            .reader()
             .find_timestamp(1_031, Offset::MAX, &Effort::any())
             .unwrap();
         assert_eq!(
@@ -693,7 +715,10 @@ fn segments_of_the_old_formats_are_recovered_searched_compacted_and_continued() 
         log.close().unwrap();
         drop(log);
         let log = reopen(dir.path(), settings, true, 61);
-        assert_eq!((log.log_end(), log.size() < whole), (61, true));
+        assert_eq!(
+            (log.reader().log_end(), log.reader().size() < whole),
+            (61, true)
+        );
         log.advance_start(55, NOW).unwrap();
         log.truncate_to(60).unwrap();
         assert_eq!(old_records(&log), before[55..]);
@@ -718,7 +743,7 @@ fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
         files.iter().map(len).collect::<Vec<_>>()
     };
     let log = create(dir.path(), settings.clone());
-    assert_eq!((lengths(), log.size()), (vec![1_000], 0));
+    assert_eq!((lengths(), log.reader().size()), (vec![1_000], 0));
     // An empty log, closed: the next start must not take the zeros for a crash's.
     log.close().unwrap();
     assert_eq!(lengths(), [0]);
@@ -730,20 +755,20 @@ fn preallocated_segments_are_cut_when_they_are_full_or_closed() {
     let crashed = lengths();
     let (active, sealed) = crashed.split_last().unwrap();
     assert!(*active == 1_000 && sealed.len() > 2 && sealed.iter().all(|len| *len < 1_000));
-    assert!(log.size() < crashed.iter().sum());
+    assert!(log.reader().size() < crashed.iter().sum());
     drop(log);
 
     // A crash leaves zeros behind the last batch.
     let log = reopen(dir.path(), settings.clone(), false, 0);
     assert_eq!(all(&log), expected(40));
-    assert_eq!(log.size(), lengths().iter().sum::<u64>());
+    assert_eq!(log.reader().size(), lengths().iter().sum::<u64>());
     assert_eq!(append(&log, 9_000, &["more"]).first_offset, 80);
     while lengths().len() == crashed.len() {
         append(&log, 9_000, &["another"]);
     }
     assert_eq!(lengths().last(), Some(&1_000));
     log.close().unwrap();
-    assert_eq!(log.size(), lengths().iter().sum::<u64>());
+    assert_eq!(log.reader().size(), lengths().iter().sum::<u64>());
 }
 
 #[test]
@@ -762,9 +787,13 @@ fn a_segment_is_as_old_after_a_restart_as_before() {
         drop(log);
         let log = reopen(dir.path(), settings, clean, if clean { 1 } else { 0 });
         append(&log, NOW + 9_000, &["in time"]);
-        assert_eq!(log.segment_starts(NOW).len(), 2, "one, and the end");
+        assert_eq!(
+            log.reader().segment_starts(NOW).len(),
+            2,
+            "one, and the end"
+        );
         append(&log, NOW + 11_000, &["too late"]);
-        assert_eq!(log.segment_starts(NOW).len(), 3);
+        assert_eq!(log.reader().segment_starts(NOW).len(), 3);
     }
 }
 
@@ -773,7 +802,7 @@ fn segments_say_where_they_begin_and_when_they_were_written() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), small());
     let offsets = |now| -> Vec<Offset> {
-        let starts = log.segment_starts(now);
+        let starts = log.reader().segment_starts(now);
         starts.into_iter().map(|(offset, _)| offset).collect()
     };
     assert_eq!(offsets(NOW), [0]);
@@ -781,7 +810,7 @@ fn segments_say_where_they_begin_and_when_they_were_written() {
         append(&log, NOW + index, &["x".repeat(700).as_str()]);
     }
     assert_eq!(offsets(NOW), [0, 1, 2, 3]);
-    let starts = log.segment_starts(i64::MAX);
+    let starts = log.reader().segment_starts(i64::MAX);
     assert_eq!(starts.last(), Some(&(3, i64::MAX)));
     // Files are written by the real clock.
     assert!(
@@ -812,11 +841,11 @@ fn a_log_that_was_deleted_is_no_failure_of_its_directory() {
     log.rename(&root.path().join("t-0.x-delete")).unwrap();
     let late = log.append_committed(&batch(NOW, &["v"]), 0, Origin::Client, NOW);
     assert_eq!(late.unwrap_err().code(), ErrorCode::NotLeaderOrFollower);
-    assert!(log.read(0, 1_000, ReadEnd::LogEnd, true).is_err());
+    assert!(log.reader().read(0, 1_000, ReadEnd::LogEnd, true).is_err());
     assert!(
         log.flush(NOW).is_err()
             && log.retain(NOW).is_err()
-            && log.find_newest(&Effort::any()).is_err()
+            && log.reader().find_newest(&Effort::any()).is_err()
     );
     assert!(deleted.is_online());
 

@@ -78,19 +78,19 @@ impl MetadataLog {
     }
 
     pub fn log_start(&self) -> Offset {
-        self.log.watermarks().log_start
+        self.log.reader().watermarks().log_start
     }
 
     pub fn log_end(&self) -> Offset {
-        self.log.log_end()
+        self.log.reader().log_end()
     }
 
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.log.latest_epoch()
+        self.log.reader().latest_epoch()
     }
 
     pub fn size(&self) -> u64 {
-        self.log.size()
+        self.log.reader().size()
     }
 
     /// Sets the level of `metadata.version` at the end of the log.
@@ -148,9 +148,10 @@ impl MetadataLog {
         let mut bytes_read = 0;
         let mut transactions = Transactions::default();
         let mut next = from;
-        while next < self.log.log_end() {
+        while next < self.log.reader().log_end() {
             let plan = self
                 .log
+                .reader()
                 .read(next, LOAD_BYTES, ReadEnd::LogEnd, true)
                 .map_err(|error| malformed(&self.dir, error.to_string()))?;
             let Some(range) = plan.records else { break };
@@ -166,11 +167,11 @@ impl MetadataLog {
             }
             next = read_to;
         }
-        if next < self.log.log_end() {
+        if next < self.log.reader().log_end() {
             // An image of only the records before would be a cluster that lacks some of its topics.
             let what = format!(
                 "the metadata log ends at {}, but cannot be read from {next} on; 'monedula verify-log' says where it is damaged",
-                self.log.log_end()
+                self.log.reader().log_end()
             );
             return Err(malformed(&self.dir, what));
         }

@@ -166,7 +166,7 @@ fn read_one(
         None => ReadEnd::HighWatermark,
     };
     if want.last_fetched_epoch >= 0 {
-        let ours = partition.log.end_of_epoch(want.last_fetched_epoch);
+        let ours = partition.log().end_of_epoch(want.last_fetched_epoch);
         let diverged = match ours {
             None => return Outcome::Failed(ErrorCode::OffsetOutOfRange, Some(partition)),
             Some((epoch, end_offset)) => (epoch < want.last_fetched_epoch
@@ -175,11 +175,11 @@ fn read_one(
         };
         // Nothing is noted of a follower whose log has diverged: what it asks for is no end of ours (KAFKA-13141).
         if let Some((epoch, end_offset)) = diverged {
-            let at = partition.log.watermarks().log_start;
+            let at = partition.log().watermarks().log_start;
             if want.fetch_offset < at {
                 return Outcome::Failed(ErrorCode::OffsetOutOfRange, Some(partition));
             }
-            return match partition.log.read_within(at, 0, end, false, limits.reach) {
+            return match partition.log().read_within(at, 0, end, false, limits.reach) {
                 Ok(plan) => Outcome::Diverged {
                     epoch,
                     end_offset,
@@ -191,7 +191,7 @@ fn read_one(
     }
     // The first partition with data sends at least one batch, so that a batch beyond all limits can be consumed.
     let at_least_one = if limits.hard_limit { left > 0 } else { first };
-    let planned = partition.log.read_within(
+    let planned = partition.log().read_within(
         want.fetch_offset,
         want.max_bytes.min(left),
         end,
@@ -249,7 +249,7 @@ fn failed(error: ReadError, partition: Arc<Partition>, meters: &Meters) -> Outco
         }
         let meter = partition.meter(meters);
         meter.add(|counts| &counts.failed_fetch_requests, 1);
-        tracing::error!(partition = %partition.log.partition(), %error, "a read failed");
+        tracing::error!(partition = %partition.name(), %error, "a read failed");
     }
     Outcome::Failed(error.code(), Some(partition))
 }

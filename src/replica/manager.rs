@@ -271,7 +271,10 @@ impl ReplicaManager {
             let Some((id, epoch)) = known(log).filter(|_| log.topic_id().is_zero()) else {
                 return Ok(());
             };
-            let written_by_its_leaders = log.latest_epoch().is_none_or(|latest| latest <= epoch);
+            let written_by_its_leaders = log
+                .reader()
+                .latest_epoch()
+                .is_none_or(|latest| latest <= epoch);
             if written_by_its_leaders && log.can_be_of_its_name()? {
                 log.identify(id)
             } else if is_copy {

@@ -23,11 +23,13 @@ use super::leader::{
 use super::purgatory::{Mark, WaitList, Watched};
 use crate::base::disk_pool::aside;
 use crate::base::ids::{
-    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, Uuid,
+    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, TopicPartition,
+    Uuid,
 };
 use crate::base::time::Timestamp;
 use crate::log::append::Origin;
-use crate::log::error::AppendError;
+use crate::log::error::{AppendError, StorageError};
+use crate::log::partition_log::reader::LogReader;
 use crate::log::partition_log::{Appended, PartitionLog};
 use crate::telemetry::meters::{Meters, TopicMeter};
 use crate::wire::error_code::ErrorCode;
@@ -91,7 +93,7 @@ pub struct Partition {
     pub topic: Arc<str>,
     pub topic_id: Uuid,
     pub index: PartitionIndex,
-    pub log: Arc<PartitionLog>,
+    pub(super) log: Arc<PartitionLog>,
     meter: OnceLock<Arc<TopicMeter>>,
     me: BrokerId,
     role: Mutex<Role>,
@@ -152,6 +154,15 @@ impl Partition {
     /// The counts of its topic, among those of the node; they begin when somebody counts something.
     pub fn meter(&self, meters: &Meters) -> &TopicMeter {
         self.meter.get_or_init(|| meters.topic(&self.topic))
+    }
+
+    /// What others may see of the log. Only the role appends to it and moves its high watermark.
+    pub fn log(&self) -> LogReader<'_> {
+        self.log.reader()
+    }
+
+    pub fn name(&self) -> &TopicPartition {
+        self.log.partition()
     }
 
     fn standing(&self) -> Standing {
@@ -269,7 +280,7 @@ impl Partition {
             alive,
             now,
         } = *news;
-        let watermarks = self.log.watermarks();
+        let watermarks = self.log().watermarks();
         if assignment.leader == self.me {
             let before = match before {
                 Role::Leader(leader) => Some(leader),
@@ -280,7 +291,7 @@ impl Partition {
             let leader = LeaderState::new(self.me, &assignment, rules, ends, before, alive, now);
             return Role::Leader(leader);
         }
-        let epochs = self.log.leader_epochs();
+        let epochs = self.log().leader_epochs();
         let log = LogView {
             log_start: watermarks.log_start,
             log_end: watermarks.log_end,
@@ -374,6 +385,11 @@ impl Partition {
         Ok((appended, leader.acknowledged(appended.last_offset + 1)))
     }
 
+    /// Deletes the records before an offset, at most those that are committed; gives the start of the log. Blocks on the disk.
+    pub fn delete_records(&self, before: Offset, now: Timestamp) -> Result<Offset, StorageError> {
+        self.log.advance_start(before, now)
+    }
+
     /// Whether records that end at `end`, and were appended in an epoch, may be acknowledged. Errors: NOT_LEADER_OR_FOLLOWER where
     /// the epoch is over, whatever the high watermark says.
     pub fn acknowledged(&self, epoch: LeaderEpoch, end: Offset) -> Result<Acknowledged, ErrorCode> {
@@ -464,7 +480,7 @@ impl Watched for Arc<Partition> {
     fn position(&self, mark: Mark) -> Offset {
         match mark {
             Mark::HighWatermark => self.high_watermark(),
-            Mark::LogEnd => self.log.log_end(),
+            Mark::LogEnd => self.log().log_end(),
         }
     }
 }

@@ -258,7 +258,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
         // An open transaction also ends a round.
         let batch = author.batch(old_end == 0 || number > 20);
         log.append_as_follower(&batch, NOW)?;
-        log.high_watermark().set(log.log_end());
+        log.high_watermark().set(log.reader().log_end());
     }
     manager.close(1, -1);
     let mut names: Vec<_> = fs::read_dir(&dir)?
@@ -276,7 +276,7 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
         name.strip_suffix(".log")?.parse::<i64>().ok()
     });
     let first = bases.filter(|base| *base > old_end).min();
-    let first = first.unwrap_or_else(|| log.log_end());
+    let first = first.unwrap_or_else(|| log.reader().log_end());
     Ok((author, first))
 }
 

@@ -69,13 +69,14 @@ async fn delete_aside(
     // A request that is refused does not need the disk pool.
     wanted(context, topic, index, offset)?;
     let (surroundings, topic) = (context.clone(), topic.clone());
-    let deleted = context.services.disk.run(move || {
-        let (partition, target) = wanted(&surroundings, &topic, index, offset)?;
-        partition.log.advance_start(target, surroundings.now).map_err(|error| {
-            tracing::error!(partition = %partition.log.partition(), %error, "records cannot be deleted");
+    let deleted =
+        context.services.disk.run(move || {
+            let (partition, target) = wanted(&surroundings, &topic, index, offset)?;
+            partition.delete_records(target, surroundings.now).map_err(|error| {
+            tracing::error!(partition = %partition.name(), %error, "records cannot be deleted");
             ErrorCode::KafkaStorageError
         })
-    });
+        });
     // The disk pool refuses work only while the node stops.
     deleted.await.unwrap_or(Err(ErrorCode::KafkaStorageError))
 }
@@ -91,11 +92,11 @@ fn wanted(
         return Err(ErrorCode::InvalidTopicException);
     }
     let partition = context.services.replicas.partition(topic, index)?;
-    let settings = partition.log.settings();
+    let settings = partition.log().settings();
     if !settings.cleanup_delete && settings.cleanup_compact {
         return Err(ErrorCode::PolicyViolation);
     }
-    let high_watermark = partition.log.watermarks().high_watermark;
+    let high_watermark = partition.log().watermarks().high_watermark;
     let target = if offset == -1 { high_watermark } else { offset };
     if target < 0 || target > high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);

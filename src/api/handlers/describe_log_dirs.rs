@@ -47,7 +47,7 @@ fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> Descr
     let with_lag = |copy: Arc<PartitionLog>| {
         let lag = manager
             .get(copy.partition())
-            .map_or(0, |log| log.lag_of(&copy));
+            .map_or(0, |log| copy.reader().lag_behind(log.reader()));
         (copy, Some(lag))
     };
     let mut logs: Vec<(Arc<PartitionLog>, Option<i64>)> =
@@ -83,7 +83,7 @@ fn describe(context: &RequestContext, request: &DescribeLogDirsRequest) -> Descr
                         .or_default()
                         .push(DescribeLogDirsPartition {
                             partition_index: partition.partition,
-                            partition_size: log.size() as i64,
+                            partition_size: log.reader().size() as i64,
                             offset_lag: lag.unwrap_or(0),
                             is_future_key: lag.is_some(),
                         });

@@ -29,7 +29,7 @@ pub fn handle(
                         Ok(partition) => PartitionResponse {
                             partition_index: *index,
                             active_producers: partition
-                                .log
+                                .log()
                                 .producers()
                                 .iter()
                                 .map(describe)

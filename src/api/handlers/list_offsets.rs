@@ -266,7 +266,7 @@ fn try_find(
     if context.api_version < since || asked.timestamp < EARLIEST_PENDING_UPLOAD {
         return Err(ErrorCode::UnsupportedVersion.into());
     }
-    let marks = partition.log.watermarks();
+    let marks = partition.log().watermarks();
     let end = marks.at(end);
     // A new leader may not know yet how many of its records are committed.
     let is_known = || match partition.knows_what_is_committed() {
@@ -280,7 +280,7 @@ fn try_find(
         LookupError::TooMuch => Failure::Long,
         LookupError::Storage(error) if error.cold().is_some() => Failure::Long,
         LookupError::Storage(error) => {
-            tracing::error!(partition = %partition.log.partition(), %error, "an offset lookup failed");
+            tracing::error!(partition = %partition.name(), %error, "an offset lookup failed");
             ErrorCode::KafkaStorageError.into()
         }
     };
@@ -294,13 +294,13 @@ fn try_find(
         EARLIEST | EARLIEST_LOCAL => (marks.log_start, -1, -1),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => (-1, -1, -1),
         NEWEST => {
-            let found = partition.log.find_newest(effort).map_err(failed)?;
+            let found = partition.log().find_newest(effort).map_err(failed)?;
             found
                 .filter(|found| found.offset < end)
                 .map_or((-1, -1, -1), told)
         }
         timestamp => {
-            let found = partition.log.find_timestamp(timestamp, end, effort);
+            let found = partition.log().find_timestamp(timestamp, end, effort);
             match found.map_err(failed)? {
                 Some(found) => told(found),
                 None => {
@@ -331,9 +331,9 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
     if timestamp == LATEST {
         return partition.leader_epoch();
     }
-    match partition.log.epoch_of(offset) {
+    match partition.log().epoch_of(offset) {
         // Nothing was written at this offset. In Kafka the leader's epoch begins there.
-        -1 if offset >= partition.log.watermarks().high_watermark => partition.leader_epoch(),
+        -1 if offset >= partition.log().watermarks().high_watermark => partition.leader_epoch(),
         epoch => epoch,
     }
 }
@@ -345,7 +345,7 @@ fn old_style(
     asked: &ListOffsetsPartition,
     now: Timestamp,
 ) -> ListOffsetsPartitionResponse {
-    let starts = partition.log.segment_starts(now);
+    let starts = partition.log().segment_starts(now);
     let upto = match asked.timestamp {
         LATEST => starts.len(),
         EARLIEST => 1,

@@ -38,9 +38,9 @@ pub fn handle(
                             partition.check_epoch(asked.current_leader_epoch)?;
                             // The current epoch may have no records yet, and then is not in the log's epoch cache.
                             Ok(if asked.leader_epoch == partition.leader_epoch() {
-                                Some((asked.leader_epoch, partition.log.log_end()))
+                                Some((asked.leader_epoch, partition.log().log_end()))
                             } else {
-                                partition.log.end_of_epoch(asked.leader_epoch)
+                                partition.log().end_of_epoch(asked.leader_epoch)
                             })
                         });
                     match end {

@@ -456,7 +456,7 @@ fn append(
         }) => PartitionProduceResponse {
             record_errors: told(&faults, record_errors_left),
             log_start_offset: if is_about_records(code) && holds_one_batch(&records) {
-                partition.log.watermarks().log_start
+                partition.log().watermarks().log_start
             } else {
                 -1
             },
@@ -465,7 +465,7 @@ fn append(
             ..refused(index, code.without_epochs())
         },
         Err(AppendError::Storage(error)) => {
-            tracing::error!(partition = %partition.log.partition(), %error, "an append failed");
+            tracing::error!(partition = %partition.name(), %error, "an append failed");
             refused(index, ErrorCode::KafkaStorageError)
         }
     };

@@ -74,7 +74,7 @@ pub fn unknown_partitions(
                 return Err(ErrorCode::InvalidProducerIdMapping);
             }
             if partition
-                .log
+                .log()
                 .has_open_transaction(header.producer_id, header.producer_epoch)
             {
                 continue;
@@ -83,7 +83,7 @@ pub fn unknown_partitions(
             unknown.admissions.insert(
                 (name.clone(), data.index),
                 Admission {
-                    last_marker: partition.log.last_marker(header.producer_id),
+                    last_marker: partition.log().last_marker(header.producer_id),
                     begins_at_zero: context.api_version >= JOINS,
                     verified: *verified,
                 },

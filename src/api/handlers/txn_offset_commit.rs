@@ -1,8 +1,6 @@
 //! TxnOffsetCommit (key 28), v0 to v6. KIP-98, KIP-447 (members and generations, v3), KIP-890 (no AddOffsetsToTxn needed, v5),
 //! topic ids (v6).
 
-use std::sync::Arc;
-
 use super::add_offsets_to_txn::offsets_of;
 use super::offset_commit::{known, together};
 use super::transaction_admission::verifies;
@@ -88,16 +86,13 @@ async fn admit(
     request: &TxnOffsetCommitRequest,
 ) -> Result<Admission, ErrorCode> {
     let partition = context.services.groups.partition_of(&request.group_id);
-    let log = context
-        .services
-        .replicas
-        .partition(GROUP_TOPIC, partition)
-        .map(|partition| Arc::clone(&partition.log));
+    let replicas = &context.services.replicas;
+    let partition = replicas.partition(GROUP_TOPIC, partition);
     let admission = Admission {
-        last_marker: log
+        last_marker: partition
             .as_ref()
             .ok()
-            .and_then(|log| log.last_marker(request.producer_id)),
+            .and_then(|partition| partition.log().last_marker(request.producer_id)),
         begins_at_zero: false,
         // Since `JOINS` the producer epoch suffices; see `transaction_admission`.
         verified: context.api_version < JOINS && verifies(context),
@@ -105,7 +100,7 @@ async fn admit(
     if context.api_version >= JOINS || admission.verified {
         ask(context, request).await?;
     }
-    log.map_err(|_| ErrorCode::NotCoordinator)?;
+    partition.map_err(|_| ErrorCode::NotCoordinator)?;
     Ok(admission)
 }
 

@@ -16,27 +16,27 @@ type OfReplica = fn(&Replica) -> i64;
 const OF_REPLICA: [(&str, OfReplica, &str); 5] = [
     (
         "kafka_log_log_size",
-        |replica| i64::try_from(replica.log.size()).unwrap_or(i64::MAX),
+        |replica| i64::try_from(replica.log().size()).unwrap_or(i64::MAX),
         "Bytes of the log's segments.",
     ),
     (
         "kafka_log_log_logendoffset",
-        |replica| replica.log.log_end(),
+        |replica| replica.log().log_end(),
         "Offset of the next record.",
     ),
     (
         "kafka_log_log_logstartoffset",
-        |replica| replica.log.watermarks().log_start,
+        |replica| replica.log().watermarks().log_start,
         "Offset of the first record.",
     ),
     (
         "kafka_topic_partition_current_offset",
-        |replica| replica.log.watermarks().high_watermark,
+        |replica| replica.log().watermarks().high_watermark,
         "High watermark: offset of the next record that consumers get.",
     ),
     (
         "kafka_topic_partition_oldest_offset",
-        |replica| replica.log.watermarks().log_start,
+        |replica| replica.log().watermarks().log_start,
         "Offset of the first record.",
     ),
 ];

@@ -167,14 +167,14 @@ impl LogManager {
             let Some(log) = self.get(partition) else {
                 continue;
             };
-            let mut keep = log.log_end().min(copy.log_end());
+            let mut keep = log.reader().log_end().min(copy.reader().log_end());
             if is_unclean(&copy) {
                 keep = keep.min(copy.recovery_point());
             }
-            if keep == copy.log_end() {
+            if keep == copy.reader().log_end() {
                 continue;
             }
-            let cut = if keep > copy.watermarks().log_start {
+            let cut = if keep > copy.reader().watermarks().log_start {
                 copy.truncate_to(keep).map_err(AppendError::from)
             } else {
                 self.begin_anew(&copy, &log, now).map(drop)

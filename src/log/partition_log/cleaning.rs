@@ -22,11 +22,11 @@ impl PartitionLog {
             state.begin_at(log_start);
         }
         self.remove_before_start(now)?;
-        Ok(self.watermarks().log_start)
+        Ok(self.reader().watermarks().log_start)
     }
 
     /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
-    pub fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
+    pub(in crate::log) fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
         self.warmly(|state, reach| state.retain(now, reach))?;
         self.remove_before_start(now)
     }
@@ -84,7 +84,7 @@ impl PartitionLog {
     ///
     /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
     /// the work is thrown away.
-    pub fn compact(
+    pub(in crate::log) fn compact(
         &self,
         first_dirty: Offset,
         budget: &Budget,

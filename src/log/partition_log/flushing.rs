@@ -17,7 +17,7 @@ impl PartitionLog {
 
     /// Flushes the log if that is due. If not, but another leader has begun to write, its epoch is noted at least: after a
     /// crash a start would look for it in every batch of the log.
-    pub fn flush_if_due(&self, now: Timestamp) -> Result<(), StorageError> {
+    pub(in crate::log) fn flush_if_due(&self, now: Timestamp) -> Result<(), StorageError> {
         let (due, lacks_epochs) = {
             let state = self.state.lock();
             (state.is_flush_due(now), state.durability.lacks_epochs())
@@ -72,7 +72,7 @@ impl PartitionLog {
     }
 
     /// Closes the files that stay open between their uses: others need the descriptors.
-    pub fn release_files(&self) {
+    pub(in crate::log) fn release_files(&self) {
         self.state.lock().segments.release_files(0);
     }
 

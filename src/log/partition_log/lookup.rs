@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
-use super::reading::{Reader, warmly};
+use super::reader::{LogReader, ReadPlanner, warmly};
 use super::*;
 use crate::base::work_pool;
 use crate::log::cold::read_within;
@@ -130,12 +130,12 @@ enum Looked {
     Nowhere,
 }
 
-impl PartitionLog {
+impl LogReader<'_> {
     /// The first record at or after `timestamp`, below `end`.
     ///
     /// Errors: `TooMuch` beyond `effort`; also what is cold, if nobody may wait for a disk.
     pub fn find_timestamp(
-        &self,
+        self,
         timestamp: Timestamp,
         end: Offset,
         effort: &Effort,
@@ -152,12 +152,12 @@ impl PartitionLog {
     }
 
     /// The record with the newest timestamp; of several, the first. Errors: as above.
-    pub fn find_newest(&self, effort: &Effort) -> Result<Option<FoundOffset>, LookupError> {
+    pub fn find_newest(self, effort: &Effort) -> Result<Option<FoundOffset>, LookupError> {
         let mut newest: Option<(Timestamp, Offset)> = None;
         let mut next = Some(Offset::MIN);
         while let Some(from) = next {
             next = self.planned(effort, |state, reach| {
-                state.reader(reach).newest_of_some(from, &mut newest)
+                state.planner(reach).newest_of_some(from, &mut newest)
             })?;
         }
         let Some((timestamp, mut covered)) = newest else {
@@ -169,7 +169,7 @@ impl PartitionLog {
 
     /// Looks for it where nothing is `covered` yet.
     fn find_from(
-        &self,
+        self,
         covered: &mut Offset,
         timestamp: Timestamp,
         end: Offset,
@@ -202,7 +202,7 @@ impl PartitionLog {
                 Err(LookupError::Storage(error)) if error.cold().is_none() => {
                     // What was cut off meanwhile is missed by nobody, nor what is now on another disk.
                     if self.log_end() >= stretch.until {
-                        self.blame(&stretch.place, error)?;
+                        self.0.blame(&stretch.place, error)?;
                     }
                 }
                 Err(error) => return Err(error),
@@ -212,12 +212,12 @@ impl PartitionLog {
 
     /// Plans with the lock in hand. What the plan needs from a disk is read without it.
     fn planned<T>(
-        &self,
+        self,
         effort: &Effort,
         mut plan: impl FnMut(&mut State, Reach) -> Result<T, StorageError>,
     ) -> Result<T, LookupError> {
         effort.spend(PLAN_COST)?;
-        let mut plan = |reach| self.locked(|state| plan(state, reach));
+        let mut plan = |reach| self.0.locked(|state| plan(state, reach));
         Ok(match effort.reach {
             Reach::Cache => plan(Reach::Cache)?,
             Reach::Disk => warmly(LOOKUP_LOOKS_MAX, plan)?,
@@ -233,12 +233,12 @@ impl State {
         covered: Offset,
         reach: Reach,
     ) -> Result<Plan, StorageError> {
-        let index = match self.reader(reach).next_with(timestamp, covered)? {
+        let index = match self.planner(reach).next_with(timestamp, covered)? {
             Next::Segment(index) => index,
             Next::Further(offset) => return Ok(Plan::Further(offset)),
             Next::Nothing => return Ok(Plan::Nothing),
         };
-        let until = self.reader(reach).end_of(index);
+        let until = self.planner(reach).end_of(index);
         let segment = &mut self.segments[index];
         Ok(Plan::Look(Stretch {
             disk: self.disk.clone(),
@@ -259,7 +259,7 @@ enum Next {
     Nothing,
 }
 
-impl Reader<'_> {
+impl ReadPlanner<'_> {
     /// The next of some segments that may have a record at or after `timestamp`, where those below `covered` are none.
     fn next_with(&mut self, timestamp: Timestamp, covered: Offset) -> Result<Next, StorageError> {
         let first = self.segments.index_of(covered);

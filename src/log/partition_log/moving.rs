@@ -28,7 +28,11 @@ pub enum Copied {
 
 impl PartitionLog {
     /// Makes an empty copy of this log in a directory of its own.
-    pub fn begin_copy(&self, path: &Path, now: Timestamp) -> Result<Self, AppendError> {
+    pub(in crate::log) fn begin_copy(
+        &self,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Self, AppendError> {
         let (disk, settings, start) = self.warmly(|state, reach| {
             let (from, end) = (state.log_start, state.log_end);
             // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
@@ -51,13 +55,13 @@ impl PartitionLog {
     }
 
     /// Appends to this copy about `max_bytes` of what it lacks. The log is locked only to find them.
-    pub fn copy_from(
+    pub(in crate::log) fn copy_from(
         &self,
         log: &Self,
         max_bytes: usize,
         now: Timestamp,
     ) -> Result<Copied, AppendError> {
-        let from = self.log_end();
+        let from = self.reader().log_end();
         let planned = log.warmly(|state, reach| {
             let (log_start, end) = (state.log_start, state.log_end);
             if from > end {
@@ -93,15 +97,10 @@ impl PartitionLog {
         Ok(Copied::Bytes(bytes.len()))
     }
 
-    /// How many offsets a copy is behind.
-    pub fn lag_of(&self, copy: &Self) -> Offset {
-        (self.log_end() - copy.log_end()).max(0)
-    }
-
     /// Steps 2 to 5: afterwards this log is where the copy was. False if the copy lacks too much; nothing has changed then.
     ///
     /// `doomed` and `place` are the new names of this log's directory and the copy's.
-    pub fn take_over(
+    pub(in crate::log) fn take_over(
         &self,
         copy: &Self,
         doomed: &Path,
@@ -171,7 +170,7 @@ impl PartitionLog {
             copied.watch(appended)?;
         }
         // Compaction may have taken the records at the end.
-        let from = copy.log_end();
+        let from = copy.reader().log_end();
         let lacking = self.warmly(|state, reach| state.plan_copy(from, state.log_end, 1, reach))?;
         Ok(lacking.is_none())
     }
@@ -222,7 +221,7 @@ impl PartitionLog {
     }
 
     /// Gives a copy that is whole its place: step 4, after a crash before it.
-    pub fn settle(&self, place: &Path) -> Result<(), StorageError> {
+    pub(in crate::log) fn settle(&self, place: &Path) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.settle_in_turn(place)
     }
@@ -282,8 +281,8 @@ impl State {
             aborted: None,
         };
         if from < end {
-            let mut reader = self.reader(reach);
-            reader.plan(from, max_bytes, end, true, &mut plan)?;
+            let mut planner = self.planner(reach);
+            planner.plan(from, max_bytes, end, true, &mut plan)?;
         }
         Ok(plan.records.is_some().then_some(plan))
     }
@@ -363,10 +362,10 @@ mod tests {
     /// Every byte from the start to the end, in order.
     fn bytes(log: &PartitionLog) -> Vec<u8> {
         let mut all = Vec::new();
-        let marks = log.watermarks();
+        let marks = log.reader().watermarks();
         let mut next = marks.log_start;
         while next < marks.log_end {
-            let plan = log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
+            let plan = log.reader().read(next, 1, ReadEnd::LogEnd, true).unwrap();
             let batch = read(&plan, log).unwrap();
             if batch.is_empty() {
                 break;
@@ -427,7 +426,7 @@ mod tests {
     fn move_to(log: &PartitionLog, root: &Path, stretch: usize) -> bool {
         let copy = log.begin_copy(&root.join("t-0.x-future"), NOW).unwrap();
         while copy.copy_from(log, stretch, NOW).unwrap() != Copied::Bytes(0) {}
-        assert_eq!(log.lag_of(&copy), 0);
+        assert_eq!(copy.reader().lag_behind(log.reader()), 0);
         let (doomed, place) = (root.join("t-0.x-delete"), root.join("moved").join("t-0"));
         fs::create_dir_all(root.join("moved")).unwrap();
         log.take_over(&copy, &doomed, &place, NOW).unwrap()
@@ -443,36 +442,37 @@ mod tests {
             log.advance_start(7, NOW).unwrap();
             let before = (
                 bytes(&log),
-                log.watermarks(),
-                log.end_of_epoch(0),
-                log.end_of_epoch(1),
+                log.reader().watermarks(),
+                log.reader().end_of_epoch(0),
+                log.reader().end_of_epoch(1),
             );
             assert!(move_to(&log, &root, stretch));
             let after = |log: &PartitionLog| {
                 (
                     bytes(log),
-                    log.watermarks(),
-                    log.end_of_epoch(0),
-                    log.end_of_epoch(1),
+                    log.reader().watermarks(),
+                    log.reader().end_of_epoch(0),
+                    log.reader().end_of_epoch(1),
                 )
             };
             assert_eq!(after(&log), before, "stretches of {stretch}");
-            let marks = log.watermarks();
+            let marks = log.reader().watermarks();
             assert!(marks.last_stable < marks.high_watermark);
             let aborted = log
+                .reader()
                 .read(30, 1 << 20, ReadEnd::LastStable, true)
                 .unwrap()
                 .aborted;
             assert_eq!(aborted.unwrap().len(), 1);
             // It goes on there, and is found again there.
             append(&log, 2, records("after"));
-            let last = (bytes(&log), log.watermarks().log_end);
+            let last = (bytes(&log), log.reader().watermarks().log_end);
             assert!(log.dir().ends_with("moved/t-0") && !root.join("t-0").exists());
             drop(log);
             let log = open(&root.join("moved/t-0"), false);
             log.advance_start(7, NOW).unwrap();
-            assert_eq!((bytes(&log), log.watermarks().log_end), last);
-            assert_eq!(log.watermarks().last_stable, marks.last_stable);
+            assert_eq!((bytes(&log), log.reader().watermarks().log_end), last);
+            assert_eq!(log.reader().watermarks().last_stable, marks.last_stable);
         }
     }
 
@@ -488,7 +488,7 @@ mod tests {
         drop(log);
         fs::write(path.join(file_name(7, ".log")), "").unwrap();
         let log = open(&path, false);
-        assert_eq!(log.log_end(), 7);
+        assert_eq!(log.reader().log_end(), 7);
         let copy = log.begin_copy(&root.path().join("t-0.x-future"), NOW);
         let copy = copy.unwrap();
         while copy.copy_from(&log, 1 << 20, NOW).unwrap() != Copied::Bytes(0) {}
@@ -498,12 +498,12 @@ mod tests {
         );
         fs::create_dir(root.path().join("moved")).unwrap();
         assert!(log.take_over(&copy, &doomed, &place, NOW).unwrap());
-        assert_eq!(log.log_end(), 7);
+        assert_eq!(log.reader().log_end(), 7);
         drop(log);
         let log = open(&root.path().join("moved/t-0"), false);
-        assert_eq!(log.log_end(), 7);
+        assert_eq!(log.reader().log_end(), 7);
         append(&log, 2, records("c"));
-        assert_eq!(log.log_end(), 10);
+        assert_eq!(log.reader().log_end(), 10);
     }
 
     /// Does something once, before such a step.
@@ -548,7 +548,7 @@ mod tests {
                 .unwrap();
             let copy = copy.watched(Arc::clone(&after));
             while copy.copy_from(&log, 1 << 20, NOW).unwrap() != Copied::Bytes(0) {}
-            let end = log.log_end();
+            let end = log.reader().log_end();
             let (moving, path) = (Arc::clone(&log), root.path().to_owned());
             let moves = move || {
                 let (doomed, place) = (path.join("a/t-0.x-delete"), path.join("b/t-0"));
@@ -589,7 +589,10 @@ mod tests {
             assert!(before.is_online() && after.is_online());
             append(&log, 3, records("after"));
             log.flush(NOW).unwrap();
-            assert_eq!((log.log_end(), log.recovery_point()), (end + 3, end + 3));
+            assert_eq!(
+                (log.reader().log_end(), log.recovery_point()),
+                (end + 3, end + 3)
+            );
         }
     }
 
@@ -611,7 +614,7 @@ mod tests {
         let (doomed, place) = (root.path().join("t-0.x-delete"), root.path().join("t-0.x"));
         assert!(!log.take_over(&copy, &doomed, &place, NOW).unwrap());
         assert!(root.path().join("t-0").exists() && !place.exists());
-        let end = log.log_end();
+        let end = log.reader().log_end();
         log.advance_start(end, NOW).unwrap();
         assert_eq!(copy.copy_from(&log, 1, NOW).unwrap(), Copied::Overtaken);
     }

@@ -103,7 +103,7 @@ impl PartitionLog {
                 None => return state.settings.clone(),
             }
         }
-        self.settings()
+        self.reader().settings()
     }
 
     /// Takes down in memory that `epoch` leads from the end of the log on: a question about an epoch that wrote nothing is answered

@@ -55,8 +55,11 @@ pub(super) fn put(log: &PartitionLog, at: Timestamp, records: &[(&str, Option<&s
 /// The newest value of each key, and how many records there are.
 fn keys(log: &PartitionLog) -> (BTreeMap<String, Option<String>>, usize) {
     let (mut found, mut count, mut next) = (BTreeMap::new(), 0, 0);
-    while next < log.log_end() {
-        let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+    while next < log.reader().log_end() {
+        let plan = log
+            .reader()
+            .read(next, 1, ReadEnd::HighWatermark, true)
+            .unwrap();
         let Some(range) = plan.records else { break };
         let bytes = range.read().unwrap();
         let header = BatchHeader::parse(&bytes).unwrap();
@@ -83,7 +86,7 @@ fn records_without_times_are_as_old_as_their_file() {
     for restart in [false, true] {
         put(&log, -1, &[("when was", Some("this"))]);
         if restart {
-            let end = log.log_end();
+            let end = log.reader().log_end();
             log.close().unwrap();
             drop(log);
             log = reopen(dir.path(), settings.clone(), true, end);
@@ -91,11 +94,15 @@ fn records_without_times_are_as_old_as_their_file() {
         for base in bases(dir.path()) {
             write_at(dir.path(), base, WRITTEN);
         }
-        let start = log.watermarks().log_start;
+        let start = log.reader().watermarks().log_start;
         log.retain(WRITTEN + DAY).unwrap();
-        assert_eq!(log.watermarks().log_start, start, "it is not a day old");
+        assert_eq!(
+            log.reader().watermarks().log_start,
+            start,
+            "it is not a day old"
+        );
         log.retain(WRITTEN + DAY + 1).unwrap();
-        assert_eq!(log.watermarks().log_start, log.log_end());
+        assert_eq!(log.reader().watermarks().log_start, log.reader().log_end());
     }
 }
 
@@ -109,7 +116,10 @@ fn no_bytes_to_keep_means_none() {
     let log = create(dir.path(), settings);
     append(&log, NOW, &["v"]);
     log.retain(NOW).unwrap();
-    assert_eq!((log.watermarks().log_start, log.size()), (1, 0));
+    assert_eq!(
+        (log.reader().watermarks().log_start, log.reader().size()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -124,9 +134,9 @@ fn jitter_is_never_more_than_the_age_of_a_segment() {
     for _ in 0..5 {
         append(&log, NOW, &["v"]);
     }
-    assert_eq!(log.segment_count(), 1);
+    assert_eq!(log.reader().segment_count(), 1);
     append(&log, NOW + 10_001, &["v"]);
-    assert_eq!(log.segment_count(), 2);
+    assert_eq!(log.reader().segment_count(), 2);
 }
 
 #[test]
@@ -141,7 +151,7 @@ fn a_record_that_must_be_compacted_soon_does_not_wait_in_an_open_segment() {
         let log = create(dir.path(), settings);
         put(&log, NOW, &[("k", Some("v"))]);
         put(&log, NOW + 10_001, &[("k", Some("v"))]);
-        assert_eq!(log.segment_count(), segments);
+        assert_eq!(log.reader().segment_count(), segments);
     }
 }
 
@@ -176,7 +186,10 @@ fn a_batch_that_cannot_be_read_takes_no_other_with_it() {
 }
 
 fn reopen_first_batch_len(log: &PartitionLog) -> usize {
-    let plan = log.read(0, 1, ReadEnd::HighWatermark, true).unwrap();
+    let plan = log
+        .reader()
+        .read(0, 1, ReadEnd::HighWatermark, true)
+        .unwrap();
     plan.records.unwrap().len
 }
 
@@ -290,12 +303,12 @@ fn what_is_known_of_producers_outlives_compaction() {
     marker.push(NOW, Some(&[0, 0, 0, 0]), Some(&[0; 6]));
     log.append_committed(&marker.build(), 0, Origin::Internal, NOW)
         .unwrap();
-    while log.segment_count() < 3 {
+    while log.reader().segment_count() < 3 {
         put(&log, 600, &[("k", Some("new")), ("other", Some("value"))]);
     }
     log.flush(NOW).unwrap();
     let known = |log: &PartitionLog| -> Vec<_> {
-        let producers = log.producers();
+        let producers = log.reader().producers();
         let facts = producers.iter().map(|producer| {
             let state = &producer.state;
             let last = state.batches.back().map(|batch| batch.last_offset);
@@ -342,13 +355,13 @@ fn recorded(dir: &Path) -> Vec<(i32, i64)> {
 fn the_last_batch_of_a_round_stays() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), compacted());
-    while log.segment_count() < 3 {
+    while log.reader().segment_count() < 3 {
         put(&log, 600, &[("k", Some("value"))]);
     }
     let end = *bases(dir.path()).last().unwrap();
     // All before is replaced by the last record of the first round, and that one goes as a tombstone.
     put(&log, 600, &[("k", None)]);
-    while log.segment_count() < 4 {
+    while log.reader().segment_count() < 4 {
         put(&log, 600, &[("k", None)]);
     }
     for pass in 0..4 {
@@ -382,11 +395,14 @@ fn a_batch_that_unpacks_to_much_is_compacted_like_any_other() {
         log.append_committed(&large.build(), 0, Origin::Client, NOW)
             .unwrap();
         put(&log, NOW, &[("a", Some("newer")), ("c", None)]);
-        while log.segment_count() < 3 {
+        while log.reader().segment_count() < 3 {
             put(&log, NOW, &[("filler", Some("value"))]);
         }
         log.compact(0, &Budget::of(1 << 16), NOW).unwrap().unwrap();
-        let plan = log.read(0, 1, ReadEnd::HighWatermark, true).unwrap();
+        let plan = log
+            .reader()
+            .read(0, 1, ReadEnd::HighWatermark, true)
+            .unwrap();
         let bytes = plan.records.unwrap().read().unwrap();
         let header = BatchHeader::parse(&bytes).unwrap();
         let body = record::decompressed(&header, &bytes, 10 << 20).unwrap();

@@ -62,9 +62,17 @@ fn what_is_cold_is_named_and_not_waited_for() {
         Reach::Cache => Effort::small(),
         Reach::Disk => Effort::any(),
     };
-    let read = |reach| log.read_within(30, 300, ReadEnd::HighWatermark, true, reach);
-    let by_time = |reach| storage(log.find_timestamp(640, Offset::MAX, &effort(reach)));
-    let newest = |reach| storage(log.find_newest(&effort(reach)));
+    let read = |reach| {
+        log.reader()
+            .read_within(30, 300, ReadEnd::HighWatermark, true, reach)
+    };
+    let by_time = |reach| {
+        storage(
+            log.reader()
+                .find_timestamp(640, Offset::MAX, &effort(reach)),
+        )
+    };
+    let newest = |reach| storage(log.reader().find_newest(&effort(reach)));
 
     let cold = ColdDisk::default();
     watch(Some(Arc::new(cold.clone())));

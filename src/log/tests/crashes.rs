@@ -200,12 +200,18 @@ impl Story {
                 let start = self.dice.below(self.model.end as u64 + 1) as Offset;
                 let moved = self.log.advance_start(start, self.now);
                 // Never undone: who asked may have been told already.
-                self.model.start = self.model.start.max(self.log.watermarks().log_start);
+                self.model.start = self
+                    .model
+                    .start
+                    .max(self.log.reader().watermarks().log_start);
                 self.told("advance start", moved.map(drop));
             }
             26 => {
                 let done = self.log.retain(self.now);
-                self.model.start = self.model.start.max(self.log.watermarks().log_start);
+                self.model.start = self
+                    .model
+                    .start
+                    .max(self.log.reader().watermarks().log_start);
                 self.told("retain", done);
                 self.remove_doomed();
             }
@@ -235,7 +241,7 @@ impl Story {
             32..=33 => self.checkpoint = self.log.recovery_point(),
             34 => {
                 if self.model.start > 0 {
-                    self.start_checkpoint = Some(self.log.watermarks().log_start);
+                    self.start_checkpoint = Some(self.log.reader().watermarks().log_start);
                 }
             }
             35 => {
@@ -329,7 +335,7 @@ impl Story {
             if kind >= 3 {
                 builder = builder.transactional();
                 origin = Origin::Admitted(Admission {
-                    last_marker: self.log.last_marker(producer),
+                    last_marker: self.log.reader().last_marker(producer),
                     begins_at_zero: false,
                     verified: true,
                 });
@@ -355,7 +361,7 @@ impl Story {
             assert!(
                 !appended.duplicate,
                 "new, but taken for a duplicate: {:?}",
-                self.log.producers()
+                self.log.reader().producers()
             );
             self.model.add(appended.first_offset, stamped.clone());
             if let Some(next) = sequence {
@@ -467,7 +473,7 @@ impl Story {
     /// Takes the end of the recovered log into the model.
     fn settle(&mut self) {
         self.assert_tidy();
-        let end = self.log.log_end();
+        let end = self.log.reader().log_end();
         assert!(
             end >= self.model.flushed,
             "flushed to {}, found {end}",
@@ -497,7 +503,7 @@ impl Story {
             self.model.records = kept.collect();
             self.model.end = end;
         }
-        let start = self.log.watermarks().log_start;
+        let start = self.log.reader().watermarks().log_start;
         self.model.start = self.model.start.max(start);
         self.checkpoint = self.checkpoint.min(end);
         self.start_checkpoint = self.start_checkpoint.map(|start| start.min(end));
@@ -528,7 +534,7 @@ impl Story {
         let last = |producer: &crate::log::partition_log::ActiveProducer| {
             (producer.producer_id, producer.state.last_sequence() + 1)
         };
-        self.sequences = self.log.producers().iter().map(last).collect();
+        self.sequences = self.log.reader().producers().iter().map(last).collect();
     }
 
     fn verify(&mut self) {
@@ -562,8 +568,8 @@ impl Story {
                 header.max_timestamp,
             );
         }
-        eprintln!("the log has {:?}", self.log.watermarks());
-        for producer in self.log.producers() {
+        eprintln!("the log has {:?}", self.log.reader().watermarks());
+        for producer in self.log.reader().producers() {
             let (id, state) = (producer.producer_id, producer.state);
             let (last, first) = (state.last_sequence(), state.transaction_start);
             eprintln!("  producer {id} is at {last}, in a transaction from {first:?}");
@@ -592,7 +598,7 @@ impl Story {
     }
 
     fn look(&mut self) {
-        let marks = self.log.watermarks();
+        let marks = self.log.reader().watermarks();
         assert_eq!(marks.log_end, self.model.end, "end");
         let mut found = BTreeMap::new();
         let mut seen_aborted = BTreeSet::new();
@@ -601,10 +607,15 @@ impl Story {
         while next < marks.log_end {
             let plan = self
                 .log
+                .reader()
                 .read(next, 700, ReadEnd::HighWatermark, true)
                 .unwrap();
             let Some(range) = plan.records else { break };
-            let stable = self.log.read(next, 700, ReadEnd::LastStable, true).unwrap();
+            let stable = self
+                .log
+                .reader()
+                .read(next, 700, ReadEnd::LastStable, true)
+                .unwrap();
             for aborted in stable.aborted.unwrap_or_default() {
                 seen_aborted.insert((
                     aborted.producer_id,
@@ -629,7 +640,7 @@ impl Story {
                 if let Some(header) = entry.header
                     && entry.base >= self.model.start
                 {
-                    let epoch = self.log.epoch_of(entry.base);
+                    let epoch = self.log.reader().epoch_of(entry.base);
                     assert_eq!(epoch, header.leader_epoch, "epoch of {}", entry.base);
                 }
                 if let Some(header) = entry.header
@@ -689,6 +700,7 @@ impl Story {
                 .map(|(offset, _)| *offset);
             let looked_up = self
                 .log
+                .reader()
                 .find_timestamp(at, Offset::MAX, &Effort::any())
                 .unwrap();
             assert_eq!(looked_up.map(|found| found.offset), walked, "time {at}");
@@ -703,7 +715,7 @@ impl Story {
             .map(|header| header.producer_id)
             .collect();
         last.retain(|id, _| alive.contains(id));
-        for producer in self.log.producers() {
+        for producer in self.log.reader().producers() {
             let known = last.get(&producer.producer_id);
             let sequence = producer.state.last_sequence();
             assert!(

@@ -97,7 +97,7 @@ impl Lesson {
         if transactional {
             builder = builder.transactional();
             origin = Origin::Admitted(Admission {
-                last_marker: self.log.last_marker(producer),
+                last_marker: self.log.reader().last_marker(producer),
                 begins_at_zero: false,
                 verified: true,
             });
@@ -120,7 +120,7 @@ impl Lesson {
     }
 
     fn last_sequences(&self) -> Vec<(i64, i32)> {
-        let producers = self.log.producers();
+        let producers = self.log.reader().producers();
         let last = producers
             .iter()
             .map(|producer| (producer.producer_id, producer.state.last_sequence()));
@@ -192,10 +192,13 @@ fn what_is_acknowledged_is_on_disk_where_messages_are_counted() {
         for sequence in 0..records {
             lesson.send(7, sequence, false);
         }
-        assert_eq!(lesson.log.watermarks().high_watermark, i64::from(records));
+        assert_eq!(
+            lesson.log.reader().watermarks().high_watermark,
+            i64::from(records)
+        );
         assert_eq!(lesson.log.recovery_point(), kept);
         lesson.power_cut(kept, NOTHING);
-        assert_eq!(lesson.log.log_end(), kept, "each {flush_messages}");
+        assert_eq!(lesson.log.reader().log_end(), kept, "each {flush_messages}");
     }
 }
 
@@ -214,7 +217,7 @@ fn what_is_acknowledged_a_second_time_is_on_disk_too() {
         .unwrap();
     assert!(lesson.send(7, 0, false).duplicate);
     lesson.power_cut(1, NOTHING);
-    assert_eq!(lesson.log.log_end(), 1);
+    assert_eq!(lesson.log.reader().log_end(), 1);
 }
 
 #[test]
@@ -253,7 +256,7 @@ fn the_indexes_of_rolled_segments_are_flushed_with_them() {
     };
     let before = sealed(&lesson);
     assert!(before.iter().any(|(_, name)| name.ends_with(".txnindex")));
-    lesson.power_cut(lesson.log.log_end(), NOTHING);
+    lesson.power_cut(lesson.log.reader().log_end(), NOTHING);
     assert_eq!(sealed(&lesson), before);
 }
 
@@ -296,7 +299,10 @@ fn a_start_that_is_cut_short_leaves_aborted_transactions_as_they_were() {
             drop(lesson.try_start(true, 82));
             lesson.kill(82);
             lesson.power_cut(82, keeps);
-            let plan = lesson.log.read(0, 1_000, ReadEnd::LastStable, true);
+            let plan = lesson
+                .log
+                .reader()
+                .read(0, 1_000, ReadEnd::LastStable, true);
             let aborted = plan.unwrap().aborted.unwrap();
             assert_eq!(aborted.len(), 1, "after {steps} steps: {aborted:?}");
             assert_eq!((aborted[0].first_offset, aborted[0].last_offset), (0, 1));
@@ -317,8 +323,12 @@ fn torn_leader_epochs_do_not_stop_a_start() {
     for torn in ["0\n2\n2 0\n", "0\n", "", "0\n1\n2 0\n"] {
         fs::write(lesson.dir.join("leader-epoch-checkpoint"), torn).unwrap();
         lesson.start(false, 0);
-        assert_eq!(lesson.log.end_of_epoch(2), Some((2, 1)), "{torn:?}");
-        assert_eq!(lesson.log.latest_epoch(), Some(5), "{torn:?}");
+        assert_eq!(
+            lesson.log.reader().end_of_epoch(2),
+            Some((2, 1)),
+            "{torn:?}"
+        );
+        assert_eq!(lesson.log.reader().latest_epoch(), Some(5), "{torn:?}");
     }
 }
 
@@ -334,9 +344,9 @@ fn the_leader_epochs_are_flushed_with_the_records() {
     }
     fill_from(&lesson.log, 2);
     lesson.log.flush(NOW).unwrap();
-    lesson.power_cut(lesson.log.log_end(), NOTHING);
-    assert_eq!(lesson.log.end_of_epoch(2), Some((2, 1)));
-    assert_eq!(lesson.log.latest_epoch(), Some(5));
+    lesson.power_cut(lesson.log.reader().log_end(), NOTHING);
+    assert_eq!(lesson.log.reader().end_of_epoch(2), Some((2, 1)));
+    assert_eq!(lesson.log.reader().latest_epoch(), Some(5));
 }
 
 fn fill_from(log: &PartitionLog, from: Offset) {
@@ -355,7 +365,7 @@ fn a_snapshot_of_lost_batches_is_not_believed_by_their_successors() {
     }
     assert!(!lesson.names(".snapshot").is_empty());
     lesson.power_cut(0, |step| step.contains(".snapshot"));
-    assert_eq!(lesson.log.log_end(), 0);
+    assert_eq!(lesson.log.reader().log_end(), 0);
     fill(&lesson.log);
     lesson.kill(0);
     assert_eq!(lesson.last_sequences(), []);
@@ -408,7 +418,7 @@ fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
     lesson.log.flush(NOW).unwrap();
     lesson
         .log
-        .advance_start(lesson.log.log_end() - 2, NOW)
+        .advance_start(lesson.log.reader().log_end() - 2, NOW)
         .unwrap();
     watch(None);
     for name in snapshots(&lesson) {
@@ -416,8 +426,8 @@ fn a_snapshot_from_before_the_first_segment_opens_no_transaction() {
     }
     fs::write(lesson.dir.join(old), content).unwrap();
     for clean in [true, false] {
-        lesson.start(clean, lesson.log.log_end());
-        let marks = lesson.log.watermarks();
+        lesson.start(clean, lesson.log.reader().log_end());
+        let marks = lesson.log.reader().watermarks();
         assert_eq!(marks.last_stable, marks.log_end);
     }
 }
@@ -438,7 +448,7 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
     roll(&lesson);
     lesson.end(7, true);
     roll(&lesson);
-    let end = lesson.log.log_end();
+    let end = lesson.log.reader().log_end();
     lesson.log.flush(NOW).unwrap();
     lesson.log.advance_start(end - 1, NOW).unwrap();
     let [left] = &lesson.names(".log")[..] else {
@@ -466,7 +476,7 @@ fn a_transaction_that_ended_in_a_removed_segment_is_not_open() {
         NOW,
     )
     .unwrap();
-    assert_eq!(log.watermarks().last_stable, end);
+    assert_eq!(log.reader().watermarks().last_stable, end);
     lesson.log = log;
 }
 
@@ -522,7 +532,7 @@ fn a_truncation_that_a_kill_cut_short_does_not_come_undone_either() {
         lesson.disk.fail_after(steps, Fault::Io);
         let done = lesson.log.truncate_to(20).is_ok();
         lesson.kill(20);
-        let end = lesson.log.log_end();
+        let end = lesson.log.reader().log_end();
         assert!(end == 20 || end == 80 && !done, "after {steps} steps");
         append(&lesson.log, 900, &["other", "words"]);
         lesson.power_cut(20, |step| step.starts_with("write"));
@@ -549,7 +559,7 @@ fn what_a_start_has_cut_off_does_not_come_back_because_it_was_killed() {
         lesson.disk.fail_after(steps, Fault::Io);
         drop(lesson.try_start(false, 0));
         lesson.kill(0);
-        assert_eq!(lesson.log.log_end(), 20);
+        assert_eq!(lesson.log.reader().log_end(), 20);
         append(&lesson.log, 900, &["hello", "world"]);
         lesson.power_cut(20, |step| step.starts_with("write"));
         assert_eq!(all(&lesson.log), expected(11), "after {steps} steps");
@@ -599,12 +609,16 @@ fn a_cut_that_a_failed_sync_has_lost_is_made_again() {
                 return;
             }
             lesson.kill(4);
-            let end = lesson.log.log_end();
+            let end = lesson.log.reader().log_end();
             // As long as the batch that was there before: those behind it would fit.
             append(&lesson.log, 900, &["hello", "world"]);
             lesson.log.flush(NOW).unwrap();
             lesson.power_cut(end + 2, NOTHING);
-            assert_eq!(lesson.log.log_end(), end + 2, "after {steps} steps");
+            assert_eq!(
+                lesson.log.reader().log_end(),
+                end + 2,
+                "after {steps} steps"
+            );
         }
     }
 }
@@ -646,7 +660,7 @@ fn nothing_is_unstable_after_a_truncation_that_kept_the_end_of_a_transaction() {
     lesson.end(7, true);
     fill_from(&lesson.log, 2);
     lesson.log.truncate_to(10).unwrap();
-    assert_eq!(lesson.log.watermarks().last_stable, 10);
+    assert_eq!(lesson.log.reader().watermarks().last_stable, 10);
 }
 
 #[test]
@@ -667,6 +681,7 @@ fn an_abort_whose_marker_was_lost_is_told_no_more() {
     lesson.end(7, true);
     let plan = lesson
         .log
+        .reader()
         .read(0, 1_000, ReadEnd::LastStable, true)
         .unwrap();
     assert_eq!(plan.aborted.unwrap(), []);
@@ -681,7 +696,7 @@ fn removed_segments_do_not_go_before_their_successors_are_there() {
     lesson.power_cut(0, |step| step.starts_with("rename"));
     let first: Offset = first[..20].parse().unwrap();
     assert!(
-        lesson.log.log_end() >= first,
+        lesson.log.reader().log_end() >= first,
         "offsets are given a second time"
     );
 }
@@ -722,11 +737,11 @@ fn what_a_failed_sync_has_lost_is_not_there_for_the_next_start() {
         lesson.disk.fail_after(steps, Fault::Io);
         let flushed = lesson.log.flush(NOW);
         lesson.kill(0);
-        let end = lesson.log.log_end();
+        let end = lesson.log.reader().log_end();
         assert!(flushed.is_err() || end == 80);
         lesson.log.flush(NOW).unwrap();
         lesson.power_cut(end, NOTHING);
-        assert_eq!(lesson.log.log_end(), end, "after {steps} steps");
+        assert_eq!(lesson.log.reader().log_end(), end, "after {steps} steps");
     }
 }
 
@@ -762,8 +777,12 @@ fn a_compaction_that_is_cut_short_loses_no_key() {
             lesson.power_cut(40, keeps);
             let mut found = std::collections::BTreeSet::new();
             let mut next = 0;
-            while next < lesson.log.log_end() {
-                let plan = lesson.log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
+            while next < lesson.log.reader().log_end() {
+                let plan = lesson
+                    .log
+                    .reader()
+                    .read(next, 1, ReadEnd::LogEnd, true)
+                    .unwrap();
                 let Some(range) = plan.records else { break };
                 let bytes = range.read().unwrap();
                 let header = BatchHeader::parse(&bytes).unwrap();
@@ -798,7 +817,7 @@ fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
         lesson.put("k", "some value");
     }
     lesson.log.flush(NOW).unwrap();
-    let end = lesson.log.log_end();
+    let end = lesson.log.reader().log_end();
     lesson.send(7, 1, false);
     lesson
         .log
@@ -806,7 +825,7 @@ fn compaction_keeps_the_last_batch_of_a_producer_that_is_on_disk() {
         .unwrap()
         .unwrap();
     lesson.power_cut(0, NOTHING);
-    assert_eq!(lesson.log.log_end(), end);
+    assert_eq!(lesson.log.reader().log_end(), end);
     assert_eq!(lesson.last_sequences(), [(7, 0)]);
 }
 
@@ -816,13 +835,13 @@ fn an_unsynced_replacement_of_the_leader_epochs_leaves_the_old_ones() {
     let mut lesson = lesson(small());
     fill_from(&lesson.log, 0);
     lesson.log.flush(NOW).unwrap();
-    let end = lesson.log.log_end();
+    let end = lesson.log.reader().log_end();
     let later = batch(900, &["of", "another", "leader"]);
     let appended = lesson.log.append_committed(&later, 8, Origin::Client, NOW);
     appended.unwrap();
     lesson.power_cut(end, |step| step.starts_with("rename"));
-    assert_eq!(lesson.log.epoch_of(0), 5);
-    assert_eq!(lesson.log.epoch_of(end - 1), 5);
+    assert_eq!(lesson.log.reader().epoch_of(0), 5);
+    assert_eq!(lesson.log.reader().epoch_of(end - 1), 5);
 }
 
 #[test]
@@ -834,13 +853,13 @@ fn what_was_cut_off_tells_nothing_of_its_producers() {
         sequence += 1;
         lesson.send(7, sequence, false);
     }
-    let (end, old) = (lesson.log.log_end(), lesson.names(".snapshot"));
+    let (end, old) = (lesson.log.reader().log_end(), lesson.names(".snapshot"));
     lesson.log.truncate_to(1).unwrap();
-    while lesson.log.log_end() < end + 20 {
+    while lesson.log.reader().log_end() < end + 20 {
         append(&lesson.log, 900, &["another", "history"]);
     }
     lesson.log.flush(NOW).unwrap();
-    let end = lesson.log.log_end();
+    let end = lesson.log.reader().log_end();
     // No snapshot is synced. The power cut takes those of the new history.
     lesson.power_cut(end, |step| {
         !step.ends_with(".snapshot") || old.iter().any(|name| step.ends_with(name))

@@ -39,7 +39,9 @@ fn no_more_is_unpacked_than_the_first_record_that_fits() {
         let log = create(dir.path(), settings);
         log.append_committed(&bomb(codec), 0, Origin::Client, NOW)
             .unwrap();
-        let find = |timestamp, effort: &Effort| log.find_timestamp(timestamp, Offset::MAX, effort);
+        let find = |timestamp, effort: &Effort| {
+            log.reader().find_timestamp(timestamp, Offset::MAX, effort)
+        };
         let found = find(NOW, &Effort::small()).unwrap().unwrap();
         assert_eq!(found.offset, 0, "{codec:?}");
 
@@ -48,14 +50,14 @@ fn no_more_is_unpacked_than_the_first_record_that_fits() {
         assert!(matches!(find(NOW + 2, &small), Err(LookupError::TooMuch)));
         assert!(small.spent() < 1 << 20, "{codec:?}: {}", small.spent());
         assert!(matches!(
-            log.find_newest(&Effort::small()),
+            log.reader().find_newest(&Effort::small()),
             Err(LookupError::TooMuch)
         ));
         let any = Effort::any();
         let found = find(NOW + 2, &any).unwrap().unwrap();
         assert_eq!((found.offset, found.timestamp), (2, NOW + 2), "{codec:?}");
         assert!(any.spent() > LARGE, "{codec:?}");
-        let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
+        let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
         assert_eq!(newest, found, "{codec:?}");
     }
 }
@@ -65,10 +67,13 @@ fn the_newest_record_counts_although_it_was_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let log = create(dir.path(), LogSettings::default());
     fill(&log);
-    let newest = log.find_newest(&Effort::any()).unwrap().unwrap();
-    log.advance_start(log.log_end(), NOW).unwrap();
-    assert_eq!(log.find_newest(&Effort::any()).unwrap(), Some(newest));
-    let found = log.find_timestamp(0, Offset::MAX, &Effort::any());
+    let newest = log.reader().find_newest(&Effort::any()).unwrap().unwrap();
+    log.advance_start(log.reader().log_end(), NOW).unwrap();
+    assert_eq!(
+        log.reader().find_newest(&Effort::any()).unwrap(),
+        Some(newest)
+    );
+    let found = log.reader().find_timestamp(0, Offset::MAX, &Effort::any());
     assert_eq!(found.unwrap(), None);
 }
 
@@ -80,7 +85,11 @@ fn many_small_lookups_are_not_small() {
     fill(&log);
     let effort = Effort::small();
     let done = (0..1_000)
-        .take_while(|_| log.find_timestamp(690, Offset::MAX, &effort).is_ok())
+        .take_while(|_| {
+            log.reader()
+                .find_timestamp(690, Offset::MAX, &effort)
+                .is_ok()
+        })
         .count();
     assert!((10..100).contains(&done), "{done}");
 }
@@ -138,8 +147,10 @@ fn find_while(
         waits: AtomicBool::new(false),
         meanwhile: Mutex::new(Some(meanwhile)),
     })));
-    let found = log.find_timestamp(timestamp, Offset::MAX, &Effort::any());
-    let newest = log.find_newest(&Effort::any());
+    let found = log
+        .reader()
+        .find_timestamp(timestamp, Offset::MAX, &Effort::any());
+    let newest = log.reader().find_newest(&Effort::any());
     watch(None);
     assert!(reads.load(Ordering::Relaxed) > 1);
     assert_eq!(newest.unwrap().map(|found| found.offset), Some(79));
@@ -155,7 +166,7 @@ fn appends_need_not_wait_for_a_lookup() {
         append(log, 100, &["meanwhile"]);
     };
     assert_eq!(find_while(&log, 690, appended), Some(38));
-    assert_eq!(log.log_end(), 81);
+    assert_eq!(log.reader().log_end(), 81);
 }
 
 #[test]
@@ -181,7 +192,7 @@ fn a_log_that_moves_meanwhile_is_looked_through_all_the_same() {
         log.update_settings(settings);
         log.compact(0, &Budget::of(1 << 20), NOW).unwrap();
     };
-    let segments = log.segment_count();
+    let segments = log.reader().segment_count();
     assert_eq!(find_while(&log, 801, compacted), Some(61));
-    assert!(log.segment_count() < segments);
+    assert!(log.reader().segment_count() < segments);
 }

@@ -103,9 +103,9 @@ fn open(dir: &Path, clean: bool) -> Result<PartitionLog, StorageError> {
 /// What a reader is given, from the log's start to its end.
 pub(super) fn everything(log: &PartitionLog) -> Vec<u8> {
     let mut content = Vec::new();
-    let mut next = log.watermarks().log_start;
-    while next < log.log_end() {
-        let plan = log.read(next, 1, ReadEnd::LogEnd, true).unwrap();
+    let mut next = log.reader().watermarks().log_start;
+    while next < log.reader().log_end() {
+        let plan = log.reader().read(next, 1, ReadEnd::LogEnd, true).unwrap();
         let Some(range) = plan.records else { break };
         let bytes = range.read().unwrap();
         let span = Span::parse(&bytes, 0).unwrap();
@@ -155,14 +155,16 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
             return;
         }
     };
-    let found = log.find_timestamp(dice.below(1 << 42) as i64, Offset::MAX, &Effort::any());
+    let found =
+        log.reader()
+            .find_timestamp(dice.below(1 << 42) as i64, Offset::MAX, &Effort::any());
     assert!(clean || found.is_ok(), "{what}: {found:?}");
-    let newest = log.find_newest(&Effort::any());
+    let newest = log.reader().find_newest(&Effort::any());
     assert!(clean || newest.is_ok(), "{what}: {newest:?}");
     if clean {
         return;
     }
-    let end = log.log_end();
+    let end = log.reader().log_end();
     let copy = dir.path().join("copy");
     fs::write(&copy, everything(&log)).unwrap();
     let kept = batches(&copy);
@@ -194,7 +196,11 @@ fn tell(seed: u64, files: &[(String, Vec<u8>)]) {
     assert_eq!(appended.unwrap().first_offset, end, "{what}");
     log.close().unwrap();
     drop(log);
-    assert_eq!(open(dir.path(), true).unwrap().log_end(), end + 1, "{what}");
+    assert_eq!(
+        open(dir.path(), true).unwrap().reader().log_end(),
+        end + 1,
+        "{what}"
+    );
 }
 
 #[test]

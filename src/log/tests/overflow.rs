@@ -76,8 +76,11 @@ fn contents(dir: &Path) -> Vec<(String, u64)> {
 /// Everything that can be read, from wherever one begins.
 fn bytes_from(log: &PartitionLog, from: Offset) -> Vec<u8> {
     let (mut found, mut next) = (Vec::new(), from);
-    while next < log.log_end() {
-        let plan = log.read(next, 1, ReadEnd::HighWatermark, true).unwrap();
+    while next < log.reader().log_end() {
+        let plan = log
+            .reader()
+            .read(next, 1, ReadEnd::HighWatermark, true)
+            .unwrap();
         let Some(range) = plan.records else { break };
         let bytes = range.read().unwrap();
         let last = match bytes[16] {
@@ -104,7 +107,10 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
         let bases: Vec<String> = segments.iter().map(Offset::to_string).collect();
         let found = contents(&dir);
         assert!(found.iter().map(|(base, _)| base).eq(&bases), "{found:?}");
-        assert_eq!((log.watermarks().log_start, log.log_end()), (0, end));
+        assert_eq!(
+            (log.reader().watermarks().log_start, log.reader().log_end()),
+            (0, end)
+        );
         assert_eq!(bytes_from(&log, 0), parts.concat(), "clean: {clean}");
         // Lookups find the parts.
         let last = parts.last().unwrap();
@@ -115,7 +121,10 @@ fn check(parts: &[Vec<u8>], end: Offset, segments: &[Offset]) {
         let left = verify(own_disk().dir(&dir)).unwrap().faults;
         let only_gaps = left.iter().all(|fault| fault.what.contains("no segment"));
         assert!(only_gaps, "{left:#?}");
-        assert_eq!(reopen(&dir, small(), true, end + 1).log_end(), end + 1);
+        assert_eq!(
+            reopen(&dir, small(), true, end + 1).reader().log_end(),
+            end + 1
+        );
     }
 }
 
@@ -170,9 +179,12 @@ fn aborted_transactions_go_with_their_markers() {
         whole.extend(v2(FAR));
         fs::write(&path, whole).unwrap();
         let log = reopen(&dir, small(), clean, 2);
-        log.high_watermark().set(log.log_end());
+        log.high_watermark().set(log.reader().log_end());
         assert_eq!(contents(&dir).len(), 2);
-        let plan = log.read(0, 1_000, ReadEnd::LastStable, true).unwrap();
+        let plan = log
+            .reader()
+            .read(0, 1_000, ReadEnd::LastStable, true)
+            .unwrap();
         let aborted = plan.aborted.unwrap();
         let told = aborted
             .iter()
@@ -189,7 +201,7 @@ fn a_torn_tail_behind_the_far_offsets_is_cut_as_any_other() {
     let root = written(&[v2(0), v2(FAR), torn]);
     let dir = root.path().join("t-0");
     let log = reopen(&dir, small(), false, 0);
-    assert_eq!(log.log_end(), FAR + 2);
+    assert_eq!(log.reader().log_end(), FAR + 2);
     assert_eq!(bytes_from(&log, 0), [v2(0), v2(FAR)].concat());
     assert_eq!(contents(&dir).len(), 2);
 }
@@ -264,7 +276,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     for base in bases {
         log.append_as_follower(&Bytes::from(v2(base)), NOW).unwrap();
     }
-    log.high_watermark().set(log.log_end());
+    log.high_watermark().set(log.reader().log_end());
     let names =
         |dir: &Path| -> Vec<_> { contents(dir).into_iter().map(|(base, _)| base).collect() };
     let rolled = [0, most + 2, FAR + most, FARTHER].map(|base| base.to_string());
@@ -275,6 +287,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
         assert_eq!(bytes_from(&log, base)[..8], base.to_be_bytes());
     }
     let found = log
+        .reader()
         .find_timestamp(NOW, Offset::MAX, &Effort::any())
         .unwrap();
     assert_eq!(found.map(|found| found.offset), Some(0));
@@ -283,7 +296,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
 
     // Nor does compaction put segments together that are.
     let log = reopen(&dir, settings, true, FARTHER + 2);
-    log.high_watermark().set(log.log_end());
+    log.high_watermark().set(log.reader().log_end());
     log.compact(0, &Budget::of(1 << 16), NOW).unwrap().unwrap();
     log.remove_doomed(NOW + 60_000);
     assert_eq!(names(&dir), rolled);
@@ -334,10 +347,13 @@ fn offsets_at_the_end_of_all_numbers_do_no_harm() {
                 fs::write(dir.join(file_name(name, ".log")), [v2(0), batch].concat()).unwrap();
                 drop(verify(own_disk().dir(&dir)).unwrap());
                 let Ok(log) = open(&dir, clean) else { continue };
-                log.high_watermark().set(log.log_end());
-                let from = log.watermarks().log_start;
-                drop(log.read(from, 1_000, ReadEnd::HighWatermark, true));
-                drop(log.find_timestamp(NOW, Offset::MAX, &Effort::any()));
+                log.high_watermark().set(log.reader().log_end());
+                let from = log.reader().watermarks().log_start;
+                drop(log.reader().read(from, 1_000, ReadEnd::HighWatermark, true));
+                drop(
+                    log.reader()
+                        .find_timestamp(NOW, Offset::MAX, &Effort::any()),
+                );
                 for _ in 0..3 {
                     let records = batch_of_two();
                     drop(log.append_committed(&records, 0, Origin::Client, NOW));

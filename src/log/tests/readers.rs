@@ -261,8 +261,9 @@ fn together(seed: u64) {
     // Not a byte of the records is damaged, so all of them are there.
     fs::write(dir.path().join("read"), everything(&log)).unwrap();
     assert_eq!(batches(&dir.path().join("read")), whole, "seed {seed}");
-    assert_eq!(log.log_end(), 8, "seed {seed}");
+    assert_eq!(log.reader().log_end(), 8, "seed {seed}");
     let aborted = log
+        .reader()
         .read(0, 1_000, ReadEnd::LastStable, true)
         .unwrap()
         .aborted;
@@ -270,7 +271,7 @@ fn together(seed: u64) {
         let aborted = aborted.unwrap_or_default();
         assert_eq!(aborted.len(), 1, "seed {seed}");
         assert_eq!((aborted[0].first_offset, aborted[0].last_offset), (0, 2));
-        assert_eq!(log.latest_epoch(), Some(0), "seed {seed}");
+        assert_eq!(log.reader().latest_epoch(), Some(0), "seed {seed}");
     }
     log.close().unwrap();
 }
@@ -360,7 +361,7 @@ fn what_is_no_file_keeps_nobody_waiting() {
                 let (log, memory) = most_memory(|| try_open(&path, clean));
                 assert!(memory < MEMORY_MAX, "{memory} bytes for {kind} as {name}");
                 match log {
-                    Ok(log) => assert_eq!(log.log_end(), 8, "{kind} as {name}"),
+                    Ok(log) => assert_eq!(log.reader().log_end(), 8, "{kind} as {name}"),
                     Err(error) => {
                         assert!(error.to_string().contains(&name), "{kind}: {error}");
                     }

@@ -125,7 +125,7 @@ impl Story {
                 let model = &mut self.models[number];
                 let start = self.dice.below(model.end as u64 + 1) as Offset;
                 let moved = log.advance_start(start, self.now);
-                model.start = model.start.max(log.watermarks().log_start);
+                model.start = model.start.max(log.reader().watermarks().log_start);
                 moved.map(drop)
             }),
             23..=26 => {
@@ -139,7 +139,7 @@ impl Story {
                 self.logs().retain(self.now);
                 for number in 0..LOGS as usize {
                     if let Some(log) = self.logs().get(&name_of(number)) {
-                        let start = log.watermarks().log_start;
+                        let start = log.reader().watermarks().log_start;
                         self.models[number].start = self.models[number].start.max(start);
                     }
                 }
@@ -372,7 +372,7 @@ impl Story {
             }
             let log = self.log(number).unwrap();
             self.models[number].dir = self.dir_of(&log);
-            let (end, found) = (log.log_end(), read_all(&log));
+            let (end, found) = (log.reader().log_end(), read_all(&log));
             let model = &mut self.models[number];
             assert!(
                 end >= model.flushed,
@@ -383,7 +383,7 @@ impl Story {
                 powerless || end >= model.end,
                 "{name} ends at {end}: {model:?}"
             );
-            let start = log.watermarks().log_start;
+            let start = log.reader().watermarks().log_start;
             // The first segments may be lost if they were not flushed.
             let later = powerless && model.flushed <= model.start;
             assert!(
@@ -415,7 +415,7 @@ impl Story {
             let (name, model) = (name_of(number), self.models[number].clone());
             let log = self.log(number).unwrap();
             assert_eq!(log.topic_id(), Uuid([model.id; 16]), "{name}");
-            assert_eq!(log.log_end(), model.end, "{name}");
+            assert_eq!(log.reader().log_end(), model.end, "{name}");
             let found = read_all(&log);
             for (offset, record) in &found {
                 assert_eq!(
@@ -424,7 +424,7 @@ impl Story {
                     "{name} at {offset}"
                 );
             }
-            let start = model.start.max(log.watermarks().log_start);
+            let start = model.start.max(log.reader().watermarks().log_start);
             let mut newest = BTreeMap::new();
             for (offset, (key, _)) in model.records.range(start..) {
                 newest.insert(*key, *offset);
@@ -455,9 +455,12 @@ fn of_disk(error: AppendError) -> StorageError {
 
 fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
     let mut found = BTreeMap::new();
-    let mut next = log.watermarks().log_start;
-    while next < log.log_end() {
-        let plan = log.read(next, 1_000, ReadEnd::LogEnd, true).unwrap();
+    let mut next = log.reader().watermarks().log_start;
+    while next < log.reader().log_end() {
+        let plan = log
+            .reader()
+            .read(next, 1_000, ReadEnd::LogEnd, true)
+            .unwrap();
         let Some(range) = plan.records else { break };
         let mut rest = range.read().unwrap();
         while let Ok(header) = BatchHeader::parse(&rest)
@@ -473,7 +476,7 @@ fn read_all(log: &PartitionLog) -> BTreeMap<Offset, (u8, u64)> {
             next = header.next_offset();
         }
     }
-    let start = log.watermarks().log_start;
+    let start = log.reader().watermarks().log_start;
     found.split_off(&start)
 }
 
@@ -558,7 +561,7 @@ fn a_topic_does_not_begin_where_a_deleted_one_of_its_name_began() {
         append(&made(&logs, 2), 0, &["new", "records"]);
         drop(logs);
         let logs = load(dir.path()).unwrap();
-        let marks = made(&logs, 2).watermarks();
+        let marks = made(&logs, 2).reader().watermarks();
         assert_eq!((marks.log_start, marks.log_end), (0, 2));
         logs.delete(&name_of(0), NOW).unwrap();
     }
@@ -594,7 +597,10 @@ fn a_new_partition_that_was_flushed_is_there_after_a_power_cut() {
     drop((logs, log));
     disk.cut_keeping(dir.path(), |_| false);
     let logs = load(dir.path()).unwrap();
-    assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
+    assert_eq!(
+        logs.get(&name_of(0)).map(|log| log.reader().log_end()),
+        Some(2)
+    );
 }
 
 fn moving() -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -645,7 +651,7 @@ fn a_power_cut_never_leaves_a_moved_replica_in_both_directories() {
         if logs.get(&name_of(0)).is_none() {
             logs.settle(&name_of(0)).unwrap();
         }
-        let end = logs.get(&name_of(0)).map(|log| log.log_end());
+        let end = logs.get(&name_of(0)).map(|log| log.reader().log_end());
         assert_eq!(end, Some(2), "after {steps} steps");
     }
 }
@@ -667,11 +673,15 @@ fn a_copy_goes_on_with_no_more_than_its_log_has_after_a_crash() {
     disk.cut_keeping(root.path(), |step| step.starts_with("dir"));
     let logs = load_all(&dirs).unwrap();
     let log = made(&logs, 1);
-    assert_eq!((log.log_end(), logs.futures()[0].log_end()), (2, 0));
+    assert_eq!(
+        (log.reader().log_end(), logs.futures()[0].reader().log_end()),
+        (2, 0)
+    );
     append(&log, 7, &["others", "instead"]);
     let copy = copied(&logs, &log);
     assert!(logs.finish_move(&copy, NOW).unwrap());
     let plan = made(&logs, 1)
+        .reader()
         .read(2, 1_000, ReadEnd::LogEnd, true)
         .unwrap();
     let range = plan.records.unwrap();
@@ -697,7 +707,10 @@ fn a_moved_replica_is_there_after_a_clean_stop_and_a_power_cut() {
     drop((logs, log, copy));
     disk.cut_keeping(root.path(), |_| false);
     let logs = load_all(&dirs).unwrap();
-    assert_eq!(logs.get(&name_of(0)).map(|log| log.log_end()), Some(2));
+    assert_eq!(
+        logs.get(&name_of(0)).map(|log| log.reader().log_end()),
+        Some(2)
+    );
 }
 
 /// Seed 2044: the checkpoint relied on the name of a segment, and the power cut brought back those before it.
@@ -712,7 +725,7 @@ fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
         append(&log, 0, &["some", "records"]);
     }
     log.flush(NOW).unwrap();
-    let starts = log.segment_starts(NOW);
+    let starts = log.reader().segment_starts(NOW);
     let (start, _) = starts[starts.len() - 2];
     assert!(start > 0);
     log.advance_start(start, NOW).unwrap();
@@ -721,7 +734,7 @@ fn a_log_start_is_remembered_until_its_segment_is_on_disk() {
     drop((logs, log));
     disk.cut_keeping(dir.path(), |_| false);
     let logs = load(dir.path()).unwrap();
-    assert_eq!(made(&logs, 1).watermarks().log_start, start);
+    assert_eq!(made(&logs, 1).reader().watermarks().log_start, start);
 }
 
 /// What is appended behind the cut would have been trusted as far as what was cut off.
@@ -769,7 +782,7 @@ fn a_partition_whose_metadata_cannot_be_read_is_that_of_the_topic_of_its_name() 
         let logs = load(dir.path()).unwrap();
         for _ in 0..2 {
             let log = made(&logs, 1);
-            assert_eq!((log.topic_id(), log.log_end()), (Uuid([1; 16]), 2));
+            assert_eq!((log.topic_id(), log.reader().log_end()), (Uuid([1; 16]), 2));
         }
         assert_eq!(fs::read(&file).unwrap(), whole);
     }
@@ -801,7 +814,7 @@ fn records_without_a_partition_metadata_are_nobodys() {
         let logs = load(dir.path()).unwrap();
         for _ in 0..2 {
             let log = made(&logs, 2);
-            assert_eq!((log.topic_id(), log.log_end()), (Uuid([2; 16]), 0));
+            assert_eq!((log.topic_id(), log.reader().log_end()), (Uuid([2; 16]), 0));
         }
         drop(logs);
         assert_eq!(aside(dir.path()), records.len() / 2);
@@ -818,7 +831,7 @@ fn a_log_of_another_topic_is_put_aside_and_stays() {
         &["some", "records"],
     );
     let logs = load(dir.path()).unwrap();
-    assert_eq!(made(&logs, 2).log_end(), 0);
+    assert_eq!(made(&logs, 2).reader().log_end(), 0);
     logs.remove_doomed(NOW + 1);
     drop(logs);
     load(dir.path()).unwrap().remove_doomed(NOW + 1);

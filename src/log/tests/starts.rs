@@ -54,7 +54,7 @@ fn only_what_lies_after_the_recovery_point_is_read() {
         watch(Some(Arc::new(counting.clone())));
         let log = reopen(dir.path(), small(), false, recovery_point);
         watch(None);
-        assert_eq!(log.log_end(), 800);
+        assert_eq!(log.reader().log_end(), 800);
         let read = std::mem::take(&mut *counting.0.lock());
         let of_logs = || read.iter().filter(|(name, _)| name.ends_with(".log"));
         let names: Vec<_> = of_logs().map(|(name, _)| name).collect();

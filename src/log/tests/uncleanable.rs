@@ -180,12 +180,15 @@ fn old_messages_of_which_nothing_stays_leave_the_end_of_the_log_where_it_was() {
         log.close().unwrap();
         drop(log);
         let log = reopen(root.path(), compacted(), false, 0);
-        assert_eq!((read(&log, 4, 1_000), log.log_end()), (vec![12], 13));
+        assert_eq!(
+            (read(&log, 4, 1_000), log.reader().log_end()),
+            (vec![12], 13)
+        );
         // It is not needed for what comes after it.
-        while log.segment_count() < 4 {
+        while log.reader().segment_count() < 4 {
             put(&log, NOW, &[("k", Some("a newer value"))]);
         }
-        log.high_watermark().set(log.log_end());
+        log.high_watermark().set(log.reader().log_end());
         log.compact(0, &Budget::of(1 << 16), NOW).unwrap();
         assert!(read(&log, 0, 1_000)[0] > 12);
     }
@@ -206,7 +209,7 @@ fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
         for n in 0..40 {
             put(&log, 500 + n, &[("k", Some("value"))]);
         }
-        log.high_watermark().set(log.log_end());
+        log.high_watermark().set(log.reader().log_end());
         log
     };
     let manager = open();
@@ -231,7 +234,7 @@ fn one_that_cannot_be_compacted_does_not_keep_the_others_waiting() {
     assert_eq!(manager.uncleanable(), [TopicPartition::new("t", 2)]);
     let size = |manager: &LogManager, index: i32| {
         let log = manager.get(&TopicPartition::new("t", index)).unwrap();
-        log.size()
+        log.reader().size()
     };
     let compacted_to = [0, 1, 2, 3, 4].map(|index| size(&manager, index));
     let [first, _, refused, ..] = compacted_to;

@@ -74,7 +74,7 @@ fn directory(clean: bool) -> tempfile::TempDir {
         }
         sequence += 2;
         let origin = Origin::Admitted(Admission {
-            last_marker: log.last_marker(7),
+            last_marker: log.reader().last_marker(7),
             begins_at_zero: false,
             verified: true,
         });

@@ -148,12 +148,14 @@ fn nobody_waits_for_a_disk_with_the_lock_of_a_log_in_hand() {
     ];
     assert_eq!(witness.locked(&flushed), NOTHING);
 
-    let read = log.read(10, 1_000, ReadEnd::LogEnd, true).unwrap();
+    let read = log.reader().read(10, 1_000, ReadEnd::LogEnd, true).unwrap();
     assert!(read.records.is_some());
     assert_eq!(witness.locked(&[]), NOTHING);
-    let found = log.find_timestamp(700, Offset::MAX, &Effort::any());
+    let found = log
+        .reader()
+        .find_timestamp(700, Offset::MAX, &Effort::any());
     assert!(found.unwrap().is_some());
-    assert!(log.find_newest(&Effort::any()).unwrap().is_some());
+    assert!(log.reader().find_newest(&Effort::any()).unwrap().is_some());
     assert_eq!(witness.locked(&[]), NOTHING);
 
     log.advance_start(30, NOW).unwrap();

@@ -91,7 +91,7 @@ impl Stage {
     }
 
     fn follower_has(&self, id: BrokerId, log_end: Offset) {
-        let leader_log_end = self.partition.log.log_end();
+        let leader_log_end = self.partition.log().log_end();
         let fetch = FollowerFetch {
             replica: id,
             broker_epoch: i64::from(id),
@@ -145,7 +145,7 @@ fn an_append_of_an_epoch_that_is_over_is_refused() {
     assert_eq!(stage.append(8), Err(ErrorCode::NotLeaderOrFollower));
     stage.learn(1, 9, &[1, 2]);
     assert_eq!(stage.append(9), Err(ErrorCode::NotLeaderOrFollower));
-    assert_eq!(stage.partition.log.log_end(), 2);
+    assert_eq!(stage.partition.log().log_end(), 2);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn consumers_see_what_the_isr_has() {
     let stage = stage(&[1, 2], LogSettings::default());
     assert_eq!(stage.append(5), Ok((1, Acknowledged::Waits)));
     let visible = || {
-        let log = &stage.partition.log;
+        let log = stage.partition.log();
         let plan = log.read(0, 1_000, ReadEnd::HighWatermark, true).unwrap();
         plan.records.is_some()
     };
