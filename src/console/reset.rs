@@ -233,7 +233,7 @@ async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogSt
         .blocking(move || {
             let mut starts = LogStarts::new();
             for partition in partitions {
-                let end = partition.log().watermarks().high_watermark;
+                let end = partition.high_watermark();
                 if let Err(error) = partition.delete_records(end, now) {
                     return Err(format!("{}: {error}", partition.name()));
                 }

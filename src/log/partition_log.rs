@@ -14,6 +14,7 @@
 
 mod cleaning;
 mod flushing;
+mod locked;
 pub mod lookup;
 pub mod moving;
 pub mod reader;
@@ -27,6 +28,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+use locked::{Guard, Locked};
 
 use super::append::{self, DECOMPRESSED_MAX, Origin, Valid};
 use super::checkpoint;
@@ -146,7 +149,7 @@ pub struct PartitionLog {
     /// The log was opened after an unclean stop, so that its newest records may be lost.
     recovered: bool,
     high_watermark: HighWatermark,
-    state: Mutex<State>,
+    state: Locked,
     /// Held by whoever syncs, renames or removes files without the lock of the state, which is taken after it. So nothing is cut
     /// off, taken away or moved that somebody else has listed.
     turn: Mutex<()>,
@@ -242,7 +245,7 @@ impl PartitionLog {
             topic_id: known_id,
             recovered: !known.clean,
             high_watermark,
-            state: Mutex::new(state),
+            state: Locked::new(state),
             turn: Mutex::default(),
         })
     }
@@ -430,6 +433,18 @@ impl State {
         }
     }
 
+    /// What holds whenever nobody has the lock. The high watermark is moved by others; [`State::watermarks`] looks at it.
+    fn invariants(&self) {
+        let (active, end) = (self.segments.active(), self.log_end);
+        let recovery_point = self.durability.recovery_point();
+        assert!(self.log_start <= end, "{self:?}");
+        assert!(recovery_point <= end, "{self:?}");
+        assert!(active.size == 0 || active.base_offset < end, "{self:?}");
+        // A log may have a hundred thousand of them.
+        #[cfg(test)]
+        assert!(self.segments.are_in_order(), "{self:?}");
+    }
+
     fn watermarks(&self) -> Watermarks {
         let high_watermark = self.high_watermark.get().min(self.log_end);
         let unstable = self.producers.first_unstable(high_watermark);
@@ -450,7 +465,6 @@ impl State {
     fn place(&self) -> Dir<'_> {
         self.disk.dir(&self.dir)
     }
-
 }
 
 /// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.

@@ -101,6 +101,13 @@ impl Segments {
         (next < self.count()).then(|| self[next].base_offset)
     }
 
+    /// Whether each segment begins behind the one before.
+    #[cfg(test)]
+    pub fn are_in_order(&self) -> bool {
+        self.iter()
+            .is_sorted_by(|one, next| one.base_offset < next.base_offset)
+    }
+
     /// Bytes of all data files.
     pub fn bytes(&self) -> u64 {
         self.iter().map(|segment| segment.size).sum()

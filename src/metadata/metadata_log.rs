@@ -78,7 +78,7 @@ impl MetadataLog {
     }
 
     pub fn log_start(&self) -> Offset {
-        self.log.reader().watermarks().log_start
+        self.log.reader().log_start()
     }
 
     pub fn log_end(&self) -> Offset {

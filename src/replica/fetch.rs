@@ -175,7 +175,7 @@ fn read_one(
         };
         // Nothing is noted of a follower whose log has diverged: what it asks for is no end of ours (KAFKA-13141).
         if let Some((epoch, end_offset)) = diverged {
-            let at = partition.log().watermarks().log_start;
+            let at = partition.log().log_start();
             if want.fetch_offset < at {
                 return Outcome::Failed(ErrorCode::OffsetOutOfRange, Some(partition));
             }

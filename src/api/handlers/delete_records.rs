@@ -96,7 +96,7 @@ fn wanted(
     if !settings.cleanup_delete && settings.cleanup_compact {
         return Err(ErrorCode::PolicyViolation);
     }
-    let high_watermark = partition.log().watermarks().high_watermark;
+    let high_watermark = partition.high_watermark();
     let target = if offset == -1 { high_watermark } else { offset };
     if target < 0 || target > high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);

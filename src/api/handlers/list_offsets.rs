@@ -333,7 +333,7 @@ fn epoch_at(partition: &Partition, timestamp: i64, offset: Offset) -> i32 {
     }
     match partition.log().epoch_of(offset) {
         // Nothing was written at this offset. In Kafka the leader's epoch begins there.
-        -1 if offset >= partition.log().watermarks().high_watermark => partition.leader_epoch(),
+        -1 if offset >= partition.high_watermark() => partition.leader_epoch(),
         epoch => epoch,
     }
 }

@@ -456,7 +456,7 @@ fn append(
         }) => PartitionProduceResponse {
             record_errors: told(&faults, record_errors_left),
             log_start_offset: if is_about_records(code) && holds_one_batch(&records) {
-                partition.log().watermarks().log_start
+                partition.log().log_start()
             } else {
                 -1
             },

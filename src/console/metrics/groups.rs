@@ -193,7 +193,7 @@ async fn groups(services: &Services) -> Vec<Group> {
             for partition in topic.partitions {
                 let (index, offset) = (partition.partition_index, partition.committed_offset);
                 let replica = services.replicas.partition(&topic.name, index);
-                let end = replica.map(|replica| replica.log().watermarks().high_watermark);
+                let end = replica.map(|replica| replica.high_watermark());
                 offsets.push(Committed {
                     topic: topic.name.clone(),
                     partition: index,

@@ -26,17 +26,17 @@ const OF_REPLICA: [(&str, OfReplica, &str); 5] = [
     ),
     (
         "kafka_log_log_logstartoffset",
-        |replica| replica.log().watermarks().log_start,
+        |replica| replica.log().log_start(),
         "Offset of the first record.",
     ),
     (
         "kafka_topic_partition_current_offset",
-        |replica| replica.log().watermarks().high_watermark,
+        |replica| replica.high_watermark(),
         "High watermark: offset of the next record that consumers get.",
     ),
     (
         "kafka_topic_partition_oldest_offset",
-        |replica| replica.log().watermarks().log_start,
+        |replica| replica.log().log_start(),
         "Offset of the first record.",
     ),
 ];

@@ -22,7 +22,7 @@ impl PartitionLog {
             state.begin_at(log_start);
         }
         self.remove_before_start(now)?;
-        Ok(self.reader().watermarks().log_start)
+        Ok(self.reader().log_start())
     }
 
     /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.

@@ -145,7 +145,7 @@ impl LogReader<'_> {
             let found = self.find_from(&mut covered, timestamp, end, false, effort)?;
             match found {
                 // The log start has moved past it meanwhile.
-                Some(found) if found.offset < self.watermarks().log_start => {}
+                Some(found) if found.offset < self.log_start() => {}
                 found => return Ok(found.filter(|found| found.offset < end)),
             }
         }

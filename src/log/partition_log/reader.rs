@@ -5,8 +5,8 @@ use super::*;
 /// [`LOOKS_MAX`] for each segment of a log, where all of them are looked at: each has a data file and three indexes.
 const LOOKS_PER_SEGMENT: usize = 4;
 
-/// The side of a log that others see; it changes nothing. A reader waits for whoever has the log's lock, which is not held while
-/// somebody waits for a disk.
+/// The side of a log that others see; it changes nothing. A reader waits for whoever has the log's lock, which nobody holds while
+/// waiting for a disk; it waits for nobody to know where the log begins and ends.
 #[derive(Clone, Copy, Debug)]
 pub struct LogReader<'a>(pub(super) &'a PartitionLog);
 
@@ -22,8 +22,14 @@ impl LogReader<'_> {
         self.0.state.lock().watermarks()
     }
 
+    /// Without the lock.
+    pub fn log_start(self) -> Offset {
+        self.0.state.log_start()
+    }
+
+    /// Without the lock.
     pub fn log_end(self) -> Offset {
-        self.0.state.lock().log_end
+        self.0.state.log_end()
     }
 
     /// How many offsets a copy lacks of the log that it is made of.

@@ -2,15 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use parking_lot::MutexGuard;
-
 use super::*;
 
 /// The right to append to a log: its lock. One at a time has it, and should not have it for long, as reads need the lock too. What
 /// takes time is done before: batches are [checked](PartitionLog::validate) without it.
 #[derive(Debug)]
 pub struct LogWriter<'a> {
-    state: MutexGuard<'a, State>,
+    state: Guard<'a>,
 }
 
 impl PartitionLog {
