@@ -41,6 +41,10 @@ impl LeaderEpochs {
             .entries
             .partition_point(|&(other, at)| other < epoch && at < start);
         self.entries.truncate(kept);
+        if self.entries.capacity() == 0 {
+            // Most logs know one epoch, and there are many logs.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push((epoch, start));
         true
     }

@@ -22,7 +22,7 @@ use super::error::{DiskContext, StorageError, malformed};
 use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
 use super::recovery::Known;
-use super::settings::LogSettings;
+use super::settings::{LogSettings, SharedSettings};
 use crate::base::ids::{Offset, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, elapsed_ms, has_passed};
 use crate::host::Host;
@@ -94,6 +94,7 @@ pub struct LogManager {
     logs: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
     /// Future replicas: copies of logs that are moving to another directory.
     futures: RwLock<BTreeMap<TopicPartition, Arc<PartitionLog>>>,
+    shared: Mutex<SharedSettings>,
     /// Requested directories of replicas that do not exist yet.
     preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
     /// Directories renamed for deletion, with the time of the renaming.
@@ -166,6 +167,7 @@ impl LogManager {
             failures,
             logs: RwLock::default(),
             futures: RwLock::default(),
+            shared: Mutex::default(),
             preferred: Mutex::default(),
             doomed: Mutex::default(),
             first_dirty: Mutex::default(),
@@ -319,7 +321,7 @@ impl LogManager {
                 log_start: log_starts.get(partition).copied(),
             };
             let high_watermark = high_watermarks.get(partition).copied().unwrap_or(0);
-            let settings = settings_of(&partition.topic);
+            let settings = self.share(settings_of(&partition.topic));
             PartitionLog::open(
                 disk.dir(path),
                 partition.clone(),
@@ -373,6 +375,11 @@ impl LogManager {
             write_checkpoints_of(&self.host.disk, dir, &logs)?;
         }
         Ok(clean)
+    }
+
+    /// The same settings, in one place for all logs that have them.
+    pub fn share(&self, settings: LogSettings) -> Arc<LogSettings> {
+        self.shared.lock().share(settings)
     }
 
     pub fn get(&self, partition: &TopicPartition) -> Option<Arc<PartitionLog>> {
@@ -496,8 +503,8 @@ impl LogManager {
         dir.health.check()?;
         let path = dir.path.join(partition.to_string());
         let within = self.host.disk.dir(&path);
-        let created =
-            PartitionLog::create(within, partition.clone(), topic_id, settings.clone(), now);
+        let settings = self.share(settings.clone());
+        let created = PartitionLog::create(within, partition.clone(), topic_id, settings, now);
         let log = dir.health.watch(created)?;
         let log = Arc::new(log.watched(Arc::clone(&dir.health)));
         self.logs

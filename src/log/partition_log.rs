@@ -180,7 +180,7 @@ struct State {
     gone: bool,
     /// Set while the log moves to another directory: what is appended waits for the log's turn.
     is_moving: bool,
-    settings: LogSettings,
+    settings: Arc<LogSettings>,
     segments: Segments,
     epochs: LeaderEpochs,
     producers: ProducerStates,
@@ -201,11 +201,12 @@ impl PartitionLog {
         place: Dir<'_>,
         partition: TopicPartition,
         topic_id: Uuid,
-        settings: LogSettings,
+        settings: impl Into<Arc<LogSettings>>,
         known: Known,
         high_watermark: Offset,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
+        let settings = settings.into();
         let found = recovery::recover(place, &settings, known, now)?;
         let high_watermark = HighWatermark::new(match high_watermark {
             HighWatermark::EVERYTHING => HighWatermark::EVERYTHING,
@@ -255,7 +256,7 @@ impl PartitionLog {
         place: Dir<'_>,
         partition: TopicPartition,
         topic_id: Uuid,
-        settings: LogSettings,
+        settings: impl Into<Arc<LogSettings>>,
         now: Timestamp,
     ) -> Result<Self, StorageError> {
         let Dir { disk, path } = place;
@@ -376,7 +377,8 @@ impl PartitionLog {
         self.state.is_locked()
     }
 
-    pub fn update_settings(&self, settings: LogSettings) {
+    pub fn update_settings(&self, settings: impl Into<Arc<LogSettings>>) {
+        let settings = settings.into();
         let mut state = self.state.lock();
         state.jitter_ms = jitter(&settings, &self.partition);
         state.settings = settings;

@@ -1,4 +1,6 @@
-//! pure: what a log must know of its topic's settings, as plain values.
+//! pure: what a log must know of its topic's settings, as plain values. Logs with equal settings share them.
+
+use std::sync::{Arc, Weak};
 
 use crate::base::time::Timestamp;
 use crate::config::topic::TopicSettings;
@@ -87,6 +89,30 @@ impl LogSettings {
     }
 }
 
+/// Sets of settings that are shared at once. Most topics have those of the broker.
+const SHARED_MAX: usize = 32;
+
+/// The settings of many logs, each set of them once: a hundred thousand logs have some sets together.
+#[derive(Debug, Default)]
+pub struct SharedSettings(Vec<Weak<LogSettings>>);
+
+impl SharedSettings {
+    /// These settings, shared with a log that has the same.
+    pub fn share(&mut self, settings: LogSettings) -> Arc<LogSettings> {
+        let mut known = self.0.iter().filter_map(Weak::upgrade);
+        if let Some(same) = known.find(|known| **known == settings) {
+            return same;
+        }
+        self.0.retain(|known| known.strong_count() > 0);
+        if self.0.len() >= SHARED_MAX {
+            self.0.remove(0);
+        }
+        let settings = Arc::new(settings);
+        self.0.push(Arc::downgrade(&settings));
+        settings
+    }
+}
+
 impl From<&TopicSettings<'_>> for LogSettings {
     fn from(topic: &TopicSettings<'_>) -> Self {
         let u32_of = |name: &str| topic.long(name).clamp(0, i64::from(u32::MAX)) as u32;
@@ -129,5 +155,38 @@ impl From<&TopicSettings<'_>> for LogSettings {
             file_delete_delay_ms: topic.long("file.delete.delay.ms"),
             preallocate: topic.boolean("preallocate"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_retention(retention_ms: i64) -> LogSettings {
+        LogSettings {
+            retention_ms,
+            ..LogSettings::default()
+        }
+    }
+
+    #[test]
+    fn equal_settings_are_there_once() {
+        let mut shared = SharedSettings::default();
+        let one = shared.share(with_retention(1));
+        assert!(Arc::ptr_eq(&one, &shared.share(with_retention(1))));
+        assert!(!Arc::ptr_eq(&one, &shared.share(with_retention(2))));
+    }
+
+    #[test]
+    fn only_so_many_settings_are_looked_at() {
+        let mut shared = SharedSettings::default();
+        let all: Vec<_> = (0..100)
+            .map(|ms| shared.share(with_retention(ms)))
+            .collect();
+        assert_eq!(shared.0.len(), SHARED_MAX);
+        assert!(Arc::ptr_eq(&all[99], &shared.share(with_retention(99))));
+        drop(all);
+        shared.share(with_retention(100));
+        assert_eq!(shared.0.len(), 1);
     }
 }

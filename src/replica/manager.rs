@@ -418,10 +418,11 @@ impl ReplicaManager {
         };
         let broker = self.inner.effective(&newest.image);
         let settings = log_settings(&broker, &newest.image, &topic.name);
+        let settings = self.inner.logs.share(settings);
         let told = Told::new(&self.inner, &newest.image, &broker, topic);
         let made = making.take_made().into_iter().map(|(index, opened)| {
             if let Some(log) = &opened.log {
-                log.update_settings(settings.clone());
+                log.update_settings(Arc::clone(&settings));
             }
             (index, told.hosting(index, opened.log))
         });
@@ -507,10 +508,11 @@ impl ReplicaManager {
         }
     }
 
-    fn update_settings(&self, settings: &LogSettings, rules: Rules, topic: &str) {
+    fn update_settings(&self, settings: LogSettings, rules: Rules, topic: &str) {
+        let settings = self.inner.logs.share(settings);
         let hosted = self.inner.topics.read().by_name.get(topic).cloned();
         for partition in hosted.iter().flat_map(|hosted| hosted.online()) {
-            partition.log.update_settings(settings.clone());
+            partition.log.update_settings(Arc::clone(&settings));
             partition.set_rules(rules, self.clock().now());
         }
     }
@@ -766,7 +768,7 @@ impl Publisher for ReplicaManager {
         }
         let update = |topic: &str| {
             let rules = rules(&broker, image, topic);
-            self.update_settings(&log_settings(&broker, image, topic), rules, topic);
+            self.update_settings(log_settings(&broker, image, topic), rules, topic);
         };
         for (kind, name) in &delta.configs {
             if *kind == TOPIC_RESOURCE {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,7 +38,7 @@ const HELD_MAX: usize = 2 << 20;
 pub struct Sources {
     pub disk: Disk,
     pub dir: PathBuf,
-    pub settings: LogSettings,
+    pub settings: Arc<LogSettings>,
     /// Aborted transactions of each producer, in order of offsets.
     pub aborted: HashMap<ProducerId, Vec<AbortedTransaction>>,
     /// Batches that must stay, if need be without their records.

@@ -349,7 +349,7 @@ impl State {
         let sources = Sources {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
-            settings: self.settings.clone(),
+            settings: Arc::clone(&self.settings),
             aborted,
             last_of_producer: self.producers.iter().flat_map(last).collect(),
         };

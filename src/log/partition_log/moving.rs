@@ -38,7 +38,7 @@ impl PartitionLog {
             // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
             let first = state.plan_copy(from, end, 1, reach)?;
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
-            Ok((state.disk.clone(), state.settings.clone(), start))
+            Ok((state.disk.clone(), Arc::clone(&state.settings), start))
         })?;
         disk.create_dir(path).at("create", path)?;
         dir::write_partition_metadata(disk.dir(path), self.topic_id())?;

@@ -46,8 +46,8 @@ impl LogReader<'_> {
         self.0.state.lock().segments.bytes()
     }
 
-    pub fn settings(self) -> LogSettings {
-        self.0.state.lock().settings.clone()
+    pub fn settings(self) -> Arc<LogSettings> {
+        Arc::clone(&self.0.state.lock().settings)
     }
 
     /// Where each segment begins and when it was last written to, from the oldest on: lookups by time were made of that before

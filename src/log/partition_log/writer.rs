@@ -70,22 +70,20 @@ impl PartitionLog {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Valid, AppendError> {
-        let settings = self.settings_for_check(origin);
         match origin {
             Origin::Client | Origin::Admitted(_) => {
-                append::validate_client(records, &settings, now)
+                append::validate_client(records, &self.settings_for_check(), now)
             }
-            Origin::OldClient => append::validate_old_client(records, &settings, now),
+            Origin::OldClient => {
+                append::validate_old_client(records, &self.settings_for_check(), now)
+            }
             Origin::Internal | Origin::Marker(_) => append::validate_internal(records),
         }
     }
 
     /// The settings by which records are checked without the lock. What must be known of batches from before the log was opened is
     /// read here too, so that no append has to.
-    fn settings_for_check(&self, origin: Origin) -> LogSettings {
-        if let Origin::Internal | Origin::Marker(_) = origin {
-            return LogSettings::default();
-        }
+    fn settings_for_check(&self) -> Arc<LogSettings> {
         for _ in 0..LOOKS_MAX {
             let mut state = self.state.lock();
             let recalled = match state.check_health() {
@@ -98,7 +96,7 @@ impl PartitionLog {
                     aside(|| cold.warm());
                 }
                 // If it is an error, the append meets it.
-                None => return state.settings.clone(),
+                None => return Arc::clone(&state.settings),
             }
         }
         self.reader().settings()

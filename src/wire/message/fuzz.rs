@@ -66,6 +66,13 @@ pub fn most_memory<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, MOST.get())
 }
 
+/// Runs `work` and returns how many more bytes of memory are in use afterwards. Counts this thread only.
+pub fn kept_memory<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    TAKEN.set(0);
+    let result = work();
+    (result, TAKEN.get())
+}
+
 /// Decodes `frame` and checks the time and memory that decoding took.
 fn harmless<M: Message>(version: i16, frame: &Bytes, seed: u64) {
     TAKEN.set(0);
