@@ -7,6 +7,7 @@
 //!
 //! Directories are listed in the order of names, because the order of a file system is not reproducible.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, IoSlice, Read as _};
@@ -33,6 +34,17 @@ struct Files {
     known: KnownFiles,
     #[cfg(test)]
     simulation: Option<Arc<dyn Simulation>>,
+}
+
+/// A file whose path is made where somebody asks for it.
+pub trait Named {
+    fn path(&self) -> Cow<'_, Path>;
+}
+
+impl Named for Path {
+    fn path(&self) -> Cow<'_, Path> {
+        self.into()
+    }
 }
 
 /// A directory, with the disk that it is on.
@@ -166,6 +178,27 @@ impl Disk {
     #[cfg(not(test))]
     #[inline(always)]
     fn ask(&self, _: &Step<'_>) -> io::Result<Verdict> {
+        Ok(Verdict::Go)
+    }
+
+    /// The same, with the path of a file that is made for nobody else.
+    #[cfg(test)]
+    #[track_caller]
+    fn ask_of(
+        &self,
+        file: &(impl Named + ?Sized),
+        step: impl for<'a> FnOnce(&'a Path) -> Step<'a>,
+    ) -> io::Result<Verdict> {
+        self.ask(&step(&file.path()))
+    }
+
+    #[cfg(not(test))]
+    #[inline(always)]
+    fn ask_of(
+        &self,
+        _: &(impl Named + ?Sized),
+        _: impl for<'a> FnOnce(&'a Path) -> Step<'a>,
+    ) -> io::Result<Verdict> {
         Ok(Verdict::Go)
     }
 
@@ -389,16 +422,16 @@ impl Disk {
     pub fn read_within(
         &self,
         file: &File,
-        path: &Path,
+        name: &(impl Named + ?Sized),
         out: &mut [u8],
         position: u64,
         reach: Reach,
     ) -> io::Result<usize> {
-        self.ask(&Step::Fetch(path, position, out.len()))?;
+        self.ask_of(name, |path| Step::Fetch(path, position, out.len()))?;
         let mut filled = 0;
         while filled < out.len() {
             let looked = match reach {
-                Reach::Cache => self.ask(&Step::Look(path)).map(drop),
+                Reach::Cache => self.ask_of(name, |path| Step::Look(path)).map(drop),
                 Reach::Disk => Ok(()),
             };
             let (rest, position) = (&mut out[filled..], position + filled as u64);
@@ -649,7 +682,7 @@ mod tests {
         // On a simulated disk, everything counts as cached, whatever the system's page cache holds.
         let mut bytes = [0; 5];
         file.forget_cached();
-        let read = disk.read_within(&file, &inside("cut"), &mut bytes, 0, Reach::Cache);
+        let read = disk.read_within(&file, &*inside("cut"), &mut bytes, 0, Reach::Cache);
         assert_eq!((read.unwrap(), &bytes[..3]), (3, &b"who"[..]));
     }
 

@@ -2,11 +2,10 @@
 //! thread brings it there.
 
 use std::io;
-use std::path::Path;
 
 use super::error::Cold;
 use crate::base::file_range::FileRange;
-use crate::host::disk::Disk;
+use crate::host::disk::{Disk, Named};
 use crate::host::file::Reach;
 
 /// Reads at `position`, within a stretch of the file, until `out` is full or the file ends; gives how much that was.
@@ -16,12 +15,12 @@ use crate::host::file::Reach;
 pub fn read_within(
     disk: &Disk,
     stretch: &FileRange,
-    path: &Path,
+    file: &(impl Named + ?Sized),
     out: &mut [u8],
     position: u64,
     reach: Reach,
 ) -> io::Result<usize> {
-    let read = disk.read_within(&stretch.file, path, out, position, reach);
+    let read = disk.read_within(&stretch.file, file, out, position, reach);
     read.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => io::Error::new(error.kind(), Cold(stretch.clone())),
         _ => error,

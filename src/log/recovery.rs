@@ -731,7 +731,7 @@ fn replay_batch(
 /// Removes the files of a segment that does not belong to the log any more.
 pub fn remove_files(segment: &Segment) -> Result<(), StorageError> {
     for path in segment.files() {
-        match segment.disk().remove_file(path) {
+        match segment.disk().remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).at("remove", path);
             }

@@ -92,7 +92,8 @@ pub struct Segment {
     /// Bytes of the data file that hold whole batches.
     pub size: u64,
     disk: Disk,
-    path: PathBuf,
+    /// Path of the data file; the indexes lie beside it.
+    path: Arc<Path>,
     /// Open while there is room among the files that stay so; else it is opened for each use.
     file: Option<(Arc<File>, Option<Held>)>,
     /// The file is longer than what it holds, and is cut when nothing more is written to it.
@@ -120,21 +121,17 @@ impl Segment {
     /// A segment whose data file has `size` bytes; indexes are as long as their files say.
     pub fn open(dir: Dir<'_>, base_offset: Offset, size: u64, now: Timestamp) -> Self {
         let disk = dir.disk;
-        let path = |suffix| dir.path.join(file_name(base_offset, suffix));
-        let len = |path: &Path| disk.size_of(path);
-        let (index, time_index, txn_index) =
-            (path(".index"), path(".timeindex"), path(".txnindex"));
-        let (index_len, time_len, txn_len) = (len(&index), len(&time_index), len(&txn_index));
+        let path = dir.path.join(file_name(base_offset, ".log")).into();
         Self {
             base_offset,
             size,
             disk: disk.clone(),
-            path: path(".log"),
             file: None,
             preallocated: false,
-            offsets: OffsetIndex::new(disk, index, index_len),
-            times: TimeIndex::new(disk, time_index, time_len),
-            aborted: TransactionIndex::new(disk, txn_index, txn_len),
+            offsets: OffsetIndex::beside(disk, &path),
+            times: TimeIndex::beside(disk, &path),
+            aborted: TransactionIndex::beside(disk, &path),
+            path,
             bytes_since_index: 0,
             newest: None,
             last_indexed: None,
@@ -161,7 +158,7 @@ impl Segment {
             0,
         );
         this.file = Some((Arc::new(disk.open(&log).at("open", &log)?), None));
-        this.path = log;
+        this.path = log.into();
         this.offsets = OffsetIndex::new(disk, index, index_len);
         this.times = TimeIndex::new(disk, time_index, time_len);
         this.aborted = TransactionIndex::new(disk, txn_index, txn_len);
@@ -183,7 +180,7 @@ impl Segment {
         if settings.preallocate {
             dir.disk
                 .allocate(&file, &this.path, u64::from(settings.segment_bytes))
-                .at("allocate", &this.path)?;
+                .at("allocate", &*this.path)?;
             this.preallocated = true;
         }
         Ok(this)
@@ -197,20 +194,17 @@ impl Segment {
         now: Timestamp,
     ) -> Result<Self, StorageError> {
         let disk = dir.disk;
-        let path = |kind: &str| {
-            dir.path
-                .join(file_name(base_offset, &format!("{kind}{suffix}")))
-        };
+        let name = file_name(base_offset, &format!(".log{suffix}"));
         let mut this = Self::open(dir, base_offset, 0, now);
-        this.path = path(".log");
-        this.offsets = OffsetIndex::new(disk, path(".index"), 0);
-        this.times = TimeIndex::new(disk, path(".timeindex"), 0);
-        this.aborted = TransactionIndex::new(disk, path(".txnindex"), 0);
+        this.path = dir.path.join(name).into();
+        this.offsets = OffsetIndex::empty_beside(disk, &this.path);
+        this.times = TimeIndex::empty_beside(disk, &this.path);
+        this.aborted = TransactionIndex::empty_beside(disk, &this.path);
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
         // What a crash left behind under the same name must not stay at the end.
         disk.set_len(&*this.file()?, &this.path, 0)
-            .at("truncate", &this.path)?;
+            .at("truncate", &*this.path)?;
         Ok(this)
     }
 
@@ -228,7 +222,7 @@ impl Segment {
         let file = self.file()?;
         self.disk
             .write_all_at(&file, &self.path, &mut [IoSlice::new(batch)], self.size)
-            .at("append to", &self.path)?;
+            .at("append to", &*self.path)?;
         self.remember(&span, index_interval)
     }
 
@@ -248,7 +242,7 @@ impl Segment {
         let file = Arc::new(
             self.disk
                 .open_or_create(&self.path)
-                .at("open", &self.path)?,
+                .at("open", &*self.path)?,
         );
         if let Some(held) = self.disk.keep_file() {
             self.file = Some((Arc::clone(&file), Some(held)));
@@ -275,7 +269,7 @@ impl Segment {
         let mut parts = [IoSlice::new(&head), IoSlice::new(&batch[HEADER_SIZE..])];
         self.disk
             .write_all_at(&file, &self.path, &mut parts, self.size)
-            .at("append to", &self.path)?;
+            .at("append to", &*self.path)?;
         self.remember(
             &Span {
                 position: self.size,
@@ -391,33 +385,33 @@ impl Segment {
 
     /// The directory with all files has another name now.
     pub fn has_moved_to(&mut self, dir: &Path) {
-        let base_offset = self.base_offset;
-        let path = |suffix| dir.join(file_name(base_offset, suffix));
-        self.path = path(".log");
-        self.offsets.has_moved(path(".index"));
-        self.times.has_moved(path(".timeindex"));
-        self.aborted.has_moved(path(".txnindex"));
+        let name = file_name(self.base_offset, ".log");
+        self.have_moved_to(dir.join(name).into());
+    }
+
+    fn have_moved_to(&mut self, data: Arc<Path>) {
+        self.offsets.has_moved(&data);
+        self.times.has_moved(&data);
+        self.aborted.has_moved(&data);
+        self.path = data;
     }
 
     /// Gives every file another ending.
     pub fn change_ending(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
-        let disk = self.disk.clone();
-        let rename = |path: &Path| -> Result<PathBuf, StorageError> {
-            let name = path.to_string_lossy();
-            let plain = name.strip_suffix(from).unwrap_or(&name);
-            let target = PathBuf::from(format!("{plain}{to}"));
-            match disk.rename(path, &target) {
+        let name = self.path.to_string_lossy();
+        let plain = name.strip_suffix(from).unwrap_or(&name);
+        let target = PathBuf::from(format!("{plain}{to}"));
+        let before = self.files();
+        self.have_moved_to(target.into());
+        for (path, target) in before.iter().zip(&self.files()) {
+            match self.disk.rename(path, target) {
                 // A segment without aborted transactions has no file for them.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(error).at("rename", path)
+                    return Err(error).at("rename", path);
                 }
-                _ => Ok(target),
+                _ => {}
             }
-        };
-        self.path = rename(&self.path)?;
-        self.offsets.has_moved(rename(self.offsets.path())?);
-        self.times.has_moved(rename(self.times.path())?);
-        self.aborted.has_moved(rename(self.aborted.path())?);
+        }
         Ok(())
     }
 
@@ -433,7 +427,7 @@ impl Segment {
             let file = self.file()?;
             self.disk
                 .set_len(&file, &self.path, self.size)
-                .at("trim", &self.path)?;
+                .at("trim", &*self.path)?;
             self.preallocated = false;
         }
         Ok(())
@@ -454,7 +448,7 @@ impl Segment {
     pub fn sync(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
         let file = self.file()?;
-        self.disk.sync(&file, &self.path).at("sync", &self.path)
+        self.disk.sync(&file, &self.path).at("sync", &*self.path)
     }
 
     /// Seals, trims and syncs the indexes, for a clean stop.
@@ -479,8 +473,12 @@ impl Segment {
     }
 
     /// The files of the indexes. There may be none for aborted transactions.
-    pub fn indexes(&self) -> [&Path; 3] {
-        [self.offsets.path(), self.times.path(), self.aborted.path()]
+    pub fn indexes(&self) -> [PathBuf; 3] {
+        [
+            (&self.offsets).into(),
+            (&self.times).into(),
+            (&self.aborted).into(),
+        ]
     }
 
     /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.
@@ -494,8 +492,8 @@ impl Segment {
             position,
             len: (self.size - position).min(AHEAD) as usize,
         };
-        let read = read_within(&self.disk, &ahead, &self.path, &mut head, position, reach)
-            .at("read", &self.path)?;
+        let read = read_within(&self.disk, &ahead, &*self.path, &mut head, position, reach)
+            .at("read", &*self.path)?;
         let span = Span::parse(&head[..read], position);
         Ok(span.filter(|span| span.end() <= self.size))
     }
@@ -555,14 +553,14 @@ impl Segment {
         let read = read_within(
             &self.disk,
             &whole,
-            &self.path,
+            &*self.path,
             &mut bytes,
             span.position,
             reach,
         )
-        .at("read", &self.path)?;
+        .at("read", &*self.path)?;
         if read < bytes.len() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", &self.path);
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", &*self.path);
         }
         Ok(Bytes::from(bytes))
     }
@@ -572,7 +570,7 @@ impl Segment {
         let file = self.file()?;
         self.disk
             .set_len(&file, &self.path, position)
-            .at("truncate", &self.path)?;
+            .at("truncate", &*self.path)?;
         self.preallocated = false;
         self.size = position;
         let relative = offset - self.base_offset;
@@ -621,7 +619,7 @@ impl Segment {
     pub fn cut_again(&mut self) -> Result<(), StorageError> {
         let file = self.file()?;
         let again = self.disk.set_len(&file, &self.path, self.size);
-        again.at("truncate", &self.path)?;
+        again.at("truncate", &*self.path)?;
         self.sync()
     }
 
@@ -638,13 +636,9 @@ impl Segment {
     }
 
     /// Every file that the segment may have.
-    pub fn files(&self) -> [&Path; 4] {
-        [
-            &self.path,
-            self.offsets.path(),
-            self.times.path(),
-            self.aborted.path(),
-        ]
+    pub fn files(&self) -> [PathBuf; 4] {
+        let [offsets, times, aborted] = self.indexes();
+        [self.path.to_path_buf(), offsets, times, aborted]
     }
 }
 

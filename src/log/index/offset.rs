@@ -11,6 +11,7 @@ pub struct OffsetEntry {
 pub type OffsetIndex = SparseFile<OffsetEntry>;
 
 impl Entry for OffsetEntry {
+    const ENDING: &str = ".index";
     const SIZE: usize = 8;
 
     fn read(bytes: &[u8]) -> Self {

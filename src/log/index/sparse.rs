@@ -1,11 +1,12 @@
 //! A file of fixed-size entries that only grows at its end, with the newest entries still in memory.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::file_range::FileRange;
-use crate::host::disk::Disk;
+use crate::host::disk::{Disk, Named};
 use crate::host::file::{File, Reach};
 use crate::host::known_files::{KnownFile, Name};
 use crate::log::cold::read_within;
@@ -20,6 +21,8 @@ const PAGE: usize = 4 << 10;
 
 /// An entry of a fixed size on disk.
 pub trait Entry: Copy + Send + Sync + 'static {
+    /// What the names of the files end with.
+    const ENDING: &str;
     const SIZE: usize;
 
     fn read(bytes: &[u8]) -> Self;
@@ -30,7 +33,7 @@ pub trait Entry: Copy + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct SparseFile<E> {
     disk: Disk,
-    path: Box<Path>,
+    place: Place,
     /// Number of entries on disk.
     written: usize,
     /// Bytes after the last complete entry on disk, from an entry that was cut off.
@@ -40,21 +43,56 @@ pub struct SparseFile<E> {
     pending: Vec<E>,
 }
 
+/// Where the file is. A node has a hundred thousand logs with three indexes each, which do without paths of their own.
+#[derive(Debug)]
+enum Place {
+    /// Beside the data file of this path: `0.log.swap` has `0.index.swap`.
+    Beside(Arc<Path>),
+    At(Box<Path>),
+}
+
+impl Place {
+    fn path(&self, ending: &str) -> Cow<'_, Path> {
+        match self {
+            Self::At(path) => Cow::Borrowed(path),
+            Self::Beside(data) => {
+                let name = data.file_name().unwrap_or_default().to_string_lossy();
+                let (stem, suffix) = name.rsplit_once(".log").unwrap_or((&name, ""));
+                data.with_file_name(format!("{stem}{ending}{suffix}"))
+                    .into()
+            }
+        }
+    }
+}
+
 // An index without lookups only stores its path, its length and the entries that are not on disk yet.
 const _: () = assert!(
     size_of::<SparseFile<super::offset::OffsetEntry>>()
-        == size_of::<Disk>()
-            + size_of::<Box<Path>>()
-            + 2 * size_of::<usize>()
-            + size_of::<Vec<()>>()
+        == size_of::<Disk>() + size_of::<Place>() + 2 * size_of::<usize>() + size_of::<Vec<()>>()
 );
 
 impl<E: Entry> SparseFile<E> {
     /// The index of a segment; `len` is the size of the file.
     pub fn new(disk: &Disk, path: PathBuf, len: u64) -> Self {
+        Self::with(disk, Place::At(path.into()), len)
+    }
+
+    /// The index that lies beside the data file of a segment.
+    pub fn beside(disk: &Disk, data: &Arc<Path>) -> Self {
+        let place = Place::Beside(Arc::clone(data));
+        let len = disk.size_of(&place.path(E::ENDING));
+        Self::with(disk, place, len)
+    }
+
+    /// An index that is to lie there, with nothing in it.
+    pub fn empty_beside(disk: &Disk, data: &Arc<Path>) -> Self {
+        Self::with(disk, Place::Beside(Arc::clone(data)), 0)
+    }
+
+    fn with(disk: &Disk, place: Place, len: u64) -> Self {
         Self {
             disk: disk.clone(),
-            path: path.into(),
+            place,
             written: len as usize / E::SIZE,
             rest: (len as usize % E::SIZE) as u8,
             known: Name::default(),
@@ -62,14 +100,14 @@ impl<E: Entry> SparseFile<E> {
         }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> Cow<'_, Path> {
+        self.place.path(E::ENDING)
     }
 
     /// Called after the file was renamed.
-    pub fn has_moved(&mut self, to: PathBuf) {
+    pub fn has_moved(&mut self, data: &Arc<Path>) {
         self.known.forget(self.disk.known_files());
-        self.path = to.into();
+        self.place = Place::Beside(Arc::clone(data));
     }
 
     pub fn len(&self) -> usize {
@@ -195,10 +233,8 @@ impl<E: Entry> SparseFile<E> {
         self.written = 0;
         self.rest = 0;
         self.pending = entries;
-        self.disk
-            .create(self.path())
-            .map(drop)
-            .at("truncate", self.path())?;
+        let created = self.disk.create(&self.path());
+        created.map(drop).at("truncate", &*self)?;
         self.write_pending()
     }
 
@@ -212,12 +248,13 @@ impl<E: Entry> SparseFile<E> {
             entry.write(&mut bytes);
         }
         let write = || -> io::Result<()> {
-            let file = self.disk.open_or_create(self.path())?;
+            let path = self.path();
+            let file = self.disk.open_or_create(&path)?;
             let position = (self.written * E::SIZE) as u64;
             self.disk
-                .write_all_at(&file, self.path(), &mut [IoSlice::new(&bytes)], position)
+                .write_all_at(&file, &path, &mut [IoSlice::new(&bytes)], position)
         };
-        write().at("write", self.path())?;
+        write().at("write", &*self)?;
         self.written += self.pending.len();
         self.pending = Vec::new();
         Ok(())
@@ -228,11 +265,11 @@ impl<E: Entry> SparseFile<E> {
     pub fn complete(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
         if self.rest > 0
-            && let Some(file) = open_index(&self.disk, self.path())?
+            && let Some(file) = open_index(&self.disk, &self.path())?
         {
             let whole = (self.written * E::SIZE) as u64;
-            let cut = self.disk.set_len(&file, self.path(), whole);
-            cut.at("cut", self.path())?;
+            let cut = self.disk.set_len(&file, &self.path(), whole);
+            cut.at("cut", &*self)?;
             self.rest = 0;
         }
         Ok(())
@@ -241,7 +278,20 @@ impl<E: Entry> SparseFile<E> {
     /// Completes the file as [`Self::complete`] does, and syncs it.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.complete()?;
-        sync_index(&self.disk, self.path())
+        sync_index(&self.disk, &self.path())
+    }
+}
+
+impl<E: Entry> Named for SparseFile<E> {
+    fn path(&self) -> Cow<'_, Path> {
+        self.place.path(E::ENDING)
+    }
+}
+
+/// For errors, so that a path is made where there is one.
+impl<E: Entry> From<&SparseFile<E>> for PathBuf {
+    fn from(file: &SparseFile<E>) -> Self {
+        file.path().into_owned()
     }
 }
 
@@ -277,7 +327,7 @@ struct Reading<'a, E> {
 impl<'a, E: Entry> Reading<'a, E> {
     /// Opens the file for a single use.
     fn once(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
-        let file = sparse.disk.open(sparse.path()).at("open", sparse.path())?;
+        let file = sparse.disk.open(&sparse.path()).at("open", sparse)?;
         Ok(Self {
             file: Arc::new(file),
             sparse,
@@ -299,14 +349,14 @@ impl<'a, E: Entry> Reading<'a, E> {
             position: 0,
             len: self.sparse.written * E::SIZE,
         };
-        let path = self.sparse.path();
-        let read = read_within(&self.sparse.disk, &whole, path, out, position, self.reach)
-            .at("read", path)?;
+        let sparse = self.sparse;
+        let read = read_within(&sparse.disk, &whole, sparse, out, position, self.reach)
+            .at("read", sparse)?;
         let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
         (read == out.len())
             .then_some(())
             .ok_or_else(missing)
-            .at("read", path)
+            .at("read", sparse)
     }
 }
 
@@ -329,11 +379,11 @@ impl<'a, E: Entry> Lookup<'a, E> {
 
     fn new(sparse: &'a SparseFile<E>, reach: Reach) -> Result<Self, StorageError> {
         let pages = sparse.written.div_ceil(Self::ENTRIES_PER_PAGE);
-        let open = || sparse.disk.open(sparse.path());
+        let open = || sparse.disk.open(&sparse.path());
         let known = sparse
             .known
             .file(sparse.disk.known_files(), sparse.written, pages, open)
-            .at("open", sparse.path())?;
+            .at("open", sparse)?;
         let reading = Reading {
             file: Arc::clone(&known.file),
             sparse,
@@ -471,6 +521,20 @@ mod tests {
                 last_stable_offset: 3,
             };
             check(count, pending, aborted, |entry| entry.last_offset);
+        }
+    }
+
+    #[test]
+    fn an_index_lies_beside_its_data_file_under_the_name_of_the_same_kind() {
+        for (data, index) in [
+            ("t-0/00.log", "t-0/00.index"),
+            ("a.log-0/00.log", "a.log-0/00.index"),
+            ("t-0/00.log.cleaned", "t-0/00.index.cleaned"),
+            ("t-0/00.log.swap", "t-0/00.index.swap"),
+        ] {
+            let beside =
+                SparseFile::<OffsetEntry>::beside(&Disk::default(), &Path::new(data).into());
+            assert_eq!(beside.path(), Path::new(index));
         }
     }
 

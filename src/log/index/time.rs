@@ -14,6 +14,7 @@ pub struct TimeEntry {
 pub type TimeIndex = SparseFile<TimeEntry>;
 
 impl Entry for TimeEntry {
+    const ENDING: &str = ".timeindex";
     const SIZE: usize = 12;
 
     fn read(bytes: &[u8]) -> Self {

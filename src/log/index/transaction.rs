@@ -17,6 +17,7 @@ pub struct AbortedTransaction {
 pub type TransactionIndex = SparseFile<AbortedTransaction>;
 
 impl Entry for AbortedTransaction {
+    const ENDING: &str = ".txnindex";
     const SIZE: usize = 34;
 
     fn read(bytes: &[u8]) -> Self {

@@ -193,9 +193,9 @@ impl PartitionLog {
 fn put_out(segment: &Segment, dir: &Path) -> Vec<PathBuf> {
     let snapshot = dir.join(file_name(segment.base_offset, ".snapshot"));
     let mut renamed = Vec::new();
-    for path in segment.files().into_iter().chain([&*snapshot]) {
-        let deleted = deleted(path);
-        if segment.disk().rename(path, &deleted).is_ok() {
+    for path in segment.files().into_iter().chain([snapshot]) {
+        let deleted = deleted(&path);
+        if segment.disk().rename(&path, &deleted).is_ok() {
             renamed.push(deleted);
         }
     }
@@ -205,7 +205,7 @@ fn put_out(segment: &Segment, dir: &Path) -> Vec<PathBuf> {
 /// The same for segments that another one replaces: none of their files may be left, nor snapshots of producers but the first.
 fn put_aside(place: Dir<'_>, old: &[Segment]) -> Result<Vec<PathBuf>, StorageError> {
     let snapshot = |segment: &Segment| place.join(file_name(segment.base_offset, ".snapshot"));
-    let files = old.iter().flat_map(Segment::files).map(Path::to_owned);
+    let files = old.iter().flat_map(Segment::files);
     let snapshots = old.iter().skip(1).map(snapshot);
     let mut renamed = Vec::new();
     for path in files.chain(snapshots) {

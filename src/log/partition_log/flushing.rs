@@ -193,7 +193,7 @@ impl SegmentFiles {
         Ok(Self {
             data: segment.file()?,
             path: segment.path().to_owned(),
-            indexes: segment.indexes().map(Path::to_owned).into(),
+            indexes: segment.indexes().into(),
         })
     }
 

@@ -424,7 +424,7 @@ impl Stretch {
             len: out.len(),
             ..self.range.clone()
         };
-        read_within(&self.disk, &range, &self.path, out, position, effort.reach)
+        read_within(&self.disk, &range, &*self.path, out, position, effort.reach)
             .at("read", &self.path)
     }
 

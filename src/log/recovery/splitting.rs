@@ -119,7 +119,7 @@ pub fn split(
     // All aborted transactions of the segment may belong to later parts.
     let stale = whole.aborted.path();
     if first.aborted.is_empty() && names.iter().any(|name| stale.ends_with(name)) {
-        disk.remove_file(stale).at("remove", stale)?;
+        disk.remove_file(&stale).at("remove", &*stale)?;
     }
     for part in &parts {
         rename(part, ".swap", "")?;

@@ -1,5 +1,6 @@
 //! Verification of one partition's directory: consistency of its files, and what recovery would do.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::{Report, Then};
@@ -309,7 +310,7 @@ impl<'a> Checked<'a> {
             Treatment::Rebuild | Treatment::Reread => Then::Rebuild,
         };
         let missing = |kind| !files.files.contains_key(&(segment.base_offset, kind));
-        let mut faults: Vec<(&Path, Option<u64>, String)> = Vec::new();
+        let mut faults: Vec<(Cow<'_, Path>, Option<u64>, String)> = Vec::new();
         if segment.size > 0 {
             let offsets = (Kind::OffsetIndex, segment.offsets.is_whole());
             let times = (Kind::TimeIndex, segment.times.is_whole());
@@ -327,9 +328,9 @@ impl<'a> Checked<'a> {
             ];
             for (path, (kind, whole), fault) in indexes {
                 if missing(kind) {
-                    faults.push((path, None, "there is none".to_owned()));
+                    faults.push((path.clone(), None, "there is none".to_owned()));
                 } else if !whole {
-                    faults.push((path, None, "its last entry is cut".to_owned()));
+                    faults.push((path.clone(), None, "its last entry is cut".to_owned()));
                 }
                 faults.extend(fault.map(|(at, what)| (path, Some(at), what)));
             }

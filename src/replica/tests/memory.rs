@@ -16,7 +16,7 @@ const REPLICAS: i32 = 100;
 /// Bytes that a replica with an empty log takes: its log with one segment, its role, its place among the logs of the node.
 const REPLICA_BYTES_MAX: usize = 1_300;
 /// Copies of the path of its log directory that a replica keeps.
-const PATHS: usize = 5;
+const PATHS: usize = 2;
 
 fn alive(_: BrokerId) -> Option<Alive> {
     None
