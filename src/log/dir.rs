@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint;
 use super::error::{DiskContext, StorageError, malformed};
-use crate::base::ids::{BrokerId, TopicPartition, Uuid};
+use crate::base::ids::{BrokerEpoch, BrokerId, TopicPartition, Uuid};
 use crate::host::disk::Dir;
 use crate::host::file::File;
 
@@ -232,7 +232,7 @@ pub fn was_stopped_cleanly(dir: Dir<'_>) -> bool {
         .unwrap_or_default()
 }
 
-pub fn write_clean_shutdown(dir: Dir<'_>, broker_epoch: i64) -> Result<(), StorageError> {
+pub fn write_clean_shutdown(dir: Dir<'_>, broker_epoch: BrokerEpoch) -> Result<(), StorageError> {
     let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
     checkpoint::replace(dir.disk, &dir.join(CLEAN_SHUTDOWN), text.as_bytes(), true)
 }

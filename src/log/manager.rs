@@ -23,7 +23,7 @@ use super::failure::{DirHealth, Failure, FailureChannel};
 use super::partition_log::PartitionLog;
 use super::recovery::Known;
 use super::settings::{LogSettings, SharedSettings};
-use crate::base::ids::{Offset, TopicPartition, Uuid};
+use crate::base::ids::{BrokerEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::{Timestamp, elapsed_ms, has_passed};
 use crate::host::Host;
 use crate::host::chance::Chance;
@@ -738,7 +738,7 @@ impl LogManager {
     /// Closes all logs, with `threads` threads for each directory, and marks the stop as clean: 1. logs, 2. checkpoints, 3. the
     /// mark. After a crash before 3 the next start recovers the logs and finds all records. A directory that fails meanwhile
     /// gets no mark.
-    pub fn close(&self, threads: usize, broker_epoch: i64) {
+    pub fn close(&self, threads: usize, broker_epoch: BrokerEpoch) {
         let mut logs = self.all();
         logs.extend(self.futures());
         let close = |log: &Arc<PartitionLog>| {
