@@ -188,11 +188,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn start() -> Result<Self> {
-        Self::start_with("")
-    }
-
-    /// Starts both with additional lines in their `server.properties`.
+    /// Starts both brokers with further lines in the `server.properties` of both.
     pub fn start_with(further: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let settings = format!("{SETTINGS}{further}");
