@@ -805,7 +805,7 @@ pub fn cleaner_buffer(settings: &BrokerSettings) -> Result<(), String> {
     ))
 }
 
-/// Limits of the number of connections of single hosts.
+/// Setting with the limits of the number of connections of single hosts.
 pub const CONNECTIONS_PER_IP: &str = "max.connections.per.ip.overrides";
 
 /// Reads `max.connections.per.ip.overrides`: hosts, each with its limit of connections.

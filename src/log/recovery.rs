@@ -146,7 +146,7 @@ fn attempt(
     }
     let mut scanned = LeaderEpochs::default();
     let mut truncated_bytes = 0;
-    // Producer snapshots are not synced, so those from the first segment that is read again on are not trusted.
+    // Producer snapshots are not synced, so those after the beginning of the first segment that is read again are not trusted.
     let snapshots_below = snapshots_below(&segments, plan.reread_from, clean);
     let mut index = plan.reread_from;
     while index < segments.len() {
@@ -311,7 +311,7 @@ pub fn plan(
     };
     if !known.clean {
         plan.reread_from = segments
-            // A segment that ends at the recovery point may have been rolled after the sync, which added its last index
+            // A segment that ends at the recovery point may have been rolled after the sync, and rolling adds its last index
             // entries.
             .partition_point(|segment| segment.base_offset < known.recovery_point)
             .saturating_sub(1);

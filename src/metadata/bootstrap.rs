@@ -190,7 +190,7 @@ pub fn format(
     format_with(host, dirs, node_id, wanted_cluster, gaps, &[])
 }
 
-/// Like [`format`]. If the first directory is new and `first` is not empty, the cluster begins with the records of `first`
+/// Like [`format()`]. If the first directory is new and `first` is not empty, the cluster begins with the records of `first`
 /// instead of those of every new cluster.
 pub fn format_with(
     host: &Host,

@@ -103,7 +103,7 @@ pub trait Shard: Sized + Send + 'static {
     type Answer: Send + 'static;
     type Record;
 
-    /// Sequence number of batches without a producer. It has no meaning, but Kafka's coordinators write different ones.
+    /// Sequence number of batches without a producer. It has no meaning, but differs between Kafka's coordinators.
     const BASE_SEQUENCE: i32 = -1;
 
     /// Decodes a record; `None` for kinds of records that other versions of Kafka write and this one skips.

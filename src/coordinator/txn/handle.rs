@@ -82,7 +82,7 @@ impl TxnHandle {
         &self.coordinator
     }
 
-    /// Writer of markers, for requests of other coordinators (WriteTxnMarkers).
+    /// Writer of markers, for WriteTxnMarkers requests of other coordinators and tools.
     pub fn markers(&self) -> &MarkerWriter {
         &self.markers
     }

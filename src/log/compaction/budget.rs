@@ -17,7 +17,7 @@ const MAP_LOAD: f64 = 0.9;
 /// Rates from this one on, in bytes per second, are treated as unlimited.
 const UNLIMITED: f64 = 1e15;
 
-/// Limits of the compaction of one log at a time.
+/// Limits of compaction, which may be changed while it runs.
 #[derive(Debug)]
 pub struct Budget {
     host: Host,

@@ -221,7 +221,7 @@ fn put_large(
     first_dirty: Offset,
     path: &Path,
 ) -> Result<Option<Option<Offset>>, StorageError> {
-    // Keys are hashed in groups, as in [`KeyMap::hash`].
+    // Keys are hashed in groups, for the reason given at `KeyMap::hash`.
     const AT_A_TIME: usize = 4_096;
     let hasher = map.hashes_only();
     let mut keys: Vec<(KeyHash, Offset)> = Vec::with_capacity(AT_A_TIME);
@@ -319,7 +319,8 @@ struct OldMessage {
     value: Option<Vec<u8>>,
 }
 
-/// The message at the front of `set`, or the messages in it if it is a wrapper, without those before `first`.
+/// The message at the front of `set`, or the messages in it if it is a wrapper. Fails if a wrapped message has an offset before
+/// `first`, or offsets are not in order.
 fn messages(set: &Bytes, first: Offset, path: &Path) -> Result<Vec<OldMessage>, StorageError> {
     let mut found: Vec<OldMessage> = Vec::new();
     let wrong = |error: BatchError| malformed(path, error.to_string());
@@ -402,7 +403,7 @@ struct Filter<'a> {
     now: Timestamp,
     /// Modification time of the last segment that had been compacted before.
     last_clean: Option<FileTime>,
-    /// Producers whose open transaction has a batch that stays, so that its marker must stay in this pass.
+    /// Producers with a transactional batch since their last marker, so that their next marker must stay in this pass.
     open: BTreeSet<ProducerId>,
     /// The records of the current batch.
     seen: Vec<Seen>,

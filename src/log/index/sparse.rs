@@ -343,7 +343,7 @@ impl<'a, E: Entry> Reading<'a, E> {
     }
 
     fn read(&self, out: &mut [u8], position: u64) -> Result<(), StorageError> {
-        // The whole file is the range to read ahead, because other entries will be needed next.
+        // Other entries will be needed next, so a read that misses the page cache names the whole file as the range to load.
         let whole = FileRange {
             file: Arc::clone(&self.file),
             position: 0,

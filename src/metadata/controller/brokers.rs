@@ -246,7 +246,7 @@ fn stand(
     }
 }
 
-/// The registration of a broker, if `epoch` is its newest epoch. A broker with an older epoch was declared dead meanwhile.
+/// The registration of a broker, if `epoch` is its newest epoch. An older epoch was replaced by a later registration.
 fn registered(image: &Image, id: BrokerId, epoch: i64) -> Result<&Broker, ErrorCode> {
     match image.brokers.get(&id) {
         None => Err(ErrorCode::BrokerIdNotRegistered),

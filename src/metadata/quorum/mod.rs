@@ -1,4 +1,5 @@
-//! How proposed records become committed. A single node writes its own file: written and synced is committed.
+//! The quorum, through which proposed records become committed. On a single node it is the node's own file: a record is
+//! committed once it is written and synced.
 
 pub mod single;
 pub mod upkeep;
@@ -15,32 +16,33 @@ use crate::base::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::log::error::{AppendError, StorageError};
 
-/// Who leads a quorum, as far as a member knows.
+/// Leader of a quorum, as far as this member knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
-    /// `None` while there is none.
+    /// The leader, or `None` while there is none.
     pub leader: Option<BrokerId>,
 }
 
-/// Why records were not taken.
+/// Reason why records were not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
-    /// This member does not lead in the epoch in which the records were decided.
+    /// This member is not the leader in the epoch in which the records were decided.
     #[error("this node does not lead the quorum in epoch {0}")]
     NotLeader(LeaderEpoch),
     #[error(transparent)]
     Append(#[from] AppendError),
 }
 
-/// A node's membership in the quorum of the metadata log. The controller and the loader see nothing else of it.
+/// A node's membership in the quorum of the metadata log. The controller and the loader use the quorum only through this trait.
 pub trait Quorum: Debug + Send {
-    /// A member says that it leads only once everything from before its epoch has been given out as committed.
+    /// The leader and its epoch. A member reports itself as leader only after all records from before its epoch have been
+    /// returned by `committed`.
     fn leadership(&self) -> Leadership;
 
-    /// Appends records as one batch, which is committed as a whole or never; gives the offset of the first.
+    /// Appends records as one batch, which is committed as a whole or not at all; returns the offset of the first record.
     ///
-    /// Errors: the member does not lead in this epoch; the log cannot be written.
+    /// Errors: this member is not the leader in this epoch, or the log cannot be written.
     fn propose(
         &mut self,
         epoch: LeaderEpoch,
@@ -48,13 +50,14 @@ pub trait Quorum: Debug + Send {
         now: Timestamp,
     ) -> Result<Offset, ProposeError>;
 
-    /// What has been committed since the last call, in the order of offsets, and durable as far as anybody can notice.
+    /// Batches committed since the last call, in the order of offsets. They are durable, except for batches of NoOpRecords
+    /// only, whose loss has no effect.
     fn committed(&mut self, now: Timestamp) -> Result<Vec<Batch>, StorageError>;
 
-    /// Milliseconds until a snapshot is due; `None` when only more records can make it so.
+    /// Milliseconds until a snapshot is due; `None` if it only becomes due with more records.
     fn snapshot_wait(&self, now: Timestamp) -> Option<u64>;
 
-    /// Writes a snapshot of the newest committed image, and removes what it makes obsolete.
+    /// Writes a snapshot of the newest committed image, and removes snapshots and segments that it makes obsolete.
     fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError>;
 
     /// Closes the log for a clean stop.

@@ -1,9 +1,11 @@
-//! The quorum of one: this node's own metadata log, in whose every epoch it leads.
+//! The quorum of one node: the node's own metadata log, which it leads in every epoch.
 //!
 //! ```text
-//! 1. records are appended as one batch; 2. the file is synced; 3. they are committed, and the image shows them.
+//! 1. records are appended as one batch; 2. the file is synced; 3. the records are committed, and the image has them.
 //! ```
-//! After a crash before 2 the batch is there or not, whole or cut off by recovery: nobody was told of it.
+//!
+//! After a crash before 2 the batch is either complete, or missing or cut off by recovery; nothing that depends on it was
+//! published.
 
 use std::path::PathBuf;
 
@@ -24,14 +26,14 @@ use crate::metadata::record::schema::NoOpRecord;
 use crate::metadata::snapshots::SnapshotStore;
 use crate::wire::message::embedded::{LeaderChangeMessage, LeaderChangeVoter};
 
-/// The control record with which a leader begins its epoch.
+/// Kind of the control record with which a leader begins its epoch.
 const LEADER_CHANGE: u8 = 2;
 
-/// Records that say nothing and that a power loss may have taken from the end of the log: those of over an hour, where the
-/// system writes within seconds.
+/// Limit of the NoOpRecords that a power loss may have removed from the end of the log. They span more than an hour, while the
+/// operating system writes its pages within seconds.
 const LOST_MAX: Offset = 10_000;
 
-/// See the module.
+/// The quorum of one node.
 #[derive(Debug)]
 pub struct SingleQuorum {
     disk: Disk,
@@ -41,16 +43,16 @@ pub struct SingleQuorum {
     snapshots: SnapshotStore,
     epoch: LeaderEpoch,
     upkeep: Upkeep,
-    /// Appended, and not yet given out as committed.
+    /// Batches that were appended but not yet returned as committed.
     proposed: Vec<Batch>,
     /// Bytes appended since the newest snapshot.
     since_snapshot: u64,
-    /// When the oldest record was appended that is in no snapshot.
+    /// Time at which the oldest record was appended that is not in a snapshot.
     oldest_unsaved: Option<Timestamp>,
 }
 
 impl SingleQuorum {
-    /// Opens the metadata log, folds it, and begins a new epoch as its leader.
+    /// Opens the metadata log, builds the image, and begins a new epoch as leader.
     pub fn open(
         place: Dir<'_>,
         node_id: BrokerId,
@@ -66,7 +68,7 @@ impl SingleQuorum {
         let (mut image, newest) = from_snapshot(&dir, &snapshots)?;
         let start = newest.map(|snapshot| snapshot.end);
         let mut log = MetadataLog::open(own, &upkeep, clean, start, now)?;
-        // Before anything is written.
+        // The log is read before anything is written.
         let unsaved = from_log(&dir, &log, &mut image)?;
 
         let epoch = log.latest_epoch().unwrap_or(0).max(image.epoch).max(0) + 1;
@@ -91,8 +93,9 @@ impl SingleQuorum {
         Ok((this, image))
     }
 
-    /// Fills the log up to the end of the newest snapshot. Records that say nothing are not synced: a power loss may have taken
-    /// some that the snapshot counts, and what came in their place would be taken for what the snapshot has.
+    /// Fills the log with NoOpRecords up to the end of the newest snapshot. NoOpRecords are not synced, so a power loss may
+    /// have removed some that the snapshot includes. New records at their offsets would be ignored, because they would seem to
+    /// be in the snapshot.
     fn reach(&mut self, end: Offset, now: Timestamp) -> Result<(), StorageError> {
         let lost = end - self.log.log_end();
         if lost <= 0 {
@@ -167,7 +170,7 @@ impl Quorum for SingleQuorum {
         Ok(first)
     }
 
-    /// One sync for everything that was proposed. Nobody is told of a record that says nothing, so that one may be lost.
+    /// Syncs everything that was proposed at once. NoOpRecords need no sync, because nothing depends on them.
     fn committed(&mut self, now: Timestamp) -> Result<Vec<Batch>, StorageError> {
         if !self.proposed.iter().all(Batch::says_nothing) {
             self.log.sync(now)?;
@@ -182,15 +185,15 @@ impl Quorum for SingleQuorum {
         self.upkeep.snapshot_wait(self.oldest_unsaved, now)
     }
 
-    /// The snapshot is there first, whole and synced; then older snapshots go, oldest first; then the segments that end
-    /// before the oldest remaining one. After a crash between them the rest is removed after the next snapshot.
+    /// Writes and syncs the new snapshot, then removes older snapshots, oldest first, then the segments that end before the
+    /// oldest remaining snapshot. After a crash in between, the rest is removed after the next snapshot.
     fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         assert_eq!(
             image.offset + 1,
             self.log.log_end(),
             "an image of everything committed"
         );
-        // What the snapshot counts must not be lost behind it.
+        // Records in the snapshot must not be missing from the end of the log.
         self.log.sync(now)?;
         self.snapshots.write(image, now)?;
         self.since_snapshot = 0;

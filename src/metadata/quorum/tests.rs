@@ -1,4 +1,5 @@
-//! The files of the metadata, damaged at random: a start gives the whole cluster, or an error with the path; half of it never.
+//! Metadata files with random damage: a start returns the complete cluster or an error with the path, never a part of the
+//! cluster.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,7 @@ fn recorded(name: &str) -> Vec<u8> {
     fs::read(root.join(name)).unwrap()
 }
 
-/// A quorum of one, and the image of what it has committed.
+/// A quorum of one node, and the image of its committed records.
 pub(crate) struct Member {
     pub(crate) quorum: SingleQuorum,
     loader: Loader,
@@ -66,7 +67,7 @@ fn open(dir: &Path, clean: bool) -> Result<Member, String> {
     Member::open(dir, clean, Upkeep::new(&settings))
 }
 
-/// A snapshot and a log behind it.
+/// A directory with a snapshot and a log after it.
 fn directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut member = open(dir.path(), false).unwrap();
@@ -80,7 +81,7 @@ fn directory() -> tempfile::TempDir {
     dir
 }
 
-/// What one file of the directory is spoiled to, and what a start makes of it.
+/// Result of a start after one file of the directory was changed by `content`.
 fn spoiled(
     suffix: &str,
     content: impl Fn(Vec<u8>) -> Vec<u8>,
@@ -148,7 +149,7 @@ fn damaged_metadata_are_whole_or_refused() {
     }
 }
 
-/// The snapshot with which Apache Kafka formats a directory.
+/// The snapshot that Apache Kafka writes when it formats a directory.
 #[test]
 fn a_damaged_snapshot_of_apache_kafka_is_refused() {
     let whole = recorded("directory/bootstrap.checkpoint");
@@ -180,7 +181,7 @@ fn a_damaged_snapshot_of_apache_kafka_is_refused() {
     assert!(read.is_err() && memory < MEMORY_MAX, "{memory} bytes");
 }
 
-/// What a newer program made is left as it is.
+/// Files of a newer program are not changed.
 #[test]
 fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,7 +218,7 @@ fn a_cluster_of_newer_features_is_refused_by_name_and_not_touched() {
     assert_eq!(files(), before);
 }
 
-/// What was decided in an older epoch was decided without knowing what another leader has done meanwhile.
+/// Decisions of an older epoch were made without knowledge of what another leader has done since.
 #[test]
 fn records_of_another_epoch_are_not_taken() {
     let dir = tempfile::tempdir().unwrap();
@@ -233,8 +234,8 @@ fn records_of_another_epoch_are_not_taken() {
     assert_eq!(member.image().offset, end + 7);
 }
 
-/// Records that say nothing are not synced, and a power loss takes them from behind a snapshot that counts them. What is
-/// committed then has offsets that the snapshot does not have.
+/// NoOpRecords are not synced, and a power loss removes them although a snapshot includes them. Records committed afterwards
+/// must have offsets above those in the snapshot.
 #[test]
 fn a_topic_made_after_a_power_loss_is_there_after_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -262,7 +263,7 @@ fn a_topic_made_after_a_power_loss_is_there_after_the_next_start() {
     assert!(member.image().topics.by_name("t").is_some());
     drop(member);
 
-    // So much is not lost by a power loss.
+    // A power loss does not remove this many records.
     let far = inside.join("00000000000000900000-0000000001.checkpoint");
     let snapshots = fs::read_dir(&inside).unwrap();
     let snapshot = snapshots

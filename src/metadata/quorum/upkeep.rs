@@ -1,28 +1,27 @@
-//! pure: when the metadata log gets a snapshot, and which snapshots and records nobody needs any more.
+//! pure: times of snapshots of the metadata log, and the snapshots and records that can be removed.
 
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 
-/// The settings of the metadata log and its snapshots (`metadata.log.*`, `metadata.max.*`).
+/// Settings of the metadata log and its snapshots (`metadata.log.*`, `metadata.max.*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upkeep {
     /// Bytes of records after which a snapshot is due.
     pub snapshot_bytes: u64,
-    /// Milliseconds after which records must be in a snapshot; 0 or less for no limit.
+    /// Milliseconds after which records must be in a snapshot; no limit if 0 or less.
     pub snapshot_ms: i64,
     pub segment_bytes: u32,
     pub segment_ms: i64,
-    /// Bytes that log and snapshots together may take; negative for no limit.
+    /// Limit of the total size of log and snapshots in bytes; no limit if negative.
     pub retention_bytes: i64,
-    /// Age at which a snapshot is of no more use; negative for no limit.
+    /// Age in milliseconds from which on snapshots are removed; no limit if negative.
     pub retention_ms: i64,
-    /// Milliseconds between two records that say nothing, by which observers see how far behind they are; 0 or less for
-    /// none.
+    /// Milliseconds between two NoOpRecords, by which observers can measure their lag; no NoOpRecords if 0 or less.
     pub idle_ms: i64,
 }
 
-/// A snapshot: the state after all records before `end`.
+/// A snapshot: the state after all records below `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub end: Offset,
@@ -46,14 +45,15 @@ impl Upkeep {
         }
     }
 
-    /// Milliseconds until a snapshot is due by time, of records of which the oldest is of `oldest`.
+    /// Milliseconds until a snapshot is due by time; `oldest` is the time of the oldest record that is not in a snapshot.
     pub fn snapshot_wait(&self, oldest: Option<Timestamp>, now: Timestamp) -> Option<u64> {
         let oldest = oldest.filter(|_| self.snapshot_ms > 0)?;
         let due = oldest.saturating_add(self.snapshot_ms);
         Some(u64::try_from(due.saturating_sub(now)).unwrap_or_default())
     }
 
-    /// Milliseconds until a record is due that says nothing, after one at `last`. A clock that was set back must not delay it.
+    /// Milliseconds until a NoOpRecord is due, if the last one was at `last`; at most the interval, even if the clock was set
+    /// back.
     pub fn idle_wait(&self, last: Timestamp, now: Timestamp) -> Option<u64> {
         let interval = u64::try_from(self.idle_ms).ok().filter(|ms| *ms > 0)?;
         let due = last.saturating_add(self.idle_ms);
@@ -61,7 +61,8 @@ impl Upkeep {
         Some(wait.min(interval))
     }
 
-    /// How many of `snapshots`, oldest first, may go. The log then begins at the oldest that stays; the newest always does.
+    /// Number of `snapshots` (oldest first) that can be removed. The newest one always stays, and the log then begins at the
+    /// oldest one that stays.
     pub fn obsolete(&self, snapshots: &[Snapshot], log_bytes: u64, now: Timestamp) -> usize {
         let mut bytes = log_bytes + snapshots.iter().map(|one| one.bytes).sum::<u64>();
         let mut gone = 0;
