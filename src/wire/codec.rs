@@ -81,7 +81,7 @@ pub struct Layout {
     pub flexible: bool,
     /// Whether the field may be null in this version.
     pub nullable: bool,
-    /// Whether the field itself lies in a tagged section.
+    /// Whether the field is in a section of tagged fields.
     pub tagged: bool,
 }
 
@@ -723,7 +723,7 @@ pub fn encode_nullable_struct<T: Field>(
     match value {
         Some(value) => {
             if layout.nullable {
-                // As a varint it is the same byte.
+                // A varint of 1 is the same byte.
                 writer.u8(1);
             }
             value.encode(writer, layout.nullable(false))

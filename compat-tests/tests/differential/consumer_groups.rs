@@ -1,4 +1,4 @@
-//! Groups of the consumer protocol (KIP-848), and what other requests say of them.
+//! Groups of the consumer protocol (KIP-848), and requests of other protocols about them.
 
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ use monedula::wire::message::sync_group::SyncGroupRequest;
 
 use super::pair::{Broker, Pair};
 
-/// A topic of four partitions that only these groups read.
+/// Topic of four partitions that only these groups read.
 const TOPIC: &str = "shared-out";
 const PARTITIONS: i32 = 4;
-/// A group settles within this time: brokers compute assignments once a second.
+/// Time limit for a group to become stable. Brokers compute assignments once a second.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 pub fn play(pair: &mut Pair) -> Result<()> {
@@ -65,7 +65,7 @@ fn joins(group: &str, member: &str) -> Beat {
     }
 }
 
-/// A heartbeat that says nothing but what its member has.
+/// A heartbeat with only the partitions that the member owns.
 fn beats(broker: &mut Broker, group: &str, member: &str, epoch: i32, has: &[i32]) -> Beat {
     let has = TopicPartitions {
         topic_id: broker.id(TOPIC),
@@ -201,7 +201,7 @@ fn mistakes(pair: &mut Pair) -> Result<()> {
     for (name, beat) in scenes {
         for version in 0..=1 {
             pair.once(name, version, |_| Beat {
-                // What joins joins a group of its own.
+                // Each version joins a group of its own.
                 group_id: match beat.group_id.strip_prefix("mistaken-") {
                     Some(number) => format!("mistaken-{number}-{version}").into(),
                     None => beat.group_id.clone(),
@@ -220,7 +220,8 @@ fn describe(groups: &[&str]) -> ConsumerGroupDescribeRequest {
     }
 }
 
-/// Has the members of a group beat with what they were given until the group is stable; on both brokers.
+/// Sends heartbeats for the members of a group, with the partitions assigned to them, until the group is stable on both
+/// brokers.
 fn settle(pair: &mut Pair, group: &str, members: &[&str]) -> Result<()> {
     for broker in pair.each() {
         let topic_id = broker.id(TOPIC);
@@ -472,7 +473,7 @@ fn expressions(pair: &mut Pair) -> Result<()> {
         })?;
     }
     let group = "by-expression-0";
-    // The names are looked up after the answer.
+    // The broker resolves the topic names after its response.
     for broker in pair.each() {
         let begun = std::time::Instant::now();
         while broker.answered(&describe(&[group]), 1)?.groups[0].members[0]
@@ -507,7 +508,7 @@ fn epoch_of_first(broker: &mut Broker, group: &str) -> Result<i32> {
     Ok(described.groups[0].members[0].member_epoch)
 }
 
-/// What requests of the classic protocol find.
+/// Requests of the classic protocol about these groups.
 fn other_protocols(pair: &mut Pair) -> Result<()> {
     let group = "two-uniform";
     let join = |protocol_type: &str, metadata: &'static [u8]| JoinGroupRequest {

@@ -39,7 +39,7 @@ fn listed() -> BTreeSet<String> {
 #[test]
 #[ignore = "needs java and maven"]
 fn every_api_answers_as_apache_kafka_does() -> Result<()> {
-    // Where the interval between heartbeats is the only difference, it is none.
+    // Kafka's heartbeat interval, so that responses do not differ in it.
     let mut pair =
         Pair::start_with("monedula.group.consumer.unsettled.heartbeat.interval.ms=5000\n")?;
     pair.versions()?;

@@ -104,7 +104,7 @@ impl Broker {
         Ok(answer)
     }
 
-    /// The answer to what must be answered.
+    /// Sends a request and returns its response. Errors: there is none.
     pub fn answered<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         match self.ask(request, version)? {
             Some(Answer::Response(response)) => Ok(response),
@@ -428,7 +428,7 @@ impl Pair {
         ))
     }
 
-    /// Both, for scenes that need more than one request to come about.
+    /// Both brokers, for scenes that need several requests.
     pub fn each(&mut self) -> [&mut Broker; 2] {
         [&mut self.ours, &mut self.theirs]
     }

@@ -52,8 +52,9 @@ pub fn unknown_partitions(
     request: &ProduceRequest,
 ) -> Result<Unknown, ErrorCode> {
     let mut unknown = Unknown::default();
-    // Since `JOINS` no verification is needed, because the end of a transaction bumps the producer epoch: a marker that ends
-    // the batch's transaction has a higher epoch, and a marker that comes in between belongs to the previous transaction.
+    // From version `JOINS` on no verification is needed, because the end of a transaction bumps the producer epoch: a marker
+    // that ends the batch's transaction has a higher epoch, and a marker that comes in between belongs to the previous
+    // transaction.
     let verified = LazyCell::new(|| context.api_version < JOINS && verifies(context));
     for topic in &request.topic_data {
         for data in &topic.partition_data {
