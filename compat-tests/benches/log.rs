@@ -1,5 +1,5 @@
-//! What a log costs: `cargo bench --package compat-tests`. Files lie in memory where `/dev/shm` exists; the figures are those
-//! of the broker's code and of the kernel's copying, not of a disk. `src/BENCHMARKS.md` has them with their date.
+//! Benchmarks of a log: `cargo bench --package compat-tests`. The files are in memory if `/dev/shm` exists, so the figures are
+//! those of the broker's code and of the kernel's copying, not of a disk. `src/BENCHMARKS.md` has the figures with their dates.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -20,12 +20,12 @@ use monedula::log::settings::LogSettings;
 use monedula::wire::batch::builder::BatchBuilder;
 
 const NOW: i64 = 1_000_000;
-/// Batches after which a log is emptied, so that it fits in memory: 64 MiB.
+/// Number of batches after which a log is emptied, so that it fits in memory: 64 MiB.
 const EMPTIED_AFTER: u64 = 4_096;
 const RECOVERED_BATCHES: usize = 32_768;
 const INDEX_ENTRIES: u32 = 100_000;
 
-/// Sixteen records of a kilobyte: 16 KiB.
+/// A batch of sixteen records of a kilobyte each: 16 KiB.
 fn batch() -> Bytes {
     let mut builder = BatchBuilder::default();
     let value: Vec<u8> = (0..1_010).map(|n| (n * 31 % 251) as u8).collect();
@@ -72,7 +72,7 @@ fn append(log: &PartitionLog, batch: &Bytes) {
     log.high_watermark().set(appended.log_end);
 }
 
-/// Runs `step` so many times, and `empty`, which is not measured, now and then.
+/// Runs `step` for each iteration and returns the time that it took. `empty` runs now and then and is not measured.
 fn timed(iterations: u64, mut step: impl FnMut(u64), mut empty: impl FnMut()) -> Duration {
     let mut spent = Duration::ZERO;
     let mut left = iterations;
@@ -99,7 +99,7 @@ fn appending(criterion: &mut Criterion) {
             timed(iterations, |_| append(&log, &batch), empty)
         });
     });
-    // What the same costs without a log.
+    // The same work without a log, for comparison.
     let file = File::create(dir.path().join("plain")).expect("a file");
     group.bench_function("checksum and write", |bencher| {
         bencher.iter_custom(|iterations| {

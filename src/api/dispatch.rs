@@ -1,5 +1,6 @@
-//! A frame becomes a request, its row in the table is found, its handler runs, its answer becomes bytes: on the thread that
-//! read the frame where that is cheap, or else on the work pool. Its key and its length decide that, before anything is decoded.
+//! Dispatch of a request: the frame's API row in the table, decoding, the handler, and encoding of its response. All of that
+//! runs on the thread that read the frame if it is cheap, otherwise on the work pool. The API key and the frame's length decide
+//! that, before anything is decoded.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -22,61 +23,62 @@ use crate::wire::message::{Message, Request};
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
-/// Room that an encoded answer gets at first.
+/// Initial capacity of an encoded response, in bytes.
 const ANSWER_CAPACITY: usize = 256;
 
-/// A client of this name meets a panic.
+/// A client id that makes the dispatcher panic, for a test.
 #[cfg(test)]
 pub const PANICS: &str = "panics";
 
-/// An encoded answer, its length in front.
+/// An encoded response, with its length prefix.
 pub type Encoded = Vec<Part>;
 
-/// Elements of a request that is answered on the thread that read it; one with more goes to the work pool.
+/// Maximum number of elements of a request that is handled on the thread that read it; larger ones go to the work pool.
 const ELEMENTS_IN_PLACE_MAX: usize = 1_000;
 
-/// Elements of a request on the work pool that need not wait for memory. What they are decoded to, and the answer for each, is
-/// little even where every job has as many; only attackers' requests have more.
+/// Number of elements up to which a request on the work pool does not wait for memory. The decoded request and its response are
+/// small then, even if every job has as many. Only attackers send more.
 const ELEMENTS_LITTLE: usize = 10_000;
-/// What an element takes at least in a request.
+/// Minimum size of an element in a request, in bytes.
 const ELEMENT_SIZE_MIN: usize = 2;
-/// About what an element takes decoded, with what its handler makes of it.
+/// Approximate memory of a decoded element with its handler's results, in bytes.
 const ELEMENT_MEMORY: usize = 128;
 
-/// An encoded answer on its way; `Err` says why the connection must be closed.
+/// Future of an encoded response. Errors: the reason why the connection must be closed.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Encoded, String>> + Send>>;
 
-/// A reply in which versions no longer matter.
+/// A reply whose response has been encoded in the request's version.
 pub enum Dispatched {
     Ready(Encoded),
     Later(Answer),
-    /// As `Later`; nothing else of the connection is looked at meanwhile.
+    /// Like `Later`, but no other request of the connection is handled meanwhile.
     Alone(Answer),
     Nothing,
     Close(String),
 }
 
-/// Whether requests behind this one may be handled while its answer waits: nothing that they ask for can depend on it.
+/// Whether later requests of the connection may be handled while this one waits for its response, because none of their results
+/// depends on it.
 pub fn may_be_overtaken(frame: &[u8]) -> bool {
     matches!(key_of(frame), Some(PRODUCE | FETCH))
 }
 
-/// Whether a frame, of which the first bytes are enough, is a fetch.
+/// Whether a frame is a Fetch request. The first bytes of the frame suffice.
 pub fn is_fetch(frame: &[u8]) -> bool {
     key_of(frame) == Some(FETCH)
 }
 
-/// The number of the API that a frame asks.
+/// API key of a frame.
 fn key_of(frame: &[u8]) -> Option<i16> {
     frame.first_chunk().map(|key| i16::from_be_bytes(*key))
 }
 
-/// Why a frame was not handled.
+/// Reason why a frame was not handled.
 #[derive(Debug)]
 pub(super) enum Unhandled {
     /// The connection must be closed.
     Close(String),
-    /// It has too many elements for the thread that read it.
+    /// The request has too many elements for the thread that read it.
     Large,
 }
 
@@ -86,7 +88,7 @@ impl From<String> for Unhandled {
     }
 }
 
-/// Handles one frame (without its length).
+/// Handles one frame, which is given without its length prefix.
 pub fn dispatch(
     services: &Arc<Services>,
     connection: &Arc<ConnectionInfo>,
@@ -103,14 +105,14 @@ pub fn dispatch(
     }
 }
 
-/// Whether a frame may take longer than others should wait for.
+/// Whether a frame may take longer than other requests on the same thread should wait.
 fn is_long(frame: &[u8]) -> bool {
     key_of(frame)
         .and_then(table::find)
         .is_some_and(|row| frame.len() > row.small)
 }
 
-/// Handles one frame on the work pool, from its first byte to the last of its answer.
+/// Handles one frame on the work pool, including the encoding of its response.
 fn compute(services: &Arc<Services>, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Answer {
     let (within, connection) = (Arc::clone(services), Arc::clone(connection));
     on_work_pool(&services.work, async move {
@@ -123,7 +125,7 @@ fn compute(services: &Arc<Services>, connection: &Arc<ConnectionInfo>, frame: By
                 in_memory_of(elements * ELEMENT_MEMORY, whole).await
             }
             dispatched => {
-                // What waits now does not hold on to the bytes of the request.
+                // Dropped so that a request that waits does not keep its frame in memory.
                 drop(frame);
                 finish(dispatched).await
             }
@@ -137,7 +139,7 @@ fn compute(services: &Arc<Services>, connection: &Arc<ConnectionInfo>, frame: By
     })
 }
 
-/// The encoded answer of what was dispatched on the work pool.
+/// The encoded response of a request that was dispatched on the work pool.
 async fn finish(dispatched: Result<Dispatched, Unhandled>) -> Result<Encoded, Unhandled> {
     match dispatched? {
         Dispatched::Ready(answer) => Ok(answer),
@@ -147,8 +149,8 @@ async fn finish(dispatched: Result<Dispatched, Unhandled>) -> Result<Encoded, Un
     }
 }
 
-/// Computes on the work pool once there is so much memory. Others may have the memory as soon as the work waits for something:
-/// a request that joins a group would keep them out for minutes.
+/// Computes on the work pool once there is room for `bytes` of memory. The memory is released as soon as the work waits for
+/// something: a JoinGroup request, for example, would otherwise hold it for minutes.
 async fn in_memory_of<T>(bytes: usize, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let begun = poll_fn(|cx| Poll::Ready(with_memory(bytes, || work.as_mut().poll(cx)))).await;
@@ -191,7 +193,8 @@ fn try_dispatch(
         now: services.host.clock.now(),
     };
     if !row.versions.contains(&api_version) {
-        // A newer client asks in its own version first and learns from the answer which one to use.
+        // A client of a newer version sends ApiVersions in its own version first, and learns the supported one from the
+        // response.
         if api_key == API_VERSIONS {
             return Ok(Dispatched::Ready(encode(
                 &context,
@@ -218,7 +221,7 @@ fn try_dispatch(
     (row.handle)(row, context, reader)
 }
 
-/// Reads the body, calls the handler, and encodes what it gives: the common part of every row.
+/// Decodes the body, calls the handler and encodes its response: the common part of all rows.
 pub(super) fn run<Q: Request>(
     row: &'static Row,
     context: RequestContext,
@@ -253,7 +256,7 @@ where
     })
 }
 
-/// What becomes of a reply at last, encoded.
+/// The encoded final response of a reply.
 fn settle<R: Message + Send + 'static>(context: RequestContext, reply: Reply<R>) -> Answer {
     match reply {
         Reply::Long(reply) => {
@@ -278,10 +281,10 @@ fn encode<R: Message>(
     version: i16,
 ) -> Result<Encoded, String> {
     let mut writer = Writer::for_answer(ANSWER_CAPACITY);
-    // Room for the length, which is known last.
+    // Placeholder for the length, which is known only at the end.
     writer.i32(0);
     writer.i32(context.correlation_id);
-    // Who asks for versions may know none yet: that answer's header is always the oldest.
+    // The header of an ApiVersions response is never flexible, because the client may not know the broker's versions yet.
     if R::is_flexible(version) && context.api_key != API_VERSIONS {
         writer.unsigned_varint(0);
     }
@@ -291,7 +294,7 @@ fn encode<R: Message>(
         .write(&mut writer, version)
         .and_then(|()| writer.check_size())
         .map_err(unwritable)?;
-    // No more than ANSWER_BYTES_MAX.
+    // Fits, because the size is at most ANSWER_BYTES_MAX.
     let length = (writer.len() - 4) as i32;
     let mut parts = writer.into_parts();
     if let Some(Part::Bytes(first)) = parts.first_mut() {

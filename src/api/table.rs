@@ -1,4 +1,4 @@
-//! THE table: every API that this broker serves. What is not here is not advertised.
+//! The table of all APIs that this broker serves. An API that is not in the table is not advertised.
 
 use std::ops::RangeInclusive;
 
@@ -8,38 +8,41 @@ use super::handlers::*;
 use crate::wire::codec::Reader;
 use crate::wire::message::{Message, Request};
 
-/// One API.
+/// An API.
 pub struct Row {
     pub key: i16,
     pub name: &'static str,
     pub versions: RangeInclusive<i16>,
-    /// The longest frame that is answered on the thread that read it; longer ones go to the work pool.
+    /// Maximum size of a frame that is handled on the thread that read it, in bytes; longer ones go to the work pool.
     pub small: usize,
-    /// A broker that is not the controller sends it there, and the answer back: the controller decides about it.
+    /// Whether a broker that is not the controller forwards the request to the controller, which decides it, and returns the
+    /// response.
     pub forwarded: bool,
     pub is_flexible: fn(i16) -> bool,
     pub(super) handle: fn(&'static Self, RequestContext, Reader) -> Result<Dispatched, Unhandled>,
 }
 
-/// What clients send all the time is answered within a millisecond up to this size.
+/// Size limit for frequent requests, which are handled within a millisecond up to this size.
 const SMALL: usize = 16 << 10;
-/// Where an element of some bytes costs much: a lookup, a group, a resource with all of its settings, a new partition.
+/// Size limit for requests whose elements are small but costly: lookups, groups, resources with all of their settings, new
+/// partitions.
 const COSTLY: usize = 1 << 10;
-/// A produce request is read as it stands, once for its checksum; what costs more than that has an allowance
-/// (`produce.rs`). Clients of every kind send at most 1 MB unless told otherwise.
+/// Size limit for Produce. A request is read once for its checksums; any further cost has an allowance (`produce.rs`). Clients
+/// of all kinds send at most 1 MB by default.
 const RECORDS: usize = 2 << 20;
-/// Its partitions cost something, its bytes nothing: the number of elements decides alone. A long fetch that waits holds up what
-/// is behind it, a short one does not.
+/// No size limit, for Fetch: the partitions of a request are costly, not its bytes, so the number of elements decides alone. A
+/// fetch on the work pool holds up later requests of its connection while it waits; a fetch on the connection's thread does
+/// not.
 const ELEMENTS: usize = usize::MAX;
-/// Administrators' questions whose answers cost as much as there are partitions, groups, producers or transactions, however
-/// short the question is.
+/// For administrative requests whose cost depends on the number of partitions, groups, producers or transactions instead of the
+/// request's size: always the work pool.
 const ANY: usize = 0;
-/// The node that a request is forwarded to.
+/// Marks requests that are forwarded to the controller.
 const CONTROLLER: bool = true;
 
 macro_rules! apis {
     ($($name:literal $versions:expr, $module:ident :: $request:ident => $handler:path $(, above $small:expr)? $(, to $forwarded:expr)?;)*) => {
-        /// In the order of keys.
+        /// All rows, in the order of keys.
         pub static APIS: &[Row] = &[$(
             Row {
                 key: crate::wire::message::$module::$request::KEY,
@@ -118,7 +121,7 @@ apis! {
     "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle, above ANY;
 }
 
-/// The row of a key.
+/// The row of an API key.
 pub fn find(key: i16) -> Option<&'static Row> {
     let index = APIS.binary_search_by_key(&key, |row| row.key).ok()?;
     APIS.get(index)
@@ -128,8 +131,8 @@ pub fn find(key: i16) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    /// Tools guess the version of Kafka by the keys that a broker offers: each of these was there in 3.6, and a broker without
-    /// one of them is taken for an older one.
+    /// Tools derive Kafka's version from the API keys that a broker offers. All of these were in 3.6; a broker without one of
+    /// them is taken for an older version.
     #[test]
     fn whoever_guesses_the_version_finds_a_broker_of_today() {
         let removed_since = 4..=7;
@@ -139,7 +142,7 @@ mod tests {
         }
     }
 
-    /// Those that Apache Kafka's brokers put into an Envelope, as far as they are served.
+    /// APIs whose requests Apache Kafka's brokers forward to the controller in an Envelope, as far as they are served here.
     #[test]
     fn the_controller_decides_about_what_is_forwarded() {
         let forwarded = APIS.iter().filter(|row| row.forwarded).map(|row| row.key);

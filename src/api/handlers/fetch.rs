@@ -1,6 +1,6 @@
 //! Fetch (key 1), v0 to v18. KIP-227 (sessions), KIP-392, KIP-516 (topic ids, v13), KIP-595 (diverging epochs).
 //!
-//! The answer carries stretches of segment files; their bytes never enter the process.
+//! Responses refer to ranges of segment files, whose bytes are never read into the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,11 @@ const SOFT_LIMIT_SINCE: i16 = 3;
 const TOPIC_IDS_SINCE: i16 = 13;
 const STORAGE_ERROR_SINCE: i16 = 6;
 const READ_COMMITTED: i8 = 1;
-/// How long the answer of a fetch that is not let wait is held back at most, as long as clients let a fetch wait by default.
+/// Maximum time for which the response of a fetch that may not wait is delayed: the default maximum wait time of clients.
 const HELD_BACK: Duration = Duration::from_millis(500);
-/// Partitions of a session whose fetches are planned on the thread that read them, however few of them a request names.
+/// Number of a session's partitions up to which a fetch is planned on the thread that read it, however few the request names.
 const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
-/// Only short answers are held back: of so many partitions.
+/// Maximum number of partitions in a response that is delayed.
 const HELD_BACK_PARTITIONS_MAX: usize = 16;
 
 pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResponse> {
@@ -45,7 +45,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     let by_id = context.api_version >= TOPIC_IDS_SINCE;
     let services = &context.services;
     let image = services.image.load();
-    // Names of ids, for those that exist: errors of the others are told by id.
+    // Topic names of the ids that exist. Errors of unknown ids refer to the id.
     let name_of = |id: Uuid| {
         image
             .topics
@@ -113,7 +113,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         }
     };
     let converts = context.api_version < fetch_conversion::BATCHES_SINCE;
-    // The limit of the broker is for consumers.
+    // The broker's limit applies to consumers only.
     let max_bytes = match follower {
         Some(_) => usize::MAX,
         None => services.config.settings.int("fetch.max.bytes").max(0) as usize,
@@ -132,7 +132,7 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
         hard_limit: context.api_version < SOFT_LIMIT_SINCE,
         reach: Reach::Cache,
     };
-    // More than may be sent is never there.
+    // The response can never have more than `max_bytes`, so a fetch must not wait for more.
     let min_bytes = (request.min_bytes.max(0) as usize).min(limits.max_bytes);
     if converts {
         let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
@@ -162,7 +162,8 @@ pub fn handle(context: RequestContext, request: FetchRequest) -> Reply<FetchResp
     })
 }
 
-/// The replica that a fetch comes from, if it is one: since version 15 the request names the epoch of its broker too (KIP-903).
+/// The follower that sent a fetch, if a follower sent it. Since version 15 the request also has the follower's broker epoch
+/// (KIP-903).
 fn follower_of(request: &FetchRequest) -> Option<FollowerId> {
     let state = &request.replica_state;
     let (id, broker_epoch) = match state.replica_id {
@@ -172,7 +173,7 @@ fn follower_of(request: &FetchRequest) -> Option<FollowerId> {
     (id >= 0).then_some(FollowerId { id, broker_epoch })
 }
 
-/// Marks what the client may not read. A session knows nothing of it: each fetch is looked at anew.
+/// Marks the partitions that the client may not read. Sessions do not store this: each fetch is authorized anew.
 fn deny(context: &RequestContext, wanted: &mut [Wanted], as_replica: bool) {
     let rights = context.rights();
     if !rights.are_checked() {
@@ -188,7 +189,7 @@ fn deny(context: &RequestContext, wanted: &mut [Wanted], as_replica: bool) {
         return;
     }
     let mut last: Option<(Arc<str>, Option<ErrorCode>)> = None;
-    // Where there is no topic of an id, there is nothing to be allowed to.
+    // There is nothing to authorize for an id without a topic.
     for one in wanted.iter_mut().filter(|one| !one.topic.is_empty()) {
         let denied = match &last {
             Some((topic, denied)) if *topic == one.topic => *denied,
@@ -202,7 +203,8 @@ fn deny(context: &RequestContext, wanted: &mut [Wanted], as_replica: bool) {
     }
 }
 
-/// The memory that a fetch of so many partitions takes while it waits; `None` where others have taken it all.
+/// Reserves the memory that a fetch of this many partitions takes while it waits; `None` if other waiting fetches have taken it
+/// all.
 pub(super) fn room_to_wait(context: &RequestContext, partitions: usize) -> Option<Held> {
     let bytes = partitions * PLACE_BYTES;
     let account = &context.connection.account;
@@ -210,8 +212,8 @@ pub(super) fn room_to_wait(context: &RequestContext, partitions: usize) -> Optio
     has_room.then(|| account.hold(Purpose::WaitingFetches, bytes))
 }
 
-/// The answer of a fetch that is not let wait: what there is. A short one is held back all the same, or its client would ask
-/// again at once.
+/// Response of a fetch that may not wait, with the available records. A small response is delayed nevertheless, or the client
+/// would send its next fetch at once.
 fn answer_without_waiting(
     context: RequestContext,
     begun: Begun,
@@ -242,16 +244,17 @@ fn answer_without_waiting(
     })
 }
 
-/// A fetch that waits: for each partition what is ready, brought up to date where something changes.
+/// A waiting fetch, with the size of the available records for each partition, updated when a partition changes.
 struct Waiting {
     begun: Begun,
-    /// Its places are those of `begun.wanted`, unless something failed or diverged: such a fetch is urgent, and does not wait.
+    /// Places in the waiter are those in `begun.wanted`, unless a partition failed or diverged: such a fetch is urgent and does
+    /// not wait.
     waiter: Waiter<Arc<Partition>>,
-    /// Bytes that are ready, by the places of `begun.wanted`.
+    /// Size of the available records of each partition in `begun.wanted`, in bytes.
     ready: Vec<u32>,
-    /// Their sum.
+    /// Sum of `ready`, in bytes.
     total: usize,
-    /// Places of which the answer may have something to say.
+    /// Whether the response may include the partition at each place of `begun.wanted`.
     changed: Vec<bool>,
     urgent: bool,
 }
@@ -289,7 +292,7 @@ impl Waiting {
         self.total >= min_bytes || self.urgent
     }
 
-    /// Looks where something has changed, and nowhere else.
+    /// Reads the partitions that have changed, and no others.
     async fn look(&mut self, services: &Arc<Services>, limits: Limits) {
         let places = self.waiter.take();
         let wanted: Vec<Wanted> = places
@@ -306,13 +309,14 @@ impl Waiting {
         }
     }
 
-    /// Reads what has changed, or all of it for an answer that says something of every partition.
+    /// Reads the changed partitions again, or all of them for a response that includes every partition, and builds the
+    /// response.
     async fn answer(mut self, context: &RequestContext, limits: Limits) -> FetchResponse {
         for place in self.waiter.take() {
             self.changed[place] = true;
         }
         if limits.follower.is_some() {
-            // It was not woken by the high watermark, of which it hears now.
+            // A change of the high watermark does not wake a follower's fetch; the follower learns it with this response.
             self.changed.fill(true);
         }
         let mut changed = self.changed.iter();
@@ -326,7 +330,7 @@ fn ready_bytes(outcome: &Outcome) -> u32 {
     u32::try_from(outcome.bytes()).unwrap_or(u32::MAX)
 }
 
-/// What there is to say of a partition as far as it was read.
+/// Properties of a partition's result that decide whether the response includes it.
 fn said_of(outcome: &Outcome) -> Said {
     let (watermarks, special) = match outcome {
         Outcome::Read(plan) => (Some(plan.watermarks), false),
@@ -342,7 +346,8 @@ fn said_of(outcome: &Outcome) -> Said {
     }
 }
 
-/// A round of reading for which neither this thread nor, with a log's lock in hand, somebody else waits for a disk.
+/// Reads the partitions. Cold data is read on the disk pool: neither this thread nor the holder of a log's lock waits for a
+/// disk.
 pub(super) async fn read_warm(
     services: &Arc<Services>,
     wanted: &[Wanted],
@@ -375,7 +380,7 @@ fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchRes
     respond(context, begun, answers)
 }
 
-/// The answer of a fetch whose session is `begun`, from those of its partitions.
+/// The response of a fetch in the session `begun`, from the results of its partitions.
 pub(super) fn respond(
     context: &RequestContext,
     begun: &Begun,
@@ -435,7 +440,7 @@ pub(super) fn partition_data(
     outcome: Outcome,
 ) -> PartitionData {
     let (plan, diverging) = match outcome {
-        // Only while the node ends: there is nobody left who could read it.
+        // Only happens while the node stops, when no one can read the response.
         Outcome::Cold(_) => {
             let failed = Outcome::Failed(ErrorCode::KafkaStorageError, None);
             return partition_data(context, wanted, failed);
@@ -448,7 +453,7 @@ pub(super) fn partition_data(
         } => (plan, Some(EpochEndOffset { epoch, end_offset })),
         Outcome::Failed(error, partition) => {
             let offline = error == ErrorCode::KafkaStorageError;
-            // Clients of those days know nothing of log directories that fail, and should look for another leader.
+            // Older clients do not know errors of log directories, and should look for another leader.
             let error = match error {
                 ErrorCode::KafkaStorageError if context.api_version < STORAGE_ERROR_SINCE => {
                     ErrorCode::NotLeaderOrFollower
@@ -474,7 +479,7 @@ pub(super) fn partition_data(
                 error_code: error.code(),
                 high_watermark: -1,
                 current_leader,
-                // Kafka writes no list here, but an empty one where there is no such partition.
+                // As in Kafka, the list is null in this response, and empty if the partition does not exist.
                 aborted_transactions: (partition.is_none() && !offline).then(Vec::new),
                 records: Some(Records::default()),
                 ..Default::default()

@@ -1,10 +1,10 @@
 //! Produce (key 0), v0 to v13. KIP-98, KIP-467 (record errors), KIP-516 (topic ids, v13), KIP-951 (leader hints).
 //!
-//! acks=0 has no answer; an error then closes the connection, so that the client looks for the leader again.
+//! acks=0 has no response; an error closes the connection instead, so that the client looks for the leader again.
 //!
-//! What a request costs is not known before: records may unpack to much, be of an old format, or of another codec than the
-//! topic's. It is begun where it was read, with an allowance; when that is used up, the partition at hand and those behind
-//! it are left to the work pool.
+//! The cost of a request is not known in advance: records may decompress to much more, be in an old format, or need another
+//! codec. The request begins on the thread that read it, with an allowance. When the allowance is used up, the current
+//! partition and the remaining ones are left to the work pool.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
@@ -34,14 +34,14 @@ use crate::wire::message::produce::{
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 
-/// What a request may cost on the thread that read it: about as much as unpacking so many bytes. That is some milliseconds,
-/// of which the slowest codec needs most.
+/// Allowance of a request on the thread that read it: about the cost of decompressing this many bytes. That takes some
+/// milliseconds with the slowest codec.
 const IN_PLACE_MAX: usize = 1 << 20;
-/// What a request may cost at all. Requests have at most 100 MiB by default, and text becomes ten times smaller.
+/// Total allowance of a request. Requests have at most 100 MiB by default, and text compresses to a tenth.
 const REQUEST_MAX: usize = 4 << 30;
-/// What a partition costs beside its records.
+/// Cost of a partition in addition to its records.
 const PARTITION_COST: usize = 2 << 10;
-/// Records that an answer names as refused, over all partitions. Kafka differs: there is no limit.
+/// Maximum number of records that a response lists as refused, over all partitions. Kafka differs: there is no limit.
 const RECORD_ERRORS_MAX: usize = 10_000;
 
 /// Topics that only the broker itself writes to.
@@ -52,7 +52,7 @@ pub const INTERNAL_TOPICS: &[&str] = &[
 ];
 /// The client id with which Kafka's own tools may do so all the same.
 const ADMIN_CLIENT: &str = "__admin_client";
-/// Up to so many names are compared with each other, which takes some hundred comparisons; of more a set is made.
+/// Number of names up to which duplicates are found by comparing all pairs, some hundred comparisons; more names go into a set.
 const COMPARED_MAX: usize = 32;
 const BATCHES_SINCE: i16 = 3;
 const ZSTD_SINCE: i16 = 7;
@@ -81,17 +81,17 @@ pub fn handle(context: RequestContext, mut request: ProduceRequest) -> Reply<Pro
     if request.acks == 0 {
         return Reply::Close("a transaction without acknowledgements".to_owned());
     }
-    // The first batch of a transaction: whatever follows on this connection must not overtake it.
+    // This is the first batch of a transaction in a partition: later requests on this connection must not overtake it.
     Reply::then(async move {
         let refusals = admission::admit(&context, &request, &unknown).await;
         Appending::new(context, request, unknown.admissions, refusals, denied).go_on()
     })
 }
 
-/// Takes topics out of a request that its client may not write to, and gives their answers. Who may not write to a topic is not
-/// told whether it exists.
+/// Removes the topics that the client may not write to from the request, and returns their results. A client without that right
+/// does not learn whether the topic exists.
 ///
-/// Errors: the client may not write in the name of the transactional id.
+/// Errors: the client may not write with the transactional id.
 fn take_denied(
     context: &RequestContext,
     request: &mut ProduceRequest,
@@ -110,7 +110,7 @@ fn take_denied(
     let mut denied = Vec::new();
     request.topic_data.retain(|topic| {
         let name = match &image {
-            // Where there is no topic of the id, there is nothing to be allowed to.
+            // There is nothing to authorize for an id without a topic.
             Some(image) => match image.topics.by_id(topic.topic_id) {
                 Some(found) => &*found.name,
                 None => return true,
@@ -126,7 +126,7 @@ fn take_denied(
     Ok(denied)
 }
 
-/// Whether nothing is named twice, and no topic has no partitions: as clients write it.
+/// Whether the request names no topic or partition twice and has no topic without partitions, as clients send it.
 fn is_plain(topics: &[TopicProduceData]) -> bool {
     let names = topics.iter().map(|topic| (&topic.name, topic.topic_id));
     !has_repeated(names)
@@ -136,7 +136,7 @@ fn is_plain(topics: &[TopicProduceData]) -> bool {
         })
 }
 
-/// Whether something comes twice. A few are compared with each other, which costs no memory.
+/// Whether a value occurs twice. Few values are compared pairwise, which needs no memory.
 fn has_repeated<T: Eq + Hash>(all: impl ExactSizeIterator<Item = T> + Clone) -> bool {
     if all.len() > COMPARED_MAX {
         let mut seen = HashSet::with_capacity(all.len());
@@ -151,8 +151,7 @@ fn has_repeated<T: Eq + Hash>(all: impl ExactSizeIterator<Item = T> + Clone) -> 
     false
 }
 
-/// Of a partition that is named twice the later records count, and topics without partitions are not answered, as with
-/// Kafka.
+/// As in Kafka, the last records count if a partition is named twice, and topics without partitions are not in the response.
 fn distinct(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
     let mut by_topic: IndexMap<_, IndexMap<i32, PartitionProduceData>> = IndexMap::new();
     for topic in topics {
@@ -186,7 +185,7 @@ fn has_transaction(request: &ProduceRequest) -> bool {
     })
 }
 
-/// The answer to a request that is refused as a whole.
+/// Response to a request that is refused as a whole.
 fn refuse_all(request: ProduceRequest, error: ErrorCode) -> Reply<ProduceResponse> {
     if request.acks == 0 {
         return Reply::Close(format!("a produce request failed: {error}"));
@@ -208,22 +207,22 @@ fn refuse(topic: &TopicProduceData, error: ErrorCode) -> TopicProduceResponse {
     }
 }
 
-/// Batches that their transaction's coordinator does not want, by topic and partition.
+/// Errors of the batches that their transaction's coordinator refuses, by topic and partition.
 type Refusals = BTreeMap<(ByteString, i32), ErrorCode>;
-/// Batches that open a transaction, likewise.
+/// Admissions of the batches that open a transaction, by topic and partition.
 type Admissions = BTreeMap<(ByteString, i32), Admission>;
 
-/// A request on its way into the logs, partition after partition.
+/// A request whose partitions are being appended one after the other.
 struct Appending {
     context: RequestContext,
     request: ProduceRequest,
     admissions: Admissions,
     refusals: Refusals,
-    /// Of those partitions that are done.
+    /// Results of the partitions that are done.
     responses: Vec<TopicProduceResponse>,
-    /// Appends that wait for other replicas, and their places among the responses.
+    /// Appends that wait for other replicas, with their places in `responses`.
     uncommitted: Vec<((usize, usize), Uncommitted)>,
-    /// Of the topics that the client may not write to.
+    /// Results of the topics that the client may not write to.
     denied: Vec<TopicProduceResponse>,
     failed: Option<ErrorCode>,
     record_errors_left: usize,
@@ -262,7 +261,7 @@ impl Appending {
         }
     }
 
-    /// Appends to the partitions that are left, as far as the allowance goes; tells whether none is left.
+    /// Appends to the remaining partitions as far as the allowance suffices; returns whether none remains.
     fn append_some(&mut self, exhaustion: Exhaustion) -> bool {
         let acks_known = (-1..=1).contains(&self.request.acks);
         let mut done = self.responses.len().saturating_sub(1);
@@ -341,7 +340,7 @@ impl Appending {
         self.response().into()
     }
 
-    /// Waits for the other replicas.
+    /// Waits until the other replicas have the appended records.
     async fn wait(&mut self) {
         let timeout = Duration::from_millis(self.request.timeout_ms.max(0) as u64);
         let deadline = Instant::now() + timeout;
@@ -368,7 +367,7 @@ impl Appending {
     }
 }
 
-/// The records of one partition.
+/// The records for one partition.
 #[derive(Clone, Copy)]
 struct Sent<'a> {
     topic: &'a TopicProduceData,
@@ -376,14 +375,14 @@ struct Sent<'a> {
     acks: i16,
 }
 
-/// What becomes of a partition whose records cost more than the allowance covers.
+/// Action for a partition whose records cost more than the allowance: stop and continue later, or refuse the records.
 #[derive(Clone, Copy)]
 enum Exhaustion {
     Stop,
     Refuse,
 }
 
-/// The answer, and the append if it waits for other replicas. Nothing has happened where the allowance was used up.
+/// Result of a partition, and its append if that waits for other replicas. On `Exhausted` nothing has been appended.
 fn append(
     context: &RequestContext,
     Sent { topic, data, acks }: Sent<'_>,
@@ -472,7 +471,7 @@ fn append(
     Ok((response, None))
 }
 
-/// Counts a partition of a request, whose records have so many bytes.
+/// Updates the topic's meters for one partition of a request, whose records have a size of `bytes`.
 fn count(
     meter: &TopicMeter,
     outcome: &Result<(Appended, Acknowledged), AppendError>,
@@ -480,7 +479,7 @@ fn count(
 ) {
     let bytes = bytes as u64;
     match outcome {
-        // It comes again.
+        // The append will be tried again.
         Err(AppendError::Exhausted(_)) => return,
         Ok((appended, _)) if appended.duplicate => {}
         Ok((appended, _)) => {
@@ -493,7 +492,7 @@ fn count(
             code: ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge,
             ..
         }) => meter.add(|counts| &counts.bytes_rejected, bytes),
-        // Kafka does not count what clients do wrong every day, nor disks that fail.
+        // Like Kafka, does not count frequent errors of clients, nor errors of disks.
         Err(
             AppendError::Storage(_)
             | AppendError::Refused {
@@ -510,7 +509,7 @@ fn count(
     meter.add(|counts| &counts.produce_requests, 1);
 }
 
-/// As many of the faults as the answer still has room for.
+/// The record errors for the response, as many as the limit `left` allows.
 fn told(faults: &[RecordError], left: &mut usize) -> Vec<BatchIndexAndErrorMessage> {
     let told = faults
         .iter()
@@ -524,7 +523,7 @@ fn told(faults: &[RecordError], left: &mut usize) -> Vec<BatchIndexAndErrorMessa
     told
 }
 
-/// Whether the error is about the records themselves. For such errors, and no others, Kafka's answer has the log start offset.
+/// Whether an error is about the records themselves. For these errors only, Kafka's response has the log start offset.
 fn is_about_records(code: ErrorCode) -> bool {
     !matches!(
         code,
