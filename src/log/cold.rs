@@ -1,5 +1,5 @@
-//! Reads of the files of a log by somebody who may not wait for the disk: what the page cache lacks is named, so that another
-//! thread brings it there.
+//! Reads of log files for callers that must not wait for a disk: data that is not in the page cache is reported, so that another
+//! thread can load it.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use crate::base::file_range::FileRange;
 use crate::host::disk::{Disk, Named};
 use crate::host::file::Reach;
 
-/// Reads at `position`, within a stretch of the file, until `out` is full or the file ends; gives how much that was.
+/// Reads at `position`, within a range of the file, until `out` is full or the file ends; returns the number of bytes.
 ///
-/// Errors: with [`Reach::Cache`], `WouldBlock` with the stretch in it: more of it will be asked for next.
+/// Errors: with [`Reach::Cache`], `WouldBlock` with the range, as more of it will be needed next.
 #[cfg_attr(test, track_caller)]
 pub fn read_within(
     disk: &Disk,

@@ -1,59 +1,59 @@
-//! pure: what of a log a power cut may still take, or bring back: how far its records are on disk for good, and which names
-//! and small files are not.
+//! pure: what a power failure may still remove from a log or bring back: how far its records are durable, and which directory
+//! entries and small files are not.
 //!
-//! Segments from the one before the recovery point on may have records and index entries that are not on disk. The log
-//! asks here what a flush has to do, and says here what one has done.
+//! Segments from the one before the recovery point on may have records and index entries that are not on disk. The log asks here
+//! what a flush has to do, and reports here what a flush has done.
 
 use super::segments::Segments;
 use super::settings::LogSettings;
 use crate::base::ids::Offset;
 use crate::base::time::{Timestamp, has_passed};
 
-/// See the module.
+/// State of the durability of a log.
 #[derive(Debug)]
 pub struct Durability {
     recovery_point: Offset,
     last_flush: Timestamp,
     names: Names,
-    /// How often names were made or taken away, or the log moved.
+    /// Number of changes of directory entries, including moves of the log.
     changes: u64,
     epochs: EpochsFile,
-    /// The log knows of a leader that has written nothing yet, and that the file need not have.
+    /// The log has a leader epoch without records, which the file may lack.
     has_noted_epoch: bool,
 }
 
-/// Which names may not be on disk.
+/// Directory entries that may not be durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// That of the log's directory.
+    /// The entry of the log's directory.
     pub of_dir: bool,
-    /// Those of files.
+    /// Entries of files.
     pub of_files: bool,
-    /// With those of files the log start may go back: the name of the segment that begins with it, or the removal of those
-    /// before.
+    /// Without the entries of files, the log start may go back: they include the segment at the log start, or the removal of
+    /// segments before it.
     of_start: bool,
 }
 
-/// Names as they stood at a moment, to be noted as durable once they are synced.
+/// Directory entries at one moment, which are durable after the following sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamesThen {
     pub names: Names,
     changes: u64,
 }
 
-/// What the file of leader epochs says.
+/// State of the leader epoch file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpochsFile {
-    /// What the log knows.
+    /// The file has the epochs of the log.
     Current,
-    /// Also epochs from before the log start. That is nothing wrong, and a stop mends it.
+    /// The file also has epochs before the log start. That is not wrong, and a stop corrects it.
     TooLong,
-    /// Less: it must be replaced before records of the newest epoch count as durable.
+    /// The file lacks epochs, and must be replaced before records of the latest epoch count as durable.
     Outdated,
 }
 
 impl Durability {
-    /// Of a log that was opened: `clean` if the last stop was.
+    /// State after opening a log; `clean` if the last stop was clean.
     pub fn found(recovery_point: Offset, epochs: EpochsFile, clean: bool, now: Timestamp) -> Self {
         Self {
             recovery_point,
@@ -69,13 +69,13 @@ impl Durability {
         }
     }
 
-    /// Everything below is on disk for good.
+    /// Recovery point: all records below are durable.
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point
     }
 
-    /// Whether records that are not on disk are older or more than the settings allow, or a segment was sealed since: then the
-    /// next start need not read it again.
+    /// Whether unflushed records are older or more than the settings allow, or a segment was sealed since the last flush: after a
+    /// flush the next start does not have to read it again.
     pub fn is_flush_due(
         &self,
         segments: &Segments,
@@ -89,47 +89,47 @@ impl Durability {
                 || self.has_unflushed_messages(log_end, settings))
     }
 
-    /// Whether more is not on disk than `flush.messages` lets go unflushed.
+    /// Whether there are more unflushed records than `flush.messages` allows.
     pub fn has_unflushed_messages(&self, log_end: Offset, settings: &LogSettings) -> bool {
         log_end - self.recovery_point >= settings.flush_messages
     }
 
-    /// The first segment of which something may not be on disk.
+    /// Index of the first segment that may have data that is not on disk.
     pub fn first_unsynced(&self, segments: &Segments) -> usize {
-        // One that ends at the recovery point may have got its last index entries since.
+        // A segment that ends at the recovery point may have got its last index entries since.
         segments.begun_before(self.recovery_point).saturating_sub(1)
     }
 
-    /// Everything below `end` is on disk: records, what the start needs of indexes, epochs, and names. If that was everything,
-    /// it was at `all_at`.
+    /// All records below `end` are durable, with the index entries that a start needs, leader epochs and directory entries.
+    /// `all_at` is set if that includes all records at that time.
     pub fn flushed(&mut self, end: Offset, all_at: Option<Timestamp>) {
         self.recovery_point = self.recovery_point.max(end);
         self.last_flush = all_at.unwrap_or(self.last_flush);
     }
 
-    /// The log was cut off at `end`, on disk too.
+    /// The log was truncated at `end`, also on disk.
     pub fn cut(&mut self, end: Offset) {
         self.recovery_point = self.recovery_point.min(end);
     }
 
-    /// The directory is new.
+    /// The directory was created.
     pub fn dir_made(&mut self) {
         self.names.of_dir = true;
     }
 
-    /// Files were made or renamed.
+    /// Files were created or renamed.
     pub fn names_changed(&mut self) {
         self.names.of_files = true;
         self.changes += 1;
     }
 
-    /// Files were made or taken away, and without their names the log would begin elsewhere.
+    /// Files were created or removed, and without these changes the log would have another start.
     pub fn start_changed(&mut self) {
         self.names.of_start = true;
         self.names_changed();
     }
 
-    /// What is to be synced of names, where anything is.
+    /// The directory entries to sync, if there are any.
     pub fn names(&self) -> Option<NamesThen> {
         let names = self.names;
         let unsynced = names.of_dir || names.of_files;
@@ -139,25 +139,25 @@ impl Durability {
         })
     }
 
-    /// These names are on disk. They all are, unless there were others since.
+    /// These directory entries are durable. All are, unless there were other changes since.
     pub fn names_synced(&mut self, then: NamesThen) {
         if self.changes == then.changes {
             self.names = Names::default();
         }
     }
 
-    /// Whether a power cut could move the log start back.
+    /// Whether a power failure could move the log start back.
     pub fn is_start_unsynced(&self) -> bool {
         self.names.of_start
     }
 
-    /// The log knows a leader epoch more, or another one.
+    /// A leader epoch was added or replaced.
     pub fn epochs_changed(&mut self) {
         self.epochs = EpochsFile::Outdated;
         self.has_noted_epoch = false;
     }
 
-    /// The log knows of another leader, which has written nothing yet.
+    /// A leader epoch without records was added.
     pub fn epoch_noted(&mut self) {
         self.has_noted_epoch = true;
     }
@@ -166,7 +166,7 @@ impl Durability {
         self.has_noted_epoch
     }
 
-    /// The log knows fewer of the oldest leader epochs.
+    /// The oldest leader epochs were removed.
     pub fn epochs_outlived(&mut self) {
         if self.epochs == EpochsFile::Current {
             self.epochs = EpochsFile::TooLong;
@@ -181,7 +181,7 @@ impl Durability {
         self.epochs == EpochsFile::TooLong
     }
 
-    /// The file of leader epochs is replaced now by what the log knows: its name is another one then.
+    /// The leader epoch file is being replaced by the current epochs, which changes a directory entry.
     pub fn replacing_epochs(&mut self) {
         self.epochs = EpochsFile::Current;
         self.has_noted_epoch = false;

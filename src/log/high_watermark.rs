@@ -1,17 +1,17 @@
-//! The high watermark of one log, as a value that two sides share. Whoever replicates the log moves it; the log asks it
-//! wherever records that are not committed yet must be left out: reads, retention, compaction, the log start.
+//! High watermark of one log, shared by two sides. The code that replicates the log moves it; the log reads it wherever
+//! uncommitted records must be excluded: in reads, retention, compaction and for the log start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::ids::Offset;
 
-/// See the module. Clones share the value.
+/// A high watermark. Clones share the value.
 #[derive(Clone, Debug)]
 pub struct HighWatermark(Arc<AtomicI64>);
 
 impl HighWatermark {
-    /// A high watermark that nobody moves: whatever is in the log counts as committed.
+    /// High watermark that is never moved: all records of the log count as committed.
     pub const EVERYTHING: Offset = Offset::MAX;
 
     pub fn new(offset: Offset) -> Self {
@@ -22,7 +22,8 @@ impl HighWatermark {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Must not pass the end of the log: moved only after the records below it have been appended.
+    /// Sets the high watermark, which must not pass the end of the log: it is moved only after the records below it were
+    /// appended.
     pub fn set(&self, offset: Offset) {
         self.0.store(offset, Ordering::Release);
     }
@@ -32,7 +33,7 @@ impl HighWatermark {
         self.0.fetch_max(offset, Ordering::AcqRel);
     }
 
-    /// What is cut off is not committed any more.
+    /// Lowers the high watermark: records that were cut off are not committed any more.
     pub(super) fn lower_to(&self, offset: Offset) {
         self.0.fetch_min(offset, Ordering::AcqRel);
     }

@@ -1,15 +1,15 @@
-//! pure: leader epoch -> the offset at which it starts. Kafka's `LeaderEpochFileCache`.
+//! pure: start offsets of leader epochs. Kafka's `LeaderEpochFileCache`.
 
 use crate::base::ids::{LeaderEpoch, Offset};
 
-/// Epochs and start offsets, both strictly increasing.
+/// Leader epochs with their start offsets, both strictly increasing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderEpochs {
     entries: Vec<(LeaderEpoch, Offset)>,
 }
 
 impl LeaderEpochs {
-    /// From a checkpoint file, in its order; what contradicts an earlier line is left out.
+    /// Epochs from a checkpoint file, in its order; entries that contradict an earlier one are dropped.
     pub fn from_entries(entries: impl IntoIterator<Item = (LeaderEpoch, Offset)>) -> Self {
         let mut this = Self::default();
         for (epoch, start) in entries {
@@ -26,7 +26,7 @@ impl LeaderEpochs {
         self.entries.last().map(|(epoch, _)| *epoch)
     }
 
-    /// Epoch `epoch` writes from `start` on. Later epochs that contradict it go. True when something changed.
+    /// Records that `epoch` starts at `start`. Later epochs that contradict this are removed. Returns whether something changed.
     pub fn assign(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
         if epoch < 0
             || self
@@ -36,27 +36,27 @@ impl LeaderEpochs {
         {
             return false;
         }
-        // Not one look at each: a file may list a hundred thousand.
+        // Binary search: a file may have a hundred thousand epochs.
         let kept = self
             .entries
             .partition_point(|&(other, at)| other < epoch && at < start);
         self.entries.truncate(kept);
         if self.entries.capacity() == 0 {
-            // Most logs know one epoch, and there are many logs.
+            // Most logs have a single epoch, and there are many logs.
             self.entries.reserve_exact(1);
         }
         self.entries.push((epoch, start));
         true
     }
 
-    /// The epoch that wrote `offset`.
+    /// Leader epoch of the record at `offset`.
     pub fn epoch_of(&self, offset: Offset) -> Option<LeaderEpoch> {
         let after = self.entries.partition_point(|&(_, start)| start <= offset);
         after.checked_sub(1).map(|index| self.entries[index].0)
     }
 
-    /// The largest known epoch not above `epoch`, and where it ends; `log_end` ends the newest.
-    /// `None` when every known epoch is above it, or the epoch is newer than any that wrote here.
+    /// The largest known epoch at or below `epoch`, with its end offset; the latest epoch ends at `log_end`. `None` if all known
+    /// epochs are larger, or `epoch` is later than the latest one.
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         let latest = self.latest()?;
         if epoch == latest {
@@ -67,14 +67,14 @@ impl LeaderEpochs {
         }
         let after = self.entries.partition_point(|&(other, _)| other <= epoch);
         let end = self.entries.get(after)?.1;
-        // An epoch older than all of ours ends where the oldest begins.
+        // An epoch before the oldest known one ends where the oldest one starts.
         let known = after
             .checked_sub(1)
             .map_or(epoch, |index| self.entries[index].0);
         Some((known, end))
     }
 
-    /// Forgets epochs that start at or above `end`. True when something changed.
+    /// Removes epochs that start at or after `end`. Returns whether something changed.
     pub fn truncate_end(&mut self, end: Offset) -> bool {
         let kept = self.entries.partition_point(|&(_, start)| start < end);
         let changed = kept < self.entries.len();
@@ -82,7 +82,8 @@ impl LeaderEpochs {
         changed
     }
 
-    /// Forgets epochs that end at or below `start`; the one that covers it begins there. True when something changed.
+    /// Removes epochs that end at or before `start`; the epoch that covers `start` now starts there. Returns whether something
+    /// changed.
     pub fn truncate_start(&mut self, start: Offset) -> bool {
         let after = self.entries.partition_point(|&(_, at)| at <= start);
         let Some(covering) = after.checked_sub(1) else {

@@ -55,24 +55,25 @@ use crate::host::file::{File, Reach};
 use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 
-/// Sealed segments whose files stay open; those of others that were read do so until the next round of retention.
+/// Number of sealed segments whose files stay open. Files of other segments that were read stay open until the next round of
+/// retention.
 pub(super) const OPEN_OLD_SEGMENTS: usize = 4;
 
-/// How often an append or a read looks for something in the page cache before it goes to the disk for it.
+/// Number of attempts of an append or a read to find its data in the page cache before it reads from the disk.
 const LOOKS_MAX: usize = 16;
 
-/// What became of an append.
+/// Result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub first_offset: Offset,
     pub last_offset: Offset,
-    /// Set when the broker stamped the records.
+    /// Time that the broker gave the records, if it did (LogAppendTime).
     pub log_append_time: Option<Timestamp>,
     pub log_start: Offset,
     pub log_end: Offset,
-    /// The batch had been appended before; nothing was written now.
+    /// The batch is a duplicate: it was appended earlier, and nothing was written this time.
     pub duplicate: bool,
-    /// `flush.messages` wants the records [on disk](PartitionLog::flush_up_to) before anybody sees them.
+    /// `flush.messages` requires that the records are [on disk](PartitionLog::flush_up_to) before they become visible.
     pub must_flush: bool,
 }
 
@@ -84,7 +85,7 @@ pub enum ReadEnd {
     LastStable,
 }
 
-/// The positions of a log at one moment.
+/// Positions of a log at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     pub log_start: Offset,
@@ -103,7 +104,7 @@ impl Watermarks {
         }
     }
 
-    /// What holds at each moment of each log.
+    /// Whether the positions are in the order that every log keeps at all times.
     fn are_in_order(&self) -> bool {
         self.log_start <= self.last_stable
             && self.last_stable <= self.high_watermark
@@ -111,15 +112,16 @@ impl Watermarks {
     }
 }
 
-/// What a read will send.
+/// Plan of a read: the records to send.
 #[derive(Clone, Debug)]
 pub struct ReadPlan {
     pub watermarks: Watermarks,
-    /// Whole batches from the one that holds the offset on; the last may be cut. `None` when there is nothing to send.
+    /// Complete batches, from the one that contains the requested offset; the last one may be cut off. `None` if there is nothing
+    /// to send.
     pub records: Option<FileRange>,
-    /// The message format of the first batch.
+    /// Message format of the first batch.
     pub magic: i8,
-    /// The offset of the first batch, at or below the one asked for.
+    /// Base offset of the first batch, at or below the requested offset.
     pub base_offset: Offset,
     /// Aborted transactions that a `read_committed` reader must skip; `None` for other readers.
     pub aborted: Option<Vec<AbortedTransaction>>,
@@ -133,29 +135,30 @@ pub struct FoundOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// A producer as DescribeProducers shows it.
+/// A producer, as DescribeProducers shows it.
 #[derive(Clone, Debug)]
 pub struct ActiveProducer {
     pub producer_id: ProducerId,
     pub state: Producer,
 }
 
-/// See the module. Whoever only reads or appends has a [`reader`](PartitionLog::reader) or a [`writer`](PartitionLog::writer).
+/// One log of a partition. Code that only reads or appends uses a [`reader`](PartitionLog::reader) or a
+/// [`writer`](PartitionLog::writer).
 #[derive(Debug)]
 pub struct PartitionLog {
     partition: TopicPartition,
-    /// Not set while the log is from before topics had ids.
+    /// Topic id; not set for a log from the time before topics had ids.
     topic_id: OnceLock<Uuid>,
-    /// The log was opened after an unclean stop, so that its newest records may be lost.
+    /// The log was opened after an unclean stop, so its newest records may be lost.
     recovered: bool,
     high_watermark: HighWatermark,
     state: Locked,
-    /// Held by whoever syncs, renames or removes files without the lock of the state, which is taken after it. So nothing is cut
-    /// off, taken away or moved that somebody else has listed.
+    /// The turn: held while files are synced, renamed or removed without the lock of the state. The turn is taken before the
+    /// state is locked. It keeps others from cutting, removing or moving files that were listed for such work.
     turn: Mutex<()>,
 }
 
-/// Where a log lay at a moment.
+/// Location of a log at one moment.
 struct Place {
     dir: PathBuf,
     health: Option<Arc<DirHealth>>,
@@ -174,11 +177,11 @@ impl Place {
 struct State {
     disk: Disk,
     dir: PathBuf,
-    /// The health of the log directory that this one lies in, where there is one: it fails as a whole.
+    /// State of the log directory that contains this log, if known: a log directory fails as a whole.
     health: Option<Arc<DirHealth>>,
-    /// Set once the directory has another name: whoever still holds the log must look for the partition again.
+    /// Set once the directory was renamed; users of the log must look up the partition again.
     gone: bool,
-    /// Set while the log moves to another directory: what is appended waits for the log's turn.
+    /// Set while the log moves to another log directory; appends wait for the log's turn.
     is_moving: bool,
     settings: Arc<LogSettings>,
     segments: Segments,
@@ -188,14 +191,14 @@ struct State {
     high_watermark: HighWatermark,
     log_end: Offset,
     durability: Durability,
-    /// Removed segments whose files wait for `file.delete.delay.ms`.
+    /// Files of removed segments, with the time of the removal; they are deleted after `file.delete.delay.ms`.
     doomed: Vec<(Timestamp, Vec<PathBuf>)>,
     /// Random delay of the next time-based roll (`segment.jitter.ms`), drawn at the last roll.
     jitter_ms: i64,
 }
 
 impl PartitionLog {
-    /// Opens the directory of a partition, recovering it if the last stop was not clean. `high_watermark` may be
+    /// Opens the log of a partition, and recovers it if the last stop was not clean. `high_watermark` may be
     /// [`HighWatermark::EVERYTHING`].
     pub fn open(
         place: Dir<'_>,
@@ -251,7 +254,7 @@ impl PartitionLog {
         })
     }
 
-    /// Makes the directory of a new partition.
+    /// Creates the directory of a new partition.
     pub fn create(
         place: Dir<'_>,
         partition: TopicPartition,
@@ -274,15 +277,15 @@ impl PartitionLog {
         Ok(log)
     }
 
-    /// From now on errors of the disk take the whole log directory out of use, and a directory that is out of use
-    /// takes no more records.
+    /// Connects the log with its log directory: disk errors take the whole directory offline, and in an offline directory nothing
+    /// is appended.
     pub(in crate::log) fn watched(self, health: Arc<DirHealth>) -> Self {
         self.state.lock().health = Some(health);
         self
     }
 
-    /// Tells the log directory of an error that work without the lock, and without a turn, met. None if the log has moved to
-    /// another since: that one knows nothing of it, and what is gone from the first is missed by nobody.
+    /// Reports an error of work that was done without the lock and without the turn to the log directory. If the log has moved to
+    /// another directory since, the error concerns only the old directory, and a file that is missing there is no error.
     fn blame(&self, place: &Place, error: StorageError) -> Result<(), StorageError> {
         let state = self.state.lock();
         if state.gone || state.dir == place.dir {
@@ -296,7 +299,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Does something with the lock in hand, and tells the log directory of an error.
+    /// Runs `work` with the state locked, and reports its error to the log directory.
     fn locked<T>(
         &self,
         work: impl FnOnce(&mut State) -> Result<T, StorageError>,
@@ -307,7 +310,7 @@ impl PartitionLog {
         state.watch(done)
     }
 
-    /// Passes a result on and tells the log directory of an error. The lock must be free.
+    /// Returns the result, after reporting an error to the log directory. The state must not be locked by the caller.
     fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
         if result.is_ok() {
             return result;
@@ -319,7 +322,7 @@ impl PartitionLog {
         &self.partition
     }
 
-    /// Whether it was opened after a stop that was not clean.
+    /// Whether the log was opened after an unclean stop.
     pub fn was_recovered(&self) -> bool {
         self.recovered
     }
@@ -328,9 +331,9 @@ impl PartitionLog {
         self.topic_id.get().copied().unwrap_or(Uuid::ZERO)
     }
 
-    /// Whether a log without a topic's id may be that of any topic of its name: its `partition.metadata` is damaged, or
-    /// it holds nothing. Where records are but no such file, a power cut has left half of a log that nobody flushed, and
-    /// the topic of that name may be another since.
+    /// Whether a log without a topic id may belong to the current topic of its name: its `partition.metadata` is damaged, or the
+    /// log is empty. If the file is missing but there are records, a power failure left part of a log that was never flushed, and
+    /// the topic may have been created anew since.
     pub fn can_be_of_its_name(&self) -> Result<bool, StorageError> {
         let (disk, dir, end) = {
             let state = self.state.lock();
@@ -339,7 +342,7 @@ impl PartitionLog {
         Ok(end == 0 || dir::has_partition_metadata(disk.dir(&dir))?)
     }
 
-    /// Writes the topic's id into the directory of a log whose own cannot be read.
+    /// Writes the topic id into the directory of a log whose own id cannot be read.
     pub fn identify(&self, topic_id: Uuid) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         let (disk, dir) = self.locked(|state| Ok((state.disk.clone(), state.dir.clone())))?;
@@ -352,7 +355,7 @@ impl PartitionLog {
         self.state.lock().dir.clone()
     }
 
-    /// Up to where the log's records are committed: for whoever replicates the log to move, and to be read without a lock.
+    /// The high watermark. It is moved by the code that replicates the log, and can be read without a lock.
     pub fn high_watermark(&self) -> &HighWatermark {
         &self.high_watermark
     }
@@ -361,8 +364,8 @@ impl PartitionLog {
         self.state.lock().durability.recovery_point()
     }
 
-    /// The log start if a checkpoint must remember it: it lies inside of the first segment, or a power cut could still bring
-    /// back segments before it, or take the one that it begins.
+    /// The log start offset if a checkpoint must store it: it lies inside of the first segment, or a power failure could still
+    /// bring back segments before it or remove the segment that begins with it.
     pub(in crate::log) fn log_start_to_remember(&self) -> Option<Offset> {
         let state = self.state.lock();
         let first = state.segments.first().base_offset;
@@ -371,7 +374,7 @@ impl PartitionLog {
         (!named).then_some(state.log_start)
     }
 
-    /// Whether somebody has the lock that appends need.
+    /// Whether the state is locked at the moment.
     #[cfg(test)]
     pub fn is_locked(&self) -> bool {
         self.state.is_locked()
@@ -384,12 +387,12 @@ impl PartitionLog {
         state.settings = settings;
     }
 
-    /// Forgets idle producers.
+    /// Removes producers that have been idle for too long.
     pub(in crate::log) fn expire_producers(&self, now: Timestamp, expiration_ms: i64) {
         self.state.lock().producers.expire(now, expiration_ms);
     }
 
-    /// Renames the directory; the log is of no use any more.
+    /// Renames the directory. The log cannot be used afterwards.
     pub(in crate::log) fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         let (disk, dir) = self.locked(|state| {
@@ -408,7 +411,8 @@ impl PartitionLog {
 }
 
 impl State {
-    /// For those who should look for the partition again where the log is deleted.
+    /// Checks that the log was not deleted and that its directory is online. If the log was deleted, clients should look up the
+    /// partition again.
     fn check_there(&self) -> Result<(), AppendError> {
         if self.gone {
             return Err(AppendError::refused(
@@ -426,8 +430,8 @@ impl State {
         self.health.as_ref().map_or(Ok(()), |health| health.check())
     }
 
-    /// Passes a result on and tells the log directory of an error. The files of a deleted log are where nobody looks: that
-    /// is no error of a disk.
+    /// Returns the result, after reporting an error to the log directory. Errors of a deleted log are not reported: its files
+    /// were moved away, which is not a disk error.
     fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
         match &self.health {
             Some(health) if !self.gone => health.watch(result),
@@ -435,14 +439,15 @@ impl State {
         }
     }
 
-    /// What holds whenever nobody has the lock. The high watermark is moved by others; [`State::watermarks`] looks at it.
+    /// Checks what holds whenever the state is not locked. The high watermark is moved without the lock; [`State::watermarks`]
+    /// checks it.
     fn invariants(&self) {
         let (active, end) = (self.segments.active(), self.log_end);
         let recovery_point = self.durability.recovery_point();
         assert!(self.log_start <= end, "{self:?}");
         assert!(recovery_point <= end, "{self:?}");
         assert!(active.size == 0 || active.base_offset < end, "{self:?}");
-        // A log may have a hundred thousand of them.
+        // A log may have a hundred thousand segments.
         #[cfg(test)]
         assert!(self.segments.are_in_order(), "{self:?}");
     }
@@ -463,15 +468,15 @@ impl State {
         marks
     }
 
-    /// Where the log lies.
+    /// Directory of the log.
     fn place(&self) -> Dir<'_> {
         self.disk.dir(&self.dir)
     }
 }
 
-/// Each log's own share of `segment.jitter.ms`, so that logs created together do not roll together.
+/// Random share of `segment.jitter.ms` of this log, so that logs that were created together do not roll together.
 fn jitter(settings: &LogSettings, partition: &TopicPartition) -> i64 {
-    // More than a segment's age would make one of each batch.
+    // With a jitter above the age of a segment, each batch would get a segment of its own.
     let most = settings.segment_jitter_ms.min(settings.segment_ms);
     if most <= 0 {
         return 0;

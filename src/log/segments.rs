@@ -1,5 +1,4 @@
-//! The segments of a log, from the oldest to the one that is written to, which is always there: what is appended is never
-//! taken without being written.
+//! Segments of a log. There is always an active segment, so that no batch can be accepted without being written.
 
 use std::ops::{Index, IndexMut, Range};
 use std::path::Path;
@@ -7,10 +6,10 @@ use std::path::Path;
 use super::segment::Segment;
 use crate::base::ids::Offset;
 
-/// Sealed segments that a log makes room for when it gets its first; most logs have none for long.
+/// Initial capacity for sealed segments. Most logs do not have any for a long time.
 const FIRST_SEALED: usize = 3;
 
-/// See the module. The active segment has the highest index.
+/// Segments of a log, oldest first. The active segment has the highest index.
 #[derive(Debug)]
 pub struct Segments {
     sealed: Vec<Segment>,
@@ -25,7 +24,7 @@ impl Segments {
         }
     }
 
-    /// The segments that were found in a directory, from the oldest on; `None` if there are none.
+    /// The segments found in a directory, oldest first; `None` if there are none.
     pub fn of(mut found: Vec<Segment>) -> Option<Self> {
         let active = found.pop()?;
         Some(Self {
@@ -34,7 +33,7 @@ impl Segments {
         })
     }
 
-    /// The segment that is written to.
+    /// The segment to which batches are appended.
     pub fn active(&self) -> &Segment {
         &self.active
     }
@@ -43,12 +42,12 @@ impl Segments {
         &mut self.active
     }
 
-    /// Those that are not written to any more, from the oldest on.
+    /// The sealed segments, oldest first.
     pub fn sealed(&self) -> &[Segment] {
         &self.sealed
     }
 
-    /// At least one.
+    /// Number of segments, at least one.
     pub fn count(&self) -> usize {
         self.sealed.len() + 1
     }
@@ -73,17 +72,17 @@ impl Segments {
         self.sealed.iter_mut().chain([&mut self.active])
     }
 
-    /// The segment in which an offset lies; the first for one before it.
+    /// Index of the segment that contains an offset, or of the first one if the offset is before it.
     pub fn index_of(&self, offset: Offset) -> usize {
         self.begun_by(offset).saturating_sub(1)
     }
 
-    /// How many segments begin at or before an offset.
+    /// Number of segments with a base offset at or below `offset`.
     pub fn begun_by(&self, offset: Offset) -> usize {
         self.count_while(|segment| segment.base_offset <= offset)
     }
 
-    /// How many segments begin before an offset.
+    /// Number of segments with a base offset below `offset`.
     pub fn begun_before(&self, offset: Offset) -> usize {
         self.count_while(|segment| segment.base_offset < offset)
     }
@@ -95,25 +94,25 @@ impl Segments {
         }
     }
 
-    /// Where the segment behind one begins; `None` for the active segment.
+    /// Base offset of the following segment; `None` for the active segment.
     pub fn base_behind(&self, index: usize) -> Option<Offset> {
         let next = index + 1;
         (next < self.count()).then(|| self[next].base_offset)
     }
 
-    /// Whether each segment begins behind the one before.
+    /// Whether base offsets rise from segment to segment.
     #[cfg(test)]
     pub fn are_in_order(&self) -> bool {
         self.iter()
             .is_sorted_by(|one, next| one.base_offset < next.base_offset)
     }
 
-    /// Bytes of all data files.
+    /// Size of all data files in bytes.
     pub fn bytes(&self) -> u64 {
         self.iter().map(|segment| segment.size).sum()
     }
 
-    /// Gives the log another active segment, behind the one that it has.
+    /// Adds a new active segment.
     pub fn roll(&mut self, next: Segment) {
         if self.sealed.capacity() == 0 {
             self.sealed.reserve_exact(FIRST_SEALED);
@@ -121,13 +120,13 @@ impl Segments {
         self.sealed.push(std::mem::replace(&mut self.active, next));
     }
 
-    /// Takes so many of the oldest out, at most the sealed ones.
+    /// Removes the `count` oldest segments, but never the active one.
     pub fn take_oldest(&mut self, count: usize) -> Vec<Segment> {
         let count = count.min(self.sealed.len());
         self.sealed.drain(..count).collect()
     }
 
-    /// Takes those behind a segment out, which is the active one then.
+    /// Removes the segments after `index`, which becomes the active one.
     pub fn take_behind(&mut self, index: usize) -> Vec<Segment> {
         if index >= self.sealed.len() {
             return Vec::new();
@@ -138,19 +137,19 @@ impl Segments {
         behind
     }
 
-    /// Puts a segment in the place of sealed ones, which it gives back.
+    /// Replaces sealed segments by one segment; returns the replaced ones.
     pub fn replace_sealed(&mut self, range: Range<usize>, with: Segment) -> Vec<Segment> {
         self.sealed.splice(range, [with]).collect()
     }
 
-    /// The directory with all files has another name now.
+    /// Called after the directory with all files was renamed.
     pub fn have_moved_to(&mut self, dir: &Path) {
         for segment in self.iter_mut() {
             segment.has_moved_to(dir);
         }
     }
 
-    /// Closes the data files of all but the newest `keep`.
+    /// Closes the data files of all segments except the newest `keep`.
     pub fn release_files(&mut self, keep: usize) {
         let release = self.count().saturating_sub(keep);
         self.iter_mut()

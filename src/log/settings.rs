@@ -1,4 +1,4 @@
-//! pure: what a log must know of its topic's settings, as plain values. Logs with equal settings share them.
+//! pure: settings of a log, as plain values. Logs with equal settings share them.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use crate::base::time::Timestamp;
 use crate::config::topic::TopicSettings;
 use crate::wire::batch::compression::{Compression, Levels};
 
-/// Settings of one log. Names are those of the topic settings, with their units.
+/// Settings of one log. The names are those of the topic settings, with units.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     pub segment_bytes: u32,
@@ -14,16 +14,16 @@ pub struct LogSettings {
     pub segment_jitter_ms: i64,
     pub segment_index_bytes: u32,
     pub index_interval_bytes: u32,
-    /// -1 for no limit.
+    /// -1 means no limit.
     pub retention_bytes: i64,
-    /// -1 for no limit.
+    /// -1 means no limit.
     pub retention_ms: i64,
     pub cleanup_delete: bool,
     pub cleanup_compact: bool,
     pub max_message_bytes: u32,
-    /// Of a record in a compressed batch.
+    /// Limit for a record in a compressed batch.
     pub max_decompressed_message_bytes: u32,
-    /// `None` keeps what the producer chose.
+    /// `None` keeps the producer's choice.
     pub compression: Option<Compression>,
     pub compression_levels: Levels,
     pub log_append_time: bool,
@@ -71,8 +71,8 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
-    /// The age at which a segment is followed by the next. The cleaner touches sealed segments only, so a log that is
-    /// compacted must not keep one open for longer than a record may wait for it.
+    /// Age at which a new segment is rolled. The cleaner only handles sealed segments, so a compacted log must not keep a segment
+    /// open for longer than a record may wait for compaction.
     pub fn roll_ms(&self) -> i64 {
         if self.cleanup_compact && self.max_compaction_lag_ms > 0 {
             self.segment_ms.min(self.max_compaction_lag_ms)
@@ -81,23 +81,23 @@ impl LogSettings {
         }
     }
 
-    /// Whether a record of this creation time may be appended at `now`.
+    /// Whether a record with this creation time may be appended at `now`.
     pub fn accepts_timestamp(&self, timestamp: Timestamp, now: Timestamp) -> bool {
-        // As Java's numbers wrap: a time too far in the past to be subtracted is one of the future.
+        // The numbers wrap as Java's do: a time too far in the past to be subtracted counts as one in the future.
         now.wrapping_sub(timestamp) <= self.timestamp_before_max_ms
             && timestamp.wrapping_sub(now) <= self.timestamp_after_max_ms
     }
 }
 
-/// Sets of settings that are shared at once. Most topics have those of the broker.
+/// Number of sets of settings that are shared at once. Most topics have the settings of the broker.
 const SHARED_MAX: usize = 32;
 
-/// The settings of many logs, each set of them once: a hundred thousand logs have some sets together.
+/// Settings of many logs, each set of them stored once: a hundred thousand logs have few different sets.
 #[derive(Debug, Default)]
 pub struct SharedSettings(Vec<Weak<LogSettings>>);
 
 impl SharedSettings {
-    /// These settings, shared with a log that has the same.
+    /// Returns these settings, shared with a log that has the same ones.
     pub fn share(&mut self, settings: LogSettings) -> Arc<LogSettings> {
         let mut known = self.0.iter().filter_map(Weak::upgrade);
         if let Some(same) = known.find(|known| **known == settings) {

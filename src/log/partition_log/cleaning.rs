@@ -1,4 +1,5 @@
-//! What goes from a log: records before its start, segments that are too old or too many, records that newer ones replace.
+//! Removing data from a log: records before the log start, segments that are too old or exceed the size limit, and records that
+//! compaction removes.
 
 use std::collections::HashMap;
 
@@ -6,11 +7,11 @@ use super::*;
 use crate::log::compaction::plan::{self, Plan, Sealed};
 use crate::log::compaction::{self, Budget, LastWord, Sources};
 
-/// Segments that are taken out in one go: appends wait meanwhile.
+/// Number of segments that are taken out of the log at once; appends wait meanwhile.
 const SEGMENTS_AT_ONCE: usize = 64;
 
 impl PartitionLog {
-    /// Moves the start of the log; whole segments before it go. `offset` is at most the high watermark.
+    /// Moves the log start offset to `offset`, but not beyond the high watermark, and removes segments that lie before it.
     pub fn advance_start(&self, offset: Offset, now: Timestamp) -> Result<Offset, StorageError> {
         {
             let mut state = self.state.lock();
@@ -25,7 +26,7 @@ impl PartitionLog {
         Ok(self.reader().log_start())
     }
 
-    /// Removes segments that are too old or too many, as `retention.ms` and `retention.bytes` say.
+    /// Removes segments that are too old or exceed the size limit (`retention.ms`, `retention.bytes`).
     pub(in crate::log) fn retain(&self, now: Timestamp) -> Result<(), StorageError> {
         self.warmly(|state, reach| state.retain(now, reach))?;
         self.remove_before_start(now)
@@ -40,11 +41,11 @@ impl PartitionLog {
         self.remove_in_turn(now)
     }
 
-    /// The same in the log's turn:
+    /// Removes the segments before the log start, for a caller that has the log's turn:
     ///
-    /// 1. names are synced: or a power cut could take old segments and new ones, and offsets would be given a second time;
-    /// 2. segments that the log does not begin with are taken out, as long as what follows them was there in step 1;
-    /// 3. their files get other names. A crash before leaves them, below the log start that a checkpoint remembers.
+    /// 1. names are synced: otherwise a power failure could remove old and new segments, and offsets would be assigned twice;
+    /// 2. segments before the log start are taken out of the log, as long as their successor existed in step 1;
+    /// 3. their files are renamed. After a crash before this step the files remain, below the log start in the checkpoint.
     pub(super) fn remove_in_turn(&self, now: Timestamp) -> Result<(), StorageError> {
         loop {
             let (disk, names, named) = self.locked(|state| {
@@ -69,21 +70,21 @@ impl PartitionLog {
                     removed.push((now, put_out(segment, &dir)));
                 }
                 let mut state = self.state.lock();
-                // If one came back with a torn end, recovery would take everything behind it for lost.
+                // If a segment came back with a torn end, recovery would treat everything after it as lost.
                 state.durability.start_changed();
                 state.doomed.extend(removed);
             }
-            // Others may have been rolled meanwhile.
+            // More segments may have been rolled meanwhile.
             if self.state.lock().segments_before_start() == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// Compacts the log if it is due, within `budget`; gives where the next pass begins.
+    /// Compacts the log if that is due, within `budget`; returns where the next pass begins.
     ///
-    /// The segments are read and written without the log's lock. If retention or truncation took one of them meanwhile,
-    /// the work is thrown away.
+    /// Segments are read and written without the lock. If retention or truncation removed one of them meanwhile, the result is
+    /// discarded.
     pub(in crate::log) fn compact(
         &self,
         first_dirty: Offset,
@@ -97,11 +98,11 @@ impl PartitionLog {
         let Some((place, sources, plan)) = planned else {
             return Ok(None);
         };
-        // A record goes because of a newer one, which must not go with the next power cut.
+        // A record is removed because of a newer one, which must not be lost in a power failure.
         self.flush_sealed()?;
         let rewritten = match compaction::rewrite(&sources, &plan, budget, now) {
             Ok(rewritten) => rewritten,
-            // What retention takes meanwhile is no error of the disk, and the work is thrown away.
+            // A segment that retention removed meanwhile is not a disk error; the result is discarded.
             Err(error) if error.source.kind() == ErrorKind::NotFound => return Err(error),
             Err(error) => return self.blame(&place, error).map(|()| None),
         };
@@ -116,11 +117,11 @@ impl PartitionLog {
         Ok(Some(rewritten.first_dirty))
     }
 
-    /// Puts a finished segment in the place of those with the given base offsets: steps 2 to 4 of [`compaction`]. False
-    /// when they are not all there any more; its files are then removed.
+    /// Replaces the segments with the given base offsets by a compacted one: steps 2 to 4 of [`compaction`]. If not all of them
+    /// exist any more, the files of the compacted segment are removed, and the result is false.
     ///
-    /// Who reads meanwhile finds the finished segment as soon as the files of the others may lose their names. Only the files of
-    /// the one get new names under the lock.
+    /// Readers use the compacted segment before the files of the replaced ones are renamed. Only the files of the compacted
+    /// segment are renamed with the state locked.
     fn swap(
         &self,
         made_in: &Place,
@@ -143,7 +144,7 @@ impl PartitionLog {
         let place = disk.dir(&dir);
         let sync = || self.watch(disk.sync_dir(&dir).at("sync", &dir));
         self.watch(cleaned.change_ending(".cleaned", ".swap"))?;
-        // What is replaced must not go before what replaces it is there for good.
+        // The replaced segments must not be removed before the new one is durable.
         sync()?;
         cleaned.release_file();
         let first = range.start;
@@ -156,7 +157,7 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Deletes the files of segments that were removed `file.delete.delay.ms` ago.
+    /// Deletes the files of segments that were removed at least `file.delete.delay.ms` ago.
     pub fn remove_doomed(&self, now: Timestamp) {
         let (disk, due) = {
             let mut state = self.state.lock();
@@ -182,14 +183,14 @@ impl PartitionLog {
             }
         }
         if !left.is_empty() {
-            // The next round tries again, and after that the next start.
+            // The next round tries again, and finally the next start.
             self.state.lock().doomed.splice(0..0, left);
         }
     }
 }
 
-/// Gives the files of a segment from before the log start names under which the next start, too, removes them. What keeps its name
-/// is no part of the log any more either.
+/// Renames the files of a segment before the log start, so that the next start removes them too. A file that cannot be renamed is
+/// not part of the log either.
 fn put_out(segment: &Segment, dir: &Path) -> Vec<PathBuf> {
     let snapshot = dir.join(file_name(segment.base_offset, ".snapshot"));
     let mut renamed = Vec::new();
@@ -202,7 +203,8 @@ fn put_out(segment: &Segment, dir: &Path) -> Vec<PathBuf> {
     renamed
 }
 
-/// The same for segments that another one replaces: none of their files may be left, nor snapshots of producers but the first.
+/// Renames the files of segments that were replaced by another one. None of these files may remain, nor producer snapshots except
+/// the first one.
 fn put_aside(place: Dir<'_>, old: &[Segment]) -> Result<Vec<PathBuf>, StorageError> {
     let snapshot = |segment: &Segment| place.join(file_name(segment.base_offset, ".snapshot"));
     let files = old.iter().flat_map(Segment::files);
@@ -266,7 +268,8 @@ impl State {
         self.segments.index_of(self.log_start)
     }
 
-    /// Some of the segments before the log start, as long as the next one begins at or before `named`.
+    /// Takes some segments before the log start out of the log, as long as the base offset of the next one is at or below
+    /// `named`.
     fn take_before_start(&mut self, named: Offset) -> Vec<Segment> {
         let before = self.segments.index_of(self.log_start.min(named));
         let taken = self.segments.take_oldest(before.min(SEGMENTS_AT_ONCE));
@@ -279,8 +282,8 @@ impl State {
     /// Moves the log start.
     pub(super) fn begin_at(&mut self, log_start: Offset) {
         self.log_start = log_start;
-        // Only in memory: a file with earlier starts says nothing wrong, and the next stop or start of the node cuts it
-        // (Kafka's too). A hundred logs that are emptied at once would write and rename a hundred files.
+        // Changed in memory only: a file with earlier epochs is not wrong, and the next stop or start of the node shortens it
+        // (also Kafka's). Otherwise emptying a hundred logs at once would write and rename a hundred files.
         if self.epochs.truncate_start(log_start) {
             self.durability.epochs_outlived();
         }
@@ -335,7 +338,7 @@ impl State {
         let last = |(id, producer): (ProducerId, &Producer)| {
             let ends = || producer.batches.iter().rev().map(|batch| batch.last_offset);
             let newest = ends().next();
-            // Kafka differs: the newest of all may be lost with the next power cut, and then one that is synced is the newest.
+            // Kafka differs: the newest batch of all may be lost in a power failure, and then a synced one is the newest.
             let sealed = ends()
                 .find(|last_offset| *last_offset < plan.end)
                 .filter(|_| newest >= Some(flushed));
@@ -356,7 +359,7 @@ impl State {
         Ok(Some((sources, plan)))
     }
 
-    /// Where the sealed segments with these base offsets are, if they are all there.
+    /// Indexes of the sealed segments with these base offsets, if all of them exist.
     fn range_of(&self, bases: &[Offset]) -> Option<Range<usize>> {
         let sealed = self.segments.sealed();
         let first = sealed

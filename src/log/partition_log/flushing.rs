@@ -1,22 +1,22 @@
-//! How a log becomes durable: now and then while it grows, and when it is closed.
+//! Flushing a log: regularly while it grows, and when it is closed.
 //!
-//! Under the lock it is only listed what there is to sync. Who syncs has the log's turn meanwhile, so that nobody cuts, removes or
-//! moves what is listed; appends and reads go on.
+//! With the state locked, the files to sync are only listed. They are synced in the log's turn, so that nobody cuts, removes or
+//! moves them meanwhile; appends and reads continue.
 
 use super::*;
 use crate::log::durability::NamesThen;
 use crate::log::index::sparse::sync_index;
 
 impl PartitionLog {
-    /// Whether unflushed data is older or more than the settings allow, or a segment was rolled since: then the next start
-    /// need not read it again.
+    /// Whether unflushed data is older or larger than the settings allow, or a segment was rolled since the last flush: after a
+    /// flush the next start does not have to read it again.
     #[cfg(test)]
     pub fn flush_due(&self, now: Timestamp) -> bool {
         self.state.lock().is_flush_due(now)
     }
 
-    /// Flushes the log if that is due. If not, but another leader has begun to write, its epoch is noted at least: after a
-    /// crash a start would look for it in every batch of the log.
+    /// Flushes the log if that is due. Otherwise only new leader epochs are written to their file: after a crash, a start would
+    /// look for them in every batch of the log.
     pub(in crate::log) fn flush_if_due(&self, now: Timestamp) -> Result<(), StorageError> {
         let (due, lacks_epochs) = {
             let state = self.state.lock();
@@ -33,30 +33,30 @@ impl PartitionLog {
         }
     }
 
-    /// Makes everything appended so far durable and moves the recovery point.
+    /// Makes all appended records durable and advances the recovery point.
     ///
-    /// What a failed sync has not written is lost to every later one, whatever that says: the log directory goes offline,
-    /// and the next start reads what is there.
+    /// Data that a failed sync did not write is lost for every later sync too, whatever its result: the log directory goes
+    /// offline, and the next start reads what is on disk.
     pub fn flush(&self, now: Timestamp) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.flush_in_turn(now)
     }
 
-    /// The same for who has the log's turn.
+    /// Flushes the log, for a caller that has the log's turn.
     pub(super) fn flush_in_turn(&self, now: Timestamp) -> Result<(), StorageError> {
         let unsynced = self.locked(|state| state.unsynced(now))?;
         self.make_durable(unsynced)
     }
 
-    /// Makes the records of all segments durable that are not written to any more.
+    /// Makes the records of all sealed segments durable.
     pub(super) fn flush_sealed(&self) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         let unsynced = self.locked(|state| Ok(state.unsynced_of_sealed()))?;
         self.make_durable(unsynced)
     }
 
-    /// Makes everything below `end` durable before it is acknowledged, as `flush.messages` demands. Of several who wait the next
-    /// one syncs for all.
+    /// Makes all records below `end` durable before they are acknowledged, as `flush.messages` requires. If several callers wait,
+    /// the next one syncs for all of them.
     pub fn flush_up_to(&self, end: Offset, now: Timestamp) -> Result<(), AppendError> {
         let _turn = self.turn.lock();
         let unsynced = {
@@ -71,12 +71,12 @@ impl PartitionLog {
         Ok(self.make_durable(unsynced)?)
     }
 
-    /// Closes the files that stay open between their uses: others need the descriptors.
+    /// Closes files that stay open between uses, because others need the descriptors.
     pub(in crate::log) fn release_files(&self) {
         self.state.lock().segments.release_files(0);
     }
 
-    /// Closes the log so that it opens without recovery. Nothing is appended any more.
+    /// Closes the log so that it opens without recovery. Nothing may be appended afterwards.
     pub fn close(&self) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.warmly(|state, reach| state.segments.active_mut().newest_timestamp_within(reach))?;
@@ -106,8 +106,8 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Syncs what was listed, in the same turn, and notes it. What must be there first is synced first: records and indexes, the
-    /// epochs, and the names of all; only then the recovery point moves.
+    /// Syncs the listed files, in the same turn, and records that. The recovery point moves last, after records, indexes, leader
+    /// epochs and names.
     pub(super) fn make_durable(&self, unsynced: Unsynced) -> Result<(), StorageError> {
         let synced = self.sync(&unsynced);
         self.watch(synced)?;
@@ -121,7 +121,7 @@ impl PartitionLog {
 
     fn sync(&self, unsynced: &Unsynced) -> Result<(), StorageError> {
         let disk = &unsynced.disk;
-        // One file after the other: thousands may have been rolled since, and each takes a descriptor.
+        // One file at a time is opened: thousands of segments may have been rolled since, and each needs a descriptor.
         let mut next = unsynced.sealed.start;
         while next < unsynced.sealed.end {
             let Some((files, end)) = self.state.lock().sealed_at(next)? else {
@@ -143,34 +143,34 @@ impl PartitionLog {
     }
 }
 
-/// What there is to sync at a moment: plain data.
+/// Files to sync, as plain data.
 pub(super) struct Unsynced {
     disk: Disk,
-    /// Offsets in sealed segments.
+    /// Range of offsets in sealed segments.
     sealed: Range<Offset>,
     active: Option<SegmentFiles>,
-    /// The file of leader epochs, and what it is to say.
+    /// Path and content of the leader epoch file.
     epochs: Option<(PathBuf, Vec<(LeaderEpoch, Offset)>)>,
     names: Option<NamesToSync>,
-    /// Everything below is durable then.
+    /// All records below this offset are durable after the sync.
     end: Offset,
-    /// When everything appended so far was listed, if it was.
+    /// Time of the listing, if it included all appended records.
     all_at: Option<Timestamp>,
 }
 
-/// Names to sync, as they stood at a moment: plain data.
+/// Directory entries to sync, as plain data.
 pub(super) struct NamesToSync {
     dir: PathBuf,
     pub(super) then: NamesThen,
 }
 
 impl NamesToSync {
-    /// A file whose name is not durable is not there after a power cut, however often it was synced itself.
+    /// A file without a durable directory entry is lost in a power failure, even if the file itself was synced.
     pub(super) fn sync(&self, disk: &Disk) -> Result<(), StorageError> {
         if self.then.names.of_files {
             disk.sync_dir(&self.dir).at("sync", &self.dir)?;
         }
-        // Where the directory's own name stands.
+        // The parent directory contains the directory's own entry.
         match self.dir.parent().filter(|_| self.then.names.of_dir) {
             Some(parent) => disk.sync_dir(parent).at("sync", parent),
             None => Ok(()),
@@ -178,16 +178,16 @@ impl NamesToSync {
     }
 }
 
-/// The files of a segment that are to be synced.
+/// Files of a segment to sync.
 struct SegmentFiles {
     data: Arc<File>,
     path: PathBuf,
-    /// Empty for a segment that is still written to: recovery reads it again.
+    /// Empty for the active segment: recovery reads that again.
     indexes: Vec<PathBuf>,
 }
 
 impl SegmentFiles {
-    /// All files of a segment that is not written to any more.
+    /// All files of a sealed segment.
     fn of(segment: &mut Segment) -> Result<Self, StorageError> {
         segment.write_indexes()?;
         Ok(Self {
@@ -213,7 +213,7 @@ impl State {
             .is_flush_due(segments, self.log_end, settings, now)
     }
 
-    /// Whether more is not on disk than `flush.messages` lets go unflushed.
+    /// Whether there are more unflushed records than `flush.messages` allows.
     pub(super) fn has_unflushed_messages(&self) -> bool {
         self.durability
             .has_unflushed_messages(self.log_end, &self.settings)
@@ -239,7 +239,7 @@ impl State {
         }
     }
 
-    /// What everything appended so far needs.
+    /// Lists what must be synced for all appended records.
     fn unsynced(&mut self, now: Timestamp) -> Result<Unsynced, StorageError> {
         let active = self.segments.active_mut();
         active.write_pending()?;
@@ -256,7 +256,7 @@ impl State {
         })
     }
 
-    /// What everything needs that was appended before the active segment.
+    /// Lists what must be synced for the records before the active segment.
     fn unsynced_of_sealed(&mut self) -> Unsynced {
         let first = self.durability.first_unsynced(&self.segments);
         let sealed = self.segments[first].base_offset..self.segments.active().base_offset;
@@ -270,17 +270,17 @@ impl State {
         }
     }
 
-    /// What a start needs that reads no records again.
+    /// Lists what must be synced so that the next start reads no records.
     fn unsynced_at_close(&mut self) -> Result<Unsynced, StorageError> {
         let end = self.log_end;
-        // Before the names: the file gets another one.
+        // Before the names are listed, because the file is replaced.
         let writes_epochs = self.durability.lacks_epochs() || self.durability.has_old_epochs();
         let epochs = writes_epochs.then(|| self.epochs_now());
         let active = self.segments.active();
         let is_written = active.size > 0 || active.is_preallocated();
         let mut unsynced = self.nothing_unsynced();
         if self.durability.recovery_point() < end || is_written {
-            // Those before it were sealed when it was begun, or by the start that found them.
+            // Earlier segments were sealed when the active one was created, or by the start that found them.
             let active = self.segments.active_mut();
             if end - active.base_offset <= i64::from(i32::MAX) || active.size > 0 {
                 active.seal()?;
@@ -297,13 +297,13 @@ impl State {
         Ok(unsynced)
     }
 
-    /// What the file of leader epochs is to say, if it lacks any.
+    /// New content of the leader epoch file, if it lacks epochs.
     fn epochs_to_write(&mut self) -> Option<(PathBuf, Vec<(LeaderEpoch, Offset)>)> {
         let lacks = self.durability.lacks_epochs();
         lacks.then(|| self.epochs_now())
     }
 
-    /// What it is to say now, and where it is.
+    /// Current content of the leader epoch file, and its path.
     pub(super) fn epochs_now(&mut self) -> (PathBuf, Vec<(LeaderEpoch, Offset)>) {
         self.durability.replacing_epochs();
         let path = self.dir.join(checkpoint::LEADER_EPOCHS);
@@ -316,7 +316,7 @@ impl State {
         Some(NamesToSync { dir, then })
     }
 
-    /// The files of the sealed segment in which an offset lies, and where it ends.
+    /// Files and end offset of the sealed segment that contains an offset.
     fn sealed_at(
         &mut self,
         offset: Offset,

@@ -1,5 +1,5 @@
-//! The state of a log behind its lock. Whoever lets go of the lock leaves a state whose invariants hold; where the log begins and
-//! ends then is shown to everybody without the lock.
+//! Lock of the state of a log. When the lock is released, the invariants of the state are checked, and the start and end of the
+//! log are published for readers without the lock.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::State;
 use crate::base::ids::Offset;
 
-/// See the module.
+/// State of a log with its lock.
 #[derive(Debug)]
 pub(super) struct Locked {
     state: Mutex<State>,
@@ -17,7 +17,7 @@ pub(super) struct Locked {
     log_end: AtomicI64,
 }
 
-/// The state, for whoever has the lock.
+/// Access to the locked state.
 #[derive(Debug)]
 pub(super) struct Guard<'a> {
     state: MutexGuard<'a, State>,
@@ -40,12 +40,12 @@ impl Locked {
         }
     }
 
-    /// The start of the log when somebody let go of the lock last.
+    /// Log start offset when the lock was released last.
     pub(super) fn log_start(&self) -> Offset {
         self.log_start.load(Ordering::Acquire)
     }
 
-    /// The end of the log when somebody let go of the lock last.
+    /// Log end offset when the lock was released last.
     pub(super) fn log_end(&self) -> Offset {
         self.log_end.load(Ordering::Acquire)
     }
@@ -81,7 +81,8 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Most of those who have had the lock have moved nothing, and others read on.
+/// Publishes an offset. Most holders of the lock do not move it; then nothing is stored, so that the caches of other processors
+/// stay valid.
 fn show(shown: &AtomicI64, offset: Offset) {
     if shown.load(Ordering::Relaxed) != offset {
         shown.store(offset, Ordering::Release);

@@ -1,8 +1,8 @@
-//! Lookups by time: the first record at or after a time, and the record with the newest.
+//! Lookups by time: the first record at or after a time, and the record with the latest timestamp.
 //!
-//! With the log's lock in hand a lookup is only planned: a stretch of a segment, as plain data. It is looked through without
-//! the lock: headers first, then the records of a batch that may fit, through a window and up to the first that does. What
-//! is gone meanwhile is planned again.
+//! With the state locked, a lookup is only planned: as a range of a segment, which is plain data. The range is searched without
+//! the lock: first the batch headers, then the records of a batch that may match, decompressed through a window and only up to
+//! the first match. If the range is gone meanwhile, the lookup is planned again.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -15,20 +15,20 @@ use crate::wire::batch::header::HEADER_SIZE;
 use crate::wire::batch::legacy;
 use crate::wire::batch::record_stream::{Counted, RecordStream, StreamFault, Window};
 
-/// Segments that are asked for their newest time in one go: appends wait meanwhile.
+/// Number of segments whose latest timestamps are read with the state locked once; appends wait meanwhile.
 const SEGMENTS_AT_ONCE: usize = 64;
-/// How often a plan meets an index that is not in the page cache before it is read with the lock in hand. Each segment has
-/// two, which are brought there one by one.
+/// Number of attempts of a plan with indexes from the page cache, before the indexes are read with the state locked. Each segment
+/// has two indexes, which are loaded one by one.
 const LOOKUP_LOOKS_MAX: usize = 4 * SEGMENTS_AT_ONCE;
-/// What is read of a batch at a time: the first record fits most often.
+/// Bytes of a batch that are read at a time: most often the first record matches.
 const CHUNK: usize = 16 << 10;
-/// What a thread that serves clients unpacks and reads for one request: it takes a quarter of a millisecond.
+/// Bytes that one request may decompress and read on a thread that serves clients. This takes a quarter of a millisecond.
 const SMALL: usize = 256 << 10;
-/// What a plan counts, and a look at a header: system calls that take as long as to unpack so much.
+/// Bytes that count for a plan, and for reading a header: decompressing so many bytes takes as long as these system calls.
 const PLAN_COST: usize = 4 << 10;
 const HEADER_COST: usize = 1 << 10;
 
-/// How much lookups may do where they run: those of one request share it.
+/// Work that lookups may do where they run. All lookups of one request share it.
 #[derive(Debug)]
 pub struct Effort {
     reach: Reach,
@@ -37,17 +37,17 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// On a thread that serves clients: what is known to be small.
+    /// Limit on a thread that serves clients: a small amount of work.
     pub fn small() -> Self {
         Self::new(Reach::Cache, SMALL)
     }
 
-    /// On the work pool, in turns with others: what takes long, but no disk is waited for.
+    /// No limit of work, but nothing is read from a disk: for the work pool, where long work takes turns.
     pub fn long() -> Self {
         Self::new(Reach::Cache, usize::MAX)
     }
 
-    /// On a thread that nobody waits for.
+    /// No limit: for a thread that nobody waits for.
     pub fn any() -> Self {
         Self::new(Reach::Disk, usize::MAX)
     }
@@ -64,7 +64,7 @@ impl Effort {
         self.reach
     }
 
-    /// Bytes that were read and unpacked, and what else counts as such.
+    /// Bytes that were read and decompressed, including what counts as such.
     pub fn spent(&self) -> usize {
         self.spent.get()
     }
@@ -73,7 +73,8 @@ impl Effort {
         self.left.get() == 0
     }
 
-    /// Called at least for every window, and never with a lock in hand: others have their turn on the work pool here.
+    /// Counts work. Called at least once per window, and never with a lock held: on the work pool, other requests get their turn
+    /// here.
     fn spend(&self, bytes: usize) -> Result<(), LookupError> {
         self.spent.set(self.spent.get().saturating_add(bytes));
         work_pool::checkpoint();
@@ -83,7 +84,7 @@ impl Effort {
     }
 }
 
-/// Why a lookup has no answer.
+/// Reason why a lookup has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     #[error("it takes more than may be done here")]
@@ -92,48 +93,49 @@ pub enum LookupError {
     Storage(#[from] StorageError),
 }
 
-/// What there is to do next.
+/// Next step of a lookup.
 enum Plan {
     Look(Stretch),
-    /// No segment before this offset can hold the record.
+    /// No segment before this offset can contain the record.
     Further(Offset),
     Nothing,
 }
 
-/// What of a segment may hold the record.
+/// Range of a segment that may contain the record.
 struct Stretch {
     disk: Disk,
     range: FileRange,
     path: PathBuf,
     place: Place,
-    /// Where the next segment begins.
+    /// Base offset of the next segment.
     until: Offset,
     log_start: Offset,
 }
 
-/// What is looked for.
+/// Condition of a lookup.
 #[derive(Clone, Copy)]
 struct Sought {
-    /// The record is not older.
+    /// Lower limit of the timestamp of the record.
     timestamp: Timestamp,
-    /// Nor does it lie before this offset.
+    /// Lower limit of the offset of the record.
     from: Offset,
-    /// Batches from here on do not count.
+    /// Batches from this offset on are not searched.
     end: Offset,
 }
 
 enum Looked {
     Found(FoundOffset),
-    /// It is not in this stretch.
+    /// The record is not in this range.
     NotHere,
-    /// Nor behind it.
+    /// The record is neither in this range nor after it.
     Nowhere,
 }
 
 impl LogReader<'_> {
-    /// The first record at or after `timestamp`, below `end`.
+    /// Finds the first record at or after `timestamp`, below `end`.
     ///
-    /// Errors: `TooMuch` beyond `effort`; also what is cold, if nobody may wait for a disk.
+    /// Errors: `TooMuch` if the lookup takes more than `effort` allows; data that is not in the page cache, if reading from a
+    /// disk is not allowed.
     pub fn find_timestamp(
         self,
         timestamp: Timestamp,
@@ -144,14 +146,14 @@ impl LogReader<'_> {
         loop {
             let found = self.find_from(&mut covered, timestamp, end, false, effort)?;
             match found {
-                // The log start has moved past it meanwhile.
+                // The log start has moved past the record meanwhile.
                 Some(found) if found.offset < self.log_start() => {}
                 found => return Ok(found.filter(|found| found.offset < end)),
             }
         }
     }
 
-    /// The record with the newest timestamp; of several, the first. Errors: as above.
+    /// Finds the record with the latest timestamp, and the first one of several. Errors: as of [`Self::find_timestamp`].
     pub fn find_newest(self, effort: &Effort) -> Result<Option<FoundOffset>, LookupError> {
         let mut newest: Option<(Timestamp, Offset)> = None;
         let mut next = Some(Offset::MIN);
@@ -163,11 +165,11 @@ impl LogReader<'_> {
         let Some((timestamp, mut covered)) = newest else {
             return Ok(None);
         };
-        // Kafka counts the records before the log start too, for as long as their segment is there.
+        // Kafka also counts the records before the log start, as long as their segment exists.
         self.find_from(&mut covered, timestamp, Offset::MAX, true, effort)
     }
 
-    /// Looks for it where nothing is `covered` yet.
+    /// Continues a lookup at the offset `covered`, below which there is no match.
     fn find_from(
         self,
         covered: &mut Offset,
@@ -200,7 +202,7 @@ impl LogReader<'_> {
                 Ok(Looked::Nowhere) => return Ok(None),
                 Ok(Looked::NotHere) => *covered = stretch.until,
                 Err(LookupError::Storage(error)) if error.cold().is_none() => {
-                    // What was cut off meanwhile is missed by nobody, nor what is now on another disk.
+                    // Data that was cut off or moved to another disk meanwhile is not missing.
                     if self.log_end() >= stretch.until {
                         self.0.blame(&stretch.place, error)?;
                     }
@@ -210,7 +212,7 @@ impl LogReader<'_> {
         }
     }
 
-    /// Plans with the lock in hand. What the plan needs from a disk is read without it.
+    /// Plans a step with the state locked. Data that the plan needs from a disk is read without the lock.
     fn planned<T>(
         self,
         effort: &Effort,
@@ -226,7 +228,7 @@ impl LogReader<'_> {
 }
 
 impl State {
-    /// The next stretch for a record at or after `timestamp`, where those below `covered` are none.
+    /// Plans the next range that may contain a record at or after `timestamp`; there is none below `covered`.
     fn plan_lookup(
         &mut self,
         timestamp: Timestamp,
@@ -251,7 +253,7 @@ impl State {
     }
 }
 
-/// Where to look next.
+/// Next segment of a lookup.
 enum Next {
     Segment(usize),
     /// No segment before this offset can hold the record.
@@ -260,7 +262,8 @@ enum Next {
 }
 
 impl ReadPlanner<'_> {
-    /// The next of some segments that may have a record at or after `timestamp`, where those below `covered` are none.
+    /// The next segment, among a limited number, that may contain a record at or after `timestamp`; there is none below
+    /// `covered`.
     fn next_with(&mut self, timestamp: Timestamp, covered: Offset) -> Result<Next, StorageError> {
         let first = self.segments.index_of(covered);
         for index in first..self.segments.count() {
@@ -278,8 +281,8 @@ impl ReadPlanner<'_> {
         Ok(Next::Nothing)
     }
 
-    /// Whether one of some segments has a newer time than `newest`, which is that and where its segment begins. Gives where
-    /// the next segments begin.
+    /// Checks whether one of a limited number of segments has a later timestamp than `newest`, which is that timestamp and the
+    /// base offset of its segment. Returns the base offset of the next segment to check.
     fn newest_of_some(
         &mut self,
         from: Offset,
@@ -315,7 +318,7 @@ impl Stretch {
             let Some(span) = Span::parse(head, position).filter(|span| span.end() <= end) else {
                 break;
             };
-            // Messages of format v0 have no times at all.
+            // Messages of format v0 have no timestamps.
             if span.base_offset >= sought.end || sought.timestamp < 0 && span.magic == 0 {
                 return Ok(Looked::Nowhere);
             }
@@ -333,7 +336,7 @@ impl Stretch {
         Ok(Looked::NotHere)
     }
 
-    /// The first record of a batch that fits. What cannot be read has no records.
+    /// The first record of a batch that matches. A batch that cannot be read has no records.
     fn look_into(
         &self,
         span: &Span,
@@ -388,7 +391,8 @@ impl Stretch {
         }
     }
 
-    /// The same in a message of an older format, or in the wrapper of several, whose checksum asks for all of it.
+    /// The first matching record in a message of an older format, or in a wrapper message, whose checksum requires all of its
+    /// bytes.
     fn look_into_old(
         &self,
         span: &Span,

@@ -1,17 +1,18 @@
-//! What others see of a log: a stretch of a file for an offset, what readers of committed records skip, positions, producers.
+//! Reading a log: ranges of records by offset, aborted transactions for readers of committed records, positions and producers.
 
 use super::*;
 
-/// [`LOOKS_MAX`] for each segment of a log, where all of them are looked at: each has a data file and three indexes.
+/// Number of attempts per segment, like [`LOOKS_MAX`], for work that looks at all segments: a segment has a data file and three
+/// indexes.
 const LOOKS_PER_SEGMENT: usize = 4;
 
-/// The side of a log that others see; it changes nothing. A reader waits for whoever has the log's lock, which nobody holds while
-/// waiting for a disk; it waits for nobody to know where the log begins and ends.
+/// Read access to a log. A reader locks the state of the log, which is never locked by somebody who waits for a disk. The start
+/// and end of the log are known without the lock.
 #[derive(Clone, Copy, Debug)]
 pub struct LogReader<'a>(pub(super) &'a PartitionLog);
 
 impl PartitionLog {
-    /// What others may see of the log.
+    /// Read access to the log.
     pub fn reader(&self) -> LogReader<'_> {
         LogReader(self)
     }
@@ -22,17 +23,17 @@ impl LogReader<'_> {
         self.0.state.lock().watermarks()
     }
 
-    /// Without the lock.
+    /// Log start offset, read without the lock.
     pub fn log_start(self) -> Offset {
         self.0.state.log_start()
     }
 
-    /// Without the lock.
+    /// Log end offset, read without the lock.
     pub fn log_end(self) -> Offset {
         self.0.state.log_end()
     }
 
-    /// How many offsets a copy lacks of the log that it is made of.
+    /// Number of offsets that a copy lacks compared with its original.
     pub fn lag_behind(self, original: Self) -> Offset {
         (original.log_end() - self.log_end()).max(0)
     }
@@ -41,7 +42,7 @@ impl LogReader<'_> {
         self.0.state.lock().segments.count()
     }
 
-    /// Bytes of all segments.
+    /// Size of all segments in bytes.
     pub fn size(self) -> u64 {
         self.0.state.lock().segments.bytes()
     }
@@ -50,9 +51,9 @@ impl LogReader<'_> {
         Arc::clone(&self.0.state.lock().settings)
     }
 
-    /// Where each segment begins and when it was last written to, from the oldest on: lookups by time were made of that before
-    /// records had times. Behind the segments the end of the log as of `now`, unless the last segment is empty. Asks the disk for
-    /// each of them.
+    /// Base offset of each segment and the time of its last write, oldest first: lookups by time used these before records had
+    /// timestamps. The end of the log follows with `now`, unless the last segment is empty. Reads file attributes of each segment
+    /// from the disk.
     pub fn segment_starts(self, now: Timestamp) -> Vec<(Offset, Timestamp)> {
         let (disk, files, end) = {
             let state = self.0.state.lock();
@@ -72,7 +73,7 @@ impl LogReader<'_> {
         starts.chain(end).collect()
     }
 
-    /// The epoch that wrote `offset`, -1 if none is known.
+    /// Leader epoch of the record at `offset`, or -1 if unknown.
     pub fn epoch_of(self, offset: Offset) -> LeaderEpoch {
         self.0.state.lock().epochs.epoch_of(offset).unwrap_or(-1)
     }
@@ -81,7 +82,7 @@ impl LogReader<'_> {
         self.0.state.lock().epochs.clone()
     }
 
-    /// The newest leader epoch that wrote to the log.
+    /// The latest leader epoch of the log.
     pub fn latest_epoch(self) -> Option<LeaderEpoch> {
         self.0.state.lock().epochs.latest()
     }
@@ -101,7 +102,7 @@ impl LogReader<'_> {
         state.producers.iter().map(active).collect()
     }
 
-    /// Whether a producer of this epoch has a transaction open in the log.
+    /// Whether the producer has an open transaction with this epoch in the log.
     pub fn has_open_transaction(self, producer_id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.0
             .state
@@ -110,7 +111,7 @@ impl LogReader<'_> {
             .has_open_transaction(producer_id, epoch)
     }
 
-    /// Where the last marker of a producer lies, if it came since the log was opened.
+    /// Offset of the last transaction marker of a producer, if the marker was appended since the log was opened.
     pub fn last_marker(self, producer_id: ProducerId) -> Option<Offset> {
         self.0.state.lock().producers.last_marker(producer_id)
     }
@@ -140,9 +141,10 @@ impl LogReader<'_> {
             .check_marker(producer_id, epoch, marker, rules)
     }
 
-    /// Plans a read of at most `max_bytes` from the batch that holds `from`.
+    /// Plans a read of at most `max_bytes` from the batch that contains `from`.
     ///
-    /// With `at_least_one` a first batch beyond `max_bytes` is sent whole; without, nothing is. Errors: `OutOfRange`.
+    /// A first batch that is larger than `max_bytes` is returned whole with `at_least_one`, and not at all without. Errors:
+    /// `OutOfRange`.
     pub fn read(
         self,
         from: Offset,
@@ -153,7 +155,8 @@ impl LogReader<'_> {
         self.read_within(from, max_bytes, end, at_least_one, Reach::Disk)
     }
 
-    /// The same as far as `reach` allows. Errors: also what is cold.
+    /// Plans a read like [`Self::read`], but only with data that `reach` allows to read. Errors: also data that is not in the
+    /// page cache.
     pub fn read_within(
         self,
         from: Offset,
@@ -204,8 +207,8 @@ impl LogReader<'_> {
     }
 }
 
-/// Does `work`, which holds a log's lock, with what the page cache has. What it lacks is brought there without the lock, and the work
-/// begins anew, at most so often: what is read with the lock in hand after that goes as fast as it came.
+/// Runs `work`, which locks a log, with data from the page cache. Missing data is loaded without the lock, and `work` runs again,
+/// at most `looks_max` times; the last run may read from the disk.
 pub(super) fn warmly<T, E: MayBeCold>(
     looks_max: usize,
     mut work: impl FnMut(Reach) -> Result<T, E>,
@@ -221,7 +224,7 @@ pub(super) fn warmly<T, E: MayBeCold>(
 }
 
 impl PartitionLog {
-    /// Does something with the lock in hand for which all segments may be looked at. See [`warmly`].
+    /// Runs `work` with the state locked, if `work` may look at all segments. See [`warmly`].
     pub(super) fn warmly<T>(
         &self,
         mut work: impl FnMut(&mut State, Reach) -> Result<T, StorageError>,
@@ -231,8 +234,8 @@ impl PartitionLog {
     }
 }
 
-/// The segments of a log, for whoever plans to read them: with the lock in hand, from what is in memory and, as far as it may reach,
-/// in the indexes. The plan is carried out without the lock.
+/// Planner of reads. It is used with the state locked, and uses what is in memory and, as far as `reach` allows, in the indexes.
+/// The planned read itself is done without the lock.
 pub(super) struct ReadPlanner<'a> {
     pub(super) segments: &'a mut Segments,
     pub(super) log_end: Offset,
@@ -250,12 +253,12 @@ impl State {
 }
 
 impl ReadPlanner<'_> {
-    /// Where a segment ends.
+    /// End offset of a segment.
     pub(super) fn end_of(&self, index: usize) -> Offset {
         self.segments.base_behind(index).unwrap_or(self.log_end)
     }
 
-    /// The stretch of records from `from` on, below `limit`, if there is any.
+    /// Adds the range of records from `from` on, below `limit`, to the plan, if there is any.
     pub(super) fn plan(
         &mut self,
         from: Offset,
@@ -272,7 +275,7 @@ impl ReadPlanner<'_> {
             };
             match segment.locate(from, reach)? {
                 Some(span) => break span,
-                // Compaction may have emptied the rest of this segment.
+                // Compaction may have removed all later records of this segment.
                 None => index += 1,
             }
         };
@@ -315,8 +318,8 @@ impl ReadPlanner<'_> {
         Ok(())
     }
 
-    /// An offset beyond everything before `position` of a segment, as near as the index knows: that is how far Apache
-    /// Kafka looks for aborted transactions.
+    /// An offset above all records before `position` of a segment, as precise as the index allows. Apache Kafka looks for aborted
+    /// transactions up to this offset.
     fn beyond(&self, index: usize, position: u64) -> Result<Offset, StorageError> {
         let segment = &self.segments[index];
         let entry = segment
@@ -328,7 +331,7 @@ impl ReadPlanner<'_> {
         })
     }
 
-    /// Aborted transactions that overlap `from..upper`, beginning in segment `first`.
+    /// Aborted transactions that overlap `from..upper`, from segment `first` on.
     fn aborted_between(
         &self,
         first: usize,
@@ -340,7 +343,7 @@ impl ReadPlanner<'_> {
             if segment.aborted.is_empty() {
                 continue;
             }
-            // A segment may have millions of them.
+            // A segment may have millions of aborted transactions.
             let before = |entry: &AbortedTransaction| entry.last_offset < from;
             let enough = segment
                 .aborted

@@ -1,19 +1,19 @@
-//! How a log grows: whoever has its writer appends batches at its end.
+//! Appending to a log.
 
 use std::ops::RangeInclusive;
 
 use super::*;
 
-/// The right to append to a log: its lock. One at a time has it, and should not have it for long, as reads need the lock too. What
-/// takes time is done before: batches are [checked](PartitionLog::validate) without it.
+/// Write access to a log: the lock of its state. Only one writer exists at a time. It should be held briefly, because readers
+/// need the lock too; slow work is done before, such as [checking](PartitionLog::validate) a batch.
 #[derive(Debug)]
 pub struct LogWriter<'a> {
     state: Guard<'a>,
 }
 
 impl PartitionLog {
-    /// The right to append; `None` while the log moves to another directory, which is [waited for](Self::wait_for_move) without
-    /// the caller's locks.
+    /// Write access to the log; `None` while the log moves to another log directory. The caller then [waits](Self::wait_for_move)
+    /// without holding locks of its own.
     ///
     /// Errors: the log was deleted; its log directory is offline.
     pub fn writer(&self) -> Result<Option<LogWriter<'_>>, AppendError> {
@@ -22,7 +22,7 @@ impl PartitionLog {
         Ok((!state.is_moving).then_some(LogWriter { state }))
     }
 
-    /// The same once the log does not move, for those who have no lock in hand.
+    /// Write access to the log, after waiting for a move to end. The caller must not hold a lock.
     fn wait_for_writer(&self) -> Result<LogWriter<'_>, AppendError> {
         loop {
             if let Some(writer) = self.writer()? {
@@ -32,12 +32,12 @@ impl PartitionLog {
         }
     }
 
-    /// Waits until the log has moved to another directory.
+    /// Waits until the log has moved to another log directory.
     pub fn wait_for_move(&self) {
         aside(|| drop(self.turn.lock()));
     }
 
-    /// Appends the records of one produce request, or of a coordinator: gives them offsets and the leader's epoch.
+    /// Appends the records of a Produce request or of a coordinator, with offsets and the leader epoch assigned here.
     ///
     /// Errors: as of [`Self::validate`] and [`LogWriter::append_as_leader`].
     pub fn append_as_leader(
@@ -61,7 +61,7 @@ impl PartitionLog {
         self.wait_for_writer()?.append_as_follower(records, now)
     }
 
-    /// Checks records that are to be appended, and unpacks them where that must be: not with a lock in hand.
+    /// Checks records before they are appended, and decompresses them if necessary. Must not be called with a lock held.
     ///
     /// Errors: those of [`append`](super::append).
     pub fn validate(
@@ -81,8 +81,8 @@ impl PartitionLog {
         }
     }
 
-    /// The settings by which records are checked without the lock. What must be known of batches from before the log was opened is
-    /// read here too, so that no append has to.
+    /// Settings for checking records without the lock. Data of batches from before the log was opened is loaded here too, so that
+    /// no append has to read it.
     fn settings_for_check(&self) -> Arc<LogSettings> {
         for _ in 0..LOOKS_MAX {
             let mut state = self.state.lock();
@@ -95,15 +95,15 @@ impl PartitionLog {
                     drop(state);
                     aside(|| cold.warm());
                 }
-                // If it is an error, the append meets it.
+                // If this is an error, the append meets it too.
                 None => return Arc::clone(&state.settings),
             }
         }
         self.reader().settings()
     }
 
-    /// Takes down in memory that `epoch` leads from the end of the log on: a question about an epoch that wrote nothing is answered
-    /// by the epoch before. The file has the epoch with its first batch.
+    /// Remembers in memory that `epoch` leads from the end of the log on. A question about an epoch without records is answered
+    /// with the previous epoch. The epoch is written to the file with its first batch.
     pub fn note_epoch(&self, epoch: LeaderEpoch) {
         let mut state = self.state.lock();
         let end = state.log_end;
@@ -112,7 +112,7 @@ impl PartitionLog {
         }
     }
 
-    /// Notes that `epoch` leads from the end of the log on.
+    /// Adds `epoch`, which leads from the end of the log on.
     #[cfg(test)]
     pub fn begin_epoch(&self, epoch: LeaderEpoch) -> Result<(), StorageError> {
         self.locked(|state| {
@@ -124,10 +124,10 @@ impl PartitionLog {
 }
 
 impl LogWriter<'_> {
-    /// Gives a batch offsets and the leader's epoch, and appends it. Nobody may see the records before the high watermark has
-    /// passed them. A duplicate is a success that writes nothing.
+    /// Assigns offsets and the leader epoch to a batch, and appends it. Its records must not be visible before the high watermark
+    /// has passed them. A duplicate batch is a success, and nothing is written.
     ///
-    /// Errors: what is known of the producer forbids the batch; it does not fit in a segment; the disk.
+    /// Errors: the state of the producer forbids the batch; the batch does not fit in a segment; the disk.
     pub fn append_as_leader(
         &mut self,
         valid: &mut Valid,
@@ -224,7 +224,7 @@ impl State {
             Checked::Duplicate(seen) => Some(Appended {
                 first_offset: seen.first_offset(),
                 last_offset: seen.last_offset,
-                // Whatever the topic's kind of time: Kafka says here when the first of them came.
+                // Independent of `message.timestamp.type`, Kafka returns the time of the first attempt here.
                 log_append_time: Some(seen.timestamp),
                 log_start: self.log_start,
                 log_end: self.log_end,
@@ -271,15 +271,16 @@ impl State {
         Ok(())
     }
 
-    /// Notes an epoch in memory alone: to replace the file takes a sync, and until the next flush recovery finds the epoch in the
-    /// batches.
+    /// Adds a leader epoch in memory only. Replacing the file requires a sync, and until the next flush recovery finds the epoch
+    /// in the batches.
     fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
         if self.epochs.assign(epoch, start) || self.durability.has_noted_epoch() {
             self.durability.epochs_changed();
         }
     }
 
-    /// Starts a new segment if the active one is full or old enough, before a batch, or old messages, with these `offsets`.
+    /// Rolls a new segment if the active one is full or old enough, before a batch or old messages with these `offsets` are
+    /// appended.
     pub(super) fn roll_if_due(
         &mut self,
         size: usize,
@@ -301,25 +302,25 @@ impl State {
             || active.times.len() + 1 >= index_capacity / 12;
         let too_far = offsets.end() - active.base_offset > i64::from(i32::MAX);
         if due && active.size > 0 || too_far {
-            // What is copied has gaps where the original was compacted: counted from the end of the log, it could be too
-            // far for the new segment, too.
+            // A copy has gaps where the original was compacted. With the end of the log as base offset, the new batch could be
+            // too far away for the new segment too.
             self.roll((*offsets.start()).max(self.log_end), now)
         } else {
             Ok(())
         }
     }
 
-    /// Starts a new segment for what is appended from `base` on: the end of the log, or some offset behind it.
+    /// Rolls a new segment for records from `base` on: the end of the log, or a later offset.
     pub(super) fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), StorageError> {
         let active = self.segments.active_mut();
         active.seal()?;
         active.aborted.write_pending()?;
-        // One that knows of no producer, too: without it a start would look for them in every batch of the log.
+        // The snapshot is written even without producers: otherwise a start would look for producers in every batch of the log.
         self.write_producer_snapshot(base)?;
         let segment = Segment::create(self.place(), base, &self.settings, now)?;
         self.durability.names_changed();
         self.segments.roll(segment);
-        // One at a time: whoever has a hundred thousand segments must not visit all of them for each new one.
+        // One file is closed at a time: a log with a hundred thousand segments must not visit all of them for each new one.
         let oldest = self.segments.count().checked_sub(OPEN_OLD_SEGMENTS + 2);
         if let Some(segment) = oldest.and_then(|index| self.segments.get_mut(index)) {
             segment.release_file();
