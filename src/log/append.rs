@@ -1,4 +1,4 @@
-//! pure: is this batch fit to be appended, and what must change in it? Kafka's `LogValidator`.
+//! pure: validation of batches before an append, and the changes that a batch needs. Kafka's `LogValidator`.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write as _};
@@ -21,51 +21,52 @@ use crate::wire::batch::record::read_raw;
 use crate::wire::batch::record_stream::{RecordStream, StreamFault, Window};
 use crate::wire::error_code::ErrorCode;
 
-/// What the records of one batch may grow to when decompressed: more is a bomb, not a message.
+/// Maximum size of the decompressed records of one batch, as a protection against decompression bombs.
 pub const DECOMPRESSED_MAX: usize = 512 << 20;
-/// What an old producer's messages may grow to as a batch: it has no more than a request's worth of plain bytes to say.
+/// Maximum size of the batch that is made of an old producer's messages. A legitimate producer stays below this: its plain
+/// messages fit in one request.
 const CONVERTED_MAX: usize = 100 << 20;
-/// The length of the smallest message: of the oldest format, without key and value.
+/// Length of the smallest message: in the oldest format, without key and value.
 const LENGTH_MIN: i32 = 14;
-/// The length of the largest: with its offset and length it is as long as a size can be.
+/// Length of the largest message: with its offset and length, its size is the maximum of an i32.
 const LENGTH_MAX: i32 = i32::MAX - LOG_OVERHEAD as i32;
-/// Records of one batch that are kept as refused. A batch has millions where each is a few bytes.
+/// Maximum number of refused records of one batch that are kept. A batch may have millions of them.
 const FAULTS_MAX: usize = 10_000;
-/// What is spent for each record, beside its bytes.
+/// Cost of each record, in addition to its bytes.
 const RECORD_COST: usize = 16;
-/// What is spent for each plain byte that is compressed anew: codecs take some ten times as long for that as the other way.
+/// Cost of each byte that is compressed again. Compression takes about ten times as long as decompression.
 const PACKING_COST: usize = 8;
-/// Records between two looks at what they cost together.
+/// Number of records after which their common cost is counted.
 const RECORDS_AT_ONCE: i32 = 1_024;
 
-/// Who wrote the batch.
+/// Origin of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A producer; everything is checked.
+    /// A producer; the batch is fully validated.
     Client,
-    /// A producer whose transaction's coordinator was asked about this batch, because it opens the transaction here.
+    /// A producer whose batch opens a transaction in the partition; the transaction coordinator was asked about it.
     Admitted(Admission),
-    /// A producer that may still send message sets (Produce before version 3); they become a batch.
+    /// A producer that may send message sets (Produce before version 3), which are converted to a batch.
     OldClient,
     /// A coordinator or the controller of this process; only sizes are checked.
     Internal,
-    /// The same, for a marker.
+    /// A coordinator of this process that writes a transaction marker.
     Marker(MarkerRules),
 }
 
-/// A batch that may be appended.
+/// A validated batch.
 #[derive(Clone, Debug)]
 pub struct Valid {
     pub header: BatchHeader,
-    /// The batch, changed where the topic's settings demand it.
+    /// Bytes of the batch, changed as the topic's settings require.
     pub bytes: Bytes,
-    /// The time that the broker gave the records, if it did (LogAppendTime).
+    /// Time that the broker gave the records, if it did (LogAppendTime).
     pub log_append_time: Option<Timestamp>,
-    /// Set for the marker that ends a transaction.
+    /// Set for a transaction marker.
     pub marker: Option<Marker>,
 }
 
-/// Checks the records of one produce request for one partition: exactly one batch of format v2.
+/// Validates the records of one partition in a Produce request: exactly one batch of format v2.
 pub fn validate_client(
     records: &Bytes,
     settings: &LogSettings,
@@ -107,8 +108,8 @@ pub fn validate_client(
     validate_records(header, records, settings, now)
 }
 
-/// The size of the batch or message that `bytes` begin with; `None` where it is cut, which Kafka passes over in silence
-/// when a whole one came before.
+/// Size of the batch or message at the start of `bytes`; `None` if it is cut off. Kafka ignores a batch that is cut off after a
+/// complete one.
 fn whole_size(bytes: &[u8]) -> Result<Option<usize>, AppendError> {
     let Some(length) = bytes
         .get(LOG_OVERHEAD - 4..)
@@ -144,8 +145,8 @@ fn check_len(len: usize, settings: &LogSettings) -> Result<(), AppendError> {
     ))
 }
 
-/// Checks what a producer of any age sent: a message set of format v0 or v1 becomes one batch of format v2, in the codec
-/// of the topic, or else in the producer's.
+/// Validates the records of a producer of any version. A message set of format v0 or v1 is converted to one batch of format v2,
+/// with the compression of the topic or of the producer.
 pub fn validate_old_client(
     records: &Bytes,
     settings: &LogSettings,
@@ -157,7 +158,7 @@ pub fn validate_old_client(
     {
         return validate_client(records, settings, now);
     }
-    // Which codec it becomes is said by the last of them.
+    // The last message determines the compression.
     spend(records.len())?;
     let mut codec = Compression::None;
     let mut rest = &records[..];
@@ -183,7 +184,7 @@ pub fn validate_old_client(
     })
 }
 
-/// An old producer's messages on their way into a batch, compressed as they come.
+/// Conversion of an old producer's messages to a batch, which is compressed incrementally.
 struct Conversion<'a> {
     batch: BatchBuilder,
     packer: Packer,
@@ -246,7 +247,7 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// The batch that the broker compressed; what was small enough on its way may not be any more.
+/// Checks the size of the batch that the broker compressed, which may be too large now.
 fn packed(
     mut bytes: BytesMut,
     settings: &LogSettings,
@@ -327,14 +328,14 @@ fn validate_records(
             marker: None,
         });
     }
-    // A producer cannot know the broker's time; one that says so is taken at the word of its header.
+    // A producer cannot know the broker's time; if its header claims to use that time, the header is used.
     let newest = if header.is_log_append_time() {
         header.max_timestamp
     } else {
         newest
     };
     if header.max_timestamp != newest || header.is_log_append_time() {
-        // Kafka trusts the records, not the header, and writes the header anew.
+        // Kafka uses the timestamps of the records, not that of the header, and corrects the header.
         let mut bytes = BytesMut::from(&records[..]);
         header::set_max_timestamp(&mut bytes, newest);
         let bytes = bytes.freeze();
@@ -354,7 +355,7 @@ fn validate_records(
     })
 }
 
-/// Looks at every record of an uncompressed batch once; gives the newest timestamp.
+/// Validates every record of an uncompressed batch in one pass; returns the latest timestamp.
 fn walk_plain(
     header: &BatchHeader,
     body: &[u8],
@@ -381,7 +382,7 @@ fn walk_plain(
     check.end()
 }
 
-/// The same for one that comes through a codec, of which only a window is in memory at any time.
+/// Validates every record of a compressed batch; only a window of the decompressed records is in memory.
 fn walk(
     header: &BatchHeader,
     plain: impl Read,
@@ -419,11 +420,11 @@ fn walk(
 }
 
 thread_local! {
-    /// A fresh window for each batch would cost more in page faults than the codec takes.
+    /// A new window for each batch would cost more in page faults than the decompression.
     static WINDOW: RefCell<Window> = RefCell::new(Window::default());
 }
 
-/// What Kafka demands of each record of a batch, and what it learns from them.
+/// Kafka's requirements on each record of a batch, and what is learnt from the records.
 struct Check<'a> {
     settings: &'a LogSettings,
     now: Timestamp,
@@ -479,7 +480,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The newest timestamp, or what is wrong with the records.
+    /// The latest timestamp, or the errors of the records.
     fn end(self) -> Result<Timestamp, AppendError> {
         if self.faults.is_empty() {
             return Ok(self.newest);
@@ -492,8 +493,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The same records, with all that they say, in the codec that the topic asks for: they are compressed while they are looked
-/// at, through the same window.
+/// Compresses the same records with the compression of the topic. Records are validated and compressed in the same pass, through
+/// the same window.
 fn repack(
     header: &BatchHeader,
     codec: Compression,
@@ -523,7 +524,7 @@ fn repack(
     packed(header::repacked(head, target, newest, &body), settings, now)
 }
 
-/// Compresses what is read through it.
+/// Reader that compresses everything that is read through it.
 struct Repacked<'a, R> {
     plain: R,
     packer: &'a mut Packer,
@@ -537,13 +538,13 @@ impl<R: Read> Read for Repacked<'_, R> {
         let through = |error: AppendError| io::Error::other(error);
         spend(packing_cost(self.target, len)).map_err(|exhausted| through(exhausted.into()))?;
         self.packer.write_all(out.get(..len).unwrap_or_default())?;
-        // What is too large already need not be finished.
+        // A batch that is already too large does not have to be finished.
         check_len(HEADER_SIZE + self.packer.packed_len(), self.settings).map_err(through)?;
         Ok(len)
     }
 }
 
-/// A batch of our own: a coordinator's records, or the marker that ends a transaction.
+/// Validates a batch of this process: records of a coordinator, or a transaction marker.
 pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
     let header = BatchHeader::parse(records).map_err(corrupt)?;
     if header.size() != records.len() {
@@ -558,7 +559,7 @@ pub fn validate_internal(records: &Bytes) -> Result<Valid, AppendError> {
     })
 }
 
-/// Checks a batch that already has its offsets and its epoch: what a follower fetched, or a copy is given.
+/// Validates a batch with final offsets and leader epoch: from a leader, or from the original of a copy.
 pub fn validate_copied(batch: Bytes) -> Result<Valid, AppendError> {
     let corrupt =
         |error: BatchError| AppendError::refused(ErrorCode::CorruptMessage, error.to_string());
@@ -573,10 +574,10 @@ pub fn validate_copied(batch: Bytes) -> Result<Valid, AppendError> {
     })
 }
 
-/// With this control batch a snapshot of the metadata ends (KIP-630).
+/// Type of the control record at the end of a metadata snapshot (KIP-630).
 pub const SNAPSHOT_FOOTER: u8 = 4;
 
-/// What kind of control batch a whole one is; `None` if it is none.
+/// Type of a complete control batch; `None` for any other batch.
 pub fn control_kind(batch: &[u8]) -> Option<u8> {
     BatchHeader::parse(batch)
         .ok()
@@ -588,7 +589,7 @@ pub fn control_kind(batch: &[u8]) -> Option<u8> {
     }
 }
 
-/// What a control batch says about the end of a transaction; `None` for every other batch.
+/// The transaction marker in a control batch; `None` for any other batch.
 pub fn transaction_marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> {
     if !header.is_control() || !header.has_producer_id() {
         return None;
@@ -611,7 +612,7 @@ pub fn transaction_marker(header: &BatchHeader, batch: &[u8]) -> Option<Marker> 
     }
 }
 
-/// A batch that is cut counts as none, as it does where a log ends with one.
+/// Error for records without a complete batch: a batch that is cut off counts as none, as at the end of a log.
 fn no_batch() -> AppendError {
     invalid("a produce request must have exactly one record batch")
 }
@@ -635,7 +636,7 @@ impl From<BatchError> for AppendError {
     }
 }
 
-/// What came through a codec: an error of its own, or of what reads behind it.
+/// Error of decompression, or of the reader after it.
 fn codec_failed(error: io::Error) -> AppendError {
     error
         .downcast()

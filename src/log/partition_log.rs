@@ -1,16 +1,16 @@
-//! One partition's log. It has three sides:
+//! The log of one partition. It has three interfaces:
 //!
 //! ```text
-//! LogReader      what others see: positions, stretches of files, producers     whoever asks
-//! LogWriter      the right to append at the end: the log's lock                whoever leads or follows the partition
-//! PartitionLog   all of it: opened, flushed, cleaned, cut, moved and closed    the log manager
+//! LogReader      read access: positions, ranges of records, producers            everybody
+//! LogWriter      appends at the end; it is the lock of the log                   the leader or follower of the partition
+//! PartitionLog   everything: opening, flushing, cleaning, moving and closing     the log manager
 //!
-//! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start, LSO, HW, LEO)
+//! log_start <= last_stable <= high_watermark <= log_end   (Kafka: log start offset, LSO, HW, LEO)
 //! ```
-//! One mutex guards the log but for the high watermark, which whoever replicates the log moves. A read is planned under the mutex and
-//! leaves with a stretch of a file; nobody waits for the disk of somebody else. Who syncs, renames or removes files takes the log's
-//! turn first, lists under the mutex what there is to do, does it without, and notes it. Each thing that is done with a log has a
-//! file of its own.
+//! One mutex protects the state of the log, except for the high watermark, which the code that replicates the log moves. A read is
+//! planned with the state locked and returns a range of a file, so that nobody waits for the disk of somebody else. Files are
+//! synced, renamed and removed in the turn of the log: the work is listed with the state locked, done without, and recorded
+//! afterwards. Each kind of work has a file of its own.
 
 mod cleaning;
 mod flushing;

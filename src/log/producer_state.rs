@@ -1,7 +1,7 @@
-//! pure: what a partition remembers of idempotent and transactional producers. Kafka's `ProducerStateManager`.
+//! pure: state of idempotent and transactional producers of a partition. Kafka's `ProducerStateManager`.
 //!
-//! It tells a batch that was sent again from a new one, refuses gaps and fenced epochs, and knows which transactions
-//! are open: the first of them bounds what `read_committed` consumers see.
+//! It distinguishes duplicate batches from new ones, refuses gaps in sequences and fenced epochs, and tracks open transactions:
+//! the first of them limits what `read_committed` consumers see.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,12 +12,13 @@ use crate::base::time::Timestamp;
 use crate::wire::batch::header::{BatchHeader, advance_sequence};
 use crate::wire::error_code::ErrorCode;
 
-/// An idempotent client has at most this many batches in flight; any of them is recognised when it comes again.
+/// Number of batches that are kept per producer: an idempotent client has at most this many batches in flight, and any of them is
+/// recognized as a duplicate.
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
 
-/// Sequences wrap from the largest number to 0.
+/// Mask of sequence numbers, which wrap from the largest number to 0.
 const SEQUENCE_MASK: i64 = i32::MAX as i64;
-/// A sequence further ahead of another than this lies behind it.
+/// A sequence that is further ahead of another one than this counts as being behind it.
 const SEQUENCES_AHEAD: i64 = SEQUENCE_MASK / 2;
 
 const SNAPSHOT_VERSION: i16 = 1;
@@ -35,7 +36,7 @@ pub struct BatchSeen {
 
 impl BatchSeen {
     pub fn first_sequence(&self) -> i32 {
-        // Sequences wrap from the largest number to 0, backwards too.
+        // Sequences wrap from the largest number to 0, also backwards.
         ((i64::from(self.last_sequence) - i64::from(self.offset_delta)) & SEQUENCE_MASK) as i32
     }
 
@@ -44,18 +45,18 @@ impl BatchSeen {
     }
 }
 
-/// The state of one producer id.
+/// State of one producer id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producer {
     pub epoch: ProducerEpoch,
-    /// The newest last.
+    /// The last batches, newest last.
     pub batches: VecDeque<BatchSeen>,
-    /// Of the last marker, -1 before any.
+    /// Coordinator epoch of the last marker, -1 before any.
     pub coordinator_epoch: i32,
     pub last_timestamp: Timestamp,
-    /// Where the open transaction begins.
+    /// First offset of the open transaction.
     pub transaction_start: Option<Offset>,
-    /// Where its last marker lies, if it came since the log was opened.
+    /// Offset of the last transaction marker, if it was appended since the log was opened.
     pub last_marker: Option<Offset>,
 }
 
@@ -76,25 +77,25 @@ impl Producer {
     }
 }
 
-/// The end of a transaction, as its marker says it.
+/// End of a transaction, as its marker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marker {
     pub committed: bool,
     pub coordinator_epoch: i32,
 }
 
-/// How the epoch of a marker is checked (KIP-1228).
+/// Rules for the producer epoch of a marker (KIP-1228).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MarkerRules {
-    /// It is the epoch of the transaction, or a higher one that fences its producer.
+    /// The epoch is that of the transaction, or a higher one that fences the producer.
     Old,
-    /// Of `transaction.version` 2: always higher than that of the transaction. So a marker that comes late, or a second
-    /// time, cannot end the next transaction.
+    /// With `transaction.version` 2, the epoch is always higher than that of the transaction, so a late or repeated marker cannot
+    /// end the next transaction.
     Bumping,
 }
 
 impl MarkerRules {
-    /// Those of a `transaction.version`.
+    /// The rules of a `transaction.version`.
     pub fn of(version: i16) -> Self {
         if version >= 2 {
             Self::Bumping
@@ -104,34 +105,34 @@ impl MarkerRules {
     }
 }
 
-/// What was known when a transaction's coordinator was asked.
+/// State at the time when the transaction coordinator was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// The producer's last marker here. If there is a newer one, the word of the coordinator is about a transaction that
+    /// The producer's last marker in the partition. If there is a newer one, the coordinator's answer is about a transaction that
     /// has ended meanwhile.
     pub last_marker: Option<Offset>,
-    /// The client is of `transaction.version` 2 (KIP-890): unknown here, it begins with sequence 0.
+    /// The client uses `transaction.version` 2 (KIP-890): a producer that is unknown here starts with sequence 0.
     pub begins_at_zero: bool,
-    /// False where `transaction.partition.verification.enable` is: then nobody vouches for the batch, and it may open a
-    /// transaction that nobody ends.
+    /// False without `transaction.partition.verification.enable`: then the batch is not verified, and may open a transaction that
+    /// is never ended.
     pub verified: bool,
 }
 
-/// What a checked batch is.
+/// Result of checking a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
     New,
-    /// Sent before; the answer is that of the first time.
+    /// The batch is a duplicate; it gets the answer of the first time.
     Duplicate(BatchSeen),
 }
 
-/// All producers of one partition.
+/// State of all producers of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: BTreeMap<ProducerId, Producer>,
-    /// Open transactions by the offset at which they begin.
+    /// Open transactions by their first offset.
     open: BTreeMap<Offset, ProducerId>,
-    /// Ended transactions whose marker may still be above the high watermark: first offset, marker offset, in the order of the
+    /// Ended transactions whose marker may still be above the high watermark: first offset and marker offset, ordered by the
     /// latter.
     ended: VecDeque<(Offset, Offset)>,
 }
@@ -149,7 +150,7 @@ impl ProducerStates {
         self.producers.get(&id)
     }
 
-    /// The first offset that a `read_committed` consumer may not pass yet, where the high watermark is there.
+    /// The first offset that `read_committed` consumers must not pass, with the given high watermark.
     pub fn first_unstable(&self, high_watermark: Offset) -> Option<Offset> {
         let open = self.open.keys().next().copied();
         let ended = self.ended.iter();
@@ -158,17 +159,17 @@ impl ProducerStates {
         open.into_iter().chain(ended).min()
     }
 
-    /// Whether `id` has a transaction of this epoch open here. One of an older epoch has been decided upon already and
-    /// only waits for its marker: a batch of the next one must not slip into it.
+    /// Whether `id` has an open transaction with this epoch. A transaction of an older epoch is already decided and only waits
+    /// for its marker; a batch of the next transaction must not become part of it.
     pub fn has_open_transaction(&self, id: ProducerId, epoch: ProducerEpoch) -> bool {
         self.producers
             .get(&id)
             .is_some_and(|producer| producer.transaction_start.is_some() && producer.epoch == epoch)
     }
 
-    /// Checks a batch of a client that has a producer id.
+    /// Checks a batch of a client with a producer id.
     ///
-    /// Refusals: `INVALID_PRODUCER_EPOCH`, `OUT_OF_ORDER_SEQUENCE_NUMBER`, `INVALID_TXN_STATE`.
+    /// Errors: `INVALID_PRODUCER_EPOCH`, `OUT_OF_ORDER_SEQUENCE_NUMBER`, `INVALID_TXN_STATE`.
     pub fn check(&self, batch: &BatchHeader) -> Result<Checked, AppendError> {
         let Some(producer) = self.producers.get(&batch.producer_id) else {
             return Ok(Checked::New);
@@ -220,17 +221,17 @@ impl ProducerStates {
         Ok(Checked::New)
     }
 
-    /// Where the last marker of a producer lies; see [`Admission`].
+    /// Offset of the last marker of a producer; see [`Admission`].
     pub fn last_marker(&self, id: ProducerId) -> Option<Offset> {
         self.producers
             .get(&id)
             .and_then(|producer| producer.last_marker)
     }
 
-    /// Checks that a transaction which this batch opens is one that its coordinator will end: a batch that was under
-    /// way for too long would leave it open for ever.
+    /// Checks that a transaction which this batch opens will be ended by its coordinator: a delayed batch could leave it open
+    /// forever.
     ///
-    /// Refusals: `INVALID_TXN_STATE`, `OUT_OF_ORDER_SEQUENCE_NUMBER`.
+    /// Errors: `INVALID_TXN_STATE`, `OUT_OF_ORDER_SEQUENCE_NUMBER`.
     pub fn check_opening(
         &self,
         batch: &BatchHeader,
@@ -270,7 +271,7 @@ impl ProducerStates {
         !admission.verified || admission.last_marker == self.last_marker(id)
     }
 
-    /// Checks that what a coordinator writes into a producer's transaction, offsets for instance, still belongs to it.
+    /// Checks that records of a coordinator, such as offsets, still belong to the producer's transaction.
     ///
     /// Errors: `INVALID_PRODUCER_EPOCH`, `INVALID_TXN_STATE`.
     pub fn check_joining(
@@ -290,7 +291,7 @@ impl ProducerStates {
 
     /// Checks a marker before it is appended.
     ///
-    /// Refusals: `INVALID_PRODUCER_EPOCH`, `TRANSACTION_COORDINATOR_FENCED`.
+    /// Errors: `INVALID_PRODUCER_EPOCH`, `TRANSACTION_COORDINATOR_FENCED`.
     pub fn check_marker(
         &self,
         id: ProducerId,
@@ -303,7 +304,7 @@ impl ProducerStates {
         };
         let is_late = match rules {
             MarkerRules::Old => epoch < producer.epoch,
-            // What is open in this epoch began after the transaction that the marker is about.
+            // A transaction that is open in this epoch began after the transaction of the marker.
             MarkerRules::Bumping => {
                 epoch < producer.epoch
                     || (epoch == producer.epoch && producer.transaction_start.is_some())
@@ -330,8 +331,8 @@ impl ProducerStates {
         Ok(())
     }
 
-    /// Takes in a batch that is in the log, now or again; `marker` is what it says if it is a control batch. Gives the
-    /// transaction that it aborts.
+    /// Applies a batch of the log, now or while loading; `marker` is set for a transaction marker. Returns the transaction that
+    /// the batch aborts.
     pub fn take_in(
         &mut self,
         batch: &BatchHeader,
@@ -352,8 +353,8 @@ impl ProducerStates {
         None
     }
 
-    /// Of a marker that compaction emptied the epoch is left. Kafka differs: it passes over such a one, and no longer knows
-    /// whom the marker has fenced.
+    /// Applies the epoch of a marker that compaction has emptied. Kafka differs: it ignores such a marker, and forgets which
+    /// producer the marker has fenced.
     fn take_epoch(&mut self, batch: &BatchHeader) {
         let producer = self
             .producers
@@ -366,7 +367,7 @@ impl ProducerStates {
         producer.last_timestamp = producer.last_timestamp.max(batch.max_timestamp);
     }
 
-    /// Remembers an appended batch; `batch` carries its final offsets.
+    /// Applies an appended batch with final offsets.
     pub fn apply(&mut self, batch: &BatchHeader) {
         let producer = self
             .producers
@@ -376,8 +377,8 @@ impl ProducerStates {
             producer.epoch = batch.producer_epoch;
             producer.batches.clear();
         }
-        // Forgotten meanwhile, it was let begin anew; what it did before would be taken for what it does now. Batches that
-        // compaction removed leave a gap, after which sequences go on upwards.
+        // The producer was forgotten meanwhile and started again; its older batches must not be taken for the new ones. Batches
+        // that compaction removed leave a gap, after which sequences continue upwards.
         let ahead = i64::from(batch.base_sequence) - i64::from(producer.last_sequence());
         if !producer.batches.is_empty() && !(1..=SEQUENCES_AHEAD).contains(&(ahead & SEQUENCE_MASK))
         {
@@ -399,7 +400,7 @@ impl ProducerStates {
         }
     }
 
-    /// Whether they ended is unknown, and none of their records is to be read.
+    /// Removes open transactions, for a log of which it is unknown whether they ended, and of which nothing is to be read.
     pub fn forget_open_transactions(&mut self) {
         self.open.clear();
         for producer in self.producers.values_mut() {
@@ -407,7 +408,7 @@ impl ProducerStates {
         }
     }
 
-    /// Ends a transaction with the marker at `batch.base_offset`. Gives the aborted transaction, if it was one.
+    /// Ends a transaction with the marker at `batch.base_offset`. Returns the transaction if it was aborted.
     pub fn apply_marker(
         &mut self,
         batch: &BatchHeader,
@@ -437,14 +438,14 @@ impl ProducerStates {
         })
     }
 
-    /// Forgets ended transactions below the high watermark: they hold nobody back any more.
+    /// Removes ended transactions below the high watermark, which do not limit consumers any more.
     pub fn on_high_watermark(&mut self, high_watermark: Offset) {
         while (self.ended.front()).is_some_and(|(_, last)| *last < high_watermark) {
             self.ended.pop_front();
         }
     }
 
-    /// Forgets producers without an open transaction that were idle for `expiration_ms`.
+    /// Removes producers without an open transaction that were idle for `expiration_ms`.
     pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
         self.producers.retain(|_, producer| {
             producer.transaction_start.is_some()
@@ -452,7 +453,7 @@ impl ProducerStates {
         });
     }
 
-    /// The content of a `.snapshot` file.
+    /// Content of a `.snapshot` file.
     pub fn to_snapshot(&self) -> Vec<u8> {
         let mut body = (self.producers.len() as i32).to_be_bytes().to_vec();
         for (id, producer) in &self.producers {
@@ -472,7 +473,7 @@ impl ProducerStates {
         out
     }
 
-    /// Reads the content of a `.snapshot` file; the error says what is wrong with it.
+    /// Parses the content of a `.snapshot` file; the error says what is wrong with it.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Self, &'static str> {
         let (head, entries) = bytes
             .split_first_chunk::<SNAPSHOT_HEADER_SIZE>()
@@ -518,7 +519,7 @@ impl ProducerStates {
     }
 }
 
-/// How long a `.snapshot` file is that begins in this way.
+/// Expected size of a `.snapshot` file with this header.
 pub fn snapshot_len(head: &[u8]) -> Option<u64> {
     let count = u32::from_be_bytes(*head.get(6..)?.first_chunk()?);
     Some(SNAPSHOT_HEADER_SIZE as u64 + u64::from(count) * SNAPSHOT_ENTRY_SIZE as u64)

@@ -1,4 +1,4 @@
-//! One segment: a data file and its indexes. Files are opened when they are first needed.
+//! A segment of a log: a data file and its indexes. Files are opened when they are first needed.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -21,14 +21,14 @@ use crate::host::disk::{Dir, Disk};
 use crate::host::file::{File, Reach};
 use crate::wire::batch::header::{self, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC_V2};
 
-/// Positions of the newest batches, kept so that a consumer at the end of the log needs no index.
+/// Number of recent batches whose positions are kept, so that a consumer at the end of the log needs no index.
 const RECENT_BATCHES: usize = 64;
-/// What follows a batch that is looked for, and will be asked for next.
+/// Number of bytes from a batch on that are loaded together, as the following ones will be needed next.
 const AHEAD: u64 = 64 << 10;
-/// Below this a message of the old formats cannot be.
+/// Minimum length of a message of the old formats.
 const SMALLEST_MESSAGE: i32 = 14;
 
-/// Where a batch (or an old message) lies, from its first bytes alone.
+/// Location of a batch or an old message, as known from its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub position: u64,
@@ -41,12 +41,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// From the first bytes at `position`; `None` where no batch can begin.
+    /// Parses the first bytes at `position`; `None` if no batch can start there.
     pub fn parse(head: &[u8], position: u64) -> Option<Self> {
         let base_offset = i64::from_be_bytes(*head.first_chunk()?);
         let length = i32::from_be_bytes(*head.get(8..12)?.first_chunk()?);
         let magic = *head.get(16)? as i8;
-        // No log ends behind the last number that there is.
+        // The largest offset cannot be used, because the log end must be representable.
         if length < SMALLEST_MESSAGE || !(0..Offset::MAX).contains(&base_offset) {
             return None;
         }
@@ -89,36 +89,36 @@ impl Span {
 #[derive(Debug)]
 pub struct Segment {
     pub base_offset: Offset,
-    /// Bytes of the data file that hold whole batches.
+    /// Size of the complete batches in the data file, in bytes.
     pub size: u64,
     disk: Disk,
-    /// Path of the data file; the indexes lie beside it.
+    /// Path of the data file; the indexes are beside it.
     path: Arc<Path>,
-    /// Open while there is room among the files that stay so; else it is opened for each use.
+    /// The open data file, if there is room among the files that stay open; otherwise it is opened for each use.
     file: Option<(Arc<File>, Option<Held>)>,
-    /// The file is longer than what it holds, and is cut when nothing more is written to it.
+    /// The data file is longer than its content, and is trimmed when the segment is sealed.
     preallocated: bool,
     pub offsets: OffsetIndex,
     pub times: TimeIndex,
     pub aborted: TransactionIndex,
     bytes_since_index: u64,
-    /// The newest record so far and the last offset of its batch, of the active segment since it was opened.
+    /// Latest timestamp and the last offset of its batch, of the active segment since it was opened.
     newest: Option<(Timestamp, Offset)>,
-    /// That of the last entry of the time index, where it is known.
+    /// Timestamp of the last entry of the time index, if known.
     last_indexed: Option<Timestamp>,
-    /// When the first batch of the active segment was created, by its own word.
+    /// Timestamp of the first batch of the active segment.
     first_timestamp: Option<Timestamp>,
     pub created: Timestamp,
     recent: VecDeque<(Offset, u32)>,
 }
 
-/// `<20 digits><suffix>` in a partition's directory.
+/// Name of a file in a partition's directory: `<20 digits><suffix>`.
 pub fn file_name(base_offset: Offset, suffix: &str) -> String {
     format!("{base_offset:020}{suffix}")
 }
 
 impl Segment {
-    /// A segment whose data file has `size` bytes; indexes are as long as their files say.
+    /// Opens a segment with a data file of `size` bytes. The sizes of indexes are those of their files.
     pub fn open(dir: Dir<'_>, base_offset: Offset, size: u64, now: Timestamp) -> Self {
         let disk = dir.disk;
         let path = dir.path.join(file_name(base_offset, ".log")).into();
@@ -141,8 +141,7 @@ impl Segment {
         }
     }
 
-    /// A segment to look at: its files, which may have names of their own, are opened for reading only. One that is not
-    /// there is empty.
+    /// Opens a segment for reading only, with any file names. A missing index is empty.
     pub fn look(
         disk: &Disk,
         base_offset: Offset,
@@ -165,8 +164,8 @@ impl Segment {
         Ok(this)
     }
 
-    /// A new, empty segment: its files exist as Kafka's do. With `preallocate` the data file has its full length from the
-    /// beginning; one that was opened again after a stop grows as it is written.
+    /// Creates an empty segment with the same files as Kafka's. With `preallocate` the data file gets its full length at once;
+    /// after a restart it grows as it is written.
     pub fn create(
         dir: Dir<'_>,
         base_offset: Offset,
@@ -186,7 +185,7 @@ impl Segment {
         Ok(this)
     }
 
-    /// An empty segment whose files have a further suffix, under construction beside those in use.
+    /// Creates an empty segment whose file names have a further suffix, beside the segments in use.
     pub fn create_as(
         dir: Dir<'_>,
         base_offset: Offset,
@@ -202,13 +201,13 @@ impl Segment {
         this.aborted = TransactionIndex::empty_beside(disk, &this.path);
         this.offsets.reset(Vec::new())?;
         this.times.reset(Vec::new())?;
-        // What a crash left behind under the same name must not stay at the end.
+        // Content that a crash left under the same name must not remain at the end.
         disk.set_len(&*this.file()?, &this.path, 0)
             .at("truncate", &*this.path)?;
         Ok(this)
     }
 
-    /// Appends a batch that has its offsets already, as it is.
+    /// Appends a batch with its own offsets, unchanged.
     pub fn append_raw(
         &mut self,
         batch: &Bytes,
@@ -250,12 +249,12 @@ impl Segment {
         Ok(file)
     }
 
-    /// Lets go of the descriptor; readers that hold it keep theirs.
+    /// Closes the descriptor; readers that use it keep it open.
     pub fn release_file(&mut self) {
         self.file = None;
     }
 
-    /// Appends a batch whose offsets are final, stamping base offset and epoch on the way: one write, no copy.
+    /// Appends a batch with final offsets, and sets its base offset and leader epoch on the way: one write without a copy.
     pub fn append(
         &mut self,
         batch: &Bytes,
@@ -288,8 +287,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Takes a batch at the end of the file into the indexes. Kafka writes an entry before a batch once more than
-    /// `index_interval` bytes came since the last one.
+    /// Adds a batch at the end of the file to the indexes. Like Kafka, writes an entry before a batch if more than
+    /// `index_interval` bytes came since the last entry.
     pub fn remember(&mut self, span: &Span, index_interval: u64) -> Result<(), StorageError> {
         let newest = self.newest_timestamp()?;
         if newest.is_none_or(|(timestamp, _)| span.max_timestamp > timestamp) {
@@ -331,12 +330,12 @@ impl Segment {
         Ok(())
     }
 
-    /// The newest timestamp of the segment and the last offset of its batch, as far as it and the time index know.
+    /// Latest timestamp of the segment and the last offset of its batch, as known from memory and the time index.
     pub fn newest_timestamp(&mut self) -> Result<Option<(Timestamp, Offset)>, StorageError> {
         self.newest_timestamp_within(Reach::Disk)
     }
 
-    /// The same as far as `reach` allows.
+    /// Latest timestamp of the segment and the last offset of its batch, if `reach` allows to read it.
     pub fn newest_timestamp_within(
         &mut self,
         reach: Reach,
@@ -354,7 +353,8 @@ impl Segment {
         Ok(self.newest)
     }
 
-    /// What the segment's age is counted from: its newest record, or the last write where the records have no times.
+    /// Timestamp for the age of the segment: the latest of its records, or the time of the last write if records have no
+    /// timestamps.
     pub fn largest_timestamp(&mut self, reach: Reach) -> Result<Timestamp, StorageError> {
         Ok(match self.newest_timestamp_within(reach)? {
             Some((timestamp, _)) if timestamp >= 0 => timestamp,
@@ -362,28 +362,28 @@ impl Segment {
         })
     }
 
-    /// When the data file was written to last.
+    /// Time of the last write to the data file.
     pub fn last_modified(&self) -> Timestamp {
         last_modified(&self.disk, &self.path).unwrap_or(self.created)
     }
 
-    /// When its first batch was created, by that one's own word.
+    /// Timestamp of the first batch.
     pub fn first_timestamp(&mut self, reach: Reach) -> Result<Option<Timestamp>, StorageError> {
         if self.first_timestamp.is_none() {
-            // It was written before the log was opened.
+            // The batch was written before the log was opened.
             let first = self.span_at(0, reach)?.map(|first| first.max_timestamp);
             self.first_timestamp = first.filter(|at| *at >= 0);
         }
         Ok(self.first_timestamp)
     }
 
-    /// Reads what must be known before something can be appended, where it was written before the log was opened.
+    /// Reads data of batches from before the log was opened that an append needs.
     pub fn recall(&mut self, reach: Reach) -> Result<(), StorageError> {
         self.newest_timestamp_within(reach)?;
         self.first_timestamp(reach).map(drop)
     }
 
-    /// The directory with all files has another name now.
+    /// Called after the directory with all files was renamed.
     pub fn has_moved_to(&mut self, dir: &Path) {
         let name = file_name(self.base_offset, ".log");
         self.have_moved_to(dir.join(name).into());
@@ -396,7 +396,7 @@ impl Segment {
         self.path = data;
     }
 
-    /// Gives every file another ending.
+    /// Renames all files to another ending.
     pub fn change_ending(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
         let name = self.path.to_string_lossy();
         let plain = name.strip_suffix(from).unwrap_or(&name);
@@ -415,8 +415,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes the closing time index entry and all index entries, and cuts what was allocated in advance: the segment is not
-    /// written to any more.
+    /// Seals the segment: writes the last time index entry and all index entries in memory, and trims a preallocated file.
     pub fn seal(&mut self) -> Result<(), StorageError> {
         self.newest_timestamp()?;
         self.push_newest()?;
@@ -437,42 +436,42 @@ impl Segment {
         self.preallocated
     }
 
-    /// Writes the entries of the indexes that are still in memory, of a segment that is written to.
+    /// Writes index entries that are in memory, for the active segment.
     pub fn write_pending(&mut self) -> Result<(), StorageError> {
         self.offsets.write_pending()?;
         self.times.write_pending()?;
         self.aborted.write_pending()
     }
 
-    /// Makes everything durable.
+    /// Makes the segment durable.
     pub fn sync(&mut self) -> Result<(), StorageError> {
         self.write_pending()?;
         let file = self.file()?;
         self.disk.sync(&file, &self.path).at("sync", &*self.path)
     }
 
-    /// Seals, trims and syncs the indexes, for a clean stop.
+    /// Seals the segment and makes it and its indexes durable, for a clean stop.
     pub fn close(&mut self) -> Result<(), StorageError> {
         self.seal()?;
         self.sync_indexes()?;
         self.sync()
     }
 
-    /// Makes the indexes durable, as they must be once recovery does not read the segment any more.
+    /// Makes the indexes durable, which is necessary before recovery skips the segment.
     pub fn sync_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.close()?;
         self.times.close()?;
         self.aborted.close()
     }
 
-    /// Writes what of the indexes is still in memory, so that they can be synced.
+    /// Writes index entries that are in memory, so that the indexes can be synced.
     pub fn write_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.complete()?;
         self.times.complete()?;
         self.aborted.complete()
     }
 
-    /// The files of the indexes. There may be none for aborted transactions.
+    /// Paths of the indexes. The index of aborted transactions may not exist.
     pub fn indexes(&self) -> [PathBuf; 3] {
         [
             (&self.offsets).into(),
@@ -481,7 +480,7 @@ impl Segment {
         ]
     }
 
-    /// The first batch at or after `position`; `None` at the end of the segment or where no batch can be.
+    /// The first batch at or after `position`; `None` at the end of the segment, or if no batch can start there.
     pub fn span_at(&mut self, position: u64, reach: Reach) -> Result<Option<Span>, StorageError> {
         if position >= self.size {
             return Ok(None);
@@ -510,7 +509,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// A position at or before the batch that holds `offset`, as near as memory and the index know.
+    /// A position at or before the batch that contains `offset`, as precise as memory and the index allow.
     fn position_before(&self, offset: Offset, reach: Reach) -> Result<u64, StorageError> {
         let near = self.recent.partition_point(|&(last, _)| last < offset);
         if let Some(&(_, position)) = self.recent.get(near)
@@ -525,8 +524,8 @@ impl Segment {
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
 
-    /// What of the data file may hold records at or after `timestamp`: from a batch on before which there are none, as near
-    /// as the indexes know.
+    /// Range of the data file that may contain records at or after `timestamp`, as precise as the indexes allow: there are none
+    /// before it.
     pub fn since(&mut self, timestamp: Timestamp, reach: Reach) -> Result<FileRange, StorageError> {
         let entry = self
             .times
@@ -542,7 +541,7 @@ impl Segment {
         })
     }
 
-    /// The bytes of a batch.
+    /// Bytes of a batch.
     pub fn read(&mut self, span: &Span, reach: Reach) -> Result<Bytes, StorageError> {
         let mut bytes = vec![0; span.size];
         let whole = FileRange {
@@ -565,7 +564,7 @@ impl Segment {
         Ok(Bytes::from(bytes))
     }
 
-    /// Cuts the segment at `position`, which begins the batch of `offset` and all later ones.
+    /// Truncates the segment at `position`, where the batch of `offset` starts.
     pub fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
         let file = self.file()?;
         self.disk
@@ -597,7 +596,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Looks for the newest timestamp behind the last entry of the time index, too.
+    /// Finds the latest timestamp, also after the last entry of the time index.
     fn find_newest(&mut self) -> Result<(), StorageError> {
         self.newest = None;
         let known = self.newest_timestamp()?;
@@ -615,7 +614,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Cuts the data file where its batches end, though it may look so already, and makes everything durable.
+    /// Truncates the data file after its batches again, even if it already has that length, and makes it durable.
     pub fn cut_again(&mut self) -> Result<(), StorageError> {
         let file = self.file()?;
         let again = self.disk.set_len(&file, &self.path, self.size);
@@ -623,7 +622,7 @@ impl Segment {
         self.sync()
     }
 
-    /// Forgets the indexes of offsets and times; the caller feeds every batch to [`Self::remember`] again.
+    /// Clears the offset and time indexes; the caller adds all batches again with [`Self::remember`].
     pub fn reset_indexes(&mut self) -> Result<(), StorageError> {
         self.offsets.reset(Vec::new())?;
         self.times.reset(Vec::new())?;
@@ -635,19 +634,19 @@ impl Segment {
         Ok(())
     }
 
-    /// Every file that the segment may have.
+    /// Paths of all files that the segment may have.
     pub fn files(&self) -> [PathBuf; 4] {
         let [offsets, times, aborted] = self.indexes();
         [self.path.to_path_buf(), offsets, times, aborted]
     }
 }
 
-/// When a file was written to last, if its disk knows.
+/// Time of the last write to a file, if known.
 pub fn last_modified(disk: &Disk, path: &Path) -> Option<Timestamp> {
     disk.modified(path)?.millis()
 }
 
-/// How much of `remaining` bytes a batch header takes at most.
+/// Number of bytes to read for a batch header, with `remaining` bytes left.
 pub fn read_size_for_header(remaining: u64) -> usize {
     remaining.min(HEADER_SIZE as u64) as usize
 }
