@@ -1,4 +1,4 @@
-//! The small text files next to the logs: version, number of lines, lines. Replaced whole, never in place.
+//! Checkpoint files: small text files with a version, the number of lines, and the lines. They are always replaced as a whole.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -9,19 +9,19 @@ use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::host::disk::Disk;
 use crate::host::file::File;
 
-/// Where a log directory's files keep an offset per partition.
+/// Names of the files in a log directory with an offset per partition.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub const CLEANED: &str = "cleaner-offset-checkpoint";
-/// In a partition's own directory.
+/// Name of the file of leader epochs in a partition's directory.
 pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
-/// Replaces `path` so that a reader finds the old content or the new one, whatever happens:
-/// 1. `<path>.tmp` is written and synced; 2. it is renamed over `path`; 3. the directory is synced.
+/// Replaces `path` so that a reader finds either the old content or the new one:
+/// 1. `<path>.tmp` is written and synced; 2. it is renamed to `path`; 3. the directory is synced.
 ///
-/// After a crash before 2 the `.tmp` file remains and is ignored. Without `sync` step 3 is left out: a power cut may bring
-/// the old content back. Without step 1 it could leave the new name with no content at all.
+/// After a crash before step 2 the `.tmp` file remains and is ignored. Without `sync` step 3 is omitted, and a power failure may
+/// bring back the old content. Without step 1 a power failure could leave the new name without content.
 pub fn replace(disk: &Disk, path: &Path, content: &[u8], sync: bool) -> Result<(), StorageError> {
     let mut tmp = path.as_os_str().to_owned();
     tmp.push(".tmp");
@@ -38,7 +38,7 @@ pub fn replace(disk: &Disk, path: &Path, content: &[u8], sync: bool) -> Result<(
     write().at("replace", path)
 }
 
-/// Reads a file of offsets per partition; a missing or empty file has none.
+/// Reads a file with an offset per partition; a missing or empty file has none.
 pub fn read_offsets(
     disk: &Disk,
     path: &Path,
@@ -64,9 +64,9 @@ pub fn write_offsets<'a>(
     replace(disk, path, text.as_bytes(), true)
 }
 
-/// Reads the epochs of a partition and where each starts; a missing or empty file has none.
+/// Reads the leader epochs of a partition and their start offsets; a missing or empty file has none.
 ///
-/// Errors: `Unsupported` for a later version, which is not ours to replace.
+/// Errors: `Unsupported` for a later version, whose file we must not replace.
 pub fn read_epochs(disk: &Disk, path: &Path) -> Result<Vec<(LeaderEpoch, Offset)>, StorageError> {
     read(disk, path, |fields| match fields {
         [epoch, offset] => Some((epoch.parse().ok()?, offset.parse().ok()?)),
@@ -145,13 +145,13 @@ fn wrong<T>(what: impl Into<String>) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::InvalidData, what.into()))
 }
 
-/// The lines of a file, of which any is as long as it may be.
+/// Lines of a file, with a limit on the length of a line.
 struct Lines {
     file: BufReader<File>,
     line: Vec<u8>,
 }
 
-/// Twice what the longest name of a topic and two numbers need.
+/// Maximum length of a line: twice the length of the longest topic name with two numbers.
 const LINE_MAX: u64 = 600;
 
 impl Lines {

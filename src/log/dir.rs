@@ -1,4 +1,4 @@
-//! A log directory: its names, its lock, `meta.properties`, the mark of a clean stop.
+//! A log directory: names, lock, `meta.properties`, and the marker of a clean shutdown.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,14 @@ pub const META_PROPERTIES: &str = "meta.properties";
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const PARTITION_METADATA: &str = "partition.metadata";
-/// The longest `meta.properties` or `partition.metadata` that is read, in bytes. Written ones have less than two hundred.
+/// Maximum size in bytes of `meta.properties` or `partition.metadata` that is read. Files that we write have less than two
+/// hundred bytes.
 const TEXT_MAX: u64 = 64 << 10;
 
-/// The identity that a log directory carries.
+/// Identity of a log directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
-    /// 0 in a directory of the ZooKeeper years, which keeps it, so that such a broker can take the directory back.
+    /// Version; 0 in a directory from the ZooKeeper years, which keeps it, so that such a broker can use the directory again.
     pub version: u8,
     pub cluster_id: Option<String>,
     pub node_id: Option<BrokerId>,
@@ -27,7 +28,7 @@ pub struct MetaProperties {
 }
 
 impl MetaProperties {
-    /// `None` when the directory was never formatted.
+    /// Reads the file; `None` if the directory was never formatted.
     pub fn read(dir: Dir<'_>) -> Result<Option<Self>, StorageError> {
         let path = dir.join(META_PROPERTIES);
         let text = match dir.disk.read_text(&path, TEXT_MAX) {
@@ -82,7 +83,7 @@ impl MetaProperties {
         }))
     }
 
-    /// Writes the file anew.
+    /// Replaces the file.
     pub fn write(&self, dir: Dir<'_>) -> Result<(), StorageError> {
         let mut text = String::from("#\n");
         if let Some(cluster_id) = &self.cluster_id {
@@ -104,10 +105,10 @@ impl MetaProperties {
     }
 }
 
-/// Whether this process may read and write a directory with everything in it, by its owner and by how it is mounted.
-/// Somebody may have run a broker there as another user for a while. Nothing is changed.
+/// Checks that this process may read and write a directory and all of its content, by owner and mount options: a broker may have
+/// run there as another user for a while. Nothing is changed.
 pub fn check_access(dir: Dir<'_>) -> Result<(), StorageError> {
-    // Owners do not keep root out, and ten microseconds a partition are not nothing.
+    // Owners do not restrict root, and the check takes ten microseconds per partition.
     check_each(
         dir,
         !rustix::process::geteuid().is_root(),
@@ -123,7 +124,7 @@ fn check_each(
     let Dir { disk, path: dir } = place;
     let check = |path: &Path, as_dir: bool| {
         let allowed = may(path, as_dir).or_else(|error| match error.kind() {
-            // Links that lead nowhere, and what goes meanwhile, are for others to judge.
+            // Dangling links, and entries that disappear meanwhile, are not checked here.
             io::ErrorKind::NotFound if path != dir => Ok(()),
             kind => {
                 let advice = match kind {
@@ -145,7 +146,7 @@ fn check_each(
     for entry in disk.list(dir).at("list", dir)? {
         let path = entry.path();
         let name = entry.text().unwrap_or_default();
-        // Other things in it, as `lost+found` of a file system, are nobody's business.
+        // Other entries, such as `lost+found` of a file system, are ignored.
         match DirName::parse(name) {
             DirName::Partition(_) | DirName::Future(_) if entry.is_a_dir() => {
                 check(&path, true)?;
@@ -162,7 +163,7 @@ fn check_each(
     Ok(())
 }
 
-/// Refuses a directory that another process holds. Nothing is changed, and nothing is held afterwards.
+/// Fails if another process holds the directory. Nothing is changed, and nothing is held afterwards.
 pub fn check_free(dir: Dir<'_>) -> Result<(), StorageError> {
     let path = dir.join(LOCK);
     match dir.disk.open_to_change(&path) {
@@ -172,7 +173,7 @@ pub fn check_free(dir: Dir<'_>) -> Result<(), StorageError> {
     }
 }
 
-/// The same of other processes than this one, without opening anything for writing.
+/// Fails if another process holds the directory, without opening anything for writing.
 pub fn check_unused(dir: Dir<'_>) -> Result<(), StorageError> {
     let path = dir.join(LOCK);
     let file = match dir.disk.open_small(&path) {
@@ -186,13 +187,13 @@ pub fn check_unused(dir: Dir<'_>) -> Result<(), StorageError> {
     }
 }
 
-/// Held while a process uses a log directory.
+/// Lock of a log directory, held while the process uses it.
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
 }
 
-/// Takes the lock of a directory, which Apache Kafka takes too, and of which there is one in a process as well.
+/// Takes the lock of a directory, which Apache Kafka takes too, and which exists only once per process.
 pub fn lock(dir: Dir<'_>) -> Result<DirLock, StorageError> {
     let path = dir.join(LOCK);
     let file = dir.disk.open_lock(&path).at("open", &path)?;
@@ -211,8 +212,8 @@ fn try_lock(file: &File, path: &Path) -> Result<(), StorageError> {
     locked.at("lock", path)
 }
 
-/// Whether the last user stopped cleanly; the mark is taken away, because from now on a crash is possible. It must not come
-/// back with a power cut either: what was written since would be trusted.
+/// Whether the last shutdown was clean; the marker is removed, because a crash is possible from now on. The removal is synced: if
+/// a power failure brought the marker back, everything written since would be trusted.
 pub fn take_clean_shutdown(dir: Dir<'_>) -> Result<bool, StorageError> {
     let path = dir.join(CLEAN_SHUTDOWN);
     match dir.disk.remove_file(&path) {
@@ -225,7 +226,7 @@ pub fn take_clean_shutdown(dir: Dir<'_>) -> Result<bool, StorageError> {
     }
 }
 
-/// The same, and the mark stays.
+/// Whether the last shutdown was clean, without removing the marker.
 pub fn was_stopped_cleanly(dir: Dir<'_>) -> bool {
     dir.disk
         .exists(&dir.join(CLEAN_SHUTDOWN))
@@ -247,13 +248,13 @@ pub fn write_partition_metadata(dir: Dir<'_>, topic_id: Uuid) -> Result<(), Stor
     )
 }
 
-/// Whether there is one, damaged or not.
+/// Whether the directory has a `partition.metadata` file, damaged or not.
 pub fn has_partition_metadata(dir: Dir<'_>) -> Result<bool, StorageError> {
     let path = dir.join(PARTITION_METADATA);
     dir.disk.exists(&path).at("look at", path)
 }
 
-/// The topic id of a partition's directory; `None` when it predates topic ids.
+/// Topic id of a partition's directory; `None` if it is older than topic ids.
 pub fn read_partition_metadata(dir: Dir<'_>) -> Result<Option<Uuid>, StorageError> {
     let path = dir.join(PARTITION_METADATA);
     let text = match dir.disk.read_text(&path, TEXT_MAX) {
@@ -273,8 +274,8 @@ pub fn read_partition_metadata(dir: Dir<'_>) -> Result<Option<Uuid>, StorageErro
     Ok(Some(id))
 }
 
-/// The same for a start, which goes on without the id if the file is damaged: one bad file costs nobody anything. Kafka
-/// differs: its process ends, whatever else it serves.
+/// Topic id for a start, which continues without the id if the file is damaged. Kafka differs: its process ends because of one
+/// damaged file.
 pub fn topic_id(dir: Dir<'_>) -> Result<Option<Uuid>, StorageError> {
     match read_partition_metadata(dir) {
         Err(error) if error.source.kind() == io::ErrorKind::InvalidData => {
@@ -285,21 +286,21 @@ pub fn topic_id(dir: Dir<'_>) -> Result<Option<Uuid>, StorageError> {
     }
 }
 
-/// What a directory inside a log directory is.
+/// Kind of a directory inside a log directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirName {
     Partition(TopicPartition),
-    /// Waits to be removed.
+    /// Directory that waits for its removal.
     Delete,
-    /// A replica that moves between log directories.
+    /// Future replica: a copy that moves to this log directory.
     Future(TopicPartition),
-    /// A replica that the metadata does not know here.
+    /// Stray replica: the metadata does not have it here.
     Stray,
-    /// Not a partition: no part of the log.
+    /// Not a partition.
     Other,
 }
 
-/// The longest name of a directory entry.
+/// Maximum length of a directory entry.
 const NAME_MAX: usize = 255;
 
 impl DirName {
@@ -327,7 +328,7 @@ fn parse_partition(name: &str) -> Option<TopicPartition> {
     Some(TopicPartition::new(topic, partition.parse().ok()?))
 }
 
-/// The name of a partition's directory that is on its way somewhere: `kind` is `delete`, `stray` or `future`.
+/// Name of a renamed partition directory; `kind` is `delete`, `stray` or `future`.
 pub fn renamed(partition: &TopicPartition, unique: [u8; 16], kind: &str) -> PathBuf {
     let unique: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
     let suffix = format!("-{}.{unique}-{kind}", partition.partition);

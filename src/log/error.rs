@@ -1,4 +1,4 @@
-//! What may go wrong with a log: refusals that are answers, and disks that fail.
+//! Errors of a log: refusals, which are answers to clients, and disk errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct RecordError {
     pub fault: RecordFault,
 }
 
-/// What is wrong with a record. A batch may have a million such, so the sentence is made where it is told.
+/// Error of a record. A batch may have a million of them, so the message is made only when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
     #[error("a compacted topic cannot accept a message without a key")]
@@ -29,7 +29,7 @@ pub enum RecordFault {
     },
 }
 
-/// Why nothing was appended.
+/// Reason why nothing was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     #[error("{message}")]
@@ -40,7 +40,7 @@ pub enum AppendError {
     },
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// Nothing is known to be wrong: looking at the records takes more than whoever appends may take.
+    /// Checking the records takes more work than the caller may do; nothing is known to be wrong.
     #[error("records are {0}")]
     Exhausted(#[from] Exhausted),
 }
@@ -62,7 +62,7 @@ impl AppendError {
         }
     }
 
-    /// For a log that refuses nothing unless the file at `path` holds what it should not.
+    /// The error as a storage error, for a log that refuses nothing unless the file at `path` has invalid content.
     pub fn into_storage(self, path: impl Into<PathBuf>) -> StorageError {
         match self {
             Self::Storage(error) => error,
@@ -71,7 +71,7 @@ impl AppendError {
     }
 }
 
-/// Why nothing can be read.
+/// Reason why nothing can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("offset {offset} is outside of {log_start} to {log_end}")]
@@ -93,7 +93,7 @@ impl ReadError {
     }
 }
 
-/// The disk did not do what it was asked, or holds what it should not.
+/// A disk error, or invalid content of a file.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {}: {}", path.display(), Plain(source))]
 pub struct StorageError {
@@ -103,14 +103,14 @@ pub struct StorageError {
 }
 
 impl StorageError {
-    /// What must be read from a disk before the same can be answered from the page cache.
+    /// Range that must be read from a disk first, if the page cache does not contain it.
     pub fn cold(&self) -> Option<&FileRange> {
         let inner = self.source.get_ref()?;
         inner.downcast_ref().map(|Cold(range)| range)
     }
 }
 
-/// Errors that may say that a disk would have to be waited for.
+/// Errors that may mean that a disk would have to be waited for.
 pub trait MayBeCold {
     /// See [`StorageError::cold`].
     fn cold(&self) -> Option<&FileRange>;
@@ -131,12 +131,12 @@ impl MayBeCold for ReadError {
     }
 }
 
-/// The page cache lacks it, and a disk must not be waited for. The inner error of a `WouldBlock`.
+/// Range that is not in the page cache, while waiting for a disk is not allowed. The inner error of a `WouldBlock`.
 #[derive(Debug, thiserror::Error)]
 #[error("not in the page cache")]
 pub(super) struct Cold(pub FileRange);
 
-/// Gives an I/O error the words that its reader needs.
+/// Adds the operation and the path to an I/O error.
 pub trait DiskContext<T> {
     fn at(self, doing: &'static str, path: impl Into<PathBuf>) -> Result<T, StorageError>;
 }
@@ -151,10 +151,10 @@ impl<T> DiskContext<T> for io::Result<T> {
     }
 }
 
-/// A file whose content breaks its own format.
+/// Error for a file with invalid content.
 pub fn malformed(path: impl Into<PathBuf>, what: impl Into<String>) -> StorageError {
     let what = match what.into() {
-        // It may repeat what it found, which may be anything.
+        // The message may contain content of the file, which may be anything.
         long if long.chars().count() > WHAT_MAX => long.chars().take(WHAT_MAX).collect(),
         what => what,
     };
@@ -165,5 +165,5 @@ pub fn malformed(path: impl Into<PathBuf>, what: impl Into<String>) -> StorageEr
     }
 }
 
-/// Longer than any sentence of ours with the paths in it.
+/// Maximum length of the message, which is longer than any of our messages including their paths.
 const WHAT_MAX: usize = 1_000;

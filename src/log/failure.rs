@@ -1,8 +1,9 @@
-//! Which log directories have failed: whoever meets an error of a disk says so here, one listener acts on it. Kafka
-//! calls this `LogDirFailureChannel`.
+//! Failed log directories: code that meets a disk error reports it here, and one listener acts on it. Kafka's
+//! `LogDirFailureChannel`.
 //!
-//! From the first error on nothing more is written to the directory, not even by those who have not heard of it yet: what
-//! a failed write or sync left behind is for the next start's recovery. There is no way back while the node runs.
+//! After the first error nothing more is written to the directory, not even by code that has not heard of the error yet: what a
+//! failed write or sync left behind is handled by the recovery of the next start. A directory does not come back while the node
+//! runs.
 
 use std::fmt;
 use std::io;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::error::{AppendError, ReadError, StorageError};
 
-/// Where directories that have just failed wait for their listener.
+/// Queue of directories that have just failed, for their listener.
 #[derive(Default)]
 pub struct FailureChannel {
     fresh: Mutex<Vec<PathBuf>>,
@@ -28,7 +29,7 @@ impl fmt::Debug for FailureChannel {
 }
 
 impl FailureChannel {
-    /// `wake` is called after every failure, with locks held: it must only wake somebody. Set once.
+    /// Sets the function that is called after each failure. It is called with locks held, and must only wake somebody. Set once.
     pub fn listen(&self, wake: impl Fn() + Send + Sync + 'static) {
         if self.wake.set(Box::new(wake)).is_ok() && !self.fresh.lock().is_empty() {
             self.rouse();
@@ -47,7 +48,7 @@ impl FailureChannel {
     }
 }
 
-/// Whether one log directory still works. Shared by everything that has files in it.
+/// State of one log directory, shared by everything that has files in it.
 #[derive(Debug)]
 pub struct DirHealth {
     path: PathBuf,
@@ -72,7 +73,7 @@ impl DirHealth {
         !self.failed.load(Ordering::Acquire)
     }
 
-    /// Refuses what would touch a failed directory.
+    /// Fails if the directory has failed.
     pub fn check(&self) -> Result<(), StorageError> {
         if self.is_online() {
             return Ok(());
@@ -84,7 +85,7 @@ impl DirHealth {
         })
     }
 
-    /// Takes the directory out of use if `result` is an error of its disk.
+    /// Takes the directory offline if `result` is a disk error.
     pub fn watch<T, E: Failure>(&self, result: Result<T, E>) -> Result<T, E> {
         if let Err(error) = &result
             && let Some(error) = error.of_disk()
@@ -94,7 +95,7 @@ impl DirHealth {
         result
     }
 
-    /// Takes the directory out of use; later errors are not news.
+    /// Takes the directory offline; only the first error is reported.
     pub fn fail(&self, error: &StorageError) {
         if self.failed.swap(true, Ordering::AcqRel) {
             return;
@@ -105,10 +106,10 @@ impl DirHealth {
     }
 }
 
-/// Errors that may be those of a disk.
+/// Errors that may be disk errors.
 pub trait Failure {
-    /// The error, if a disk did not do what it was asked. A file with the wrong content is not such an error, nor is a
-    /// batch that is refused, or a read that would have to wait for the disk.
+    /// The error if it is a disk error. Wrong content of a file, a refused batch, and a read that would have to wait for the disk
+    /// are no disk errors.
     fn of_disk(&self) -> Option<&StorageError>;
 }
 

@@ -1,4 +1,4 @@
-//! Looking at the partitions of a log directory without opening them: what may be adopted into a new metadata log.
+//! Partitions of a log directory, found without opening them, which may be adopted into a new metadata log.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use super::manager::METADATA_LOG;
 use crate::base::ids::{LeaderEpoch, TopicPartition, Uuid};
 use crate::host::disk::Dir;
 
-/// A directory that holds segments of a partition.
+/// A directory with segments of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundReplica {
     pub partition: TopicPartition,
     pub path: PathBuf,
-    /// `None` where it was made before topics had ids, or cannot be read.
+    /// Topic id; `None` if the directory is older than topic ids, or the id cannot be read.
     pub topic_id: Option<Uuid>,
-    /// `None` where nothing was written since leaders have epochs.
+    /// Latest leader epoch; `None` if nothing was written since leaders have epochs.
     pub latest_epoch: Option<LeaderEpoch>,
-    /// Whether the cleaner has worked here: the topic is compacted.
+    /// Whether the cleaner has worked on the partition, so the topic is compacted.
     pub compacted: bool,
 }
 
@@ -53,7 +53,7 @@ pub fn replicas(place: Dir<'_>) -> Result<Vec<FoundReplica>, StorageError> {
     Ok(found)
 }
 
-/// A folder that only looks like a partition, a backup perhaps, has none.
+/// A folder without segments is not a partition, for example a backup.
 fn has_segment(dir: Dir<'_>) -> Result<bool, StorageError> {
     let is_base = |base: &str| base.len() == 20 && base.bytes().all(|byte| byte.is_ascii_digit());
     let entries = dir.disk.list(dir.path).at("list", dir.path)?;
