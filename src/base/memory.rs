@@ -29,6 +29,8 @@ const PART_OVER_LIMIT: usize = 4;
 const LITTLE: usize = 4 << 10;
 /// Fraction (one half) of the limit for what group members send about themselves. This memory is not part of the limit.
 const PART_OF_MEMBERS: usize = 2;
+/// Fraction (one quarter) of the limit for share sessions, and for records on their way to share groups.
+const PART_OF_SHARES: usize = 4;
 /// Fraction (one quarter) of the limit for fetches that wait for records, which is at most [`WAITING_MAX`].
 const PART_OF_WAITING: usize = 4;
 /// Upper bound on the memory of waiting fetches, in bytes: a million partitions in all.
@@ -54,6 +56,8 @@ pub enum Purpose {
     WaitingFetches,
     /// Data that group members send about themselves.
     Members,
+    /// Share sessions, and records on their way to share groups.
+    Shares,
     /// Buffers with which the work pool unpacks and compresses batches: the window of zstd and its tables; other codecs have
     /// windows of 64 KiB. Also decoded requests with many elements.
     Codecs,
@@ -61,12 +65,13 @@ pub enum Purpose {
     Cleaner,
 }
 
-const PURPOSES: [(Purpose, &str); 7] = [
+const PURPOSES: [(Purpose, &str); 8] = [
     (Purpose::HalfRead, "half-read-requests"),
     (Purpose::Requests, "requests"),
     (Purpose::Answers, "answers"),
     (Purpose::WaitingFetches, "waiting-fetches"),
     (Purpose::Members, "group-members"),
+    (Purpose::Shares, "share-groups"),
     (Purpose::Codecs, "codecs"),
     (Purpose::Cleaner, "cleaner"),
 ];
@@ -163,6 +168,11 @@ impl Memory {
         self.has_room(Purpose::Members, bytes, self.limit / PART_OF_MEMBERS)
     }
 
+    /// Whether there is room for `bytes` more of share sessions and of records on their way to share groups.
+    pub fn has_room_for_shares(&self, bytes: usize) -> bool {
+        self.has_room(Purpose::Shares, bytes, self.limit / PART_OF_SHARES)
+    }
+
     /// Whether there is room for a waiting fetch whose state takes `bytes`.
     pub fn has_room_for_waiting(&self, bytes: usize) -> bool {
         let limit = (self.limit / PART_OF_WAITING).min(WAITING_MAX);
@@ -236,6 +246,11 @@ impl Account {
 
     pub fn memory(&self) -> &Arc<Memory> {
         &self.memory
+    }
+
+    /// Number of the account: no other connection of this process has the same.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Counts `bytes` until the returned value is dropped.

@@ -287,32 +287,38 @@ fn is_offset_reset(value: &str) -> bool {
 
 /// Whether a text is a duration as Java reads it, without a sign: `P2DT3H4M5.6S`, with one or more of these parts.
 fn is_duration(text: &str) -> bool {
+    duration_ms(text).is_some()
+}
+
+/// Milliseconds of a duration as Java reads it; see [`is_duration`]. `None` for other texts.
+pub fn duration_ms(text: &str) -> Option<i64> {
     let text = text.to_ascii_uppercase();
-    let Some(rest) = text.strip_prefix('P') else {
-        return false;
-    };
+    let rest = text.strip_prefix('P')?;
     let (days, time) = match rest.split_once('T') {
         Some((days, time)) => (days, Some(time)),
         None => (rest, None),
     };
     if rest.is_empty() || time == Some("") {
-        return false;
+        return None;
     }
     let mut left = days;
-    let good = take_number(&mut left, 'D', false) && left.is_empty();
+    let mut all = take_number(&mut left, 'D', false)?.saturating_mul(24 * 3_600);
+    if !left.is_empty() {
+        return None;
+    }
     let mut left = time.unwrap_or_default();
-    let units = [('H', false), ('M', false), ('S', true)];
-    let good = good
-        && units
-            .iter()
-            .all(|(unit, fraction)| take_number(&mut left, *unit, *fraction));
-    good && left.is_empty()
+    for (unit, fraction, seconds) in [('H', false, 3_600), ('M', false, 60), ('S', true, 1)] {
+        let part = take_number(&mut left, unit, fraction)?.saturating_mul(seconds);
+        all = all.saturating_add(part);
+    }
+    left.is_empty().then_some(all)
 }
 
-/// Removes a part such as `12H` from the beginning, if the unit occurs. Returns false if the number is malformed.
-fn take_number(left: &mut &str, unit: char, fraction: bool) -> bool {
+/// Removes a part such as `12H` from the beginning, if the unit occurs. Returns thousandths of the unit; `None` if the number is
+/// malformed.
+fn take_number(left: &mut &str, unit: char, fraction: bool) -> Option<i64> {
     let Some((number, rest)) = left.split_once(unit) else {
-        return true;
+        return Some(0);
     };
     *left = rest;
     let (whole, parts) = match number.split_once('.') {
@@ -320,7 +326,15 @@ fn take_number(left: &mut &str, unit: char, fraction: bool) -> bool {
         _ => (number, ""),
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    (1..=DIGITS_MAX).contains(&whole.len()) && digits(whole) && parts.len() <= 9 && digits(parts)
+    let is_good = (1..=DIGITS_MAX).contains(&whole.len())
+        && digits(whole)
+        && parts.len() <= 9
+        && digits(parts);
+    if !is_good {
+        return None;
+    }
+    let thousandths: i64 = format!("{parts:0<3}").get(..3)?.parse().ok()?;
+    Some(whole.parse::<i64>().ok()? * 1_000 + thousandths)
 }
 
 /// Limit of the number of digits: any such number of days, in milliseconds, fits in 64 bits.
