@@ -1,5 +1,5 @@
-//! Coordinators: services that keep their state in internal topics, as sequences of records. There are two: groups with their
-//! offsets, and transactions.
+//! Coordinators: services that keep their state in internal topics, as sequences of records. There are three: groups with their
+//! offsets, states of share groups in partitions, and transactions.
 //!
 //! A coordinator is a pure [`Shard`](runtime::shard::Shard) per partition of its topic. The [`runtime`] appends the records
 //! that a shard decides on, sends answers once the high watermark has passed the records, wakes the shard for its timers, and
@@ -11,5 +11,6 @@ pub mod hash;
 #[cfg(test)]
 mod recordings;
 pub mod runtime;
+pub mod share_state;
 pub mod topic;
 pub mod txn;

@@ -13,8 +13,9 @@ use super::group::handle::GroupHandle;
 use super::runtime::handle::Coordinator;
 use super::runtime::log::{Append, RecordLog, Wake};
 use super::runtime::shard::{Condition, Shard};
+use super::share_state::handle::ShareStateHandle;
 use super::txn::handle::TxnHandle;
-use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex};
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::task::Halt;
 use crate::log::append::Origin;
@@ -31,6 +32,10 @@ use crate::wire::error_code::ErrorCode;
 pub const GROUP_TOPIC: &str = "__consumer_offsets";
 /// Topic with the states of transactional ids.
 pub const TRANSACTION_TOPIC: &str = "__transaction_state";
+/// Where share groups keep what became of records.
+pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
+/// All of them: clients do not write there.
+pub const INTERNAL_TOPICS: [&str; 3] = [GROUP_TOPIC, TRANSACTION_TOPIC, SHARE_STATE_TOPIC];
 
 /// The partitions of an internal topic that this node leads.
 #[derive(Clone, Debug)]
@@ -113,6 +118,20 @@ impl RecordLog for InternalTopic {
             return Ok(Bytes::new());
         };
         range.read().map_err(|_| ErrorCode::KafkaStorageError)
+    }
+
+    fn delete_before(
+        &self,
+        partition: PartitionIndex,
+        offset: Offset,
+        now: Timestamp,
+    ) -> Result<(), ErrorCode> {
+        let partition = self.partition(partition)?;
+        let deleted = partition.delete_records(offset, now);
+        deleted.map(|_| ()).map_err(|error| {
+            tracing::error!(partition = %partition.name(), %error, "records cannot be deleted");
+            ErrorCode::KafkaStorageError
+        })
     }
 
     fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode> {
@@ -296,5 +315,55 @@ impl Publisher for TransactionTopicWatcher {
             changed,
             resize,
         );
+    }
+}
+
+/// Tells the share coordinator which partitions are its own, and which topics are gone.
+#[derive(Debug)]
+pub struct ShareStateTopicWatcher {
+    node_id: BrokerId,
+    states: ShareStateHandle,
+    /// As of [`GroupTopicWatcher`].
+    runtime: Handle,
+    halt: Halt,
+}
+
+impl ShareStateTopicWatcher {
+    pub fn new(node_id: BrokerId, states: ShareStateHandle, runtime: Handle, halt: Halt) -> Self {
+        Self {
+            node_id,
+            states,
+            runtime,
+            halt,
+        }
+    }
+
+    /// Takes in a whole image, at start.
+    pub fn install(&self, image: &Arc<Image>) {
+        let coordinator = self.states.coordinator();
+        let resize = |partitions| self.states.set_partitions(partitions);
+        install(self.node_id, SHARE_STATE_TOPIC, coordinator, image, resize);
+    }
+}
+
+impl Publisher for ShareStateTopicWatcher {
+    fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
+        let coordinator = self.states.coordinator();
+        let resize = |partitions| self.states.set_partitions(partitions);
+        let changed = (delta, image);
+        follow(
+            self.node_id,
+            SHARE_STATE_TOPIC,
+            coordinator,
+            changed,
+            resize,
+        );
+        let gone: Vec<Uuid> = delta.removed_topics.iter().map(|topic| topic.id).collect();
+        if !gone.is_empty() {
+            let states = self.states.clone();
+            let forget = async move { states.topics_deleted(gone).await };
+            self.runtime
+                .spawn(self.halt.guard("forgetting of share states", forget));
+        }
     }
 }

@@ -17,6 +17,9 @@ use crate::coordinator::group::record::streams_group::{
     StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberValue,
     StreamsGroupTargetAssignmentMetadataValue, StreamsGroupTopologyValue,
 };
+use crate::coordinator::share_state::record::{
+    ShareSnapshotValue, ShareStateKey, ShareUpdateValue,
+};
 use crate::coordinator::txn::machine::STATE_NAMES;
 use crate::coordinator::txn::record::{TransactionLogKey, TransactionLogValue};
 use crate::metadata::record::Record as MetadataRecord;
@@ -34,6 +37,7 @@ pub enum Decoder {
     Text,
     Offsets,
     Transactions,
+    ShareStates,
     Metadata,
 }
 
@@ -53,7 +57,7 @@ impl Decoder {
                 let payload = MetadataRecord::describe(value).map_err(|error| error.to_string())?;
                 Ok((None, Some(payload)))
             }
-            Self::Offsets | Self::Transactions => {
+            Self::Offsets | Self::Transactions | Self::ShareStates => {
                 let key = own(key).ok_or("a coordinator's record without a key")?;
                 self.coordinator(key, own(value))
                     .map_err(|error| error.to_string())
@@ -71,6 +75,14 @@ impl Decoder {
                     name_status(&mut payload);
                     payload
                 }),
+            ),
+            (Self::ShareStates, 0) => (
+                keyed::<ShareStateKey>(&mut reader, kind)?,
+                versioned::<ShareSnapshotValue>(value)?,
+            ),
+            (Self::ShareStates, 1) => (
+                keyed::<ShareStateKey>(&mut reader, kind)?,
+                versioned::<ShareUpdateValue>(value)?,
             ),
             (Self::Offsets, 0 | 1) => (
                 keyed::<OffsetCommitKey>(&mut reader, kind)?,

@@ -52,6 +52,9 @@ pub struct DumpLog {
     /// Read records as those of __transaction_state
     #[arg(long)]
     transaction_log_decoder: bool,
+    /// Read records as those of __share_group_state
+    #[arg(long)]
+    share_group_state_decoder: bool,
     /// Read records as those of __cluster_metadata
     #[arg(long)]
     cluster_metadata_decoder: bool,
@@ -80,8 +83,6 @@ struct Refused {
     value_decoder_class: Option<String>,
     #[arg(long, hide = true)]
     remote_log_metadata_decoder: bool,
-    #[arg(long, hide = true)]
-    share_group_state_decoder: bool,
 }
 
 impl Refused {
@@ -90,7 +91,6 @@ impl Refused {
             _ if self.key_decoder_class.is_some() => Some("key-decoder-class"),
             _ if self.value_decoder_class.is_some() => Some("value-decoder-class"),
             _ if self.remote_log_metadata_decoder => Some("remote-log-metadata-decoder"),
-            _ if self.share_group_state_decoder => Some("share-group-state-decoder"),
             _ => None,
         }
     }
@@ -234,6 +234,7 @@ fn view(path: &Path, options: &DumpLog) -> View {
     let by_name = || match () {
         () if directory.starts_with("__consumer_offsets-") => Decoder::Offsets,
         () if directory.starts_with("__transaction_state-") => Decoder::Transactions,
+        () if directory.starts_with("__share_group_state-") => Decoder::ShareStates,
         () if directory.starts_with("__cluster_metadata-") => Decoder::Metadata,
         () => Decoder::Text,
     };
@@ -241,6 +242,8 @@ fn view(path: &Path, options: &DumpLog) -> View {
         Some(Decoder::Offsets)
     } else if options.transaction_log_decoder {
         Some(Decoder::Transactions)
+    } else if options.share_group_state_decoder {
+        Some(Decoder::ShareStates)
     } else if options.cluster_metadata_decoder {
         Some(Decoder::Metadata)
     } else if options.print_data_log {

@@ -49,6 +49,14 @@ pub trait RecordLog: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Bytes, ErrorCode>;
 
+    /// Deletes the records before `offset`, all of which are committed. May wait for a disk.
+    fn delete_before(
+        &self,
+        partition: PartitionIndex,
+        offset: Offset,
+        now: Timestamp,
+    ) -> Result<(), ErrorCode>;
+
     /// Checks whether a condition holds now.
     fn check(&self, partition: PartitionIndex, condition: &Condition) -> Result<(), ErrorCode>;
 
@@ -163,7 +171,11 @@ pub mod memory {
         }
 
         fn bounds(&self, partition: PartitionIndex) -> Result<(Offset, Offset), ErrorCode> {
-            Ok((0, self.0.lock().ends.get(&partition).copied().unwrap_or(0)))
+            let inner = self.0.lock();
+            let end = inner.ends.get(&partition).copied().unwrap_or(0);
+            let batches = inner.partitions.get(&partition);
+            let first = batches.and_then(|batches| batches.first());
+            Ok((first.map_or(end, |(base, _)| *base), end))
         }
 
         fn read(
@@ -180,6 +192,19 @@ pub mod memory {
                 }
             }
             Ok(out.freeze())
+        }
+
+        fn delete_before(
+            &self,
+            partition: PartitionIndex,
+            offset: Offset,
+            _: Timestamp,
+        ) -> Result<(), ErrorCode> {
+            let mut inner = self.0.lock();
+            if let Some(batches) = inner.partitions.get_mut(&partition) {
+                batches.retain(|(base, _)| *base >= offset);
+            }
+            Ok(())
         }
 
         fn check(&self, _: PartitionIndex, _: &Condition) -> Result<(), ErrorCode> {

@@ -1,0 +1,206 @@
+//! What the rest of the broker holds of the share coordinator: states of share groups, read and written where they are kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::record::ShareKey;
+use super::request::{Known, Refusal, ShareStateAnswer, ShareStateRequest, Summary, Write};
+use super::shard::{ShareStateSettings, ShareStateShard};
+use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::base::work_pool::WorkPool;
+use crate::coordinator::hash::partition_of;
+use crate::coordinator::runtime::handle::Coordinator;
+use crate::coordinator::runtime::log::RecordLog;
+use crate::coordinator::runtime::task::Task;
+use crate::host::Host;
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+
+/// The share coordinator of this node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ShareStateHandle {
+    coordinator: Coordinator<ShareStateShard>,
+    /// Of `__share_group_state`, as it is or will be.
+    partitions: Arc<AtomicI32>,
+    log: Arc<Log>,
+}
+
+/// The partitions of `__share_group_state`, and the threads that may wait for their disk.
+struct Log {
+    log: Arc<dyn RecordLog>,
+    host: Host,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+/// How often it is looked whether records can go: Kafka's own, which is in no table.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
+
+impl ShareStateHandle {
+    /// `partitions` is `share.coordinator.state.topic.num.partitions`, until the topic is there.
+    pub fn new(
+        host: &Host,
+        log: Arc<dyn RecordLog>,
+        settings: ShareStateSettings,
+        partitions: i32,
+        commit_timeout: Duration,
+        compression: Compression,
+        pool: WorkPool,
+    ) -> (Self, Task<ShareStateShard>) {
+        let make = Arc::new(move |_, _| ShareStateShard::new(settings));
+        let (coordinator, task) = Coordinator::new(
+            "share states",
+            host,
+            Arc::clone(&log),
+            make,
+            commit_timeout,
+            compression,
+            pool,
+        );
+        let handle = Self {
+            coordinator,
+            partitions: Arc::new(AtomicI32::new(partitions)),
+            log: Arc::new(Log {
+                log,
+                host: host.clone(),
+            }),
+        };
+        (handle, task)
+    }
+
+    pub fn coordinator(&self) -> &Coordinator<ShareStateShard> {
+        &self.coordinator
+    }
+
+    /// The topic was made with another number of partitions than the settings say.
+    pub fn set_partitions(&self, partitions: i32) {
+        self.partitions.store(partitions, Ordering::Relaxed);
+    }
+
+    async fn ask(
+        &self,
+        key: &ShareKey,
+        request: ShareStateRequest,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        let partitions = self.partitions.load(Ordering::Relaxed);
+        let partition = partition_of(&key.coordinator_key(), partitions);
+        match self.coordinator.ask(partition, request).await? {
+            ShareStateAnswer::Refused(refusal) => Err(refusal),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Begins anew, from `start_offset` on or from where the first leader that looks will decide.
+    pub async fn initialise(
+        &self,
+        key: ShareKey,
+        state_epoch: i32,
+        start_offset: Offset,
+    ) -> Result<(), Refusal> {
+        let request = ShareStateRequest::Initialise {
+            key: key.clone(),
+            state_epoch,
+            start_offset,
+        };
+        self.ask(&key, request).await.map(|_| ())
+    }
+
+    /// What is known, for the leader of this epoch; leaders before it are refused from then on.
+    pub async fn read(&self, key: ShareKey, leader_epoch: LeaderEpoch) -> Result<Known, Refusal> {
+        let request = ShareStateRequest::Read {
+            key: key.clone(),
+            leader_epoch,
+        };
+        match self.ask(&key, request).await? {
+            ShareStateAnswer::Known(known) => Ok(known),
+            _ => Err(ErrorCode::UnknownServerError.into()),
+        }
+    }
+
+    /// Returns once it is committed.
+    pub async fn write(&self, key: ShareKey, write: Write) -> Result<(), Refusal> {
+        let request = ShareStateRequest::Write {
+            key: key.clone(),
+            write,
+        };
+        self.ask(&key, request).await.map(|_| ())
+    }
+
+    /// Forgets a state; one that is not there is forgotten.
+    pub async fn delete(&self, key: ShareKey) -> Result<(), Refusal> {
+        self.ask(&key, ShareStateRequest::Delete(key.clone()))
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn summarise(&self, key: ShareKey) -> Result<Summary, Refusal> {
+        match self
+            .ask(&key, ShareStateRequest::Summarise(key.clone()))
+            .await?
+        {
+            ShareStateAnswer::Summary(summary) => Ok(summary),
+            _ => Err(ErrorCode::UnknownServerError.into()),
+        }
+    }
+
+    /// Deletes from time to time what later snapshots say too, until the node stops.
+    pub async fn prune_until(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PRUNE_INTERVAL) => self.prune().await,
+                _ = stopping.changed() => return,
+            }
+        }
+    }
+
+    /// Writes snapshots of all states where many records were written, and deletes what stands before them.
+    pub async fn prune(&self) {
+        for partition in self.coordinator.active().await {
+            if let Err(error) = self.prune_one(partition).await {
+                tracing::debug!(partition, %error, "records of share states stay for now");
+            }
+        }
+    }
+
+    async fn prune_one(&self, partition: PartitionIndex) -> Result<(), ErrorCode> {
+        // Every snapshot that is asked for from here on stands behind this.
+        let (_, before) = self.log.log.bounds(partition)?;
+        let mut behind = None;
+        loop {
+            let request = ShareStateRequest::Snapshot(behind);
+            match self.coordinator.ask(partition, request).await? {
+                ShareStateAnswer::MoreBehind(last) => behind = Some(last),
+                ShareStateAnswer::Done => break,
+                ShareStateAnswer::Refused(refusal) => return Err(refusal.error),
+                _ => return Ok(()),
+            }
+        }
+        let (log, now) = (Arc::clone(&self.log), self.log.host.clock.now());
+        let delete = move || log.log.delete_before(partition, before, now);
+        self.log.host.threads.blocking(delete).await
+    }
+
+    /// Forgets the states of topics that are gone.
+    pub async fn topics_deleted(&self, topics: Vec<Uuid>) {
+        for partition in self.coordinator.active().await {
+            loop {
+                let request = ShareStateRequest::TopicsDeleted(topics.clone());
+                match self.coordinator.ask(partition, request).await {
+                    Ok(ShareStateAnswer::More) => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(partition, %error, "share states of deleted topics stay");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! pure: what stands in `__share_group_state`, byte for byte as Kafka writes it.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::base::ids::Uuid;
+use crate::coordinator::runtime::shard::{RawRecord, RecordError};
+use crate::wire::codec::{EncodeError, Reader, Writer};
+use crate::wire::message::Message;
+use crate::wire::message::describe::described;
+use crate::wire::message::macros::message;
+
+described! {
+    message ShareStateKey, versions 0..=1, flexible None;
+    {
+        group_id: ByteString [0..];
+        topic_id: Uuid [0..];
+        partition: i32 [0..];
+    }
+
+    message ShareSnapshotValue, versions 0..=0, flexible Some(0);
+    {
+        snapshot_epoch: i32 [0..];
+        state_epoch: i32 [0..];
+        leader_epoch: i32 [0..];
+        start_offset: i64 [0..];
+        delivery_complete_count: i32 [0..] tag 0 = -1;
+        create_timestamp: i64 [0..];
+        write_timestamp: i64 [0..];
+        state_batches: Vec<StateBatch> [0..];
+    }
+
+    message ShareUpdateValue, versions 0..=0, flexible Some(0);
+    {
+        snapshot_epoch: i32 [0..];
+        leader_epoch: i32 [0..];
+        start_offset: i64 [0..];
+        delivery_complete_count: i32 [0..] tag 0 = -1;
+        state_batches: Vec<StateBatch> [0..];
+    }
+
+    struct StateBatch {
+        first_offset: i64 [0..];
+        last_offset: i64 [0..];
+        delivery_state: i8 [0..];
+        delivery_count: i16 [0..];
+    }
+}
+
+/// A share group's place in a partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareKey {
+    pub group: ByteString,
+    pub topic_id: Uuid,
+    pub partition: i32,
+}
+
+impl ShareKey {
+    /// The words by which the partition of the topic is found that keeps the state.
+    pub fn coordinator_key(&self) -> String {
+        format!("{}:{}:{}", self.group, self.topic_id, self.partition)
+    }
+}
+
+/// A record of the topic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShareStateRecord {
+    /// All that is known; `None` where it is forgotten.
+    Snapshot {
+        key: ShareKey,
+        value: Option<ShareSnapshotValue>,
+    },
+    /// What has changed since.
+    Update {
+        key: ShareKey,
+        value: ShareUpdateValue,
+    },
+}
+
+const SNAPSHOT: i16 = 0;
+const UPDATE: i16 = 1;
+const VALUE_VERSION: i16 = 0;
+
+impl ShareStateRecord {
+    pub fn key(&self) -> &ShareKey {
+        match self {
+            Self::Snapshot { key, .. } | Self::Update { key, .. } => key,
+        }
+    }
+
+    pub fn decode(raw: RawRecord) -> Result<Option<Self>, RecordError> {
+        let size = raw.key.len();
+        let mut key = Reader::new(raw.key);
+        let kind = key.i16().map_err(|_| RecordError::ShortKey(size))?;
+        if kind != SNAPSHOT && kind != UPDATE {
+            return Ok(None);
+        }
+        let key = ShareStateKey::read(&mut key, kind)?;
+        let key = ShareKey {
+            group: key.group_id,
+            topic_id: key.topic_id,
+            partition: key.partition,
+        };
+        Ok(match (kind, raw.value) {
+            (SNAPSHOT, value) => Some(Self::Snapshot {
+                key,
+                value: value.map(read).transpose()?,
+            }),
+            (_, Some(value)) => Some(Self::Update {
+                key,
+                value: read(value)?,
+            }),
+            // Nothing is said by what nobody writes.
+            (_, None) => None,
+        })
+    }
+
+    pub fn encode(&self) -> Result<RawRecord, EncodeError> {
+        let kind = match self {
+            Self::Snapshot { .. } => SNAPSHOT,
+            Self::Update { .. } => UPDATE,
+        };
+        let key = self.key();
+        let key = ShareStateKey {
+            group_id: key.group.clone(),
+            topic_id: key.topic_id,
+            partition: key.partition,
+        };
+        Ok(RawRecord {
+            key: bytes(&key, kind, kind)?,
+            value: match self {
+                Self::Snapshot { value, .. } => value
+                    .as_ref()
+                    .map(|value| bytes(value, VALUE_VERSION, VALUE_VERSION))
+                    .transpose()?,
+                Self::Update { value, .. } => Some(bytes(value, VALUE_VERSION, VALUE_VERSION)?),
+            },
+        })
+    }
+}
+
+fn read<M: Message>(bytes: Bytes) -> Result<M, RecordError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.i16()?;
+    Ok(M::read(&mut reader, version)?)
+}
+
+fn bytes(message: &impl Message, prefix: i16, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::default();
+    writer.i16(prefix);
+    message.write(&mut writer, version)?;
+    Ok(writer.into_bytes())
+}

@@ -1,0 +1,467 @@
+//! pure: one partition of `__share_group_state`: the states that it keeps (Kafka: `ShareCoordinatorShard`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::batches::Batches;
+use super::record::{ShareKey, ShareSnapshotValue, ShareStateRecord, ShareUpdateValue, StateBatch};
+use super::request::{
+    Known, Refusal, ShareStateAnswer, ShareStateRequest, Summary, UNCHANGED, UNDECIDED, Write,
+};
+use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::time::Timestamp;
+use crate::config::broker::BrokerSettings;
+use crate::coordinator::runtime::shard::{
+    Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket,
+};
+use crate::metadata::image::{Delta, Image};
+use crate::wire::codec::EncodeError;
+use crate::wire::error_code::ErrorCode;
+
+/// Kafka's `share.coordinator.*` settings.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareStateSettings {
+    /// So many updates follow a snapshot before the next.
+    pub updates_per_snapshot: u32,
+}
+
+impl From<&BrokerSettings> for ShareStateSettings {
+    fn from(settings: &BrokerSettings) -> Self {
+        let updates = settings.int("share.coordinator.snapshot.update.records.per.snapshot");
+        Self {
+            updates_per_snapshot: updates.max(0).cast_unsigned(),
+        }
+    }
+}
+
+/// What is known of a group in a partition.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    snapshot_epoch: i32,
+    state_epoch: i32,
+    leader_epoch: LeaderEpoch,
+    start_offset: Offset,
+    complete_count: i32,
+    created_at: Timestamp,
+    batches: Batches,
+    /// Since the last snapshot.
+    updates: u32,
+}
+
+/// The states of one partition.
+#[derive(Clone, Debug)]
+pub struct ShareStateShard {
+    settings: ShareStateSettings,
+    image: Arc<Image>,
+    states: BTreeMap<ShareKey, State>,
+    /// Since all states were written anew, or the log was loaded.
+    records: usize,
+}
+
+/// So many records, and one for each state, are written until all states are written anew. So there are never much more snapshots
+/// than updates.
+const RECORDS_MIN: usize = 1_000;
+/// Batches of a state that cost as much as an offset that is committed.
+const BATCHES: usize = 64;
+
+impl Shard for ShareStateShard {
+    type Request = ShareStateRequest;
+    type Answer = ShareStateAnswer;
+    type Record = ShareStateRecord;
+
+    const BASE_SEQUENCE: i32 = 0;
+
+    fn decode(raw: RawRecord) -> Result<Option<ShareStateRecord>, RecordError> {
+        ShareStateRecord::decode(raw)
+    }
+
+    fn encode(record: &ShareStateRecord) -> Result<RawRecord, EncodeError> {
+        record.encode()
+    }
+
+    fn apply(&mut self, _: Origin, record: &ShareStateRecord) {
+        self.records += 1;
+        match record {
+            ShareStateRecord::Snapshot { key, value: None } => drop(self.states.remove(key)),
+            ShareStateRecord::Snapshot {
+                key,
+                value: Some(value),
+            } => {
+                let state = State {
+                    snapshot_epoch: value.snapshot_epoch,
+                    state_epoch: value.state_epoch,
+                    leader_epoch: value.leader_epoch,
+                    start_offset: value.start_offset,
+                    complete_count: value.delivery_complete_count,
+                    created_at: value.create_timestamp,
+                    batches: Batches::new(value.state_batches.iter().cloned()),
+                    updates: 0,
+                };
+                self.states.insert(key.clone(), state);
+            }
+            // An update whose snapshot is gone says nothing by itself: the state was forgotten, and the log is cut there.
+            ShareStateRecord::Update { key, value } => {
+                if let Some(state) = self.states.get_mut(key) {
+                    state.update(value);
+                }
+            }
+        }
+    }
+
+    /// Nobody commits offsets in this topic.
+    fn apply_marker(&mut self, _: Marker) {}
+
+    fn on_image(&mut self, image: &Arc<Image>, _: &Delta) {
+        self.image = Arc::clone(image);
+    }
+
+    fn condition(_: &ShareStateRequest) -> Option<Condition> {
+        None
+    }
+
+    fn loaded(&mut self, _: Moment, _: &mut Output<ShareStateAnswer>) {}
+
+    fn handle(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        request: ShareStateRequest,
+        _: Result<(), ErrorCode>,
+        out: &mut Output<ShareStateAnswer>,
+    ) {
+        let answer = self
+            .decide(now, request, out)
+            .unwrap_or_else(ShareStateAnswer::Refused);
+        out.answer(ticket, answer);
+    }
+
+    fn cost(&self, request: &ShareStateRequest) -> usize {
+        let cost = match request {
+            ShareStateRequest::Initialise { .. } | ShareStateRequest::Delete(_) => 1,
+            ShareStateRequest::Summarise(_) => 1,
+            ShareStateRequest::Read { key, .. } => self.cost_of(key),
+            ShareStateRequest::Write { key, write } => {
+                let once = self.cost_of(key);
+                1 + write.batches.len() * once.max(1)
+            }
+            ShareStateRequest::TopicsDeleted(topics) => topics.len() * self.states.len(),
+            ShareStateRequest::Snapshot(_) => self.states.len(),
+        };
+        cost.max(1)
+    }
+
+    fn wake_cost(&self, _: Moment) -> usize {
+        0
+    }
+
+    fn wake(&mut self, _: Moment, _: &mut Output<ShareStateAnswer>) {}
+
+    fn next_wake(&self) -> Option<i64> {
+        None
+    }
+}
+
+impl State {
+    fn update(&mut self, value: &ShareUpdateValue) {
+        self.leader_epoch = self.leader_epoch.max(value.leader_epoch);
+        // A write that is late moves nothing back; the count is that of records from the start on.
+        let start = match value.start_offset {
+            UNDECIDED => self.start_offset,
+            start => start,
+        };
+        if value.delivery_complete_count != UNCHANGED && start >= self.start_offset {
+            let before = match start == self.start_offset {
+                true => self.complete_count,
+                false => 0,
+            };
+            self.complete_count = value.delivery_complete_count.max(before);
+        }
+        self.start_offset = self.start_offset.max(start);
+        for batch in &value.state_batches {
+            self.batches.put(batch.clone());
+        }
+        self.batches.cut_below(self.start_offset);
+        self.updates += 1;
+    }
+
+    fn snapshot(&self, epoch: i32, now: Timestamp) -> ShareSnapshotValue {
+        ShareSnapshotValue {
+            snapshot_epoch: epoch,
+            state_epoch: self.state_epoch,
+            leader_epoch: self.leader_epoch,
+            start_offset: self.start_offset,
+            delivery_complete_count: self.complete_count,
+            create_timestamp: self.created_at,
+            write_timestamp: now,
+            state_batches: self.batches.to_vec(),
+        }
+    }
+}
+
+impl ShareStateShard {
+    pub fn new(settings: ShareStateSettings) -> Self {
+        Self {
+            settings,
+            image: Arc::new(Image::empty()),
+            states: BTreeMap::new(),
+            records: 0,
+        }
+    }
+
+    fn cost_of(&self, key: &ShareKey) -> usize {
+        self.states
+            .get(key)
+            .map_or(1, |state| 1 + state.batches.count() / BATCHES)
+    }
+
+    fn decide(
+        &mut self,
+        now: Moment,
+        request: ShareStateRequest,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        match request {
+            ShareStateRequest::Initialise {
+                key,
+                state_epoch,
+                start_offset,
+            } => self.initialise(now, key, state_epoch, start_offset, out),
+            ShareStateRequest::Read { key, leader_epoch } => self.read(key, leader_epoch, out),
+            ShareStateRequest::Write { key, write } => self.write(now, key, write, out),
+            ShareStateRequest::Summarise(key) => {
+                check_partition(&key)?;
+                let state = self.states.get(&key);
+                let summary = state.map_or(Summary::NOTHING, |state| Summary {
+                    state_epoch: state.state_epoch,
+                    leader_epoch: state.leader_epoch,
+                    start_offset: state.start_offset,
+                    complete_count: state.complete_count,
+                });
+                Ok(ShareStateAnswer::Summary(summary))
+            }
+            ShareStateRequest::Delete(key) => {
+                check_partition(&key)?;
+                match self.states.contains_key(&key) {
+                    true => self.record(ShareStateRecord::Snapshot { key, value: None }, out)?,
+                    false => self.check_topic(&key)?,
+                }
+                Ok(ShareStateAnswer::Done)
+            }
+            ShareStateRequest::Snapshot(behind) => self.snapshot(now, behind, out),
+            ShareStateRequest::TopicsDeleted(topics) => {
+                let gone = self
+                    .states
+                    .keys()
+                    .filter(|key| topics.contains(&key.topic_id));
+                for key in gone.cloned().collect::<Vec<_>>() {
+                    let record = ShareStateRecord::Snapshot { key, value: None };
+                    if self.record(record, out).is_err() {
+                        return Ok(ShareStateAnswer::More);
+                    }
+                }
+                Ok(ShareStateAnswer::Done)
+            }
+        }
+    }
+
+    fn initialise(
+        &mut self,
+        now: Moment,
+        key: ShareKey,
+        state_epoch: i32,
+        start_offset: Offset,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        check_partition(&key)?;
+        check_epoch(state_epoch)?;
+        let known = self.states.get(&key);
+        if known.is_some_and(|known| known.state_epoch > state_epoch) {
+            return Err(fenced_state());
+        }
+        self.check_topic(&key)?;
+        let state = State {
+            snapshot_epoch: known.map_or(0, |known| known.snapshot_epoch.saturating_add(1)),
+            state_epoch,
+            leader_epoch: 0,
+            start_offset: start_offset.max(UNDECIDED),
+            complete_count: if start_offset < 0 { UNCHANGED } else { 0 },
+            created_at: now.wall,
+            batches: Batches::default(),
+            updates: 0,
+        };
+        let value = Some(state.snapshot(state.snapshot_epoch, now.wall));
+        self.record(ShareStateRecord::Snapshot { key, value }, out)?;
+        Ok(ShareStateAnswer::Done)
+    }
+
+    /// Whoever reads in a newer leader epoch fences the leader before.
+    fn read(
+        &mut self,
+        key: ShareKey,
+        leader_epoch: LeaderEpoch,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        check_partition(&key)?;
+        check_epoch(leader_epoch)?;
+        let Some(state) = self.states.get(&key) else {
+            return Err(uninitialised());
+        };
+        if leader_epoch < state.leader_epoch {
+            return Err(fenced_leader());
+        }
+        self.check_topic(&key)?;
+        let known = Known {
+            state_epoch: state.state_epoch,
+            start_offset: state.start_offset,
+            batches: state.batches.to_vec(),
+        };
+        if leader_epoch > state.leader_epoch {
+            let value = ShareUpdateValue {
+                snapshot_epoch: state.snapshot_epoch,
+                leader_epoch,
+                start_offset: state.start_offset,
+                delivery_complete_count: state.complete_count,
+                state_batches: Vec::new(),
+            };
+            self.record(ShareStateRecord::Update { key, value }, out)?;
+        }
+        Ok(ShareStateAnswer::Known(known))
+    }
+
+    fn write(
+        &mut self,
+        now: Moment,
+        key: ShareKey,
+        write: Write,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        check_partition(&key)?;
+        check_epoch(write.leader_epoch)?;
+        check_epoch(write.state_epoch)?;
+        let Some(state) = self.states.get(&key) else {
+            return Err(uninitialised());
+        };
+        if write.leader_epoch < state.leader_epoch {
+            return Err(fenced_leader());
+        }
+        if write.state_epoch < state.state_epoch {
+            return Err(fenced_state());
+        }
+        self.check_topic(&key)?;
+        let is_wrong =
+            |one: &StateBatch| one.first_offset < 0 || one.last_offset < one.first_offset;
+        if write.batches.iter().any(is_wrong) {
+            return Err(Refusal {
+                error: ErrorCode::InvalidRequest,
+                why: "A batch of states ends before it begins.",
+            });
+        }
+        let value = ShareUpdateValue {
+            snapshot_epoch: state.snapshot_epoch,
+            leader_epoch: write.leader_epoch,
+            start_offset: write.start_offset.max(UNDECIDED),
+            delivery_complete_count: write.complete_count,
+            state_batches: Batches::new(write.batches).to_vec(),
+        };
+        let record = if state.updates < self.settings.updates_per_snapshot {
+            ShareStateRecord::Update { key, value }
+        } else {
+            let mut next = state.clone();
+            next.update(&value);
+            next.state_epoch = next.state_epoch.max(write.state_epoch);
+            next.created_at = now.wall;
+            let epoch = state.snapshot_epoch.saturating_add(1);
+            let value = Some(next.snapshot(epoch, now.wall));
+            ShareStateRecord::Snapshot { key, value }
+        };
+        self.record(record, out)?;
+        Ok(ShareStateAnswer::Done)
+    }
+
+    fn snapshot(
+        &mut self,
+        now: Moment,
+        behind: Option<ShareKey>,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<ShareStateAnswer, Refusal> {
+        if behind.is_none() && self.records < RECORDS_MIN + self.states.len() {
+            return Ok(ShareStateAnswer::Short);
+        }
+        let first = behind.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = behind;
+        let rest = self.states.range((first, Bound::Unbounded));
+        let keys: Vec<ShareKey> = rest.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(state) = self.states.get(&key) else {
+                continue;
+            };
+            let epoch = state.snapshot_epoch.saturating_add(1);
+            let record = ShareStateRecord::Snapshot {
+                key: key.clone(),
+                value: Some(state.snapshot(epoch, now.wall)),
+            };
+            match (self.record(record, out), last) {
+                (Ok(()), _) => last = Some(key),
+                // No more fit into a batch; or one that fits into none, and without which nothing may go.
+                (Err(_), Some(last)) => return Ok(ShareStateAnswer::MoreBehind(last)),
+                (Err(refusal), None) => return Err(refusal),
+            }
+        }
+        self.records = self.states.len();
+        Ok(ShareStateAnswer::Done)
+    }
+
+    fn check_topic(&self, key: &ShareKey) -> Result<(), Refusal> {
+        let topic = self.image.topics.by_id(key.topic_id);
+        let has = topic.is_some_and(|topic| topic.partition(key.partition).is_some());
+        has.then_some(())
+            .ok_or_else(|| ErrorCode::UnknownTopicOrPartition.into())
+    }
+
+    fn record(
+        &mut self,
+        record: ShareStateRecord,
+        out: &mut Output<ShareStateAnswer>,
+    ) -> Result<(), Refusal> {
+        out.record(record.encode())?;
+        self.apply(Origin::Plain, &record);
+        Ok(())
+    }
+}
+
+fn check_partition(key: &ShareKey) -> Result<(), Refusal> {
+    (key.partition >= 0).then_some(()).ok_or(Refusal {
+        error: ErrorCode::InvalidRequest,
+        why: "The partition id cannot be a negative number.",
+    })
+}
+
+/// An epoch that says nothing would fence nobody (KAFKA-20694).
+fn check_epoch(epoch: i32) -> Result<(), Refusal> {
+    (epoch >= 0).then_some(()).ok_or(Refusal {
+        error: ErrorCode::InvalidRequest,
+        why: "An epoch cannot be a negative number.",
+    })
+}
+
+fn uninitialised() -> Refusal {
+    Refusal {
+        error: ErrorCode::InvalidRequest,
+        why: "The share partition has not been initialised.",
+    }
+}
+
+fn fenced_leader() -> Refusal {
+    Refusal {
+        error: ErrorCode::FencedLeaderEpoch,
+        why: "The leader of the partition has a newer epoch.",
+    }
+}
+
+fn fenced_state() -> Refusal {
+    Refusal {
+        error: ErrorCode::FencedStateEpoch,
+        why: "The state has been initialised in a newer epoch.",
+    }
+}

@@ -1,0 +1,383 @@
+//! Scenes of one partition of `__share_group_state`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::batches::{ACKNOWLEDGED, ARCHIVED, AVAILABLE};
+use super::handle::ShareStateHandle;
+use super::record::*;
+use super::request::*;
+use super::shard::*;
+use crate::base::ids::Uuid;
+use crate::base::memory::Memory;
+use crate::base::work_pool::WorkPool;
+use crate::coordinator::runtime::log::RecordLog;
+use crate::coordinator::runtime::log::memory::MemoryLog;
+use crate::coordinator::runtime::shard::{Moment, Origin, Output, RawRecord, Shard, Ticket};
+use crate::host::Host;
+use crate::metadata::image::{Delta, Image};
+use crate::metadata::record::Record;
+use crate::metadata::record::schema::{PartitionRecord, TopicRecord};
+use crate::wire::batch::compression::Compression;
+use crate::wire::error_code::ErrorCode;
+
+const TOPIC: Uuid = Uuid([7; 16]);
+
+fn key() -> ShareKey {
+    ShareKey {
+        group: "g".into(),
+        topic_id: TOPIC,
+        partition: 1,
+    }
+}
+
+fn image() -> Arc<Image> {
+    let mut image = Image::empty();
+    let mut delta = Delta::default();
+    let mut apply = |record: Record| image.apply(&record, 0, &mut delta);
+    apply(Record::Topic(TopicRecord {
+        name: "t".into(),
+        topic_id: TOPIC,
+    }));
+    for partition_id in 0..2 {
+        apply(Record::Partition(PartitionRecord {
+            partition_id,
+            topic_id: TOPIC,
+            ..Default::default()
+        }));
+    }
+    Arc::new(image)
+}
+
+/// A shard, and all records that it wrote.
+struct Stage {
+    shard: ShareStateShard,
+    written: Vec<ShareStateRecord>,
+}
+
+impl Stage {
+    fn new(updates_per_snapshot: u32) -> Self {
+        let mut shard = ShareStateShard::new(ShareStateSettings {
+            updates_per_snapshot,
+        });
+        shard.on_image(&image(), &Delta::default());
+        Self {
+            shard,
+            written: Vec::new(),
+        }
+    }
+
+    fn ask(&mut self, request: ShareStateRequest) -> ShareStateAnswer {
+        let mut out = Output::new(1 << 20);
+        let now = Moment {
+            wall: 1_000,
+            steady: 0,
+        };
+        self.shard.handle(now, Ticket(1), request, Ok(()), &mut out);
+        for raw in out.records {
+            self.written
+                .push(ShareStateRecord::decode(raw).unwrap().unwrap());
+        }
+        out.answers.pop().unwrap().1
+    }
+
+    fn initialise(&mut self, state_epoch: i32, start_offset: i64) -> ShareStateAnswer {
+        self.ask(ShareStateRequest::Initialise {
+            key: key(),
+            state_epoch,
+            start_offset,
+        })
+    }
+
+    fn write(
+        &mut self,
+        epochs: (i32, i32),
+        start: i64,
+        batches: &[StateBatch],
+    ) -> ShareStateAnswer {
+        self.ask(ShareStateRequest::Write {
+            key: key(),
+            write: Write {
+                state_epoch: epochs.0,
+                leader_epoch: epochs.1,
+                start_offset: start,
+                complete_count: 3,
+                batches: batches.to_vec(),
+            },
+        })
+    }
+
+    fn read(&mut self, leader_epoch: i32) -> ShareStateAnswer {
+        self.ask(ShareStateRequest::Read {
+            key: key(),
+            leader_epoch,
+        })
+    }
+
+    /// A shard that reads what this one wrote.
+    fn again(&self) -> ShareStateShard {
+        let mut shard = Self::new(0).shard;
+        for record in &self.written {
+            shard.apply(Origin::Plain, record);
+        }
+        shard
+    }
+}
+
+fn batch(first: i64, last: i64, state: i8, count: i16) -> StateBatch {
+    StateBatch {
+        first_offset: first,
+        last_offset: last,
+        delivery_state: state,
+        delivery_count: count,
+    }
+}
+
+fn refused(answer: ShareStateAnswer) -> ErrorCode {
+    match answer {
+        ShareStateAnswer::Refused(refusal) => refusal.error,
+        _ => ErrorCode::None,
+    }
+}
+
+fn known(answer: ShareStateAnswer) -> Known {
+    match answer {
+        ShareStateAnswer::Known(known) => known,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_written_is_read_by_the_next_leader() {
+    let mut stage = Stage::new(500);
+    assert_eq!(refused(stage.read(1)), ErrorCode::InvalidRequest);
+    assert_eq!(
+        refused(stage.write((1, 1), 0, &[])),
+        ErrorCode::InvalidRequest
+    );
+    assert_eq!(stage.initialise(2, -1), ShareStateAnswer::Done);
+    assert_eq!(known(stage.read(1)).start_offset, UNDECIDED);
+    stage.write((2, 1), 0, &[batch(0, 9, AVAILABLE, 1)]);
+    stage.write((2, 1), 5, &[batch(5, 6, ACKNOWLEDGED, 2)]);
+    let expected = Known {
+        state_epoch: 2,
+        start_offset: 5,
+        batches: vec![batch(5, 6, ACKNOWLEDGED, 2), batch(7, 9, AVAILABLE, 1)],
+    };
+    assert_eq!(known(stage.read(2)), expected);
+    // Of a leader that was, nothing is taken any more; nor of a state that began anew.
+    let late = stage.write((2, 1), 9, &[]);
+    assert_eq!(refused(late), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(refused(stage.read(1)), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(refused(stage.initialise(1, 0)), ErrorCode::FencedStateEpoch);
+    let summary = stage.ask(ShareStateRequest::Summarise(key()));
+    let expected = Summary {
+        state_epoch: 2,
+        leader_epoch: 2,
+        start_offset: 5,
+        complete_count: 3,
+    };
+    assert_eq!(summary, ShareStateAnswer::Summary(expected));
+    assert_eq!(stage.initialise(3, 40), ShareStateAnswer::Done);
+    let late = stage.write((2, 3), 9, &[]);
+    assert_eq!(refused(late), ErrorCode::FencedStateEpoch);
+    assert_eq!(known(stage.read(0)).batches, []);
+}
+
+#[test]
+fn a_write_that_is_late_moves_nothing_back() {
+    let mut stage = Stage::new(500);
+    stage.initialise(1, 0);
+    stage.write((1, 0), 20, &[batch(20, 29, ARCHIVED, 3)]);
+    stage.write((1, 0), 10, &[batch(10, 29, AVAILABLE, 2)]);
+    let known = known(stage.read(0));
+    assert_eq!(known.start_offset, 20);
+    assert_eq!(known.batches, [batch(20, 29, ARCHIVED, 3)]);
+}
+
+#[test]
+fn a_snapshot_comes_after_so_many_updates_and_a_restart_finds_the_same() {
+    let mut stage = Stage::new(3);
+    stage.initialise(1, 0);
+    for round in 0..9 {
+        stage.write((1, 4), round, &[batch(round, round, ACKNOWLEDGED, 1)]);
+        let mut again = Stage::new(3);
+        again.shard = stage.again();
+        again.shard.on_image(&image(), &Delta::default());
+        assert_eq!(known(again.read(4)), known(stage.read(4)), "{round}");
+    }
+    let kinds: String = stage
+        .written
+        .iter()
+        .map(|record| match record {
+            ShareStateRecord::Snapshot { .. } => 's',
+            ShareStateRecord::Update { .. } => 'u',
+        })
+        .collect();
+    assert_eq!(kinds, "suuusuuusu");
+}
+
+#[test]
+fn what_is_deleted_is_gone_and_may_be_deleted_again() {
+    let mut stage = Stage::new(500);
+    stage.initialise(1, 0);
+    let delete = || ShareStateRequest::Delete(key());
+    assert_eq!(stage.ask(delete()), ShareStateAnswer::Done);
+    assert_eq!(stage.ask(delete()), ShareStateAnswer::Done);
+    assert_eq!(stage.written.len(), 2);
+    let summary = stage.ask(ShareStateRequest::Summarise(key()));
+    assert_eq!(summary, ShareStateAnswer::Summary(Summary::NOTHING));
+    stage.initialise(1, 0);
+    stage.ask(ShareStateRequest::TopicsDeleted(vec![TOPIC]));
+    assert_eq!(refused(stage.read(0)), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_topic_that_is_not_there_and_hostile_batches_are_refused() {
+    let mut stage = Stage::new(500);
+    for (partition, error) in [
+        (2, ErrorCode::UnknownTopicOrPartition),
+        (-1, ErrorCode::InvalidRequest),
+    ] {
+        let answer = stage.ask(ShareStateRequest::Initialise {
+            key: ShareKey { partition, ..key() },
+            state_epoch: 0,
+            start_offset: 0,
+        });
+        assert_eq!(refused(answer), error);
+    }
+    let sentinel = stage.initialise(-1, 0);
+    assert_eq!(refused(sentinel), ErrorCode::InvalidRequest);
+    stage.initialise(0, 0);
+    assert_eq!(refused(stage.read(-1)), ErrorCode::InvalidRequest);
+    for epochs in [(-1, 0), (0, -1)] {
+        let answer = stage.write(epochs, 0, &[]);
+        assert_eq!(refused(answer), ErrorCode::InvalidRequest);
+    }
+    for wrong in [
+        batch(5, 4, 0, 1),
+        batch(-1, 4, 0, 1),
+        batch(9, i64::MIN, 0, 1),
+    ] {
+        let answer = stage.write((0, 0), 0, &[wrong]);
+        assert_eq!(refused(answer), ErrorCode::InvalidRequest);
+    }
+    let widest = batch(0, i64::MAX, ACKNOWLEDGED, i16::MAX);
+    stage.write((0, 0), i64::MAX, &[widest]);
+    assert_eq!(known(stage.read(0)).start_offset, i64::MAX);
+}
+
+fn start(log: &Arc<MemoryLog>) -> ShareStateHandle {
+    let host = Host::default();
+    let pool = WorkPool::new(&host, 1, &Memory::new(1 << 20));
+    let settings = ShareStateSettings {
+        updates_per_snapshot: 500,
+    };
+    let log = Arc::clone(log) as Arc<dyn RecordLog>;
+    let limit = Duration::from_secs(5);
+    let none = Compression::None;
+    let (states, task) = ShareStateHandle::new(&host, log, settings, 1, limit, none, pool);
+    tokio::spawn(task.run());
+    states.coordinator().on_image(&image(), &Delta::default());
+    states
+}
+
+#[tokio::test]
+async fn what_later_snapshots_say_too_is_deleted_and_a_start_finds_the_same() {
+    let log = Arc::new(MemoryLog::default());
+    let states = start(&log);
+    states.coordinator().elected(0, 1);
+    let other = ShareKey {
+        partition: 0,
+        ..key()
+    };
+    for key in [key(), other.clone()] {
+        states.initialise(key, 1, 0).await.unwrap();
+    }
+    let write = |round: i64| Write {
+        state_epoch: 1,
+        leader_epoch: 1,
+        start_offset: round / 2,
+        complete_count: UNCHANGED,
+        batches: vec![batch(round, round, ACKNOWLEDGED, 1)],
+    };
+    for round in 0..998 {
+        states.write(key(), write(round)).await.unwrap();
+    }
+    states.prune().await;
+    assert_eq!(log.batches(0), 1_000, "that is not much");
+    for round in 998..1_010 {
+        states.write(key(), write(round)).await.unwrap();
+    }
+    states.prune().await;
+    assert_eq!(log.batches(0), 1);
+    let (known, nothing) = (
+        states.read(key(), 1).await.unwrap(),
+        states.read(other.clone(), 1).await.unwrap(),
+    );
+    assert_eq!(known.start_offset, 504);
+    let again = start(&log);
+    again.coordinator().elected(0, 2);
+    let mut loaded = again.read(key(), 1).await;
+    while loaded.is_err() {
+        tokio::task::yield_now().await;
+        loaded = again.read(key(), 1).await;
+    }
+    assert_eq!(loaded.unwrap(), known);
+    assert_eq!(again.read(other, 1).await.unwrap(), nothing);
+}
+
+fn hex(text: &str) -> Bytes {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).unwrap();
+        u8::from_str_radix(text, 16).unwrap()
+    };
+    digits.chunks(2).map(pair).collect()
+}
+
+#[test]
+fn records_have_kafkas_bytes() {
+    let snapshot = ShareStateRecord::Snapshot {
+        key: key(),
+        value: Some(ShareSnapshotValue {
+            snapshot_epoch: 1,
+            state_epoch: 2,
+            leader_epoch: 3,
+            start_offset: 4,
+            delivery_complete_count: 5,
+            create_timestamp: 6,
+            write_timestamp: 7,
+            state_batches: vec![batch(8, 9, 2, 1)],
+        }),
+    };
+    let raw = snapshot.encode().unwrap();
+    let id = "07070707070707070707070707070707";
+    assert_eq!(raw.key, hex(&format!("0000 0001 67 {id} 00000001")));
+    let value = "0000 00000001 00000002 00000003 0000000000000004 0000000000000006 0000000000000007
+        02 0000000000000008 0000000000000009 02 0001 00 01 00 04 00000005";
+    assert_eq!(raw.value, Some(hex(value)));
+    assert_eq!(ShareStateRecord::decode(raw).unwrap(), Some(snapshot));
+    let update = ShareStateRecord::Update {
+        key: key(),
+        value: ShareUpdateValue {
+            snapshot_epoch: 1,
+            leader_epoch: 3,
+            start_offset: -1,
+            delivery_complete_count: -1,
+            state_batches: Vec::new(),
+        },
+    };
+    let raw = update.encode().unwrap();
+    assert_eq!(raw.key, hex(&format!("0001 0001 67 {id} 00000001")));
+    let value = "0000 00000001 00000003 ffffffffffffffff 01 00";
+    assert_eq!(raw.value, Some(hex(value)));
+    assert_eq!(ShareStateRecord::decode(raw).unwrap(), Some(update));
+    let unknown = RawRecord {
+        key: hex("0002 0001 67"),
+        value: None,
+    };
+    assert_eq!(ShareStateRecord::decode(unknown), Ok(None));
+}
