@@ -17,7 +17,10 @@ pub mod server;
 /// Kafka's API: one table, one dispatcher, one file per API.
 pub mod api;
 
-/// Coordinators, which keep state in internal topics: groups with their offsets, and transactions.
+/// Delivery of records to share groups.
+pub mod share;
+
+/// Coordinators, which keep state in internal topics: groups with their offsets, states of share groups, and transactions.
 pub mod coordinator;
 
 /// Partitions as replicas.

@@ -41,7 +41,7 @@ rights! {
     3 Metadata: Describe Topic, Create Topic, Create Cluster, Describe Cluster;
     8 OffsetCommit: Read Group, Read Topic;
     9 OffsetFetch: Describe Group, Describe Topic;
-    10 FindCoordinator: Describe Group, Describe TransactionalId;
+    10 FindCoordinator: Describe Group, Describe TransactionalId, ClusterAction Cluster;
     11 JoinGroup: Read Group;
     12 Heartbeat: Read Group;
     13 LeaveGroup: Read Group;
@@ -94,6 +94,18 @@ rights! {
     69 ConsumerGroupDescribe: Describe Group, Describe Topic;
     74 ListConfigResources: DescribeConfigs Cluster;
     75 DescribeTopicPartitions: Describe Topic;
+    76 ShareGroupHeartbeat: Read Group, Describe Topic;
+    77 ShareGroupDescribe: Describe Group, Describe Topic;
+    78 ShareFetch: Read Group, Read Topic;
+    79 ShareAcknowledge: Read Group, Read Topic;
+    83 InitializeShareGroupState: ClusterAction Cluster;
+    84 ReadShareGroupState: ClusterAction Cluster;
+    85 WriteShareGroupState: ClusterAction Cluster;
+    86 DeleteShareGroupState: ClusterAction Cluster;
+    87 ReadShareGroupStateSummary: ClusterAction Cluster;
+    90 DescribeShareGroupOffsets: Describe Group, Describe Topic;
+    91 AlterShareGroupOffsets: Read Group, Read Topic;
+    92 DeleteShareGroupOffsets: Delete Group, Read Topic;
 }
 
 /// Rights that the API with this key asks for.

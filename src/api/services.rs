@@ -9,6 +9,7 @@ use crate::base::memory::Memory;
 use crate::base::work_pool::WorkPool;
 use crate::config::broker::{BrokerConfig, BrokerSettings, InForce};
 use crate::coordinator::group::handle::GroupHandle;
+use crate::coordinator::share_state::handle::ShareStateHandle;
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::host::Host;
 use crate::metadata::authorizer::Authorizer;
@@ -21,6 +22,7 @@ use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
 use crate::security::scram::{Credential, ScramMechanism};
+use crate::share::manager::Shares;
 use crate::telemetry::meters::Meters;
 use crate::transport::tls::TlsListeners;
 use crate::wire::message::allocate_producer_ids::AllocateProducerIdsRequest;
@@ -39,6 +41,8 @@ pub struct Services {
     pub producer_ids: ProducerIds,
     pub groups: GroupHandle,
     pub txns: TxnHandle,
+    pub share_states: ShareStateHandle,
+    pub shares: Shares,
     /// Blocking threads for work that waits for a disk.
     pub disk: DiskPool,
     /// Threads that compute TLS and SASL handshakes.

@@ -119,6 +119,18 @@ apis! {
     "ConsumerGroupDescribe" 0..=1, consumer_group_describe::ConsumerGroupDescribeRequest => consumer_group_describe::handle, above COSTLY;
     "ListConfigResources" 0..=1, list_config_resources::ListConfigResourcesRequest => list_config_resources::handle, above ANY;
     "DescribeTopicPartitions" 0..=0, describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle, above ANY;
+    "ShareGroupHeartbeat" 1..=1, share_group_heartbeat::ShareGroupHeartbeatRequest => share_group_heartbeat::handle;
+    "ShareGroupDescribe" 1..=1, share_group_describe::ShareGroupDescribeRequest => share_group_describe::handle, above COSTLY;
+    "ShareFetch" 1..=2, share_fetch::ShareFetchRequest => share_fetch::handle;
+    "ShareAcknowledge" 1..=2, share_acknowledge::ShareAcknowledgeRequest => share_acknowledge::handle;
+    "InitializeShareGroupState" 0..=0, initialize_share_group_state::InitializeShareGroupStateRequest => initialize_share_group_state::handle, above COSTLY;
+    "ReadShareGroupState" 0..=0, read_share_group_state::ReadShareGroupStateRequest => read_share_group_state::handle, above COSTLY;
+    "WriteShareGroupState" 0..=1, write_share_group_state::WriteShareGroupStateRequest => write_share_group_state::handle, above COSTLY;
+    "DeleteShareGroupState" 0..=0, delete_share_group_state::DeleteShareGroupStateRequest => delete_share_group_state::handle, above COSTLY;
+    "ReadShareGroupStateSummary" 0..=1, read_share_group_state_summary::ReadShareGroupStateSummaryRequest => read_share_group_state_summary::handle, above COSTLY;
+    "DescribeShareGroupOffsets" 0..=1, describe_share_group_offsets::DescribeShareGroupOffsetsRequest => describe_share_group_offsets::handle, above ANY;
+    "AlterShareGroupOffsets" 0..=0, alter_share_group_offsets::AlterShareGroupOffsetsRequest => alter_share_group_offsets::handle, above COSTLY;
+    "DeleteShareGroupOffsets" 0..=0, delete_share_group_offsets::DeleteShareGroupOffsetsRequest => delete_share_group_offsets::handle, above COSTLY;
 }
 
 /// The row of an API key.

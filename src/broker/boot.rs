@@ -18,9 +18,12 @@ use crate::config::broker::{BrokerConfig, Listener};
 use crate::config::listener::Endpoint;
 use crate::console;
 use crate::coordinator::group::handle::GroupHandle;
-use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::group::settings::{GroupSettings, ShareSettings};
+use crate::coordinator::share_state::handle::ShareStateHandle;
+use crate::coordinator::share_state::shard::ShareStateSettings;
 use crate::coordinator::topic::{
-    GROUP_TOPIC, GroupTopicWatcher, InternalTopic, TRANSACTION_TOPIC, TransactionTopicWatcher,
+    GROUP_TOPIC, GroupTopicWatcher, InternalTopic, SHARE_STATE_TOPIC, ShareStateTopicWatcher,
+    TRANSACTION_TOPIC, TransactionTopicWatcher,
 };
 use crate::coordinator::txn::handle::TxnHandle;
 use crate::coordinator::txn::markers::MarkerWriter;
@@ -48,6 +51,7 @@ use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
 use crate::server::connection::Limits;
 use crate::server::listener::with_host;
+use crate::share::manager::Shares;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
@@ -209,26 +213,57 @@ impl Broker {
 
         let rounds = WorkPool::new(&host, COORDINATORS, &memory);
         let work = WorkPool::new(&host, half_the_processors(), &memory);
-        // The group coordinator follows the metadata after the partitions that it writes to.
-        let (groups, group_task) = GroupHandle::new(
+        // The share coordinator, whom the group coordinator asks.
+        let compression = |name: &str| {
+            let id = config.settings.int(name).clamp(0, 7) as u8;
+            Compression::from_id(id).unwrap_or(Compression::None)
+        };
+        let batch_bytes_max = config.settings.int("message.max.bytes").max(0) as usize;
+        let (share_states, share_task) = ShareStateHandle::new(
             &host,
             Arc::new(InternalTopic::new(
                 replicas.clone(),
-                GROUP_TOPIC,
-                config.settings.int("message.max.bytes").max(0) as usize,
+                SHARE_STATE_TOPIC,
+                batch_bytes_max,
             )),
+            ShareStateSettings::from(&config.settings),
+            (config.settings).int("share.coordinator.state.topic.num.partitions"),
+            millis(i64::from(
+                config
+                    .settings
+                    .int("share.coordinator.write.timeout.ms")
+                    .max(1),
+            )),
+            compression("share.coordinator.state.topic.compression.codec"),
+            rounds.clone(),
+        );
+        let share_topic = ShareStateTopicWatcher::new(
+            config.node_id,
+            share_states.clone(),
+            host.threads.runtime(),
+            halt.clone(),
+        );
+        share_topic.install(&handle.load());
+        let share_topic: Arc<dyn Publisher> = Arc::new(share_topic);
+        replicas.followed_by(&share_topic);
+
+        // The group coordinator follows the metadata after the partitions that it writes to.
+        let (groups, group_task) = GroupHandle::new(
+            &host,
+            (
+                Arc::new(InternalTopic::new(
+                    replicas.clone(),
+                    GROUP_TOPIC,
+                    batch_bytes_max,
+                )),
+                share_states.clone(),
+            ),
             GroupSettings::new(&config.settings, &memory),
             config.settings.int("offsets.topic.num.partitions"),
             millis(i64::from(
                 config.settings.int("offsets.commit.timeout.ms").max(1),
             )),
-            Compression::from_id(
-                config
-                    .settings
-                    .int("offsets.topic.compression.codec")
-                    .clamp(0, 7) as u8,
-            )
-            .unwrap_or(Compression::None),
+            compression("offsets.topic.compression.codec"),
             (rounds.clone(), work.clone()),
         );
         let group_topic = GroupTopicWatcher::new(
@@ -247,7 +282,7 @@ impl Broker {
             Arc::new(InternalTopic::new(
                 replicas.clone(),
                 TRANSACTION_TOPIC,
-                config.settings.int("message.max.bytes").max(0) as usize,
+                batch_bytes_max,
             )),
             TxnSettings::from(&config.settings),
             config.settings.int("transaction.state.log.num.partitions"),
@@ -255,6 +290,8 @@ impl Broker {
             rounds.clone(),
         );
         let coordinators = vec![
+            host.threads
+                .spawn(halt.guard("share coordinator", share_task.watched_by(&halt).run())),
             host.threads
                 .spawn(halt.guard("coordinator of groups", group_task.watched_by(&halt).run())),
             host.threads.spawn(halt.guard(
@@ -277,6 +314,15 @@ impl Broker {
         controller.add(Arc::clone(&wanted) as _);
         let (controller, taker) = controller.start(&halt)?;
 
+        let shares = Shares::new(
+            &host,
+            &halt,
+            replicas.clone(),
+            share_states.clone(),
+            handle.clone(),
+            ShareSettings::new(&config.settings),
+            &memory,
+        );
         let services = Arc::new(Services {
             node_id: config.node_id,
             cluster_id: formatted.cluster_id,
@@ -294,6 +340,8 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             groups,
             txns,
+            share_states,
+            shares,
             disk: DiskPool::new(&host, config.settings.int("num.io.threads").max(1) as usize),
             handshakes: DiskPool::new(&host, half_the_processors()),
             work,
@@ -353,6 +401,12 @@ impl Broker {
             &mut tasks,
             halt.guard("log directories", log_dirs.run(stopping.clone())),
         );
+        let prune = services.share_states.clone().prune_until(stopping.clone());
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("pruning of share states", prune));
+        let locks = services.shares.clone().run(stopping.clone());
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("locks of share groups", locks));
         let maker = maker::run(Arc::clone(&services), stopping.clone());
         host.threads
             .spawn_among(&mut tasks, halt.guard("maker", maker));
@@ -371,7 +425,7 @@ impl Broker {
             controller: Some(taker),
             tasks,
             coordinators,
-            _followers: [group_topic, transaction_topic],
+            _followers: [share_topic, group_topic, transaction_topic],
             rounds,
         })
     }
@@ -384,8 +438,8 @@ fn salts(formatted: &Formatted) -> SaltSecret {
     SaltSecret::new(format!("{} {first}", formatted.cluster_id).as_bytes())
 }
 
-/// Of groups and of transactions: each works off one round at a time.
-const COORDINATORS: usize = 2;
+/// Of groups, of transactions and of share states: each works off one round at a time.
+const COORDINATORS: usize = 3;
 
 /// For handshakes, and for requests that take long: the other half is for everybody else.
 fn half_the_processors() -> usize {

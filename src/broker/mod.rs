@@ -78,7 +78,7 @@ pub struct Broker {
     /// They have timers of their own, so they must be gone before the logs are closed.
     coordinators: Vec<tokio::task::JoinHandle<()>>,
     /// They hear of the metadata through the partitions.
-    _followers: [Arc<dyn Publisher>; 2],
+    _followers: [Arc<dyn Publisher>; 3],
     /// Where their long rounds are worked off.
     rounds: WorkPool,
 }

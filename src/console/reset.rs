@@ -18,7 +18,7 @@ use crate::api::services::Services;
 use crate::coordinator::group::consumer::group::LEAVE;
 use crate::coordinator::group::request::ConsumerHeartbeat;
 use crate::coordinator::group::request::LogStarts;
-use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
+use crate::coordinator::topic::INTERNAL_TOPICS;
 use crate::coordinator::txn::handle::Granted;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
@@ -223,8 +223,7 @@ async fn remove_members(services: &Services, group: &ByteString) {
 async fn empty_topics(services: &Arc<Services>, wishes: &Wishes) -> Result<LogStarts, String> {
     let mut partitions = services.replicas.all();
     partitions.retain(|partition| {
-        ![GROUP_TOPIC, TRANSACTION_TOPIC].contains(&&*partition.topic)
-            && !wishes.keeps(&partition.topic)
+        !INTERNAL_TOPICS.contains(&&*partition.topic) && !wishes.keeps(&partition.topic)
     });
     let now = services.host.clock.now();
     // Each call writes a small file.

@@ -57,6 +57,7 @@ pub const SERVED_FEATURES: &[&str] = &[
     "group.version",
     "kraft.version",
     "metadata.version",
+    "share.version",
     "transaction.version",
 ];
 

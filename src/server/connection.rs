@@ -146,6 +146,8 @@ pub async fn serve(
     let end = connection.run().await;
     connection.stream.say_goodbye();
     connection.forget().await;
+    let account = connection.info.account.id();
+    connection.services.shares.connection_closed(account);
     if let Some(reason) = end {
         tracing::info!(
             peer = %connection.info.peer, listener = %connection.info.listener, reason,

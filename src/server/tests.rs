@@ -31,6 +31,7 @@ mod memory;
 mod old_consumers;
 mod old_directory;
 mod sasl;
+mod shares;
 mod tls;
 mod web_interfaces;
 

@@ -233,6 +233,27 @@ pub fn automatic(name: &ByteString, settings: &BrokerSettings) -> CreatableTopic
                 config("unclean.leader.election.enable", "false".to_owned()),
             ],
         ),
+        "__share_group_state" => internal(
+            "share.coordinator.state.topic.num.partitions",
+            "share.coordinator.state.topic.replication.factor",
+            vec![
+                config("cleanup.policy", "delete".to_owned()),
+                config("compression.type", "producer".to_owned()),
+                config(
+                    "min.insync.replicas",
+                    settings
+                        .int("share.coordinator.state.topic.min.isr")
+                        .to_string(),
+                ),
+                config("retention.ms", "-1".to_owned()),
+                config(
+                    "segment.bytes",
+                    settings
+                        .int("share.coordinator.state.topic.segment.bytes")
+                        .to_string(),
+                ),
+            ],
+        ),
         _ => CreatableTopic {
             name: name.clone(),
             num_partitions: -1,

@@ -1,7 +1,12 @@
 //! DeleteGroups (key 42), v0 to v3. KIP-229; error messages (v3).
+//!
+//! The states of a share group are deleted first: a group that is gone could not be deleted again.
+
+use bytestring::ByteString;
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
+use crate::coordinator::share_state::record::ShareKey;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::delete_groups::{
@@ -26,7 +31,14 @@ pub fn handle(
                 });
                 continue;
             }
-            let mut result = context.services.groups.delete(group).await;
+            let mut result = match forget_states(&context, &group).await {
+                Ok(()) => context.services.groups.delete(group).await,
+                Err(error) => DeletableGroupResult {
+                    group_id: group,
+                    error_code: error.code(),
+                    ..Default::default()
+                },
+            };
             let error = ErrorCode::from_code(result.error_code);
             result.error_message = error.and_then(reason).map(Into::into);
             results.push(result);
@@ -36,6 +48,36 @@ pub fn handle(
             ..Default::default()
         }
     })
+}
+
+/// Deletes the states of a share group; of another group there are none.
+async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(), ErrorCode> {
+    let services = &context.services;
+    let known = match services.groups.share_topics(group, true).await {
+        Ok(known) => known,
+        // It may be a group of another kind.
+        Err(ErrorCode::GroupIdNotFound) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let initialised = known.initialised.into_iter();
+    let all = initialised.map(|(topic, (_, partitions))| (topic, partitions));
+    for (topic_id, partitions) in all.chain(known.others) {
+        for partition in partitions {
+            let key = ShareKey {
+                group: group.clone(),
+                topic_id,
+                partition,
+            };
+            match services.share_states.delete(key).await {
+                // With a topic its states go too.
+                Ok(()) => {}
+                Err(refusal) if refusal.error == ErrorCode::UnknownTopicOrPartition => {}
+                Err(refusal) => return Err(refusal.error),
+            }
+        }
+    }
+    services.shares.begin_anew(group);
+    Ok(())
 }
 
 /// Error message for errors that a user can correct. The names of other errors are clear enough.

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 
 use crate::api::answer::once;
 use crate::api::context::{Reply, RequestContext};
-use crate::api::handlers::produce::INTERNAL_TOPICS;
+use crate::coordinator::topic::INTERNAL_TOPICS;
 use crate::replica::partition::Partition;
 use crate::security::acl::{Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;

@@ -1,8 +1,8 @@
 //! DescribeTopicPartitions (key 75), v0. KIP-966: topic metadata in pages.
 
 use crate::api::context::{Reply, RequestContext};
-use crate::api::handlers::produce::INTERNAL_TOPICS;
 use crate::api::rights::Rights;
+use crate::coordinator::topic::INTERNAL_TOPICS;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::security::acl::{Operation, ResourceType};

@@ -1,4 +1,5 @@
-//! FindCoordinator (key 10), v0 to v6. KIP-98 (transactions, v1), KIP-699 (many keys at once, v4), KIP-890 (v5).
+//! FindCoordinator (key 10), v0 to v6. KIP-98 (transactions, v1), KIP-699 (many keys at once, v4), KIP-890 (v5), KIP-932 (share
+//! states, v6).
 //!
 //! The first request creates the internal topic. The response waits until the topic is available, so that the client need not
 //! retry (Apache Kafka first answers COORDINATOR_NOT_AVAILABLE).
@@ -7,10 +8,11 @@ use bytestring::ByteString;
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
+use crate::base::ids::Uuid;
 use crate::coordinator::hash::partition_of;
-use crate::coordinator::topic::{GROUP_TOPIC, TRANSACTION_TOPIC};
+use crate::coordinator::topic::{GROUP_TOPIC, SHARE_STATE_TOPIC, TRANSACTION_TOPIC};
 use crate::metadata::image::{Image, Topic};
-use crate::security::acl::{Operation, ResourceType};
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
@@ -18,6 +20,9 @@ use crate::wire::message::find_coordinator::{
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+/// Key type of the state of a share group in a partition, which brokers look for.
+const SHARE: i8 = 2;
+const SHARE_SINCE: i16 = 6;
 /// First version with several keys.
 const MANY: i16 = 4;
 
@@ -33,25 +38,26 @@ pub fn handle(
     let topic = match request.key_type {
         GROUP => Ok(GROUP_TOPIC),
         TRANSACTION => Ok(TRANSACTION_TOPIC),
+        SHARE if context.api_version >= SHARE_SINCE => Ok(SHARE_STATE_TOPIC),
         _ => Err(ErrorCode::InvalidRequest),
-    };
-    let services = &context.services;
-    let is_missing = |name: &&str| services.image.load().topics.by_name(name).is_none();
-    // Another request is creating the topic at this moment.
-    let is_coming = |name: &&str| {
-        services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower)
     };
     let rights = context.rights();
     let keys: Vec<_> = keys
         .into_iter()
         .map(|key| {
-            let kind = match request.key_type {
-                TRANSACTION => ResourceType::TransactionalId,
-                _ => ResourceType::Group,
-            };
-            let described = match topic {
-                Ok(_) => rights.require(Operation::Describe, kind, &key),
-                Err(_) => Ok(()),
+            let described = match (topic, request.key_type) {
+                (Err(_), _) => Ok(()),
+                (Ok(_), SHARE) => rights
+                    .require(
+                        Operation::ClusterAction,
+                        ResourceType::Cluster,
+                        CLUSTER_NAME,
+                    )
+                    .and_then(|()| check_share_key(&key)),
+                (Ok(_), TRANSACTION) => {
+                    rights.require(Operation::Describe, ResourceType::TransactionalId, &key)
+                }
+                (Ok(_), _) => rights.require(Operation::Describe, ResourceType::Group, &key),
             };
             (key, described)
         })
@@ -61,14 +67,42 @@ pub fn handle(
     let is_asked = keys.iter().any(|(_, described)| described.is_ok());
     let missing = topic
         .ok()
-        .filter(|name| is_asked && (is_missing(name) || is_coming(name)));
+        .filter(|name| is_asked && is_missing(&context, name));
     if let Some(name) = missing {
         return Reply::later(async move {
-            super::metadata::create(&context, &[ByteString::from_static(name)]).await;
+            make_if_missing(&context, name).await;
             answer(&context, topic, keys)
         });
     }
     answer(&context, topic, keys).into()
+}
+
+/// Whether an internal topic is not here yet.
+fn is_missing(context: &RequestContext, name: &str) -> bool {
+    let services = &context.services;
+    // Somebody else may have asked just now.
+    let is_coming =
+        || services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower);
+    services.image.load().topics.by_name(name).is_none() || is_coming()
+}
+
+/// Makes an internal topic that is not here yet, and waits until it is.
+pub(super) async fn make_if_missing(context: &RequestContext, name: &'static str) {
+    if is_missing(context, name) {
+        super::metadata::create(context, &[ByteString::from_static(name)]).await;
+    }
+}
+
+/// A group, the id of a topic and the number of a partition, with colons between them.
+fn check_share_key(key: &str) -> Result<(), ErrorCode> {
+    let mut parts = key.rsplitn(3, ':');
+    let partition = parts.next().and_then(|part| part.parse::<i32>().ok());
+    let topic = parts.next().and_then(|part| part.parse::<Uuid>().ok());
+    let group = parts.next().filter(|group| !group.trim().is_empty());
+    match (group, topic, partition) {
+        (Some(_), Some(_), Some(_)) => Ok(()),
+        _ => Err(ErrorCode::InvalidRequest),
+    }
 }
 
 fn answer(

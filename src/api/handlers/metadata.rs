@@ -9,8 +9,8 @@ use bytestring::ByteString;
 
 use crate::api::answer::distinct;
 use crate::api::context::{Reply, RequestContext};
-use crate::api::handlers::produce::INTERNAL_TOPICS;
 use crate::api::rights::Rights;
+use crate::coordinator::topic::INTERNAL_TOPICS;
 use crate::metadata::controller::topics::check_name;
 use crate::metadata::image::{Image, Topic};
 use crate::security::acl::{Operation, ResourceType};

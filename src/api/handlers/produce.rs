@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::transaction_admission as admission;
 use crate::api::context::{Reply, RequestContext};
 use crate::base::work_pool::{self, Exhausted, spend, with_allowance};
+use crate::coordinator::topic::INTERNAL_TOPICS;
 use crate::log::append::Origin;
 use crate::log::error::{AppendError, RecordError};
 use crate::log::partition_log::Appended;
@@ -44,12 +45,6 @@ const PARTITION_COST: usize = 2 << 10;
 /// Maximum number of records that a response lists as refused, over all partitions. Kafka differs: there is no limit.
 const RECORD_ERRORS_MAX: usize = 10_000;
 
-/// Topics that only the broker itself writes to.
-pub const INTERNAL_TOPICS: &[&str] = &[
-    "__consumer_offsets",
-    "__transaction_state",
-    "__share_group_state",
-];
 /// The client id with which Kafka's own tools may do so all the same.
 const ADMIN_CLIENT: &str = "__admin_client";
 /// Number of names up to which duplicates are found by comparing all pairs, some hundred comparisons; more names go into a set.

@@ -8,6 +8,7 @@ use bytestring::ByteString;
 use super::classic::group::{ClassicGroup, State as ClassicState};
 use super::consumer::group::{ConsumerGroup, State as ConsumerState};
 use super::record::{Modern, Protocol};
+use super::share::group::ShareGroup;
 use crate::base::memory::Memory;
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
@@ -35,7 +36,7 @@ pub const STREAMS: &str = "streams";
 pub enum Group {
     Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
-    Share(Box<KeptGroup>),
+    Share(Box<ShareGroup>),
     Streams(Box<KeptGroup>),
 }
 
@@ -50,7 +51,7 @@ pub struct KeptGroup {
 impl KeptGroup {
     pub fn apply(&mut self, record: &Modern) {
         let key = (record.kind(), record.of().clone());
-        let is_member = matches!(record, Modern::ShareMember(_) | Modern::StreamsMember(_));
+        let is_member = matches!(record, Modern::StreamsMember(_));
         if record.is_tombstone() {
             self.keys.remove(&key);
             if is_member {
@@ -102,6 +103,13 @@ impl Group {
         }
     }
 
+    pub fn as_share(&self) -> Option<&ShareGroup> {
+        match self {
+            Self::Share(group) => Some(group),
+            _ => None,
+        }
+    }
+
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Classic(_) => CLASSIC,
@@ -115,9 +123,9 @@ impl Group {
         match self {
             Self::Classic(group) => group.state.name(),
             Self::Consumer(group) => group.state().name(),
-            Self::Share(group) | Self::Streams(group) if group.members.is_empty() => "Empty",
+            Self::Share(group) => group.state_name(),
+            Self::Streams(group) if group.members.is_empty() => "Empty",
             // Whether its members have what they shall have, nobody looks.
-            Self::Share(_) => "Stable",
             Self::Streams(_) => NOT_READY,
         }
     }
@@ -133,7 +141,8 @@ impl Group {
         match self {
             Self::Classic(group) => group.state == ClassicState::Empty,
             Self::Consumer(group) => group.state() == ConsumerState::Empty,
-            Self::Share(group) | Self::Streams(group) => group.members.is_empty(),
+            Self::Share(group) => group.members().is_empty(),
+            Self::Streams(group) => group.members.is_empty(),
         }
     }
 
@@ -141,7 +150,8 @@ impl Group {
         match self {
             Self::Classic(group) => group.members().len(),
             Self::Consumer(group) => group.members().len(),
-            Self::Share(group) | Self::Streams(group) => group.members.len(),
+            Self::Share(group) => group.members().len(),
+            Self::Streams(group) => group.members.len(),
         }
     }
 
@@ -149,8 +159,9 @@ impl Group {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
             Self::Consumer(group) => group.is_subscribed_to(topic),
+            Self::Share(group) => group.is_subscribed_to(topic),
             // What is not looked at may be anything.
-            Self::Share(group) | Self::Streams(group) => !group.members.is_empty(),
+            Self::Streams(group) => !group.members.is_empty(),
         }
     }
 
@@ -170,7 +181,7 @@ impl Group {
 
     /// What takes back all that is recorded of the group but its offsets.
     ///
-    /// Errors: `NonEmptyGroup`; `UnsupportedVersion` of groups whose state stands in another topic too, which is not served yet.
+    /// Errors: `NonEmptyGroup`.
     pub fn tombstones(&self, id: &ByteString) -> Result<Vec<Modern>, ErrorCode> {
         if !self.is_empty() {
             return Err(ErrorCode::NonEmptyGroup);
@@ -179,7 +190,7 @@ impl Group {
         Ok(match self {
             Self::Classic(_) => Vec::new(),
             Self::Consumer(group) => group.tombstones(id),
-            Self::Share(_) => return Err(ErrorCode::UnsupportedVersion),
+            Self::Share(group) => group.tombstones(id),
             Self::Streams(group) => {
                 // The group goes with the record of its epoch, so that one is the last.
                 let keys = group.keys.iter().rev();
@@ -216,7 +227,8 @@ pub fn apply(groups: &mut BTreeMap<ByteString, Group>, record: &Modern, memory: 
     }
     match groups.get_mut(id) {
         Some(Group::Consumer(group)) => group.apply(record, memory),
-        Some(Group::Share(group) | Group::Streams(group)) => group.apply(record),
+        Some(Group::Share(group)) => group.apply(record, memory),
+        Some(Group::Streams(group)) => group.apply(record),
         _ => {}
     }
 }

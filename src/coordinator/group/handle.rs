@@ -11,17 +11,21 @@ use super::classic::group::owned;
 use super::classic::rebalance::{refused_join, refused_sync};
 use super::expression;
 use super::request::{
-    Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts, for_all,
+    Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, InitialiseErrand, Join, LogStarts,
+    RegexErrand, ShareHeartbeat, ShareStart, ShareTopics, for_all,
 };
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
-use crate::base::ids::PartitionIndex;
+use crate::base::ids::{PartitionIndex, Uuid};
 use crate::base::work_pool::WorkPool;
 use crate::coordinator::hash::partition_of;
-use crate::coordinator::runtime::handle::Coordinator;
+use crate::coordinator::runtime::handle::{Coordinator, WeakCoordinator};
 use crate::coordinator::runtime::log::RecordLog;
 use crate::coordinator::runtime::shard::Marker;
 use crate::coordinator::runtime::task::{Errands, Task};
+use crate::coordinator::share_state::handle::ShareStateHandle;
+use crate::coordinator::share_state::record::ShareKey;
+use crate::coordinator::share_state::request::Refusal;
 use crate::host::Host;
 use crate::log::producer_state::MarkerRules;
 use crate::wire::batch::compression::Compression;
@@ -37,6 +41,8 @@ use crate::wire::message::list_groups::ListedGroup;
 use crate::wire::message::offset_commit::OffsetCommitResponseTopic;
 use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
+use crate::wire::message::share_group_describe::DescribedGroup as ShareDescribed;
+use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
 /// The group coordinator of this node. Cheap to clone.
@@ -45,6 +51,8 @@ pub struct GroupHandle {
     coordinator: Coordinator<GroupShard>,
     /// Of `__consumer_offsets`, as it is or will be.
     partitions: Arc<AtomicI32>,
+    /// Whom states of share groups are kept by.
+    states: ShareStateHandle,
 }
 
 /// Calls the shard and takes the answer out of its wrapping.
@@ -63,11 +71,11 @@ macro_rules! ask {
 }
 
 impl GroupHandle {
-    /// `partitions` is `offsets.topic.num.partitions`, until the topic is there. `pool` works off long rounds, `work` computes the
-    /// long requests of clients.
+    /// `states` keeps those of share groups. `partitions` is `offsets.topic.num.partitions`, until the topic is there. `pool` works
+    /// off long rounds, `work` computes the long requests of clients.
     pub fn new(
         host: &Host,
-        log: Arc<dyn RecordLog>,
+        (log, states): (Arc<dyn RecordLog>, ShareStateHandle),
         settings: GroupSettings,
         partitions: i32,
         commit_timeout: Duration,
@@ -77,12 +85,14 @@ impl GroupHandle {
         let make = Arc::new(move |_, _| GroupShard::new(settings.clone()));
         let (coordinator, task) =
             Coordinator::new("groups", host, log, make, commit_timeout, compression, pool);
-        let task = task.on_errand(topics_of_expressions(&coordinator, host, work));
+        let partitions = Arc::new(AtomicI32::new(partitions));
+        let errands = errands(&coordinator, &partitions, &states, host, work);
         let handle = Self {
             coordinator,
-            partitions: Arc::new(AtomicI32::new(partitions)),
+            partitions,
+            states,
         };
-        (handle, task)
+        (handle, task.on_errand(errands))
     }
 
     pub fn coordinator(&self) -> &Coordinator<GroupShard> {
@@ -157,6 +167,85 @@ impl GroupHandle {
             group_id: group.clone(),
             ..ConsumerDescribed::default()
         })
+    }
+
+    pub async fn share_heartbeat(&self, beat: ShareHeartbeat) -> ShareGroupHeartbeatResponse {
+        let group = owned(&beat.request.group_id);
+        let request = GroupRequest::ShareHeartbeat(Box::new(beat));
+        ask!(self, &group, request, ShareHeartbeat).unwrap_or_else(|error| {
+            ShareGroupHeartbeatResponse {
+                error_code: error.code(),
+                ..ShareGroupHeartbeatResponse::default()
+            }
+        })
+    }
+
+    pub async fn describe_share(&self, group: ByteString) -> ShareDescribed {
+        let request = GroupRequest::DescribeShare(group.clone());
+        ask!(self, &group, request, DescribeShare).unwrap_or_else(|error| ShareDescribed {
+            error_code: error.code(),
+            group_id: group.clone(),
+            ..ShareDescribed::default()
+        })
+    }
+
+    /// The partitions of a share group; with `is_empty`, only of one without members.
+    ///
+    /// Errors: also `GroupIdNotFound`, `NonEmptyGroup`.
+    pub async fn share_topics(
+        &self,
+        group: &ByteString,
+        is_empty: bool,
+    ) -> Result<ShareTopics, ErrorCode> {
+        let request = GroupRequest::ShareTopics {
+            group: group.clone(),
+            is_empty,
+        };
+        match self.ask(group, request).await? {
+            GroupAnswer::ShareTopics(topics) => Ok(topics),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
+    /// Has a share group without members begin elsewhere: the result of each partition.
+    ///
+    /// Errors: of the whole, as of [`GroupRequest::BeginShare`].
+    pub async fn begin_share(
+        &self,
+        group: ByteString,
+        starts: Vec<ShareStart>,
+    ) -> Result<Vec<(ShareStart, Result<(), Refusal>)>, ErrorCode> {
+        let request = GroupRequest::BeginShare {
+            group: group.clone(),
+            starts,
+        };
+        match self.ask(&group, request).await? {
+            GroupAnswer::InitialiseShare(errand) => Ok(initialise(self, errand).await),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+
+    /// Marks that the states of topics go from a share group, or that they are gone.
+    pub async fn forget_share(
+        &self,
+        group: &ByteString,
+        topics: Vec<Uuid>,
+        is_done: bool,
+    ) -> Result<(), ErrorCode> {
+        let request = GroupRequest::ForgetShare {
+            group: group.clone(),
+            topics,
+            is_done,
+        };
+        self.ask(group, request).await.map(|_| ())
+    }
+
+    async fn ask(&self, group: &str, request: GroupRequest) -> Result<GroupAnswer, ErrorCode> {
+        let partition = self.partition_of(group);
+        match self.coordinator.ask(partition, request).await? {
+            GroupAnswer::Refused(error) => Err(error),
+            answer => Ok(answer),
+        }
     }
 
     /// Topics are known and have names.
@@ -308,41 +397,123 @@ impl GroupHandle {
     }
 }
 
-/// Finds the topics that expressions of groups stand for, in turns with the long requests of clients.
-fn topics_of_expressions(
+/// What groups want done outside: topics found that expressions stand for, in turns with the long requests of clients; and states of
+/// share groups initialised.
+fn errands(
     coordinator: &Coordinator<GroupShard>,
+    partitions: &Arc<AtomicI32>,
+    states: &ShareStateHandle,
     host: &Host,
     work: WorkPool,
 ) -> Errands<GroupShard> {
     let weak = Arc::new(coordinator.downgrade());
     let threads = host.threads.clone();
-    Arc::new(move |partition, answer, halt| {
-        let GroupAnswer::ResolveRegex(errand) = answer else {
-            return;
+    let (partitions, states) = (Arc::clone(partitions), states.clone());
+    Arc::new(move |partition, answer, halt| match answer {
+        GroupAnswer::ResolveRegex(errand) => {
+            let find = find_topics(Arc::clone(&weak), partition, errand, work.clone());
+            threads.spawn(halt.guard("topics of regular expressions", find));
+        }
+        GroupAnswer::InitialiseShare(errand) => {
+            let (weak, partitions) = (Arc::clone(&weak), Arc::clone(&partitions));
+            let states = states.clone();
+            let initialise = async move {
+                if let Some(coordinator) = weak.upgrade() {
+                    let groups = GroupHandle {
+                        coordinator,
+                        partitions,
+                        states,
+                    };
+                    initialise(&groups, errand).await;
+                }
+            };
+            threads.spawn(halt.guard("initialising of share states", initialise));
+        }
+        _ => {}
+    })
+}
+
+async fn find_topics(
+    weak: Arc<WeakCoordinator<GroupShard>>,
+    partition: PartitionIndex,
+    errand: RegexErrand,
+    work: WorkPool,
+) {
+    let group = errand.group.clone();
+    let version = errand.image.offset;
+    let found = work.drive(async move {
+        let names = |pattern: &ByteString| {
+            let topics = errand.image.topics.iter().map(|topic| &*topic.name);
+            (pattern.clone(), expression::matching(pattern, topics))
         };
-        let (weak, work) = (Arc::clone(&weak), work.clone());
-        let find = async move {
-            let group = errand.group.clone();
-            let version = errand.image.offset;
-            let found = work.drive(async move {
-                let names = |pattern: &ByteString| {
-                    let topics = errand.image.topics.iter().map(|topic| &*topic.name);
-                    (pattern.clone(), expression::matching(pattern, topics))
-                };
-                errand.patterns.iter().map(names).collect()
-            });
-            // Without an answer the group asks again.
-            if let (Some(found), Some(coordinator)) = (found.await, weak.upgrade()) {
-                let request = GroupRequest::RegexResolved {
-                    group,
-                    version,
-                    found,
-                };
-                let _ = coordinator.ask(partition, request).await;
+        errand.patterns.iter().map(names).collect()
+    });
+    // Without an answer the group asks again.
+    if let (Some(found), Some(coordinator)) = (found.await, weak.upgrade()) {
+        let request = GroupRequest::RegexResolved {
+            group,
+            version,
+            found,
+        };
+        let _ = coordinator.ask(partition, request).await;
+    }
+}
+
+/// How often a state is initialised until the group has to ask again, and how long it takes in between.
+const INITIALISE_TRIES: usize = 100;
+const INITIALISE_PAUSE: Duration = Duration::from_millis(20);
+
+fn is_passing(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::NotCoordinator
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+    )
+}
+
+/// Has states of a share group initialised, and tells the group what came of it.
+async fn initialise(
+    groups: &GroupHandle,
+    errand: InitialiseErrand,
+) -> Vec<(ShareStart, Result<(), Refusal>)> {
+    let mut results = Vec::with_capacity(errand.starts.len());
+    for start in errand.starts {
+        let key = ShareKey {
+            group: errand.group.clone(),
+            topic_id: start.topic_id,
+            partition: start.partition,
+        };
+        let mut tries = 0;
+        let done = loop {
+            let done = (groups.states).initialise(key.clone(), errand.epoch, start.start);
+            match done.await {
+                // The topic of states may have been made just now.
+                Err(refusal) if is_passing(refusal.error) && tries < INITIALISE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(INITIALISE_PAUSE).await;
+                }
+                done => break done,
             }
         };
-        threads.spawn(halt.guard("topics of regular expressions", find));
-    })
+        if let Err(refusal) = &done {
+            tracing::info!(
+                group = %errand.group, topic = %start.topic_id, partition = start.partition, error = %refusal.error,
+                "the state of a share group was not initialised"
+            );
+        }
+        results.push((start, done));
+    }
+    let request = GroupRequest::ShareInitialised {
+        group: errand.group.clone(),
+        done: results
+            .iter()
+            .map(|(start, done)| (*start, done.is_ok()))
+            .collect(),
+    };
+    // Without an answer the group asks again.
+    let _ = groups.ask(&errand.group, request).await;
+    results
 }
 
 /// What of `names` a filter lets through, empty for all: it may name anything, and any number of times. `None` where it lets

@@ -18,6 +18,8 @@ pub mod record;
 pub mod request;
 pub mod settings;
 pub mod shard;
+pub mod share;
+mod share_admin;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
 //! pure: what a group shard is asked, and what it answers: the protocol's own messages, and what a handler knows besides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
 use super::record::consumer_group::ClassicMemberMetadata;
-use crate::base::ids::{Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use crate::base::ids::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Uuid};
 use crate::coordinator::runtime::shard::Marker;
 use crate::log::producer_state::{Admission, MarkerRules};
 use crate::metadata::image::Image;
@@ -28,6 +28,10 @@ use crate::wire::message::offset_commit::{
 };
 use crate::wire::message::offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
+use crate::wire::message::share_group_describe::DescribedGroup as ShareDescribed;
+use crate::wire::message::share_group_heartbeat::{
+    ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
+};
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic,
@@ -61,6 +65,40 @@ pub struct ConsumerHeartbeat {
     pub regex_fault: Option<String>,
     /// What a member of the classic protocol says besides, by its JoinGroup.
     pub classic: Option<ClassicMemberMetadata>,
+}
+
+/// A heartbeat of the share protocol and the facts around it.
+#[derive(Clone, Debug)]
+pub struct ShareHeartbeat {
+    pub request: ShareGroupHeartbeatRequest,
+    pub client_id: ByteString,
+    /// As Kafka prints an address: `/127.0.0.1`.
+    pub client_host: ByteString,
+}
+
+/// Where a share group begins in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShareStart {
+    pub topic_id: Uuid,
+    pub partition: PartitionIndex,
+    /// -1 where the leader of the partition shall find out.
+    pub start: Offset,
+}
+
+/// Partitions whose states the share coordinator shall initialise for a group, and in which epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitialiseErrand {
+    pub group: ByteString,
+    pub epoch: i32,
+    pub starts: Vec<ShareStart>,
+}
+
+/// The partitions of a share group, by topic: those whose states may be with the share coordinator.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ShareTopics {
+    pub initialised: BTreeMap<Uuid, (ByteString, BTreeSet<i32>)>,
+    /// Besides those: on their way there, or away.
+    pub others: BTreeMap<Uuid, BTreeSet<i32>>,
 }
 
 /// Expressions of a group, of which somebody shall find out for which topics they stand.
@@ -179,6 +217,30 @@ pub enum GroupRequest {
         version: Offset,
         found: BTreeMap<ByteString, Vec<ByteString>>,
     },
+    ShareHeartbeat(Box<ShareHeartbeat>),
+    DescribeShare(ByteString),
+    /// What the share coordinator did about partitions: initialised them, or not.
+    ShareInitialised {
+        group: ByteString,
+        done: Vec<(ShareStart, bool)>,
+    },
+    /// Which partitions a share group has.
+    ShareTopics {
+        group: ByteString,
+        /// Only of a group without members.
+        is_empty: bool,
+    },
+    /// An administrator has a share group without members begin elsewhere; the group is made where there is none.
+    BeginShare {
+        group: ByteString,
+        starts: Vec<ShareStart>,
+    },
+    /// The states of topics are deleted, or about to be.
+    ForgetShare {
+        group: ByteString,
+        topics: Vec<Uuid>,
+        is_done: bool,
+    },
     Commit(Commit),
     /// The answer's error is UNSTABLE_OFFSET_COMMIT for offsets in doubt if `require_stable`.
     FetchOffsets {
@@ -222,6 +284,11 @@ pub enum GroupAnswer {
     DescribeConsumer(ConsumerDescribed),
     /// An errand: find the topics, then say so.
     ResolveRegex(RegexErrand),
+    ShareHeartbeat(ShareGroupHeartbeatResponse),
+    DescribeShare(ShareDescribed),
+    /// An errand: have the states initialised, then say so. Also the answer to [`GroupRequest::BeginShare`].
+    InitialiseShare(InitialiseErrand),
+    ShareTopics(ShareTopics),
     Committed(Vec<OffsetCommitResponseTopic>),
     FetchOffsets(OffsetFetchResponseGroup),
     DeleteOffsets(OffsetDeleteResponse),

@@ -6,6 +6,7 @@ use super::assignor::Assignor;
 use super::migrate::MigrationPolicy;
 use crate::base::memory::Memory;
 use crate::config::broker::{BrokerSettings, REGEX_REFRESH, UNSETTLED_HEARTBEAT};
+use crate::config::setting::duration_ms;
 use crate::config::topic::Overrides;
 
 /// Kafka's `group.*` and `offsets.*` settings.
@@ -26,6 +27,7 @@ pub struct GroupSettings {
     /// Where it counts what members say of themselves.
     pub memory: Arc<Memory>,
     pub consumer: ConsumerSettings,
+    pub share: ShareSettings,
 }
 
 /// Of groups of the consumer protocol: Kafka's `group.consumer.*`, and which protocols are served at all.
@@ -55,7 +57,7 @@ pub struct Bounded {
     pub max: i32,
 }
 
-/// The settings in force for one group.
+/// The settings of membership in force for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
     pub session_ms: i32,
@@ -68,26 +70,38 @@ const SESSION: &str = "consumer.session.timeout.ms";
 const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 const ASSIGNMENT: &str = "consumer.assignment.interval.ms";
 
+impl Bounded {
+    /// By the name that a group's own setting has.
+    fn new(settings: &BrokerSettings, name: &str) -> Self {
+        let (of, what) = name.split_once('.').unwrap_or(("", name));
+        Self {
+            usual: settings.int(&format!("group.{name}")),
+            min: settings.int(&format!("group.{of}.min.{what}")),
+            max: settings.int(&format!("group.{of}.max.{what}")),
+        }
+    }
+
+    /// In force for a group with these settings of its own. What was set while the bounds were others counts as far as they allow.
+    fn of(self, own: Option<&Overrides>, name: &str) -> i32 {
+        let own = own.and_then(|own| own.get(name)?.parse().ok());
+        own.map_or(self.usual, |own: i32| own.min(self.max).max(self.min))
+    }
+}
+
+/// A setting of the broker that Kafka's table does not list.
+fn unlisted(settings: &BrokerSettings, (name, default): (&str, i32)) -> i32 {
+    let value = settings.explicit(name);
+    let value = value.and_then(|value| value.trim().parse().ok());
+    value.unwrap_or(default)
+}
+
 impl ConsumerSettings {
     fn new(settings: &BrokerSettings) -> Self {
-        let bounded = |name: &str| {
-            let (of, what) = name.split_once('.').unwrap_or(("", name));
-            Bounded {
-                usual: settings.int(&format!("group.{name}")),
-                min: settings.int(&format!("group.{of}.min.{what}")),
-                max: settings.int(&format!("group.{of}.max.{what}")),
-            }
-        };
+        let bounded = |name: &str| Bounded::new(settings, name);
         let words = |name: &str| {
             let value = settings.get(name).unwrap_or_default();
             let words = value.split(',').map(|word| word.trim().to_owned());
             words.filter(|word| !word.is_empty()).collect::<Vec<_>>()
-        };
-        let unlisted = |(name, default): (&str, i32)| {
-            let value = settings
-                .explicit(name)
-                .and_then(|value| value.trim().parse().ok());
-            value.unwrap_or(default)
         };
         let named = words("group.consumer.assignors");
         let served = words("group.coordinator.rebalance.protocols");
@@ -108,24 +122,17 @@ impl ConsumerSettings {
             session_ms: bounded(SESSION),
             heartbeat_ms: bounded(HEARTBEAT),
             assignment_ms: bounded(ASSIGNMENT),
-            unsettled_heartbeat_ms: unlisted(UNSETTLED_HEARTBEAT),
-            regex_refresh_ms: unlisted(REGEX_REFRESH),
+            unsettled_heartbeat_ms: unlisted(settings, UNSETTLED_HEARTBEAT),
+            regex_refresh_ms: unlisted(settings, REGEX_REFRESH),
         }
     }
 
     /// In force for a group with these settings of its own.
     pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
-        let of = |name: &str, bounded: Bounded| {
-            let own = own.and_then(|own| own.get(name)?.parse().ok());
-            // What was set while the bounds were others counts as far as they allow.
-            own.map_or(bounded.usual, |own: i32| {
-                own.min(bounded.max).max(bounded.min)
-            })
-        };
         Intervals {
-            session_ms: of(SESSION, self.session_ms),
-            heartbeat_ms: of(HEARTBEAT, self.heartbeat_ms),
-            assignment_ms: of(ASSIGNMENT, self.assignment_ms),
+            session_ms: self.session_ms.of(own, SESSION),
+            heartbeat_ms: self.heartbeat_ms.of(own, HEARTBEAT),
+            assignment_ms: self.assignment_ms.of(own, ASSIGNMENT),
         }
     }
 }
@@ -143,6 +150,129 @@ impl Default for ConsumerSettings {
             assignment_ms: bounded(1_000, 0, 15_000),
             unsettled_heartbeat_ms: UNSETTLED_HEARTBEAT.1,
             regex_refresh_ms: REGEX_REFRESH.1,
+        }
+    }
+}
+
+/// Of share groups: Kafka's `group.share.*`.
+#[derive(Clone, Debug)]
+pub struct ShareSettings {
+    pub members_max: usize,
+    /// Sessions of all groups with this broker.
+    pub sessions_max: usize,
+    session_ms: Bounded,
+    heartbeat_ms: Bounded,
+    assignment_ms: Bounded,
+    lock_ms: Bounded,
+    deliveries: Bounded,
+    locks: Bounded,
+    /// After this time without an answer, partitions are initialised again.
+    pub initialise_again_ms: i32,
+    /// As of [`ConsumerSettings`].
+    pub unsettled_heartbeat_ms: i32,
+}
+
+/// Where a share group begins in a partition that is new to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetReset {
+    Latest,
+    Earliest,
+    /// So many milliseconds ago.
+    ByDuration(i64),
+}
+
+/// The settings of deliveries in force for one share group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub lock_ms: i32,
+    pub deliveries_max: i16,
+    pub locks_max: i32,
+    pub reset: OffsetReset,
+    pub reads_committed: bool,
+    /// Whether a member may ask for more time.
+    pub renews: bool,
+}
+
+const SHARE_SESSION: &str = "share.session.timeout.ms";
+const SHARE_HEARTBEAT: &str = "share.heartbeat.interval.ms";
+const SHARE_ASSIGNMENT: &str = "share.assignment.interval.ms";
+const SHARE_LOCK: &str = "share.record.lock.duration.ms";
+const SHARE_DELIVERIES: &str = "share.delivery.count.limit";
+const SHARE_LOCKS: &str = "share.partition.max.record.locks";
+const SHARE_RESET: &str = "share.auto.offset.reset";
+const SHARE_ISOLATION: &str = "share.isolation.level";
+const SHARE_RENEW: &str = "share.renew.acknowledge.enable";
+/// Kafka's own name and value, which are in no table.
+const INITIALISE_AGAIN: (&str, i32) = ("group.share.initialize.retry.interval.ms", 30_000);
+
+impl ShareSettings {
+    pub fn new(settings: &BrokerSettings) -> Self {
+        let bounded = |name: &str| Bounded::new(settings, name);
+        let count = |name: &str| settings.int(name).max(0) as usize;
+        Self {
+            members_max: count("group.share.max.size"),
+            sessions_max: count("group.share.max.share.sessions"),
+            session_ms: bounded(SHARE_SESSION),
+            heartbeat_ms: bounded(SHARE_HEARTBEAT),
+            assignment_ms: bounded(SHARE_ASSIGNMENT),
+            lock_ms: bounded(SHARE_LOCK),
+            deliveries: bounded(SHARE_DELIVERIES),
+            locks: bounded(SHARE_LOCKS),
+            initialise_again_ms: unlisted(settings, INITIALISE_AGAIN),
+            unsettled_heartbeat_ms: unlisted(settings, UNSETTLED_HEARTBEAT),
+        }
+    }
+
+    /// In force for a group with these settings of its own.
+    pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
+        Intervals {
+            session_ms: self.session_ms.of(own, SHARE_SESSION),
+            heartbeat_ms: self.heartbeat_ms.of(own, SHARE_HEARTBEAT),
+            assignment_ms: self.assignment_ms.of(own, SHARE_ASSIGNMENT),
+        }
+    }
+
+    /// The same of deliveries.
+    pub fn delivery(&self, own: Option<&Overrides>) -> Delivery {
+        let word = |name: &str| own.and_then(|own| own.get(name)).map(|word| word.trim());
+        let deliveries = self.deliveries.of(own, SHARE_DELIVERIES);
+        Delivery {
+            lock_ms: self.lock_ms.of(own, SHARE_LOCK),
+            deliveries_max: i16::try_from(deliveries).unwrap_or(i16::MAX),
+            locks_max: self.locks.of(own, SHARE_LOCKS),
+            reset: word(SHARE_RESET).map_or(OffsetReset::Latest, OffsetReset::named),
+            reads_committed: word(SHARE_ISOLATION)
+                .is_some_and(|word| word.eq_ignore_ascii_case("read_committed")),
+            renews: word(SHARE_RENEW).is_none_or(|word| !word.eq_ignore_ascii_case("false")),
+        }
+    }
+}
+
+impl OffsetReset {
+    /// A word that was accepted when it was set.
+    fn named(word: &str) -> Self {
+        match word.split_once(':') {
+            Some((_, duration)) => Self::ByDuration(duration_ms(duration).unwrap_or(0)),
+            None if word.eq_ignore_ascii_case("earliest") => Self::Earliest,
+            None => Self::Latest,
+        }
+    }
+}
+
+impl Default for ShareSettings {
+    fn default() -> Self {
+        let bounded = |usual, min, max| Bounded { usual, min, max };
+        Self {
+            members_max: 200,
+            sessions_max: 2_000,
+            session_ms: bounded(45_000, 45_000, 60_000),
+            heartbeat_ms: bounded(5_000, 5_000, 15_000),
+            assignment_ms: bounded(1_000, 0, 15_000),
+            lock_ms: bounded(30_000, 15_000, 60_000),
+            deliveries: bounded(5, 2, 10),
+            locks: bounded(2_000, 100, 4_000),
+            initialise_again_ms: INITIALISE_AGAIN.1,
+            unsettled_heartbeat_ms: UNSETTLED_HEARTBEAT.1,
         }
     }
 }
@@ -176,6 +306,7 @@ impl GroupSettings {
             groups_max: groups_max(memory, settings.int("offsets.topic.num.partitions")),
             memory: Arc::clone(memory),
             consumer: ConsumerSettings::new(settings),
+            share: ShareSettings::new(settings),
         }
     }
 }
@@ -193,6 +324,7 @@ impl Default for GroupSettings {
             groups_max: usize::MAX,
             memory: Memory::new(1 << 30),
             consumer: ConsumerSettings::default(),
+            share: ShareSettings::default(),
         }
     }
 }

@@ -14,6 +14,8 @@ use super::offsets::Offsets;
 use super::record::{GroupRecord, Modern};
 use super::request::{ConsumerHeartbeat, GroupAnswer, GroupRequest, Join};
 use super::settings::{GroupSettings, Intervals};
+use super::share::heartbeat::{Scene as ShareScene, refused as refused_share};
+use crate::config::topic::Overrides;
 use crate::coordinator::runtime::shard::{
     Condition, Marker, Moment, Origin, Output, RawRecord, RecordError, Shard, Ticket, total_cost,
 };
@@ -38,8 +40,8 @@ pub struct GroupShard {
     /// The newest metadata.
     pub(super) image: Arc<Image>,
     pub(super) groups: BTreeMap<ByteString, Group>,
-    /// Those of them that speak the consumer protocol.
-    consumers: BTreeSet<ByteString>,
+    /// Those of them whose members are told what to read: of the consumer and of the share protocol.
+    told: BTreeSet<ByteString>,
     pub(super) offsets: Offsets,
     pub(super) timers: Timers<GroupTimer>,
 }
@@ -74,7 +76,7 @@ impl Shard for GroupShard {
                     let found = found.or_insert_with(|| Group::classic(None));
                     if found.as_classic().is_none() {
                         *found = Group::classic(None);
-                        self.consumers.remove(group);
+                        self.told.remove(group);
                     }
                     if let Group::Classic(found) = found {
                         found.apply(value, &self.settings.memory);
@@ -87,9 +89,11 @@ impl Shard for GroupShard {
             GroupRecord::Modern(record) => {
                 any::apply(&mut self.groups, record, &self.settings.memory);
                 match record {
-                    Modern::ConsumerEpoch(_) | Modern::ConsumerMember(_) => {
-                        self.count_consumer(record.group());
-                    }
+                    Modern::ConsumerEpoch(_)
+                    | Modern::ConsumerMember(_)
+                    | Modern::ShareEpoch(_)
+                    | Modern::ShareMember(_)
+                    | Modern::SharePartitions(_) => self.count_told(record.group()),
                     _ => {}
                 }
             }
@@ -111,18 +115,23 @@ impl Shard for GroupShard {
         if changed.is_empty() {
             return;
         }
-        for id in &self.consumers {
-            let Some(Group::Consumer(group)) = self.groups.get_mut(id) else {
-                continue;
-            };
-            group.is_stale =
-                group.is_stale || changed.iter().any(|topic| group.is_subscribed_to(topic));
-            group.topics_version = image.offset;
+        for id in &self.told {
+            match self.groups.get_mut(id) {
+                Some(Group::Consumer(group)) => {
+                    let is_its = changed.iter().any(|topic| group.is_subscribed_to(topic));
+                    group.is_stale |= is_its;
+                    group.topics_version = image.offset;
+                }
+                Some(Group::Share(group)) => {
+                    group.is_stale |= changed.iter().any(|topic| group.is_subscribed_to(topic));
+                }
+                _ => {}
+            }
         }
     }
 
     fn image_cost(&self, delta: &Delta) -> usize {
-        self.consumers.len() * (delta.topics.len() + delta.removed_topics.len()) / LOOKED_AT
+        self.told.len() * (delta.topics.len() + delta.removed_topics.len()) / LOOKED_AT
     }
 
     fn condition(request: &GroupRequest) -> Option<Condition> {
@@ -140,6 +149,7 @@ impl Shard for GroupShard {
         for id in ids {
             self.with(&id, now, out, |scene| scene.loaded());
             self.with_consumer(&id, now, out, |scene| scene.loaded());
+            self.with_share(&id, now, out, |scene| scene.loaded());
         }
         self.set_expiry_timer(now);
     }
@@ -186,6 +196,41 @@ impl Shard for GroupShard {
                     let _ = scene.resolved(version, &found);
                 });
                 out.answer(ticket, GroupAnswer::Done);
+            }
+            GroupRequest::ShareHeartbeat(beat) => {
+                let answer = self.share_heartbeat(now, &beat, out);
+                let answer = answer.unwrap_or_else(refused_share);
+                out.answer(ticket, GroupAnswer::ShareHeartbeat(answer));
+            }
+            GroupRequest::DescribeShare(group) => {
+                let answer = self.describe_share(&group);
+                out.answer(ticket, GroupAnswer::DescribeShare(answer));
+            }
+            GroupRequest::ShareInitialised { group, done } => {
+                self.with_share(&group, now, out, |scene| {
+                    // Without room for it in this batch, it is asked again.
+                    let _ = scene.initialised(&done);
+                });
+                out.answer(ticket, GroupAnswer::Done);
+            }
+            GroupRequest::ShareTopics { group, is_empty } => {
+                let answer = self.share_topics(&group, is_empty);
+                let answer = answer.map_or_else(GroupAnswer::Refused, GroupAnswer::ShareTopics);
+                out.answer(ticket, answer);
+            }
+            GroupRequest::BeginShare { group, starts } => {
+                let answer = self.begin_share(now, &group, starts, out);
+                let answer = answer.map_or_else(GroupAnswer::Refused, GroupAnswer::InitialiseShare);
+                out.answer(ticket, answer);
+            }
+            GroupRequest::ForgetShare {
+                group,
+                topics,
+                is_done,
+            } => {
+                let answer = self.forget_share(now, &group, &topics, is_done, out);
+                let answer = answer.map_or_else(GroupAnswer::Refused, |()| GroupAnswer::Done);
+                out.answer(ticket, answer);
             }
             GroupRequest::Commit(commit) => {
                 let answer = self.commit(now, &commit, met, out);
@@ -275,6 +320,15 @@ impl Shard for GroupShard {
             GroupRequest::RegexResolved { found, .. } => {
                 total_cost(found.values().map(|topics| 1 + topics.len()))
             }
+            GroupRequest::ShareHeartbeat(beat) => self.cost_of_share_heartbeat(beat),
+            GroupRequest::DescribeShare(group) => 2 * self.members_of(group),
+            GroupRequest::ShareInitialised { done, .. } => 1 + done.len() / LOOKED_AT,
+            GroupRequest::ShareTopics { group, .. } | GroupRequest::ForgetShare { group, .. } => {
+                self.share_partitions(group) / LOOKED_AT
+            }
+            GroupRequest::BeginShare { group, starts } => {
+                (starts.len() + self.share_partitions(group)) / LOOKED_AT
+            }
             GroupRequest::Leave(request) => {
                 let members = self.members_of(&request.group_id);
                 members + request.members.len() * cost_of_drop(members)
@@ -321,6 +375,7 @@ impl Shard for GroupShard {
                 // What was set of a session that has been put off.
                 Some(Group::Classic(group)) if group.is_alive(member, now.steady) => 1,
                 Some(Group::Consumer(group)) if group.is_alive(member, now.steady) => 1,
+                Some(Group::Share(group)) if group.is_alive(member, now.steady) => 1,
                 _ => self.members_of(id) + 1,
             },
             GroupTimer::Rebalance(id, _) | GroupTimer::Rejoin(id, _) => self.members_of(id) + 1,
@@ -336,6 +391,7 @@ impl Shard for GroupShard {
                 GroupTimer::Session(id, member) => {
                     self.with(&id, now, out, |scene| scene.session_is_over(&member));
                     self.with_consumer(&id, now, out, |scene| scene.session_is_over(&member));
+                    self.with_share(&id, now, out, |scene| scene.session_is_over(&member));
                     self.downgrade_if_classic(now, &id, out);
                 }
                 GroupTimer::Rebalance(id, member) => {
@@ -364,7 +420,7 @@ impl GroupShard {
             settings,
             image: Arc::new(Image::empty()),
             groups: BTreeMap::new(),
-            consumers: BTreeSet::new(),
+            told: BTreeSet::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
         }
@@ -394,12 +450,13 @@ impl GroupShard {
         }
     }
 
-    /// Remembers that a group speaks the consumer protocol, or does so no more.
-    fn count_consumer(&mut self, id: &ByteString) {
-        if self.groups.get(id).and_then(Group::as_consumer).is_some() {
-            self.consumers.insert(id.clone());
+    /// Remembers that members of a group are told what to read, or are so no more.
+    pub(super) fn count_told(&mut self, id: &ByteString) {
+        let is_told = |group: &Group| group.as_consumer().is_some() || group.as_share().is_some();
+        if self.groups.get(id).is_some_and(is_told) {
+            self.told.insert(id.clone());
         } else {
-            self.consumers.remove(id);
+            self.told.remove(id);
         }
     }
 
@@ -441,6 +498,30 @@ impl GroupShard {
             image: &self.image,
             settings: &self.settings,
             intervals: intervals(&self.settings, &self.image, id),
+            timers: &mut self.timers,
+            now,
+            out,
+        })
+    }
+
+    /// Sets a share group on stage, if there is one.
+    pub(super) fn with_share<T: Default>(
+        &mut self,
+        id: &ByteString,
+        now: Moment,
+        out: &mut Output<GroupAnswer>,
+        act: impl FnOnce(&mut ShareScene<'_>) -> T,
+    ) -> T {
+        let Some(Group::Share(group)) = self.groups.get_mut(id) else {
+            return T::default();
+        };
+        let own = own_settings(&self.image, id);
+        act(&mut ShareScene {
+            id,
+            group,
+            image: &self.image,
+            settings: &self.settings,
+            intervals: self.settings.share.intervals(own),
             timers: &mut self.timers,
             now,
             out,
@@ -529,7 +610,7 @@ impl GroupShard {
             }
             _ => {}
         }
-        self.count_consumer(&id);
+        self.count_told(&id);
         answer
     }
 
@@ -775,11 +856,16 @@ fn cost_of_drop(members: usize) -> usize {
 
 /// The settings in force for a group.
 fn intervals(settings: &GroupSettings, image: &Image, group: &str) -> Intervals {
+    settings.consumer.intervals(own_settings(image, group))
+}
+
+/// The settings that a group has of its own.
+fn own_settings<'a>(image: &'a Image, group: &str) -> Option<&'a Overrides> {
     let own = match image.configs.is_empty() {
         true => None,
         false => image.overrides(GROUP_RESOURCE, group),
     };
-    settings.consumer.intervals(own.map(|own| &**own))
+    own.map(|own| &**own)
 }
 
 /// Ids are non-empty, and short enough for a record's key.

@@ -5,6 +5,7 @@
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
 //! txn PRODUCER t-0=5 [late]   end PRODUCER commit|abort [late]   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
 //! hb ID EPOCH [t=t+u|none] [re=EXPRESSION] [own=t-0,t-1|none] [inst=…] [by=ASSIGNOR] [r=…] [host=…]   topics t:4,u:2   consumer
+//! shb ID EPOCH [t=t+u|none]   initialised|failed t-0,t-1   share   begin t-0=5   forget-share t [done]   of the share protocol
 //! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
@@ -20,6 +21,7 @@ mod offsets;
 mod property;
 mod rebalances;
 mod restarts;
+mod shares;
 mod silence;
 mod static_members;
 mod transactions;
@@ -31,7 +33,10 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::any::Group;
-use super::request::{Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts};
+use super::request::{
+    Commit, ConsumerHeartbeat, GroupAnswer, GroupRequest, Join, LogStarts, ShareHeartbeat,
+    ShareStart,
+};
 use super::settings::GroupSettings;
 use super::shard::GroupShard;
 use crate::base::ids::Uuid;
@@ -59,6 +64,7 @@ use crate::wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use crate::wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatRequest;
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
@@ -235,6 +241,7 @@ fn image_of(text: &str, offset: i64) -> Image {
         }
     }
     image.features.insert("group.version".into(), 1);
+    image.features.insert("share.version".into(), 2);
     image.offset = offset;
     image
 }
@@ -297,6 +304,17 @@ fn partitions(text: &str) -> Vec<(ByteString, i32, i64)> {
                 index.parse().expect("an index"),
                 offset.parse().expect("an offset"),
             )
+        })
+        .collect()
+}
+
+fn starts(text: &str) -> Vec<ShareStart> {
+    let partitions = partitions(text).into_iter();
+    partitions
+        .map(|(topic, partition, start)| ShareStart {
+            topic_id: topic_id(&topic),
+            partition,
+            start,
         })
         .collect()
 }
@@ -568,6 +586,43 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
                 classic: None,
             }))
         }
+        "shb" => {
+            let names = |text: &str| match text {
+                "none" => Vec::new(),
+                names => names
+                    .split('+')
+                    .map(|name| name.to_owned().into())
+                    .collect(),
+            };
+            GroupRequest::ShareHeartbeat(Box::new(ShareHeartbeat {
+                request: ShareGroupHeartbeatRequest {
+                    group_id: group(),
+                    member_id: plain[0].to_owned().into(),
+                    member_epoch: plain[1].parse().expect("an epoch"),
+                    rack_id: None,
+                    subscribed_topic_names: named("t").map(names),
+                },
+                client_id: "c".into(),
+                client_host: "/127.0.0.1".into(),
+            }))
+        }
+        "initialised" | "failed" => GroupRequest::ShareInitialised {
+            group: group(),
+            done: starts(plain[0])
+                .into_iter()
+                .map(|start| (start, verb == "initialised"))
+                .collect(),
+        },
+        "share" => GroupRequest::DescribeShare(group()),
+        "begin" => GroupRequest::BeginShare {
+            group: group(),
+            starts: starts(words[0]),
+        },
+        "forget-share" => GroupRequest::ForgetShare {
+            group: group(),
+            topics: vec![topic_id(plain[0])],
+            is_done: plain.contains(&"done"),
+        },
         "describe" => GroupRequest::Describe {
             group: group(),
             unknown_is_error: number("v", 6) >= 6,
@@ -777,6 +832,58 @@ fn describe(answer: &GroupAnswer) -> String {
                     .collect();
                 told.sort();
                 let _ = write!(text, " reads{}", told.concat());
+            }
+            text
+        }
+        GroupAnswer::ShareHeartbeat(beat) if beat.error_code != 0 => {
+            format!("shb {}", error(beat.error_code))
+        }
+        GroupAnswer::ShareHeartbeat(beat) => {
+            let mut text = format!("shb epoch {}", beat.member_epoch);
+            if let Some(assignment) = &beat.assignment {
+                let topics = assignment.topic_partitions.iter();
+                let told = topics.flat_map(|topic| {
+                    let name = topic_name(topic.topic_id);
+                    let partitions = topic.partitions.iter();
+                    partitions.map(move |index| format!(" {name}-{index}"))
+                });
+                let mut told: Vec<String> = told.collect();
+                told.sort();
+                let _ = write!(text, " reads{}", told.concat());
+            }
+            let _ = write!(text, " again in {}", beat.heartbeat_interval_ms);
+            text
+        }
+        GroupAnswer::InitialiseShare(errand) => {
+            let starts = errand.starts.iter();
+            let starts = starts.map(|one| {
+                let name = topic_name(one.topic_id);
+                format!(" {name}-{} from {}", one.partition, one.start)
+            });
+            let starts: Vec<String> = starts.collect();
+            format!("initialise in epoch {}:{}", errand.epoch, starts.join(","))
+        }
+        GroupAnswer::ShareTopics(topics) => format!("{topics:?}"),
+        GroupAnswer::DescribeShare(group) => {
+            let mut text = format!(
+                "share {} {} epoch {} of {}",
+                error(group.error_code),
+                group.group_state,
+                group.assignment_epoch,
+                group.group_epoch,
+            );
+            for member in &group.members {
+                let topics = member.assignment.topic_partitions.iter();
+                let has = topics.flat_map(|topic| {
+                    let partitions = topic.partitions.iter();
+                    partitions.map(|index| format!(" {}-{index}", topic.topic_name))
+                });
+                let has: String = has.collect();
+                let _ = write!(
+                    text,
+                    "\n        {} epoch {} has{has}",
+                    member.member_id, member.member_epoch
+                );
             }
             text
         }

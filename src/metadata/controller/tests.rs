@@ -423,11 +423,7 @@ fn a_downgrade_that_loses_metadata_is_refused() {
 fn a_feature_that_clients_are_not_told_of_is_unknown_to_updates() {
     let image = cluster();
     assert_eq!(image.feature("group.version"), 1);
-    for (feature, level, kind) in [
-        ("share.version", 2, 1),
-        ("streams.version", 1, 1),
-        ("no.such", 1, 1),
-    ] {
+    for (feature, level, kind) in [("streams.version", 1, 1), ("no.such", 1, 1)] {
         let request = UpdateFeaturesRequest {
             feature_updates: vec![FeatureUpdateKey {
                 feature: feature.into(),

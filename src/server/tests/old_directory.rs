@@ -128,6 +128,7 @@ async fn a_directory_that_was_only_formatted_gets_the_features_that_it_was_forma
             "eligible.leader.replicas.version=1",
             "group.version=1",
             "metadata.version=30",
+            "share.version=1",
             "transaction.version=2"
         ]
     );

@@ -1,6 +1,7 @@
-//! pure: who of a consumer group shall read what. An assignor is a function of the members, their topics, and what they have now.
+//! pure: who of a group shall read what. An assignor is a function of the members, their topics, and what they have now.
 
 mod range;
+pub mod simple;
 mod uniform;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub const LEAVE: i32 = -1;
 /// The epoch of a static member that has gone and means to come back.
 pub const LEAVE_FOR_NOW: i32 = -2;
 /// The epoch of a group of which none is recorded.
-const FIRST_EPOCH: i32 = 1;
+pub const FIRST_EPOCH: i32 = 1;
 
 /// Where a group stands. `Dead` is a group that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -584,7 +584,8 @@ impl Member {
     }
 }
 
-fn count(counts: &mut BTreeMap<ByteString, usize>, name: &ByteString, comes: bool) {
+/// Counts a name that comes, or goes.
+pub fn count(counts: &mut BTreeMap<ByteString, usize>, name: &ByteString, comes: bool) {
     match counts.get_mut(name) {
         Some(count) if comes => *count += 1,
         Some(count) if *count > 1 => *count -= 1,

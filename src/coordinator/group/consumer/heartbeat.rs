@@ -854,13 +854,8 @@ impl Scene<'_> {
         let is_settled = self.group.has_settled()
             && self.group.resolving_since.is_none()
             && !(0..SETTLING_MS).contains(&lately);
-        if is_settled {
-            return usual;
-        }
-        // All members together send no more than so many in a second.
-        let members = i32::try_from(self.group.members().len()).unwrap_or(i32::MAX);
-        let share = members.saturating_mul(1_000 / UNSETTLED_BEATS_A_SECOND);
-        usual.min(self.settings.consumer.unsettled_heartbeat_ms.max(share))
+        let unsettled = self.settings.consumer.unsettled_heartbeat_ms;
+        interval_ms(usual, unsettled, self.group.members().len(), is_settled)
     }
 
     /// Puts the end of a member's session off.
@@ -896,9 +891,20 @@ const REGEX_REFRESH_MIN_MS: i64 = 10_000;
 const REGEX_LOST_MS: i64 = 60_000;
 /// Whoever joins makes others give something up, and is seldom the last to come: for this time after an assignment heartbeats come
 /// more often.
-const SETTLING_MS: i64 = 2_500;
+pub const SETTLING_MS: i64 = 2_500;
 /// What a large group that has not settled may send in a second, about.
 const UNSETTLED_BEATS_A_SECOND: i32 = 1_000;
+
+/// When the members of a group shall come again: so many milliseconds while it has not settled, as long as they are few.
+pub fn interval_ms(usual: i32, unsettled: i32, members: usize, is_settled: bool) -> i32 {
+    if is_settled {
+        return usual;
+    }
+    // All members together send no more than so many in a second.
+    let members = i32::try_from(members).unwrap_or(i32::MAX);
+    let share = members.saturating_mul(1_000 / UNSETTLED_BEATS_A_SECOND);
+    usual.min(unsettled.max(share))
+}
 
 fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let (said, known) = (request.member_epoch, member.current.epoch);

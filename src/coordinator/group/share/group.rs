@@ -1,0 +1,432 @@
+//! pure: one share group: its members, what each shall fetch and fetches, and the partitions whose states are initialised (Kafka:
+//! `ShareGroup`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::base::ids::Uuid;
+use crate::base::memory::{Held, Memory, Purpose};
+use crate::base::time::Timestamp;
+use crate::coordinator::group::classic::group::owned;
+use crate::coordinator::group::consumer::assignment::Assignment;
+use crate::coordinator::group::consumer::group::{FIRST_EPOCH, LEAVE, count};
+use crate::coordinator::group::record::share_group::{
+    DeletingTopic, ShareGroupCurrentMemberAssignmentValue, ShareGroupMemberMetadataValue,
+    ShareGroupMetadataValue, ShareGroupStatePartitionMetadataValue,
+    ShareGroupTargetAssignmentMemberValue, ShareGroupTargetAssignmentMetadataValue,
+    TopicPartitions, TopicPartitionsInfo,
+};
+use crate::coordinator::group::record::{Entry, Modern};
+use crate::coordinator::runtime::timer::PutOff;
+
+/// What a member says of itself: key 10.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    pub rack_id: Option<ByteString>,
+    pub client_id: ByteString,
+    pub client_host: ByteString,
+    /// In order, each once.
+    pub topics: Vec<ByteString>,
+}
+
+/// Where a member stands: key 14.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Current {
+    pub epoch: i32,
+    pub previous_epoch: i32,
+    pub assigned: Assignment,
+}
+
+impl Default for Current {
+    fn default() -> Self {
+        Self {
+            epoch: LEAVE,
+            previous_epoch: LEAVE,
+            assigned: Assignment::default(),
+        }
+    }
+}
+
+/// One member.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    pub profile: Profile,
+    pub current: Current,
+    /// When its session is over.
+    pub session: PutOff,
+    /// The memory that the profile takes.
+    held: Option<Arc<Held>>,
+}
+
+/// A topic's name, and some of its partitions.
+pub type Named = (ByteString, BTreeSet<i32>);
+
+/// Partitions by what the share coordinator has of them: key 15.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct States {
+    pub initialising: BTreeMap<Uuid, Named>,
+    pub initialised: BTreeMap<Uuid, Named>,
+    /// All of a topic's.
+    pub deleting: BTreeMap<Uuid, ByteString>,
+}
+
+impl States {
+    /// Moves partitions to those that are being initialised.
+    pub fn begin(&mut self, topic: Uuid, name: &ByteString, partitions: &BTreeSet<i32>) {
+        put(&mut self.initialising, topic, name, partitions);
+        take(&mut self.initialised, topic, partitions);
+    }
+
+    /// Partitions are initialised, as far as they still wait for it.
+    pub fn finish(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
+        let Some((name, waiting)) = self.initialising.get(&topic).cloned() else {
+            return;
+        };
+        let done: BTreeSet<i32> = waiting.intersection(partitions).copied().collect();
+        if !done.is_empty() {
+            put(&mut self.initialised, topic, &name, &done);
+            take(&mut self.initialising, topic, &done);
+        }
+    }
+
+    /// Partitions could not be initialised.
+    pub fn fail(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
+        take(&mut self.initialising, topic, partitions);
+    }
+
+    /// Whether a partition may be assigned.
+    pub fn is_initialised(&self, topic: Uuid, partition: i32) -> bool {
+        let of_topic = self.initialised.get(&topic);
+        of_topic.is_some_and(|(_, partitions)| partitions.contains(&partition))
+    }
+
+    pub fn is_initialising(&self, topic: Uuid, partition: i32) -> bool {
+        let of_topic = self.initialising.get(&topic);
+        of_topic.is_some_and(|(_, partitions)| partitions.contains(&partition))
+    }
+
+    pub fn record(&self, group: &ByteString) -> Modern {
+        let infos = |all: &BTreeMap<Uuid, Named>| {
+            let infos = all.iter();
+            infos
+                .map(|(topic_id, (name, partitions))| TopicPartitionsInfo {
+                    topic_id: *topic_id,
+                    topic_name: name.clone(),
+                    partitions: partitions.iter().copied().collect(),
+                })
+                .collect()
+        };
+        let deleting = self.deleting.iter();
+        let value = ShareGroupStatePartitionMetadataValue {
+            initializing_topics: infos(&self.initialising),
+            initialized_topics: infos(&self.initialised),
+            deleting_topics: deleting
+                .map(|(topic_id, name)| DeletingTopic {
+                    topic_id: *topic_id,
+                    topic_name: name.clone(),
+                })
+                .collect(),
+        };
+        Modern::SharePartitions(Entry::new(group, &ByteString::new(), value))
+    }
+
+    fn of(value: &ShareGroupStatePartitionMetadataValue) -> Self {
+        let infos = |all: &[TopicPartitionsInfo]| {
+            let named = all.iter().map(|info| {
+                let partitions = info.partitions.iter().copied().collect();
+                (info.topic_id, (info.topic_name.clone(), partitions))
+            });
+            named.collect()
+        };
+        let deleting = value.deleting_topics.iter();
+        Self {
+            initialising: infos(&value.initializing_topics),
+            initialised: infos(&value.initialized_topics),
+            deleting: deleting
+                .map(|topic| (topic.topic_id, topic.topic_name.clone()))
+                .collect(),
+        }
+    }
+}
+
+fn put(
+    all: &mut BTreeMap<Uuid, Named>,
+    topic: Uuid,
+    name: &ByteString,
+    partitions: &BTreeSet<i32>,
+) {
+    let of_topic = all.entry(topic);
+    let of_topic = of_topic.or_insert_with(|| (owned(name), BTreeSet::new()));
+    of_topic.1.extend(partitions);
+}
+
+fn take(all: &mut BTreeMap<Uuid, Named>, topic: Uuid, partitions: &BTreeSet<i32>) {
+    if let Some((_, of_topic)) = all.get_mut(&topic) {
+        of_topic.retain(|one| !partitions.contains(one));
+        if of_topic.is_empty() {
+            all.remove(&topic);
+        }
+    }
+}
+
+/// See the module. `apply` makes the group what a record says, in whatever order records come and whichever are missing.
+#[derive(Clone, Debug)]
+pub struct ShareGroup {
+    pub epoch: i32,
+    /// Of the topics that members subscribe to.
+    pub metadata_hash: i64,
+    pub assignment_epoch: i32,
+    /// When that epoch's assignment was made; 0 where unknown, or where there was nothing to assign.
+    pub assigned_at: Timestamp,
+    members: BTreeMap<ByteString, Box<Member>>,
+    targets: BTreeMap<ByteString, Assignment>,
+    /// By topic, how many members name it.
+    named: BTreeMap<ByteString, usize>,
+    pub states: States,
+    /// Topics, members or states have changed since the group looked at them.
+    pub is_stale: bool,
+    /// The share coordinator was asked then (steady milliseconds), and has not answered.
+    pub initialising_since: Option<i64>,
+    /// It could not do so the last time: there is no hurry to ask again.
+    pub has_failed: bool,
+}
+
+impl Default for ShareGroup {
+    fn default() -> Self {
+        Self {
+            epoch: FIRST_EPOCH,
+            metadata_hash: 0,
+            assignment_epoch: FIRST_EPOCH,
+            assigned_at: 0,
+            members: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            named: BTreeMap::new(),
+            states: States::default(),
+            // What has changed while nobody looked?
+            is_stale: true,
+            initialising_since: None,
+            has_failed: false,
+        }
+    }
+}
+
+impl ShareGroup {
+    pub fn members(&self) -> &BTreeMap<ByteString, Box<Member>> {
+        &self.members
+    }
+
+    pub fn member(&self, id: &str) -> Option<&Member> {
+        self.members.get(id).map(|member| &**member)
+    }
+
+    pub fn member_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.get_mut(id).map(|member| &mut **member)
+    }
+
+    /// Whether the member's session ends later.
+    pub fn is_alive(&self, id: &str, now: i64) -> bool {
+        self.member(id)
+            .is_some_and(|member| member.session.is_later(now))
+    }
+
+    pub fn target_of(&self, member: &str) -> Option<&Assignment> {
+        self.targets.get(member)
+    }
+
+    pub fn named(&self) -> &BTreeMap<ByteString, usize> {
+        &self.named
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        match self.members.is_empty() {
+            true => "Empty",
+            false => "Stable",
+        }
+    }
+
+    pub fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.named.contains_key(topic)
+    }
+
+    /// Whether nobody who is here waits for a change.
+    pub fn has_settled(&self) -> bool {
+        let mut members = self.members.values();
+        !self.is_stale
+            && self.epoch == self.assignment_epoch
+            && self.states.initialising.is_empty()
+            && members.all(|member| member.current.epoch == self.assignment_epoch)
+    }
+
+    /// Makes what a record says true.
+    pub fn apply(&mut self, record: &Modern, memory: &Arc<Memory>) {
+        match record {
+            Modern::ShareEpoch(Entry {
+                value: Some(value), ..
+            }) => {
+                self.epoch = value.epoch;
+                self.metadata_hash = value.metadata_hash;
+            }
+            Modern::ShareMember(Entry {
+                of,
+                value: Some(value),
+                ..
+            }) => {
+                self.is_stale = true;
+                let profile = profile(value);
+                let bytes = profile.topics.iter().map(|name| name.len()).sum();
+                let held = memory.hold(Purpose::Members, bytes);
+                for name in &profile.topics {
+                    count(&mut self.named, name, true);
+                }
+                let member = self.members.entry(of.clone()).or_default();
+                let before = std::mem::replace(&mut member.profile, profile);
+                member.held = Some(Arc::new(held));
+                for name in &before.topics {
+                    count(&mut self.named, name, false);
+                }
+            }
+            Modern::ShareMember(entry) => {
+                self.is_stale = true;
+                if let Some(member) = self.members.remove(&entry.of) {
+                    for name in &member.profile.topics {
+                        count(&mut self.named, name, false);
+                    }
+                }
+            }
+            Modern::ShareTargetEpoch(entry) => {
+                let value = entry.value.as_ref();
+                self.assignment_epoch = value.map_or(FIRST_EPOCH, |value| value.assignment_epoch);
+                self.assigned_at = value.map_or(0, |value| value.assignment_timestamp);
+            }
+            Modern::ShareTarget(Entry {
+                of,
+                value: Some(value),
+                ..
+            }) => drop(
+                self.targets
+                    .insert(of.clone(), said(&value.topic_partitions)),
+            ),
+            Modern::ShareTarget(entry) => drop(self.targets.remove(&entry.of)),
+            Modern::ShareCurrent(Entry {
+                of,
+                value: Some(value),
+                ..
+            }) => {
+                let member = self.members.entry(of.clone()).or_default();
+                member.current = Current {
+                    epoch: value.member_epoch,
+                    previous_epoch: value.previous_member_epoch,
+                    assigned: said(&value.assigned_partitions),
+                };
+            }
+            Modern::ShareCurrent(entry) => {
+                if let Some(member) = self.members.get_mut(&entry.of) {
+                    member.current = Current::default();
+                }
+            }
+            Modern::SharePartitions(entry) => {
+                self.is_stale = true;
+                self.states = entry.value.as_ref().map(States::of).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+
+    /// Tombstones of all that is recorded of the group. That of its epoch comes last: the group goes with it.
+    pub fn tombstones(&self, id: &ByteString) -> Vec<Modern> {
+        let none = ByteString::new();
+        let members = self.members.keys().flat_map(|member| gone(id, member));
+        let targets = self.targets.keys();
+        let targets = targets.filter(|member| !self.members.contains_key(*member));
+        let targets = targets.map(|member| Modern::ShareTarget(Entry::gone(id, member)));
+        let mut records: Vec<Modern> = members.chain(targets).collect();
+        records.push(Modern::ShareTargetEpoch(Entry::gone(id, &none)));
+        records.push(Modern::SharePartitions(Entry::gone(id, &none)));
+        records.push(Modern::ShareEpoch(Entry::gone(id, &none)));
+        records
+    }
+}
+
+fn profile(value: &ShareGroupMemberMetadataValue) -> Profile {
+    let mut topics = value.subscribed_topic_names.clone();
+    if !topics.is_sorted_by(|a, b| a < b) {
+        topics.sort();
+        topics.dedup();
+    }
+    Profile {
+        rack_id: value.rack_id.clone(),
+        client_id: value.client_id.clone(),
+        client_host: value.client_host.clone(),
+        topics,
+    }
+}
+
+fn said(topics: &[TopicPartitions]) -> Assignment {
+    let topics = topics.iter();
+    Assignment::new(topics.map(|topic| (topic.topic_id, topic.partitions.clone())))
+}
+
+fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
+    let topics = assignment.iter();
+    topics
+        .map(|(topic_id, partitions)| TopicPartitions {
+            topic_id,
+            partitions: partitions.to_vec(),
+        })
+        .collect()
+}
+
+/// The record of what a member says of itself; copied as that of a consumer.
+pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> Modern {
+    let value = ShareGroupMemberMetadataValue {
+        rack_id: profile.rack_id.as_ref().map(|text| owned(text)),
+        client_id: owned(&profile.client_id),
+        client_host: owned(&profile.client_host),
+        subscribed_topic_names: profile.topics.iter().map(|name| owned(name)).collect(),
+    };
+    Modern::ShareMember(Entry::new(group, id, value))
+}
+
+/// Takes back all that is recorded of a member.
+pub fn gone(group: &ByteString, id: &ByteString) -> [Modern; 3] {
+    [
+        Modern::ShareCurrent(Entry::gone(group, id)),
+        Modern::ShareTarget(Entry::gone(group, id)),
+        Modern::ShareMember(Entry::gone(group, id)),
+    ]
+}
+
+pub fn target_record(group: &ByteString, id: &ByteString, target: &Assignment) -> Modern {
+    let value = ShareGroupTargetAssignmentMemberValue {
+        topic_partitions: partitions(target),
+    };
+    Modern::ShareTarget(Entry::new(group, id, value))
+}
+
+pub fn target_epoch_record(group: &ByteString, epoch: i32, assigned_at: Timestamp) -> Modern {
+    let value = ShareGroupTargetAssignmentMetadataValue {
+        assignment_epoch: epoch,
+        assignment_timestamp: assigned_at,
+    };
+    Modern::ShareTargetEpoch(Entry::new(group, &ByteString::new(), value))
+}
+
+pub fn current_record(group: &ByteString, id: &ByteString, current: &Current) -> Modern {
+    let value = ShareGroupCurrentMemberAssignmentValue {
+        member_epoch: current.epoch,
+        previous_member_epoch: current.previous_epoch,
+        state: 0,
+        assigned_partitions: partitions(&current.assigned),
+    };
+    Modern::ShareCurrent(Entry::new(group, id, value))
+}
+
+pub fn epoch_record(group: &ByteString, epoch: i32, metadata_hash: i64) -> Modern {
+    let value = ShareGroupMetadataValue {
+        epoch,
+        metadata_hash,
+    };
+    Modern::ShareEpoch(Entry::new(group, &ByteString::new(), value))
+}

@@ -1,0 +1,231 @@
+//! pure: what a shard does with its share groups as wholes: their first heartbeats, what administrators ask of them, and what they cost.
+
+use std::collections::BTreeSet;
+
+use bytestring::ByteString;
+
+use super::any::Group;
+use super::classic::group::owned;
+use super::consumer::group::JOIN;
+use super::consumer::heartbeat::Refusal;
+use super::record::{GroupRecord, Modern};
+use super::request::{GroupAnswer, InitialiseErrand, ShareHeartbeat, ShareStart, ShareTopics};
+use super::shard::GroupShard;
+use super::share::group::{ShareGroup, epoch_record, target_epoch_record};
+use super::share::heartbeat::check;
+use crate::base::ids::Uuid;
+use crate::coordinator::runtime::shard::{Moment, Origin, Output};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::share_group_describe::DescribedGroup;
+use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
+
+/// The feature without which there are no share groups (KIP-932).
+const SHARE_VERSION: &str = "share.version";
+
+impl GroupShard {
+    pub(super) fn share_heartbeat(
+        &mut self,
+        now: Moment,
+        beat: &ShareHeartbeat,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<ShareGroupHeartbeatResponse, Refusal> {
+        if self.image.feature(SHARE_VERSION) < 1 {
+            let why = "The cluster does not support the new SHARE group protocol.";
+            return Err(Refusal::new(ErrorCode::UnsupportedVersion, why));
+        }
+        check(beat)?;
+        let id = &beat.request.group_id;
+        let joins = beat.request.member_epoch == JOIN;
+        let is_new = match self.groups.get(id) {
+            Some(Group::Share(_)) => false,
+            None if joins && !self.has_room_for(id) => {
+                let why = "This broker has as many groups as it may have.";
+                return Err(Refusal::new(ErrorCode::PolicyViolation, why));
+            }
+            None if joins => true,
+            // Kafka differs as with consumers: whoever lost the group joins again.
+            None if beat.request.member_epoch > JOIN => {
+                let member = &beat.request.member_id;
+                let why = format!("Member {member} is not a member of group {id}.");
+                return Err(Refusal::new(ErrorCode::UnknownMemberId, why));
+            }
+            None => {
+                let why = format!("Group {id} not found.");
+                return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
+            }
+            Some(_) => {
+                let why = format!("Group {id} is not a share group.");
+                return Err(Refusal::new(ErrorCode::GroupIdNotFound, why));
+            }
+        };
+        let id = owned(id);
+        if is_new {
+            self.groups.insert(id.clone(), Group::Share(Box::default()));
+        }
+        let answer = self.with_share(&id, now, out, |scene| Some(scene.heartbeat(beat)));
+        let answer = answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")));
+        if is_new && answer.is_err() {
+            // Nothing has been recorded of it.
+            self.groups.remove(&id);
+        }
+        if is_new {
+            self.count_told(&id);
+        }
+        answer
+    }
+
+    pub(super) fn describe_share(&self, id: &ByteString) -> DescribedGroup {
+        if let Some(group) = self.share(id) {
+            return group.describe(id, &self.image);
+        }
+        DescribedGroup {
+            error_code: ErrorCode::GroupIdNotFound.code(),
+            error_message: Some(match self.groups.contains_key(id) {
+                true => format!("Group {id} is not a share group.").into(),
+                false => format!("Group {id} not found.").into(),
+            }),
+            group_id: id.clone(),
+            ..DescribedGroup::default()
+        }
+    }
+
+    fn share(&self, id: &str) -> Option<&ShareGroup> {
+        self.groups.get(id)?.as_share()
+    }
+
+    /// How many partitions a share group has.
+    pub(super) fn share_partitions(&self, id: &str) -> usize {
+        let group = self.share(id);
+        let topics = group
+            .into_iter()
+            .flat_map(|group| group.states.initialised.values());
+        topics.map(|(_, partitions)| partitions.len()).sum()
+    }
+
+    /// A heartbeat that has nothing to say costs little; one by which the group is assigned anew costs as much as all its members.
+    pub(super) fn cost_of_share_heartbeat(&self, beat: &ShareHeartbeat) -> usize {
+        let request = &beat.request;
+        let said = request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
+        let Some(group) = self.share(&request.group_id) else {
+            return said + 1;
+        };
+        let is_changed = request.member_epoch <= JOIN
+            || request.subscribed_topic_names.is_some()
+            || group.epoch > group.assignment_epoch
+            || group.is_stale;
+        match is_changed {
+            true => {
+                let partitions = self.share_partitions(&request.group_id);
+                said + 4 * group.members().len() + partitions
+            }
+            false => said + 1,
+        }
+    }
+
+    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`.
+    pub(super) fn share_topics(
+        &self,
+        id: &ByteString,
+        is_empty: bool,
+    ) -> Result<ShareTopics, ErrorCode> {
+        let group = self.share(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if is_empty && !group.members().is_empty() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let states = &group.states;
+        let coming = states.initialising.iter();
+        let mut others: std::collections::BTreeMap<Uuid, BTreeSet<i32>> = coming
+            .map(|(topic, (_, partitions))| (*topic, partitions.clone()))
+            .collect();
+        for topic in states.deleting.keys() {
+            if let Some(topic) = self.image.topics.by_id(*topic) {
+                let all = 0..topic.partitions.len() as i32;
+                others.entry(topic.id).or_default().extend(all);
+            }
+        }
+        Ok(ShareTopics {
+            initialised: states.initialised.clone(),
+            others,
+        })
+    }
+
+    /// Errors: `NonEmptyGroup`, `GroupIdNotFound` of another kind of group, those of a batch that is full.
+    pub(super) fn begin_share(
+        &mut self,
+        now: Moment,
+        id: &ByteString,
+        starts: Vec<ShareStart>,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<InitialiseErrand, ErrorCode> {
+        let id = owned(id);
+        match self.groups.get(&id) {
+            Some(Group::Share(group)) if group.members().is_empty() => {}
+            Some(Group::Share(_)) => return Err(ErrorCode::NonEmptyGroup),
+            Some(_) => return Err(ErrorCode::GroupIdNotFound),
+            None if !self.has_room_for(&id) => return Err(ErrorCode::PolicyViolation),
+            None => {}
+        }
+        let group = self.share(&id);
+        // Whoever wrote in an earlier epoch is refused from now on.
+        let epoch = group.map_or(1, |group| group.epoch.saturating_add(1));
+        let hash = group.map_or(0, |group| group.metadata_hash);
+        let mut states = group.map(|group| group.states.clone()).unwrap_or_default();
+        for start in &starts {
+            if let Some(topic) = self.image.topics.by_id(start.topic_id) {
+                let one = BTreeSet::from([start.partition]);
+                states.begin(start.topic_id, &topic.name.as_ref().into(), &one);
+            }
+        }
+        let records = [
+            epoch_record(&id, epoch, hash),
+            target_epoch_record(&id, epoch, 0),
+            states.record(&id),
+        ];
+        self.records(Origin::Plain, &records.map(GroupRecord::Modern), out)?;
+        self.with_share(&id, now, out, |scene| {
+            scene.group.initialising_since = Some(now.steady);
+        });
+        Ok(InitialiseErrand {
+            group: id,
+            epoch,
+            starts,
+        })
+    }
+
+    /// Takes topics from a group without members: first marks that their states go, and then forgets them.
+    ///
+    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`, those of a batch that is full.
+    pub(super) fn forget_share(
+        &mut self,
+        now: Moment,
+        id: &ByteString,
+        topics: &[Uuid],
+        is_done: bool,
+        out: &mut Output<GroupAnswer>,
+    ) -> Result<(), ErrorCode> {
+        let group = self.share(id).ok_or(ErrorCode::GroupIdNotFound)?;
+        if !is_done && !group.members().is_empty() {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
+        let mut states = group.states.clone();
+        for topic in topics {
+            let known = states.initialised.remove(topic);
+            let coming = states.initialising.remove(topic);
+            let known = known.or(coming);
+            match known {
+                Some((name, _)) if !is_done => drop(states.deleting.insert(*topic, name)),
+                _ if is_done => drop(states.deleting.remove(topic)),
+                _ => {}
+            }
+        }
+        if states == group.states {
+            return Ok(());
+        }
+        let record: Modern = states.record(id);
+        let written = self.with_share(id, now, out, |scene| Some(scene.write(vec![record])));
+        match written {
+            Some(Ok(())) => Ok(()),
+            _ => Err(ErrorCode::UnknownServerError),
+        }
+    }
+}

@@ -1,0 +1,817 @@
+//! The share partitions that this node leads: one machine for each group and partition in use, and a task that ends locks.
+//!
+//! A machine is made from what the share coordinator knows when a group first fetches from the partition, and is dropped with the
+//! last session of its group: what matters stands with the coordinator. Writes run in tasks of their own, so that a client which goes
+//! away does not take the end of its write along.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::machine::{Acquired, Change, Machine, Said, Terms};
+use super::plan::{Bounds, Planned, plan};
+use super::session::{Begun, Place, SessionKey, Sessions};
+use crate::base::disk_pool::DiskPool;
+use crate::base::file_range::FileRange;
+use crate::base::ids::{LeaderEpoch, Offset};
+use crate::base::memory::{Held, Memory, Purpose};
+use crate::base::time::millis;
+use crate::base::work_pool::{WorkPool, checkpoint};
+use crate::coordinator::group::settings::{Delivery, OffsetReset, ShareSettings};
+use crate::coordinator::runtime::timer::Timers;
+use crate::coordinator::share_state::handle::ShareStateHandle;
+use crate::coordinator::share_state::record::ShareKey;
+use crate::coordinator::share_state::request::{Refusal, UNDECIDED};
+use crate::host::Host;
+use crate::host::file::Reach;
+use crate::host::task::Halt;
+use crate::log::partition_log::ReadEnd;
+use crate::log::partition_log::lookup::Effort;
+use crate::metadata::image::GROUP_RESOURCE;
+use crate::metadata::loader::ImageHandle;
+use crate::replica::manager::ReplicaManager;
+use crate::replica::partition::Partition;
+use crate::replica::purgatory::{Mark, Waiter, Wish};
+use crate::wire::error_code::ErrorCode;
+
+/// Bytes of memory that a session takes, about, and each of its partitions.
+const SESSION_BYTES: usize = 600;
+const PLACE_BYTES: usize = 64;
+/// The same of a machine, and each of its runs.
+const MACHINE_BYTES: usize = 1_000;
+const RUN_BYTES: usize = 120;
+/// Partitions of a fetch that are looked at on the thread that serves the client.
+const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
+/// A state that could not be read is read again after this time.
+const LOAD_AGAIN: Duration = Duration::from_millis(100);
+/// Bells of fetches that have gone are swept out once there are so many.
+const BELLS: usize = 32;
+
+/// See the module. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shares {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: Host,
+    halt: Halt,
+    started: Instant,
+    replicas: ReplicaManager,
+    states: ShareStateHandle,
+    image: ImageHandle,
+    settings: ShareSettings,
+    memory: Arc<Memory>,
+    sessions: Mutex<(Sessions, Held)>,
+    partitions: Mutex<BTreeMap<ShareKey, Arc<SharePartition>>>,
+    timers: Mutex<Timers<ShareKey>>,
+    /// A timer may be due earlier than the task knows.
+    alarm: Notify,
+}
+
+#[derive(Debug)]
+struct SharePartition {
+    key: ShareKey,
+    replica: Arc<Partition>,
+    leader_epoch: LeaderEpoch,
+    state: Mutex<(State, Held)>,
+    /// Of fetches that wait for something to become available.
+    bells: Mutex<Vec<Weak<Notify>>>,
+    /// Writes that are under way.
+    writes: AtomicUsize,
+}
+
+#[derive(Debug)]
+enum State {
+    Loading,
+    Ready(Box<Machine>),
+    /// Another is made soon.
+    Failed(ErrorCode),
+}
+
+/// What a member fetches.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub group: ByteString,
+    pub member: Arc<str>,
+    pub places: Vec<Place>,
+    pub max_bytes: usize,
+    pub min_bytes: usize,
+    pub records_max: i64,
+    pub is_strict: bool,
+    pub delivery: Delivery,
+}
+
+/// What a partition gives.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub place: Place,
+    pub records: Result<(FileRange, Vec<Acquired>), ErrorCode>,
+}
+
+/// What became of verdicts.
+#[derive(Debug)]
+pub enum Told {
+    Done(Result<(), ErrorCode>),
+    /// They are being written.
+    Later(oneshot::Receiver<Result<(), ErrorCode>>),
+}
+
+impl Told {
+    pub async fn result(self) -> Result<(), ErrorCode> {
+        match self {
+            Self::Done(result) => result,
+            Self::Later(told) => told.await.unwrap_or(Err(ErrorCode::UnknownServerError)),
+        }
+    }
+}
+
+/// What one look at all partitions of a fetch brought.
+#[derive(Default)]
+struct Look {
+    given: Vec<Given>,
+    cold: Vec<FileRange>,
+    wishes: Vec<(Arc<Partition>, Wish)>,
+}
+
+impl SharePartition {
+    /// Wakes the fetches that wait for a change.
+    fn ring(&self) {
+        for bell in std::mem::take(&mut *self.bells.lock()) {
+            if let Some(bell) = bell.upgrade() {
+                bell.notify_one();
+            }
+        }
+    }
+
+    fn tell(&self, bell: &Arc<Notify>) {
+        let mut bells = self.bells.lock();
+        if bells
+            .iter()
+            .any(|known| known.as_ptr() == Arc::as_ptr(bell))
+        {
+            return;
+        }
+        if bells.len() >= BELLS {
+            bells.retain(|bell| bell.strong_count() > 0);
+        }
+        bells.push(Arc::downgrade(bell));
+    }
+}
+
+impl Shares {
+    pub fn new(
+        host: &Host,
+        halt: &Halt,
+        replicas: ReplicaManager,
+        states: ShareStateHandle,
+        image: ImageHandle,
+        settings: ShareSettings,
+        memory: &Arc<Memory>,
+    ) -> Self {
+        let sessions = Sessions::new(settings.sessions_max);
+        let held = memory.hold(Purpose::Shares, 0);
+        Self {
+            inner: Arc::new(Inner {
+                host: host.clone(),
+                halt: halt.clone(),
+                started: Instant::now(),
+                replicas,
+                states,
+                image,
+                settings,
+                memory: Arc::clone(memory),
+                sessions: Mutex::new((sessions, held)),
+                partitions: Mutex::default(),
+                timers: Mutex::default(),
+                alarm: Notify::new(),
+            }),
+        }
+    }
+
+    /// Ends locks that are over, until the node stops.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        loop {
+            let next = self.inner.timers.lock().next();
+            let next = next.map(|at| self.inner.started + millis(at));
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.expire(),
+                () = self.inner.alarm.notified() => {}
+                _ = stopping.changed() => return,
+            }
+        }
+    }
+
+    fn now(&self) -> i64 {
+        i64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The settings of deliveries in force for a group.
+    pub fn delivery(&self, group: &str) -> Delivery {
+        let image = self.inner.image.load();
+        let own = match image.configs.is_empty() {
+            true => None,
+            false => image.overrides(GROUP_RESOURCE, group),
+        };
+        self.inner.settings.delivery(own.map(|own| &**own))
+    }
+
+    /// Begins a session or goes on with it. Errors: as of [`Sessions::fetch`].
+    pub fn begin(
+        &self,
+        key: &SessionKey,
+        epoch: i32,
+        connection: u64,
+        named: &[Place],
+        forgotten: &[Place],
+    ) -> Result<Begun, ErrorCode> {
+        let memory = &self.inner.memory;
+        let bytes = SESSION_BYTES + named.len() * PLACE_BYTES;
+        let is_new = epoch == super::session::BEGIN;
+        if is_new && !memory.has_room_for_shares(bytes) {
+            return Err(ErrorCode::ShareSessionLimitReached);
+        }
+        let mut sessions = self.inner.sessions.lock();
+        let (sessions, held) = &mut *sessions;
+        let begun = sessions.fetch(key, epoch, connection, named, forgotten);
+        held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
+        begun
+    }
+
+    /// Verdicts without a fetch. Errors: as of [`Sessions::acknowledge`].
+    pub fn go_on(&self, key: &SessionKey, epoch: i32, connection: u64) -> Result<bool, ErrorCode> {
+        let mut sessions = self.inner.sessions.lock();
+        sessions.0.acknowledge(key, epoch, connection)
+    }
+
+    /// Ends a session; what its member has comes back.
+    pub fn end(&self, key: &SessionKey) {
+        let was_there = {
+            let mut sessions = self.inner.sessions.lock();
+            let (sessions, held) = &mut *sessions;
+            let was_there = sessions.end(key);
+            held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
+            was_there
+        };
+        if was_there {
+            self.release(key);
+        }
+    }
+
+    /// The members whose sessions came on this connection have gone.
+    pub fn connection_closed(&self, connection: u64) {
+        let gone = {
+            let mut sessions = self.inner.sessions.lock();
+            let (sessions, held) = &mut *sessions;
+            let gone = sessions.connection_closed(connection);
+            if gone.is_empty() {
+                return;
+            }
+            held.set(sessions.count() * SESSION_BYTES + sessions.places() * PLACE_BYTES);
+            gone
+        };
+        for key in gone {
+            self.release(&key);
+        }
+    }
+
+    fn of_group(&self, group: &ByteString) -> Vec<Arc<SharePartition>> {
+        let first = ShareKey {
+            group: group.clone(),
+            topic_id: crate::base::ids::Uuid::ZERO,
+            partition: i32::MIN,
+        };
+        let partitions = self.inner.partitions.lock();
+        let of_group = partitions.range(first..);
+        let of_group = of_group.take_while(|(key, _)| key.group == *group);
+        of_group.map(|(_, share)| Arc::clone(share)).collect()
+    }
+
+    /// An administrator has changed what the share coordinator knows of a group: its members go on from there.
+    pub fn begin_anew(&self, group: &ByteString) {
+        for share in self.of_group(group) {
+            self.forget(&share);
+            share.ring();
+        }
+    }
+
+    fn release(&self, key: &SessionKey) {
+        let limit = self.delivery(&key.group).deliveries_max;
+        for share in self.of_group(&key.group) {
+            let change = match &mut share.state.lock().0 {
+                State::Ready(machine) => machine.release(&key.member, limit),
+                _ => None,
+            };
+            match change {
+                Some(change) => self.write(&share, change, None),
+                None => self.drop_if_unused(&share),
+            }
+        }
+    }
+
+    /// A group without sessions needs no machines.
+    fn drop_if_unused(&self, share: &Arc<SharePartition>) {
+        if share.writes.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        let sessions = self.inner.sessions.lock();
+        if !sessions.0.has_group(&share.key.group) {
+            self.forget(share);
+        }
+    }
+
+    /// The machine is of no use any more; whoever comes next makes another.
+    fn forget(&self, share: &Arc<SharePartition>) {
+        let mut partitions = self.inner.partitions.lock();
+        if (partitions.get(&share.key)).is_some_and(|known| Arc::ptr_eq(known, share)) {
+            partitions.remove(&share.key);
+            self.inner.timers.lock().cancel(&share.key);
+        }
+    }
+
+    /// The partition as the leader in this epoch has it; one that is new here is on its way. Errors: those of the replica.
+    fn share(&self, key: &ShareKey, delivery: &Delivery) -> Result<Arc<SharePartition>, ErrorCode> {
+        let found = self
+            .inner
+            .replicas
+            .partition_by_id(key.topic_id, key.partition);
+        let found = found.and_then(|replica| Ok((replica.leads_in()?, replica)));
+        let mut partitions = self.inner.partitions.lock();
+        let (leader_epoch, replica) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                if let Some(gone) = partitions.remove(key) {
+                    drop(partitions);
+                    gone.ring();
+                }
+                return Err(error);
+            }
+        };
+        if let Some(share) = partitions.get(key)
+            && share.leader_epoch == leader_epoch
+            && Arc::ptr_eq(&share.replica, &replica)
+        {
+            return Ok(Arc::clone(share));
+        }
+        let share = Arc::new(SharePartition {
+            key: key.clone(),
+            replica,
+            leader_epoch,
+            state: Mutex::new((
+                State::Loading,
+                self.inner.memory.hold(Purpose::Shares, MACHINE_BYTES),
+            )),
+            bells: Mutex::default(),
+            writes: AtomicUsize::new(0),
+        });
+        partitions.insert(key.clone(), Arc::clone(&share));
+        drop(partitions);
+        let (this, loaded) = (self.clone(), Arc::clone(&share));
+        let reset = delivery.reset;
+        let load = async move { this.load(loaded, reset).await };
+        let halt = &self.inner.halt;
+        (self.inner.host.threads).spawn(halt.guard("loading of a share partition", load));
+        Ok(share)
+    }
+
+    async fn load(&self, share: Arc<SharePartition>, reset: OffsetReset) {
+        let states = &self.inner.states;
+        let known = states.read(share.key.clone(), share.leader_epoch).await;
+        let made = match known {
+            Ok(known) => {
+                let start = match known.start_offset {
+                    UNDECIDED => self.first_offset(&share.replica, reset).await,
+                    start => Ok(start),
+                };
+                start.and_then(|start| Machine::new(&known, start, share.leader_epoch))
+            }
+            Err(refusal) => Err(told(&refusal)),
+        };
+        let is_failed = made.is_err();
+        {
+            let mut state = share.state.lock();
+            state.0 = match made {
+                Ok(machine) => State::Ready(Box::new(machine)),
+                Err(error) => {
+                    tracing::debug!(
+                        group = %share.key.group, partition = %share.replica.name(), %error,
+                        "the state of a share group could not be read"
+                    );
+                    State::Failed(error)
+                }
+            };
+        }
+        share.ring();
+        if is_failed {
+            tokio::time::sleep(LOAD_AGAIN).await;
+            self.forget(&share);
+            share.ring();
+        }
+        self.drop_if_unused(&share);
+    }
+
+    async fn first_offset(
+        &self,
+        replica: &Arc<Partition>,
+        reset: OffsetReset,
+    ) -> Result<Offset, ErrorCode> {
+        let marks = replica.log().watermarks();
+        let ago = match reset {
+            OffsetReset::Latest => return Ok(marks.high_watermark),
+            OffsetReset::Earliest => return Ok(marks.log_start),
+            OffsetReset::ByDuration(ago) => ago,
+        };
+        let since = self.inner.host.clock.now().saturating_sub(ago).max(0);
+        let replica = Arc::clone(replica);
+        let end = marks.high_watermark;
+        let find = move || replica.log().find_timestamp(since, end, &Effort::any());
+        match self.inner.host.threads.blocking(find).await {
+            Ok(found) => Ok(found.map_or(end, |found| found.offset)),
+            Err(_) => Err(ErrorCode::KafkaStorageError),
+        }
+    }
+
+    /// A fetch: what there is, or else what comes until the deadline.
+    pub async fn fetch(
+        &self,
+        wanted: Arc<Wanted>,
+        (disk, work): (&DiskPool, &WorkPool),
+        deadline: Instant,
+    ) -> Vec<Given> {
+        let bell = Arc::new(Notify::new());
+        let mut is_over = Instant::now() >= deadline;
+        loop {
+            let mut look = self.look_somewhere(&wanted, &bell, is_over, work).await;
+            if look.given.is_empty() && !look.cold.is_empty() {
+                let (this, wanted, bell) = (self.clone(), Arc::clone(&wanted), Arc::clone(&bell));
+                let again = move |reach| {
+                    let look = this.look(&wanted, &bell, is_over, reach);
+                    let cold = match look.given.is_empty() {
+                        true => look.cold.clone(),
+                        false => Vec::new(),
+                    };
+                    (look, cold)
+                };
+                let cold = std::mem::take(&mut look.cold);
+                look = disk.patiently(cold, again).await.unwrap_or(look);
+            }
+            if !look.given.is_empty() || is_over {
+                return look.given;
+            }
+            let waiters = self.inner.replicas.waiters();
+            let waiter = Waiter::new(waiters, Mark::HighWatermark, look.wishes);
+            tokio::select! {
+                () = waiter.woken() => {}
+                () = bell.notified() => {}
+                () = tokio::time::sleep_until(deadline) => is_over = true,
+            }
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    /// The first look; one at many partitions takes its turns with other long work.
+    async fn look_somewhere(
+        &self,
+        wanted: &Arc<Wanted>,
+        bell: &Arc<Notify>,
+        is_over: bool,
+        work: &WorkPool,
+    ) -> Look {
+        if wanted.places.len() <= PARTITIONS_IN_PLACE_MAX {
+            return self.look(wanted, bell, is_over, Reach::Cache);
+        }
+        let (this, wanted, bell) = (self.clone(), Arc::clone(wanted), Arc::clone(bell));
+        let look = work.drive(async move { this.look(&wanted, &bell, is_over, Reach::Cache) });
+        // There is none only while the node ends.
+        look.await.unwrap_or_default()
+    }
+
+    /// Looks at all partitions, and takes what there is. Before the end of its time a fetch takes nothing less than it wants.
+    fn look(&self, wanted: &Wanted, bell: &Arc<Notify>, is_over: bool, reach: Reach) -> Look {
+        let mut look = Look::default();
+        let mut ready = Vec::new();
+        for place in &wanted.places {
+            checkpoint();
+            let key = ShareKey {
+                group: wanted.group.clone(),
+                topic_id: place.0,
+                partition: place.1,
+            };
+            let share = match self.share(&key, &wanted.delivery) {
+                Ok(share) => share,
+                Err(error) => {
+                    look.given.push(Given {
+                        place: *place,
+                        records: Err(error),
+                    });
+                    continue;
+                }
+            };
+            share.tell(bell);
+            let turn = share.replica.turn();
+            let beyond = share.replica.high_watermark();
+            let from = match &mut share.state.lock().0 {
+                State::Ready(machine) => machine.next_offset(wanted.delivery.locks_max.into()),
+                State::Loading => None,
+                State::Failed(error) => {
+                    // A coordinator that is on its way is no news for the client: it asks again.
+                    if !is_passing(*error) {
+                        look.given.push(Given {
+                            place: *place,
+                            records: Err(*error),
+                        });
+                    }
+                    None
+                }
+            };
+            let Some(from) = from else { continue };
+            let wish = Wish { beyond, turn };
+            look.wishes.push((Arc::clone(&share.replica), wish));
+            ready.push((*place, share, from));
+        }
+        let share_of = (wanted.max_bytes / ready.len().max(1)).max(1);
+        // However many a client asks for: no more can be on their way, and each batch has a header to look at.
+        let offsets_max = i64::from(wanted.delivery.locks_max);
+        let bounds = |at_least_one, records_max: i64| Bounds {
+            max_bytes: share_of,
+            records_max: records_max.min(offsets_max),
+            end: match wanted.delivery.reads_committed {
+                true => ReadEnd::LastStable,
+                false => ReadEnd::HighWatermark,
+            },
+            at_least_one,
+        };
+        if wanted.min_bytes > 1 && !is_over && look.given.is_empty() {
+            let mut bytes = 0;
+            for (_, share, from) in &ready {
+                match plan(&share.replica, *from, bounds(true, i64::MAX), reach) {
+                    Planned::Read(plan) => bytes += plan.bytes(),
+                    Planned::Cold(range) => look.cold.push(range),
+                    _ => {}
+                }
+                if bytes >= wanted.min_bytes {
+                    break;
+                }
+            }
+            if bytes < wanted.min_bytes {
+                return look;
+            }
+        }
+        let mut terms = self.terms(wanted);
+        let mut has_some = false;
+        for (place, share, from) in ready {
+            if terms.records_max <= 0 {
+                break;
+            }
+            let bounds = bounds(!has_some, terms.records_max);
+            match self.take(wanted, &terms, &share, from, bounds, reach) {
+                Taken::Records(range, acquired) => {
+                    has_some = true;
+                    let count: i64 = acquired.iter().map(|one| one.last - one.first + 1).sum();
+                    terms.records_max -= count;
+                    look.given.push(Given {
+                        place,
+                        records: Ok((range, acquired)),
+                    });
+                }
+                Taken::Nothing => {}
+                Taken::Cold(range) => look.cold.push(range),
+                Taken::Failed(error) => look.given.push(Given {
+                    place,
+                    records: Err(error),
+                }),
+            }
+        }
+        look
+    }
+
+    fn terms(&self, wanted: &Wanted) -> Terms {
+        let delivery = &wanted.delivery;
+        Terms {
+            lock_ms: delivery.lock_ms.into(),
+            deliveries_max: delivery.deliveries_max,
+            window_max: delivery.locks_max.into(),
+            records_max: wanted.records_max,
+            is_strict: wanted.is_strict,
+        }
+    }
+
+    fn take(
+        &self,
+        wanted: &Wanted,
+        terms: &Terms,
+        share: &Arc<SharePartition>,
+        from: Offset,
+        bounds: Bounds,
+        reach: Reach,
+    ) -> Taken {
+        let planned = plan(&share.replica, from, bounds, reach);
+        let mut state = share.state.lock();
+        let (State::Ready(machine), held) = &mut *state else {
+            return Taken::Nothing;
+        };
+        let plan = match planned {
+            Planned::Read(plan) => plan,
+            Planned::Nothing => return Taken::Nothing,
+            Planned::Cold(range) => return Taken::Cold(range),
+            Planned::Failed(error) => return Taken::Failed(error),
+            Planned::Begins(log_start) => {
+                machine.log_starts_at(log_start);
+                drop(state);
+                share.ring();
+                return Taken::Nothing;
+            }
+        };
+        if !self.inner.memory.has_room_for_shares(RUN_BYTES) {
+            return Taken::Nothing;
+        }
+        let acquired = machine.acquire(self.now(), &wanted.member, terms, from, &plan.batches);
+        held.set(MACHINE_BYTES + machine.runs() * RUN_BYTES);
+        let deadline = machine.next_deadline();
+        drop(state);
+        match plan.stretch(&acquired) {
+            Some(range) => {
+                self.set_timer(share, deadline);
+                Taken::Records(range, acquired)
+            }
+            None => {
+                if !plan.batches.is_empty() {
+                    // All of it was somebody else's already, or is for nobody: there may be more behind it.
+                    share.ring();
+                }
+                Taken::Nothing
+            }
+        }
+    }
+
+    fn set_timer(&self, share: &SharePartition, deadline: Option<i64>) {
+        let Some(at) = deadline else { return };
+        let mut timers = self.inner.timers.lock();
+        let is_first = timers.next().is_none_or(|next| at < next);
+        timers.set(share.key.clone(), at);
+        drop(timers);
+        if is_first {
+            self.inner.alarm.notify_one();
+        }
+    }
+
+    /// Ends the locks that are over.
+    fn expire(&self) {
+        let now = self.now();
+        loop {
+            let due = self.inner.timers.lock().pop_due(now);
+            let Some(key) = due else { return };
+            let share = self.inner.partitions.lock().get(&key).cloned();
+            let Some(share) = share else { continue };
+            let limit = self.delivery(&key.group).deliveries_max;
+            let (change, deadline) = match &mut share.state.lock().0 {
+                State::Ready(machine) => (machine.expire(now, limit), machine.next_deadline()),
+                _ => (None, None),
+            };
+            self.set_timer(&share, deadline);
+            if let Some(change) = change {
+                share.ring();
+                self.write(&share, change, None);
+            }
+        }
+    }
+
+    /// A member says what became of records. What it says holds for the machine when this returns; the answer waits for the share
+    /// coordinator.
+    pub fn acknowledge(&self, key: &SessionKey, place: Place, said: &[Said]) -> Told {
+        let share_key = ShareKey {
+            group: key.group.clone(),
+            topic_id: place.0,
+            partition: place.1,
+        };
+        let found = self.inner.replicas.partition_by_id(place.0, place.1);
+        let epoch = match found.and_then(|replica| replica.leads_in()) {
+            Ok(epoch) => epoch,
+            Err(error) => return Told::Done(Err(error)),
+        };
+        let share = self.inner.partitions.lock().get(&share_key).cloned();
+        let Some(share) = share.filter(|share| share.leader_epoch == epoch) else {
+            // Nobody has got anything of it from this leader.
+            return Told::Done(Err(ErrorCode::UnknownTopicOrPartition));
+        };
+        let delivery = self.delivery(&key.group);
+        let terms = Terms {
+            lock_ms: delivery.lock_ms.into(),
+            deliveries_max: delivery.deliveries_max,
+            window_max: delivery.locks_max.into(),
+            records_max: 0,
+            is_strict: false,
+        };
+        let told = {
+            let mut state = share.state.lock();
+            let (State::Ready(machine), held) = &mut *state else {
+                return Told::Done(Err(ErrorCode::InvalidRecordState));
+            };
+            let told = machine.acknowledge(self.now(), &key.member, said, &terms);
+            held.set(MACHINE_BYTES + machine.runs() * RUN_BYTES);
+            told
+        };
+        match told {
+            Ok(Some(change)) => {
+                let (tell, told) = oneshot::channel();
+                self.write(&share, change, Some(tell));
+                Told::Later(told)
+            }
+            Ok(None) => Told::Done(Ok(())),
+            Err(error) => Told::Done(Err(error)),
+        }
+    }
+
+    /// Has a change written, and then shown.
+    fn write(
+        &self,
+        share: &Arc<SharePartition>,
+        change: Change,
+        tell: Option<oneshot::Sender<Result<(), ErrorCode>>>,
+    ) {
+        share.writes.fetch_add(1, Ordering::AcqRel);
+        let (this, share) = (self.clone(), Arc::clone(share));
+        let write = async move {
+            let states = &this.inner.states;
+            let written = states.write(share.key.clone(), change.write.clone()).await;
+            let limit = this.delivery(&share.key.group).deliveries_max;
+            let deadline = {
+                let mut state = share.state.lock();
+                match &mut *state {
+                    (State::Ready(machine), held) => {
+                        machine.settle(&change, written.is_ok(), this.now(), limit);
+                        held.set(MACHINE_BYTES + machine.runs() * RUN_BYTES);
+                        machine.next_deadline()
+                    }
+                    _ => None,
+                }
+            };
+            if let Err(refusal) = &written {
+                tracing::debug!(
+                    group = %share.key.group, partition = %share.replica.name(), error = %refusal.error,
+                    "what became of records could not be written"
+                );
+                if !is_passing(refusal.error) {
+                    share.state.lock().0 = State::Failed(told(refusal));
+                    this.forget(&share);
+                }
+            }
+            this.set_timer(&share, deadline);
+            share.writes.fetch_sub(1, Ordering::AcqRel);
+            share.ring();
+            this.drop_if_unused(&share);
+            if let Some(tell) = tell {
+                // Whoever waited may have gone.
+                let _ = tell.send(written.map_err(|refusal| told(&refusal)));
+            }
+        };
+        let halt = &self.inner.halt;
+        (self.inner.host.threads).spawn(halt.guard("writing of a share state", write));
+    }
+}
+
+/// What one partition gives to a look.
+enum Taken {
+    Records(FileRange, Vec<Acquired>),
+    Nothing,
+    Cold(FileRange),
+    Failed(ErrorCode),
+}
+
+/// Whether an error of the share coordinator goes by itself.
+fn is_passing(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::NotCoordinator
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+            // The group coordinator has not had it initialised yet, or does so anew.
+            | ErrorCode::InvalidRequest
+    )
+}
+
+/// An error of the share coordinator, for members.
+fn told(refusal: &Refusal) -> ErrorCode {
+    match refusal.error {
+        ErrorCode::FencedLeaderEpoch | ErrorCode::FencedStateEpoch => {
+            ErrorCode::NotLeaderOrFollower
+        }
+        ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress => {
+            ErrorCode::CoordinatorNotAvailable
+        }
+        error => error,
+    }
+}

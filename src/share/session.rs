@@ -1,0 +1,353 @@
+//! pure: share sessions (KIP-932): what each member fetches, so that it need not say it each time, and on which connection it came.
+//! A session belongs to its member's connection: when that ends, the member has gone.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytestring::ByteString;
+use indexmap::IndexSet;
+
+use crate::base::ids::{PartitionIndex, Uuid};
+use crate::wire::error_code::ErrorCode;
+
+/// The epoch of a request that begins a session.
+pub const BEGIN: i32 = 0;
+/// The epoch of a request that ends one.
+pub const END: i32 = -1;
+/// Partitions that all sessions may have together.
+const PARTITIONS_MAX: usize = 1_000_000;
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionKey {
+    pub group: ByteString,
+    pub member: ByteString,
+}
+
+/// A partition of a topic.
+pub type Place = (Uuid, PartitionIndex);
+
+#[derive(Debug)]
+struct Session {
+    connection: u64,
+    /// Of the next request.
+    epoch: i32,
+    partitions: IndexSet<Place>,
+}
+
+/// What a request does with its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// What is fetched, in turns: a partition that comes first now comes last next.
+    pub partitions: Vec<Place>,
+    pub is_new: bool,
+    /// Whether the session ends with this request.
+    pub ends: bool,
+}
+
+/// The sessions of a node.
+#[derive(Debug)]
+pub struct Sessions {
+    by_key: BTreeMap<SessionKey, Session>,
+    by_connection: BTreeMap<u64, BTreeSet<SessionKey>>,
+    /// How many sessions each group has.
+    groups: BTreeMap<ByteString, usize>,
+    partitions: usize,
+    sessions_max: usize,
+}
+
+impl Sessions {
+    /// `sessions_max` is `group.share.max.share.sessions`.
+    pub fn new(sessions_max: usize) -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            partitions: 0,
+            sessions_max,
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Partitions of all sessions together.
+    pub fn places(&self) -> usize {
+        self.partitions
+    }
+
+    pub fn has_group(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// A fetch that names partitions, and others that it wants no more.
+    ///
+    /// Errors: `ShareSessionNotFound`, `InvalidShareSessionEpoch`, `ShareSessionLimitReached`.
+    pub fn fetch(
+        &mut self,
+        key: &SessionKey,
+        epoch: i32,
+        connection: u64,
+        named: &[Place],
+        forgotten: &[Place],
+    ) -> Result<Begun, ErrorCode> {
+        if epoch == BEGIN {
+            return self.begin(key, connection, named);
+        }
+        let (ends, known) = self.go_on(key, epoch, connection)?;
+        if ends {
+            return Ok(Begun {
+                partitions: Vec::new(),
+                is_new: false,
+                ends,
+            });
+        }
+        let room = PARTITIONS_MAX.saturating_sub(self.partitions);
+        let Some(session) = self.by_key.get_mut(key) else {
+            return Err(ErrorCode::ShareSessionNotFound);
+        };
+        let before = session.partitions.len();
+        for place in forgotten {
+            session.partitions.shift_remove(place);
+        }
+        for place in named {
+            if session.partitions.len() >= before + room {
+                return Err(ErrorCode::ShareSessionLimitReached);
+            }
+            session.partitions.insert(*place);
+        }
+        self.partitions = self.partitions - before + session.partitions.len();
+        let mut partitions: Vec<Place> = session.partitions.iter().copied().collect();
+        if !partitions.is_empty() {
+            let by = known.unsigned_abs() as usize % partitions.len();
+            partitions.rotate_left(by);
+        }
+        Ok(Begun {
+            partitions,
+            is_new: false,
+            ends,
+        })
+    }
+
+    /// Verdicts without a fetch. True where the session ends with them. Errors: as of [`Self::fetch`].
+    pub fn acknowledge(
+        &mut self,
+        key: &SessionKey,
+        epoch: i32,
+        connection: u64,
+    ) -> Result<bool, ErrorCode> {
+        if epoch == BEGIN {
+            return Err(ErrorCode::InvalidShareSessionEpoch);
+        }
+        Ok(self.go_on(key, epoch, connection)?.0)
+    }
+
+    fn begin(
+        &mut self,
+        key: &SessionKey,
+        connection: u64,
+        named: &[Place],
+    ) -> Result<Begun, ErrorCode> {
+        // One that the member had before is forgotten; what it got by it stays its own.
+        self.end(key);
+        let partitions: IndexSet<Place> = named.iter().copied().collect();
+        if self.by_key.len() >= self.sessions_max
+            || self.partitions + partitions.len() > PARTITIONS_MAX
+        {
+            return Err(ErrorCode::ShareSessionLimitReached);
+        }
+        self.partitions += partitions.len();
+        let begun = partitions.iter().copied().collect();
+        // Copies: they outlive the frame that they came in.
+        let key = SessionKey {
+            group: ByteString::from(&*key.group),
+            member: ByteString::from(&*key.member),
+        };
+        *self.groups.entry(key.group.clone()).or_default() += 1;
+        let own = self.by_connection.entry(connection).or_default();
+        own.insert(key.clone());
+        let session = Session {
+            connection,
+            epoch: 1,
+            partitions,
+        };
+        self.by_key.insert(key, session);
+        Ok(Begun {
+            partitions: begun,
+            is_new: true,
+            ends: false,
+        })
+    }
+
+    /// Whether the session ends, and the epoch that it had.
+    fn go_on(
+        &mut self,
+        key: &SessionKey,
+        epoch: i32,
+        connection: u64,
+    ) -> Result<(bool, i32), ErrorCode> {
+        let session = self.by_key.get_mut(key);
+        let session = session.ok_or(ErrorCode::ShareSessionNotFound)?;
+        if session.connection != connection {
+            let before = std::mem::replace(&mut session.connection, connection);
+            leave(&mut self.by_connection, before, key);
+            let own = self.by_connection.entry(connection).or_default();
+            own.insert(key.clone());
+        }
+        if epoch == END {
+            return Ok((true, session.epoch));
+        }
+        if epoch != session.epoch {
+            return Err(ErrorCode::InvalidShareSessionEpoch);
+        }
+        session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
+        Ok((false, epoch))
+    }
+
+    /// Ends a session. True where it was there.
+    pub fn end(&mut self, key: &SessionKey) -> bool {
+        let Some(session) = self.by_key.remove(key) else {
+            return false;
+        };
+        self.partitions -= session.partitions.len();
+        leave(&mut self.by_connection, session.connection, key);
+        if let Some(count) = self.groups.get_mut(&key.group) {
+            *count -= 1;
+            if *count == 0 {
+                self.groups.remove(&key.group);
+            }
+        }
+        true
+    }
+
+    /// Ends the sessions of a connection: those that have not gone on elsewhere.
+    pub fn connection_closed(&mut self, connection: u64) -> Vec<SessionKey> {
+        let own = self.by_connection.remove(&connection).unwrap_or_default();
+        let own: Vec<SessionKey> = own.into_iter().collect();
+        for key in &own {
+            self.end(key);
+        }
+        own
+    }
+}
+
+fn leave(by: &mut BTreeMap<u64, BTreeSet<SessionKey>>, connection: u64, key: &SessionKey) {
+    if let Entry::Occupied(mut own) = by.entry(connection) {
+        own.get_mut().remove(key);
+        if own.get().is_empty() {
+            own.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: Uuid = Uuid([1; 16]);
+
+    fn key(member: &str) -> SessionKey {
+        SessionKey {
+            group: "g".into(),
+            member: member.into(),
+        }
+    }
+
+    fn places(indexes: impl IntoIterator<Item = i32>) -> Vec<Place> {
+        indexes.into_iter().map(|index| (TOPIC, index)).collect()
+    }
+
+    fn indexes(begun: Result<Begun, ErrorCode>) -> Vec<i32> {
+        let partitions = begun.unwrap().partitions;
+        partitions.iter().map(|(_, index)| *index).collect()
+    }
+
+    #[test]
+    fn a_session_knows_its_partitions_and_which_request_comes_next() {
+        let mut sessions = Sessions::new(2);
+        let a = key("a");
+        let gone = sessions.fetch(&a, 1, 7, &[], &[]);
+        assert_eq!(gone, Err(ErrorCode::ShareSessionNotFound));
+        assert_eq!(
+            indexes(sessions.fetch(&a, 0, 7, &places(0..3), &[])),
+            [0, 1, 2]
+        );
+        assert_eq!(indexes(sessions.fetch(&a, 1, 7, &[], &[])), [1, 2, 0]);
+        let wrong = Err(ErrorCode::InvalidShareSessionEpoch);
+        assert_eq!(sessions.fetch(&a, 1, 7, &[], &[]), wrong);
+        assert_eq!(
+            sessions.acknowledge(&a, 0, 7),
+            Err(ErrorCode::InvalidShareSessionEpoch)
+        );
+        assert_eq!(sessions.acknowledge(&a, 2, 7), Ok(false));
+        let fetched = sessions.fetch(&a, 3, 7, &places([5]), &places([0, 1]));
+        assert_eq!(indexes(fetched), [5, 2]);
+        assert_eq!(sessions.acknowledge(&a, END, 7), Ok(true));
+        assert!(sessions.end(&a) && !sessions.end(&a));
+        assert!(!sessions.has_group("g"));
+        assert_eq!(sessions.partitions, 0);
+    }
+
+    #[test]
+    fn the_number_of_a_request_wraps() {
+        let mut sessions = Sessions::new(2);
+        let a = key("a");
+        sessions.fetch(&a, 0, 7, &[], &[]).unwrap();
+        sessions.by_key.get_mut(&a).unwrap().epoch = i32::MAX;
+        sessions.fetch(&a, i32::MAX, 7, &[], &[]).unwrap();
+        sessions.fetch(&a, 1, 7, &[], &[]).unwrap();
+    }
+
+    #[test]
+    fn a_connection_takes_its_sessions_along_but_not_those_that_go_on_elsewhere() {
+        let mut sessions = Sessions::new(9);
+        for name in ["a", "b", "c"] {
+            sessions.fetch(&key(name), 0, 1, &[], &[]).unwrap();
+        }
+        sessions.fetch(&key("b"), 0, 2, &[], &[]).unwrap();
+        sessions.acknowledge(&key("c"), 1, 3).unwrap();
+        assert_eq!(sessions.connection_closed(1), [key("a")]);
+        assert_eq!(sessions.connection_closed(1), []);
+        assert_eq!(sessions.count(), 2);
+        assert_eq!(sessions.connection_closed(3), [key("c")]);
+        assert!(sessions.has_group("g"));
+        sessions.connection_closed(2);
+        assert!(sessions.by_connection.is_empty() && sessions.groups.is_empty());
+    }
+
+    /// A hundred thousand members who come, and never say another word.
+    #[test]
+    fn there_are_no_more_sessions_than_may_be() {
+        let mut sessions = Sessions::new(2_000);
+        let mut refused = 0;
+        for number in 0..100_000u64 {
+            let name = format!("m{number}");
+            match sessions.fetch(&key(&name), 0, number, &places(0..3), &[]) {
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error, ErrorCode::ShareSessionLimitReached);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((sessions.count(), refused), (2_000, 98_000));
+        assert_eq!(
+            (sessions.by_connection.len(), sessions.partitions),
+            (2_000, 6_000)
+        );
+        // Who has one may begin it anew.
+        sessions.fetch(&key("m5"), 0, 5, &[], &[]).unwrap();
+    }
+
+    #[test]
+    fn there_are_no_more_partitions_than_may_be() {
+        let mut sessions = Sessions::new(10);
+        let many = places(0..PARTITIONS_MAX as i32 - 1);
+        sessions.fetch(&key("a"), 0, 1, &many, &[]).unwrap();
+        let full = Err(ErrorCode::ShareSessionLimitReached);
+        assert_eq!(sessions.fetch(&key("b"), 0, 1, &places(0..2), &[]), full);
+        sessions.fetch(&key("b"), 0, 1, &places(0..1), &[]).unwrap();
+        assert_eq!(sessions.fetch(&key("b"), 1, 1, &places(0..2), &[]), full);
+    }
+}
