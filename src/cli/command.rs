@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use super::admin::{
     acls, cluster, configs, console, delete_records, features, groups, leader_election, log_dirs,
-    perf, reassign, reset, topics, transactions, waiting,
+    perf, reassign, reset, share_groups, topics, transactions, waiting,
 };
 use super::{container, dump_log, kafka_names, manual, server, start, storage, verify_log};
 
@@ -46,6 +46,7 @@ pub enum Command {
     ProducerPerfTest(perf::ProducerPerfTest),
     ConsumerPerfTest(perf::ConsumerPerfTest),
     ConsumerGroups(groups::ConsumerGroups),
+    ShareGroups(share_groups::ShareGroups),
     Transactions(transactions::Transactions),
     Cluster(cluster::ClusterTool),
     Acls(acls::Acls),
@@ -99,7 +100,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "Groups and transactions",
-        &["consumer-groups", "transactions"],
+        &["consumer-groups", "share-groups", "transactions"],
     ),
     (
         "Cluster",
@@ -143,6 +144,7 @@ impl Command {
             Self::ProducerPerfTest(command) => command.run(),
             Self::ConsumerPerfTest(command) => command.run(),
             Self::ConsumerGroups(command) => command.run(),
+            Self::ShareGroups(command) => command.run(),
             Self::Transactions(command) => command.run(),
             Self::Cluster(command) => command.run(),
             Self::Acls(command) => command.run(),

@@ -161,7 +161,7 @@ fn since(options: &ConsumerGroups) -> Result<Option<Timestamp>, Failure> {
 }
 
 /// Milliseconds since 1970 for `YYYY-MM-DDThh:mm[:ss[.sss]]` followed by `Z`, an offset such as `+01:00`, or nothing for UTC.
-fn date_time(text: &str) -> Option<Timestamp> {
+pub(super) fn date_time(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once('T')?;
     let numbers = |text: &str, between: char| -> Option<Vec<i64>> {
         text.split(between).map(|part| part.parse().ok()).collect()

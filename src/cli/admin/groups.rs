@@ -247,7 +247,7 @@ pub(super) async fn committed(
 }
 
 /// Prints a table with spaces between the columns. Columns without a width are not padded; Kafka pads each column.
-fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
+pub(super) fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
     println!();
     for row in rows {
         for (column, text) in row.iter().enumerate() {
@@ -260,7 +260,7 @@ fn show(widths: &[usize], rows: impl IntoIterator<Item = Vec<String>>) {
 }
 
 /// Width of a column: that of its longest text, and at least `least`.
-fn width<'a>(least: usize, texts: impl Iterator<Item = &'a str>) -> usize {
+pub(super) fn width<'a>(least: usize, texts: impl Iterator<Item = &'a str>) -> usize {
     texts.map(str::len).chain([least]).max().unwrap_or(least)
 }
 

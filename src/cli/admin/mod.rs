@@ -21,6 +21,7 @@ mod quotas;
 pub mod reassign;
 pub mod reset;
 mod security;
+pub mod share_groups;
 pub mod topics;
 pub mod transactions;
 pub mod waiting;
