@@ -278,7 +278,7 @@ fn look(pair: &mut Pair) -> Result<()> {
         features(&[("transaction.version", 2, 1)], true)
     })?;
     pair.scene("a feature of a capability that we lack", |_| {
-        features(&[("share.version", 2, 1)], true)
+        features(&[("streams.version", 1, 1)], true)
     })?;
     for (name, level, kind) in [
         ("the level of the metadata that it has", 33, 1),
