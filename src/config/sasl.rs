@@ -205,6 +205,44 @@ pub fn of_client(settings: &BrokerSettings) -> Result<(Mechanism, String, Secret
     Ok((mechanism, user, Secret::new(&password)))
 }
 
+/// The setting that says by what mechanism other brokers are asked, and the one of controllers.
+pub const BETWEEN_BROKERS: &str = "sasl.mechanism.inter.broker.protocol";
+pub const TO_CONTROLLERS: &str = "sasl.mechanism.controller.protocol";
+
+/// As whom a node says that it comes when it asks another one on a listener: the user that the login module of that listener names
+/// beside those that it knows. `mechanism_setting` is one of the two above.
+///
+/// Errors: what is wrong, with the name of the setting.
+pub fn of_peer(
+    settings: &BrokerSettings,
+    listener: &str,
+    mechanism_setting: &str,
+) -> Result<(Mechanism, String, Secret), SaslFault> {
+    let fault = |setting: &str, what: String| (setting.to_owned(), format!("{setting}: {what}"));
+    let name = settings.get(mechanism_setting).unwrap_or("GSSAPI").trim();
+    let mechanism = Mechanism::named(name).filter(|one| *one != Mechanism::OAuthBearer);
+    let mechanism = mechanism.ok_or_else(|| {
+        let what =
+            format!("{name} is not supported; these are: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512");
+        fault(mechanism_setting, what)
+    })?;
+    let setting = format!(
+        "{LISTENER_PREFIX}{}.{}.{JAAS}",
+        listener.to_ascii_lowercase(),
+        mechanism.name().to_ascii_lowercase()
+    );
+    let text = settings.explicit(&setting).unwrap_or_default();
+    let mut module = one_module(text)
+        .and_then(|module| fitting(mechanism, module))
+        .map_err(|what| fault(&setting, what))?;
+    let mut option = |name: &str| {
+        let value = module.options.remove(name);
+        value.ok_or_else(|| fault(&setting, format!("the login module has no {name}")))
+    };
+    let (user, password) = (option("username")?, option("password")?);
+    Ok((mechanism, user, Secret::new(&password)))
+}
+
 /// The table row of a setting of TLS or SASL that has the prefix of a listener, and optionally of a mechanism.
 pub fn of_listener(name: &str) -> Option<&'static Setting> {
     let (_, base) = of_one_listener(name)?;

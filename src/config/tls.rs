@@ -194,9 +194,19 @@ impl ClientTls {
     ///
     /// Errors: every mistake, with the name of the setting.
     pub fn of(settings: &BrokerSettings) -> Result<Self, Vec<TlsFault>> {
+        Self::read(settings, String::new())
+    }
+
+    /// The same of a node that asks another one on a listener: it has the stores that it has for that listener.
+    pub fn of_listener(settings: &BrokerSettings, listener: &str) -> Result<Self, Vec<TlsFault>> {
+        let prefix = format!("{LISTENER_PREFIX}{}.", listener.to_ascii_lowercase());
+        Self::read(settings, prefix)
+    }
+
+    fn read(settings: &BrokerSettings, prefix: String) -> Result<Self, Vec<TlsFault>> {
         let mut reader = Reading {
             settings,
-            prefix: String::new(),
+            prefix,
             faults: Vec::new(),
         };
         let owns_key = [KEYSTORE_KEY, KEYSTORE_CHAIN, "ssl.keystore.location"]
@@ -209,7 +219,8 @@ impl ClientTls {
         let trust_store = reader.trust_store();
         let protocols = reader.protocols();
         let name = "ssl.endpoint.identification.algorithm";
-        let algorithm = settings.explicit(name).unwrap_or("https").trim();
+        let written = reader.written(name);
+        let algorithm = settings.explicit(&written).unwrap_or("https").trim();
         if !algorithm.is_empty() && !algorithm.eq_ignore_ascii_case("https") {
             reader.fault(name, "it is https or empty");
         }

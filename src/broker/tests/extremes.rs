@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::broker_table::BROKER_SETTINGS;
 use crate::config::setting::{Kind, Setting, Support, Valid};
-use crate::peer::channel::CallError;
+use crate::peer::connection::CallError;
 use crate::wire::message::Request;
 use crate::wire::message::fetch::{FetchPartition, FetchRequest, FetchTopic};
 

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use super::{WITHIN, client};
 use crate::broker::temporary::TemporaryBroker;
 use crate::host::Host;
-use crate::peer::channel::{Channel, Identity};
+use crate::peer::channel::Channel;
+use crate::peer::connection::Identity;
 use crate::wire::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };

@@ -8,7 +8,7 @@ use clap::{ArgAction, ArgMatches, Args};
 use super::client::{Cluster, Connection, Failure, WITHIN, accepted, run as run_work};
 use super::quotas::{self, Alteration};
 use crate::base::plain::Plain;
-use crate::peer::channel::CallError;
+use crate::peer::connection::CallError;
 use crate::wire::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResult,

@@ -369,7 +369,7 @@ mod tests {
     use super::super::configs::tests::{named, split_changes};
     use super::*;
     use crate::broker::temporary::TemporaryBroker;
-    use crate::peer::channel::Access;
+    use crate::peer::connection::Access;
 
     async fn alter(cluster: &Cluster, of: &str, changes: &str) -> Result<(), String> {
         let entities = named(of);

@@ -10,7 +10,7 @@ use crate::config::listener::SecurityProtocol;
 use crate::config::parse::{Property, properties};
 use crate::config::sasl;
 use crate::config::tls::ClientTls;
-use crate::peer::channel::Access;
+use crate::peer::connection::Access;
 use crate::security::sasl::client::Credentials;
 use crate::transport::client::{self, Transport};
 

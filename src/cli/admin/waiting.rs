@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::client::{Cluster, Connection, Failure, WITHIN, run as run_work};
 use super::security;
 use crate::cli::container;
-use crate::peer::channel::Access;
+use crate::peer::connection::Access;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
