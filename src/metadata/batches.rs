@@ -12,7 +12,7 @@ use crate::metadata::record::Record;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::BatchHeader;
 use crate::wire::batch::record::{decompressed, records};
-use crate::wire::codec::{EncodeError, Writer};
+use crate::wire::codec::{DecodeError, EncodeError, Writer};
 use crate::wire::message::Message;
 
 /// A batch of records, which are committed together; `first` is the offset of the first one.
@@ -58,12 +58,19 @@ pub fn control_batch(
     Ok(builder)
 }
 
-/// Calls `apply` for every metadata record in `bytes`, which were read from `path`; returns the offset after the last complete
-/// batch.
-pub fn fold(
+/// What stands in the log of the metadata, or in a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    Data(Batch),
+    /// A control record of the quorum: its kind and its value.
+    Control(u8, Bytes),
+}
+
+/// Hands everything in `bytes`, which were read from `path`, to `take`; gives the offset after the last whole batch.
+pub fn pieces(
     path: &Path,
     bytes: &Bytes,
-    mut apply: impl FnMut(&Record, Offset),
+    mut take: impl FnMut(Piece) -> Result<(), DecodeError>,
 ) -> Result<Offset, StorageError> {
     let mut rest = bytes.clone();
     let mut end = 0;
@@ -81,19 +88,50 @@ pub fn fold(
             .verify(&batch)
             .map_err(|error| wrong(error.to_string()))?;
         end = header.next_offset();
-        if header.is_control() {
-            continue;
-        }
         let body = decompressed(&header, &batch, DECOMPRESSED_MAX)
             .map_err(|error| wrong(error.to_string()))?;
-        for record in records(&header, &body) {
+        let mut data = Batch {
+            first: header.base_offset,
+            epoch: header.leader_epoch,
+            records: Vec::new(),
+        };
+        for (expected, record) in (header.base_offset..).zip(records(&header, &body)) {
             let record = record.map_err(|error| wrong(error.to_string()))?;
             let value = body.slice_ref(record.value.unwrap_or_default());
+            if header.is_control() {
+                let kind = record.key.and_then(|key| key.get(3)).copied();
+                take(Piece::Control(kind.unwrap_or_default(), value))
+                    .map_err(|error| wrong(error.to_string()))?;
+                continue;
+            }
+            if record.offset != expected {
+                return Err(wrong(format!("offset {expected} is missing in it")));
+            }
             let decoded = Record::decode(value).map_err(|error| wrong(error.to_string()))?;
-            apply(&decoded, record.offset);
+            data.records.push(decoded);
+        }
+        if !header.is_control() {
+            take(Piece::Data(data)).map_err(|error| wrong(error.to_string()))?;
         }
     }
     Ok(end)
+}
+
+/// Hands every metadata record in `bytes`, which were read from `path`, to `apply`; gives the offset after the last whole
+/// batch.
+pub fn fold(
+    path: &Path,
+    bytes: &Bytes,
+    mut apply: impl FnMut(&Record, Offset),
+) -> Result<Offset, StorageError> {
+    pieces(path, bytes, |piece| {
+        if let Piece::Data(batch) = piece {
+            for (offset, record) in (batch.first..).zip(&batch.records) {
+                apply(record, offset);
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Holds records of a metadata transaction back until the transaction ends, so that either all of them are applied or none

@@ -221,6 +221,38 @@ impl Delta {
         self.partitions.range(all).map(|(_, index)| *index)
     }
 
+    /// What changed from one image to another, however that came about.
+    pub fn between(before: &Image, after: &Image) -> Self {
+        let mut delta = Self {
+            features: before.features != after.features,
+            quotas: before.quotas != after.quotas,
+            acls: before.acls != after.acls,
+            scram: before.scram != after.scram,
+            tokens: before.tokens != after.tokens,
+            configs: changed_keys(&before.configs, &after.configs),
+            brokers: changed_keys(&before.brokers, &after.brokers),
+            ..Self::default()
+        };
+        for topic in before.topics.by_id.values() {
+            if !after.topics.by_id.contains_key(&topic.id) {
+                delta.removed_topics.push(Arc::clone(topic));
+            }
+        }
+        for (id, topic) in &after.topics.by_id {
+            let old = before.topics.by_id.get(id);
+            if old == Some(topic) {
+                continue;
+            }
+            delta.topics.insert(*id);
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if old.and_then(|old| old.partition(index)) != Some(partition) {
+                    delta.partition(*id, index);
+                }
+            }
+        }
+        delta
+    }
+
     fn partition(&mut self, topic: Uuid, index: PartitionIndex) {
         self.topics.insert(topic);
         self.partitions.insert((topic, index));
@@ -566,6 +598,16 @@ impl Image {
             self.quotas.insert(key, quota.value.to_bits());
         }
     }
+}
+
+/// The keys whose values are not the same in both.
+fn changed_keys<K: Clone + Ord, V: Clone + PartialEq>(
+    before: &OrdMap<K, V>,
+    after: &OrdMap<K, V>,
+) -> BTreeSet<K> {
+    let differs = |key: &&K| before.get(*key) != after.get(*key);
+    let keys = before.keys().chain(after.keys());
+    keys.filter(differs).cloned().collect()
 }
 
 /// Names of all resources of a kind that have explicit settings.

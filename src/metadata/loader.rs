@@ -9,16 +9,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::batches::Batch;
+use super::batches::{Batch, Piece};
 use super::bootstrap::check_features;
 use super::image::{Delta, Image};
 use super::metadata_log::MetadataLog;
 use super::quorum::upkeep::Snapshot;
+use super::quorum::voters::VoterSet;
 use super::record::Record;
 use super::snapshots::{self, SnapshotStore};
+use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::error::{StorageError, malformed};
+use crate::wire::codec::DecodeError;
 
 /// File in which Apache Kafka's formatter leaves the first records for the first start.
 const BOOTSTRAP_CHECKPOINT: &str = "bootstrap.checkpoint";
@@ -45,6 +48,24 @@ impl ImageHandle {
 
     pub fn load(&self) -> Arc<Image> {
         self.current.load_full()
+    }
+}
+
+/// What has become committed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Committed {
+    /// The image of a snapshot, which takes the place of everything before it.
+    pub image: Option<Box<Image>>,
+    /// What was committed behind it, in the order of offsets.
+    pub batches: Vec<Batch>,
+}
+
+impl From<Vec<Batch>> for Committed {
+    fn from(batches: Vec<Batch>) -> Self {
+        Self {
+            image: None,
+            batches,
+        }
     }
 }
 
@@ -81,19 +102,25 @@ impl Loader {
     }
 
     /// Applies batches that have been committed since the last call. Publishers are not called for batches of NoOpRecords only.
-    pub fn take(&mut self, batches: &[Batch]) {
+    pub fn take(&mut self, committed: Committed) {
+        let Committed { image, batches } = committed;
         let mut delta = Delta::default();
-        for batch in batches {
+        let is_replaced = image.is_some();
+        if let Some(image) = image {
+            delta = Delta::between(&self.image, &image);
+            self.image = *image;
+        }
+        for batch in &batches {
             for (offset, record) in (batch.first..).zip(&batch.records) {
                 self.image.apply(record, offset, &mut delta);
             }
             self.image.epoch = batch.epoch;
         }
-        if batches.is_empty() {
+        if batches.is_empty() && !is_replaced {
             return;
         }
         let image = Arc::new(self.image.clone());
-        if !batches.iter().all(Batch::says_nothing) {
+        if is_replaced || !batches.iter().all(Batch::says_nothing) {
             for publisher in &self.publishers {
                 publisher.on_update(&delta, &image);
             }
@@ -106,19 +133,37 @@ impl Loader {
 pub fn from_snapshot(
     dir: &Path,
     store: &SnapshotStore,
-) -> Result<(Image, Option<Snapshot>), StorageError> {
-    let mut image = Image::empty();
+) -> Result<(Image, VoterSet, Option<Snapshot>), StorageError> {
+    let (mut image, mut voters) = (Image::empty(), VoterSet::default());
     let newest = store.list()?.pop();
     if let Some(snapshot) = &newest {
-        let mut delta = Delta::default();
-        let read = store.read(snapshot, |record, _| {
-            image.apply(record, snapshot.end - 1, &mut delta);
+        let last = snapshot.end - 1;
+        let read = store.read(snapshot, |piece| {
+            take_in(piece, last, &mut image, &mut voters)
         });
         named(read, dir, &image)?;
-        image.offset = image.offset.max(snapshot.end - 1);
+        image.offset = last;
         image.epoch = snapshot.epoch;
     }
-    Ok((image, newest))
+    Ok((image, voters, newest))
+}
+
+/// Takes in a piece of a snapshot whose last record had the offset `last` in the log.
+pub fn take_in(
+    piece: Piece,
+    last: Offset,
+    image: &mut Image,
+    voters: &mut VoterSet,
+) -> Result<(), DecodeError> {
+    match piece {
+        Piece::Control(kind, value) => return voters.apply(kind, &value),
+        Piece::Data(batch) => {
+            for record in &batch.records {
+                image.apply(record, last, &mut Delta::default());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Applies the log to the image, from the offset after the image's; returns the number of bytes read.
@@ -168,7 +213,7 @@ pub fn write_formatted(
         image.apply(record, 0, &mut Delta::default());
     }
     let path = metadata_dir.join(BOOTSTRAP_CHECKPOINT);
-    snapshots::write(metadata_dir.disk, &path, &image, now)
+    snapshots::write(metadata_dir.disk, &path, &image, &VoterSet::default(), now)
 }
 
 /// Refuses unknown features. They are checked before read errors, because an unreadable record most likely belongs to one of

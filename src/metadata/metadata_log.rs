@@ -4,22 +4,36 @@
 
 use std::path::PathBuf;
 
-use super::batches::{Transactions, control_batch, data_batch, fold};
+use bytes::Bytes;
+
+use super::batches::{Piece, Transactions, control_batch, data_batch, fold, pieces};
 use super::quorum::upkeep::Upkeep;
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::host::disk::Dir;
 use crate::log::append::Origin;
+use crate::log::checkpoint::LEADER_EPOCHS;
 use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
 use crate::log::high_watermark::HighWatermark;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::Known;
 use crate::log::settings::LogSettings;
 use crate::metadata::record::Record;
+use crate::wire::batch::header::BatchHeader;
+use crate::wire::codec::DecodeError;
 use crate::wire::message::Message;
 
 /// Bytes of the log that are read at a time at start.
 const LOAD_BYTES: usize = 4 << 20;
+/// How the names of the files end that a log consists of.
+const OF_THE_LOG: &[&str] = &[
+    ".log",
+    ".index",
+    ".timeindex",
+    ".txnindex",
+    ".snapshot",
+    LEADER_EPOCHS,
+];
 
 /// The metadata log of this node.
 #[derive(Debug)]
@@ -133,6 +147,75 @@ impl MetadataLog {
             .map_err(|error| error.into_storage(&self.dir))
     }
 
+    /// Appends whole batches that another member's log has behind the end of this one.
+    pub fn append_copied(&mut self, batches: &Bytes, now: Timestamp) -> Result<(), StorageError> {
+        let appended = self.log.append_as_follower(batches, now);
+        appended
+            .map(drop)
+            .map_err(|error| error.into_storage(&self.dir))
+    }
+
+    /// Cuts off everything from an offset on.
+    pub fn truncate_to(&mut self, end: Offset) -> Result<(), StorageError> {
+        self.log.truncate_to(end)?;
+        // The quorum knows what is committed.
+        self.log.high_watermark().set(HighWatermark::EVERYTHING);
+        Ok(())
+    }
+
+    /// Removes every record, and goes on at an offset.
+    ///
+    /// Segments go from the newest on: after a crash in between there is no hole.
+    pub fn start_anew(
+        &mut self,
+        place: Dir<'_>,
+        upkeep: &Upkeep,
+        start: Offset,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let entries = place.disk.list(place.path).at("list", place.path)?;
+        let mut gone: Vec<_> = entries
+            .into_iter()
+            .filter_map(|one| one.into_text())
+            .collect();
+        gone.retain(|name| OF_THE_LOG.iter().any(|end| name.ends_with(end)));
+        gone.sort();
+        for name in gone.iter().rev() {
+            let path = place.join(name);
+            place.disk.remove_file(&path).at("remove", path)?;
+        }
+        let level = self.level;
+        *self = Self::open(place, upkeep, true, Some(start), now)?;
+        self.level = level;
+        Ok(())
+    }
+
+    /// See [`LeaderEpochs::end_of`](crate::log::leader_epoch::LeaderEpochs::end_of).
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.log.reader().end_of_epoch(epoch)
+    }
+
+    /// Hands what stands between two offsets to `take`, about so many bytes; gives how far it has come. `to` is at the end of a
+    /// batch, or behind it.
+    pub fn pieces(
+        &self,
+        from: Offset,
+        to: Offset,
+        take: impl FnMut(Piece) -> Result<(), DecodeError>,
+    ) -> Result<Offset, StorageError> {
+        let plan = self
+            .log
+            .reader()
+            .read(from, LOAD_BYTES, ReadEnd::LogEnd, true)
+            .map_err(|error| malformed(&self.dir, error.to_string()))?;
+        let Some(range) = plan.records else {
+            return Ok(from);
+        };
+        let bytes = range.read().at("read", &self.dir)?;
+        let bytes = bytes.slice(..below(&bytes, to));
+        Ok(pieces(&self.dir, &bytes, take)?.max(from))
+    }
+
     /// Makes everything appended so far durable.
     pub fn sync(&self, now: Timestamp) -> Result<(), StorageError> {
         self.log.flush(now)
@@ -189,6 +272,19 @@ impl MetadataLog {
     pub fn close(&self) -> Result<(), StorageError> {
         self.log.close()
     }
+}
+
+/// How many bytes are batches that begin below an offset.
+fn below(batches: &[u8], to: Offset) -> usize {
+    let mut at = 0;
+    while let Some(header) = batches
+        .get(at..)
+        .and_then(|rest| BatchHeader::parse(rest).ok())
+        && header.base_offset < to
+    {
+        at += header.size();
+    }
+    at.min(batches.len())
 }
 
 fn has_segment(dir: Dir<'_>) -> bool {

@@ -3,6 +3,7 @@
 //! The controller decides about requests, its records are committed through a quorum, and the loader shows the resulting image
 //! to publishers in a fixed order. On one node the quorum is this node's own file.
 
+pub mod addresses;
 pub mod adoption;
 pub mod authorizer;
 pub mod batches;
@@ -15,4 +16,5 @@ pub mod metadata_log;
 pub mod placement;
 pub mod quorum;
 pub mod record;
+pub mod remote;
 pub mod snapshots;

@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::batches::{control_batch, fold};
+use super::batches::{Piece, control_batch, pieces};
 use super::image::Image;
 use super::image::records::records_of;
-use super::quorum::upkeep::Snapshot;
+use super::quorum::upkeep::{Snapshot, SnapshotId};
+use super::quorum::voters::{KRAFT_VERSION, VOTERS, VoterSet};
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::host::disk::{Dir, Disk};
@@ -18,13 +19,15 @@ use crate::log::recovery::Scanner;
 use crate::metadata::record::Record;
 use crate::wire::batch::builder::BatchBuilder;
 use crate::wire::batch::header::MAGIC_V2;
-use crate::wire::codec::EncodeError;
+use crate::wire::codec::{DecodeError, EncodeError};
 use crate::wire::message::embedded::{SnapshotFooterRecord, SnapshotHeaderRecord};
 
 /// Size in bytes at which a batch of a snapshot is closed.
 const BATCH_BYTES: usize = 1 << 20;
 /// Kind of the control record at the beginning of a snapshot.
 const SNAPSHOT_HEADER: u8 = 3;
+/// The end of the name of a snapshot that is not whole yet. Apache Kafka removes such files at its start, too.
+const UNFINISHED: &str = ".checkpoint.part";
 
 /// The snapshots in the directory of the metadata log.
 #[derive(Debug)]
@@ -76,31 +79,68 @@ impl SnapshotStore {
     pub fn read(
         &self,
         snapshot: &Snapshot,
-        apply: impl FnMut(&Record, Offset),
+        take: impl FnMut(Piece) -> Result<(), DecodeError>,
     ) -> Result<(), StorageError> {
-        let path = self.path(snapshot.end, snapshot.epoch);
-        read(&self.disk, &path, apply)
+        read_pieces(&self.disk, &self.path(snapshot.id()), take)
     }
 
     /// Writes and syncs a snapshot of the image. After a crash the snapshot is either complete or missing.
-    pub fn write(&self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
-        let path = self.path(image.offset + 1, image.epoch);
-        write(&self.disk, &path, image, now)
+    pub fn write(
+        &self,
+        image: &Image,
+        voters: &VoterSet,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let path = self.path(SnapshotId {
+            end: image.offset + 1,
+            epoch: image.epoch,
+        });
+        write(&self.disk, &path, image, voters, now)
     }
 
     pub fn remove(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
-        let path = self.path(snapshot.end, snapshot.epoch);
+        let path = self.path(snapshot.id());
         self.disk.remove_file(&path).at("remove", &path)
     }
 
-    fn path(&self, end: Offset, epoch: LeaderEpoch) -> PathBuf {
-        self.dir.join(format!("{end:020}-{epoch:010}.checkpoint"))
+    /// Where a snapshot is put together that somebody else sends.
+    pub fn unfinished(&self, id: SnapshotId) -> PathBuf {
+        self.dir.join(format!("{id}{UNFINISHED}"))
+    }
+
+    /// Gives a whole and synced file its place among the snapshots.
+    pub fn finish(&self, id: SnapshotId) -> Result<(), StorageError> {
+        let (from, to) = (self.unfinished(id), self.path(id));
+        self.disk.rename(&from, &to).at("rename", from)?;
+        self.disk.sync_dir(&self.dir).at("sync", &self.dir)
+    }
+
+    /// Removes what a start finds of snapshots that were not put together to their end.
+    pub fn remove_unfinished(&self) -> Result<(), StorageError> {
+        for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
+            if entry.text().is_some_and(|name| name.ends_with(UNFINISHED)) {
+                let path = entry.path();
+                self.disk.remove_file(&path).at("remove", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: SnapshotId) -> PathBuf {
+        self.dir.join(format!("{id}.checkpoint"))
     }
 }
 
 /// Writes a snapshot of the image to a file, as [`SnapshotStore::write`] does.
-pub fn write(disk: &Disk, path: &Path, image: &Image, now: Timestamp) -> Result<(), StorageError> {
-    let content = content(image, now).map_err(|error| malformed(path, error.to_string()))?;
+pub fn write(
+    disk: &Disk,
+    path: &Path,
+    image: &Image,
+    voters: &VoterSet,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let content =
+        content(image, voters, now).map_err(|error| malformed(path, error.to_string()))?;
     checkpoint::replace(disk, path, &content, true)
 }
 
@@ -110,6 +150,22 @@ pub fn read(
     disk: &Disk,
     path: &Path,
     mut apply: impl FnMut(&Record, Offset),
+) -> Result<(), StorageError> {
+    read_pieces(disk, path, |piece| {
+        if let Piece::Data(batch) = piece {
+            for (offset, record) in (batch.first..).zip(&batch.records) {
+                apply(record, offset);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The same with the control records of the quorum.
+pub fn read_pieces(
+    disk: &Disk,
+    path: &Path,
+    mut take: impl FnMut(Piece) -> Result<(), DecodeError>,
 ) -> Result<(), StorageError> {
     let size = disk.open_small(path).and_then(|file| file.size());
     let size = size.at("read", path)?;
@@ -121,7 +177,7 @@ pub fn read(
         && span.magic == MAGIC_V2
     {
         at = span.end();
-        fold(path, &batch, &mut apply)?;
+        pieces(path, &batch, &mut take)?;
         is_whole = control_kind(&batch) == Some(SNAPSHOT_FOOTER);
     }
     if is_whole && at == size {
@@ -134,7 +190,7 @@ pub fn read(
     Err(malformed(path, what))
 }
 
-fn content(image: &Image, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
+fn content(image: &Image, voters: &VoterSet, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     let mut next = 0;
     let mut close = |builder: BatchBuilder| {
@@ -149,6 +205,12 @@ fn content(image: &Image, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
         last_contained_log_timestamp: now,
     };
     close(control_batch(SNAPSHOT_HEADER, &header, now)?);
+    if let Some(version) = &voters.kraft_version {
+        close(control_batch(KRAFT_VERSION, version, now)?);
+    }
+    if let Some(voters) = &voters.voters {
+        close(control_batch(VOTERS, voters, now)?);
+    }
     let mut builder = BatchBuilder::default();
     for record in records_of(image) {
         let value = record.encode(image.metadata_version())?;

@@ -6,6 +6,7 @@
 
 pub mod acls;
 pub mod brokers;
+pub mod elsewhere;
 pub mod machine;
 pub mod partitions;
 pub mod quotas;

@@ -9,8 +9,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::elsewhere;
 use super::machine::{Machine, Setup};
 use super::request::{Answer, Ask, Asked, Request};
 use crate::base::ids::{BrokerId, LeaderEpoch, Uuid};
@@ -19,13 +20,14 @@ use crate::host::Host;
 use crate::host::inbox::{Inbox, Outbox, Taken, Taker};
 use crate::host::task::Halt;
 use crate::log::error::{AppendError, StorageError, malformed};
-use crate::metadata::bootstrap::random_uuid;
+use crate::metadata::bootstrap::{check_features, random_uuid};
 use crate::metadata::image::Image;
 use crate::metadata::loader::{ImageHandle, Loader, Publisher};
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::metadata::quorum::{ProposeError, Quorum};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::NoOpRecord;
+use crate::metadata::remote::Remote;
 
 /// Stack size of the controller's thread in bytes; nothing here recurses deeply.
 const STACK_SIZE: usize = 512 << 10;
@@ -41,6 +43,8 @@ pub struct ControllerGone;
 
 enum Event {
     Asked(Request, oneshot::Sender<Answer>),
+    /// More may have been committed.
+    Arrived,
     Stop(oneshot::Sender<()>),
 }
 
@@ -48,6 +52,8 @@ enum Event {
 #[derive(Clone)]
 pub struct ControllerHandle {
     events: Outbox<Event>,
+    /// Where the controllers are, if this node is none.
+    remote: Option<Remote>,
 }
 
 impl std::fmt::Debug for ControllerHandle {
@@ -59,10 +65,33 @@ impl std::fmt::Debug for ControllerHandle {
 impl ControllerHandle {
     /// Sends a request; returns the answer once its records are committed and published.
     pub async fn ask<R: Ask>(&self, request: R) -> Result<R::Answer, ControllerGone> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Event::Asked(request.into(), answer)).await?;
-        let answer = answered.await.map_err(|_| ControllerGone)?;
-        R::answer_in(answer).ok_or(ControllerGone)
+        let answer = match &self.remote {
+            Some(remote) => elsewhere::ask(remote, request.into()).await,
+            None => {
+                let (answer, answered) = oneshot::channel();
+                self.send(Event::Asked(request.into(), answer)).await?;
+                answered.await.ok()
+            }
+        };
+        answer.and_then(R::answer_in).ok_or(ControllerGone)
+    }
+
+    /// The same handle to controllers that are other nodes.
+    pub fn of(self, remote: Remote) -> Self {
+        Self {
+            remote: Some(remote),
+            ..self
+        }
+    }
+
+    /// Has the thread look at what its quorum has committed, whenever that may be more. Ends with the thread.
+    pub async fn follow(self, arrivals: Arc<Notify>) {
+        loop {
+            arrivals.notified().await;
+            if self.send(Event::Arrived).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn send(&self, event: Event) -> Result<(), ControllerGone> {
@@ -124,6 +153,11 @@ impl Controller {
         self.loader.handle()
     }
 
+    /// For [`ControllerHandle::follow`].
+    pub fn arrivals(&self) -> Option<Arc<Notify>> {
+        self.quorum.arrivals()
+    }
+
     /// Adds a publisher after the others.
     pub fn add(&mut self, publisher: Arc<dyn Publisher>) {
         self.loader.add(publisher);
@@ -136,6 +170,24 @@ impl Controller {
         self.commit()?;
         let answer = answer.try_recv().ok().and_then(R::answer_in);
         answer.ok_or_else(|| malformed("the metadata log", "this node does not lead").into())
+    }
+
+    /// Takes in what the quorum commits until this node has everything that was committed when it last heard of it, and `enough`
+    /// says that its image will do: before the thread is started.
+    pub async fn follow_until(
+        &mut self,
+        enough: impl Fn(&Image) -> bool,
+    ) -> Result<(), AppendError> {
+        loop {
+            self.commit()?;
+            if self.quorum.is_caught_up() && enough(self.loader.image()) {
+                return Ok(());
+            }
+            let Some(arrivals) = self.quorum.arrivals() else {
+                return Ok(());
+            };
+            arrivals.notified().await;
+        }
     }
 
     /// Starts the thread. The node halts after a panic and when the metadata log cannot be written any more, because nothing
@@ -155,7 +207,11 @@ impl Controller {
             path: "the controller thread".into(),
             source,
         })?;
-        Ok((ControllerHandle { events }, taker))
+        let handle = ControllerHandle {
+            events,
+            remote: None,
+        };
+        Ok((handle, taker))
     }
 
     async fn run(mut self, mut inbox: Inbox<Event>) -> Result<(), AppendError> {
@@ -166,6 +222,8 @@ impl Controller {
             while let Some(event) = next {
                 match event {
                     Event::Asked(request, waiting) => self.decide(request, Some(waiting))?,
+                    // Everything that is committed is taken in below.
+                    Event::Arrived => {}
                     Event::Stop(done) => {
                         stop = Some(done);
                         break;
@@ -266,6 +324,10 @@ impl Controller {
     /// Takes newly committed records, publishes them, and sends the answers that waited for them.
     fn commit(&mut self) -> Result<(), AppendError> {
         self.publish()?;
+        if self.leads.is_none() {
+            // Nothing is decided here; what the images before do not share with this one is let go.
+            drop(self.machine.resign(self.loader.image()));
+        }
         for (waiting, answer) in self.machine.committed(self.loader.image()) {
             if let Some(waiting) = waiting {
                 // The requester may have gone away.
@@ -277,8 +339,10 @@ impl Controller {
     }
 
     fn publish(&mut self) -> Result<(), AppendError> {
-        let batches = self.quorum.committed(self.host.clock.now())?;
-        self.loader.take(&batches);
+        let committed = self.quorum.committed(self.host.clock.now())?;
+        self.loader.take(committed);
+        check_features(self.loader.image())
+            .map_err(|what| malformed("the metadata of the cluster", what))?;
         Ok(())
     }
 
@@ -305,6 +369,7 @@ mod tests {
     use crate::metadata::bootstrap;
     use crate::metadata::controller::brokers::Activation;
     use crate::metadata::controller::tests::registration;
+    use crate::metadata::loader::Committed;
     use crate::metadata::quorum::Leadership;
     use crate::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 
@@ -352,11 +417,11 @@ mod tests {
             Ok(first)
         }
 
-        fn committed(&mut self, _: Timestamp) -> Result<Vec<Batch>, StorageError> {
+        fn committed(&mut self, _: Timestamp) -> Result<Committed, StorageError> {
             let mut script = self.0.lock();
             match script.commits {
-                true => Ok(std::mem::take(&mut script.proposed)),
-                false => Ok(Vec::new()),
+                true => Ok(std::mem::take(&mut script.proposed).into()),
+                false => Ok(Committed::default()),
             }
         }
 

@@ -350,3 +350,40 @@ fn a_delta_names_the_partitions_that_changed() {
     let delta = fold(&mut image, &[change(0, TOPIC), removed.into()]);
     assert!(delta.partitions.is_empty() && delta.topics.is_empty());
 }
+
+/// A snapshot that takes the place of everything is told like the records that would have led there.
+#[test]
+fn what_lies_between_two_images_is_what_records_would_have_changed() {
+    let mut before = Image::empty();
+    fold(&mut before, &full());
+    let mut after = before.clone();
+    let removed = fold(&mut after, &removals());
+    let nothing = Delta::between(&before, &before);
+    assert!(nothing.topics.is_empty() && nothing.configs.is_empty() && !nothing.features);
+    let mut made = Image::empty();
+    let applied = fold(&mut made, &full());
+    for (found, expected) in [
+        (Delta::between(&Image::empty(), &before), applied),
+        (Delta::between(&before, &after), removed),
+    ] {
+        assert_eq!(found.topics, expected.topics);
+        assert_eq!(found.partitions, expected.partitions);
+        assert_eq!(found.brokers, expected.brokers);
+        let ids = |delta: &Delta| -> Vec<Uuid> {
+            delta.removed_topics.iter().map(|topic| topic.id).collect()
+        };
+        assert_eq!(ids(&found), ids(&expected));
+        // The settings of a topic that is gone are gone with it.
+        assert!(found.configs.is_superset(&expected.configs));
+        let flags = |delta: &Delta| {
+            (
+                delta.features,
+                delta.quotas,
+                delta.acls,
+                delta.scram,
+                delta.tokens,
+            )
+        };
+        assert_eq!(flags(&found), flags(&expected));
+    }
+}

@@ -1,16 +1,23 @@
-//! The quorum, through which proposed records become committed. On a single node it is the node's own file: a record is
-//! committed once it is written and synced.
+//! How proposed records become committed. A single node writes its own file: written and synced is committed. A broker that is
+//! no controller observes the quorum of others: it proposes nothing, and hears what they have committed.
 
+pub mod files;
+pub mod observer;
 pub mod single;
+pub mod state;
 pub mod upkeep;
+pub mod voters;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
-use super::batches::Batch;
+use tokio::sync::Notify;
+
 use super::image::Image;
+use super::loader::Committed;
 use super::record::Record;
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
@@ -52,7 +59,17 @@ pub trait Quorum: Debug + Send {
 
     /// Batches committed since the last call, in the order of offsets. They are durable, except for batches of NoOpRecords
     /// only, whose loss has no effect.
-    fn committed(&mut self, now: Timestamp) -> Result<Vec<Batch>, StorageError>;
+    fn committed(&mut self, now: Timestamp) -> Result<Committed, StorageError>;
+
+    /// Notified whenever more may have been committed, if that happens without a proposal of this member.
+    fn arrivals(&self) -> Option<Arc<Notify>> {
+        None
+    }
+
+    /// Whether everything has been given out that the quorum had committed when this member last heard of it.
+    fn is_caught_up(&self) -> bool {
+        true
+    }
 
     /// Milliseconds until a snapshot is due; `None` if it only becomes due with more records.
     fn snapshot_wait(&self, now: Timestamp) -> Option<u64>;

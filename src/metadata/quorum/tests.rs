@@ -12,7 +12,7 @@ use crate::config::broker::{BrokerSettings, standalone};
 use crate::host::disk::Disk;
 use crate::metadata::bootstrap;
 use crate::metadata::image::Image;
-use crate::metadata::loader::Loader;
+use crate::metadata::loader::{Committed, Loader};
 use crate::metadata::record::Record;
 use crate::metadata::record::schema::{FeatureLevelRecord, NoOpRecord, TopicRecord};
 use crate::metadata::snapshots;
@@ -50,7 +50,7 @@ impl Member {
         let first = self.loader.image().offset + 1;
         let proposed = self.quorum.propose(epoch, records.to_vec(), NOW);
         assert_eq!(proposed.unwrap(), first);
-        self.loader.take(&self.quorum.committed(NOW).unwrap());
+        self.loader.take(self.quorum.committed(NOW).unwrap());
     }
 
     pub(crate) fn snapshot(&mut self) {
@@ -229,7 +229,7 @@ fn records_of_another_epoch_are_not_taken() {
         .quorum
         .propose(epoch - 1, bootstrap::records(false), NOW);
     assert!(matches!(refused, Err(ProposeError::NotLeader(_))));
-    assert_eq!(member.quorum.committed(NOW).unwrap(), []);
+    assert_eq!(member.quorum.committed(NOW).unwrap(), Committed::default());
     member.commit(&bootstrap::records(false));
     assert_eq!(member.image().offset, end + 7);
 }

@@ -1,5 +1,7 @@
 //! pure: times of snapshots of the metadata log, and the snapshots and records that can be removed.
 
+use std::fmt;
+
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
@@ -21,6 +23,20 @@ pub struct Upkeep {
     pub idle_ms: i64,
 }
 
+/// Which snapshot: the state after all records before `end`, of which the last is of `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotId {
+    pub end: Offset,
+    pub epoch: LeaderEpoch,
+}
+
+impl fmt::Display for SnapshotId {
+    /// As the name of its file begins.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}-{:010}", self.end, self.epoch)
+    }
+}
+
 /// A snapshot: the state after all records below `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -28,6 +44,15 @@ pub struct Snapshot {
     pub epoch: LeaderEpoch,
     pub bytes: u64,
     pub written: Timestamp,
+}
+
+impl Snapshot {
+    pub fn id(&self) -> SnapshotId {
+        SnapshotId {
+            end: self.end,
+            epoch: self.epoch,
+        }
+    }
 }
 
 impl Upkeep {

@@ -1,0 +1,628 @@
+//! pure: whom an observer asks for the metadata log and in which epoch, and what becomes of an answer.
+//!
+//! Nothing that a controller says is believed that contradicts what is known: the epoch never goes back, an epoch has one
+//! leader, records follow the end of the log, and what has been committed is neither cut off nor replaced.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::base::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
+use crate::metadata::quorum::Leadership;
+use crate::metadata::quorum::upkeep::SnapshotId;
+use crate::peer::backoff::Backoff;
+use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::fetch::{
+    self, FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState,
+};
+use crate::wire::message::fetch_snapshot::{
+    self, FetchSnapshotRequest, FetchSnapshotRequestPartitionSnapshot,
+    FetchSnapshotRequestTopicSnapshot, FetchSnapshotResponse,
+};
+
+/// The name of the metadata log's topic.
+const TOPIC: &str = "__cluster_metadata";
+/// How long a controller may keep a fetch when there is nothing new.
+const WAIT_MS: i32 = 500;
+/// `controller.quorum.fetch.max.bytes` and `controller.quorum.fetch.snapshot.max.bytes`: what is asked for at a time.
+const ANSWER_BYTES: i32 = 1 << 20;
+/// A snapshot that is said to be longer is refused: no cluster's metadata are, and the disk has other uses.
+const SNAPSHOT_BYTES_MAX: i64 = 16 << 30;
+/// `controller.quorum.retry.backoff.ms`, and its longest.
+const RETRY: Backoff = Backoff {
+    first_ms: 20,
+    longest_ms: 1_000,
+};
+
+/// What holds as long as the node runs.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub cluster_id: String,
+    pub node_id: BrokerId,
+    /// The id of the metadata log's directory.
+    pub directory_id: Uuid,
+    /// `host:port` of those who know who leads; not empty.
+    pub bootstrap: Vec<String>,
+    /// Where the controllers are, if the settings say it (`controller.quorum.voters`).
+    pub voters: BTreeMap<BrokerId, String>,
+}
+
+/// The end of the log, as far as the machine must know it.
+pub trait Tail {
+    fn end(&self) -> Offset;
+
+    /// The epoch of the last record; 0 if there was none.
+    fn epoch(&self) -> LeaderEpoch;
+
+    /// The largest epoch in the log that is not above this one, and where it ends.
+    fn end_of(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)>;
+}
+
+/// What is to be done for the machine, which then wants to hear what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Errand {
+    Pause(Duration),
+    Fetch {
+        to: String,
+        request: FetchRequest,
+    },
+    FetchSnapshot {
+        to: String,
+        request: FetchSnapshotRequest,
+    },
+}
+
+/// What an answer means for the files.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Nothing,
+    /// Whole batches that follow the end of the log. Then everything below the high watermark is committed that is there.
+    Append {
+        records: Bytes,
+        high_watermark: Offset,
+    },
+    /// The log is to be cut at this offset.
+    Truncate(Offset),
+    /// A snapshot will come in the place of the log.
+    Begin(SnapshotId),
+    /// The next piece of that snapshot.
+    Piece {
+        bytes: Bytes,
+        is_last: bool,
+    },
+}
+
+/// Why an answer is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Who was asked does not lead, or did not answer: nothing to be surprised at.
+    Elsewhere(String),
+    /// The answer contradicts what is known, or itself.
+    Wrong(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Elsewhere(what) | Self::Wrong(what)) = self;
+        f.write_str(what)
+    }
+}
+
+/// A snapshot on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Download {
+    id: SnapshotId,
+    position: i64,
+    /// Said with the first piece.
+    size: Option<i64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Observer {
+    setup: Setup,
+    leadership: Leadership,
+    /// Set until the owner has written the leadership down.
+    is_news: bool,
+    leader_address: Option<String>,
+    /// Whether an answer has just told another address of the leader.
+    is_told: bool,
+    /// The leader did not answer last time: the others are asked whether there is a new one.
+    doubted: bool,
+    /// Whom of the bootstrap servers to ask next.
+    turn: usize,
+    /// Everything below is committed.
+    high_watermark: Offset,
+    /// Whether a leader has said so since the node runs.
+    heard_high_watermark: bool,
+    download: Option<Download>,
+    /// In a row.
+    failures: u32,
+    pause: Option<Duration>,
+}
+
+impl Observer {
+    /// Goes on where the files end. `committed` is the end of the newest snapshot.
+    pub fn new(setup: Setup, leadership: Leadership, committed: Offset) -> Self {
+        assert!(!setup.bootstrap.is_empty(), "somebody can be asked");
+        let mut this = Self {
+            setup,
+            leadership,
+            is_news: false,
+            leader_address: None,
+            is_told: false,
+            doubted: false,
+            turn: 0,
+            high_watermark: committed,
+            heard_high_watermark: false,
+            download: None,
+            failures: 0,
+            pause: None,
+        };
+        let leader = this.leadership.leader;
+        this.leader_address = leader.and_then(|id| this.setup.voters.get(&id).cloned());
+        this
+    }
+
+    pub fn leadership(&self) -> Leadership {
+        self.leadership
+    }
+
+    /// The leadership, if it has to be written down before anything else is done.
+    pub fn news(&mut self) -> Option<Leadership> {
+        std::mem::take(&mut self.is_news).then_some(self.leadership)
+    }
+
+    /// Where the leader is; `None` while nobody knows.
+    pub fn leader_address(&self) -> Option<&str> {
+        self.leader_address.as_deref()
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Whether a leader has said up to where the log is committed.
+    pub fn knows_high_watermark(&self) -> bool {
+        self.heard_high_watermark
+    }
+
+    /// The next errand. There is no other one until the machine has heard what came of it.
+    pub fn next(&mut self, tail: &impl Tail) -> Errand {
+        if let Some(pause) = self.pause.take().filter(|pause| !pause.is_zero()) {
+            return Errand::Pause(pause);
+        }
+        let leader = self.leader_address.as_ref().filter(|_| !self.doubted);
+        let to = match leader {
+            Some(leader) => leader.clone(),
+            None => self.next_server(),
+        };
+        match self.download.filter(|_| !self.doubted) {
+            Some(download) => Errand::FetchSnapshot {
+                to,
+                request: self.snapshot_request(download),
+            },
+            None => Errand::Fetch {
+                to,
+                request: self.fetch_request(tail),
+            },
+        }
+    }
+
+    fn next_server(&mut self) -> String {
+        let servers = &self.setup.bootstrap;
+        let server = servers[self.turn % servers.len()].clone();
+        self.turn = (self.turn + 1) % servers.len();
+        server
+    }
+
+    fn fetch_request(&self, tail: &impl Tail) -> FetchRequest {
+        let setup = &self.setup;
+        let partition = FetchPartition {
+            partition: 0,
+            current_leader_epoch: self.leadership.epoch,
+            fetch_offset: tail.end(),
+            last_fetched_epoch: tail.epoch(),
+            replica_directory_id: setup.directory_id,
+            high_watermark: match self.heard_high_watermark {
+                true => self.high_watermark,
+                false => -1,
+            },
+            ..Default::default()
+        };
+        FetchRequest {
+            cluster_id: Some(setup.cluster_id.as_str().into()),
+            replica_state: ReplicaState {
+                replica_id: setup.node_id,
+                replica_epoch: -1,
+            },
+            max_wait_ms: WAIT_MS,
+            max_bytes: ANSWER_BYTES,
+            topics: vec![FetchTopic {
+                topic: TOPIC.into(),
+                topic_id: Uuid::METADATA_TOPIC,
+                partitions: vec![partition],
+            }],
+            ..Default::default()
+        }
+    }
+
+    fn snapshot_request(&self, download: Download) -> FetchSnapshotRequest {
+        let setup = &self.setup;
+        let partition = FetchSnapshotRequestPartitionSnapshot {
+            partition: 0,
+            current_leader_epoch: self.leadership.epoch,
+            snapshot_id: fetch_snapshot::SnapshotId {
+                end_offset: download.id.end,
+                epoch: download.id.epoch,
+            },
+            position: download.position,
+            replica_directory_id: setup.directory_id,
+        };
+        FetchSnapshotRequest {
+            cluster_id: Some(setup.cluster_id.as_str().into()),
+            replica_id: setup.node_id,
+            max_bytes: ANSWER_BYTES,
+            topics: vec![FetchSnapshotRequestTopicSnapshot {
+                name: TOPIC.into(),
+                partitions: vec![partition],
+            }],
+        }
+    }
+
+    /// Nobody answered. `chance` is a random byte, as in all that follows.
+    pub fn failed(&mut self, what: String, chance: u8) -> Refused {
+        self.refuse(Refused::Elsewhere(what), chance)
+    }
+
+    /// What a Fetch was answered.
+    pub fn fetched(
+        &mut self,
+        answer: &FetchResponse,
+        tail: &impl Tail,
+        chance: u8,
+    ) -> Result<Step, Refused> {
+        let judged = self.judge(answer, tail);
+        self.settle(judged, chance)
+    }
+
+    /// What a FetchSnapshot was answered.
+    pub fn snapshot_fetched(
+        &mut self,
+        answer: &FetchSnapshotResponse,
+        chance: u8,
+    ) -> Result<Step, Refused> {
+        let judged = self.judge_piece(answer);
+        if judged.is_err() {
+            // The log may have gone on without it: a fetch says what is to be had now.
+            self.download = None;
+        }
+        self.settle(judged, chance)
+    }
+
+    /// The records of [`Step::Append`] are in the log, which ends there now.
+    pub fn appended(&mut self, high_watermark: Offset, end: Offset) {
+        if high_watermark >= 0 {
+            self.high_watermark = self.high_watermark.max(high_watermark.min(end));
+            self.heard_high_watermark = true;
+        }
+    }
+
+    /// The snapshot that was asked for is in the place of the log.
+    pub fn installed(&mut self, id: SnapshotId) {
+        self.download = None;
+        self.high_watermark = self.high_watermark.max(id.end);
+    }
+
+    /// The snapshot that was asked for is none.
+    pub fn spoiled(&mut self, chance: u8) {
+        self.download = None;
+        self.put_off(chance);
+    }
+
+    fn settle(&mut self, judged: Result<Step, Refused>, chance: u8) -> Result<Step, Refused> {
+        match judged {
+            Ok(step) => {
+                self.failures = 0;
+                self.doubted = false;
+                self.is_told = false;
+                Ok(step)
+            }
+            Err(why) => Err(self.refuse(why, chance)),
+        }
+    }
+
+    /// Asks somebody else after a pause; at once if an answer has just told who that is.
+    fn refuse(&mut self, why: Refused, chance: u8) -> Refused {
+        let is_told = std::mem::take(&mut self.is_told) && matches!(why, Refused::Elsewhere(_));
+        if is_told && self.failures == 0 {
+            self.failures = 1;
+            self.doubted = false;
+            return why;
+        }
+        // Who was named now is asked; a leader that has not answered is asked again only when others say that it leads.
+        self.doubted = !is_told && !self.doubted;
+        self.put_off(chance);
+        why
+    }
+
+    fn put_off(&mut self, chance: u8) {
+        self.pause = Some(RETRY.pause(self.failures, chance));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn judge(&mut self, answer: &FetchResponse, tail: &impl Tail) -> Result<Step, Refused> {
+        accept(answer.error_code)?;
+        let [topic] = &answer.responses[..] else {
+            return Err(wrong(format!(
+                "answers for {} topics",
+                answer.responses.len()
+            )));
+        };
+        let [partition] = &topic.partitions[..] else {
+            return Err(wrong(format!(
+                "answers for {} partitions",
+                topic.partitions.len()
+            )));
+        };
+        if topic.topic_id != Uuid::METADATA_TOPIC || partition.partition_index != 0 {
+            return Err(wrong("answers for another partition".to_owned()));
+        }
+        let leader = &partition.current_leader;
+        let mut endpoints = answer.node_endpoints.iter();
+        let endpoint = endpoints.find(|node| node.node_id == leader.leader_id);
+        let endpoint = endpoint.and_then(|node| address(&node.host, node.port));
+        self.heed(leader.leader_id, leader.leader_epoch, endpoint)?;
+        accept(partition.error_code)?;
+        self.judge_records(partition, tail)
+    }
+
+    fn judge_records(&self, partition: &PartitionData, tail: &impl Tail) -> Result<Step, Refused> {
+        let fetch::EpochEndOffset { epoch, end_offset } = partition.diverging_epoch;
+        if epoch >= 0 || end_offset >= 0 {
+            return self.judge_divergence(epoch, end_offset, tail);
+        }
+        let fetch::SnapshotId { end_offset, epoch } = partition.snapshot_id;
+        if end_offset >= 0 || epoch >= 0 {
+            let id = SnapshotId {
+                end: end_offset,
+                epoch,
+            };
+            return self.judge_snapshot(id);
+        }
+        let records = partition.records.as_ref().map(|records| records.bytes());
+        let records = records.unwrap_or_default();
+        let whole = whole_batches(&records, tail, self.leadership.epoch).map_err(wrong)?;
+        Ok(Step::Append {
+            records: records.slice(..whole),
+            high_watermark: partition.high_watermark,
+        })
+    }
+
+    /// Kafka: `KafkaRaftLog.truncateToEndOffset`.
+    fn judge_divergence(
+        &self,
+        epoch: LeaderEpoch,
+        end: Offset,
+        tail: &impl Tail,
+    ) -> Result<Step, Refused> {
+        let cut = match tail.end_of(epoch) {
+            Some((own, own_end)) if own == epoch => own_end.min(end),
+            Some((_, own_end)) => own_end,
+            None => end,
+        };
+        if cut < self.high_watermark {
+            return Err(wrong(format!(
+                "wants the log to be cut at {cut}, though it is committed up to {}: is this another cluster, or did the controllers lose records?",
+                self.high_watermark
+            )));
+        }
+        if cut >= tail.end() {
+            let own = tail.end();
+            return Err(wrong(format!(
+                "wants the log to be cut at {cut}, and it ends at {own}"
+            )));
+        }
+        Ok(Step::Truncate(cut))
+    }
+
+    fn judge_snapshot(&self, id: SnapshotId) -> Result<Step, Refused> {
+        let SnapshotId { end, epoch } = id;
+        if end <= 0 || epoch < 0 || epoch > self.leadership.epoch {
+            return Err(wrong(format!("offers a snapshot that cannot be: {id}")));
+        }
+        if end < self.high_watermark {
+            return Err(wrong(format!(
+                "offers the snapshot {id}, though more is committed, up to {}",
+                self.high_watermark
+            )));
+        }
+        Ok(Step::Begin(id))
+    }
+
+    /// The files are ready for a snapshot.
+    pub fn begun(&mut self, id: SnapshotId) {
+        self.download = Some(Download {
+            id,
+            position: 0,
+            size: None,
+        });
+    }
+
+    fn judge_piece(&mut self, answer: &FetchSnapshotResponse) -> Result<Step, Refused> {
+        accept(answer.error_code)?;
+        let mut partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        let (Some(partition), None) = (partitions.next(), partitions.next()) else {
+            return Err(wrong("answers for no partition, or for several".to_owned()));
+        };
+        let leader = &partition.current_leader;
+        let mut endpoints = answer.node_endpoints.iter();
+        let endpoint = endpoints.find(|node| node.node_id == leader.leader_id);
+        let endpoint = endpoint.and_then(|node| address(&node.host, node.port.into()));
+        // Left out, it is zero and not -1: the leader has nothing to say of itself.
+        if partition.error_code != 0 {
+            self.heed(leader.leader_id, leader.leader_epoch, endpoint)?;
+        }
+        accept(partition.error_code)?;
+        let Some(download) = &mut self.download else {
+            return Err(wrong("sends a snapshot that nobody asked for".to_owned()));
+        };
+        let (asked, sent) = (download.id, &partition.snapshot_id);
+        if (asked.end, asked.epoch) != (sent.end_offset, sent.epoch)
+            || partition.position != download.position
+        {
+            return Err(wrong(format!(
+                "sends snapshot {}-{} from byte {}, and was asked for {asked} from byte {}",
+                sent.end_offset, sent.epoch, partition.position, download.position
+            )));
+        }
+        let size = *download.size.get_or_insert(partition.size);
+        if size != partition.size || !(1..=SNAPSHOT_BYTES_MAX).contains(&size) {
+            return Err(wrong(format!(
+                "says that snapshot {asked} has {} bytes",
+                partition.size
+            )));
+        }
+        let bytes = partition.unaligned_records.bytes();
+        let position = download.position + bytes.len() as i64;
+        if bytes.is_empty() || position > size {
+            return Err(wrong(format!(
+                "sends {} bytes of snapshot {asked} from byte {} of {size} on",
+                bytes.len(),
+                download.position
+            )));
+        }
+        download.position = position;
+        Ok(Step::Piece {
+            bytes,
+            is_last: position == size,
+        })
+    }
+
+    /// Who leads, as an answer says it.
+    fn heed(
+        &mut self,
+        leader: BrokerId,
+        epoch: LeaderEpoch,
+        endpoint: Option<String>,
+    ) -> Result<(), Refused> {
+        if epoch < 0 {
+            return Ok(());
+        }
+        let leader = (leader >= 0).then_some(leader);
+        let known = self.leadership;
+        if epoch < known.epoch {
+            return Err(Refused::Elsewhere(format!(
+                "is in epoch {epoch}, and epoch {} has begun",
+                known.epoch
+            )));
+        }
+        if epoch == known.epoch
+            && let (Some(one), Some(other)) = (known.leader, leader)
+            && one != other
+        {
+            return Err(wrong(format!(
+                "says that {other} leads epoch {epoch}, and {one} does"
+            )));
+        }
+        let is_new = epoch > known.epoch;
+        if is_new {
+            self.leader_address = None;
+            // Its controllers may have other snapshots.
+            self.download = None;
+        }
+        if is_new || known.leader.is_none() && leader.is_some() {
+            self.leadership = Leadership { epoch, leader };
+            self.is_news = true;
+        }
+        let said = leader.and_then(|id| endpoint.or_else(|| self.setup.voters.get(&id).cloned()));
+        if said.is_some() {
+            self.is_told = said != self.leader_address;
+            self.leader_address = said;
+        }
+        match is_new {
+            // It has answered another question than was asked.
+            true => Err(Refused::Elsewhere(format!("is in epoch {epoch} already"))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// `host:port`, if it can be one.
+fn address(host: &str, port: i32) -> Option<String> {
+    const HOST_MAX: usize = 255;
+    let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+    if host.is_empty() || host.len() > HOST_MAX {
+        return None;
+    }
+    Some(match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    })
+}
+
+fn wrong(what: String) -> Refused {
+    Refused::Wrong(what)
+}
+
+fn accept(code: i16) -> Result<(), Refused> {
+    match ErrorCode::from_code(code) {
+        Some(ErrorCode::None) => Ok(()),
+        Some(
+            known @ (ErrorCode::NotLeaderOrFollower
+            | ErrorCode::FencedLeaderEpoch
+            | ErrorCode::UnknownLeaderEpoch
+            | ErrorCode::BrokerNotAvailable
+            | ErrorCode::SnapshotNotFound
+            | ErrorCode::PositionOutOfRange),
+        ) => Err(Refused::Elsewhere(format!("answers {known:?}"))),
+        Some(ErrorCode::InconsistentClusterId) => {
+            Err(wrong("is a controller of another cluster".to_owned()))
+        }
+        Some(known) => Err(wrong(format!("answers {known:?}"))),
+        None => Err(wrong(format!("answers with the unknown error {code}"))),
+    }
+}
+
+/// How many bytes are whole batches that may follow the end of the log. The last one may be cut.
+fn whole_batches(records: &[u8], tail: &impl Tail, newest: LeaderEpoch) -> Result<usize, String> {
+    let (mut next, mut epoch) = (tail.end(), tail.epoch());
+    let mut whole = 0;
+    while let Some(rest) = records.get(whole..)
+        && rest.len() >= HEADER_SIZE
+    {
+        let sent = |what: String| format!("sends at offset {next} what is no batch: {what}");
+        let header = BatchHeader::parse(rest).map_err(|error| sent(error.to_string()))?;
+        let Some(batch) = rest.get(..header.size()) else {
+            break;
+        };
+        header
+            .verify(batch)
+            .map_err(|error| sent(error.to_string()))?;
+        if header.base_offset != next || header.next_offset() <= next {
+            return Err(format!(
+                "sends offsets {} to {}, and the log ends at {next}",
+                header.base_offset,
+                header.last_offset()
+            ));
+        }
+        if !(epoch..=newest).contains(&header.leader_epoch) {
+            return Err(format!(
+                "sends a batch of epoch {} at offset {next}, behind epoch {epoch} and in epoch {newest}",
+                header.leader_epoch
+            ));
+        }
+        (next, epoch) = (header.next_offset(), header.leader_epoch);
+        whole += batch.len();
+    }
+    match whole {
+        0 if !records.is_empty() => Err(format!(
+            "sends {} bytes without a whole batch",
+            records.len()
+        )),
+        whole => Ok(whole),
+    }
+}

@@ -1,0 +1,124 @@
+//! task: carries the errands of an observer to the controllers, one at a time, and what came of them back. It judges nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::machine::Errand;
+use crate::host::Host;
+use crate::peer::channel::Channel;
+use crate::peer::connection::{Access, CallError, Identity, Target};
+use crate::wire::message::Request;
+use crate::wire::message::fetch::FetchResponse;
+use crate::wire::message::fetch_snapshot::FetchSnapshotResponse;
+
+/// `controller.quorum.request.timeout.ms`: who does not answer in this time is taken for dead.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Controllers that a connection is kept to. More addresses than a quorum has members are those of a liar.
+const CONNECTIONS_MAX: usize = 16;
+
+/// What came of an errand.
+#[derive(Debug)]
+pub enum Heard {
+    /// The pause is over.
+    Nothing,
+    Fetched {
+        from: String,
+        answer: FetchResponse,
+    },
+    SnapshotFetched {
+        from: String,
+        answer: FetchSnapshotResponse,
+    },
+    Failed {
+        from: String,
+        error: CallError,
+    },
+}
+
+/// The two ends of the way between a member and its task, with room for one errand.
+#[derive(Debug)]
+pub struct Line {
+    pub errands: mpsc::Sender<Errand>,
+    pub heard: mpsc::Receiver<Heard>,
+    /// Notified of everything that was heard.
+    pub arrivals: Arc<Notify>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Carrier {
+    host: Host,
+    identity: Identity,
+    access: Access,
+    errands: mpsc::Receiver<Errand>,
+    heard: mpsc::Sender<Heard>,
+    arrivals: Arc<Notify>,
+    channels: BTreeMap<String, Channel>,
+}
+
+/// A carrier, and the line to it.
+pub fn line(host: &Host, identity: Identity, access: Access) -> (Carrier, Line) {
+    let (errands, to_carry) = mpsc::channel(1);
+    let (tell, heard) = mpsc::channel(1);
+    let arrivals = Arc::new(Notify::new());
+    let carrier = Carrier {
+        host: host.clone(),
+        identity,
+        access,
+        errands: to_carry,
+        heard: tell,
+        arrivals: Arc::clone(&arrivals),
+        channels: BTreeMap::new(),
+    };
+    let line = Line {
+        errands,
+        heard,
+        arrivals,
+    };
+    (carrier, line)
+}
+
+impl Carrier {
+    /// Ends when the member is gone.
+    pub async fn run(mut self) {
+        while let Some(errand) = self.errands.recv().await {
+            let heard = self.carry(errand).await;
+            if self.heard.send(heard).await.is_err() {
+                return;
+            }
+            self.arrivals.notify_one();
+        }
+    }
+
+    async fn carry(&mut self, errand: Errand) -> Heard {
+        match errand {
+            Errand::Pause(pause) => {
+                tokio::time::sleep(pause).await;
+                Heard::Nothing
+            }
+            Errand::Fetch { to, request } => match self.ask(&to, &request).await {
+                Ok(answer) => Heard::Fetched { from: to, answer },
+                Err(error) => Heard::Failed { from: to, error },
+            },
+            Errand::FetchSnapshot { to, request } => match self.ask(&to, &request).await {
+                Ok(answer) => Heard::SnapshotFetched { from: to, answer },
+                Err(error) => Heard::Failed { from: to, error },
+            },
+        }
+    }
+
+    async fn ask<R: Request>(&mut self, to: &str, request: &R) -> Result<R::Response, CallError> {
+        if self.channels.len() >= CONNECTIONS_MAX && !self.channels.contains_key(to) {
+            self.channels.clear();
+        }
+        let channel = self.channels.entry(to.to_owned()).or_insert_with(|| {
+            let target = Target::Address(to.to_owned());
+            let (identity, access) = (self.identity.clone(), self.access.clone());
+            Channel::to(&self.host, target, identity, access)
+        });
+        channel.call(request, ANSWER_WITHIN).await
+    }
+}
