@@ -41,7 +41,8 @@ group.initial.rebalance.delay.ms=0
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 ";
-const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
+/// The cluster for which directories are formatted.
+pub const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
 /// Version that monedula is compared with.
 pub const PRESENT: &str = "4.4.0";

@@ -131,8 +131,29 @@ impl Node {
         Self::within(Surroundings::default(), settings)
     }
 
+    /// The same, with directories that are formatted for a cluster first.
+    pub fn of_cluster(cluster_id: &str, settings: &str) -> Result<Self> {
+        let new = Self::written(settings, Surroundings::default())?;
+        let mut format = Command::new(binary());
+        format.args(["storage", "format", "--cluster-id", cluster_id, "--config"]);
+        format.args(&new.settings);
+        let formatted = run(&mut format, "", CLIENT_LIMIT)?;
+        ensure!(
+            formatted.success,
+            "format: {}{}",
+            formatted.stdout,
+            formatted.stderr
+        );
+        new.started()
+    }
+
     /// Like [`Self::with_settings`], with an environment.
     pub fn within(surroundings: Surroundings, settings: &str) -> Result<Self> {
+        Self::written(settings, surroundings)?.started()
+    }
+
+    /// A node that is not started yet, with its settings in a file.
+    fn written(settings: &str, surroundings: Surroundings) -> Result<Self> {
         let own = tempfile::tempdir()?;
         let (port, dir) = (free_port()?, own.path().join("data"));
         let file = own.path().join("server.properties");
@@ -140,7 +161,19 @@ impl Node {
             .replace("{port}", &port.to_string())
             .replace("{dir}", &dir.display().to_string());
         std::fs::write(&file, settings)?;
-        Self::first(port, &dir, Some(own), Some(file), surroundings)
+        Ok(Self {
+            child: None,
+            port,
+            dir,
+            settings: Some(file),
+            surroundings,
+            own: Some(own),
+        })
+    }
+
+    fn started(mut self) -> Result<Self> {
+        self.resume()?;
+        Ok(self)
     }
 
     fn first(

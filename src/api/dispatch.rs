@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::context::{ConnectionInfo, Reply, RequestContext};
+use super::forward::forward;
 use super::handlers::api_versions;
 use super::services::Services;
 use super::table::{self, Row};
@@ -178,6 +179,7 @@ fn try_dispatch(
     mut reader: Reader,
 ) -> Result<Dispatched, Unhandled> {
     let malformed = |error: DecodeError| format!("a malformed request header: {error}");
+    let whole = services.remote.is_some().then(|| reader.rest().clone());
     let api_key = reader.i16().map_err(malformed)?;
     let api_version = reader.i16().map_err(malformed)?;
     let correlation_id = reader.i32().map_err(malformed)?;
@@ -208,6 +210,9 @@ fn try_dispatch(
             row.versions.start(),
             row.versions.end()
         )));
+    }
+    if let (Some(remote), Some(whole), true) = (&services.remote, whole, row.forwarded) {
+        return Ok(Dispatched::Alone(forward(remote, connection, whole)));
     }
     // The client id keeps its old form in flexible headers.
     let layout = Layout::new(0, false).nullable(true);

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod context;
 pub mod dispatch;
+mod forward;
 pub mod handlers;
 pub mod rights;
 pub mod services;

@@ -17,6 +17,7 @@ use crate::metadata::controller::task::ControllerHandle;
 use crate::metadata::image::{BROKER_RESOURCE, Image};
 use crate::metadata::loader::ImageHandle;
 use crate::metadata::placement::{Assignment, assign_request};
+use crate::metadata::remote::Remote;
 use crate::replica::fetch_session::FetchSessions;
 use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
@@ -35,6 +36,8 @@ pub struct Services {
     pub config: Arc<BrokerConfig>,
     pub image: ImageHandle,
     pub controller: ControllerHandle,
+    /// The controllers, if they are other nodes.
+    pub remote: Option<Remote>,
     pub replicas: ReplicaManager,
     pub sessions: FetchSessions,
     pub conversions: ConversionBudget,
@@ -104,6 +107,15 @@ impl Services {
         let image = self.image.load();
         let broker = image.brokers.get(&self.node_id);
         broker.map_or(-1, |broker| broker.epoch)
+    }
+
+    /// Whom clients are told to ask for what a controller decides. Of a cluster any broker that takes part will do: each forwards.
+    pub fn controller_id(&self, image: &Image) -> BrokerId {
+        let takes_part = |id| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
+        if self.remote.is_none() || takes_part(self.node_id) {
+            return self.node_id;
+        }
+        image.live_brokers().next().map_or(-1, |broker| broker.id)
     }
 
     /// Counters and meters of the clients' requests.

@@ -3,14 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::cluster::{self, Own, join};
 use super::listeners::{Listeners, Wanted};
 use super::log_dirs::LogDirs;
 use super::{Broker, StartError, adopt, cleaner, housekeeping, maker, mover};
 use crate::api::services::{ProducerIds, Services};
 use crate::base::disk_pool::DiskPool;
+use crate::base::ids::Uuid;
 use crate::base::memory::Memory;
 use crate::base::time::millis;
 use crate::base::work_pool::WorkPool;
@@ -96,6 +99,10 @@ impl Broker {
         let entries = Arc::new(Entries::default());
         let loaded = entries.load(&config.listeners, &config.settings, host.clock.now());
         entries.install(loaded.map_err(wrong)?);
+        let access = match &config.controllers {
+            Some(controllers) => Some(cluster::access(&config, controllers)?),
+            None => None,
+        };
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push((
@@ -110,6 +117,10 @@ impl Broker {
         };
 
         // Directories: identity, lock.
+        if config.controllers.is_some() && options.cluster_id.is_none() {
+            is_formatted(&host, &config)?;
+        }
+        let previous_epoch = cluster::previous_epoch(&host, &config);
         let formatted = bootstrap::format(
             &host,
             &config.directories(),
@@ -118,6 +129,8 @@ impl Broker {
             Gaps::Refuse,
         )?;
         let salts = salts(&formatted);
+        let directory_id = directory_id(&formatted, &config);
+        let cluster_id = formatted.cluster_id.clone();
         let mut log_dirs = formatted.dirs;
         log_dirs.retain(|(path, _)| config.log_dirs.contains(path));
         let manager_settings = ManagerSettings {
@@ -137,46 +150,41 @@ impl Broker {
             );
         }
 
-        // The metadata log: fold it, begin a new epoch, register this node.
+        // The metadata: this node's own, or those of its cluster.
         let metadata_dir = host.disk.dir(&config.metadata_log_dir);
-        let clean = dir::was_stopped_cleanly(metadata_dir);
-        let upkeep = Upkeep::new(&config.settings);
-        let (quorum, image) = SingleQuorum::open(
-            metadata_dir,
-            config.node_id,
-            clean,
-            upkeep,
-            host.clock.now(),
-        )?;
-        for key in quotas::keys(&image) {
-            quotas::warn_of(&key);
-        }
-        let fresh = image.features.is_empty();
-        let setup = Setup {
-            node_id: config.node_id,
-            settings: config.settings.clone(),
-            clamp_replication: options.clamp_replication,
-        };
-        let mut controller = Controller::new(&host, Box::new(quorum), image, setup, upkeep);
-        let handle = controller.image();
-        let metadata =
-            |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
-        if fresh {
-            // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
-            let mut records = match formatted_with(metadata_dir)? {
-                Some(given) => bootstrap::completed(given),
-                None => bootstrap::records(formatted.of_zookeeper),
-            };
-            records.extend(adopt::topics_on_disk(&logs, &config, host.clock.now())?);
-            controller.ask(Activation { records }).map_err(metadata)?;
-        }
         let registration = registration(
             &config,
             &host,
             &sockets,
             logs.online().map(|dir| dir.id).collect(),
         )?;
-        let broker_epoch = controller.ask(registration).map_err(metadata)?;
+        let (mut controller, cluster) = match (&config.controllers, access) {
+            (Some(controllers), Some(access)) => {
+                let own = Own {
+                    cluster_id: &cluster_id,
+                    metadata_dir,
+                    directory_id,
+                    previous_epoch,
+                    registration,
+                };
+                let joined = join(&host, &halt, &config, (controllers, access), own).await?;
+                (joined.0, Some(joined.1))
+            }
+            _ => {
+                let fresh = Fresh {
+                    of_zookeeper: formatted.of_zookeeper,
+                    clamp_replication: options.clamp_replication,
+                };
+                let controller = lead(&host, &config, &logs, fresh, registration)?;
+                (controller, None)
+            }
+        };
+        let handle = controller.image();
+        for key in quotas::keys(&handle.load()) {
+            quotas::warn_of(&key);
+        }
+        let metadata =
+            |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
 
         // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.
         let replicas =
@@ -189,17 +197,29 @@ impl Broker {
         )?;
         replicas.identify(&image);
         replicas.settle_moves(&image);
-        let topics = placement::found(&image, config.node_id, |topic, index, partition| {
-            replicas.standing(topic, index, partition)
-        });
-        let found = FoundReplicas {
-            node_id: config.node_id,
-            topics,
-        };
-        controller.ask(found).map_err(metadata)?;
-        let placed = replicas.install(&handle.load());
-        let placed = assign_request(config.node_id, broker_epoch, &placed);
-        controller.ask(placed).map_err(metadata)?;
+        if cluster.is_none() {
+            let topics = placement::found(&image, config.node_id, |topic, index, partition| {
+                replicas.standing(topic, index, partition)
+            });
+            let found = FoundReplicas {
+                node_id: config.node_id,
+                topics,
+            };
+            controller.ask(found).map_err(metadata)?;
+        }
+        let image = handle.load();
+        let placed = replicas.install(&image);
+        let own = image.brokers.get(&config.node_id);
+        let broker_epoch = own.map_or(-1, |broker| broker.epoch);
+        let assigned = assign_request(config.node_id, broker_epoch, &placed);
+        match &cluster {
+            None => drop(controller.ask(assigned).map_err(metadata)?),
+            Some(_) if placed.is_empty() => {}
+            Some(cluster) => {
+                let told = cluster.remote.ask(&assigned, PLACES_TOLD_WITHIN).await;
+                told.map_err(|error| StartError::Cluster(error.to_string()))?;
+            }
+        }
 
         // From here on metadata changes reach the partitions by themselves.
         controller.add(Arc::new(replicas.clone()));
@@ -312,7 +332,15 @@ impl Broker {
             clock: host.clock.clone(),
         });
         controller.add(Arc::clone(&wanted) as _);
-        let (controller, taker) = controller.start(&halt)?;
+        let arrivals = controller.arrivals();
+        let (mut controller, taker) = controller.start(&halt)?;
+        let mut cluster = cluster;
+        if let (Some(cluster), Some(arrivals)) = (&mut cluster, arrivals) {
+            let following = controller.clone().follow(arrivals);
+            let following = halt.guard("follower of the metadata", following);
+            host.threads.spawn_among(&mut cluster.tasks, following);
+            controller = controller.of(cluster.remote.clone());
+        }
 
         let shares = Shares::new(
             &host,
@@ -325,9 +353,10 @@ impl Broker {
         );
         let services = Arc::new(Services {
             node_id: config.node_id,
-            cluster_id: formatted.cluster_id,
+            cluster_id,
             image: handle,
             controller,
+            remote: cluster.as_ref().map(|cluster| cluster.remote.clone()),
             replicas,
             sessions: FetchSessions::new(
                 config
@@ -396,6 +425,7 @@ impl Broker {
             metadata_dir: config.metadata_log_dir.clone(),
             report_limit: millis(config.settings.long("log.dir.failure.timeout.ms").max(1)),
             halt: halt.clone(),
+            membership: cluster.as_ref().map(|cluster| cluster.membership.clone()),
         };
         host.threads.spawn_among(
             &mut tasks,
@@ -414,6 +444,9 @@ impl Broker {
             &mut tasks,
             halt.guard("mover", mover::run(Arc::clone(&services), stopping)),
         );
+        if let Some(cluster) = cluster.as_ref().filter(|_| config.takes_part) {
+            cluster.membership.ready();
+        }
         Ok(Self {
             addresses,
             admin: admin_address,
@@ -422,6 +455,7 @@ impl Broker {
             _metadata_lock: metadata_lock,
             stop,
             halt,
+            cluster,
             controller: Some(taker),
             tasks,
             coordinators,
@@ -430,6 +464,69 @@ impl Broker {
         })
     }
 }
+
+/// What a node begins with that is alone and new.
+struct Fresh {
+    of_zookeeper: bool,
+    clamp_replication: bool,
+}
+
+/// A node that is alone leads its own metadata log: folds it, begins a new epoch, and registers itself.
+fn lead(
+    host: &Host,
+    config: &Arc<BrokerConfig>,
+    logs: &Arc<LogManager>,
+    new: Fresh,
+    registration: Registration,
+) -> Result<Controller, StartError> {
+    let metadata_dir = host.disk.dir(&config.metadata_log_dir);
+    let clean = dir::was_stopped_cleanly(metadata_dir);
+    let upkeep = Upkeep::new(&config.settings);
+    let now = host.clock.now();
+    let (quorum, image) = SingleQuorum::open(metadata_dir, config.node_id, clean, upkeep, now)?;
+    let fresh = image.features.is_empty();
+    let setup = Setup {
+        node_id: config.node_id,
+        settings: config.settings.clone(),
+        clamp_replication: new.clamp_replication,
+    };
+    let mut controller = Controller::new(host, Box::new(quorum), image, setup, upkeep);
+    let metadata = |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
+    if fresh {
+        // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
+        let mut records = match formatted_with(metadata_dir)? {
+            Some(given) => bootstrap::completed(given),
+            None => bootstrap::records(new.of_zookeeper),
+        };
+        records.extend(adopt::topics_on_disk(logs, config, host.clock.now())?);
+        controller.ask(Activation { records }).map_err(metadata)?;
+    }
+    controller.ask(registration).map_err(metadata)?;
+    Ok(controller)
+}
+
+/// Refuses directories that belong to no cluster yet: which one they are to belong to, whoever formats them says.
+fn is_formatted(host: &Host, config: &BrokerConfig) -> Result<(), StartError> {
+    let metadata_dir = &config.metadata_log_dir;
+    match dir::MetaProperties::read(host.disk.dir(metadata_dir))? {
+        Some(_) => Ok(()),
+        None => Err(StartError::Cluster(format!(
+            "{} is not formatted; format it for the cluster of its controllers by 'monedula storage format --cluster-id ID', as kafka-storage.sh does",
+            metadata_dir.display()
+        ))),
+    }
+}
+
+/// The id of the directory that the metadata log is in.
+fn directory_id(formatted: &Formatted, config: &BrokerConfig) -> Uuid {
+    let mut dirs = formatted.dirs.iter();
+    let own = dirs.find(|(path, _)| *path == config.metadata_log_dir);
+    own.and_then(|(_, id)| id.as_ref().ok().copied())
+        .unwrap_or(Uuid::ZERO)
+}
+
+/// How long a start waits for the controllers to hear in which log directories its replicas are.
+const PLACES_TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 /// What salts of users who are not there are made from: the same at every start, and nothing that clients are told.
 fn salts(formatted: &Formatted) -> SaltSecret {
@@ -539,7 +636,7 @@ fn registration(
     config: &BrokerConfig,
     host: &Host,
     sockets: &[(Listener, Vec<Listening>)],
-    log_dirs: Vec<crate::base::ids::Uuid>,
+    log_dirs: Vec<Uuid>,
 ) -> Result<Registration, StartError> {
     let endpoints = sockets
         .iter()

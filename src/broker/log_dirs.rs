@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::membership::Membership;
 use crate::api::services::Services;
 use crate::base::ids::{PartitionIndex, Uuid};
 use crate::host::task::Halt;
@@ -26,6 +27,8 @@ pub(super) struct LogDirs {
     /// `log.dir.failure.timeout.ms`.
     pub(super) report_limit: Duration,
     pub(super) halt: Halt,
+    /// Of a broker whose controllers are other nodes: its heartbeats tell them.
+    pub(super) membership: Option<Membership>,
 }
 
 impl LogDirs {
@@ -100,6 +103,10 @@ impl LogDirs {
         });
         let lost: Vec<_> = lost.collect();
         let are_told = self.services.are_told(&lost).await;
+        if let Some(membership) = &self.membership {
+            membership.tell_of_failed(directory).await;
+            return are_told;
+        }
         let heartbeat = BrokerHeartbeatRequest {
             broker_id: self.services.node_id,
             broker_epoch: self.services.broker_epoch(),

@@ -18,10 +18,13 @@
 mod adopt;
 pub mod boot;
 mod cleaner;
+mod cluster;
 mod housekeeping;
+mod lifecycle;
 mod listeners;
 mod log_dirs;
 mod maker;
+mod membership;
 mod mover;
 pub mod temporary;
 #[cfg(test)]
@@ -32,6 +35,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::cluster::Cluster;
 use crate::api::services::Services;
 use crate::base::plain::Plain;
 use crate::base::work_pool::WorkPool;
@@ -59,6 +63,8 @@ pub enum StartError {
     Adoption(String),
     #[error("the metadata log refused a record: {0}")]
     Metadata(String),
+    #[error("this broker does not come into its cluster: {0}")]
+    Cluster(String),
 }
 
 /// A running node. Dropping it ends its connections and tasks at once, as a crash would; [`Self::shutdown`] stops it
@@ -73,6 +79,8 @@ pub struct Broker {
     _metadata_lock: Option<DirLock>,
     stop: watch::Sender<bool>,
     halt: Halt,
+    /// Of a broker whose controllers are other nodes.
+    cluster: Option<Cluster>,
     controller: Option<Taker>,
     tasks: tokio::task::JoinSet<()>,
     /// They have timers of their own, so they must be gone before the logs are closed.
@@ -104,9 +112,19 @@ impl Broker {
         self.halt.reason().await
     }
 
-    /// Stops cleanly: no more requests, then the metadata log, then every log with its checkpoints, and last the mark
+    /// Stops cleanly: out of the cluster, no more requests, then the metadata log, then every log with its checkpoints, and last the mark
     /// that says so. What was acknowledged is on disk whatever happens in between.
     pub async fn shutdown(mut self) {
+        if let Some(cluster) = &self.cluster {
+            // It serves until others lead what it led.
+            let leaving = cluster.membership.leave(cluster::SILENCE_MAX);
+            let left = tokio::time::timeout(cluster::LEAVE_WITHIN, leaving).await;
+            if left != Ok(true) {
+                tracing::warn!(
+                    "the controllers have not let this broker go; it stops all the same"
+                );
+            }
+        }
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
         // What is still computed must append nothing to a log that is closed.
@@ -119,22 +137,25 @@ impl Broker {
         }
         let rounds = self.rounds.clone();
         drop(threads.start_blocking(move || rounds.stop()).await);
-        // Its next start, or Apache Kafka's, need not wait for its session to end.
-        let fence = BrokerHeartbeatRequest {
-            broker_id: self.services.node_id,
-            broker_epoch: self.services.broker_epoch(),
-            want_fence: true,
-            want_shut_down: true,
-            ..Default::default()
-        };
-        if self.services.controller.ask(fence).await.is_err() {
-            tracing::error!("the controller was gone before the node stopped");
+        if self.cluster.is_none() {
+            // Its next start, or Apache Kafka's, need not wait for its session to end.
+            let fence = BrokerHeartbeatRequest {
+                broker_id: self.services.node_id,
+                broker_epoch: self.services.broker_epoch(),
+                want_fence: true,
+                want_shut_down: true,
+                ..Default::default()
+            };
+            if self.services.controller.ask(fence).await.is_err() {
+                tracing::error!("the controller was gone before the node stopped");
+            }
         }
         self.services.controller.stop().await;
         if let Some(taker) = self.controller.take() {
             taker.ended(&threads).await;
         }
-        let epoch = self.services.broker_epoch();
+        let of_cluster = self.cluster.as_ref().and_then(Cluster::epoch);
+        let epoch = of_cluster.unwrap_or_else(|| self.services.broker_epoch());
         let logs = Arc::clone(&self.logs);
         let image = self.services.image.load();
         let each = self.services.replicas.recovery_threads(&image);

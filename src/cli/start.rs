@@ -248,7 +248,10 @@ async fn serve(
     tracing::info!("ready after {} ms", host.clock.since(began).as_millis());
     // Users who watch a terminal do not need these lines.
     if !std::io::stdout().is_terminal() {
-        log_as_kafka(node_id);
+        let services = broker.services();
+        let image = services.image.load();
+        let own = image.brokers.get(&node_id);
+        log_as_kafka(node_id, own.is_none_or(|broker| broker.fenced));
     }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
@@ -264,14 +267,16 @@ async fn serve(
 
 /// Logs the lines that programs wait for as the sign that Kafka has started, for all versions of Kafka. Some programs match the
 /// end of the line.
-fn log_as_kafka(node_id: BrokerId) {
+fn log_as_kafka(node_id: BrokerId, is_fenced: bool) {
     tracing::info!(
         "the lines below are those by which programs know that Apache Kafka has started"
     );
-    tracing::info!(
-        target: "kafka.server.BrokerLifecycleManager",
-        "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
-    );
+    if !is_fenced {
+        tracing::info!(
+            target: "kafka.server.BrokerLifecycleManager",
+            "[BrokerLifecycleManager id={node_id}] The broker has been unfenced. Transitioning from RECOVERY to RUNNING."
+        );
+    }
     tracing::info!(target: "kafka.server.KafkaServer", "[KafkaServer id={node_id}] started");
     tracing::info!(
         target: "kafka.server.KafkaRaftServer",

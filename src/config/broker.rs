@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::authorizer::{ALLOW_WITHOUT_ACLS, AuthorizerSettings, SUPER_USERS};
 use super::broker_table::BROKER_SETTINGS;
+use super::controllers::Controllers;
 use super::listener::{Endpoint, SecurityProtocol};
 use super::parse::Property;
 use super::sasl::{self, JAAS_FILE, SaslSettings};
@@ -21,6 +22,10 @@ pub const ADMIN_ALLOWED_HOSTS: &str = "monedula.admin.allowed.hosts";
 /// Whether `POST /reset` of the admin listener works while an authorizer is on; `false` by default, because the admin listener
 /// does not authenticate its clients. Kafka has no such setting.
 pub const ADMIN_RESET: &str = "monedula.admin.reset.with.authorizer";
+
+/// Internal: whether a broker of a cluster with other controllers asks to be unfenced, and so to lead, to follow and to coordinate.
+/// `false` by default: it stands in the cluster, sees its metadata and forwards what controllers decide, and gets no clients.
+pub const TAKES_PART: &str = "monedula.broker.takes.part";
 
 /// Interval of heartbeats of members of a group of the consumer protocol while the group is not stable, with its default in
 /// milliseconds. Kafka has no such setting: its interval is always `group.consumer.heartbeat.interval.ms`.
@@ -371,6 +376,10 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// The controller's listener as configured. It is never opened: a quorum of one node has no peers.
     pub controller: Endpoint,
+    /// The controllers of the cluster; `None` if this node is the only one, and controller too.
+    pub controllers: Option<Controllers>,
+    /// [`TAKES_PART`].
+    pub takes_part: bool,
     /// Address of the plain HTTP listener for operation and tests, [`ADMIN_LISTENER`].
     pub admin: Option<Endpoint>,
     /// [`ADMIN_ALLOWED_HOSTS`].
@@ -457,18 +466,21 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
                 .ok()
         });
     let hosts = explicit.remove(ADMIN_ALLOWED_HOSTS).unwrap_or_default();
-    let reset = explicit.remove(ADMIN_RESET).unwrap_or_default();
-    let reset = match reset.trim() {
-        "true" => true,
-        "" | "false" => false,
-        other => {
-            faults.add(
-                ADMIN_RESET,
-                format_args!("{ADMIN_RESET}: {other} is neither true nor false"),
-            );
-            false
+    let mut switch = |name: &str| {
+        let value = explicit.remove(name).unwrap_or_default();
+        match value.trim() {
+            "true" => true,
+            "" | "false" => false,
+            other => {
+                faults.add(
+                    name,
+                    format_args!("{name}: {other} is neither true nor false"),
+                );
+                false
+            }
         }
     };
+    let (reset, takes_part) = (switch(ADMIN_RESET), switch(TAKES_PART));
     for (name, value) in &explicit {
         match find(BROKER_SETTINGS, name) {
             Some(setting) => {
@@ -528,8 +540,16 @@ pub fn check(source: &str, properties: &[Property]) -> Result<Checked, Vec<Strin
         admin,
         admin_hosts: list(&hosts).map(str::to_owned).collect(),
         admin_reset: reset,
+        takes_part,
         ..typed(settings, &mut faults)
     };
+    if config.controllers.is_some() && !config.takes_part {
+        let text = "process.roles is broker: replication is not served yet, so this broker stays fenced in its cluster, and clients do not find it";
+        notes.push(Note {
+            warning: true,
+            text: text.to_owned(),
+        });
+    }
     let mut warnings = sasl::warnings(&config.settings, &config.listeners);
     warnings.extend(AuthorizerSettings::warnings(&config.settings));
     notes.extend(warnings.into_iter().map(|text| Note {
@@ -680,22 +700,36 @@ fn translate_old_names(explicit: &mut BTreeMap<String, String>, notes: &mut Vec<
 
 fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig {
     let node_id = node_id(&settings, faults);
-    // Both names are set whichever was used, because tools ask for both.
-    for name in ["broker.id", "node.id"] {
-        settings
-            .explicit
-            .insert(name.to_owned(), node_id.to_string());
-    }
     let roles: Vec<&str> = list(settings.get("process.roles").unwrap_or_default()).collect();
-    if !roles.contains(&"broker") || !roles.contains(&"controller") {
+    let has_role = |role| roles.contains(&role);
+    let is_alone = has_role("controller");
+    if !has_role("broker") || roles.len() > 1 + usize::from(is_alone) {
         faults.add(
             "process.roles",
-            "process.roles must be broker,controller: a cluster of several nodes is not supported yet",
+            "process.roles must be broker,controller for a cluster of one node, or broker: a node that is only a controller is not supported yet",
         );
     }
+    let controllers = match is_alone {
+        true => None,
+        false => {
+            if settings.explicit("node.id").is_none() && settings.explicit("broker.id").is_none() {
+                let what = "Missing required configuration \"node.id\" which has no default value.";
+                faults.add("node.id", what);
+            }
+            match Controllers::of(&settings, node_id) {
+                Ok(controllers) => Some(controllers),
+                Err(found) => {
+                    for (name, what) in found {
+                        faults.add(name, what);
+                    }
+                    None
+                }
+            }
+        }
+    };
     // Several nodes would each be a cluster of its own, and clients would find the records of only one of them.
     let voters = list(settings.get("controller.quorum.voters").unwrap_or_default()).count();
-    if voters > 1 {
+    if voters > 1 && is_alone {
         faults.add(
             "controller.quorum.voters",
             format_args!(
@@ -747,6 +781,12 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         faults.add(name, why);
         None
     });
+    // Whichever of the two names was used, tools ask for both.
+    for name in ["broker.id", "node.id"] {
+        settings
+            .explicit
+            .insert(name.to_owned(), node_id.to_string());
+    }
     let rack = settings.explicit("broker.rack").map(str::to_owned);
     let controller = controller(&settings, node_id);
     BrokerConfig {
@@ -757,6 +797,8 @@ fn typed(mut settings: BrokerSettings, faults: &mut Faults<'_>) -> BrokerConfig 
         metadata_log_dir,
         rack,
         controller,
+        controllers,
+        takes_part: false,
         admin: None,
         admin_hosts: Vec::new(),
         admin_reset: false,
@@ -1091,6 +1133,28 @@ mod tests {
             faults("controller.quorum.voters=1@localhost:9093\n"),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_broker_of_a_cluster_is_told_that_it_stays_fenced() {
+        let text = "process.roles=broker\nnode.id=5\ncontroller.listener.names=CONTROLLER\n\
+            controller.quorum.bootstrap.servers=c:9093\nlisteners=PLAINTEXT://:9092\nlog.dirs=/tmp/x\n";
+        let config = check("f", &properties(text)).unwrap().config;
+        assert_eq!(config.controllers.unwrap().bootstrap, ["c:9093"]);
+        assert!(!config.takes_part);
+        assert!(notes(text).contains("stays fenced"), "{}", notes(text));
+        let takes_part = format!("{text}{TAKES_PART}=true\n");
+        assert!(!notes(&takes_part).contains("stays fenced"));
+        let found = faults(&text.replace("node.id=5", "")).join("\n");
+        assert!(
+            found.contains("Missing required configuration \"node.id\""),
+            "{found}"
+        );
+        for (roles, refused) in [("controller", true), ("broker,x", true), ("broker", false)] {
+            let found =
+                faults(&text.replace("process.roles=broker", &format!("process.roles={roles}")));
+            assert_eq!(!found.is_empty(), refused, "{roles}: {found:?}");
+        }
     }
 
     #[test]

@@ -233,6 +233,19 @@ pub fn was_stopped_cleanly(dir: Dir<'_>) -> bool {
         .unwrap_or_default()
 }
 
+/// The epoch of the broker's registration, as its clean stop has left it here. None after any other stop, and from a broker that did
+/// not write it down.
+pub fn clean_shutdown_epoch(dir: Dir<'_>) -> Option<BrokerEpoch> {
+    let text = dir
+        .disk
+        .read_text(&dir.join(CLEAN_SHUTDOWN), TEXT_MAX)
+        .ok()?;
+    let said: serde_json::Value = serde_json::from_str(&text).ok()?;
+    said.get("brokerEpoch")?
+        .as_i64()
+        .filter(|epoch| *epoch >= 0)
+}
+
 pub fn write_clean_shutdown(dir: Dir<'_>, broker_epoch: BrokerEpoch) -> Result<(), StorageError> {
     let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
     checkpoint::replace(dir.disk, &dir.join(CLEAN_SHUTDOWN), text.as_bytes(), true)
@@ -442,7 +455,9 @@ mod tests {
         let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
         let place = disk.dir(dir.path());
         assert!(!take_clean_shutdown(place).unwrap());
+        assert_eq!(clean_shutdown_epoch(place), None);
         write_clean_shutdown(place, 5).unwrap();
+        assert_eq!(clean_shutdown_epoch(place), Some(5));
         assert!(take_clean_shutdown(place).unwrap());
         assert!(!take_clean_shutdown(place).unwrap());
     }

@@ -49,7 +49,7 @@ pub fn handle(
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: services.cluster_id.as_str().into(),
-        controller_id: services.node_id,
+        controller_id: services.controller_id(&image),
         brokers,
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
             context.rights().operations_of_cluster()

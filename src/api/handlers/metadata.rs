@@ -226,7 +226,7 @@ fn answer(
     MetadataResponse {
         brokers: brokers(context, image),
         cluster_id: Some(context.services.cluster_id.as_str().into()),
-        controller_id: context.services.node_id,
+        controller_id: context.services.controller_id(image),
         topics,
         cluster_authorized_operations: if request.include_cluster_authorized_operations {
             rights.operations_of_cluster()

@@ -1,0 +1,220 @@
+//! How a broker comes into a cluster whose controllers are other nodes: it observes their metadata until it has all of them, registers, and
+//! goes on when the metadata show its registration. From then on the broker is fenced until it may serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::StartError;
+use super::lifecycle::NeverIn;
+use super::membership::{Membership, membership};
+use crate::base::ids::{BrokerEpoch, Uuid};
+use crate::base::time::millis;
+use crate::config::broker::BrokerConfig;
+use crate::config::controllers::Controllers;
+use crate::config::sasl::TO_CONTROLLERS;
+use crate::host::Host;
+use crate::host::disk::Dir;
+use crate::host::task::Halt;
+use crate::log::dir;
+use crate::metadata::bootstrap::{SUPPORTED_FEATURES, check_features};
+use crate::metadata::controller::brokers::Registration;
+use crate::metadata::controller::machine::Setup;
+use crate::metadata::controller::task::Controller;
+use crate::metadata::quorum::observer::machine;
+use crate::metadata::quorum::observer::member::ObserverQuorum;
+use crate::metadata::quorum::observer::task::line;
+use crate::metadata::quorum::upkeep::Upkeep;
+use crate::metadata::remote::Remote;
+use crate::peer::access::to_listener;
+use crate::peer::connection::{Access, Identity};
+use crate::wire::message::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
+
+/// A setting, and what waits for it.
+const REGISTRATION_TIMEOUT: &str = "initial.broker.registration.timeout.ms";
+const HEARTBEAT_INTERVAL: &str = "broker.heartbeat.interval.ms";
+
+/// Who this broker is, and where its metadata are.
+pub(super) struct Own<'a> {
+    pub cluster_id: &'a str,
+    /// The directory of the metadata log, and its id.
+    pub metadata_dir: Dir<'a>,
+    pub directory_id: Uuid,
+    /// The epoch of the registration before, if every log directory says that it ended with a clean stop; else -1.
+    pub previous_epoch: BrokerEpoch,
+    pub registration: Registration,
+}
+
+/// What keeps a broker in its cluster. Dropping it ends that at once, as a crash would.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub remote: Remote,
+    pub membership: Membership,
+    /// They end with the broker's metadata.
+    pub tasks: JoinSet<()>,
+}
+
+/// As whom the controllers are asked, checked before anything is opened.
+pub(super) fn access(
+    config: &BrokerConfig,
+    controllers: &Controllers,
+) -> Result<Access, StartError> {
+    let Controllers {
+        listener, protocol, ..
+    } = controllers;
+    let access = to_listener(&config.settings, listener, *protocol, TO_CONTROLLERS);
+    access.map_err(|faults| {
+        let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
+        StartError::Settings(faults.join("\nmonedula: "))
+    })
+}
+
+/// The epoch with which every log directory was stopped cleanly; -1 if one of them was not.
+pub(super) fn previous_epoch(host: &Host, config: &BrokerConfig) -> BrokerEpoch {
+    let epochs = config.log_dirs.iter();
+    let mut epochs = epochs.map(|path| dir::clean_shutdown_epoch(host.disk.dir(path)));
+    let Some(first) = epochs.next().flatten() else {
+        return -1;
+    };
+    match epochs.all(|epoch| epoch == Some(first)) {
+        true => first,
+        false => -1,
+    }
+}
+
+/// Observes the metadata, and registers.
+pub(super) async fn join(
+    host: &Host,
+    halt: &Halt,
+    config: &Arc<BrokerConfig>,
+    controllers: (&Controllers, Access),
+    own: Own<'_>,
+) -> Result<(Controller, Cluster), StartError> {
+    let (controllers, access) = controllers;
+    let limit = millis(config.settings.long(REGISTRATION_TIMEOUT).max(1));
+    let deadline = Instant::now() + limit;
+    let late = |what: &str| {
+        StartError::Cluster(format!(
+            "{what} within {REGISTRATION_TIMEOUT}, {} s; controllers are looked for at {}",
+            limit.as_secs(),
+            controllers.bootstrap.join(", ")
+        ))
+    };
+    let metadata = |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
+    let mut tasks = JoinSet::new();
+
+    // The observer.
+    let identity = |what: &str| Identity::new(&format!("broker-{}-{what}", config.node_id));
+    let (carrier, line) = line(host, identity("observer"), access.clone());
+    let carrying = halt.guard("observer", carrier.run());
+    host.threads.spawn_among(&mut tasks, carrying);
+    let upkeep = Upkeep::new(&config.settings);
+    let setup = machine::Setup {
+        cluster_id: own.cluster_id.to_owned(),
+        node_id: config.node_id,
+        directory_id: own.directory_id,
+        bootstrap: controllers.bootstrap.clone(),
+        voters: controllers.voters.clone(),
+    };
+    let clean = dir::was_stopped_cleanly(own.metadata_dir);
+    let (quorum, image) = ObserverQuorum::open(
+        own.metadata_dir,
+        setup,
+        line,
+        host.chance.clone(),
+        clean,
+        upkeep,
+        host.clock.now(),
+    )?;
+    let leader_at = quorum.leader_at();
+    let setup = Setup {
+        node_id: config.node_id,
+        settings: config.settings.clone(),
+        clamp_replication: false,
+    };
+    let mut controller = Controller::new(host, Box::new(quorum), image, setup, upkeep);
+    let followed = timeout_at(deadline, controller.follow_until(|_| true)).await;
+    followed
+        .map_err(|_| late("no controller has shown the metadata of the cluster"))?
+        .map_err(metadata)?;
+    check_features(&controller.image().load()).map_err(StartError::Cluster)?;
+
+    // The membership.
+    let remote = Remote::new(host, identity("to-controller"), access, leader_at);
+    let registration = request(own.cluster_id, own.registration, own.previous_epoch);
+    let interval = millis(config.settings.long(HEARTBEAT_INTERVAL).max(1));
+    let (membership, member) =
+        membership(remote.clone(), controller.image(), registration, interval);
+    let living = halt.guard("membership of the cluster", member.run());
+    host.threads.spawn_among(&mut tasks, living);
+    let registered = timeout_at(deadline, membership.registered()).await;
+    let epoch = registered
+        .map_err(|_| late("no controller has registered this broker"))?
+        .map_err(|NeverIn(why)| StartError::Cluster(why))?;
+    let is_seen = |image: &crate::metadata::image::Image| {
+        let own = image.brokers.get(&config.node_id);
+        own.is_some_and(|broker| broker.epoch == epoch)
+    };
+    let seen = timeout_at(deadline, controller.follow_until(is_seen)).await;
+    seen.map_err(|_| late("the metadata have not shown the registration of this broker"))?
+        .map_err(metadata)?;
+    let cluster = Cluster {
+        remote,
+        membership,
+        tasks,
+    };
+    Ok((controller, cluster))
+}
+
+impl Cluster {
+    /// The epoch of the newest registration.
+    pub(super) fn epoch(&self) -> Option<BrokerEpoch> {
+        self.membership.epoch()
+    }
+}
+
+fn request(
+    cluster_id: &str,
+    registration: Registration,
+    previous_broker_epoch: BrokerEpoch,
+) -> BrokerRegistrationRequest {
+    let Registration {
+        node_id,
+        incarnation,
+        endpoints,
+        rack,
+        mut log_dirs,
+        ..
+    } = registration;
+    log_dirs.sort();
+    let listener = |(name, host, port, security_protocol): (String, String, u16, i16)| Listener {
+        name: name.into(),
+        host: host.into(),
+        port,
+        security_protocol,
+    };
+    let feature = |(name, min, max): &(&str, i16, i16)| Feature {
+        name: (*name).into(),
+        min_supported_version: *min,
+        max_supported_version: *max,
+    };
+    BrokerRegistrationRequest {
+        broker_id: node_id,
+        cluster_id: cluster_id.into(),
+        incarnation_id: incarnation,
+        listeners: endpoints.into_iter().map(listener).collect(),
+        features: SUPPORTED_FEATURES.iter().map(feature).collect(),
+        rack: rack.map(Into::into),
+        is_migrating_zk_broker: false,
+        log_dirs,
+        previous_broker_epoch,
+    }
+}
+
+/// How long nobody waits any more to be let go, if no controller answers: a session of the broker has ended then
+/// (`broker.session.timeout.ms` of the controllers).
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(9);
+/// How long a clean stop takes at most. Apache Kafka waits as long.
+pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(300);

@@ -1,0 +1,450 @@
+//! pure: the life of a broker in a cluster whose controllers are other nodes: it registers, is fenced until it may serve, serves, and
+//! leaves. Kafka's `BrokerLifecycleManager`.
+//!
+//! ```text
+//! Starting ──registered──► Fenced ──caught up, and wanted──► Joining ──unfenced──► Serving
+//!     ▲                      │                                  │                    │
+//!     └──── forgotten ───────┴──────────── leaves ──────────────┴────────────────────┴──► Leaving ──► Left
+//! ```
+//! One request is under way at a time. What the broker says of itself is what it is: it does not ask to be unfenced before it has
+//! published its own registration, and names every log directory that has failed in every heartbeat.
+
+use crate::base::ids::{BrokerEpoch, BrokerId, Offset, Uuid};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use crate::wire::message::broker_registration::BrokerRegistrationResponse;
+
+/// Milliseconds on a clock that never goes back.
+pub type Millis = u64;
+
+/// How soon the next heartbeat follows when the controller has seen that the broker is caught up.
+const SOON_MS: Millis = 10;
+/// How soon the controller is asked again for the first time whether the broker may go.
+const LEAVE_SOON_MS: Millis = 50;
+
+/// Where a broker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not registered.
+    Starting,
+    /// Registered, and nobody's leader.
+    Fenced,
+    /// Caught up, and wants to be unfenced.
+    Joining,
+    Serving,
+    /// Wants to be let go, and serves until then.
+    Leaving,
+    /// May go.
+    Left,
+}
+
+/// What a heartbeat says, besides what the machine itself knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The offset of the newest metadata that every part of the broker knows.
+    pub published: Offset,
+    /// The epoch of this broker's registration in them, if there is one.
+    pub registered: Option<BrokerEpoch>,
+    /// Whether the broker could serve, and is meant to.
+    pub is_ready: bool,
+    /// Whether the broker stops.
+    pub leaves: bool,
+    /// The log directories that have failed since the start.
+    pub failed_dirs: Vec<Uuid>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Register,
+    Heartbeat(BrokerHeartbeatRequest),
+    /// Nothing before this moment, unless the facts change.
+    Wait(Millis),
+    Leave,
+}
+
+/// Why this broker will never be let into the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeverIn(pub String);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lifecycle {
+    broker_id: BrokerId,
+    /// `broker.heartbeat.interval.ms`.
+    interval_ms: Millis,
+    state: State,
+    epoch: BrokerEpoch,
+    /// Whether the metadata have shown the registration.
+    was_seen: bool,
+    /// Whether the last answer said that the broker is caught up.
+    is_caught_up: bool,
+    /// What the last heartbeat said.
+    tried: Option<Said>,
+    /// The same of the last one that was taken.
+    said: Option<Said>,
+    next_at: Millis,
+    /// When a controller has answered last.
+    heard_at: Millis,
+}
+
+/// What changes in a heartbeat make it due at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    wants_fence: bool,
+    leaves: bool,
+    failed_dirs: Vec<Uuid>,
+}
+
+impl Lifecycle {
+    pub fn new(broker_id: BrokerId, interval_ms: Millis) -> Self {
+        Self {
+            broker_id,
+            interval_ms: interval_ms.max(1),
+            state: State::Starting,
+            epoch: -1,
+            was_seen: false,
+            is_caught_up: false,
+            tried: None,
+            said: None,
+            next_at: 0,
+            heard_at: 0,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The epoch of the registration; `None` before there is one.
+    pub fn epoch(&self) -> Option<BrokerEpoch> {
+        (self.epoch >= 0).then_some(self.epoch)
+    }
+
+    /// When a controller has answered last.
+    pub fn heard_at(&self) -> Millis {
+        self.heard_at
+    }
+
+    /// The failed log directories that a controller knows of.
+    pub fn known_failed_dirs(&self) -> &[Uuid] {
+        self.said.as_ref().map_or(&[], |said| &said.failed_dirs)
+    }
+
+    pub fn next(&mut self, facts: &Facts, now: Millis) -> Step {
+        if self.state == State::Left {
+            return Step::Leave;
+        }
+        if self.state == State::Starting {
+            return match (facts.leaves, now < self.next_at) {
+                (true, _) => self.left(),
+                (false, true) => Step::Wait(self.next_at),
+                (false, false) => Step::Register,
+            };
+        }
+        self.was_seen |= facts.registered == Some(self.epoch);
+        if self.was_seen && facts.registered.is_none() {
+            // Somebody has had the cluster forget this broker (`BrokerRegistrationTracker`).
+            self.state = State::Starting;
+            return Step::Register;
+        }
+        if facts.leaves {
+            self.state = State::Leaving;
+        } else if self.state == State::Fenced && self.is_caught_up && facts.is_ready {
+            self.state = State::Joining;
+        }
+        let say = Said {
+            wants_fence: matches!(self.state, State::Fenced)
+                || self.state == State::Leaving && !facts.is_ready,
+            leaves: facts.leaves,
+            failed_dirs: facts.failed_dirs.clone(),
+        };
+        let is_news = self.tried.as_ref() != Some(&say);
+        if now < self.next_at && !is_news {
+            return Step::Wait(self.next_at);
+        }
+        Step::Heartbeat(BrokerHeartbeatRequest {
+            broker_id: self.broker_id,
+            broker_epoch: self.epoch,
+            current_metadata_offset: facts.published,
+            want_fence: say.wants_fence,
+            want_shut_down: say.leaves,
+            offline_log_dirs: say.failed_dirs,
+            cordoned_log_dirs: None,
+        })
+    }
+
+    fn left(&mut self) -> Step {
+        self.state = State::Left;
+        Step::Leave
+    }
+
+    /// What the registration was answered.
+    pub fn registered(
+        &mut self,
+        answer: &BrokerRegistrationResponse,
+        now: Millis,
+    ) -> Result<(), NeverIn> {
+        self.heard_at = now;
+        let never = |what: &str| Err(NeverIn(what.to_owned()));
+        match ErrorCode::from_code(answer.error_code) {
+            Some(ErrorCode::None) => {
+                self.epoch = answer.broker_epoch;
+                self.state = State::Fenced;
+                self.was_seen = false;
+                self.is_caught_up = false;
+                self.tried = None;
+                self.said = None;
+                self.next_at = now;
+                Ok(())
+            }
+            Some(ErrorCode::InconsistentClusterId) => {
+                never("the controllers are of another cluster than the log directories")
+            }
+            Some(ErrorCode::UnsupportedVersion) => never(
+                "the cluster has finalized a feature that this program does not serve at its level",
+            ),
+            Some(ErrorCode::InvalidRegistration) => never(
+                "the controllers refuse the registration: a log directory may be another broker's, or no metadata.version of the cluster is supported",
+            ),
+            Some(ErrorCode::ClusterAuthorizationFailed) => {
+                never("this broker's user may not do ClusterAction on the cluster")
+            }
+            // Among them that the same broker was killed, and its session has not ended yet.
+            _ => {
+                self.next_at = now + self.interval_ms;
+                Ok(())
+            }
+        }
+    }
+
+    /// What a heartbeat was answered.
+    pub fn heard(
+        &mut self,
+        request: &BrokerHeartbeatRequest,
+        answer: &BrokerHeartbeatResponse,
+        now: Millis,
+    ) {
+        self.heard_at = now;
+        self.failed(Some(request), now);
+        if answer.error_code != 0 {
+            // Kafka waits, too: where the cluster does not know this broker any more, the metadata say so.
+            return;
+        }
+        self.said = self.tried.clone();
+        match self.state {
+            State::Fenced if answer.is_caught_up && !self.is_caught_up => {
+                self.is_caught_up = true;
+                self.next_at = now + SOON_MS;
+            }
+            State::Joining if !request.want_fence && !answer.is_fenced => {
+                self.state = State::Serving;
+            }
+            State::Leaving if request.want_shut_down && answer.should_shut_down => {
+                self.state = State::Left;
+            }
+            State::Leaving => self.next_at = now + LEAVE_SOON_MS,
+            _ => {}
+        }
+    }
+
+    /// Nobody answered: the registration, or this heartbeat.
+    pub fn failed(&mut self, request: Option<&BrokerHeartbeatRequest>, now: Millis) {
+        self.next_at = now + self.interval_ms;
+        if let Some(request) = request {
+            self.tried = Some(Said {
+                wants_fence: request.want_fence,
+                leaves: request.want_shut_down,
+                failed_dirs: request.offline_log_dirs.clone(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Millis = 2_000;
+
+    struct Scene {
+        life: Lifecycle,
+        facts: Facts,
+        now: Millis,
+    }
+
+    fn registered(epoch: BrokerEpoch) -> BrokerRegistrationResponse {
+        BrokerRegistrationResponse {
+            broker_epoch: epoch,
+            ..Default::default()
+        }
+    }
+
+    fn answer(is_caught_up: bool, is_fenced: bool) -> BrokerHeartbeatResponse {
+        BrokerHeartbeatResponse {
+            is_caught_up,
+            is_fenced,
+            ..Default::default()
+        }
+    }
+
+    impl Scene {
+        fn registered() -> Self {
+            let mut scene = Self {
+                life: Lifecycle::new(5, INTERVAL),
+                facts: Facts {
+                    published: 40,
+                    ..Default::default()
+                },
+                now: 1_000,
+            };
+            assert_eq!(scene.next(), Step::Register);
+            scene.life.registered(&registered(42), scene.now).unwrap();
+            scene
+        }
+
+        fn next(&mut self) -> Step {
+            self.life.next(&self.facts, self.now)
+        }
+
+        /// Sends a heartbeat, has it answered, and gives when the next one is due.
+        fn beat(&mut self, answer: &BrokerHeartbeatResponse) -> (BrokerHeartbeatRequest, Millis) {
+            let Step::Heartbeat(request) = self.next() else {
+                panic!("{:?}", self.life);
+            };
+            self.life.heard(&request, answer, self.now);
+            let due = match self.next() {
+                Step::Wait(due) => due - self.now,
+                _ => 0,
+            };
+            (request, due)
+        }
+    }
+
+    #[test]
+    fn a_broker_is_unfenced_once_it_is_caught_up_and_ready() {
+        let mut scene = Scene::registered();
+        let (first, due) = scene.beat(&answer(false, true));
+        assert_eq!(
+            (first.broker_epoch, first.current_metadata_offset),
+            (42, 40)
+        );
+        assert!(first.want_fence && !first.want_shut_down);
+        assert_eq!(due, INTERVAL);
+        scene.now += INTERVAL;
+        scene.facts.published = 42;
+        scene.facts.registered = Some(42);
+        let (_, due) = scene.beat(&answer(true, true));
+        assert_eq!(due, SOON_MS);
+        // Not ready, it stays fenced, with heartbeats at the usual interval.
+        scene.now += SOON_MS;
+        let (second, due) = scene.beat(&answer(true, true));
+        assert_eq!((second.want_fence, due), (true, INTERVAL));
+        assert_eq!(scene.life.state(), State::Fenced);
+        // Ready, it says so at once.
+        scene.facts.is_ready = true;
+        let (third, _) = scene.beat(&answer(true, false));
+        assert!(!third.want_fence);
+        assert_eq!(scene.life.state(), State::Serving);
+        scene.now += INTERVAL;
+        let (fourth, due) = scene.beat(&answer(true, false));
+        assert_eq!((fourth.want_fence, due), (false, INTERVAL));
+    }
+
+    #[test]
+    fn a_failed_directory_is_told_at_once_and_in_every_heartbeat() {
+        let mut scene = Scene::registered();
+        scene.beat(&answer(true, true));
+        scene.facts.failed_dirs.push(Uuid([7; 16]));
+        let (request, _) = scene.beat(&answer(true, true));
+        assert_eq!(request.offline_log_dirs, [Uuid([7; 16])]);
+        assert_eq!(scene.life.known_failed_dirs(), [Uuid([7; 16])]);
+        scene.now += INTERVAL;
+        let (request, _) = scene.beat(&answer(true, true));
+        assert_eq!(request.offline_log_dirs, [Uuid([7; 16])]);
+    }
+
+    #[test]
+    fn a_broker_leaves_when_it_is_let_go() {
+        let mut scene = Scene::registered();
+        scene.facts.is_ready = true;
+        scene.beat(&answer(true, true));
+        scene.beat(&answer(true, false));
+        assert_eq!(scene.life.state(), State::Serving);
+        scene.facts.leaves = true;
+        let (request, due) = scene.beat(&answer(true, false));
+        assert!(request.want_shut_down && !request.want_fence);
+        assert_eq!(due, LEAVE_SOON_MS);
+        scene.now += LEAVE_SOON_MS;
+        let goes = BrokerHeartbeatResponse {
+            should_shut_down: true,
+            ..Default::default()
+        };
+        scene.beat(&goes);
+        assert_eq!(scene.next(), Step::Leave);
+        let mut early = Scene {
+            life: Lifecycle::new(5, INTERVAL),
+            facts: Facts {
+                leaves: true,
+                ..Default::default()
+            },
+            now: 0,
+        };
+        assert_eq!(early.next(), Step::Leave);
+    }
+
+    #[test]
+    fn a_broker_that_was_forgotten_registers_again() {
+        let mut scene = Scene::registered();
+        scene.facts.registered = Some(42);
+        scene.beat(&answer(true, true));
+        // A heartbeat that names an old epoch is only tried again: the metadata say when there is a reason.
+        scene.now += INTERVAL;
+        let stale = BrokerHeartbeatResponse {
+            error_code: ErrorCode::StaleBrokerEpoch.code(),
+            ..Default::default()
+        };
+        let (_, due) = scene.beat(&stale);
+        assert_eq!(due, INTERVAL);
+        scene.facts.registered = None;
+        assert_eq!(scene.next(), Step::Register);
+        scene.life.registered(&registered(77), scene.now).unwrap();
+        // The metadata do not have it yet.
+        assert!(matches!(scene.next(), Step::Heartbeat(request) if request.broker_epoch == 77));
+    }
+
+    #[test]
+    fn what_will_not_change_is_not_tried_again() {
+        let refused = |code: ErrorCode| {
+            let mut life = Lifecycle::new(5, INTERVAL);
+            let answer = BrokerRegistrationResponse {
+                error_code: code.code(),
+                ..Default::default()
+            };
+            let refused = life.registered(&answer, 10).is_err();
+            (refused, life.next(&Facts::default(), 10))
+        };
+        assert!(refused(ErrorCode::InconsistentClusterId).0);
+        assert!(refused(ErrorCode::UnsupportedVersion).0);
+        assert!(refused(ErrorCode::InvalidRegistration).0);
+        let killed = refused(ErrorCode::DuplicateBrokerRegistration);
+        assert_eq!(killed, (false, Step::Wait(10 + INTERVAL)));
+    }
+
+    #[test]
+    fn nobody_is_asked_all_the_time_while_nobody_answers() {
+        let mut scene = Scene::registered();
+        scene.facts.failed_dirs.push(Uuid([7; 16]));
+        let Step::Heartbeat(request) = scene.next() else {
+            panic!("{:?}", scene.life);
+        };
+        scene.life.failed(Some(&request), scene.now);
+        assert_eq!(scene.next(), Step::Wait(scene.now + INTERVAL));
+        // What nobody has heard is not known.
+        assert!(scene.life.known_failed_dirs().is_empty());
+        let mut new = Lifecycle::new(5, INTERVAL);
+        new.failed(None, 7);
+        let next = new.next(&Facts::default(), 7);
+        assert_eq!(next, Step::Wait(7 + INTERVAL));
+    }
+}
