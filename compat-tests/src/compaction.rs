@@ -17,6 +17,7 @@ use monedula::host::disk::Disk;
 use monedula::log::checkpoint;
 use monedula::log::compaction::Budget;
 use monedula::log::manager::{LogManager, ManagerSettings};
+use monedula::log::partition_log::following::Replicated;
 use monedula::log::settings::LogSettings;
 use monedula::wire::batch::BatchError;
 use monedula::wire::batch::compression::Compression;
@@ -184,7 +185,8 @@ fn open_for(home: &Path, pass: &Pass) -> Result<LogManager> {
     let manager = open(home, &pass.settings, pass.now)?;
     let log = manager.get(&name).context("the log is not there")?;
     for batch in batches(pass.appended.clone())? {
-        log.append_as_follower(&batch, pass.now)?;
+        let records = Replicated::check(batch)?;
+        log.append_as_follower(&records, records.batches().len(), pass.now)?;
     }
     // Flushed because monedula's cleaner keeps one more batch of a producer whose newest batch is not on disk.
     log.flush(pass.now)?;

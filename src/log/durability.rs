@@ -112,6 +112,11 @@ impl Durability {
         self.recovery_point = self.recovery_point.min(end);
     }
 
+    /// The log is empty, and begins at `start`; that is on disk.
+    pub fn begun_anew(&mut self, start: Offset) {
+        self.recovery_point = start;
+    }
+
     /// The directory was created.
     pub fn dir_made(&mut self) {
         self.names.of_dir = true;

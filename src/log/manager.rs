@@ -81,6 +81,15 @@ impl Drop for Place {
     }
 }
 
+/// How much of a log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// What lies there and behind.
+    At(Offset),
+    /// All of it; it goes on there.
+    StartAnewAt(Offset),
+}
+
 /// A directory of `log.dirs` before it is opened: its path, and its id or the error of reading it.
 pub type Identified = (PathBuf, Result<Uuid, StorageError>);
 
@@ -733,6 +742,36 @@ impl LogManager {
                     .watch(write_checkpoints_of(&self.host.disk, dir, &logs)),
             );
         }
+    }
+
+    /// Cuts logs whose leaders have less, or other records; gives what became of each, in order. Where checkpoint files say more of
+    /// them than is there now, the files are written anew before anybody appends: after a crash it would be trusted as what was cut
+    /// off was.
+    pub fn cut(&self, cuts: &[(Arc<PartitionLog>, Cut)]) -> Vec<Result<(), StorageError>> {
+        let (mut is_outdated, mut was_cleaned) = (false, false);
+        let cut = |(log, cut): &(Arc<PartitionLog>, Cut)| {
+            let recovery_point = log.recovery_point();
+            let (done, end) = match *cut {
+                Cut::At(offset) => (log.truncate_to(offset), offset),
+                Cut::StartAnewAt(offset) => (log.start_anew_at(offset), offset),
+            };
+            is_outdated |= end < recovery_point || matches!(cut, Cut::StartAnewAt(_));
+            if let Some(dirty) = self.first_dirty.lock().get_mut(log.partition())
+                && *dirty > end
+            {
+                *dirty = end;
+                was_cleaned = true;
+            }
+            done
+        };
+        let done = cuts.iter().map(cut).collect();
+        if is_outdated {
+            self.write_checkpoints();
+        }
+        if was_cleaned {
+            self.write_cleaned();
+        }
+        done
     }
 
     /// Closes all logs, with `threads` threads for each directory, and marks the stop as clean: 1. logs, 2. checkpoints, 3. the

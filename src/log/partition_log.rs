@@ -14,6 +14,7 @@
 
 mod cleaning;
 mod flushing;
+pub mod following;
 mod locked;
 pub mod lookup;
 pub mod moving;
@@ -52,7 +53,7 @@ use crate::base::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPart
 use crate::base::time::{Timestamp, has_passed};
 use crate::host::disk::{Dir, Disk};
 use crate::host::file::{File, Reach};
-use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
+use crate::wire::batch::header::{BatchHeader, HEADER_SIZE, MAGIC_V2};
 use crate::wire::error_code::ErrorCode;
 
 /// Number of sealed segments whose files stay open. Files of other segments that were read stay open until the next round of

@@ -44,7 +44,7 @@ use crate::wire::batch::header::{BatchHeader, MAGIC_V2};
 
 use cutting::Cutting;
 pub use leftovers::{Kind, Leftovers};
-pub use scanner::{Expected, Flaw, Scanner};
+pub use scanner::{Expected, Flaw, Scanner, checksum_holds};
 pub use splitting::base_for;
 
 /// State of a log after recovery.

@@ -4,6 +4,7 @@ mod ageing;
 mod cold;
 mod crashes;
 mod disk;
+mod following;
 mod lessons;
 mod lookups;
 mod mutations;

@@ -13,6 +13,7 @@
 //! the metadata know already, and the next start does 4. Kafka differs: it does 4 before 3, and after a crash between
 //! them refuses to start because the partition is there twice.
 
+use super::following::Replicated;
 use super::*;
 
 /// Copied while nothing is appended to a log: what an append waits for at most, besides syncs.
@@ -76,14 +77,16 @@ impl PartitionLog {
         let Some((plan, log_start)) = planned else {
             return Ok(Copied::Overtaken);
         };
-        let bytes = match &plan {
+        let records = match &plan {
             Some(plan) => log.watch(read(plan, log))?,
             None => Bytes::new(),
         };
+        let len = records.len();
+        let records = Replicated::check(records)?;
         {
             let mut copy = self.state.lock();
             copy.check_health()?;
-            let appended = copy.append_copied(&bytes, now);
+            let appended = copy.append_copied(&records, now);
             copy.watch(appended)?;
             if plan.is_some() {
                 copy.high_watermark.set(copy.log_end);
@@ -94,7 +97,7 @@ impl PartitionLog {
         if plan.is_some() {
             self.remove_before_start(now)?;
         }
-        Ok(Copied::Bytes(bytes.len()))
+        Ok(Copied::Bytes(len))
     }
 
     /// Steps 2 to 5: afterwards this log is where the copy was. False if the copy lacks too much; nothing has changed then.
@@ -164,7 +167,7 @@ impl PartitionLog {
             return Ok(false);
         };
         if let Some(plan) = plan {
-            let rest = self.watch(read(&plan, self))?;
+            let rest = Replicated::check(self.watch(read(&plan, self))?)?;
             let mut copied = copy.state.lock();
             let appended = copied.append_copied(&rest, now);
             copied.watch(appended)?;
@@ -287,31 +290,11 @@ impl State {
         Ok(plan.records.is_some().then_some(plan))
     }
 
-    /// Appends whole batches, and messages of the old formats, as they are.
-    fn append_copied(&mut self, bytes: &Bytes, now: Timestamp) -> Result<(), AppendError> {
-        let mut rest = bytes.clone();
-        while let Some(span) = Span::parse(&rest, 0) {
-            if span.size > rest.len() {
-                break;
-            }
-            let batch = rest.split_to(span.size);
-            if span.last_offset < self.log_end {
-                continue;
-            }
-            if span.magic < MAGIC_V2 {
-                let offsets = recovery::base_for(&span, &batch)..=span.last_offset;
-                self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
-                let interval = u64::from(self.settings.index_interval_bytes);
-                self.segments
-                    .active_mut()
-                    .append_raw(&batch, &span, interval)?;
-                self.log_end = span.last_offset + 1;
-                continue;
-            }
-            let valid = append::validate_copied(batch)?;
-            self.append(&valid, now)?;
-        }
-        Ok(())
+    /// Appends what of the records the copy lacks.
+    fn append_copied(&mut self, records: &Replicated, now: Timestamp) -> Result<(), StorageError> {
+        let batches = records.batches();
+        let known = batches.partition_point(|batch| batch.span.last_offset < self.log_end);
+        self.append_placed(records.bytes(), &batches[known..], now)
     }
 }
 

@@ -3,17 +3,29 @@
 use super::*;
 
 impl PartitionLog {
-    /// Cuts the log at `offset`.
+    /// Cuts the log at `offset`, with the leader epochs that begin there or behind. Below its start it [begins
+    /// anew](Self::start_anew_at).
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
-        self.locked(|state| state.truncate_to(offset))
+        self.locked(|state| match offset < state.log_start {
+            true => state.start_anew_at(offset),
+            false => state.truncate_to(offset),
+        })
+    }
+
+    /// Empties the log: it begins and ends at `offset` then, and knows no leader epoch and no producer. Kafka's
+    /// `truncateFullyAndStartAt`.
+    pub fn start_anew_at(&self, offset: Offset) -> Result<(), StorageError> {
+        let _turn = self.turn.lock();
+        self.locked(|state| state.start_anew_at(offset))
     }
 }
 
 impl State {
     fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
         if offset >= self.log_end {
-            return Ok(());
+            // An epoch that wrote nothing here may be one that the leader does not know (KAFKA-10706).
+            return self.forget_epochs_from(self.log_end);
         }
         let keep = self.segments.index_of(offset);
         // Nobody reads what goes.
@@ -31,19 +43,12 @@ impl State {
         active.truncate(position, offset)?;
         // Or a power cut could put the old batches behind new ones, with checksums that hold.
         active.sync()?;
-        self.remove_snapshots_above(offset)?;
-        self.durability.start_changed();
-        if let Some(names) = self.names() {
-            names.sync(&self.disk)?;
-            self.durability.names_synced(names.then);
-        }
+        self.remove_snapshots(|at| at > offset)?;
+        self.sync_start()?;
         cutting.end()?;
         self.log_end = offset;
         self.durability.cut(offset);
-        if self.epochs.truncate_end(offset) {
-            let (path, epochs) = self.epochs_now();
-            checkpoint::write_epochs(&self.disk, &path, &epochs, true)?;
-        }
+        self.forget_epochs_from(offset)?;
         let mut producers = ProducerStates::default();
         let start = self.log_start;
         recovery::replay_producers(&mut producers, &mut self.segments, start, start, None)?;
@@ -52,12 +57,56 @@ impl State {
         Ok(())
     }
 
+    /// 1. segments go, from the end on: a crash leaves no hole, and at last no segment;
+    /// 2. the file of leader epochs says nothing: a crash leaves a log that begins where the checkpoint of log starts says;
+    /// 3. the new segment is there.
+    fn start_anew_at(&mut self, offset: Offset) -> Result<(), StorageError> {
+        let mut cutting = Cutting::of(self.place());
+        cutting.begin()?;
+        let created = self.segments.active().created;
+        let behind = self.segments.take_behind(0);
+        for segment in behind.iter().rev().chain([self.segments.active()]) {
+            recovery::remove_files(segment)?;
+        }
+        self.remove_snapshots(|_| true)?;
+        self.forget_epochs_from(Offset::MIN)?;
+        let segment = Segment::create(self.place(), offset, &self.settings, created)?;
+        self.segments = Segments::new(segment);
+        self.sync_start()?;
+        cutting.end()?;
+        self.producers = ProducerStates::default();
+        self.log_start = offset;
+        self.log_end = offset;
+        self.durability.begun_anew(offset);
+        // Nothing is left that could be uncommitted (KAFKA-9491).
+        self.high_watermark.set(offset);
+        Ok(())
+    }
+
+    fn forget_epochs_from(&mut self, offset: Offset) -> Result<(), StorageError> {
+        if self.epochs.truncate_end(offset) {
+            let (path, epochs) = self.epochs_now();
+            checkpoint::write_epochs(&self.disk, &path, &epochs, true)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable which segments there are.
+    fn sync_start(&mut self) -> Result<(), StorageError> {
+        self.durability.start_changed();
+        if let Some(names) = self.names() {
+            names.sync(&self.disk)?;
+            self.durability.names_synced(names.then);
+        }
+        Ok(())
+    }
+
     /// What producers had done when the log was longer.
-    fn remove_snapshots_above(&self, end: Offset) -> Result<(), StorageError> {
+    fn remove_snapshots(&self, goes: impl Fn(Offset) -> bool) -> Result<(), StorageError> {
         for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
             let name = entry.text();
             let offset = name.and_then(|name| name.strip_suffix(".snapshot")?.parse().ok());
-            if offset.is_some_and(|offset: Offset| offset > end) {
+            if offset.is_some_and(&goes) {
                 let path = entry.path();
                 self.disk.remove_file(&path).at("remove", path)?;
             }

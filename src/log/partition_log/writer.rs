@@ -52,15 +52,6 @@ impl PartitionLog {
         writer.append_as_leader(&mut valid, leader_epoch, origin, now)
     }
 
-    /// Appends what a follower fetched. Errors: as of [`LogWriter::append_as_follower`].
-    pub fn append_as_follower(
-        &self,
-        records: &Bytes,
-        now: Timestamp,
-    ) -> Result<Offset, AppendError> {
-        self.wait_for_writer()?.append_as_follower(records, now)
-    }
-
     /// Checks records before they are appended, and decompresses them if necessary. Must not be called with a lock held.
     ///
     /// Errors: those of [`append`](super::append).
@@ -83,7 +74,7 @@ impl PartitionLog {
 
     /// Settings for checking records without the lock. Data of batches from before the log was opened is loaded here too, so that
     /// no append has to read it.
-    fn settings_for_check(&self) -> Arc<LogSettings> {
+    pub(super) fn settings_for_check(&self) -> Arc<LogSettings> {
         for _ in 0..LOOKS_MAX {
             let mut state = self.state.lock();
             let recalled = match state.check_health() {
@@ -152,40 +143,6 @@ impl LogWriter<'_> {
             duplicate: false,
             must_flush: state.has_unflushed_messages(),
         })
-    }
-
-    /// Appends batches that already have their offsets and epochs; gives the end of the log. A batch that is cut at the end of the
-    /// records is left out.
-    ///
-    /// Errors: a batch is damaged, or lies before the end of the log; those before it are appended.
-    pub fn append_as_follower(
-        &mut self,
-        records: &Bytes,
-        now: Timestamp,
-    ) -> Result<Offset, AppendError> {
-        let state = &mut *self.state;
-        let mut rest = records.clone();
-        while !rest.is_empty() {
-            let header = BatchHeader::parse(&rest).map_err(|error| {
-                AppendError::refused(ErrorCode::CorruptMessage, error.to_string())
-            })?;
-            if header.size() > rest.len() {
-                break;
-            }
-            let valid = append::validate_copied(rest.split_to(header.size()))?;
-            if header.base_offset < state.log_end {
-                return Err(AppendError::refused(
-                    ErrorCode::InvalidRecord,
-                    format!(
-                        "offset {} lies before the end {}",
-                        header.base_offset, state.log_end
-                    ),
-                ));
-            }
-            let appended = state.append(&valid, now);
-            state.watch(appended)?;
-        }
-        Ok(state.log_end)
     }
 }
 
@@ -273,7 +230,7 @@ impl State {
 
     /// Adds a leader epoch in memory only. Replacing the file requires a sync, and until the next flush recovery finds the epoch
     /// in the batches.
-    fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+    pub(super) fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
         if self.epochs.assign(epoch, start) || self.durability.has_noted_epoch() {
             self.durability.epochs_changed();
         }

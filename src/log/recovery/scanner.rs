@@ -88,7 +88,8 @@ impl Expected {
     }
 }
 
-fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
+/// Whether the checksum of a whole batch, or message, is that of its bytes.
+pub fn checksum_holds(span: &Span, batch: &Bytes) -> bool {
     if span.magic == MAGIC_V2 {
         return BatchHeader::parse(batch)
             .and_then(|header| header.verify(batch))

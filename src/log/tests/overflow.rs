@@ -2,6 +2,7 @@
 
 use super::crashes::scratch;
 use super::disk::{Fault, LyingDisk};
+use super::following::follow;
 use super::*;
 use crate::log::recovery::Known;
 use crate::log::verify::{Then, verify};
@@ -170,7 +171,7 @@ fn aborted_transactions_go_with_their_markers() {
         let dir = root.path().join("t-0");
         let log = create(&dir, small());
         for part in [transactional(0, false), transactional(1, true)] {
-            log.append_as_follower(&Bytes::from(part), NOW).unwrap();
+            follow(&log, part);
         }
         log.close().unwrap();
         drop(log);
@@ -274,7 +275,7 @@ fn a_follower_rolls_before_offsets_lie_too_far_apart() {
     let most = i64::from(i32::MAX) - 1;
     let bases = [0, 2, most, most + 2, FAR, FAR + most, FARTHER];
     for base in bases {
-        log.append_as_follower(&Bytes::from(v2(base)), NOW).unwrap();
+        follow(&log, v2(base));
     }
     log.high_watermark().set(log.reader().log_end());
     let names =
