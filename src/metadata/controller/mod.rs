@@ -7,6 +7,7 @@
 pub mod acls;
 pub mod brokers;
 pub mod elsewhere;
+pub mod isr;
 pub mod machine;
 pub mod partitions;
 pub mod quotas;

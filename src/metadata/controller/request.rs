@@ -2,7 +2,7 @@
 //! with the same result, and sent to the leader.
 
 use super::brokers::{self, Activation, FoundReplicas, Registration};
-use super::{Context, Decision, acls, partitions, quotas, scram, settings, topics};
+use super::{Context, Decision, acls, isr, partitions, quotas, scram, settings, topics};
 use crate::base::ids::Uuid;
 use crate::base::time::Timestamp;
 use crate::metadata::image::Image;
@@ -13,6 +13,7 @@ use crate::wire::message::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse,
 };
 use crate::wire::message::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use crate::wire::message::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use crate::wire::message::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
@@ -102,6 +103,7 @@ requests! {
         |image, request, _| brokers::assign(image, request);
     BrokerHeartbeat(BrokerHeartbeatRequest) -> BrokerHeartbeatResponse =
         |image, request, _| brokers::heartbeat(image, request);
+    AlterPartition(AlterPartitionRequest) -> AlterPartitionResponse = isr::alter;
     AllocateProducerIds(AllocateProducerIdsRequest) -> AllocateProducerIdsResponse =
         |image, request, _| brokers::allocate_producer_ids(image, request);
     UnregisterBroker(UnregisterBrokerRequest) -> UnregisterBrokerResponse =
