@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cluster::{self, Own, join};
+use super::isr::InProcess;
 use super::listeners::{Listeners, Wanted};
 use super::log_dirs::LogDirs;
 use super::{Broker, StartError, adopt, cleaner, housekeeping, maker, mover};
@@ -49,6 +50,7 @@ use crate::metadata::placement::{self, assign_request};
 use crate::metadata::quorum::single::SingleQuorum;
 use crate::metadata::quorum::upkeep::Upkeep;
 use crate::replica::fetch_session::FetchSessions;
+use crate::replica::isr_changes;
 use crate::replica::manager::ReplicaManager;
 use crate::security::listeners::Entries;
 use crate::security::sasl::scram::SaltSecret;
@@ -440,6 +442,12 @@ impl Broker {
         let maker = maker::run(Arc::clone(&services), stopping.clone());
         host.threads
             .spawn_among(&mut tasks, halt.guard("maker", maker));
+        let controller = Arc::new(InProcess(services.controller.clone()));
+        let mut stops = stopping.clone();
+        let stopped = async move { drop(stops.wait_for(|stop| *stop).await) };
+        let isr_changes = isr_changes::run(services.replicas.clone(), controller, stopped);
+        host.threads
+            .spawn_among(&mut tasks, halt.guard("ISR changes", isr_changes));
         host.threads.spawn_among(
             &mut tasks,
             halt.guard("mover", mover::run(Arc::clone(&services), stopping)),

@@ -20,6 +20,7 @@ pub mod boot;
 mod cleaner;
 mod cluster;
 mod housekeeping;
+mod isr;
 mod lifecycle;
 mod listeners;
 mod log_dirs;

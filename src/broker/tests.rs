@@ -9,6 +9,7 @@ mod metrics;
 mod moves;
 mod one_thread;
 mod repeats;
+mod replication;
 
 use std::time::{Duration, Instant};
 

@@ -235,7 +235,7 @@ impl Segment {
         let file = self.file()?;
         self.disk
             .write_all_at(&file, &self.path, &mut [IoSlice::new(batches)], self.size)
-            .at("append to", &self.path)?;
+            .at("append to", &*self.path)?;
         for span in spans {
             let position = self.size;
             self.remember(&Span { position, ..*span }, index_interval)?;

@@ -65,6 +65,8 @@ pub enum Outcome {
 pub struct Fetched {
     pub outcomes: Vec<Outcome>,
     pub bytes: usize,
+    /// Of them those for followers that are throttled.
+    pub throttled: usize,
     /// Whether the answer must not wait: an error, or a log that diverged.
     pub urgent: bool,
     /// Of each that is read, or cold: the partition, and what would be more than was read.
@@ -97,6 +99,7 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
     let mut fetched = Fetched {
         outcomes: Vec::with_capacity(wanted.len()),
         bytes: 0,
+        throttled: 0,
         urgent: false,
         partitions: Vec::with_capacity(wanted.len()),
     };
@@ -119,6 +122,11 @@ pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fet
             Outcome::Read(_) => {
                 let len = outcome.bytes();
                 fetched.bytes += len;
+                if limits.follower.is_some()
+                    && (fetched.partitions.last()).is_some_and(|(one, _)| one.is_served_slowly())
+                {
+                    fetched.throttled += len;
+                }
                 left = left.saturating_sub(len);
             }
             Outcome::Diverged { .. } | Outcome::Failed(..) => fetched.urgent = true,
@@ -191,6 +199,13 @@ fn read_one(
     }
     // The first partition with data sends at least one batch, so that a batch beyond all limits can be consumed.
     let at_least_one = if limits.hard_limit { left > 0 } else { first };
+    let is_held_back = limits
+        .follower
+        .is_some_and(|follower| replicas.holds_back(&partition, follower.id));
+    let (at_least_one, left) = match is_held_back {
+        true => (false, 0),
+        false => (at_least_one, left),
+    };
     let planned = partition.log().read_within(
         want.fetch_offset,
         want.max_bytes.min(left),

@@ -193,9 +193,15 @@ impl FollowerState {
         backoff_ms: i64,
         now: Timestamp,
     ) -> Verdict {
-        let is_current = |now: Fetch| {
-            (now.offset, now.current_leader_epoch) == (asked.offset, asked.current_leader_epoch)
+        // Two logs of this follower may end at the same offset: what says where the first parts from the leader's cuts the second.
+        let of = |fetch: &Fetch| {
+            (
+                fetch.offset,
+                fetch.last_fetched_epoch,
+                fetch.current_leader_epoch,
+            )
         };
+        let is_current = |now: Fetch| of(&now) == of(asked);
         if !matches!(self.next(log, now), Next::Fetch(now) if is_current(now)) {
             return Verdict::Nothing;
         }
@@ -255,6 +261,16 @@ impl FollowerState {
         match start > log.log_end {
             true => Verdict::StartAnewAt(start),
             false => Verdict::Nothing,
+        }
+    }
+
+    /// The leader does not say where its log ends or starts.
+    pub fn refused(&mut self, code: ErrorCode, backoff_ms: i64, now: Timestamp) {
+        if matches!(self.stage, Stage::AskingEnd | Stage::AskingStart) {
+            self.stage = match code {
+                ErrorCode::FencedLeaderEpoch => Stage::Fenced,
+                _ => Stage::BackingOff(now.saturating_add(backoff_ms)),
+            };
         }
     }
 
@@ -327,7 +343,9 @@ impl FollowerState {
             }
             end = batch.next_offset;
         }
-        Some(Verdict::Append(taken.len()))
+        // What comes next is of an epoch that the metadata has not told here: asked again at once, the leader would send it again.
+        let is_ahead = taken.is_empty() && !batches.is_empty();
+        (!is_ahead).then_some(Verdict::Append(taken.len()))
     }
 
     /// What holds after each change.

@@ -1,31 +1,67 @@
-//! Changes of ISRs that the controller shall make, as the leaders of partitions ask for them. Nothing sends AlterPartition yet: this node
-//! is the only one of its cluster, and no other broker can join an ISR.
+//! Changes of ISRs that the controller shall make, as the leaders of partitions ask for them, and the task that asks the controller.
+//! Kafka's `AlterPartitionManager`.
+//!
+//! One request is on its way at a time, with all changes that have come meanwhile; each partition has one change at a time. A
+//! controller that does not answer is asked again, for ever: until it has answered, whoever may have joined an ISR counts as a
+//! member.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::leader::Proposal;
+use super::fetcher::Answering;
+use super::leader::{Answer, Next, Proposal};
+use super::manager::ReplicaManager;
 use super::partition::Partition;
-use crate::base::ids::{PartitionIndex, Uuid};
+use crate::base::ids::{BrokerEpoch, BrokerId, PartitionIndex, Uuid};
+use crate::base::time::millis;
+use crate::wire::error_code::ErrorCode;
+use crate::wire::message::alter_partition::{
+    AlterPartitionRequest, AlterPartitionRequestPartitionData, AlterPartitionRequestTopicData,
+    AlterPartitionResponse, BrokerState,
+};
+
+/// Before the controller is asked once more for what it did not decide.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The shortest time between two looks for followers that lag, whatever `replica.lag.time.max.ms` says.
+const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// What the leader of a partition wants.
 pub type Change = (Arc<Partition>, Proposal);
 
+type Key = (Uuid, PartitionIndex);
+
+/// The controller, as leaders ask it.
+pub trait Controller: Send + Sync {
+    fn alter_partitions(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> Answering<'_, AlterPartitionResponse>;
+}
+
 /// See the module. One change for each partition, the newest: it cannot have more than the partitions of this node.
 #[derive(Debug, Default)]
 pub struct IsrChanges {
-    pending: Mutex<IndexMap<(Uuid, PartitionIndex), Change>>,
+    pending: Mutex<IndexMap<Key, Change>>,
     wake: Notify,
 }
 
 impl IsrChanges {
     pub fn put(&self, partition: &Arc<Partition>, proposal: Proposal) {
-        let key = (partition.topic_id, partition.index);
         let change = (Arc::clone(partition), proposal);
-        self.pending.lock().insert(key, change);
+        self.pending.lock().insert(key_of(partition), change);
+        self.wake.notify_one();
+    }
+
+    /// Puts a change there again that the controller did not decide, unless there is a newer one.
+    fn put_back(&self, change: Change) {
+        let mut pending = self.pending.lock();
+        pending.entry(key_of(&change.0)).or_insert(change);
         self.wake.notify_one();
     }
 
@@ -38,5 +74,142 @@ impl IsrChanges {
     /// Waits until there may be some.
     pub async fn woken(&self) {
         self.wake.notified().await;
+    }
+}
+
+fn key_of(partition: &Partition) -> Key {
+    (partition.topic_id, partition.index)
+}
+
+/// task: looks for followers that lag, and asks the controller for the changes that leaders want.
+pub async fn run(
+    replicas: ReplicaManager,
+    controller: Arc<dyn Controller>,
+    stop: impl Future<Output = ()>,
+) {
+    let work = async {
+        let mut look_at = Instant::now() + replicas.look_every();
+        let mut not_before = Instant::now();
+        loop {
+            let woken = timeout_at(look_at, replicas.isr_changes().woken());
+            if woken.await.is_err() {
+                let (theirs, threads) = (replicas.clone(), &replicas.logs().host().threads);
+                threads.blocking(move || theirs.shrink_isrs()).await;
+                look_at = Instant::now() + replicas.look_every();
+            }
+            sleep_until(not_before).await;
+            let changes = replicas.isr_changes().take();
+            if !changes.is_empty() && !ask(&replicas, &*controller, changes).await {
+                not_before = Instant::now() + AGAIN_AFTER;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop => {}
+        () = work => {}
+    }
+}
+
+/// Asks the controller once. False where something is to be asked again.
+async fn ask(replicas: &ReplicaManager, controller: &dyn Controller, changes: Vec<Change>) -> bool {
+    let broker = (replicas.node_id(), replicas.broker_epoch());
+    let answer = controller.alter_partitions(request(broker, &changes)).await;
+    let refused = match &answer {
+        Ok(answer) => ErrorCode::from_code(answer.error_code).filter(|code| code.is_error()),
+        Err(_) => Some(ErrorCode::NetworkException),
+    };
+    if let Some(code) = refused {
+        tracing::warn!(%code, count = changes.len(), "the controller does not change the ISRs of partitions yet");
+    }
+    let (Ok(answer), None) = (answer, refused) else {
+        for change in changes {
+            replicas.isr_changes().put_back(change);
+        }
+        return false;
+    };
+    let mut answers = answers(answer);
+    let now = replicas.clock().now();
+    let mut is_over = true;
+    for (partition, proposal) in changes {
+        // One that is left out is asked for again.
+        let answer = answers.remove(&key_of(&partition));
+        let answer = answer.unwrap_or(Answer::Refused(ErrorCode::UnknownServerError));
+        if let Answer::Refused(code) = &answer {
+            tracing::info!(partition = %partition.log.partition(), %code, "the controller refuses a change of an ISR");
+        }
+        match partition.isr_answered(&proposal, &answer, now) {
+            Next::Done => {}
+            Next::SendAgain => {
+                replicas.isr_changes().put_back((partition, proposal));
+                is_over = false;
+            }
+        }
+    }
+    is_over
+}
+
+fn request((id, epoch): (BrokerId, BrokerEpoch), changes: &[Change]) -> AlterPartitionRequest {
+    let mut topics: IndexMap<Uuid, Vec<AlterPartitionRequestPartitionData>> = IndexMap::new();
+    for (partition, proposal) in changes {
+        let member = |(member, fetched): &(BrokerId, BrokerEpoch)| BrokerState {
+            broker_id: *member,
+            // The leader does not fetch from itself.
+            broker_epoch: if *member == id { epoch } else { *fetched },
+        };
+        let data = AlterPartitionRequestPartitionData {
+            partition_index: partition.index,
+            leader_epoch: proposal.leader_epoch,
+            new_isr_with_epochs: proposal.isr.iter().map(member).collect(),
+            partition_epoch: proposal.partition_epoch,
+            ..Default::default()
+        };
+        topics.entry(partition.topic_id).or_default().push(data);
+    }
+    let topics = topics.into_iter();
+    let topics = topics.map(|(topic_id, partitions)| AlterPartitionRequestTopicData {
+        topic_id,
+        partitions,
+        ..Default::default()
+    });
+    AlterPartitionRequest {
+        broker_id: id,
+        broker_epoch: epoch,
+        topics: topics.collect(),
+    }
+}
+
+fn answers(response: AlterPartitionResponse) -> BTreeMap<Key, Answer> {
+    let mut answers = BTreeMap::new();
+    for topic in response.topics {
+        for part in topic.partitions {
+            let answer = match ErrorCode::from_code(part.error_code) {
+                Some(ErrorCode::None) => Answer::Accepted {
+                    leader_epoch: part.leader_epoch,
+                    partition_epoch: part.partition_epoch,
+                    isr: part.isr,
+                },
+                code => Answer::Refused(code.unwrap_or(ErrorCode::UnknownServerError)),
+            };
+            answers.insert((topic.topic_id, part.partition_index), answer);
+        }
+    }
+    answers
+}
+
+impl ReplicaManager {
+    /// Takes followers out of ISRs that lag for too long.
+    pub fn shrink_isrs(&self) {
+        let now = self.clock().now();
+        for partition in self.all() {
+            if let Some(proposal) = partition.shrink_isr(now) {
+                self.isr_changes().put(&partition, proposal);
+            }
+        }
+    }
+
+    /// Half of the time after which a follower lags: one that does is found in one and a half of it.
+    fn look_every(&self) -> Duration {
+        millis(self.settings().long("replica.lag.time.max.ms") / 2).max(LOOK_MIN)
     }
 }

@@ -120,6 +120,19 @@ impl Makings {
     }
 }
 
+impl Makings {
+    /// This node has no replica of some partitions any more. A stop may come before it is done: the directories stay then.
+    pub(super) fn remove_some(&self, topic: &Topic, partitions: Vec<PartitionIndex>) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Working {
+            let work = Work::Remove(topic.id);
+            let pending = &mut state.pending;
+            pending.remove_some(&topic.name, work, partitions.into());
+            self.wake.notify_one();
+        }
+    }
+}
+
 impl ReplicaManager {
     /// Waits until the directories of these topics are as the newest image wants them, and their partitions are served. Whoever
     /// waits has a turn of its own.

@@ -9,12 +9,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::fetcher::Fetchers;
 use super::isr_changes::IsrChanges;
 use super::leader::{Alive, Assignment as Replicas, Rules};
 use super::making::{AT_ONCE, Making, Makings};
 use super::partition::{News, Partition};
 use super::purgatory::Waiters;
-use crate::base::ids::{BrokerId, PartitionIndex, TopicPartition, Uuid};
+use super::throttle::{Throttle, is_named};
+use crate::base::ids::{BrokerEpoch, BrokerId, PartitionIndex, TopicPartition, Uuid};
 use crate::base::time::Timestamp;
 use crate::config::broker::BrokerSettings;
 use crate::host::clock::Clock;
@@ -102,6 +104,9 @@ struct Inner {
     mover: Notify,
     waiters: Waiters,
     isr_changes: IsrChanges,
+    fetchers: Fetchers,
+    /// Of followers that lag.
+    throttle: Mutex<Throttle>,
     meters: Meters,
     /// How many partitions fetches have looked at.
     #[cfg(test)]
@@ -133,6 +138,8 @@ struct Newest {
 impl ReplicaManager {
     pub fn new(node_id: BrokerId, logs: Arc<LogManager>, settings: BrokerSettings) -> Self {
         let topics = RwLock::default();
+        let fetchers = Fetchers::new(node_id, Arc::clone(&logs), &settings);
+        let throttle = throttle_of(&settings);
         Self {
             inner: Arc::new(Inner {
                 node_id,
@@ -148,6 +155,8 @@ impl ReplicaManager {
                 mover: Notify::new(),
                 waiters: Waiters::default(),
                 isr_changes: IsrChanges::default(),
+                fetchers,
+                throttle: Mutex::new(throttle),
                 meters: Meters::new(Instant::now().into_std()),
                 #[cfg(test)]
                 looks: Default::default(),
@@ -174,8 +183,42 @@ impl ReplicaManager {
         &self.inner.isr_changes
     }
 
+    /// Who fetches what this node follows.
+    pub fn fetchers(&self) -> &Fetchers {
+        &self.inner.fetchers
+    }
+
     pub(super) fn node_id(&self) -> BrokerId {
         self.inner.node_id
+    }
+
+    /// Of this node's newest registration that it knows; -1 if it knows none.
+    pub(super) fn broker_epoch(&self) -> BrokerEpoch {
+        let newest = self.inner.newest.lock();
+        let broker = newest.image.brokers.get(&self.inner.node_id);
+        broker.map_or(-1, |broker| broker.epoch)
+    }
+
+    /// Whether a follower that lags gets nothing of a partition now.
+    pub(super) fn holds_back(&self, partition: &Partition, follower: BrokerId) -> bool {
+        partition.is_served_slowly()
+            && !partition.has_in_sync(follower)
+            && (self.inner.throttle.lock())
+                .closed_until(self.clock().now())
+                .is_some()
+    }
+
+    /// Notes bytes that followers got of partitions that are throttled.
+    pub fn note_throttled(&self, bytes: usize) {
+        if bytes > 0 {
+            self.inner.throttle.lock().note(bytes, self.clock().now());
+        }
+    }
+
+    /// The settings of this node as they are now.
+    pub(super) fn settings(&self) -> BrokerSettings {
+        let image = Arc::clone(&self.inner.newest.lock().image);
+        self.inner.effective(&image)
     }
 
     pub fn clock(&self) -> &Clock {
@@ -307,8 +350,11 @@ impl ReplicaManager {
                 hosted.partitions[index as usize] = told.hosting(index, opened.log);
                 placed.extend(opened.assignment);
             }
+            self.inner.fetchers.assign(hosted.online());
             self.inner.topics.write().put(&topic.name, hosted);
         }
+        self.inner.take_settings(&broker);
+        self.inner.told_of_brokers(image);
         for copy in self.inner.logs.futures() {
             if image.topics.by_id(copy.topic_id()).is_none() {
                 let partition = copy.partition();
@@ -355,14 +401,20 @@ impl ReplicaManager {
         }
         drop(topics);
         // Only now: whoever wakes and looks again must find it offline.
-        for partition in retired {
+        for partition in &retired {
             partition.retire();
         }
+        self.inner.fetchers.assign(&retired);
         lost
     }
 
-    /// A topic is new, or has changed.
-    fn changed(&self, topic: &Arc<Topic>, image: &Image, broker: &BrokerSettings) {
+    /// A topic is new, or has changed; gives the partitions that were told.
+    fn changed(
+        &self,
+        topic: &Arc<Topic>,
+        image: &Image,
+        broker: &BrokerSettings,
+    ) -> Vec<Arc<Partition>> {
         let inner = &self.inner;
         let (before, new) = {
             let mut topics = inner.topics.write();
@@ -374,15 +426,27 @@ impl ReplicaManager {
         // Only now: a role changes between two appends, for whose writes nobody who looks for a partition waits.
         let told = Told::new(inner, image, broker, topic);
         let before = before.iter().flat_map(|hosted| &hosted.partitions);
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for (index, hosting) in (0..).zip(before) {
+            let partition = topic.partition(index);
+            let is_ours = partition.is_some_and(|one| one.replicas.contains(&inner.node_id));
+            if !is_ours && matches!(hosting, Hosting::Online(_) | Hosting::Coming) {
+                gone.push(index);
+            }
             if let Some(partition) = hosting.online() {
                 told.tell(index, partition);
+                changed.push(Arc::clone(partition));
             }
+        }
+        if !gone.is_empty() {
+            // The others have what was committed.
+            inner.makings.remove_some(topic, gone);
         }
         if !new.is_empty() {
             let making = Making::new(topic, log_settings(broker, image, &topic.name));
             inner.makings.make(making, new);
         }
+        changed
     }
 
     /// A place for a replica that is to be made.
@@ -427,6 +491,10 @@ impl ReplicaManager {
             (index, told.hosting(index, opened.log))
         });
         let made: Vec<_> = made.collect();
+        let online: Vec<_> = made
+            .iter()
+            .filter_map(|(_, hosting)| hosting.online().cloned())
+            .collect();
         {
             let mut topics = self.inner.topics.write();
             let Some(hosted) = topics.by_id.get(&topic.id) else {
@@ -444,6 +512,7 @@ impl ReplicaManager {
             }
             topics.put(&topic.name, hosted);
         }
+        self.inner.fetchers.assign(&online);
         let delta = Delta {
             topics: [topic.id].into(),
             ..Delta::default()
@@ -482,6 +551,7 @@ impl ReplicaManager {
         for partition in removed.online() {
             partition.retire();
         }
+        self.inner.fetchers.assign(removed.online());
         let there = (0..).zip(&removed.partitions).filter(|(_, hosting)| {
             // One that is still to come may be there already.
             matches!(hosting, Hosting::Online(_) | Hosting::Coming)
@@ -508,12 +578,19 @@ impl ReplicaManager {
         }
     }
 
-    fn update_settings(&self, settings: LogSettings, rules: Rules, topic: &str) {
+    fn update_settings(
+        &self,
+        settings: LogSettings,
+        rules: Rules,
+        throttled: &[String; 2],
+        topic: &str,
+    ) {
         let settings = self.inner.logs.share(settings);
         let hosted = self.inner.topics.read().by_name.get(topic).cloned();
         for partition in hosted.iter().flat_map(|hosted| hosted.online()) {
             partition.log.update_settings(Arc::clone(&settings));
             partition.set_rules(rules, self.clock().now());
+            tell_throttled(throttled, partition, self.inner.node_id);
         }
     }
 
@@ -659,6 +736,19 @@ impl Inner {
     fn effective(&self, image: &Image) -> BrokerSettings {
         image.broker_settings(self.node_id, &self.settings)
     }
+
+    /// Those of which some may change while the node runs.
+    fn take_settings(&self, settings: &BrokerSettings) {
+        let rate = settings.long("leader.replication.throttled.rate");
+        self.throttle.lock().set_rate(rate);
+        self.fetchers.set_settings(settings);
+    }
+
+    fn told_of_brokers(&self, image: &Image) {
+        if let Some(broker) = image.brokers.get(&self.node_id) {
+            self.fetchers.set_broker_epoch(broker.epoch);
+        }
+    }
 }
 
 fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSettings {
@@ -671,6 +761,7 @@ struct Told<'a> {
     image: &'a Image,
     topic: &'a Topic,
     rules: Rules,
+    throttled: [String; 2],
     now: Timestamp,
 }
 
@@ -681,6 +772,7 @@ impl<'a> Told<'a> {
             image,
             topic,
             rules: rules(broker, image, &topic.name),
+            throttled: throttled(broker, image, &topic.name),
             now: inner.logs.host().clock.now(),
         }
     }
@@ -707,9 +799,11 @@ impl<'a> Told<'a> {
         };
         let (name, id) = (Arc::clone(&self.topic.name), self.topic.id);
         let me = self.inner.node_id;
-        Hosting::Online(Arc::new(self.with_news(partition, |news| {
+        let partition = self.with_news(partition, |news| {
             Partition::new(name, id, index, log, me, news)
-        })))
+        });
+        tell_throttled(&self.throttled, &partition, me);
+        Hosting::Online(Arc::new(partition))
     }
 
     /// A partition that was there before.
@@ -731,6 +825,37 @@ fn alive_in(image: &Image) -> impl Fn(BrokerId) -> Option<Alive> {
             shuts_down: broker.in_controlled_shutdown,
         })
     }
+}
+
+/// How much followers that lag are given of partitions that are throttled.
+fn throttle_of(settings: &BrokerSettings) -> Throttle {
+    let mut throttle = new_throttle(settings);
+    throttle.set_rate(settings.long("leader.replication.throttled.rate"));
+    throttle
+}
+
+/// One that throttles nobody yet.
+pub(super) fn new_throttle(settings: &BrokerSettings) -> Throttle {
+    let seconds = settings.long("replication.quota.window.size.seconds");
+    let windows = settings.int("replication.quota.window.num").max(1);
+    Throttle::new(seconds.saturating_mul(1_000), windows as usize)
+}
+
+/// The lists of a topic that name throttled replicas: those that lead, and those that follow.
+fn throttled(broker: &BrokerSettings, image: &Image, topic: &str) -> [String; 2] {
+    let settings = image.topic_settings(topic, broker);
+    let list = |name| settings.get(name).unwrap_or_default();
+    [
+        "leader.replication.throttled.replicas",
+        "follower.replication.throttled.replicas",
+    ]
+    .map(list)
+}
+
+fn tell_throttled(lists: &[String; 2], partition: &Partition, me: BrokerId) {
+    let [as_leader, as_follower] = lists;
+    let named = |list: &String| !list.is_empty() && is_named(list, partition.index, me);
+    partition.set_throttled(named(as_leader), named(as_follower));
 }
 
 fn rules(broker: &BrokerSettings, image: &Image, topic: &str) -> Rules {
@@ -763,20 +888,28 @@ impl Publisher for ReplicaManager {
             self.remove(topic);
             self.inner.meters.topic_gone(&topic.name);
         }
+        let mut changed = Vec::new();
         for topic in delta.topics.iter().filter_map(|id| image.topics.by_id(*id)) {
-            self.changed(topic, image, &broker);
+            changed.extend(self.changed(topic, image, &broker));
         }
         let update = |topic: &str| {
             let rules = rules(&broker, image, topic);
-            self.update_settings(log_settings(&broker, image, topic), rules, topic);
+            let throttled = throttled(&broker, image, topic);
+            let settings = log_settings(&broker, image, topic);
+            self.update_settings(settings, rules, &throttled, topic);
         };
         for (kind, name) in &delta.configs {
             if *kind == TOPIC_RESOURCE {
                 update(name);
             } else if *kind == BROKER_RESOURCE {
+                self.inner.take_settings(&broker);
                 image.topics.iter().for_each(|topic| update(&topic.name));
             }
         }
+        if !delta.brokers.is_empty() {
+            self.inner.told_of_brokers(image);
+        }
+        self.inner.fetchers.assign(&changed);
         if !delta.brokers.is_empty() {
             let (alive, now) = (alive_in(image), self.clock().now());
             for partition in self.all() {

@@ -4,8 +4,10 @@
 
 pub mod fetch;
 pub mod fetch_session;
+pub mod fetcher;
 pub mod follower;
 pub mod isr_changes;
+pub mod lane;
 pub mod leader;
 pub mod making;
 pub mod manager;
@@ -14,6 +16,7 @@ pub mod partition;
 pub mod pending;
 pub mod produce;
 pub mod purgatory;
+pub mod throttle;
 
 #[cfg(test)]
 mod tests;

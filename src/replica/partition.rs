@@ -10,11 +10,15 @@
 //! An append holds the role's lock from the look at the epoch until the records are in the log: no record of an epoch is written
 //! after the node has learnt of the next one. Records are unpacked before, and brought to the disk afterwards.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+pub mod following;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+
+use following::Cutting;
 
 use super::follower::{FollowerState, LogView};
 use super::leader::{
@@ -97,8 +101,14 @@ pub struct Partition {
     meter: OnceLock<Arc<TopicMeter>>,
     me: BrokerId,
     role: Mutex<Role>,
+    /// Locked after the role.
+    cutting: Mutex<Cutting>,
     /// See [`Standing`].
     standing: AtomicU64,
+    /// Whether followers that lag are served more slowly (`leader.replication.throttled.replicas`).
+    is_served_slowly: AtomicBool,
+    /// Whether it is fetched more slowly while it lags (`follower.replication.throttled.replicas`).
+    is_fetched_slowly: AtomicBool,
     waiting: WaitList,
 }
 
@@ -141,7 +151,10 @@ impl Partition {
             meter: OnceLock::new(),
             me,
             role: Mutex::new(Role::Offline),
+            cutting: Mutex::default(),
             standing: AtomicU64::new(0),
+            is_served_slowly: AtomicBool::new(false),
+            is_fetched_slowly: AtomicBool::new(false),
             waiting: WaitList::default(),
         };
         let mut role = this.role.lock();
@@ -191,6 +204,28 @@ impl Partition {
         }
     }
 
+    /// Whether the settings of the topic name this replica among those that are throttled, as that of a leader and of a follower.
+    pub fn set_throttled(&self, as_leader: bool, as_follower: bool) {
+        self.is_served_slowly.store(as_leader, Ordering::Relaxed);
+        self.is_fetched_slowly.store(as_follower, Ordering::Relaxed);
+    }
+
+    pub fn is_served_slowly(&self) -> bool {
+        self.is_served_slowly.load(Ordering::Relaxed)
+    }
+
+    pub fn is_fetched_slowly(&self) -> bool {
+        self.is_fetched_slowly.load(Ordering::Relaxed)
+    }
+
+    /// Whether a broker is in the ISR that this node knows as the leader.
+    pub fn has_in_sync(&self, replica: BrokerId) -> bool {
+        match &*self.role.lock() {
+            Role::Leader(leader) => leader.isr().contains(&replica),
+            Role::Follower(_) | Role::Offline => false,
+        }
+    }
+
     /// A number that is another one after each change of role.
     pub fn turn(&self) -> u32 {
         self.waiting.turn()
@@ -229,7 +264,9 @@ impl Partition {
             return;
         };
         let assignment = &news.assignment;
-        if (assignment.epoch, assignment.partition_epoch) < (epoch, partition_epoch) {
+        if (assignment.epoch, assignment.partition_epoch) < (epoch, partition_epoch)
+            || self.postpone(news)
+        {
             return;
         }
         let leads = assignment.leader == self.me;
@@ -251,17 +288,25 @@ impl Partition {
     }
 
     pub fn set_rules(&self, rules: Rules, now: Timestamp) {
-        if let Role::Leader(leader) = &mut *self.role.lock() {
-            leader.set_rules(rules, now);
-            self.publish_leader(leader);
+        match &mut *self.role.lock() {
+            Role::Leader(leader) => {
+                leader.set_rules(rules, now);
+                self.publish_leader(leader);
+            }
+            Role::Follower(_) => self.postpone_rules(rules),
+            Role::Offline => {}
         }
     }
 
     /// Has the metadata say which brokers are alive.
     pub fn set_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>, now: Timestamp) {
-        if let Role::Leader(leader) = &mut *self.role.lock() {
-            leader.set_alive(alive, now);
-            self.publish_leader(leader);
+        match &mut *self.role.lock() {
+            Role::Leader(leader) => {
+                leader.set_alive(alive, now);
+                self.publish_leader(leader);
+            }
+            Role::Follower(_) => self.postpone_alive(alive),
+            Role::Offline => {}
         }
     }
 
@@ -460,6 +505,13 @@ impl Role {
             Self::Leader(leader) => Some((leader.epoch(), leader.partition_epoch())),
             Self::Follower(follower) => Some((follower.epoch(), follower.partition_epoch())),
             Self::Offline => None,
+        }
+    }
+
+    fn follower_in(&mut self, epoch: LeaderEpoch) -> Option<&mut FollowerState> {
+        match self {
+            Self::Follower(follower) if follower.epoch() == epoch => Some(follower),
+            _ => None,
         }
     }
 

@@ -78,6 +78,11 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         self.add(topic, work, partitions, true, waiters);
     }
 
+    /// Directories of some partitions to remove, after what is to be done with those of the topic before. The others stay.
+    pub fn remove_some(&mut self, topic: &Arc<str>, work: W, partitions: VecDeque<PartitionIndex>) {
+        self.add(topic, work, partitions, true, Vec::new());
+    }
+
     /// Nothing is made any more.
     pub fn make_no_more(&mut self) {
         let topics: Vec<_> = self.topics.keys().cloned().collect();

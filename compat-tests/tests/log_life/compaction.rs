@@ -17,6 +17,7 @@ use compat_tests::compaction::{
 use monedula::base::ids::Uuid;
 use monedula::host::disk::Disk;
 use monedula::log::dir::{write_clean_shutdown, write_partition_metadata};
+use monedula::log::partition_log::following::Replicated;
 use monedula::log::settings::LogSettings;
 use monedula::wire::batch::builder::BatchBuilder;
 use monedula::wire::batch::compression::Compression;
@@ -257,7 +258,8 @@ fn build(home: &Path, seed: u64) -> Result<(Author, i64)> {
     for number in 0..60 + author.chance.below(60) {
         // An open transaction also ends a round.
         let batch = author.batch(old_end == 0 || number > 20);
-        log.append_as_follower(&batch, NOW)?;
+        let records = Replicated::check(batch)?;
+        log.append_as_follower(&records, records.batches().len(), NOW)?;
         log.high_watermark().set(log.reader().log_end());
     }
     manager.close(1, -1);

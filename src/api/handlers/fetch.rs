@@ -2,6 +2,7 @@
 //!
 //! Responses refer to ranges of segment files, whose bytes are never read into the process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use super::fetch_conversion;
 use crate::api::context::{Reply, RequestContext};
 use crate::api::services::Services;
-use crate::base::ids::Uuid;
+use crate::base::ids::{BrokerId, Uuid};
 use crate::base::memory::{Held, Purpose};
 use crate::base::work_pool;
 use crate::host::file::Reach;
@@ -23,12 +24,14 @@ use crate::wire::codec::Records;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
-    LeaderIdAndEpoch, PartitionData,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 
 const SOFT_LIMIT_SINCE: i16 = 3;
 const TOPIC_IDS_SINCE: i16 = 13;
 const STORAGE_ERROR_SINCE: i16 = 6;
+/// An answer tells who leads instead (KIP-951).
+const LEADERS_SINCE: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// Maximum time for which the response of a fetch that may not wait is delayed: the default maximum wait time of clients.
 const HELD_BACK: Duration = Duration::from_millis(500);
@@ -368,6 +371,7 @@ pub(super) async fn read_warm(
 }
 
 fn answer(context: &RequestContext, begun: &Begun, fetched: Fetched) -> FetchResponse {
+    context.services.replicas.note_throttled(fetched.throttled);
     let answers: Vec<PartitionData> = begun
         .wanted
         .iter()
@@ -429,9 +433,53 @@ pub(super) fn respond(
     }
     FetchResponse {
         session_id: begun.session_id,
+        node_endpoints: endpoints_of(context, &responses),
         responses,
         ..Default::default()
     }
+}
+
+/// Who leads a partition, as the newest metadata has it.
+fn leader_of(
+    context: &RequestContext,
+    wanted: &Wanted,
+    partition: Option<&Partition>,
+) -> LeaderIdAndEpoch {
+    let image = context.services.image.load();
+    let id = partition.map_or(wanted.topic_id, |partition| partition.topic_id);
+    let topic = image.topics.by_id(id);
+    let found = topic.and_then(|topic| topic.partition(wanted.index));
+    found.map_or_else(LeaderIdAndEpoch::default, |found| LeaderIdAndEpoch {
+        leader_id: found.leader,
+        leader_epoch: found.leader_epoch,
+    })
+}
+
+/// Where the leaders are that an answer names.
+fn endpoints_of(
+    context: &RequestContext,
+    responses: &[FetchableTopicResponse],
+) -> Vec<NodeEndpoint> {
+    let parts = responses.iter().flat_map(|topic| &topic.partitions);
+    let leaders: BTreeSet<_> = parts
+        .map(|part| part.current_leader.leader_id)
+        .filter(|id| *id >= 0)
+        .collect();
+    if leaders.is_empty() {
+        return Vec::new();
+    }
+    let image = context.services.image.load();
+    let endpoint = |id: BrokerId| {
+        let broker = image.brokers.get(&id)?;
+        let (host, port) = context.address_of(broker)?;
+        Some(NodeEndpoint {
+            node_id: id,
+            host,
+            port: i32::from(port),
+            rack: broker.rack.as_deref().map(Into::into),
+        })
+    };
+    leaders.into_iter().filter_map(endpoint).collect()
 }
 
 pub(super) fn partition_data(
@@ -464,15 +512,9 @@ pub(super) fn partition_data(
                 error,
                 ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
             );
-            let current_leader = match partition
-                .as_ref()
-                .filter(|_| hint && context.api_version >= 16)
-            {
-                Some(partition) => LeaderIdAndEpoch {
-                    leader_id: context.services.node_id,
-                    leader_epoch: partition.leader_epoch(),
-                },
-                None => LeaderIdAndEpoch::default(),
+            let current_leader = match hint && context.api_version >= LEADERS_SINCE {
+                true => leader_of(context, wanted, partition.as_deref()),
+                false => LeaderIdAndEpoch::default(),
             };
             return PartitionData {
                 partition_index: wanted.index,

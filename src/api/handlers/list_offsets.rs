@@ -267,14 +267,15 @@ fn try_find(
         return Err(ErrorCode::UnsupportedVersion.into());
     }
     let marks = partition.log().watermarks();
+    // A new leader may not know yet how much of what it has is committed. Replicas do not ask for that.
+    let may_be_unknown = end != ReadEnd::LogEnd;
     let end = marks.at(end);
-    // A new leader may not know yet how many of its records are committed.
-    let is_known = || match partition.knows_what_is_committed() {
-        true => Ok(()),
-        false if context.api_version >= OFFSET_NOT_AVAILABLE_SINCE => {
+    let is_known = || match may_be_unknown && !partition.knows_what_is_committed() {
+        false => Ok(()),
+        true if context.api_version >= OFFSET_NOT_AVAILABLE_SINCE => {
             Err(ErrorCode::OffsetNotAvailable)
         }
-        false => Err(ErrorCode::LeaderNotAvailable),
+        true => Err(ErrorCode::LeaderNotAvailable),
     };
     let failed = |error: LookupError| match error {
         LookupError::TooMuch => Failure::Long,

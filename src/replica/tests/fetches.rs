@@ -246,4 +246,14 @@ fn an_offset_before_the_log_is_out_of_range_whatever_its_epoch() {
         ..at(1)
     };
     assert_eq!(stage.error((2, 20), &other), ErrorCode::OffsetOutOfRange);
+    // Nor is it told where the logs part.
+    stage.partition.log.note_epoch(EPOCH + 2);
+    let diverging = Wanted {
+        last_fetched_epoch: EPOCH + 1,
+        ..at(1)
+    };
+    assert_eq!(
+        stage.error((2, 20), &diverging),
+        ErrorCode::OffsetOutOfRange
+    );
 }

@@ -44,6 +44,12 @@ pub struct Replica {
     pub records: Vec<Record>,
     pub epochs: LeaderEpochs,
     pub high_watermark: Offset,
+    /// Records below are on the disk for good; a power cut takes some of the others.
+    pub synced: Offset,
+    /// The high watermark that a start finds.
+    checkpoint: Offset,
+    /// A power cut has taken records, and the replica has not been in sync since.
+    lacks: bool,
     pub role: Role,
     /// As far as the broker has followed the metadata.
     known: Option<Metadata>,
@@ -57,6 +63,11 @@ pub struct Metadata {
     pub partition_epoch: PartitionEpoch,
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<BrokerId>,
+    /// Eligible leader replicas (KIP-966), where they are kept: those that left an ISR that had become too small. They have all
+    /// that was acknowledged, for nothing was since.
+    pub elr: Vec<BrokerId>,
+    /// Who led when the ISR became empty.
+    pub last_known: Option<BrokerId>,
     pub brokers: BTreeMap<BrokerId, Broker>,
 }
 
@@ -99,6 +110,9 @@ pub enum Letter {
 pub struct Model {
     pub now: Timestamp,
     pub min_isr: usize,
+    /// Whether the controller keeps eligible leader replicas: then a broker that was not stopped cleanly is not in sync when it
+    /// comes back.
+    pub keeps_eligible: bool,
     pub metadata: Metadata,
     pub replicas: BTreeMap<BrokerId, Replica>,
     pub letters: Vec<Letter>,
@@ -124,6 +138,9 @@ impl Replica {
             records: Vec::new(),
             epochs: LeaderEpochs::default(),
             high_watermark: 0,
+            synced: 0,
+            checkpoint: 0,
+            lacks: false,
             role: Role::Nothing,
             known: None,
         }
@@ -173,12 +190,15 @@ impl Replica {
         assert!(offset >= self.log_start, "{self:?}");
         self.records.truncate((offset - self.log_start) as usize);
         self.epochs.truncate_end(offset);
+        self.synced = self.synced.min(offset);
+        self.checkpoint = self.checkpoint.min(offset);
     }
 
     pub fn start_anew(&mut self, offset: Offset) {
         self.records.clear();
         self.epochs = LeaderEpochs::default();
         self.log_start = offset;
+        (self.synced, self.checkpoint) = (offset, offset);
     }
 
     pub fn delete_before(&mut self, offset: Offset) {
@@ -186,6 +206,8 @@ impl Replica {
             self.records.drain(..(offset - self.log_start) as usize);
             self.log_start = offset;
             self.epochs.truncate_start(offset);
+            self.synced = self.synced.max(offset);
+            self.checkpoint = self.checkpoint.max(offset);
         }
     }
 
@@ -393,12 +415,15 @@ impl Model {
         let mut this = Self {
             now: 1_000_000,
             min_isr,
+            keeps_eligible: false,
             metadata: Metadata {
                 leader: 1,
                 epoch: 0,
                 partition_epoch: 0,
                 replicas: ids.clone(),
                 isr: ids.clone(),
+                elr: Vec::new(),
+                last_known: None,
                 brokers: BTreeMap::new(),
             },
             replicas: ids.iter().map(|id| (*id, Replica::new(*id))).collect(),
@@ -464,13 +489,66 @@ impl Model {
         let metadata = &mut self.metadata;
         let is_last = metadata.isr == [id];
         let in_isr = metadata.isr.contains(&id);
-        if in_isr && !is_last {
-            metadata.isr.retain(|one| *one != id);
-            metadata.partition_epoch += 1;
+        if in_isr && (!is_last || self.keeps_eligible) {
+            let isr = metadata.isr.iter().filter(|one| **one != id);
+            let isr = isr.copied().collect();
+            self.set_isr(isr);
         }
         if self.metadata.leader == id {
             self.elect_any();
         }
+    }
+
+    fn set_isr(&mut self, isr: Vec<BrokerId>) {
+        let is_enough = isr.len() >= self.min_isr.min(self.replicas.len());
+        let metadata = &mut self.metadata;
+        if self.keeps_eligible && !is_enough {
+            let both: BTreeSet<_> = metadata.elr.iter().chain(&metadata.isr).copied().collect();
+            metadata.elr = both.into_iter().filter(|id| !isr.contains(id)).collect();
+        } else {
+            metadata.elr.clear();
+        }
+        match isr.is_empty() {
+            true if !metadata.isr.is_empty() => metadata.last_known = Some(metadata.leader),
+            true => {}
+            false => metadata.last_known = None,
+        }
+        metadata.isr = isr;
+        metadata.partition_epoch += 1;
+    }
+
+    /// A broker comes back that was not stopped cleanly: nobody knows whether it has what it had.
+    fn was_unclean_stop(&mut self, id: BrokerId) {
+        if let Some(broker) = self.metadata.brokers.get_mut(&id) {
+            // One decision: it is not elected in between.
+            broker.is_fenced = true;
+        }
+        self.leave_isr(id);
+        let metadata = &mut self.metadata;
+        if metadata.elr.contains(&id) {
+            metadata.elr.retain(|one| *one != id);
+            metadata.partition_epoch += 1;
+        }
+    }
+
+    /// Whether somebody else can lead with all that was acknowledged, whatever becomes of this one.
+    pub fn can_be_missed(&self, id: BrokerId) -> bool {
+        let metadata = &self.metadata;
+        let mut able = metadata.isr.iter().chain(&metadata.elr);
+        able.any(|one| *one != id && !self.replicas[one].lacks)
+    }
+
+    /// Whether a broker may lose records: eligible leader replicas cover fewer such losses at a time than `min.insync.replicas`.
+    pub fn may_lose(&self, id: BrokerId) -> bool {
+        let others = self.replicas.values().filter(|one| one.id != id);
+        let losses = 1 + others.filter(|one| one.lacks).count();
+        losses < self.min_isr && self.can_be_missed(id)
+    }
+
+    /// Whether a broker that was killed may come back: with eligible leader replicas it does not count as in sync then.
+    pub fn may_start(&self, id: BrokerId) -> bool {
+        let nobody_lacks = || !self.replicas.values().any(|one| one.lacks);
+        !self.keeps_eligible || self.can_be_missed(id) || nobody_lacks()
     }
 
     pub fn unfence(&mut self, id: BrokerId) {
@@ -488,9 +566,22 @@ impl Model {
     }
 
     fn elect_any(&mut self) {
-        let able = self.metadata.isr.iter().find(|id| self.may_lead(**id));
-        let leader = able.copied().unwrap_or(-1);
-        self.set_leader(leader);
+        let metadata = &self.metadata;
+        let last_known = metadata.last_known.iter();
+        let candidates: Vec<_> = if !metadata.isr.is_empty() {
+            metadata.isr.clone()
+        } else if !metadata.elr.is_empty() {
+            metadata.elr.clone()
+        } else {
+            last_known.copied().collect()
+        };
+        let able = candidates.into_iter().find(|id| self.may_lead(*id));
+        if let Some(leader) = able
+            && self.metadata.isr.is_empty()
+        {
+            self.set_isr(vec![leader]);
+        }
+        self.set_leader(able.unwrap_or(-1));
     }
 
     fn set_leader(&mut self, leader: BrokerId) {
@@ -509,6 +600,7 @@ impl Model {
     /// An election in which records may be lost: nobody is to expect more of them than the new leader has.
     pub fn elect_unclean(&mut self, id: BrokerId) {
         self.metadata.isr = vec![id];
+        self.metadata.elr.clear();
         self.set_leader(id);
         self.was_unclean = true;
     }
@@ -539,8 +631,15 @@ impl Model {
         if !proposal.isr.iter().all(is_eligible) {
             return refused(ErrorCode::IneligibleReplica);
         }
-        metadata.isr = proposal.isr.iter().map(|(id, _)| *id).collect();
-        metadata.partition_epoch += 1;
+        let isr: Vec<_> = proposal.isr.iter().map(|(id, _)| *id).collect();
+        for id in isr.iter().filter(|id| !self.metadata.isr.contains(id)) {
+            // One that is gone may join by what it has fetched before; it is not trusted when it comes back.
+            if let Some(replica) = self.replicas.get_mut(id).filter(|one| one.is_up) {
+                replica.lacks = false;
+            }
+        }
+        self.set_isr(isr);
+        let metadata = &self.metadata;
         Answer::Accepted {
             leader_epoch: metadata.epoch,
             partition_epoch: metadata.partition_epoch,
@@ -567,17 +666,42 @@ impl Model {
         }
     }
 
-    /// kill -9: what is in the log stays.
+    /// What is in the log is on the disk now, and the high watermark is written down.
+    pub fn sync(&mut self, id: BrokerId) {
+        let replica = self.at(id);
+        replica.synced = replica.log_end();
+        replica.checkpoint = replica.high_watermark;
+    }
+
+    /// kill -9: what is in the log stays; the high watermark is what was written down last.
     pub fn crash(&mut self, id: BrokerId) {
         let replica = self.at(id);
         replica.is_up = false;
         replica.role = Role::Nothing;
         replica.known = None;
+        replica.high_watermark = replica
+            .checkpoint
+            .clamp(replica.log_start, replica.log_end());
+    }
+
+    /// The power is gone, and of what was not on the disk all but the first `kept` records.
+    pub fn power_cut(&mut self, id: BrokerId, kept: Offset) {
+        self.crash(id);
+        let replica = self.at(id);
+        let end = replica.synced.max(replica.log_start) + kept;
+        if end < replica.log_end() {
+            replica.cut(end);
+            replica.lacks = true;
+            replica.high_watermark = replica.high_watermark.min(end);
+        }
     }
 
     /// A new process on the same disk, which has not learnt of anything.
     pub fn start(&mut self, id: BrokerId) {
         self.crash(id);
+        if self.keeps_eligible {
+            self.was_unclean_stop(id);
+        }
         self.register(id);
         self.fence(id);
     }
@@ -585,9 +709,11 @@ impl Model {
     /// A new process on an empty disk.
     pub fn start_empty(&mut self, id: BrokerId) {
         self.start(id);
+        let lacks = self.keeps_eligible;
         let replica = self.at(id);
         replica.start_anew(0);
         replica.high_watermark = 0;
+        replica.lacks = lacks;
     }
 
     /// A client appends with acks=all at a broker that takes itself for the leader; gives the error if it is refused.
@@ -785,13 +911,21 @@ impl Model {
     fn check(&mut self) {
         self.acknowledge();
         let metadata = &self.metadata;
-        assert!(!metadata.isr.is_empty(), "{metadata:?}");
+        assert!(
+            !metadata.isr.is_empty() || self.keeps_eligible,
+            "{metadata:?}"
+        );
         assert!(
             metadata.leader < 0 || metadata.isr.contains(&metadata.leader),
             "{metadata:?}"
         );
-        for id in metadata.isr.iter().filter(|_| !self.was_unclean) {
+        let eligible = metadata.isr.iter().chain(&metadata.elr);
+        for id in eligible.filter(|_| !self.was_unclean) {
             let replica = &self.replicas[id];
+            if replica.lacks {
+                // Nobody knows yet.
+                continue;
+            }
             for (offset, record) in self.acked.range(replica.log_start..) {
                 assert_eq!(
                     replica.record(*offset),
@@ -856,8 +990,16 @@ impl Model {
         let ids: Vec<_> = self.replicas.keys().copied().collect();
         for id in &ids {
             if !self.replicas[id].is_up {
+                if !self.may_start(*id) {
+                    // Somebody sees to it that nothing is given up.
+                    self.register(*id);
+                    self.fence(*id);
+                    continue;
+                }
                 self.start(*id);
             }
+        }
+        for id in &ids {
             self.unfence(*id);
             let shut_down = self.metadata.brokers.get_mut(id);
             shut_down.unwrap().shuts_down = false;

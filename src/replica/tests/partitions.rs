@@ -11,9 +11,13 @@ use crate::base::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition, Uuid};
 use crate::host::Host;
 use crate::log::append::Origin;
 use crate::log::error::AppendError;
+use crate::log::manager::Cut;
+use crate::log::partition_log::following::Replicated;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::settings::LogSettings;
+use crate::replica::follower::Fetch;
 use crate::replica::leader::{Acknowledged, Alive, Assignment, FollowerFetch, Rules};
+use crate::replica::partition::following::{Chore, LeaderAnswer, Step};
 use crate::replica::partition::{Acks, News, Partition, Terms, Uncommitted};
 use crate::replica::produce::until_committed;
 use crate::replica::purgatory::Waiters;
@@ -216,4 +220,112 @@ fn what_must_be_on_disk_first_is_not_shown_before() {
         let unflushed = stage.partition.high_watermark() - stage.partition.log.recovery_point();
         assert!(unflushed < 2, "{unflushed}");
     }
+}
+
+/// What a leader has behind `base`, written in its epoch.
+fn led(base: Offset, epoch: LeaderEpoch, count: i64) -> LeaderAnswer {
+    let mut records = Vec::new();
+    for offset in base..base + count {
+        let mut builder = BatchBuilder::default().at(offset, epoch);
+        builder.push(NOW, None, Some(b"w"));
+        records.extend_from_slice(&builder.build());
+    }
+    LeaderAnswer::Records {
+        records: Replicated::check(records.into()).unwrap(),
+        high_watermark: base,
+        log_start: 0,
+    }
+}
+
+impl Stage {
+    fn next_fetch(&self, epoch: LeaderEpoch) -> Fetch {
+        match self.partition.next_step(epoch, NOW) {
+            Step::Fetch(fetch) => fetch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn take_in(&self, asked: &Fetch, answer: &LeaderAnswer) -> Vec<Chore> {
+        self.partition.take_in(asked, answer, 1_000, NOW).unwrap()
+    }
+}
+
+#[test]
+fn a_follower_appends_what_it_asked_for_in_this_epoch_and_nothing_else() {
+    let stage = stage(&[1, 2], LogSettings::default());
+    stage.append(5).unwrap();
+    stage.learn(2, 6, &[1, 2]);
+    assert_eq!(stage.partition.follows(), Some((2, 6)));
+    let asked = stage.next_fetch(6);
+    assert_eq!((asked.offset, asked.last_fetched_epoch), (1, 5));
+    assert_eq!(stage.take_in(&asked, &led(1, 6, 2)), []);
+    let marks = stage.partition.log().watermarks();
+    assert_eq!((marks.high_watermark, marks.log_end), (1, 3));
+    // The same answer once more, one of before, and one after the role has changed.
+    assert_eq!(stage.take_in(&asked, &led(1, 6, 2)), []);
+    let asked = stage.next_fetch(6);
+    stage.learn(2, 7, &[1, 2]);
+    assert_eq!(stage.take_in(&asked, &led(3, 6, 2)), []);
+    assert_eq!(stage.partition.next_step(6, NOW), Step::Wait);
+    stage.learn(1, 8, &[1, 2]);
+    assert_eq!(stage.take_in(&asked, &led(3, 6, 2)), []);
+    assert_eq!(stage.partition.log().log_end(), 3);
+    assert_eq!(stage.partition.follows(), None);
+}
+
+/// A leader that appends beside a cut would lose what it has acknowledged.
+#[test]
+fn a_role_waits_until_a_log_is_cut() {
+    let stage = stage(&[1, 2], LogSettings::default());
+    for _ in 0..3 {
+        stage.append(5).unwrap();
+    }
+    stage.learn(2, 6, &[1, 2]);
+    let asked = stage.next_fetch(6);
+    let diverging = LeaderAnswer::Diverging {
+        epoch: 5,
+        end_offset: 1,
+    };
+    assert_eq!(stage.take_in(&asked, &diverging), [Chore::Cut(Cut::At(1))]);
+    assert_eq!(stage.partition.next_step(6, NOW), Step::Wait);
+    stage.learn(1, 7, &[1, 2]);
+    assert!(stage.partition.leads_in().is_err());
+    assert_eq!(stage.append(7), Err(ErrorCode::NotLeaderOrFollower));
+    stage.partition.log.truncate_to(1).unwrap();
+    assert!(stage.partition.was_cut(NOW), "there is news");
+    assert_eq!(stage.partition.leads_in(), Ok(7));
+    assert_eq!(stage.append(7), Ok((2, Acknowledged::Waits)));
+    // Without news it goes on.
+    stage.learn(2, 8, &[1, 2]);
+    let asked = stage.next_fetch(8);
+    let diverging = LeaderAnswer::Diverging {
+        epoch: 5,
+        end_offset: 1,
+    };
+    assert_eq!(stage.take_in(&asked, &diverging), [Chore::Cut(Cut::At(1))]);
+    stage.partition.log.truncate_to(1).unwrap();
+    assert!(!stage.partition.was_cut(NOW));
+    assert_eq!(stage.next_fetch(8).offset, 1);
+}
+
+#[test]
+fn what_a_follower_must_have_on_disk_is_flushed_before_it_asks_for_more() {
+    let settings = LogSettings {
+        flush_messages: 2,
+        ..LogSettings::default()
+    };
+    let stage = stage(&[1, 2], settings);
+    stage.learn(2, 6, &[1, 2]);
+    let asked = stage.next_fetch(6);
+    assert_eq!(stage.take_in(&asked, &led(0, 6, 1)), []);
+    let asked = stage.next_fetch(6);
+    assert_eq!(stage.take_in(&asked, &led(1, 6, 1)), [Chore::Flush(2)]);
+    let asked = stage.next_fetch(6);
+    let deleted = LeaderAnswer::Records {
+        records: Replicated::check(Bytes::new()).unwrap(),
+        high_watermark: 2,
+        log_start: 1,
+    };
+    let chores = stage.take_in(&asked, &deleted);
+    assert_eq!(chores, [Chore::DeleteBefore(1)]);
 }

@@ -1,127 +1,206 @@
 //! Random schedules: whatever is lost, late or started anew, nothing acknowledged is lost, and when it is over all replicas are
 //! equal soon.
-
-use proptest::prelude::*;
+//!
+//! `MONEDULA_REPLICA_SEED=17 cargo test --lib replica::tests::schedules` tells one schedule again and prints its steps,
+//! `MONEDULA_REPLICA_SEEDS=100000` tells that many.
 
 use super::model::{LAG_MAX_MS, Model};
-use crate::base::ids::BrokerId;
+use crate::base::ids::{BrokerId, Offset};
+use crate::host::chance::Chance;
+use crate::wire::message::fuzz::{from_environment, seeds_from_environment};
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Append(BrokerId),
-    Poll(BrokerId),
-    Deliver(usize),
+/// Of which a schedule is made, and how many of a hundred or so steps are such.
+const STEPS: [(u64, Kind); 20] = [
+    (20, Kind::Append),
+    (30, Kind::Poll),
+    (40, Kind::Deliver),
+    (3, Kind::Repeat),
+    (3, Kind::Lose),
+    (6, Kind::Shrink),
+    (12, Kind::Learn),
+    (6, Kind::Wait),
+    (2, Kind::Crash),
+    (3, Kind::Start),
+    (2, Kind::StartEmpty),
+    (2, Kind::Fence),
+    (6, Kind::Unfence),
+    (1, Kind::ShutDown),
+    (4, Kind::Elect),
+    (2, Kind::ElectUnclean),
+    (1, Kind::DeleteRecords),
+    (3, Kind::Sync),
+    (3, Kind::PowerCut),
+    (1, Kind::Heal),
+];
+const STEPS_MAX: u64 = 300;
+const WAITS_MS: [i64; 4] = [1, 1_001, LAG_MAX_MS / 2, LAG_MAX_MS + 1];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Append,
+    Poll,
+    Deliver,
     /// It arrives twice.
-    Repeat(usize),
-    Lose(usize),
-    Shrink(BrokerId),
-    Learn(BrokerId),
-    Wait(i64),
-    Crash(BrokerId),
-    Start(BrokerId),
-    StartEmpty(BrokerId),
-    Fence(BrokerId),
-    Unfence(BrokerId),
-    ShutDown(BrokerId),
-    Elect(BrokerId),
-    ElectUnclean(BrokerId),
-    DeleteRecords(BrokerId),
+    Repeat,
+    Lose,
+    Shrink,
+    Learn,
+    Wait,
+    Crash,
+    Start,
+    StartEmpty,
+    Fence,
+    Unfence,
+    ShutDown,
+    Elect,
+    ElectUnclean,
+    DeleteRecords,
+    Sync,
+    PowerCut,
+    Heal,
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let id = || 1..=3_i32;
-    let place = || any::<u8>().prop_map(usize::from);
-    prop_oneof![
-        20 => id().prop_map(Step::Append),
-        30 => id().prop_map(Step::Poll),
-        40 => place().prop_map(Step::Deliver),
-        3 => place().prop_map(Step::Repeat),
-        3 => place().prop_map(Step::Lose),
-        6 => id().prop_map(Step::Shrink),
-        12 => id().prop_map(Step::Learn),
-        6 => prop_oneof![Just(1), Just(1_001), Just(LAG_MAX_MS / 2), Just(LAG_MAX_MS + 1)]
-            .prop_map(Step::Wait),
-        2 => id().prop_map(Step::Crash),
-        3 => id().prop_map(Step::Start),
-        2 => id().prop_map(Step::StartEmpty),
-        2 => id().prop_map(Step::Fence),
-        6 => id().prop_map(Step::Unfence),
-        1 => id().prop_map(Step::ShutDown),
-        4 => id().prop_map(Step::Elect),
-        2 => id().prop_map(Step::ElectUnclean),
-        1 => id().prop_map(Step::DeleteRecords),
-    ]
+/// Which losses a schedule has beside those of the network and of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Losses {
+    None,
+    /// Leaders are elected that lack what was acknowledged.
+    UncleanElections,
+    /// The power goes, and with it what was not on the disk; the controller keeps eligible leader replicas.
+    PowerCuts,
 }
 
-fn take(model: &mut Model, step: Step) {
-    let letter = |model: &Model, place: usize| {
-        let count = model.letters.len();
-        (count > 0).then(|| place % count)
-    };
-    match step {
-        // Whether it is refused is for the stories.
-        Step::Append(id) => drop(model.append(id)),
-        Step::Poll(id) => model.poll(id),
-        Step::Deliver(place) => {
-            if let Some(place) = letter(model, place) {
-                model.deliver(place);
+struct Dice(Chance);
+
+impl Dice {
+    fn below(&self, bound: usize) -> usize {
+        let bytes = self.0.bytes().unwrap();
+        (u64::from_ne_bytes(bytes) % bound.max(1) as u64) as usize
+    }
+
+    fn kind(&self) -> Kind {
+        let all: u64 = STEPS.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.below(all as usize) as u64;
+        for (weight, kind) in STEPS {
+            if at < weight {
+                return kind;
             }
+            at -= weight;
         }
-        Step::Repeat(place) => {
-            if let Some(place) = letter(model, place) {
-                let copy = model.letters[place].clone();
-                model.deliver(place);
-                model.letters.push(copy);
-            }
-        }
-        Step::Lose(place) => {
-            if let Some(place) = letter(model, place) {
-                model.lose(place);
-            }
-        }
-        Step::Shrink(id) => model.shrink(id),
-        Step::Learn(id) => model.learn(id),
-        Step::Wait(ms) => model.now += ms,
-        Step::Crash(id) => model.crash(id),
-        Step::Start(id) => model.start(id),
-        // The disk of the last one in sync is no matter of replication.
-        Step::StartEmpty(id) if model.metadata.isr != [id] => model.start_empty(id),
-        Step::Unfence(id) if model.replicas[&id].is_up => model.unfence(id),
-        Step::Fence(id) => model.fence(id),
-        Step::ShutDown(id) => model.shuts_down(id),
-        Step::Elect(id) => model.elect(id),
-        Step::ElectUnclean(id) if model.replicas[&id].is_up => model.elect_unclean(id),
-        Step::DeleteRecords(id) => model.delete_records(id),
-        Step::StartEmpty(_) | Step::Unfence(_) | Step::ElectUnclean(_) => {}
+        unreachable!("below the sum of all weights");
     }
 }
 
-fn run(steps: Vec<Step>, min_isr: usize, unclean: bool) {
-    let mut model = Model::new(3, min_isr);
-    for one in steps {
-        if unclean || !matches!(one, Step::ElectUnclean(_)) {
-            take(&mut model, one);
-        }
-    }
-    model.heal();
+struct Schedule {
+    dice: Dice,
+    model: Model,
+    losses: Losses,
+    is_told: bool,
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_acknowledged_is_lost(
-        steps in prop::collection::vec(step(), 0..300),
-        min_isr in 1..=3_usize,
-    ) {
-        run(steps, min_isr, false);
+impl Schedule {
+    fn new(seed: u64, is_told: bool) -> Self {
+        let dice = Dice(Chance::seeded(seed));
+        let losses = [Losses::None, Losses::UncleanElections, Losses::PowerCuts];
+        let losses = losses[dice.below(losses.len())];
+        let mut model = Model::new(3, 1 + dice.below(3));
+        model.keeps_eligible = losses == Losses::PowerCuts;
+        if is_told {
+            eprintln!("{losses:?}, min.insync.replicas {}", model.min_isr);
+        }
+        Self {
+            dice,
+            model,
+            losses,
+            is_told,
+        }
     }
 
-    #[test]
-    fn after_unclean_elections_all_replicas_become_equal(
-        steps in prop::collection::vec(step(), 0..300),
-        min_isr in 1..=2_usize,
-    ) {
-        run(steps, min_isr, true);
+    fn letter(&self) -> Option<usize> {
+        let count = self.model.letters.len();
+        (count > 0).then(|| self.dice.below(count))
+    }
+
+    fn step(&mut self) {
+        let kind = self.dice.kind();
+        let id = 1 + self.dice.below(3) as BrokerId;
+        if self.is_told {
+            eprintln!("{kind:?} {id}");
+        }
+        let is_up = self.model.replicas[&id].is_up;
+        let has_power_cuts = self.losses == Losses::PowerCuts;
+        let model = &mut self.model;
+        match kind {
+            // Whether it is refused is for the stories.
+            Kind::Append => drop(model.append(id)),
+            Kind::Poll => model.poll(id),
+            Kind::Deliver => {
+                if let Some(place) = self.letter() {
+                    self.model.deliver(place);
+                }
+            }
+            Kind::Repeat => {
+                if let Some(place) = self.letter() {
+                    let copy = self.model.letters[place].clone();
+                    self.model.deliver(place);
+                    self.model.letters.push(copy);
+                }
+            }
+            Kind::Lose => {
+                if let Some(place) = self.letter() {
+                    self.model.lose(place);
+                }
+            }
+            Kind::Shrink => model.shrink(id),
+            Kind::Learn => model.learn(id),
+            Kind::Wait => model.now += WAITS_MS[self.dice.below(WAITS_MS.len())],
+            Kind::Crash => model.crash(id),
+            Kind::Start if model.may_start(id) => model.start(id),
+            // The disk of the last one in sync is no matter of replication.
+            Kind::StartEmpty if has_power_cuts && model.may_lose(id) => model.start_empty(id),
+            Kind::StartEmpty if !has_power_cuts && model.metadata.isr != [id] => {
+                model.start_empty(id);
+            }
+            Kind::Fence => model.fence(id),
+            Kind::Unfence if is_up => model.unfence(id),
+            Kind::ShutDown => model.shuts_down(id),
+            Kind::Elect => model.elect(id),
+            Kind::ElectUnclean if is_up && self.losses == Losses::UncleanElections => {
+                model.elect_unclean(id);
+            }
+            Kind::DeleteRecords => model.delete_records(id),
+            Kind::Sync => model.sync(id),
+            Kind::PowerCut if has_power_cuts && model.may_lose(id) => {
+                model.power_cut(id, self.dice.below(3) as Offset);
+            }
+            // What comes after a time of peace is another history than what comes first.
+            Kind::Heal if self.dice.below(4) == 0 => model.heal(),
+            Kind::Start
+            | Kind::StartEmpty
+            | Kind::Unfence
+            | Kind::ElectUnclean
+            | Kind::PowerCut
+            | Kind::Heal => {}
+        }
+    }
+}
+
+fn tell(seed: u64, is_told: bool) {
+    let mut schedule = Schedule::new(seed, is_told);
+    for _ in 0..schedule.dice.below(STEPS_MAX as usize) {
+        schedule.step();
+    }
+    schedule.model.heal();
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_all_become_equal() {
+    if let Some(seed) = from_environment("MONEDULA_REPLICA_SEED") {
+        return tell(seed, true);
+    }
+    for seed in seeds_from_environment("MONEDULA_REPLICA_SEEDS", 2_000) {
+        if std::panic::catch_unwind(|| tell(seed, false)).is_err() {
+            panic!("MONEDULA_REPLICA_SEED={seed} tells what has failed");
+        }
     }
 }

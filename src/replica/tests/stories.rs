@@ -1,5 +1,33 @@
 //! Losses that others had, by the numbers under which they are known. Each must be told here in a way in which the rule that
-//! prevents it is the only thing that does.
+//! prevents it is the only thing that does. Each of these rules was broken once, and the story beside it failed; where a seed of
+//! [`schedules`](super::schedules) below 90 failed too, it says so.
+//!
+//! | broken | what failed |
+//! |---|---|
+//! | the last fetched epoch is not named | `kafka_15510`, `kafka_10432`, `kip_101_b`, `kip_279`; a seed |
+//! | late answers count | `an_answer_to_a_question_of_before` |
+//! | a new epoch cuts to the high watermark | `kip_101_a` |
+//! | a cut where the leader's epoch ends, not the shorter one; or the other way round | `kip_279_a_log_is_cut` |
+//! | epochs at the end stay | `kafka_10706`; a seed |
+//! | batches of later epochs are taken | `kafka_18723` |
+//! | they are asked for again at once | `kafka_18723` |
+//! | an empty log does not begin with a batch that holds its start | `kafka_6975` |
+//! | a high watermark goes back at a follower; lies beyond its log | `a_leader_that_knows_less`, `a_high_watermark_lies_within`; a seed |
+//! | what is out of range is not cut; does not begin anew | `what_is_out_of_range`, `kafka_9491`; a seed |
+//! | a fenced follower asks again; one that is told the same asks in a circle | `a_follower_that_is_refused_waits` |
+//! | who may have joined does not count | `kafka_14154` |
+//! | who may leave does not count any more | `who_leaves_the_isr` |
+//! | joining below the epoch's start; below the high watermark; while lagging | `kafka_7128`, `nobody_joins_the_isr_below`, `kafka_19996`; a seed |
+//! | fenced brokers, those that shut down, and earlier selves join | `kip_841`, `kafka_15021`, `kafka_15221` |
+//! | earlier selves and foreign brokers fetch | `kafka_15221`, and `who_is_no_replica` of `fetches` |
+//! | nobody is waited for on the way to the ISR; somebody is who may not join | `kafka_4485`, `kafka_15021` |
+//! | the high watermark moves below min ISR; goes back at a leader | `acks_all_needs_enough`, `kafka_19996`; a seed |
+//! | stale answers of the controller count; partition epochs are not taken over; refusals undo a change | `kafka_14154`, `kafka_12367` |
+//! | several changes at once; a refused change stays | `kafka_12367`, `kip_903` |
+//! | acks=all without enough replicas, before and after | `acks_all_needs_enough` |
+//! | a diverging follower is noted; it is told so below the log start | `kafka_13141` and `an_offset_before_the_log` of `fetches` |
+//! | marks of an answer that says where logs part are used | `kafka_14704` of [`fetcher`](crate::replica::fetcher) |
+//! | a high watermark of another epoch acknowledges; a role changes amidst a cut | `kafka_20634` and `a_role_waits` of `partitions` |
 
 use super::model::{LAG_MAX_MS, Letter, Metadata, Model, Record, Role};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset};
@@ -276,6 +304,8 @@ fn kafka_18723_records_of_an_epoch_after_the_fetch_are_not_taken() {
     assert_eq!(verdict, Verdict::Append(2));
     // Gaps are what compaction leaves.
     assert_eq!(judge(&log, &[(3, 4, 5), (9, 10, 5)]), Verdict::Append(2));
+    // Where all of them are, the metadata are waited for: the leader would send the same again.
+    assert_eq!(judge(&log, &[(2, 4, 6), (4, 6, 6)]), Verdict::Nothing);
     for nonsense in [
         [(1, 4, 5), (4, 5, 5)],
         [(2, 4, 5), (3, 5, 5)],
@@ -355,6 +385,13 @@ fn an_answer_to_a_question_of_before_counts_for_nothing() {
         ..asked
     };
     let late = follower.fetched(&older, &diverging, &at(5), 1_000, NOW);
+    assert_eq!(late, Verdict::Nothing);
+    // Of a log that ended there too, and was cut since (seed 80651).
+    let other = Fetch {
+        last_fetched_epoch: -1,
+        ..asked
+    };
+    let late = follower.fetched(&other, &diverging, &at(5), 1_000, NOW);
     assert_eq!(late, Verdict::Nothing);
     let verdict = follower.fetched(&asked, &diverging, &at(5), 1_000, NOW);
     assert_eq!(verdict, Verdict::Cut(2));

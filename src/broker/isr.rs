@@ -1,0 +1,21 @@
+//! The controller of this process, as the leaders of partitions ask it for changes of ISRs.
+
+use crate::metadata::controller::task::ControllerHandle;
+use crate::replica::fetcher::{Answering, NoAnswer};
+use crate::replica::isr_changes::Controller;
+use crate::wire::message::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
+
+/// See the module.
+pub(super) struct InProcess(pub ControllerHandle);
+
+impl Controller for InProcess {
+    fn alter_partitions(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> Answering<'_, AlterPartitionResponse> {
+        Box::pin(async move {
+            let answer = self.0.ask(request).await;
+            answer.map_err(|error| NoAnswer(error.to_string()))
+        })
+    }
+}

@@ -1,0 +1,338 @@
+//! What a partition takes over from its leader while this node follows. Whoever fetches asks [`Partition::next_step`], shows the
+//! answer, and does the [chores](Chore), for which a disk may have to be waited for.
+//!
+//! ```text
+//! role's lock:  is the answer still one to what would be asked? ──► append ──► high watermark
+//! no lock:      chores: cut, flush, delete before the log start
+//! ```
+//! While a log is cut its role stays what it is: news of another one waits until the cut is over. Otherwise a node could lead, and
+//! append, beside somebody who cuts; and whoever has the news would wait for a disk.
+
+use super::*;
+use crate::log::manager::Cut;
+use crate::log::partition_log::following::{Followed, Replicated};
+use crate::replica::follower::{
+    BatchSpan, Fetch, FetchAnswer, FollowerState, LogView, Next as Ahead, Verdict,
+};
+
+/// What a leader answers of one partition.
+#[derive(Clone, Debug)]
+pub enum LeaderAnswer {
+    Records {
+        records: Replicated,
+        high_watermark: Offset,
+        log_start: Offset,
+    },
+    Diverging {
+        epoch: LeaderEpoch,
+        end_offset: Offset,
+    },
+    Failed(ErrorCode),
+}
+
+/// What a follower does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Fetch(Fetch),
+    AskEnd,
+    AskStart,
+    Do(Chore),
+    WaitUntil(Timestamp),
+    /// For metadata.
+    Wait,
+}
+
+/// Something that a disk may have to be waited for, before the follower is asked again what is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Cut the log, and call [`Partition::was_cut`] whatever came of it.
+    Cut(Cut),
+    /// Bring what lies below to the disk.
+    Flush(Offset),
+    DeleteBefore(Offset),
+}
+
+/// Whether a log is being cut, and what the metadata said meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Cutting {
+    is_on: bool,
+    news: Option<Box<Postponed>>,
+}
+
+/// [`News`] that wait.
+#[derive(Debug)]
+struct Postponed {
+    leader: BrokerId,
+    epoch: LeaderEpoch,
+    partition_epoch: PartitionEpoch,
+    replicas: Vec<BrokerId>,
+    isr: Vec<BrokerId>,
+    rules: Rules,
+    alive: Vec<(BrokerId, Alive)>,
+}
+
+impl Postponed {
+    fn of(news: &News<'_>) -> Self {
+        let assignment = &news.assignment;
+        let mut this = Self {
+            leader: assignment.leader,
+            epoch: assignment.epoch,
+            partition_epoch: assignment.partition_epoch,
+            replicas: assignment.replicas.to_vec(),
+            isr: assignment.isr.to_vec(),
+            rules: news.rules,
+            alive: Vec::new(),
+        };
+        this.set_alive(news.alive);
+        this
+    }
+
+    fn set_alive(&mut self, alive: &dyn Fn(BrokerId) -> Option<Alive>) {
+        let replicas = self.replicas.iter();
+        self.alive = replicas.filter_map(|id| Some((*id, alive(*id)?))).collect();
+    }
+
+    fn tell(&self, partition: &Partition, now: Timestamp) {
+        let alive = |id: BrokerId| {
+            let found = self.alive.iter().find(|(one, _)| *one == id);
+            found.map(|(_, alive)| *alive)
+        };
+        partition.update(&News {
+            assignment: Assignment {
+                leader: self.leader,
+                epoch: self.epoch,
+                partition_epoch: self.partition_epoch,
+                replicas: &self.replicas,
+                isr: &self.isr,
+            },
+            rules: self.rules,
+            alive: &alive,
+            now,
+        });
+    }
+}
+
+impl Partition {
+    /// The leader that this node follows, and the epoch; `None` where it leads itself, nobody leads, or the partition is gone.
+    pub fn follows(&self) -> Option<(BrokerId, LeaderEpoch)> {
+        match &*self.role.lock() {
+            Role::Follower(follower) if follower.leader() >= 0 => {
+                Some((follower.leader(), follower.epoch()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the follower of a leader epoch does next. A [chore](Chore::Cut) that cuts has begun with that.
+    pub fn next_step(&self, epoch: LeaderEpoch, now: Timestamp) -> Step {
+        let mut role = self.role.lock();
+        let Some(follower) = role.follower_in(epoch) else {
+            return Step::Wait;
+        };
+        if self.cutting.lock().is_on {
+            return Step::Wait;
+        }
+        match self.view(|log| follower.next(log, now)) {
+            Ahead::Fetch(fetch) => Step::Fetch(fetch),
+            Ahead::AskEnd => Step::AskEnd,
+            Ahead::AskStart => Step::AskStart,
+            Ahead::Cut(offset) => Step::Do(self.begin_cut(Cut::At(offset))),
+            Ahead::WaitUntil(until) => Step::WaitUntil(until),
+            Ahead::WaitForMetadata => Step::Wait,
+        }
+    }
+
+    /// Takes in the answer to a fetch, where it is still one to what would be asked now: appends what it has, and moves the high
+    /// watermark. Gives what is left to do.
+    ///
+    /// Errors: those of the log.
+    pub fn take_in(
+        &self,
+        asked: &Fetch,
+        answer: &LeaderAnswer,
+        backoff_ms: i64,
+        now: Timestamp,
+    ) -> Result<Vec<Chore>, AppendError> {
+        let (records, seen) = match answer {
+            LeaderAnswer::Records {
+                records,
+                high_watermark,
+                log_start,
+            } => {
+                if !records.batches().is_empty() {
+                    self.log.recall();
+                }
+                let seen = FetchAnswer::Records {
+                    batches: spans(records),
+                    high_watermark: *high_watermark,
+                    log_start: *log_start,
+                };
+                (Some(records), seen)
+            }
+            LeaderAnswer::Diverging { epoch, end_offset } => {
+                let (epoch, end_offset) = (*epoch, *end_offset);
+                (None, FetchAnswer::Diverging { epoch, end_offset })
+            }
+            LeaderAnswer::Failed(code) => (None, FetchAnswer::Failed(*code)),
+        };
+        loop {
+            let mut role = self.role.lock();
+            let Some(follower) = role.follower_in(asked.current_leader_epoch) else {
+                return Ok(Vec::new());
+            };
+            if self.cutting.lock().is_on {
+                return Ok(Vec::new());
+            }
+            let verdict = self.view(|log| follower.fetched(asked, &seen, log, backoff_ms, now));
+            let Verdict::Append(count) = verdict else {
+                return Ok(self.chore_of(verdict).into_iter().collect());
+            };
+            let appended = match records {
+                Some(records) if count > 0 => self.log.append_as_follower(records, count, now)?,
+                _ => Some(Followed {
+                    log_end: asked.offset,
+                    must_flush: false,
+                }),
+            };
+            if let Some(appended) = appended {
+                return Ok(self.appended(follower, appended, &seen));
+            }
+            drop(role);
+            self.log.wait_for_move();
+        }
+    }
+
+    fn appended(
+        &self,
+        follower: &mut FollowerState,
+        appended: Followed,
+        answer: &FetchAnswer,
+    ) -> Vec<Chore> {
+        let FetchAnswer::Records {
+            high_watermark,
+            log_start,
+            ..
+        } = answer
+        else {
+            return Vec::new();
+        };
+        let (before, (high_watermark, starts)) = self.view(|log| {
+            let marks = follower.appended(log, *high_watermark, *log_start);
+            (log.log_start, marks)
+        });
+        self.show_follower(high_watermark);
+        let flush = (appended.must_flush).then_some(Chore::Flush(appended.log_end));
+        let delete = (starts > before).then_some(Chore::DeleteBefore(starts));
+        flush.into_iter().chain(delete).collect()
+    }
+
+    /// The end of the leader's log, which a follower of this epoch has asked for.
+    pub fn leader_ends_at(&self, epoch: LeaderEpoch, end: Offset) -> Option<Chore> {
+        let mut role = self.role.lock();
+        let follower = role.follower_in(epoch)?;
+        let verdict = self.view(|log| follower.leader_ends_at(epoch, end, log));
+        self.chore_of(verdict)
+    }
+
+    /// The start of the leader's log, which a follower of this epoch has asked for.
+    pub fn leader_starts_at(&self, epoch: LeaderEpoch, start: Offset) -> Option<Chore> {
+        let mut role = self.role.lock();
+        let follower = role.follower_in(epoch)?;
+        let verdict = self.view(|log| follower.leader_starts_at(epoch, start, log));
+        self.chore_of(verdict)
+    }
+
+    /// A question of a follower of this epoch for the end or the start of the leader's log was refused.
+    pub fn was_refused(
+        &self,
+        epoch: LeaderEpoch,
+        code: ErrorCode,
+        backoff_ms: i64,
+        now: Timestamp,
+    ) {
+        if let Some(follower) = self.role.lock().follower_in(epoch) {
+            follower.refused(code, backoff_ms, now);
+        }
+    }
+
+    /// A cut is over. Takes over what the metadata said meanwhile; tells whether there was anything.
+    pub fn was_cut(&self, now: Timestamp) -> bool {
+        let mut role = self.role.lock();
+        if let Role::Follower(follower) = &mut *role {
+            let high_watermark = self.view(|log| follower.cut(log));
+            self.log.high_watermark().set(high_watermark);
+        }
+        let news = std::mem::take(&mut *self.cutting.lock()).news;
+        drop(role);
+        if let Some(news) = &news {
+            news.tell(self, now);
+        }
+        news.is_some()
+    }
+
+    /// Keeps news for the end of a cut, where there is one. The role's lock must be held.
+    pub(super) fn postpone(&self, news: &News<'_>) -> bool {
+        let mut cutting = self.cutting.lock();
+        if cutting.is_on {
+            cutting.news = Some(Box::new(Postponed::of(news)));
+        }
+        cutting.is_on
+    }
+
+    /// Changes the news that wait, if any do.
+    pub(super) fn postpone_rules(&self, rules: Rules) {
+        if let Some(news) = &mut self.cutting.lock().news {
+            news.rules = rules;
+        }
+    }
+
+    /// The same.
+    pub(super) fn postpone_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>) {
+        if let Some(news) = &mut self.cutting.lock().news {
+            news.set_alive(alive);
+        }
+    }
+
+    fn chore_of(&self, verdict: Verdict) -> Option<Chore> {
+        match verdict {
+            Verdict::Cut(offset) => Some(self.begin_cut(Cut::At(offset))),
+            Verdict::StartAnewAt(offset) => Some(self.begin_cut(Cut::StartAnewAt(offset))),
+            Verdict::Nothing | Verdict::Append(_) => None,
+        }
+    }
+
+    /// The role's lock must be held.
+    fn begin_cut(&self, cut: Cut) -> Chore {
+        self.cutting.lock().is_on = true;
+        Chore::Cut(cut)
+    }
+
+    /// Shows something the log as a follower sees it.
+    fn view<T>(&self, look: impl FnOnce(&LogView<'_>) -> T) -> T {
+        self.log.with_ends(|log_start, log_end, epochs| {
+            look(&LogView {
+                log_start,
+                log_end,
+                epochs,
+            })
+        })
+    }
+
+    fn show_follower(&self, high_watermark: Offset) {
+        let shown = self.log.high_watermark();
+        if high_watermark > shown.get() {
+            shown.set(high_watermark);
+            self.waiting.moved(Mark::HighWatermark, high_watermark);
+        }
+    }
+}
+
+fn spans(records: &Replicated) -> Vec<BatchSpan> {
+    let batches = records.batches().iter();
+    let span = batches.map(|batch| BatchSpan {
+        base_offset: batch.first_offset,
+        next_offset: batch.span.last_offset + 1,
+        epoch: batch.span.leader_epoch,
+    });
+    span.collect()
+}
