@@ -15,6 +15,7 @@ use crate::log::append::Origin;
 use crate::log::checkpoint::LEADER_EPOCHS;
 use crate::log::error::{AppendError, DiskContext, StorageError, malformed};
 use crate::log::high_watermark::HighWatermark;
+use crate::log::partition_log::following::Replicated;
 use crate::log::partition_log::{PartitionLog, ReadEnd};
 use crate::log::recovery::Known;
 use crate::log::settings::LogSettings;
@@ -149,10 +150,15 @@ impl MetadataLog {
 
     /// Appends whole batches that another member's log has behind the end of this one.
     pub fn append_copied(&mut self, batches: &Bytes, now: Timestamp) -> Result<(), StorageError> {
-        let appended = self.log.append_as_follower(batches, now);
-        appended
-            .map(drop)
-            .map_err(|error| error.into_storage(&self.dir))
+        let appended = Replicated::check(batches.clone()).and_then(|records| {
+            let count = records.batches().len();
+            self.log.append_as_follower(&records, count, now)
+        });
+        match appended {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => unreachable!("the metadata log never moves to another directory"),
+            Err(error) => Err(error.into_storage(&self.dir)),
+        }
     }
 
     /// Cuts off everything from an offset on.
