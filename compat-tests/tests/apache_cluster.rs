@@ -157,7 +157,7 @@ fn kafka_topics(address: &str, words: &[&str]) -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs Java"]
+#[ignore = "needs java and maven"]
 fn a_broker_of_ours_stands_in_a_cluster_of_apache_kafka() -> Result<()> {
     let cluster = Cluster::start()?;
     cluster.is_observed()?;
@@ -210,7 +210,7 @@ fn a_broker_of_ours_stands_in_a_cluster_of_apache_kafka() -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs Java"]
+#[ignore = "needs java and maven"]
 fn either_side_may_go_and_come_back() -> Result<()> {
     let mut cluster = Cluster::start()?;
     ensure!(cluster.create("one")? == 0, "the topic is not made");

@@ -189,6 +189,7 @@ impl Member {
 }
 
 #[test]
+#[ignore = "needs the broker's binary"]
 fn nothing_acknowledged_comes_again_and_nothing_is_lost_when_the_process_is_killed() -> Result<()> {
     let mut node = Node::start()?;
     let seed = seed("SHARES_SEED");
@@ -316,7 +317,7 @@ fn told(address: &str) -> Result<Vec<(String, i32)>> {
 }
 
 #[test]
-#[ignore = "needs Java"]
+#[ignore = "needs java and maven"]
 fn javas_share_consumer_and_its_tools_see_what_they_see_with_apache_kafka() -> Result<()> {
     let node = Node::start()?;
     let ours = told(&node.address())?;
