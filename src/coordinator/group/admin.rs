@@ -1,4 +1,4 @@
-//! pure: what administrators ask of groups, and what becomes of groups that nobody asks for.
+//! pure: DescribeGroups, ListGroups and DeleteGroups, and the expiry of offsets and of unused groups.
 
 use bytestring::ByteString;
 
@@ -48,7 +48,7 @@ impl GroupShard {
                     .as_deref()
                     .map(|protocol| member.metadata(protocol))
                     .unwrap_or_default(),
-                // While the members agree anew, Kafka shows what they had before.
+                // During a rebalance Kafka shows the members' former assignments.
                 member_assignment: member.assignment.clone(),
             })
             .collect();
@@ -73,7 +73,9 @@ impl GroupShard {
             .collect()
     }
 
-    /// Errors: `RecordListTooLarge` when there is more of the group than a batch takes back. What fits is gone.
+    /// Deletes a group with its offsets.
+    ///
+    /// Errors: `RecordListTooLarge` when the tombstones do not fit into one batch. Those that fit are written.
     pub(super) fn delete_group(
         &mut self,
         id: &ByteString,
@@ -87,7 +89,8 @@ impl GroupShard {
         let mut records: Vec<GroupRecord> = keys.into_iter().map(gone).collect();
         records.append(&mut last);
         for (index, record) in records.into_iter().enumerate() {
-            // The group goes with the last of its offsets. Whoever is told that there are more asks again.
+            // The tombstone of the group itself comes last. After `RecordListTooLarge` the caller asks again, so that error is
+            // not returned when not even the first record fits.
             let refuse = |error| match index {
                 0 => ErrorCode::UnknownServerError,
                 _ => error,
@@ -132,7 +135,8 @@ impl GroupShard {
             self.forget_offset(key, out);
         }
         for id in deserted {
-            // A group is only gone when its offsets are; some may be left for the next batch.
+            // A group is removed only after all of its offsets. Tombstones that did not fit into this batch are written in the
+            // next round.
             if self.offsets.is_empty(&id) {
                 self.forget_group(&id, out);
             }
@@ -156,14 +160,14 @@ impl GroupShard {
             .flat_map(|group| group.pending_join.iter())
             .cloned()
             .collect();
-        // Without room for them in this batch the group waits for the next round.
+        // If the records do not fit into this batch, the group is removed in the next round.
         if self.records(Origin::Plain, &records, out).is_ok() {
             self.forget_sessions(id, &pending);
         }
     }
 }
 
-/// What takes back a group without its offsets.
+/// Tombstones that remove a group. Its offsets are not included.
 fn records_of(id: &ByteString, group: &Group) -> Result<Vec<GroupRecord>, ErrorCode> {
     let records = group.tombstones(id)?;
     Ok(match group {

@@ -1,4 +1,4 @@
-//! pure: a group, whichever protocol it speaks.
+//! pure: a group of any type: classic, consumer, share or streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::base::memory::Memory;
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// The types of groups, as ListGroups prints them.
+/// Types of groups, as ListGroups names them.
 pub const TYPES: [&str; 4] = [CLASSIC, CONSUMER, SHARE, STREAMS];
-/// The states of groups of all types, as ListGroups prints them.
+/// States of groups of all types, as ListGroups names them.
 pub const STATES: [&str; 7] = [
     "Empty",
     "PreparingRebalance",
@@ -31,7 +31,7 @@ pub const CONSUMER: &str = "consumer";
 pub const SHARE: &str = "share";
 pub const STREAMS: &str = "streams";
 
-/// See the module. Boxed: a leaf of the map of groups has room for eleven.
+/// A group of any type. The variants are boxed because a leaf of the `BTreeMap` of groups has room for eleven values.
 #[derive(Clone, Debug)]
 pub enum Group {
     Classic(Box<ClassicGroup>),
@@ -40,11 +40,12 @@ pub enum Group {
     Streams(Box<KeptGroup>),
 }
 
-/// A group that this coordinator does not serve yet. Its records are kept, so that a coordinator which does finds all of it.
+/// Streams group. This coordinator does not serve such groups yet. It keeps their records, so that a coordinator which serves
+/// them finds all of them.
 #[derive(Clone, Debug, Default)]
 pub struct KeptGroup {
     members: BTreeSet<ByteString>,
-    /// What is recorded of the group: the kind of a record, and of what it is.
+    /// Keys of the group's live records: the type of the record, and the member or other entity that it describes.
     keys: BTreeSet<(i16, ByteString)>,
 }
 
@@ -67,7 +68,7 @@ impl KeptGroup {
 }
 
 impl Group {
-    /// A group of which nothing is known.
+    /// New classic group without members.
     pub fn classic(born: Option<Timestamp>) -> Self {
         Self::Classic(Box::new(ClassicGroup::new(born)))
     }
@@ -125,7 +126,8 @@ impl Group {
             Self::Consumer(group) => group.state().name(),
             Self::Share(group) => group.state_name(),
             Self::Streams(group) if group.members.is_empty() => "Empty",
-            // Whether its members have what they shall have, nobody looks.
+            // This coordinator does not compare the members' assignments with their targets, so it never reports such a group
+            // as stable.
             Self::Streams(_) => NOT_READY,
         }
     }
@@ -160,12 +162,12 @@ impl Group {
             Self::Classic(group) => group.is_subscribed_to(topic),
             Self::Consumer(group) => group.is_subscribed_to(topic),
             Self::Share(group) => group.is_subscribed_to(topic),
-            // What is not looked at may be anything.
+            // The subscriptions of streams members are not read, so every topic may be one of theirs.
             Self::Streams(group) => !group.members.is_empty(),
         }
     }
 
-    /// What the age of an offset is counted from; `None` while it may not age.
+    /// Time from which the age of an offset is counted; `None` while the offsets of the group do not expire.
     pub fn offsets_age_from(&self, committed_at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Classic(group) => group.offsets_age_from(committed_at),
@@ -174,12 +176,12 @@ impl Group {
         }
     }
 
-    /// Whether the group may be removed when nobody needs it any more.
+    /// Whether the group may be removed once all of its offsets have expired.
     pub fn may_expire(&self) -> bool {
         self.is_empty() && !matches!(self, Self::Share(_))
     }
 
-    /// What takes back all that is recorded of the group but its offsets.
+    /// Tombstones of all modern records of the group. A classic group has none. Tombstones of offsets are not included.
     ///
     /// Errors: `NonEmptyGroup`.
     pub fn tombstones(&self, id: &ByteString) -> Result<Vec<Modern>, ErrorCode> {
@@ -192,7 +194,7 @@ impl Group {
             Self::Consumer(group) => group.tombstones(id),
             Self::Share(group) => group.tombstones(id),
             Self::Streams(group) => {
-                // The group goes with the record of its epoch, so that one is the last.
+                // The tombstone of the epoch removes the group, so it must come last.
                 let keys = group.keys.iter().rev();
                 let epoch = Modern::tombstone(STREAMS_EPOCH, id, &none);
                 let rest = keys.filter(|(kind, _)| *kind != STREAMS_EPOCH);
@@ -205,8 +207,8 @@ impl Group {
 
 const STREAMS_EPOCH: i16 = 17;
 
-/// Makes a record of a group since Kafka 4.0 true. The later record wins: what it says of which protocol a group speaks, too. A
-/// tombstone of what is not there is nothing.
+/// Applies a record of the group types that exist since Kafka 4.0. The last record decides the type of the group: a record of
+/// another type replaces the group. A tombstone for a group of another type is ignored.
 pub fn apply(groups: &mut BTreeMap<ByteString, Group>, record: &Modern, memory: &Arc<Memory>) {
     let (id, protocol) = (record.group(), record.protocol());
     let speaks = groups.get(id).is_some_and(|group| group.speaks(protocol));
@@ -214,7 +216,7 @@ pub fn apply(groups: &mut BTreeMap<ByteString, Group>, record: &Modern, memory: 
         if !speaks {
             return;
         }
-        // A group goes with the record of its epoch.
+        // The tombstone of its epoch removes the group.
         if matches!(
             record,
             Modern::ConsumerEpoch(_) | Modern::ShareEpoch(_) | Modern::StreamsEpoch(_)

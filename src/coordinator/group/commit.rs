@@ -1,4 +1,4 @@
-//! pure: the offsets of groups: committed, asked for, and forgotten.
+//! pure: OffsetCommit, TxnOffsetCommit, OffsetFetch and OffsetDelete.
 
 use bytestring::ByteString;
 
@@ -25,8 +25,8 @@ use crate::wire::message::offset_fetch::{
 };
 
 impl GroupShard {
-    /// Whether offsets may be committed under this name and generation. A group that nobody knows may be made by
-    /// clients that are in none.
+    /// Checks the group, member id and generation of a commit. A client without a generation may commit offsets of a group that
+    /// does not exist; the commit creates the group.
     fn check_commit(&self, commit: &Commit) -> Result<(), ErrorCode> {
         let in_transaction = commit.transaction.is_some();
         let (group, generation) = (&commit.group, commit.generation);
@@ -52,7 +52,7 @@ impl GroupShard {
                     .map(drop)
                     .map_err(|error| of_producer(error, in_transaction));
             }
-            // Nobody looks at their members yet, so nobody knows who may.
+            // The members of streams groups are not read, so only commits to an empty group without a generation are allowed.
             Group::Streams(_) if generation < 0 && group.is_empty() => return Ok(()),
             Group::Streams(_) => return Err(ErrorCode::UnknownMemberId),
             Group::Share(_) => return Err(ErrorCode::GroupIdNotFound),
@@ -66,7 +66,8 @@ impl GroupShard {
                 return Err(ErrorCode::IllegalGeneration);
             }
         } else if !in_transaction && group.state != State::Empty {
-            // A bystander must not move the offsets of a group at work. Old transactional producers name nobody.
+            // A client outside of the group must not change the offsets of a group with members. Old transactional producers
+            // are exempt, because their requests have no member id.
             return Err(ErrorCode::UnknownMemberId);
         }
         if !in_transaction && group.state == State::CompletingRebalance {
@@ -75,7 +76,8 @@ impl GroupShard {
         Ok(())
     }
 
-    /// `met` is what the log says to offsets that join a transaction. The records of a request are appended together or not at all.
+    /// Handles OffsetCommit and TxnOffsetCommit. `met` is the log's decision on whether the offsets may join the transaction.
+    /// Either all records of a request are appended or none.
     pub(super) fn commit(
         &mut self,
         now: Moment,
@@ -85,7 +87,7 @@ impl GroupShard {
     ) -> Vec<OffsetCommitResponseTopic> {
         let checked = self.check_commit(commit).and(met);
         if checked.is_ok() && commit.transaction.is_none() {
-            // A commit is a sign of life.
+            // A commit extends the session of the member.
             self.with(&commit.group, now, out, |scene| {
                 if scene.group.state == State::Stable || scene.group.state.is_preparing() {
                     scene.restart_session(&commit.member_id);
@@ -147,7 +149,7 @@ impl GroupShard {
         answer
     }
 
-    /// Whether the epoch of a commit counts for a partition.
+    /// Checks the member epoch of a commit against the epoch at which the partition was assigned to the member.
     fn check_partition(&self, commit: &Commit, topic: Uuid, index: i32) -> Result<(), ErrorCode> {
         let Some(Group::Consumer(group)) = self.groups.get(&commit.group) else {
             return Ok(());
@@ -169,7 +171,7 @@ impl GroupShard {
         retention_ms: i64,
     ) -> Result<OffsetCommitValue, ErrorCode> {
         let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
-        // Kafka counts as Java does.
+        // Kafka counts UTF-16 units, as `String.length()` does.
         if metadata.encode_utf16().count() > self.settings.offset_metadata_max {
             return Err(ErrorCode::OffsetMetadataTooLarge);
         }
@@ -177,7 +179,7 @@ impl GroupShard {
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
             metadata: owned(metadata),
-            // Only v1 of the request brings its own.
+            // Only version 1 of the request has a commit timestamp.
             commit_timestamp: if partition.commit_timestamp < 0 {
                 now.wall
             } else {
@@ -320,7 +322,9 @@ impl GroupShard {
         }
     }
 
-    /// Errors: `RecordListTooLarge` when there are more of them than fit into a batch. Those that fit are raised.
+    /// Raises committed offsets that are below the log start offset to the log start offset.
+    ///
+    /// Errors: `RecordListTooLarge` when the records do not fit into one batch. Those that fit are written.
     pub(super) fn raise_offsets(
         &mut self,
         now: Moment,
@@ -355,7 +359,8 @@ impl GroupShard {
             }
         }
         for (index, record) in records.into_iter().enumerate() {
-            // Whoever is told that there are more asks again: not for one that has no room alone.
+            // After `RecordListTooLarge` the caller asks again, so that error is not returned when not even the first record
+            // fits.
             let refuse = |error| match index {
                 0 => ErrorCode::UnknownServerError,
                 _ => error,
@@ -371,7 +376,7 @@ impl GroupShard {
     }
 }
 
-/// Producers know generations only.
+/// Error codes for TxnOffsetCommit: producers know generations, not member epochs.
 fn of_producer(error: ErrorCode, in_transaction: bool) -> ErrorCode {
     match error {
         ErrorCode::StaleMemberEpoch if in_transaction => ErrorCode::IllegalGeneration,
@@ -379,7 +384,8 @@ fn of_producer(error: ErrorCode, in_transaction: bool) -> ErrorCode {
     }
 }
 
-/// An offset of a topic that was deleted and made again under the same name is none of the new topic's.
+/// Whether a committed offset belongs to the requested topic. The offset of a deleted topic does not belong to a new topic of
+/// the same name. An unknown topic id (zero) matches every topic.
 fn same_topic(committed: Uuid, asked: Uuid) -> bool {
     committed.is_zero() || asked.is_zero() || committed == asked
 }

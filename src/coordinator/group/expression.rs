@@ -1,24 +1,23 @@
-//! pure: regular expressions that consumers subscribe by. Kafka's are those of RE2/J; ours are compiled by another library, so that an
-//! expression is first read by RE2/J's grammar and written anew: what both libraries take means the same then, and what RE2/J refuses
-//! is refused.
+//! pure: regular expressions in subscriptions. Kafka uses RE2/J, this broker uses the `regex` crate. An expression is parsed by
+//! the grammar of RE2/J and translated: expressions that RE2/J refuses are refused, all others keep their meaning.
 //!
-//! Names of topics are ASCII, so it does not matter that classes such as `\w` have more in them here.
+//! Names of topics are ASCII, so it does not matter that classes such as `\w` contain more characters in the `regex` crate.
 
 use bytestring::ByteString;
 use regex::{Regex, RegexBuilder};
 
 use crate::base::work_pool::checkpoint;
 
-/// Bytes that an expression may take once it is compiled. RE2/J has no such limit; there it ends where the stack does.
+/// Size limit of a compiled expression, in bytes. RE2/J has no such limit; there the stack is the limit.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
-/// Characters of an expression. The record of a member has room for no more than this anyway.
+/// Length limit of an expression, in bytes. A string in a member's record cannot be longer.
 const LENGTH_MAX: usize = 32_767;
-/// How deep groups may lie in each other.
+/// Depth limit of nested groups.
 const DEPTH_MAX: u32 = 1_000;
-/// How often something may be repeated (RE2's own).
+/// Limit of a repetition count, the same as in RE2.
 const REPEAT_MAX: u32 = 1_000;
 
-/// An expression for whole names. The error says what is wrong with it.
+/// Compiles an expression that must match whole names. The error describes what is wrong with the expression.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     if pattern.len() > LENGTH_MAX {
         return Err(format!("it is longer than {LENGTH_MAX} bytes"));
@@ -34,9 +33,9 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
         })
 }
 
-/// The names that match, in their order. Gives turns away.
+/// Names that match, in the given order. Yields to other tasks of the work pool in between.
 pub fn matching<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Vec<ByteString> {
-    // One that is no good any more stands for nothing.
+    // An expression that does not compile matches nothing.
     let Ok(regex) = compile(pattern) else {
         return Vec::new();
     };
@@ -54,9 +53,9 @@ struct Scanner<'a> {
     rest: &'a str,
     out: String,
     depth: u32,
-    /// Whether there is something that may be repeated.
+    /// Whether there is an operand before the current position that may be repeated.
     has_operand: bool,
-    /// Whether that is a repetition itself.
+    /// Whether that operand is a repetition itself.
     was_repeated: bool,
 }
 
@@ -148,7 +147,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// `{2}`, `{2,}` or `{2,3}`, of which the brace is taken; nothing where it is none of these.
+    /// Parses a counted repetition, `{2}`, `{2,}` or `{2,3}`, after its opening brace. `None` if the text is none of these.
     fn counts(&mut self) -> Result<Option<String>, String> {
         let Some(end) = self.rest.find('}') else {
             return Ok(None);
@@ -208,7 +207,7 @@ impl<'a> Scanner<'a> {
                         return Err("flags end with -".to_owned());
                     }
                     if end == ')' {
-                        // For the rest of the group around it.
+                        // Flags without a colon apply to the rest of the enclosing group.
                         self.depth -= 1;
                         if !flags.is_empty() {
                             self.out.push_str(&format!("(?{flags})"));
@@ -258,7 +257,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A class by its letter, behind the backslash.
+    /// Translates a class such as `\d` or `\p{L}`. The backslash has been consumed.
     fn class_escape(&mut self) -> Result<String, String> {
         let letter = self.next().ok_or("it ends with a backslash")?;
         if !matches!(letter, 'p' | 'P') {
@@ -290,7 +289,7 @@ impl<'a> Scanner<'a> {
         Ok(format!(r"\{}{{{name}}}", if upper { 'P' } else { 'p' }))
     }
 
-    /// A single letter behind a backslash.
+    /// Parses an escaped single character. The backslash has been consumed.
     fn escaped_letter(&mut self) -> Result<char, String> {
         let letter = self.next().ok_or("it ends with a backslash")?;
         match letter {
@@ -399,12 +398,12 @@ impl<'a> Scanner<'a> {
 }
 
 fn push_literal(out: &mut String, letter: char) {
-    // Not all punctuation: `\<` is a boundary of words.
+    // Only these are escaped, since an escape may have a meaning of its own: `\<` is a word boundary.
     if r"\.+*?()|[]{}^$#&-~".contains(letter) {
         out.push('\\');
     }
     match letter {
-        // What is white space in a source stays one letter here.
+        // Control characters are written as numbers. White space then stays a literal character.
         letter if letter.is_ascii_control() => {
             out.push_str(&format!(r"\x{{{:x}}}", u32::from(letter)))
         }
@@ -417,7 +416,7 @@ const CATEGORIES: [&str; 37] = [
     "Nd", "Nl", "No", "P", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S", "Sc", "Sk", "Sm", "So",
     "Z", "Zl", "Zp", "Zs", "Any",
 ];
-/// Names of categories that RE2/J does not know.
+/// Names of categories that RE2/J does not accept.
 const LONG_CATEGORIES: [&str; 8] = [
     "Letter",
     "Mark",

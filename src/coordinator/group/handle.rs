@@ -1,4 +1,4 @@
-//! What API handlers hold of the group coordinator: the protocol's requests in, its answers out.
+//! Handle of the group coordinator for API handlers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -45,17 +45,17 @@ use crate::wire::message::share_group_describe::DescribedGroup as ShareDescribed
 use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// The group coordinator of this node. Cheap to clone.
+/// Group coordinator of this node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GroupHandle {
     coordinator: Coordinator<GroupShard>,
-    /// Of `__consumer_offsets`, as it is or will be.
+    /// Number of partitions of `__consumer_offsets`, from the setting until the topic exists.
     partitions: Arc<AtomicI32>,
-    /// Whom states of share groups are kept by.
+    /// Share coordinator, which keeps the states of share groups.
     states: ShareStateHandle,
 }
 
-/// Calls the shard and takes the answer out of its wrapping.
+/// Sends a request to the shard and unwraps the expected kind of answer.
 macro_rules! ask {
     ($self:ident, $group:expr, $request:expr, $kind:ident) => {
         match $self
@@ -71,8 +71,8 @@ macro_rules! ask {
 }
 
 impl GroupHandle {
-    /// `states` keeps those of share groups. `partitions` is `offsets.topic.num.partitions`, until the topic is there. `pool` works
-    /// off long rounds, `work` computes the long requests of clients.
+    /// `states` is the share coordinator. `partitions` is `offsets.topic.num.partitions`, which counts until the topic exists.
+    /// `pool` runs long rounds of the shards, `work` runs long requests of clients.
     pub fn new(
         host: &Host,
         (log, states): (Arc<dyn RecordLog>, ShareStateHandle),
@@ -99,18 +99,18 @@ impl GroupHandle {
         &self.coordinator
     }
 
-    /// The partition of `__consumer_offsets` that keeps a group.
+    /// Partition of `__consumer_offsets` that a group belongs to.
     pub fn partition_of(&self, group: &str) -> PartitionIndex {
         partition_of(group, self.partitions.load(Ordering::Relaxed))
     }
 
-    /// The topic was made with another number of partitions than the settings say.
+    /// Sets the number of partitions that the existing topic has, which may differ from the setting.
     pub fn set_partitions(&self, partitions: i32) {
         self.partitions.store(partitions, Ordering::Relaxed);
     }
 
     pub async fn join(&self, join: Join) -> JoinGroupResponse {
-        // Copies: the request may wait for the whole of a rebalance, and its bytes must not.
+        // Copies, because the request may wait for a whole rebalance and must not keep its buffer alive that long.
         let member_id = owned(&join.request.member_id);
         let group = owned(&join.request.group_id);
         ask!(self, &group, GroupRequest::Join(Box::new(join)), Join)
@@ -126,7 +126,7 @@ impl GroupHandle {
         let group = owned(&request.group_id);
         ask!(self, &group, GroupRequest::Heartbeat(request), Heartbeat).unwrap_or_else(|error| {
             HeartbeatResponse {
-                // While it loads, members should go on as if nothing were.
+                // While the shard is loading, members shall continue, so their heartbeats succeed.
                 error_code: match error {
                     ErrorCode::CoordinatorLoadInProgress => ErrorCode::None.code(),
                     error => error.code(),
@@ -189,7 +189,7 @@ impl GroupHandle {
         })
     }
 
-    /// The partitions of a share group; with `is_empty`, only of one without members.
+    /// Partitions of a share group. With `is_empty`, a group with members is refused.
     ///
     /// Errors: also `GroupIdNotFound`, `NonEmptyGroup`.
     pub async fn share_topics(
@@ -207,9 +207,9 @@ impl GroupHandle {
         }
     }
 
-    /// Has a share group without members begin elsewhere: the result of each partition.
+    /// Sets the start offsets of a share group without members. The result holds one entry per partition.
     ///
-    /// Errors: of the whole, as of [`GroupRequest::BeginShare`].
+    /// Errors: those of [`GroupRequest::BeginShare`], for the request as a whole.
     pub async fn begin_share(
         &self,
         group: ByteString,
@@ -225,7 +225,7 @@ impl GroupHandle {
         }
     }
 
-    /// Marks that the states of topics go from a share group, or that they are gone.
+    /// Marks the states of topics of a share group as being deleted, or forgets them once they are deleted (`is_done`).
     pub async fn forget_share(
         &self,
         group: &ByteString,
@@ -248,7 +248,7 @@ impl GroupHandle {
         }
     }
 
-    /// Topics are known and have names.
+    /// Commits offsets. The topics must exist and have names.
     pub async fn commit_offsets(&self, commit: Commit) -> Vec<OffsetCommitResponseTopic> {
         let group = owned(&commit.group);
         let topics = commit.topics.iter();
@@ -264,7 +264,7 @@ impl GroupHandle {
         })
     }
 
-    /// Topics, if any are named, have names. None are named for "all".
+    /// Reads committed offsets. The named topics must have names; without a list of topics all offsets are read.
     pub async fn fetch_offsets(
         &self,
         group: OffsetFetchRequestGroup,
@@ -308,7 +308,7 @@ impl GroupHandle {
         })
     }
 
-    /// The groups of all partitions here. An error means that some of them could not say.
+    /// Groups of all partitions that this broker leads. An error means that the list would be incomplete.
     pub async fn list(
         &self,
         states: &[ByteString],
@@ -326,7 +326,7 @@ impl GroupHandle {
             };
             match self.coordinator.ask(partition, request).await {
                 Ok(GroupAnswer::List(some)) => groups.extend(some),
-                // It was given up since we asked who is there.
+                // The partition moved to another leader after the list of partitions was made.
                 Err(ErrorCode::NotCoordinator) => {}
                 Err(error) => return Err(error),
                 Ok(_) => return Err(ErrorCode::UnknownServerError),
@@ -343,7 +343,7 @@ impl GroupHandle {
         };
         loop {
             match ask!(self, &group, GroupRequest::Delete(group.clone()), Delete) {
-                // The rest of its offsets, of which each request leaves fewer.
+                // The group had more offsets than fit into one batch. Each request deletes some of them.
                 Ok(result) if result.error_code == ErrorCode::RecordListTooLarge.code() => {}
                 Ok(result) => return result,
                 Err(error) => return refused(error),
@@ -351,7 +351,7 @@ impl GroupHandle {
         }
     }
 
-    /// Sets what a group committed before the start of a log to that start, and leaves everything else of the group alone.
+    /// Raises committed offsets below the log start offset to the log start offset. Nothing else of the group changes.
     pub async fn raise_offsets(
         &self,
         group: &ByteString,
@@ -364,7 +364,7 @@ impl GroupHandle {
             };
             let partition = self.partition_of(group);
             match self.coordinator.ask(partition, request).await? {
-                // The rest of them, with each request fewer.
+                // There were more offsets than fit into one batch. Each request raises some of them.
                 GroupAnswer::Refused(ErrorCode::RecordListTooLarge) => {}
                 GroupAnswer::Refused(error) => return Err(error),
                 _ => return Ok(()),
@@ -372,7 +372,7 @@ impl GroupHandle {
         }
     }
 
-    /// Forgets the offsets of topics that are gone.
+    /// Deletes the committed offsets of deleted topics.
     pub async fn topics_deleted(&self, topics: Vec<ByteString>) {
         for partition in self.coordinator.active().await {
             let request = GroupRequest::TopicsDeleted(topics.clone());
@@ -397,8 +397,8 @@ impl GroupHandle {
     }
 }
 
-/// What groups want done outside: topics found that expressions stand for, in turns with the long requests of clients; and states of
-/// share groups initialised.
+/// Runs tasks that groups request: finding the topics that match regular expressions (in the work pool, in turns with long
+/// requests of clients), and initialising states of share groups.
 fn errands(
     coordinator: &Coordinator<GroupShard>,
     partitions: &Arc<AtomicI32>,
@@ -459,7 +459,7 @@ async fn find_topics(
     }
 }
 
-/// How often a state is initialised until the group has to ask again, and how long it takes in between.
+/// Number of attempts to initialise a state before the group has to ask again, and the pause between two attempts.
 const INITIALISE_TRIES: usize = 100;
 const INITIALISE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -472,7 +472,7 @@ fn is_passing(error: ErrorCode) -> bool {
     )
 }
 
-/// Has states of a share group initialised, and tells the group what came of it.
+/// Initialises states of a share group with the share coordinator and reports the results to the group.
 async fn initialise(
     groups: &GroupHandle,
     errand: InitialiseErrand,
@@ -488,7 +488,7 @@ async fn initialise(
         let done = loop {
             let done = (groups.states).initialise(key.clone(), errand.epoch, start.start);
             match done.await {
-                // The topic of states may have been made just now.
+                // The internal topic of share states may have been created just now.
                 Err(refusal) if is_passing(refusal.error) && tries < INITIALISE_TRIES => {
                     tries += 1;
                     tokio::time::sleep(INITIALISE_PAUSE).await;
@@ -516,8 +516,8 @@ async fn initialise(
     results
 }
 
-/// What of `names` a filter lets through, empty for all: it may name anything, and any number of times. `None` where it lets
-/// nothing through.
+/// Known names that a filter contains; empty if the filter is empty, which means all. Unknown names and duplicates are dropped,
+/// since clients may send any number of them. `None` if no known name is left.
 fn reduced(filter: &[ByteString], names: &[&'static str]) -> Option<Vec<ByteString>> {
     let named = |name: &&&str| filter.iter().any(|one| one.eq_ignore_ascii_case(name));
     let known: Vec<_> = names

@@ -1,15 +1,16 @@
-//! pure: by which number a group knows the topics that its members subscribe to, so that it notices a change of them. Kafka's number,
-//! so that a group that changes hands need not meet anew (KIP-1101).
+//! pure: hash of the topics that a group's members subscribe to. A changed hash tells the group to compute a new assignment.
+//! The hash equals Kafka's, so that a group needs no rebalance when its coordinator moves between Kafka and this broker
+//! (KIP-1101).
 
 use bytestring::ByteString;
 use twox_hash::XxHash3_64;
 
 use crate::metadata::image::{Image, Topic};
 
-/// Kafka may change how the number is made; then it changes this.
+/// Kafka's version of the hash format ("magic byte"). It changes if Kafka changes what is hashed.
 const FORMAT: u8 = 0;
 
-/// The number of these topics, named in order; those that are not there do not count.
+/// Hash of the topics with these names, which must be sorted. Names without a topic are skipped; the hash of no topics is 0.
 pub fn metadata_hash<'a>(names: impl IntoIterator<Item = &'a ByteString>, image: &Image) -> i64 {
     let mut bytes = Vec::new();
     for topic in names
@@ -27,7 +28,7 @@ pub fn metadata_hash<'a>(names: impl IntoIterator<Item = &'a ByteString>, image:
 fn topic_hash(topic: &Topic, image: &Image) -> u64 {
     let mut bytes = vec![FORMAT];
     let (high, low) = topic.id.0.split_at(8);
-    // Two numbers, of which each is written from its lowest byte on.
+    // The id is hashed as two 64-bit numbers, each in little-endian order.
     bytes.extend(high.iter().rev());
     bytes.extend(low.iter().rev());
     put(&mut bytes, &topic.name);
@@ -49,7 +50,7 @@ fn topic_hash(topic: &Topic, image: &Image) -> u64 {
     XxHash3_64::oneshot(&bytes)
 }
 
-/// Characters as Java has them, and behind them how many.
+/// Appends the UTF-16 units of a string, followed by their number, as hash4j does.
 fn put(bytes: &mut Vec<u8>, text: &str) {
     let mut length = 0i32;
     for unit in text.encode_utf16() {
@@ -67,7 +68,7 @@ mod tests {
     use crate::metadata::record::Record;
     use crate::metadata::record::schema::{PartitionRecord, RegisterBrokerRecord, TopicRecord};
 
-    /// A name, an id, and the replicas of each partition.
+    /// Topic name, topic id, and the replicas of each partition.
     type Named<'a> = (&'a str, [u8; 16], &'a [&'a [i32]]);
 
     fn image(topics: &[Named<'_>]) -> Image {
@@ -99,14 +100,14 @@ mod tests {
         image
     }
 
-    /// As hash4j 0.22 has them, which Kafka uses.
+    /// The expected values were computed with hash4j 0.22, which Kafka uses.
     #[test]
     fn topics_and_groups_have_kafkas_numbers() {
         let one = u128::from_be_bytes;
         let t = 0x0102_0304_0506_0708_1112_1314_1516_1718u128.to_be_bytes();
         let orders = 0x0102_0304_0506_0708_2122_2324_2526_2728u128.to_be_bytes();
         assert_ne!(one(t), one(orders));
-        // No broker is known that has a rack.
+        // Broker 9 is not registered, so the replica has no rack.
         let nowhere: &[i32] = &[9];
         let image = image(&[
             ("t", t, &[nowhere; 3]),

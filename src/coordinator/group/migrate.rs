@@ -1,9 +1,9 @@
-//! pure: groups change their protocol while they have members (KIP-848, online migration).
+//! pure: changes of a group's protocol while it has members (KIP-848, online migration).
 //!
-//! The first member of the consumer protocol makes a consumer group of a classic one; its classic members stay, and are served from
-//! then on as if their coordinator rebalanced very often: JoinGroup and SyncGroup tell them what the assignor gave them. When the last
-//! member of the consumer protocol has gone, the others are a classic group again. `group.consumer.migration.policy` says which of the
-//! two may happen.
+//! The first member of the consumer protocol that joins a classic group turns it into a consumer group. Its classic members
+//! stay. They get the assignments of the coordinator's assignor by JoinGroup and SyncGroup, and are told to rejoin whenever
+//! their assignment changes. When the last member of the consumer protocol has left, the group becomes a classic group again.
+//! `group.consumer.migration.policy` says which of these changes are allowed.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ use crate::wire::message::join_group::JoinGroupResponse;
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberResponse};
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// Which changes of the protocol may happen while a group has members.
+/// Changes of the protocol that are allowed while a group has members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MigrationPolicy {
     pub may_upgrade: bool,
@@ -50,7 +50,7 @@ pub struct MigrationPolicy {
 }
 
 impl MigrationPolicy {
-    /// `group.consumer.migration.policy`.
+    /// Parses `group.consumer.migration.policy`.
     pub fn named(name: &str) -> Self {
         let is = |other: &str| name.trim().eq_ignore_ascii_case(other);
         Self {
@@ -60,7 +60,8 @@ impl MigrationPolicy {
     }
 }
 
-/// A blob of the classic protocol: its version, and what it says. Later versions only add fields.
+/// Version and content of a subscription or assignment of the classic protocol. Later versions only add fields, so the newest
+/// known version can read them.
 fn opened<M: Message>(blob: &Bytes) -> Option<(i16, M)> {
     let mut reader = Reader::new(blob.clone());
     let version = reader.i16().ok().filter(|version| *version >= 0)?;
@@ -68,7 +69,7 @@ fn opened<M: Message>(blob: &Bytes) -> Option<(i16, M)> {
     Some((version, M::read(&mut reader, known).ok()?))
 }
 
-/// An assignment as members of the classic protocol read it.
+/// Assignment in the format of the classic protocol.
 fn blob(assignment: &Assignment, version: i16, image: &Image) -> Bytes {
     let topics = assignment.iter().filter_map(|(id, partitions)| {
         Some(ConsumerTopicPartition {
@@ -89,7 +90,7 @@ fn blob(assignment: &Assignment, version: i16, image: &Image) -> Bytes {
     }
 }
 
-/// Partitions by names of topics; those of topics that are gone are left out.
+/// Partitions by topic id. Topics that do not exist are left out.
 fn by_id(topics: &[ConsumerTopicPartition], image: &Image) -> Assignment {
     Assignment::new(topics.iter().filter_map(|topic| {
         let id = image.topics.by_name(&topic.topic)?.id;
@@ -97,7 +98,8 @@ fn by_id(topics: &[ConsumerTopicPartition], image: &Image) -> Assignment {
     }))
 }
 
-/// A classic group as one of the consumer protocol: what becomes of each member. The error says why it cannot be one.
+/// Members of a classic group in the form of the consumer protocol: id, profile and assignment. The error says why the group
+/// cannot be converted.
 fn members_of(
     group: &ClassicGroup,
     image: &Image,
@@ -159,7 +161,7 @@ fn sorted(mut topics: Vec<ByteString>) -> Vec<ByteString> {
 }
 
 impl GroupShard {
-    /// Makes a group of the consumer protocol of a classic one with members.
+    /// Turns a classic group with members into a group of the consumer protocol.
     pub(super) fn upgrade(
         &mut self,
         now: Moment,
@@ -226,7 +228,7 @@ impl GroupShard {
         {
             return refused("it is too large for what one batch may have");
         }
-        // Whoever waits comes again, and finds the group it is now.
+        // Members with waiting requests are told to rejoin, and then join the consumer group.
         self.with(id, now, out, |scene| scene.dissolve());
         for record in &records {
             self.apply(Origin::Plain, record);
@@ -235,7 +237,7 @@ impl GroupShard {
         Ok(())
     }
 
-    /// Makes a classic group of one in which only classic members are left.
+    /// Turns a group that has only classic members left into a classic group.
     pub(super) fn downgrade_if_classic(
         &mut self,
         now: Moment,
@@ -265,7 +267,7 @@ impl GroupShard {
             group: id.clone(),
             value: Some(value),
         });
-        // Without room in this batch the group stays what it is until somebody else goes.
+        // If the records do not fit into this batch, the group stays a consumer group until another member leaves.
         if out
             .records(records.iter().map(GroupRecord::encode))
             .is_err()
@@ -279,7 +281,7 @@ impl GroupShard {
         self.with(id, now, out, |scene| scene.meet_again());
     }
 
-    /// JoinGroup of a group that speaks the consumer protocol.
+    /// Handles a JoinGroup to a group of the consumer protocol.
     pub(super) fn join_consumer(
         &mut self,
         now: Moment,
@@ -350,7 +352,7 @@ impl GroupShard {
     }
 }
 
-/// The record of a classic group with the members of another.
+/// Record of a classic group with the members of a consumer group. `None` if the members have no protocol in common.
 fn classic_of(group: &ConsumerGroup, now: Moment, image: &Image) -> Option<GroupMetadataValue> {
     let classic = |member: &Member| member.profile.classic.clone();
     let first = group
@@ -386,7 +388,7 @@ fn classic_of(group: &ConsumerGroup, now: Moment, image: &Image) -> Option<Group
     });
     Some(GroupMetadataValue {
         protocol_type: ByteString::from_static(CONSUMER),
-        // That of members which are where they shall be.
+        // Epoch of the members that have reached their target assignment.
         generation: group.assignment_epoch,
         protocol: Some(protocol.clone()),
         leader: group.members().keys().next().cloned(),
@@ -396,7 +398,7 @@ fn classic_of(group: &ConsumerGroup, now: Moment, image: &Image) -> Option<Group
 }
 
 impl Scene<'_> {
-    /// The group is another one from now on: its timers are set no more.
+    /// Cancels all timers of the group, because it becomes a classic group.
     fn dissolve(&mut self) {
         for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
             if let Some(member) = self.group.member_mut(&id) {
@@ -481,7 +483,7 @@ impl Scene<'_> {
                 request.member_id.clone(),
             )
         })?;
-        // It has as much time to ask for its assignment.
+        // From the JoinGroup on the member has its rebalance timeout to ask for its assignment.
         self.timers
             .cancel(&GroupTimer::Rejoin(self.id.clone(), id.clone()));
         self.expect_again(&id);
@@ -494,7 +496,7 @@ impl Scene<'_> {
         })
     }
 
-    /// Whether a protocol of the newcomer is one of all classic members.
+    /// Whether the joining member supports a protocol that all classic members support.
     fn supports(&self, join: &Join) -> bool {
         let mut protocols = join.request.protocols.iter();
         protocols.any(|one| {
@@ -511,7 +513,9 @@ impl Scene<'_> {
         })
     }
 
-    /// A classic member by its id and instance.
+    /// Classic member with this member id and instance id.
+    ///
+    /// Errors: `UnknownMemberId`, `FencedInstanceId`.
     fn classic_member(&self, id: &str, instance: Option<&str>) -> Result<&Member, ErrorCode> {
         if let Some(instance) = instance {
             match self.group.static_member(instance) {
@@ -573,7 +577,7 @@ impl Scene<'_> {
             Standing::Unreleased => {
                 let target = self.group.target_of(id);
                 let mut missing = target.into_iter().flat_map(Assignment::each);
-                // What others still have is waited for.
+                // Partitions that other members still own are not available yet.
                 !missing.any(|(topic, index)| {
                     !current.assigned.contains(topic, index) && self.group.is_taken(topic, index)
                 })
@@ -589,7 +593,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// A member that was told to join again has its rebalance timeout for it.
+    /// Starts the timer of a member that was told to rejoin: it has its rebalance timeout for that.
     fn expect_again(&mut self, id: &str) {
         let key = GroupTimer::Rejoin(self.id.clone(), owned(id));
         let timeout = self
@@ -602,10 +606,10 @@ impl Scene<'_> {
         }
     }
 
-    /// A member has not joined again in time.
+    /// Removes a classic member that has not rejoined in time.
     pub fn rejoin_time_is_up(&mut self, id: &ByteString) {
         if self.group.member(id).is_some_and(Member::is_classic) {
-            // Without room for it in this batch its session decides.
+            // If the records do not fit into this batch, the end of its session removes the member.
             let _ = self.remove(std::slice::from_ref(id));
         }
     }
@@ -616,7 +620,7 @@ impl Scene<'_> {
         for one in &request.members {
             let instance = one.group_instance_id.as_deref();
             let found = match instance {
-                // An administrator removes a static member without knowing its id.
+                // Administrators remove static members by instance id, without a member id.
                 Some(instance) if one.member_id.is_empty() => self
                     .group
                     .static_member(instance)

@@ -1,7 +1,7 @@
-//! Groups and their committed offsets, in `__consumer_offsets`.
+//! Groups of all types and their committed offsets, which are kept in `__consumer_offsets`.
 //!
-//! [`shard::GroupShard`] owns one partition of that topic: its [`classic`] groups and its [`offsets`]. A group is served
-//! by the leader of the partition that its id hashes to. [`handle::GroupHandle`] is what API handlers hold.
+//! [`shard::GroupShard`] owns one partition of that topic with its groups and [`offsets`]. The id of a group is hashed to a
+//! partition; the leader of the partition is the coordinator of the group. API handlers use [`handle::GroupHandle`].
 
 mod admin;
 pub mod any;

@@ -1,4 +1,4 @@
-//! pure: the offsets that groups committed, and those that wait for the end of a transaction.
+//! pure: committed offsets of groups, and offsets that are pending in transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,23 +10,23 @@ use crate::base::small_map::SmallMap;
 use crate::base::time::Timestamp;
 use crate::coordinator::runtime::shard::{Origin, total_cost};
 
-/// An offset that a group will go on from.
+/// Committed offset of a group for one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
     pub offset: Offset,
-    /// -1 where the client did not say.
+    /// -1 if the client did not send it.
     pub leader_epoch: LeaderEpoch,
     pub metadata: ByteString,
     pub committed_at: Timestamp,
-    /// When the client wished it to be forgotten (requests before KIP-211); -1 for none.
+    /// Expiry time requested by the client (before KIP-211); -1 for none.
     pub expires_at: Timestamp,
-    /// Zero where unknown; an offset of another topic of the same name is none.
+    /// Id of the topic; zero if unknown. The offset does not belong to another topic of the same name.
     pub topic_id: Uuid,
-    /// The place among all records of the shard: the later record wins, whenever its transaction ends.
+    /// Position among all offset records of the shard. The later record wins, even if its transaction ends earlier.
     position: u64,
 }
 
-/// Most groups have offsets of few topics, and many of one partition.
+/// A small map, because most groups have offsets of few topics, and many of them of a single partition.
 type OfPartitions = SmallMap<PartitionIndex, Committed>;
 type OfTopics = SmallMap<ByteString, OfPartitions>;
 type OfGroups = BTreeMap<ByteString, OfTopics>;
@@ -36,10 +36,10 @@ type OfGroups = BTreeMap<ByteString, OfTopics>;
 pub struct Offsets {
     committed: OfGroups,
     pending: BTreeMap<ProducerId, OfGroups>,
-    /// The same by group, topic and partition.
+    /// Keys of `pending`, ordered by group, topic and partition.
     pending_in: BTreeSet<(ByteString, ByteString, PartitionIndex, ProducerId)>,
     applied: u64,
-    /// How many are committed.
+    /// Number of committed offsets.
     count: usize,
 }
 
@@ -76,7 +76,7 @@ impl Offsets {
         }
     }
 
-    /// The end of a producer's transaction: its offsets become true, or never were.
+    /// Ends a producer's transaction: its pending offsets are committed or discarded.
     pub fn end_transaction(&mut self, producer: ProducerId, commit: bool) {
         for (group, topics) in self.pending.remove(&producer).unwrap_or_default() {
             for (topic, partitions) in topics {
@@ -102,12 +102,12 @@ impl Offsets {
         self.committed.get(group)?.get(topic)?.get(&partition)
     }
 
-    /// The offsets of a group, topic by topic.
+    /// Committed offsets of a group by topic.
     pub fn of_group(&self, group: &str) -> impl Iterator<Item = (&ByteString, &OfPartitions)> {
         self.committed.get(group).into_iter().flatten()
     }
 
-    /// The keys of a group's offsets.
+    /// Keys of a group's committed offsets.
     pub fn keys(&self, group: &ByteString) -> Vec<OffsetCommitKey> {
         self.of_group(group)
             .flat_map(|(topic, partitions)| {
@@ -120,7 +120,7 @@ impl Offsets {
             .collect()
     }
 
-    /// The keys of a group's offsets whose transactions are open.
+    /// Keys of a group's offsets that are pending in transactions.
     pub fn pending_keys(&self, group: &ByteString) -> Vec<OffsetCommitKey> {
         let mut keys: Vec<_> = self
             .pending_from(group, &ByteString::new(), i32::MIN)
@@ -135,12 +135,12 @@ impl Offsets {
         keys
     }
 
-    /// How many offsets are committed, of all groups.
+    /// Number of committed offsets of all groups.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// About what it costs to look at all offsets of a group.
+    /// Approximate cost of visiting all offsets of a group.
     pub fn cost_of(&self, group: &ByteString) -> usize {
         let committed = self
             .of_group(group)
@@ -152,14 +152,14 @@ impl Offsets {
         total_cost(committed.chain(pending))
     }
 
-    /// The same of the offsets of a producer's open transaction.
+    /// Approximate cost of visiting the offsets of a producer's open transaction.
     pub fn cost_of_transaction(&self, producer: ProducerId) -> usize {
         let groups = self.pending.get(&producer).into_iter().flatten();
         let topics = groups.flat_map(|(_, topics)| topics);
         total_cost(topics.map(|(_, partitions)| 1 + partitions.len()))
     }
 
-    /// The same of those of a topic.
+    /// Approximate cost of visiting the offsets of a topic.
     pub fn cost_of_topic(&self) -> usize {
         self.committed.len() + self.pending.len()
     }
@@ -168,7 +168,7 @@ impl Offsets {
         !self.committed.contains_key(group)
     }
 
-    /// Whether an open transaction has an offset of this partition.
+    /// Whether an offset of this partition is pending in a transaction.
     pub fn is_unstable(&self, group: &ByteString, topic: &ByteString, partition: i32) -> bool {
         self.pending_from(group, topic, partition)
             .next()
@@ -177,14 +177,14 @@ impl Offsets {
             })
     }
 
-    /// Whether an open transaction has any offset of the group.
+    /// Whether any offset of the group is pending in a transaction.
     pub fn has_unstable(&self, group: &ByteString) -> bool {
         self.pending_from(group, &ByteString::new(), i32::MIN)
             .next()
             .is_some_and(|(of, ..)| of == group)
     }
 
-    /// The offsets of open transactions from a place on.
+    /// Keys of pending offsets, starting at the given one.
     fn pending_from<'a>(
         &'a self,
         group: &ByteString,
@@ -196,7 +196,7 @@ impl Offsets {
         self.pending_in.range(first..)
     }
 
-    /// The keys of all offsets, also pending ones, of a topic.
+    /// Keys of all offsets of a topic, committed and pending.
     pub fn keys_of_topic(&self, topic: &str) -> Vec<OffsetCommitKey> {
         let mut keys = Vec::new();
         for groups in std::iter::once(&self.committed).chain(self.pending.values()) {
@@ -236,7 +236,7 @@ impl Offsets {
         }
     }
 
-    /// What two shards that read the same log have in common.
+    /// State that two shards must have in common after reading the same log.
     #[cfg(test)]
     pub fn facts(&self) -> (&impl std::fmt::Debug, &impl std::fmt::Debug) {
         let topics = self.committed.values().flatten();
@@ -246,9 +246,9 @@ impl Offsets {
     }
 }
 
-/// Whether there was none before.
+/// Inserts or replaces an offset. Returns whether the key is new.
 fn insert(groups: &mut OfGroups, key: &OffsetCommitKey, committed: Committed) -> bool {
-    // Most commits repeat a key; cloning its names only for new ones.
+    // Most commits replace an offset, so the names are cloned only for new keys.
     if let Some(there) = groups
         .get_mut(&key.group)
         .and_then(|topics| topics.get_mut(&key.topic))
@@ -264,7 +264,7 @@ fn insert(groups: &mut OfGroups, key: &OffsetCommitKey, committed: Committed) ->
     true
 }
 
-/// Whether there was one.
+/// Removes an offset. Returns whether it existed.
 fn take(groups: &mut OfGroups, key: &OffsetCommitKey) -> bool {
     let Some(topics) = groups.get_mut(&key.group) else {
         return false;

@@ -1,4 +1,4 @@
-//! pure: what a group shard is asked, and what it answers: the protocol's own messages, and what a handler knows besides.
+//! pure: requests to a group shard and its answers: messages of the protocol, with the facts that the handler adds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,55 +37,55 @@ use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestTopic,
 };
 
-/// A JoinGroup and the facts around it.
+/// JoinGroup request with the facts that the handler adds.
 #[derive(Clone, Debug)]
 pub struct Join {
     pub request: JoinGroupRequest,
     pub client_id: ByteString,
-    /// As Kafka prints an address: `/127.0.0.1`.
+    /// Address of the client in Kafka's form: `/127.0.0.1`.
     pub client_host: ByteString,
-    /// Whether a member without an id is given one and asked to come again (KIP-394, since v4).
+    /// Whether a member without an id is told an id and must join again with it (KIP-394, since version 4).
     pub member_id_required: bool,
-    /// Whether a leader may be told to skip the assignment (KIP-814, since v9).
+    /// Whether the leader may be told to skip the assignment (KIP-814, since version 9).
     pub may_skip_assignment: bool,
-    /// Random, for the id of a new member.
+    /// Random bytes for the id of a new member.
     pub fresh: [u8; 16],
 }
 
-/// A heartbeat of the consumer protocol and the facts around it.
+/// ConsumerGroupHeartbeat request with the facts that the handler adds.
 #[derive(Clone, Debug)]
 pub struct ConsumerHeartbeat {
     pub request: ConsumerGroupHeartbeatRequest,
     pub client_id: ByteString,
-    /// As Kafka prints an address: `/127.0.0.1`.
+    /// Address of the client in Kafka's form: `/127.0.0.1`.
     pub client_host: ByteString,
-    /// Whether members name themselves (since v1); before, the broker does.
+    /// Whether the client chooses the member id (since version 1). Before, the broker does.
     pub names_itself: bool,
-    /// What is wrong with the request's regular expression.
+    /// Error of the request's regular expression, if it is invalid.
     pub regex_fault: Option<String>,
-    /// What a member of the classic protocol says besides, by its JoinGroup.
+    /// Metadata of a classic member, taken from its JoinGroup. `None` for members of the consumer protocol.
     pub classic: Option<ClassicMemberMetadata>,
 }
 
-/// A heartbeat of the share protocol and the facts around it.
+/// ShareGroupHeartbeat request with the facts that the handler adds.
 #[derive(Clone, Debug)]
 pub struct ShareHeartbeat {
     pub request: ShareGroupHeartbeatRequest,
     pub client_id: ByteString,
-    /// As Kafka prints an address: `/127.0.0.1`.
+    /// Address of the client in Kafka's form: `/127.0.0.1`.
     pub client_host: ByteString,
 }
 
-/// Where a share group begins in a partition.
+/// Start offset of a share group in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareStart {
     pub topic_id: Uuid,
     pub partition: PartitionIndex,
-    /// -1 where the leader of the partition shall find out.
+    /// -1 if the leader of the partition determines it.
     pub start: Offset,
 }
 
-/// Partitions whose states the share coordinator shall initialise for a group, and in which epoch.
+/// Task of initialising the states of partitions with the share coordinator, in the given state epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InitialiseErrand {
     pub group: ByteString,
@@ -93,50 +93,51 @@ pub struct InitialiseErrand {
     pub starts: Vec<ShareStart>,
 }
 
-/// The partitions of a share group, by topic: those whose states may be with the share coordinator.
+/// Partitions of a share group by topic, as far as the share coordinator may hold their states.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShareTopics {
     pub initialised: BTreeMap<Uuid, (ByteString, BTreeSet<i32>)>,
-    /// Besides those: on their way there, or away.
+    /// Partitions that are being initialised or deleted.
     pub others: BTreeMap<Uuid, BTreeSet<i32>>,
 }
 
-/// Expressions of a group, of which somebody shall find out for which topics they stand.
+/// Task of finding the topics that match the regular expressions of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegexErrand {
     pub group: ByteString,
     pub patterns: Vec<ByteString>,
-    /// The metadata in which topics are looked for.
+    /// Metadata image whose topics are matched.
     pub image: Arc<Image>,
 }
 
-/// Offsets that a client commits, in a transaction (TxnOffsetCommit) or not (OffsetCommit). Each partition is named once.
+/// Offsets that a client commits, in a transaction (TxnOffsetCommit) or without one (OffsetCommit). No partition is named
+/// twice.
 #[derive(Clone, Debug)]
 pub struct Commit {
     pub group: ByteString,
     pub member_id: ByteString,
     pub instance_id: Option<ByteString>,
-    /// The generation of a classic group, or the epoch of a member; -1 from clients that are in no group.
+    /// Generation of a classic group, or epoch of a member; -1 from clients that are not members.
     pub generation: i32,
-    /// Whether clients of the request's version know that members may have epochs of their own (KIP-848).
+    /// Whether the request's version knows the errors of member epochs (KIP-848).
     pub knows_epochs: bool,
-    /// How long the client wishes the offsets to be kept (before KIP-211); -1 for as long as the broker keeps them.
+    /// Time for which the client wants the offsets to be kept (before KIP-211), in milliseconds; -1 for the broker's setting.
     pub retention_ms: i64,
     pub transaction: Option<InTransaction>,
     pub topics: Vec<OffsetCommitRequestTopic>,
 }
 
-/// The transaction that offsets are part of.
+/// Transaction that the committed offsets belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InTransaction {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
-    /// What its coordinator said of it, and what the log knew then.
+    /// Verification by the transaction coordinator, and the state of the log at that time.
     pub admission: Admission,
 }
 
 impl Commit {
-    /// An OffsetCommit.
+    /// Commit of an OffsetCommit request.
     pub fn new(request: OffsetCommitRequest, knows_epochs: bool) -> Self {
         Self {
             group: request.group_id,
@@ -150,7 +151,7 @@ impl Commit {
         }
     }
 
-    /// A TxnOffsetCommit.
+    /// Commit of a TxnOffsetCommit request.
     pub fn in_transaction(request: TxnOffsetCommitRequest, admission: Admission) -> Self {
         Self {
             group: request.group_id,
@@ -169,7 +170,7 @@ impl Commit {
     }
 }
 
-/// The answer to a topic of a commit with the same for each partition.
+/// Response for one topic of a commit with the same error code for each partition.
 pub fn for_all(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetCommitResponseTopic {
     let partitions = topic.partitions.iter();
     OffsetCommitResponseTopic {
@@ -184,7 +185,7 @@ pub fn for_all(topic: &OffsetCommitRequestTopic, error: ErrorCode) -> OffsetComm
     }
 }
 
-/// A topic of a TxnOffsetCommit as OffsetCommit names it.
+/// Converts a topic of a TxnOffsetCommit to the form of OffsetCommit.
 pub fn plain(topic: TxnOffsetCommitRequestTopic) -> OffsetCommitRequestTopic {
     let partitions = topic.partitions.into_iter();
     OffsetCommitRequestTopic {
@@ -202,7 +203,7 @@ pub fn plain(topic: TxnOffsetCommitRequestTopic) -> OffsetCommitRequestTopic {
     }
 }
 
-/// A request to a group shard.
+/// Request to a group shard.
 #[derive(Clone, Debug)]
 pub enum GroupRequest {
     Join(Box<Join>),
@@ -211,7 +212,7 @@ pub enum GroupRequest {
     Leave(LeaveGroupRequest),
     ConsumerHeartbeat(Box<ConsumerHeartbeat>),
     DescribeConsumer(ByteString),
-    /// The topics that expressions stand for, in the metadata of this offset.
+    /// Topics found for regular expressions, in the metadata image at offset `version`.
     RegexResolved {
         group: ByteString,
         version: Offset,
@@ -219,61 +220,62 @@ pub enum GroupRequest {
     },
     ShareHeartbeat(Box<ShareHeartbeat>),
     DescribeShare(ByteString),
-    /// What the share coordinator did about partitions: initialised them, or not.
+    /// Result of initialising partitions with the share coordinator: whether each succeeded.
     ShareInitialised {
         group: ByteString,
         done: Vec<(ShareStart, bool)>,
     },
-    /// Which partitions a share group has.
+    /// Asks for the partitions of a share group.
     ShareTopics {
         group: ByteString,
-        /// Only of a group without members.
+        /// Whether to refuse a group with members.
         is_empty: bool,
     },
-    /// An administrator has a share group without members begin elsewhere; the group is made where there is none.
+    /// Sets other start offsets for a share group without members (AlterShareGroupOffsets). Creates the group if it does not
+    /// exist.
     BeginShare {
         group: ByteString,
         starts: Vec<ShareStart>,
     },
-    /// The states of topics are deleted, or about to be.
+    /// Marks the topics' states as being deleted, or forgets them once they are deleted (`is_done`).
     ForgetShare {
         group: ByteString,
         topics: Vec<Uuid>,
         is_done: bool,
     },
     Commit(Commit),
-    /// The answer's error is UNSTABLE_OFFSET_COMMIT for offsets in doubt if `require_stable`.
+    /// With `require_stable`, an offset that is pending in a transaction gets the error UNSTABLE_OFFSET_COMMIT.
     FetchOffsets {
         group: OffsetFetchRequestGroup,
         require_stable: bool,
     },
     DeleteOffsets(OffsetDeleteRequest),
-    /// `unknown_is_error`: since v6 an unknown group is GROUP_ID_NOT_FOUND, not a dead one.
+    /// `unknown_is_error`: since version 6 an unknown group gets GROUP_ID_NOT_FOUND; before, it is described as dead.
     Describe {
         group: ByteString,
         unknown_is_error: bool,
     },
-    /// States and types are asked for in any case; none means all.
+    /// Filters of ListGroups, compared case-insensitively. An empty filter means all.
     List {
         states: Vec<ByteString>,
         types: Vec<ByteString>,
     },
     Delete(ByteString),
-    /// The records before these offsets are gone: what the group committed before them it committed at them.
+    /// Raises committed offsets that are below these log start offsets (DeleteRecords) to the log start offsets.
     RaiseOffsets {
         group: ByteString,
         starts: Arc<LogStarts>,
     },
-    /// These topics are gone.
+    /// Deletes the committed offsets of deleted topics.
     TopicsDeleted(Vec<ByteString>),
-    /// A producer's transaction with offsets in this partition has ended.
+    /// End of a producer's transaction that has offsets in this partition.
     EndTransaction(Marker, MarkerRules),
 }
 
-/// The offsets at which partitions begin, topic by topic.
+/// Log start offsets by topic and partition.
 pub type LogStarts = BTreeMap<ByteString, BTreeMap<PartitionIndex, Offset>>;
 
-/// Answers, by the request that they are to.
+/// Answers of a group shard, by kind of request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupAnswer {
     Join(JoinGroupResponse),
@@ -282,11 +284,12 @@ pub enum GroupAnswer {
     Leave(LeaveGroupResponse),
     ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
     DescribeConsumer(ConsumerDescribed),
-    /// An errand: find the topics, then say so.
+    /// Task for the caller: find the topics and send [`GroupRequest::RegexResolved`].
     ResolveRegex(RegexErrand),
     ShareHeartbeat(ShareGroupHeartbeatResponse),
     DescribeShare(ShareDescribed),
-    /// An errand: have the states initialised, then say so. Also the answer to [`GroupRequest::BeginShare`].
+    /// Task for the caller: initialise the states and send [`GroupRequest::ShareInitialised`]. Also the answer to
+    /// [`GroupRequest::BeginShare`].
     InitialiseShare(InitialiseErrand),
     ShareTopics(ShareTopics),
     Committed(Vec<OffsetCommitResponseTopic>),

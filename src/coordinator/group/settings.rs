@@ -1,4 +1,4 @@
-//! pure: what of the broker's settings concerns groups.
+//! pure: broker settings and group overrides that concern groups.
 
 use std::sync::Arc;
 
@@ -15,41 +15,41 @@ pub struct GroupSettings {
     pub session_timeout_ms_min: i32,
     pub session_timeout_ms_max: i32,
     pub initial_rebalance_delay_ms: i32,
-    /// Members that a group may have.
+    /// Limit of members per group.
     pub members_max: usize,
-    /// How long the offsets of an empty group are kept.
+    /// Time for which the offsets of an empty group are kept, in milliseconds.
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_ms: i64,
-    /// Characters (UTF-16 units) of the text beside a committed offset.
+    /// Length limit of the metadata of a committed offset, in UTF-16 units.
     pub offset_metadata_max: usize,
-    /// Groups that a partition of the internal topic may have.
+    /// Limit of groups per partition of `__consumer_offsets`.
     pub groups_max: usize,
-    /// Where it counts what members say of themselves.
+    /// Memory accounting for the data of members.
     pub memory: Arc<Memory>,
     pub consumer: ConsumerSettings,
     pub share: ShareSettings,
 }
 
-/// Of groups of the consumer protocol: Kafka's `group.consumer.*`, and which protocols are served at all.
+/// Settings of groups of the consumer protocol: Kafka's `group.consumer.*`, and whether the protocol is served.
 #[derive(Clone, Debug)]
 pub struct ConsumerSettings {
-    /// Whether `group.coordinator.rebalance.protocols` has it.
+    /// Whether `group.coordinator.rebalance.protocols` lists the consumer protocol.
     pub is_served: bool,
     pub members_max: usize,
     pub policy: MigrationPolicy,
-    /// The first one serves groups whose members name none.
+    /// Assignors that are served. The first one is used for groups whose members name none.
     pub assignors: Vec<Assignor>,
     pub session_ms: Bounded,
     pub heartbeat_ms: Bounded,
-    /// Between two assignments of one group.
+    /// Minimum time between two assignments of one group.
     pub assignment_ms: Bounded,
-    /// Between two heartbeats of a member while its group has not settled.
+    /// Heartbeat interval while the group has not settled, in milliseconds.
     pub unsettled_heartbeat_ms: i32,
-    /// After this time the topics that expressions stand for are looked for again.
+    /// Age after which the topics that match regular expressions are determined again, in milliseconds.
     pub regex_refresh_ms: i32,
 }
 
-/// A setting that a group may have of its own, within the broker's bounds.
+/// A setting that groups may override, with the broker's default and bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounded {
     pub usual: i32,
@@ -57,7 +57,7 @@ pub struct Bounded {
     pub max: i32,
 }
 
-/// The settings of membership in force for one group.
+/// Settings of sessions, heartbeats and assignments in force for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
     pub session_ms: i32,
@@ -65,13 +65,14 @@ pub struct Intervals {
     pub assignment_ms: i32,
 }
 
-/// Kafka's names of a group's own settings, and of the broker's where one is not named after the group's.
+/// Kafka's names of the settings that groups may override. The broker's setting is `group.` with the same name; see
+/// `Bounded::new` for the bounds.
 const SESSION: &str = "consumer.session.timeout.ms";
 const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 const ASSIGNMENT: &str = "consumer.assignment.interval.ms";
 
 impl Bounded {
-    /// By the name that a group's own setting has.
+    /// Reads the broker's default and bounds of the setting with this name.
     fn new(settings: &BrokerSettings, name: &str) -> Self {
         let (of, what) = name.split_once('.').unwrap_or(("", name));
         Self {
@@ -81,14 +82,14 @@ impl Bounded {
         }
     }
 
-    /// In force for a group with these settings of its own. What was set while the bounds were others counts as far as they allow.
+    /// Value in force for a group with these overrides. An override outside of the broker's present bounds is clamped to them.
     fn of(self, own: Option<&Overrides>, name: &str) -> i32 {
         let own = own.and_then(|own| own.get(name)?.parse().ok());
         own.map_or(self.usual, |own: i32| own.min(self.max).max(self.min))
     }
 }
 
-/// A setting of the broker that Kafka's table does not list.
+/// Value of a broker setting that is missing in Kafka's table of settings.
 fn unlisted(settings: &BrokerSettings, (name, default): (&str, i32)) -> i32 {
     let value = settings.explicit(name);
     let value = value.and_then(|value| value.trim().parse().ok());
@@ -127,7 +128,7 @@ impl ConsumerSettings {
         }
     }
 
-    /// In force for a group with these settings of its own.
+    /// Values in force for a group with these overrides.
     pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
         Intervals {
             session_ms: self.session_ms.of(own, SESSION),
@@ -154,11 +155,11 @@ impl Default for ConsumerSettings {
     }
 }
 
-/// Of share groups: Kafka's `group.share.*`.
+/// Settings of share groups: Kafka's `group.share.*`.
 #[derive(Clone, Debug)]
 pub struct ShareSettings {
     pub members_max: usize,
-    /// Sessions of all groups with this broker.
+    /// Limit of share sessions of all groups on this broker.
     pub sessions_max: usize,
     session_ms: Bounded,
     heartbeat_ms: Bounded,
@@ -166,22 +167,22 @@ pub struct ShareSettings {
     lock_ms: Bounded,
     deliveries: Bounded,
     locks: Bounded,
-    /// After this time without an answer, partitions are initialised again.
+    /// Time without an answer after which partitions are initialised again, in milliseconds.
     pub initialise_again_ms: i32,
-    /// As of [`ConsumerSettings`].
+    /// See [`ConsumerSettings::unsettled_heartbeat_ms`].
     pub unsettled_heartbeat_ms: i32,
 }
 
-/// Where a share group begins in a partition that is new to it.
+/// Position at which a share group starts in a partition that is new to the group (`share.auto.offset.reset`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetReset {
     Latest,
     Earliest,
-    /// So many milliseconds ago.
+    /// Position of this age, in milliseconds.
     ByDuration(i64),
 }
 
-/// The settings of deliveries in force for one share group.
+/// Delivery settings in force for one share group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     pub lock_ms: i32,
@@ -189,7 +190,7 @@ pub struct Delivery {
     pub locks_max: i32,
     pub reset: OffsetReset,
     pub reads_committed: bool,
-    /// Whether a member may ask for more time.
+    /// Whether members may extend acquisition locks.
     pub renews: bool,
 }
 
@@ -202,7 +203,7 @@ const SHARE_LOCKS: &str = "share.partition.max.record.locks";
 const SHARE_RESET: &str = "share.auto.offset.reset";
 const SHARE_ISOLATION: &str = "share.isolation.level";
 const SHARE_RENEW: &str = "share.renew.acknowledge.enable";
-/// Kafka's own name and value, which are in no table.
+/// Setting with Kafka's name and default. Kafka does not list it in its table of settings.
 const INITIALISE_AGAIN: (&str, i32) = ("group.share.initialize.retry.interval.ms", 30_000);
 
 impl ShareSettings {
@@ -223,7 +224,7 @@ impl ShareSettings {
         }
     }
 
-    /// In force for a group with these settings of its own.
+    /// Values in force for a group with these overrides.
     pub fn intervals(&self, own: Option<&Overrides>) -> Intervals {
         Intervals {
             session_ms: self.session_ms.of(own, SHARE_SESSION),
@@ -232,7 +233,7 @@ impl ShareSettings {
         }
     }
 
-    /// The same of deliveries.
+    /// Delivery settings in force for a group with these overrides.
     pub fn delivery(&self, own: Option<&Overrides>) -> Delivery {
         let word = |name: &str| own.and_then(|own| own.get(name)).map(|word| word.trim());
         let deliveries = self.deliveries.of(own, SHARE_DELIVERIES);
@@ -249,7 +250,7 @@ impl ShareSettings {
 }
 
 impl OffsetReset {
-    /// A word that was accepted when it was set.
+    /// Parses a value that was validated when it was set.
     fn named(word: &str) -> Self {
         match word.split_once(':') {
             Some((_, duration)) => Self::ByDuration(duration_ms(duration).unwrap_or(0)),
@@ -277,14 +278,15 @@ impl Default for ShareSettings {
     }
 }
 
-/// Groups may take this part of the limit on what clients make the broker hold, besides what that limit is of: who commits
-/// offsets of another group each time makes as many groups, which are kept for a week.
+/// Divisor of the memory limit for groups: all groups together may take half of the limit on memory held for clients, in
+/// addition to that limit. Groups must be limited, because a client that commits each offset for another group creates as many
+/// groups, and each is kept for a week.
 const PART_OF_MEMORY: usize = 2;
-/// Bytes of memory that a group with one offset takes.
+/// Bytes of memory of a group with one offset.
 const GROUP_BYTES: usize = 1_000;
-/// Bytes of memory that a member of a group takes besides what it says of itself: its ids, its timers, its partitions.
+/// Bytes of memory of a member without the data that the member sends: its ids, timers and partitions.
 pub const MEMBER_BYTES: usize = 1_000;
-/// A partition of the internal topic may have so many groups at least.
+/// Lower bound of the limit of groups per partition of `__consumer_offsets`.
 const GROUPS_MIN: usize = 100;
 
 fn groups_max(memory: &Memory, partitions: i32) -> usize {

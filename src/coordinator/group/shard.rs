@@ -1,4 +1,4 @@
-//! pure: one partition of `__consumer_offsets`: its groups and their offsets.
+//! pure: one partition of `__consumer_offsets` with its groups and their offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,17 +30,18 @@ use crate::wire::message::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::wire::message::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
 use crate::wire::message::sync_group::SyncGroupRequest;
 
-/// The feature without which groups speak the classic protocol only (KIP-848).
+/// Feature that must be at least 1 for groups of the consumer protocol (KIP-848).
 const GROUP_VERSION: &str = "group.version";
 
 /// Groups and offsets of one partition.
 #[derive(Clone, Debug)]
 pub struct GroupShard {
     pub(super) settings: GroupSettings,
-    /// The newest metadata.
+    /// Newest metadata image.
     pub(super) image: Arc<Image>,
     pub(super) groups: BTreeMap<ByteString, Group>,
-    /// Those of them whose members are told what to read: of the consumer and of the share protocol.
+    /// Ids of the consumer and share groups, whose members get their assignment from the coordinator. They are marked as stale
+    /// when the metadata of a subscribed topic changes.
     told: BTreeSet<ByteString>,
     pub(super) offsets: Offsets,
     pub(super) timers: Timers<GroupTimer>,
@@ -64,7 +65,7 @@ impl Shard for GroupShard {
     fn apply(&mut self, origin: Origin, record: &GroupRecord) {
         match record {
             GroupRecord::Offset { key, value } => {
-                // Who commits without ever joining has a group without a record of its own.
+                // A client that commits without being a member creates a group that has no record of its own.
                 if value.is_some() && !self.groups.contains_key(&key.group) {
                     self.groups.insert(key.group.clone(), Group::classic(None));
                 }
@@ -82,7 +83,7 @@ impl Shard for GroupShard {
                         found.apply(value, &self.settings.memory);
                     }
                 }
-                // A group that speaks another protocol since has records of its own.
+                // A group that has changed to another protocol has its own records, which this tombstone does not concern.
                 None if self.classic(group).is_some() => drop(self.groups.remove(group)),
                 None => {}
             },
@@ -192,7 +193,7 @@ impl Shard for GroupShard {
                 found,
             } => {
                 self.with_consumer(&group, now, out, |scene| {
-                    // Without room for it in this batch, it is asked again.
+                    // If the records do not fit into this batch, the group asks again.
                     let _ = scene.resolved(version, &found);
                 });
                 out.answer(ticket, GroupAnswer::Done);
@@ -208,7 +209,7 @@ impl Shard for GroupShard {
             }
             GroupRequest::ShareInitialised { group, done } => {
                 self.with_share(&group, now, out, |scene| {
-                    // Without room for it in this batch, it is asked again.
+                    // If the records do not fit into this batch, the group asks again.
                     let _ = scene.initialised(&done);
                 });
                 out.answer(ticket, GroupAnswer::Done);
@@ -366,13 +367,13 @@ impl Shard for GroupShard {
 
     fn wake_cost(&self, now: Moment) -> usize {
         total_cost(self.timers.due(now.steady).map(|timer| match timer {
-            // They may have all members but one dropped.
+            // At worst, all members but one are removed.
             GroupTimer::Join(id) | GroupTimer::Sync(id) => {
                 let members = self.members_of(id);
                 members * cost_of_drop(members)
             }
             GroupTimer::Session(id, member) => match self.groups.get(id) {
-                // What was set of a session that has been put off.
+                // Timer entry of a session that has been extended: only a new entry is set.
                 Some(Group::Classic(group)) if group.is_alive(member, now.steady) => 1,
                 Some(Group::Consumer(group)) if group.is_alive(member, now.steady) => 1,
                 Some(Group::Share(group)) if group.is_alive(member, now.steady) => 1,
@@ -438,7 +439,7 @@ impl GroupShard {
         self.groups.get(id)?.as_consumer()
     }
 
-    /// Cancels the sessions of members that were given an id and have not joined with it.
+    /// Cancels the session timers of pending member ids.
     pub(super) fn forget_sessions<'a>(
         &mut self,
         group: &ByteString,
@@ -450,7 +451,7 @@ impl GroupShard {
         }
     }
 
-    /// Remembers that members of a group are told what to read, or are so no more.
+    /// Updates whether the group is in `told`.
     pub(super) fn count_told(&mut self, id: &ByteString) {
         let is_told = |group: &Group| group.as_consumer().is_some() || group.as_share().is_some();
         if self.groups.get(id).is_some_and(is_told) {
@@ -460,7 +461,7 @@ impl GroupShard {
         }
     }
 
-    /// Sets a classic group on stage, if there is one.
+    /// Calls `act` with the scene of a classic group. Returns the default if there is no such group.
     pub(super) fn with<T: Default>(
         &mut self,
         id: &ByteString,
@@ -481,7 +482,7 @@ impl GroupShard {
         })
     }
 
-    /// Sets a group of the consumer protocol on stage, if there is one.
+    /// Calls `act` with the scene of a group of the consumer protocol. Returns the default if there is no such group.
     pub(super) fn with_consumer<T: Default>(
         &mut self,
         id: &ByteString,
@@ -504,7 +505,7 @@ impl GroupShard {
         })
     }
 
-    /// Sets a share group on stage, if there is one.
+    /// Calls `act` with the scene of a share group. Returns the default if there is no such group.
     pub(super) fn with_share<T: Default>(
         &mut self,
         id: &ByteString,
@@ -555,7 +556,8 @@ impl GroupShard {
                 let id = owned(id);
                 self.upgrade(now, &id, out)?;
             }
-            // Kafka differs: to Java's consumers GROUP_ID_NOT_FOUND is the end, whatever made the group go; so they join again.
+            // Kafka differs: it answers GROUP_ID_NOT_FOUND, which is fatal to Java's consumers. Here the members of a lost
+            // group join again.
             None if beat.request.member_epoch > JOIN => {
                 let member = &beat.request.member_id;
                 let why = format!("Member {member} is not a member of group {id}.");
@@ -577,7 +579,7 @@ impl GroupShard {
         answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")))
     }
 
-    /// The first member makes the group, or takes over what a classic group without members has left.
+    /// Handles the first heartbeat of a group: creates the group, or replaces a classic group without members.
     fn first_heartbeat(
         &mut self,
         now: Moment,
@@ -598,7 +600,7 @@ impl GroupShard {
         let answer = answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")));
         match before {
             Some(before) if answer.is_err() => {
-                // Nothing has been recorded of the new group.
+                // The tombstone of the classic group is the only record so far. Nothing has been recorded of the new group.
                 out.records.pop();
                 self.groups.insert(id.clone(), before);
             }
@@ -632,7 +634,8 @@ impl GroupShard {
         })
     }
 
-    /// A heartbeat that has nothing to say costs little; one by which the group meets anew costs as much as all its members.
+    /// Cost of a heartbeat: small if nothing changes, otherwise proportional to the number of members, because the group may be
+    /// assigned anew.
     fn cost_of_heartbeat(&self, beat: &ConsumerHeartbeat) -> usize {
         let request = &beat.request;
         let said = request.topic_partitions.iter().flatten();
@@ -689,14 +692,15 @@ impl GroupShard {
         }
         self.with(&id, now, out, |scene| {
             if is_new {
-                // Cannot fail: an id that fits is all it holds.
+                // Cannot fail: the record holds nothing but the group id, whose length has been checked.
                 let _ = scene.record_birth();
             }
             scene.join(ticket, join);
         });
     }
 
-    /// A group without members that spoke another protocol is a classic one from now on. The error is that of one with members.
+    /// Turns a group without members that used another protocol into a classic one. Returns `InconsistentGroupProtocol` if the
+    /// group has members.
     fn leave_protocol(
         &mut self,
         id: &ByteString,
@@ -792,7 +796,7 @@ impl GroupShard {
         }
     }
 
-    /// Whether there is such a group, or may be one.
+    /// Whether the group exists or may be created.
     pub(super) fn has_room_for(&self, group: &ByteString) -> bool {
         self.groups.len() < self.settings.groups_max || self.groups.contains_key(group)
     }
@@ -808,7 +812,7 @@ impl GroupShard {
         Ok(())
     }
 
-    /// The same of records that belong together: all of them or none.
+    /// Writes and applies records that belong together: all of them or none.
     pub(super) fn records(
         &mut self,
         origin: Origin,
@@ -838,28 +842,28 @@ impl GroupShard {
     }
 }
 
-/// Bytes that cost as much to copy as an offset to commit.
+/// Bytes whose copying costs as much as the commit of one offset.
 const COPIED: usize = 1 << 10;
-/// So many topics of groups are looked for in as much time.
+/// Number of topic look-ups that cost as much as the commit of one offset.
 const LOOKED_AT: usize = 4;
-/// A member that is dropped has so many others moved up for the same.
+/// Number of members moved up, when another one is removed, that costs as much as the commit of one offset.
 const MOVED: usize = 16;
 
 fn cost_of_commit(metadata: Option<&str>) -> usize {
     1 + metadata.map_or(0, str::len) / COPIED
 }
 
-/// What it costs to drop one of so many members.
+/// Cost of removing one member of a group with this number of members.
 fn cost_of_drop(members: usize) -> usize {
     1 + members / MOVED
 }
 
-/// The settings in force for a group.
+/// Settings of the consumer protocol in force for a group.
 fn intervals(settings: &GroupSettings, image: &Image, group: &str) -> Intervals {
     settings.consumer.intervals(own_settings(image, group))
 }
 
-/// The settings that a group has of its own.
+/// Settings that are overridden for this group.
 fn own_settings<'a>(image: &'a Image, group: &str) -> Option<&'a Overrides> {
     let own = match image.configs.is_empty() {
         true => None,
@@ -868,12 +872,12 @@ fn own_settings<'a>(image: &'a Image, group: &str) -> Option<&'a Overrides> {
     own.map(|own| &**own)
 }
 
-/// Ids are non-empty, and short enough for a record's key.
+/// Whether the id is not empty and short enough for a record's key.
 fn is_valid_group(id: &str) -> bool {
     !id.is_empty() && is_valid_group_or_empty(id)
 }
 
-/// Before groups had to have a name, offsets were committed for the empty one.
+/// Whether the id is short enough for a record's key. Early clients, without groups, commit offsets under an empty id.
 pub(super) fn is_valid_group_or_empty(id: &str) -> bool {
     id.len() <= i16::MAX as usize
 }

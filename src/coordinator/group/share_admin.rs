@@ -1,4 +1,5 @@
-//! pure: what a shard does with its share groups as wholes: their first heartbeats, what administrators ask of them, and what they cost.
+//! pure: requests to a shard that concern a share group as a whole: the creation by a first heartbeat, administration, and
+//! costs.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::message::share_group_describe::DescribedGroup;
 use crate::wire::message::share_group_heartbeat::ShareGroupHeartbeatResponse;
 
-/// The feature without which there are no share groups (KIP-932).
+/// Feature that must be at least 1 for share groups (KIP-932).
 const SHARE_VERSION: &str = "share.version";
 
 impl GroupShard {
@@ -43,7 +44,8 @@ impl GroupShard {
                 return Err(Refusal::new(ErrorCode::PolicyViolation, why));
             }
             None if joins => true,
-            // Kafka differs as with consumers: whoever lost the group joins again.
+            // Kafka differs: it answers GROUP_ID_NOT_FOUND, which is fatal to Java's consumers. Here the members of a lost
+            // group join again.
             None if beat.request.member_epoch > JOIN => {
                 let member = &beat.request.member_id;
                 let why = format!("Member {member} is not a member of group {id}.");
@@ -65,7 +67,7 @@ impl GroupShard {
         let answer = self.with_share(&id, now, out, |scene| Some(scene.heartbeat(beat)));
         let answer = answer.unwrap_or_else(|| Err(Refusal::new(ErrorCode::UnknownServerError, "")));
         if is_new && answer.is_err() {
-            // Nothing has been recorded of it.
+            // Nothing has been recorded of the new group.
             self.groups.remove(&id);
         }
         if is_new {
@@ -93,7 +95,7 @@ impl GroupShard {
         self.groups.get(id)?.as_share()
     }
 
-    /// How many partitions a share group has.
+    /// Number of initialised partitions of a share group.
     pub(super) fn share_partitions(&self, id: &str) -> usize {
         let group = self.share(id);
         let topics = group
@@ -102,7 +104,8 @@ impl GroupShard {
         topics.map(|(_, partitions)| partitions.len()).sum()
     }
 
-    /// A heartbeat that has nothing to say costs little; one by which the group is assigned anew costs as much as all its members.
+    /// Cost of a heartbeat: small if nothing changes, otherwise proportional to the number of members, because the group may be
+    /// assigned anew.
     pub(super) fn cost_of_share_heartbeat(&self, beat: &ShareHeartbeat) -> usize {
         let request = &beat.request;
         let said = request.subscribed_topic_names.as_ref().map_or(0, Vec::len);
@@ -122,6 +125,8 @@ impl GroupShard {
         }
     }
 
+    /// Partitions of a share group, as an answer to [`super::request::GroupRequest::ShareTopics`].
+    ///
     /// Errors: `GroupIdNotFound`, `NonEmptyGroup`.
     pub(super) fn share_topics(
         &self,
@@ -149,7 +154,10 @@ impl GroupShard {
         })
     }
 
-    /// Errors: `NonEmptyGroup`, `GroupIdNotFound` of another kind of group, those of a batch that is full.
+    /// Sets the start offsets of a share group without members. Creates the group if it does not exist.
+    ///
+    /// Errors: `NonEmptyGroup`; `GroupIdNotFound` for a group of another type; `PolicyViolation` if there are too many groups;
+    /// those of a full batch.
     pub(super) fn begin_share(
         &mut self,
         now: Moment,
@@ -166,7 +174,7 @@ impl GroupShard {
             None => {}
         }
         let group = self.share(&id);
-        // Whoever wrote in an earlier epoch is refused from now on.
+        // Requests with an earlier epoch are refused from now on.
         let epoch = group.map_or(1, |group| group.epoch.saturating_add(1));
         let hash = group.map_or(0, |group| group.metadata_hash);
         let mut states = group.map(|group| group.states.clone()).unwrap_or_default();
@@ -192,9 +200,9 @@ impl GroupShard {
         })
     }
 
-    /// Takes topics from a group without members: first marks that their states go, and then forgets them.
+    /// Removes topics from a group without members: first marks their states as being deleted, then (`is_done`) forgets them.
     ///
-    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`, those of a batch that is full.
+    /// Errors: `GroupIdNotFound`, `NonEmptyGroup`, those of a full batch.
     pub(super) fn forget_share(
         &mut self,
         now: Moment,

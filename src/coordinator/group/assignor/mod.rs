@@ -1,4 +1,5 @@
-//! pure: who of a group shall read what. An assignor is a function of the members, their topics, and what they have now.
+//! pure: assignment of partitions to members. An assignor is a function of the members, their topics and their current
+//! assignment.
 
 mod range;
 pub mod simple;
@@ -10,25 +11,25 @@ mod tests;
 use crate::base::ids::Uuid;
 use crate::coordinator::group::consumer::assignment::Assignment;
 
-/// What an assignor may know of a member.
+/// Member as an assignor sees it.
 #[derive(Clone, Debug)]
 pub struct MemberSpec<'a> {
     pub id: &'a str,
     pub instance_id: Option<&'a str>,
-    /// Places in [`Spec::topics`], in order, each once.
+    /// Indexes of the subscribed topics in [`Spec::topics`], sorted and without duplicates.
     pub topics: Vec<u32>,
-    /// What it had to read until now.
+    /// Current target assignment.
     pub target: Option<&'a Assignment>,
 }
 
-/// A topic that somebody subscribes to.
+/// Topic with at least one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
     pub id: Uuid,
     pub partitions: i32,
 }
 
-/// All that there is to know. Topics come in the order of ids.
+/// Input of an assignor. Topics are sorted by id.
 #[derive(Clone, Debug, Default)]
 pub struct Spec<'a> {
     pub members: Vec<MemberSpec<'a>>,
@@ -53,7 +54,7 @@ impl Spec<'_> {
     }
 }
 
-/// The assignors of Kafka.
+/// Server-side assignors of Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignor {
     Uniform,
@@ -74,7 +75,7 @@ impl Assignor {
         Self::ALL.into_iter().find(|one| one.name() == name)
     }
 
-    /// What each member shall read, in the order of members.
+    /// Target assignment of each member, in the order of `spec.members`.
     pub fn assign(self, spec: &Spec<'_>) -> Vec<Assignment> {
         match self {
             Self::Range => range::assign(spec),
@@ -83,7 +84,7 @@ impl Assignor {
     }
 }
 
-/// Partitions by member and topic, while they are dealt.
+/// Assigned partitions, by member and topic.
 type Dealt = Vec<Vec<(Uuid, Vec<i32>)>>;
 
 fn finished(dealt: Dealt) -> Vec<Assignment> {

@@ -1,5 +1,6 @@
-//! pure: of each topic every subscriber gets neighbouring partitions, the first ones by its place among the members. So topics with the
-//! same number of partitions are read side by side (Kafka: `RangeAssignor`).
+//! pure: range assignor (Kafka: `RangeAssignor`). The partitions of each topic are divided into contiguous ranges, one per
+//! subscriber, in the order of members. Topics with the same number of partitions and the same subscribers are therefore
+//! co-partitioned.
 
 use std::cmp::Ordering;
 
@@ -41,7 +42,7 @@ pub fn assign(spec: &Spec<'_>) -> Vec<Assignment> {
     finished(dealt)
 }
 
-/// Static members by their instance ids, then the others by their own.
+/// Order of members: static ones by instance id, then the others by member id.
 fn by_name(a: &MemberSpec<'_>, b: &MemberSpec<'_>) -> Ordering {
     match (a.instance_id, b.instance_id) {
         (Some(a), Some(b)) => as_java(a, b),
@@ -51,7 +52,7 @@ fn by_name(a: &MemberSpec<'_>, b: &MemberSpec<'_>) -> Ordering {
     }
 }
 
-/// The order of Java's strings.
+/// Order of Java strings, by UTF-16 units.
 fn as_java(a: &str, b: &str) -> Ordering {
     a.encode_utf16().cmp(b.encode_utf16())
 }

@@ -1,5 +1,6 @@
-//! pure: who of a share group reads what (Kafka: `SimpleAssignor`). Members share partitions: each partition has as many members as
-//! there must be for everybody to have some, and nobody has much more than others. What members had they keep, as far as that goes.
+//! pure: assignor of share groups (Kafka: `SimpleAssignor`). A partition may have several members. Each partition gets as many
+//! members as are needed for every member to have a partition, and the numbers of partitions per member are balanced. Members
+//! keep their current partitions as far as the balance allows.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +8,14 @@ use super::MemberSpec;
 use crate::base::ids::Uuid;
 use crate::coordinator::group::consumer::assignment::Assignment;
 
-/// A topic whose partitions may be given to members.
+/// A topic with its partitions that may be assigned.
 #[derive(Clone, Debug, Default)]
 pub struct SharedTopic {
     pub id: Uuid,
     pub partitions: Vec<i32>,
 }
 
-/// What each member shall read, in the order of members. Their places are those of `topics`.
+/// Assignment of each member, in the order of members. `MemberSpec::topics` are indexes into `topics`.
 pub fn assign(members: &[MemberSpec<'_>], topics: &[SharedTopic]) -> Vec<Assignment> {
     let mut groups: BTreeMap<Vec<u32>, Vec<usize>> = BTreeMap::new();
     let same = members.windows(2).all(|two| two[0].topics == two[1].topics);
@@ -24,7 +25,7 @@ pub fn assign(members: &[MemberSpec<'_>], topics: &[SharedTopic]) -> Vec<Assignm
         let places = members.first().map(|first| first.topics.clone());
         groups.insert(places.unwrap_or_default(), all);
     } else {
-        // Each topic by itself, among those who subscribe to it; with another one first each time.
+        // Each topic is dealt separately among its subscribers. The first subscriber is another one for each topic.
         for place in 0..topics.len() as u32 {
             let mut those: Vec<usize> = all
                 .iter()
@@ -54,7 +55,7 @@ pub fn assign(members: &[MemberSpec<'_>], topics: &[SharedTopic]) -> Vec<Assignm
     dealt.into_iter().map(Assignment::new).collect()
 }
 
-/// Deals partitions among members who may all have each of them.
+/// Deals partitions among members that all subscribe to each of them.
 fn deal(targets: &[Option<&Assignment>], partitions: &[(Uuid, i32)]) -> Vec<Vec<(Uuid, i32)>> {
     let (members, count) = (targets.len(), partitions.len());
     let mut dealt = vec![Vec::new(); members];
@@ -62,7 +63,7 @@ fn deal(targets: &[Option<&Assignment>], partitions: &[(Uuid, i32)]) -> Vec<Vec<
         return dealt;
     }
     let sharing = members.div_ceil(count);
-    // So many each that the slots of all partitions are filled.
+    // Quota of each member. The quotas add up to the number of slots of all partitions.
     let slots = sharing * count;
     let upto = |member: usize| (slots * member).div_ceil(members);
     let quota = |member: usize| upto(member + 1) - upto(member);
@@ -82,7 +83,8 @@ fn deal(targets: &[Option<&Assignment>], partitions: &[(Uuid, i32)]) -> Vec<Vec<
     }
     let mut next = 0;
     for (member, has) in has.iter_mut().enumerate() {
-        // What it has already is passed over; whatever is left at the end is a place that it shares with itself.
+        // Partitions that the member has already are skipped. Slots that are left at the end belong to partitions that the
+        // member has already.
         let mut looked = 0;
         while has.len() < quota(member) && looked < count {
             let place = next % count;

@@ -1,4 +1,4 @@
-//! What assignors make of members, and what holds of whatever they make.
+//! Tests of the assignors: example assignments, and properties of all assignments.
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -12,7 +12,8 @@ fn topic(number: u8, partitions: i32) -> TopicSpec {
     }
 }
 
-/// `a:12` is a member that subscribes to topics 1 and 2, `a/i:12` a static one; with `a:12=1-0,1-1` it had something.
+/// Checks one assignment. `a:12` is a member that subscribes to topics 1 and 2, and `a/i:12` a static one. `a:12=1-0,1-1` had
+/// partitions 0 and 1 of topic 1 before.
 fn check(assignor: Assignor, partitions: &[i32], members: &[&str], expected: Expect) {
     let mut held = Vec::new();
     for text in members {
@@ -148,8 +149,8 @@ fn uniform_evens_out_as_far_as_subscriptions_allow() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Every partition of a topic with subscribers has one owner, who subscribes to it; nobody could give a partition to somebody with
-    /// two fewer; and where nothing changes nothing moves.
+    /// Every partition of a subscribed topic has one owner, which subscribes to the topic. No member could give a partition to
+    /// a member with at least two fewer. A second assignment with the same input moves nothing.
     #[test]
     fn every_partition_has_one_owner_and_loads_are_even(
         partitions in prop::collection::vec(0..9i32, 1..5),

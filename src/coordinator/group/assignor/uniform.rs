@@ -1,15 +1,16 @@
-//! pure: every member gets as many partitions as the others, as far as subscriptions allow, and keeps what it has where that is
-//! possible (Kafka: `UniformAssignor`, with builders for members that subscribe to the same topics and for those that do not).
+//! pure: uniform assignor (Kafka: `UniformAssignor`, with one builder for members with the same subscriptions and one for
+//! members with different ones). Members get equal numbers of partitions, as far as subscriptions allow, and keep their current
+//! partitions where that is possible.
 //!
-//! Kafka differs: it walks through hash tables, so that which partition goes where is up to names. Here members and topics are walked
-//! in their order. How many partitions members get is the same.
+//! Kafka differs: it iterates over hash tables, so the result depends on the hashes of names. Here members and topics are
+//! visited in order. The numbers of partitions per member are the same.
 
 use std::collections::BTreeSet;
 
 use super::{Dealt, Spec, finished};
 use crate::coordinator::group::consumer::assignment::Assignment;
 
-/// A partition: the place of its topic, and its index.
+/// Partition: index of its topic in [`Spec::topics`], and partition index.
 type Place = (u32, i32);
 
 pub fn assign(spec: &Spec<'_>) -> Vec<Assignment> {
@@ -20,7 +21,7 @@ pub fn assign(spec: &Spec<'_>) -> Vec<Assignment> {
     }
 }
 
-/// The partitions that a member had and may go on with, in order.
+/// Partitions of the member's current target that still exist and are still subscribed, in order.
 fn kept(spec: &Spec<'_>, member: usize) -> Vec<Place> {
     let Some(member) = spec.members.get(member) else {
         return Vec::new();
@@ -41,7 +42,7 @@ fn kept(spec: &Spec<'_>, member: usize) -> Vec<Place> {
     kept
 }
 
-/// Those partitions of topics with a subscriber that nobody has, in order.
+/// Partitions of subscribed topics that no member has, in order.
 fn free(spec: &Spec<'_>, taken: &[Vec<bool>], subscribed: &[bool]) -> Vec<Place> {
     let mut free = Vec::new();
     for ((place, topic), (taken, _)) in (0u32..)
@@ -64,7 +65,7 @@ fn none_taken(spec: &Spec<'_>) -> Vec<Vec<bool>> {
         .collect()
 }
 
-/// Takes a partition; false if somebody has it.
+/// Marks a partition as taken. Returns false if it was taken already.
 fn take(taken: &mut [Vec<bool>], (topic, index): Place) -> bool {
     let place = usize::try_from(index).ok();
     let slot = taken.get_mut(topic as usize).zip(place);
@@ -101,7 +102,8 @@ fn by_topic(
     .collect()
 }
 
-/// Everybody may read everything, so each gets the same number, and some one more: those who have it already, then the first.
+/// Assignment if all members have the same subscriptions. Each gets the same number of partitions, and some get one more: first
+/// the members that have more already, then the first ones in order.
 fn homogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
     let members = spec.members.len();
     let Some(first) = spec.members.first() else {
@@ -116,7 +118,7 @@ fn homogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
     let mut quotas = Vec::with_capacity(members);
     for member in 0..members {
         let mut all = kept(spec, member);
-        // No two members have the same target, unless somebody wrote it by hand.
+        // Targets overlap only if they were written by another tool.
         all.retain(|place| take(&mut taken, *place));
         let extra = all.len() > quota && extras > 0;
         extras -= usize::from(extra);
@@ -142,11 +144,11 @@ fn homogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
     finished(dealt)
 }
 
-/// How often the loads of members are levelled, topic by topic (Kafka: the same number).
+/// Limit of the rounds in which loads are balanced topic by topic, the same as in Kafka.
 const ROUNDS_MAX: usize = 16;
 
-/// Members subscribe to different topics. Partitions that nobody has go to the subscriber with the fewest; then members with many
-/// give of each topic to those with few.
+/// Assignment if members have different subscriptions. Partitions without an owner go to the subscriber with the fewest
+/// partitions. Then, topic by topic, members with many partitions give some to members with few.
 fn heterogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
     let mut subscribers: Vec<Vec<usize>> = vec![Vec::new(); spec.topics.len()];
     for (member, of) in spec.members.iter().enumerate() {
@@ -157,7 +159,7 @@ fn heterogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
         }
     }
     let mut taken = none_taken(spec);
-    // By topic and member, the partitions; the load of each member.
+    // `dealt`: partitions by topic and subscriber. `loads`: number of partitions of each member.
     let mut dealt: Vec<Vec<BTreeSet<i32>>> = subscribers
         .iter()
         .map(|of| vec![BTreeSet::new(); of.len()])
@@ -170,7 +172,7 @@ fn heterogeneous(spec: &Spec<'_>) -> Vec<Assignment> {
             }
         }
     }
-    // Topics with the most partitions for each subscriber first, as they leave the least choice.
+    // Topics with the most partitions per subscriber come first, because they leave the least choice.
     let mut order: Vec<u32> = (0..spec.topics.len() as u32).collect();
     order.sort_by(|a, b| {
         let facts = |place: &u32| {
@@ -263,7 +265,8 @@ fn give(
     }
 }
 
-/// Moves partitions of one topic from the subscriber with the most to the one with the fewest, while that makes them more equal.
+/// Moves partitions of one topic from the subscriber with the most partitions to the one with the fewest, as long as that
+/// reduces the difference.
 fn level(
     subscribers: &[Vec<usize>],
     dealt: &mut [Vec<BTreeSet<i32>>],
@@ -276,7 +279,7 @@ fn level(
     ) else {
         return false;
     };
-    // Those who have something of the topic, and all subscribers, by load.
+    // Members that have partitions of the topic, and all subscribers, each ordered by load.
     let mut givers: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut takers: BTreeSet<(usize, usize)> = BTreeSet::new();
     for (place, (member, set)) in of.iter().zip(sets.iter()).enumerate() {

@@ -1,4 +1,4 @@
-//! pure: one classic group: who is in it, what they support, and who is waiting for what.
+//! pure: one classic group: its members, the protocols they support, and the requests that wait for an answer.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,25 +25,25 @@ use crate::wire::message::join_group::{JoinGroupRequestProtocol, JoinGroupRespon
 /// The protocol type of consumers, whose subscriptions the coordinator can read.
 pub const CONSUMER: &str = "consumer";
 
-/// Where a group stands. `Dead` is a group that is not there.
+/// State of a group. Kafka's `Dead` state has no value here: a dead group is removed from the map of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Empty,
     PreparingRebalance {
-        /// Set in the first rebalance of an empty group, which waits for more members to come.
+        /// Set in the first rebalance of an empty group, which is delayed so that more members can join.
         initial: Option<InitialDelay>,
     },
     CompletingRebalance,
     Stable,
 }
 
-/// How long the first rebalance still waits.
+/// Remaining delay of the first rebalance (`group.initial.rebalance.delay.ms`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InitialDelay {
     pub delay_ms: i32,
-    /// What further delays may take together.
+    /// Upper limit of the sum of all further delays.
     pub remaining_ms: i32,
-    /// Whether a member came since the delay began.
+    /// Whether a member joined since the current delay began.
     pub member_came: bool,
 }
 
@@ -62,7 +62,7 @@ impl State {
     }
 }
 
-/// One member. Its protocols come in its own order of preference.
+/// One member. `protocols` is in the member's own order of preference.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub instance_id: Option<ByteString>,
@@ -71,12 +71,12 @@ pub struct Member {
     pub rebalance_timeout_ms: i32,
     pub session_timeout_ms: i32,
     pub protocols: Vec<(ByteString, Bytes)>,
-    /// The memory that the protocols take, of this member and its copies together.
+    /// Memory reservation for `protocols`. Clones of the member share it.
     held: Arc<Held>,
     pub assignment: Bytes,
-    /// Has not had an answer to its first JoinGroup yet, so it cannot send heartbeats.
+    /// Whether the member has not had an answer to its first JoinGroup yet, so that it cannot send heartbeats.
     pub is_new: bool,
-    /// When its session is over.
+    /// Deadline of the member's session.
     pub session: PutOff,
     joining: Option<Ticket>,
     pub syncing: Option<Ticket>,
@@ -95,7 +95,7 @@ impl Member {
             .unwrap_or_default()
     }
 
-    /// Whether it offers the same as before, in the same order.
+    /// Whether the given protocols equal the member's current ones, including their order.
     pub fn offers(&self, protocols: &[JoinGroupRequestProtocol]) -> bool {
         self.protocols.len() == protocols.len()
             && self
@@ -106,28 +106,29 @@ impl Member {
     }
 }
 
-/// One group. `apply` makes it what a record says and leaves alone what no record tells.
+/// One group. `apply` sets the state that is recorded in the log. State that no record holds (waiting requests, pending ids) is
+/// left as it is.
 #[derive(Clone, Debug)]
 pub struct ClassicGroup {
     pub state: State,
-    /// When it came into its state; unknown for records before version 2.
+    /// Time at which the group entered its state; `None` if it was loaded from a record before version 2.
     pub state_since: Option<Timestamp>,
     pub protocol_type: Option<ByteString>,
-    /// The protocol that all members support and most prefer.
+    /// Protocol that all members support and most members prefer.
     pub protocol: Option<ByteString>,
     pub generation: i32,
     pub leader: Option<ByteString>,
     members: IndexMap<ByteString, Member>,
     static_members: BTreeMap<ByteString, ByteString>,
-    /// Ids that were handed out and have not come back.
+    /// Member ids that were handed out and have not been used in a JoinGroup yet.
     pub pending_join: PendingJoins,
-    /// Who was given the generation and has not asked for its assignment. A static member that came back meanwhile is
-    /// still missed here under its former id.
+    /// Members that were told the current generation and have not asked for their assignment. The entry of a static member that
+    /// was replaced meanwhile keeps the former id.
     pub pending_sync: BTreeSet<ByteString>,
-    /// How many members support a protocol.
+    /// Number of members that support each protocol.
     supported: BTreeMap<ByteString, usize>,
     joining_count: usize,
-    /// The topics of all members together; unknown if they are not consumers or cannot be read.
+    /// Union of the members' subscribed topics; `None` if the group is not of consumers or a subscription cannot be read.
     subscribed: Option<BTreeSet<ByteString>>,
 }
 
@@ -150,7 +151,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Makes the group what the record says: stable with these members, or empty without any.
+    /// Sets the group to the content of the record: `Stable` with the record's members, or `Empty` if it has none.
     pub fn apply(&mut self, value: &GroupMetadataValue, memory: &Arc<Memory>) {
         self.generation = value.generation;
         self.protocol_type = Some(value.protocol_type.clone()).filter(|name| !name.is_empty());
@@ -163,7 +164,8 @@ impl ClassicGroup {
         self.supported.clear();
         self.joining_count = 0;
         for recorded in &value.members {
-            // One that lives has more to it than its record says. One of an older record that was loaded has not.
+            // A live member holds more than its record (all of its protocols, its session, its waiting requests), so it is kept
+            // if the record describes it. Otherwise the member is made from the record.
             let mut member = before
                 .swap_remove(&recorded.member_id)
                 .filter(|member| member.is_of(recorded, value.protocol.as_ref()))
@@ -179,7 +181,7 @@ impl ClassicGroup {
         self.read_subscriptions();
     }
 
-    /// The record of the group as it is, with these assignments.
+    /// Record of the current group with the given assignments.
     pub fn record(&self, mut assignments: BTreeMap<ByteString, Bytes>) -> GroupMetadataValue {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         GroupMetadataValue {
@@ -213,7 +215,7 @@ impl ClassicGroup {
         self.members.get(id)
     }
 
-    /// Whether the member's session ends later.
+    /// Whether the session of the member ends later than `now`.
     pub fn is_alive(&self, id: &str, now: i64) -> bool {
         self.members
             .get(id)
@@ -240,7 +242,7 @@ impl ClassicGroup {
         self.joining_count == self.members.len() && self.pending_join.is_empty()
     }
 
-    /// The longest time that any member needs to come back.
+    /// Longest rebalance timeout of all members, in milliseconds.
     pub fn rebalance_timeout_ms(&self) -> i32 {
         self.members
             .values()
@@ -249,7 +251,7 @@ impl ClassicGroup {
             .unwrap_or(0)
     }
 
-    /// Takes in a member that waits for its generation. The first one decides what kind of group this is.
+    /// Adds a member whose JoinGroup waits for an answer. The first member decides the protocol type of the group.
     pub fn add(&mut self, id: ByteString, member: Member, protocol_type: &str, ticket: Ticket) {
         if self.members.is_empty() {
             self.protocol_type = Some(owned(protocol_type));
@@ -286,8 +288,8 @@ impl ClassicGroup {
         Some(member)
     }
 
-    /// Gives a static member another id; it keeps its place, its assignment and the leadership. It has been a member
-    /// before, so it is not new.
+    /// Gives a static member another id. The member keeps its position, its assignment and the leadership, and does not count
+    /// as new.
     pub fn rename(&mut self, from: &str, to: ByteString) {
         let Some((index, _, mut member)) = self.members.shift_remove_full(from) else {
             return;
@@ -302,7 +304,7 @@ impl ClassicGroup {
         self.members.shift_insert(index, to, member);
     }
 
-    /// A known member comes again, maybe with other protocols and times.
+    /// Replaces the protocols and timeouts of a member that joins again.
     pub fn update(
         &mut self,
         id: &str,
@@ -323,7 +325,8 @@ impl ClassicGroup {
         self.members.insert(owned(id), member);
     }
 
-    /// Takes back what [`Self::update`] has changed, of a member that waited for nothing and does not now.
+    /// Restores a member to its state before [`Self::update`]. The member must have no waiting JoinGroup, neither in `before`
+    /// nor now.
     pub fn put_back(&mut self, id: &str, before: Member) {
         let Some(now) = self.members.get(id).cloned() else {
             return;
@@ -333,7 +336,7 @@ impl ClassicGroup {
         self.members.insert(owned(id), before);
     }
 
-    /// Parks a member's JoinGroup, or releases it; gives back the one that was parked before.
+    /// Stores the ticket of a member's waiting JoinGroup, or clears it with `None`. Returns the ticket stored before.
     pub fn set_joining(&mut self, id: &str, ticket: Option<Ticket>) -> Option<Ticket> {
         let member = self.members.get_mut(id)?;
         let before = std::mem::replace(&mut member.joining, ticket);
@@ -342,7 +345,7 @@ impl ClassicGroup {
         before
     }
 
-    /// Whether a newcomer with these protocols can be part of the group.
+    /// Whether a member with these protocols can join the group.
     pub fn accepts(&self, protocol_type: &str, protocols: &[JoinGroupRequestProtocol]) -> bool {
         if self.state == State::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
@@ -357,7 +360,8 @@ impl ClassicGroup {
         self.supported.get(protocol).copied().unwrap_or(0) == self.members.len()
     }
 
-    /// The protocol that all support and most name first; of equals the one that Kafka's hash table shows first.
+    /// Protocol that all members support and that most of them prefer. Of protocols with equal votes the first in the iteration
+    /// order of Kafka's `HashMap` wins.
     pub fn elect_protocol(&self) -> Option<ByteString> {
         let mut votes: IndexMap<&ByteString, usize> = IndexMap::new();
         for member in self.members.values() {
@@ -376,7 +380,7 @@ impl ClassicGroup {
             .map(|(name, _)| name.clone())
     }
 
-    /// Makes sure that the leader is among those who joined. False if nobody did.
+    /// Makes a member that has joined the leader, unless the leader has joined itself. Returns false if no member has joined.
     pub fn elect_leader(&mut self) -> bool {
         let leads = self
             .leader
@@ -398,7 +402,7 @@ impl ClassicGroup {
         false
     }
 
-    /// Goes on to the next generation: Completing with the members that there are, or Empty.
+    /// Starts the next generation: in `CompletingRebalance` if there are members, otherwise in `Empty`.
     pub fn next_generation(&mut self, now: Timestamp) {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.state_since = Some(now);
@@ -413,7 +417,7 @@ impl ClassicGroup {
         self.read_subscriptions();
     }
 
-    /// What the leader learns: every member's metadata of the chosen protocol.
+    /// Members as the leader gets them in its JoinGroup response: each with its metadata for the chosen protocol.
     pub fn for_leader(&self) -> Vec<JoinGroupResponseMember> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         self.members
@@ -426,7 +430,9 @@ impl ClassicGroup {
             .collect()
     }
 
-    /// Whether a request may speak for this member.
+    /// Checks that a request with this member id and instance id comes from a current member.
+    ///
+    /// Errors: `UnknownMemberId`, `FencedInstanceId`.
     pub fn check_member(&self, id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance) = instance_id {
             match self.static_members.get(instance) {
@@ -446,7 +452,8 @@ impl ClassicGroup {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// Whether a member reads the topic; of consumers whose subscription is unknown: maybe, so yes.
+    /// Whether a member is subscribed to the topic. A group of consumers whose subscriptions are unknown counts as subscribed
+    /// to every topic.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
@@ -454,7 +461,7 @@ impl ClassicGroup {
         }
     }
 
-    /// What the age of an offset is counted from; `None` while it may not age.
+    /// Time from which the age of an offset is counted; `None` while the offsets of the group do not expire.
     pub fn offsets_age_from(&self, committed_at: Timestamp) -> Option<Timestamp> {
         if self.protocol_type.is_none() {
             return Some(committed_at);
@@ -510,7 +517,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The relations that hold after every event.
+    /// Invariants that hold after every event.
     #[cfg(test)]
     pub fn check_invariants(&self) {
         let joining = self
@@ -547,7 +554,7 @@ impl ClassicGroup {
 }
 
 impl Member {
-    /// Whether the record can have been made of this member.
+    /// Whether the record describes this member.
     fn is_of(&self, recorded: &MemberMetadata, protocol: Option<&ByteString>) -> bool {
         let offered = protocol.is_none_or(|name| {
             let mut offers = self.protocols.iter();
@@ -560,7 +567,7 @@ impl Member {
     }
 }
 
-/// A member as the log remembers it: only the protocol in use is known.
+/// Member made from its record. Only the protocol that was in use is known.
 fn remembered(
     recorded: &MemberMetadata,
     protocol: Option<&ByteString>,
@@ -591,7 +598,7 @@ fn remembered(
     }
 }
 
-/// A new member, before it is added.
+/// New member that has not been added to the group yet.
 pub fn newcomer(
     instance_id: Option<&ByteString>,
     client_id: &str,
@@ -635,18 +642,19 @@ fn bytes_of(protocols: &[(ByteString, Bytes)]) -> usize {
     MEMBER_BYTES + protocols.iter().map(bytes).sum::<usize>()
 }
 
-/// Bytes of memory that the member of a JoinGroup will take.
+/// Bytes of memory that the member of a JoinGroup with these protocols takes.
 pub fn offered_bytes(protocols: &[JoinGroupRequestProtocol]) -> usize {
     let bytes = |one: &JoinGroupRequestProtocol| one.name.len() + one.metadata.len();
     MEMBER_BYTES + protocols.iter().map(bytes).sum::<usize>()
 }
 
-/// A copy: what a group keeps must not hold on to the frame it came in.
+/// Copy of a string from a request. State of a group must not keep the request's buffer alive.
 pub fn owned(text: &str) -> ByteString {
     ByteString::from(text.to_owned())
 }
 
-/// The bucket of a key in a `java.util.HashMap` of up to twelve entries: what comes first when Kafka walks through one.
+/// Bucket of a key in a `java.util.HashMap` with the default capacity of 16 (up to twelve entries), which gives Kafka's
+/// iteration order.
 fn place_in_hash_table(key: &str) -> u32 {
     let hash = java_hash(key).cast_unsigned();
     (hash ^ (hash >> 16)) & 15

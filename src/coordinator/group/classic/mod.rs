@@ -1,4 +1,5 @@
-//! Groups of the classic protocol: members meet at a barrier, a leader among them assigns, the broker only referees.
+//! Groups of the classic protocol: all members join, the member elected as leader computes the assignment, and the broker only
+//! coordinates.
 //!
 //! ```text
 //!            first join                 all joined, or time is up            the leader's SyncGroup
@@ -8,8 +9,8 @@
 //!                           └─────────────────────────────────────────┴──────────────────────────────┘
 //! ```
 //!
-//! Only two of these states are ever written: Stable, with every member's assignment, and Empty. What happens in between
-//! is gone with the coordinator, and members find out by joining again.
+//! Only two of these states are written to the log: `Stable`, with every member's assignment, and `Empty`. A coordinator that
+//! takes over knows nothing of a rebalance that was in progress; the members notice and join again.
 
 pub mod group;
 mod pending;

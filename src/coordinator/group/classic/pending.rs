@@ -1,4 +1,5 @@
-//! pure: ids that were handed out and have not come back: who joins for the first time is told an id to join with (KIP-394).
+//! pure: member ids that were handed out and have not been used yet. A client that joins for the first time gets an id and must
+//! join again with it (KIP-394).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use bytestring::ByteString;
 
 use crate::base::memory::{Held, Memory, Purpose};
 
-/// Bytes of memory that such an id takes with the timer of its session.
+/// Bytes of memory of one pending id together with its session timer.
 const PENDING_BYTES: usize = 600;
 
-/// The ids of one group, counted as memory of members.
+/// Pending member ids of one group. Their memory is counted under [`Purpose::Members`].
 #[derive(Clone, Debug, Default)]
 pub struct PendingJoins {
     ids: BTreeSet<ByteString>,
@@ -26,7 +27,7 @@ impl PendingJoins {
         self.count();
     }
 
-    /// Whether the id was there.
+    /// Removes the id. Returns whether it was present.
     pub fn remove(&mut self, id: &str) -> bool {
         let was = self.ids.remove(id);
         self.count();
@@ -46,7 +47,7 @@ impl PendingJoins {
     }
 
     fn count(&mut self) {
-        // A copy of the group counts what it was made with.
+        // While a clone of the group shares `held`, `get_mut` fails and the reservation keeps its former size.
         if let Some(held) = self.held.as_mut().and_then(Arc::get_mut) {
             held.set(self.ids.len() * PENDING_BYTES);
         }

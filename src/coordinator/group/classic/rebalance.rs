@@ -1,4 +1,5 @@
-//! pure: how a classic group moves: joins, leaves, deaths and assignments (Kafka: `GroupMetadataManager`, classic part).
+//! pure: state changes of a classic group: joins, leaves, expired sessions and assignments (Kafka: `GroupMetadataManager`,
+//! classic part).
 
 use std::collections::BTreeMap;
 
@@ -17,27 +18,27 @@ use crate::wire::message::join_group::JoinGroupResponse;
 use crate::wire::message::leave_group::{LeaveGroupRequest, MemberIdentity, MemberResponse};
 use crate::wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 
-/// A new member waits this long in a rebalance at most: it cannot send heartbeats, and clients that gave up come again
-/// under another name.
+/// Longest time that a new member waits for the rebalance to complete. A new member cannot send heartbeats, and a client that
+/// gives up and retries joins under another id, so the abandoned member must expire.
 const NEW_MEMBER_JOIN_MS: i64 = 5 * 60_000;
 
-/// What a group shard wakes up for.
+/// Timers of a group shard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GroupTimer {
-    /// The group has waited long enough for members to join.
+    /// End of the time in which members of the group may join.
     Join(ByteString),
-    /// Members of this generation have had long enough to ask for their assignment.
+    /// End of the time in which members of the current generation must ask for their assignment.
     Sync(ByteString),
-    /// A member, or an id that was handed out, has been silent for its session timeout.
+    /// End of the session of a member, or of a pending member id.
     Session(ByteString, ByteString),
-    /// A member of the consumer protocol has had its time to give up partitions.
+    /// End of the time in which a member of the consumer protocol must revoke partitions.
     Rebalance(ByteString, ByteString),
-    /// A classic member of such a group has had its time to join again, or to ask for its assignment.
+    /// End of the time in which a classic member of a consumer group must join again or ask for its assignment.
     Rejoin(ByteString, ByteString),
     ExpireOffsets,
 }
 
-/// A group, and all that it may use while it handles one event.
+/// One classic group with everything that the handling of one event may use.
 pub struct Scene<'a> {
     pub id: &'a ByteString,
     pub group: &'a mut ClassicGroup,
@@ -48,7 +49,7 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// A JoinGroup whose session timeout and group id are good.
+    /// Handles a JoinGroup whose group id and session timeout have been checked.
     pub fn join(&mut self, ticket: Ticket, join: &Join) {
         let member_id = join.request.member_id.clone();
         let refused = if !self.has_room(&member_id) {
@@ -59,7 +60,7 @@ impl Scene<'_> {
         } else if !(self.settings.memory)
             .has_room_for_member(offered_bytes(&join.request.protocols))
         {
-            // Its client tries again, here or wherever it finds the coordinator then.
+            // The client retries, with this broker or with a new coordinator.
             Some((ErrorCode::CoordinatorNotAvailable, member_id.clone()))
         } else if !self
             .group
@@ -78,7 +79,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Counts those who wait, not the members, while a rebalance goes on: the last to come are the ones too many.
+    /// Whether the member fits under `members_max`. While a rebalance is in progress only the members that have joined it are
+    /// counted, so that the last ones to join are refused.
     fn has_room(&self, member_id: &str) -> bool {
         let max = self.settings.members_max;
         match self.group.state {
@@ -132,9 +134,10 @@ impl Scene<'_> {
             .member(&member_id)
             .is_some_and(|member| member.offers(&request.protocols));
         match self.group.state {
-            // The answer to its join got lost: once more.
+            // The answer to the member's JoinGroup was lost: send it again.
             State::CompletingRebalance if same => self.answer_join(ticket, &member_id, false),
-            // A follower asks again and nothing is new. The leader asks because it wants to assign anew.
+            // A follower that joins again with the same protocols changes nothing. The leader joins again in order to assign
+            // anew.
             State::Stable if same && !self.group.is_leader(&member_id) => {
                 self.answer_join(ticket, &member_id, false);
             }
@@ -148,7 +151,7 @@ impl Scene<'_> {
 
     fn add(&mut self, ticket: Ticket, join: &Join, id: ByteString) {
         let request = &join.request;
-        // The id was handed out, and is a member's now.
+        // The id is a member's now, so its timer as a pending id is removed.
         self.timers.cancel(&self.session_of(&id));
         let member = newcomer(
             request.group_instance_id.as_ref(),
@@ -180,12 +183,12 @@ impl Scene<'_> {
             &self.settings.memory,
         );
         if let Some(older) = self.group.set_joining(id, Some(ticket)) {
-            // Kafka forgets the older request of the same member; its client has given up on it.
+            // Kafka forgets the older request of the same member, because its client has given up on it.
             self.refuse_join(older, ErrorCode::UnknownMemberId, owned(id));
         }
     }
 
-    /// A static member came back under its instance id: it takes the place of its former self.
+    /// Handles a static member that joins again by its instance id: it replaces its former self under a new member id.
     fn replace_static(&mut self, ticket: Ticket, join: &Join, old: &ByteString, new: ByteString) {
         let leader_before = self.group.leader.clone();
         self.fence(old);
@@ -199,7 +202,7 @@ impl Scene<'_> {
             self.rebalance_or_complete();
             return;
         }
-        // Its assignment is still right, so nobody else need notice; the log must know the new id.
+        // The assignment is still valid, so the other members need no rebalance. The new member id must be recorded.
         let assignments = self.current_assignments();
         self.group.set_joining(&new, None);
         match self.record_group(assignments) {
@@ -216,7 +219,8 @@ impl Scene<'_> {
                 self.answer_join(ticket, &new, self.group.is_leader(&new));
             }
             Ok(()) => {
-                // Told of its former self as leader, it does not assign: clients before KIP-814 must not.
+                // The response names the former member id as the leader, so that the client does not compute an assignment.
+                // Clients before KIP-814 know no other way to be kept from it.
                 let mut answer = self.join_answer(&new, false);
                 answer.leader = leader_before.unwrap_or_default();
                 answer.members.clear();
@@ -225,7 +229,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Whoever still waits under this id is another incarnation.
+    /// Refuses the requests that wait under a member id which now belongs to another instance.
     fn fence(&mut self, id: &ByteString) {
         if let Some(waiting) = self.group.set_joining(id, None) {
             self.refuse_join(waiting, ErrorCode::FencedInstanceId, id.clone());
@@ -235,7 +239,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Something has changed that the members must agree upon.
+    /// Starts a rebalance, or completes the one in progress if all members have joined.
     fn rebalance_or_complete(&mut self) {
         if self.group.state.is_preparing() {
             self.complete_if_all_joined();
@@ -277,7 +281,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The first rebalance of a group waits its time even if everybody known is there.
+    /// Completes the rebalance if all members have joined. The first rebalance of a group always waits for its whole delay.
     fn complete_if_all_joined(&mut self) {
         let later = State::PreparingRebalance { initial: None };
         if self.group.state == later && self.group.all_joined() {
@@ -285,7 +289,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The time to join is over, unless it was the first one and members are still coming.
+    /// Ends the time to join. The first rebalance of a group is delayed further if members joined during the last delay.
     pub fn join_time_is_up(&mut self) {
         let State::PreparingRebalance { initial } = self.group.state else {
             return;
@@ -322,7 +326,7 @@ impl Scene<'_> {
             self.drop_member(&id);
         }
         if !self.group.members().is_empty() && !self.group.elect_leader() {
-            // Only static members are left and none came: their sessions decide.
+            // Only static members are left and none of them joined. They stay until their sessions end.
             self.set_join_timer(self.group.rebalance_timeout_ms());
             return;
         }
@@ -346,7 +350,8 @@ impl Scene<'_> {
         self.timers.set(GroupTimer::Sync(self.id.clone()), at);
     }
 
-    /// A SyncGroup; who asks is a member of this generation, or is told what is wrong.
+    /// Handles a SyncGroup: a member of the current generation gets its assignment, or waits for the leader's; others get an
+    /// error.
     pub fn sync(&mut self, ticket: Ticket, request: &SyncGroupRequest) {
         if let Err(error) = self.check_sync(request) {
             self.refuse_sync(ticket, error);
@@ -371,7 +376,7 @@ impl Scene<'_> {
                     self.assign(request);
                 }
             }
-            // No sign of life, since Kafka 4.0.
+            // A SyncGroup does not extend the session of a member in a stable group, as in Kafka since 4.0.
             State::Stable => {
                 self.synced(id);
                 self.answer_sync(ticket, id);
@@ -396,7 +401,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// The leader has spoken: what it says is recorded and told to everybody.
+    /// Records the assignment of the leader and answers all waiting SyncGroups.
     fn assign(&mut self, request: &SyncGroupRequest) {
         let assignments = request
             .assignments
@@ -434,7 +439,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Members that joined but never asked for their assignment are gone.
+    /// Removes the members that joined but have not asked for their assignment in time.
     pub fn sync_time_is_up(&mut self) {
         if !matches!(self.group.state, State::CompletingRebalance | State::Stable) {
             return;
@@ -470,7 +475,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Nothing was heard of a member, or of an id that was handed out.
+    /// Handles the end of the session of a member or of a pending member id.
     pub fn session_is_over(&mut self, id: &ByteString) {
         if self.group.pending_join.remove(id) {
             self.complete_without_the_silent();
@@ -486,7 +491,8 @@ impl Scene<'_> {
             }
             return;
         }
-        // Who waits for us is alive; but a new member's only sign of life is its join, which has its own limit.
+        // A member with a waiting request is alive. A new member is not spared: its waiting JoinGroup is limited by
+        // [`NEW_MEMBER_JOIN_MS`].
         let waits = member.joining().is_some() || member.syncing.is_some();
         if waits && !member.is_new {
             return;
@@ -499,14 +505,15 @@ impl Scene<'_> {
         }
     }
 
-    /// With the last who was missing given up, even the first rebalance of a group waits no longer.
+    /// Completes the rebalance if the removed member or pending id was the last one missing. This holds even for the first
+    /// rebalance of a group.
     fn complete_without_the_silent(&mut self) {
         if self.group.state.is_preparing() && self.group.all_joined() {
             self.complete_join();
         }
     }
 
-    /// Each member leaves, or is told why not.
+    /// Removes the named members. The result holds one response per member.
     pub fn leave(&mut self, request: &LeaveGroupRequest) -> Vec<MemberResponse> {
         let mut left = false;
         let mut answers = Vec::with_capacity(request.members.len());
@@ -545,7 +552,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// After loading: silence counts from now on, and a group that has become too large meets again.
+    /// Called after loading: restarts all sessions, and starts a rebalance if the group has more members than are allowed.
     pub fn loaded(&mut self) {
         self.restart_sessions();
         if self.group.members().len() > self.settings.members_max {
@@ -553,7 +560,8 @@ impl Scene<'_> {
         }
     }
 
-    /// The group is another one from now on: whoever waits is sent away, and no timer of it is set any more.
+    /// Called when the group changes to the consumer protocol: refuses all waiting requests and cancels all timers of the
+    /// group.
     pub fn dissolve(&mut self) {
         for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
             if let Some(waiting) = self.group.set_joining(&id, None) {
@@ -571,7 +579,7 @@ impl Scene<'_> {
         self.timers.cancel(&GroupTimer::Sync(self.id.clone()));
     }
 
-    /// The group was another one: its members have to agree among themselves now.
+    /// Called when the group has changed from the consumer protocol: starts a rebalance of its members.
     pub fn meet_again(&mut self) {
         self.restart_sessions();
         self.prepare();
@@ -584,13 +592,13 @@ impl Scene<'_> {
         }
     }
 
-    /// Writes the group down as it is; true at once.
+    /// Records the group with the given assignments and applies the record at once.
     fn record_group(&mut self, assignments: BTreeMap<ByteString, Bytes>) -> Result<(), ErrorCode> {
         let value = self.group.record(assignments);
         self.record_value(value)
     }
 
-    /// A group that has just been made leaves a trace, so that it can be found after a restart.
+    /// Records a new, empty group, so that it exists after a restart.
     pub fn record_birth(&mut self) -> Result<(), ErrorCode> {
         self.record_value(GroupMetadataValue {
             current_state_timestamp: self.now.wall,
@@ -603,7 +611,7 @@ impl Scene<'_> {
             group: self.id.clone(),
             value: Some(value),
         };
-        // Kafka differs: it appends and learns from the failure; the size is known before.
+        // Kafka differs: it appends the record and learns from the failure. Here the size is checked before.
         self.out
             .record(record.encode())
             .map_err(|_| ErrorCode::UnknownServerError)?;
@@ -624,7 +632,7 @@ impl Scene<'_> {
             .collect()
     }
 
-    /// Takes a member out; whatever it waits for will not come.
+    /// Removes a member and refuses its waiting requests.
     fn drop_member(&mut self, id: &ByteString) {
         self.cancel_session(id);
         if let Some(member) = self.group.remove(id) {
@@ -643,7 +651,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Of a member. Its name is copied only where the timers take something in, which is not at each sign of life.
+    /// Sets the session deadline of a member. The ids are copied only when a timer entry is made, not with every heartbeat.
     fn set_session(&mut self, id: &str, after_ms: i64) {
         let at = self.now.after(after_ms);
         if let Some(member) = self.group.member_mut(id) {
@@ -652,7 +660,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Of a member.
+    /// Cancels the session deadline of a member.
     fn cancel_session(&mut self, id: &str) {
         if let Some(member) = self.group.member_mut(id) {
             self.timers.call_off(&mut member.session);
@@ -718,7 +726,7 @@ impl Scene<'_> {
     }
 }
 
-/// An answer that sends the client away.
+/// JoinGroup response with an error.
 pub fn refused_join(error: ErrorCode, member_id: ByteString) -> JoinGroupResponse {
     JoinGroupResponse {
         error_code: error.code(),
@@ -728,7 +736,7 @@ pub fn refused_join(error: ErrorCode, member_id: ByteString) -> JoinGroupRespons
     }
 }
 
-/// See [`refused_join`].
+/// SyncGroup response with an error.
 pub fn refused_sync(error: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse {
         error_code: error.code(),
@@ -736,7 +744,7 @@ pub fn refused_sync(error: ErrorCode) -> SyncGroupResponse {
     }
 }
 
-/// Before v1 there was one timeout for both.
+/// Rebalance timeout of a JoinGroup. Version 0 has only the session timeout, which then serves as both.
 fn rebalance_timeout(join: &Join) -> i32 {
     if join.request.rebalance_timeout_ms < 0 {
         join.request.session_timeout_ms
@@ -745,7 +753,7 @@ fn rebalance_timeout(join: &Join) -> i32 {
     }
 }
 
-/// `prefix` and a random uuid in its usual spelling.
+/// `prefix`, a hyphen and a random (version 4) UUID in its usual text form.
 fn fresh_id(prefix: &str, mut random: [u8; 16]) -> ByteString {
     random[6] = (random[6] & 0x0f) | 0x40;
     random[8] = (random[8] & 0x3f) | 0x80;

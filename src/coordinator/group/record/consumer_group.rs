@@ -1,4 +1,4 @@
-//! pure: keys 3 to 8 and 16 of `__consumer_offsets`, a group of the consumer protocol (KIP-848).
+//! pure: records of a group of the consumer protocol, types 3 to 8 and 16 of `__consumer_offsets` (KIP-848).
 
 use bytes::Bytes;
 use bytestring::ByteString;

@@ -1,4 +1,4 @@
-//! pure: key 2 of `__consumer_offsets`, a generation of a classic group and the assignment of its members.
+//! pure: record of a classic group, type 2 of `__consumer_offsets`: a generation with the members' assignments.
 
 use bytes::Bytes;
 use bytestring::ByteString;

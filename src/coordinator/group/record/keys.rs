@@ -1,4 +1,4 @@
-//! pure: the keys of the records that groups have since Kafka 4.0. The kind of a record stands before its key.
+//! pure: keys of the record types that groups have since Kafka 4.0. A key starts with the number of the type.
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: what stands in `__consumer_offsets`, byte for byte as Kafka writes it.
+//! pure: records of `__consumer_offsets`, in Kafka's format.
 
 pub mod consumer_group;
 pub mod group_metadata;
@@ -28,7 +28,7 @@ use crate::coordinator::runtime::shard::{RawRecord, RecordError};
 use crate::wire::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::wire::message::Message;
 
-/// A record of a kind that this coordinator keeps; no value means that the key is taken back.
+/// Record of a type that this coordinator keeps. A record without a value is a tombstone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupRecord {
     Offset {
@@ -39,15 +39,16 @@ pub enum GroupRecord {
         group: ByteString,
         value: Option<GroupMetadataValue>,
     },
-    /// Of a group whose members have epochs.
+    /// Record of a group of the consumer, share or streams protocol.
     Modern(Modern),
 }
 
-/// A record of a group, or of something of it: a member's, or a regular expression's. No value means that the key is taken back.
+/// Key and value of a record of a group, of one of its members, or of one of its regular expressions. Without a value the
+/// record is a tombstone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<V> {
     pub group: ByteString,
-    /// The member's id, or the expression; empty where the record is the whole group's.
+    /// Member id or regular expression; empty if the record concerns the whole group.
     pub of: ByteString,
     pub value: Option<V>,
 }
@@ -70,7 +71,7 @@ impl<V> Entry<V> {
     }
 }
 
-/// Which protocol a group speaks, as its records tell.
+/// Protocol of a group, as given by the type of its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Consumer,
@@ -80,14 +81,14 @@ pub enum Protocol {
 
 macro_rules! modern {
     ($($name:ident = $kind:literal of $protocol:ident, $value:ty;)*) => {
-        /// Kinds of records since Kafka 4.0.
+        /// Record types that exist since Kafka 4.0.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Modern {
             $($name(Entry<$value>),)*
         }
 
         impl Modern {
-            /// The number of the kind.
+            /// Number of the record type, as in the key.
             pub fn kind(&self) -> i16 {
                 match self {
                     $(Self::$name(_) => $kind,)*
@@ -113,14 +114,14 @@ macro_rules! modern {
                 }
             }
 
-            /// Whether the record takes its key back.
+            /// Whether the record removes its key.
             pub fn is_tombstone(&self) -> bool {
                 match self {
                     $(Self::$name(entry) => entry.value.is_none(),)*
                 }
             }
 
-            /// What takes back a key of this kind; `None` for kinds that nobody knows.
+            /// Tombstone of a key of this type; `None` for unknown types.
             pub fn tombstone(kind: i16, group: &ByteString, of: &ByteString) -> Option<Self> {
                 match kind {
                     $($kind => Some(Self::$name(Entry::gone(group, of))),)*
@@ -157,7 +158,7 @@ macro_rules! modern {
 
 modern! {
     ConsumerEpoch = 3 of Consumer, ConsumerGroupMetadataValue;
-    // Written by Kafka 4.0 alone.
+    // Written by Kafka 4.0 only.
     ConsumerPartitions = 4 of Consumer, ConsumerGroupPartitionMetadataValue;
     ConsumerMember = 5 of Consumer, ConsumerGroupMemberMetadataValue;
     ConsumerTargetEpoch = 6 of Consumer, ConsumerGroupTargetAssignmentMetadataValue;
@@ -178,9 +179,9 @@ modern! {
     StreamsTopology = 23 of Streams, StreamsGroupTopologyValue;
 }
 
-/// Kinds whose key names a member.
+/// Record types whose key holds a member id.
 const OF_MEMBERS: [i16; 9] = [5, 7, 8, 10, 13, 14, 19, 21, 22];
-/// The kind whose key names a regular expression.
+/// Record type whose key holds a regular expression.
 const OF_EXPRESSIONS: i16 = 16;
 
 fn read_key(kind: i16, key: &mut Reader) -> Result<(ByteString, ByteString), DecodeError> {
@@ -224,18 +225,18 @@ const LEGACY_OFFSET: i16 = 0;
 const OFFSET: i16 = 1;
 const GROUP: i16 = 2;
 
-/// Kafka's since 4.1, when it learned topic ids; every broker since 3.5 reads it.
+/// Version that Kafka writes since 4.1, which added topic ids. Every broker since 3.5 can read it.
 const OFFSET_VALUE_VERSION: i16 = 4;
-/// The only version with a time of expiry of its own.
+/// The only version with an expiry time.
 const EXPIRING_OFFSET_VALUE_VERSION: i16 = 1;
 const GROUP_VALUE_VERSION: i16 = 3;
-/// All kinds since 4.0 have one version.
+/// Version of the values of all types that exist since Kafka 4.0.
 const MODERN_VALUE_VERSION: i16 = 0;
-/// A value without a time of expiry of its own.
+/// Expiry time of an offset that has none of its own.
 const NO_EXPIRY: i64 = -1;
 
 impl GroupRecord {
-    /// Reads a record; `None` for kinds that this coordinator does not know, which stay in the log untouched.
+    /// Decodes a record. Returns `None` for types that this coordinator does not know; such records stay in the log.
     pub fn decode(raw: RawRecord) -> Result<Option<Self>, RecordError> {
         let size = raw.key.len();
         let mut key = Reader::new(raw.key);
@@ -410,8 +411,8 @@ mod tests {
         assert_eq!(GroupRecord::decode(short), Err(RecordError::ShortKey(1)));
     }
 
-    /// As Apache Kafka 4.4.0 wrote it. What a classic member said comes in a tagged section, where null is written and absence
-    /// would be an empty struct.
+    /// Record as Apache Kafka 4.4.0 wrote it. The metadata of a classic member is in a tagged field. It is written as null,
+    /// because a missing field would mean an empty struct.
     #[test]
     fn a_member_of_the_consumer_protocol_has_kafkas_bytes() {
         let raw = RawRecord {

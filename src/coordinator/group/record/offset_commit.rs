@@ -1,4 +1,4 @@
-//! pure: keys 0 and 1 of `__consumer_offsets`, an offset that a group committed for a partition.
+//! pure: record of a committed offset, types 0 and 1 of `__consumer_offsets`.
 
 use bytestring::ByteString;
 

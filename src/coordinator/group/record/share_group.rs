@@ -1,4 +1,4 @@
-//! pure: keys 10 to 15 of `__consumer_offsets`, a share group (KIP-932).
+//! pure: records of a share group, types 10 to 15 of `__consumer_offsets` (KIP-932).
 
 use bytestring::ByteString;
 

@@ -1,4 +1,4 @@
-//! pure: keys 17 and 19 to 23 of `__consumer_offsets`, a streams group (KIP-1071).
+//! pure: records of a streams group, types 17 and 19 to 23 of `__consumer_offsets` (KIP-1071).
 
 use bytestring::ByteString;
 
