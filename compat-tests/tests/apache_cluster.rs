@@ -1,5 +1,5 @@
-//! The promise: a broker of ours stands in a cluster whose controller is Apache Kafka's. It is registered and seen, its metadata are those
-//! of the controller, what a controller decides is decided there, and either side may go and come back.
+//! A broker of this project joins a cluster whose controller is Apache Kafka's. It registers, its metadata equal the
+//! controller's, and requests for the controller are forwarded. Both sides may stop and return.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,9 +13,9 @@ use compat_tests::programs::eventually;
 use monedula::wire::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use monedula::wire::message::metadata::MetadataRequest;
 
-/// Long enough for a session to end and a JVM to start on a busy machine.
+/// Time limit, long enough for a session to end and for a JVM to start on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// The broker of ours.
+/// Node id of this project's broker.
 const OURS: &str = "5";
 
 fn theirs(controller: u16) -> String {
@@ -42,7 +42,7 @@ fn ours(controller: u16) -> String {
     )
 }
 
-/// A controller that is broker 1 too, and broker 5 of ours.
+/// Apache Kafka as controller and broker 1, and this project's broker 5.
 struct Cluster {
     dir: tempfile::TempDir,
     controller: u16,
@@ -73,7 +73,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What `kafka-metadata-quorum` says of node 5: its role, and how far behind it is.
+    /// Role and lag of node 5, as `kafka-metadata-quorum` reports them.
     fn observer(&self) -> Result<Option<(String, i64)>> {
         let address = self.apache()?.address();
         let words = ["--bootstrap-server", &address, "describe", "--replication"];
@@ -90,7 +90,7 @@ impl Cluster {
         }))
     }
 
-    /// Waits until the controller sees our broker at the end of its log.
+    /// Waits until the controller reports our broker as an observer that has caught up.
     fn is_observed(&self) -> Result<()> {
         let mut last = None;
         let seen = eventually(LIMIT, || {
@@ -101,7 +101,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Has our broker ask the controller for a topic on broker 1; gives the error.
+    /// Creates a topic by a request to our broker, which forwards it to the controller. Returns the error code.
     fn create(&self, name: &str) -> Result<i16> {
         let mut connection = Connection::open(&self.ours.address())?;
         let request = CreateTopicsRequest {
@@ -118,7 +118,7 @@ impl Cluster {
         Ok(answer.topics.first().context("no topic")?.error_code)
     }
 
-    /// The topics that our broker knows.
+    /// Names of the topics that our broker knows.
     fn topics(&self) -> Result<Vec<String>> {
         let mut connection = Connection::open(&self.ours.address())?;
         let request = MetadataRequest {
@@ -163,7 +163,7 @@ fn a_broker_of_ours_stands_in_a_cluster_of_apache_kafka() -> Result<()> {
     cluster.is_observed()?;
     let theirs = cluster.apache()?.address();
 
-    // What is made at the controller is seen by us; what we are asked for is made at the controller.
+    // A topic created at the controller appears at our broker. A creation requested from our broker happens at the controller.
     kafka_topics(
         &theirs,
         &["--create", "--topic", "theirs", "--partitions", "3"],
@@ -177,7 +177,8 @@ fn a_broker_of_ours_stands_in_a_cluster_of_apache_kafka() -> Result<()> {
     );
     kafka_topics(&theirs, &["--describe", "--topic", "forwarded"])?;
 
-    // It is registered, and fenced: tools that ask for brokers do not find it, and tools that are given its address do.
+    // Our broker is registered, but fenced: tools that ask the cluster for its brokers do not find it. Tools that are given its
+    // address do.
     let words = ["--bootstrap-server", &theirs];
     let listed = tool(
         "org.apache.kafka.tools.BrokerApiVersionsCommand",
@@ -197,7 +198,7 @@ fn a_broker_of_ours_stands_in_a_cluster_of_apache_kafka() -> Result<()> {
         forgotten.stdout,
         forgotten.stderr
     );
-    // Forgotten by the cluster, it registers again.
+    // After it was unregistered, the broker registers again.
     let again = eventually(LIMIT, || {
         let log = cluster.ours.log().unwrap_or_default();
         let registered = log
@@ -216,17 +217,17 @@ fn either_side_may_go_and_come_back() -> Result<()> {
     ensure!(cluster.create("one")? == 0, "the topic is not made");
     cluster.shows("one")?;
 
-    // A clean stop and a start of ours.
+    // Our broker is stopped cleanly and started again.
     cluster.ours.stop()?;
     cluster.ours.resume()?;
     cluster.shows("one")?;
     ensure!(cluster.create("two")? == 0, "the topic is not made");
-    // Killed, it waits for its session to end.
+    // After a kill, our broker waits for its former session to end.
     cluster.ours.kill()?;
     cluster.ours.resume()?;
     cluster.shows("two")?;
 
-    // The controller is killed and comes back.
+    // The controller is killed and started again.
     let pid = cluster.apache()?.pid().to_string();
     Command::new("kill").args(["-9", &pid]).status()?;
     drop(cluster.apache.take());

@@ -1,5 +1,5 @@
-//! The promise: share groups work with Apache Kafka's own consumer and tools as on Apache Kafka, and whenever the process is killed,
-//! nothing that was acknowledged comes again and nothing is lost.
+//! Share groups work with Apache Kafka's consumer and tools as they do on Apache Kafka. Whenever the process is killed, no
+//! acknowledged record is delivered again, and no record is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn begin_early(connection: &mut Connection) -> Result<()> {
         resources: vec![AlterConfigsResource {
             resource_type: GROUP_RESOURCE,
             resource_name: GROUP.into(),
-            // What is released is not archived by that.
+            // The delivery limit is high enough that released records are not archived.
             configs: vec![
                 set("share.auto.offset.reset", "earliest"),
                 set("share.delivery.count.limit", "10"),
@@ -85,7 +85,7 @@ fn produce(connection: &mut Connection, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// A member that says of each record what chance says.
+/// A member that accepts, releases or keeps records at random.
 struct Member {
     connection: Connection,
     topic: Uuid,
@@ -122,7 +122,7 @@ impl Member {
         })
     }
 
-    /// What comes: offsets and how often they were delivered.
+    /// Fetches records: their offsets and delivery counts.
     fn fetch(&mut self, wait: Duration) -> Result<Vec<(i64, i16)>> {
         let topics = vec![FetchTopic {
             topic_id: self.topic,
@@ -207,7 +207,7 @@ fn story(node: &mut Node, chance: &mut Chance) -> Result<()> {
     begin_early(&mut client)?;
     compat_tests::admin::load_coordinators(&mut client)?;
     let mut done: BTreeSet<i64> = BTreeSet::new();
-    // Said, and never answered.
+    // Records whose acknowledgement was sent but not answered.
     let mut doubtful: BTreeSet<i64> = BTreeSet::new();
     for _ in 0..ROUNDS {
         produce(&mut Connection::open(&node.address())?, RECORDS)?;
@@ -266,7 +266,7 @@ const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ShareGroupCommand";
 
-/// What Apache Kafka's tools print that use a share group.
+/// Output of Apache Kafka's tools for a share group.
 fn told(address: &str) -> Result<Vec<(String, i32)>> {
     let mut connection = Connection::open(address)?;
     create(&mut connection, &[TOPIC], 1)?;

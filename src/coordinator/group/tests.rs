@@ -1,4 +1,4 @@
-//! The group shard as a play: each scene is a script of requests and time, and what comes back.
+//! Tests of the group shard. Each is a script of requests and of time that passes, with the expected answers.
 //!
 //! ```text
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
@@ -8,7 +8,8 @@
 //! shb ID EPOCH [t=t+u|none]   initialised|failed t-0,t-1   share   begin t-0=5   forget-share t [done]   of the share protocol
 //! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
 //! ```
-//! Random ids are printed as `prefix#n`. An answer stands under the request that brought it about: `[n]` is the nth.
+//! Random ids are printed as `prefix#n`. An answer is printed below the request that caused it, as `[n]` with the number of the
+//! request that it answers.
 
 mod assignments;
 mod consumers;
@@ -70,14 +71,14 @@ use crate::wire::message::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 
-/// One batch or marker of the log that the stage keeps.
+/// One record or marker of the stage's log.
 #[derive(Clone, Debug)]
 pub enum Logged {
     Record(Origin, RawRecord),
     Marker(Marker),
 }
 
-/// A shard, its log, and the time.
+/// A shard with its log and its clock.
 pub struct Stage {
     pub shard: GroupShard,
     pub settings: GroupSettings,
@@ -88,7 +89,7 @@ pub struct Stage {
     pub image: Arc<Image>,
 }
 
-/// When scenes begin.
+/// Time at which tests start.
 const START: i64 = 1_000_000;
 
 impl Stage {
@@ -117,7 +118,7 @@ impl Stage {
         self.ask_if(request, Ok(()))
     }
 
-    /// `met` is what the log says to the request.
+    /// Sends a request. `met` is the log's decision about the request's condition.
     pub fn ask_if(
         &mut self,
         request: GroupRequest,
@@ -163,7 +164,7 @@ impl Stage {
         out.answers
     }
 
-    /// What the log alone says.
+    /// A new shard with the content of the log.
     pub fn replayed(&self) -> GroupShard {
         let mut shard = GroupShard::new(self.settings.clone());
         for logged in &self.log {
@@ -180,7 +181,7 @@ impl Stage {
         shard
     }
 
-    /// The cluster has these topics from now on: `t:4,u:2`.
+    /// Sets the topics of the cluster, with their numbers of partitions: `t:4,u:2`.
     pub fn topics(&mut self, text: &str) -> Vec<(Ticket, GroupAnswer)> {
         let before = Arc::clone(&self.image);
         let image = Arc::new(image_of(text, before.offset + 1));
@@ -293,7 +294,7 @@ fn long_id(text: &str) -> ByteString {
     }
 }
 
-/// `t-0=5,t-1=6` or `t-0,t-1`.
+/// Parses `t-0=5,t-1=6` or `t-0,t-1`.
 fn partitions(text: &str) -> Vec<(ByteString, i32, i64)> {
     text.split(',')
         .map(|one| {
@@ -640,7 +641,7 @@ fn act(stage: &mut Stage, line: &str) -> Vec<(Ticket, GroupAnswer)> {
         "delete" => GroupRequest::Delete(group()),
         other => panic!("no verb {other}"),
     };
-    // What the log of the partition says: nothing against it, or that a marker was faster.
+    // Decision of the log about a transactional request. `late` means that a marker was written in the meantime.
     let met = match verb {
         "txn" | "end" if plain.contains(&"late") => Err(ErrorCode::InvalidTxnState),
         _ => Ok(()),
@@ -654,7 +655,7 @@ const ADMISSION: Admission = Admission {
     verified: true,
 };
 
-/// `t-0+t-1` as the consumers' own bytes.
+/// Encodes `t-0+t-1` as an assignment of the classic protocol.
 fn assignment_of(text: &str) -> Bytes {
     let each = text.split('+').filter(|one| !one.is_empty());
     let assignment = ConsumerProtocolAssignment {

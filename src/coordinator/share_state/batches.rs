@@ -1,21 +1,21 @@
-//! pure: what became of records, in batches of offsets that lie side by side (Kafka: `PersisterStateBatchCombiner`).
+//! pure: delivery states of records, as a sorted list of offset ranges (Kafka: `PersisterStateBatchCombiner`).
 
 use super::record::StateBatch;
 use crate::base::ids::Offset;
 
-/// States of records, as they are stored.
+/// Delivery states of records, with the numbers used in records.
 pub const AVAILABLE: i8 = 0;
 pub const ACKNOWLEDGED: i8 = 2;
 pub const ARCHIVED: i8 = 4;
 
-/// Batches in the order of offsets. None overlaps another, and neighbours that say the same are one.
+/// Batches sorted by offset. Batches do not overlap, and adjacent batches differ in state or delivery count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batches {
     list: Vec<StateBatch>,
 }
 
 impl Batches {
-    /// Takes batches in any order, however they overlap.
+    /// Makes a list from batches in any order. They may overlap.
     pub fn new(batches: impl IntoIterator<Item = StateBatch>) -> Self {
         let mut this = Self::default();
         for batch in batches {
@@ -36,15 +36,15 @@ impl Batches {
         self.list.clone()
     }
 
-    /// Of an offset that is named already the later attempt counts; of the same attempt, the state that is further on: a write that
-    /// is late takes nothing back.
+    /// Adds a batch. For offsets that are present already the higher delivery count wins and, of equal counts, the higher state
+    /// number: a write that arrives late does not undo a newer one.
     pub fn put(&mut self, new: StateBatch) {
         if new.first_offset > new.last_offset {
             return;
         }
         let from = (self.list).partition_point(|one| one.last_offset < new.first_offset);
         let to = (self.list).partition_point(|one| one.first_offset <= new.last_offset);
-        // The neighbours may come to say the same.
+        // The neighbours are included, because they may have the same state as the new batch and are then merged with it.
         let (from, to) = (from.saturating_sub(1), (to + 1).min(self.list.len()));
         let mut pieces = Pieces::default();
         let mut at = Some(new.first_offset);
@@ -85,7 +85,7 @@ impl Batches {
         self.list.splice(from..to, pieces.0);
     }
 
-    /// Forgets what lies before an offset.
+    /// Removes everything below an offset.
     pub fn cut_below(&mut self, start: Offset) {
         let gone = self.list.partition_point(|one| one.last_offset < start);
         self.list.drain(..gone);
@@ -95,7 +95,7 @@ impl Batches {
     }
 }
 
-/// Pieces that become one with the piece before where they say the same.
+/// List of pieces. A piece is merged with the one before if both are adjacent and have the same state and delivery count.
 #[derive(Default)]
 struct Pieces(Vec<StateBatch>);
 

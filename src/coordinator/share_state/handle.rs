@@ -1,4 +1,4 @@
-//! What the rest of the broker holds of the share coordinator: states of share groups, read and written where they are kept.
+//! Handle of the share coordinator for the rest of the broker. It sends requests about states of share groups to the shards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -19,16 +19,16 @@ use crate::host::Host;
 use crate::wire::batch::compression::Compression;
 use crate::wire::error_code::ErrorCode;
 
-/// The share coordinator of this node. Cheap to clone.
+/// Share coordinator of this node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ShareStateHandle {
     coordinator: Coordinator<ShareStateShard>,
-    /// Of `__share_group_state`, as it is or will be.
+    /// Number of partitions of `__share_group_state`, from the setting until the topic exists.
     partitions: Arc<AtomicI32>,
     log: Arc<Log>,
 }
 
-/// The partitions of `__share_group_state`, and the threads that may wait for their disk.
+/// Log of `__share_group_state`, and the host whose threads may block on its disk.
 struct Log {
     log: Arc<dyn RecordLog>,
     host: Host,
@@ -40,11 +40,12 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// How often it is looked whether records can go: Kafka's own, which is in no table.
+/// Interval between two attempts to delete old records. Kafka uses the same value and does not list it in its table of
+/// settings.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(300);
 
 impl ShareStateHandle {
-    /// `partitions` is `share.coordinator.state.topic.num.partitions`, until the topic is there.
+    /// `partitions` is `share.coordinator.state.topic.num.partitions`, which counts until the topic exists.
     pub fn new(
         host: &Host,
         log: Arc<dyn RecordLog>,
@@ -79,7 +80,7 @@ impl ShareStateHandle {
         &self.coordinator
     }
 
-    /// The topic was made with another number of partitions than the settings say.
+    /// Sets the number of partitions that the existing topic has, which may differ from the setting.
     pub fn set_partitions(&self, partitions: i32) {
         self.partitions.store(partitions, Ordering::Relaxed);
     }
@@ -97,7 +98,8 @@ impl ShareStateHandle {
         }
     }
 
-    /// Begins anew, from `start_offset` on or from where the first leader that looks will decide.
+    /// Resets a state. Delivery starts at `start_offset`; if that is [`UNDECIDED`](super::request::UNDECIDED), the first leader
+    /// that reads the state decides.
     pub async fn initialise(
         &self,
         key: ShareKey,
@@ -112,7 +114,7 @@ impl ShareStateHandle {
         self.ask(&key, request).await.map(|_| ())
     }
 
-    /// What is known, for the leader of this epoch; leaders before it are refused from then on.
+    /// Reads a state for the leader with this epoch. Requests of leaders with earlier epochs are refused from then on.
     pub async fn read(&self, key: ShareKey, leader_epoch: LeaderEpoch) -> Result<Known, Refusal> {
         let request = ShareStateRequest::Read {
             key: key.clone(),
@@ -124,7 +126,7 @@ impl ShareStateHandle {
         }
     }
 
-    /// Returns once it is committed.
+    /// Writes a change of a state. Returns once the write is committed.
     pub async fn write(&self, key: ShareKey, write: Write) -> Result<(), Refusal> {
         let request = ShareStateRequest::Write {
             key: key.clone(),
@@ -133,7 +135,7 @@ impl ShareStateHandle {
         self.ask(&key, request).await.map(|_| ())
     }
 
-    /// Forgets a state; one that is not there is forgotten.
+    /// Deletes a state. Succeeds if the state does not exist.
     pub async fn delete(&self, key: ShareKey) -> Result<(), Refusal> {
         self.ask(&key, ShareStateRequest::Delete(key.clone()))
             .await
@@ -150,7 +152,7 @@ impl ShareStateHandle {
         }
     }
 
-    /// Deletes from time to time what later snapshots say too, until the node stops.
+    /// Deletes old records at regular intervals until the node stops.
     pub async fn prune_until(self, mut stopping: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -160,7 +162,7 @@ impl ShareStateHandle {
         }
     }
 
-    /// Writes snapshots of all states where many records were written, and deletes what stands before them.
+    /// Writes snapshots of all states of partitions with many records, then deletes the records before the snapshots.
     pub async fn prune(&self) {
         for partition in self.coordinator.active().await {
             if let Err(error) = self.prune_one(partition).await {
@@ -170,7 +172,7 @@ impl ShareStateHandle {
     }
 
     async fn prune_one(&self, partition: PartitionIndex) -> Result<(), ErrorCode> {
-        // Every snapshot that is asked for from here on stands behind this.
+        // All snapshots requested below are appended at or after this offset.
         let (_, before) = self.log.log.bounds(partition)?;
         let mut behind = None;
         loop {
@@ -187,7 +189,7 @@ impl ShareStateHandle {
         self.log.host.threads.blocking(delete).await
     }
 
-    /// Forgets the states of topics that are gone.
+    /// Deletes the states of deleted topics.
     pub async fn topics_deleted(&self, topics: Vec<Uuid>) {
         for partition in self.coordinator.active().await {
             loop {

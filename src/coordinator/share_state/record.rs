@@ -1,4 +1,4 @@
-//! pure: what stands in `__share_group_state`, byte for byte as Kafka writes it.
+//! pure: records of `__share_group_state`, in Kafka's format.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -47,7 +47,7 @@ described! {
     }
 }
 
-/// A share group's place in a partition.
+/// Key of a state: a share group and a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShareKey {
     pub group: ByteString,
@@ -56,21 +56,21 @@ pub struct ShareKey {
 }
 
 impl ShareKey {
-    /// The words by which the partition of the topic is found that keeps the state.
+    /// String whose hash chooses the partition of `__share_group_state` that keeps the state.
     pub fn coordinator_key(&self) -> String {
         format!("{}:{}:{}", self.group, self.topic_id, self.partition)
     }
 }
 
-/// A record of the topic.
+/// Record of `__share_group_state`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ShareStateRecord {
-    /// All that is known; `None` where it is forgotten.
+    /// The whole state. `None` is a tombstone, which deletes the state.
     Snapshot {
         key: ShareKey,
         value: Option<ShareSnapshotValue>,
     },
-    /// What has changed since.
+    /// A change since the last snapshot.
     Update {
         key: ShareKey,
         value: ShareUpdateValue,
@@ -110,7 +110,7 @@ impl ShareStateRecord {
                 key,
                 value: read(value)?,
             }),
-            // Nothing is said by what nobody writes.
+            // Updates have no tombstones: nobody writes them.
             (_, None) => None,
         })
     }

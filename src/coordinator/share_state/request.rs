@@ -1,27 +1,27 @@
-//! pure: what a shard of share states is asked, and what it answers.
+//! pure: requests to a shard of share states, and its answers.
 
 use super::record::{ShareKey, StateBatch};
 use crate::base::ids::{LeaderEpoch, Offset, Uuid};
 use crate::wire::error_code::ErrorCode;
 
-/// The start offset of a state that nobody has decided yet.
+/// Start offset of a state if none has been decided yet.
 pub const UNDECIDED: Offset = -1;
-/// A number in a write that leaves what is known as it is.
+/// Value in a write that leaves the known value as it is.
 pub const UNCHANGED: i32 = -1;
 
-/// What the leader of a partition wants kept.
+/// Change of a state, sent by the leader of the partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
     pub state_epoch: i32,
     pub leader_epoch: LeaderEpoch,
-    /// [`UNDECIDED`] leaves it.
+    /// New start offset; [`UNDECIDED`] keeps the known one.
     pub start_offset: Offset,
-    /// How many records from the start on nobody shall get any more; [`UNCHANGED`] leaves it.
+    /// Number of records from the start offset on whose delivery is complete; [`UNCHANGED`] keeps the known number.
     pub complete_count: i32,
     pub batches: Vec<StateBatch>,
 }
 
-/// What is known of a group in a partition.
+/// State of a group in a partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
     pub state_epoch: i32,
@@ -29,7 +29,7 @@ pub struct Known {
     pub batches: Vec<StateBatch>,
 }
 
-/// The same in few words.
+/// State without its batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub state_epoch: i32,
@@ -39,7 +39,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a state that is not there.
+    /// Summary of a state that does not exist.
     pub const NOTHING: Self = Self {
         state_epoch: 0,
         leader_epoch: 0,
@@ -48,7 +48,7 @@ impl Summary {
     };
 }
 
-/// Why a request is refused, in words for whoever reads the log of the leader.
+/// Error of a refused request, with a message for the leader's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub error: ErrorCode,
@@ -61,10 +61,10 @@ impl From<ErrorCode> for Refusal {
     }
 }
 
-/// A request to a shard.
+/// Request to a shard of share states.
 #[derive(Clone, Debug)]
 pub enum ShareStateRequest {
-    /// Whatever was known is forgotten.
+    /// Resets the state of a partition.
     Initialise {
         key: ShareKey,
         state_epoch: i32,
@@ -80,23 +80,24 @@ pub enum ShareStateRequest {
     },
     Delete(ShareKey),
     Summarise(ShareKey),
-    /// These topics are gone.
+    /// Deletes the states of deleted topics.
     TopicsDeleted(Vec<Uuid>),
-    /// Snapshots of all states behind this one, so that what stands before them in the log can go. At first, only where there is much.
+    /// Requests snapshots of all states after this key, so that older records can be deleted. With `None`, the first request of
+    /// a series, snapshots are written only if the log holds many records.
     Snapshot(Option<ShareKey>),
 }
 
-/// Answers, by the request that they are to.
+/// Answers of a shard, by kind of request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ShareStateAnswer {
     Done,
     Known(Known),
     Summary(Summary),
     Refused(Refusal),
-    /// There is more to forget than one batch takes back.
+    /// The tombstones did not fit into one batch: ask again.
     More,
-    /// Snapshots were written up to this state, and there are more.
+    /// Snapshots were written up to this state. Ask again for the rest.
     MoreBehind(ShareKey),
-    /// The log is short as it is.
+    /// The log holds too few records for snapshots.
     Short,
 }

@@ -1,4 +1,4 @@
-//! pure: one partition of `__share_group_state`: the states that it keeps (Kafka: `ShareCoordinatorShard`).
+//! pure: one partition of `__share_group_state` with its states (Kafka: `ShareCoordinatorShard`).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -22,7 +22,8 @@ use crate::wire::error_code::ErrorCode;
 /// Kafka's `share.coordinator.*` settings.
 #[derive(Clone, Copy, Debug)]
 pub struct ShareStateSettings {
-    /// So many updates follow a snapshot before the next.
+    /// Number of updates after a snapshot before the next snapshot is written
+    /// (`share.coordinator.snapshot.update.records.per.snapshot`).
     pub updates_per_snapshot: u32,
 }
 
@@ -35,7 +36,7 @@ impl From<&BrokerSettings> for ShareStateSettings {
     }
 }
 
-/// What is known of a group in a partition.
+/// State of a group in a partition.
 #[derive(Clone, Debug, PartialEq)]
 struct State {
     snapshot_epoch: i32,
@@ -45,24 +46,24 @@ struct State {
     complete_count: i32,
     created_at: Timestamp,
     batches: Batches,
-    /// Since the last snapshot.
+    /// Number of updates since the last snapshot.
     updates: u32,
 }
 
-/// The states of one partition.
+/// States of one partition of `__share_group_state`.
 #[derive(Clone, Debug)]
 pub struct ShareStateShard {
     settings: ShareStateSettings,
     image: Arc<Image>,
     states: BTreeMap<ShareKey, State>,
-    /// Since all states were written anew, or the log was loaded.
+    /// Number of records since snapshots of all states were written or the log was loaded.
     records: usize,
 }
 
-/// So many records, and one for each state, are written until all states are written anew. So there are never much more snapshots
-/// than updates.
+/// Number of records, in addition to one per state, after which snapshots of all states are written. This bounds the ratio of
+/// snapshots to updates.
 const RECORDS_MIN: usize = 1_000;
-/// Batches of a state that cost as much as an offset that is committed.
+/// Number of batches of a state that cost as much as the commit of one offset.
 const BATCHES: usize = 64;
 
 impl Shard for ShareStateShard {
@@ -100,7 +101,8 @@ impl Shard for ShareStateShard {
                 };
                 self.states.insert(key.clone(), state);
             }
-            // An update whose snapshot is gone says nothing by itself: the state was forgotten, and the log is cut there.
+            // An update without a snapshot is ignored. The state was deleted, and the log was truncated between the snapshot
+            // and the update.
             ShareStateRecord::Update { key, value } => {
                 if let Some(state) = self.states.get_mut(key) {
                     state.update(value);
@@ -109,7 +111,7 @@ impl Shard for ShareStateShard {
         }
     }
 
-    /// Nobody commits offsets in this topic.
+    /// No offsets are committed in this topic, so markers have no effect.
     fn apply_marker(&mut self, _: Marker) {}
 
     fn on_image(&mut self, image: &Arc<Image>, _: &Delta) {
@@ -165,7 +167,8 @@ impl Shard for ShareStateShard {
 impl State {
     fn update(&mut self, value: &ShareUpdateValue) {
         self.leader_epoch = self.leader_epoch.max(value.leader_epoch);
-        // A write that is late moves nothing back; the count is that of records from the start on.
+        // A write that arrives late must not move the start offset back. `complete_count` counts from the start offset, so it
+        // is taken only with the same or a later start offset.
         let start = match value.start_offset {
             UNDECIDED => self.start_offset,
             start => start,
@@ -295,7 +298,7 @@ impl ShareStateShard {
         Ok(ShareStateAnswer::Done)
     }
 
-    /// Whoever reads in a newer leader epoch fences the leader before.
+    /// Reads a state. A newer leader epoch fences the former leader, so it is recorded.
     fn read(
         &mut self,
         key: ShareKey,
@@ -403,7 +406,8 @@ impl ShareStateShard {
             };
             match (self.record(record, out), last) {
                 (Ok(()), _) => last = Some(key),
-                // No more fit into a batch; or one that fits into none, and without which nothing may go.
+                // The batch is full, so the caller asks for the rest. If not even the first snapshot fits into a batch, the
+                // request fails and nothing is deleted.
                 (Err(_), Some(last)) => return Ok(ShareStateAnswer::MoreBehind(last)),
                 (Err(refusal), None) => return Err(refusal),
             }
@@ -437,7 +441,7 @@ fn check_partition(key: &ShareKey) -> Result<(), Refusal> {
     })
 }
 
-/// An epoch that says nothing would fence nobody (KAFKA-20694).
+/// Checks that an epoch is not negative. A negative epoch would fence no other request (KAFKA-20694).
 fn check_epoch(epoch: i32) -> Result<(), Refusal> {
     (epoch >= 0).then_some(()).ok_or(Refusal {
         error: ErrorCode::InvalidRequest,

@@ -1,4 +1,4 @@
-//! Scenes of one partition of `__share_group_state`.
+//! Tests of one partition of `__share_group_state`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn image() -> Arc<Image> {
     Arc::new(image)
 }
 
-/// A shard, and all records that it wrote.
+/// A shard with all records that it has written.
 struct Stage {
     shard: ShareStateShard,
     written: Vec<ShareStateRecord>,
@@ -116,7 +116,7 @@ impl Stage {
         })
     }
 
-    /// A shard that reads what this one wrote.
+    /// A new shard with the records that this one has written.
     fn again(&self) -> ShareStateShard {
         let mut shard = Self::new(0).shard;
         for record in &self.written {
@@ -167,7 +167,7 @@ fn what_was_written_is_read_by_the_next_leader() {
         batches: vec![batch(5, 6, ACKNOWLEDGED, 2), batch(7, 9, AVAILABLE, 1)],
     };
     assert_eq!(known(stage.read(2)), expected);
-    // Of a leader that was, nothing is taken any more; nor of a state that began anew.
+    // Requests of the former leader are refused, and so are initialisations with an older state epoch.
     let late = stage.write((2, 1), 9, &[]);
     assert_eq!(refused(late), ErrorCode::FencedLeaderEpoch);
     assert_eq!(refused(stage.read(1)), ErrorCode::FencedLeaderEpoch);

@@ -1,15 +1,15 @@
-//! pure: partitions by topic, as members are given them.
+//! pure: sets of partitions, grouped by topic.
 
 use crate::base::ids::Uuid;
 
-/// Partitions of some topics; both in order, and no topic without partitions.
+/// Partitions grouped by topic. Topics and partitions are sorted, and every topic has at least one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     topics: Vec<(Uuid, Vec<i32>)>,
 }
 
 impl Assignment {
-    /// Takes topics and partitions in any order, and any number of times.
+    /// Makes a set from topics and partitions in any order. Duplicates are allowed.
     pub fn new(named: impl IntoIterator<Item = (Uuid, Vec<i32>)>) -> Self {
         let mut topics: Vec<(Uuid, Vec<i32>)> = named.into_iter().collect();
         if !topics.is_sorted_by(|a, b| a.0 < b.0) {
@@ -37,7 +37,7 @@ impl Assignment {
         self.topics.iter().map(|(id, some)| (*id, &**some))
     }
 
-    /// Each partition.
+    /// Iterates over all partitions.
     pub fn each(&self) -> impl Iterator<Item = (Uuid, i32)> {
         let topics = self.topics.iter();
         topics.flat_map(|(id, some)| some.iter().map(|one| (*id, *one)))
@@ -62,14 +62,14 @@ impl Assignment {
     }
 }
 
-/// Partitions that a member has, each with the epoch in which the member was given it (KIP-1251).
+/// Partitions of a member, each with the epoch in which it was assigned to the member (KIP-1251).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
     topics: Vec<(Uuid, Vec<(i32, i32)>)>,
 }
 
 impl Owned {
-    /// As [`Assignment::new`]; of a partition that is named twice the first epoch counts.
+    /// Like [`Assignment::new`]. If a partition is named twice, its first epoch counts.
     pub fn new(named: impl IntoIterator<Item = (Uuid, Vec<(i32, i32)>)>) -> Self {
         let mut topics: Vec<(Uuid, Vec<(i32, i32)>)> = named.into_iter().collect();
         if !topics.is_sorted_by(|a, b| a.0 < b.0) {
@@ -97,7 +97,7 @@ impl Owned {
         self.topics.iter().map(|(id, some)| (*id, &**some))
     }
 
-    /// Each partition.
+    /// Iterates over all partitions.
     pub fn each(&self) -> impl Iterator<Item = (Uuid, i32)> {
         let topics = self.topics.iter();
         topics.flat_map(|(id, some)| some.iter().map(|(index, _)| (*id, *index)))
@@ -109,7 +109,7 @@ impl Owned {
         found.map_or(&[], |(_, partitions)| partitions)
     }
 
-    /// The epoch in which the member was given the partition.
+    /// Epoch in which the partition was assigned to the member.
     pub fn epoch_of(&self, topic: Uuid, partition: i32) -> Option<i32> {
         let partitions = self.of(topic);
         let place = partitions.binary_search_by_key(&partition, |(index, _)| *index);
@@ -124,12 +124,12 @@ impl Owned {
         self.topics.is_empty()
     }
 
-    /// Whether the partitions are the same, whenever they were given.
+    /// Whether the partitions are the same. Their epochs may differ.
     pub fn has_same_partitions(&self, other: &Self) -> bool {
         self.each().eq(other.each())
     }
 
-    /// Both together.
+    /// Union of both sets.
     pub fn with(&self, other: &Self) -> Self {
         let all = self.topics.iter().chain(&other.topics);
         Self::new(all.cloned())

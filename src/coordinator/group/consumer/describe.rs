@@ -1,4 +1,4 @@
-//! pure: a group of the consumer protocol as tools see it.
+//! pure: description of a consumer group for ConsumerGroupDescribe.
 
 use bytestring::ByteString;
 
@@ -9,7 +9,7 @@ use crate::wire::message::consumer_group_describe::{
     Assignment as DescribedAssignment, DescribedGroup, Member as DescribedMember, TopicPartitions,
 };
 
-/// Numbers of [`DescribedMember::member_type`].
+/// Values of [`DescribedMember::member_type`].
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
@@ -28,7 +28,7 @@ impl Scene<'_> {
                 client_id: profile.client_id.clone(),
                 client_host: profile.client_host.clone(),
                 subscribed_topic_names: profile.topics.clone(),
-                // Kafka's is empty where there is none.
+                // Kafka sends an empty string if there is no regular expression.
                 subscribed_topic_regex: Some(profile.regex.clone().unwrap_or_default()),
                 assignment: described(&all, self.image),
                 target_assignment: described(&target, self.image),
@@ -50,7 +50,7 @@ impl Scene<'_> {
     }
 }
 
-/// Topics that are gone have no name, and are left out.
+/// Assignment with names of topics. Topics that no longer exist have no name and are left out.
 fn described(assignment: &Assignment, image: &Image) -> DescribedAssignment {
     let topics = assignment.iter().filter_map(|(topic_id, partitions)| {
         Some(TopicPartitions {

@@ -1,4 +1,4 @@
-//! pure: one group of the consumer protocol: its members, what each shall have, and what each has (Kafka: `ConsumerGroup`).
+//! pure: one group of the consumer protocol: its members, with their target and current assignments (Kafka: `ConsumerGroup`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use crate::coordinator::group::settings::MEMBER_BYTES;
 use crate::coordinator::runtime::timer::PutOff;
 use crate::wire::error_code::ErrorCode;
 
-/// The epoch of a request by which a member joins.
+/// Member epoch in a request by which a member joins.
 pub const JOIN: i32 = 0;
-/// The epoch of a request by which a member leaves, and of a member of which nothing is recorded.
+/// Member epoch in a request by which a member leaves, and epoch of a member without a record of its current assignment.
 pub const LEAVE: i32 = -1;
-/// The epoch of a static member that has gone and means to come back.
+/// Member epoch of a static member that has left and intends to return.
 pub const LEAVE_FOR_NOW: i32 = -2;
-/// The epoch of a group of which none is recorded.
+/// Epoch of a group without a record of its epoch.
 pub const FIRST_EPOCH: i32 = 1;
 
-/// Where a group stands. `Dead` is a group that is not there.
+/// State of a group. Kafka's `Dead` state has no value here: a dead group is removed from the map of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Empty,
-    /// Its members have changed since they were last told what to read.
+    /// The group epoch is ahead of the assignment epoch: a new target assignment is due.
     Assigning,
-    /// Some members do not have yet what they shall have.
+    /// Some members have not reached their target assignment yet.
     Reconciling,
     Stable,
 }
@@ -52,20 +52,20 @@ impl State {
     }
 }
 
-/// What a member says of itself: key 5.
+/// Subscription and other metadata that a member sends (record type 5).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     pub instance_id: Option<ByteString>,
     pub rack_id: Option<ByteString>,
     pub client_id: ByteString,
     pub client_host: ByteString,
-    /// In order, each once.
+    /// Subscribed topic names, sorted and without duplicates.
     pub topics: Vec<ByteString>,
-    /// Topics are subscribed whose whole name matches; `None` or empty for none.
+    /// Regular expression that subscribed topic names match as a whole; `None` or empty for none.
     pub regex: Option<ByteString>,
     pub rebalance_timeout_ms: i32,
     pub assignor: Option<ByteString>,
-    /// Of a member that speaks the classic protocol.
+    /// Metadata of a member that uses the classic protocol; `None` for other members.
     pub classic: Option<Box<ClassicMemberMetadata>>,
 }
 
@@ -74,7 +74,7 @@ impl Profile {
         self.regex.as_ref().filter(|pattern| !pattern.is_empty())
     }
 
-    /// What it takes of memory, about.
+    /// Approximate memory of the profile, in bytes.
     fn bytes(&self) -> usize {
         let topics: usize = self.topics.iter().map(|name| name.len()).sum();
         let protocols = self.classic.iter().flat_map(|of| &of.supported_protocols);
@@ -90,9 +90,9 @@ impl Profile {
 pub struct Member {
     pub profile: Profile,
     pub current: Current,
-    /// When its session is over.
+    /// Deadline of the member's session.
     pub session: PutOff,
-    /// The memory that the profile takes.
+    /// Memory reservation for the profile.
     held: Option<Arc<Held>>,
 }
 
@@ -121,51 +121,53 @@ impl Member {
     }
 }
 
-/// The topics that a regular expression stands for: key 16.
+/// Topics that match a regular expression (record type 16).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolved {
     pub topics: Vec<ByteString>,
-    /// The offset of the metadata in which they were looked for.
+    /// Offset of the metadata image that was searched.
     pub version: i64,
     pub timestamp: Timestamp,
 }
 
-/// See the module. `apply` makes the group what a record says, in whatever order records come and whichever are missing.
+/// Group of the consumer protocol. `apply` accepts records in any order, and some of them may be missing.
 #[derive(Clone, Debug)]
 pub struct ConsumerGroup {
     pub epoch: i32,
-    /// Of the topics that members subscribe to.
+    /// Hash of the metadata of all subscribed topics.
     pub metadata_hash: i64,
     pub assignment_epoch: i32,
-    /// When that epoch's assignment was made; 0 where unknown.
+    /// Time at which the target assignment of `assignment_epoch` was made; 0 if unknown.
     pub assigned_at: Timestamp,
     members: BTreeMap<ByteString, Box<Member>>,
     static_members: BTreeMap<ByteString, ByteString>,
     targets: BTreeMap<ByteString, Assignment>,
-    /// The epoch of whoever has a partition, or has to give it up. The only guard against two owners.
+    /// Epoch of the member that has each partition, or still has to revoke it. Only this map prevents a partition from having
+    /// two owners.
     owners: BTreeMap<(Uuid, i32), i32>,
-    /// By topic, how many members name it.
+    /// Number of members that subscribe to each topic by name.
     named: BTreeMap<ByteString, usize>,
-    /// By expression, how many members have it.
+    /// Number of members with each regular expression.
     patterns: BTreeMap<ByteString, usize>,
     resolved: BTreeMap<ByteString, Resolved>,
-    /// How many members speak the classic protocol.
+    /// Number of members that use the classic protocol.
     classic_count: usize,
-    /// How many members are where they shall be: see [`Self::is_settled`].
+    /// Assignment epoch, and number of members that have reached their target in that epoch: see [`Self::is_settled`].
     settled_in: (i32, usize),
-    /// How many static members have gone and mean to come back.
+    /// Number of static members that have left and intend to return.
     away_count: usize,
-    /// Kafka 4.0 wrote which partitions the topics have; nobody needs it since.
+    /// Whether the group has a record of its topics' partitions. Only Kafka 4.0 writes that record; nothing reads it.
     pub has_partitions_record: bool,
-    /// The metadata of a topic have changed since the group looked at them.
+    /// Whether the metadata of a subscribed topic may have changed since the last check.
     pub is_stale: bool,
-    /// The expressions are being looked for since then (steady milliseconds).
+    /// Start of the search for topics that match the group's regular expressions (steady clock, in milliseconds); `None` if
+    /// none is in progress.
     pub resolving_since: Option<i64>,
-    /// The offset of the metadata in which topics came last, as far as the group was told.
+    /// Offset of the last metadata image with changed topics that the group was told of.
     pub topics_version: i64,
 }
 
-/// How many members name a topic or have an expression.
+/// Number of members per topic name and per regular expression.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub named: BTreeMap<ByteString, usize>,
@@ -201,7 +203,7 @@ impl Default for ConsumerGroup {
             settled_in: (FIRST_EPOCH, 0),
             away_count: 0,
             has_partitions_record: false,
-            // What has changed while nobody looked?
+            // Metadata may have changed while the group was not loaded.
             is_stale: true,
             resolving_since: None,
             topics_version: -1,
@@ -218,13 +220,13 @@ impl ConsumerGroup {
         self.members.get(id).map(|member| &**member)
     }
 
-    /// Whether the member's session ends later.
+    /// Whether the session of the member ends later than `now`.
     pub fn is_alive(&self, id: &str, now: i64) -> bool {
         self.member(id)
             .is_some_and(|member| member.session.is_later(now))
     }
 
-    /// How many partitions members have, or have to give up.
+    /// Number of partitions that members have, or still have to revoke.
     pub fn owned_count(&self) -> usize {
         self.owners.len()
     }
@@ -257,7 +259,7 @@ impl ConsumerGroup {
         self.resolved.get(pattern)
     }
 
-    /// A copy of what is counted of members' subscriptions.
+    /// Copy of the subscription counts.
     pub fn clone_counts(&self) -> Counts {
         Counts {
             named: self.named.clone(),
@@ -265,7 +267,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// How many members speak the classic protocol.
+    /// Number of members that use the classic protocol.
     pub fn classic_count(&self) -> usize {
         self.classic_count
     }
@@ -282,7 +284,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether nobody who is here waits for a change.
+    /// Whether all members that are present have reached their target assignment, and no new one is due.
     pub fn has_settled(&self) -> bool {
         self.epoch == self.assignment_epoch
             && self.settled_in.1 + self.away_count == self.members.len()
@@ -292,7 +294,7 @@ impl ConsumerGroup {
         member.current.standing == Standing::Stable && member.current.epoch == self.assignment_epoch
     }
 
-    /// Whether a member reads the topic, by its name or by an expression.
+    /// Whether a member subscribes to the topic, by name or by regular expression.
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         let lists = |pattern: &ByteString| {
             let resolved = self.resolved.get(pattern);
@@ -301,7 +303,7 @@ impl ConsumerGroup {
         self.named.contains_key(topic) || self.patterns.keys().any(lists)
     }
 
-    /// The topics that a profile subscribes to, by name and by expression; some twice.
+    /// Topics that a profile subscribes to, by name and by regular expression. A topic may occur twice.
     pub fn topics_of<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = &'a ByteString> {
         let resolved = profile
             .regex()
@@ -312,7 +314,7 @@ impl ConsumerGroup {
             .chain(resolved.into_iter().flat_map(|of| &of.topics))
     }
 
-    /// Makes what a record says true.
+    /// Applies a record.
     pub fn apply(&mut self, record: &Modern, memory: &Arc<Memory>) {
         match record {
             Modern::ConsumerEpoch(Entry {
@@ -378,7 +380,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Changes a member, made first if need be, and all that is counted of members.
+    /// Changes a member and updates all counts. Creates the member if it does not exist.
     fn change(&mut self, id: &ByteString, change: impl FnOnce(&mut Member)) {
         let mut member = match self.members.remove(id) {
             Some(member) => {
@@ -404,7 +406,7 @@ impl ConsumerGroup {
             if comes {
                 self.owners.insert(place, current.epoch);
             } else if self.owners.get(&place) == Some(&current.epoch) {
-                // Whoever has come since, by a later record, has a later epoch.
+                // A later record may have given the partition to another member, which then has a later epoch.
                 self.owners.remove(&place);
             }
         }
@@ -444,7 +446,7 @@ impl ConsumerGroup {
         self.settled_in = (self.assignment_epoch, settled.count());
     }
 
-    /// Tombstones of all that is recorded of the group. That of its epoch comes last: the group goes with it.
+    /// Tombstones of all records of the group. The one of the group epoch removes the group, so it comes last.
     pub fn tombstones(&self, id: &ByteString) -> Vec<Modern> {
         let none = ByteString::new();
         let mut records: Vec<Modern> = self
@@ -467,10 +469,10 @@ impl ConsumerGroup {
         records
     }
 
-    /// Whether offsets may be committed by this member in this epoch. A partition's own epoch may be later: see
-    /// [`Self::check_partition`].
+    /// Checks that the member may commit offsets in this epoch. If the epoch is not the member's current one,
+    /// [`Self::check_partition`] decides for each partition.
     ///
-    /// Errors: `UnknownMemberId`, `UnsupportedVersion`, `StaleMemberEpoch`, `IllegalGeneration` of a classic member.
+    /// Errors: `UnknownMemberId`, `UnsupportedVersion`, `StaleMemberEpoch`; `IllegalGeneration` for a classic member.
     pub fn check_commit(
         &self,
         id: &str,
@@ -478,7 +480,7 @@ impl ConsumerGroup {
         in_transaction: bool,
         knows_epochs: bool,
     ) -> Result<Option<&Member>, ErrorCode> {
-        // An administrator; or a producer of the years before KIP-447, which names nobody.
+        // A commit by an administrator, or by a producer before KIP-447, whose requests have no member id.
         if epoch < 0 && (self.members.is_empty() || in_transaction && id.is_empty()) {
             return Ok(None);
         }
@@ -492,7 +494,7 @@ impl ConsumerGroup {
         Ok(Some(member))
     }
 
-    /// Whether offsets may be read by this member in this epoch; nobody in particular may always.
+    /// Checks that the member may read offsets in this epoch. Requests without a member are always allowed.
     pub fn check_fetch(&self, id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         let id = match id {
             None if epoch < 0 => return Ok(()),
@@ -505,7 +507,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// The relations that hold after every event.
+    /// Invariants that hold after every event.
     #[cfg(test)]
     pub fn check_invariants(&self) {
         let mut owners = BTreeMap::new();
@@ -540,7 +542,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// What two groups that read the same log have in common.
+    /// State that two groups must have in common after reading the same log.
     #[cfg(test)]
     pub fn facts(&self) -> impl std::fmt::Debug + PartialEq + use<> {
         let members = self.members.iter();
@@ -564,8 +566,8 @@ impl Member {
         }
     }
 
-    /// Whether a commit of the member in this epoch counts for a partition: in the member's own, or in any since the partition
-    /// was given to it.
+    /// Checks the epoch of a commit for one partition: allowed are the member's current epoch and every epoch since the
+    /// partition was assigned to the member.
     pub fn check_partition(
         &self,
         epoch: i32,
@@ -584,7 +586,7 @@ impl Member {
     }
 }
 
-/// Counts a name that comes, or goes.
+/// Adds one to or subtracts one from the count of a name.
 pub fn count(counts: &mut BTreeMap<ByteString, usize>, name: &ByteString, comes: bool) {
     match counts.get_mut(name) {
         Some(count) if comes => *count += 1,
@@ -634,7 +636,7 @@ fn current(value: &ConsumerGroupCurrentMemberAssignmentValue) -> Current {
     }
 }
 
-/// The record of what a member says of itself. All of it is copied: what is kept must not hold on to the frame it came in.
+/// Record of a member's profile. All strings are copied, because the group's state must not keep the request's buffer alive.
 pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> Modern {
     let own = |text: &Option<ByteString>| text.as_ref().map(|text| owned(text));
     let value = ConsumerGroupMemberMetadataValue {
@@ -643,7 +645,7 @@ pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> 
         client_id: owned(&profile.client_id),
         client_host: owned(&profile.client_host),
         subscribed_topic_names: profile.topics.iter().map(|name| owned(name)).collect(),
-        // Kafka's is empty where there is none.
+        // Kafka writes an empty string if there is no regular expression.
         subscribed_topic_regex: Some(own(&profile.regex).unwrap_or_default()),
         rebalance_timeout_ms: profile.rebalance_timeout_ms,
         server_assignor: own(&profile.assignor),
@@ -652,7 +654,7 @@ pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> 
     Modern::ConsumerMember(Entry::new(group, id, value))
 }
 
-/// Takes back all that is recorded of a member.
+/// Tombstones of all records of a member.
 pub fn gone(group: &ByteString, id: &ByteString) -> [Modern; 3] {
     [
         Modern::ConsumerCurrent(Entry::gone(group, id)),

@@ -1,7 +1,7 @@
-//! pure: what a heartbeat does to its group (Kafka: `GroupMetadataManager.consumerGroupHeartbeat`).
+//! pure: handling of ConsumerGroupHeartbeat (Kafka: `GroupMetadataManager.consumerGroupHeartbeat`).
 //!
-//! A heartbeat first decides, on the group as it is and on what it changes, and collects records. They are taken all or none, and only
-//! then applied: a heartbeat that finds no room in a batch has changed nothing.
+//! A heartbeat is first evaluated without changing the group: its changes are collected as records. The batch takes all of
+//! these records or none, and only then they are applied. A heartbeat whose records do not fit into the batch changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::wire::message::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatResponse, TopicPartitions,
 };
 
-/// Why a heartbeat is refused, in words for whoever reads the client's log.
+/// Error of a refused heartbeat, with a message for the client's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub error: ErrorCode,
@@ -57,7 +57,7 @@ impl Refusal {
     }
 }
 
-/// What is wrong with a heartbeat, whatever its group is.
+/// Checks of a heartbeat that do not depend on the state of the group.
 pub fn check(beat: &ConsumerHeartbeat, settings: &GroupSettings) -> Result<(), Refusal> {
     let request = &beat.request;
     let invalid = |why: &str| Err(Refusal::new(ErrorCode::InvalidRequest, why));
@@ -100,7 +100,7 @@ pub fn check(beat: &ConsumerHeartbeat, settings: &GroupSettings) -> Result<(), R
         ..LEAVE_FOR_NOW => return invalid("MemberEpoch is invalid."),
         _ => {}
     }
-    // A name must find room in the key of a record.
+    // Ids become part of a record's key, whose strings hold at most 32767 bytes.
     let too_long = |text: &str| text.len() > i16::MAX as usize;
     if too_long(&request.group_id) || too_long(&request.member_id) {
         return invalid("GroupId and MemberId can't be longer than 32767 bytes.");
@@ -124,29 +124,29 @@ pub fn check(beat: &ConsumerHeartbeat, settings: &GroupSettings) -> Result<(), R
     Ok(())
 }
 
-/// A group, and all that it may use while it handles one event.
+/// One consumer group with everything that the handling of one event may use.
 pub struct Scene<'a> {
     pub id: &'a ByteString,
     pub group: &'a mut ConsumerGroup,
     pub image: &'a Arc<Image>,
     pub settings: &'a GroupSettings,
-    /// In force for the group.
+    /// Settings in force for the group.
     pub intervals: Intervals,
     pub timers: &'a mut Timers<GroupTimer>,
     pub now: Moment,
     pub out: &'a mut Output<GroupAnswer>,
 }
 
-/// Who sends a heartbeat.
+/// Member that sends a heartbeat.
 struct Sender {
-    /// As it was before the heartbeat: nobody, for a new member.
+    /// Member before the heartbeat; the default for a new member.
     before: Member,
     is_new: bool,
-    /// The id of the former self of a static member that has come back.
+    /// Former member id of a static member that has returned.
     replaces: Option<ByteString>,
 }
 
-/// What a heartbeat changes of the group.
+/// State of the group and of the sender as changed by a heartbeat.
 struct Draft {
     profile: Profile,
     epoch: i32,
@@ -157,7 +157,7 @@ struct Draft {
 }
 
 impl Scene<'_> {
-    /// A heartbeat that [`check`] has nothing against.
+    /// Handles a heartbeat that has passed [`check`].
     pub fn heartbeat(
         &mut self,
         beat: &ConsumerHeartbeat,
@@ -172,7 +172,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether the heartbeat says nothing but that its sender lives, and there is nothing to tell.
+    /// Whether the heartbeat changes nothing but the session, and its response carries no news.
     fn is_steady(&self, beat: &ConsumerHeartbeat) -> bool {
         let request = &beat.request;
         let Some(member) = self.group.member(&request.member_id) else {
@@ -198,7 +198,7 @@ impl Scene<'_> {
             && !member.is_classic()
     }
 
-    /// A heartbeat of a member that comes or stays, or a JoinGroup in the form of one.
+    /// Handles a heartbeat of a member that joins or stays, or a JoinGroup converted to one.
     pub fn stay(
         &mut self,
         beat: &ConsumerHeartbeat,
@@ -217,7 +217,7 @@ impl Scene<'_> {
         let regex_changed = profile.regex() != before.profile.regex();
         let bytes: usize = profile.topics.iter().map(|name| name.len()).sum();
         if sender.is_new && !(self.settings.memory).has_room_for_member(MEMBER_BYTES + bytes) {
-            // Its client tries again.
+            // The client retries.
             let why = "The members of all groups take all the memory that they may.";
             return Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, why));
         }
@@ -289,7 +289,7 @@ impl Scene<'_> {
         Ok(answer)
     }
 
-    /// Finds who sends the heartbeat, and whether it may.
+    /// Finds the sender of a heartbeat and checks whether it may send it.
     fn sender(
         &self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -305,7 +305,7 @@ impl Scene<'_> {
                     let why = format!("Instance id {instance} is unknown.");
                     return Err(Refusal::new(ErrorCode::UnknownMemberId, why));
                 }
-                // A classic member joins whenever the group meets.
+                // A classic member sends a JoinGroup in every rebalance, so a join by the current member is no replacement.
                 Some(current) if joins && !(is_classic && current == id) => {
                     let member = self.group.member(current).cloned().unwrap_or_default();
                     let is_held = member.current.epoch != LEAVE_FOR_NOW;
@@ -358,7 +358,7 @@ impl Scene<'_> {
             }
             None => {
                 let mut before = Member::default();
-                // Nothing is recorded of it, so nothing came before.
+                // A new member has no record of its current assignment, so its previous epoch is that of the default.
                 before.current = Current::default();
                 Ok(Sender {
                     before,
@@ -369,7 +369,7 @@ impl Scene<'_> {
         }
     }
 
-    /// An expression that somebody of the group has already is a good one.
+    /// Checks the regular expression of a member. An expression that another member of the group has already is accepted.
     fn check_regex(&self, profile: &Profile, beat: &ConsumerHeartbeat) -> Result<(), Refusal> {
         let Some(pattern) = profile.regex() else {
             return Ok(());
@@ -390,7 +390,7 @@ impl Scene<'_> {
         self.group.target_of(of).cloned().unwrap_or_default()
     }
 
-    /// The records that take back an expression which no member has after a member's profile was replaced.
+    /// Tombstone of a member's former regular expression, if no member has it any more.
     fn regex_without_members(&self, before: &Profile, after: Option<&Profile>) -> Option<Modern> {
         let pattern = before.regex()?;
         let stays = after.and_then(Profile::regex) == Some(pattern);
@@ -400,7 +400,7 @@ impl Scene<'_> {
             .then(|| Modern::ConsumerRegex(Entry::gone(self.id, pattern)))
     }
 
-    /// The topics of all members, after a member's profile was replaced by another.
+    /// Topics of all members, with the profile `before` of one member replaced by `after`.
     fn topics<'a>(
         &'a self,
         before: Option<&'a Profile>,
@@ -425,7 +425,7 @@ impl Scene<'_> {
         topics
     }
 
-    /// The group's epoch moves where its members subscribe to something else, or what they subscribe to has changed.
+    /// Increases the group epoch if subscriptions have changed, or the metadata of subscribed topics.
     fn look_at_topics(
         &self,
         draft: &mut Draft,
@@ -434,7 +434,7 @@ impl Scene<'_> {
         regex_changed: bool,
         records: &mut Vec<Modern>,
     ) {
-        // Of an expression that is new to the group nobody knows yet what it stands for.
+        // The topics of a new regular expression are not known yet. The epoch increases when they are.
         let is_known = |pattern: &ByteString| self.group.resolved(pattern).is_some();
         let must_bump =
             names_changed || regex_changed && draft.profile.regex().is_none_or(is_known);
@@ -457,7 +457,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Targets are made anew where the group's epoch has moved, but not again at once.
+    /// Computes a new target assignment if the group epoch has increased and the minimum interval between two assignments has
+    /// passed.
     fn assign(
         &self,
         draft: &mut Draft,
@@ -553,7 +554,7 @@ impl Scene<'_> {
         }
     }
 
-    /// The assignor that most members name; of equals, and where nobody names one, the first in the settings.
+    /// Assignor that most members name. In case of a tie, or if no member names one, the first one in the settings.
     fn assignor<'a>(&self, profiles: impl Iterator<Item = &'a Profile>) -> Assignor {
         let served = &self.settings.consumer.assignors;
         let mut votes = vec![0usize; served.len()];
@@ -569,7 +570,7 @@ impl Scene<'_> {
         chosen.copied().unwrap_or(Assignor::Uniform)
     }
 
-    /// The name of the assignor in use.
+    /// Name of the assignor in use.
     pub fn assignor_name(&self) -> &'static str {
         let members = self.group.members().values();
         self.assignor(members.map(|member| &member.profile)).name()
@@ -625,7 +626,8 @@ impl Scene<'_> {
             return Err(unknown(why));
         };
         if request.member_epoch == LEAVE_FOR_NOW {
-            // Its partitions stay its own until its session is over. The epochs in which it got them say nothing to its next self.
+            // The member keeps its partitions until its session ends. The epochs in which they were assigned do not apply to
+            // its next incarnation, so they are set to 0.
             let again = |of: &super::assignment::Owned| {
                 super::assignment::Owned::new(of.iter().map(|(topic, some)| {
                     (topic, some.iter().map(|(index, _)| (*index, 0)).collect())
@@ -649,11 +651,11 @@ impl Scene<'_> {
         })
     }
 
-    /// Takes members out; the others learn of it by their heartbeats.
+    /// Removes members. The others learn of it by their heartbeats.
     pub fn remove(&mut self, ids: &[ByteString]) -> Result<(), Refusal> {
         let mut records = Vec::new();
         let mut sessions: Vec<PutOff> = Vec::new();
-        // Of several members the expressions and topics are counted one by one.
+        // Several members may share a topic or an expression, so the counts are reduced member by member.
         let mut rest = self.group.clone_counts();
         for id in ids {
             let Some(member) = self.group.member(id) else {
@@ -683,7 +685,7 @@ impl Scene<'_> {
         let epoch = self.group.epoch.saturating_add(1);
         records.push(epoch_record(self.id, epoch, hash));
         if sessions.len() == self.group.members().len() {
-            // Nobody is left, so nothing is to be assigned in the new epoch.
+            // No member is left, so the new epoch needs no assignment.
             let value = ConsumerGroupTargetAssignmentMetadataValue {
                 assignment_epoch: epoch,
                 assignment_timestamp: 0,
@@ -702,7 +704,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// The timer of a member's session has come; the session may have been put off since.
+    /// Handles the session timer of a member. The session may have been extended after the timer was set.
     pub fn session_is_over(&mut self, id: &ByteString) {
         let key = || GroupTimer::Session(self.id.clone(), id.clone());
         let Some(member) = self.group.member_mut(id) else {
@@ -711,12 +713,12 @@ impl Scene<'_> {
         if self.timers.has_come(&mut member.session, key)
             && self.remove(std::slice::from_ref(id)).is_err()
         {
-            // There is no room for it in this batch.
+            // The records do not fit into this batch.
             self.restart_session(id);
         }
     }
 
-    /// A member has had its time to give up partitions.
+    /// Removes a member that has not revoked its partitions within its rebalance timeout.
     pub fn rebalance_time_is_up(&mut self, id: &ByteString) {
         let is_late = |member: &Member| member.current.standing == Standing::Unrevoked;
         if self.group.member(id).is_some_and(is_late)
@@ -726,7 +728,7 @@ impl Scene<'_> {
         }
     }
 
-    /// After loading, silence counts from now on.
+    /// Called after loading: restarts all sessions and rebalance timers.
     pub fn loaded(&mut self) {
         for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
             self.restart_session(&id);
@@ -734,7 +736,7 @@ impl Scene<'_> {
         }
     }
 
-    /// What expressions stand for is known.
+    /// Records the topics that match the group's regular expressions.
     pub fn resolved(
         &mut self,
         version: i64,
@@ -744,11 +746,11 @@ impl Scene<'_> {
         let mut records = Vec::new();
         let mut is_news = false;
         for (pattern, topics) in found {
-            // Its members may have gone meanwhile.
+            // The members with this expression may have left meanwhile.
             if !self.group.patterns().contains_key(pattern) {
                 continue;
             }
-            // An expression that was never looked for has no topics.
+            // An expression without a previous result counts as having had no topics.
             let before = self.group.resolved(pattern);
             is_news |= before.map_or(!topics.is_empty(), |before| before.topics != *topics);
             let value = ConsumerGroupRegularExpressionValue {
@@ -781,7 +783,8 @@ impl Scene<'_> {
         self.write(records)
     }
 
-    /// Has the expressions of the group looked for, where some are new, topics have come, or it was long ago.
+    /// Requests a search for the topics that match the group's regular expressions, if an expression is new, topics were added
+    /// or the last search was long ago.
     fn look_for_expressions(&mut self) {
         if self.group.patterns().is_empty() {
             return;
@@ -820,12 +823,12 @@ impl Scene<'_> {
             .answer(Ticket::ERRAND, GroupAnswer::ResolveRegex(errand));
     }
 
-    /// Takes all records and makes them true, or none.
+    /// Writes and applies all records, or none of them.
     fn write(&mut self, records: Vec<Modern>) -> Result<(), Refusal> {
         let records: Vec<GroupRecord> = records.into_iter().map(GroupRecord::Modern).collect();
         let taken = self.out.records(records.iter().map(GroupRecord::encode));
         taken.map_err(|_| {
-            // Kafka differs: it answers the same after it tried.
+            // Kafka differs: it gives the same answer, but only after the append has failed.
             let why = "The group is too large for what one batch of its partition may have.";
             Refusal::new(ErrorCode::UnknownServerError, why)
         })?;
@@ -846,8 +849,8 @@ impl Scene<'_> {
         }
     }
 
-    /// While members have not all that they shall have, or have come lately, each phase of a rebalance waits for a heartbeat: so there
-    /// are more of them.
+    /// Heartbeat interval for the members. It is shorter while members have not reached their target or have joined recently,
+    /// because each phase of a rebalance waits for a heartbeat.
     fn interval_ms(&self) -> i32 {
         let usual = self.intervals.heartbeat_ms;
         let lately = self.now.wall.saturating_sub(self.group.assigned_at);
@@ -858,7 +861,7 @@ impl Scene<'_> {
         interval_ms(usual, unsettled, self.group.members().len(), is_settled)
     }
 
-    /// Puts the end of a member's session off.
+    /// Extends the session of a member.
     pub fn restart_session(&mut self, id: &str) {
         let group = self.id;
         let Some(member) = self.group.member_mut(id) else {
@@ -885,22 +888,23 @@ impl Scene<'_> {
     }
 }
 
-/// Expressions are looked for once in this time at most (Kafka's own).
+/// Minimum interval between two searches for topics of regular expressions, the same as in Kafka.
 const REGEX_REFRESH_MIN_MS: i64 = 10_000;
-/// An errand that has not come back in this time is lost.
+/// Time after which a search without a result counts as lost.
 const REGEX_LOST_MS: i64 = 60_000;
-/// Whoever joins makes others give something up, and is seldom the last to come: for this time after an assignment heartbeats come
-/// more often.
+/// Time after an assignment during which heartbeats are more frequent. A joining member makes others revoke partitions, and
+/// often further members join soon after.
 pub const SETTLING_MS: i64 = 2_500;
-/// What a large group that has not settled may send in a second, about.
+/// Approximate limit of heartbeats per second of a large group that has not settled.
 const UNSETTLED_BEATS_A_SECOND: i32 = 1_000;
 
-/// When the members of a group shall come again: so many milliseconds while it has not settled, as long as they are few.
+/// Heartbeat interval of a group, in milliseconds: `usual` if it has settled, otherwise `unsettled`, or more if it has many
+/// members.
 pub fn interval_ms(usual: i32, unsettled: i32, members: usize, is_settled: bool) -> i32 {
     if is_settled {
         return usual;
     }
-    // All members together send no more than so many in a second.
+    // All members together send about `UNSETTLED_BEATS_A_SECOND` heartbeats per second at most.
     let members = i32::try_from(members).unwrap_or(i32::MAX);
     let share = members.saturating_mul(1_000 / UNSETTLED_BEATS_A_SECOND);
     usual.min(unsettled.max(share))
@@ -908,7 +912,7 @@ pub fn interval_ms(usual: i32, unsettled: i32, members: usize, is_settled: bool)
 
 fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let (said, known) = (request.member_epoch, member.current.epoch);
-    // Who joins again has given up everything; the answer says all.
+    // A member that joins again has given up all of its partitions. The response holds its whole assignment.
     if said == JOIN || said == known {
         return Ok(());
     }
@@ -921,7 +925,7 @@ fn check_epoch(member: &Member, request: &ConsumerGroupHeartbeatRequest) -> Resu
     if said > known {
         return fenced("greater");
     }
-    // The answer to its last heartbeat may have got lost.
+    // The response to the member's last heartbeat may have been lost.
     let owned = request.topic_partitions.as_deref().map(self::said);
     let knows_no_more = owned.is_some_and(|owned| {
         let mut each = owned.each();
@@ -941,7 +945,7 @@ fn said(topics: &[TopicPartitions]) -> Assignment {
     )
 }
 
-/// An assignment as answers and requests have it.
+/// Assignment in the form of requests and responses.
 pub fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
     let topics = assignment.iter();
     topics
@@ -952,7 +956,7 @@ pub fn answered(assignment: &Assignment) -> Vec<TopicPartitions> {
         .collect()
 }
 
-/// The profile after a heartbeat: what it does not say stays.
+/// Profile after a heartbeat. Fields that the heartbeat leaves out keep their value.
 fn updated(before: &Profile, beat: &ConsumerHeartbeat) -> Profile {
     let request = &beat.request;
     let mut profile = before.clone();

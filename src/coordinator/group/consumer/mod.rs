@@ -1,13 +1,14 @@
-//! Groups of the consumer protocol (KIP-848): members say what they subscribe to, the coordinator tells each what to read.
+//! Groups of the consumer protocol (KIP-848): members send their subscriptions, and the coordinator tells each member its
+//! partitions.
 //!
 //! ```text
 //! heartbeat ─▶ the member's profile has changed ─▶ group epoch + 1 ─▶ an assignor makes the target of every member
 //!          └─▶ the member moves towards its target, at its own heartbeats: gives up first, is given what others gave up
 //! ```
 //!
-//! Three epochs tell how far things are: the group's (members and topics), the assignment's (targets), and each member's. All of it is
-//! recorded, so that a coordinator that takes over goes on in the middle. Nothing happens without a heartbeat, but that members
-//! which are silent are removed.
+//! Three epochs show the progress: that of the group (members and topics), that of the target assignment, and that of each
+//! member. All of this state is recorded, so a new coordinator continues where the former one stopped. Groups change only by
+//! heartbeats and by the removal of members whose time has run out.
 
 pub mod assignment;
 mod describe;

@@ -1,4 +1,4 @@
-//! pure: how a member comes from what it has to what it shall have (Kafka: `CurrentAssignmentBuilder`).
+//! pure: steps by which a member moves from its current to its target assignment (Kafka: `CurrentAssignmentBuilder`).
 //!
 //! ```text
 //!            something to give up, and not given up yet
@@ -11,16 +11,16 @@
 use super::assignment::{Assignment, Owned};
 use crate::base::ids::Uuid;
 
-/// Where a member stands, with the numbers that records have for it.
+/// State of a member, with the numbers used in records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     #[default]
     Stable,
-    /// Has partitions to give up.
+    /// The member still has to revoke partitions.
     Unrevoked,
-    /// Waits for partitions that others have to give up.
+    /// The member waits for partitions that other members still have to revoke.
     Unreleased,
-    /// Of a version that this coordinator does not know.
+    /// State written by a version that this coordinator does not know.
     Unknown,
 }
 
@@ -44,38 +44,38 @@ impl Standing {
     }
 }
 
-/// What a member has: key 8.
+/// Current assignment of a member (record type 8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Current {
     pub epoch: i32,
-    /// The epoch before: an answer may have got lost.
+    /// Epoch before the last step. It is accepted from a member that has not received the last response.
     pub previous_epoch: i32,
     pub standing: Standing,
     pub assigned: Owned,
-    /// To be given up.
+    /// Partitions that the member still has to revoke.
     pub pending: Owned,
 }
 
-/// What the next step of a member depends on.
+/// Facts that the next step of a member depends on.
 pub struct Circumstances<'a> {
     pub target_epoch: i32,
     pub target: &'a Assignment,
-    /// Whether the member's subscription has changed by this heartbeat.
+    /// Whether this heartbeat changes the member's subscription.
     pub is_resubscribed: bool,
     /// Whether the member subscribes to a topic.
     pub subscribes: &'a dyn Fn(Uuid) -> bool,
-    /// What the member says it owns; `None` for nothing said.
+    /// Partitions that the member reports as owned; `None` if the heartbeat does not report them.
     pub owned: Option<&'a Assignment>,
-    /// Whether somebody has the partition.
+    /// Whether a member has the partition.
     pub is_taken: &'a dyn Fn(Uuid, i32) -> bool,
 }
 
-/// A member of unknown standing has to give up everything before it may go on.
+/// Error for a member in an unknown state. It must give up all of its partitions and join again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fenced;
 
 impl Current {
-    /// The step before was in the epoch that was, also where it stays the same.
+    /// Copy with the given epoch. The present epoch becomes the previous one, even if both are the same.
     fn in_epoch(&self, epoch: i32) -> Self {
         Self {
             epoch,
@@ -84,7 +84,7 @@ impl Current {
         }
     }
 
-    /// The next step.
+    /// Next step of the member.
     pub fn next(&self, around: &Circumstances<'_>) -> Result<Self, Fenced> {
         Ok(match self.standing {
             Standing::Stable if self.epoch != around.target_epoch => self.advance(around),
@@ -100,7 +100,7 @@ impl Current {
         })
     }
 
-    /// Topics that the member does not subscribe to any more are given up at once, whatever the target says.
+    /// Revokes the partitions of topics that the member no longer subscribes to, whatever its target says.
     fn drop_unsubscribed(&self, around: &Circumstances<'_>) -> Self {
         let subscribes = |topic: Uuid| (around.subscribes)(topic);
         if !around.is_resubscribed || self.assigned.iter().all(|(topic, _)| subscribes(topic)) {
@@ -151,7 +151,7 @@ impl Current {
                 if kept.contains(topic, *index) {
                     continue;
                 }
-                // What this member has just given up is still recorded as its own, so it is free for it.
+                // Partitions that this member has just revoked are still recorded as taken, but by the member itself.
                 if (around.is_taken)(topic, *index) && !self.pending.contains(topic, *index) {
                     all_free = false;
                 } else {
@@ -173,7 +173,7 @@ impl Current {
 }
 
 impl Circumstances<'_> {
-    /// Whether the member has, or may have, something of it.
+    /// Whether the member owns, or may own, some of the pending partitions.
     fn still_owns(&self, pending: &Owned) -> bool {
         let Some(owned) = self.owned else {
             return true;

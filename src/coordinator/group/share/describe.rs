@@ -1,4 +1,4 @@
-//! pure: a share group as tools see it.
+//! pure: description of a share group for ShareGroupDescribe.
 
 use bytestring::ByteString;
 
@@ -9,7 +9,7 @@ use crate::wire::message::share_group_describe::{
     Assignment as DescribedAssignment, DescribedGroup, Member as DescribedMember, TopicPartitions,
 };
 
-/// The one assignor that there is.
+/// Name of the only assignor of share groups.
 const ASSIGNOR: &str = "simple";
 
 impl ShareGroup {
@@ -35,7 +35,7 @@ impl ShareGroup {
     }
 }
 
-/// Topics that are gone have no name, and are left out.
+/// Assignment with names of topics. Topics that no longer exist have no name and are left out.
 fn described(assignment: &Assignment, image: &Image) -> DescribedAssignment {
     let topics = assignment.iter().filter_map(|(topic_id, partitions)| {
         Some(TopicPartitions {

@@ -1,5 +1,5 @@
-//! pure: one share group: its members, what each shall fetch and fetches, and the partitions whose states are initialised (Kafka:
-//! `ShareGroup`).
+//! pure: one share group: its members with their target and current assignments, and the partitions whose states are
+//! initialised (Kafka: `ShareGroup`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::coordinator::group::record::share_group::{
 use crate::coordinator::group::record::{Entry, Modern};
 use crate::coordinator::runtime::timer::PutOff;
 
-/// What a member says of itself: key 10.
+/// Subscription and other metadata that a member sends (record type 10).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     pub rack_id: Option<ByteString>,
     pub client_id: ByteString,
     pub client_host: ByteString,
-    /// In order, each once.
+    /// Subscribed topic names, sorted and without duplicates.
     pub topics: Vec<ByteString>,
 }
 
-/// Where a member stands: key 14.
+/// Current assignment of a member (record type 14).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Current {
     pub epoch: i32,
@@ -54,32 +54,32 @@ impl Default for Current {
 pub struct Member {
     pub profile: Profile,
     pub current: Current,
-    /// When its session is over.
+    /// Deadline of the member's session.
     pub session: PutOff,
-    /// The memory that the profile takes.
+    /// Memory reservation for the profile.
     held: Option<Arc<Held>>,
 }
 
-/// A topic's name, and some of its partitions.
+/// Name of a topic, and some of its partitions.
 pub type Named = (ByteString, BTreeSet<i32>);
 
-/// Partitions by what the share coordinator has of them: key 15.
+/// Partitions by the progress of their states with the share coordinator (record type 15).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct States {
     pub initialising: BTreeMap<Uuid, Named>,
     pub initialised: BTreeMap<Uuid, Named>,
-    /// All of a topic's.
+    /// Topics whose states are being deleted, for all of their partitions.
     pub deleting: BTreeMap<Uuid, ByteString>,
 }
 
 impl States {
-    /// Moves partitions to those that are being initialised.
+    /// Marks partitions as being initialised.
     pub fn begin(&mut self, topic: Uuid, name: &ByteString, partitions: &BTreeSet<i32>) {
         put(&mut self.initialising, topic, name, partitions);
         take(&mut self.initialised, topic, partitions);
     }
 
-    /// Partitions are initialised, as far as they still wait for it.
+    /// Marks partitions as initialised, as far as they are still being initialised.
     pub fn finish(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
         let Some((name, waiting)) = self.initialising.get(&topic).cloned() else {
             return;
@@ -91,12 +91,12 @@ impl States {
         }
     }
 
-    /// Partitions could not be initialised.
+    /// Removes partitions whose initialisation has failed.
     pub fn fail(&mut self, topic: Uuid, partitions: &BTreeSet<i32>) {
         take(&mut self.initialising, topic, partitions);
     }
 
-    /// Whether a partition may be assigned.
+    /// Whether the partition may be assigned to members.
     pub fn is_initialised(&self, topic: Uuid, partition: i32) -> bool {
         let of_topic = self.initialised.get(&topic);
         of_topic.is_some_and(|(_, partitions)| partitions.contains(&partition))
@@ -171,25 +171,25 @@ fn take(all: &mut BTreeMap<Uuid, Named>, topic: Uuid, partitions: &BTreeSet<i32>
     }
 }
 
-/// See the module. `apply` makes the group what a record says, in whatever order records come and whichever are missing.
+/// Share group. `apply` accepts records in any order, and some of them may be missing.
 #[derive(Clone, Debug)]
 pub struct ShareGroup {
     pub epoch: i32,
-    /// Of the topics that members subscribe to.
+    /// Hash of the metadata of all subscribed topics.
     pub metadata_hash: i64,
     pub assignment_epoch: i32,
-    /// When that epoch's assignment was made; 0 where unknown, or where there was nothing to assign.
+    /// Time at which the target assignment of `assignment_epoch` was made; 0 if unknown, or if there was nothing to assign.
     pub assigned_at: Timestamp,
     members: BTreeMap<ByteString, Box<Member>>,
     targets: BTreeMap<ByteString, Assignment>,
-    /// By topic, how many members name it.
+    /// Number of members that subscribe to each topic.
     named: BTreeMap<ByteString, usize>,
     pub states: States,
-    /// Topics, members or states have changed since the group looked at them.
+    /// Whether topics, members or states may have changed since the last check.
     pub is_stale: bool,
-    /// The share coordinator was asked then (steady milliseconds), and has not answered.
+    /// Time of the unanswered request to the share coordinator (steady clock, in milliseconds); `None` if there is none.
     pub initialising_since: Option<i64>,
-    /// It could not do so the last time: there is no hurry to ask again.
+    /// Whether the last initialisation failed, so that the next attempt is not urgent.
     pub has_failed: bool,
 }
 
@@ -204,7 +204,7 @@ impl Default for ShareGroup {
             targets: BTreeMap::new(),
             named: BTreeMap::new(),
             states: States::default(),
-            // What has changed while nobody looked?
+            // Metadata may have changed while the group was not loaded.
             is_stale: true,
             initialising_since: None,
             has_failed: false,
@@ -225,7 +225,7 @@ impl ShareGroup {
         self.members.get_mut(id).map(|member| &mut **member)
     }
 
-    /// Whether the member's session ends later.
+    /// Whether the session of the member ends later than `now`.
     pub fn is_alive(&self, id: &str, now: i64) -> bool {
         self.member(id)
             .is_some_and(|member| member.session.is_later(now))
@@ -250,7 +250,7 @@ impl ShareGroup {
         self.named.contains_key(topic)
     }
 
-    /// Whether nobody who is here waits for a change.
+    /// Whether all members have reached their target assignment, and no change is pending.
     pub fn has_settled(&self) -> bool {
         let mut members = self.members.values();
         !self.is_stale
@@ -259,7 +259,7 @@ impl ShareGroup {
             && members.all(|member| member.current.epoch == self.assignment_epoch)
     }
 
-    /// Makes what a record says true.
+    /// Applies a record.
     pub fn apply(&mut self, record: &Modern, memory: &Arc<Memory>) {
         match record {
             Modern::ShareEpoch(Entry {
@@ -334,7 +334,7 @@ impl ShareGroup {
         }
     }
 
-    /// Tombstones of all that is recorded of the group. That of its epoch comes last: the group goes with it.
+    /// Tombstones of all records of the group. The one of the group epoch removes the group, so it comes last.
     pub fn tombstones(&self, id: &ByteString) -> Vec<Modern> {
         let none = ByteString::new();
         let members = self.members.keys().flat_map(|member| gone(id, member));
@@ -378,7 +378,7 @@ fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
         .collect()
 }
 
-/// The record of what a member says of itself; copied as that of a consumer.
+/// Record of a member's profile. All strings are copied, because the group's state must not keep the request's buffer alive.
 pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> Modern {
     let value = ShareGroupMemberMetadataValue {
         rack_id: profile.rack_id.as_ref().map(|text| owned(text)),
@@ -389,7 +389,7 @@ pub fn member_record(group: &ByteString, id: &ByteString, profile: &Profile) -> 
     Modern::ShareMember(Entry::new(group, id, value))
 }
 
-/// Takes back all that is recorded of a member.
+/// Tombstones of all records of a member.
 pub fn gone(group: &ByteString, id: &ByteString) -> [Modern; 3] {
     [
         Modern::ShareCurrent(Entry::gone(group, id)),

@@ -1,6 +1,7 @@
-//! pure: what a heartbeat does to its share group (Kafka: `GroupMetadataManager.shareGroupHeartbeat`).
+//! pure: handling of ShareGroupHeartbeat (Kafka: `GroupMetadataManager.shareGroupHeartbeat`).
 //!
-//! As with consumers, a heartbeat first decides and collects records, which are taken all or none, and only then applied.
+//! As in consumer groups, a heartbeat is first evaluated, with its changes collected as records. The batch takes all of these
+//! records or none, and only then they are applied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,10 +35,10 @@ use crate::wire::message::share_group_heartbeat::{
     Assignment as AnsweredAssignment, ShareGroupHeartbeatResponse, TopicPartitions,
 };
 
-/// Characters of a member's id.
+/// Length limit of a member id, in characters.
 const MEMBER_ID_MAX: usize = 36;
 
-/// An answer that refuses.
+/// Response with an error.
 pub fn refused(refusal: Refusal) -> ShareGroupHeartbeatResponse {
     ShareGroupHeartbeatResponse {
         error_code: refusal.error.code(),
@@ -46,7 +47,7 @@ pub fn refused(refusal: Refusal) -> ShareGroupHeartbeatResponse {
     }
 }
 
-/// What is wrong with a heartbeat, whatever its group is.
+/// Checks of a heartbeat that do not depend on the state of the group.
 pub fn check(beat: &ShareHeartbeat) -> Result<(), Refusal> {
     let request = &beat.request;
     let invalid = |why: &str| Err(Refusal::new(ErrorCode::InvalidRequest, why));
@@ -77,31 +78,31 @@ pub fn check(beat: &ShareHeartbeat) -> Result<(), Refusal> {
     }
 }
 
-/// A group, and all that it may use while it handles one event.
+/// One share group with everything that the handling of one event may use.
 pub struct Scene<'a> {
     pub id: &'a ByteString,
     pub group: &'a mut ShareGroup,
     pub image: &'a Arc<Image>,
     pub settings: &'a GroupSettings,
-    /// In force for the group.
+    /// Settings in force for the group.
     pub intervals: Intervals,
     pub timers: &'a mut Timers<GroupTimer>,
     pub now: Moment,
     pub out: &'a mut Output<GroupAnswer>,
 }
 
-/// What a heartbeat changes of the group.
+/// State of the group and of the sender as changed by a heartbeat.
 struct Draft {
     profile: Profile,
     epoch: i32,
     assignment_epoch: i32,
     target: Assignment,
-    /// What was initialised, without topics that are gone.
+    /// States of partitions, without those of topics that no longer exist.
     states: States,
 }
 
 impl Scene<'_> {
-    /// A heartbeat that [`check`] has nothing against.
+    /// Handles a heartbeat that has passed [`check`].
     pub fn heartbeat(
         &mut self,
         beat: &ShareHeartbeat,
@@ -117,7 +118,7 @@ impl Scene<'_> {
         self.stay(beat)
     }
 
-    /// Whether the heartbeat says nothing but that its sender lives, and there is nothing to tell.
+    /// Whether the heartbeat changes nothing but the session, and its response carries no news.
     fn is_steady(&self, beat: &ShareHeartbeat) -> bool {
         let request = &beat.request;
         let Some(member) = self.group.member(&request.member_id) else {
@@ -147,7 +148,7 @@ impl Scene<'_> {
         let names_changed = profile.topics != before.profile.topics;
         let bytes: usize = profile.topics.iter().map(|name| name.len()).sum();
         if is_new && !self.settings.memory.has_room_for_member(bytes) {
-            // Its client tries again.
+            // The client retries.
             let why = "The members of all groups take all the memory that they may.";
             return Err(Refusal::new(ErrorCode::CoordinatorNotAvailable, why));
         }
@@ -195,7 +196,7 @@ impl Scene<'_> {
         Ok(answer)
     }
 
-    /// Who sends the heartbeat, if it may; nobody for a new member.
+    /// Member that sends the heartbeat; `None` for a new member. An error if the member may not send it.
     fn sender(&self, id: &str, said: i32) -> Result<Option<&Member>, Refusal> {
         let Some(member) = self.group.member(id) else {
             let max = self.settings.share.members_max;
@@ -211,7 +212,7 @@ impl Scene<'_> {
             };
         };
         let current = &member.current;
-        // The answer to its last heartbeat may have got lost.
+        // The response to the member's last heartbeat may have been lost.
         if said == JOIN || said == current.epoch || said == current.previous_epoch {
             return Ok(Some(member));
         }
@@ -227,7 +228,7 @@ impl Scene<'_> {
         Err(Refusal::new(ErrorCode::FencedMemberEpoch, why))
     }
 
-    /// The names that all members subscribe to, after a member's profile was replaced by another.
+    /// Topics of all members, with the profile `before` of one member replaced by `after`.
     fn topics(&self, before: &Profile, after: &Profile) -> BTreeSet<ByteString> {
         let named = self.group.named().iter();
         let others =
@@ -236,8 +237,8 @@ impl Scene<'_> {
         others.chain(after.topics.iter().cloned()).collect()
     }
 
-    /// The group's epoch moves where its members subscribe to something else, what they subscribe to has changed, or partitions may be
-    /// assigned that are not.
+    /// Increases the group epoch if subscriptions or the metadata of subscribed topics have changed, or if the assigned
+    /// partitions are not exactly those that may be assigned.
     fn look_at_topics(
         &self,
         topics: &BTreeSet<ByteString>,
@@ -260,7 +261,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether what may be assigned is something else than what is.
+    /// Whether the assigned partitions differ from those that may be assigned.
     fn lacks(&self, topics: &BTreeSet<ByteString>, draft: &Draft) -> bool {
         let mut assigned = BTreeSet::new();
         for member in self.group.members().keys() {
@@ -275,7 +276,7 @@ impl Scene<'_> {
         assigned != may_be
     }
 
-    /// The topics that are there, in the order of ids, with the partitions that may be assigned.
+    /// Existing topics, sorted by id, with their partitions that may be assigned.
     fn assignable(&self, topics: &BTreeSet<ByteString>, draft: &Draft) -> Vec<SharedTopic> {
         let topics = topics
             .iter()
@@ -293,7 +294,7 @@ impl Scene<'_> {
         shared
     }
 
-    /// Has the share coordinator initialise what it has not yet.
+    /// Marks missing partitions as being initialised and returns the task for the share coordinator.
     fn initialise(
         &self,
         topics: &BTreeSet<ByteString>,
@@ -334,7 +335,8 @@ impl Scene<'_> {
         })
     }
 
-    /// Targets are made anew where the group's epoch has moved, but not again at once.
+    /// Computes a new target assignment if the group epoch has increased and the minimum interval between two assignments has
+    /// passed.
     fn assign(&self, draft: &mut Draft, id: &ByteString, records: &mut Vec<Modern>) {
         let since = self.now.wall.saturating_sub(self.group.assigned_at);
         let may_be = self.group.assigned_at == 0
@@ -383,7 +385,7 @@ impl Scene<'_> {
             }
         }
         draft.assignment_epoch = draft.epoch;
-        // Where there was nothing to assign, the next assignment need not wait.
+        // If there was nothing to assign, the next assignment need not wait for the interval.
         let assigned_at = if topics.is_empty() { 0 } else { self.now.wall };
         records.push(target_epoch_record(self.id, draft.epoch, assigned_at));
     }
@@ -401,7 +403,7 @@ impl Scene<'_> {
         })
     }
 
-    /// Takes a member out; the others learn of it by their heartbeats.
+    /// Removes a member. The others learn of it by their heartbeats.
     fn remove(&mut self, id: &ByteString) -> Result<(), Refusal> {
         let Some(member) = self.group.member(id) else {
             return Ok(());
@@ -413,7 +415,7 @@ impl Scene<'_> {
         let mut records: Vec<Modern> = gone(self.id, id).into();
         records.push(epoch_record(self.id, epoch, hash));
         if self.group.members().len() == 1 {
-            // Nobody is left to be assigned anything.
+            // No member is left, so the new epoch needs no assignment.
             records.push(target_epoch_record(self.id, epoch, 0));
         }
         self.write(records)?;
@@ -421,26 +423,26 @@ impl Scene<'_> {
         Ok(())
     }
 
-    /// The timer of a member's session has come; the session may have been put off since.
+    /// Handles the session timer of a member. The session may have been extended after the timer was set.
     pub fn session_is_over(&mut self, id: &ByteString) {
         let key = || GroupTimer::Session(self.id.clone(), id.clone());
         let Some(member) = self.group.member_mut(id) else {
             return;
         };
         if self.timers.has_come(&mut member.session, key) && self.remove(id).is_err() {
-            // There is no room for it in this batch.
+            // The records do not fit into this batch.
             self.restart_session(id);
         }
     }
 
-    /// After loading, silence counts from now on.
+    /// Called after loading: restarts all sessions.
     pub fn loaded(&mut self) {
         for id in self.group.members().keys().cloned().collect::<Vec<_>>() {
             self.restart_session(&id);
         }
     }
 
-    /// What the share coordinator did about partitions: initialised them, or not.
+    /// Records the results of initialisations by the share coordinator.
     pub fn initialised(&mut self, done: &[(ShareStart, bool)]) -> Result<(), Refusal> {
         let mut states = self.group.states.clone();
         for (start, is_done) in done {
@@ -459,7 +461,7 @@ impl Scene<'_> {
         self.write(vec![record])
     }
 
-    /// Takes all records and makes them true, or none.
+    /// Writes and applies all records, or none of them.
     pub fn write(&mut self, records: Vec<Modern>) -> Result<(), Refusal> {
         let records: Vec<GroupRecord> = records.into_iter().map(GroupRecord::Modern).collect();
         let taken = self.out.records(records.iter().map(GroupRecord::encode));
@@ -503,8 +505,8 @@ impl Scene<'_> {
     }
 }
 
-/// Where a group begins in partitions of a topic. Those that are added to a topic which the group has have nothing that came before
-/// it: it begins with their first record (KAFKA-20742).
+/// Start offset of a group in the partitions of a topic. Partitions that were added to a topic which the group already reads
+/// hold nothing from before that time, so the group starts with their first record (KAFKA-20742).
 fn start_of(topic: &Topic, states: &States) -> Offset {
     match states.initialised.contains_key(&topic.id) {
         true => 0,
@@ -512,7 +514,7 @@ fn start_of(topic: &Topic, states: &States) -> Offset {
     }
 }
 
-/// A member has what it shall have with its next heartbeat.
+/// Current assignment after a heartbeat: a member reaches its target in one step.
 fn next(before: &Current, draft: &Draft) -> Current {
     if before.epoch == draft.assignment_epoch {
         return before.clone();
@@ -524,7 +526,7 @@ fn next(before: &Current, draft: &Draft) -> Current {
     }
 }
 
-/// The profile after a heartbeat: what it does not say stays.
+/// Profile after a heartbeat. Fields that the heartbeat leaves out keep their value.
 fn updated(before: &Profile, beat: &ShareHeartbeat) -> Profile {
     let request = &beat.request;
     let mut profile = before.clone();

@@ -1,4 +1,4 @@
-//! How members are given their assignments.
+//! Assignments of classic groups by SyncGroup.
 
 use expect_test::expect;
 

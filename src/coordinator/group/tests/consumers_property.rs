@@ -1,5 +1,5 @@
-//! Clients of the consumer protocol that do what they are told, some of whose answers get lost: what the coordinator and they believe
-//! never contradicts, and in the end everything is read.
+//! Random tests of the consumer protocol. The clients follow the coordinator, and some answers get lost. No client may own a
+//! partition that the coordinator does not ascribe to it, and in the end every partition of a subscribed topic is assigned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct Client {
     owned: BTreeSet<(Uuid, i32)>,
     topics: usize,
     is_in: bool,
-    /// Has had no answer to its last heartbeat, so the next one says all, and is told all.
+    /// Whether the last heartbeat had no answer, so that the next one must hold all fields and gets the whole assignment.
     says_all: bool,
 }
 
@@ -136,7 +136,8 @@ impl World {
         }
     }
 
-    /// Whatever a client may still read is its own in the eyes of the coordinator, or the client is out of the group.
+    /// Checks that every partition which a client may read is assigned to it by the coordinator, unless the client is no longer
+    /// in the group.
     fn check(&self) {
         let replayed = self.stage.replayed();
         let of = |shard: &GroupShard| {
@@ -163,7 +164,7 @@ impl World {
             let Some(member) = group.member(&name(client)) else {
                 continue;
             };
-            // Who joined again, and did not hear of it, has given up everything before.
+            // After a join whose answer got lost, `owned` is empty: a joining client gives up all partitions.
             for (topic, index) in &this.owned {
                 let current = &member.current;
                 let known = current.assigned.contains(*topic, *index)
@@ -190,7 +191,7 @@ proptest! {
             world.act(action);
             world.check();
         }
-        // From any state honest members come to rest.
+        // From every state the group becomes stable once all clients send heartbeats.
         for _ in 0..8 {
             world.stage.advance(2_000);
             for client in 0..MEMBERS {
@@ -204,7 +205,7 @@ proptest! {
         let Some(group) = world.stage.shard.groups().get("g").and_then(Group::as_consumer) else {
             return Ok(());
         };
-        // Members that nobody speaks for any more are waited for.
+        // Members whose client is gone keep the group from becoming stable until their session ends.
         let all_speak = (0..MEMBERS).all(|client| group.member(&name(client)).is_none() || world.clients[client].is_in);
         if all_speak && !group.members().is_empty() {
             prop_assert_eq!(group.state(), State::Stable);

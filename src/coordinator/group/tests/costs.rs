@@ -1,10 +1,10 @@
-//! Which requests and which moments cost more than a thread may spend that serves others.
+//! Costs: which requests and timers exceed what may be done in place on a serving thread.
 
 use super::*;
 use crate::coordinator::runtime::shard::IN_PLACE_MAX;
 
 const GROUP: &str = "g";
-/// More than may be done in place.
+/// A number of items whose cost exceeds the limit of work in place.
 const MANY: i32 = IN_PLACE_MAX as i32 + 1;
 
 fn commit(partitions: std::ops::Range<i32>) -> GroupRequest {
@@ -172,7 +172,7 @@ fn a_request_that_names_much_costs_much() {
     }
 }
 
-/// What a group has counts, however little is said of it.
+/// The cost depends on the number of the group's offsets, not on the size of the request.
 #[test]
 fn a_request_about_a_group_of_many_offsets_costs_much() {
     let mut stage = Stage::new(GroupSettings::default());
@@ -224,7 +224,7 @@ fn a_group_of_many_members_and_many_groups_cost_much() {
     for request in [&describe, &join(1), &sync(1), &leave(1)] {
         assert!(stage.shard.cost(request) > IN_PLACE_MAX, "{request:?}");
     }
-    // The first rebalance is over.
+    // Time at which the first rebalance is over.
     let join_timer = Moment {
         wall: 0,
         steady: stage.now + 3_000,

@@ -1,4 +1,4 @@
-//! When offsets are too old.
+//! Expiry of offsets.
 
 use expect_test::expect;
 
@@ -196,7 +196,7 @@ fn what_is_read_cannot_be_known_of_junk() {
     );
 }
 
-/// The timer of a check that never comes again was once always due.
+/// Regression test: with an interval of `i64::MAX` the expiry timer was always due.
 #[test]
 fn offsets_may_be_looked_at_as_seldom_as_a_number_allows() {
     check_with(

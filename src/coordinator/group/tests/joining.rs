@@ -1,4 +1,4 @@
-//! How members come into a group: ids, the first rebalance, room, and the protocol that all speak.
+//! Joins of classic groups: member ids, the first rebalance, the limit of members, and the common protocol.
 
 use expect_test::expect;
 

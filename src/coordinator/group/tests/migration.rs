@@ -1,4 +1,4 @@
-//! Groups that change their protocol while they have members.
+//! Changes of a group's protocol while it has members.
 
 use expect_test::expect;
 

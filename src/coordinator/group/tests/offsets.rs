@@ -1,4 +1,4 @@
-//! Who may commit offsets, who is shown them, and how they are deleted.
+//! Offsets: who may commit them, how they are read, and how they are deleted.
 
 use expect_test::expect;
 

@@ -1,4 +1,4 @@
-//! Laws under random requests, time and crashes: nothing panics, and what the log says is what the shard knows.
+//! Random requests, time and crashes: nothing panics, and the log holds the same state as the shard.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -66,7 +66,7 @@ fn line() -> impl Strategy<Value = String> {
         )
 }
 
-/// What of a group outlives its coordinator.
+/// Durable state of the groups, of the shard and of a shard that has replayed the log.
 fn facts(stage: &Stage) -> (String, String) {
     let durable = |shard: &super::GroupShard| {
         let mut text = String::new();
@@ -74,7 +74,7 @@ fn facts(stage: &Stage) -> (String, String) {
             let Some(group) = group.as_classic() else {
                 continue;
             };
-            // Between two generations the log still has the last one.
+            // During a rebalance the log still holds the last generation.
             let live = stage.shard.group(id).expect("it is in the log");
             if matches!(live.state, State::Empty | State::Stable) {
                 let protocol = group.protocol.as_deref().unwrap_or_default();
@@ -114,7 +114,7 @@ proptest! {
             let (live, replayed) = facts(&stage);
             prop_assert_eq!(live, replayed, "after {}", line);
         }
-        // Whoever still waits is told something in the end, unless a crash swallowed the question.
+        // Every waiting request is answered in the end, unless a crash has dropped it.
         if !script.iter().any(|line| line == "crash") {
             for (ticket, _) in stage.advance(24 * 3_600_000) {
                 prop_assert!(answered.insert(ticket));

@@ -1,4 +1,4 @@
-//! How a group meets again: who comes back, who asks once more, and who leaves.
+//! Rebalances of classic groups: members that rejoin, ask again, or leave.
 
 use expect_test::expect;
 

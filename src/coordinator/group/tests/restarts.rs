@@ -1,4 +1,4 @@
-//! What a group is after its coordinator was started again.
+//! State of a group after a restart of its coordinator.
 
 use expect_test::expect;
 

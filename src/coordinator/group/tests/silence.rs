@@ -1,4 +1,4 @@
-//! Who is taken for dead, when, and what is a sign of life.
+//! Sessions: which requests extend them, and when members are removed.
 
 use expect_test::expect;
 

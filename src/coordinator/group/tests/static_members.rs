@@ -1,4 +1,4 @@
-//! Members with an instance id: they come back under another member id and keep their place.
+//! Static members: they return under another member id and keep their assignment.
 
 use expect_test::expect;
 
