@@ -344,7 +344,7 @@ const SCRIPT: &[(&str, &str, &str, &str)] = &[
     (
         "configs",
         CONFIGS,
-        // For all groups, Kafka's tool would also list those that its consumers have left.
+        // One group is named, because without a name Kafka's tool would also list the groups that its consumers have left.
         "--describe --entity-type groups --entity-name g2",
         "",
     ),

@@ -266,7 +266,7 @@ const PRODUCER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ShareGroupCommand";
 
-/// Output of Apache Kafka's tools for a share group.
+/// Output and exit codes of Apache Kafka's tools that use a share group.
 fn told(address: &str) -> Result<Vec<(String, i32)>> {
     let mut connection = Connection::open(address)?;
     create(&mut connection, &[TOPIC], 1)?;

@@ -126,7 +126,7 @@ impl GroupHandle {
         let group = owned(&request.group_id);
         ask!(self, &group, GroupRequest::Heartbeat(request), Heartbeat).unwrap_or_else(|error| {
             HeartbeatResponse {
-                // While the shard is loading, members shall continue, so their heartbeats succeed.
+                // While the shard is loading, heartbeats succeed, so that members continue without a rebalance.
                 error_code: match error {
                     ErrorCode::CoordinatorLoadInProgress => ErrorCode::None.code(),
                     error => error.code(),

@@ -22,7 +22,7 @@ pub struct Committed {
     pub expires_at: Timestamp,
     /// Id of the topic; zero if unknown. The offset does not belong to another topic of the same name.
     pub topic_id: Uuid,
-    /// Position among all offset records of the shard. The later record wins, even if its transaction ends earlier.
+    /// Position among all offset records of the shard. The later record wins, in whatever order transactions end.
     position: u64,
 }
 

@@ -110,7 +110,7 @@ impl ShareStateRecord {
                 key,
                 value: read(value)?,
             }),
-            // Updates have no tombstones: nobody writes them.
+            // Tombstones of updates are never written, so they are ignored.
             (_, None) => None,
         })
     }

@@ -406,8 +406,8 @@ impl ShareStateShard {
             };
             match (self.record(record, out), last) {
                 (Ok(()), _) => last = Some(key),
-                // The batch is full, so the caller asks for the rest. If not even the first snapshot fits into a batch, the
-                // request fails and nothing is deleted.
+                // The batch is full, so the caller asks for the rest. If the first snapshot of a series does not fit into an
+                // empty batch, the request fails and nothing is deleted.
                 (Err(_), Some(last)) => return Ok(ShareStateAnswer::MoreBehind(last)),
                 (Err(refusal), None) => return Err(refusal),
             }

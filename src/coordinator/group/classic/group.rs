@@ -380,7 +380,8 @@ impl ClassicGroup {
             .map(|(name, _)| name.clone())
     }
 
-    /// Makes a member that has joined the leader, unless the leader has joined itself. Returns false if no member has joined.
+    /// Elects a leader among the members that have joined, unless the present leader is one of them. Returns false if no member
+    /// has joined.
     pub fn elect_leader(&mut self) -> bool {
         let leads = self
             .leader

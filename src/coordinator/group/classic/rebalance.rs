@@ -332,7 +332,7 @@ impl Scene<'_> {
         }
         self.group.next_generation(self.now.wall);
         if self.group.state == State::Empty {
-            // Fails only if the group has no form on disk; then there was never anything of it there.
+            // If the group cannot be encoded, the log has never held a record of it, so the failure needs no handling.
             let _ = self.record_group(BTreeMap::new());
             return;
         }
@@ -492,7 +492,7 @@ impl Scene<'_> {
             return;
         }
         // A member with a waiting request is alive. A new member is not spared: its waiting JoinGroup is limited by
-        // [`NEW_MEMBER_JOIN_MS`].
+        // `NEW_MEMBER_JOIN_MS`.
         let waits = member.joining().is_some() || member.syncing.is_some();
         if waits && !member.is_new {
             return;

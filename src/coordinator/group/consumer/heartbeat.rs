@@ -358,7 +358,7 @@ impl Scene<'_> {
             }
             None => {
                 let mut before = Member::default();
-                // A new member has no record of its current assignment, so its previous epoch is that of the default.
+                // A new member starts with an empty assignment in epoch 0. The default of `Member` stands for a missing record.
                 before.current = Current::default();
                 Ok(Sender {
                     before,
