@@ -4,9 +4,9 @@
 //! join id=… inst=… v=… type=… p=range:meta,rr:meta s=… r=…     sync ID GENERATION [inst=…] [a=ID:x,ID:y]
 //! beat ID GENERATION [inst=…]   leave ID… (or /INSTANCE)   commit t-0=5,t-1=6 [id=…] [gen=…] [keep=…] [meta=…]
 //! txn PRODUCER t-0=5 [late]   end PRODUCER commit|abort [late]   fetch t-0,t-1 (or *) [stable]   forget t-0   drop t
-//! hb ID EPOCH [t=t+u|none] [re=EXPRESSION] [own=t-0,t-1|none] [inst=…] [by=ASSIGNOR] [r=…] [host=…]   topics t:4,u:2   consumer
+//! hb ID EPOCH [t=t+u|none] [re=EXPRESSION] [own=t-0,t-1|none] [inst=…] [by=ASSIGNOR] [r=…] [host=…]   consumer
 //! shb ID EPOCH [t=t+u|none]   initialised|failed t-0,t-1   share   begin t-0=5   forget-share t [done]   of the share protocol
-//! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   +MS   crash
+//! raise t-0=5   describe   list [state=…] [type=…]   delete   max MEMBERS   topics t:4,u:2   +MS   crash
 //! ```
 //! Random ids are printed as `prefix#n`. An answer is printed below the request that caused it, as `[n]` with the number of the
 //! request that it answers.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! heartbeat ─▶ the member's profile has changed ─▶ group epoch + 1 ─▶ an assignor makes the target of every member
-//!          └─▶ the member moves to its target with its own heartbeats: first revokes partitions, then gets those that others revoked
+//!          └─▶ by its own heartbeats, the member first revokes partitions and then gets those that others revoked
 //! ```
 //!
 //! Three epochs show the progress: that of the group (members and topics), that of the target assignment, and that of each
