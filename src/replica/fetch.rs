@@ -1,4 +1,4 @@
-//! Reading many partitions for one fetch: limits, isolation, epochs. Plans only; the bytes stay in their files.
+//! Reads the partitions of one fetch: limits, isolation level, epochs. Only plans are made here; records stay in their files.
 
 use std::sync::Arc;
 
@@ -22,59 +22,61 @@ pub struct Wanted {
     pub topic_id: Uuid,
     pub index: PartitionIndex,
     pub fetch_offset: Offset,
-    /// -1 when the client does not know.
+    /// Leader epoch that the client knows; -1 when it knows none.
     pub current_leader_epoch: LeaderEpoch,
-    /// -1 when the client does not know.
+    /// Leader epoch of the last record that the client has; -1 when it knows none.
     pub last_fetched_epoch: LeaderEpoch,
     pub max_bytes: usize,
-    /// Why the client may not have it; never kept in a session.
+    /// Error of a partition that the client may not read; never kept in a session.
     pub denied: Option<ErrorCode>,
 }
 
-/// How the whole fetch is limited.
+/// Limits of a whole fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub max_bytes: usize,
     pub read_committed: bool,
     pub by_id: bool,
-    /// Who fetches as a replica of the partitions, to the end of their logs; `None` for consumers.
+    /// The follower that fetches up to the log end; `None` for consumers.
     pub follower: Option<FollowerId>,
-    /// Before version 3 each partition's first batch is read whole: whoever answers cuts it at the limit.
+    /// Set before version 3 of the request, whose limit also holds for a first batch: the batch is read whole, and the handler
+    /// that answers cuts it at the limit.
     pub hard_limit: bool,
-    /// Whether its plan may wait for a disk.
+    /// Whether planning the reads may wait for a disk.
     pub reach: Reach,
 }
 
-/// What one partition gives.
+/// Result of reading one partition.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Read(ReadPlan),
-    /// The client's log ended differently: epoch and offset where ours ends it (KIP-595).
+    /// The log of the client diverges from the leader's log; `epoch` and `end_offset` are the leader's largest epoch up to the
+    /// client's last one, and its end (KIP-595).
     Diverged {
         epoch: LeaderEpoch,
         end_offset: Offset,
         plan: ReadPlan,
     },
     Failed(ErrorCode, Option<Arc<Partition>>),
-    /// Nothing can be said before this is in the page cache.
+    /// The read cannot be planned before this part of a file is in the page cache.
     Cold(FileRange),
 }
 
-/// The outcome of every wanted partition, in order, and how many record bytes they have in all.
+/// Outcomes of all wanted partitions, in the order of the request, with totals.
 #[derive(Debug)]
 pub struct Fetched {
     pub outcomes: Vec<Outcome>,
     pub bytes: usize,
-    /// Of them those for followers that are throttled.
+    /// Those of `bytes` that are counted against the throttle of followers.
     pub throttled: usize,
-    /// Whether the answer must not wait: an error, or a log that diverged.
+    /// Whether the answer must be sent at once: it has an error or a diverging log.
     pub urgent: bool,
-    /// Of each that is read, or cold: the partition, and what would be more than was read.
+    /// Partitions that were read, or are cold, each with the position beyond which a waiting fetch is woken.
     pub partitions: Vec<(Arc<Partition>, Wish)>,
 }
 
 impl Outcome {
-    /// How many bytes of records it has.
+    /// Number of bytes of records.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Read(plan) => plan.records.as_ref().map_or(0, |range| range.len),
@@ -84,7 +86,7 @@ impl Outcome {
 }
 
 impl Fetched {
-    /// What the page cache lacks before this can be a whole answer.
+    /// Parts of files that must be in the page cache before the answer can be complete.
     pub fn cold(&self) -> Vec<FileRange> {
         let cold = self.outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::Cold(range) => Some(range.clone()),
@@ -94,7 +96,7 @@ impl Fetched {
     }
 }
 
-/// Plans one round of reading.
+/// Plans one round of reading all wanted partitions.
 pub fn read(replicas: &ReplicaManager, wanted: &[Wanted], limits: Limits) -> Fetched {
     let mut fetched = Fetched {
         outcomes: Vec::with_capacity(wanted.len()),
@@ -181,7 +183,8 @@ fn read_one(
                 || end_offset < want.fetch_offset)
                 .then_some((epoch, end_offset)),
         };
-        // Nothing is noted of a follower whose log has diverged: what it asks for is no end of ours (KAFKA-13141).
+        // The position of a follower whose log has diverged is not recorded: its fetch offset is no position in the leader's
+        // log (KAFKA-13141).
         if let Some((epoch, end_offset)) = diverged {
             let at = partition.log().log_start();
             if want.fetch_offset < at {
@@ -234,7 +237,7 @@ fn read_one(
     outcome
 }
 
-/// A follower has all that lies below what it asks for.
+/// Records a follower's position: it has all records below its fetch offset. May ask the controller for a change of the ISR.
 fn note(
     replicas: &ReplicaManager,
     partition: &Arc<Partition>,

@@ -1,4 +1,4 @@
-//! Incremental fetch sessions (KIP-227): what a client asked for last time need not be said again.
+//! Incremental fetch sessions (KIP-227): a client names only the partitions that have changed since its last fetch.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::base::ids::{Offset, PartitionIndex, Uuid};
 use crate::base::time::{Timestamp, elapsed_ms};
 use crate::wire::error_code::ErrorCode;
 
-/// A session that was not used for so long may give way to a new one.
+/// Time without a fetch after which a session may be evicted for a new one.
 const IDLE_EVICTION_MS: i64 = 120_000;
-/// Partitions of all sessions together, some 150 bytes each. Whoever asks for more goes on without a session.
+/// Limit of partitions over all sessions, about 150 bytes each. A client that needs more is served without a session.
 const PARTITIONS_MAX: usize = 1_000_000;
 const NO_SESSION: i32 = 0;
 const INITIAL_EPOCH: i32 = 0;
@@ -24,7 +24,7 @@ const FINAL_EPOCH: i32 = -1;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
     topic_id: Uuid,
-    /// Empty with an id: the name of an id comes and goes with its topic.
+    /// Empty for a topic with an id: the name can change while the id stays.
     topic: Arc<str>,
     index: PartitionIndex,
 }
@@ -48,21 +48,20 @@ impl SessionKey {
     }
 }
 
-/// What was last sent for a partition: unchanged ones are left out of the next answer.
+/// State of a partition as it was last sent. A partition without changes is left out of the next answer.
 #[derive(Clone, Debug)]
 struct Cached {
     wanted: Wanted,
     high_watermark: Offset,
     log_start: Offset,
-    /// Failed last time: it is sent again whatever it says.
+    /// The last answer had an error: the partition is part of the next one even if nothing has changed.
     dirty: bool,
 }
 
-/// One session. Whoever has it reads and changes what is in it without holding up the other sessions: there may be very many
-/// partitions.
+/// One session. Its contents have a lock of their own, so that work on a large session does not block the others.
 #[derive(Debug)]
 pub struct Session {
-    /// A fetch is under way.
+    /// Whether a fetch of the session is being answered.
     busy: AtomicBool,
     contents: Mutex<Contents>,
 }
@@ -70,17 +69,17 @@ pub struct Session {
 #[derive(Debug)]
 struct Contents {
     partitions: IndexMap<SessionKey, Cached>,
-    /// Where the next answer begins, so that the first partitions do not starve the others.
+    /// Index of the partition that the next answer begins with, so that the first partitions do not starve the others.
     rotation: usize,
 }
 
-/// What all sessions have to be asked for.
+/// Entry of the session cache: everything that is checked or compared under the lock of the cache.
 #[derive(Debug)]
 struct Entry {
     epoch: i32,
     by_id: bool,
     last_used: Timestamp,
-    /// Partitions.
+    /// Number of partitions in the session.
     len: usize,
     session: Arc<Session>,
 }
@@ -95,21 +94,21 @@ pub struct SessionRequest {
     pub forgotten: HashSet<SessionKey>,
 }
 
-/// How a fetch goes on.
+/// A fetch whose session was found or created.
 #[derive(Debug)]
 pub struct Begun {
-    /// The session whose changes alone are answered, if it is incremental.
+    /// Id of the session if the fetch is incremental: the answer then has only what has changed.
     pub incremental: Option<i32>,
-    /// What the answer carries: 0 for no session.
+    /// Session id of the answer: 0 for no session.
     pub session_id: i32,
     session: Option<Arc<Session>>,
-    /// A session that had to give way, perhaps a large one.
+    /// Session that was evicted for this one. It can be large, so the caller decides when it is dropped.
     pub gone: Option<Arc<Session>>,
-    /// Everything to read, in order. Of an incremental fetch that has waited, what has changed.
+    /// All partitions to read, in order. For an incremental fetch that has waited: only those that have changed.
     pub wanted: Vec<Wanted>,
 }
 
-/// What a partition has to say in an answer.
+/// What an answer says about one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Said {
     pub has_records: bool,
@@ -119,7 +118,7 @@ pub struct Said {
     pub log_start: Offset,
 }
 
-/// All sessions of this broker. Their lock is held for a moment only, whatever is in them.
+/// All sessions of this broker. Their lock is held only briefly, however large the sessions are.
 #[derive(Debug)]
 pub struct FetchSessions {
     slots: usize,
@@ -129,13 +128,14 @@ pub struct FetchSessions {
 #[derive(Debug)]
 struct Cache {
     sessions: BTreeMap<i32, Entry>,
-    /// Of all sessions.
+    /// Number of partitions in all sessions.
     partitions: usize,
     next_id: i32,
 }
 
 impl FetchSessions {
-    /// At most `slots` sessions; `seed` makes ids of different starts differ.
+    /// `slots` is the largest number of sessions. `seed` is the first session id, so that ids differ between starts of the
+    /// broker.
     pub fn new(slots: usize, seed: i32) -> Self {
         Self {
             slots,
@@ -155,18 +155,18 @@ impl FetchSessions {
         self.len() == 0
     }
 
-    /// Partitions of a session, 0 where there is none.
+    /// Number of partitions of a session; 0 for an unknown session.
     pub fn partitions_of(&self, id: i32) -> usize {
         let cache = self.cache.lock();
         cache.sessions.get(&id).map_or(0, |entry| entry.len)
     }
 
-    /// Finds or makes the session of a request.
+    /// Finds or creates the session of a request.
     ///
     /// Errors: `FetchSessionIdNotFound`, `InvalidFetchSessionEpoch`, `FetchSessionTopicIdError`.
     pub fn begin(&self, request: SessionRequest, now: Timestamp) -> Result<Begun, ErrorCode> {
         if request.epoch == INITIAL_EPOCH || request.epoch == FINAL_EPOCH {
-            // Dropped without the lock.
+            // The session is dropped after the lock is released.
             let closed = self.cache.lock().remove(request.id);
             drop(closed);
             let mut begun = Begun::without_session(distinct(request.wanted));
@@ -188,7 +188,7 @@ impl FetchSessions {
                 None => drop(contents.partitions.insert(key, Cached::new(wanted))),
             }
         }
-        // As Kafka does it: what is named twice, to be added and to be forgotten, is forgotten.
+        // As in Kafka, a partition that is both added and forgotten by one request is forgotten.
         if !request.forgotten.is_empty() {
             let forgotten = &request.forgotten;
             contents
@@ -198,7 +198,8 @@ impl FetchSessions {
         let count = contents.partitions.len();
         let has_room = self.cache.lock().resize(request.id, &session, count);
         if count == 0 || !has_room {
-            // One without partitions is of no use; one of too many is told by a session id of 0 that it is none any more.
+            // An empty session is of no use, and one that is too large cannot be kept. Session id 0 in the answer tells the
+            // client that the session is closed.
             drop(self.cache.lock().remove(request.id));
             let left = std::mem::take(&mut contents.partitions);
             let wanted = left.into_values().map(|cached| cached.wanted).chain(last);
@@ -220,7 +221,7 @@ impl FetchSessions {
         })
     }
 
-    /// Makes a session of what a full fetch wants, if there is room.
+    /// Creates a session from the partitions of a full fetch, if there is room.
     fn create(&self, by_id: bool, begun: &mut Begun, now: Timestamp) {
         let partitions: IndexMap<_, _> = begun
             .wanted
@@ -256,13 +257,13 @@ impl FetchSessions {
 /// Whether there is room for another session.
 enum Room {
     There,
-    /// If this one gives way.
+    /// There is room if the session with this id is evicted.
     Of(i32),
     None,
 }
 
 impl Cache {
-    /// The session of an incremental request, which is the next one of it.
+    /// Returns the session of an incremental request after checking its epoch, and moves the session to the next epoch.
     fn go_on(
         &mut self,
         request: &SessionRequest,
@@ -284,10 +285,11 @@ impl Cache {
         Ok(Arc::clone(&entry.session))
     }
 
-    /// Notes how many partitions a session has now. Whether there is room for them.
+    /// Records the new number of partitions of a session. Returns whether the limit of all sessions still holds.
     fn resize(&mut self, id: i32, session: &Arc<Session>, len: usize) -> bool {
         let entry = self.sessions.get_mut(&id);
-        // One that had to give way meanwhile takes no room: its client is told so by the next answer.
+        // A session that was evicted meanwhile takes no room. The next request of its client fails with
+        // FETCH_SESSION_ID_NOT_FOUND.
         let Some(entry) = entry.filter(|entry| Arc::ptr_eq(&entry.session, session)) else {
             return true;
         };
@@ -313,7 +315,7 @@ impl Cache {
         id
     }
 
-    /// A session that is idle gives way, and so does a smaller one that is not in use.
+    /// Chooses the session to evict: one that is idle, or else a smaller one that is not in use.
     fn room_for(&self, size: usize, slots: usize, now: Timestamp) -> Room {
         if size > PARTITIONS_MAX.saturating_sub(self.partitions) {
             return Room::None;
@@ -351,7 +353,7 @@ impl Begun {
         }
     }
 
-    /// Of which partitions an incremental answer would say something.
+    /// For each partition, whether an incremental answer would contain it.
     pub fn news(&self, said: &[Said]) -> Vec<bool> {
         let Some(session) = &self.session else {
             return vec![true; said.len()];
@@ -364,8 +366,8 @@ impl Begun {
         self.wanted.iter().zip(said).map(news).collect()
     }
 
-    /// Notes what an answer says, and gives which partitions belong into it: all of them in a full answer, only those
-    /// with news in an incremental one.
+    /// Records what an answer says. Returns for each partition whether the answer contains it: always in a full answer, only
+    /// with changes in an incremental one.
     pub fn finish(&self, said: &[Said]) -> Vec<bool> {
         let full = self.incremental.is_none();
         let Some(session) = &self.session else {
@@ -385,7 +387,7 @@ impl Begun {
             cached.dirty = said.failed;
             include.push(full || news);
         }
-        // Who sent records goes to the end of the next round.
+        // A partition that sent records goes to the end of the next answer. If none did, the order stays.
         if !said.iter().any(|said| said.has_records) {
             contents.rotation = contents.rotation.saturating_sub(1);
         }
@@ -423,7 +425,7 @@ impl Cached {
     }
 }
 
-/// Of a partition that is named twice the later wish counts, at the place of the first.
+/// Removes repeated partitions: the last request for a partition counts, at the place of the first.
 fn distinct(wanted: Vec<Wanted>) -> Vec<Wanted> {
     if wanted.len() < 2 {
         return wanted;
@@ -546,7 +548,7 @@ mod tests {
             ..request(0, 0, &[])
         };
         sessions.begin(first, 0).unwrap();
-        // The topic was deleted: nobody knows its name.
+        // The topic was deleted, so its name is unknown.
         let forgets = |epoch, index| SessionRequest {
             by_id: true,
             forgotten: HashSet::from([SessionKey::new(id, &"".into(), index)]),

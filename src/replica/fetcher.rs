@@ -1,13 +1,13 @@
-//! Following: which partitions are fetched from which broker, and the tasks that fetch. Kafka's `ReplicaFetcherManager` and
-//! `ReplicaFetcherThread`.
+//! Following: which partitions are fetched from which broker, and the tasks that fetch them. Kafka's `ReplicaFetcherManager`
+//! and `ReplicaFetcherThread`.
 //!
 //! ```text
 //! metadata ──► ReplicaManager ──► Fetchers::assign ──► mailbox of a lane ──► task of the lane
 //!                                                                              │ asks, appends, cuts
 //!                                                        Partition ◄───────────┘
 //! ```
-//! A lane is a connection to one leader with a share of its partitions (`num.replica.fetchers`). Its task waits for no disk: what
-//! may have to wait ([`Chore`]) is done by a thread that may, for all partitions of a round together.
+//! A lane is a connection to one leader with a share of its partitions (`num.replica.fetchers`). Its task never waits for a
+//! disk: work that may wait ([`Chore`]) is done on a blocking thread, for all partitions of a round together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -45,19 +45,19 @@ use crate::wire::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
 
-/// ListOffsets asks for the end of a log with this time, and for its start with that one.
+/// Timestamps of ListOffsets that ask for the log end offset and for the log start offset.
 const LATEST: Timestamp = -1;
 const EARLIEST: Timestamp = -2;
 
-/// Bytes per second that replicas which lag take together.
+/// Setting: bytes per second for all lagging replicas that are throttled on this broker.
 const RATE: &str = "follower.replication.throttled.rate";
 
-/// Why a leader has not answered.
+/// Reason why a leader has not answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
-/// An answer on its way.
+/// Future of an answer.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, NoAnswer>> + Send + 'a>>;
 
 /// A connection to a leader, for one request at a time. After a failure the next request connects again.
@@ -75,13 +75,13 @@ pub trait Leader: Send {
     ) -> Answering<'a, ListOffsetsResponse>;
 }
 
-/// How leaders are reached.
+/// Makes connections to leaders.
 pub trait Leaders: Send + Sync {
-    /// Connects to nothing before the first request.
+    /// Returns a connection that is opened by its first request.
     fn connect(&self, leader: BrokerId, client_id: &str) -> Box<dyn Leader>;
 }
 
-/// What the settings of the broker say about fetching.
+/// Settings of the broker for fetching from leaders.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
     lanes: usize,
@@ -108,7 +108,7 @@ impl Terms {
     }
 }
 
-/// See the module. Cheap to clone.
+/// Assigns partitions to lanes and starts the lanes (see the module). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fetchers {
     inner: Arc<Inner>,
@@ -117,13 +117,13 @@ pub struct Fetchers {
 #[derive(Debug)]
 struct Inner {
     node_id: BrokerId,
-    /// Of this node's newest registration.
+    /// Broker epoch of this node's newest registration.
     broker_epoch: AtomicI64,
     logs: Arc<LogManager>,
     state: Mutex<State>,
-    /// Of replicas that lag.
+    /// Throttle of lagging replicas.
     throttle: Mutex<Throttle>,
-    /// Rung where a lane is to be started.
+    /// Notified when a lane must be started.
     bell: Notify,
 }
 
@@ -131,13 +131,13 @@ struct Inner {
 struct State {
     terms: Terms,
     lanes: BTreeMap<Route, Assigned>,
-    /// Lanes that nobody has started yet.
+    /// Lanes that have no task yet.
     new: Vec<(Route, Arc<Mailbox>)>,
     places: BTreeMap<Key, Place>,
     stopped: bool,
 }
 
-/// A leader, and a number among the lanes to it.
+/// Id of a leader, and the number of a lane among the lanes to that leader.
 type Route = (BrokerId, usize);
 
 #[derive(Debug)]
@@ -150,7 +150,7 @@ struct Place {
 #[derive(Debug)]
 struct Assigned {
     mailbox: Arc<Mailbox>,
-    /// Partitions.
+    /// Number of partitions in the lane.
     count: usize,
 }
 
@@ -158,13 +158,14 @@ struct Assigned {
 struct Mailbox {
     letters: Mutex<Letters>,
     bell: Notify,
-    /// Rung once, where the lane is over.
+    /// Notified once, when the lane ends.
     end: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Letters {
-    /// Of each partition the newest: it is followed in that epoch, or not any more.
+    /// Newest change of each partition: the partition and the leader epoch in which it is followed, or `None` if it is not
+    /// followed any more.
     changes: BTreeMap<Key, Option<(Arc<Partition>, LeaderEpoch)>>,
     is_closed: bool,
 }
@@ -208,12 +209,13 @@ impl Fetchers {
         }
     }
 
-    /// The epoch that fetches name (KIP-903).
+    /// Sets the broker epoch that fetches carry (KIP-903).
     pub fn set_broker_epoch(&self, epoch: BrokerEpoch) {
         self.inner.broker_epoch.store(epoch, Ordering::Relaxed);
     }
 
-    /// Looks whom partitions follow now that their roles may have changed: starts, changes and ends what has to be, in one pass.
+    /// Updates the assignment after roles of partitions may have changed: adds partitions to lanes, moves them and removes them
+    /// in one pass, then closes empty lanes.
     pub fn assign<'a>(&self, partitions: impl IntoIterator<Item = &'a Arc<Partition>>) {
         let mut state = self.inner.state.lock();
         for partition in partitions {
@@ -225,7 +227,7 @@ impl Fetchers {
         }
     }
 
-    /// Has the lane of a partition look again what it wants.
+    /// Makes the lane of a partition ask the partition again for its next step.
     fn again(&self, partition: &Arc<Partition>) {
         let state = self.inner.state.lock();
         if let Some(place) = state.places.get(&key_of(partition))
@@ -237,7 +239,7 @@ impl Fetchers {
         }
     }
 
-    /// Takes over the settings of the broker, of which some may change while it runs.
+    /// Applies the settings of the broker that may change while it runs.
     pub fn set_settings(&self, settings: &BrokerSettings) {
         self.inner.throttle.lock().set_rate(settings.long(RATE));
         let mut state = self.inner.state.lock();
@@ -254,12 +256,12 @@ impl Fetchers {
         self.assign(&all);
     }
 
-    /// How many lanes there are.
+    /// Number of lanes.
     pub fn lanes(&self) -> usize {
         self.inner.state.lock().lanes.len()
     }
 
-    /// task: starts lanes, and ends with all of them when it is told to.
+    /// task: starts lanes; ends with all of them when `stop` completes.
     pub async fn run(&self, leaders: Arc<dyn Leaders>, stop: impl Future<Output = ()>) {
         let mut tasks = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
@@ -298,7 +300,7 @@ impl Fetchers {
                 lane.mailbox.close();
             }
         }
-        // What is being cut must be whole before the logs are closed.
+        // Truncations in progress must finish before the logs are closed.
         while let Some(done) = tasks.join_next().await {
             joined(done).await;
         }
@@ -369,13 +371,13 @@ impl State {
     }
 }
 
-/// Among the lanes to a leader, that of a partition.
+/// Number of a partition's lane among the lanes to its leader.
 fn number_of((topic_id, index): Key, lanes: usize) -> usize {
     let hash = crc32c::crc32c_append(crc32c::crc32c(&topic_id.0), &index.to_be_bytes());
     hash as usize % lanes.max(1)
 }
 
-/// What a lane's task has in its hands.
+/// State of a lane's task.
 struct Work {
     fetchers: Fetchers,
     leader_id: BrokerId,
@@ -384,11 +386,11 @@ struct Work {
     lane: Lane,
     partitions: BTreeMap<Key, (Arc<Partition>, LeaderEpoch)>,
     chores: Vec<(Arc<Partition>, Chore)>,
-    /// Partitions that ask for the end of the leader's log, or for its start.
+    /// Partitions that need the log end offset or log start offset of the leader, with the timestamp for ListOffsets.
     questions: Vec<(Key, Timestamp)>,
-    /// Partitions that have all that is committed, as far as the last answers said: those are not throttled.
+    /// Partitions that have reached the leader's high watermark, according to the last answers. They are not throttled.
     in_step: BTreeSet<Key>,
-    /// Whether the last request has had no answer: that is told once.
+    /// Whether the last request got no answer. The failure is logged only once.
     is_lost: bool,
 }
 
@@ -414,7 +416,7 @@ impl Work {
         }
     }
 
-    /// Takes in what has changed. False where the lane is over.
+    /// Applies the changes in the mailbox. False if the lane has ended.
     fn read_letters(&mut self) -> bool {
         let (changes, is_closed) = {
             let mut letters = self.mailbox.letters.lock();
@@ -441,7 +443,7 @@ impl Work {
         self.lane.remove(key);
     }
 
-    /// Until when a partition is not fetched because others need the room.
+    /// Time until which a throttled partition is not fetched; `None` if it may be fetched now.
     fn held_back(&self, key: Key, partition: &Partition, now: Timestamp) -> Option<Timestamp> {
         if !partition.is_fetched_slowly() || self.in_step.contains(&key) {
             return None;
@@ -449,7 +451,7 @@ impl Work {
         self.fetchers.inner.throttle.lock().closed_until(now)
     }
 
-    /// Asks a partition what it wants.
+    /// Asks a partition for its next step and queues it.
     fn look(&mut self, key: Key) {
         let Some((partition, epoch)) = self.partitions.get(&key) else {
             return;
@@ -478,7 +480,7 @@ impl Work {
         self.lane.set(key, want);
     }
 
-    /// Asks the leader, or waits until there is something to ask.
+    /// Sends one request to the leader, or waits until there is something to send.
     async fn round(&mut self) {
         if !self.questions.is_empty() {
             return self.ask_offsets().await;
@@ -525,12 +527,12 @@ impl Work {
             if let Some(asked) = asked {
                 self.take_in(key, &asked, part, &terms);
             }
-            // Many partitions, or much of one, take their time.
+            // Many partitions, or large ones, take long: other tasks get a turn.
             tokio::task::consume_budget().await;
         }
     }
 
-    /// An answer, if there is one; that there is none is told once until there is one again.
+    /// Unwraps an answer. The first of several failures in a row is logged, and so is the first answer after them.
     fn heard<T>(&mut self, answer: Result<T, NoAnswer>) -> Option<T> {
         let was_lost = std::mem::replace(&mut self.is_lost, answer.is_err());
         match answer {
@@ -630,7 +632,7 @@ impl Work {
         }
     }
 
-    /// The partition is not followed any more until the metadata has a newer epoch for it; the others are.
+    /// Stops following a partition until the metadata has a newer epoch for it. The other partitions of the lane continue.
     fn fail(&mut self, key: Key, error: &AppendError) {
         if let Some((partition, _)) = self.partitions.get(&key) {
             tracing::error!(partition = %partition.log.partition(), %error, "a replica cannot follow its leader any more");
@@ -638,7 +640,7 @@ impl Work {
         self.leave(key);
     }
 
-    /// Asks for ends and starts of logs.
+    /// Asks for log end offsets and log start offsets (ListOffsets).
     async fn ask_offsets(&mut self) {
         let terms = self.fetchers.terms();
         let mut questions = std::mem::take(&mut self.questions);
@@ -721,7 +723,7 @@ impl Work {
         })
     }
 
-    /// Has a thread that may wait do what there is to do, and asks the partitions what comes next.
+    /// Does the pending chores on a blocking thread, then asks the partitions for their next steps.
     async fn do_chores(&mut self) {
         let chores = std::mem::take(&mut self.chores);
         let (inner, now) = (Arc::clone(&self.fetchers.inner), self.fetchers.now());
@@ -745,18 +747,18 @@ impl Work {
             match result {
                 Err(error) if is_ours => self.fail(key, &error),
                 _ if is_ours => self.look(key),
-                // Another lane waits for the end of this.
+                // The partition has moved to another lane, which waits for the end of this chore.
                 _ => self.fetchers.again(&partition),
             }
         }
     }
 }
 
-/// What became of the chores of a partition.
+/// Result of a partition's chore.
 struct Done {
     partition: Arc<Partition>,
     result: Result<(), AppendError>,
-    /// The partition has learnt of another role, which has waited for the end of a cut.
+    /// The metadata changed the partition's role during a truncation; the change takes effect now.
     has_news: bool,
 }
 
@@ -802,12 +804,12 @@ fn code_of(code: i16) -> ErrorCode {
     ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError)
 }
 
-/// What a leader says of a partition; its records are checked.
+/// Converts a leader's answer for one partition. Records are checked.
 fn answer_of(part: PartitionData) -> Result<LeaderAnswer, AppendError> {
     if part.error_code != 0 {
         return Ok(LeaderAnswer::Failed(code_of(part.error_code)));
     }
-    // Whatever else the answer says belongs to another history (KAFKA-14704).
+    // All other fields of a diverging answer belong to another history and are ignored (KAFKA-14704).
     if part.diverging_epoch.epoch >= 0 {
         return Ok(LeaderAnswer::Diverging {
             epoch: part.diverging_epoch.epoch,

@@ -1,9 +1,9 @@
-//! pure: how a replica that does not lead follows its leader: where it fetches, what of an answer it takes, and where it cuts
-//! its log. Kafka's `AbstractFetcherThread` and `ReplicaFetcherThread` for one partition (KIP-101, KIP-279, KIP-595).
+//! pure: follower side of one partition: where it fetches, which batches of an answer it appends, and where it truncates its
+//! log. Kafka's `AbstractFetcherThread` and `ReplicaFetcherThread` for one partition (KIP-101, KIP-279, KIP-595).
 //!
-//! Owner: [`Partition`](super::partition::Partition), under the lock of its role. Whoever fetches asks [`FollowerState::next`]
-//! what to do, shows the answer, does with the log what the verdict says, and reports it. The state never sees a log, a socket or
-//! the clock.
+//! Owner: [`Partition`](super::partition::Partition), under the lock of its role. The fetching task asks
+//! [`FollowerState::next`] what to do, passes in the answer, applies the verdict to the log, and reports the result. The state
+//! never sees a log, a socket or the clock.
 //!
 //! ```text
 //! fetch ──► records:    append, then high watermark, then log start          (the order of Kafka)
@@ -19,10 +19,10 @@ use crate::wire::error_code::ErrorCode;
 
 use super::leader::Assignment;
 
-/// Stands for an epoch where a log has none.
+/// Epoch of an empty epoch cache.
 const NO_EPOCH: LeaderEpoch = -1;
 
-/// The follower's log at a moment.
+/// Offsets and epochs of the follower's log at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct LogView<'a> {
     pub log_start: Offset,
@@ -30,33 +30,33 @@ pub struct LogView<'a> {
     pub epochs: &'a LeaderEpochs,
 }
 
-/// What a follower asks its leader for.
+/// Fetch position that a follower sends to its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
     pub current_leader_epoch: LeaderEpoch,
-    /// The end of the follower's log.
+    /// Log end offset of the follower.
     pub offset: Offset,
-    /// Of the last record, -1 where there is none.
+    /// Leader epoch of the last record; -1 if there is none.
     pub last_fetched_epoch: LeaderEpoch,
     pub log_start: Offset,
 }
 
-/// What a follower does next.
+/// Next step of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Fetch(Fetch),
-    /// Ask the leader for the end of its log (ListOffsets of a replica).
+    /// Ask the leader for its log end offset (ListOffsets of a replica).
     AskEnd,
-    /// Ask the leader for the start of its log.
+    /// Ask the leader for its log start offset.
     AskStart,
-    /// Cut the log there, report it with [`FollowerState::cut`], and ask again what is next.
+    /// Truncate the log to this offset, report it with [`FollowerState::cut`], and ask again for the next step.
     Cut(Offset),
     WaitUntil(Timestamp),
-    /// Nobody leads, or the leader has another epoch than the metadata that is here.
+    /// Wait for metadata: there is no leader, or the leader has a newer epoch than the metadata of this node.
     WaitForMetadata,
 }
 
-/// A batch in an answer, as its header has it.
+/// Offsets and epoch of a batch in an answer, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSpan {
     pub base_offset: Offset,
@@ -79,21 +79,21 @@ pub enum FetchAnswer {
     Failed(ErrorCode),
 }
 
-/// What is to be done with an answer.
+/// What the caller does with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Append so many of the batches, and report it with [`FollowerState::appended`].
+    /// Append this many of the batches, and report it with [`FollowerState::appended`].
     Append(usize),
-    /// Cut the log there, with the leader epochs that begin there or behind (KAFKA-10706), and report it with
+    /// Truncate the log to this offset, remove the leader epochs that begin at or after it (KAFKA-10706), and report it with
     /// [`FollowerState::cut`].
     Cut(Offset),
-    /// Empty the log and begin at this offset; report it with [`FollowerState::cut`].
+    /// Delete all records and restart the log at this offset; report it with [`FollowerState::cut`].
     StartAnewAt(Offset),
-    /// Nothing. What is next may have changed.
+    /// Do nothing. The next step may have changed.
     Nothing,
 }
 
-/// See the module.
+/// State of a follower; see the module.
 #[derive(Debug)]
 pub struct FollowerState {
     leader: BrokerId,
@@ -105,19 +105,20 @@ pub struct FollowerState {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// A log without leader epochs cannot say where it diverges: what may not be committed goes first.
+    /// A log without leader epochs cannot find where it diverges: it is truncated to the high watermark first.
     CutToHighWatermark,
     Fetching,
-    /// The leader does not have the offset: first its end is asked for, then its start.
+    /// The leader does not have the fetch offset: its log end offset is asked for first, then its log start offset.
     AskingEnd,
     AskingStart,
     BackingOff(Timestamp),
-    /// The leader is in a later epoch.
+    /// The leader has a later epoch.
     Fenced,
 }
 
 impl FollowerState {
-    /// Begins to follow. Metadata of the same leader epoch changes nothing; a new epoch starts over, also under the same leader.
+    /// Begins to follow in a leader epoch. Newer metadata of the same epoch goes to [`Self::update`]; a new epoch needs a new
+    /// state, even under the same leader.
     pub fn new(assignment: &Assignment<'_>, high_watermark: Offset, log: &LogView<'_>) -> Self {
         let has_epochs = log.epochs.latest().is_some();
         let this = Self {
@@ -134,7 +135,7 @@ impl FollowerState {
         this
     }
 
-    /// Takes over newer metadata of the same leader epoch.
+    /// Applies newer metadata of the same leader epoch.
     pub fn update(&mut self, assignment: &Assignment<'_>) {
         assert_eq!(assignment.epoch, self.epoch, "{self:?}");
         if assignment.partition_epoch > self.partition_epoch {
@@ -143,7 +144,7 @@ impl FollowerState {
         }
     }
 
-    /// -1 where nobody leads.
+    /// Id of the leader; -1 if there is none.
     pub fn leader(&self) -> BrokerId {
         self.leader
     }
@@ -176,7 +177,7 @@ impl FollowerState {
                 Next::Fetch(Fetch {
                     current_leader_epoch: self.epoch,
                     offset: log.log_end,
-                    // Of the log and not of the last answer: an answer may be empty (KAFKA-15510).
+                    // The epoch is that of the log and not of the last answer, which may be empty (KAFKA-15510).
                     last_fetched_epoch: log.epochs.latest().unwrap_or(NO_EPOCH),
                     log_start: log.log_start,
                 })
@@ -184,7 +185,7 @@ impl FollowerState {
         }
     }
 
-    /// Judges an answer. One to a question that would not be asked any more counts for nothing.
+    /// Decides about an answer. An answer to a fetch that would not be sent any more is ignored.
     pub fn fetched(
         &mut self,
         asked: &Fetch,
@@ -193,7 +194,8 @@ impl FollowerState {
         backoff_ms: i64,
         now: Timestamp,
     ) -> Verdict {
-        // Two logs of this follower may end at the same offset: what says where the first parts from the leader's cuts the second.
+        // The log may have changed and still end at the same offset. The epoch of the last record is compared too: a divergence
+        // found for the old log must not truncate the new one.
         let of = |fetch: &Fetch| {
             (
                 fetch.offset,
@@ -219,7 +221,7 @@ impl FollowerState {
                 self.stage = Stage::Fenced;
                 Some(Verdict::Nothing)
             }
-            // The leader does not know the epoch yet, leads no more, or the records are damaged.
+            // The leader does not know the epoch yet, does not lead any more, or the records are damaged.
             FetchAnswer::Failed(_) => None,
         };
         verdict.unwrap_or_else(|| {
@@ -228,7 +230,7 @@ impl FollowerState {
         })
     }
 
-    /// The end of the leader's log, asked for because the leader does not have the end of ours.
+    /// Handles the leader's log end offset, which was asked for because the leader does not have the fetch offset.
     pub fn leader_ends_at(
         &mut self,
         epoch: LeaderEpoch,
@@ -239,7 +241,7 @@ impl FollowerState {
             return Verdict::Nothing;
         }
         if end < log.log_end {
-            // After an unclean election a leader may have less.
+            // The leader's log may be shorter after an unclean election.
             self.stage = Stage::Fetching;
             return cut_at(end, log);
         }
@@ -247,7 +249,7 @@ impl FollowerState {
         Verdict::Nothing
     }
 
-    /// The start of the leader's log.
+    /// Handles the leader's log start offset.
     pub fn leader_starts_at(
         &mut self,
         epoch: LeaderEpoch,
@@ -264,7 +266,7 @@ impl FollowerState {
         }
     }
 
-    /// The leader does not say where its log ends or starts.
+    /// Handles an error instead of the leader's log end offset or log start offset.
     pub fn refused(&mut self, code: ErrorCode, backoff_ms: i64, now: Timestamp) {
         if matches!(self.stage, Stage::AskingEnd | Stage::AskingStart) {
             self.stage = match code {
@@ -274,8 +276,8 @@ impl FollowerState {
         }
     }
 
-    /// Batches were appended, or none, and these are the marks that came with them. Gives the high watermark and the log start
-    /// that the follower has now.
+    /// Reports that batches (or none) were appended, with the leader's high watermark and log start offset. Returns the new
+    /// high watermark and log start offset of the follower.
     pub fn appended(
         &mut self,
         log: &LogView<'_>,
@@ -283,7 +285,7 @@ impl FollowerState {
         leader_log_start: Offset,
     ) -> (Offset, Offset) {
         self.stage = Stage::Fetching;
-        // A new leader may not have heard yet of all that is committed.
+        // A new leader may have a lower high watermark than the follower: the follower's never goes back.
         let high_watermark = leader_high_watermark.min(log.log_end);
         self.high_watermark = self.high_watermark.max(high_watermark);
         let log_start = leader_log_start.min(self.high_watermark);
@@ -291,7 +293,7 @@ impl FollowerState {
         (self.high_watermark, log_start.max(log.log_start))
     }
 
-    /// The log was cut, or begins anew, and ends there now.
+    /// Reports that the log was truncated or restarted. Returns the new high watermark.
     pub fn cut(&mut self, log: &LogView<'_>) -> Offset {
         if self.stage == Stage::CutToHighWatermark {
             self.stage = Stage::Fetching;
@@ -301,7 +303,8 @@ impl FollowerState {
         self.high_watermark
     }
 
-    /// The leader's log ends with `epoch` at `end_offset`, as far as it can agree with ours.
+    /// Chooses the truncation for a diverging answer: the leader's log ends `epoch` at `end_offset`. `None` if nothing would
+    /// change.
     fn diverging(
         &self,
         epoch: LeaderEpoch,
@@ -313,7 +316,8 @@ impl FollowerState {
         } else {
             match log.epochs.end_of(epoch, log.log_end) {
                 Some((ours, end)) if ours == epoch => end.min(end_offset),
-                // The leader's epoch never wrote here: the next fetch names the epoch before it (KIP-279).
+                // The follower's log has no records of that epoch: it is truncated to the end of the epoch before, and the next
+                // fetch names that epoch (KIP-279).
                 Some((_, end)) => end,
                 None => end_offset,
             }
@@ -324,9 +328,9 @@ impl FollowerState {
         changes.then(|| cut_at(target, log))
     }
 
-    /// How many of the batches are taken. `None` where the answer makes no sense.
+    /// Decides how many of the batches are appended. `None` if the answer is inconsistent.
     fn judge(&self, asked: &Fetch, batches: &[BatchSpan], log: &LogView<'_>) -> Option<Verdict> {
-        // An answer of before a leader change may have records of a later epoch behind it, whose beginning we have not seen
+        // After a leader change an answer may contain records of a later epoch, whose beginning this follower has not seen
         // (KAFKA-18723).
         let ours = |batch: &&BatchSpan| batch.epoch <= asked.current_leader_epoch;
         let taken: Vec<_> = batches.iter().take_while(ours).collect();
@@ -335,7 +339,7 @@ impl FollowerState {
             if batch.base_offset < end {
                 let holds_end = batch.base_offset < log.log_end && log.log_end < batch.next_offset;
                 let is_first = end == log.log_end && log.log_start == log.log_end;
-                // The leader's log was cut inside of a batch, by DeleteRecords (KAFKA-6975).
+                // DeleteRecords moved the leader's log start offset into the middle of a batch (KAFKA-6975).
                 return (holds_end && is_first).then_some(Verdict::StartAnewAt(batch.base_offset));
             }
             if batch.next_offset <= batch.base_offset {
@@ -343,12 +347,13 @@ impl FollowerState {
             }
             end = batch.next_offset;
         }
-        // What comes next is of an epoch that the metadata has not told here: asked again at once, the leader would send it again.
+        // The first batch is of an epoch that this node's metadata does not have yet. A fetch without a pause would only get
+        // the same batch again.
         let is_ahead = taken.is_empty() && !batches.is_empty();
         (!is_ahead).then_some(Verdict::Append(taken.len()))
     }
 
-    /// What holds after each change.
+    /// Checks what must hold after each change.
     fn invariants(&self, log_end: Offset) {
         assert!(self.high_watermark <= log_end, "{log_end} {self:?}");
     }

@@ -1,9 +1,9 @@
-//! Changes of ISRs that the controller shall make, as the leaders of partitions ask for them, and the task that asks the controller.
+//! Changes of ISRs that leaders of partitions request, and the task that sends the requests (AlterPartition) to the controller.
 //! Kafka's `AlterPartitionManager`.
 //!
-//! One request is on its way at a time, with all changes that have come meanwhile; each partition has one change at a time. A
-//! controller that does not answer is asked again, for ever: until it has answered, whoever may have joined an ISR counts as a
-//! member.
+//! One request is in flight at a time, with all changes requested meanwhile; each partition has at most one change. Requests
+//! without an answer are repeated without limit: until the controller answers, a broker that may have joined an ISR counts as a
+//! member of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use crate::wire::message::alter_partition::{
     AlterPartitionResponse, BrokerState,
 };
 
-/// Before the controller is asked once more for what it did not decide.
+/// Pause before changes that the controller did not decide are sent again.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// The shortest time between two looks for followers that lag, whatever `replica.lag.time.max.ms` says.
+/// Shortest interval between two checks for lagging followers, for very small values of `replica.lag.time.max.ms`.
 const LOOK_MIN: Duration = Duration::from_millis(10);
 
-/// What the leader of a partition wants.
+/// A change of the ISR of a partition, requested by its leader.
 pub type Change = (Arc<Partition>, Proposal);
 
 type Key = (Uuid, PartitionIndex);
 
-/// The controller, as leaders ask it.
+/// The controller as seen by the leaders of partitions.
 pub trait Controller: Send + Sync {
     fn alter_partitions(
         &self,
@@ -44,7 +44,7 @@ pub trait Controller: Send + Sync {
     ) -> Answering<'_, AlterPartitionResponse>;
 }
 
-/// See the module. One change for each partition, the newest: it cannot have more than the partitions of this node.
+/// Pending changes: the newest one of each partition, so at most as many as this node has partitions.
 #[derive(Debug, Default)]
 pub struct IsrChanges {
     pending: Mutex<IndexMap<Key, Change>>,
@@ -58,20 +58,20 @@ impl IsrChanges {
         self.wake.notify_one();
     }
 
-    /// Puts a change there again that the controller did not decide, unless there is a newer one.
+    /// Returns a change that the controller did not decide to the queue, unless there is a newer one.
     fn put_back(&self, change: Change) {
         let mut pending = self.pending.lock();
         pending.entry(key_of(&change.0)).or_insert(change);
         self.wake.notify_one();
     }
 
-    /// All of them, in the order in which the partitions came.
+    /// Takes all pending changes, in the order in which they were added.
     pub fn take(&self) -> Vec<Change> {
         let taken = std::mem::take(&mut *self.pending.lock());
         taken.into_values().collect()
     }
 
-    /// Waits until there may be some.
+    /// Waits until there may be pending changes.
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
@@ -81,7 +81,7 @@ fn key_of(partition: &Partition) -> Key {
     (partition.topic_id, partition.index)
 }
 
-/// task: looks for followers that lag, and asks the controller for the changes that leaders want.
+/// task: finds lagging followers, and asks the controller for the changes that leaders want.
 pub async fn run(
     replicas: ReplicaManager,
     controller: Arc<dyn Controller>,
@@ -111,7 +111,7 @@ pub async fn run(
     }
 }
 
-/// Asks the controller once. False where something is to be asked again.
+/// Asks the controller once. False if some change must be sent again.
 async fn ask(replicas: &ReplicaManager, controller: &dyn Controller, changes: Vec<Change>) -> bool {
     let broker = (replicas.node_id(), replicas.broker_epoch());
     let answer = controller.alter_partitions(request(broker, &changes)).await;
@@ -132,7 +132,7 @@ async fn ask(replicas: &ReplicaManager, controller: &dyn Controller, changes: Ve
     let now = replicas.clock().now();
     let mut is_over = true;
     for (partition, proposal) in changes {
-        // One that is left out is asked for again.
+        // A change that the answer leaves out is sent again.
         let answer = answers.remove(&key_of(&partition));
         let answer = answer.unwrap_or(Answer::Refused(ErrorCode::UnknownServerError));
         if let Answer::Refused(code) = &answer {
@@ -154,7 +154,7 @@ fn request((id, epoch): (BrokerId, BrokerEpoch), changes: &[Change]) -> AlterPar
     for (partition, proposal) in changes {
         let member = |(member, fetched): &(BrokerId, BrokerEpoch)| BrokerState {
             broker_id: *member,
-            // The leader does not fetch from itself.
+            // The leader does not fetch from itself: its broker epoch is that of its registration.
             broker_epoch: if *member == id { epoch } else { *fetched },
         };
         let data = AlterPartitionRequestPartitionData {
@@ -198,7 +198,7 @@ fn answers(response: AlterPartitionResponse) -> BTreeMap<Key, Answer> {
 }
 
 impl ReplicaManager {
-    /// Takes followers out of ISRs that lag for too long.
+    /// Proposes to remove followers from ISRs that lag for longer than `replica.lag.time.max.ms`.
     pub fn shrink_isrs(&self) {
         let now = self.clock().now();
         for partition in self.all() {
@@ -208,7 +208,7 @@ impl ReplicaManager {
         }
     }
 
-    /// Half of the time after which a follower lags: one that does is found in one and a half of it.
+    /// Interval of the checks: half of `replica.lag.time.max.ms`. A lagging follower is found within 1.5 times that setting.
     fn look_every(&self) -> Duration {
         millis(self.settings().long("replica.lag.time.max.ms") / 2).max(LOOK_MIN)
     }

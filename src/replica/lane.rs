@@ -1,8 +1,8 @@
-//! pure: what one connection of a follower fetches from one leader: which partitions, in which session (KIP-227), and what waits.
+//! pure: fetch state of one connection from a follower to a leader: its partitions, its fetch session (KIP-227), and pauses.
 //! Kafka's `AbstractFetcherThread` and `FetchSessionHandler`.
 //!
-//! Owner: a task of [`fetcher`](super::fetcher). The lane is told what each partition wants, and gives requests that name what has
-//! changed since the last one: a thousand partitions to which nothing is written cost nothing. One request at a time.
+//! Owner: a task of [`fetcher`](super::fetcher). The task tells the lane what each partition wants, and gets requests that name
+//! only what has changed since the last one: partitions without new records cost nothing. One request is in flight at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,50 +13,50 @@ use crate::base::ids::{PartitionIndex, Uuid};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// A partition by the id of its topic.
+/// Key of a partition: topic id and index.
 pub type Key = (Uuid, PartitionIndex);
 
-/// Asks for a session to be made.
+/// Session epoch that asks the leader to create a session.
 const FIRST_EPOCH: i32 = 0;
 const NO_SESSION: i32 = 0;
 
-/// What is wanted of a partition.
+/// What a partition wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     Fetch(Fetch),
-    /// To be asked again what it wants then.
+    /// The task asks the partition again at this time.
     WaitUntil(Timestamp),
-    /// Somebody says so when that changes.
+    /// The partition wants no fetch until [`Lane::set`] is called again.
     Nothing,
 }
 
-/// A request.
+/// Contents of a fetch request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub session_id: i32,
     pub session_epoch: i32,
-    /// All that is wanted, or what has changed of it.
+    /// All wanted partitions in a full request, only changed ones in an incremental request.
     pub named: Vec<(Key, Fetch)>,
-    /// What the session had and is not wanted any more.
+    /// Partitions of the session that are not wanted any more.
     pub forgotten: Vec<Key>,
 }
 
-/// See the module.
+/// State of a lane; see the module.
 #[derive(Debug, Default)]
 pub struct Lane {
     partitions: IndexMap<Key, Want>,
-    /// How many want a fetch.
+    /// Number of partitions that want a fetch.
     wanting: usize,
     session_id: i32,
     session_epoch: i32,
-    /// What the session has, as it was named last.
+    /// Partitions of the session, as they were last named.
     in_session: BTreeMap<Key, Fetch>,
-    /// Where the session may have something else than what is wanted.
+    /// Partitions whose entry in the session may differ from what is wanted.
     changed: BTreeSet<Key>,
     waiting: BTreeSet<(Timestamp, Key)>,
-    /// After a failure the leader is left alone until then.
+    /// End of the pause after a failure; no request is sent before.
     not_before: Option<Timestamp>,
-    /// Where the next request begins that names everything.
+    /// Index of the partition that the next full request begins with.
     rotation: usize,
 }
 
@@ -69,7 +69,7 @@ impl Lane {
         self.partitions.len()
     }
 
-    /// Notes what a partition wants, which may be new here.
+    /// Sets what a partition wants. The partition may be new.
     pub fn set(&mut self, key: Key, want: Want) {
         let before = self.partitions.insert(key, want);
         self.was(key, before);
@@ -82,7 +82,7 @@ impl Lane {
         }
     }
 
-    /// The partition goes.
+    /// Removes a partition.
     pub fn remove(&mut self, key: Key) {
         let before = self.partitions.swap_remove(&key);
         self.was(key, before);
@@ -106,7 +106,7 @@ impl Lane {
         }
     }
 
-    /// Takes the partitions whose wait is over: each wants nothing until it is asked and [`set`](Self::set) again.
+    /// Takes the partitions whose wait is over. Each wants nothing until [`set`](Self::set) is called for it.
     pub fn due(&mut self, now: Timestamp) -> Vec<Key> {
         let mut due = Vec::new();
         while let Some((until, key)) = self.waiting.first().copied()
@@ -118,14 +118,14 @@ impl Lane {
         due
     }
 
-    /// When there is something to do without anybody saying so.
+    /// Time of the next action that needs no call of [`set`](Self::set): the end of a wait or of the pause.
     pub fn deadline(&self) -> Option<Timestamp> {
         let first = self.waiting.first().map(|(until, _)| *until);
         let pause = self.not_before.filter(|_| self.wanting > 0);
         first.into_iter().chain(pause).min()
     }
 
-    /// The next request; `None` where nothing is wanted, or the leader is left alone.
+    /// The next request; `None` if nothing is wanted, or during the pause after a failure.
     pub fn ask(&mut self, now: Timestamp) -> Option<Ask> {
         if self.wanting == 0 || self.not_before.is_some_and(|moment| now < moment) {
             return None;
@@ -142,7 +142,7 @@ impl Lane {
             self.changed.clear();
             let keys = self.partitions.keys().copied();
             let mut keys: Vec<_> = keys.collect();
-            // Without a session the first ones would have all the room of an answer.
+            // Without a session the first partitions would fill every answer.
             let start = self.rotation % keys.len().max(1);
             keys.rotate_left(start);
             self.rotation = start + 1;
@@ -167,13 +167,13 @@ impl Lane {
         Some(ask)
     }
 
-    /// What was asked of a partition that an answer is about; `None` for one that nobody asked for.
+    /// The fetch that was last sent for a partition; `None` if the session does not have it.
     pub fn asked(&self, key: Key) -> Option<Fetch> {
         self.in_session.get(&key).copied()
     }
 
-    /// An answer has come, of these partitions. False where it does not fit the request: nothing of it may be used, and everything
-    /// is asked for anew.
+    /// Handles an answer with these partitions. False if the answer does not fit the request: it must not be used, and the next
+    /// request is a full one.
     pub fn answered(&mut self, ask: &Ask, session_id: i32, answered: &BTreeSet<Key>) -> bool {
         let was_asked = |key: &Key| self.in_session.contains_key(key);
         if !answered.iter().all(was_asked) {
@@ -186,7 +186,7 @@ impl Lane {
                 self.begin_anew(session_id);
                 return false;
             }
-            // The leader may have no room for a session.
+            // Session id 0: the leader has no room for a session.
             (self.session_id, self.session_epoch) = match session_id {
                 NO_SESSION => (NO_SESSION, FIRST_EPOCH),
                 id => (id, FIRST_EPOCH + 1),
@@ -195,20 +195,20 @@ impl Lane {
         }
         match session_id == ask.session_id {
             true => self.session_epoch = self.session_epoch.checked_add(1).unwrap_or(1),
-            // The leader has closed it; the answer holds.
+            // The leader has closed the session. The answer itself is valid.
             false => self.begin_anew(NO_SESSION),
         }
         true
     }
 
-    /// The leader refuses the request as a whole.
+    /// Handles an error of the whole request.
     pub fn refused(&mut self, code: ErrorCode, backoff_ms: i64, now: Timestamp) {
         let id = match code {
             ErrorCode::FetchSessionIdNotFound => NO_SESSION,
             _ => self.session_id,
         };
         self.begin_anew(id);
-        // Of a session it knows nothing, or something else: that is no reason to wait.
+        // The leader does not know the session, or its epoch: the lane needs no pause before a full request.
         let is_of_session = matches!(
             code,
             ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch
@@ -218,13 +218,13 @@ impl Lane {
         }
     }
 
-    /// No answer has come.
+    /// Handles a request without an answer.
     pub fn lost(&mut self, backoff_ms: i64, now: Timestamp) {
         self.begin_anew(self.session_id);
         self.not_before = Some(now.saturating_add(backoff_ms));
     }
 
-    /// The next request names everything, and closes the session that there is.
+    /// Makes the next request a full one, which closes the session `session_id`.
     fn begin_anew(&mut self, session_id: i32) {
         (self.session_id, self.session_epoch) = (session_id, FIRST_EPOCH);
         self.in_session.clear();
@@ -274,7 +274,7 @@ mod tests {
         ask.forgotten.iter().map(|(_, index)| *index).collect()
     }
 
-    /// A lane with a session that has all of it.
+    /// A lane with a session that contains all of its partitions.
     fn with_session(count: i32) -> Lane {
         let mut lane = lane(count);
         let ask = lane.ask(NOW).unwrap();
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!((ask.named.len(), ask.forgotten.len()), (0, 0));
         assert!(lane.answered(&ask, 77, &keys(4..6)));
         lane.set(key(4), Want::Fetch(fetch(9)));
-        // It wants what it did before.
+        // The partition wants the same as before.
         lane.set(key(5), Want::Fetch(fetch(0)));
         lane.set(key(6), Want::WaitUntil(NOW + 5));
         lane.remove(key(7));
@@ -304,7 +304,7 @@ mod tests {
         assert!(lane.answered(&ask, 77, &BTreeSet::new()));
         assert_eq!(lane.asked(key(4)), Some(fetch(9)));
         assert_eq!(lane.asked(key(6)), None);
-        // Both are back.
+        // Partitions 6 and 7 are added again.
         assert_eq!(lane.due(NOW + 4), []);
         assert_eq!(lane.due(NOW + 5), [key(6)]);
         lane.set(key(6), Want::Fetch(fetch(2)));
@@ -350,7 +350,7 @@ mod tests {
             (|lane| lane.lost(BACKOFF, NOW), 77, Some(NOW + BACKOFF)),
             (
                 |lane| {
-                    // The leader has closed it, and says so.
+                    // The leader closes the session with its answer.
                     let ask = lane.ask(NOW).unwrap();
                     assert!(lane.answered(&ask, 0, &keys(0..1)));
                 },
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(lane.ask(NOW).unwrap().session_epoch, 0);
     }
 
-    /// One that goes while its answer is on the way was asked for all the same.
+    /// A partition that is removed while its answer is in flight was still asked for.
     #[test]
     fn a_partition_that_went_meanwhile_spoils_no_answer() {
         let mut lane = with_session(3);
@@ -419,7 +419,7 @@ mod tests {
         lane.remove(key(0));
         lane.remove(key(1));
         assert!(lane.is_empty());
-        // A lane that is left alone need not be woken for nothing.
+        // A pause without wanted partitions has no deadline.
         lane.lost(BACKOFF, NOW);
         assert_eq!(lane.deadline(), None);
     }

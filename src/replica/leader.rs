@@ -1,37 +1,37 @@
-//! pure: who is in sync and how far readers may read, on the leader of one partition. Kafka's `Partition` with its `Replica`s.
+//! pure: leader side of one partition: the ISR and the high watermark. Kafka's `Partition` with its `Replica`s.
 //!
-//! Owner: [`Partition`](super::partition::Partition), under the lock of its role. The state is told of appends, of fetches of
-//! followers, of metadata and of the controller's answers; it says where the high watermark is, and which changes of the ISR the
-//! controller shall make (KIP-497). It never sees a log, a socket or the clock.
+//! Owner: [`Partition`](super::partition::Partition), under the lock of its role. The state is told of appends, fetches of
+//! followers, metadata and answers of the controller. It computes the high watermark, and proposes changes of the ISR to the
+//! controller (KIP-497). It never sees a log, a socket or the clock.
 //!
 //! ```text
 //! high watermark = the lowest log end of: the leader, the maximal ISR, and followers that are about to join the ISR
 //! maximal ISR    = the committed ISR, and whoever a change adds that the controller has not answered yet
 //! ```
-//! A replica that a change takes out counts until the change is committed: another leader may be elected from the committed ISR.
+//! A replica that a change removes counts until the change is committed: another leader may be elected from the committed ISR.
 
 use crate::base::ids::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch};
 use crate::base::time::Timestamp;
 use crate::wire::error_code::ErrorCode;
 
-/// A follower whose log end is not known: it has not fetched in this leader's time.
+/// Log end offset of a follower that has not fetched in this leader epoch.
 const UNKNOWN: Offset = -1;
-/// The broker epoch of a fetch in a version that has none (before KIP-903), and of whoever has not fetched yet.
+/// Broker epoch of a fetch in a version without one (before KIP-903).
 const NO_BROKER_EPOCH: BrokerEpoch = -1;
 
-/// What the metadata says of a partition, as far as its replicas need it.
+/// Metadata of a partition that its replicas need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assignment<'a> {
-    /// -1 where nobody leads.
+    /// Id of the leader; -1 if there is none.
     pub leader: BrokerId,
     pub epoch: LeaderEpoch,
-    /// Rises with every change of the partition's metadata.
+    /// Increases with every change of the partition's metadata.
     pub partition_epoch: PartitionEpoch,
     pub replicas: &'a [BrokerId],
     pub isr: &'a [BrokerId],
 }
 
-/// What the settings say.
+/// Settings that the leader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// `min.insync.replicas` of the topic.
@@ -47,25 +47,25 @@ pub struct Alive {
     pub shuts_down: bool,
 }
 
-/// What a fetch says of the follower that sent it.
+/// Position of a follower, from one of its fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowerFetch {
     pub replica: BrokerId,
-    /// -1 where the version of the request has none.
+    /// -1 if the version of the request has no broker epoch.
     pub broker_epoch: BrokerEpoch,
-    /// Where the follower's log ends: the offset that it asks for.
+    /// Log end offset of the follower: its fetch offset.
     pub log_end: Offset,
-    /// The leader's log end, asked for before the read: what was appended meanwhile is not held against the follower.
+    /// Log end offset of the leader, as planned for the read. Records appended later do not count as lag.
     pub leader_log_end: Offset,
 }
 
-/// What AlterPartition shall ask of the controller.
+/// Contents of an AlterPartition request for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: PartitionEpoch,
-    /// With the epoch of each broker as its last fetch had it (KIP-903), -1 where it had none; of the leader whatever the node
-    /// puts there.
+    /// Proposed ISR: each broker with the broker epoch of its last fetch (KIP-903), -1 if that fetch had none. The epoch of the
+    /// leader is filled in when the request is sent.
     pub isr: Vec<(BrokerId, BrokerEpoch)>,
 }
 
@@ -80,7 +80,7 @@ pub enum Answer {
     Refused(ErrorCode),
 }
 
-/// What the sender of a [`Proposal`] does after its answer.
+/// What the sender of a [`Proposal`] does after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Done,
@@ -93,57 +93,58 @@ pub enum Acknowledged {
     Yes,
     /// Not yet.
     Waits,
-    /// The records are in the log of every replica in sync, but these are too few: NOT_ENOUGH_REPLICAS_AFTER_APPEND.
+    /// All replicas in sync have the records, but there are fewer than `min.insync.replicas`: NOT_ENOUGH_REPLICAS_AFTER_APPEND.
     ByTooFew,
 }
 
-/// See the module.
+/// State of a leader; see the module.
 #[derive(Debug)]
 pub struct LeaderState {
     me: BrokerId,
     epoch: LeaderEpoch,
     partition_epoch: PartitionEpoch,
     rules: Rules,
-    /// The end of the log when this epoch began.
+    /// Log end offset when this leader epoch began.
     epoch_start: Offset,
     log_end: Offset,
-    /// Up to where the leader's own replica counts: what `flush.messages` wants on disk first does not yet.
+    /// Log end offset of the leader's own replica for the high watermark. Records that must be flushed first (`flush.messages`)
+    /// count only when they are on disk.
     own_end: Offset,
     high_watermark: Offset,
-    /// The other replicas, by their ids.
+    /// The other replicas, sorted by id.
     followers: Vec<Follower>,
-    /// One at a time.
+    /// The pending change of the ISR, at most one.
     change: Option<Box<Change>>,
 }
 
 #[derive(Clone, Debug)]
 struct Follower {
     id: BrokerId,
-    /// In the committed ISR.
+    /// Whether the follower is in the committed ISR.
     is_in_isr: bool,
     log_end: Offset,
-    /// When the follower had last fetched all that there was then.
+    /// Last time at which the follower had all records that the leader had.
     caught_up_at: Timestamp,
     fetched_at: Timestamp,
-    /// The leader's log end at the last fetch.
+    /// Log end offset of the leader at the last fetch.
     leader_end_at_fetch: Offset,
-    /// Of the last fetch; `None` before the first.
+    /// Broker epoch of the last fetch; `None` before the first fetch.
     fetch_epoch: Option<BrokerEpoch>,
-    /// As the metadata has the broker; `None` where it is fenced or not registered.
+    /// Registration of the broker in the metadata; `None` if it is fenced or not registered.
     alive: Option<Alive>,
 }
 
-/// A change of the ISR that the controller has not committed yet, as far as is known here.
+/// A change of the ISR that the controller has not committed yet, as far as this node knows.
 #[derive(Debug)]
 struct Change {
-    /// Who joins; `None` where others leave.
+    /// Broker that joins the ISR; `None` if brokers leave it.
     joins: Option<BrokerId>,
     proposal: Proposal,
 }
 
 impl LeaderState {
-    /// Begins to lead. `log_end` and `high_watermark` are where this node's replica stands; `before` is the state of an
-    /// earlier epoch in which the node led too.
+    /// Begins to lead. `log_end` and `high_watermark` are those of this node's replica; `before` is the state of an earlier
+    /// epoch that this node led, if there was one.
     pub fn new(
         me: BrokerId,
         assignment: &Assignment<'_>,
@@ -168,7 +169,7 @@ impl LeaderState {
         let known = before.map_or(&[][..], |before| &before.followers);
         this.take_replicas(assignment, known, alive);
         for follower in &mut this.followers {
-            // The controller says that it is in sync: it has its time to fetch.
+            // The controller has put the follower into the ISR: it gets the whole lag time for its first fetch.
             let since = if follower.is_in_isr {
                 now
             } else {
@@ -199,7 +200,7 @@ impl LeaderState {
         self.log_end
     }
 
-    /// Whether all that was there when this epoch began is known to be committed.
+    /// Whether everything that was in the log when this epoch began is known to be committed.
     pub fn has_reached_its_start(&self) -> bool {
         self.high_watermark >= self.epoch_start
     }
@@ -217,12 +218,12 @@ impl LeaderState {
         isr
     }
 
-    /// Whether a change waits for the controller.
+    /// Whether a change waits for the controller's answer.
     pub fn is_changing(&self) -> bool {
         self.change.is_some()
     }
 
-    /// Takes over newer metadata of the same leader epoch; a change that waits for the controller is no matter any more then.
+    /// Applies newer metadata of the same leader epoch, which makes a pending change obsolete.
     pub fn update(
         &mut self,
         assignment: &Assignment<'_>,
@@ -230,7 +231,8 @@ impl LeaderState {
         now: Timestamp,
     ) {
         assert_eq!(assignment.epoch, self.epoch, "{self:?}");
-        // The controller's answer gives the ISR and no replicas: metadata of the same partition epoch may have others.
+        // The controller's answer to a change has the ISR but no replicas: metadata of the same partition epoch may have other
+        // replicas.
         let is_news = assignment.partition_epoch > self.partition_epoch
             || assignment.partition_epoch == self.partition_epoch
                 && !self.has_replicas_of(assignment);
@@ -251,8 +253,8 @@ impl LeaderState {
         self.invariants();
     }
 
-    /// Has the metadata say which brokers are alive: fenced ones and those that shut down do not join the ISR (KIP-841), and
-    /// hold nobody up on their way to it.
+    /// Updates which brokers are alive. Fenced brokers and those that shut down do not join the ISR (KIP-841), and the high
+    /// watermark does not wait for them to join.
     pub fn set_alive(&mut self, alive: impl Fn(BrokerId) -> Option<Alive>, now: Timestamp) {
         for follower in &mut self.followers {
             follower.alive = alive(follower.id);
@@ -261,8 +263,8 @@ impl LeaderState {
         self.invariants();
     }
 
-    /// The leader's log ends there now. `is_durable` is false where records must be on disk before the leader's own replica
-    /// counts as having them.
+    /// Reports a new log end offset. `is_durable` is false if records must be on disk before they count for the leader's own
+    /// replica.
     pub fn appended(&mut self, log_end: Offset, is_durable: bool, now: Timestamp) {
         self.log_end = self.log_end.max(log_end);
         if is_durable {
@@ -271,14 +273,14 @@ impl LeaderState {
         self.invariants();
     }
 
-    /// Records below `end` are on the leader's disk.
+    /// Reports that records below `end` are on the leader's disk.
     pub fn made_durable(&mut self, end: Offset, now: Timestamp) {
         self.own_end = self.own_end.max(end.min(self.log_end));
         self.advance(now);
         self.invariants();
     }
 
-    /// Whether an append with acks=all may be tried: NOT_ENOUGH_REPLICAS where the ISR is smaller than `min.insync.replicas`.
+    /// Checks before an append with acks=all. Errors: NOT_ENOUGH_REPLICAS if the ISR is smaller than `min.insync.replicas`.
     pub fn check_isr(&self) -> Result<(), ErrorCode> {
         match self.is_under_min_isr() {
             true => Err(ErrorCode::NotEnoughReplicas),
@@ -286,7 +288,7 @@ impl LeaderState {
         }
     }
 
-    /// Whether records that end at `end` may be acknowledged. They must have been appended in this epoch: whoever asks compares.
+    /// Whether records that end at `end` may be acknowledged. The caller checks that they were appended in this epoch.
     pub fn acknowledged(&self, end: Offset) -> Acknowledged {
         if self.high_watermark < end {
             Acknowledged::Waits
@@ -297,8 +299,8 @@ impl LeaderState {
         }
     }
 
-    /// Whether a broker may fetch as a follower: it must be one of the replicas, and not be an older self of a broker that has
-    /// registered since (KAFKA-15221). `knows_epoch` tells whether the request names the leader epoch.
+    /// Checks that a broker may fetch as a follower: it must be one of the replicas, and its broker epoch must not be older
+    /// than its registration (KAFKA-15221). `knows_epoch` tells whether the request names the leader epoch.
     pub fn check_follower(
         &self,
         replica: BrokerId,
@@ -306,7 +308,7 @@ impl LeaderState {
         knows_epoch: bool,
     ) -> Result<(), ErrorCode> {
         let Some(follower) = self.follower(replica) else {
-            // One that knows this epoch may have seen an assignment that has not come here yet.
+            // A broker that knows this leader epoch may have an assignment that this node has not seen yet.
             return Err(match knows_epoch {
                 true => ErrorCode::UnknownLeaderEpoch,
                 false => ErrorCode::NotLeaderOrFollower,
@@ -319,15 +321,15 @@ impl LeaderState {
         }
     }
 
-    /// A follower has fetched, and its log has not diverged (KAFKA-13141): notes how far it is. It may have caught up enough to
-    /// join the ISR.
+    /// Records the position of a follower whose log has not diverged (KAFKA-13141). Returns a proposal if the follower may join
+    /// the ISR.
     pub fn fetched(&mut self, fetch: FollowerFetch, now: Timestamp) -> Option<Proposal> {
         let place = self.place_of(fetch.replica)?;
         let follower = &mut self.followers[place];
         if fetch.log_end >= fetch.leader_log_end {
             follower.caught_up_at = follower.caught_up_at.max(now);
         } else if fetch.log_end >= follower.leader_end_at_fetch {
-            // It has all that it could ask for last time.
+            // The follower has everything that the leader had at the previous fetch.
             follower.caught_up_at = follower.caught_up_at.max(follower.fetched_at);
         }
         follower.log_end = fetch.log_end;
@@ -340,7 +342,7 @@ impl LeaderState {
         proposal
     }
 
-    /// Takes followers out of the ISR that lag for too long, to be looked at every half of `replica.lag.time.max.ms`.
+    /// Proposes to remove lagging followers from the ISR. Called every half of `replica.lag.time.max.ms`.
     pub fn shrink(&mut self, now: Timestamp) -> Option<Proposal> {
         if self.change.is_some() {
             return None;
@@ -381,10 +383,10 @@ impl LeaderState {
         proposal
     }
 
-    /// Takes in the controller's answer to a proposal.
+    /// Handles the controller's answer to a proposal.
     pub fn answered(&mut self, sent: &Proposal, answer: &Answer, now: Timestamp) -> Next {
         if (self.change.as_ref()).is_none_or(|change| change.proposal != *sent) {
-            // Newer metadata has come meanwhile.
+            // Newer metadata has replaced the proposal.
             return Next::Done;
         }
         let next = match answer {
@@ -393,7 +395,7 @@ impl LeaderState {
                 partition_epoch,
                 isr,
             } => {
-                // Of another leader's time, or older than the metadata that is here: the image decides.
+                // An answer of another leader epoch, or older than the metadata of this node, is ignored: the metadata decides.
                 if *leader_epoch == self.epoch && *partition_epoch >= self.partition_epoch {
                     self.partition_epoch = *partition_epoch;
                     self.change = None;
@@ -405,8 +407,8 @@ impl LeaderState {
                 self.change = None;
                 Next::Done
             }
-            // The controller knows something newer, or of no such partition any more: the change may have been made, and what is
-            // maximal stays so until the metadata comes.
+            // The controller has newer metadata, or the partition does not exist any more. The change may have been made, so
+            // the maximal ISR stays until new metadata arrives.
             Answer::Refused(
                 ErrorCode::UnknownTopicOrPartition
                 | ErrorCode::UnknownTopicId
@@ -439,7 +441,7 @@ impl LeaderState {
         self.take_isr(assignment.isr);
     }
 
-    /// The replicas but this node's own, in order.
+    /// The replicas without this node, sorted.
     fn others(&self, assignment: &Assignment<'_>) -> Vec<BrokerId> {
         let others = assignment.replicas.iter().filter(|id| **id != self.me);
         let mut others: Vec<_> = others.copied().collect();
@@ -467,7 +469,7 @@ impl LeaderState {
         self.followers.get(self.place_of(id)?)
     }
 
-    /// A partition cannot have more replicas in sync than it has replicas.
+    /// `min.insync.replicas`, at most the number of replicas.
     fn min_isr(&self) -> usize {
         self.rules.min_isr.min(self.followers.len() + 1)
     }
@@ -477,7 +479,7 @@ impl LeaderState {
         in_isr + 1 < self.min_isr()
     }
 
-    /// Committed and maybe committed members, the leader among them.
+    /// Members of the maximal ISR: those in the committed ISR, those that a pending change adds, and the leader.
     fn maximal_isr(&self) -> impl Iterator<Item = BrokerId> {
         let others = self.followers.iter().filter(|one| self.is_maximal(one));
         others.map(|one| one.id).chain([self.me])
@@ -494,9 +496,10 @@ impl LeaderState {
 
     fn expand(&mut self, place: usize, now: Timestamp) -> Option<Proposal> {
         let one = self.followers.get(place)?;
-        // Below the epoch's start a replica may lack what an earlier leader has committed (KAFKA-7128).
+        // A replica that ends below the start of this epoch may lack records that an earlier leader has committed (KAFKA-7128).
         let has_all = one.log_end >= self.high_watermark.max(self.epoch_start);
-        // Kafka differs: while the ISR is too small the high watermark stands still, and says nothing of who lags (KAFKA-19996).
+        // Kafka differs: while the ISR is too small the high watermark does not move, so reaching it does not show that a
+        // follower keeps up (KAFKA-19996).
         let is_near = !self.is_under_min_isr() || self.is_caught_up(one, now);
         if self.change.is_some() || one.is_in_isr || !has_all || !is_near || !one.is_eligible() {
             return None;
@@ -505,13 +508,13 @@ impl LeaderState {
         Some(self.propose(Some(id), |one| one.is_in_isr || one.id == id))
     }
 
-    /// Moves the high watermark up as far as it may go.
+    /// Moves the high watermark as far as possible.
     fn advance(&mut self, now: Timestamp) {
         if self.is_under_min_isr() {
             return;
         }
-        // A follower that has caught up and may join is waited for, or it would never do so while others append (KAFKA-15021: not
-        // for one that may not).
+        // Followers that are caught up and may join the ISR count too: otherwise appends would always keep them from joining.
+        // Followers that may not join do not count (KAFKA-15021).
         let counts = |one: &&Follower| {
             self.is_maximal(one) || one.is_eligible() && self.is_caught_up(one, now)
         };
@@ -520,7 +523,7 @@ impl LeaderState {
         self.high_watermark = self.high_watermark.max(end);
     }
 
-    /// What holds after each change.
+    /// Checks what must hold after each change.
     fn invariants(&self) {
         assert!(
             self.high_watermark <= self.own_end && self.own_end <= self.log_end,
@@ -535,7 +538,7 @@ impl LeaderState {
                 "{self:?}"
             );
             let mut isr = change.proposal.isr.iter().map(|(id, _)| id);
-            // The leader is in sync with itself, and only whoever joins comes beside those who are in the ISR.
+            // The leader is a member of its own ISR, and at most the broker that joins is added to the committed members.
             let may_be = |id: &BrokerId| *id == self.me || change.joins == Some(*id) || is_in(id);
             assert!(
                 isr.clone().any(|id| *id == self.me) && isr.all(may_be),
@@ -559,8 +562,8 @@ impl Follower {
         }
     }
 
-    /// Whether the broker that fetches is the one that the metadata shows as alive: one that was started anew with an empty disk
-    /// must not come into the ISR by what it had fetched before (KIP-903).
+    /// Whether the broker that fetched is the one in the metadata. A broker that restarted with an empty disk must not join the
+    /// ISR because of fetches before the restart (KIP-903).
     fn is_eligible(&self) -> bool {
         self.alive
             .zip(self.fetch_epoch)

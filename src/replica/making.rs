@@ -1,12 +1,13 @@
-//! Directories of partitions are made and removed beside the controller, which decides about other topics meanwhile: each new
-//! partition has a file that is synced, which takes seconds for thousands of them.
+//! Making and removing the directories of partitions, outside of the controller, which can decide about other topics meanwhile:
+//! each new partition has a file that is synced, which takes seconds for thousands of partitions.
 //!
 //! ```text
 //! controller: records on disk ──► image shown ──► on_update: partitions `Coming`, work pending      (nobody waits here)
 //! maker:      directories made, 4 at once, in turns ──► controller is told where ──► partitions `Online` ──► answer
 //! ```
-//! Until then clients are told NOT_LEADER_OR_FOLLOWER, as by a broker of Kafka that knows of a partition from the metadata
-//! and has not made it. A crash leaves topics of which some directories are there: the next start makes the others.
+//! Until a partition is online, clients get NOT_LEADER_OR_FOLLOWER, as from a Kafka broker that knows a partition from the
+//! metadata and has not made it yet. A crash may leave a topic with only some of its directories: the next start makes the
+//! others.
 
 use std::sync::Arc;
 
@@ -21,21 +22,21 @@ use crate::log::settings::LogSettings;
 use crate::metadata::image::Topic;
 use crate::metadata::placement::Assignment;
 
-/// Directories that are made or removed at once. A disk syncs several files in about the time of one, but with eight of them a
-/// client that wants one topic waits up to 250 ms on ext4, and 80 ms with four.
+/// Directories that are made or removed at the same time. A disk syncs several files in about the time of one. With eight at a
+/// time a client that creates one topic waits up to 250 ms on ext4, with four up to 80 ms.
 pub const AT_ONCE: usize = 4;
 
-/// What is to be done with the directories of a topic.
+/// Kind of work on the directories of a topic.
 #[derive(Clone, Debug)]
 pub enum Work {
     Make(Arc<Making>),
     Remove(Uuid),
 }
 
-/// Partitions of a topic that are to be made.
+/// Partitions of a topic whose directories are to be made.
 #[derive(Debug)]
 pub struct Making {
-    /// As the image had it that asked for them.
+    /// The topic in the image that added the partitions.
     pub(super) topic: Arc<Topic>,
     settings: LogSettings,
     made: Mutex<Vec<(PartitionIndex, Opened)>>,
@@ -54,23 +55,23 @@ impl Making {
         std::mem::take(&mut *self.made.lock())
     }
 
-    /// In which log directories the partitions were placed, where the metadata do not say it.
+    /// Log directories of the new partitions whose place the metadata does not have yet.
     pub fn assignments(&self) -> Vec<Assignment> {
         let made = self.made.lock();
         made.iter().filter_map(|(_, one)| one.assignment).collect()
     }
 }
 
-/// Dropped when all that somebody waits for is over.
+/// Handle that a waiting task leaves with its steps. The task is woken when the last copy is dropped.
 type Waiter = Arc<oneshot::Sender<()>>;
 
-/// What the newest image wants of the disks and they do not have yet.
+/// Work that the newest image requires and that is not done yet.
 #[derive(Debug, Default)]
 pub(super) struct Makings {
     state: Mutex<State>,
-    /// Wakes whoever does the work.
+    /// Notifies the task that does the work.
     wake: Notify,
-    /// Topics whose directories a test wants to stay as they are.
+    /// Topics whose directories a test keeps as they are.
     #[cfg(test)]
     held: (
         Mutex<std::collections::BTreeSet<String>>,
@@ -84,14 +85,14 @@ struct State {
     stage: Stage,
 }
 
-/// How far a stop is.
+/// Progress of a shutdown.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
     Working,
-    /// What is to be removed still is: the next start would not know whose it was.
+    /// Pending removals are still done: the next start would not know the owner of the directories.
     Removing,
-    /// Nobody does the work any more.
+    /// No work is done any more.
     Over,
 }
 
@@ -106,7 +107,7 @@ impl Makings {
         }
     }
 
-    /// Whether somebody will do it.
+    /// Queues a removal. False if no work is done any more.
     pub(super) fn remove(&self, topic: &Topic, partitions: &[PartitionIndex]) -> bool {
         let mut state = self.state.lock();
         if state.stage == Stage::Over {
@@ -121,7 +122,8 @@ impl Makings {
 }
 
 impl Makings {
-    /// This node has no replica of some partitions any more. A stop may come before it is done: the directories stay then.
+    /// Queues the removal of partitions of which this node has no replica any more. If the node stops first, their directories
+    /// stay.
     pub(super) fn remove_some(&self, topic: &Topic, partitions: Vec<PartitionIndex>) {
         let mut state = self.state.lock();
         if state.stage == Stage::Working {
@@ -134,8 +136,8 @@ impl Makings {
 }
 
 impl ReplicaManager {
-    /// Waits until the directories of these topics are as the newest image wants them, and their partitions are served. Whoever
-    /// waits has a turn of its own.
+    /// Waits until the directories of these topics match the newest image and their partitions are served. Each call has a turn
+    /// of its own in the queue.
     pub async fn settled<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
         let (told, over) = oneshot::channel();
         {
@@ -144,7 +146,7 @@ impl ReplicaManager {
             state.pending.wait(topics.into_iter(), &waiter);
             self.makings().wake.notify_one();
         }
-        // It is dropped, and nothing is ever sent.
+        // Nothing is ever sent: the wait ends when the sender is dropped.
         drop(over.await);
     }
 
@@ -153,8 +155,8 @@ impl ReplicaManager {
         self.makings().wake.notified().await;
     }
 
-    /// What is to be done next, with the place of a new replica: it is to be [done](Self::work_on), and given
-    /// [back](Self::worked).
+    /// The next piece of work, with the place of a new replica. The caller passes the piece to [`Self::work_on`], then to
+    /// [`Self::worked`].
     pub fn next_piece(&self) -> Option<(Piece<Work>, Option<Place>)> {
         let piece = self.makings().state.lock().pending.next_piece()?;
         let place = match &piece.work {
@@ -164,7 +166,7 @@ impl ReplicaManager {
         Some((piece, place))
     }
 
-    /// Makes or removes a directory. Blocks on disks.
+    /// Makes or removes one directory. Blocks on disks.
     pub fn work_on(&self, piece: &Piece<Work>, place: Option<Place>) {
         #[cfg(test)]
         self.wait_while_held(&piece.topic);
@@ -181,12 +183,13 @@ impl ReplicaManager {
         }
     }
 
-    /// Takes back a piece that is done. Whether it was the last of its topic: then [`Self::finish`] is due.
+    /// Reports that a piece is done. True if it was the last of its step: then the caller calls [`Self::finish`].
     pub fn worked(&self, piece: &Piece<Work>) -> bool {
         self.makings().state.lock().pending.done(piece)
     }
 
-    /// Serves the partitions that were made, if the controller knows where they are, and tells those who wait for them. Blocks.
+    /// Ends a step: serves the partitions that were made, if the controller knows their directories, and wakes the waiting
+    /// tasks. Blocks.
     pub fn finish(&self, piece: &Piece<Work>, is_known: bool) {
         if let Work::Make(making) = &piece.work
             && is_known
@@ -197,14 +200,14 @@ impl ReplicaManager {
         self.makings().wake.notify_one();
     }
 
-    /// The node stops: nothing is made any more, the next start does it.
+    /// Cancels all pending directories, because the node stops. The next start makes them.
     pub fn make_no_more(&self) {
         let mut state = self.makings().state.lock();
         state.stage = Stage::Removing;
         state.pending.make_no_more();
     }
 
-    /// Whether there is nothing left to remove; from then on whoever wants it does it at once.
+    /// Whether no removals are left. If so, later removals are done at once by their callers.
     pub fn work_is_over(&self) -> bool {
         let mut state = self.makings().state.lock();
         let is_over = state.pending.is_empty();
@@ -217,7 +220,7 @@ impl ReplicaManager {
 
 #[cfg(test)]
 impl ReplicaManager {
-    /// From now on the directories of a topic are neither made nor removed.
+    /// Stops making and removing the directories of a topic.
     pub(crate) fn hold(&self, topic: &str) {
         self.makings().held.0.lock().insert(topic.to_owned());
     }

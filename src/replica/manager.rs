@@ -1,4 +1,5 @@
-//! Topic-partition -> [`Partition`]: follows the image, makes logs appear and disappear. Kafka's `ReplicaManager`.
+//! All partitions of this node: applies metadata images to them, and opens, makes and deletes their logs. Kafka's
+//! `ReplicaManager`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -32,18 +33,18 @@ use crate::metadata::placement::{Assignment, Standing};
 use crate::telemetry::meters::Meters;
 use crate::wire::error_code::ErrorCode;
 
-/// Partitions that one thread opens, or makes, one after the other at a start.
+/// Partitions that one thread opens or makes one after the other at a start.
 const FEW: usize = 16;
 
-/// What this node has of a partition.
+/// State of a partition on this node.
 #[derive(Clone, Debug)]
 pub(super) enum Hosting {
-    /// No replica.
+    /// This node has no replica.
     Nothing,
-    /// Its directory is still to be made.
+    /// The directory of the replica is not made yet.
     Coming,
     Online(Arc<Partition>),
-    /// Its log directory has failed, or cannot be reached since the start.
+    /// The log directory of the replica has failed, or could not be reached at the start.
     Offline,
 }
 
@@ -56,16 +57,16 @@ impl Hosting {
     }
 }
 
-/// A replica whose log was opened or made, or cannot be.
+/// Result of opening or making the log of a replica.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// `None` where it is offline.
+    /// `None` if the replica is offline.
     log: Option<Arc<PartitionLog>>,
-    /// Where it lies, if the metadata do not say so.
+    /// Directory of the replica, if the metadata does not have it.
     pub(super) assignment: Option<Assignment>,
 }
 
-/// All partitions of one topic that this node has.
+/// Partitions of one topic on this node, by index.
 #[derive(Clone, Debug)]
 struct Hosted {
     id: Uuid,
@@ -83,7 +84,7 @@ impl Hosted {
     }
 }
 
-/// See the module. Cheap to clone.
+/// Partitions of this node (see the module). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReplicaManager {
     inner: Arc<Inner>,
@@ -96,19 +97,19 @@ struct Inner {
     settings: BrokerSettings,
     topics: RwLock<Topics>,
     makings: Makings,
-    /// Locked while an image is taken in or partitions go online.
+    /// Locked while an image is applied or partitions go online.
     newest: Mutex<Newest>,
-    /// Held while something happens to a replica that moves.
+    /// Locked during each step of moving a replica between log directories.
     moving: Mutex<()>,
-    /// Wakes whoever copies replicas that move.
+    /// Notifies the task that copies replicas between log directories.
     mover: Notify,
     waiters: Waiters,
     isr_changes: IsrChanges,
     fetchers: Fetchers,
-    /// Of followers that lag.
+    /// Throttle of lagging followers.
     throttle: Mutex<Throttle>,
     meters: Meters,
-    /// How many partitions fetches have looked at.
+    /// Number of partitions that fetches have looked at.
     #[cfg(test)]
     looks: std::sync::atomic::AtomicUsize,
 }
@@ -130,8 +131,8 @@ impl Topics {
 #[derive(Debug)]
 struct Newest {
     image: Arc<Image>,
-    /// Coordinators, told of each image after the partitions. Weak: a coordinator holds the ReplicaManager, and a strong
-    /// reference back would be a cycle.
+    /// Coordinators, which are told of each image after the partitions. Weak, because a coordinator holds the ReplicaManager
+    /// and a strong reference would be a cycle.
     followers: Vec<Weak<dyn Publisher>>,
 }
 
@@ -168,22 +169,22 @@ impl ReplicaManager {
         &self.inner.logs
     }
 
-    /// What the node counts.
+    /// Meters of the node.
     pub fn meters(&self) -> &Meters {
         &self.inner.meters
     }
 
-    /// Those who wait for records.
+    /// Waiting fetches and appends.
     pub fn waiters(&self) -> &Waiters {
         &self.inner.waiters
     }
 
-    /// What the controller shall change of the partitions that this node leads.
+    /// Pending changes of the ISRs of partitions that this node leads.
     pub fn isr_changes(&self) -> &IsrChanges {
         &self.inner.isr_changes
     }
 
-    /// Who fetches what this node follows.
+    /// Fetchers of the partitions that this node follows.
     pub fn fetchers(&self) -> &Fetchers {
         &self.inner.fetchers
     }
@@ -192,14 +193,14 @@ impl ReplicaManager {
         self.inner.node_id
     }
 
-    /// Of this node's newest registration that it knows; -1 if it knows none.
+    /// Broker epoch of this node's newest registration in the image; -1 if there is none.
     pub(super) fn broker_epoch(&self) -> BrokerEpoch {
         let newest = self.inner.newest.lock();
         let broker = newest.image.brokers.get(&self.inner.node_id);
         broker.map_or(-1, |broker| broker.epoch)
     }
 
-    /// Whether a follower that lags gets nothing of a partition now.
+    /// Whether the throttle forbids sending records of a partition to a lagging follower now.
     pub(super) fn holds_back(&self, partition: &Partition, follower: BrokerId) -> bool {
         partition.is_served_slowly()
             && !partition.has_in_sync(follower)
@@ -208,14 +209,14 @@ impl ReplicaManager {
                 .is_some()
     }
 
-    /// Notes bytes that followers got of partitions that are throttled.
+    /// Counts bytes of throttled partitions that were sent to followers.
     pub fn note_throttled(&self, bytes: usize) {
         if bytes > 0 {
             self.inner.throttle.lock().note(bytes, self.clock().now());
         }
     }
 
-    /// The settings of this node as they are now.
+    /// The current settings of this node.
     pub(super) fn settings(&self) -> BrokerSettings {
         let image = Arc::clone(&self.inner.newest.lock().image);
         self.inner.effective(&image)
@@ -229,8 +230,8 @@ impl ReplicaManager {
         &self.inner.makings
     }
 
-    /// Has somebody told of changes after the partitions, and of a topic once all its partitions are there: a coordinator,
-    /// which reads them.
+    /// Adds a publisher that is told of images after the partitions, and of a new topic once all its partitions are online: a
+    /// coordinator, which reads them.
     pub fn followed_by(&self, follower: &Arc<dyn Publisher>) {
         let follower = Arc::downgrade(follower);
         self.inner.newest.lock().followers.push(follower);
@@ -249,13 +250,13 @@ impl ReplicaManager {
         self.inner.mover.notify_one();
     }
 
-    /// Waits until there may be replicas to move.
+    /// Waits until there may be replicas to move between log directories.
     pub async fn moves(&self) {
         self.inner.mover.notified().await;
     }
 
-    /// The partition that this node leads. Errors: `UnknownTopicOrPartition`; `NotLeaderOrFollower` where other nodes have it, or
-    /// its directory is still to be made; `KafkaStorageError` where its log directory is offline.
+    /// Returns a partition that this node leads. Errors: `UnknownTopicOrPartition`; `NotLeaderOrFollower` if other nodes have
+    /// the partition, or its directory is not made yet; `KafkaStorageError` if its log directory is offline.
     pub fn partition(
         &self,
         topic: &str,
@@ -265,7 +266,7 @@ impl ReplicaManager {
         pick(topics.by_name.get(topic), index)
     }
 
-    /// As [`Self::partition`]. Errors: `UnknownTopicId` for the topic, `UnknownTopicOrPartition` for the index.
+    /// Like [`Self::partition`], by topic id. Errors: `UnknownTopicId` for the topic, `UnknownTopicOrPartition` for the index.
     pub fn partition_by_id(
         &self,
         id: Uuid,
@@ -276,7 +277,7 @@ impl ReplicaManager {
         pick(Some(hosted), index)
     }
 
-    /// How many threads open and close the logs of each directory; may be set while the broker runs.
+    /// Number of threads that open and close the logs of each directory; may change while the broker runs.
     pub fn recovery_threads(&self, image: &Image) -> usize {
         let threads = self
             .inner
@@ -285,12 +286,12 @@ impl ReplicaManager {
         threads.max(1) as usize
     }
 
-    /// The settings of a topic's logs under an image.
+    /// Log settings of a topic in an image.
     pub fn log_settings(&self, image: &Image, topic: &str) -> LogSettings {
         log_settings(&self.inner.effective(image), image, topic)
     }
 
-    /// Where this node's replica of a partition stands before the node has taken in an image.
+    /// State of this node's replica of a partition, before the image is applied.
     pub fn standing(
         &self,
         topic: &Topic,
@@ -300,9 +301,9 @@ impl ReplicaManager {
         self.inner.standing(topic, index, partition, false)
     }
 
-    /// At a start: logs whose `partition.metadata` is damaged are of the topic of their name, if they
-    /// [can be](PartitionLog::can_be_of_its_name). But not if a leader wrote there that the topic never had: then it was
-    /// another topic's of that name, and is put aside.
+    /// Assigns topic ids at a start to logs with a damaged `partition.metadata`, by the name of their topic, if they [can
+    /// be](PartitionLog::can_be_of_its_name) of that topic. A log with records of a leader epoch that the topic never had
+    /// belongs to an earlier topic of the same name, and is put aside.
     pub fn identify(&self, image: &Image) {
         let logs = &self.inner.logs;
         let known = |log: &PartitionLog| {
@@ -321,7 +322,7 @@ impl ReplicaManager {
             if written_by_its_leaders && log.can_be_of_its_name()? {
                 log.identify(id)
             } else if is_copy {
-                // It goes with the next step.
+                // The copy is removed by the next step.
                 Ok(())
             } else {
                 logs.put_aside(log.partition())
@@ -336,8 +337,8 @@ impl ReplicaManager {
         }
     }
 
-    /// Takes in a whole image, at start; gives where replicas lie that the metadata do not know to be there. Logs of topics
-    /// that it does not know are put aside, as Kafka does.
+    /// Applies the first image at a start. Returns the directories of replicas that the metadata does not have. Logs of topics
+    /// that the image does not have are put aside, as in Kafka.
     pub fn install(&self, image: &Arc<Image>) -> Vec<Assignment> {
         self.inner.newest.lock().image = Arc::clone(image);
         let broker = self.inner.effective(image);
@@ -378,7 +379,7 @@ impl ReplicaManager {
         placed
     }
 
-    /// Stops serving what lies in a failed log directory; gives the topics' ids and the numbers of the partitions.
+    /// Takes the partitions in a failed log directory offline. Returns topic ids and partition indexes.
     pub fn directory_failed(&self, path: &Path) -> Vec<(Uuid, PartitionIndex)> {
         let mut lost = Vec::new();
         let mut retired = Vec::new();
@@ -400,7 +401,7 @@ impl ReplicaManager {
             topics.put(&name.topic, hosted);
         }
         drop(topics);
-        // Only now: whoever wakes and looks again must find it offline.
+        // Partitions are retired only now: a woken task that looks again must find them offline.
         for partition in &retired {
             partition.retire();
         }
@@ -408,7 +409,7 @@ impl ReplicaManager {
         lost
     }
 
-    /// A topic is new, or has changed; gives the partitions that were told.
+    /// Applies a new or changed topic. Returns the partitions whose roles were updated.
     fn changed(
         &self,
         topic: &Arc<Topic>,
@@ -423,7 +424,8 @@ impl ReplicaManager {
             topics.put(&topic.name, hosted);
             (known, new)
         };
-        // Only now: a role changes between two appends, for whose writes nobody who looks for a partition waits.
+        // Roles are updated without the lock of the topics: an update may wait for an append, and lookups of other partitions
+        // must not wait for that.
         let told = Told::new(inner, image, broker, topic);
         let before = before.iter().flat_map(|hosted| &hosted.partitions);
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
@@ -439,7 +441,7 @@ impl ReplicaManager {
             }
         }
         if !gone.is_empty() {
-            // The others have what was committed.
+            // The other replicas have what was committed.
             inner.makings.remove_some(topic, gone);
         }
         if !new.is_empty() {
@@ -449,7 +451,7 @@ impl ReplicaManager {
         changed
     }
 
-    /// A place for a replica that is to be made.
+    /// Chooses the log directory of a new replica.
     pub(super) fn place_for(&self, topic: &Topic, index: PartitionIndex) -> Option<Place> {
         let partition = topic.partition(index)?;
         let directory = partition.directory_of(self.inner.node_id);
@@ -457,7 +459,7 @@ impl ReplicaManager {
         self.inner.logs.place_for(&name, directory)
     }
 
-    /// The log of a replica that is to be made. `None` if its topic was deleted meanwhile.
+    /// Makes the log of a new replica. `None` if its topic was deleted meanwhile.
     pub(super) fn open(
         &self,
         topic: &Topic,
@@ -473,10 +475,10 @@ impl ReplicaManager {
         })
     }
 
-    /// Serves what was made of a topic, and tells those who follow if that is all of it.
+    /// Serves the partitions of a topic that were made, and tells the publishers if the topic is complete.
     pub(super) fn put_online(&self, making: &Making) {
         let newest = self.inner.newest.lock();
-        // As it is now: it may have changed since its directories were asked for.
+        // The current topic is used: it may have changed since its directories were requested.
         let Some(topic) = newest.image.topics.by_id(making.topic.id) else {
             return;
         };
@@ -505,7 +507,7 @@ impl ReplicaManager {
                 let Some(slot) = hosted.partitions.get_mut(index as usize) else {
                     continue;
                 };
-                // Or its log directory has failed since.
+                // The slot may be offline by now because its log directory has failed.
                 if matches!(slot, Hosting::Coming) {
                     *slot = hosting;
                 }
@@ -520,7 +522,7 @@ impl ReplicaManager {
         self.tell_followers(&newest, &delta);
     }
 
-    /// A topic of which partitions are still to be made is news only when they are.
+    /// Tells the publishers of an image. Topics with partitions that are not made yet are left out until they are complete.
     fn tell_followers(&self, newest: &Newest, delta: &Delta) {
         let mut delta = delta.clone();
         {
@@ -553,7 +555,7 @@ impl ReplicaManager {
         }
         self.inner.fetchers.assign(removed.online());
         let there = (0..).zip(&removed.partitions).filter(|(_, hosting)| {
-            // One that is still to come may be there already.
+            // A directory that is still to be made may exist already.
             matches!(hosting, Hosting::Online(_) | Hosting::Coming)
         });
         let there: Vec<_> = there.map(|(index, _)| index).collect();
@@ -566,7 +568,7 @@ impl ReplicaManager {
         }
     }
 
-    /// Deletes the log of a partition, if there is one and it is of this topic.
+    /// Deletes the log of a partition, if there is one and it belongs to this topic.
     pub(super) fn delete(&self, partition: &TopicPartition, topic_id: Uuid) {
         let logs = &self.inner.logs;
         let log = logs.get(partition);
@@ -594,7 +596,7 @@ impl ReplicaManager {
         }
     }
 
-    /// Every partition of this node.
+    /// All online partitions of this node.
     pub fn all(&self) -> Vec<Arc<Partition>> {
         let topics = self.inner.topics.read();
         topics
@@ -606,8 +608,8 @@ impl ReplicaManager {
 }
 
 impl Inner {
-    /// What this node has of a topic under an image, beside what it `known` had, and the partitions that are to be opened or
-    /// made.
+    /// State of a topic's partitions on this node in an image, based on the `known` state, and the partitions that must be
+    /// opened or made.
     fn host(&self, topic: &Topic, known: Option<&Hosted>) -> (Hosted, Vec<PartitionIndex>) {
         let mut new = Vec::new();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -651,16 +653,16 @@ impl Inner {
             };
         }
         if self.logs.future(&name).is_some() {
-            // A copy without its log, which is in a directory that cannot be reached.
+            // There is a copy but no log: the log is in a directory that cannot be reached.
             return Standing::Unreachable;
         }
         let directory = partition.directory_of(self.node_id);
         let reachable = if directory.is_zero() || directory == Uuid::UNASSIGNED_DIR {
-            // Nobody has said where it is: it may be in a directory that cannot be read, unless it is new.
+            // The metadata has no directory: the log may be in a directory that cannot be read, unless the replica is new.
             fresh || self.logs.dirs().iter().all(LogDir::is_online)
         } else {
-            // Kafka differs: where the directory is none of ours any more it makes an empty log in another one, which
-            // nobody leads, and which is in the way when the directory comes back.
+            // Kafka differs: if the directory does not exist on this node any more, Kafka makes an empty log in another
+            // directory, which has no leader, and which is in the way when the directory comes back.
             self.logs.online().any(|dir| dir.id == directory)
         };
         if reachable {
@@ -670,7 +672,7 @@ impl Inner {
         }
     }
 
-    /// Opens, or makes, several partitions of a topic at a start, many of them by several threads.
+    /// Opens or makes several partitions of a topic at a start, many of them on several threads.
     fn open_all(
         &self,
         topic: &Topic,
@@ -685,11 +687,11 @@ impl Inner {
             let replica = (topic, *index, &topic.partitions[*index as usize]);
             Ok((*index, self.open(replica, settings, false, None)))
         };
-        // What fails is told, and is a partition that is offline.
+        // A failure was logged, and its partition is offline.
         in_parallel(threads, partitions, Duration::MAX, open, |_| {}).unwrap_or_default()
     }
 
-    /// Opens or makes the log of a replica that this node should have.
+    /// Opens or makes the log of one replica.
     fn open(
         &self,
         (topic, index, partition): (&Topic, PartitionIndex, &ImagePartition),
@@ -737,7 +739,7 @@ impl Inner {
         image.broker_settings(self.node_id, &self.settings)
     }
 
-    /// Those of which some may change while the node runs.
+    /// Applies the settings that may change while the node runs.
     fn take_settings(&self, settings: &BrokerSettings) {
         let rate = settings.long("leader.replication.throttled.rate");
         self.throttle.lock().set_rate(rate);
@@ -755,7 +757,7 @@ fn log_settings(broker: &BrokerSettings, image: &Image, topic: &str) -> LogSetti
     LogSettings::from(&image.topic_settings(topic, broker))
 }
 
-/// What the partitions of a topic are told of an image.
+/// Data that the partitions of a topic need from an image.
 struct Told<'a> {
     inner: &'a Inner,
     image: &'a Image,
@@ -792,7 +794,7 @@ impl<'a> Told<'a> {
         })
     }
 
-    /// A partition whose log was opened.
+    /// State of a partition whose log was opened.
     fn hosting(&self, index: PartitionIndex, log: Option<Arc<PartitionLog>>) -> Hosting {
         let Some((log, partition)) = log.zip(self.topic.partition(index)) else {
             return Hosting::Offline;
@@ -806,7 +808,7 @@ impl<'a> Told<'a> {
         Hosting::Online(Arc::new(partition))
     }
 
-    /// A partition that was there before.
+    /// Updates a partition that existed before.
     fn tell(&self, index: PartitionIndex, existing: &Partition) {
         match self.topic.partition(index) {
             Some(partition) if partition.replicas.contains(&self.inner.node_id) => {
@@ -827,21 +829,21 @@ fn alive_in(image: &Image) -> impl Fn(BrokerId) -> Option<Alive> {
     }
 }
 
-/// How much followers that lag are given of partitions that are throttled.
+/// Throttle of lagging followers, with the rate of the settings.
 fn throttle_of(settings: &BrokerSettings) -> Throttle {
     let mut throttle = new_throttle(settings);
     throttle.set_rate(settings.long("leader.replication.throttled.rate"));
     throttle
 }
 
-/// One that throttles nobody yet.
+/// A throttle without a limit, with the windows of the settings.
 pub(super) fn new_throttle(settings: &BrokerSettings) -> Throttle {
     let seconds = settings.long("replication.quota.window.size.seconds");
     let windows = settings.int("replication.quota.window.num").max(1);
     Throttle::new(seconds.saturating_mul(1_000), windows as usize)
 }
 
-/// The lists of a topic that name throttled replicas: those that lead, and those that follow.
+/// Values of the two topic settings that name throttled replicas: those of leaders, and those of followers.
 fn throttled(broker: &BrokerSettings, image: &Image, topic: &str) -> [String; 2] {
     let settings = image.topic_settings(topic, broker);
     let list = |name| settings.get(name).unwrap_or_default();
@@ -870,8 +872,8 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
     let found = hosted.zip(usize::try_from(index).ok());
     match found.and_then(|(hosted, index)| hosted.partitions.get(index)) {
         Some(Hosting::Online(partition)) => Ok(Arc::clone(partition)),
-        // What other nodes have is not gone: whoever takes it for gone, such as the writer of a transaction's markers, would not
-        // look there.
+        // A partition on other nodes is not reported as unknown: the writer of transaction markers, for example, would not look
+        // for its leader.
         Some(Hosting::Coming | Hosting::Nothing) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Hosting::Offline) => Err(ErrorCode::KafkaStorageError),
         None => Err(ErrorCode::UnknownTopicOrPartition),
@@ -879,7 +881,8 @@ fn pick(hosted: Option<&Arc<Hosted>>, index: PartitionIndex) -> Result<Arc<Parti
 }
 
 impl Publisher for ReplicaManager {
-    /// Waits for no disk: directories are made and removed by whoever does [the work](Self::next_piece).
+    /// Applies an image without waiting for a disk: directories are made and removed by the task that takes [pieces of
+    /// work](Self::next_piece).
     fn on_update(&self, delta: &Delta, image: &Arc<Image>) {
         let mut newest = self.inner.newest.lock();
         newest.image = Arc::clone(image);

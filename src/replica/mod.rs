@@ -1,6 +1,6 @@
-//! A partition as a replicated thing: who leads it, how far readers may read, who waits for it.
+//! Replication of partitions: the role of this node in each, the high watermark, and requests that wait for either.
 //!
-//! A partition with one replica is one whose ISR is this node: the high watermark follows the end of its log.
+//! The ISR of a partition with one replica is this node alone: its high watermark follows the log end offset.
 
 pub mod fetch;
 pub mod fetch_session;

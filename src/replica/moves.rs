@@ -10,21 +10,21 @@ use crate::metadata::image::Image;
 use crate::metadata::placement::Assignment;
 use crate::wire::error_code::ErrorCode;
 
-/// The longest name that the directory of a copy may have: `<topic>-<partition>.<32 digits>-future`.
+/// Longest name of a copy's directory: `<topic>-<partition>.<32 digits>-future`.
 const FUTURE_NAME_MAX: usize = 255;
 const FUTURE_SUFFIX: usize = 1 + 32 + "-future".len();
 
-/// What one round of copying did.
+/// Result of one round of copying.
 #[derive(Debug, Default)]
 pub struct Round {
     pub bytes: u64,
-    /// Copies that lack nothing now, and where they are.
+    /// Copies that have caught up with their logs, and their directories.
     pub caught_up: Vec<(Arc<PartitionLog>, Assignment)>,
 }
 
 impl ReplicaManager {
-    /// Wants the replica of a partition in the log directory of this absolute path. A replica that exists begins to move, or
-    /// turns round; one that does not will be made there. Errors are those of Apache Kafka, in its order.
+    /// Moves the replica of a partition to the log directory with this absolute path. A move in progress may be redirected. A
+    /// replica that does not exist yet will be made there. Errors are those of Apache Kafka, in its order.
     pub fn alter_dir(
         &self,
         image: &Image,
@@ -48,7 +48,7 @@ impl ReplicaManager {
         let now = self.clock().now();
         let partition = match self.partition(topic, index) {
             Ok(partition) => partition,
-            // None that there is, or one that is still to be made.
+            // The partition does not exist, or is not made yet.
             Err(ErrorCode::UnknownTopicOrPartition | ErrorCode::NotLeaderOrFollower) => {
                 logs.prefer(&name, dir);
                 let topic = image.topics.by_name(topic);
@@ -105,7 +105,7 @@ impl ReplicaManager {
         round
     }
 
-    /// Puts a copy into the place of its log. Blocks on disks.
+    /// Replaces a log by its copy. Blocks on disks.
     pub fn finish_move(&self, copy: &Arc<PartitionLog>) {
         let _one = self.moving();
         if let Err(error) = self.logs().finish_move(copy, self.clock().now()) {
@@ -113,7 +113,7 @@ impl ReplicaManager {
         }
     }
 
-    /// Where the replica is whose copy was to take its place, if it did not.
+    /// Directory of a replica whose move has ended without success; `None` if the copy took its place.
     pub fn stays(&self, copy: &PartitionLog) -> Option<Assignment> {
         let _one = self.moving();
         let log = self.logs().get(copy.partition())?;
@@ -126,8 +126,8 @@ impl ReplicaManager {
         })
     }
 
-    /// A failed disk takes its copies along; after any other error there is no sense in trying again. A copy that was cancelled
-    /// before its turn fails as well, and the one that may have come after it is not to be cancelled for that.
+    /// Cancels a copy after an error, which would occur again; a failed disk takes its copies along. A copy that was cancelled
+    /// before its turn fails too: a newer copy of the same partition must not be cancelled for that.
     fn give_up(&self, copy: &Arc<PartitionLog>, error: &AppendError) {
         let partition = copy.partition();
         let current = self.logs().future(partition);
@@ -140,8 +140,8 @@ impl ReplicaManager {
         }
     }
 
-    /// At a start: gives copies their place whose log is gone because a crash came between the two renames of a move. The
-    /// metadata then have the replica where the copy is.
+    /// Finishes moves at a start: a crash between the two renames of a move leaves a copy without its log. The metadata then
+    /// has the replica in the directory of the copy.
     pub fn settle_moves(&self, image: &Image) {
         let logs = self.logs();
         for copy in logs.futures() {

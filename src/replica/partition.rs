@@ -1,4 +1,4 @@
-//! One partition on this node: its log, the role that the node has in it, and who waits for it. Kafka's `Partition`.
+//! One partition on this node: its log, this node's role in it, and the requests that wait for it. Kafka's `Partition`.
 //!
 //! ```text
 //! role (one lock) ──► log (its own lock) ──► segment
@@ -7,8 +7,8 @@
 //!       ├──► high watermark                     one atomic, which the log reads too
 //!       └──► waiters                            those that the high watermark has passed; all at a change of role
 //! ```
-//! An append holds the role's lock from the look at the epoch until the records are in the log: no record of an epoch is written
-//! after the node has learnt of the next one. Records are unpacked before, and brought to the disk afterwards.
+//! An append holds the lock of the role from the check of the epoch until the records are in the log: no record of an epoch is
+//! written after the node has learnt of the next epoch. Records are decompressed before, and flushed to disk afterwards.
 
 pub mod following;
 
@@ -38,16 +38,16 @@ use crate::log::partition_log::{Appended, PartitionLog};
 use crate::telemetry::meters::{Meters, TopicMeter};
 use crate::wire::error_code::ErrorCode;
 
-/// What this node is to a partition.
+/// Role of this node in a partition.
 #[derive(Debug)]
 pub enum Role {
     Leader(LeaderState),
     Follower(FollowerState),
-    /// The partition is gone, or its log directory is; whoever still holds it is told to look again.
+    /// The partition was deleted, or its log directory has failed. Holders of the partition must look it up again.
     Offline,
 }
 
-/// What a partition is told of the newest metadata.
+/// Newest metadata of a partition.
 #[derive(Clone, Copy)]
 pub struct News<'a> {
     pub assignment: Assignment<'a>,
@@ -56,42 +56,42 @@ pub struct News<'a> {
     pub now: Timestamp,
 }
 
-/// How many replicas must have records before they are acknowledged.
+/// Number of replicas that must have records before they are acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
-    /// The leader alone: acks=1, and acks=0.
+    /// Only the leader: acks=1 and acks=0.
     Leader,
-    /// The ISR, which must not be smaller than `min.insync.replicas`: acks=all.
+    /// All of the ISR, which must not be smaller than `min.insync.replicas`: acks=all.
     All,
 }
 
-/// Under which conditions records are appended.
+/// Conditions of an append.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// The leader epoch in which it was decided to append.
+    /// Leader epoch in which the append was decided.
     pub epoch: LeaderEpoch,
     pub acks: Acks,
     pub origin: Origin,
 }
 
-/// A broker that says that it is a follower.
+/// Identity of a broker that fetches as a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowerId {
     pub id: BrokerId,
-    /// -1 where the version of the request has none.
+    /// -1 if the version of the request has no broker epoch.
     pub broker_epoch: BrokerEpoch,
 }
 
-/// An append that is not committed yet, or may not be.
+/// An append that may not be committed yet.
 #[derive(Clone, Debug)]
 pub struct Uncommitted {
     pub partition: Arc<Partition>,
     pub epoch: LeaderEpoch,
-    /// Where the records end.
+    /// Offset after the last record.
     pub end: Offset,
 }
 
-/// See the module.
+/// State of a partition; see the module.
 #[derive(Debug)]
 pub struct Partition {
     pub topic: Arc<str>,
@@ -103,16 +103,16 @@ pub struct Partition {
     role: Mutex<Role>,
     /// Locked after the role.
     cutting: Mutex<Cutting>,
-    /// See [`Standing`].
+    /// Encoded [`Standing`].
     standing: AtomicU64,
-    /// Whether followers that lag are served more slowly (`leader.replication.throttled.replicas`).
+    /// Whether lagging followers are throttled (`leader.replication.throttled.replicas`).
     is_served_slowly: AtomicBool,
-    /// Whether it is fetched more slowly while it lags (`follower.replication.throttled.replicas`).
+    /// Whether this replica is throttled while it lags (`follower.replication.throttled.replicas`).
     is_fetched_slowly: AtomicBool,
     waiting: WaitList,
 }
 
-/// The leader epoch, and whether this node leads in it: a copy of what the role says.
+/// The leader epoch, and whether this node leads in it: a copy of the role's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
     epoch: LeaderEpoch,
@@ -164,12 +164,12 @@ impl Partition {
         this
     }
 
-    /// The counts of its topic, among those of the node; they begin when somebody counts something.
+    /// Meter of the topic, made at the first use.
     pub fn meter(&self, meters: &Meters) -> &TopicMeter {
         self.meter.get_or_init(|| meters.topic(&self.topic))
     }
 
-    /// What others may see of the log. Only the role appends to it and moves its high watermark.
+    /// Read access to the log. Only the role appends to the log and moves its high watermark.
     pub fn log(&self) -> LogReader<'_> {
         self.log.reader()
     }
@@ -186,13 +186,13 @@ impl Partition {
         self.standing().epoch
     }
 
-    /// The epoch in which this node leads.
+    /// The epoch in which this node leads. Errors: NOT_LEADER_OR_FOLLOWER.
     pub fn leads_in(&self) -> Result<LeaderEpoch, ErrorCode> {
         let Standing { epoch, leads } = self.standing();
         leads.then_some(epoch).ok_or(ErrorCode::NotLeaderOrFollower)
     }
 
-    /// Compares the epoch that a client knows (-1 for none) with the partition's.
+    /// Compares the epoch that a client knows (-1 for none) with the current one.
     pub fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ErrorCode> {
         let current = self.leads_in()?;
         if known < 0 || known == current {
@@ -204,7 +204,7 @@ impl Partition {
         }
     }
 
-    /// Whether the settings of the topic name this replica among those that are throttled, as that of a leader and of a follower.
+    /// Sets whether the topic's settings throttle this replica as a leader and as a follower.
     pub fn set_throttled(&self, as_leader: bool, as_follower: bool) {
         self.is_served_slowly.store(as_leader, Ordering::Relaxed);
         self.is_fetched_slowly.store(as_follower, Ordering::Relaxed);
@@ -218,7 +218,7 @@ impl Partition {
         self.is_fetched_slowly.load(Ordering::Relaxed)
     }
 
-    /// Whether a broker is in the ISR that this node knows as the leader.
+    /// Whether this node leads and has the broker in its ISR.
     pub fn has_in_sync(&self, replica: BrokerId) -> bool {
         match &*self.role.lock() {
             Role::Leader(leader) => leader.isr().contains(&replica),
@@ -226,29 +226,29 @@ impl Partition {
         }
     }
 
-    /// A number that is another one after each change of role.
+    /// A number that changes with each change of role.
     pub fn turn(&self) -> u32 {
         self.waiting.turn()
     }
 
-    /// Up to where consumers may read.
+    /// The high watermark: consumers may read below it.
     pub fn high_watermark(&self) -> Offset {
         self.log.high_watermark().get()
     }
 
-    /// The high watermark as the leader of this epoch has it. What was appended in it is not committed by the high watermark of
-    /// another leader, which may have other records there (KAFKA-20634).
+    /// The high watermark of a leader epoch. Records appended in one epoch are not committed by the high watermark of another
+    /// one, whose leader may have other records at their offsets (KAFKA-20634).
     pub fn high_watermark_in(&self, epoch: LeaderEpoch) -> Result<Offset, ErrorCode> {
         let high_watermark = self.high_watermark();
-        // Read before: it is that of this epoch or of an earlier one.
+        // The high watermark is read before the epoch is checked, so it is that of this epoch or of an earlier one.
         match self.leads_in()? == epoch {
             true => Ok(high_watermark),
             false => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
 
-    /// Whether the leader's high watermark covers at least what was there when its epoch began: before that an earlier leader
-    /// may have told consumers more than this one knows.
+    /// Whether the leader's high watermark has reached the start of its epoch. Before, an earlier leader may have shown
+    /// consumers a higher one.
     pub fn knows_what_is_committed(&self) -> bool {
         match &*self.role.lock() {
             Role::Leader(leader) => leader.has_reached_its_start(),
@@ -256,8 +256,8 @@ impl Partition {
         }
     }
 
-    /// Takes over what the metadata says. Where nothing of it is news nobody who waits is woken: another partition of the topic
-    /// has changed.
+    /// Applies newer metadata. Waiting requests are not woken if nothing has changed for this partition, which happens when
+    /// another partition of the topic changes.
     pub fn update(&self, news: &News<'_>) {
         let mut role = self.role.lock();
         let Some((epoch, partition_epoch)) = role.epochs() else {
@@ -298,7 +298,7 @@ impl Partition {
         }
     }
 
-    /// Has the metadata say which brokers are alive.
+    /// Updates which brokers are alive.
     pub fn set_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>, now: Timestamp) {
         match &mut *self.role.lock() {
             Role::Leader(leader) => {
@@ -310,14 +310,14 @@ impl Partition {
         }
     }
 
-    /// The partition is gone, or its log directory is.
+    /// Takes the partition offline: it was deleted, or its log directory has failed.
     pub fn retire(&self) {
         let mut role = self.role.lock();
         *role = Role::Offline;
         self.publish(&role, self.leader_epoch());
     }
 
-    /// The role that the metadata gives this node, in a new epoch.
+    /// The role that the metadata gives this node in a new epoch.
     fn begin(&self, before: &Role, news: &News<'_>) -> Role {
         let News {
             assignment,
@@ -349,14 +349,14 @@ impl Partition {
         ))
     }
 
-    /// Shows a new role to those who look without the lock, and to those who wait.
+    /// Publishes a new role for readers without the lock, and wakes waiting requests.
     fn publish(&self, role: &Role, epoch: LeaderEpoch) {
         let (leads, high_watermark) = match role {
             Role::Leader(leader) => (true, Some(leader.high_watermark())),
             Role::Follower(follower) => (false, Some(follower.high_watermark())),
             Role::Offline => (false, None),
         };
-        // First the role: a high watermark of the new one must not be taken for that of the old one.
+        // The role is published first: a high watermark of the new role must not be taken for one of the old role.
         let standing = Standing { epoch, leads };
         self.standing.store(standing.to_bits(), Ordering::Release);
         if let Some(high_watermark) = high_watermark {
@@ -365,7 +365,7 @@ impl Partition {
         self.waiting.wake_all();
     }
 
-    /// Shows how far the leader has come.
+    /// Publishes the high watermark of the leader.
     fn publish_leader(&self, leader: &LeaderState) {
         let shown = self.log.high_watermark();
         if leader.high_watermark() > shown.get() {
@@ -375,11 +375,10 @@ impl Partition {
         }
     }
 
-    /// Appends as the leader of the epoch that the terms name. Tells whether the records are acknowledged already, as acks=all
-    /// understands it: those of a partition whose ISR is this node alone are.
+    /// Appends as the leader of the epoch in the terms. Also tells whether the records are already acknowledged in the sense of
+    /// acks=all, as they are if the ISR is this node alone.
     ///
-    /// Errors: those of the log; FENCED_LEADER_EPOCH and NOT_LEADER_OR_FOLLOWER where that epoch is over;
-    /// NOT_ENOUGH_REPLICAS.
+    /// Errors: those of the log; FENCED_LEADER_EPOCH and NOT_LEADER_OR_FOLLOWER if that epoch is over; NOT_ENOUGH_REPLICAS.
     pub fn append(
         &self,
         records: &Bytes,
@@ -430,13 +429,13 @@ impl Partition {
         Ok((appended, leader.acknowledged(appended.last_offset + 1)))
     }
 
-    /// Deletes the records before an offset, at most those that are committed; gives the start of the log. Blocks on the disk.
+    /// Deletes the records before an offset, but no uncommitted ones. Returns the new log start offset. Blocks on the disk.
     pub fn delete_records(&self, before: Offset, now: Timestamp) -> Result<Offset, StorageError> {
         self.log.advance_start(before, now)
     }
 
-    /// Whether records that end at `end`, and were appended in an epoch, may be acknowledged. Errors: NOT_LEADER_OR_FOLLOWER where
-    /// the epoch is over, whatever the high watermark says.
+    /// Whether records that were appended in an epoch and end at `end` may be acknowledged. Errors: NOT_LEADER_OR_FOLLOWER if
+    /// the epoch is over, even if the high watermark has passed `end`.
     pub fn acknowledged(&self, epoch: LeaderEpoch, end: Offset) -> Result<Acknowledged, ErrorCode> {
         let mut role = self.role.lock();
         let leader = role.leader_in(epoch);
@@ -444,7 +443,7 @@ impl Partition {
         Ok(leader.acknowledged(end))
     }
 
-    /// Whether a broker may fetch as a follower of this node, in the epoch that it knows (-1 for none).
+    /// Checks that a broker may fetch as a follower of this node, in the epoch that it knows (-1 for none).
     pub fn check_follower(
         &self,
         follower: FollowerId,
@@ -456,8 +455,8 @@ impl Partition {
         leader.check_follower(follower.id, follower.broker_epoch, known >= 0)
     }
 
-    /// A follower has fetched in an epoch, and its log has not diverged. Gives the change of the ISR that the controller shall
-    /// make of it.
+    /// Records the position of a follower whose log has not diverged. Returns a change of the ISR for the controller, if there
+    /// is one.
     pub fn followed(
         &self,
         epoch: LeaderEpoch,
@@ -472,7 +471,7 @@ impl Partition {
         Ok(proposal)
     }
 
-    /// Takes followers out of the ISR that lag for too long.
+    /// Proposes to remove lagging followers from the ISR.
     pub fn shrink_isr(&self, now: Timestamp) -> Option<Proposal> {
         match &mut *self.role.lock() {
             Role::Leader(leader) => leader.shrink(now),
@@ -480,7 +479,7 @@ impl Partition {
         }
     }
 
-    /// Takes in the controller's answer to a proposal.
+    /// Handles the controller's answer to a proposal.
     pub fn isr_answered(&self, sent: &Proposal, answer: &Answer, now: Timestamp) -> Next {
         let mut role = self.role.lock();
         let Ok(leader) = role.leader_in(sent.leader_epoch) else {

@@ -1,11 +1,11 @@
-//! pure: directories of partitions that are still to be made or removed, and whose turn it is.
+//! pure: queue of directories that are to be made or removed, with fair turns between requests.
 //!
 //! ```text
 //! topic "a": [make: 1,990 left, 4 in hand] [remove] [make]    one step after the other
 //! turns:     everybody's, request 1's, request 2's …          one directory each, round and round
 //! ```
-//! A request that waits for its topics has one turn, however many topics it names and however many partitions they have. So
-//! a request that wants one directory waits for one directory of each other request, and not for all of them.
+//! A request that waits for its topics has one turn, however many topics it names and however many partitions they have. So a
+//! request for one directory waits for one directory of each other request, and not for all of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,19 +22,20 @@ pub struct Piece<W> {
     pub step: u64,
 }
 
-/// See the module. Whoever waits leaves a `K` with each step that it waits for; a step drops it when it is over.
+/// Queue of steps and turns (see the module). A waiting request leaves a `K` with each step that it waits for; the step drops
+/// it when it ends.
 #[derive(Debug)]
 pub struct Pending<W, K> {
-    /// By the name of the topic: two topics of one name, of which one is deleted, want the same directories.
+    /// Steps by topic name: two topics with the same name, one of them deleted, use the same directories.
     topics: BTreeMap<Arc<str>, VecDeque<Step<W, K>>>,
-    /// `None` is everybody's place.
+    /// Turns in their order; `None` is the place of `everybodys`.
     turns: VecDeque<Option<Turn>>,
-    /// The turn of all steps, also of those for which nobody waits.
+    /// Turn that covers all steps, including those for which no request waits.
     everybodys: Turn,
     steps: u64,
 }
 
-/// What is done with the directories of one topic before the next step with those of its name.
+/// Work on the directories of one topic. The next step of the same name begins after it.
 #[derive(Debug)]
 struct Step<W, K> {
     number: u64,
@@ -47,7 +48,7 @@ struct Step<W, K> {
 
 #[derive(Debug, Default)]
 struct Turn {
-    /// Names of topics, with the number of the last step waited for.
+    /// Names of topics, each with the number of the last step waited for.
     wanted: VecDeque<(Arc<str>, u64)>,
 }
 
@@ -67,23 +68,23 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         self.topics.is_empty()
     }
 
-    /// Directories to make, after what is to be done with those of the same name before.
+    /// Adds directories to make, after the pending steps of the same name.
     pub fn make(&mut self, topic: &Arc<str>, work: W, partitions: VecDeque<PartitionIndex>) {
         self.add(topic, work, partitions, false, Vec::new());
     }
 
-    /// Directories to remove. What is not made yet is not made any more.
+    /// Adds directories to remove. Directories of the topic that are not made yet are cancelled.
     pub fn remove(&mut self, topic: &Arc<str>, work: W, partitions: VecDeque<PartitionIndex>) {
         let waiters = self.cancel(topic);
         self.add(topic, work, partitions, true, waiters);
     }
 
-    /// Directories of some partitions to remove, after what is to be done with those of the topic before. The others stay.
+    /// Adds directories of some partitions to remove, after the pending steps of the topic. The other partitions stay.
     pub fn remove_some(&mut self, topic: &Arc<str>, work: W, partitions: VecDeque<PartitionIndex>) {
         self.add(topic, work, partitions, true, Vec::new());
     }
 
-    /// Nothing is made any more.
+    /// Cancels all directories that are not made yet.
     pub fn make_no_more(&mut self) {
         let topics: Vec<_> = self.topics.keys().cloned().collect();
         for topic in topics {
@@ -91,7 +92,8 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         }
     }
 
-    /// Forgets the steps of a topic that make something, but for what is in hand; gives those who waited for them.
+    /// Cancels the steps of a topic that make directories, except for pieces in hand. Returns the waiters of the cancelled
+    /// steps.
     fn cancel(&mut self, topic: &Arc<str>) -> Vec<K> {
         let mut waiters = Vec::new();
         let Some(steps) = self.topics.get_mut(topic) else {
@@ -139,7 +141,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         self.everybodys.wanted.push_back(wanted);
     }
 
-    /// A turn for whoever waits until all steps of these topics are over that there are by now.
+    /// Adds a turn for a request that waits for all present steps of these topics.
     pub fn wait<'a>(&mut self, topics: impl Iterator<Item = &'a str>, waiter: &K) {
         let mut turn = Turn::default();
         for topic in topics {
@@ -158,7 +160,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         }
     }
 
-    /// What is to be done next; `None` while nothing can be begun.
+    /// The next piece of work; `None` if nothing can be begun now.
     pub fn next_piece(&mut self) -> Option<Piece<W>> {
         for _ in 0..self.turns.len() {
             let mut turn = self.turns.pop_front()?;
@@ -174,7 +176,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         None
     }
 
-    /// A piece is done. Whether it was the last of its step, which then waits for [`Self::finished`].
+    /// Reports that a piece is done. True if it was the last of its step: then the caller calls [`Self::finished`].
     pub fn done(&mut self, piece: &Piece<W>) -> bool {
         let steps = self.topics.get_mut(&piece.topic);
         let mut steps = steps.into_iter().flatten();
@@ -185,7 +187,7 @@ impl<W: Clone, K: Clone> Pending<W, K> {
         step.in_hand == 0 && step.left.is_empty()
     }
 
-    /// A step is over: the next one of its topic may begin.
+    /// Ends a step: the next one of its topic may begin.
     pub fn finished(&mut self, piece: &Piece<W>) {
         let Some(steps) = self.topics.get_mut(&piece.topic) else {
             return;
@@ -205,13 +207,13 @@ impl Turn {
         for _ in 0..self.wanted.len() {
             let (topic, wanted) = self.wanted.pop_front()?;
             let first = topics.get_mut(&topic).and_then(VecDeque::front_mut);
-            // Otherwise the step is over.
+            // Otherwise the wanted step is over.
             let Some(step) = first.filter(|step| step.number <= wanted) else {
                 continue;
             };
             let Some(partition) = step.left.pop_front() else {
                 if step.number < wanted {
-                    // The last pieces of the step before are in hand.
+                    // The last pieces of an earlier step are in hand.
                     self.wanted.push_back((topic, wanted));
                 }
                 continue;
@@ -257,7 +259,7 @@ mod tests {
             self.waiters.push(waiter);
         }
 
-        /// Who still waits.
+        /// Names of the requests that still wait.
         fn waiting(&self) -> Vec<&str> {
             let waiting = self.waiters.iter().filter(|one| Arc::strong_count(one) > 1);
             waiting.map(|one| &**one).collect()
@@ -273,7 +275,7 @@ mod tests {
             }
         }
 
-        /// Does up to so many pieces one after the other; tells which.
+        /// Does up to `pieces` pieces one after the other; returns their descriptions.
         fn work(&mut self, pieces: usize) -> Vec<String> {
             let mut told = Vec::new();
             while told.len() < pieces
@@ -329,7 +331,7 @@ mod tests {
         scene.make("asked", 1_000);
         scene.wait("a", &["asked"]);
         scene.make("lonely", 2);
-        // Everybody's turn works on the oldest step too.
+        // The common turn works on the oldest step too.
         assert_eq!(scene.work(1_001).len(), 1_001);
         assert!(scene.waiting().is_empty());
         assert_eq!(scene.work(10), ["make lonely-1"]);
@@ -361,7 +363,7 @@ mod tests {
         scene.wait("deleter", &["t"]);
         scene.make("t", 1);
         scene.wait("creator again", &["t"]);
-        // What is in hand comes first: its directory has the same name.
+        // The piece in hand comes first: its directory has the same name.
         assert_eq!(scene.next(), None);
         scene.done(&made);
         assert_eq!(scene.waiting(), ["deleter", "creator again"]);

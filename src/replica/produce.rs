@@ -1,4 +1,4 @@
-//! Waiting until what was appended with acks=all is committed.
+//! Waits until records appended with acks=all are committed.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::partition::Uncommitted;
 use super::purgatory::{Mark, Waiter, Waiters, Wish};
 use crate::wire::error_code::ErrorCode;
 
-/// Waits until the high watermark has passed each of the appends, or the deadline; gives what became of each, in order.
+/// Waits until the high watermark has passed each append, or until the deadline. Returns the results in order.
 ///
-/// Errors: REQUEST_TIMED_OUT; NOT_ENOUGH_REPLICAS_AFTER_APPEND; NOT_LEADER_OR_FOLLOWER where this node does not lead any more in
-/// the epoch of the append, whatever the high watermark says.
+/// Errors: REQUEST_TIMED_OUT; NOT_ENOUGH_REPLICAS_AFTER_APPEND; NOT_LEADER_OR_FOLLOWER if this node does not lead any more in
+/// the epoch of the append, even if the high watermark has passed the append.
 pub async fn until_committed(
     waiters: &Waiters,
     appends: &[Uncommitted],
@@ -29,7 +29,7 @@ pub async fn until_committed(
     };
     let wishes: Vec<_> = appends.iter().map(wish).collect();
     let mut waiter = Waiter::new(waiters, Mark::HighWatermark, wishes);
-    // The epoch may have ended before the turns were asked for.
+    // The epoch may have ended before `turn` was read.
     let mut places: Vec<_> = (0..appends.len()).collect();
     let mut left = appends.len();
     loop {

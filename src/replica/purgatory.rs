@@ -1,5 +1,6 @@
-//! Waiting: fetches that want more bytes than there are, and appends that are not committed yet. Whoever waits names a position,
-//! and is woken when the partition has passed it or changes its role; nobody polls, and nobody is woken for others.
+//! Waiting requests: fetches that want more bytes than there are, and appends that are not committed yet. A waiter names an
+//! offset and is woken when the partition has passed it or changes its role. There is no polling, and no waiter is woken for
+//! others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,48 +12,48 @@ use crate::base::ids::Offset;
 use crate::base::small_map::SmallMap;
 use crate::base::work_pool::checkpoint;
 
-/// Bytes of memory that a partition of a fetch takes while the fetch waits: what is wanted of it, what is ready, and its
-/// places in the lists of both sides.
+/// Bytes of memory for a partition of a waiting fetch: its request, its result so far, and its entries in the lists of the
+/// waiter and of the partition.
 pub const PLACE_BYTES: usize = 128;
 
-/// Numbers for those who wait at one node.
+/// Source of waiter ids of this node.
 #[derive(Debug, Default)]
 pub struct Waiters {
     next: AtomicU64,
 }
 
-/// What moves at a partition.
+/// Position of a partition that a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
-    /// Of consumers, and of appends with acks=all.
+    /// Used by consumers, and by appends with acks=all.
     HighWatermark,
-    /// Of followers. They hear of the high watermark with their next answer.
+    /// Used by followers, which get the high watermark with their next answer.
     LogEnd,
 }
 
-/// A partition, for those who wait.
+/// A partition that waiters can wait for.
 pub trait Watched {
     fn list(&self) -> &WaitList;
     fn position(&self, mark: Mark) -> Offset;
 }
 
-/// Those who wait for one partition.
+/// Waiters of one partition.
 #[derive(Debug, Default)]
 pub struct WaitList {
-    /// Whoever was woken is not here until it looks. Most partitions have one consumer that waits, or none.
+    /// Waiters that were not woken since their last look. Most partitions have one waiting consumer, or none.
     waiting: Mutex<SmallMap<Key, Arc<Bell>>>,
-    /// How many times everybody was woken.
+    /// Number of times that all waiters were woken.
     turn: AtomicU32,
 }
 
-/// In the order in which the mark passes them.
+/// Key of a waiter, in the order in which a mark passes waiters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     mark: Mark,
-    /// Woken when the mark is greater.
+    /// The waiter is woken when the mark is greater.
     beyond: Offset,
     waiter: u64,
-    /// The waiter's own number of the partition.
+    /// Index of the partition in the waiter.
     place: u32,
 }
 
@@ -67,11 +68,11 @@ impl Key {
     }
 }
 
-/// What a waiter hears.
+/// Notification of a waiter.
 #[derive(Debug, Default)]
 struct Bell {
     notify: Notify,
-    /// Where something has changed; each place once.
+    /// Places that have changed, each once.
     places: Mutex<Vec<u32>>,
 }
 
@@ -83,8 +84,8 @@ impl Bell {
 }
 
 impl WaitList {
-    /// A mark has moved: wakes those who wait for less, and does not look at the others. To be called after the mark can be seen
-    /// to have moved.
+    /// Wakes the waiters that a moved mark has passed; the others are not touched. Must be called after the new mark is
+    /// visible.
     pub fn moved(&self, mark: Mark, position: Offset) {
         let (first, end) = (
             Key::first_of(mark, Offset::MIN),
@@ -96,7 +97,7 @@ impl WaitList {
         }
     }
 
-    /// Wakes everybody: the partition has changed its role.
+    /// Wakes all waiters, because the partition has changed its role.
     pub fn wake_all(&self) {
         let all = {
             let mut waiting = self.waiting.lock();
@@ -108,23 +109,23 @@ impl WaitList {
         }
     }
 
-    /// A number that is another one after each change of role. Asked for before a partition is looked at, it tells a waiter that
-    /// begins later whether it missed one.
+    /// A number that changes with each change of role. Read before a look at the partition, it tells a waiter that begins later
+    /// whether a change was missed.
     pub fn turn(&self) -> u32 {
         self.turn.load(Ordering::Acquire)
     }
 }
 
-/// What somebody waits for at one partition.
+/// Offset that a waiter waits for at one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
-    /// Woken when the mark is greater.
+    /// The waiter is woken when the mark is greater.
     pub beyond: Offset,
     /// See [`WaitList::turn`].
     pub turn: u32,
 }
 
-/// Somebody who waits for some partitions, until dropped.
+/// A waiter for some partitions, until dropped.
 #[derive(Debug)]
 pub struct Waiter<T: Watched> {
     id: u64,
@@ -137,12 +138,12 @@ pub struct Waiter<T: Watched> {
 struct Place<T> {
     watched: T,
     wish: Offset,
-    /// Under which the waiter is in the list, if it was not woken since.
+    /// Offset under which the waiter is in the list, if it was not woken since.
     beyond: Offset,
 }
 
 impl<T: Watched> Waiter<T> {
-    /// From now on it is noticed when a mark passes what is wished, and if it has done so since the partition was looked at.
+    /// Begins to wait. Changes are noticed from now on, and also those since the look at the partition that gave the wish.
     pub fn new(waiters: &Waiters, mark: Mark, wishes: Vec<(T, Wish)>) -> Self {
         let id = waiters.next.fetch_add(1, Ordering::Relaxed);
         let mut this = Self {
@@ -181,24 +182,24 @@ impl<T: Watched> Waiter<T> {
         }
     }
 
-    /// Waits until something has changed that was not taken yet.
+    /// Waits until a change has not been taken yet.
     pub async fn woken(&self) {
         self.bell.notify.notified().await;
     }
 
-    /// Has a place looked at, whether it has changed or not.
+    /// Reports a place as changed, whether it has changed or not.
     pub fn look_again(&self, place: usize) {
         if self.leave(place) {
             self.bell.ring(place as u32);
         }
     }
 
-    /// Waits no longer for a place.
+    /// Ends the wait for a place.
     pub fn is_done(&self, place: usize) {
         self.leave(place);
     }
 
-    /// Takes the waiter from a place's list; tells whether it was there.
+    /// Removes the waiter from the list of a place; returns whether it was there.
     fn leave(&self, place: usize) -> bool {
         let Some(at) = self.places.get(place) else {
             return false;
@@ -207,7 +208,7 @@ impl<T: Watched> Waiter<T> {
         at.watched.list().waiting.lock().remove(&key).is_some()
     }
 
-    /// Takes the places where something has changed, each once and in their order: whoever looks there now misses nothing.
+    /// Takes the changed places, each once and sorted. A look at them after this call misses no change.
     pub fn take(&mut self) -> Vec<usize> {
         let taken = std::mem::take(&mut *self.bell.places.lock());
         let mut places: Vec<usize> = taken.into_iter().map(|place| place as usize).collect();
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(waiter.take(), [5]);
     }
 
-    /// Each append of ten thousand clients woke all of them.
+    /// Regression: each append of ten thousand clients woke all of them.
     #[test]
     fn whoever_waits_for_more_is_not_woken() {
         let partition = Partition::default();
@@ -351,7 +352,7 @@ mod tests {
         assert!(!is_rung(&follower));
         partition.move_to(Mark::LogEnd, 6);
         assert_eq!(follower.take(), [0]);
-        // Woken because of something else: it waits for the same as before.
+        // Woken for another reason, the waiter waits for the same offset as before.
         partition.0.list.wake_all();
         assert_eq!(waiters[9_500].take(), [0]);
         partition.move_to(HW, 9_500);
@@ -370,7 +371,7 @@ mod tests {
         let mut waiters: Vec<_> = (0..10_000)
             .map(|_| Waiter::new(&numbers, HW, wishes(&partitions)))
             .collect();
-        // With a search through all of them this would be a hundred million steps.
+        // With a linear search these would be a hundred million steps.
         for place in (0..10_000).rev() {
             drop(waiters.swap_remove(place / 2));
         }

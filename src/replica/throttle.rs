@@ -1,5 +1,5 @@
-//! pure: how many bytes replicas may take, or be given, that are not in sync: so that somebody who moves them leaves room for
-//! clients. Kafka's `ReplicationQuotaManager`.
+//! pure: throttle of replicas that are not in sync, so that moving replicas leaves bandwidth for clients. Kafka's
+//! `ReplicationQuotaManager`.
 //!
 //! ```text
 //! leader.replication.throttled.rate, follower.replication.throttled.rate           bytes per second of a broker
@@ -11,21 +11,21 @@ use std::collections::VecDeque;
 use crate::base::ids::{BrokerId, PartitionIndex};
 use crate::base::time::{Timestamp, elapsed_ms};
 
-/// A rate that throttles nobody.
+/// Rate without a limit.
 pub const UNLIMITED: i64 = i64::MAX;
 
-/// See the module. Bytes are counted in windows of some length, of which the newest count.
+/// Throttle of one direction (see the module). Bytes are counted in time windows, of which the newest are kept.
 #[derive(Debug)]
 pub struct Throttle {
     rate: i64,
     window_ms: i64,
     windows: usize,
-    /// When each window began, and the bytes in it.
+    /// Start time and bytes of each window.
     used: VecDeque<(Timestamp, i64)>,
 }
 
 impl Throttle {
-    /// `windows` of `window_ms` each, the one that is still open among them.
+    /// `windows` windows of `window_ms` each, including the current one.
     pub fn new(window_ms: i64, windows: usize) -> Self {
         Self {
             rate: UNLIMITED,
@@ -35,7 +35,7 @@ impl Throttle {
         }
     }
 
-    /// Bytes per second.
+    /// Sets the rate in bytes per second.
     pub fn set_rate(&mut self, rate: i64) {
         self.rate = rate.max(1);
         if !self.is_limited() {
@@ -47,7 +47,7 @@ impl Throttle {
         self.rate < UNLIMITED
     }
 
-    /// Notes bytes that went.
+    /// Counts bytes that were transferred.
     pub fn note(&mut self, bytes: usize, now: Timestamp) {
         if !self.is_limited() {
             return;
@@ -62,7 +62,7 @@ impl Throttle {
         }
     }
 
-    /// Until when nothing more may go; `None` where it may now.
+    /// Time until which no bytes may be transferred; `None` if they may be now.
     pub fn closed_until(&mut self, now: Timestamp) -> Option<Timestamp> {
         if !self.is_limited() {
             return None;
@@ -73,7 +73,7 @@ impl Throttle {
             .used
             .iter()
             .fold(0_i64, |sum, (_, used)| sum.saturating_add(*used));
-        // As if a whole window were over, or the first bytes would be too many.
+        // At least one whole window counts as elapsed, or the first bytes would exceed the rate.
         let elapsed = elapsed_ms(begun, now).max(self.window_ms);
         let allowed = i128::from(self.rate) * i128::from(elapsed) / 1_000;
         if i128::from(total) <= allowed {
@@ -81,7 +81,7 @@ impl Throttle {
         }
         let needed = i128::from(total) * 1_000 / i128::from(self.rate);
         let needed = i64::try_from(needed).unwrap_or(i64::MAX);
-        // The oldest bytes may be forgotten before: it is looked again after a window.
+        // The oldest bytes may be dropped earlier, so the answer is at most one window ahead.
         let until = begun.saturating_add(needed).saturating_add(1);
         Some(until.clamp(now + 1, now.saturating_add(self.window_ms)))
     }
@@ -96,7 +96,7 @@ impl Throttle {
     }
 }
 
-/// Whether a topic's list names the replica of a partition on a broker.
+/// Whether a topic's list of throttled replicas names the replica of a partition on a broker.
 pub fn is_named(list: &str, index: PartitionIndex, broker: BrokerId) -> bool {
     let list = list.trim();
     let is_it = |entry: &str| {
@@ -120,7 +120,7 @@ mod tests {
         throttle
     }
 
-    /// Whoever takes as much as is there, whenever it may, gets about the rate.
+    /// A replica that transfers as much as there is, whenever it may, gets about the rate.
     #[test]
     fn over_time_the_rate_is_what_goes() {
         for piece in [20, 1_000, 50_000] {
@@ -153,7 +153,7 @@ mod tests {
         throttle.note(usize::MAX, NOW);
         throttle.note(usize::MAX, NOW);
         assert_eq!(throttle.closed_until(NOW), Some(NOW + 1_000));
-        // It is forgotten.
+        // The bytes have left the windows.
         assert_eq!(throttle.closed_until(NOW + 11_000), None);
     }
 

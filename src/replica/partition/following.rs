@@ -1,12 +1,12 @@
-//! What a partition takes over from its leader while this node follows. Whoever fetches asks [`Partition::next_step`], shows the
-//! answer, and does the [chores](Chore), for which a disk may have to be waited for.
+//! Follower side of a partition with its log. The fetching task asks [`Partition::next_step`], passes in answers of the leader,
+//! and does the [chores](Chore), which may wait for a disk.
 //!
 //! ```text
 //! role's lock:  is the answer still one to what would be asked? ──► append ──► high watermark
 //! no lock:      chores: cut, flush, delete before the log start
 //! ```
-//! While a log is cut its role stays what it is: news of another one waits until the cut is over. Otherwise a node could lead, and
-//! append, beside somebody who cuts; and whoever has the news would wait for a disk.
+//! The role does not change while the log is truncated: new metadata is kept until the truncation ends. Otherwise the node
+//! could become leader and append during the truncation, or the task that applies metadata would wait for a disk.
 
 use super::*;
 use crate::log::manager::Cut;
@@ -15,7 +15,7 @@ use crate::replica::follower::{
     BatchSpan, Fetch, FetchAnswer, FollowerState, LogView, Next as Ahead, Verdict,
 };
 
-/// What a leader answers of one partition.
+/// A leader's answer for one partition.
 #[derive(Clone, Debug)]
 pub enum LeaderAnswer {
     Records {
@@ -30,7 +30,7 @@ pub enum LeaderAnswer {
     Failed(ErrorCode),
 }
 
-/// What a follower does next.
+/// Next step of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Fetch(Fetch),
@@ -38,28 +38,28 @@ pub enum Step {
     AskStart,
     Do(Chore),
     WaitUntil(Timestamp),
-    /// For metadata.
+    /// Wait for metadata.
     Wait,
 }
 
-/// Something that a disk may have to be waited for, before the follower is asked again what is next.
+/// Work that may wait for a disk. The next step is asked for after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chore {
-    /// Cut the log, and call [`Partition::was_cut`] whatever came of it.
+    /// Truncate the log, then call [`Partition::was_cut`], even after an error.
     Cut(Cut),
-    /// Bring what lies below to the disk.
+    /// Flush records below this offset to disk.
     Flush(Offset),
     DeleteBefore(Offset),
 }
 
-/// Whether a log is being cut, and what the metadata said meanwhile.
+/// Whether the log is being truncated, and the metadata that arrived meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Cutting {
     is_on: bool,
     news: Option<Box<Postponed>>,
 }
 
-/// [`News`] that wait.
+/// Owned copy of [`News`].
 #[derive(Debug)]
 struct Postponed {
     leader: BrokerId,
@@ -113,7 +113,8 @@ impl Postponed {
 }
 
 impl Partition {
-    /// The leader that this node follows, and the epoch; `None` where it leads itself, nobody leads, or the partition is gone.
+    /// The leader that this node follows, and the epoch; `None` if this node leads, there is no leader, or the partition is
+    /// offline.
     pub fn follows(&self) -> Option<(BrokerId, LeaderEpoch)> {
         match &*self.role.lock() {
             Role::Follower(follower) if follower.leader() >= 0 => {
@@ -123,7 +124,7 @@ impl Partition {
         }
     }
 
-    /// What the follower of a leader epoch does next. A [chore](Chore::Cut) that cuts has begun with that.
+    /// Next step of the follower in a leader epoch. Returning [`Chore::Cut`] begins the truncation.
     pub fn next_step(&self, epoch: LeaderEpoch, now: Timestamp) -> Step {
         let mut role = self.role.lock();
         let Some(follower) = role.follower_in(epoch) else {
@@ -142,8 +143,8 @@ impl Partition {
         }
     }
 
-    /// Takes in the answer to a fetch, where it is still one to what would be asked now: appends what it has, and moves the high
-    /// watermark. Gives what is left to do.
+    /// Handles the answer to a fetch, if the same fetch would still be sent now: appends the records and moves the high
+    /// watermark. Returns the chores that remain.
     ///
     /// Errors: those of the log.
     pub fn take_in(
@@ -226,7 +227,7 @@ impl Partition {
         flush.into_iter().chain(delete).collect()
     }
 
-    /// The end of the leader's log, which a follower of this epoch has asked for.
+    /// Handles the leader's log end offset, which a follower of this epoch has asked for.
     pub fn leader_ends_at(&self, epoch: LeaderEpoch, end: Offset) -> Option<Chore> {
         let mut role = self.role.lock();
         let follower = role.follower_in(epoch)?;
@@ -234,7 +235,7 @@ impl Partition {
         self.chore_of(verdict)
     }
 
-    /// The start of the leader's log, which a follower of this epoch has asked for.
+    /// Handles the leader's log start offset, which a follower of this epoch has asked for.
     pub fn leader_starts_at(&self, epoch: LeaderEpoch, start: Offset) -> Option<Chore> {
         let mut role = self.role.lock();
         let follower = role.follower_in(epoch)?;
@@ -242,7 +243,7 @@ impl Partition {
         self.chore_of(verdict)
     }
 
-    /// A question of a follower of this epoch for the end or the start of the leader's log was refused.
+    /// Handles a refused request for the leader's log end offset or log start offset.
     pub fn was_refused(
         &self,
         epoch: LeaderEpoch,
@@ -255,7 +256,7 @@ impl Partition {
         }
     }
 
-    /// A cut is over. Takes over what the metadata said meanwhile; tells whether there was anything.
+    /// Ends a truncation. Applies the metadata that arrived meanwhile; returns whether there was any.
     pub fn was_cut(&self, now: Timestamp) -> bool {
         let mut role = self.role.lock();
         if let Role::Follower(follower) = &mut *role {
@@ -270,7 +271,7 @@ impl Partition {
         news.is_some()
     }
 
-    /// Keeps news for the end of a cut, where there is one. The role's lock must be held.
+    /// Keeps metadata for the end of a truncation. Returns whether there is a truncation. The role's lock must be held.
     pub(super) fn postpone(&self, news: &News<'_>) -> bool {
         let mut cutting = self.cutting.lock();
         if cutting.is_on {
@@ -279,14 +280,14 @@ impl Partition {
         cutting.is_on
     }
 
-    /// Changes the news that wait, if any do.
+    /// Updates the rules in the kept metadata, if there is any.
     pub(super) fn postpone_rules(&self, rules: Rules) {
         if let Some(news) = &mut self.cutting.lock().news {
             news.rules = rules;
         }
     }
 
-    /// The same.
+    /// Updates the alive brokers in the kept metadata, if there is any.
     pub(super) fn postpone_alive(&self, alive: &dyn Fn(BrokerId) -> Option<Alive>) {
         if let Some(news) = &mut self.cutting.lock().news {
             news.set_alive(alive);
@@ -301,13 +302,13 @@ impl Partition {
         }
     }
 
-    /// The role's lock must be held.
+    /// Begins a truncation. The role's lock must be held.
     fn begin_cut(&self, cut: Cut) -> Chore {
         self.cutting.lock().is_on = true;
         Chore::Cut(cut)
     }
 
-    /// Shows something the log as a follower sees it.
+    /// Calls a function with the log as a follower sees it.
     fn view<T>(&self, look: impl FnOnce(&LogView<'_>) -> T) -> T {
         self.log.with_ends(|log_start, log_end, epochs| {
             look(&LogView {
