@@ -1,5 +1,5 @@
-//! How a node asks other nodes of its cluster: by the protocol of their listener, with the keys that it has for that listener, and
-//! as the user that it is for it.
+//! Credentials with which a node connects to other nodes of its cluster: the security protocol of their listener, the keys of
+//! that listener, and the user of this node.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::config::tls::ClientTls;
 use crate::security::sasl::client::Credentials;
 use crate::transport::client::{self, Transport};
 
-/// Reads the stores that the settings name. `mechanism_setting` says by which mechanism of SASL.
+/// Reads the key stores that the settings name. `mechanism_setting` is the name of the setting with the SASL mechanism.
 ///
-/// Errors: every mistake, with the name of its setting.
+/// Errors: all mistakes, each with the name of its setting.
 pub fn to_listener(
     settings: &BrokerSettings,
     listener: &str,

@@ -1,28 +1,28 @@
-//! pure: how long to wait before something is tried again: the first pause, doubled after each failure, never above the
-//! longest, give or take a fifth. Kafka's `ExponentialBackoff`.
+//! pure: exponential backoff: the first pause is doubled after each failure up to the longest pause, with 20 % jitter. Kafka's
+//! `ExponentialBackoff`.
 
 use std::time::Duration;
 
-/// See the module.
+/// First and longest pause, without jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pub first_ms: u32,
     pub longest_ms: u32,
 }
 
-/// Many nodes that lost the same peer come back at different moments: the share of a pause by which it is drawn.
+/// Largest random change of a pause, as a fraction. It spreads the reconnects of many nodes that lost the same peer.
 const JITTER: f64 = 0.2;
-/// Doublings after which every pause is the longest.
+/// Number of doublings after which every pause is the longest one.
 const DOUBLINGS_MAX: u32 = 20;
 
 impl Backoff {
-    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms` of Kafka's clients, and of its brokers among each other.
+    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms` of Kafka's clients, and of connections between its brokers.
     pub const RECONNECT: Self = Self {
         first_ms: 50,
         longest_ms: 1_000,
     };
 
-    /// The pause after so many failures in a row before the newest. `chance` is a random byte.
+    /// Pause after a failure that follows `failures` other failures in a row. `chance` is a random byte.
     pub fn pause(&self, failures: u32, chance: u8) -> Duration {
         let doubled = u64::from(self.first_ms) << failures.min(DOUBLINGS_MAX);
         let longest = u64::from(self.longest_ms);

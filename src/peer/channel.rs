@@ -1,9 +1,8 @@
-//! A channel to one node, shared by whoever asks it: many requests in flight, a deadline for each, and a fresh connection
-//! after a failure.
+//! A shared channel to one node: many requests in flight, a deadline for each, and a new connection after a failure.
 //!
-//! Kafka calls this `NetworkClient`. Requests go out in the order of their calls and are answered in that order; one
-//! that times out breaks the connection. When as many wait for answers as may, the next request waits for a place. Handles are
-//! cheap to clone; the socket goes when the last one does.
+//! Kafka calls this `NetworkClient`. Requests are sent in the order of their calls and answered in that order. A request that
+//! times out breaks the connection. When the limit of requests in flight is reached, the next request waits. Handles are cheap
+//! to clone; the socket is closed with the last one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,17 +21,17 @@ use crate::wire::codec::Reader;
 use crate::wire::message::api_versions::ApiVersion;
 use crate::wire::message::{Message, Request};
 
-/// Requests that may wait for answers on one connection.
+/// Limit of requests in flight on one connection.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// What answers may take. A lane of a fetcher gets answers of `replica.fetch.response.max.bytes`, 10 MiB, one after the other,
-/// and uses the memory again.
+/// Memory limits of answers. A lane of a fetcher gets one answer of up to `replica.fetch.response.max.bytes` (10 MiB) after the
+/// other, and reuses their buffer.
 const LIMITS: Limits = Limits {
     answer_bytes_max: 256 << 20,
     answer_bytes_kept: 12 << 20,
 };
 
-/// A node that can be asked. See the module.
+/// Handle of a channel to a node; see the module.
 #[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
@@ -46,11 +45,11 @@ impl fmt::Debug for Channel {
 
 struct Shared {
     setup: Setup,
-    /// Of the node, for messages.
+    /// Name of the node for messages.
     name: String,
-    /// As many places as there may be requests in flight.
+    /// Permits for requests in flight.
     places: Arc<Semaphore>,
-    /// One caller connects while the others wait for it.
+    /// One caller connects while the others wait on this lock.
     connection: tokio::sync::Mutex<State>,
 }
 
@@ -61,17 +60,17 @@ struct State {
     not_before: Option<Instant>,
 }
 
-/// An answer as it came.
+/// An undecoded answer.
 #[derive(Clone, Debug)]
 pub struct Raw {
     /// Of the request, in which the answer is, too.
     pub version: i16,
-    /// The answer without its header.
+    /// Body of the answer, without the header.
     pub body: Bytes,
 }
 
 impl Raw {
-    /// Reads the answer to a request of this kind.
+    /// Decodes the answer to a request of this type.
     pub fn read<R: Request>(self) -> Result<R::Response, CallError> {
         let mut reader = Reader::new(self.body);
         Ok(R::Response::read(&mut reader, self.version)?)
@@ -79,12 +78,12 @@ impl Raw {
 }
 
 impl Channel {
-    /// A channel to `host:port`. Nothing is connected before the first call.
+    /// Creates a channel to `host:port`. The first call connects.
     pub fn new(host: &Host, address: impl Into<String>, identity: Identity) -> Self {
         Self::through(host, address, identity, Access::default())
     }
 
-    /// The same by TLS or as somebody, where brokers want that.
+    /// Creates a channel to `host:port` with TLS or SASL.
     pub fn through(
         host: &Host,
         address: impl Into<String>,
@@ -94,7 +93,7 @@ impl Channel {
         Self::to(host, Target::Address(address.into()), identity, access)
     }
 
-    /// The same to whoever is meant.
+    /// Creates a channel to any target.
     pub fn to(host: &Host, target: Target, identity: Identity, access: Access) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -112,12 +111,12 @@ impl Channel {
         }
     }
 
-    /// `host:port`, or which node it is.
+    /// Address of the node (`host:port`), or its description if it is named by its id.
     pub fn address(&self) -> &str {
         &self.shared.name
     }
 
-    /// Asks in the newest version that both sides know.
+    /// Sends a request in the newest version that both sides support.
     pub async fn call<R: Request>(
         &self,
         request: &R,
@@ -126,10 +125,10 @@ impl Channel {
         self.call_up_to(request, *R::VERSIONS.end(), within).await
     }
 
-    /// Asks in the newest version that both sides know and that is not above `newest`.
+    /// Sends a request in the newest version that both sides support, but no newer than `newest`.
     ///
-    /// Errors: `NoVersion` when there is none. Whatever else goes wrong, the next call connects again; a call is never
-    /// repeated by itself, for only its owner knows whether that is harmless.
+    /// Errors: `NoVersion` if there is no such version. After any other error the next call connects again. A call is never
+    /// repeated automatically, because only the caller knows whether that is safe.
     pub async fn call_up_to<R: Request>(
         &self,
         request: &R,
@@ -139,7 +138,7 @@ impl Channel {
         self.ask(request, newest, within).await?.read::<R>()
     }
 
-    /// The same, and gives the answer as it came.
+    /// Like [`Self::call_up_to`], but returns the undecoded answer.
     pub async fn ask<R: Request>(
         &self,
         request: &R,
@@ -178,14 +177,14 @@ impl Channel {
         let open = state.opened(setup).await?;
         let version = open.version::<R>(newest)?;
         let frame = open.frame(request, version, &setup.identity)?;
-        // A caller that goes away now leaves half of a request on a connection that goes with it.
+        // A caller that is cancelled here leaves half of a request on the connection: both are dropped together.
         let mut open = state.open.take().ok_or_else(closed)?;
         let coming = open.send(frame, Some(place)).await?;
         state.open = Some(open);
         Ok((version, coming))
     }
 
-    /// What the broker says that it serves.
+    /// API versions that the broker supports.
     pub async fn versions(&self, within: Duration) -> Result<Arc<[ApiVersion]>, CallError> {
         let connected = async {
             let mut state = self.shared.connection.lock().await;
@@ -199,8 +198,8 @@ impl Channel {
 }
 
 impl State {
-    /// The connection, made anew where there is none or it broke. Whoever drops this future before its end drops the connection
-    /// that it had in hand.
+    /// Returns the connection; opens a new one if there is none or it is broken. A cancelled call drops the connection that it
+    /// was opening.
     async fn opened(&mut self, setup: &Setup) -> Result<&Connection, CallError> {
         let mut open = self.open.take().filter(Connection::is_whole);
         match &mut open {
@@ -209,7 +208,7 @@ impl State {
                 if let Some(moment) = self.not_before {
                     tokio::time::sleep_until(moment).await;
                 }
-                // So it is also for who is gone before it is known.
+                // The attempt counts as failed before its result is known, so that a cancelled attempt counts too.
                 self.failed(setup);
                 open = Some(Connection::open(setup).await?);
                 self.failures = 0;
@@ -221,9 +220,9 @@ impl State {
         self.open.as_ref().ok_or_else(closed)
     }
 
-    /// Puts off the next attempt.
+    /// Delays the next connection attempt.
     fn failed(&mut self, setup: &Setup) {
-        // Without chance everybody waits equally long.
+        // Without a random byte all nodes wait equally long.
         let [chance] = setup.host.chance.bytes::<1>().unwrap_or([u8::MAX / 2]);
         let pause = Backoff::RECONNECT.pause(self.failures, chance);
         self.not_before = Some(Instant::now() + pause);
@@ -244,7 +243,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(5);
 
-    /// Answers ApiVersions, then as many Metadata requests as `answers`, then falls silent or closes.
+    /// Answers ApiVersions, then `answers` Metadata requests, then stops answering or closes the connection.
     async fn serve(stream: &mut TcpStream, answers: usize, old: bool) {
         let mut left = answers;
         loop {
@@ -307,7 +306,7 @@ mod tests {
         let order: Vec<_> = [a, b, c].map(|answer| answer.unwrap().controller_id).into();
         assert_eq!(order, [2, 1, 0]);
         assert!(matches!(call().await, Err(CallError::Closed(_))));
-        // A new connection, without being asked for.
+        // The next call opens a new connection.
         assert_eq!(call().await.unwrap().controller_id, 0);
         drop(channel);
         server.await.unwrap();

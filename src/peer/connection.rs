@@ -1,5 +1,5 @@
-//! A connection to one node: a socket, perhaps through TLS, perhaps with a login, its versions negotiated once. Requests go out
-//! in the order in which they are sent and are answered in that order.
+//! A connection to one node: a socket, optionally with TLS and SASL, with versions negotiated once. Requests are sent in order
+//! and answered in that order.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,17 +29,17 @@ use crate::wire::message::sasl_authenticate::SaslAuthenticateRequest;
 use crate::wire::message::sasl_handshake::SaslHandshakeRequest;
 use crate::wire::message::{Message, Request};
 
-/// What an answer is read in at a time: memory grows with what really arrives, whatever was promised.
+/// Size of the steps in which an answer is read: memory grows with the bytes received, not with the size that the peer claims.
 const READ_BYTES: usize = 1 << 20;
 
-/// The part of a session after which we log in again, as librdkafka does.
+/// Fraction of a session's lifetime after which the connection reauthenticates, as in librdkafka.
 const LOG_IN_AGAIN_AT: f64 = 0.9;
 
 const API_VERSIONS: i16 = 18;
-/// What brokers of 2.4 and later know; older ones answer in version 0 and are asked again in it.
+/// Version that brokers of 2.4 and later support. Older brokers answer in version 0 and are asked again in that version.
 const API_VERSIONS_FIRST: i16 = 3;
 
-/// Why there is no answer.
+/// Error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("it is not known where {0} is")]
@@ -69,7 +69,7 @@ pub enum CallError {
     Answered(i16),
 }
 
-/// Who we say that we are.
+/// Client id and software name that are sent to the peer.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub client_id: ByteString,
@@ -85,11 +85,11 @@ impl Identity {
     }
 }
 
-/// By what, and as whom, nodes are asked.
+/// Transport and credentials of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     pub transport: Transport,
-    /// With SASL.
+    /// SASL credentials, if the listener requires SASL.
     pub login: Option<Arc<Credentials>>,
 }
 
@@ -102,18 +102,18 @@ impl From<Transport> for Access {
     }
 }
 
-/// Where the nodes of a listener are, as somebody knows it who follows the metadata.
+/// Addresses of the nodes on one listener, from the metadata.
 pub trait AddressBook: Send + Sync {
-    /// `host:port` of a node; `None` if the node is not known, or does not have the listener.
+    /// `host:port` of a node; `None` if the node is unknown or does not have the listener.
     fn address(&self, node: BrokerId) -> Option<String>;
 }
 
-/// Who is asked.
+/// Target of a connection.
 #[derive(Clone)]
 pub enum Target {
-    /// Whoever listens at `host:port`.
+    /// The node at `host:port`.
     Address(String),
-    /// A node, wherever the book says that it is when a connection is opened.
+    /// A node by its id. The address is looked up in the address book when a connection is opened.
     Node(BrokerId, Arc<dyn AddressBook>),
 }
 
@@ -138,16 +138,16 @@ impl Target {
     }
 }
 
-/// What answers may take of this node's memory.
+/// Memory limits of answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest answer that is read; a node that promises more is not one.
+    /// Size of the largest answer that is accepted, in bytes; a larger one breaks the connection.
     pub answer_bytes_max: usize,
-    /// The largest answer whose memory is kept for the next one.
+    /// Size of the largest answer whose buffer is kept for the next one, in bytes.
     pub answer_bytes_kept: usize,
 }
 
-/// What a connection is opened with.
+/// Parameters of a new connection.
 #[derive(Clone)]
 pub struct Setup {
     pub host: Host,
@@ -157,16 +157,16 @@ pub struct Setup {
     pub limits: Limits,
 }
 
-/// See the module. Dropping it closes the socket, and whoever waits for an answer gets none.
+/// An open connection; see the module. Dropping it closes the socket, and pending requests fail.
 pub struct Connection {
-    /// Where the node was when the connection was opened.
+    /// Address of the node when the connection was opened.
     address: String,
     writer: WriteHalf,
     waiting: Arc<Waiting>,
     reader: tokio::task::AbortHandle,
     pub versions: Arc<[ApiVersion]>,
     next_correlation: i32,
-    /// When it has to be said again who we are.
+    /// Time of the next reauthentication.
     log_in_at: Option<Instant>,
 }
 
@@ -175,19 +175,19 @@ pub struct Connection {
 struct Asked {
     correlation: i32,
     answer: oneshot::Sender<Bytes>,
-    /// Its place among those in flight.
+    /// Permit of the request among those in flight.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Who waits for the next answers, in their order, or why there are no more of them.
+/// Pending requests in order, or the reason why no more answers arrive.
 #[derive(Debug)]
 struct Waiting(Mutex<Result<VecDeque<Asked>, Broken>>);
 
-/// Why a connection gives no answers any more.
+/// Reason why a connection is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     Closed,
-    /// What came are the first bytes of TLS: an alert, because what we sent is none.
+    /// The peer sent a TLS alert: it expects TLS, and this connection is plain text.
     SpeaksTls,
     NotKafka,
 }
@@ -206,7 +206,7 @@ impl Broken {
     }
 }
 
-/// An answer that is on its way.
+/// Pending answer to a request that was sent.
 #[derive(Debug)]
 pub struct Coming {
     address: String,
@@ -215,14 +215,13 @@ pub struct Coming {
 }
 
 impl Coming {
-    /// The answer behind its correlation id.
+    /// Waits for the answer; returns it without the correlation id.
     pub async fn arrive(&mut self) -> Result<Bytes, CallError> {
         let answer = (&mut self.answer).await;
         answer.map_err(|_| self.waiting.error(&self.address))
     }
 
-    /// Nobody waits any longer. The connection is of no more use: answers behind this one could not be told apart from late ones
-    /// in bounded time.
+    /// Gives up waiting. The connection becomes unusable: a late answer would have to be tracked for an unlimited time.
     pub fn give_up(self) {
         self.waiting.fail(Broken::Closed);
     }
@@ -233,12 +232,12 @@ impl Waiting {
         self.0.lock().as_ref().err().copied()
     }
 
-    /// The error of an answer that did not come.
+    /// Error of a pending answer that did not arrive.
     fn error(&self, address: &str) -> CallError {
         self.broken().unwrap_or(Broken::Closed).at(address)
     }
 
-    /// Tells everybody who waits. What came first remains the reason.
+    /// Fails all pending requests. The first reason is kept.
     fn fail(&self, why: Broken) {
         let mut asked = self.0.lock();
         if asked.is_ok() {
@@ -254,7 +253,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects, negotiates versions, and says who we are where somebody wants to know.
+    /// Connects, authenticates if necessary, and negotiates versions.
     pub async fn open(setup: &Setup) -> Result<Self, CallError> {
         let address = setup.target.address()?;
         let failed = |source| CallError::Connect {
@@ -295,12 +294,12 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether answers may still come.
+    /// Whether the connection is usable.
     pub fn is_whole(&self) -> bool {
         self.waiting.broken().is_none()
     }
 
-    /// Logs in again where the session is about to end (KIP-368).
+    /// Reauthenticates if the session ends soon (KIP-368).
     pub async fn refresh(&mut self, setup: &Setup) -> Result<(), CallError> {
         match self.log_in_at.is_some_and(|at| Instant::now() >= at) {
             true => self.log_in(setup).await,
@@ -308,7 +307,7 @@ impl Connection {
         }
     }
 
-    /// Says who we are, where somebody is told. Requests that wait for answers go on.
+    /// Authenticates if the listener requires SASL. Pending requests are not affected.
     async fn log_in(&mut self, setup: &Setup) -> Result<(), CallError> {
         let Some(credentials) = &setup.access.login else {
             return Ok(());
@@ -321,7 +320,7 @@ impl Connection {
         let handshake = SaslHandshakeRequest {
             mechanism: credentials.mechanism.name().into(),
         };
-        // In version 0 what follows would be no requests.
+        // In handshake version 0 the SASL tokens that follow are not wrapped in requests.
         let version = self.version::<SaslHandshakeRequest>(1)?;
         if version < 1 {
             return Err(CallError::NoVersion {
@@ -355,7 +354,7 @@ impl Connection {
                 return Err(refused(what.to_string()));
             }
             let lifetime = answer.session_lifetime_ms;
-            // It may take milliseconds to hash a password.
+            // Hashing a password can take milliseconds.
             let stepping = move || {
                 let next = client.step(&answer.auth_bytes);
                 (client, next)
@@ -373,7 +372,7 @@ impl Connection {
         }
     }
 
-    /// Asks and waits for the answer.
+    /// Sends a request and waits for the answer.
     async fn exchange<R: Request>(
         &mut self,
         request: &R,
@@ -385,7 +384,7 @@ impl Connection {
         decode::<R>(coming.arrive().await?, version)
     }
 
-    /// KIP-511: whoever does not know our version of ApiVersions answers in version 0.
+    /// Negotiates versions. A peer that does not support our version of ApiVersions answers in version 0 (KIP-511).
     async fn negotiate(&mut self, setup: &Setup) -> Result<Arc<[ApiVersion]>, CallError> {
         let mut version = API_VERSIONS_FIRST;
         loop {
@@ -411,7 +410,7 @@ impl Connection {
         }
     }
 
-    /// The newest version of a request that both sides know and that is not above `newest`.
+    /// Newest version of a request that both sides support, but no newer than `newest`.
     pub fn version<R: Request>(&self, newest: i16) -> Result<i16, CallError> {
         self.versions
             .iter()
@@ -423,7 +422,7 @@ impl Connection {
             .ok_or(CallError::NoVersion { name: R::NAME })
     }
 
-    /// A request for [`Self::send`], which has to follow before the next one is made.
+    /// Encodes a request for [`Self::send`], which must be called before the next request is encoded.
     pub fn frame<R: Request>(
         &self,
         request: &R,
@@ -431,7 +430,7 @@ impl Connection {
         identity: &Identity,
     ) -> Result<Bytes, CallError> {
         let mut writer = Writer::with_capacity(256);
-        // Room for the size, which is known last.
+        // Placeholder of the size, which is known last.
         writer.i32(0);
         writer.i16(R::KEY);
         writer.i16(version);
@@ -449,7 +448,8 @@ impl Connection {
         Ok(frame.freeze())
     }
 
-    /// Sends a request. Whoever drops this future before its end has to drop the connection, which holds half of the request then.
+    /// Sends a request. If this future is dropped before it completes, the connection holds half of a request and must be
+    /// dropped too.
     pub async fn send(
         &mut self,
         frame: Bytes,
@@ -468,7 +468,7 @@ impl Connection {
             Ok(waiting) => waiting.push_back(asked),
         }
         if self.writer.write_all(&frame).await.is_err() || self.writer.flush().await.is_err() {
-            // What the other side has said before it closed the connection may say more.
+            // The peer may have sent a reason before it closed the connection.
             self.waiting.fail(Broken::Closed);
             return Err(self.waiting.error(&self.address));
         }
@@ -480,14 +480,14 @@ impl Connection {
     }
 }
 
-/// Reads an answer behind its correlation id.
+/// Decodes an answer that follows its correlation id.
 pub fn decode<R: Request>(body: Bytes, version: i16) -> Result<R::Response, CallError> {
     let mut reader = Reader::new(body);
     skip_header::<R>(&mut reader, version)?;
     Ok(R::Response::read(&mut reader, version)?)
 }
 
-/// Passes the rest of an answer's header. That of ApiVersions has the short one in every version.
+/// Skips the rest of an answer's header. ApiVersions has the short header in every version.
 pub fn skip_header<R: Request>(reader: &mut Reader, version: i16) -> Result<(), DecodeError> {
     if R::KEY != API_VERSIONS && R::is_flexible(version) {
         reader.tagged_section(|_, _| Ok(false))?;
@@ -495,7 +495,7 @@ pub fn skip_header<R: Request>(reader: &mut Reader, version: i16) -> Result<(), 
     Ok(())
 }
 
-/// Hands every answer to the one that waits longest, until the connection ends or an answer is not that one's.
+/// Passes each answer to the oldest pending request, until the connection ends or a correlation id does not match.
 async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
     let why = loop {
         let mut answer = match frames.next().await {
@@ -511,7 +511,7 @@ async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
             Err(why) => break *why,
         };
         match next {
-            // Whoever gave up does not mind.
+            // A receiver that gave up is ignored.
             Some(asked) if asked.correlation == correlation => drop(asked.answer.send(answer)),
             _ => break Broken::NotKafka,
         }
@@ -519,21 +519,21 @@ async fn read_answers(mut frames: Frames, waiting: Arc<Waiting>) {
     waiting.fail(why);
 }
 
-/// The frames that come, in a buffer that is used again once nobody holds what lay in it.
+/// Reads frames into a buffer that is reused once all earlier frames are dropped.
 struct Frames {
     incoming: ReadHalf,
     buffer: BytesMut,
     limits: Limits,
-    /// The size of the frame before.
+    /// Size of the previous frame.
     last: usize,
 }
 
 impl Frames {
-    /// The next frame without its size.
+    /// The next frame without its size field.
     async fn next(&mut self) -> Result<Bytes, Broken> {
-        /// An alert of TLS, of any of its versions.
+        /// First two bytes of a TLS alert, in all versions of TLS.
         const ALERT: [u8; 2] = [0x15, 0x03];
-        // Where the memory of the frame before is free again, this one goes there and does not have to be moved.
+        // If the memory of the previous frame is free, this frame is read into it and is not moved later.
         let _ = self.buffer.try_reclaim(self.last);
         self.fill(4).await?;
         if self.buffer.starts_with(&ALERT) {
@@ -556,7 +556,7 @@ impl Frames {
         Ok(frame)
     }
 
-    /// Reads until so many bytes are there.
+    /// Reads until the buffer has `size` bytes.
     async fn fill(&mut self, size: usize) -> Result<(), Broken> {
         while self.buffer.len() < size {
             if self.buffer.len() == self.buffer.capacity() {

@@ -1,7 +1,7 @@
-//! A lane to one node: a connection of its own with one request at a time, for who fetches. Kafka calls this
+//! A lane to one node: a connection of its own with one request at a time, for fetching. Kafka calls this
 //! `BrokerBlockingSender`.
 //!
-//! Answers come as bytes: records are not copied, and lie in a buffer that the lane uses again once they are dropped.
+//! Answers are returned as bytes: records are not copied, and their buffer is reused once they are dropped.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use super::channel::{Channel, Raw};
 use super::connection::CallError;
 use crate::wire::message::Request;
 
-/// See the module.
+/// A connection for one caller; see the module.
 #[derive(Debug)]
 pub struct Lane {
     channel: Channel,
 }
 
 impl Lane {
-    /// A lane that alone has the channel.
+    /// Creates a lane over a channel that has no other users.
     pub(super) fn over(channel: Channel) -> Self {
         Self { channel }
     }
 
-    /// Asks in the newest version that both sides know and that is not above `newest`; gives the answer as it came.
+    /// Sends a request in the newest version that both sides support, but no newer than `newest`; returns the undecoded answer.
     ///
-    /// Errors: whatever went wrong, the next request connects again, after a pause that grows with the failures. A request
-    /// is never repeated by itself.
+    /// Errors: after any error the next request connects again, after a pause that grows with the number of failures. A request
+    /// is never repeated automatically.
     pub async fn ask<R: Request>(
         &mut self,
         request: &R,
@@ -34,7 +34,7 @@ impl Lane {
         self.channel.ask(request, newest, within).await
     }
 
-    /// The same, and reads the answer.
+    /// Like [`Self::ask`], and decodes the answer.
     pub async fn call<R: Request>(
         &mut self,
         request: &R,
@@ -65,7 +65,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(10);
     const VERSION: i16 = 12;
 
-    /// Answers ApiVersions, and each Fetch with as many bytes of records as the fetch wants at least; hangs up after a fetch of 0.
+    /// Answers ApiVersions, and each Fetch with `min_bytes` bytes of records; closes the connection after a fetch with a
+    /// minimum of 0.
     async fn serve(listener: TcpListener) {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();

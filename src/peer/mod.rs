@@ -1,4 +1,4 @@
-//! The outbound side: requests to other nodes, from the command line and from a node to its cluster.
+//! Outbound requests to other nodes, from the command line and from a node to its cluster.
 //!
 //! ```text
 //! pool      a channel for each node of a listener, and lanes beside them
@@ -6,7 +6,7 @@
 //!   └── lane      one request at a time, for who fetches: nobody else's requests stand in front of it
 //!        └── connection   a socket, perhaps TLS, perhaps a login; versions negotiated once
 //! ```
-//! Where a node is, is said by whoever follows the metadata ([`connection::AddressBook`]).
+//! Addresses of nodes come from the metadata ([`connection::AddressBook`]).
 
 pub mod access;
 pub mod backoff;

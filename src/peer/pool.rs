@@ -1,4 +1,4 @@
-//! The nodes of one listener: a channel for each of them that somebody asks, and lanes of their own for who fetches.
+//! The nodes of one listener: a shared channel to each of them, and separate lanes for fetching.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::lane::Lane;
 use crate::base::ids::BrokerId;
 use crate::host::Host;
 
-/// See the module. Cheap to clone.
+/// Channels and lanes to the nodes of a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Peers {
     shared: Arc<Shared>,
@@ -20,7 +20,7 @@ pub struct Peers {
 
 struct Shared {
     host: Host,
-    /// Of the node that asks.
+    /// Client id of this node.
     client_id: String,
     access: Access,
     book: Arc<dyn AddressBook>,
@@ -46,7 +46,7 @@ impl Peers {
         }
     }
 
-    /// The channel to a node, which all who ask it share. Nothing is connected before the first call.
+    /// The shared channel to a node. The first call connects.
     pub fn channel(&self, node: BrokerId) -> Channel {
         let mut channels = self.shared.channels.lock();
         let channel = channels
@@ -55,12 +55,12 @@ impl Peers {
         channel.clone()
     }
 
-    /// A lane to a node, which has a connection of its own. The node that is asked sees `client_id`.
+    /// A lane to a node, with a connection of its own and the given client id.
     pub fn lane(&self, node: BrokerId, client_id: &str) -> Lane {
         Lane::over(self.open(node, client_id))
     }
 
-    /// Closes the channels to nodes that are not among these.
+    /// Closes the channels to nodes for which `keeps` is false.
     pub fn keep(&self, keeps: impl Fn(BrokerId) -> bool) {
         let mut channels = self.shared.channels.lock();
         channels.retain(|node, _| keeps(*node));

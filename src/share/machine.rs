@@ -1,4 +1,4 @@
-//! pure: the records of a partition on their way to one share group (Kafka: `SharePartition`).
+//! pure: delivery state of the records of one partition for one share group (Kafka: `SharePartition`).
 //!
 //! ```text
 //!              acquire                  acknowledge
@@ -8,9 +8,9 @@
 //!          release, lock over
 //! ```
 //!
-//! The offsets from the start on that were looked at are runs without gaps: each has one state. Before the start everything is done
-//! with, behind the last run nothing has begun. A member has a record for as long as its lock lasts. What is acknowledged or released
-//! shows only when the share coordinator has it; a lock that is over shows at once.
+//! The offsets from `start` to `end` are runs without gaps between them; each run has one state. All records before `start` are
+//! done; no record from `end` on has been delivered. A member holds a record until its acquisition lock expires. An
+//! acknowledgement or release takes effect when the share coordinator has written it; an expired lock takes effect at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,39 +21,40 @@ use crate::coordinator::share_state::record::StateBatch;
 use crate::coordinator::share_state::request::{Known, Write};
 use crate::wire::error_code::ErrorCode;
 
-/// What may be done with records, by the settings of the group and the request.
+/// Limits of deliveries, from the settings of the group and the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How long a member may keep a record.
+    /// Duration of an acquisition lock.
     pub lock_ms: i64,
-    /// After so many deliveries a record is archived.
+    /// Number of deliveries after which a record is archived.
     pub deliveries_max: i16,
-    /// Offsets from the start on in which there may be records that are on their way.
+    /// Largest distance between the start and the end, in offsets.
     pub window_max: i64,
-    /// Records that the request may get. Without `is_strict`, the batch with the last of them comes whole.
+    /// Number of records that the request may get. Without `is_strict`, the batch that contains the last of them is delivered
+    /// whole.
     pub records_max: i64,
     pub is_strict: bool,
 }
 
-/// A batch of the log, as its header says.
+/// A batch of the log, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBatch {
     pub first: Offset,
     pub last: Offset,
-    /// Of a transaction that was aborted, for groups that read what is committed.
+    /// Whether the batch belongs to an aborted transaction; only set for groups that read committed records.
     pub is_aborted: bool,
 }
 
-/// Records that a member gets.
+/// Records that are delivered to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acquired {
     pub first: Offset,
     pub last: Offset,
-    /// Which delivery it is, from 1 on.
+    /// Number of the delivery, from 1 on.
     pub count: i16,
 }
 
-/// What a member says of records.
+/// Acknowledgement type that a member gives to records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// There is no record at the offset.
@@ -61,7 +62,7 @@ pub enum Verdict {
     Accept,
     Release,
     Reject,
-    /// Needs more time.
+    /// The lock is to be extended.
     Renew,
 }
 
@@ -78,7 +79,7 @@ impl Verdict {
     }
 }
 
-/// A verdict about offsets that lie side by side.
+/// A verdict about consecutive offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said {
     pub first: Offset,
@@ -86,7 +87,7 @@ pub struct Said {
     pub verdict: Verdict,
 }
 
-/// What the share coordinator shall keep; see [`Machine::settle`].
+/// A change that the share coordinator must write; see [`Machine::settle`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     number: u64,
@@ -94,7 +95,7 @@ pub struct Change {
     pub write: Write,
 }
 
-/// What becomes of an acquired record once it is written.
+/// State of an acquired record after its change is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Acknowledged,
@@ -103,7 +104,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// Of a record that is nobody's any more, after so many deliveries.
+    /// Outcome of a record that is released after this many deliveries.
     fn released(count: i16, deliveries_max: i16) -> Self {
         match count >= deliveries_max {
             true => Self::Archived,
@@ -115,9 +116,9 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq)]
 struct Lock {
     member: Arc<str>,
-    /// Steady milliseconds.
+    /// End of the lock, in milliseconds of a monotonic clock.
     until: i64,
-    /// The change that is being written, and what comes of it.
+    /// Number of the change that is being written, and its outcome.
     writing: Option<(u64, Outcome)>,
 }
 
@@ -129,7 +130,7 @@ enum State {
     Archived,
 }
 
-/// Offsets of one state, up to `last`.
+/// Consecutive offsets with one state; `last` is inclusive.
 #[derive(Clone, Debug, PartialEq)]
 struct Run {
     last: Offset,
@@ -144,29 +145,30 @@ impl Run {
     }
 }
 
-/// See the module.
+/// State of a share partition; see the module.
 #[derive(Clone, Debug)]
 pub struct Machine {
     state_epoch: i32,
     leader_epoch: LeaderEpoch,
-    /// By first offset, side by side from `start` to `end`.
+    /// Runs by first offset, without gaps from `start` to `end`.
     runs: BTreeMap<Offset, Run>,
     start: Offset,
-    /// The offset behind the last run.
+    /// Offset after the last run.
     end: Offset,
-    /// Offsets among them with which everybody is done.
+    /// Number of offsets in the runs that are done.
     done: i64,
-    /// No run before it is available.
+    /// No run before this offset is available.
     looked_to: Offset,
     changes: u64,
-    /// No lock is over before it.
+    /// Lower bound of the ends of all locks.
     first_deadline: Option<i64>,
 }
 
 impl Machine {
-    /// As the share coordinator knows it. `start` is that of what is known, or where a group begins of which nothing is.
+    /// Creates the state from what the share coordinator has stored. `start` is the stored start offset, or the offset at which
+    /// a new group begins.
     ///
-    /// Errors: `UnknownServerError` for what nobody can have written.
+    /// Errors: `UnknownServerError` for a stored state that is invalid.
     pub fn new(known: &Known, start: Offset, leader_epoch: LeaderEpoch) -> Result<Self, ErrorCode> {
         let mut this = Self {
             state_epoch: known.state_epoch,
@@ -191,7 +193,7 @@ impl Machine {
                 _ => return Err(ErrorCode::UnknownServerError),
             };
             if batch.first_offset > this.end {
-                // Somebody had these when they were last heard of.
+                // Offsets between stored batches were acquired when the state was stored, and are available now.
                 this.append(batch.first_offset - 1, 0, State::Available);
             }
             this.append(batch.last_offset, batch.delivery_count, state);
@@ -204,12 +206,12 @@ impl Machine {
         self.start
     }
 
-    /// How many runs there are: what the machine takes of memory.
+    /// Number of runs, which determines the memory that the machine takes.
     pub fn runs(&self) -> usize {
         self.runs.len()
     }
 
-    /// Where to read next; `None` while the window has no room.
+    /// Offset of the next read; `None` while the window is full.
     pub fn next_offset(&mut self, window_max: i64) -> Option<Offset> {
         let from = self.run_at(self.looked_to);
         let mut runs = self.runs.range(from..);
@@ -225,7 +227,7 @@ impl Machine {
         }
     }
 
-    /// Gives a member what is available of batches that were read from `from` on.
+    /// Acquires available records for a member, from batches that were read from `from` on.
     pub fn acquire(
         &mut self,
         now: i64,
@@ -253,7 +255,7 @@ impl Machine {
                 continue;
             }
             let first = batch.first.max(at);
-            // The log has nothing there any more.
+            // The log has no records at these offsets any more.
             self.skip(at, first - 1);
             if batch.is_aborted {
                 self.skip(first, batch.last);
@@ -276,7 +278,7 @@ impl Machine {
         taking.taken
     }
 
-    /// Takes what is available among known offsets. False where nothing more may come.
+    /// Acquires available records among known offsets. False if no more may be acquired.
     fn take_again(&mut self, first: Offset, last: Offset, taking: &mut Taking<'_>) -> bool {
         let mut at = first;
         while at <= last && taking.left > 0 {
@@ -290,7 +292,8 @@ impl Machine {
                 continue;
             }
             let size = run_last - at + 1;
-            // Records that come back again and again are looked for among fewer and fewer, so that one does not take others along.
+            // A record that fails again and again is searched for by delivering smaller and smaller sets, so that its failure
+            // does not affect others.
             let limit = taking.terms.deliveries_max;
             let suspect = count - (limit / 2 + limit % 2).max(2);
             let is_suspect = suspect >= 0;
@@ -318,7 +321,7 @@ impl Machine {
         true
     }
 
-    /// Takes from the end on, up to the end of a batch. False where nothing more may come.
+    /// Acquires new records, from `end` to the end of a batch. False if no more may be acquired.
     fn take_new(&mut self, last: Offset, taking: &mut Taking<'_>) -> bool {
         let room = taking.terms.window_max - (self.end - self.start);
         let may = taking.left.min(room);
@@ -340,7 +343,7 @@ impl Machine {
         true
     }
 
-    /// Nobody gets these: they are not there, or not meant for the group.
+    /// Archives available offsets without records, or with records that the group must not get.
     fn skip(&mut self, first: Offset, last: Offset) {
         if last >= self.end {
             self.append(last, 0, State::Archived);
@@ -361,9 +364,10 @@ impl Machine {
         }
     }
 
-    /// A member says what became of records. All of it is taken, or nothing.
+    /// Applies a member's acknowledgements: all of them or none.
     ///
-    /// Errors: `InvalidRequest` beyond what was ever delivered, `InvalidRecordState` where the member has not got the record.
+    /// Errors: `InvalidRequest` for offsets that were never delivered, `InvalidRecordState` for records that the member does
+    /// not hold.
     pub fn acknowledge(
         &mut self,
         now: i64,
@@ -380,7 +384,7 @@ impl Machine {
                 return Err(ErrorCode::InvalidRecordState);
             }
             before = Some(one.last);
-            // What lies before the start is done with.
+            // Records before the start are done.
             let first = one.first.max(self.start);
             if first > one.last {
                 continue;
@@ -431,7 +435,7 @@ impl Machine {
         Ok(self.finish_change(change))
     }
 
-    /// A member has gone: it releases what it has.
+    /// Releases all records of a member that has left.
     pub fn release(&mut self, member: &str, deliveries_max: i16) -> Option<Change> {
         let mut change = self.begin_change();
         for (first, run) in &mut self.runs {
@@ -449,10 +453,10 @@ impl Machine {
         self.finish_change(change)
     }
 
-    /// The share coordinator has written a change, or could not.
+    /// Applies a change if the share coordinator has written it; undoes it otherwise.
     pub fn settle(&mut self, change: &Change, is_written: bool, now: i64, deliveries_max: i16) {
         for (first, last) in &change.ranges {
-            // Runs are not merged while they wait, so they begin where they began.
+            // Runs with a pending change are not merged, so they still begin at the same offsets.
             let starts: Vec<Offset> = self
                 .runs
                 .range(first..=last)
@@ -489,12 +493,12 @@ impl Machine {
         self.advance();
     }
 
-    /// When the first lock may be over.
+    /// Time at which the first lock may expire.
     pub fn next_deadline(&self) -> Option<i64> {
         self.first_deadline
     }
 
-    /// Takes back what members have kept for too long.
+    /// Releases records whose locks have expired.
     pub fn expire(&mut self, now: i64, deliveries_max: i16) -> Option<Change> {
         if self.first_deadline.is_none_or(|at| at > now) {
             return None;
@@ -503,7 +507,7 @@ impl Machine {
         self.first_deadline = None;
         let mut change = self.begin_change();
         for (first, run) in &self.runs {
-            // Of what is being written, it is not known yet what becomes.
+            // The outcome of a pending change is not known yet: its records are left out.
             if let State::Acquired(Lock {
                 until,
                 writing: None,
@@ -520,7 +524,7 @@ impl Machine {
                 }
             }
         }
-        // It is true at once, whether it can be written or not.
+        // An expiry takes effect at once, even if it cannot be written.
         let change = self.finish_change(change);
         for first in over {
             self.give_back(first, deliveries_max);
@@ -529,13 +533,13 @@ impl Machine {
         change
     }
 
-    /// The log begins later than it did.
+    /// Handles a later log start offset. Records that members hold stay theirs.
     pub fn log_starts_at(&mut self, log_start: Offset) {
         self.skip(self.start, log_start - 1);
         self.advance();
     }
 
-    /// A lock is over.
+    /// Releases a run whose lock has expired.
     fn give_back(&mut self, start: Offset, deliveries_max: i16) {
         let count = self.runs.get(&start).map_or(0, |run| run.count);
         let state = match Outcome::released(count, deliveries_max) {
@@ -572,13 +576,13 @@ impl Machine {
         })
     }
 
-    /// The first offset of the run with an offset in it.
+    /// First offset of the run that contains an offset.
     fn run_at(&self, offset: Offset) -> Offset {
         let before = self.runs.range(..=offset).next_back();
         before.map_or(offset, |(first, _)| *first)
     }
 
-    /// Has a run begin at an offset.
+    /// Splits the run at an offset, so that a run begins there.
     fn split(&mut self, at: Offset) {
         let first = self.run_at(at);
         if first == at {
@@ -595,7 +599,7 @@ impl Machine {
         self.runs.insert(at, rest);
     }
 
-    /// Puts a run behind all others.
+    /// Adds a run at the end.
     fn append(&mut self, last: Offset, count: i16, state: State) {
         let first = self.end;
         let run = Run { last, count, state };
@@ -616,8 +620,8 @@ impl Machine {
         }
     }
 
-    /// Gives a run another state. Runs that are done become one with such neighbours: nobody asks any more how often they were
-    /// delivered.
+    /// Sets the state of a run. Runs that are done are merged with such neighbours: their delivery counts are not needed any
+    /// more.
     fn set(&mut self, start: Offset, state: State) {
         let Some(run) = self.runs.get_mut(&start) else {
             return;
@@ -653,7 +657,7 @@ impl Machine {
         }
     }
 
-    /// The start moves over what is done with.
+    /// Moves the start over runs that are done.
     fn advance(&mut self) {
         while let Some(first) = self.runs.first_entry()
             && first.get().is_done()
@@ -666,7 +670,7 @@ impl Machine {
     }
 }
 
-/// What a member takes.
+/// An acquisition in progress.
 struct Taking<'a> {
     lock: Lock,
     terms: &'a Terms,
@@ -686,12 +690,12 @@ impl Taking<'_> {
     }
 }
 
-/// A change that is being made.
+/// A change in preparation.
 struct Draft {
     number: u64,
     ranges: Vec<(Offset, Offset)>,
     batches: Vec<StateBatch>,
-    /// Offsets that will be done with besides those that are.
+    /// Number of offsets that this change makes done.
     done: i64,
 }
 

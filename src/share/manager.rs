@@ -1,8 +1,8 @@
-//! The share partitions that this node leads: one machine for each group and partition in use, and a task that ends locks.
+//! Share partitions that this node leads: one machine for each group and partition in use, and a task that expires locks.
 //!
-//! A machine is made from what the share coordinator knows when a group first fetches from the partition, and is dropped with the
-//! last session of its group: what matters stands with the coordinator. Writes run in tasks of their own, so that a client which goes
-//! away does not take the end of its write along.
+//! A machine is made from the state of the share coordinator when a group first fetches from the partition, and is dropped with
+//! the last session of its group, because the durable state is with the coordinator. Writes run in tasks of their own, so that
+//! they finish even if the client disconnects.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,20 +40,20 @@ use crate::replica::partition::Partition;
 use crate::replica::purgatory::{Mark, Waiter, Wish};
 use crate::wire::error_code::ErrorCode;
 
-/// Bytes of memory that a session takes, about, and each of its partitions.
+/// Approximate bytes of memory that a session takes, and each of its partitions.
 const SESSION_BYTES: usize = 600;
 const PLACE_BYTES: usize = 64;
-/// The same of a machine, and each of its runs.
+/// Approximate bytes of memory that a machine takes, and each of its runs.
 const MACHINE_BYTES: usize = 1_000;
 const RUN_BYTES: usize = 120;
-/// Partitions of a fetch that are looked at on the thread that serves the client.
+/// Fetches of more partitions than this are handed to the work pool; smaller ones run on the thread that serves the client.
 const PARTITIONS_IN_PLACE_MAX: usize = 1_000;
-/// A state that could not be read is read again after this time.
+/// Pause before a state that could not be read is read again.
 const LOAD_AGAIN: Duration = Duration::from_millis(100);
-/// Bells of fetches that have gone are swept out once there are so many.
+/// Number of bells at which those of ended fetches are removed.
 const BELLS: usize = 32;
 
-/// See the module. Cheap to clone.
+/// Share partitions of this node (see the module). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shares {
     inner: Arc<Inner>,
@@ -72,7 +72,7 @@ struct Inner {
     sessions: Mutex<(Sessions, Held)>,
     partitions: Mutex<BTreeMap<ShareKey, Arc<SharePartition>>>,
     timers: Mutex<Timers<ShareKey>>,
-    /// A timer may be due earlier than the task knows.
+    /// Notified when a timer may be due earlier than the task expects.
     alarm: Notify,
 }
 
@@ -82,9 +82,9 @@ struct SharePartition {
     replica: Arc<Partition>,
     leader_epoch: LeaderEpoch,
     state: Mutex<(State, Held)>,
-    /// Of fetches that wait for something to become available.
+    /// Bells of fetches that wait for available records.
     bells: Mutex<Vec<Weak<Notify>>>,
-    /// Writes that are under way.
+    /// Number of writes in progress.
     writes: AtomicUsize,
 }
 
@@ -92,11 +92,11 @@ struct SharePartition {
 enum State {
     Loading,
     Ready(Box<Machine>),
-    /// Another is made soon.
+    /// The state could not be read. A new machine is made after [`LOAD_AGAIN`].
     Failed(ErrorCode),
 }
 
-/// What a member fetches.
+/// Fetch of a member.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub group: ByteString,
@@ -109,18 +109,18 @@ pub struct Wanted {
     pub delivery: Delivery,
 }
 
-/// What a partition gives.
+/// Result of a fetch for one partition.
 #[derive(Clone, Debug)]
 pub struct Given {
     pub place: Place,
     pub records: Result<(FileRange, Vec<Acquired>), ErrorCode>,
 }
 
-/// What became of verdicts.
+/// Result of acknowledgements.
 #[derive(Debug)]
 pub enum Told {
     Done(Result<(), ErrorCode>),
-    /// They are being written.
+    /// The change is being written.
     Later(oneshot::Receiver<Result<(), ErrorCode>>),
 }
 
@@ -133,7 +133,7 @@ impl Told {
     }
 }
 
-/// What one look at all partitions of a fetch brought.
+/// Result of one look at all partitions of a fetch.
 #[derive(Default)]
 struct Look {
     given: Vec<Given>,
@@ -196,7 +196,7 @@ impl Shares {
         }
     }
 
-    /// Ends locks that are over, until the node stops.
+    /// Expires locks until the node stops.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         loop {
             let next = self.inner.timers.lock().next();
@@ -219,7 +219,7 @@ impl Shares {
         i64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The settings of deliveries in force for a group.
+    /// Current delivery settings of a group.
     pub fn delivery(&self, group: &str) -> Delivery {
         let image = self.inner.image.load();
         let own = match image.configs.is_empty() {
@@ -229,7 +229,7 @@ impl Shares {
         self.inner.settings.delivery(own.map(|own| &**own))
     }
 
-    /// Begins a session or goes on with it. Errors: as of [`Sessions::fetch`].
+    /// Begins or continues a session. Errors: those of [`Sessions::fetch`].
     pub fn begin(
         &self,
         key: &SessionKey,
@@ -251,13 +251,13 @@ impl Shares {
         begun
     }
 
-    /// Verdicts without a fetch. Errors: as of [`Sessions::acknowledge`].
+    /// Continues a session without a fetch. Errors: those of [`Sessions::acknowledge`].
     pub fn go_on(&self, key: &SessionKey, epoch: i32, connection: u64) -> Result<bool, ErrorCode> {
         let mut sessions = self.inner.sessions.lock();
         sessions.0.acknowledge(key, epoch, connection)
     }
 
-    /// Ends a session; what its member has comes back.
+    /// Ends a session and releases the records of its member.
     pub fn end(&self, key: &SessionKey) {
         let was_there = {
             let mut sessions = self.inner.sessions.lock();
@@ -271,7 +271,7 @@ impl Shares {
         }
     }
 
-    /// The members whose sessions came on this connection have gone.
+    /// Ends the sessions of a closed connection and releases the records of their members.
     pub fn connection_closed(&self, connection: u64) {
         let gone = {
             let mut sessions = self.inner.sessions.lock();
@@ -300,7 +300,7 @@ impl Shares {
         of_group.map(|(_, share)| Arc::clone(share)).collect()
     }
 
-    /// An administrator has changed what the share coordinator knows of a group: its members go on from there.
+    /// Drops the machines of a group after an administrator has changed its state: they are made again from the new state.
     pub fn begin_anew(&self, group: &ByteString) {
         for share in self.of_group(group) {
             self.forget(&share);
@@ -322,7 +322,7 @@ impl Shares {
         }
     }
 
-    /// A group without sessions needs no machines.
+    /// Drops a machine whose group has no sessions.
     fn drop_if_unused(&self, share: &Arc<SharePartition>) {
         if share.writes.load(Ordering::Acquire) > 0 {
             return;
@@ -333,7 +333,7 @@ impl Shares {
         }
     }
 
-    /// The machine is of no use any more; whoever comes next makes another.
+    /// Removes a machine; the next request makes a new one.
     fn forget(&self, share: &Arc<SharePartition>) {
         let mut partitions = self.inner.partitions.lock();
         if (partitions.get(&share.key)).is_some_and(|known| Arc::ptr_eq(known, share)) {
@@ -342,7 +342,7 @@ impl Shares {
         }
     }
 
-    /// The partition as the leader in this epoch has it; one that is new here is on its way. Errors: those of the replica.
+    /// The share partition in the current leader epoch. A new one begins to load its state. Errors: those of the replica.
     fn share(&self, key: &ShareKey, delivery: &Delivery) -> Result<Arc<SharePartition>, ErrorCode> {
         let found = self
             .inner
@@ -444,7 +444,7 @@ impl Shares {
         }
     }
 
-    /// A fetch: what there is, or else what comes until the deadline.
+    /// Fetches: returns at once if there are records, otherwise waits for some until the deadline.
     pub async fn fetch(
         &self,
         wanted: Arc<Wanted>,
@@ -482,7 +482,7 @@ impl Shares {
         }
     }
 
-    /// The first look; one at many partitions takes its turns with other long work.
+    /// The first look. For many partitions it runs in the work pool.
     async fn look_somewhere(
         &self,
         wanted: &Arc<Wanted>,
@@ -495,11 +495,12 @@ impl Shares {
         }
         let (this, wanted, bell) = (self.clone(), Arc::clone(wanted), Arc::clone(bell));
         let look = work.drive(async move { this.look(&wanted, &bell, is_over, Reach::Cache) });
-        // There is none only while the node ends.
+        // The work pool returns nothing only while the node stops.
         look.await.unwrap_or_default()
     }
 
-    /// Looks at all partitions, and takes what there is. Before the end of its time a fetch takes nothing less than it wants.
+    /// Looks at all partitions and acquires records. Until the deadline nothing is acquired unless it satisfies the fetch's
+    /// minimum.
     fn look(&self, wanted: &Wanted, bell: &Arc<Notify>, is_over: bool, reach: Reach) -> Look {
         let mut look = Look::default();
         let mut ready = Vec::new();
@@ -527,7 +528,7 @@ impl Shares {
                 State::Ready(machine) => machine.next_offset(wanted.delivery.locks_max.into()),
                 State::Loading => None,
                 State::Failed(error) => {
-                    // A coordinator that is on its way is no news for the client: it asks again.
+                    // Passing errors of the coordinator are not shown to the client, which fetches again.
                     if !is_passing(*error) {
                         look.given.push(Given {
                             place: *place,
@@ -543,7 +544,8 @@ impl Shares {
             ready.push((*place, share, from));
         }
         let share_of = (wanted.max_bytes / ready.len().max(1)).max(1);
-        // However many a client asks for: no more can be on their way, and each batch has a header to look at.
+        // The number of offsets is limited whatever the client asks for: no more can be locked, and each batch costs reading a
+        // header.
         let offsets_max = i64::from(wanted.delivery.locks_max);
         let bounds = |at_least_one, records_max: i64| Bounds {
             max_bytes: share_of,
@@ -649,7 +651,7 @@ impl Shares {
             }
             None => {
                 if !plan.batches.is_empty() {
-                    // All of it was somebody else's already, or is for nobody: there may be more behind it.
+                    // All of it was acquired by other members, or is not meant for the group: there may be more after it.
                     share.ring();
                 }
                 Taken::Nothing
@@ -668,7 +670,7 @@ impl Shares {
         }
     }
 
-    /// Ends the locks that are over.
+    /// Expires locks.
     fn expire(&self) {
         let now = self.now();
         loop {
@@ -689,7 +691,7 @@ impl Shares {
         }
     }
 
-    /// A member says what became of records. What it says holds for the machine when this returns; the answer waits for the share
+    /// Applies the acknowledgements of a member. The machine has them when this returns; the answer waits for the share
     /// coordinator.
     pub fn acknowledge(&self, key: &SessionKey, place: Place, said: &[Said]) -> Told {
         let share_key = ShareKey {
@@ -704,7 +706,7 @@ impl Shares {
         };
         let share = self.inner.partitions.lock().get(&share_key).cloned();
         let Some(share) = share.filter(|share| share.leader_epoch == epoch) else {
-            // Nobody has got anything of it from this leader.
+            // No member has got records of this partition from this leader.
             return Told::Done(Err(ErrorCode::UnknownTopicOrPartition));
         };
         let delivery = self.delivery(&key.group);
@@ -735,7 +737,7 @@ impl Shares {
         }
     }
 
-    /// Has a change written, and then shown.
+    /// Writes a change, then applies it.
     fn write(
         &self,
         share: &Arc<SharePartition>,
@@ -774,7 +776,7 @@ impl Shares {
             share.ring();
             this.drop_if_unused(&share);
             if let Some(tell) = tell {
-                // Whoever waited may have gone.
+                // The receiver may be gone.
                 let _ = tell.send(written.map_err(|refusal| told(&refusal)));
             }
         };
@@ -783,7 +785,7 @@ impl Shares {
     }
 }
 
-/// What one partition gives to a look.
+/// Result of looking at one partition.
 enum Taken {
     Records(FileRange, Vec<Acquired>),
     Nothing,
@@ -791,19 +793,19 @@ enum Taken {
     Failed(ErrorCode),
 }
 
-/// Whether an error of the share coordinator goes by itself.
+/// Whether an error of the share coordinator is temporary.
 fn is_passing(error: ErrorCode) -> bool {
     matches!(
         error,
         ErrorCode::NotCoordinator
             | ErrorCode::CoordinatorNotAvailable
             | ErrorCode::CoordinatorLoadInProgress
-            // The group coordinator has not had it initialised yet, or does so anew.
+            // The group coordinator has not initialised the state yet, or is initialising it again.
             | ErrorCode::InvalidRequest
     )
 }
 
-/// An error of the share coordinator, for members.
+/// Converts an error of the share coordinator to one for members.
 fn told(refusal: &Refusal) -> ErrorCode {
     match refusal.error {
         ErrorCode::FencedLeaderEpoch | ErrorCode::FencedStateEpoch => {

@@ -1,14 +1,15 @@
-//! Delivery of records to share groups (KIP-932), by the leader of a partition: who has which record, for how long, and for the
-//! how-manieth time.
+//! Delivery of records to share groups (KIP-932) on the leader of a partition: which member holds which record, until when, and
+//! how often each record was delivered.
 //!
 //! ```text
 //!   fetch ─▶ session ─▶ machine: what is next? ─▶ plan a read ─▶ machine: acquire ─▶ a stretch of the segment file
 //!   acknowledge ─▶ machine ─▶ write to the share coordinator ─▶ machine: settled ─▶ answer
 //! ```
 //!
-//! [`machine`] has the records of one partition that are on their way to one group, [`session`] what each member fetches, and
-//! [`manager`] keeps both, reads and writes states, and ends locks. Record bytes go from the page cache to the socket, as with any
-//! fetch. What is durable stands with the share coordinator: acknowledgements are answered when it has them, locks are in memory alone.
+//! [`machine`] has the delivery state of one partition for one group, [`session`] the partitions that each member fetches.
+//! [`manager`] owns both, reads and writes states, and expires locks. Record bytes go from the page cache to the socket, as
+//! with any fetch. Durable state is with the share coordinator: an acknowledgement is answered when the coordinator has written
+//! it; locks are only in memory.
 
 pub mod machine;
 pub mod manager;

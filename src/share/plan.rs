@@ -1,5 +1,4 @@
-//! What a read of a partition would bring a share group: the stretch of a segment file and the batches in it, by their headers alone.
-//! Records are not looked at.
+//! Plans a read for a share group: a part of a segment file and the batches in it. Only batch headers are read, not records.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,42 +15,42 @@ use crate::wire::batch::BatchError;
 use crate::wire::batch::header::{BatchHeader, HEADER_SIZE};
 use crate::wire::error_code::ErrorCode;
 
-/// A stretch that can be sent.
+/// A part of a segment file that can be sent.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where the group goes on.
+    /// Offset from which the group reads.
     pub from: Offset,
     pub records: FileRange,
     pub batches: Vec<LogBatch>,
-    /// Where each batch ends in the stretch.
+    /// End position of each batch in the part.
     ends: Vec<usize>,
 }
 
-/// What came of planning.
+/// Result of planning a read.
 #[derive(Clone, Debug)]
 pub enum Planned {
     Read(Plan),
-    /// There is nothing to read yet.
+    /// There are no records to read yet.
     Nothing,
-    /// Nothing can be said before this is in the page cache.
+    /// The read cannot be planned before this part of a file is in the page cache.
     Cold(FileRange),
-    /// The log does not begin before this offset, which is behind the one asked for.
+    /// The log starts at this offset, which is after the one asked for.
     Begins(Offset),
     Failed(ErrorCode),
 }
 
-/// How much is read.
+/// Limits of a read.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub max_bytes: usize,
-    /// Batches behind the one with so many offsets are left out.
+    /// Batches after the one that reaches this number of offsets are left out.
     pub records_max: i64,
     pub end: ReadEnd,
-    /// Whether a first batch comes whole that has more bytes.
+    /// Whether the first batch is read whole even if it is larger than `max_bytes`.
     pub at_least_one: bool,
 }
 
-/// Plans a read from an offset on.
+/// Plans a read from an offset.
 pub fn plan(partition: &Partition, from: Offset, bounds: Bounds, reach: Reach) -> Planned {
     let Bounds {
         max_bytes,
@@ -67,7 +66,7 @@ pub fn plan(partition: &Partition, from: Offset, bounds: Bounds, reach: Reach) -
         Err(ReadError::OutOfRange { log_start, .. }) if from < log_start => {
             return Planned::Begins(log_start);
         }
-        // The log is shorter than it was: the group waits until it has grown.
+        // The log has become shorter: the group waits until it has grown again.
         Err(ReadError::OutOfRange { .. }) => return Planned::Nothing,
         Err(error) => {
             if let ReadError::Storage(error) = &error
@@ -99,7 +98,7 @@ pub fn plan(partition: &Partition, from: Offset, bounds: Bounds, reach: Reach) -
             cold.len -= at;
             Planned::Cold(cold.split().0)
         }
-        // Batches of message formats before Kafka 0.11: share consumers know none of them.
+        // Batches of message formats before Kafka 0.11, which share consumers do not support.
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
             Planned::Failed(ErrorCode::UnsupportedForMessageFormat)
         }
@@ -111,7 +110,7 @@ pub fn plan(partition: &Partition, from: Offset, bounds: Bounds, reach: Reach) -
 }
 
 impl Plan {
-    /// Goes from header to header.
+    /// Reads the batch headers one after the other.
     fn look(
         &mut self,
         aborted: Vec<AbortedTransaction>,
@@ -131,7 +130,7 @@ impl Plan {
             let read =
                 (self.records.file).read_at(head, self.records.position + at as u64, reach)?;
             if read < HEADER_SIZE {
-                // The last batch is cut.
+                // The last batch is cut off.
                 break;
             }
             let header = BatchHeader::parse(head).map_err(|error| match error {
@@ -144,7 +143,7 @@ impl Plan {
             }
             at = end;
             if header.last_offset() < self.from {
-                // Nothing of it is wanted, so that the stretch begins behind it.
+                // The batch ends before the wanted offset: the part begins after it.
                 self.records.position += end as u64;
                 self.records.len -= end;
                 at = 0;
@@ -165,7 +164,7 @@ impl Plan {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The stretch with the batches of what was acquired, from the first to the last.
+    /// The part of the file from the first to the last acquired batch.
     pub fn stretch(&self, acquired: &[Acquired]) -> Option<FileRange> {
         let (first, last) = (acquired.first()?.first, acquired.last()?.last);
         let begins = self.batches.partition_point(|batch| batch.last < first);
@@ -182,12 +181,12 @@ impl Plan {
     }
 }
 
-/// Which batches are of transactions that were aborted, asked for in the order of offsets.
+/// Finds batches of aborted transactions; must be asked in the order of offsets.
 struct Aborted {
-    /// In the order of first offsets.
+    /// Aborted transactions that begin later, by first offset.
     coming: std::vec::IntoIter<AbortedTransaction>,
     next: Option<AbortedTransaction>,
-    /// By producer, up to where.
+    /// End of the current aborted transaction of each producer.
     open: HashMap<ProducerId, Offset>,
 }
 

@@ -1,5 +1,5 @@
-//! pure: share sessions (KIP-932): what each member fetches, so that it need not say it each time, and on which connection it came.
-//! A session belongs to its member's connection: when that ends, the member has gone.
+//! pure: share sessions (KIP-932): the partitions that each member fetches, so that requests name only changes. A session
+//! belongs to the connection of its member: when the connection closes, the member has left.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,47 +10,47 @@ use indexmap::IndexSet;
 use crate::base::ids::{PartitionIndex, Uuid};
 use crate::wire::error_code::ErrorCode;
 
-/// The epoch of a request that begins a session.
+/// Epoch of a request that begins a session.
 pub const BEGIN: i32 = 0;
-/// The epoch of a request that ends one.
+/// Epoch of a request that ends a session.
 pub const END: i32 = -1;
-/// Partitions that all sessions may have together.
+/// Limit of partitions over all sessions.
 const PARTITIONS_MAX: usize = 1_000_000;
 
-/// Whose session it is.
+/// Owner of a session: a member of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionKey {
     pub group: ByteString,
     pub member: ByteString,
 }
 
-/// A partition of a topic.
+/// A partition: topic id and index.
 pub type Place = (Uuid, PartitionIndex);
 
 #[derive(Debug)]
 struct Session {
     connection: u64,
-    /// Of the next request.
+    /// Epoch of the next request.
     epoch: i32,
     partitions: IndexSet<Place>,
 }
 
-/// What a request does with its session.
+/// Result of finding or creating the session of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// What is fetched, in turns: a partition that comes first now comes last next.
+    /// Partitions to fetch. The order rotates: the first partition of one fetch is the last one of the next.
     pub partitions: Vec<Place>,
     pub is_new: bool,
     /// Whether the session ends with this request.
     pub ends: bool,
 }
 
-/// The sessions of a node.
+/// All share sessions of a node.
 #[derive(Debug)]
 pub struct Sessions {
     by_key: BTreeMap<SessionKey, Session>,
     by_connection: BTreeMap<u64, BTreeSet<SessionKey>>,
-    /// How many sessions each group has.
+    /// Number of sessions of each group.
     groups: BTreeMap<ByteString, usize>,
     partitions: usize,
     sessions_max: usize,
@@ -72,7 +72,7 @@ impl Sessions {
         self.by_key.len()
     }
 
-    /// Partitions of all sessions together.
+    /// Number of partitions in all sessions.
     pub fn places(&self) -> usize {
         self.partitions
     }
@@ -81,7 +81,7 @@ impl Sessions {
         self.groups.contains_key(group)
     }
 
-    /// A fetch that names partitions, and others that it wants no more.
+    /// Handles a fetch that adds and forgets partitions.
     ///
     /// Errors: `ShareSessionNotFound`, `InvalidShareSessionEpoch`, `ShareSessionLimitReached`.
     pub fn fetch(
@@ -130,7 +130,7 @@ impl Sessions {
         })
     }
 
-    /// Verdicts without a fetch. True where the session ends with them. Errors: as of [`Self::fetch`].
+    /// Handles acknowledgements without a fetch. True if the session ends with the request. Errors: those of [`Self::fetch`].
     pub fn acknowledge(
         &mut self,
         key: &SessionKey,
@@ -149,7 +149,7 @@ impl Sessions {
         connection: u64,
         named: &[Place],
     ) -> Result<Begun, ErrorCode> {
-        // One that the member had before is forgotten; what it got by it stays its own.
+        // An earlier session of the member is dropped; the records acquired through it stay acquired.
         self.end(key);
         let partitions: IndexSet<Place> = named.iter().copied().collect();
         if self.by_key.len() >= self.sessions_max
@@ -159,7 +159,7 @@ impl Sessions {
         }
         self.partitions += partitions.len();
         let begun = partitions.iter().copied().collect();
-        // Copies: they outlive the frame that they came in.
+        // The ids are copied, so that they do not keep the request's frame alive.
         let key = SessionKey {
             group: ByteString::from(&*key.group),
             member: ByteString::from(&*key.member),
@@ -180,7 +180,7 @@ impl Sessions {
         })
     }
 
-    /// Whether the session ends, and the epoch that it had.
+    /// Checks the epoch of a request and advances it. Returns whether the session ends, and its old epoch.
     fn go_on(
         &mut self,
         key: &SessionKey,
@@ -205,7 +205,7 @@ impl Sessions {
         Ok((false, epoch))
     }
 
-    /// Ends a session. True where it was there.
+    /// Ends a session. True if it existed.
     pub fn end(&mut self, key: &SessionKey) -> bool {
         let Some(session) = self.by_key.remove(key) else {
             return false;
@@ -221,7 +221,7 @@ impl Sessions {
         true
     }
 
-    /// Ends the sessions of a connection: those that have not gone on elsewhere.
+    /// Ends the sessions of a connection, except for those that continued on another one.
     pub fn connection_closed(&mut self, connection: u64) -> Vec<SessionKey> {
         let own = self.by_connection.remove(&connection).unwrap_or_default();
         let own: Vec<SessionKey> = own.into_iter().collect();
@@ -316,7 +316,7 @@ mod tests {
         assert!(sessions.by_connection.is_empty() && sessions.groups.is_empty());
     }
 
-    /// A hundred thousand members who come, and never say another word.
+    /// A hundred thousand members that send one request each.
     #[test]
     fn there_are_no_more_sessions_than_may_be() {
         let mut sessions = Sessions::new(2_000);
@@ -336,7 +336,7 @@ mod tests {
             (sessions.by_connection.len(), sessions.partitions),
             (2_000, 6_000)
         );
-        // Who has one may begin it anew.
+        // A member with a session may begin a new one.
         sessions.fetch(&key("m5"), 0, 5, &[], &[]).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Scenes of one partition of one share group, and clients that do anything, compared with a map of offsets.
+//! Scenes of one partition of one share group, and random clients compared with a model by offset.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ fn log(from: Offset, to: Offset) -> Vec<LogBatch> {
         .collect()
 }
 
-/// What the member gets of a log with so many records.
+/// Acquires from a log that ends at `to`, and returns what the member gets.
 fn take(
     machine: &mut Machine,
     now: i64,
@@ -114,12 +114,12 @@ fn the_window_bounds_what_is_on_its_way() {
         window_max: 25,
         ..terms()
     };
-    // The batch that reaches the limit is whole.
+    // The batch that reaches the limit is delivered whole.
     assert_eq!(take(&mut machine, 0, "a", &narrow, 100), [(0, 29, 1)]);
     assert_eq!(machine.next_offset(25), None);
     say(&mut machine, 0, "a", 10, 19, Verdict::Accept).unwrap();
     assert_eq!(machine.next_offset(25), None);
-    // What comes back may be taken again, whatever the window is.
+    // Released records may be acquired again even if the window is full.
     say(&mut machine, 0, "a", 20, 24, Verdict::Release).unwrap();
     assert_eq!(take(&mut machine, 0, "b", &narrow, 100), [(20, 24, 2)]);
     say(&mut machine, 0, "a", 0, 9, Verdict::Accept).unwrap();
@@ -156,7 +156,7 @@ fn verdicts_that_lie_are_refused_and_change_nothing() {
         );
         assert_eq!(format!("{machine:?}"), before);
     }
-    // Below the start everything is said already.
+    // Acknowledgements below the start are accepted and ignored.
     say(&mut machine, 0, "a", 0, 9, Verdict::Accept).unwrap();
     say(&mut machine, 0, "a", 0, 9, Verdict::Reject).unwrap();
     say(&mut machine, 0, "b", i64::MIN, 5, Verdict::Accept).unwrap();
@@ -181,7 +181,7 @@ fn what_is_being_written_is_nobodys() {
     assert_eq!(first.write.complete_count, 10);
     let again = machine.acknowledge(0, "a", &said, &terms());
     assert_eq!(again, Err(ErrorCode::InvalidRecordState));
-    // The lock is over meanwhile: the write decides.
+    // The lock expires meanwhile: the pending write decides.
     let over = machine.expire(LOCK_MS, LIMIT).unwrap();
     assert_eq!(written(&over), [(10, 19, AVAILABLE, 1)]);
     machine.settle(&first, true, LOCK_MS, LIMIT);
@@ -237,7 +237,7 @@ fn after_its_last_delivery_a_record_is_archived() {
     for delivery in 1..=LIMIT {
         let now = i64::from(delivery) * 1_000;
         let taken = take(&mut machine, now, "a", &terms(), 10);
-        // The last one brings it alone, so that it does not take others along.
+        // The last delivery has only the first record, so that a failure does not affect others.
         let expected = if delivery < LIMIT {
             (0, 9, delivery)
         } else {
@@ -264,7 +264,7 @@ fn a_member_that_goes_without_a_word_releases_what_it_has() {
     machine.settle(&change, true, 0, LIMIT);
     assert_eq!(take(&mut machine, 0, "c", &terms(), 30), [(0, 19, 2)]);
     assert_eq!(machine.release("a", LIMIT), None);
-    // For the last time: nobody gets it again.
+    // The last delivery: the records are archived.
     let change = machine.release("c", 2).unwrap();
     assert_eq!(written(&change), [(0, 19, ARCHIVED, 2)]);
 }
@@ -288,7 +288,7 @@ fn what_the_log_lacks_is_done_with() {
     assert_eq!(machine.start(), 5);
     say(&mut machine, 0, "a", 5, 9, Verdict::Accept).unwrap();
     assert_eq!(machine.start(), 30);
-    // The log begins later: what a member has stays with it.
+    // The log start offset moves: a member keeps the records that it holds.
     take(&mut machine, 0, "b", &terms(), 60);
     say(&mut machine, 0, "b", 35, 59, Verdict::Release).unwrap();
     machine.log_starts_at(100);
@@ -378,7 +378,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What is true of an offset, as far as anybody was told.
+/// State of an offset, as far as clients were told.
 #[derive(Clone, Debug, Default)]
 struct Fact {
     holder: Option<(usize, i64)>,
@@ -390,8 +390,8 @@ const RECORDS: i64 = 80;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 proptest! {
-    /// Nothing is delivered that is done with, nothing to two at once while a lock holds, nothing more often than allowed; and in the
-    /// end everything is done.
+    /// A record that is done is not delivered again, no record is held by two members at a time, and none is delivered more
+    /// often than allowed. In the end all records are done.
     #[test]
     fn whatever_clients_do(steps in steps()) {
         use crate::coordinator::share_state::batches::Batches;
@@ -468,7 +468,7 @@ proptest! {
                     }
                 }
                 Step::LoadAgain => {
-                    // A crash: what was not written is gone, with all locks.
+                    // A crash: unwritten changes and all locks are gone.
                     pending.clear();
                     let known = Known { state_epoch: 0, start_offset: stored_start, batches: stored.to_vec() };
                     machine = Machine::new(&known, stored_start, 1).unwrap();
@@ -490,7 +490,7 @@ proptest! {
             }
             prop_assert_eq!((at, done), (machine.end, machine.done));
         }
-        // Whoever is left acknowledges all that comes.
+        // A remaining member acknowledges everything.
         for change in pending {
             machine.settle(&change, true, now, LIMIT);
         }
