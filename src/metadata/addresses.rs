@@ -1,4 +1,4 @@
-//! Where the brokers of a cluster are, as the newest committed image says: the address book of those who ask other brokers.
+//! Addresses of the brokers in the newest committed image: the address book for requests to other brokers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::loader::ImageHandle;
 use crate::base::ids::BrokerId;
 use crate::peer::connection::AddressBook;
 
-/// The addresses of one listener (`inter.broker.listener.name`).
+/// Addresses on one listener (`inter.broker.listener.name`).
 #[derive(Clone, Debug)]
 pub struct BrokerAddresses {
     image: ImageHandle,
@@ -15,7 +15,7 @@ pub struct BrokerAddresses {
 }
 
 impl BrokerAddresses {
-    /// `listener` in upper case.
+    /// `listener` is in upper case.
     pub fn new(image: ImageHandle, listener: &str) -> Self {
         Self {
             image,
@@ -30,7 +30,7 @@ impl AddressBook for BrokerAddresses {
     }
 }
 
-/// `host:port` of a listener; an address of IPv6 in brackets.
+/// `host:port` of a listener. An IPv6 address is in brackets.
 fn address_at(broker: &Broker, listener: &str) -> Option<String> {
     let mut endpoints = broker.endpoints.iter();
     let (_, host, port, _) = endpoints.find(|(name, ..)| **name == *listener)?;

@@ -58,15 +58,15 @@ pub fn control_batch(
     Ok(builder)
 }
 
-/// What stands in the log of the metadata, or in a snapshot.
+/// An entry of the metadata log, or of a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     Data(Batch),
-    /// A control record of the quorum: its kind and its value.
+    /// A control record of the quorum: its type and its value.
     Control(u8, Bytes),
 }
 
-/// Hands everything in `bytes`, which were read from `path`, to `take`; gives the offset after the last whole batch.
+/// Calls `take` for every entry in `bytes`, which were read from `path`; returns the offset after the last whole batch.
 pub fn pieces(
     path: &Path,
     bytes: &Bytes,
@@ -117,7 +117,7 @@ pub fn pieces(
     Ok(end)
 }
 
-/// Hands every metadata record in `bytes`, which were read from `path`, to `apply`; gives the offset after the last whole
+/// Calls `apply` for every metadata record in `bytes`, which were read from `path`; returns the offset after the last whole
 /// batch.
 pub fn fold(
     path: &Path,

@@ -221,7 +221,7 @@ impl Delta {
         self.partitions.range(all).map(|(_, index)| *index)
     }
 
-    /// What changed from one image to another, however that came about.
+    /// Differences between two images.
     pub fn between(before: &Image, after: &Image) -> Self {
         let mut delta = Self {
             features: before.features != after.features,
@@ -600,7 +600,7 @@ impl Image {
     }
 }
 
-/// The keys whose values are not the same in both.
+/// Keys that have different values in the two maps, or are in only one of them.
 fn changed_keys<K: Clone + Ord, V: Clone + PartialEq>(
     before: &OrdMap<K, V>,
     after: &OrdMap<K, V>,

@@ -51,12 +51,12 @@ impl ImageHandle {
     }
 }
 
-/// What has become committed.
+/// Newly committed metadata.
 #[derive(Debug, Default, PartialEq)]
 pub struct Committed {
-    /// The image of a snapshot, which takes the place of everything before it.
+    /// Image of a snapshot that replaces everything before it.
     pub image: Option<Box<Image>>,
-    /// What was committed behind it, in the order of offsets.
+    /// Batches committed after the snapshot, in the order of offsets.
     pub batches: Vec<Batch>,
 }
 
@@ -148,7 +148,7 @@ pub fn from_snapshot(
     Ok((image, voters, newest))
 }
 
-/// Takes in a piece of a snapshot whose last record had the offset `last` in the log.
+/// Applies an entry of a snapshot whose last record had the offset `last` in the log.
 pub fn take_in(
     piece: Piece,
     last: Offset,

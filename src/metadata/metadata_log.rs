@@ -26,7 +26,7 @@ use crate::wire::message::Message;
 
 /// Bytes of the log that are read at a time at start.
 const LOAD_BYTES: usize = 4 << 20;
-/// How the names of the files end that a log consists of.
+/// Extensions of the files that belong to the log.
 const OF_THE_LOG: &[&str] = &[
     ".log",
     ".index",
@@ -148,7 +148,7 @@ impl MetadataLog {
             .map_err(|error| error.into_storage(&self.dir))
     }
 
-    /// Appends whole batches that another member's log has behind the end of this one.
+    /// Appends whole batches from another member's log, which continue at the end of this one.
     pub fn append_copied(&mut self, batches: &Bytes, now: Timestamp) -> Result<(), StorageError> {
         let appended = Replicated::check(batches.clone()).and_then(|records| {
             let count = records.batches().len();
@@ -161,17 +161,17 @@ impl MetadataLog {
         }
     }
 
-    /// Cuts off everything from an offset on.
+    /// Truncates the log at an offset.
     pub fn truncate_to(&mut self, end: Offset) -> Result<(), StorageError> {
         self.log.truncate_to(end)?;
-        // The quorum knows what is committed.
+        // The quorum tracks the committed offset, so readers of the log are not limited.
         self.log.high_watermark().set(HighWatermark::EVERYTHING);
         Ok(())
     }
 
-    /// Removes every record, and goes on at an offset.
+    /// Removes all records; the log continues at `start`.
     ///
-    /// Segments go from the newest on: after a crash in between there is no hole.
+    /// Segments are removed from the newest on: a crash in between leaves no hole.
     pub fn start_anew(
         &mut self,
         place: Dir<'_>,
@@ -201,8 +201,8 @@ impl MetadataLog {
         self.log.reader().end_of_epoch(epoch)
     }
 
-    /// Hands what stands between two offsets to `take`, about so many bytes; gives how far it has come. `to` is at the end of a
-    /// batch, or behind it.
+    /// Calls `take` for entries between two offsets, up to about `LOAD_BYTES`; returns the offset that was reached. `to` is the
+    /// end of a batch, or later.
     pub fn pieces(
         &self,
         from: Offset,
@@ -280,7 +280,7 @@ impl MetadataLog {
     }
 }
 
-/// How many bytes are batches that begin below an offset.
+/// Length in bytes of the batches that begin below an offset.
 fn below(batches: &[u8], to: Offset) -> usize {
     let mut at = 0;
     while let Some(header) = batches

@@ -1,8 +1,8 @@
-//! Requests to the controller of a cluster, if that is another node: to whoever leads the quorum now. Kafka calls this
+//! Requests to the controller of a cluster if it is another node: to the current leader of the quorum. Kafka calls this
 //! `NodeToControllerChannelManager`.
 //!
-//! A request goes to the next leader when the one that was asked is none any more, or is gone. So it may be carried out twice, as with
-//! Apache Kafka: whoever asks must be able to bear that.
+//! A request is sent again to the next leader if the one that was asked is not the leader any more, or does not answer. So it
+//! may be carried out twice, as with Apache Kafka: callers must tolerate that.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,24 +26,24 @@ use crate::wire::message::broker_registration::BrokerRegistrationRequest;
 use crate::wire::message::create_topics::CreateTopicsRequest;
 use crate::wire::message::envelope::EnvelopeRequest;
 
-/// How long to wait before it is looked again who leads.
+/// Interval of checks for a leader while none is known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The pause before the same controller is asked again that says that it does not lead.
+/// Pause before a controller is asked again that has answered that it does not lead.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Where the controller that leads is, for who has something to ask it.
+/// Address of the leader of the quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderAt {
     pub epoch: LeaderEpoch,
-    /// `None` while there is none.
+    /// `None` while there is no leader.
     pub leader: Option<BrokerId>,
-    /// `host:port`; `None` while nobody knows.
+    /// `host:port`; `None` if unknown.
     pub address: Option<String>,
 }
 
-/// A request that brokers have for the controller.
+/// A request of brokers to the controller.
 pub trait ToController: Request {
-    /// What the answer says of the request as a whole.
+    /// Error code of the request as a whole.
     fn error_code(answer: &Self::Response) -> i16;
 }
 
@@ -69,13 +69,13 @@ to_controller! {
 }
 
 impl ToController for CreateTopicsRequest {
-    /// Whoever does not lead says so of every topic.
+    /// A controller that does not lead reports that as the error of every topic.
     fn error_code(answer: &Self::Response) -> i16 {
         answer.topics.first().map_or(0, |topic| topic.error_code)
     }
 }
 
-/// See the module. Cheap to clone.
+/// Sends requests to the leader (see the module). Cheap to clone.
 #[derive(Clone)]
 pub struct Remote {
     shared: Arc<Shared>,
@@ -86,7 +86,7 @@ struct Shared {
     identity: Identity,
     access: Access,
     leader_at: watch::Receiver<LeaderAt>,
-    /// The channel to whoever led last.
+    /// Address of the last leader, and the channel to it.
     channel: Mutex<Option<(String, Channel)>>,
 }
 
@@ -114,9 +114,9 @@ impl Remote {
         }
     }
 
-    /// Asks whoever leads, until it has answered.
+    /// Sends a request to the leader until it is answered.
     ///
-    /// Errors: there was no answer in time, or asking again would not help.
+    /// Errors: there was no answer in time, or a repetition would not help.
     pub async fn ask<R: ToController>(
         &self,
         request: &R,
@@ -136,7 +136,7 @@ impl Remote {
             let answered = tokio::select! {
                 biased;
                 answered = channel.call(request, left) => answered,
-                // Who led may be silent for long.
+                // The previous leader may stay silent for long.
                 () = self.moved_from(&address) => continue,
             };
             match answered {
@@ -154,17 +154,17 @@ impl Remote {
         Err(last)
     }
 
-    /// Waits until another controller leads.
+    /// Waits until the leader has another address.
     async fn moved_from(&self, address: &str) {
         let mut leader_at = self.shared.leader_at.clone();
         let has_moved = |now: &LeaderAt| now.address.as_deref().is_some_and(|at| at != address);
         if leader_at.wait_for(has_moved).await.is_err() {
-            // Nobody looks any more.
+            // The observer has ended, so no change will be seen.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Where whoever leads now is, and the channel there, if that is known.
+    /// Address of the leader and the channel to it, if the address is known.
     fn channel(&self) -> Option<(String, Channel)> {
         let Shared {
             host,

@@ -26,7 +26,7 @@ use crate::wire::message::embedded::{SnapshotFooterRecord, SnapshotHeaderRecord}
 const BATCH_BYTES: usize = 1 << 20;
 /// Kind of the control record at the beginning of a snapshot.
 const SNAPSHOT_HEADER: u8 = 3;
-/// The end of the name of a snapshot that is not whole yet. Apache Kafka removes such files at its start, too.
+/// Extension of an incomplete snapshot. Apache Kafka removes such files at its start too.
 const UNFINISHED: &str = ".checkpoint.part";
 
 /// The snapshots in the directory of the metadata log.
@@ -103,19 +103,19 @@ impl SnapshotStore {
         self.disk.remove_file(&path).at("remove", &path)
     }
 
-    /// Where a snapshot is put together that somebody else sends.
+    /// Path of the temporary file of a snapshot that another node sends.
     pub fn unfinished(&self, id: SnapshotId) -> PathBuf {
         self.dir.join(format!("{id}{UNFINISHED}"))
     }
 
-    /// Gives a whole and synced file its place among the snapshots.
+    /// Renames a complete and synced temporary file to its final name.
     pub fn finish(&self, id: SnapshotId) -> Result<(), StorageError> {
         let (from, to) = (self.unfinished(id), self.path(id));
         self.disk.rename(&from, &to).at("rename", from)?;
         self.disk.sync_dir(&self.dir).at("sync", &self.dir)
     }
 
-    /// Removes what a start finds of snapshots that were not put together to their end.
+    /// Removes temporary files of incomplete snapshots, at a start.
     pub fn remove_unfinished(&self) -> Result<(), StorageError> {
         for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
             if entry.text().is_some_and(|name| name.ends_with(UNFINISHED)) {
@@ -161,7 +161,7 @@ pub fn read(
     })
 }
 
-/// The same with the control records of the quorum.
+/// Like [`read`], with the control records of the quorum.
 pub fn read_pieces(
     disk: &Disk,
     path: &Path,

@@ -63,7 +63,7 @@ struct State {
 /// An undecoded answer.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Of the request, in which the answer is, too.
+    /// Version of the request and of the answer.
     pub version: i16,
     /// Body of the answer, without the header.
     pub body: Bytes,

@@ -134,7 +134,7 @@ enum State {
 #[derive(Clone, Debug, PartialEq)]
 struct Run {
     last: Offset,
-    /// Deliveries until now.
+    /// Number of deliveries so far.
     count: i16,
     state: State,
 }

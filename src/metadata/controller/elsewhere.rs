@@ -1,15 +1,15 @@
-//! Requests of this node to a controller that is another node: those that a broker has of its own. What clients ask for is forwarded
-//! before it is looked at (`api/forward.rs`).
+//! Requests of this broker itself to a controller that is another node. Requests of clients are forwarded undecoded instead
+//! (`api/forward.rs`).
 
 use std::time::Duration;
 
 use super::request::{Answer, Request};
 use crate::metadata::remote::Remote;
 
-/// `request.timeout.ms` of Kafka's brokers for what they ask the controller.
+/// `request.timeout.ms` of Kafka's brokers for requests to the controller.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The answer to a request; `None` if no controller answers, or if it is none that brokers have.
+/// Sends a request; `None` if no controller answers, or if it is no request of brokers.
 pub async fn ask(remote: &Remote, request: Request) -> Option<Answer> {
     macro_rules! asked {
         ($($name:ident,)*) => {

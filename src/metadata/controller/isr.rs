@@ -1,4 +1,4 @@
-//! pure: changes of ISRs, as leaders ask for them (AlterPartition, KIP-497, KIP-841, KIP-903). Kafka's
+//! pure: decisions about changes of ISRs that leaders request (AlterPartition, KIP-497, KIP-841, KIP-903). Kafka's
 //! `ReplicationControlManager.alterPartition`.
 
 use std::collections::BTreeSet;
@@ -14,13 +14,13 @@ use crate::wire::message::alter_partition::{
     AlterPartitionResponsePartitionData, AlterPartitionResponseTopicData,
 };
 
-/// A leader that was elected out of sync has not told yet that it leads.
+/// Leader recovery state of a leader after an unclean election that has not confirmed its recovery yet.
 const RECOVERING: i8 = 1;
 const RECOVERED: i8 = 0;
-/// Of a member whose broker epoch the leader does not know.
+/// Broker epoch of an ISR member whose epoch the leader does not know.
 const ANY_EPOCH: BrokerEpoch = -1;
 
-/// Decides about all partitions of a request. What is named twice is decided once, as it comes first.
+/// Decides about all partitions of a request. A partition that is named twice is decided once, by its first entry.
 pub fn alter(
     image: &Image,
     request: &AlterPartitionRequest,
@@ -89,7 +89,7 @@ fn members(data: &AlterPartitionRequestPartitionData) -> Vec<BrokerId> {
     members.map(|member| member.broker_id).collect()
 }
 
-/// The partition, and its change if there is one. The order of the checks is Kafka's.
+/// Checks one partition, in Kafka's order. Returns the partition, and the change if there is one.
 fn decide<'a>(
     image: &Image,
     context: &Context<'_>,
@@ -103,7 +103,7 @@ fn decide<'a>(
     if data.leader_epoch > partition.leader_epoch
         || data.partition_epoch > partition.partition_epoch
     {
-        // Another controller has told the leader more than is known here (KAFKA-14154).
+        // The leader has newer metadata from another controller (KAFKA-14154).
         return Err(ErrorCode::NotController);
     }
     if data.leader_epoch < partition.leader_epoch {
@@ -163,7 +163,8 @@ fn decide<'a>(
     Ok((partition, Some(change)))
 }
 
-/// Who leaves an ISR that is smaller than the minimum may still lead: nothing was acknowledged since (KIP-966).
+/// Keeps members that leave an ISR below the minimum as eligible leader replicas: nothing was acknowledged without them
+/// (KIP-966).
 fn keep_eligible(
     partition: &Partition,
     isr: &[BrokerId],
@@ -209,7 +210,8 @@ mod tests {
         }
     }
 
-    /// Brokers 1 to 5, the epoch of each ten times its id; 4 is fenced, 5 shuts down. All have the partition, which 1 leads.
+    /// Brokers 1 to 5; the epoch of each is ten times its id. 4 is fenced, 5 shuts down. All are replicas of the partition,
+    /// which 1 leads.
     fn image() -> Image {
         let broker = |broker_id: BrokerId| {
             Record::from(RegisterBrokerRecord {
@@ -396,7 +398,7 @@ mod tests {
             let Decision { answer, .. } = ask(&image, &request(vec![asked]), "1");
             assert_eq!(one(&answer).error_code, ErrorCode::IneligibleReplica.code());
         }
-        // Who does not lead, or is an earlier self of who does.
+        // A broker that does not lead, and one with an old epoch of the leader.
         let mut foreign = request(vec![data(&[(1, 10)])]);
         (foreign.broker_id, foreign.broker_epoch) = (2, 20);
         let Decision { answer, .. } = ask(&image, &foreign, "1");

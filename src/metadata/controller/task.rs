@@ -43,7 +43,7 @@ pub struct ControllerGone;
 
 enum Event {
     Asked(Request, oneshot::Sender<Answer>),
-    /// More may have been committed.
+    /// More records may have been committed.
     Arrived,
     Stop(oneshot::Sender<()>),
 }
@@ -52,7 +52,7 @@ enum Event {
 #[derive(Clone)]
 pub struct ControllerHandle {
     events: Outbox<Event>,
-    /// Where the controllers are, if this node is none.
+    /// The controllers, if they are other nodes.
     remote: Option<Remote>,
 }
 
@@ -76,7 +76,7 @@ impl ControllerHandle {
         answer.and_then(R::answer_in).ok_or(ControllerGone)
     }
 
-    /// The same handle to controllers that are other nodes.
+    /// Turns the handle into one to controllers on other nodes.
     pub fn of(self, remote: Remote) -> Self {
         Self {
             remote: Some(remote),
@@ -84,7 +84,7 @@ impl ControllerHandle {
         }
     }
 
-    /// Has the thread look at what its quorum has committed, whenever that may be more. Ends with the thread.
+    /// Makes the thread apply newly committed records whenever there may be some. Ends with the thread.
     pub async fn follow(self, arrivals: Arc<Notify>) {
         loop {
             arrivals.notified().await;
@@ -153,7 +153,7 @@ impl Controller {
         self.loader.handle()
     }
 
-    /// For [`ControllerHandle::follow`].
+    /// Notification for [`ControllerHandle::follow`].
     pub fn arrivals(&self) -> Option<Arc<Notify>> {
         self.quorum.arrivals()
     }
@@ -172,8 +172,8 @@ impl Controller {
         answer.ok_or_else(|| malformed("the metadata log", "this node does not lead").into())
     }
 
-    /// Takes in what the quorum commits until this node has everything that was committed when it last heard of it, and `enough`
-    /// says that its image will do: before the thread is started.
+    /// Applies committed records until this node has everything that was committed when it last heard from the quorum, and
+    /// `enough` accepts the image. Must be called before the thread is started.
     pub async fn follow_until(
         &mut self,
         enough: impl Fn(&Image) -> bool,
@@ -222,7 +222,7 @@ impl Controller {
             while let Some(event) = next {
                 match event {
                     Event::Asked(request, waiting) => self.decide(request, Some(waiting))?,
-                    // Everything that is committed is taken in below.
+                    // Committed records are applied below.
                     Event::Arrived => {}
                     Event::Stop(done) => {
                         stop = Some(done);
@@ -325,7 +325,7 @@ impl Controller {
     fn commit(&mut self) -> Result<(), AppendError> {
         self.publish()?;
         if self.leads.is_none() {
-            // Nothing is decided here; what the images before do not share with this one is let go.
+            // This node decides nothing now. The machine gets the new image, so that memory of older images is freed.
             drop(self.machine.resign(self.loader.image()));
         }
         for (waiting, answer) in self.machine.committed(self.loader.image()) {

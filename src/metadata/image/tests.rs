@@ -351,7 +351,7 @@ fn a_delta_names_the_partitions_that_changed() {
     assert!(delta.partitions.is_empty() && delta.topics.is_empty());
 }
 
-/// A snapshot that takes the place of everything is told like the records that would have led there.
+/// Replacing the image by a snapshot gives the same delta as the records that lead to it.
 #[test]
 fn what_lies_between_two_images_is_what_records_would_have_changed() {
     let mut before = Image::empty();
@@ -373,7 +373,7 @@ fn what_lies_between_two_images_is_what_records_would_have_changed() {
             delta.removed_topics.iter().map(|topic| topic.id).collect()
         };
         assert_eq!(ids(&found), ids(&expected));
-        // The settings of a topic that is gone are gone with it.
+        // A removed topic also changes its settings, which the records do not name.
         assert!(found.configs.is_superset(&expected.configs));
         let flags = |delta: &Delta| {
             (

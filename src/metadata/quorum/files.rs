@@ -1,4 +1,4 @@
-//! The files of a quorum's member: the metadata log, the snapshots beside it, and when the next one is due.
+//! Files of a quorum member: the metadata log and its snapshots, and the time of the next snapshot.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::metadata::loader::from_snapshot;
 use crate::metadata::metadata_log::MetadataLog;
 use crate::metadata::snapshots::SnapshotStore;
 
-/// See the module.
+/// Files of a quorum member; see the module.
 #[derive(Debug)]
 pub struct MemberFiles {
     pub disk: Disk,
@@ -24,21 +24,21 @@ pub struct MemberFiles {
     pub upkeep: Upkeep,
     /// Bytes appended since the newest snapshot.
     since_snapshot: u64,
-    /// When the oldest record was appended that is in no snapshot.
+    /// Time at which the oldest record that is not in a snapshot was appended.
     oldest_unsaved: Option<Timestamp>,
 }
 
-/// What the newest snapshot says.
+/// Contents of the newest snapshot.
 #[derive(Debug)]
 pub struct Saved {
     pub image: Image,
     pub voters: VoterSet,
-    /// `None` if there is no snapshot, and the image is empty.
+    /// `None` if there is no snapshot; the image is empty then.
     pub snapshot: Option<Snapshot>,
 }
 
 impl MemberFiles {
-    /// Opens the files in the metadata directory, and reads the newest snapshot. The log is as it was found.
+    /// Opens the files in the metadata directory and reads the newest snapshot. The log is not changed.
     pub fn open(
         place: Dir<'_>,
         clean: bool,
@@ -71,7 +71,7 @@ impl MemberFiles {
         Ok((files, saved))
     }
 
-    /// So many bytes are in the log that no snapshot has.
+    /// Counts bytes in the log that are not in a snapshot.
     pub fn unsaved(&mut self, bytes: u64, now: Timestamp) {
         if bytes > 0 {
             self.since_snapshot += bytes;
@@ -79,7 +79,7 @@ impl MemberFiles {
         }
     }
 
-    /// Milliseconds until a snapshot is due; `None` when only more records can make it so.
+    /// Milliseconds until a snapshot is due; `None` if it only becomes due with more records.
     pub fn snapshot_wait(&self, now: Timestamp) -> Option<u64> {
         if self.since_snapshot >= self.upkeep.snapshot_bytes {
             return Some(0);
@@ -87,15 +87,16 @@ impl MemberFiles {
         self.upkeep.snapshot_wait(self.oldest_unsaved, now)
     }
 
-    /// The snapshot is there first, whole and synced; then older snapshots go, oldest first; then the segments that end
-    /// before the oldest remaining one. After a crash between them the rest is removed after the next snapshot.
+    /// Writes a snapshot. First the new snapshot is written and synced; then older snapshots are removed, oldest first; then
+    /// the segments that end before the oldest remaining one. After a crash in between the rest is removed after the next
+    /// snapshot.
     pub fn snapshot(
         &mut self,
         image: &Image,
         voters: &VoterSet,
         now: Timestamp,
     ) -> Result<(), StorageError> {
-        // What the snapshot counts must not be lost behind it.
+        // Records that the snapshot includes must not be missing in the log after a power loss.
         self.log.sync(now)?;
         self.snapshots.write(image, voters, now)?;
         self.saved();
@@ -111,8 +112,8 @@ impl MemberFiles {
         Ok(())
     }
 
-    /// Has the log begin anew behind a snapshot, which is there already. After a crash before the end the log ends below the
-    /// snapshot, and begins anew at the next start.
+    /// Lets the log begin anew at the end of an existing snapshot. After a crash in between the log ends below the snapshot,
+    /// and begins anew at the next start.
     pub fn begin_behind(&mut self, id: SnapshotId, now: Timestamp) -> Result<(), StorageError> {
         let place = self.disk.dir(&self.dir);
         self.log.start_anew(place, &self.upkeep, id.end, now)?;
@@ -120,13 +121,13 @@ impl MemberFiles {
         Ok(())
     }
 
-    /// The epoch of the last record in the log; that of the snapshot if there is none behind it.
+    /// Epoch of the last record in the log; that of the snapshot if the log is empty.
     pub fn last_epoch(&self, snapshot: Option<SnapshotId>) -> LeaderEpoch {
         let of_snapshot = snapshot.map_or(0, |id| id.epoch);
         self.log.latest_epoch().unwrap_or(of_snapshot)
     }
 
-    /// The next snapshot is not due before as much again has been appended.
+    /// Resets the counts: the next snapshot becomes due with new records.
     pub fn saved(&mut self) {
         self.since_snapshot = 0;
         self.oldest_unsaved = None;

@@ -1,5 +1,5 @@
-//! How proposed records become committed. A single node writes its own file: written and synced is committed. A broker that is
-//! no controller observes the quorum of others: it proposes nothing, and hears what they have committed.
+//! Commits proposed records. A single node commits a record when it is written and synced to its own file. A broker that is not
+//! a controller is an observer of the quorum: it proposes nothing, and fetches committed records.
 
 pub mod files;
 pub mod observer;
@@ -61,12 +61,12 @@ pub trait Quorum: Debug + Send {
     /// only, whose loss has no effect.
     fn committed(&mut self, now: Timestamp) -> Result<Committed, StorageError>;
 
-    /// Notified whenever more may have been committed, if that happens without a proposal of this member.
+    /// Notified when more may have been committed without a proposal of this member.
     fn arrivals(&self) -> Option<Arc<Notify>> {
         None
     }
 
-    /// Whether everything has been given out that the quorum had committed when this member last heard of it.
+    /// Whether all records have been returned that were committed when this member last heard from the quorum.
     fn is_caught_up(&self) -> bool {
         true
     }

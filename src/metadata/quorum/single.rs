@@ -36,7 +36,7 @@ pub struct SingleQuorum {
     files: MemberFiles,
     voters: VoterSet,
     epoch: LeaderEpoch,
-    /// Appended, and not yet given out as committed.
+    /// Batches that are appended and not returned by `committed` yet.
     proposed: Vec<Batch>,
 }
 
@@ -51,7 +51,7 @@ impl SingleQuorum {
     ) -> Result<(Self, Image), StorageError> {
         let (mut files, saved) = MemberFiles::open(place, clean, upkeep, now)?;
         let mut image = saved.image;
-        // Before anything is written.
+        // The image is complete before anything is written.
         let unsaved = from_log(&files.dir, &files.log, &mut image)?;
         files.unsaved(unsaved, now);
 

@@ -1,5 +1,5 @@
-//! `quorum-state`: in which epoch a member of the quorum is, and who leads in it. Kafka's `QuorumStateData`. It is on disk before the
-//! member acts in a new epoch: the epoch of a member never goes back.
+//! `quorum-state`: epoch and leader of the quorum as this member knows them. Kafka's `QuorumStateData`. It is on disk before
+//! the member acts in a new epoch, so the epoch of a member never goes back.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::log::checkpoint;
 use crate::log::error::{DiskContext, StorageError, malformed};
 
 const NAME: &str = "quorum-state";
-/// The longest file that is read: it has a few numbers, and the voters where those are static.
+/// Size limit of the file in bytes. It has a few numbers, and the voters if they are static.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// Reads the file; epoch 0 without a leader if there is none yet.
@@ -44,7 +44,7 @@ pub fn read(disk: &Disk, dir: &Path) -> Result<Leadership, StorageError> {
     }
 }
 
-/// Writes the file of a member that has voted for nobody. `voters` are those of the settings; `None` if the log says who votes.
+/// Writes the file of a member that has not voted. `voters` are those of the settings; `None` if the log has the voters.
 pub fn write(
     disk: &Disk,
     dir: &Path,
@@ -100,7 +100,7 @@ mod tests {
             write(&disk, path, said, voters).unwrap();
             assert_eq!(read(&disk, path).unwrap(), said);
         }
-        // As Apache Kafka 4.4 writes it.
+        // The file as Apache Kafka 4.4 writes it.
         let apache = r#"{"leaderId":100,"leaderEpoch":5,"votedId":-1,"votedDirectoryId":"AAAAAAAAAAAAAAAAAAAAAA","data_version":1}"#;
         std::fs::write(path.join(NAME), apache).unwrap();
         let of_apache = Leadership {

@@ -23,7 +23,7 @@ pub struct Upkeep {
     pub idle_ms: i64,
 }
 
-/// Which snapshot: the state after all records before `end`, of which the last is of `epoch`.
+/// Identity of a snapshot: the state after all records before `end`, the last of which is of `epoch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotId {
     pub end: Offset,
@@ -31,7 +31,7 @@ pub struct SnapshotId {
 }
 
 impl fmt::Display for SnapshotId {
-    /// As the name of its file begins.
+    /// Formats the id as in the file name, without its extension.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:020}-{:010}", self.end, self.epoch)
     }

@@ -1,4 +1,4 @@
-//! pure: who votes in the quorum, as control records in its log say it (KIP-853). With static voters there are none of them.
+//! pure: voters of the quorum, from control records in its log (KIP-853). A quorum with static voters has no such records.
 
 use bytes::Bytes;
 
@@ -6,11 +6,11 @@ use crate::wire::codec::{DecodeError, Reader};
 use crate::wire::message::Message as _;
 use crate::wire::message::embedded::{KRaftVersionRecord, VotersRecord};
 
-/// The numbers of the control records.
+/// Types of the control records.
 pub const KRAFT_VERSION: u8 = 5;
 pub const VOTERS: u8 = 6;
 
-/// See the module.
+/// Newest control records about voters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VoterSet {
     pub kraft_version: Option<KRaftVersionRecord>,
@@ -18,7 +18,7 @@ pub struct VoterSet {
 }
 
 impl VoterSet {
-    /// Takes in a control record.
+    /// Applies a control record.
     pub fn apply(&mut self, kind: u8, value: &Bytes) -> Result<(), DecodeError> {
         let mut reader = Reader::new(value.clone());
         match kind {
@@ -29,7 +29,7 @@ impl VoterSet {
         Ok(())
     }
 
-    /// Whether voters may come and go.
+    /// Whether voters can be added and removed.
     pub fn is_dynamic(&self) -> bool {
         let version = self.kraft_version.as_ref();
         version.is_some_and(|version| version.k_raft_version > 0)

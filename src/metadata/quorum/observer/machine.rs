@@ -1,7 +1,7 @@
-//! pure: whom an observer asks for the metadata log and in which epoch, and what becomes of an answer.
+//! pure: decides which controller an observer fetches the metadata log from, in which epoch, and how an answer is used.
 //!
-//! Nothing that a controller says is believed that contradicts what is known: the epoch never goes back, an epoch has one
-//! leader, records follow the end of the log, and what has been committed is neither cut off nor replaced.
+//! An answer that contradicts known facts is refused: the epoch never goes back, an epoch has one leader, records continue at
+//! the end of the log, and committed records are neither truncated nor replaced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,45 +23,45 @@ use crate::wire::message::fetch_snapshot::{
     FetchSnapshotRequestTopicSnapshot, FetchSnapshotResponse,
 };
 
-/// The name of the metadata log's topic.
+/// Topic name of the metadata log.
 const TOPIC: &str = "__cluster_metadata";
-/// How long a controller may keep a fetch when there is nothing new.
+/// Longest time in milliseconds that a controller may hold a fetch without new records.
 const WAIT_MS: i32 = 500;
-/// `controller.quorum.fetch.max.bytes` and `controller.quorum.fetch.snapshot.max.bytes`: what is asked for at a time.
+/// `controller.quorum.fetch.max.bytes` and `controller.quorum.fetch.snapshot.max.bytes`: size limit of one answer, in bytes.
 const ANSWER_BYTES: i32 = 1 << 20;
-/// A snapshot that is said to be longer is refused: no cluster's metadata are, and the disk has other uses.
+/// Size limit of a snapshot in bytes. No metadata of a real cluster are larger, and a larger one would only fill the disk.
 const SNAPSHOT_BYTES_MAX: i64 = 16 << 30;
-/// `controller.quorum.retry.backoff.ms`, and its longest.
+/// `controller.quorum.retry.backoff.ms`, and the longest pause.
 const RETRY: Backoff = Backoff {
     first_ms: 20,
     longest_ms: 1_000,
 };
 
-/// What holds as long as the node runs.
+/// Parameters that do not change while the node runs.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub cluster_id: String,
     pub node_id: BrokerId,
-    /// The id of the metadata log's directory.
+    /// Id of the metadata log's directory.
     pub directory_id: Uuid,
-    /// `host:port` of those who know who leads; not empty.
+    /// Bootstrap servers as `host:port`, which know the leader; not empty.
     pub bootstrap: Vec<String>,
-    /// Where the controllers are, if the settings say it (`controller.quorum.voters`).
+    /// Addresses of the controllers, if the settings have them (`controller.quorum.voters`).
     pub voters: BTreeMap<BrokerId, String>,
 }
 
-/// The end of the log, as far as the machine must know it.
+/// The end of the log and its epochs.
 pub trait Tail {
     fn end(&self) -> Offset;
 
-    /// The epoch of the last record; 0 if there was none.
+    /// Epoch of the last record; 0 if there is none.
     fn epoch(&self) -> LeaderEpoch;
 
-    /// The largest epoch in the log that is not above this one, and where it ends.
+    /// The largest epoch in the log that is at most `epoch`, and its end offset.
     fn end_of(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)>;
 }
 
-/// What is to be done for the machine, which then wants to hear what came of it.
+/// Action that the task carries out; its result is reported to the machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Errand {
     Pause(Duration),
@@ -75,32 +75,33 @@ pub enum Errand {
     },
 }
 
-/// What an answer means for the files.
+/// Effect of an answer on the files.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Nothing,
-    /// Whole batches that follow the end of the log. Then everything below the high watermark is committed that is there.
+    /// Append these whole batches, which continue at the end of the log. Afterwards all records below the high watermark are
+    /// committed.
     Append {
         records: Bytes,
         high_watermark: Offset,
     },
-    /// The log is to be cut at this offset.
+    /// Truncate the log at this offset.
     Truncate(Offset),
-    /// A snapshot will come in the place of the log.
+    /// Begin to fetch a snapshot, which will replace the log.
     Begin(SnapshotId),
-    /// The next piece of that snapshot.
+    /// Next piece of that snapshot.
     Piece {
         bytes: Bytes,
         is_last: bool,
     },
 }
 
-/// Why an answer is not used.
+/// Reason why an answer is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Who was asked does not lead, or did not answer: nothing to be surprised at.
+    /// Expected failure: the controller is not the leader, or did not answer.
     Elsewhere(String),
-    /// The answer contradicts what is known, or itself.
+    /// The answer contradicts known facts, or itself.
     Wrong(String),
 }
 
@@ -111,41 +112,41 @@ impl fmt::Display for Refused {
     }
 }
 
-/// A snapshot on its way.
+/// State of a snapshot that is being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Download {
     id: SnapshotId,
     position: i64,
-    /// Said with the first piece.
+    /// Total size in bytes, from the first piece.
     size: Option<i64>,
 }
 
-/// See the module.
+/// State of an observer; see the module.
 #[derive(Debug)]
 pub struct Observer {
     setup: Setup,
     leadership: Leadership,
-    /// Set until the owner has written the leadership down.
+    /// Whether the leadership has changed and is not on disk yet.
     is_news: bool,
     leader_address: Option<String>,
-    /// Whether an answer has just told another address of the leader.
+    /// Whether the last answer has changed the leader's address.
     is_told: bool,
-    /// The leader did not answer last time: the others are asked whether there is a new one.
+    /// The leader did not answer last time: bootstrap servers are asked whether there is a new one.
     doubted: bool,
-    /// Whom of the bootstrap servers to ask next.
+    /// Index of the next bootstrap server.
     turn: usize,
-    /// Everything below is committed.
+    /// All records below this offset are committed.
     high_watermark: Offset,
-    /// Whether a leader has said so since the node runs.
+    /// Whether a leader has sent a high watermark since the node started.
     heard_high_watermark: bool,
     download: Option<Download>,
-    /// In a row.
+    /// Number of consecutive failures.
     failures: u32,
     pause: Option<Duration>,
 }
 
 impl Observer {
-    /// Goes on where the files end. `committed` is the end of the newest snapshot.
+    /// Continues from the files. `committed` is the end of the newest snapshot.
     pub fn new(setup: Setup, leadership: Leadership, committed: Offset) -> Self {
         assert!(!setup.bootstrap.is_empty(), "somebody can be asked");
         let mut this = Self {
@@ -171,12 +172,12 @@ impl Observer {
         self.leadership
     }
 
-    /// The leadership, if it has to be written down before anything else is done.
+    /// The changed leadership, if there is one. It must be written to disk before the next errand.
     pub fn news(&mut self) -> Option<Leadership> {
         std::mem::take(&mut self.is_news).then_some(self.leadership)
     }
 
-    /// Where the leader is; `None` while nobody knows.
+    /// Address of the leader; `None` if unknown.
     pub fn leader_address(&self) -> Option<&str> {
         self.leader_address.as_deref()
     }
@@ -185,12 +186,12 @@ impl Observer {
         self.high_watermark
     }
 
-    /// Whether a leader has said up to where the log is committed.
+    /// Whether a leader has sent a high watermark.
     pub fn knows_high_watermark(&self) -> bool {
         self.heard_high_watermark
     }
 
-    /// The next errand. There is no other one until the machine has heard what came of it.
+    /// The next errand. Its result must be reported before `next` is called again.
     pub fn next(&mut self, tail: &impl Tail) -> Errand {
         if let Some(pause) = self.pause.take().filter(|pause| !pause.is_zero()) {
             return Errand::Pause(pause);
@@ -273,12 +274,12 @@ impl Observer {
         }
     }
 
-    /// Nobody answered. `chance` is a random byte, as in all that follows.
+    /// Reports that there was no answer. `chance` is a random byte, here and in the functions below.
     pub fn failed(&mut self, what: String, chance: u8) -> Refused {
         self.refuse(Refused::Elsewhere(what), chance)
     }
 
-    /// What a Fetch was answered.
+    /// Handles an answer to Fetch.
     pub fn fetched(
         &mut self,
         answer: &FetchResponse,
@@ -289,7 +290,7 @@ impl Observer {
         self.settle(judged, chance)
     }
 
-    /// What a FetchSnapshot was answered.
+    /// Handles an answer to FetchSnapshot.
     pub fn snapshot_fetched(
         &mut self,
         answer: &FetchSnapshotResponse,
@@ -297,13 +298,13 @@ impl Observer {
     ) -> Result<Step, Refused> {
         let judged = self.judge_piece(answer);
         if judged.is_err() {
-            // The log may have gone on without it: a fetch says what is to be had now.
+            // The leader may have removed the snapshot: the next fetch tells what is available.
             self.download = None;
         }
         self.settle(judged, chance)
     }
 
-    /// The records of [`Step::Append`] are in the log, which ends there now.
+    /// Reports that the records of [`Step::Append`] are in the log, and the log's new end.
     pub fn appended(&mut self, high_watermark: Offset, end: Offset) {
         if high_watermark >= 0 {
             self.high_watermark = self.high_watermark.max(high_watermark.min(end));
@@ -311,13 +312,13 @@ impl Observer {
         }
     }
 
-    /// The snapshot that was asked for is in the place of the log.
+    /// Reports that the snapshot has replaced the log.
     pub fn installed(&mut self, id: SnapshotId) {
         self.download = None;
         self.high_watermark = self.high_watermark.max(id.end);
     }
 
-    /// The snapshot that was asked for is none.
+    /// Reports that the fetched snapshot is invalid.
     pub fn spoiled(&mut self, chance: u8) {
         self.download = None;
         self.put_off(chance);
@@ -335,7 +336,7 @@ impl Observer {
         }
     }
 
-    /// Asks somebody else after a pause; at once if an answer has just told who that is.
+    /// Chooses another controller and a pause; there is no pause if the answer has just named the leader.
     fn refuse(&mut self, why: Refused, chance: u8) -> Refused {
         let is_told = std::mem::take(&mut self.is_told) && matches!(why, Refused::Elsewhere(_));
         if is_told && self.failures == 0 {
@@ -343,7 +344,8 @@ impl Observer {
             self.doubted = false;
             return why;
         }
-        // Who was named now is asked; a leader that has not answered is asked again only when others say that it leads.
+        // A newly named leader is asked next. A leader that did not answer is asked again only after a bootstrap server was
+        // asked.
         self.doubted = !is_told && !self.doubted;
         self.put_off(chance);
         why
@@ -402,7 +404,7 @@ impl Observer {
         })
     }
 
-    /// Kafka: `KafkaRaftLog.truncateToEndOffset`.
+    /// Truncation for a diverging answer. Kafka: `KafkaRaftLog.truncateToEndOffset`.
     fn judge_divergence(
         &self,
         epoch: LeaderEpoch,
@@ -443,7 +445,7 @@ impl Observer {
         Ok(Step::Begin(id))
     }
 
-    /// The files are ready for a snapshot.
+    /// Reports that the files are ready for a snapshot.
     pub fn begun(&mut self, id: SnapshotId) {
         self.download = Some(Download {
             id,
@@ -462,7 +464,7 @@ impl Observer {
         let mut endpoints = answer.node_endpoints.iter();
         let endpoint = endpoints.find(|node| node.node_id == leader.leader_id);
         let endpoint = endpoint.and_then(|node| address(&node.host, node.port.into()));
-        // Left out, it is zero and not -1: the leader has nothing to say of itself.
+        // The field defaults to 0 and not to -1 when it is left out, so the leader is only taken from answers with an error.
         if partition.error_code != 0 {
             self.heed(leader.leader_id, leader.leader_epoch, endpoint)?;
         }
@@ -502,7 +504,7 @@ impl Observer {
         })
     }
 
-    /// Who leads, as an answer says it.
+    /// Applies the leader and epoch of an answer. Errors: the epoch is old or new, or contradicts the known leader.
     fn heed(
         &mut self,
         leader: BrokerId,
@@ -531,7 +533,7 @@ impl Observer {
         let is_new = epoch > known.epoch;
         if is_new {
             self.leader_address = None;
-            // Its controllers may have other snapshots.
+            // Controllers of the new epoch may have other snapshots.
             self.download = None;
         }
         if is_new || known.leader.is_none() && leader.is_some() {
@@ -544,14 +546,14 @@ impl Observer {
             self.leader_address = said;
         }
         match is_new {
-            // It has answered another question than was asked.
+            // The answer belongs to an epoch that the request did not name.
             true => Err(Refused::Elsewhere(format!("is in epoch {epoch} already"))),
             false => Ok(()),
         }
     }
 }
 
-/// `host:port`, if it can be one.
+/// `host:port`, if host and port are valid.
 fn address(host: &str, port: i32) -> Option<String> {
     const HOST_MAX: usize = 255;
     let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
@@ -587,7 +589,7 @@ fn accept(code: i16) -> Result<(), Refused> {
     }
 }
 
-/// How many bytes are whole batches that may follow the end of the log. The last one may be cut.
+/// Length of the whole batches that may be appended to the log. The last batch may be cut off.
 fn whole_batches(records: &[u8], tail: &impl Tail, newest: LeaderEpoch) -> Result<usize, String> {
     let (mut next, mut epoch) = (tail.end(), tail.epoch());
     let mut whole = 0;

@@ -1,13 +1,12 @@
-//! The membership of an observer: it owns the files, hands errands to its task, and has the machine judge what came of them.
+//! Membership of an observer: it owns the files, gives errands to its task, and lets the machine decide about the results.
 //!
 //! ```text
-//! 1. records are appended as they came, committed or not; 2. a leader says up to where they are committed;
-//! 3. the image shows them.
+//! 1. records are appended, committed or not; 2. a leader reports the high watermark; 3. the image has the committed records.
 //! ```
-//! Nothing is synced for that: what a power cut takes from the end of the log is fetched again. A new epoch is on disk before
-//! anybody is asked in it. A snapshot of the leader's is put together beside the others, read once as a whole, synced, and gets its
-//! name; then the log begins anew behind it. After a crash between these two the log ends below the snapshot, and the start does
-//! the rest.
+//! Nothing is synced for these steps: records that a power cut removes from the end of the log are fetched again. A new epoch
+//! is on disk before any controller is asked in it. A snapshot of the leader is written to a temporary file, read once as a
+//! whole, synced, and renamed; then the log begins anew behind it. After a crash between the last two steps the log ends below
+//! the snapshot, and the next start lets the log begin anew.
 
 use std::io::{ErrorKind, IoSlice};
 use std::path::PathBuf;
@@ -36,7 +35,7 @@ use crate::metadata::record::Record;
 use crate::metadata::remote::LeaderAt;
 use crate::metadata::snapshots;
 
-/// See the module.
+/// Membership of an observer; see the module.
 #[derive(Debug)]
 pub struct ObserverQuorum {
     files: MemberFiles,
@@ -44,20 +43,20 @@ pub struct ObserverQuorum {
     line: Line,
     is_under_way: bool,
     chance: Chance,
-    /// Which snapshot the log begins behind, if there is one.
+    /// Snapshot at whose end the log begins, if there is one.
     begun_behind: Option<SnapshotId>,
     download: Option<Download>,
     voters: VoterSet,
-    /// Those of the settings.
+    /// Voters in the settings.
     static_voters: Vec<i32>,
     transactions: Transactions,
-    /// The first offset that has not been read as committed.
+    /// First offset that was not read as committed yet.
     next: Offset,
     ready: Committed,
     leader_at: watch::Sender<LeaderAt>,
 }
 
-/// A snapshot that is being put together.
+/// A snapshot that is being written to its temporary file.
 #[derive(Debug)]
 struct Download {
     id: SnapshotId,
@@ -66,7 +65,7 @@ struct Download {
     size: u64,
 }
 
-/// The end of the log, and of the snapshot before it.
+/// The end of the log; if the log has no records, that of the snapshot before it.
 struct End<'a> {
     log: &'a MetadataLog,
     epoch: LeaderEpoch,
@@ -94,8 +93,8 @@ impl Tail for End<'_> {
 }
 
 impl ObserverQuorum {
-    /// Opens the files, and gives the image of the newest snapshot: what is behind it counts when a leader has said that it is
-    /// committed.
+    /// Opens the files and returns the image of the newest snapshot. Records behind it are applied when a leader has confirmed
+    /// that they are committed.
     pub fn open(
         place: Dir<'_>,
         setup: Setup,
@@ -109,7 +108,7 @@ impl ObserverQuorum {
         let begun_behind = saved.snapshot.map(|snapshot| snapshot.id());
         if let Some(id) = begun_behind {
             let newest = files.log.latest_epoch();
-            // The start that was to do the rest, or a log that was written without knowing of the snapshot.
+            // A crash came before the log could begin anew, or the log was written without knowledge of the snapshot.
             if files.log.log_end() < id.end || newest.is_some_and(|epoch| epoch < id.epoch) {
                 files.begin_behind(id, now)?;
             }
@@ -157,12 +156,12 @@ impl ObserverQuorum {
         Ok((this, saved.image))
     }
 
-    /// Where the leader is, now and later.
+    /// Watch channel with the leader's address.
     pub fn leader_at(&self) -> watch::Receiver<LeaderAt> {
         self.leader_at.subscribe()
     }
 
-    /// Hands the next errand to the task.
+    /// Gives the next errand to the task.
     fn go_on(&mut self) -> Result<(), StorageError> {
         if let Some(leadership) = self.machine.news() {
             let voters = (!self.voters.is_dynamic() && !self.static_voters.is_empty())
@@ -181,13 +180,13 @@ impl ObserverQuorum {
             changed
         });
         let errand = self.machine.next(&end(&self.files, self.begun_behind));
-        // Nobody carries it when the node stops.
+        // Sending fails only while the node stops.
         self.is_under_way = self.line.errands.try_send(errand).is_ok();
         Ok(())
     }
 
     fn hear(&mut self, heard: Heard, now: Timestamp) -> Result<(), StorageError> {
-        // Without chance everybody waits equally long.
+        // Without a random byte all nodes wait equally long.
         let [chance] = self.chance.bytes::<1>().unwrap_or([u8::MAX / 2]);
         let tail = end(&self.files, self.begun_behind);
         let (from, judged) = match heard {
@@ -273,7 +272,7 @@ impl ObserverQuorum {
         Ok(())
     }
 
-    /// Puts a snapshot that is there to its last byte in the place of the log.
+    /// Replaces the log by a snapshot that was fetched completely.
     fn install(
         &mut self,
         download: &Download,
@@ -315,7 +314,7 @@ impl ObserverQuorum {
         Ok(())
     }
 
-    /// Reads on in what is committed, a few megabytes at a time.
+    /// Reads newly committed records, a few megabytes at a time.
     fn gather(&mut self) -> Result<(), StorageError> {
         let committed = self.machine.high_watermark();
         if self.next >= committed {
@@ -328,7 +327,7 @@ impl ObserverQuorum {
                 Piece::Control(kind, value) => voters.apply(kind, &value)?,
                 Piece::Data(batch) => {
                     let records = (batch.first..).zip(&batch.records);
-                    // A snapshot of ours may end in the middle of a batch, before the beginning of a metadata transaction.
+                    // A snapshot of this node may end in the middle of a batch, before the beginning of a metadata transaction.
                     for (offset, record) in records.filter(|(offset, _)| *offset >= next) {
                         transactions.pass(record, offset, |record, offset| {
                             add(batches, record, offset, batch.epoch);
@@ -349,7 +348,7 @@ impl ObserverQuorum {
     }
 }
 
-/// Adds a record to those that are ready: to the last batch if it follows that.
+/// Adds a record to the committed batches: to the last batch if it continues that batch.
 fn add(batches: &mut Vec<Batch>, record: &Record, offset: Offset, epoch: LeaderEpoch) {
     if let Some(last) = batches.last_mut()
         && last.epoch == epoch
@@ -399,14 +398,14 @@ impl Quorum for ObserverQuorum {
         self.machine.knows_high_watermark() && self.next >= self.machine.high_watermark()
     }
 
-    /// None is due while nothing behind the newest one is known to be committed.
+    /// A snapshot is due only if records behind the newest snapshot are known to be committed.
     fn snapshot_wait(&self, now: Timestamp) -> Option<u64> {
         let newest = self.begun_behind.map_or(0, |id| id.end);
         let wait = self.files.snapshot_wait(now);
         wait.filter(|_| self.next > newest)
     }
 
-    /// In the middle of a metadata transaction the image is the one before it.
+    /// During a metadata transaction the image is the one from before the transaction.
     fn snapshot(&mut self, image: &Image, now: Timestamp) -> Result<(), StorageError> {
         if image.offset < 0 {
             self.files.saved();

@@ -1,16 +1,16 @@
-//! The quorum as a broker sees it that is no member: it fetches the metadata log from the controllers, and never votes or
-//! proposes. Kafka's `KafkaRaftClient`, as far as it is an observer's.
+//! The quorum on a broker that is not a member of it: an observer fetches the metadata log from the controllers, and never
+//! votes or proposes. Kafka's `KafkaRaftClient` in the observer role.
 //!
 //! ```text
-//!             errands: what to ask whom             requests
+//!             errands                               requests
 //!   member ─────────────────────────────────► task ──────────► controllers
 //!     │    ◄─────────────────────────────────      ◄──────────
-//!     │       what came of it                       answers
-//!     ├── machine   pure: whom to ask in which epoch, and what becomes of an answer
+//!     │       results                               answers
+//!     ├── machine   pure: chooses requests, and judges answers
 //!     └── files     the metadata log and its snapshots
 //! ```
-//! There is one errand at a time. Answers are judged, and written to disk, on the thread that owns the member. The task only
-//! carries them. A record is given out when the leader has said that it is committed.
+//! There is one errand at a time. Answers are judged and written to disk on the thread that owns the member; the task only
+//! transports them. A record is passed on when the leader has confirmed that it is committed.
 
 pub mod machine;
 pub mod member;

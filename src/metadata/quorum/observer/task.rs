@@ -1,4 +1,4 @@
-//! task: carries the errands of an observer to the controllers, one at a time, and what came of them back. It judges nothing.
+//! task: sends the requests of an observer to the controllers, one at a time, and returns the answers without judging them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::wire::message::Request;
 use crate::wire::message::fetch::FetchResponse;
 use crate::wire::message::fetch_snapshot::FetchSnapshotResponse;
 
-/// `controller.quorum.request.timeout.ms`: who does not answer in this time is taken for dead.
+/// `controller.quorum.request.timeout.ms`: a controller that does not answer in this time is considered down.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Controllers that a connection is kept to. More addresses than a quorum has members are those of a liar.
+/// Limit of open connections. A quorum does not have more members, so more addresses than this come from a faulty peer.
 const CONNECTIONS_MAX: usize = 16;
 
-/// What came of an errand.
+/// Result of an errand.
 #[derive(Debug)]
 pub enum Heard {
-    /// The pause is over.
+    /// The pause has ended.
     Nothing,
     Fetched {
         from: String,
@@ -38,16 +38,16 @@ pub enum Heard {
     },
 }
 
-/// The two ends of the way between a member and its task, with room for one errand.
+/// The member's ends of the two channels to its task, each with room for one message.
 #[derive(Debug)]
 pub struct Line {
     pub errands: mpsc::Sender<Errand>,
     pub heard: mpsc::Receiver<Heard>,
-    /// Notified of everything that was heard.
+    /// Notified of every result.
     pub arrivals: Arc<Notify>,
 }
 
-/// See the module.
+/// State of the task; see the module.
 #[derive(Debug)]
 pub struct Carrier {
     host: Host,
@@ -59,7 +59,7 @@ pub struct Carrier {
     channels: BTreeMap<String, Channel>,
 }
 
-/// A carrier, and the line to it.
+/// Creates a task and the channels to it.
 pub fn line(host: &Host, identity: Identity, access: Access) -> (Carrier, Line) {
     let (errands, to_carry) = mpsc::channel(1);
     let (tell, heard) = mpsc::channel(1);
@@ -82,7 +82,7 @@ pub fn line(host: &Host, identity: Identity, access: Access) -> (Carrier, Line) 
 }
 
 impl Carrier {
-    /// Ends when the member is gone.
+    /// Runs until the member is dropped.
     pub async fn run(mut self) {
         while let Some(errand) = self.errands.recv().await {
             let heard = self.carry(errand).await;

@@ -1,4 +1,4 @@
-//! An observer before a controller of a few lines: what it believes, what it writes, and what it shows.
+//! An observer with a small simulated controller: the answers that it accepts, its files, and its images.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn stamped(batch: Bytes, base: Offset, epoch: LeaderEpoch) -> Bytes {
     batch.freeze()
 }
 
-/// A controller that leads, with its log in memory.
+/// A simulated controller that leads, with its log in memory.
 struct Leader {
     id: BrokerId,
     epoch: LeaderEpoch,
@@ -104,7 +104,7 @@ impl Leader {
         self.end = end;
     }
 
-    /// The largest epoch not above this one, and where it ends.
+    /// The largest epoch that is at most `epoch`, and its end offset.
     fn end_of(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         let later = self.log.iter().find(|(_, of, _)| *of > epoch);
         let known = self.log.iter().filter(|(_, of, _)| *of <= epoch);
@@ -207,7 +207,7 @@ fn setup() -> Setup {
     }
 }
 
-/// An observer and its ends of the line.
+/// An observer and the task's ends of its channels.
 struct Scene {
     quorum: ObserverQuorum,
     loader: Loader,
@@ -240,7 +240,7 @@ impl Scene {
         })
     }
 
-    /// One errand, carried to the leader; gives to whom it was to go.
+    /// Carries one errand to the leader; returns the address that it was for.
     fn turn(&mut self, leader: &Leader) -> String {
         let errand = self.errands.try_recv().unwrap();
         let (from, heard) = match errand {
@@ -263,7 +263,7 @@ impl Scene {
         self.loader.take(self.quorum.committed(NOW).unwrap());
     }
 
-    /// Turns until nothing is missing that the leader has committed.
+    /// Carries errands until the observer has everything that the leader has committed.
     fn follow(&mut self, leader: &Leader) {
         for _ in 0..20 {
             self.turn(leader);
@@ -295,7 +295,7 @@ fn the_leader_is_found_and_only_what_is_committed_is_shown() {
     let mut scene = Scene::open(dir.path());
     let whereabouts = scene.quorum.leader_at();
     assert_eq!(scene.turn(&leader), SERVER);
-    // Its address came with the refusal, and the new epoch is on disk before anybody is asked in it.
+    // The refusal had the leader's address. The new epoch is on disk before any controller is asked in it.
     let at = LeaderAt {
         epoch: 3,
         leader: Some(1),
@@ -327,7 +327,7 @@ fn what_another_leader_does_not_have_is_cut_off() {
     let mut scene = Scene::open(dir.path());
     scene.follow(&leader);
     assert_eq!(scene.topics(), ["t1"]);
-    // It dies with what only it and the observer had.
+    // The leader dies together with records that only it and the observer had.
     leader.cut(1);
     (leader.id, leader.epoch) = (2, 4);
     leader.commit(&[topic(4)]);
@@ -336,7 +336,7 @@ fn what_another_leader_does_not_have_is_cut_off() {
     }
     assert_eq!(scene.topics(), ["t1", "t4"]);
     assert_eq!(scene.image().offset, 1);
-    // What is committed is never cut off, whatever a leader says.
+    // Committed records are never truncated, whatever a leader says.
     let wants = PartitionData {
         diverging_epoch: fetch::EpochEndOffset {
             epoch: 3,
@@ -368,7 +368,7 @@ fn a_restart_goes_on_where_the_log_ends() {
     drop(scene);
     leader.commit(&[topic(2)]);
     let mut scene = Scene::open(dir.path());
-    // Nothing is known to be committed before a leader says so.
+    // No record counts as committed before a leader confirms it.
     assert!(scene.topics().is_empty() && !scene.quorum.is_caught_up());
     let errand = scene.errands.try_recv().unwrap();
     let Errand::Fetch { request, to } = errand else {
@@ -411,7 +411,7 @@ fn voters(id: BrokerId) -> VotersRecord {
     }
 }
 
-/// The voters that a snapshot names.
+/// Voters in a snapshot.
 fn voters_in(dir: &Path, id: SnapshotId) -> VoterSet {
     let inside = dir.join("__cluster_metadata-0");
     let path = inside.join(format!("{id}.checkpoint"));
@@ -439,7 +439,7 @@ fn a_snapshot_takes_the_place_of_the_log() {
     leader.commit(&[topic(1)]);
     let mut scene = Scene::open(dir.path());
     scene.follow(&leader);
-    // The topic that it had is gone, and the leader's log begins much later.
+    // The observer's topic is deleted, and the leader's log begins much later.
     let id = SnapshotId { end: 500, epoch: 3 };
     let mut records = bootstrap::records(false);
     records.extend([topic(7), topic(8)]);
@@ -459,18 +459,18 @@ fn a_snapshot_takes_the_place_of_the_log() {
     scene.follow(&leader);
     assert_eq!(scene.topics(), ["t7", "t8", "t9"]);
     drop(scene);
-    // After a crash the snapshot and the log behind it are there.
+    // After a crash the snapshot and the log behind it are found.
     let mut scene = Scene::open(dir.path());
     assert_eq!(scene.topics(), ["t7", "t8"]);
     scene.follow(&leader);
     assert_eq!(scene.topics(), ["t7", "t8", "t9"]);
-    // A snapshot of its own still says who votes.
+    // A snapshot that the observer writes has the voters too.
     scene.quorum.snapshot(scene.loader.image(), NOW).unwrap();
     let found = voters_in(dir.path(), SnapshotId { end: 501, epoch: 3 });
     assert_eq!((found.is_dynamic(), found.voters), (true, Some(voters(1))));
 }
 
-/// The snapshot is among the others, and the log still ends where it did.
+/// The snapshot is complete, and the log still has its old end.
 #[test]
 fn a_crash_before_the_log_begins_anew_is_mended_by_the_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -541,7 +541,7 @@ fn a_metadata_transaction_counts_as_a_whole_or_not_at_all() {
         (scene.topics(), scene.image().offset),
         (vec!["t1".to_owned()], 0)
     );
-    // A snapshot in the middle is one of before; what follows is read again behind it.
+    // A snapshot during a transaction has the state from before it; the records after it are read again.
     scene.quorum.snapshot(scene.loader.image(), NOW).unwrap();
     drop(scene);
     let mut scene = Scene::open(dir.path());
@@ -592,7 +592,7 @@ fn a_snapshot_of_its_own_is_due_by_what_was_fetched() {
     let mut scene = Scene::try_open(dir.path(), upkeep).unwrap();
     scene.turn(&leader);
     scene.turn(&leader);
-    // Nothing of it is committed, so there is nothing to save.
+    // No new record is committed, so no snapshot is due.
     assert_eq!(scene.quorum.snapshot_wait(NOW), None);
     leader.high_watermark = leader.end;
     scene.turn(&leader);
@@ -602,7 +602,7 @@ fn a_snapshot_of_its_own_is_due_by_what_was_fetched() {
     assert_eq!(names_in(dir.path()).len(), 1);
 }
 
-/// A tail for the machine alone.
+/// A log end for tests of the machine alone.
 struct Plain {
     end: Offset,
     epoch: LeaderEpoch,
@@ -624,7 +624,7 @@ impl Tail for Plain {
 
 const TAIL: Plain = Plain { end: 10, epoch: 3 };
 
-/// An observer in epoch 3 of leader 1, with 8 of 10 records committed.
+/// An observer in epoch 3 of leader 1; 8 of 10 records are committed.
 fn observer() -> Observer {
     let leadership = Leadership {
         epoch: 3,
@@ -653,7 +653,7 @@ fn good() -> PartitionData {
     good
 }
 
-/// What a changed answer is refused with; nothing is believed of it.
+/// Checks that a modified answer is refused with a message, and that it changes nothing.
 #[track_caller]
 fn check(change: impl Fn(&mut FetchResponse), expected: &str) {
     let mut observer = observer();
@@ -667,7 +667,7 @@ fn check(change: impl Fn(&mut FetchResponse), expected: &str) {
         (observer.leadership().epoch, observer.leadership().leader),
         (3, Some(1))
     );
-    // Somebody else is asked, after a pause.
+    // Another controller is asked after a pause.
     assert!(matches!(observer.next(&TAIL), Errand::Pause(_)));
 }
 
@@ -794,7 +794,7 @@ fn a_newer_epoch_counts_and_an_older_one_does_not() {
     let news = observer.news().unwrap();
     assert_eq!((news.epoch, news.leader), (4, Some(2)));
     assert_eq!(observer.leader_address(), Some("c2:9093"));
-    // Without an address it is asked where it is.
+    // Without an address in the answer, a bootstrap server is asked for it.
     let mut observer = self::observer();
     drop(observer.fetched(&said(7, 9), &TAIL, 0).unwrap_err());
     assert_eq!(observer.leader_address(), None);
@@ -887,13 +887,13 @@ fn a_snapshot_that_does_not_go_together_is_not_believed() {
         }
         let refused = judged.unwrap_err();
         assert!(refused.to_string().contains(expected), "{refused}");
-        // It is asked anew what is to be had.
+        // The next fetch asks what is available.
         assert!(matches!(observer.next(&TAIL), Errand::Pause(_)));
         assert!(matches!(observer.next(&TAIL), Errand::Fetch { .. }));
     }
 }
 
-/// A directory of another cluster, or one whose controllers have begun anew.
+/// The directory belongs to another cluster, or the controllers have lost their log.
 #[test]
 fn a_log_that_the_leader_does_not_have_is_not_thrown_away_below_its_snapshot() {
     let dir = tempfile::tempdir().unwrap();
