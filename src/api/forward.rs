@@ -1,5 +1,6 @@
-//! What the controller decides about, on a broker that is none: the request goes to the controller as it came, in an Envelope that says
-//! who has asked from where, and the controller's answer goes back as it came. Kafka's `ForwardingManager`.
+//! Forwarding of requests that only the controller decides, on a broker that is not the controller: the request is sent
+//! unchanged in an Envelope with the client's principal and address, and the controller's response is returned unchanged.
+//! Kafka's `ForwardingManager`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,11 +17,11 @@ use crate::wire::message::Message as _;
 use crate::wire::message::embedded::DefaultPrincipalData;
 use crate::wire::message::envelope::EnvelopeRequest;
 
-/// How long a controller is looked for that answers.
+/// Time limit for finding a controller that answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const PRINCIPAL_VERSION: i16 = 0;
 
-/// The controller's answer to a frame.
+/// Forwards a frame and returns the controller's response.
 pub(super) fn forward(remote: &Remote, connection: &ConnectionInfo, frame: Bytes) -> Answer {
     let principal = principal(&connection.principal);
     let address = address(connection.peer.ip());
@@ -48,18 +49,18 @@ pub(super) fn forward(remote: &Remote, connection: &ConnectionInfo, frame: Bytes
     })
 }
 
-/// The correlation id of a request or an answer, which is behind so many bytes.
+/// Correlation id of a request or a response, at this position in the frame.
 fn correlation_in(frame: &[u8], at: usize) -> Option<[u8; 4]> {
     frame.get(at..)?.first_chunk().copied()
 }
 
-/// An answer with its length. It came in a frame, and is no longer than one.
+/// Response with its length prefix. It arrived in a frame, so its length fits.
 fn framed(data: Bytes) -> Encoded {
     let length = Bytes::copy_from_slice(&(data.len() as i32).to_be_bytes());
     vec![Part::Bytes(length), Part::Bytes(data)]
 }
 
-/// As Kafka's `DefaultKafkaPrincipalBuilder` writes it.
+/// Encodes a principal like Kafka's `DefaultKafkaPrincipalBuilder`.
 fn principal(principal: &Principal) -> Result<Bytes, EncodeError> {
     let data = DefaultPrincipalData {
         r#type: principal.kind.clone(),
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn who_asks_from_where_is_said_as_kafka_says_it() {
-        // Version, then three fields of the flexible form: lengths are one more than they are.
+        // The version, then three fields in the flexible encoding, whose length fields are one more than the length.
         let expected = b"\0\0\x05User\x04ann\0\0";
         assert_eq!(principal(&Principal::user("ann")).unwrap(), expected[..]);
         assert_eq!(

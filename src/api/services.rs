@@ -109,7 +109,8 @@ impl Services {
         broker.map_or(-1, |broker| broker.epoch)
     }
 
-    /// Whom clients are told to ask for what a controller decides. Of a cluster any broker that takes part will do: each forwards.
+    /// Controller id for clients. In a cluster with separate controllers any unfenced broker will do, because each forwards
+    /// requests.
     pub fn controller_id(&self, image: &Image) -> BrokerId {
         let takes_part = |id| image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
         if self.remote.is_none() || takes_part(self.node_id) {

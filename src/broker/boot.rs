@@ -1,4 +1,4 @@
-//! The order of a start, one paragraph per part.
+//! Start of a broker, part by part.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -60,28 +60,27 @@ use crate::share::manager::Shares;
 use crate::transport::tls::TlsListeners;
 use crate::wire::batch::compression::Compression;
 
-/// What is on its way to a client at most, unless `socket.send.buffer.bytes` says otherwise (the kernel takes it twice). A
-/// buffer that the kernel makes as large as it likes swallows a whole answer, which then leaves the CPU's caches before the
-/// client has read it: that costs half as much again, and a third of the throughput. Kafka's default of 100 KiB is a
-/// little slower.
+/// Default size of a socket's send buffer in bytes (the kernel allocates twice as much). With a buffer sized by the kernel a
+/// whole answer fits in, and leaves the CPU's caches before the client reads it: that takes half as much CPU time again, and
+/// costs a third of the throughput. Kafka's default of 100 KiB is slightly slower.
 const SEND_BUFFER: usize = 200 << 10;
 
-/// What a caller may want beyond the settings of a file.
+/// Options of a start that no settings file has.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The machine that the node runs on.
+    /// Host that the node runs on.
     pub host: Host,
-    /// The cluster that the directories must belong to, or get when they are new.
+    /// Id of the cluster that the directories must belong to, or get if they are new.
     pub cluster_id: Option<String>,
-    /// Replication factors above the number of brokers are cut down: for nodes made for tests.
+    /// Whether replication factors are reduced to the number of brokers, for test nodes.
     pub clamp_replication: bool,
-    /// The task that is to panic.
+    /// Name of the task that panics in a test.
     #[cfg(test)]
     pub panics: Option<&'static str>,
 }
 
 impl Broker {
-    /// Starts a node; it serves clients once this has returned.
+    /// Starts a node; it serves clients when this returns.
     pub async fn start(config: BrokerConfig, options: Options) -> Result<Self, StartError> {
         let host = options.host.clone();
         let config = Arc::new(config);
@@ -90,7 +89,7 @@ impl Broker {
         #[cfg(test)]
         let halt = Halt::with_planted(options.panics);
 
-        // Certificates and sockets first: they have the likeliest mistakes, and nothing was touched yet.
+        // Certificates and sockets come first: mistakes in them are the most likely, and nothing on disk has changed yet.
         let tls = Arc::new(TlsListeners::default());
         let wrong = |faults: Vec<(String, String)>| {
             let faults: Vec<_> = faults.into_iter().map(|(_, what)| what).collect();
@@ -118,7 +117,7 @@ impl Broker {
             None => Vec::new(),
         };
 
-        // Directories: identity, lock.
+        // Directories: cluster id, locks.
         if config.controllers.is_some() && options.cluster_id.is_none() {
             is_formatted(&host, &config)?;
         }
@@ -139,7 +138,7 @@ impl Broker {
             file_delete_delay_ms: config.settings.long("log.segment.delete.delay.ms"),
         };
         let logs = Arc::new(LogManager::open(&host, log_dirs, manager_settings)?);
-        // The log manager holds the others.
+        // The log manager holds the locks of the log directories.
         let own = !config.log_dirs.contains(&config.metadata_log_dir);
         let metadata_lock = match own {
             true => Some(dir::lock(host.disk.dir(&config.metadata_log_dir))?),
@@ -152,7 +151,7 @@ impl Broker {
             );
         }
 
-        // The metadata: this node's own, or those of its cluster.
+        // Metadata: the node's own log, or that of its cluster.
         let metadata_dir = host.disk.dir(&config.metadata_log_dir);
         let registration = registration(
             &config,
@@ -188,7 +187,7 @@ impl Broker {
         let metadata =
             |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
 
-        // Logs of the partitions, then what they tell about leaders and directories, then the partitions themselves.
+        // Logs of the partitions; then leader epochs and directories found in them; then the partitions themselves.
         let replicas =
             ReplicaManager::new(config.node_id, Arc::clone(&logs), config.settings.clone());
         let image = handle.load();
@@ -223,7 +222,7 @@ impl Broker {
             }
         }
 
-        // From here on metadata changes reach the partitions by themselves.
+        // From here on partitions follow changes of the metadata.
         controller.add(Arc::new(replicas.clone()));
 
         let may_have = memory_bytes(Path::new("/"));
@@ -235,7 +234,7 @@ impl Broker {
 
         let rounds = WorkPool::new(&host, COORDINATORS, &memory);
         let work = WorkPool::new(&host, half_the_processors(), &memory);
-        // The share coordinator, whom the group coordinator asks.
+        // The share coordinator, which the group coordinator calls.
         let compression = |name: &str| {
             let id = config.settings.int(name).clamp(0, 7) as u8;
             Compression::from_id(id).unwrap_or(Compression::None)
@@ -269,7 +268,7 @@ impl Broker {
         let share_topic: Arc<dyn Publisher> = Arc::new(share_topic);
         replicas.followed_by(&share_topic);
 
-        // The group coordinator follows the metadata after the partitions that it writes to.
+        // The group coordinator gets metadata after the partitions that it writes to.
         let (groups, group_task) = GroupHandle::new(
             &host,
             (
@@ -298,7 +297,7 @@ impl Broker {
         let group_topic: Arc<dyn Publisher> = Arc::new(group_topic);
         replicas.followed_by(&group_topic);
 
-        // The transaction coordinator; what it commits in offsets goes through the group coordinator.
+        // The transaction coordinator; offsets of transactions are committed through the group coordinator.
         let (txns, txn_task) = TxnHandle::new(
             &host,
             Arc::new(InternalTopic::new(
@@ -385,7 +384,7 @@ impl Broker {
             config: Arc::clone(&config),
         });
 
-        // Doors open last.
+        // Clients are accepted last.
         let (stop, stopping) = watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         let mut listeners = Listeners::new(
@@ -399,7 +398,7 @@ impl Broker {
         for (listener, opened) in sockets {
             addresses.extend(listeners.accept(listener, opened));
         }
-        // What was set on the running broker before this start.
+        // Dynamic settings from before this start.
         wanted.install(&services.image.load());
         listeners.follow().await;
         host.threads
@@ -410,7 +409,7 @@ impl Broker {
             host.threads
                 .spawn_among(&mut tasks, halt.guard("admin listener", console));
         }
-        // A snapshot may have kept producers for longer than anybody wants.
+        // A snapshot may contain producers that have expired by now.
         logs.expire_producers(
             host.clock.now(),
             housekeeping::producer_expiration_ms(&services),
@@ -473,13 +472,13 @@ impl Broker {
     }
 }
 
-/// What a node begins with that is alone and new.
+/// Options of the first start of a single node.
 struct Fresh {
     of_zookeeper: bool,
     clamp_replication: bool,
 }
 
-/// A node that is alone leads its own metadata log: folds it, begins a new epoch, and registers itself.
+/// Opens the metadata log of a single node: builds the image, begins a new epoch, and registers the node.
 fn lead(
     host: &Host,
     config: &Arc<BrokerConfig>,
@@ -501,7 +500,7 @@ fn lead(
     let mut controller = Controller::new(host, Box::new(quorum), image, setup, upkeep);
     let metadata = |error: crate::log::error::AppendError| StartError::Metadata(error.to_string());
     if fresh {
-        // With the topics that stand in the directories already, all at once: a start that is cut short starts anew.
+        // The topics in the directories are added in the same batch, so that an interrupted start begins again from nothing.
         let mut records = match formatted_with(metadata_dir)? {
             Some(given) => bootstrap::completed(given),
             None => bootstrap::records(new.of_zookeeper),
@@ -513,7 +512,7 @@ fn lead(
     Ok(controller)
 }
 
-/// Refuses directories that belong to no cluster yet: which one they are to belong to, whoever formats them says.
+/// Refuses directories without a cluster id: formatting them chooses the cluster.
 fn is_formatted(host: &Host, config: &BrokerConfig) -> Result<(), StartError> {
     let metadata_dir = &config.metadata_log_dir;
     match dir::MetaProperties::read(host.disk.dir(metadata_dir))? {
@@ -525,7 +524,7 @@ fn is_formatted(host: &Host, config: &BrokerConfig) -> Result<(), StartError> {
     }
 }
 
-/// The id of the directory that the metadata log is in.
+/// Id of the directory with the metadata log.
 fn directory_id(formatted: &Formatted, config: &BrokerConfig) -> Uuid {
     let mut dirs = formatted.dirs.iter();
     let own = dirs.find(|(path, _)| *path == config.metadata_log_dir);
@@ -533,20 +532,20 @@ fn directory_id(formatted: &Formatted, config: &BrokerConfig) -> Uuid {
         .unwrap_or(Uuid::ZERO)
 }
 
-/// How long a start waits for the controllers to hear in which log directories its replicas are.
+/// Time that a start waits for the controllers to record the log directories of replicas.
 const PLACES_TOLD_WITHIN: Duration = Duration::from_secs(30);
 
-/// What salts of users who are not there are made from: the same at every start, and nothing that clients are told.
+/// Secret for the salts of unknown users: the same at every start, and unknown to clients.
 fn salts(formatted: &Formatted) -> SaltSecret {
     let ids = formatted.dirs.iter().filter_map(|(_, id)| id.as_ref().ok());
     let first = ids.map(ToString::to_string).next().unwrap_or_default();
     SaltSecret::new(format!("{} {first}", formatted.cluster_id).as_bytes())
 }
 
-/// Of groups, of transactions and of share states: each works off one round at a time.
+/// Number of coordinators (groups, transactions, share states); each processes one round at a time.
 const COORDINATORS: usize = 3;
 
-/// For handshakes, and for requests that take long: the other half is for everybody else.
+/// Number of threads for handshakes, and for long requests: the other half of the processors is for everything else.
 fn half_the_processors() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get() / 2)
 }
@@ -555,17 +554,17 @@ fn limits(config: &BrokerConfig) -> Limits {
     let idle_ms = config.settings.long("connections.max.idle.ms");
     Limits {
         request_bytes_max: config.settings.int("socket.request.max.bytes").max(0) as usize,
-        // A negative limit means none.
+        // A negative setting means no limit.
         idle: millis(if idle_ms < 0 { i64::MAX } else { idle_ms }),
     }
 }
 
-/// Session ids of two starts should not be confused with each other.
+/// First id of fetch sessions, from the time, so that ids of two starts differ.
 fn seed(now: i64) -> i32 {
     (now as i32 & 0x3fff_ffff).max(1)
 }
 
-/// Opens the sockets of an endpoint, on a thread that may wait for the addresses of its name.
+/// Opens the sockets of an endpoint, on a thread that may wait for name resolution.
 pub(super) async fn listening(
     host: &Host,
     endpoint: &Endpoint,
@@ -601,11 +600,11 @@ fn listen(
     for ip in network.own_addresses(&endpoint.host).map_err(failed)? {
         match network.listen(SocketAddr::new(ip, port), &options) {
             Ok(socket) => {
-                // A port chosen by the system must be the same on every address.
+                // A port chosen by the system must be the same for all addresses.
                 port = socket.local_addr().map_err(failed)?.port();
                 sockets.push(socket);
             }
-            // A machine may have only one kind of address.
+            // The machine may support only IPv4 or only IPv6.
             Err(error) if !sockets.is_empty() || ip.is_ipv6() && is_unavailable(&error) => {
                 tracing::debug!(%ip, %error, "not listening on this address");
             }
@@ -628,13 +627,13 @@ fn is_unavailable(error: &std::io::Error) -> bool {
 
 fn listen_options(config: &BrokerConfig) -> ListenOptions {
     let size = |name: &str, default| match config.settings.explicit(name) {
-        // -1 leaves it to the kernel.
+        // -1 leaves the size to the kernel.
         Some(_) => usize::try_from(config.settings.int(name)).ok(),
         None => default,
     };
     ListenOptions {
         backlog: config.settings.int("socket.listen.backlog.size").max(1),
-        // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes for what comes in.
+        // Kafka differs: its default of 100 KiB is not set, because the kernel finds better sizes for receiving.
         receive_buffer: size("socket.receive.buffer.bytes", None),
         send_buffer: size("socket.send.buffer.bytes", Some(SEND_BUFFER)),
     }

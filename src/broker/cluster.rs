@@ -1,5 +1,5 @@
-//! How a broker comes into a cluster whose controllers are other nodes: it observes their metadata until it has all of them, registers, and
-//! goes on when the metadata show its registration. From then on the broker is fenced until it may serve.
+//! Joining a cluster whose controllers are other nodes: the broker fetches all metadata as an observer, registers, and
+//! continues when the metadata has its registration. The broker is then fenced until it is ready to serve.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,31 +32,31 @@ use crate::peer::access::to_listener;
 use crate::peer::connection::{Access, Identity};
 use crate::wire::message::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
 
-/// A setting, and what waits for it.
+/// Setting: time limit for the first registration.
 const REGISTRATION_TIMEOUT: &str = "initial.broker.registration.timeout.ms";
 const HEARTBEAT_INTERVAL: &str = "broker.heartbeat.interval.ms";
 
-/// Who this broker is, and where its metadata are.
+/// Identity of this broker, and the location of its metadata.
 pub(super) struct Own<'a> {
     pub cluster_id: &'a str,
     /// The directory of the metadata log, and its id.
     pub metadata_dir: Dir<'a>,
     pub directory_id: Uuid,
-    /// The epoch of the registration before, if every log directory says that it ended with a clean stop; else -1.
+    /// Broker epoch of the previous registration, if all log directories have it from a clean shutdown; otherwise -1.
     pub previous_epoch: BrokerEpoch,
     pub registration: Registration,
 }
 
-/// What keeps a broker in its cluster. Dropping it ends that at once, as a crash would.
+/// Membership of a broker and its tasks. Dropping it ends them at once, as a crash would.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub remote: Remote,
     pub membership: Membership,
-    /// They end with the broker's metadata.
+    /// Tasks that run as long as the broker follows the metadata.
     pub tasks: JoinSet<()>,
 }
 
-/// As whom the controllers are asked, checked before anything is opened.
+/// Credentials for connections to the controllers, checked before anything is opened.
 pub(super) fn access(
     config: &BrokerConfig,
     controllers: &Controllers,
@@ -71,7 +71,7 @@ pub(super) fn access(
     })
 }
 
-/// The epoch with which every log directory was stopped cleanly; -1 if one of them was not.
+/// Broker epoch with which all log directories were shut down cleanly; -1 if one of them was not.
 pub(super) fn previous_epoch(host: &Host, config: &BrokerConfig) -> BrokerEpoch {
     let epochs = config.log_dirs.iter();
     let mut epochs = epochs.map(|path| dir::clean_shutdown_epoch(host.disk.dir(path)));
@@ -84,7 +84,7 @@ pub(super) fn previous_epoch(host: &Host, config: &BrokerConfig) -> BrokerEpoch 
     }
 }
 
-/// Observes the metadata, and registers.
+/// Begins to observe the metadata, and registers.
 pub(super) async fn join(
     host: &Host,
     halt: &Halt,
@@ -169,7 +169,7 @@ pub(super) async fn join(
 }
 
 impl Cluster {
-    /// The epoch of the newest registration.
+    /// Broker epoch of the newest registration.
     pub(super) fn epoch(&self) -> Option<BrokerEpoch> {
         self.membership.epoch()
     }
@@ -213,8 +213,8 @@ fn request(
     }
 }
 
-/// How long nobody waits any more to be let go, if no controller answers: a session of the broker has ended then
+/// Time without an answer after which a shutdown no longer waits for the controllers: the broker's session has expired by then
 /// (`broker.session.timeout.ms` of the controllers).
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(9);
-/// How long a clean stop takes at most. Apache Kafka waits as long.
+/// Time limit of a controlled shutdown, as in Apache Kafka.
 pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(300);

@@ -1,11 +1,11 @@
-//! The controller of this process, as the leaders of partitions ask it for changes of ISRs.
+//! The controller of this process, for leaders of partitions that request changes of ISRs.
 
 use crate::metadata::controller::task::ControllerHandle;
 use crate::replica::fetcher::{Answering, NoAnswer};
 use crate::replica::isr_changes::Controller;
 use crate::wire::message::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 
-/// See the module.
+/// Controller in this process; see the module.
 pub(super) struct InProcess(pub ControllerHandle);
 
 impl Controller for InProcess {

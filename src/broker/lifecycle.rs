@@ -1,73 +1,73 @@
-//! pure: the life of a broker in a cluster whose controllers are other nodes: it registers, is fenced until it may serve, serves, and
-//! leaves. Kafka's `BrokerLifecycleManager`.
+//! pure: state of a broker in a cluster whose controllers are other nodes: it registers, is fenced until it may serve, serves,
+//! and leaves. Kafka's `BrokerLifecycleManager`.
 //!
 //! ```text
 //! Starting ──registered──► Fenced ──caught up, and wanted──► Joining ──unfenced──► Serving
 //!     ▲                      │                                  │                    │
 //!     └──── forgotten ───────┴──────────── leaves ──────────────┴────────────────────┴──► Leaving ──► Left
 //! ```
-//! One request is under way at a time. What the broker says of itself is what it is: it does not ask to be unfenced before it has
-//! published its own registration, and names every log directory that has failed in every heartbeat.
+//! One request is in flight at a time. The broker does not ask to be unfenced before it has applied its own registration, and
+//! every heartbeat names all failed log directories.
 
 use crate::base::ids::{BrokerEpoch, BrokerId, Offset, Uuid};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use crate::wire::message::broker_registration::BrokerRegistrationResponse;
 
-/// Milliseconds on a clock that never goes back.
+/// Milliseconds on a monotonic clock.
 pub type Millis = u64;
 
-/// How soon the next heartbeat follows when the controller has seen that the broker is caught up.
+/// Time until the next heartbeat after the controller has seen that the broker is caught up.
 const SOON_MS: Millis = 10;
-/// How soon the controller is asked again for the first time whether the broker may go.
+/// Time until the controller is asked again for the first time whether the broker may shut down.
 const LEAVE_SOON_MS: Millis = 50;
 
-/// Where a broker is in its life.
+/// State of a broker in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Not registered.
     Starting,
-    /// Registered, and nobody's leader.
+    /// Registered; leads no partitions.
     Fenced,
-    /// Caught up, and wants to be unfenced.
+    /// Caught up, and asks to be unfenced.
     Joining,
     Serving,
-    /// Wants to be let go, and serves until then.
+    /// In a controlled shutdown; serves until it is allowed to stop.
     Leaving,
-    /// May go.
+    /// Allowed to stop.
     Left,
 }
 
-/// What a heartbeat says, besides what the machine itself knows.
+/// Facts for the next heartbeat that the machine does not have itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The offset of the newest metadata that every part of the broker knows.
+    /// Offset of the newest metadata that all parts of the broker have applied.
     pub published: Offset,
-    /// The epoch of this broker's registration in them, if there is one.
+    /// Epoch of this broker's registration in the metadata, if there is one.
     pub registered: Option<BrokerEpoch>,
-    /// Whether the broker could serve, and is meant to.
+    /// Whether the broker is ready to serve.
     pub is_ready: bool,
-    /// Whether the broker stops.
+    /// Whether the broker is shutting down.
     pub leaves: bool,
-    /// The log directories that have failed since the start.
+    /// Log directories that have failed since the start.
     pub failed_dirs: Vec<Uuid>,
 }
 
-/// What to do next.
+/// Next action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Register,
     Heartbeat(BrokerHeartbeatRequest),
-    /// Nothing before this moment, unless the facts change.
+    /// Wait until this time, or until the facts change.
     Wait(Millis),
     Leave,
 }
 
-/// Why this broker will never be let into the cluster.
+/// Reason why this broker is rejected for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeverIn(pub String);
 
-/// See the module.
+/// State machine of a broker's membership; see the module.
 #[derive(Debug)]
 pub struct Lifecycle {
     broker_id: BrokerId,
@@ -75,20 +75,20 @@ pub struct Lifecycle {
     interval_ms: Millis,
     state: State,
     epoch: BrokerEpoch,
-    /// Whether the metadata have shown the registration.
+    /// Whether the registration has been seen in the metadata.
     was_seen: bool,
     /// Whether the last answer said that the broker is caught up.
     is_caught_up: bool,
-    /// What the last heartbeat said.
+    /// Contents of the last heartbeat that was sent.
     tried: Option<Said>,
-    /// The same of the last one that was taken.
+    /// Contents of the last heartbeat that was accepted.
     said: Option<Said>,
     next_at: Millis,
-    /// When a controller has answered last.
+    /// Time of the last answer of a controller.
     heard_at: Millis,
 }
 
-/// What changes in a heartbeat make it due at once.
+/// Contents of a heartbeat whose change makes the next one due at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
     wants_fence: bool,
@@ -116,17 +116,17 @@ impl Lifecycle {
         self.state
     }
 
-    /// The epoch of the registration; `None` before there is one.
+    /// Broker epoch of the registration; `None` before there is one.
     pub fn epoch(&self) -> Option<BrokerEpoch> {
         (self.epoch >= 0).then_some(self.epoch)
     }
 
-    /// When a controller has answered last.
+    /// Time of the last answer of a controller.
     pub fn heard_at(&self) -> Millis {
         self.heard_at
     }
 
-    /// The failed log directories that a controller knows of.
+    /// Failed log directories that a controller knows.
     pub fn known_failed_dirs(&self) -> &[Uuid] {
         self.said.as_ref().map_or(&[], |said| &said.failed_dirs)
     }
@@ -144,7 +144,7 @@ impl Lifecycle {
         }
         self.was_seen |= facts.registered == Some(self.epoch);
         if self.was_seen && facts.registered.is_none() {
-            // Somebody has had the cluster forget this broker (`BrokerRegistrationTracker`).
+            // The broker was unregistered by an administrator (`BrokerRegistrationTracker`).
             self.state = State::Starting;
             return Step::Register;
         }
@@ -179,7 +179,7 @@ impl Lifecycle {
         Step::Leave
     }
 
-    /// What the registration was answered.
+    /// Handles the answer to a registration.
     pub fn registered(
         &mut self,
         answer: &BrokerRegistrationResponse,
@@ -210,7 +210,7 @@ impl Lifecycle {
             Some(ErrorCode::ClusterAuthorizationFailed) => {
                 never("this broker's user may not do ClusterAction on the cluster")
             }
-            // Among them that the same broker was killed, and its session has not ended yet.
+            // For example the broker was killed, and its previous session has not expired yet.
             _ => {
                 self.next_at = now + self.interval_ms;
                 Ok(())
@@ -218,7 +218,7 @@ impl Lifecycle {
         }
     }
 
-    /// What a heartbeat was answered.
+    /// Handles the answer to a heartbeat.
     pub fn heard(
         &mut self,
         request: &BrokerHeartbeatRequest,
@@ -228,7 +228,7 @@ impl Lifecycle {
         self.heard_at = now;
         self.failed(Some(request), now);
         if answer.error_code != 0 {
-            // Kafka waits, too: where the cluster does not know this broker any more, the metadata say so.
+            // As in Kafka, the broker retries: if the cluster has forgotten it, the metadata shows that.
             return;
         }
         self.said = self.tried.clone();
@@ -248,7 +248,7 @@ impl Lifecycle {
         }
     }
 
-    /// Nobody answered: the registration, or this heartbeat.
+    /// Reports that there was no answer to a registration or to this heartbeat.
     pub fn failed(&mut self, request: Option<&BrokerHeartbeatRequest>, now: Millis) {
         self.next_at = now + self.interval_ms;
         if let Some(request) = request {
@@ -307,7 +307,7 @@ mod tests {
             self.life.next(&self.facts, self.now)
         }
 
-        /// Sends a heartbeat, has it answered, and gives when the next one is due.
+        /// Sends a heartbeat, answers it, and returns the time until the next one.
         fn beat(&mut self, answer: &BrokerHeartbeatResponse) -> (BrokerHeartbeatRequest, Millis) {
             let Step::Heartbeat(request) = self.next() else {
                 panic!("{:?}", self.life);
@@ -336,12 +336,12 @@ mod tests {
         scene.facts.registered = Some(42);
         let (_, due) = scene.beat(&answer(true, true));
         assert_eq!(due, SOON_MS);
-        // Not ready, it stays fenced, with heartbeats at the usual interval.
+        // While the broker is not ready it stays fenced, with heartbeats at the usual interval.
         scene.now += SOON_MS;
         let (second, due) = scene.beat(&answer(true, true));
         assert_eq!((second.want_fence, due), (true, INTERVAL));
         assert_eq!(scene.life.state(), State::Fenced);
-        // Ready, it says so at once.
+        // When it is ready it says so at once.
         scene.facts.is_ready = true;
         let (third, _) = scene.beat(&answer(true, false));
         assert!(!third.want_fence);
@@ -398,7 +398,7 @@ mod tests {
         let mut scene = Scene::registered();
         scene.facts.registered = Some(42);
         scene.beat(&answer(true, true));
-        // A heartbeat that names an old epoch is only tried again: the metadata say when there is a reason.
+        // A heartbeat with an old epoch is only retried: the metadata shows whether the broker must register again.
         scene.now += INTERVAL;
         let stale = BrokerHeartbeatResponse {
             error_code: ErrorCode::StaleBrokerEpoch.code(),
@@ -409,7 +409,7 @@ mod tests {
         scene.facts.registered = None;
         assert_eq!(scene.next(), Step::Register);
         scene.life.registered(&registered(77), scene.now).unwrap();
-        // The metadata do not have it yet.
+        // The metadata does not have the new registration yet.
         assert!(matches!(scene.next(), Step::Heartbeat(request) if request.broker_epoch == 77));
     }
 
@@ -440,7 +440,7 @@ mod tests {
         };
         scene.life.failed(Some(&request), scene.now);
         assert_eq!(scene.next(), Step::Wait(scene.now + INTERVAL));
-        // What nobody has heard is not known.
+        // A failed directory counts as known only after an answer.
         assert!(scene.life.known_failed_dirs().is_empty());
         let mut new = Lifecycle::new(5, INTERVAL);
         new.failed(None, 7);

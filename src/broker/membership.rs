@@ -1,5 +1,6 @@
-//! task: has a broker take part in a cluster whose controllers are other nodes, from its registration to the moment at which it may go. It
-//! sends what the machine of [`lifecycle`](super::lifecycle) says, and tells it of the metadata and of the broker.
+//! task: keeps a broker registered in a cluster whose controllers are other nodes, from its registration to its controlled
+//! shutdown. It sends the requests of the machine in [`lifecycle`](super::lifecycle), and passes facts about the metadata and
+//! the broker to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::metadata::remote::Remote;
 use crate::wire::error_code::ErrorCode;
 use crate::wire::message::broker_registration::BrokerRegistrationRequest;
 
-/// What the rest of the broker wants of its membership.
+/// Requests of the rest of the broker to its membership.
 #[derive(Clone, Debug, Default)]
 struct Wishes {
     is_ready: bool,
@@ -22,34 +23,34 @@ struct Wishes {
     failed_dirs: Vec<Uuid>,
 }
 
-/// Where the broker stands in its cluster.
+/// State of a broker in its cluster.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub state: State,
     /// `None` before the first registration.
     pub epoch: Option<BrokerEpoch>,
-    /// The failed log directories that a controller knows of.
+    /// Failed log directories that a controller knows.
     known_failed_dirs: Vec<Uuid>,
-    /// How long no controller has answered.
+    /// Time since the last answer of a controller.
     unheard_for: Duration,
     never: Option<NeverIn>,
 }
 
-/// A broker's membership of its cluster. Cheap to clone.
+/// Handle of a broker's membership in its cluster. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Membership {
     wishes: Arc<watch::Sender<Wishes>>,
     standing: watch::Receiver<Standing>,
 }
 
-/// See the module.
+/// State of the task; see the module.
 #[derive(Debug)]
 pub struct Member {
     remote: Remote,
     image: ImageHandle,
     broker_id: BrokerId,
     registration: BrokerRegistrationRequest,
-    /// How long an answer is waited for: until the next heartbeat is due.
+    /// Time to wait for an answer: the interval of heartbeats.
     interval: Duration,
     lifecycle: Lifecycle,
     began: Instant,
@@ -57,7 +58,7 @@ pub struct Member {
     standing: watch::Sender<Standing>,
 }
 
-/// A membership, and the task that keeps it up.
+/// Creates a membership and its task.
 pub fn membership(
     remote: Remote,
     image: ImageHandle,
@@ -93,9 +94,9 @@ pub fn membership(
 }
 
 impl Membership {
-    /// Waits until the broker is registered; gives the epoch.
+    /// Waits until the broker is registered; returns the broker epoch.
     ///
-    /// Errors: the controllers will never have it.
+    /// Errors: the controllers have rejected the broker for good.
     pub async fn registered(&self) -> Result<BrokerEpoch, NeverIn> {
         let mut standing = self.standing.clone();
         let settled = |now: &Standing| now.epoch.is_some() || now.never.is_some();
@@ -111,17 +112,17 @@ impl Membership {
         }
     }
 
-    /// The epoch of the newest registration; `None` before the first.
+    /// Broker epoch of the newest registration; `None` before the first one.
     pub fn epoch(&self) -> Option<BrokerEpoch> {
         self.standing.borrow().epoch
     }
 
-    /// The broker serves its replicas from now on, if it is let.
+    /// Reports that the broker is ready to serve its replicas, once the controllers unfence it.
     pub fn ready(&self) {
         self.wishes.send_modify(|wishes| wishes.is_ready = true);
     }
 
-    /// Tells the controllers of a log directory that has failed; waits until they know.
+    /// Reports a failed log directory; waits until a controller knows it.
     pub async fn tell_of_failed(&self, directory: Uuid) {
         self.wishes.send_modify(|wishes| {
             if !wishes.failed_dirs.contains(&directory) {
@@ -131,13 +132,13 @@ impl Membership {
         let mut standing = self.standing.clone();
         let is_known = |now: &Standing| now.known_failed_dirs.contains(&directory);
         if standing.wait_for(is_known).await.is_err() {
-            // The node stops.
+            // The node is stopping.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Leaves the cluster: waits until others lead what this broker led. Gives up when no controller has answered for `silence`.
-    /// Whether the controllers have let it go.
+    /// Leaves the cluster: waits until other brokers lead the partitions of this broker, or until no controller has answered
+    /// for `silence`. Returns whether the controllers have allowed the shutdown.
     pub async fn leave(&self, silence: Duration) -> bool {
         self.wishes.send_modify(|wishes| wishes.leaves = true);
         let mut standing = self.standing.clone();
@@ -148,7 +149,7 @@ impl Membership {
 }
 
 impl Member {
-    /// Ends when the broker may go, or when the controllers will never have it.
+    /// Runs until the broker may shut down, or the controllers have rejected it for good.
     pub async fn run(mut self) {
         loop {
             let facts = self.facts();

@@ -1,7 +1,7 @@
-//! The composition root: builds every part, wires them, owns the order of start and stop.
+//! Composition root: creates and connects all parts of the broker, in the order of start and stop.
 //!
-//! A test in Rust may hold brokers of its own, as many as it likes in one process, each on a free port and in a directory
-//! that goes with it; dropping one ends it:
+//! A test in Rust can start any number of brokers in one process, each on a free port and in a temporary directory; dropping a
+//! broker ends it:
 //!
 //! ```
 //! use monedula::broker::temporary::TemporaryBroker;
@@ -48,7 +48,7 @@ use crate::log::manager::LogManager;
 use crate::metadata::loader::Publisher;
 use crate::wire::message::broker_heartbeat::BrokerHeartbeatRequest;
 
-/// Why a node does not start. The text is meant for whoever started it.
+/// Reason why a node does not start. The text is for its operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {}", Plain(source))]
@@ -76,29 +76,29 @@ pub struct Broker {
     admin: Option<SocketAddr>,
     services: Arc<Services>,
     logs: Arc<LogManager>,
-    /// Of the metadata log's directory, where it is none of `log.dirs`.
+    /// Lock of the metadata log's directory, if it is not one of `log.dirs`.
     _metadata_lock: Option<DirLock>,
     stop: watch::Sender<bool>,
     halt: Halt,
-    /// Of a broker whose controllers are other nodes.
+    /// Membership of a broker whose controllers are other nodes.
     cluster: Option<Cluster>,
     controller: Option<Taker>,
     tasks: tokio::task::JoinSet<()>,
-    /// They have timers of their own, so they must be gone before the logs are closed.
+    /// Tasks of the coordinators. They have timers, so they must end before the logs are closed.
     coordinators: Vec<tokio::task::JoinHandle<()>>,
-    /// They hear of the metadata through the partitions.
+    /// Coordinators, which get the metadata through the partitions.
     _followers: [Arc<dyn Publisher>; 3],
-    /// Where their long rounds are worked off.
+    /// Threads for long rounds of the coordinators.
     rounds: WorkPool,
 }
 
 impl Broker {
-    /// Where the node listens for clients.
+    /// Addresses of the listeners.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Where plain HTTP is answered; see [`crate::console`].
+    /// Address of the HTTP endpoint; see [`crate::console`].
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
     }
@@ -107,17 +107,17 @@ impl Broker {
         &self.services
     }
 
-    /// Waits until the node cannot go on, because its disks failed or one of its tasks ended in a panic; gives the reason.
-    /// Whoever hears it ends the process, without a clean stop.
+    /// Waits until the node cannot continue, because its disks failed or one of its tasks panicked; returns the reason. The
+    /// caller then ends the process without a clean shutdown.
     pub async fn failed(&self) -> String {
         self.halt.reason().await
     }
 
-    /// Stops cleanly: out of the cluster, no more requests, then the metadata log, then every log with its checkpoints, and last the mark
-    /// that says so. What was acknowledged is on disk whatever happens in between.
+    /// Shuts down cleanly: leaves the cluster, stops serving requests, closes the metadata log, then every log with its
+    /// checkpoints, and last writes the mark of a clean shutdown. Acknowledged records stay safe whatever happens in between.
     pub async fn shutdown(mut self) {
         if let Some(cluster) = &self.cluster {
-            // It serves until others lead what it led.
+            // The broker serves until other brokers lead its partitions.
             let leaving = cluster.membership.leave(cluster::SILENCE_MAX);
             let left = tokio::time::timeout(cluster::LEAVE_WITHIN, leaving).await;
             if left != Ok(true) {
@@ -128,7 +128,7 @@ impl Broker {
         }
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
-        // What is still computed must append nothing to a log that is closed.
+        // Computations that are still running must not append to a closed log.
         let work = self.services.work.clone();
         let threads = self.services.host.threads.clone();
         drop(threads.start_blocking(move || work.stop()).await);
@@ -139,7 +139,7 @@ impl Broker {
         let rounds = self.rounds.clone();
         drop(threads.start_blocking(move || rounds.stop()).await);
         if self.cluster.is_none() {
-            // Its next start, or Apache Kafka's, need not wait for its session to end.
+            // Without this the next start, or that of Apache Kafka, would wait until the session expires.
             let fence = BrokerHeartbeatRequest {
                 broker_id: self.services.node_id,
                 broker_epoch: self.services.broker_epoch(),

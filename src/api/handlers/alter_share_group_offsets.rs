@@ -1,4 +1,4 @@
-//! AlterShareGroupOffsets (key 91), v0. KIP-932: a share group without members begins elsewhere.
+//! AlterShareGroupOffsets (key 91), v0. KIP-932: sets start offsets of a share group without members.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! DeleteGroups (key 42), v0 to v3. KIP-229; error messages (v3).
 //!
-//! The states of a share group are deleted first: a group that is gone could not be deleted again.
+//! The states of a share group are deleted before the group: a deleted group could not be deleted again after an error.
 
 use bytestring::ByteString;
 
@@ -50,12 +50,12 @@ pub fn handle(
     })
 }
 
-/// Deletes the states of a share group; of another group there are none.
+/// Deletes the states of a share group. Other groups have none.
 async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(), ErrorCode> {
     let services = &context.services;
     let known = match services.groups.share_topics(group, true).await {
         Ok(known) => known,
-        // It may be a group of another kind.
+        // It may be a group of another type.
         Err(ErrorCode::GroupIdNotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -69,7 +69,7 @@ async fn forget_states(context: &RequestContext, group: &ByteString) -> Result<(
                 partition,
             };
             match services.share_states.delete(key).await {
-                // With a topic its states go too.
+                // The states of a deleted topic are deleted already.
                 Ok(()) => {}
                 Err(refusal) if refusal.error == ErrorCode::UnknownTopicOrPartition => {}
                 Err(refusal) => return Err(refusal.error),

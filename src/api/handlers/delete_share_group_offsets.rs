@@ -1,4 +1,4 @@
-//! DeleteShareGroupOffsets (key 92), v0. KIP-932: a share group without members forgets topics.
+//! DeleteShareGroupOffsets (key 92), v0. KIP-932: deletes the offsets of topics from a share group without members.
 
 use bytestring::ByteString;
 
@@ -77,10 +77,10 @@ async fn delete(
     })
 }
 
-/// Kafka's words.
+/// Kafka's error message.
 const NOTHING: &str = "There is no offset information to delete.";
 
-/// First the group marks that the states go; a stop amid the deletion leaves that mark, and whoever deletes again finishes it.
+/// Deletes states. The group first records the deletion: if the broker stops in between, the next deletion finishes it.
 async fn forget(
     context: &RequestContext,
     group: &ByteString,

@@ -1,4 +1,4 @@
-//! DescribeShareGroupOffsets (key 90), v0 to v1. KIP-932; how many records wait (v1).
+//! DescribeShareGroupOffsets (key 90), v0 to v1. KIP-932; lag (v1).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::wire::message::describe_share_group_offsets::{
     DescribeShareGroupOffsetsResponsePartition, DescribeShareGroupOffsetsResponseTopic,
 };
 
-/// Of a lag that nobody knows.
+/// Value of an unknown lag.
 const UNKNOWN: i64 = -1;
 
 pub fn handle(
@@ -58,7 +58,7 @@ async fn of_group(
     let rights = context.rights();
     rights.require(Operation::Describe, ResourceType::Group, &group.group_id)?;
     let known = match services.groups.share_topics(&group.group_id, false).await {
-        // Nobody has begun anywhere.
+        // The group has no start offsets yet.
         Err(ErrorCode::GroupIdNotFound) => Default::default(),
         known => known?,
     };
@@ -156,7 +156,7 @@ async fn of_topic(
     }
 }
 
-/// Records that the group has not done with.
+/// Number of records that the group has not processed.
 fn lag(context: &RequestContext, topic: Uuid, index: i32, summary: &Summary) -> i64 {
     let replicas = &context.services.replicas;
     match replicas.partition_by_id(topic, index) {

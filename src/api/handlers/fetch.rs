@@ -30,7 +30,7 @@ use crate::wire::message::fetch::{
 const SOFT_LIMIT_SINCE: i16 = 3;
 const TOPIC_IDS_SINCE: i16 = 13;
 const STORAGE_ERROR_SINCE: i16 = 6;
-/// An answer tells who leads instead (KIP-951).
+/// First version whose response has the current leaders (KIP-951).
 const LEADERS_SINCE: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// Maximum time for which the response of a fetch that may not wait is delayed: the default maximum wait time of clients.
@@ -439,7 +439,7 @@ pub(super) fn respond(
     }
 }
 
-/// Who leads a partition, as the newest metadata has it.
+/// Current leader of a partition, from the newest metadata.
 fn leader_of(
     context: &RequestContext,
     wanted: &Wanted,
@@ -455,7 +455,7 @@ fn leader_of(
     })
 }
 
-/// Where the leaders are that an answer names.
+/// Endpoints of the leaders that a response names.
 fn endpoints_of(
     context: &RequestContext,
     responses: &[FetchableTopicResponse],

@@ -20,7 +20,7 @@ use crate::wire::message::find_coordinator::{
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
-/// Key type of the state of a share group in a partition, which brokers look for.
+/// Key type of share states, whose coordinator brokers look for.
 const SHARE: i8 = 2;
 const SHARE_SINCE: i16 = 6;
 /// First version with several keys.
@@ -77,23 +77,23 @@ pub fn handle(
     answer(&context, topic, keys).into()
 }
 
-/// Whether an internal topic is not here yet.
+/// Whether an internal topic is not available yet.
 fn is_missing(context: &RequestContext, name: &str) -> bool {
     let services = &context.services;
-    // Somebody else may have asked just now.
+    // Another request may have created the topic just now.
     let is_coming =
         || services.replicas.partition(name, 0).err() == Some(ErrorCode::NotLeaderOrFollower);
     services.image.load().topics.by_name(name).is_none() || is_coming()
 }
 
-/// Makes an internal topic that is not here yet, and waits until it is.
+/// Creates an internal topic that is not available yet, and waits until it is.
 pub(super) async fn make_if_missing(context: &RequestContext, name: &'static str) {
     if is_missing(context, name) {
         super::metadata::create(context, &[ByteString::from_static(name)]).await;
     }
 }
 
-/// A group, the id of a topic and the number of a partition, with colons between them.
+/// Checks a share key: group id, topic id and partition index, separated by colons.
 fn check_share_key(key: &str) -> Result<(), ErrorCode> {
     let mut parts = key.rsplitn(3, ':');
     let partition = parts.next().and_then(|part| part.parse::<i32>().ok());

@@ -1,4 +1,4 @@
-//! ReadShareGroupStateSummary (key 87), v0 to v1. KIP-932; how many records are done with (v1).
+//! ReadShareGroupStateSummary (key 87), v0 to v1. KIP-932; number of completed deliveries (v1).
 
 use super::share_state::{of_each_state, told};
 use crate::api::context::{Reply, RequestContext};
@@ -18,7 +18,7 @@ pub fn handle(
         |states, key, one| states.summarise(key),
         |partition, done| {
             let (error_code, error_message) = told(done.err());
-            // Kafka's numbers beside an error.
+            // Kafka's values beside an error.
             let summary = done.unwrap_or(Summary {
                 start_offset: 0,
                 ..Summary::NOTHING

@@ -1,6 +1,6 @@
-//! ShareAcknowledge (key 79), v1 to v2. KIP-932; more time for a record (v2).
+//! ShareAcknowledge (key 79), v1 to v2. KIP-932; extension of locks (v2).
 //!
-//! What a member says is taken in before the answer begins to wait: requests behind it may rely on that.
+//! Acknowledgements take effect before the response starts to wait: later requests may rely on them.
 
 use bytestring::ByteString;
 use indexmap::IndexMap;
@@ -18,11 +18,11 @@ use crate::wire::message::share_acknowledge::{
     ShareAcknowledgeResponse, ShareAcknowledgeTopicResponse,
 };
 
-/// The feature without which nobody delivers to share groups.
+/// Feature that enables share groups.
 const SHARE_VERSION: &str = "share.version";
-/// Characters of a member's id.
+/// Maximum length of a member id in UTF-16 code units.
 const MEMBER_ID_MAX: usize = 36;
-/// The first version in which a member may ask for more time.
+/// First version in which a member may extend its locks.
 const RENEW_SINCE: i16 = 2;
 
 pub fn handle(
@@ -40,7 +40,7 @@ pub fn handle(
     }
 }
 
-/// What became of verdicts, by partition.
+/// Results of acknowledgements by partition.
 type AllTold = IndexMap<Place, Told>;
 
 fn begin(
@@ -78,7 +78,7 @@ fn begin(
     Ok((told, shares.delivery(&key.group).lock_ms))
 }
 
-/// Who asks, if it may at all.
+/// Session key of the client, if it is authorized for the group.
 pub(super) fn member(
     context: &RequestContext,
     group: Option<&ByteString>,
@@ -102,7 +102,7 @@ pub(super) fn is_member_id(id: &str) -> bool {
     !id.trim().is_empty() && id.encode_utf16().count() <= MEMBER_ID_MAX
 }
 
-/// What a member says of a partition. Errors: `InvalidRequest` for what has no meaning.
+/// Converts acknowledgements of a partition. Errors: `InvalidRequest` if they are invalid.
 pub(super) fn said<'a>(
     context: &RequestContext,
     batches: impl Iterator<Item = (Offset, Offset, &'a [i8])>,
@@ -141,7 +141,7 @@ pub(super) fn said<'a>(
     Ok(all)
 }
 
-/// Hands the verdicts of a member on, if it may read the topic.
+/// Applies the acknowledgements of a member if it may read the topic.
 pub(super) fn acknowledge(
     context: &RequestContext,
     key: &SessionKey,
@@ -171,14 +171,14 @@ pub(super) fn acknowledge(
     }
 }
 
-/// Where a client finds the leader of a partition that is not here: its id and epoch, and its address.
+/// The leader of a partition on another node: its id, leader epoch and address.
 pub(super) struct Elsewhere {
     pub leader: BrokerId,
     pub epoch: LeaderEpoch,
     pub address: Option<(ByteString, i32)>,
 }
 
-/// For errors after which a client looks for another leader.
+/// The leader for errors after which a client looks for another one.
 pub(super) fn elsewhere(
     context: &RequestContext,
     place: Place,

@@ -1,7 +1,7 @@
-//! ShareFetch (key 78), v1 to v2. KIP-932; a limit of records that holds, and more time for a record (v2).
+//! ShareFetch (key 78), v1 to v2. KIP-932; strict record limit and extension of locks (v2).
 //!
-//! The answer carries stretches of segment files; their bytes never enter the process. What a member says of records that it has is
-//! taken in before anything is fetched, and before the answer begins to wait.
+//! Responses refer to ranges of segment files, whose bytes are never read into the process. Acknowledgements in the request
+//! take effect before the fetch, and before the response starts to wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use crate::wire::message::share_fetch::{
     ShareFetchResponse, ShareFetchableTopicResponse,
 };
 
-/// The mode in which a member gets no more records than it asks for.
+/// Acquire mode in which a member gets no more records than it asks for.
 const RECORD_LIMIT: i8 = 1;
 
 pub fn handle(context: RequestContext, request: ShareFetchRequest) -> Reply<ShareFetchResponse> {
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64);
     match begin(&context, request, wait) {
         Ok(work) => Reply::later(async move { work.finish(&context).await }),
-        // Whoever comes too late would ask again at once.
+        // The delay keeps the client from retrying at once.
         Err(error @ ErrorCode::ShareSessionLimitReached) => Reply::later(async move {
             tokio::time::sleep(wait).await;
             refused(error)
@@ -50,17 +50,17 @@ fn refused(error: ErrorCode) -> ShareFetchResponse {
     }
 }
 
-/// What is left of a request to wait for.
+/// Rest of a request, after its session was found.
 struct Work {
     wanted: Arc<Wanted>,
     deadline: Instant,
-    /// Of partitions that the member said something of.
+    /// Results of acknowledgements in the request.
     told: IndexMap<Place, Told>,
-    /// Partitions that it may not have.
+    /// Partitions that the client may not read.
     denied: Vec<(Place, ErrorCode)>,
-    /// Of a new session the answer names every partition.
+    /// Whether the session is new: the response then has every partition.
     is_new: bool,
-    /// The memory that waiting takes.
+    /// Memory reserved for waiting.
     _held: Option<Held>,
 }
 
@@ -163,7 +163,7 @@ fn begin(
     })
 }
 
-/// The partitions of a session that the member may read, and the others.
+/// Splits the partitions of a session into those that the member may read, and the others.
 fn allowed(
     context: &RequestContext,
     partitions: Vec<Place>,
@@ -272,7 +272,7 @@ fn fail(
     lead(context, place, error, data, endpoints);
 }
 
-/// Says where the leader is, if the error is that it is not here.
+/// Adds the current leader to an error that says that this node does not lead.
 fn lead(
     context: &RequestContext,
     place: Place,

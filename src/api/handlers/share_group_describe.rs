@@ -28,7 +28,7 @@ pub fn handle(
                 continue;
             }
             let mut group = context.services.groups.describe_share(id.clone()).await;
-            // Who may not know of a topic does not learn of it here.
+            // A client that may not describe a topic must not learn of it from an assignment.
             let mut topics = group.members.iter().flat_map(|member| {
                 let assigned = member.assignment.topic_partitions.iter();
                 let assigned = assigned.map(|topic| &topic.topic_name);

@@ -1,6 +1,6 @@
 //! ShareGroupHeartbeat (key 76), v1. KIP-932.
 //!
-//! The topic of share states is made by the first member that comes.
+//! The internal topic of share states is created when the first member joins.
 
 use bytestring::ByteString;
 
@@ -14,7 +14,7 @@ use crate::wire::message::share_group_heartbeat::{
     ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse,
 };
 
-/// The epoch of a request by which a member joins.
+/// Member epoch of a request to join.
 const JOIN: i32 = 0;
 
 pub fn handle(
@@ -42,7 +42,7 @@ pub fn handle(
     })
 }
 
-/// Whether the client may join this group, and know of these topics.
+/// Checks that the client may join the group and describe the topics.
 fn allowed(
     context: &RequestContext,
     request: &ShareGroupHeartbeatRequest,

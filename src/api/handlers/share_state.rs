@@ -1,4 +1,4 @@
-//! What the five APIs of the share coordinator have in common: keys 83 to 87, of brokers among each other (KIP-932).
+//! Common parts of the five APIs of the share coordinator, keys 83 to 87, which brokers use among each other (KIP-932).
 
 use bytestring::ByteString;
 
@@ -8,12 +8,12 @@ use crate::coordinator::share_state::record::ShareKey;
 use crate::coordinator::share_state::request::Refusal;
 use crate::security::acl::Operation;
 
-/// Whether the client is a broker, as far as its rights tell.
+/// Checks that the client is authorized as a broker.
 pub(super) fn allowed(context: &RequestContext) -> Result<(), Refusal> {
     Ok(context.requires_of_cluster(Operation::ClusterAction)?)
 }
 
-/// The error of a partition, and the words beside it.
+/// Error code and message of a partition.
 pub(super) fn told(refused: Option<Refusal>) -> (i16, Option<ByteString>) {
     match refused {
         None => (0, None),
@@ -24,7 +24,7 @@ pub(super) fn told(refused: Option<Refusal>) -> (i16, Option<ByteString>) {
     }
 }
 
-/// The name of a state. A copy: what is kept must not hold on to the frame it came in.
+/// Key of a state. The name is copied, so that a stored key does not keep the request's frame alive.
 pub(super) fn key(group: &ByteString, topic_id: Uuid, partition: i32) -> ShareKey {
     ShareKey {
         group: ByteString::from(&**group),
@@ -33,7 +33,7 @@ pub(super) fn key(group: &ByteString, topic_id: Uuid, partition: i32) -> ShareKe
     }
 }
 
-/// Asks the share coordinator about each partition of a request, one after the other, and answers topic by topic.
+/// Asks the share coordinator about each partition of a request, one after the other, and builds the response by topic.
 macro_rules! of_each_state {
     (
         $context:ident, $request:ident => $response:ident of $result:ident,
@@ -67,7 +67,7 @@ macro_rules! of_each_state {
                     partitions,
                 });
             }
-            // Of no group nobody says anything; Kafka neither.
+            // As in Kafka, the response for an empty group id has no results.
             if $request.group_id.is_empty() {
                 results.clear();
             }

@@ -1,4 +1,4 @@
-//! WriteShareGroupState (key 85), v0 to v1. KIP-932; how many records are done with (v1).
+//! WriteShareGroupState (key 85), v0 to v1. KIP-932; number of completed deliveries (v1).
 
 use super::share_state::{of_each_state, told};
 use crate::api::context::{Reply, RequestContext};

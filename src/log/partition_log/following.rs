@@ -1,38 +1,38 @@
-//! What a replica takes over from its leader, and a copy from its log: batches, and messages of the old formats, that have their
-//! offsets already. They are checked once, without a lock, and written as they are: those of an answer that belong into one
-//! segment with one write.
+//! Appending records that already have offsets, from a leader or for a copy of a log: batches, and messages of the old formats.
+//! They are checked once, without a lock, and written unchanged: all batches of an answer that belong in one segment with a
+//! single write.
 
 use super::*;
 
-/// Records that were checked: whole batches, and messages of the old formats.
+/// Checked records: whole batches, and messages of the old formats.
 #[derive(Clone, Debug)]
 pub struct Replicated {
     bytes: Bytes,
     batches: Vec<Placed>,
 }
 
-/// A batch, or a message of an old format, that has its offsets.
+/// A batch, or a message of an old format, with offsets.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed {
-    /// Its position is the one among the records that it came with.
+    /// Its position is relative to the beginning of the records.
     pub span: Span,
-    /// Of the first record: a wrapper of the old formats bears the offset of its last one.
+    /// Offset of the first record. A wrapper message of the old formats has only the offset of its last record.
     pub first_offset: Offset,
     header: Option<BatchHeader>,
     marker: Option<Marker>,
 }
 
-/// What became of an append of a follower.
+/// Result of a follower's append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed {
     pub log_end: Offset,
-    /// `flush.messages` wants the records [on disk](PartitionLog::flush_up_to) before more is fetched: the next fetch says that
-    /// they are here.
+    /// Whether `flush.messages` requires that the records are [on disk](PartitionLog::flush_up_to) before the next fetch, which
+    /// tells the leader that the follower has them.
     pub must_flush: bool,
 }
 
 impl Replicated {
-    /// Checks each batch by its checksum. The last may be cut off; it is left out then. Errors: CORRUPT_MESSAGE.
+    /// Checks the checksum of each batch. A last batch that is cut off is left out. Errors: CORRUPT_MESSAGE.
     pub fn check(records: Bytes) -> Result<Self, AppendError> {
         let mut batches = Vec::new();
         let mut at = 0;
@@ -55,7 +55,7 @@ impl Replicated {
         })
     }
 
-    /// In the order in which they came.
+    /// The batches in their order.
     pub fn batches(&self) -> &[Placed] {
         &self.batches
     }
@@ -64,7 +64,7 @@ impl Replicated {
         &self.bytes
     }
 
-    /// Whether something came that is no whole batch, and nothing else.
+    /// Whether there are bytes, but not one whole batch.
     pub fn is_cut_off(&self) -> bool {
         self.batches.is_empty() && !self.bytes.is_empty()
     }
@@ -98,10 +98,10 @@ fn corrupt(what: &str) -> AppendError {
 }
 
 impl PartitionLog {
-    /// Appends the first `count` of batches that a follower has fetched, under one lock. `None` while the log moves to another
-    /// directory, which is [waited for](Self::wait_for_move) without the caller's lock.
+    /// Appends the first `count` of the fetched batches under one lock. `None` while the log moves to another directory: the
+    /// caller then [waits](Self::wait_for_move) without its own lock.
     ///
-    /// Errors: INVALID_RECORD where offsets do not rise, and nothing is appended; those of the disk.
+    /// Errors: INVALID_RECORD if offsets do not increase (nothing is appended then); disk errors.
     pub fn append_as_follower(
         &self,
         records: &Replicated,
@@ -132,21 +132,20 @@ impl PartitionLog {
         }))
     }
 
-    /// Does something with the start, the end and the leader epochs of the log, which stay as they are meanwhile.
+    /// Calls `work` with the log start offset, the log end offset and the leader epochs, which do not change meanwhile.
     pub fn with_ends<T>(&self, work: impl FnOnce(Offset, Offset, &LeaderEpochs) -> T) -> T {
         let state = self.state.lock();
         work(state.log_start, state.log_end, &state.epochs)
     }
 
-    /// Reads what must be known of batches from before the log was opened, so that the next append need not: that one waits for no
-    /// disk.
+    /// Loads information about batches from before the log was opened, so that the next append need not wait for a disk.
     pub fn recall(&self) {
         self.settings_for_check();
     }
 }
 
 impl State {
-    /// Appends batches, whose offsets rise, as they are.
+    /// Appends batches with increasing offsets unchanged.
     pub(super) fn append_placed(
         &mut self,
         bytes: &Bytes,
@@ -159,7 +158,8 @@ impl State {
         }) = rest.first()
         {
             let offsets = *first_offset..=span.last_offset;
-            // A batch that is larger than a segment gets one of its own: its leader has taken it (KAFKA-17375).
+            // A batch that is larger than a segment gets a segment of its own, because its leader has accepted it
+            // (KAFKA-17375).
             self.roll_if_due(span.size, span.max_timestamp, offsets, now)?;
             let (run, behind) = rest.split_at(self.length_of_run(rest)?);
             self.append_run(bytes, run)?;
@@ -168,13 +168,13 @@ impl State {
         Ok(())
     }
 
-    /// How many of the batches go into the active segment with the first one.
+    /// Number of batches that fit into the active segment, including the first one.
     fn length_of_run(&mut self, batches: &[Placed]) -> Result<usize, StorageError> {
         let settings = &self.settings;
         let age_limit = settings.roll_ms().saturating_sub(self.jitter_ms);
         let active = self.segments.active_mut();
         let index_capacity = settings.segment_index_bytes as usize;
-        // Each batch has an entry at most.
+        // Each batch adds at most one entry to each index.
         let entries = (index_capacity / 8)
             .saturating_sub(active.offsets.len())
             .min((index_capacity / 12).saturating_sub(active.times.len() + 1));

@@ -1,34 +1,34 @@
-//! A log on its way to another log directory: what its copy still lacks, and the moment in which the copy takes its place.
+//! Moving a log to another log directory: copying its records, and replacing the log by the copy.
 //!
 //! ```text
-//! 1. the copy is given what the log has, stretch by stretch, while the log is written to;
-//! 2. it is flushed; then nothing is appended to the log while the rest is copied and flushed: the log may be on disk though
-//!    nobody has flushed it, and it goes now;
-//! 3. the log's directory is renamed to `-delete`, and the one above it synced: a power cut must not leave the partition in
-//!    both, on two disks;
+//! 1. the records of the log are copied part by part, while the log is still written to;
+//! 2. the copy is flushed; then appends to the log wait while the rest is copied and flushed: the last records of the log may be
+//!    on disk without a flush, and the log is removed now;
+//! 3. the log's directory is renamed to `-delete`, and its parent is synced: after a power loss the partition must not exist
+//!    twice, on two disks;
 //! 4. the copy's directory gets the partition's name;
-//! 5. whoever holds the log finds the copy's files behind it from now on.
+//! 5. holders of the log use the copy's files from now on.
 //! ```
-//! A crash before 3 leaves both; the copying goes on after the next start. A crash between 3 and 4 leaves a whole copy that
-//! the metadata know already, and the next start does 4. Kafka differs: it does 4 before 3, and after a crash between
-//! them refuses to start because the partition is there twice.
+//! A crash before 3 leaves log and copy; copying continues after the next start. A crash between 3 and 4 leaves a complete copy
+//! whose directory is already in the metadata, and the next start does 4. Kafka differs: it does 4 before 3, and after a crash
+//! between them it refuses to start because the partition exists twice.
 
 use super::following::Replicated;
 use super::*;
 
-/// Copied while nothing is appended to a log: what an append waits for at most, besides syncs.
+/// Bytes that are copied while appends to the log wait; the copy's last syncs add to their wait.
 const LAST_STRETCH: usize = 1 << 20;
 
-/// How a stretch of copying ended.
+/// Result of one copying step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     Bytes(usize),
-    /// What comes next for the copy was removed from the log: it must begin anew, at the log's start.
+    /// The next records for the copy were deleted from the log: the copy must begin anew at the log start offset.
     Overtaken,
 }
 
 impl PartitionLog {
-    /// Makes an empty copy of this log in a directory of its own.
+    /// Creates an empty copy of this log in another directory.
     pub(in crate::log) fn begin_copy(
         &self,
         path: &Path,
@@ -36,7 +36,8 @@ impl PartitionLog {
     ) -> Result<Self, AppendError> {
         let (disk, settings, start) = self.warmly(|state, reach| {
             let (from, end) = (state.log_start, state.log_end);
-            // A log may begin inside of a batch, which is copied whole; or before its first one, which compaction has left.
+            // The log start offset may be inside a batch, which is copied whole, or before the first batch that compaction has
+            // kept.
             let first = state.plan_copy(from, end, 1, reach)?;
             let start = first.map_or(from, |plan| plan.base_offset.min(from));
             Ok((state.disk.clone(), Arc::clone(&state.settings), start))
@@ -55,7 +56,7 @@ impl PartitionLog {
         Ok(copy)
     }
 
-    /// Appends to this copy about `max_bytes` of what it lacks. The log is locked only to find them.
+    /// Appends up to about `max_bytes` of missing records to this copy. The log is locked only while they are located.
     pub(in crate::log) fn copy_from(
         &self,
         log: &Self,
@@ -69,7 +70,7 @@ impl PartitionLog {
                 return Ok(None);
             }
             let plan = state.plan_copy(from.max(log_start), end, max_bytes, reach)?;
-            // The log may begin inside of the batch that comes next.
+            // The log start offset may be inside the next batch.
             let next = plan.as_ref().map_or(log_start, |plan| plan.base_offset);
             let is_overtaken = from < log_start && from < next;
             Ok((!is_overtaken).then_some((plan, log_start)))
@@ -100,7 +101,8 @@ impl PartitionLog {
         Ok(Copied::Bytes(len))
     }
 
-    /// Steps 2 to 5: afterwards this log is where the copy was. False if the copy lacks too much; nothing has changed then.
+    /// Steps 2 to 5: afterwards this log uses the directory of the copy. False if the copy lacks too much; nothing has changed
+    /// then.
     ///
     /// `doomed` and `place` are the new names of this log's directory and the copy's.
     pub(in crate::log) fn take_over(
@@ -110,14 +112,14 @@ impl PartitionLog {
         place: &Path,
         now: Timestamp,
     ) -> Result<bool, AppendError> {
-        // Nobody else has two turns.
+        // No other code holds two turns at a time, so the order of the two locks cannot deadlock.
         let (_turn, _turn_of_copy) = (self.turn.lock(), copy.turn.lock());
         let _moving = Moving::begin(self)?;
         if !self.give_rest(copy, now)? {
             return Ok(false);
         }
         self.give_the_others(copy, now)?;
-        // Who reads meanwhile reads the copy: the files of the log lose their names now.
+        // Readers use the copy from now on: the files of the log are renamed next.
         self.change_places(copy);
         let (disk, old) = copy.locked(|state| Ok((state.disk.clone(), state.dir.clone())))?;
         let aside = disk.rename(&old, doomed).at("rename", &old);
@@ -130,20 +132,20 @@ impl PartitionLog {
             self.watch(synced)?;
         }
         if let Err(error) = self.settle_in_turn(place) {
-            // The log stays what it was; if even that fails its directory is of no use any more.
+            // The log keeps its directory. If its old name cannot be restored, the directory is marked as failed.
             self.change_places(copy);
             let back = disk.rename(doomed, &old).at("rename", doomed);
             self.watch(back)?;
             return Err(error.into());
         }
         if let Some(above) = place.parent() {
-            // A start would give the copy its name, too, but one of an older Apache Kafka would not.
+            // A start would do the rename again, but one of an older Apache Kafka would not.
             let named = disk.sync_dir(above).at("sync", above);
-            // The log is there now, whatever that says.
+            // The log is in its new place even if this sync fails.
             drop(self.watch(named));
         }
         let mut state = self.state.lock();
-        // The names in the old directory are of no use here.
+        // Names of files in the old directory are not needed any more.
         state.durability.start_changed();
         state.doomed = Vec::new();
         drop(state);
@@ -153,7 +155,7 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Gives a copy the records that it lacks, which are few, or else nothing: false.
+    /// Gives the copy the last missing records if they are few; otherwise returns false.
     fn give_rest(&self, copy: &Self, now: Timestamp) -> Result<bool, AppendError> {
         let from = copy.locked(|state| Ok(state.log_end))?;
         let planned = self.warmly(|state, reach| {
@@ -172,13 +174,13 @@ impl PartitionLog {
             let appended = copied.append_copied(&rest, now);
             copied.watch(appended)?;
         }
-        // Compaction may have taken the records at the end.
+        // Compaction may have removed the last records.
         let from = copy.reader().log_end();
         let lacking = self.warmly(|state, reach| state.plan_copy(from, state.log_end, 1, reach))?;
         Ok(lacking.is_none())
     }
 
-    /// Gives a copy what is no record: positions, epochs, producers; and makes it durable.
+    /// Copies the state beside the records: offsets, leader epochs and producers. Makes the copy durable.
     fn give_the_others(&self, copy: &Self, now: Timestamp) -> Result<(), StorageError> {
         let (ends, epochs, producers) = {
             let state = self.state.lock();
@@ -187,7 +189,7 @@ impl PartitionLog {
         };
         let (disk, snapshot, doomed) = copy.locked(|copied| {
             if copied.log_end < ends.log_end {
-                // Its last records are lost, and only an empty segment says where it ends.
+                // The last records are lost; only an empty segment has the log end offset.
                 copied.roll(ends.log_end, now)?;
             }
             copied.log_end = ends.log_end;
@@ -214,7 +216,7 @@ impl PartitionLog {
         copy.flush_in_turn(now)
     }
 
-    /// Each of two logs finds the files of the other behind it.
+    /// Exchanges the files of two logs.
     fn change_places(&self, other: &Self) {
         let (mut one, mut other) = (self.state.lock(), other.state.lock());
         std::mem::swap(&mut one.dir, &mut other.dir);
@@ -223,13 +225,13 @@ impl PartitionLog {
         std::mem::swap(&mut one.durability, &mut other.durability);
     }
 
-    /// Gives a copy that is whole its place: step 4, after a crash before it.
+    /// Finishes a move after a crash between steps 3 and 4: gives the complete copy its final directory name.
     pub(in crate::log) fn settle(&self, place: &Path) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.settle_in_turn(place)
     }
 
-    /// The directory gets its name under the lock: who reads finds the files under one name or the other.
+    /// The rename happens under the lock, so readers find the files under one name or the other.
     fn settle_in_turn(&self, place: &Path) -> Result<(), StorageError> {
         self.locked(|state| {
             let disk = state.disk.clone();
@@ -241,7 +243,7 @@ impl PartitionLog {
     }
 }
 
-/// Nothing is appended to a log meanwhile.
+/// Guard that blocks appends to a log during a move.
 struct Moving<'a>(&'a PartitionLog);
 
 impl<'a> Moving<'a> {
@@ -268,7 +270,7 @@ fn read(plan: &ReadPlan, log: &PartitionLog) -> Result<Bytes, StorageError> {
 }
 
 impl State {
-    /// The stretch of records from `from` on; `None` if there are none below `end`.
+    /// The next part of the records from `from` on; `None` if there are none below `end`.
     fn plan_copy(
         &mut self,
         from: Offset,
@@ -290,7 +292,7 @@ impl State {
         Ok(plan.records.is_some().then_some(plan))
     }
 
-    /// Appends what of the records the copy lacks.
+    /// Appends those of the records that the copy does not have.
     fn append_copied(&mut self, records: &Replicated, now: Timestamp) -> Result<(), StorageError> {
         let batches = records.batches();
         let known = batches.partition_point(|batch| batch.span.last_offset < self.log_end);
@@ -342,7 +344,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Every byte from the start to the end, in order.
+    /// All bytes of the log, in order.
     fn bytes(log: &PartitionLog) -> Vec<u8> {
         let mut all = Vec::new();
         let marks = log.reader().watermarks();
@@ -374,7 +376,7 @@ mod tests {
         builder
     }
 
-    /// A log with messages of both old formats, batches of two epochs, a transaction that was aborted and one that is open.
+    /// A log with messages of both old formats, batches of two epochs, an aborted transaction and an open one.
     fn varied(path: &Path) -> PartitionLog {
         fs::create_dir_all(path).unwrap();
         let mut old = Vec::new();
@@ -421,7 +423,7 @@ mod tests {
         for (round, stretch) in [1, 500, 1 << 20].into_iter().enumerate() {
             let root = root.path().join(round.to_string());
             let log = varied(&root.join("t-0"));
-            // In the middle of a batch, where deleted records may end.
+            // The log start offset is in the middle of a batch, as after DeleteRecords.
             log.advance_start(7, NOW).unwrap();
             let before = (
                 bytes(&log),
@@ -447,7 +449,7 @@ mod tests {
                 .unwrap()
                 .aborted;
             assert_eq!(aborted.unwrap().len(), 1);
-            // It goes on there, and is found again there.
+            // Appends continue in the new directory, and are found there after a reopen.
             append(&log, 2, records("after"));
             let last = (bytes(&log), log.reader().watermarks().log_end);
             assert!(log.dir().ends_with("moved/t-0") && !root.join("t-0").exists());
@@ -459,7 +461,7 @@ mod tests {
         }
     }
 
-    /// A power cut had taken its last record, and left the segment behind it.
+    /// A power loss removed the last record and left the segment after it.
     #[test]
     fn a_moved_log_ends_where_it_did_though_nothing_is_there() {
         let root = tempfile::tempdir().unwrap();
@@ -489,7 +491,7 @@ mod tests {
         assert_eq!(log.reader().log_end(), 10);
     }
 
-    /// Does something once, before such a step.
+    /// Runs an action once, before the first step that matches.
     struct Meanwhile<F>(fn(&Step<'_>) -> bool, Mutex<Option<F>>);
 
     impl<F> std::fmt::Debug for Meanwhile<F> {
@@ -537,14 +539,14 @@ mod tests {
                 let (doomed, place) = (path.join("a/t-0.x-delete"), path.join("b/t-0"));
                 assert!(moving.take_over(&copy, &doomed, &place, NOW).unwrap());
             };
-            // In a thread that nobody watches.
+            // The move runs on a thread of its own.
             let mover = Arc::new(Mutex::new(None));
             let (begun, rewrites) = (Arc::clone(&mover), compacts);
             let meanwhile = move || {
                 let moving = std::thread::spawn(moves);
                 match rewrites {
                     true => moving.join().unwrap(),
-                    // It waits until the log is flushed.
+                    // The move waits until the log is flushed.
                     false => *begun.lock() = Some(moving),
                 }
             };

@@ -1,10 +1,10 @@
-//! What goes from the end of a log: what its leader, or the log that it is a copy of, has not.
+//! Truncation: removes records at the end of a log that its leader, or the log that it is a copy of, does not have.
 
 use super::*;
 
 impl PartitionLog {
-    /// Cuts the log at `offset`, with the leader epochs that begin there or behind. Below its start it [begins
-    /// anew](Self::start_anew_at).
+    /// Truncates the log to `offset`, and removes the leader epochs that begin at or after it. For an offset below the log
+    /// start the log [begins anew](Self::start_anew_at).
     pub fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
         self.locked(|state| match offset < state.log_start {
@@ -13,7 +13,7 @@ impl PartitionLog {
         })
     }
 
-    /// Empties the log: it begins and ends at `offset` then, and knows no leader epoch and no producer. Kafka's
+    /// Removes all records: the log then begins and ends at `offset`, without leader epochs and producers. Kafka's
     /// `truncateFullyAndStartAt`.
     pub fn start_anew_at(&self, offset: Offset) -> Result<(), StorageError> {
         let _turn = self.turn.lock();
@@ -24,15 +24,15 @@ impl PartitionLog {
 impl State {
     fn truncate_to(&mut self, offset: Offset) -> Result<(), StorageError> {
         if offset >= self.log_end {
-            // An epoch that wrote nothing here may be one that the leader does not know (KAFKA-10706).
+            // An epoch without records in this log may be unknown to the leader (KAFKA-10706).
             return self.forget_epochs_from(self.log_end);
         }
         let keep = self.segments.index_of(offset);
-        // Nobody reads what goes.
+        // Readers do not read what is being removed.
         self.high_watermark.lower_to(offset);
         let mut cutting = Cutting::of(self.place());
         cutting.begin()?;
-        // From the end on: a crash in between leaves no hole.
+        // Segments are removed from the end on, so that a crash in between leaves no hole.
         for segment in self.segments.take_behind(keep).iter().rev() {
             recovery::remove_files(segment)?;
         }
@@ -41,7 +41,7 @@ impl State {
             .locate(offset, Reach::Disk)?
             .map_or(active.size, |span| span.position);
         active.truncate(position, offset)?;
-        // Or a power cut could put the old batches behind new ones, with checksums that hold.
+        // Without this sync a power loss could leave old batches after new ones, with valid checksums.
         active.sync()?;
         self.remove_snapshots(|at| at > offset)?;
         self.sync_start()?;
@@ -78,7 +78,7 @@ impl State {
         self.log_start = offset;
         self.log_end = offset;
         self.durability.begun_anew(offset);
-        // Nothing is left that could be uncommitted (KAFKA-9491).
+        // There are no uncommitted records left (KAFKA-9491).
         self.high_watermark.set(offset);
         Ok(())
     }
@@ -91,7 +91,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes durable which segments there are.
+    /// Makes the list of segments durable.
     fn sync_start(&mut self) -> Result<(), StorageError> {
         self.durability.start_changed();
         if let Some(names) = self.names() {
@@ -101,7 +101,7 @@ impl State {
         Ok(())
     }
 
-    /// What producers had done when the log was longer.
+    /// Removes producer snapshots whose offsets match.
     fn remove_snapshots(&self, goes: impl Fn(Offset) -> bool) -> Result<(), StorageError> {
         for entry in self.disk.list(&self.dir).at("list", &self.dir)? {
             let name = entry.text();
