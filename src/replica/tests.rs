@@ -1,4 +1,4 @@
-//! Leaders and followers of one partition, without files, tasks and network.
+//! Tests of leaders and followers of one partition, without files, tasks or a network.
 
 mod fetches;
 mod following;

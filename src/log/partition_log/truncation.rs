@@ -57,9 +57,11 @@ impl State {
         Ok(())
     }
 
-    /// 1. segments go, from the end on: a crash leaves no hole, and at last no segment;
-    /// 2. the file of leader epochs says nothing: a crash leaves a log that begins where the checkpoint of log starts says;
-    /// 3. the new segment is there.
+    /// The steps, and what a crash after each of them leaves:
+    ///
+    /// 1. segments are removed, from the end on: the log has no hole, and at last no segment;
+    /// 2. the file of leader epochs is emptied: the log begins where the checkpoint of log start offsets says;
+    /// 3. the new segment is created.
     fn start_anew_at(&mut self, offset: Offset) -> Result<(), StorageError> {
         let mut cutting = Cutting::of(self.place());
         cutting.begin()?;

@@ -1,4 +1,4 @@
-//! What a fetch of a follower gets, and what the leader notes of it.
+//! Fetches of a follower: the results, and the positions that the leader records.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::wire::error_code::ErrorCode;
 
 const NOW: i64 = 1_000_000;
 const TOPIC: Uuid = Uuid([3; 16]);
-/// In which broker 1, which is this node, leads.
+/// Leader epoch in which broker 1, this node, leads.
 const EPOCH: LeaderEpoch = 4;
 
 struct Stage {
@@ -32,7 +32,7 @@ struct Stage {
     partition: Arc<Partition>,
 }
 
-/// Brokers 1 to 3; the epoch of each is ten times its id. Brokers 1 and 2 have the partition, and 1 is in sync.
+/// Brokers 1 to 3; the epoch of each is ten times its id. Brokers 1 and 2 are replicas of the partition, and 1 is in sync.
 fn image() -> Image {
     let broker = |broker_id: BrokerId| {
         Record::from(RegisterBrokerRecord {
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// The ISRs that the controller is asked for since the last look.
+    /// ISRs that were proposed to the controller since the last call.
     fn proposed(&self) -> Vec<Vec<(BrokerId, BrokerEpoch)>> {
         let changes = self.replicas.isr_changes().take().into_iter();
         changes.map(|(_, proposal)| proposal.isr).collect()
@@ -158,7 +158,7 @@ fn a_follower_that_has_all_is_proposed_for_the_isr_and_counts_from_then_on() {
     assert!(stage.proposed().is_empty());
     stage.read(Some((2, 20)), &at(3));
     assert_eq!(stage.proposed(), [[(1, -1), (2, 20)]]);
-    // It reads what consumers do not see yet.
+    // A follower reads beyond the high watermark.
     stage.append();
     assert_eq!(stage.partition.high_watermark(), 3);
     let outcome = stage.read(Some((2, 20)), &at(3));
@@ -201,7 +201,7 @@ fn who_is_no_replica_or_an_earlier_self_of_one_is_refused() {
     };
     assert_eq!(stage.error((2, 20), &newer), ErrorCode::UnknownLeaderEpoch);
     assert!(stage.proposed().is_empty());
-    // A broker whose registration has not come here yet is served, and does not join.
+    // A broker whose registration is not in the metadata yet is served, but does not join the ISR.
     assert!(matches!(
         stage.read(Some((2, 21)), &at(3)),
         Outcome::Read(_)
@@ -227,7 +227,7 @@ fn kafka_13141_what_a_diverging_follower_asks_for_is_not_noted() {
     };
     assert_eq!((epoch, end_offset), (EPOCH, 4));
     assert_eq!(stage.partition.high_watermark(), 3);
-    // Nor what lies beyond the end, where the follower says nothing of its epochs.
+    // A position beyond the log end is not recorded either, even if the follower names no epoch.
     let beyond = Wanted {
         last_fetched_epoch: -1,
         ..diverging
@@ -246,7 +246,7 @@ fn an_offset_before_the_log_is_out_of_range_whatever_its_epoch() {
         ..at(1)
     };
     assert_eq!(stage.error((2, 20), &other), ErrorCode::OffsetOutOfRange);
-    // Nor is it told where the logs part.
+    // Nor does it learn where the logs diverge.
     stage.partition.log.note_epoch(EPOCH + 2);
     let diverging = Wanted {
         last_fetched_epoch: EPOCH + 1,

@@ -1,4 +1,4 @@
-//! Two brokers in one process: what leads answers as the handler of Fetch does, and who follows fetches through lanes.
+//! Two brokers in one process: leaders answer like the handler of Fetch, and followers fetch through lanes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ use crate::wire::message::list_offsets::{
 const NOW: i64 = 1_000_000;
 const TOPIC: Uuid = Uuid([3; 16]);
 const PARTITIONS: i32 = 3;
-/// However slow the machine is: these are seconds of a simulated clock.
+/// Seconds of a simulated clock, so the speed of the machine does not matter.
 const SOON: Duration = Duration::from_secs(120);
 
 struct Node {
@@ -60,7 +60,7 @@ struct Node {
     replicas: ReplicaManager,
     sessions: FetchSessions,
     is_cut_off: AtomicBool,
-    /// Partitions that fetches have named.
+    /// Number of partitions that fetches have named.
     named: AtomicUsize,
 }
 
@@ -74,7 +74,7 @@ fn epoch_of(id: BrokerId) -> BrokerEpoch {
     BrokerEpoch::from(id) * 10
 }
 
-/// Broker 1 leads all partitions of the topic, and is in sync.
+/// Broker 1 leads all partitions of the topic, and is the only one in sync.
 fn first_image() -> Image {
     let broker = |broker_id: BrokerId| {
         Record::from(RegisterBrokerRecord {
@@ -300,7 +300,7 @@ fn data_of(partition_index: i32, outcome: &Outcome) -> PartitionData {
         Outcome::Diverged {
             epoch, end_offset, ..
         } => {
-            // Marks that are not to be believed.
+            // Values that the follower must ignore.
             data.high_watermark = 99;
             data.log_start_offset = 99;
             data.diverging_epoch = EpochEndOffset {
@@ -327,7 +327,7 @@ fn said(data: &PartitionData) -> Said {
     }
 }
 
-/// A connection of one node to another.
+/// A connection from one node to another.
 struct Line {
     from: Arc<Node>,
     to: Arc<Node>,
@@ -369,7 +369,7 @@ impl Leader for Line {
     }
 }
 
-/// What one node sees of the others.
+/// Connections of one node to the others.
 struct Others {
     me: Arc<Node>,
     nodes: Arc<BTreeMap<BrokerId, Arc<Node>>>,
@@ -386,7 +386,7 @@ impl Leaders for Others {
 }
 
 impl Controller for Cluster {
-    /// Does what it is asked to.
+    /// Accepts every change.
     fn alter_partitions(
         &self,
         request: AlterPartitionRequest,
@@ -434,7 +434,7 @@ impl Controller for Cluster {
     }
 }
 
-/// The tasks of the nodes.
+/// Tasks of the nodes.
 struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -487,7 +487,7 @@ impl Cluster {
         &self.nodes[&id]
     }
 
-    /// The metadata change, and all nodes hear of it.
+    /// Applies a metadata record on all nodes.
     fn change(&self, record: impl Into<Record>) {
         let mut delta = Delta::default();
         let image = {
@@ -526,7 +526,7 @@ impl Cluster {
         }
     }
 
-    /// Start, high watermark and end of each log, and the ISRs.
+    /// Log start, high watermark and log end of each log, and the ISRs.
     fn all_marks(&self) -> String {
         let marks = |node: &Arc<Node>| {
             let marks = (0..PARTITIONS).map(|index| node.marks(index));
@@ -537,7 +537,7 @@ impl Cluster {
         format!("{nodes:?}, in sync: {isrs:?}")
     }
 
-    /// Both have the same, all of it committed, and are in sync.
+    /// Waits until both nodes have the same committed records and are in sync.
     async fn until_equal(&self) {
         self.until("not equal", |this| {
             (0..PARTITIONS).all(|index| {
@@ -562,14 +562,14 @@ async fn a_follower_gets_what_the_leader_has_and_joins_the_isr() {
         }
     }
     cluster.until_equal().await;
-    // From now on it counts: nothing is acknowledged without it.
+    // The follower is in the ISR now: nothing is acknowledged without it.
     let append = leader.append(0, "acknowledged by both");
     assert_eq!(leader.marks(0), (0, 5, 6));
     assert_eq!(leader.committed(append).await, Ok(()));
     assert_eq!(cluster.node(2).marks(0).2, 6);
     cluster.until_equal().await;
     assert_eq!(cluster.node(2).replicas.fetchers().lanes(), 2);
-    // Nothing changes: the sessions are told nothing.
+    // Nothing changes, so fetches name no partitions.
     let named = leader.named.load(Ordering::Relaxed);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(leader.named.load(Ordering::Relaxed), named);
@@ -587,7 +587,7 @@ async fn leaders_change_and_logs_that_diverged_become_equal() {
                 .append(index, &format!("of round {round}"));
         }
         cluster.until_equal().await;
-        // What the other one does not get is lost: it is elected though it lacks it.
+        // Records that do not reach the other broker are lost: it is elected without them.
         cluster
             .node(leader)
             .is_cut_off
@@ -628,7 +628,7 @@ async fn a_follower_that_lags_leaves_the_isr_and_comes_back() {
     let append = leader.append(1, "acknowledged when the follower is given up");
     assert_eq!(leader.committed(append).await, Ok(()));
     let waited = begun.elapsed().as_secs();
-    // replica.lag.time.max.ms is 30 s, and every half of it somebody looks.
+    // replica.lag.time.max.ms is 30 s, and lag is checked every half of it.
     assert!((29..=46).contains(&waited), "{waited}");
     assert_eq!(cluster.isr(1), [1]);
     follower.is_cut_off.store(false, Ordering::Relaxed);
@@ -678,7 +678,7 @@ async fn lanes_end_with_what_they_fetch() {
     running.end().await;
 }
 
-/// A reassignment takes the replica away from a node, and brings it back.
+/// A reassignment takes the replica away from a node, and brings it back later.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_goes_to_other_nodes_is_deleted_here() {
     let (cluster, running) = Cluster::begin();

@@ -1,4 +1,4 @@
-//! What a replica takes of memory: a node may have a hundred thousand.
+//! Memory of a replica: a node may have a hundred thousand replicas.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::wire::message::fuzz::kept_memory;
 const NOW: i64 = 1_000_000;
 const REPLICAS: i32 = 100;
 
-/// Bytes that a replica with an empty log takes: its log with one segment, its role, its place among the logs of the node.
+/// Bytes of a replica with an empty log: its log with one segment, its role, and its entry in the list of logs.
 const REPLICA_BYTES_MAX: usize = 1_300;
-/// Copies of the path of its log directory that a replica keeps.
+/// Number of copies of its log directory's path that a replica keeps.
 const PATHS: usize = 2;
 
 fn alive(_: BrokerId) -> Option<Alive> {

@@ -1,5 +1,5 @@
-//! A partition with its replicas, a controller and a network that loses and reorders: the pure machines, and around them the least
-//! that they need. After each step it is checked that nothing acknowledged is lost.
+//! Model of a partition: the pure machines of its replicas with a minimal log, a controller, and a network that loses and
+//! reorders messages. After each step it checks that no acknowledged record is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use crate::wire::error_code::ErrorCode;
 
 pub const LAG_MAX_MS: i64 = 30_000;
 const BACKOFF_MS: i64 = 1_000;
-/// Records of an answer to a fetch.
+/// Largest number of records in an answer to a fetch.
 const RECORDS_MAX: usize = 3;
 
-/// A record, which is a batch of its own.
+/// A record; each is a batch of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     pub epoch: LeaderEpoch,
@@ -33,29 +33,29 @@ pub enum Role {
     Follower(FollowerState),
 }
 
-/// A broker with its replica of the partition.
+/// A broker and its replica of the partition.
 #[derive(Debug)]
 pub struct Replica {
     pub id: BrokerId,
-    /// Of its newest registration.
+    /// Broker epoch of its newest registration.
     pub broker_epoch: BrokerEpoch,
     pub is_up: bool,
     pub log_start: Offset,
     pub records: Vec<Record>,
     pub epochs: LeaderEpochs,
     pub high_watermark: Offset,
-    /// Records below are on the disk for good; a power cut takes some of the others.
+    /// Records below this offset are on disk; a power loss removes some of the others.
     pub synced: Offset,
-    /// The high watermark that a start finds.
+    /// High watermark that is read at a start.
     checkpoint: Offset,
-    /// A power cut has taken records, and the replica has not been in sync since.
+    /// Whether a power loss has removed records and the replica has not been in sync since.
     lacks: bool,
     pub role: Role,
-    /// As far as the broker has followed the metadata.
+    /// Metadata that the broker has applied.
     known: Option<Metadata>,
 }
 
-/// What the controller has decided.
+/// Metadata of the controller.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     pub leader: BrokerId,
@@ -63,10 +63,10 @@ pub struct Metadata {
     pub partition_epoch: PartitionEpoch,
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<BrokerId>,
-    /// Eligible leader replicas (KIP-966), where they are kept: those that left an ISR that had become too small. They have all
-    /// that was acknowledged, for nothing was since.
+    /// Eligible leader replicas (KIP-966), if the controller keeps them: replicas that left an ISR that became too small. They
+    /// have everything acknowledged, because nothing was acknowledged afterwards.
     pub elr: Vec<BrokerId>,
-    /// Who led when the ISR became empty.
+    /// Last leader before the ISR became empty.
     pub last_known: Option<BrokerId>,
     pub brokers: BTreeMap<BrokerId, Broker>,
 }
@@ -78,7 +78,7 @@ pub struct Broker {
     pub shuts_down: bool,
 }
 
-/// What is on its way.
+/// Messages in flight.
 #[derive(Clone, Debug)]
 pub enum Letter {
     Fetch {
@@ -89,7 +89,7 @@ pub enum Letter {
     },
     Fetched {
         to: BrokerId,
-        /// Of the process that asked: another one has other connections.
+        /// Broker epoch of the process that asked: a restarted process has new connections.
         broker_epoch: BrokerEpoch,
         asked: Fetch,
         answer: FetchAnswer,
@@ -110,19 +110,20 @@ pub enum Letter {
 pub struct Model {
     pub now: Timestamp,
     pub min_isr: usize,
-    /// Whether the controller keeps eligible leader replicas: then a broker that was not stopped cleanly is not in sync when it
-    /// comes back.
+    /// Whether the controller keeps eligible leader replicas. If so, a broker that comes back after an unclean stop is not in
+    /// sync.
     pub keeps_eligible: bool,
     pub metadata: Metadata,
     pub replicas: BTreeMap<BrokerId, Replica>,
     pub letters: Vec<Letter>,
-    /// What clients were told to be committed.
+    /// Records that were acknowledged to clients.
     pub acked: BTreeMap<Offset, Record>,
-    /// Appends with acks=all: who led, in which epoch, and at which offset.
+    /// Appends with acks=all that wait: leader, leader epoch, offset and record.
     waiting: Vec<(BrokerId, LeaderEpoch, Offset, Record)>,
-    /// The highest high watermark of each leader epoch.
+    /// Highest high watermark of each leader epoch.
     marks: BTreeMap<LeaderEpoch, Offset>,
-    /// After an unclean election records are lost, and those of before acknowledge more until they learn of it.
+    /// Whether there was an unclean election: then records are lost, and an old leader still acknowledges records until it
+    /// learns of the election.
     was_unclean: bool,
     next_value: u32,
     next_broker_epoch: BrokerEpoch,
@@ -211,7 +212,7 @@ impl Replica {
         }
     }
 
-    /// Takes over the role that the metadata gives.
+    /// Applies the role that the metadata gives.
     fn learn(&mut self, metadata: &Metadata, min_isr: usize, now: Timestamp) {
         let assignment = Assignment {
             leader: metadata.leader,
@@ -271,7 +272,7 @@ impl Replica {
         };
     }
 
-    /// What the handler of Fetch does with a follower's request.
+    /// Answers a follower's fetch like the handler of Fetch.
     fn serve(
         &mut self,
         (from, broker_epoch): (BrokerId, BrokerEpoch),
@@ -409,7 +410,7 @@ impl Replica {
 }
 
 impl Model {
-    /// The brokers are up, in sync and have learnt of the first leader, which is 1.
+    /// All brokers are up, in sync, and have applied the metadata in which 1 leads.
     pub fn new(brokers: BrokerId, min_isr: usize) -> Self {
         let ids: Vec<BrokerId> = (1..=brokers).collect();
         let mut this = Self {
@@ -454,7 +455,7 @@ impl Model {
 
     // The controller.
 
-    /// A process starts and registers: fenced until it asks to be let in.
+    /// Registers a started process: it is fenced until it is unfenced.
     fn register(&mut self, id: BrokerId) {
         self.next_broker_epoch += 1;
         let epoch = self.next_broker_epoch;
@@ -517,10 +518,10 @@ impl Model {
         metadata.partition_epoch += 1;
     }
 
-    /// A broker comes back that was not stopped cleanly: nobody knows whether it has what it had.
+    /// Handles the return of a broker after an unclean stop: it may lack records that it had.
     fn was_unclean_stop(&mut self, id: BrokerId) {
         if let Some(broker) = self.metadata.brokers.get_mut(&id) {
-            // One decision: it is not elected in between.
+            // Fencing and removal from the ISR are one decision, so the broker is not elected in between.
             broker.is_fenced = true;
         }
         self.leave_isr(id);
@@ -531,21 +532,22 @@ impl Model {
         }
     }
 
-    /// Whether somebody else can lead with all that was acknowledged, whatever becomes of this one.
+    /// Whether another broker has everything acknowledged, even if this one loses its records.
     pub fn can_be_missed(&self, id: BrokerId) -> bool {
         let metadata = &self.metadata;
         let mut able = metadata.isr.iter().chain(&metadata.elr);
         able.any(|one| *one != id && !self.replicas[one].lacks)
     }
 
-    /// Whether a broker may lose records: eligible leader replicas cover fewer such losses at a time than `min.insync.replicas`.
+    /// Whether a broker may lose records: eligible leader replicas tolerate fewer such losses at a time than
+    /// `min.insync.replicas`.
     pub fn may_lose(&self, id: BrokerId) -> bool {
         let others = self.replicas.values().filter(|one| one.id != id);
         let losses = 1 + others.filter(|one| one.lacks).count();
         losses < self.min_isr && self.can_be_missed(id)
     }
 
-    /// Whether a broker that was killed may come back: with eligible leader replicas it does not count as in sync then.
+    /// Whether a killed broker may come back: with eligible leader replicas it does not count as in sync then.
     pub fn may_start(&self, id: BrokerId) -> bool {
         let nobody_lacks = || !self.replicas.values().any(|one| one.lacks);
         !self.keeps_eligible || self.can_be_missed(id) || nobody_lacks()
@@ -590,14 +592,14 @@ impl Model {
         self.metadata.partition_epoch += 1;
     }
 
-    /// A clean election, where it is possible.
+    /// Elects a leader from the ISR, if possible.
     pub fn elect(&mut self, id: BrokerId) {
         if self.metadata.isr.contains(&id) && self.may_lead(id) {
             self.set_leader(id);
         }
     }
 
-    /// An election in which records may be lost: nobody is to expect more of them than the new leader has.
+    /// Elects a leader that may lack records: from then on only the records of the new leader are expected.
     pub fn elect_unclean(&mut self, id: BrokerId) {
         self.metadata.isr = vec![id];
         self.metadata.elr.clear();
@@ -633,7 +635,7 @@ impl Model {
         }
         let isr: Vec<_> = proposal.isr.iter().map(|(id, _)| *id).collect();
         for id in isr.iter().filter(|id| !self.metadata.isr.contains(id)) {
-            // One that is gone may join by what it has fetched before; it is not trusted when it comes back.
+            // A broker that is down may join because of its last fetches. It is not trusted when it comes back.
             if let Some(replica) = self.replicas.get_mut(id).filter(|one| one.is_up) {
                 replica.lacks = false;
             }
@@ -649,7 +651,7 @@ impl Model {
 
     // The brokers.
 
-    /// A broker follows the metadata to its newest.
+    /// Applies the newest metadata on a broker.
     pub fn learn(&mut self, id: BrokerId) {
         let (metadata, min_isr, now) = (self.metadata.clone(), self.min_isr, self.now);
         let replica = self.at(id);
@@ -666,14 +668,14 @@ impl Model {
         }
     }
 
-    /// What is in the log is on the disk now, and the high watermark is written down.
+    /// Flushes the log and writes the high watermark checkpoint.
     pub fn sync(&mut self, id: BrokerId) {
         let replica = self.at(id);
         replica.synced = replica.log_end();
         replica.checkpoint = replica.high_watermark;
     }
 
-    /// kill -9: what is in the log stays; the high watermark is what was written down last.
+    /// kill -9: the log stays; the high watermark is that of the last checkpoint.
     pub fn crash(&mut self, id: BrokerId) {
         let replica = self.at(id);
         replica.is_up = false;
@@ -684,7 +686,7 @@ impl Model {
             .clamp(replica.log_start, replica.log_end());
     }
 
-    /// The power is gone, and of what was not on the disk all but the first `kept` records.
+    /// Power loss: of the records that were not on disk only the first `kept` stay.
     pub fn power_cut(&mut self, id: BrokerId, kept: Offset) {
         self.crash(id);
         let replica = self.at(id);
@@ -696,7 +698,7 @@ impl Model {
         }
     }
 
-    /// A new process on the same disk, which has not learnt of anything.
+    /// Starts a new process on the same disk, without metadata.
     pub fn start(&mut self, id: BrokerId) {
         self.crash(id);
         if self.keeps_eligible {
@@ -706,7 +708,7 @@ impl Model {
         self.fence(id);
     }
 
-    /// A new process on an empty disk.
+    /// Starts a new process on an empty disk.
     pub fn start_empty(&mut self, id: BrokerId) {
         self.start(id);
         let lacks = self.keeps_eligible;
@@ -716,7 +718,7 @@ impl Model {
         replica.lacks = lacks;
     }
 
-    /// A client appends with acks=all at a broker that takes itself for the leader; gives the error if it is refused.
+    /// Appends with acks=all at a broker that considers itself the leader; returns the error if it is refused.
     pub fn append(&mut self, id: BrokerId) -> Result<(), ErrorCode> {
         let (value, now) = (self.next_value, self.now);
         let replica = self.at(id);
@@ -736,7 +738,7 @@ impl Model {
         Ok(())
     }
 
-    /// A follower does what comes next, which may be to send a fetch.
+    /// Takes the next step of a follower, which may send a fetch.
     pub fn poll(&mut self, id: BrokerId) {
         let now = self.now;
         let replica = self.at(id);
@@ -769,7 +771,7 @@ impl Model {
         self.check();
     }
 
-    /// ListOffsets of a replica, which nobody loses here.
+    /// ListOffsets of a replica, answered at once.
     fn ask(&mut self, id: BrokerId, leader: BrokerId, epoch: LeaderEpoch, what: FollowerNext) {
         let Some(there) = self.replicas.get_mut(&leader).filter(|one| one.is_up) else {
             return;
@@ -797,7 +799,7 @@ impl Model {
         replica.carry_out(verdict, &none, &[]);
     }
 
-    /// A leader looks for followers that lag.
+    /// Lets a leader remove lagging followers.
     pub fn shrink(&mut self, id: BrokerId) {
         let now = self.now;
         let replica = self.at(id);
@@ -809,7 +811,7 @@ impl Model {
         self.check();
     }
 
-    /// Something arrives.
+    /// Delivers a message.
     pub fn deliver(&mut self, place: usize) {
         let letter = self.letters.remove(place);
         let now = self.now;
@@ -872,7 +874,7 @@ impl Model {
         self.check();
     }
 
-    /// Something never arrives. A question to the controller is one that is asked until it is answered.
+    /// Loses a message. A request to the controller is sent again until it is answered.
     pub fn lose(&mut self, place: usize) {
         let letter = self.letters.remove(place);
         if let Letter::Alter { from, proposal }
@@ -893,20 +895,20 @@ impl Model {
         self.check();
     }
 
-    /// Everything that is on its way arrives, in the order in which it was sent.
+    /// Delivers all messages in the order in which they were sent.
     pub fn deliver_all(&mut self) {
         while !self.letters.is_empty() {
             self.deliver(0);
         }
     }
 
-    /// A follower fetches, and the answer comes.
+    /// Lets a follower fetch, and delivers the answer.
     pub fn fetch(&mut self, id: BrokerId) {
         self.poll(id);
         self.deliver_all();
     }
 
-    // What must hold.
+    // Invariants.
 
     fn check(&mut self) {
         self.acknowledge();
@@ -923,7 +925,7 @@ impl Model {
         for id in eligible.filter(|_| !self.was_unclean) {
             let replica = &self.replicas[id];
             if replica.lacks {
-                // Nobody knows yet.
+                // Its missing records are not counted as lost while it is not in sync.
                 continue;
             }
             for (offset, record) in self.acked.range(replica.log_start..) {
@@ -956,7 +958,7 @@ impl Model {
             .filter(|(a, b)| a.id < b.id)
     }
 
-    /// Tells clients what is committed; those whose leader is gone hear nothing.
+    /// Acknowledges committed appends. Clients of a leader that is gone get no acknowledgement.
     fn acknowledge(&mut self) {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.retain(
@@ -984,14 +986,14 @@ impl Model {
             })
     }
 
-    /// All are started and let in, and nothing is lost any more: everybody must be in sync soon, with the same log.
+    /// Starts and unfences all brokers and loses no more messages: soon all replicas must be in sync with equal logs.
     pub fn heal(&mut self) {
         self.deliver_all();
         let ids: Vec<_> = self.replicas.keys().copied().collect();
         for id in &ids {
             if !self.replicas[id].is_up {
                 if !self.may_start(*id) {
-                    // Somebody sees to it that nothing is given up.
+                    // The broker is kept fenced, so that no acknowledged record is given up.
                     self.register(*id);
                     self.fence(*id);
                     continue;
@@ -1007,7 +1009,7 @@ impl Model {
         if self.metadata.leader < 0 {
             self.elect_any();
         }
-        // Rounds: all learn, fetch, and look for those who lag.
+        // Each round: all brokers apply metadata, fetch, and check for lagging followers.
         for _ in 0..200 {
             self.now += 2 * BACKOFF_MS;
             self.all_learn();

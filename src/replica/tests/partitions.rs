@@ -1,4 +1,4 @@
-//! A partition with its log: what its role allows, what it shows, and whom it wakes.
+//! A partition with a real log: what its role allows, what it publishes, and which waiters it wakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn alive(id: BrokerId) -> Option<Alive> {
     })
 }
 
-/// The leader of an epoch is broker 1, which is this node, or 2; all replicas are in sync.
+/// The leader of the epoch is broker 1 (this node) or 2; all replicas are in sync.
 fn tell<T>(
     (leader, epoch): (BrokerId, LeaderEpoch),
     replicas: &[BrokerId],
@@ -106,7 +106,7 @@ impl Stage {
         self.partition.followed(epoch, fetch, NOW).unwrap();
     }
 
-    /// The node learns of another leader.
+    /// Tells the node of a leader.
     fn learn(&self, leader: BrokerId, epoch: LeaderEpoch, replicas: &[BrokerId]) {
         tell((leader, epoch), replicas, |news| {
             self.partition.update(news)
@@ -139,7 +139,7 @@ fn an_append_of_an_epoch_that_is_over_is_refused() {
     stage.learn(1, 6, &[1]);
     assert_eq!(stage.append(5), Err(ErrorCode::FencedLeaderEpoch));
     stage.append(6).unwrap();
-    // Older news come late.
+    // Older metadata arrives late.
     stage.learn(2, 5, &[1, 2]);
     assert_eq!(stage.partition.leads_in(), Ok(6));
     stage.learn(2, 7, &[1, 2]);
@@ -192,7 +192,7 @@ async fn kafka_20634_a_high_watermark_of_another_epoch_acknowledges_nothing() {
     stage.append(5).unwrap();
     let resign = async {
         tokio::task::yield_now().await;
-        // The records go, others come, and the high watermark passes where they were.
+        // The records are truncated, others are appended, and the high watermark passes the old offsets.
         stage.learn(2, 6, &[1, 2]);
         stage.partition.log.truncate_to(0).unwrap();
         stage.learn(1, 7, &[1]);
@@ -200,7 +200,7 @@ async fn kafka_20634_a_high_watermark_of_another_epoch_acknowledges_nothing() {
     };
     let (outcome, ()) = tokio::join!(stage.committed(5, 1), resign);
     assert_eq!(outcome, Err(ErrorCode::NotLeaderOrFollower));
-    // The same for whoever asks afterwards.
+    // Later calls get the same error.
     let asked = stage.partition.high_watermark_in(5);
     assert_eq!(asked, Err(ErrorCode::NotLeaderOrFollower));
     assert_eq!(stage.partition.high_watermark_in(7), Ok(1));
@@ -222,7 +222,7 @@ fn what_must_be_on_disk_first_is_not_shown_before() {
     }
 }
 
-/// What a leader has behind `base`, written in its epoch.
+/// Records that a leader has appended from `base` on in its epoch.
 fn led(base: Offset, epoch: LeaderEpoch, count: i64) -> LeaderAnswer {
     let mut records = Vec::new();
     for offset in base..base + count {
@@ -261,7 +261,7 @@ fn a_follower_appends_what_it_asked_for_in_this_epoch_and_nothing_else() {
     assert_eq!(stage.take_in(&asked, &led(1, 6, 2)), []);
     let marks = stage.partition.log().watermarks();
     assert_eq!((marks.high_watermark, marks.log_end), (1, 3));
-    // The same answer once more, one of before, and one after the role has changed.
+    // The same answer again, an answer to an older fetch, and one after a change of role.
     assert_eq!(stage.take_in(&asked, &led(1, 6, 2)), []);
     let asked = stage.next_fetch(6);
     stage.learn(2, 7, &[1, 2]);
@@ -273,7 +273,7 @@ fn a_follower_appends_what_it_asked_for_in_this_epoch_and_nothing_else() {
     assert_eq!(stage.partition.follows(), None);
 }
 
-/// A leader that appends beside a cut would lose what it has acknowledged.
+/// A leader that appends during a truncation would lose acknowledged records.
 #[test]
 fn a_role_waits_until_a_log_is_cut() {
     let stage = stage(&[1, 2], LogSettings::default());
@@ -295,7 +295,7 @@ fn a_role_waits_until_a_log_is_cut() {
     assert!(stage.partition.was_cut(NOW), "there is news");
     assert_eq!(stage.partition.leads_in(), Ok(7));
     assert_eq!(stage.append(7), Ok((2, Acknowledged::Waits)));
-    // Without news it goes on.
+    // Without new metadata following continues.
     stage.learn(2, 8, &[1, 2]);
     let asked = stage.next_fetch(8);
     let diverging = LeaderAnswer::Diverging {

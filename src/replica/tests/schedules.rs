@@ -1,15 +1,15 @@
-//! Random schedules: whatever is lost, late or started anew, nothing acknowledged is lost, and when it is over all replicas are
-//! equal soon.
+//! Random schedules: whatever is lost, delayed or restarted, no acknowledged record is lost, and after the faults end all
+//! replicas are soon equal.
 //!
-//! `MONEDULA_REPLICA_SEED=17 cargo test --lib replica::tests::schedules` tells one schedule again and prints its steps,
-//! `MONEDULA_REPLICA_SEEDS=100000` tells that many.
+//! `MONEDULA_REPLICA_SEED=17 cargo test --lib replica::tests::schedules` runs one schedule again and prints its steps;
+//! `MONEDULA_REPLICA_SEEDS=100000` runs that many schedules.
 
 use super::model::{LAG_MAX_MS, Model};
 use crate::base::ids::{BrokerId, Offset};
 use crate::host::chance::Chance;
 use crate::wire::message::fuzz::{from_environment, seeds_from_environment};
 
-/// Of which a schedule is made, and how many of a hundred or so steps are such.
+/// Steps of a schedule with their weights.
 const STEPS: [(u64, Kind); 20] = [
     (20, Kind::Append),
     (30, Kind::Poll),
@@ -40,7 +40,7 @@ enum Kind {
     Append,
     Poll,
     Deliver,
-    /// It arrives twice.
+    /// A message is delivered twice.
     Repeat,
     Lose,
     Shrink,
@@ -60,13 +60,13 @@ enum Kind {
     Heal,
 }
 
-/// Which losses a schedule has beside those of the network and of processes.
+/// Losses of a schedule beside those of messages and processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Losses {
     None,
-    /// Leaders are elected that lack what was acknowledged.
+    /// Leaders are elected that lack acknowledged records.
     UncleanElections,
-    /// The power goes, and with it what was not on the disk; the controller keeps eligible leader replicas.
+    /// Power losses remove records that were not on disk; the controller keeps eligible leader replicas.
     PowerCuts,
 }
 
@@ -131,7 +131,7 @@ impl Schedule {
         let has_power_cuts = self.losses == Losses::PowerCuts;
         let model = &mut self.model;
         match kind {
-            // Whether it is refused is for the stories.
+            // Whether the append must be accepted is tested by the stories.
             Kind::Append => drop(model.append(id)),
             Kind::Poll => model.poll(id),
             Kind::Deliver => {
@@ -156,7 +156,7 @@ impl Schedule {
             Kind::Wait => model.now += WAITS_MS[self.dice.below(WAITS_MS.len())],
             Kind::Crash => model.crash(id),
             Kind::Start if model.may_start(id) => model.start(id),
-            // The disk of the last one in sync is no matter of replication.
+            // Losing the disk of the last replica in sync is beyond what replication can repair.
             Kind::StartEmpty if has_power_cuts && model.may_lose(id) => model.start_empty(id),
             Kind::StartEmpty if !has_power_cuts && model.metadata.isr != [id] => {
                 model.start_empty(id);
@@ -173,7 +173,7 @@ impl Schedule {
             Kind::PowerCut if has_power_cuts && model.may_lose(id) => {
                 model.power_cut(id, self.dice.below(3) as Offset);
             }
-            // What comes after a time of peace is another history than what comes first.
+            // Steps after a healing begin from a state that a schedule without one rarely reaches.
             Kind::Heal if self.dice.below(4) == 0 => model.heal(),
             Kind::Start
             | Kind::StartEmpty

@@ -1,6 +1,6 @@
-//! Losses that others had, by the numbers under which they are known. Each must be told here in a way in which the rule that
-//! prevents it is the only thing that does. Each of these rules was broken once, and the story beside it failed; where a seed of
-//! [`schedules`](super::schedules) below 90 failed too, it says so.
+//! Known losses of records in Kafka, by the numbers of their issues. Each story must fail if the rule that prevents the loss is
+//! removed. Each of these rules was broken once, and the story beside it failed; "a seed" means that a seed of
+//! [`schedules`](super::schedules) below 90 failed too.
 //!
 //! | broken | what failed |
 //! |---|---|
@@ -56,7 +56,7 @@ fn assignment<'a>(
     }
 }
 
-/// Broker 9 is fenced, and broker 8 shuts down; the epoch of any other is its id.
+/// Broker 9 is fenced, and broker 8 shuts down; the epoch of every other broker is its id.
 fn alive(id: BrokerId) -> Option<Alive> {
     (id != 9).then(|| Alive {
         epoch: i64::from(id),
@@ -64,7 +64,7 @@ fn alive(id: BrokerId) -> Option<Alive> {
     })
 }
 
-/// Broker 1 leads, in epoch 5.
+/// A leader state: broker 1 leads in epoch 5.
 fn leader(
     replicas: &[BrokerId],
     isr: &[BrokerId],
@@ -106,7 +106,7 @@ fn accepted(partition_epoch: i32, isr: &[BrokerId]) -> Answer {
     }
 }
 
-/// Broker 1 leads in an epoch, and has a log of these epochs; 2 follows with another log.
+/// Broker 1 leads in an epoch, and its log has records of the epochs `theirs`; broker 2 follows with records of `ours`.
 fn diverged(epoch: LeaderEpoch, theirs: &[LeaderEpoch], ours: &[LeaderEpoch]) -> Model {
     let mut model = Model::new(2, 1);
     let (mut value, common) = (100, theirs.iter().zip(ours));
@@ -175,7 +175,7 @@ fn kip_279_an_epoch_that_the_other_side_does_not_know_is_gone_back_over_step_by_
         model.fetch(2);
     }
     assert_equal(&model);
-    // No more was cut than had to be.
+    // No more was truncated than necessary.
     let mut model = diverged(4, &[0, 0, 0, 2, 4], &[0, 0, 0, 2, 3, 3]);
     model.poll(2);
     model.deliver(0);
@@ -207,7 +207,7 @@ fn kip_320_a_follower_with_more_than_an_unclean_leader_is_cut() {
 #[test]
 fn kafka_10706_epochs_that_begin_at_the_end_go_with_a_cut_there() {
     let mut model = diverged(6, &[0, 0], &[0, 0]);
-    // It led in epoch 5, and nobody wrote.
+    // Broker 2 led in epoch 5, in which no record was appended.
     model.at(2).epochs.assign(5, 2);
     let before = model.at(2).records.clone();
     for _ in 0..3 {
@@ -262,7 +262,7 @@ fn kafka_15510_an_empty_answer_leaves_the_last_fetched_epoch() {
     );
 }
 
-/// A follower of epoch 5 whose log is empty, or has records of epoch 0.
+/// A follower in leader epoch 5, with an empty log or records of epoch 0.
 fn follower(log: &LogView<'_>) -> FollowerState {
     let mut assignment = assignment((5, 7), &[1, 2], &[1, 2]);
     assignment.leader = 1;
@@ -302,9 +302,9 @@ fn kafka_18723_records_of_an_epoch_after_the_fetch_are_not_taken() {
     };
     let verdict = judge(&log, &[(2, 4, 4), (4, 6, 5), (6, 7, 6), (7, 8, 5)]);
     assert_eq!(verdict, Verdict::Append(2));
-    // Gaps are what compaction leaves.
+    // Gaps in offsets are left by compaction.
     assert_eq!(judge(&log, &[(3, 4, 5), (9, 10, 5)]), Verdict::Append(2));
-    // Where all of them are, the metadata are waited for: the leader would send the same again.
+    // If all batches are of a later epoch, the follower waits for metadata: the leader would send the same batches again.
     assert_eq!(judge(&log, &[(2, 4, 6), (4, 6, 6)]), Verdict::Nothing);
     for nonsense in [
         [(1, 4, 5), (4, 5, 5)],
@@ -327,7 +327,7 @@ fn kafka_6975_an_empty_log_begins_with_a_batch_that_holds_its_start() {
         judge(&log(7), &[(5, 9, 5), (9, 10, 5)]),
         Verdict::StartAnewAt(5)
     );
-    // One that ends there holds nothing that is new.
+    // A batch that ends at the log end has nothing new.
     assert_eq!(judge(&log(7), &[(5, 7, 5)]), Verdict::Nothing);
 }
 
@@ -340,7 +340,7 @@ fn kafka_10432_epoch_0_is_an_epoch() {
         epochs: &epochs,
     };
     assert_eq!(next_fetch(&follower(&log), &log).last_fetched_epoch, 0);
-    // A log without any is cut to what is committed.
+    // A log without epochs is truncated to the high watermark.
     let none = LeaderEpochs::default();
     let log = LogView {
         log_start: 0,
@@ -386,7 +386,7 @@ fn an_answer_to_a_question_of_before_counts_for_nothing() {
     };
     let late = follower.fetched(&older, &diverging, &at(5), 1_000, NOW);
     assert_eq!(late, Verdict::Nothing);
-    // Of a log that ended there too, and was cut since (seed 80651).
+    // The answer is for an older log that ended at the same offset and was truncated since (seed 80651).
     let other = Fetch {
         last_fetched_epoch: -1,
         ..asked
@@ -397,7 +397,7 @@ fn an_answer_to_a_question_of_before_counts_for_nothing() {
     assert_eq!(verdict, Verdict::Cut(2));
 }
 
-/// A follower whose log is this, and which the leader has told that its end is out of range.
+/// A follower with this log, whose fetch offset the leader has called out of range.
 fn out_of_range(log: &LogView<'_>) -> FollowerState {
     let mut follower = follower(log);
     let asked = next_fetch(&follower, log);
@@ -457,12 +457,12 @@ fn kip_279_a_log_is_cut_where_both_sides_agree() {
         let answer = FetchAnswer::Diverging { epoch, end_offset };
         follower.fetched(&asked, &answer, &log, 1_000, NOW)
     };
-    // The epoch wrote on both sides: the shorter one counts.
+    // Both logs have records of the epoch: the smaller end counts.
     assert_eq!(verdict(1, 4), Verdict::Cut(3));
     assert_eq!(verdict(0, 1), Verdict::Cut(1));
-    // It did not write here: what wrote before it is asked about next.
+    // The follower has no records of the epoch: the next fetch names the epoch before it.
     assert_eq!(verdict(2, 1), Verdict::Cut(3));
-    // Nothing that both know.
+    // The logs have nothing in common.
     assert_eq!(verdict(4, 2), Verdict::Cut(2));
     assert_eq!(verdict(-1, -1), Verdict::Cut(0));
 }
@@ -496,7 +496,7 @@ fn a_follower_that_is_refused_waits() {
     ] {
         assert_eq!(next_after(code), next, "{code}");
     }
-    // A leader that says the same again and again is not asked in a circle.
+    // A leader that repeats its answer does not put the follower into a loop.
     let mut follower = follower(&log);
     let asked = next_fetch(&follower, &log);
     let nonsense = FetchAnswer::Diverging {
@@ -513,7 +513,7 @@ fn a_follower_that_is_refused_waits() {
 
 #[test]
 fn kafka_7128_nobody_joins_the_isr_below_the_start_of_the_epoch() {
-    // 3 has not fetched yet: the high watermark lags.
+    // 3 has not fetched yet, so the high watermark does not move.
     let mut leader = leader(&[1, 2, 3], &[1, 3], 1, (10, 4));
     assert_eq!(leader.high_watermark(), 4);
     assert_eq!(fetch_at(&mut leader, 2, 9, NOW), None);
@@ -564,7 +564,7 @@ fn kafka_15221_a_fetch_of_an_earlier_process_is_refused() {
         check(&leader, 4, 4, false),
         Err(ErrorCode::NotLeaderOrFollower)
     );
-    // One that the metadata here do not know yet is served, and does not join.
+    // A broker whose registration is not in the metadata yet is served, but does not join the ISR.
     let fetch = |broker_epoch| FollowerFetch {
         replica: 2,
         broker_epoch,
@@ -583,7 +583,7 @@ fn kip_903_a_replica_that_lost_its_disk_does_not_come_back_by_an_old_fetch() {
     model.fence(2);
     model.unfence(2);
     model.all_learn();
-    // It asks for what it would join with, and loses its disk meanwhile.
+    // Broker 2 fetches enough to join the ISR, and loses its disk meanwhile.
     model.poll(2);
     model.deliver(0);
     let is_change = |letter: &Letter| matches!(letter, Letter::Alter { .. });
@@ -612,7 +612,7 @@ fn kafka_15021_a_broker_that_shuts_down_does_not_hold_up_the_high_watermark() {
     for id in [2, 3] {
         fetch_at(&mut leader, id, 3, NOW);
     }
-    // 3 leaves; it has caught up within the time, and is to come back.
+    // 3 leaves the ISR. It has caught up recently, so it is about to join again.
     leader.update(&assignment((5, 8), &[1, 2, 3], &[1, 2]), alive, NOW);
     leader.appended(4, true, NOW);
     fetch_at(&mut leader, 2, 4, NOW);
@@ -670,7 +670,7 @@ fn kafka_12367_the_answer_of_the_controller_is_taken_over_with_its_partition_epo
     assert_eq!((leader.isr(), leader.partition_epoch()), (vec![1, 2], 8));
     let next = fetch_at(&mut leader, 3, 3, NOW).unwrap();
     assert_eq!(next.partition_epoch, 8);
-    // The answer to the first one, once more.
+    // A repeated answer to the first change.
     assert_eq!(leader.answered(&sent, &accepted(9, &[1]), NOW), Next::Done);
     assert_eq!(leader.isr(), [1, 2]);
 }
@@ -692,7 +692,7 @@ fn kafka_14154_an_answer_of_before_does_not_undo_what_is_known() {
         assert_eq!(leader.answered(&sent, &stale, NOW), Next::Done);
         assert!(leader.is_changing(), "{stale:?}");
     }
-    // Who may have been added counts until the metadata says that it was not.
+    // A broker that may have been added counts until the metadata shows that it was not.
     leader.appended(4, true, NOW + 2 * LAG_MAX_MS);
     assert_eq!(leader.high_watermark(), 3);
     let behind = Answer::Refused(ErrorCode::NotController);
@@ -738,7 +738,7 @@ fn acks_all_needs_enough_replicas_before_and_after() {
     assert_eq!(leader.acknowledged(2), Acknowledged::Waits);
     leader.appended(3, true, NOW + 2 * LAG_MAX_MS);
     assert_eq!(leader.high_watermark(), 1);
-    // Somebody lowers the setting.
+    // The setting is lowered.
     let rules = Rules {
         min_isr: 1,
         lag_max_ms: LAG_MAX_MS,
@@ -751,7 +751,7 @@ fn acks_all_needs_enough_replicas_before_and_after() {
 fn a_partition_of_one_replica_is_in_sync_with_itself() {
     let mut leader = leader(&[1], &[1], 3, (7, 2));
     assert_eq!((leader.check_isr(), leader.high_watermark()), (Ok(()), 7));
-    // flush.messages: the leader's own replica counts once the records are on disk.
+    // flush.messages: the leader's own replica counts when the records are on disk.
     leader.appended(8, false, NOW);
     assert_eq!((leader.log_end(), leader.high_watermark()), (8, 7));
     leader.set_alive(alive, NOW);
@@ -764,7 +764,7 @@ fn a_partition_of_one_replica_is_in_sync_with_itself() {
 fn metadata_of_the_same_partition_epoch_may_have_other_replicas() {
     let mut leader = leader(&[1, 2, 3], &[1, 2], 1, (3, 3));
     let sent = fetch_at(&mut leader, 3, 3, NOW).unwrap();
-    // It ends a reassignment: 2 is not a replica any more.
+    // The change ends a reassignment: 2 is not a replica any more.
     leader.answered(&sent, &accepted(8, &[1, 3]), NOW);
     leader.update(&assignment((5, 8), &[1, 3], &[1, 3]), alive, NOW);
     let foreign = leader.check_follower(2, 2, true);
@@ -772,7 +772,7 @@ fn metadata_of_the_same_partition_epoch_may_have_other_replicas() {
     assert_eq!(leader.isr(), [1, 3]);
 }
 
-/// The new epoch finds followers where they are, and gives those in sync their time.
+/// The new epoch keeps the positions of followers, and gives those in sync the whole lag time.
 #[test]
 fn a_leader_that_stays_one_knows_its_followers() {
     let mut before = leader(&[1, 2, 3], &[1, 2], 1, (3, 3));
